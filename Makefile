@@ -1,0 +1,48 @@
+# `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
+# or older than the list of packages in pyproject.toml.
+.DEFAULT_GOAL := help
+.PHONY: help run test lab bench data notebooks
+
+BIN := .venv/bin
+READY := .venv/.installed
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.* ## (.*)/make \1|\2/' | column -t -s '|' 2>/dev/null \
+		|| grep -hE '^[a-z]+:.* ## ' $(MAKEFILE_LIST)
+
+run: $(READY) ## run all notebooks on the bundled data; HTML report in build/report (ARGS="-p split test" passes on)
+	$(BIN)/python notebooks/run.py $(ARGS)
+
+test: $(READY) ## ruff, the tests, and every notebook at its quick parameters under nbval
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	CASCADELIB_QUICK=1 $(BIN)/python -m pytest $(ARGS)
+
+lab: $(READY) ## open JupyterLab at the first notebook
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+
+bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+data: $(if $(RAW),$(READY)) ## how to redo the bundled data; RAW=folder with the four IDX files does it (hours)
+ifdef RAW
+	$(BIN)/python data/fashion-mnist/split.py --raw $(RAW)
+	$(BIN)/python data/fashion-mnist/train.py --raw $(RAW)
+else
+	@echo 'The bundled data is committed. To redo it from a folder with the four IDX files of Fashion-MNIST'
+	@echo '(Debian: apt-get install dataset-fashion-mnist, then /usr/share/datasets/fashion-mnist):'
+	@echo '    $(BIN)/python data/fashion-mnist/split.py --raw FOLDER'
+	@echo '    $(BIN)/python data/fashion-mnist/train.py --raw FOLDER'
+	@echo 'or both at once: make data RAW=FOLDER'
+endif
+
+notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
+	$(BIN)/python notebooks/run.py --rewrite $(ARGS)
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python'; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@

@@ -1,0 +1,104 @@
+"""Run every benchmark here and write down what it measured: one table, ``results.md`` and ``results.parquet``.
+
+    python benchmarks/run.py                 all of them, and the results are written
+    python benchmarks/run.py search --quick  modules whose name starts with "search", small sizes, print only
+
+A benchmark is a module beside this one with ``run(quick=False) -> list[dict]``; each dict has ``benchmark`` (what),
+``measured`` (a number), ``unit``, and ``target`` (text such as "≤ 0.5" or "≥ 0.85"; empty where there is none).
+"""
+
+import argparse
+import datetime
+import importlib
+import os
+import platform
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = ["benchmark", "measured", "unit", "target", "met"]
+PACKAGES = ("numpy", "numba", "torch", "pandas")
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """One line: processor, cores, load at the start, memory, system, Python and package versions, date."""
+    parts = [f"{processor()}, {os.cpu_count()} cores"]
+    if hasattr(os, "getloadavg"):
+        parts.append(f"load {os.getloadavg()[0]:.1f}")
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    parts += [platform.system(), f"Python {platform.python_version()}"]
+    parts += [f"{package} {version(package)}" for package in PACKAGES]
+    return " · ".join([*parts, datetime.date.today().isoformat()])
+
+
+def met(measured: float, target: str) -> str:
+    """For a target that begins with ≤ or ≥, "yes" or "no" (nan: "no"); for any other, ""."""
+    sign, _, bound = target.partition(" ")
+    if sign not in ("≤", "≥"):
+        return ""
+    bound = float(bound.split()[0])
+    return "yes" if (measured <= bound if sign == "≤" else measured >= bound) else "no"
+
+
+def collect(names: list[str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
+    """(table with COLUMNS, names of modules that failed); one failing module does not stop the others."""
+    rows, failed = [], []
+    for name in names:
+        start = time.perf_counter()
+        try:
+            rows += importlib.import_module(name).run(quick=quick)
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+        print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    table = pd.DataFrame(rows, columns=COLUMNS[:-1])
+    table["measured"] = table.measured.astype(float)
+    table["target"] = table.target.fillna("").astype(str)
+    table["met"] = [met(*pair) for pair in zip(table.measured, table.target, strict=True)]
+    return table, failed
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """The table in Markdown, four significant digits."""
+    shown = table.assign(measured=table.measured.map("{:.4g}".format)).astype(str)
+    lines = [COLUMNS, ["---", "---:", "---", "---", "---"], *shown[COLUMNS].to_numpy().tolist()]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", help="how their names start (default: all, and the results are written)")
+    parser.add_argument("--quick", action="store_true", help="small sizes; prints only")
+    options = parser.parse_args(arguments)
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("run", "conftest"))
+    names = [name for name in names if not options.modules or name.startswith(tuple(options.modules))]
+
+    about = machine()
+    table, failed = collect(names, options.quick)
+    text = f"{about}\n\n{as_markdown(table)}"
+    print(text)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    elif not options.quick and not options.modules:
+        (folder / "results.md").write_text(f"# Benchmarks\n\n`make bench` on {text}", encoding="utf-8")
+        table.assign(machine=about).to_parquet(folder / "results.parquet", index=False)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""One pair of models at every threshold (paper, section 3, *Evaluation*): the curve behind figures 1 and 2."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .confidence import own_units
+from .evaluation import single_models, store_costs, store_stage
+from .methods import method_named
+from .pareto import Baseline, mean_improvement, pareto_front
+from .scores import ScoreTable
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """All achievable points of one two-model cascade, from never to always exiting, as arrays [E].
+
+    threshold: inside (higher = surer), inf first and −inf last; exit_rate: share that leaves after the first model.
+    """
+
+    threshold: np.ndarray
+    exit_rate: np.ndarray
+    accuracy: np.ndarray
+    cost: np.ndarray
+
+
+def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2):
+    """The :class:`Curve` of one pair.
+
+    sure float [k]: confidence of the first model (higher = surer); gain_1, gain_2 [k]: correct (bool, or graded in
+    [0, 1]) at each stage; cost_1, cost_2: a number, or float [k] where every sample has its own.
+    """
+    k, order = len(sure), np.argsort(-sure)
+    sure = sure[order]
+    ends = np.concatenate([[0], np.flatnonzero(np.diff(sure)) + 1, [k]])
+    exact = np.int64 if gain_1.dtype == bool else np.float64
+    first, second = (np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2))
+    right = first + (np.sum(gain_2, dtype=exact) - second)
+    if np.ndim(cost_2) == 0:
+        added = cost_2 * ((k - ends) / k)
+    else:
+        added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
+    high, low = sure[ends[1:-1]], sure[ends[1:-1] - 1]
+    middle = high + (low - high) / 2
+    threshold = np.concatenate([[np.inf], np.where(middle > high, middle, low), [-np.inf]])
+    return Curve(threshold, ends / k, right / k, np.mean(cost_1) + added)
+
+
+def pair_curve(store, first, second, method="max_softmax", score="top1", cost="macs"):
+    """One pair at every threshold as a DataFrame: threshold (own units), exit_rate, accuracy, cost."""
+    method, names = method_named(method), list(store.models.index)
+    costs = store_costs(store, cost)
+    stage = store_stage(store, [first, second], method, score)
+    gain_1, sure = stage((0,))
+    curve = two_model_curve(sure, gain_1, stage((0, 1))[0], costs[names.index(first)], costs[names.index(second)])
+    metric = None if isinstance(store, ScoreTable) else method.metric
+    return pd.DataFrame(
+        {
+            "threshold": own_units(metric, curve.threshold),
+            "exit_rate": curve.exit_rate,
+            "accuracy": curve.accuracy,
+            "cost": curve.cost,
+        }
+    )
+
+
+def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
+    """Largest exit rate before accuracy falls by ``drop`` × the pair's difference below the better model.
+
+    Paper, figure 2, middle: walking from never exiting, the last point before the first one that is lower.
+    """
+    better, difference = max(accuracy_1, accuracy_2), abs(accuracy_2 - accuracy_1)
+    below = curve.accuracy < better - drop * difference - 1e-12
+    return float(curve.exit_rate[max(int(np.argmax(below)) - 1, 0)] if below.any() else curve.exit_rate[-1])
+
+
+def pair_table(store, method="max_softmax", score="top1", cost="macs", models="pareto"):
+    """Figure 2 as numbers, a row a pair: first, second, accuracy_difference (second − first), cost_ratio,
+    plateau (largest exit rate, see :func:`plateau`), mean_improvement of this single pair over the baseline's range.
+    """
+    method, all_names = method_named(method), list(store.models.index)
+    accuracy, costs = single_models(store, score, cost)
+    baseline = Baseline(costs, accuracy)
+    chosen = baseline.front if models == "pareto" else np.argsort(costs, kind="stable")
+    names = [all_names[i] for i in chosen]
+    stage, rows = store_stage(store, names, method, score), []
+    for i, a in enumerate(chosen):
+        for j, b in list(enumerate(chosen))[i + 1 :]:
+            gain_1, sure = stage((i,))
+            curve = two_model_curve(sure, gain_1, stage((i, j))[0], costs[a], costs[b])
+            keep = pareto_front(curve.cost, curve.accuracy)
+            mean = mean_improvement(baseline, curve.cost[keep], curve.accuracy[keep])
+            limit = plateau(curve, accuracy[a], accuracy[b])
+            rows.append((names[i], names[j], accuracy[b] - accuracy[a], costs[b] / costs[a], limit, mean))
+    columns = ["first", "second", "accuracy_difference", "cost_ratio", "plateau", "mean_improvement"]
+    return pd.DataFrame(rows, columns=columns)

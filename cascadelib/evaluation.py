@@ -1,0 +1,102 @@
+"""Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .confidence import own_units
+from .methods import Method
+from .names import known
+from .pareto import Baseline
+from .scores import ScoreTable
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A cascade on one split: accuracy, cost a sample, exit_rates [n], exit_stage int [k] (0 = first model),
+    correct [k], and against that split's own single models baseline_cost (nan above the best) and improvement."""
+
+    accuracy: float
+    cost: float
+    exit_rates: tuple[float, ...]
+    exit_stage: np.ndarray
+    correct: np.ndarray
+    baseline_cost: float
+    improvement: float
+
+
+def exit_stages(confidences, thresholds):
+    """Stage at which each sample leaves (paper, algorithm 1): the first with confidence ≥ threshold, else the last.
+
+    confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1. Returns int64 [k] in 0 … n − 1.
+    """
+    stage = np.full(len(confidences[0]) if confidences else 0, len(thresholds), np.int64)
+    for i in reversed(range(len(thresholds))):
+        stage[confidences[i] >= thresholds[i]] = i
+    return stage
+
+
+def mean_cost(costs, stage):
+    """Mean cost a sample: each stage's cost (a number, or float [k]) over the samples that reach it."""
+    k, total = len(stage), 0.0
+    for i, cost in enumerate(costs):
+        reached = stage >= i
+        total += cost * (np.count_nonzero(reached) / k) if np.ndim(cost) == 0 else np.sum(cost[reached]) / k
+    return float(total)
+
+
+def run_outcomes(outcomes, thresholds, costs):
+    """(exit_stage int [k], correct [k], cost) of a cascade.
+
+    outcomes: a stage's (correct [k], confidence [k]) each; thresholds inside (higher = surer), one fewer.
+    """
+    stage = exit_stages([sure for _, sure in outcomes[:-1]], thresholds)
+    if len(outcomes) == 1:
+        stage = np.zeros(len(outcomes[0][0]), np.int64)
+    correct = np.choose(stage, [right for right, _ in outcomes])
+    return stage, correct, mean_cost(costs, stage)
+
+
+def store_stage(store, names, method, score):
+    """The stage function of models ``names`` on a LogitStore (by its method) or on a ScoreTable (as it stands)."""
+    if isinstance(store, ScoreTable):
+        rows = [store.row(name) for name in names]
+        return lambda prefix: (store.correct[rows[prefix[-1]]], store.confidence[rows[prefix[-1]]])
+    return method.stage(store, names, score)
+
+
+def store_costs(store, kind):
+    """Costs [M] (or [M, k], from a ScoreTable) of all models of a store, in the order of its ``models``."""
+    if isinstance(store, ScoreTable):
+        return store.cost[[store.row(name) for name in store.models.index]]
+    return store.costs(kind)
+
+
+def single_models(store, score, cost_kind):
+    """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
+    names, costs = list(store.models.index), store_costs(store, cost_kind)
+    if score == "top1":
+        accuracy = store.models["top1"].to_numpy(np.float64)
+    else:
+        stage = store_stage(store, names, Method(), score)
+        accuracy = np.array([np.mean(stage((m,))[0]) for m in range(len(names))])
+    return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
+
+
+def evaluate(store, point):
+    """The very same cascade (models, thresholds, method with its temperatures) on a store: an :class:`Evaluation`.
+
+    store: LogitStore or ScoreTable with all models of ``point``; the baseline is that store's own. Unknown models
+    are refused by name. On the split that a point was found on, its own accuracy and cost come out exactly.
+    """
+    names = [known(name, store.models.index, "model of this store") for name in point.models]
+    metric = point.method.metric if point.method else None
+    stage = store_stage(store, names, point.method, point.score)
+    outcomes = [stage(tuple(range(i + 1))) for i in range(len(names))]
+    by_name = dict(zip(store.models.index, store_costs(store, point.cost_kind)))
+    exits, correct, cost = run_outcomes(outcomes, own_units(metric, point.thresholds), [by_name[n] for n in names])
+    accuracy = float(np.mean(correct))
+    single_accuracy, single_cost = single_models(store, point.score, point.cost_kind)
+    baseline_cost = float(Baseline(single_cost, single_accuracy).cost_at(accuracy))
+    rates = tuple((np.bincount(exits, minlength=len(names)) / len(exits)).tolist())
+    return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)

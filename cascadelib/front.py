@@ -1,0 +1,134 @@
+"""The result of a search: a Pareto front of cascades beside what single models give."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from .methods import Method
+from .pareto import Baseline, improvement_at, least_cost, mean_improvement
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cascade at fixed thresholds: all that :func:`cascadelib.evaluate` needs, and what it measured.
+
+    models: names, in the order in which they run; thresholds: one fewer, in the metric's own units (exit when
+    confidence ≥ t, entropy when H ≤ t), ±inf at the ends; accuracy and exit_rates: fractions; cost: of ``cost_kind``
+    a sample; improvement: factor over the baseline of the split it was found on.
+    """
+
+    models: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    exit_rates: tuple[float, ...]
+    accuracy: float
+    cost: float
+    improvement: float
+    method: Method | None = None
+    score: str = "top1"
+    cost_kind: str = "macs"
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """A Pareto front of cascades (rising in cost and accuracy) and the single models' :class:`Baseline`.
+
+    ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement.
+    ``singles`` has a row a model of the store, cheapest first: accuracy, cost, on_front, on_hull. ``candidates``: the
+    models that were combined.
+    """
+
+    table: pd.DataFrame
+    singles: pd.DataFrame
+    candidates: tuple[str, ...]
+    method: Method | None
+    score: str
+    cost_kind: str
+
+    @cached_property
+    def baseline(self):
+        """What single models give on the same samples."""
+        return Baseline(self.singles["cost"], self.singles["accuracy"])
+
+    def __len__(self):
+        return len(self.table)
+
+    def point(self, row):
+        """Row of the table (its position) as a Point."""
+        return Point(**self.table.iloc[row], method=self.method, score=self.score, cost_kind=self.cost_kind)
+
+    def cost_at(self, accuracy):
+        """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""
+        return least_cost(self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy(), accuracy)
+
+    def improvement_at(self, accuracy):
+        """Improvement factor at this accuracy: 0 where only the baseline reaches it, nan above the best model."""
+        return improvement_at(self.baseline, *self._curve, accuracy)
+
+    def mean_improvement(self, low=None, high=None):
+        """Mean improvement factor over accuracies low … high (default: the baseline's), an exact integral."""
+        return mean_improvement(self.baseline, *self._curve, low, high)
+
+    @property
+    def _curve(self):
+        return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
+
+    def improvement_curve(self, low=None, high=None, points=801):
+        """Improvement factor at evenly spaced accuracies (default: the baseline's range): accuracy, improvement."""
+        low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
+        at = np.linspace(low, self.baseline.best if high is None else high, points)
+        return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
+
+    def mean_improvements(self, lows):
+        """Mean improvement above each accuracy of ``lows``, up to the best single model: a Series."""
+        means = [self.mean_improvement(low) for low in lows]
+        return pd.Series(means, index=pd.Index(lows, name="above accuracy"), name="mean improvement")
+
+    def members(self):
+        """Which models the front's cascades use: a row a point and model: accuracy, cost, model, stage (1 = first)."""
+        rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
+        rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
+        rows = rows.explode(["models", "exit_rates", "stage"]).rename(columns={"models": "model"})
+        reached = rows.groupby(level=0)["exit_rates"].transform(lambda r: 1 - r.astype(float).cumsum().shift(fill_value=0))
+        return rows.loc[reached > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
+
+    def shares(self, of=None):
+        """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
+
+        A point stands for the stretch of log cost from itself to the next one; a model's part is the share of
+        the whole stretch that belongs to cascades in which it runs on some samples. Parts overlap, so they add up
+        to more than 1. The paper names families "in descending order of importance" without a measure.
+        """
+        stretch = np.diff(np.log(self.table["cost"].to_numpy()))
+        rows = []
+        for weight, models, rates in zip(stretch, self.table["models"], self.table["exit_rates"]):
+            reached = 1 - np.concatenate([[0], np.cumsum(rates)[:-1]])
+            used = {m for m, r in zip(models, reached) if r > 1e-12}
+            rows += [(name, weight) for name in ({of[m] for m in used} if of is not None else used)]
+        total = pd.DataFrame(rows, columns=["member", "share"]).groupby("member")["share"].sum()
+        return (total / stretch.sum()).sort_values(ascending=False)
+
+
+def singles_table(names, accuracy, cost, baseline):
+    """Single models as the ``singles`` of a Front: accuracy, cost, and whether each is on the front and the hull."""
+    position = np.arange(len(names))
+    columns = {"on_front": np.isin(position, baseline.front), "on_hull": np.isin(position, baseline.hull)}
+    table = pd.DataFrame({"accuracy": accuracy, "cost": cost, **columns}, index=pd.Index(names, name="model"))
+    return table.sort_values("cost", kind="stable")
+
+
+def front_table(points, names, own_thresholds, baseline):
+    """Points of a search as the table of a Front."""
+    lengths = (points.models >= 0).sum(axis=1)
+    improvement = baseline.cost_at(points.accuracy) / points.cost
+    return pd.DataFrame(
+        {
+            "accuracy": points.accuracy,
+            "cost": points.cost,
+            "models": [tuple(names[m] for m in row[:n]) for row, n in zip(points.models, lengths)],
+            "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own_thresholds, lengths)],
+            "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
+            "improvement": improvement,
+        }
+    )

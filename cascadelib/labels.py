@@ -1,0 +1,109 @@
+"""What is known of the samples of one split: labels, ids, class names; checked once, for data sets and stores."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+def chosen_rows(indices, count: int) -> np.ndarray:
+    """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed (bootstrap).
+
+    Raises ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all.
+    """
+    index = indices if isinstance(indices, slice) else np.asarray(indices)
+    if not isinstance(index, slice):
+        if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
+            raise ValueError(f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} {index.shape}")
+        if index.dtype.kind == "b" and len(index) != count:
+            raise ValueError(f"the mask has {len(index)} entries for {count} samples")
+        index = index if index.size else index.astype(np.int64)
+    try:
+        rows = np.arange(count)[index]
+    except IndexError as error:
+        raise ValueError(f"there are {count} samples: {error}") from None
+    if not len(rows):
+        raise ValueError("no sample is selected; a split must hold at least one")
+    return rows
+
+
+def _checked_values(labels, classes):
+    values = np.asarray(labels)
+    if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
+        raise ValueError(f"labels must be integers, one a sample, not {values.dtype} of shape {values.shape}")
+    if not len(values):
+        raise ValueError("the split is empty: labels has no entries")
+    top = np.iinfo(np.int64).max if classes is None else len(classes) - 1
+    outside = np.flatnonzero((values < 0) | (values > top))
+    if len(outside):
+        bound = "below 0" if classes is None else f"outside 0 … {top} ({len(classes)} classes)"
+        raise ValueError(f"label {values[outside[0]]} of sample {outside[0]} is {bound}; {len(outside)} such labels")
+    return values.astype(np.int64)
+
+
+def _checked_ids(sample_ids, count):
+    ids = np.arange(count) if sample_ids is None else np.asarray(sample_ids)
+    if ids.shape != (count,):
+        raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
+    ids = ids.astype(str)
+    unique, times = np.unique(ids, return_counts=True)
+    if len(unique) < count:
+        raise ValueError(
+            f"sample id {str(unique[times > 1][0])!r} is there more than once; ids must tell samples apart"
+        )
+    return ids
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of k samples: ``values`` int64 [k], ``sample_ids`` str [k], ``classes`` names or None, origin."""
+
+    values: np.ndarray
+    sample_ids: np.ndarray
+    classes: tuple[str, ...] | None = None
+    dataset: str = ""
+    split: str = ""
+
+    @classmethod
+    def checked(cls, labels, sample_ids=None, classes=None, dataset="", split="") -> "Labels":
+        """From user input; ids default to row numbers. Raises ValueError naming the first thing that is wrong."""
+        classes = None if classes is None else tuple(str(c) for c in classes)
+        if classes is not None and len(set(classes)) < len(classes):
+            raise ValueError(f"class names repeat: {classes}")
+        values = _checked_values(labels, classes)
+        return cls(values, _checked_ids(sample_ids, len(values)), classes, str(dataset), str(split))
+
+    def __len__(self):
+        return len(self.values)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the sample ids and labels, in their order."""
+        digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
+        digest.update(self.values.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def take(self, rows: np.ndarray) -> "Labels":
+        """The same for int64 ``rows``."""
+        return replace(self, values=self.values[rows], sample_ids=self.sample_ids[rows])
+
+    def check_same(self, sample_ids, labels=None) -> None:
+        """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the first other row."""
+        ids = np.asarray(sample_ids).astype(str)
+        if ids.shape != self.sample_ids.shape:
+            raise ValueError(f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}")
+        differing = np.flatnonzero(ids != self.sample_ids)
+        if len(differing):
+            row = differing[0]
+            kind = "another order" if set(ids) == set(self.sample_ids) else "other samples"
+            raise ValueError(f"{kind}: row {row} is {str(ids[row])!r}, expected {str(self.sample_ids[row])!r}")
+        differing = np.flatnonzero(self.values != (self.values if labels is None else labels))
+        if len(differing):
+            row = differing[0]
+            raise ValueError(f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.values[row]}")
+
+
+def labels_of(source) -> Labels:
+    """The :class:`Labels` of a data set: what its attributes of those names hold."""
+    return Labels.checked(source.labels, source.sample_ids, source.classes, source.dataset, source.split)

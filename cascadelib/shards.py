@@ -1,0 +1,87 @@
+"""Unfinished work of an extraction: finished shards of logits in ``.partial`` inside the store's folder."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from . import logit_files
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing stops two extractions into one store there
+    fcntl = None
+
+
+def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
+    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one.
+
+    Batches so begin at the same rows in every run, which makes resumed tensors equal to uninterrupted ones.
+    """
+    size = max(1, shard_size // batch_size) * batch_size
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+class Shards:
+    """Shards of several models, each one file, written whole or not at all; a context that locks the store's folder.
+
+    Raises ValueError where another process extracts into the same folder.
+    """
+
+    def __init__(self, store_path):
+        self.path = Path(store_path) / ".partial"
+
+    def __enter__(self):
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held open as long as the lock
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / "lock"))
+            except OSError:
+                held = False
+            if not held:
+                self._lock.close()
+                raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it")
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            if [p.name for p in self.path.iterdir()] == ["lock"]:  # nothing unfinished: leave no trace
+                shutil.rmtree(self.path)
+        self._lock.close()
+
+    def _file(self, model, start, stop):
+        return self.path / logit_files.file_name(model).removesuffix(logit_files.SUFFIX) / f"{start}-{stop}.safetensors"
+
+    def read(self, model: str, run: dict, start: int, stop: int) -> tuple[np.ndarray, list[float]] | None:
+        """(logits [stop − start, classes], seconds a sample of each batch); None if not finished under this ``run``.
+
+        ``run`` is all that decides the logits (samples, weights, transform, batch size …), as text and numbers.
+        """
+        try:
+            file = logit_files.LogitFile.read(self._file(model, start, stop))
+            file.check_tensor()
+        except (ValueError, OSError):
+            return None
+        if file.metadata.get("run") != _digest(run) or file.shape[0] != stop - start:
+            return None
+        return file.open(), file.metadata["batch_seconds"]
+
+    def write(self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list) -> None:
+        """Keep one finished shard."""
+        path = self._file(model, start, stop)
+        path.parent.mkdir(exist_ok=True)
+        logit_files.write(path, logits, {"run": _digest(run), "batch_seconds": batch_seconds})
+
+    def remove(self, model: str) -> None:
+        """Forget the shards of a model that is in the store."""
+        shutil.rmtree(self._file(model, 0, 0).parent, ignore_errors=True)
+
+
+def _digest(run: dict) -> str:
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()

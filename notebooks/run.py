@@ -1,0 +1,143 @@
+"""Run the notebooks headless, one after another, and lay out one HTML report that reads offline.
+
+    python notebooks/run.py                     all notebooks → build/report/index.html
+    python notebooks/run.py 02 05 -p split test only these, with a parameter changed
+    python notebooks/run.py --rewrite           (make notebooks) also rewrites the committed outputs
+
+``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal, else as
+text. A notebook that fails is reported with its failing cell, the others still run, and the exit status is 1.
+CASCADELIB_QUICK=1 in the environment asks the notebooks for their small parameters, as `make test` does.
+"""
+
+import argparse
+import ast
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import committed
+import nbformat
+import papermill
+import report
+from traitlets.config import Config
+
+HERE = Path(__file__).resolve().parent
+# Without it, ipykernel 7.4 and later warn at every start that a local kernel talks in plain text.
+ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One executed notebook: where it came from, where its outputs lie, how long it took, and what went wrong."""
+
+    source: Path
+    executed: Path
+    seconds: float
+    error: str | None = None
+
+
+def find_notebooks(folder: Path, chosen: Iterable[str] = ()) -> list[Path]:
+    """``NN_*.ipynb`` in order; with ``chosen``, those whose name starts with one of these."""
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    for prefix in chosen:
+        if not any(path.name.startswith(prefix) for path in found):
+            raise SystemExit(f"no notebook starts with {prefix!r}; there are {', '.join(p.stem for p in found)}")
+    return [path for path in found if not chosen or path.name.startswith(tuple(chosen))]
+
+
+def literal(text: str):
+    """'3' → 3, 'None' → None, '[1, 2]' → [1, 2]; anything that is no Python literal stays text."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def deal_parameters(paths: list[Path], given: dict) -> dict[Path, dict]:
+    """Each notebook's share of ``given``, by the names in its parameters cell; a name that none has is refused."""
+    names = {path: papermill.inspect_notebook(path) for path in paths}
+    known = {name for has in names.values() for name in has}
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, cutoff=0.4) or sorted(known)
+            raise SystemExit(f"no parameters cell has {name!r}; nearest: {', '.join(near)}")
+    return {path: {name: value for name, value in given.items() if name in has} for path, has in names.items()}
+
+
+def failing_cell(executed: Path, error: Exception) -> str:
+    """'code cell 7, `front = cl.search(…`: ValueError: …' from what papermill saved before it stopped."""
+    reason = f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{type(error).__name__}: {error}"
+    cells = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
+    for number, cell in enumerate(cells, 1):
+        times = cell.metadata.get("execution")
+        kernel_died = times is not None and "shell.execute_reply" not in times
+        if kernel_died or any(output.output_type == "error" for output in cell.outputs):
+            return f"code cell {number}, `{next(iter(cell.source.splitlines()), '')}`: {reason}"
+    return reason
+
+
+def execute(source: Path, out: Path, parameters: dict) -> Run:
+    """Execute ``source`` in its own folder into ``out``; an error is caught, described and kept in the Run."""
+    executed, start, error = out / source.name, time.perf_counter(), None
+    try:
+        papermill.execute_notebook(
+            source,
+            executed,
+            parameters,
+            cwd=source.parent,
+            kernel_name="python3",
+            progress_bar=sys.stderr.isatty(),
+            config=ENCRYPTED,
+            store_widget_state=False,
+        )
+    except Exception as problem:  # whatever stops one notebook must not stop the others
+        error = failing_cell(executed, problem) if executed.exists() else f"{type(problem).__name__}: {problem}"
+    return Run(source, executed, time.perf_counter() - start, error)
+
+
+def run_all(paths: list[Path], out: Path, given: dict) -> list[Run]:
+    """Execute every notebook into ``out``, a line of print each."""
+    shares = deal_parameters(paths, given)
+    out.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for path in paths:
+        (out / path.name).unlink(missing_ok=True)
+        print(f"{path.stem:30s}", end="", flush=True)
+        runs.append(execute(path, out, shares[path]))
+        print(f"{runs[-1].seconds:7.1f} s  {'FAILED in ' + runs[-1].error if runs[-1].error else 'ok'}", flush=True)
+    return runs
+
+
+def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)")
+    parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument("--out", type=Path, default=folder.parent / "build" / "report", help="folder of the report")
+    parser.add_argument("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
+    options = parser.parse_args(arguments)
+    if options.rewrite and options.parameter:
+        parser.error("--rewrite keeps the default parameters; leave -p out")
+    out = options.out.resolve()
+    if options.rewrite:
+        committed.check_browser()
+        os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
+
+    paths = find_notebooks(folder, options.notebooks)
+    runs = run_all(paths, out, {name: literal(value) for name, value in options.parameter})
+    index = report.write(runs, out)
+    print(f"Report: {index}\n        {index.as_uri()}")
+    failed = [run for run in runs if run.error]
+    for run in failed:
+        print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
+    if options.rewrite and not failed:
+        committed.rewrite({run.source: run.executed for run in runs})
+        print(f"Rewrote the outputs of {len(runs)} notebooks in {folder}")
+    return 1 if failed or not runs else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Fixtures that several test files share: a browser, and a small notebook of the kind that ``notebooks/`` holds."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Quiet on the network, and able to run as root in a container.
+BROWSER_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+def find_browser() -> str | None:
+    """Path of a Chrome or Chromium: ``BROWSER_PATH`` (kaleido reads it too), else the first on the PATH."""
+    return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium under playwright; the test is skipped where there is none."""
+    path = find_browser()
+    if path is None:
+        pytest.skip(f"no Chrome or Chromium found ({', '.join(BROWSERS)}; or name one in BROWSER_PATH)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page 1200 pixels wide."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def write_notebook():
+    """Function (path, code cells) → path: a notebook with a question, a parameters cell and these cells."""
+
+    def write(path: Path, *cells: str) -> Path:
+        parameters = nbformat.v4.new_code_cell("points = 5", metadata={"tags": ["parameters"]})
+        code = [nbformat.v4.new_code_cell(cell) for cell in cells]
+        question = nbformat.v4.new_markdown_cell("# A page\n\nIs 0.5% *enough*? The rest explains.")
+        nb = nbformat.v4.new_notebook(cells=[question, parameters, *code])
+        nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(nb, path)
+        return path
+
+    return write
