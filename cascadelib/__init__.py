@@ -1,6 +1,7 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
 from . import datasets, display, figures, zoo
+from .agreement import agreement
 from .calibration import fit_temperature
 from .confidence import confidence
 from .costs import count_macs
@@ -14,6 +15,7 @@ from .scores import ScoreTable
 from .search import search
 from .selection import hold_out, peaks, pick
 from .store import LogitStore
+from .tables import readable
 
 __all__ = [
     "METHODS",
@@ -23,6 +25,7 @@ __all__ = [
     "Method",
     "Point",
     "ScoreTable",
+    "agreement",
     "confidence",
     "count_macs",
     "datasets",
@@ -37,6 +40,7 @@ __all__ = [
     "pareto_front",
     "peaks",
     "pick",
+    "readable",
     "search",
     "zoo",
 ]

@@ -29,7 +29,12 @@ def lenet(pretrained=False, in_chans=1, num_classes=10, img_size=28, width=1.0, 
     """LeNet-5 with channels and units × ``width``: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
     features = nn.Sequential(
-        nn.Conv2d(in_chans, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
+        nn.Conv2d(in_chans, c1, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(c1, c2, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
     )
     side = (img_size // 2 - 4) // 2
     head = nn.Sequential(

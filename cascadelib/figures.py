@@ -6,6 +6,7 @@ import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from . import display  # noqa: F401 - figures leave the kernel as plotly JSON
+from .tables import arrow, digits, percents
 
 # Okabe and Ito (2008), readable with every colour vision, then darker companions
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#5D3A9B", "#8A8D00", "#B2182B"]
@@ -41,7 +42,13 @@ def colours(groups):
 
 def cost_axis(cost):
     """A log axis for a kind of cost: "macs", "seconds", or any other word as its own title."""
-    return {"type": "log", "title": COST_TITLES.get(cost, cost), "exponentformat": "SI", "dtick": 1, "minor": {"dtick": "D1"}}
+    return {
+        "type": "log",
+        "title": COST_TITLES.get(cost, cost),
+        "exponentformat": "SI",
+        "dtick": 1,
+        "minor": {"dtick": "D1"},
+    }
 
 
 def figure(title, **layout):
@@ -62,11 +69,7 @@ def decimated(table, most=1500):
 def cascade_hover(table):
     """One line a row of a front's table: models, thresholds, exit rates."""
     return [
-        " → ".join(r.models)
-        + "<br>thresholds "
-        + ", ".join(f"{t:.4g}" for t in r.thresholds)
-        + "<br>exit rates "
-        + ", ".join(f"{e:.1%}" for e in r.exit_rates)
+        f"{arrow(r.models)}<br>thresholds {digits(r.thresholds)}<br>exit rates {percents(r.exit_rates)}"
         for r in table.itertuples()
     ]
 
@@ -76,17 +79,37 @@ def add_singles(fig, singles, families=None, label="single models", **at):
     hull = singles[singles["on_hull"]]
     line = {"color": GREY, "dash": "dot"}
     fig.add_scatter(
-        x=hull["cost"], y=hull["accuracy"], mode="lines", line=line, name="random routing (hull)", hoverinfo="skip", **at
+        x=hull["cost"],
+        y=hull["accuracy"],
+        mode="lines",
+        line=line,
+        name="random routing (hull)",
+        hoverinfo="skip",
+        **at,
     )
-    groups = {label: singles.index} if families is None else {f: families.index[families == f] for f in families.unique()}
+    groups = (
+        {label: singles.index} if families is None else {f: families.index[families == f] for f in families.unique()}
+    )
     palette = {label: (GREY, "circle")} if families is None else colours(groups)
     for group, members in groups.items():
         rows = singles.loc[singles.index.intersection(members)]
         colour, symbol = palette[group]
-        marker = {"color": colour, "symbol": symbol, "size": 8, "opacity": [1.0 if f else 0.4 for f in rows["on_front"]]}
+        marker = {
+            "color": colour,
+            "symbol": symbol,
+            "size": 8,
+            "opacity": [1.0 if f else 0.4 for f in rows["on_front"]],
+        }
         hover = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
         fig.add_scatter(
-            x=rows["cost"], y=rows["accuracy"], text=rows.index, mode="markers", marker=marker, name=group, hovertemplate=hover, **at
+            x=rows["cost"],
+            y=rows["accuracy"],
+            text=rows.index,
+            mode="markers",
+            marker=marker,
+            name=group,
+            hovertemplate=hover,
+            **at,
         )
     return fig
 
@@ -189,7 +212,10 @@ def exit_rate_figure(curves, title="Accuracy of pairs against their exit rate"):
 def pairs_figure(pairs, title="Every pair of models"):
     """Figure 2, middle and right. pairs: ``pair_table``; a point a pair, coloured by plateau and mean improvement."""
     fig = make_subplots(
-        1, 2, horizontal_spacing=0.17, subplot_titles=("largest exit rate on the plateau", "mean improvement of the pair")
+        1,
+        2,
+        horizontal_spacing=0.17,
+        subplot_titles=("largest exit rate on the plateau", "mean improvement of the pair"),
     )
     text = pairs["first"] + " → " + pairs["second"]
     bars = {"len": 1.0, "thickness": 12}

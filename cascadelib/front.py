@@ -8,6 +8,8 @@ import pandas as pd
 
 from .methods import Method
 from .pareto import Baseline, improvement_at, least_cost, mean_improvement
+from .points import Points
+from .tables import number, readable
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Front:
     method: Method | None
     score: str
     cost_kind: str
+    points: Points | None = None
 
     @cached_property
     def baseline(self):
@@ -54,6 +57,14 @@ class Front:
     def __len__(self):
         return len(self.table)
 
+    def __repr__(self):
+        return f"<Front: {len(self)} points of {len(self.candidates)} models>\n{readable(self.table, 12)}"
+
+    def _repr_html_(self):
+        best = number(self.table["improvement"].max())
+        note = f"{len(self)} Pareto points of {len(self.candidates)} models; largest improvement {best} ×; 12 of them:"
+        return f"<p>{note}</p>{readable(self.table, 12).to_html()}"
+
     def point(self, row):
         """Row of the table (its position) as a Point."""
         return Point(**self.table.iloc[row], method=self.method, score=self.score, cost_kind=self.cost_kind)
@@ -61,6 +72,15 @@ class Front:
     def cost_at(self, accuracy):
         """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""
         return least_cost(self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy(), accuracy)
+
+    @property
+    def gap(self):
+        """By how much of the least possible cost each point may be too dear, float64 [P]; 0 for an exact search."""
+        return np.zeros(len(self)) if self.points is None else self.points.gap
+
+    def lower_bound_at(self, accuracy):
+        """No cascade of the kinds searched reaches this accuracy at a lower cost, whatever was left unsearched."""
+        return self.cost_at(accuracy) if self.points is None else self.points.lower_bound_at(accuracy)
 
     def improvement_at(self, accuracy):
         """Improvement factor at this accuracy: 0 where only the baseline reaches it, nan above the best model."""
@@ -90,7 +110,9 @@ class Front:
         rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
         rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
         rows = rows.explode(["models", "exit_rates", "stage"]).rename(columns={"models": "model"})
-        reached = rows.groupby(level=0)["exit_rates"].transform(lambda r: 1 - r.astype(float).cumsum().shift(fill_value=0))
+        reached = rows.groupby(level=0)["exit_rates"].transform(
+            lambda r: 1 - r.astype(float).cumsum().shift(fill_value=0)
+        )
         return rows.loc[reached > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
 
     def shares(self, of=None):

@@ -38,18 +38,27 @@ def model_name(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; what is written there appears under ``path`` at the end, whole, or never."""
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside ``path``; what is written there appears under ``path`` at the end, whole, or never.
+
+    ``durable``: also after a power cut (fsync).
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
     with contextlib.suppress(OSError):  # not every file system lets a folder be opened
-        folder = os.open(path.parent, os.O_RDONLY)
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
@@ -84,11 +93,11 @@ def sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
 
 
-def write(path: Path, logits: np.ndarray, metadata: dict) -> None:
+def write(path: Path, logits: np.ndarray, metadata: dict, durable: bool = True) -> None:
     """Write ``logits`` [k, classes] and ``metadata`` to ``path``, atomically, with the tensor's SHA-256."""
     logits = np.ascontiguousarray(logits)
     texts = {key: encoded(key, value) for key, value in (metadata | {"sha256": sha256(logits)}).items()}
-    with replacing(path) as temporary:
+    with replacing(path, durable) as temporary:
         temporary.write_bytes(save({"logits": logits}, texts))  # its save_file would hide the file from other users
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .calibration import fit_temperature
-from .confidence import CHUNK, check_metric, confidence, metric_of_probabilities, softmax
+from .confidence import METRICS, check_metric, confidence, confidences
+from .ensembles import MeanStage
 from .names import known
 
 ENSEMBLES = ("none", "mean_logits", "mean_softmax", "most_confident")
@@ -38,8 +40,7 @@ class Method:
         """This method with the temperatures of all models of ``store`` (a LogitStore) fitted on its samples."""
         if not self.temperature:
             return self
-        fitted = {name: fit_temperature(store.logits(name), store.labels) for name in store.models.index}
-        return replace(self, temperatures=fitted)
+        return replace(self, temperatures={name: kept_temperature(store, name) for name in store.models.index})
 
     def temperature_of(self, name):
         """Temperature of a model: 1.0 without temperature scaling."""
@@ -53,25 +54,43 @@ class Method:
         """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it.
 
         Returns stage(prefix: tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) of the
-        cascade's output after those models. Outcomes of one model are computed once and kept.
+        cascade's output after those models. Confidences of one model are computed once and kept.
         """
-        rank, single = score_rank(score), {}
+        rank = score_rank(score)
+        scales = [self.temperature_of(name) for name in names]
 
         def alone(m):
-            if m not in single:
-                logits, t = store.logits(names[m]), self.temperature_of(names[m])
-                single[m] = (in_top(logits, store.labels, rank), confidence(logits, self.metric, t))
-            return single[m]
+            return store.ranks(names[m]) < rank, kept_confidence(store, names[m], self.metric, scales[m])
 
-        def after(prefix):
-            if len(prefix) == 1 or self.ensemble == "none":
-                return alone(prefix[-1])
-            if self.ensemble == "most_confident":
-                return most_confident([alone(m) for m in prefix])
-            scaled = [(store.logits(names[m]), self.temperature_of(names[m])) for m in prefix]
-            return mean_outcome(scaled, store.labels, rank, self.metric, self.ensemble)
+        if self.ensemble == "none":
+            return lambda prefix: alone(prefix[-1])
+        if self.ensemble == "most_confident":
+            return lambda prefix: most_confident([alone(m) for m in prefix])
+        logits = [store.logits(name) for name in names]
+        return MeanStage(logits, scales, store.labels, rank, self.metric, self.ensemble)
 
-        return after
+
+KEPT = WeakKeyDictionary()  # store → what was computed from its logits, as long as the store lives
+
+
+def kept(store, name, what, compute):
+    """compute(logits) of one model, done once for a store; a model that is replaced has a new order."""
+    values, key = KEPT.setdefault(store, {}), (name, store.metadata(name)["order"], what)
+    if key not in values:
+        values[key] = compute(store.logits(name))
+    return values[key]
+
+
+def kept_confidence(store, name, metric, temperature):
+    """Confidence of one model of a store, float64 [k]; all METRICS come from one walk over its logits."""
+    if metric not in METRICS:
+        return confidence(store.logits(name), metric, temperature)
+    return kept(store, name, temperature, lambda logits: confidences(logits, temperature))[metric]
+
+
+def kept_temperature(store, name):
+    """Temperature of one model, fitted on a store."""
+    return kept(store, name, "temperature", lambda logits: fit_temperature(logits, store.labels))
 
 
 def score_rank(score):
@@ -81,40 +100,11 @@ def score_rank(score):
     return int(score[3:])
 
 
-def in_top(outputs, labels, rank):
-    """Whether the label is among the ``rank`` highest outputs [k, classes] (ties: lower class first): bool [k]."""
-    parts = []
-    for start in range(0, len(labels), CHUNK):
-        z, y = np.asarray(outputs[start : start + CHUNK]), labels[start : start + CHUNK]
-        if rank == 1:
-            parts.append(z.argmax(axis=1) == y)
-            continue
-        own = z[np.arange(len(y)), y][:, None]
-        before = (z > own) | ((z == own) & (np.arange(z.shape[1]) < y[:, None]))
-        parts.append(before.sum(axis=1) < rank)
-    return np.concatenate(parts)
-
-
 def most_confident(outcomes):
     """Per sample the outcome of whichever model is surest, the earlier (cheaper) at a tie."""
     right, sure = (np.stack(parts) for parts in zip(*outcomes, strict=True))
     chosen = sure.argmax(axis=0)[None]
     return np.take_along_axis(right, chosen, 0)[0], np.take_along_axis(sure, chosen, 0)[0]
-
-
-def mean_outcome(scaled, labels, rank, metric, ensemble):
-    """(correct, confidence) of the mean over models of logits / T, or of softmax(logits / T)."""
-    right, sure = [], []
-    for start in range(0, len(labels), CHUNK):
-        rows = slice(start, start + CHUNK)
-        if ensemble == "mean_logits":
-            mean = sum(np.asarray(z[rows], np.float64) / t for z, t in scaled) / len(scaled)
-            sure.append(confidence(mean, metric))
-        else:
-            mean = sum(softmax(z[rows], t) for z, t in scaled) / len(scaled)
-            sure.append(metric(mean) if callable(metric) else metric_of_probabilities(metric)(mean))
-        right.append(in_top(mean, labels[rows], rank))
-    return np.concatenate(right), np.concatenate(sure)
 
 
 METHODS = {

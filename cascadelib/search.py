@@ -1,246 +1,181 @@
 """Every cascade × every threshold → the exact Pareto front (paper, section 3, *Evaluation*; without sampling)."""
 
-import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
+import pandas as pd
 
-from . import sweep
+from .best import improves, new_best, note
+from .boxes import MAX_MODELS
+from .cascades import Cascades, check_work, extensions
 from .confidence import own_units
 from .curves import two_model_curve
 from .evaluation import run_outcomes, single_models, store_costs, store_stage
-from .front import Front, front_table, singles_table
+from .front import Front, front_table
 from .methods import method_named
 from .names import known
+from .outcomes import Outcomes
+from .parallel import in_executor, in_threads, patience
 from .pareto import Baseline, check_costs, pareto_front
+from .points import Points, points_of
 from .scores import ScoreTable
+from .shared import search_shared_threshold
 
 Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
+COARSER = (0.3, 0.1, 0.03, 0.01)  # tolerances of the rounds before the last, where time is limited
 
 
-@dataclass(frozen=True)
-class Points:
-    """A Pareto front as arrays, rising in cost and accuracy. P points of cascades of up to n models.
-
-    accuracy, cost float64 [P]; models int64 [P, n]: rows of the input; thresholds float64 [P, n − 1]: exit when
-    confidence (higher = surer) ≥ threshold, −inf "always", inf "never"; exit_rates float64 [P, n]: share of all
-    samples that leave at each stage. Rows of shorter cascades end in −1, nan and 0.
-    """
-
-    accuracy: np.ndarray
-    cost: np.ndarray
-    models: np.ndarray
-    thresholds: np.ndarray
-    exit_rates: np.ndarray
-
-
-class Outcomes:
-    """Outcomes of prefixes, checked, computed once, with samples grouped by equal confidence (surest first)."""
-
-    def __init__(self, stage, key):
-        self.stage, self.key, self.kept = stage, key, {}
-
-    def right(self, prefix):
-        """uint8 [k]: whether the cascade's output after ``prefix`` is right."""
-        right, _ = self.stage(prefix)
-        right = np.asarray(right)
-        if right.dtype != bool:
-            if not np.isin(right, (0, 1)).all():
-                raise ValueError(f"correctness after models {prefix} is not boolean: the exact search counts samples")
-            right = right.astype(bool)
-        return right.view(np.uint8)
-
-    def sure(self, prefix):
-        """float64 [k]: confidence after ``prefix``; nan and infinite values are refused."""
-        sure = np.asarray(self.stage(prefix)[1], np.float64)
-        if not np.isfinite(sure).all():
-            row = int(np.flatnonzero(~np.isfinite(sure))[0])
-            raise ValueError(f"confidence after models {prefix} is {sure[row]} at sample {row}; it must be finite")
-        return sure
-
-    def groups(self, prefix):
-        """(order int64 [k], group int32 [k]): samples by falling confidence, and each sample's group."""
-        name = self.key(prefix)
-        if name not in self.kept:
-            sure = self.sure(prefix)
-            order = np.argsort(-sure)
-            new = np.concatenate([[False], np.diff(sure[order]) != 0])
-            group = np.empty(len(sure), np.int32)
-            group[order] = np.cumsum(new)
-            self.kept[name] = order, group
-        return self.kept[name]
-
-
-def prefixes_of(cost, length):
-    """All sequences of ``length`` different models in order of rising cost; equal costs in both orders."""
-    order = np.argsort(cost, kind="stable")
-    longer = [()]
-    for _ in range(length):
-        longer = [(*p, int(m)) for p in longer for m in order if m not in p and (not p or cost[m] >= cost[p[-1]])]
-    return longer
-
-
-def by_head(cascades, length):
-    """Cascades grouped by their first ``length`` models: [(head, number of the first, [last models])]."""
-    heads = {}
-    for number, cascade in enumerate(cascades):
-        heads.setdefault(cascade[:length], (number, []))[1].append(cascade[-1])
-    return [(head, first, lasts) for head, (first, lasts) in heads.items()]
-
-
-def sweep_singles(outcomes, cost, first_id, cascades, best):
+def note_singles(outcomes, cost, cascades, best):
     """Note every single model."""
-    for number, (m,) in zip(count(first_id), cascades):
-        right = outcomes.right((m,))
-        sweep.note(best, int(right.sum()), cost[m], number, 0, 0, 0, 0)
+    none = np.empty(0, np.int64)
+    for head, lasts in cascades.heads:
+        for number, m in lasts:
+            n = int(outcomes.right((*head, m)).sum())
+            if improves(best, n, cost[m], number):
+                note(best, n, cost[m], number, none, none)
 
 
-def sweep_two(outcomes, cost, head, first_id, lasts, best, exact):
-    """Note every threshold of one first model before each of ``lasts``."""
-    order, group = outcomes.groups(head)
-    right_2 = np.stack([outcomes.right((*head, m))[order] for m in lasts])
-    sweep.sweep_pairs(group[order], outcomes.right(head)[order], right_2, cost[head[0]], cost[lasts], first_id, best)
+def seed(outcomes, cost, cascades, best, tolerance):
+    """Note the front of the cascades without their last model: longer ones whose last stage is never reached."""
+    heads, shorter = {}, {}
+    for head, lasts in cascades.heads:
+        heads.setdefault(head[:-1], []).append((lasts[0][0], head[-1]))
+        shorter[lasts[0][0]] = outcomes.groups(head).max() + 1
+    own = new_best(len(best[0]) - 1, cascades.length - 1)
+    search_length(outcomes, cost, list(heads.items()), own, tolerance)
+    d = cascades.length - 2
+    for n in np.flatnonzero(np.isfinite(own[1])):
+        number, boundaries, at = own[2][n, 0], own[2][n, 1 : 1 + d], own[2][n, 1 + d :]
+        if improves(best, n, own[1][n], number):
+            note(best, n, own[1][n], number, np.append(boundaries, shorter[number]), np.append(at, 0))
 
 
-def sweep_three(outcomes, cost, head, first_id, lasts, best, exact):
-    """Note every pair of thresholds of two models before each of ``lasts`` (``exact``), or a coarse grid of them."""
-    order, group = outcomes.groups(head[:1])
-    right_12 = (outcomes.right(head[:1]) | (outcomes.right(head) << 1))[order]
-    right_3 = np.stack([outcomes.right((*head, m))[order] for m in lasts])
-    costs = np.array([[cost[head[0]], cost[head[1]], cost[m]] for m in lasts])
-    sweep.sweep_triples(group[order], outcomes.groups(head)[1][order], right_12, right_3, costs, first_id, best, exact)
+def search_length(outcomes, cost, heads, best, tolerance):
+    """Note every threshold of cascades of one length, given by their heads, on all cores."""
+    if len(heads[0][0]) > 1:
+        in_threads(outcomes, cost, heads, best, tolerance, exact=False)
+    in_threads(outcomes, cost, heads, best, tolerance)
 
 
-def in_threads(tasks, k, best):
-    """Run tasks (functions of a Best) on all cores, each thread from a copy of ``best``; merge into ``best``."""
-    workers = min(os.cpu_count() or 1, len(tasks))
-    bests = [tuple(a.copy() for a in best) for _ in range(workers)]
-    pending = iter(tasks)
+def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor):
+    """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
 
-    def work(own):
-        for task in pending:  # next() of a list iterator is atomic: each task goes to one thread
-            task(own)
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, bests))
-    sweep.merge_best([best, *bests])
-
-
-def search_lengths(outcomes, cost, k, lengths):
-    """The best cascade of each number of correct samples over all cascades of the given lengths."""
-    best, cascades, tasks = sweep.new_best(k), [], []
-    for length in sorted(lengths):
-        own = prefixes_of(cost, length)
-        if length == 1:
-            sweep_singles(outcomes, cost, len(cascades), own, best)
-        for head, first, lasts in by_head(own, length - 1) if length > 1 else []:
-            tasks.append((sweep_two if length == 2 else sweep_three, head, len(cascades) + first, lasts))
-            for n in range(1, length):
-                outcomes.groups(head[:n])  # sorted here, once, so that threads only read
-        cascades += own
-    for exact in (False, True):
-        chosen = [t for t in tasks if exact or t[0] is sweep_three]
-        calls = [lambda own, t=t, exact=exact: t[0](outcomes, cost, *t[1:], own, exact) for t in chosen]
-        if calls:
-            in_threads(calls, k, best)
-    return best, cascades
-
-
-def threshold_between(low, high):
-    """Midway between the least confidence that exits and the largest that passes on; their ends are ±inf.
-
-    Equals ``low`` where the midpoint rounds to ``high``: samples at ``low`` exit, those at ``high`` do not.
+    Each round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
-    if high == -np.inf:
-        return -np.inf
-    if low == np.inf:
-        return np.inf
-    middle = high + (low - high) / 2
-    return middle if middle > high else low
+    rounds = [t for t in COARSER if t > tolerance] if deadline else []
+    certain = np.full_like(best[3], -np.inf)
+    for round_tolerance in [*rounds, tolerance]:
+        best[3][:] = np.inf
+        if executor is not None:
+            complete = in_executor(executor, outcomes, cost, cascades.heads, best, round_tolerance, deadline)
+        else:
+            with patience(round_tolerance, deadline) as shared:
+                in_threads(outcomes, cost, cascades.heads, best, shared)
+                complete = not np.isinf(shared[0])
+        floor = np.minimum.accumulate(best[3][::-1])[::-1]
+        certain = np.maximum(certain, floor)
+        if not complete:
+            break
+    best[3][:] = certain
 
 
-def thresholds_of(outcomes, cascade, boundaries):
-    """The thresholds of a cascade whose stages exit the groups below ``boundaries``: float64 [n − 1]."""
-    reached, out = None, []
-    for i, e in enumerate(boundaries[: len(cascade) - 1]):
-        head = cascade[: i + 1]
-        order, group = outcomes.groups(head)
-        reached = np.ones(len(group), bool) if reached is None else reached
-        exits = reached & (group < e)
-        reached = reached & (group >= e)
-        out.append(threshold_between(*sweep.neighbours(outcomes.sure(head), exits, reached)))
-    return out
+def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
+    """The best cascade of each number of correct samples over all cascades of the given lengths.
 
-
-def points_of(outcomes, best, cascades, k):
-    """The non-dominated entries of a Best as Points, with thresholds and exit rates."""
-    reach, exact, where = best
-    on_front = (exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach)
-    correct = np.flatnonzero(on_front)
-    width = max(len(c) for c in cascades)
-    first = {}  # models that no sample reaches are arbitrary: name the cheapest that fit
-    for cascade in cascades:
-        for n in range(1, len(cascade) + 1):
-            first.setdefault((len(cascade), cascade[:n]), cascade)
-    models = np.full((len(correct), width), -1, np.int64)
-    thresholds = np.full((len(correct), width - 1), np.nan)
-    rates = np.zeros((len(correct), width))
-    for row, (number, e1, e2, at_2, at_3) in enumerate(where[correct].tolist()):
-        n = len(cascades[number])
-        cascade = first[n, cascades[number][: 1 + (at_2 > 0) + (at_3 > 0)]]
-        models[row, :n] = cascade
-        thresholds[row, : n - 1] = thresholds_of(outcomes, cascade, (e1, e2))
-        rates[row, :n] = -np.diff([k, at_2, at_3, 0][:n] + [0]) / k
-    return Points(correct / k, exact[correct], models, thresholds, rates)
+    Returns (best, function from a cascade's number to its models).
+    """
+    best, kinds, end, floor = new_best(k, max(lengths)), [], 0, np.full(k + 1, np.inf)
+    for length in lengths:
+        kinds.append(cascades := Cascades(cost, length, end))
+        end = cascades.end
+        if length == 1:
+            note_singles(outcomes, cost, cascades, best)
+        elif length == 2:
+            in_threads(outcomes, cost, cascades.heads, best, np.zeros(1))
+        else:
+            with patience(tolerance, deadline) as shared:
+                if length - 1 not in lengths:
+                    seed(outcomes, cost, cascades, best, shared)
+                in_threads(outcomes, cost, cascades.heads, best, shared, exact=False)
+            search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor)
+            np.minimum(floor, best[3], out=floor)
+    best[3][:] = floor
+    return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)
 
 
 def check_lengths(n_models, n_candidates):
-    """The asked cascade lengths as a sorted tuple; refused unless each is 1, 2 or 3 and ≤ the number of models."""
+    """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
     lengths = (n_models,) if np.isscalar(n_models) else tuple(n_models)
     for n in lengths:
-        if n not in (1, 2, 3):
-            raise ValueError(f"n_models={n}: the exact search covers cascades of 1, 2 and 3 models")
+        if n != int(n) or not 1 <= n <= MAX_MODELS:
+            raise ValueError(f"n_models={n}: the search covers cascades of 1 … {MAX_MODELS} models")
         if n > n_candidates:
             raise ValueError(f"n_models={n} but only {n_candidates} models to choose from")
-    return tuple(sorted(set(lengths)))
+    if not lengths:
+        raise ValueError("n_models is empty: give a length or a tuple of lengths")
+    return tuple(sorted({int(n) for n in lengths}))
 
 
-def search_stages(stage, cost, n_models, key):
-    """Exact search over a stage function; ``key(prefix)`` says which prefixes share their outcomes."""
+def check_limits(tolerance, time_limit):
+    """Refuse a negative or infinite tolerance and a time limit that is not positive."""
+    if not 0 <= tolerance < np.inf:
+        raise ValueError(f"tolerance={tolerance}: a share of the cost, 0 or more")
+    if time_limit is not None and not time_limit > 0:
+        raise ValueError(f"time_limit={time_limit}: seconds, more than 0")
+
+
+def search_stages(stage, cost, n_models, last_only, tolerance=0.0, time_limit=None, executor=None):
+    """Search over a stage function; ``last_only``: only the last model of a prefix counts."""
+    deadline = None if time_limit is None else time.time() + time_limit
     cost = check_costs(cost)
     if cost.ndim != 1:
         raise ValueError("one cost a model is needed here: a row of costs a sample works in `search` with n_models=2")
-    lengths, outcomes = check_lengths(n_models, len(cost)), Outcomes(stage, key)
+    check_limits(tolerance, time_limit)
+    lengths, outcomes = check_lengths(n_models, len(cost)), Outcomes(stage, last_only)
+    check_work(cost, lengths, time_limit)
     k = len(outcomes.right((0,)))
     if k == 0:
         raise ValueError("no samples: the split is empty")
-    best, cascades = search_lengths(outcomes, cost, k, lengths)
-    return points_of(outcomes, best, cascades, k)
+    if max(lengths) > 1:
+        with ThreadPoolExecutor() as pool:  # sorts run without the GIL
+            list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
+    best, cascade_of = search_all(outcomes, cost, k, lengths, tolerance, deadline, executor)
+    return points_of(outcomes, best, cascade_of, cost)
 
 
-def search_outcomes(stage: Stage, cost, n_models) -> Points:
+def search_outcomes(stage: Stage, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None) -> Points:
     """The exact Pareto front over all cascades of ``n_models`` models and all achievable thresholds.
 
     stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
-    after the models of ``prefix``; cost float [M]; n_models: 1, 2, 3 or a tuple of these (the union). Models run in
-    order of cost, equal costs in both orders. Samples of equal confidence exit together. Where several cascades
-    give the same accuracy at the same cost, one of them is reported.
+    after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
+    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together. Where several
+    cascades give the same accuracy at the same cost, one of them is reported.
+
+    tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
+    stops; either leaves a front that is certified instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
+    executor: a ``concurrent.futures.Executor`` that searches cascades of three models and more.
+    ValueError: unusable outcomes or costs, more stages than models, more cascades than patience allows.
     """
-    return search_stages(stage, cost, n_models, lambda prefix: prefix)
+    return search_stages(stage, cost, n_models, False, tolerance, time_limit, executor)
 
 
-def search_arrays(correct, confidence, cost, n_models) -> Points:
+def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None) -> Points:
     """:func:`search_outcomes` where only the last model of a prefix counts (no ensembling).
 
     correct bool [M, k], confidence float [M, k] (higher = surer), cost float [M]; any order of models.
     """
+    stage = array_stage(correct, confidence, cost)
+    return search_stages(stage, cost, n_models, True, tolerance, time_limit, executor)
+
+
+def array_stage(correct, confidence, cost):
+    """The stage function of arrays [M, k] without ensembling; refused where shapes differ."""
     correct, sure = np.asarray(correct), np.asarray(confidence, np.float64)
     if correct.ndim != 2 or correct.shape != sure.shape or len(cost) != len(correct):
         raise ValueError(f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}")
-    return search_stages(lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, n_models, lambda p: p[-1])
+    return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
 
 
 def search_pairs(stage, cost):
@@ -250,7 +185,7 @@ def search_pairs(stage, cost):
     are kept by :func:`pareto_front`, the front is exact up to that rounding.
     """
     rows, mean = [], cost if cost.ndim == 1 else cost.mean(axis=1)
-    for a, b in prefixes_of(mean, 2):
+    for a, b in extensions(mean, (), 2):
         gain_1, sure = stage((a,))
         gain_2 = stage((a, b))[0]
         curve = two_model_curve(sure, gain_1, gain_2, cost[a], cost[b])
@@ -273,29 +208,60 @@ def candidate_names(models, store, baseline):
     return [known(name, names, "model") for name in models]
 
 
-def search(store, n_models=2, method="max_softmax", *, score="top1", cost="macs", models="all") -> Front:
+def search(
+    store,
+    n_models=2,
+    method="max_softmax",
+    *,
+    score="top1",
+    cost="macs",
+    models="all",
+    tolerance=0.0,
+    time_limit=None,
+    executor=None,
+) -> Front:
     """Every cascade of ``n_models`` models of a store at every threshold: the exact Pareto :class:`Front`.
 
     store: LogitStore, or ScoreTable (its own confidences and costs; ``method`` and ``cost`` are not used);
-    n_models: 1, 2, 3 or a tuple of these; method: a key of METHODS, fitted on this store where it scales by
-    temperature, or a :class:`Method`, used as fitted; score: "top1" or "top<k>"; cost: "macs", "seconds" or another
-    numeric column of ``store.models``; models: "all", "pareto" or a list of names.
+    n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS, fitted on this store where it scales
+    by temperature, or a :class:`Method`, used as fitted; score: "top1" or "top<k>"; cost: "macs", "seconds" or
+    another numeric column of ``store.models``; models: "all", "pareto" or a list of names; tolerance, time_limit,
+    executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how far from exact it may be.
     """
-    method = None if isinstance(store, ScoreTable) else method_named(method)
-    if method is not None and method.temperatures is None:
-        method = method.fit(store)
-    accuracy, mean = single_models(store, score, cost)
-    baseline, all_names, costs = Baseline(mean, accuracy), list(store.models.index), store_costs(store, cost)
-    names = candidate_names(models, store, baseline)
-    costs = costs[[all_names.index(name) for name in names]]
-    stage = store_stage(store, names, method, score)
-    if isinstance(store, ScoreTable) and (costs.ndim == 2 or store.correct.dtype != bool):
+    task = Task(store, method, score, cost, models)
+    if isinstance(store, ScoreTable) and (task.costs.ndim == 2 or store.correct.dtype != bool):
         if n_models != 2:
             raise ValueError("graded correctness and costs a sample are exact for n_models=2 only")
-        points = search_pairs(stage, costs)
-    else:
-        last_only = method is None or method.ensemble == "none"
-        points = search_stages(stage, costs, n_models, (lambda p: p[-1:]) if last_only else (lambda p: p))
-    own = own_units(method.metric if method else None, points.thresholds)
-    singles = singles_table(all_names, accuracy, mean, baseline)
-    return Front(front_table(points, names, own, baseline), singles, tuple(names), method, score, cost)
+        return task.front(search_pairs(task.stage, task.costs))
+    limits = (tolerance, time_limit, executor)
+    return task.front(search_stages(task.stage, task.costs, n_models, task.last_only, *limits))
+
+
+def shared_threshold_front(store, n_models=2, method="max_softmax", *, score="top1", cost="macs", models="all"):
+    """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse); see :func:`search`."""
+    task = Task(store, method, score, cost, models)
+    return task.front(search_shared_threshold(task.stage, task.costs, n_models))
+
+
+class Task:
+    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline."""
+
+    def __init__(self, store, method, score, cost, models):
+        method = None if isinstance(store, ScoreTable) else method_named(method)
+        if method is not None and method.temperatures is None:
+            method = method.fit(store)
+        self.method, self.score, self.cost_kind = method, score, cost
+        accuracy, mean = single_models(store, score, cost)
+        names, costs = list(store.models.index), store_costs(store, cost)
+        self.baseline = Baseline(mean, accuracy)
+        self.singles = pd.DataFrame({"accuracy": accuracy, "cost": mean}, index=pd.Index(names, name="model"))
+        self.names = candidate_names(models, store, self.baseline)
+        self.costs = costs[[names.index(name) for name in self.names]]
+        self.stage = store_stage(store, self.names, method, score)
+        self.last_only = method is None or method.ensemble == "none"
+
+    def front(self, points):
+        """Points of this search as a Front."""
+        own = own_units(self.method.metric if self.method else None, points.thresholds)
+        table = front_table(points, self.names, own, self.baseline)
+        return Front(table, self.singles, tuple(self.names), self.method, self.score, self.cost_kind, points)

@@ -2,12 +2,12 @@
 
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from . import logit_files, shelves
+from .bundled import found, shown
 from .labels import Labels, chosen_rows
 from .logit_arrays import DTYPES, accuracies, checked_logits, is_cost, log_probabilities, ranks_of
 from .names import known
@@ -20,12 +20,13 @@ RESERVED = {"model", "samples", "sha256", "order", "top1", "top5"}
 class LogitStore:
     """The logits of many models on one labelled split: ``LogitStore(path)`` opens the folder ``path``.
 
+    A relative path is looked for from here, then from the root of the repository, where notebooks find their data.
     Files are read when asked for: opening costs a header a model. Broken files are left out with a warning.
     Raises FileNotFoundError where there is no store, ValueError where its manifest or labels are damaged.
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = found(path)
         self._use(shelves.Folder(self.path))
 
     def _use(self, shelf, rows=None, names=None):
@@ -109,7 +110,7 @@ class LogitStore:
         return len(self._labels)
 
     def __repr__(self):
-        where = "in memory" if self.path is None else str(self.path)
+        where = "in memory" if self.path is None else shown(self.path)
         return f"<LogitStore {where}: {self.dataset} {self.split}, {len(self)} samples, {len(self._present())} models>"
 
     def _present(self):

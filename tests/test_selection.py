@@ -12,9 +12,7 @@ def make_store(seed=0, k=500):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
-    logits = {
-        f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5)) for i in range(4)
-    }
+    logits = {f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5)) for i in range(4)}
     macs = {f"m{i}": 10.0 ** (i + 1) for i in range(4)}
     return LogitStore.from_arrays(labels, logits, macs=macs)
 
@@ -22,7 +20,9 @@ def make_store(seed=0, k=500):
 STORE, OTHER = make_store(), make_store(1)
 
 
-@pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"])
+@pytest.mark.parametrize(
+    "method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"]
+)
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_front_point_evaluated_again_gives_its_own_numbers_exactly(method, n):
     front = search(STORE, n, method)

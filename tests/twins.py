@@ -41,3 +41,21 @@ def brute_front(stage, cost, lengths):
         if best[right] < least * (1 - 1e-12):
             front[int(right)] = least = best[right]
     return dict(sorted(front.items()))
+
+
+def shared_front(stage, cost, n):
+    """{correct samples: least cost} of the non-dominated cascades of n models with one threshold for all stages."""
+    best = {}
+    for cascade in permutations(range(len(cost)), n):
+        costs = [cost[m] for m in cascade]
+        if any(a > b for a, b in zip(costs, costs[1:], strict=False)):
+            continue
+        outcomes = [stage(cascade[: i + 1]) for i in range(n)]
+        for t in all_thresholds(np.concatenate([sure for _, sure in outcomes[:-1]])):
+            right, total, _ = single_cascade(outcomes, [t] * (n - 1), costs)
+            best[right] = min(best.get(right, np.inf), total)
+    front, least = {}, np.inf
+    for right in sorted(best, reverse=True):
+        if best[right] < least * (1 - 1e-12):
+            front[int(right)] = least = best[right]
+    return dict(sorted(front.items()))

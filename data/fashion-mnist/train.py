@@ -120,6 +120,7 @@ def train(name, zoo, data, held_out):
     weights = {k: v.contiguous() for k, v in weights.items() if not k.endswith("num_batches_tracked")}
     (HERE / "weights").mkdir(exist_ok=True)
     save_file(weights, STATE / f"{name}.safetensors", {"model": name})
+    (STATE / f"{name}.safetensors").chmod(0o644)
     (STATE / f"{name}.safetensors").replace(HERE / "weights" / f"{name}.safetensors")
 
 

@@ -1,0 +1,131 @@
+"""Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section 3, *Evaluation*)."""
+
+import resource
+import sys
+import time
+from itertools import combinations
+
+import numpy as np
+from synthetic import scores
+
+from cascadelib.pareto import pareto_front
+from cascadelib.search import search_arrays
+
+
+def seconds(function, repeats=1):
+    """(least seconds over repeats, last result)."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = function()
+        times.append(time.perf_counter() - start)
+    return min(times), result
+
+
+def recipe_pair(correct, confidence, cost, a, b):
+    """(cost, accuracy) of one pair at all k + 1 boundaries: a k × 3 array, sorted, two cumulative sums."""
+    table = np.stack([confidence[a], correct[a], correct[b]], axis=1)
+    table, k = table[np.argsort(table[:, 0])], len(table)
+    second = np.concatenate([[0], np.cumsum(table[:, 2])])  # passes on: the least confident
+    first = np.concatenate([np.cumsum(table[::-1, 1])[::-1], [0]])
+    return cost[a] + cost[b] * np.arange(k + 1) / k, (first + second) / k
+
+
+def recipe_triple(correct, confidence, cost, triple, every=10):
+    """(cost, accuracy) of one triple: the first threshold at every tenth boundary, the rest as a pair on what is left."""
+    a, b, c = triple
+    k, order, costs, accuracies = correct.shape[1], np.argsort(confidence[a]), [], []
+    for passed in range(0, k + 1, every):
+        left = order[:passed]
+        there, right = recipe_pair(correct[:, left], confidence[:, left], cost, b, c) if passed else (np.zeros(1),) * 2
+        costs.append(cost[a] + there * passed / k)
+        accuracies.append((right * passed + correct[a, order[passed:]].sum()) / k)
+    costs, accuracies = np.concatenate(costs), np.concatenate(accuracies)
+    keep = pareto_front(costs, accuracies)
+    return costs[keep], accuracies[keep]
+
+
+def recipe_pairs(correct, confidence, cost):
+    """The global front of all pairs by the recipe: (cost, accuracy)."""
+    parts = [recipe_pair(correct, confidence, cost, a, b) for a, b in combinations(range(len(cost)), 2)]
+    costs, accuracies = (np.concatenate(part) for part in zip(*parts, strict=True))
+    keep = pareto_front(costs, accuracies)
+    return costs[keep], accuracies[keep]
+
+
+def worst_ratio(points, costs, accuracies):
+    """Largest cost of the points ÷ cost of other points of no greater accuracy: ≤ 1 where never worse."""
+    own = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, accuracies - 1e-9)]
+    return float((own / costs).max())
+
+
+def peak_memory():
+    """Most resident memory of this process so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def row(benchmark, measured, unit, target=""):
+    return {"benchmark": benchmark, "measured": measured, "unit": unit, "target": target}
+
+
+def pairs(table):
+    own, points = seconds(lambda: search_arrays(*table, 2), 3)
+    recipe, front = seconds(lambda: recipe_pairs(*table))
+    m, k = table[0].shape
+    return [
+        row(f"search: pairs of {m}, k = {k}, every threshold", own, "s", "≤ 0.5"),
+        row("search: pairs, the paper's recipe in numpy", recipe, "s"),
+        row("search: pairs, worst cost beside the recipe's front", worst_ratio(points, *front), "×", "≤ 1.000000001"),
+    ]
+
+
+def triples(table, sample):
+    own, points = seconds(lambda: search_arrays(*table, 3), 2)
+    m, k = table[0].shape
+    listed = list(combinations(range(m), 3))
+    chosen = [listed[i] for i in np.random.default_rng(0).choice(len(listed), sample, replace=False)]
+    spent, fronts = seconds(lambda: [recipe_triple(*table, triple) for triple in chosen])
+    scaled = spent * len(listed) / sample
+    worst = max(worst_ratio(points, *front) for front in fronts)
+    name = f"every tenth threshold in numpy (scaled from {sample} triples)"
+    return [
+        row(f"search: triples of {m}, k = {k}, every threshold", own, "s", "≤ 5"),
+        row("search: triples, peak memory of the process", peak_memory(), "GiB", "≤ 2"),
+        row(f"search: triples, {name}", scaled, "s"),
+        row("search: triples, times faster than that", scaled / own, "×", "≥ 300"),
+        row("search: triples, worst cost beside those fronts", worst, "×", "≤ 1.000000001"),
+    ]
+
+
+def quadruples(table, time_limit=600):
+    own, points = seconds(lambda: search_arrays(*table, 4, tolerance=0.01, time_limit=time_limit))
+    m, k = table[0].shape
+    return [
+        row(f"search: quadruples of {m}, k = {k}, until a gap of 1% or {time_limit} s", own, "s", "≤ 620"),
+        row("search: quadruples, certified gap in cost at every accuracy", 100 * points.gap.max(), "%", "≤ 1"),
+    ]
+
+
+def growth(sizes, models, n):
+    """Seconds of exact searches of n models against the number of samples and of models."""
+    rows = [
+        row(f"search: {n} of 27, k = {k}", seconds(lambda k=k: search_arrays(*scores(27, k), n))[0], "s") for k in sizes
+    ]
+    for m in models:
+        table = scores(m, 20_000)
+        rows.append(row(f"search: {n} of {m}, k = 20000", seconds(lambda t=table: search_arrays(*t, n))[0], "s"))
+    return rows
+
+
+def run(quick=False):
+    """Rows of the table; quick: small sizes, without the quadruples."""
+    small = scores(5, 400)
+    for n in (2, 3):
+        search_arrays(*small, n)  # compile
+    table = scores(8, 2000) if quick else scores()
+    rows = pairs(table) + triples(table, 5 if quick else 3)
+    if quick:
+        return rows + growth([1000, 2000], [5, 8], 2)
+    rows += growth([5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60], 2)
+    rows += growth([5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60], 3)
+    return rows + quadruples(table)

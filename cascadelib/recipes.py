@@ -1,0 +1,235 @@
+"""Earlier cascading recipes (paper, section 2) on the same logits, to put beside the exact front.
+
+Each returns a DataFrame, a row a Pareto point that the recipe reaches, rising in cost and accuracy (fractions): at
+least accuracy, cost (a sample, in the units of ``cost``) and models. All are fitted and judged on the same samples, as
+the exact front is. store: a LogitStore; score, cost, models: as in :func:`cascadelib.search`.
+"""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from .committees import inoue_2019, plurality_vote, vote_stage
+from .confidence import own_units
+from .evaluation import run_outcomes
+from .methods import Method
+from .oracle import frontier, oracle, pool, rising_chains
+from .pareto import least_cost, mean_improvement, pareto_front
+from .search import search
+
+__all__ = [
+    "compare",
+    "inoue_2019",
+    "oracle",
+    "park_2015",
+    "plurality_vote",
+    "streeter_2018",
+    "vote_stage",
+    "wang_2018",
+    "wang_2022",
+]
+
+
+def park_2015(store, *, score="top1", cost="macs", models="all"):
+    """big/LITTLE: a small and a large model, softmax margin, one threshold (the *static* one of the original).
+
+    Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS. Every pair, every
+    threshold. Returns the ``table`` of :func:`cascadelib.search`.
+    """
+    return search(store, 2, "softmax_margin", score=score, cost=cost, models=models).table
+
+
+def wang_2022(store, n_models=(2, 3), *, score="top1", cost="macs", models="all"):
+    """Committees: mean logits of the models run so far, max softmax, exhaustive search over thresholds.
+
+    Wang, Kondratyuk et al., 2022: Wisdom of committees: an overlooked approach to faster and more accurate models,
+    ICLR. Every threshold instead of a grid, models of any family, and up to 3 of them (the original: 4 of one family).
+    Returns the ``table`` of :func:`cascadelib.search`.
+    """
+    return search(store, n_models, "max_softmax_mean_logits", score=score, cost=cost, models=models).table
+
+
+def wang_2018(
+    store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, score="top1", cost="macs", models="all"
+):
+    """IDK cascades: grid search over the thresholds of chains of up to ``n_models`` models.
+
+    Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI. Kept: the search over
+    thresholds on entropy or max softmax for a least accuracy. ``cost_aware`` takes the grid point of least cost;
+    cost-oblivious takes, chain by chain, the point that exits most samples early (fewest models run a sample),
+    whatever these cost. Not kept: their IDK classifiers trained on features, and the learned cost-aware objective,
+    which logits alone do not allow; chains are all those of the candidates rather than one that was given.
+
+    metric: "entropy", "max_softmax" or any other; grid: thresholds a stage, evenly spaced from the model's least to
+    its largest confidence. Returns accuracy, cost, models, thresholds (own units).
+    """
+    if grid < 1:
+        raise ValueError(f"grid={grid}: at least one threshold a stage is needed")
+    names, costs, stage = pool(store, Method(metric), score, cost, models)
+    outcomes = [stage((m,)) for m in range(len(names))]
+    grids = [np.linspace(sure.min(), sure.max(), grid) for _, sure in outcomes]
+    below, k = grid_counts([right for right, _ in outcomes], [sure for _, sure in outcomes], grids), len(outcomes[0][0])
+    chains, parts = rising_chains(costs, n_models), []
+    for number, chain in enumerate(chains):
+        correct, reach = chain_points(below, chain, k)
+        accuracy = correct.ravel() / k
+        total = sum(costs[m] * (r / k) for m, r in zip(chain, reach)).ravel()
+        keep = pareto_front(total if cost_aware else sum(reach).ravel(), accuracy)
+        parts.append((np.full(len(keep), number), keep, accuracy[keep], total[keep]))
+    number, place, accuracy, total = (np.concatenate(part) for part in zip(*parts))
+    rows = []
+    for i in pareto_front(total, accuracy):
+        chain = chains[number[i]]
+        at = np.unravel_index(place[i], (grid,) * (len(chain) - 1))
+        thresholds = tuple(float(own_units(metric, grids[m][j])) for m, j in zip(chain, at))
+        rows.append((accuracy[i], total[i], tuple(names[m] for m in chain), thresholds))
+    return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
+
+
+def grid_counts(right, sure, grids):
+    """below(prefix, m=None): samples (that model m gets right) which every model of ``prefix`` passes on.
+
+    right bool [M][k], sure float [M][k], grids rising [M][G]. The result has one axis of length G for each model of
+    the prefix: entry (i, j, …) counts confidence < grid[i] in the first, < grid[j] in the second, and so on.
+    """
+    size = len(grids[0]) + 1
+    bins = [np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
+
+    @cache
+    def cell(prefix):
+        return bins[prefix[0]] if len(prefix) == 1 else cell(prefix[:-1]) * size + bins[prefix[-1]]
+
+    @cache
+    def below(prefix, m=None):
+        if not prefix:
+            return np.array(len(sure[0]) if m is None else np.count_nonzero(right[m]))
+        at = cell(prefix) if m is None else cell(prefix)[right[m]]
+        counts = np.bincount(at, minlength=size ** len(prefix)).reshape((size,) * len(prefix))
+        for axis in range(len(prefix)):
+            counts = counts.cumsum(axis)
+        return counts[(slice(size - 1),) * len(prefix)]
+
+    return below
+
+
+def chain_points(below, chain, k):
+    """(correct [G, …], [samples that reach each stage, broadcastable to it]) of a chain at every grid point."""
+    dims = len(chain) - 1
+
+    def spread(counts):
+        return counts.reshape(counts.shape + (1,) * (dims - counts.ndim))
+
+    correct = spread(below(chain[:-1], chain[-1]))
+    for i, m in enumerate(chain[:-1]):
+        correct = correct + spread(below(chain[:i], m)) - spread(below(chain[: i + 1], m))
+    return correct, [np.broadcast_to(spread(below(chain[:i])), correct.shape) for i in range(len(chain))]
+
+
+def streeter_2018(
+    store, metric="logits_margin", *, targets=201, n_models=None, score="top1", cost="macs", models="all"
+):
+    """Greedy construction from the pool: again and again the stage that answers most per unit of cost.
+
+    Streeter, 2018: Approximation algorithms for cascading prediction models, ICML. For a target accuracy, the next
+    stage is the (model, threshold) that answers most of the remaining samples ÷ cost, while those it answers keep the
+    accuracy constraint: at least target ÷ best of the right answers which the most accurate candidate gives on them.
+    So the cascade as a whole reaches the target. The stage that answers all of the rest is the last. Kept: the greedy
+    rule and the constraint relative to a reference model. Not kept: confidences learned from several features (here
+    one ``metric``), and costs of computation that models share. Stages need not rise in cost.
+
+    targets: how many accuracies, evenly spaced from the worst candidate's to the best's; n_models: at most so many
+    stages. Returns accuracy, cost, models, thresholds (own units).
+    """
+    names, costs, stage = pool(store, Method(metric), score, cost, models)
+    right, sure = (np.stack(part) for part in zip(*(stage((m,)) for m in range(len(names)))))
+    order = np.argsort(-sure, axis=1)
+    single = right.mean(axis=1)
+    best, rows = int(single.argmax()), []
+    for target in np.linspace(single.min(), single[best], targets):
+        least = target / single[best] if single[best] > 0 else 1.0
+        chain, thresholds = greedy(right, sure, order, costs, best, least, n_models or len(names))
+        _, correct, total = run_outcomes([(right[m], sure[m]) for m in chain], thresholds, costs[chain])
+        own = tuple(float(own_units(metric, t)) for t in thresholds)
+        rows.append((np.mean(correct), total, tuple(names[m] for m in chain), own))
+    return frontier(pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"]))
+
+
+def greedy(right, sure, order, costs, reference, least, most):
+    """Models and thresholds (one fewer) of the greedy cascade of at most ``most`` stages, see :func:`streeter_2018`.
+
+    right, sure, order [M, k]: correct, confidence, samples by falling confidence; least: share of the reference
+    model's right answers that each stage must keep. The reference itself can always answer the rest.
+    """
+    remaining, chain, thresholds = np.ones(right.shape[1], bool), [], []
+    while True:
+        left, offers = np.count_nonzero(remaining), []
+        for m in range(len(costs)):
+            rows = order[m][remaining[order[m]]]
+            count, threshold = answerable(sure[m][rows], right[m][rows], right[reference][rows], least)
+            allowed = m not in chain and (len(chain) < most - 1 or count == left)
+            offers.append((count / costs[m] if allowed else 0, threshold))
+        best = max(range(len(costs)), key=lambda m: offers[m][0])
+        chain.append(best)
+        if offers[best][1] == -np.inf:
+            return chain, thresholds
+        thresholds.append(offers[best][1])
+        remaining &= sure[best] < thresholds[-1]
+
+
+def answerable(sure, right, reference, least):
+    """(how many, threshold) of the surest samples that can be answered: right ≥ ``least`` × the reference's right.
+
+    All [k], by falling confidence; equal confidences stay together. Threshold −inf: all of them; inf: none.
+    """
+    last_of_tie = np.append(sure[1:] != sure[:-1], True)
+    kept = np.cumsum(right) >= least * np.cumsum(reference) - 1e-9
+    ends = np.flatnonzero(kept & last_of_tie)
+    if not len(ends):
+        return 0, np.inf
+    end = ends[-1]
+    if end == len(sure) - 1:
+        return len(sure), -np.inf
+    middle = sure[end + 1] + (sure[end] - sure[end + 1]) / 2
+    return int(end) + 1, float(middle if middle > sure[end + 1] else sure[end])
+
+
+def compare(exact_front, recipes, above=()):
+    """Recipes beside the exact front, a row each, the front first ("exact").
+
+    exact_front: a :class:`cascadelib.Front`, whose baseline counts; recipes: {label: points with accuracy and cost,
+    rising}; above: accuracies. Columns: mean_improvement over the baseline's range, "improvement above <a>" for each,
+    best_accuracy, excess_cost (see :func:`excess_cost`).
+    """
+    baseline, rows = exact_front.baseline, {}
+    for label, points in {"exact": exact_front.table, **recipes}.items():
+        curve = points["cost"].to_numpy(), points["accuracy"].to_numpy()
+        rows[label] = {
+            "mean_improvement": improvement_above(baseline, *curve, None),
+            **{f"improvement above {low:g}": improvement_above(baseline, *curve, low) for low in above},
+            "best_accuracy": curve[1][-1],
+            "excess_cost": excess_cost(baseline, exact_front.table, points),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+
+
+def improvement_above(baseline, cost, accuracy, low):
+    """Mean improvement from ``low`` (None: the cheapest model) to the best single model; nan where that is empty."""
+    start = baseline.accuracy[baseline.front[0]] if low is None else low
+    return mean_improvement(baseline, cost, accuracy, start) if start < baseline.best else np.nan
+
+
+def excess_cost(baseline, exact, points):
+    """Mean over accuracies of points' cost ÷ exact cost − 1, where both reach within the baseline's range.
+
+    exact, points: tables with accuracy and cost, rising. An exact integral: between breakpoints both are constant.
+    nan where there is no such range. Negative where ``points`` (an ensemble, the oracle) is the cheaper.
+    """
+    (a, c), (b, d) = ((t["accuracy"].to_numpy(), t["cost"].to_numpy()) for t in (exact, points))
+    low, high = float(baseline.accuracy[baseline.front[0]]), min(baseline.best, a[-1], b[-1])
+    if not low < high:
+        return np.nan
+    breaks = np.concatenate([a, b])
+    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    ratio = least_cost(d, b, x[1:]) / least_cost(c, a, x[1:])
+    return float(np.sum(np.diff(x) * (ratio - 1)) / (high - low))
