@@ -23,20 +23,26 @@ def seconds(function, repeats=1):
 
 
 def recipe_pair(correct, confidence, cost, a, b):
-    """(cost, accuracy) of one pair at all k + 1 boundaries: a k × 3 array, sorted, two cumulative sums."""
+    """(cost, accuracy) of one pair at its boundaries: a k × 3 array, sorted, two cumulative sums.
+
+    Boundaries between equal confidences are left out: no threshold gives them.
+    """
     table = np.stack([confidence[a], correct[a], correct[b]], axis=1)
     table, k = table[np.argsort(table[:, 0])], len(table)
     second = np.concatenate([[0], np.cumsum(table[:, 2])])  # passes on: the least confident
     first = np.concatenate([np.cumsum(table[::-1, 1])[::-1], [0]])
-    return cost[a] + cost[b] * np.arange(k + 1) / k, (first + second) / k
+    real = np.concatenate([[True], np.diff(table[:, 0]) != 0, [True]])
+    return (cost[a] + cost[b] * np.arange(k + 1) / k)[real], ((first + second) / k)[real]
 
 
 def recipe_triple(correct, confidence, cost, triple, every=10):
-    """(cost, accuracy) of one triple: the first threshold at every tenth boundary, the rest as a pair on what is left."""
+    """(cost, accuracy) of one triple: first thresholds at every tenth boundary, the rest as a pair on what is left."""
     a, b, c = triple
     k, order, costs, accuracies = correct.shape[1], np.argsort(confidence[a]), [], []
     for passed in range(0, k + 1, every):
         left = order[:passed]
+        if 0 < passed < k and confidence[a, order[passed - 1]] == confidence[a, order[passed]]:
+            continue  # within a tie
         there, right = recipe_pair(correct[:, left], confidence[:, left], cost, b, c) if passed else (np.zeros(1),) * 2
         costs.append(cost[a] + there * passed / k)
         accuracies.append((right * passed + correct[a, order[passed:]].sum()) / k)

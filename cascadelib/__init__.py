@@ -1,31 +1,34 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
-from . import datasets, display, figures, zoo
+from . import datasets, display, figures, recipes, tables, zoo
 from .agreement import agreement
 from .calibration import fit_temperature
+from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
 from .curves import pair_curve, pair_table
+from .drift import mean_improvement_moved, replay
 from .evaluation import evaluate
 from .extraction import extract
 from .front import Front, Point
 from .methods import METHODS, Method
 from .pareto import Baseline, pareto_front
 from .scores import ScoreTable
-from .search import search
+from .search import search, shared_threshold_front
 from .selection import hold_out, peaks, pick
 from .store import LogitStore
 from .tables import readable
 
 __all__ = [
-    "METHODS",
     "Baseline",
     "Front",
     "LogitStore",
+    "METHODS",
     "Method",
     "Point",
     "ScoreTable",
     "agreement",
+    "compare",
     "confidence",
     "count_macs",
     "datasets",
@@ -34,13 +37,19 @@ __all__ = [
     "extract",
     "figures",
     "fit_temperature",
+    "fronts_of",
     "hold_out",
+    "mean_improvement_moved",
     "pair_curve",
     "pair_table",
     "pareto_front",
     "peaks",
     "pick",
     "readable",
+    "recipes",
+    "replay",
     "search",
+    "shared_threshold_front",
+    "tables",
     "zoo",
 ]

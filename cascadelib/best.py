@@ -41,7 +41,7 @@ def merge_best(best, others):
     np.minimum(reach, np.minimum.accumulate(exact[::-1])[::-1], out=reach)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def improves(best, n, cost, cascade):
     """Whether a cascade with n correct samples at this cost would be noted; ties go to the lowest number."""
     reach, exact, where, _ = best
@@ -52,7 +52,7 @@ def improves(best, n, cost, cascade):
     return exact[n] > cost or where[n, 0] > cascade
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def note(best, n, cost, cascade, boundaries, at):
     """Enter a cascade that :func:`improves`: its boundaries [d] and the samples at stages 2 … d + 1 [d]."""
     reach, exact, where, _ = best
@@ -66,7 +66,7 @@ def note(best, n, cost, cascade, boundaries, at):
         n -= 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def worth(best, n, cost, cascade, tolerance):
     """Whether a box whose cascades have at most n correct and cost at least this must be searched.
 

@@ -20,9 +20,9 @@ from .best import worth
 from .grid import lay_out, walk
 
 MAX_MODELS = 8
-ROOT_BINS = {2: 48, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}
+ROOT_BINS = {2: 80, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}
 LEVELS = 24
-LEAST_BOXES, MOST_BOXES = 16, 1024
+LEAST_BOXES, MOST_BOXES = 32, 2048
 
 Workspace = namedtuple(
     "Workspace",
@@ -75,7 +75,13 @@ def workspace(k, d):
     )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False)
+def copy(target, source, size):
+    for x in range(size):
+        target[x] = source[x]
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def sort_by_cell(w, level, m, n_cells):
     """Turn counts a cell (in ``w.all``) into where its samples end; filling backwards makes them where they start."""
     running = 0
@@ -85,7 +91,7 @@ def sort_by_cell(w, level, m, n_cells):
     w.start[level, n_cells] = m
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def set_grid(w, level, most_bins):
     """Cut each stage's boundaries into at most ``most_bins`` bins of equal numbers of groups."""
     for i in range(len(w.j)):
@@ -96,7 +102,7 @@ def set_grid(w, level, most_bins):
     lay_out(w, level)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def open_head(w, group, bits, bins):
     """Prepare the root of all cascades that share all models but the last.
 
@@ -104,7 +110,9 @@ def open_head(w, group, bits, bins):
     """
     d, k = group.shape
     for i in range(d):
-        w.top[0, i] = group[i].max() + 1
+        w.top[0, i] = 0
+        for s in range(k):
+            w.top[0, i] = max(w.top[0, i], group[i, s] + 1)
         for e in range(w.top[0, i] + 1):
             w.maps[0, i, e] = e
     set_grid(w, 0, bins)
@@ -121,7 +129,7 @@ def open_head(w, group, bits, bins):
         w.index[s], w.cell[s] = at // 2, cell
         w.root_right[at // 2] += 1
         w.all[cell] += 1
-    w.root_all[:n_cells] = w.all[:n_cells]
+    copy(w.root_all, w.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
     for s in range(k - 1, -1, -1):
         w.start[0, w.cell[s]] -= 1
@@ -131,7 +139,7 @@ def open_head(w, group, bits, bins):
             w.group[0, i, x] = group[i, s]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def count_root(w, wrong):
     """Count a cascade's samples by slot and correctness; ``wrong`` int32: the samples its last model gets wrong."""
     lay_out(w, 0)
@@ -141,12 +149,12 @@ def count_root(w, wrong):
         w.right[2 * w.index[wrong[x]]] += 1
     for x in range(half):
         w.right[2 * x + 1] = w.root_right[x] - w.right[2 * x]
-    w.all[:n_cells] = w.root_all[:n_cells]
+    copy(w.all, w.root_all, n_cells)
     w.base[0, :] = 0
     w.found[0] = w.opened[0] = 0
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def gather(w, level, target):
     """The samples of a level whose exit depends on the box ``target``; returns how many, places in ``w.kept``."""
     d, m, i, prefix = len(target), 0, 0, 0
@@ -178,7 +186,7 @@ def gather(w, level, target):
     return m
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def assess(w, level, m):
     """For each boundary of a box, the least number of correct samples that exiting one more group gains.
 
@@ -209,7 +217,7 @@ def assess(w, level, m):
             base[1 + i] -= 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def drop_useless(w, level, i):
     """Renumber the boundaries of stage i that can matter; the samples' new groups are in ``w.label``."""
     span, low = w.span[i], w.low[i]
@@ -230,7 +238,7 @@ def drop_useless(w, level, i):
     w.top[level + 1, i] = new
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def most_bins_for(top, budget):
     """The most bins a stage that keep a grid within about ``budget`` boxes, where a stage may need fewer."""
     bins, boxes, full = 0, 0, False
@@ -242,7 +250,7 @@ def most_bins_for(top, budget):
     return bins
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def place(w, level, m):
     """Count the gathered samples by slot of the new grid, and note the cell of each."""
     d, up = len(w.j), level + 1
@@ -266,7 +274,7 @@ def place(w, level, m):
         w.cell[x] = cell
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def carry_over(w, level, m):
     """Copy the gathered samples to the next level, in the order of its cells, with their new groups."""
     d, up = len(w.j), level + 1
@@ -281,28 +289,30 @@ def carry_over(w, level, m):
             w.group[up, i, y] = -1 if g < 0 else w.top[up, i] if g >= w.span[i] else w.label[i, g]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def open_box(w, level, b):
     """Make a box the next level of the search; returns whether its grid has boxes worth listing."""
     d, up = len(w.j), level + 1
     for i in range(d):
         w.low[i] = (w.boxes[level, b, i] - 1) * w.width[level, i]
         w.span[i] = min(w.width[level, i], w.top[level, i] - w.low[i])
-    w.base[up] = w.state[level, b]
+    copy(w.base[up], w.state[level, b], 1 + d)
     m = gather(w, level, w.boxes[level, b])
     assess(w, level, m)
     for i in range(d):
         drop_useless(w, level, i)
-    set_grid(w, up, most_bins_for(w.top[up], min(max(m // 8, LEAST_BOXES), MOST_BOXES)))
+    set_grid(w, up, most_bins_for(w.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
     place(w, level, m)
     w.found[up] = w.opened[up] = 0
-    if w.width[up].max() == 1:
-        return False
-    carry_over(w, level, m)
-    return True
+    more = False
+    for i in range(d):
+        more |= w.width[up, i] > 1
+    if more:
+        carry_over(w, level, m)
+    return more
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def search_boxes(w, costs, k, cascade, best, tolerance):
     """Open the root's boxes, depth first and the cheapest first, until none is left that may hold better."""
     level = 0
@@ -324,14 +334,14 @@ def search_boxes(w, costs, k, cascade, best, tolerance):
             level += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def note_root(w, wrong, costs, cascade, best, tolerance):
     """Note the corners of one cascade's root: real cascades, a start for pruning."""
     count_root(w, wrong)
     walk(w, 0, True, costs, len(w.index), cascade, best, tolerance)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance):
     """Search all thresholds of one cascade of the head that was opened (see :func:`open_head`).
 

@@ -170,7 +170,7 @@ def improvement_figure(curves, title="Improvement factor at equal accuracy", ref
 
 
 def members_figure(members, order, title="Which models the front uses"):
-    """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; order: cheapest first."""
+    """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
     used = [m for m in order if m in set(members["model"])]
     fig = figure(title, height=120 + 24 * len(used), xaxis=per_cent(title="accuracy"))
     for stage, rows in members.groupby("stage"):

@@ -19,7 +19,7 @@ from numba import njit
 from .best import improves, note, worth
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def lay_out(w, level):
     """Set the strides and tail offsets of a level's grid from its slots."""
     slots, inner, cells = w.slots[level], w.inner[level], w.cells[level]
@@ -33,13 +33,13 @@ def lay_out(w, level):
         w.all_at[i] = w.all_at[i - 1] + slots[i - 1] * cells[i - 1]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def add(target, source):
     for x in range(len(source)):
         target[x] += source[x]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def total(counts):
     n = 0
     for x in range(len(counts)):
@@ -47,7 +47,7 @@ def total(counts):
     return n
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def add_right(w, level, i, slot, right):
     """Add a slice of stage i (those right or wrong there) to the tail of correct samples."""
     size = w.inner[level, i]
@@ -55,7 +55,7 @@ def add_right(w, level, i, slot, right):
     add(w.right[target : target + size], w.right[source : source + size])
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def add_all(w, level, i, slot):
     """Let a slice of stage i pass on: into the tail of all samples; its right ones no longer count here."""
     size = w.cells[level, i]
@@ -65,7 +65,7 @@ def add_all(w, level, i, slot):
     w.through[i] += w.passing[i, slot]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def enter(w, level, i, corners):
     """Begin the walk over the slots of stage i: totals of every slice, an empty tail."""
     slots, size, cells = w.slots[level, i], w.inner[level, i], w.cells[level, i]
@@ -85,7 +85,7 @@ def enter(w, level, i, corners):
         add_all(w, level, i, slots - 1)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def step(w, level, i, corners, costs, k):
     """Move stage i to its next lower edge or bin, and hand what gets past it to the next stage."""
     slot = w.j[i]
@@ -102,7 +102,7 @@ def step(w, level, i, corners, costs, k):
     w.cost[i + 1] = w.cost[i] + costs[i + 1] * (w.through[i] / k)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def note_corner(w, level, n, cost, cascade, best):
     """Note the cascade at the present corner, in the boundaries of the whole search."""
     for i in range(len(w.j)):
@@ -111,7 +111,7 @@ def note_corner(w, level, n, cost, cascade, best):
     note(best, n, cost, cascade, w.boundaries, w.through)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def last_stage(w, level):
     """(counts, samples) by slot of the last stage with a threshold: int32 [4 · slots] (see ``right``), [slots]."""
     last = len(w.j) - 1
@@ -120,7 +120,7 @@ def last_stage(w, level):
     return w.right[at : at + 4 * slots], w.all[here : here + slots]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def corner_row(w, level, costs, k, cascade, best):
     """Every edge of the last stage, the earlier ones fixed; cost rises along the way (see ``sweep_pair``)."""
     last = len(w.j) - 1
@@ -137,7 +137,7 @@ def corner_row(w, level, costs, k, cascade, best):
             note_corner(w, level, n, cost, cascade, best)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def keep_box(w, level, n):
     """Append the present box to those to be opened, unless its corners are all that it holds."""
     inside = False
@@ -152,7 +152,7 @@ def keep_box(w, level, n):
         w.found[level] = b + 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
 def box_row(w, level, costs, k, cascade, best, tolerance):
     """Every bin of the last stage, the earlier ones within theirs: keep the boxes that may hold better."""
     last = len(w.j) - 1
@@ -170,7 +170,7 @@ def box_row(w, level, costs, k, cascade, best, tolerance):
         at += passes[slot]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def walk(w, level, corners, costs, k, cascade, best, tolerance):
     """Note every corner of a level's grid (``corners``), or list every box of it that may hold better."""
     last, i = len(w.j) - 1, 0

@@ -17,11 +17,18 @@ class Outcomes:
         """What prefixes with the same outcomes share."""
         return prefix[-1:] if self.last_only else prefix
 
+    def prepare(self, cascades):
+        """Let a stage that computes many prefixes together (a mean ensemble) do so for all ``cascades``."""
+        if hasattr(self.stage, "prepare"):
+            whole = list(cascades)
+            heads = {c[:n] for c in whole for n in range(1, len(c))}
+            self.stage.prepare([*heads, *whole], heads)
+
     def right(self, prefix):
         """uint8 [k]: whether the cascade's output after ``prefix`` is right. Kept as bits for longer prefixes."""
         key = self.key(prefix)
         if key not in self.rights:
-            right = np.asarray(self.stage(prefix)[0])
+            right = np.asarray(self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0])
             if right.dtype != bool and not np.isin(right, (0, 1)).all():
                 raise ValueError(f"correctness after models {prefix} is not boolean: the exact search counts samples")
             right = right.astype(bool).view(np.uint8)

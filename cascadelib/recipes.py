@@ -16,7 +16,7 @@ from .evaluation import run_outcomes
 from .methods import Method
 from .oracle import frontier, oracle, pool, rising_chains
 from .pareto import least_cost, mean_improvement, pareto_front
-from .search import search
+from .search import search, shared_threshold_front
 
 __all__ = [
     "compare",
@@ -194,6 +194,24 @@ def answerable(sure, right, reference, least):
     return int(end) + 1, float(middle if middle > sure[end + 1] else sure[end])
 
 
+def all_recipes(store, *, cost="macs", models="all"):
+    """Every recipe of this module on one store, with its defaults: {label with author and year: points}."""
+    options = {"cost": cost, "models": models}
+    return {
+        "Park 2015, softmax margin, 2 models": park_2015(store, **options),
+        "Wang 2018, entropy grid": wang_2018(store, "entropy", **options),
+        "Wang 2018, max-softmax grid": wang_2018(store, "max_softmax", **options),
+        "Wang 2018, max-softmax grid, cost-oblivious": wang_2018(store, "max_softmax", cost_aware=False, **options),
+        "Streeter 2018, greedy": streeter_2018(store, **options),
+        "Inoue 2019, confidence interval": inoue_2019(store, **options),
+        "Wang 2022, mean logits": wang_2022(store, **options),
+        "plurality vote": plurality_vote(store, **options),
+        "one shared threshold, 2 models": shared_threshold_front(store, 2, **options).table,
+        "one shared threshold, 3 models": shared_threshold_front(store, 3, **options).table,
+        "oracle": oracle(store, **options),
+    }
+
+
 def compare(exact_front, recipes, above=()):
     """Recipes beside the exact front, a row each, the front first ("exact").
 
@@ -206,7 +224,7 @@ def compare(exact_front, recipes, above=()):
         curve = points["cost"].to_numpy(), points["accuracy"].to_numpy()
         rows[label] = {
             "mean_improvement": improvement_above(baseline, *curve, None),
-            **{f"improvement above {low:g}": improvement_above(baseline, *curve, low) for low in above},
+            **{f"improvement above {low:.1%}": improvement_above(baseline, *curve, low) for low in above},
             "best_accuracy": curve[1][-1],
             "excess_cost": excess_cost(baseline, exact_front.table, points),
         }

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
 
 from .best import improves, new_best, note
 from .boxes import MAX_MODELS
@@ -13,7 +12,7 @@ from .cascades import Cascades, check_work, extensions
 from .confidence import own_units
 from .curves import two_model_curve
 from .evaluation import run_outcomes, single_models, store_costs, store_stage
-from .front import Front, front_table
+from .front import Front, front_table, singles_table
 from .methods import method_named
 from .names import known
 from .outcomes import Outcomes
@@ -138,6 +137,7 @@ def search_stages(stage, cost, n_models, last_only, tolerance=0.0, time_limit=No
     k = len(outcomes.right((0,)))
     if k == 0:
         raise ValueError("no samples: the split is empty")
+    outcomes.prepare(c for n in lengths for c in extensions(cost, (), n))
     if max(lengths) > 1:
         with ThreadPoolExecutor() as pool:  # sorts run without the GIL
             list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
@@ -204,7 +204,8 @@ def candidate_names(models, store, baseline):
     """The models to combine: "all", "pareto" (those on the single-model front, as the paper does) or a list."""
     names = list(store.models.index)
     if isinstance(models, str):
-        return names if known(models, ["all", "pareto"], "choice of models") == "all" else [names[i] for i in baseline.front]
+        chosen = known(models, ["all", "pareto"], "choice of models")
+        return names if chosen == "all" else [names[i] for i in baseline.front]
     return [known(name, names, "model") for name in models]
 
 
@@ -238,7 +239,10 @@ def search(
 
 
 def shared_threshold_front(store, n_models=2, method="max_softmax", *, score="top1", cost="macs", models="all"):
-    """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse); see :func:`search`."""
+    """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
+
+    Arguments as those of :func:`search`; n_models: 2 or more.
+    """
     task = Task(store, method, score, cost, models)
     return task.front(search_shared_threshold(task.stage, task.costs, n_models))
 
@@ -254,7 +258,7 @@ class Task:
         accuracy, mean = single_models(store, score, cost)
         names, costs = list(store.models.index), store_costs(store, cost)
         self.baseline = Baseline(mean, accuracy)
-        self.singles = pd.DataFrame({"accuracy": accuracy, "cost": mean}, index=pd.Index(names, name="model"))
+        self.singles = singles_table(names, accuracy, mean, self.baseline)
         self.names = candidate_names(models, store, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store_stage(store, self.names, method, score)

@@ -22,10 +22,11 @@ def sweep_pair(group, right_1, right_2, cost_1, cost_2, cascade, best):
         if passed > 0:
             n += np.int64(right_2[first]) - np.int64(right_1[first])
         cost = cost_1 + cost_2 * (passed / k)
-        if cost <= best[0][n] and (passed == 0 or first == 0 or group[first] != group[first - 1]):
-            if improves(best, n, cost, cascade):
-                at[0], boundary[0] = passed, group[k - 1] + 1 if passed == 0 else group[first]
-                note(best, n, cost, cascade, boundary, at)
+        if cost > best[0][n] or (0 < passed < k and group[first] == group[first - 1]):
+            continue
+        if improves(best, n, cost, cascade):
+            at[0], boundary[0] = passed, group[k - 1] + 1 if passed == 0 else group[first]
+            note(best, n, cost, cascade, boundary, at)
 
 
 @njit(nogil=True, cache=True)

@@ -359,8 +359,8 @@ def test_compare_equals_a_fine_sum():
     row = table.loc["park"]
     assert row["excess_cost"] == pytest.approx(np.mean(park / front.cost_at(at) - 1), rel=1e-3, abs=1e-4)
     assert row["mean_improvement"] == pytest.approx(np.mean(front.baseline.cost_at(at) / park), rel=1e-3)
-    assert row["mean_improvement"] == row[f"improvement above {low:g}"]
-    assert np.isnan(row[f"improvement above {best:g}"])
+    assert row["mean_improvement"] == row[f"improvement above {low:.1%}"]
+    assert np.isnan(row[f"improvement above {best:.1%}"])
     assert row["best_accuracy"] == points["accuracy"].max()
     assert table.loc["exact", "excess_cost"] == 0
     assert table.loc["oracle", "excess_cost"] < 0
