@@ -3,7 +3,10 @@
 import resource
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from itertools import combinations
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from synthetic import scores
@@ -65,8 +68,18 @@ def worst_ratio(points, costs, accuracies):
     return float((own / costs).max())
 
 
-def peak_memory():
-    """Most resident memory of this process so far, GiB."""
+def peak_memory(models, samples):
+    """Most resident memory, GiB, of a fresh process that searches all triples, imports included."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(memory_of_triples, models, samples).result()
+
+
+def memory_of_triples(models, samples):
+    """What :func:`peak_memory` runs there. Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first."""
+    search_arrays(*scores(models, samples), 3)
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
@@ -96,7 +109,7 @@ def triples(table, sample):
     name = f"every tenth threshold in numpy (scaled from {sample} triples)"
     return [
         row(f"search: triples of {m}, k = {k}, every threshold", own, "s", "≤ 5"),
-        row("search: triples, peak memory of the process", peak_memory(), "GiB", "≤ 2"),
+        row("search: triples, peak memory of a process that does only this", peak_memory(m, k), "GiB", "≤ 2"),
         row(f"search: triples, {name}", scaled, "s"),
         row("search: triples, times faster than that", scaled / own, "×", "≥ 300"),
         row("search: triples, worst cost beside those fronts", worst, "×", "≤ 1.000000001"),

@@ -67,11 +67,10 @@ def decimated(table, most=1500):
 
 
 def cascade_hover(table):
-    """One line a row of a front's table: models, thresholds, exit rates."""
-    return [
-        f"{arrow(r.models)}<br>thresholds {digits(r.thresholds)}<br>exit rates {percents(r.exit_rates)}"
-        for r in table.itertuples()
-    ]
+    """One text a row of a table of cascades: of models, thresholds and exit rates what it has."""
+    shows = {"models": arrow, "thresholds": digits, "exit_rates": percents}
+    parts = [table[column].map(show) for column, show in shows.items() if column in table]
+    return ["<br>".join(lines) for lines in zip(*parts)] if parts else None
 
 
 def add_singles(fig, singles, families=None, label="single models", **at):
