@@ -30,16 +30,19 @@ data: $(if $(RAW),$(READY)) ## how to redo the bundled data; RAW=folder with the
 ifdef RAW
 	$(BIN)/python data/fashion-mnist/split.py --raw $(RAW)
 	$(BIN)/python data/fashion-mnist/train.py --raw $(RAW)
+	$(BIN)/python data/fashion-mnist/extract.py
 else
 	@echo 'The bundled data is committed. To redo it from a folder with the four IDX files of Fashion-MNIST'
 	@echo '(Debian: apt-get install dataset-fashion-mnist, then /usr/share/datasets/fashion-mnist):'
 	@echo '    $(BIN)/python data/fashion-mnist/split.py --raw FOLDER'
 	@echo '    $(BIN)/python data/fashion-mnist/train.py --raw FOLDER'
-	@echo 'or both at once: make data RAW=FOLDER'
+	@echo '    $(BIN)/python data/fashion-mnist/extract.py'
+	@echo 'or all at once: make data RAW=FOLDER'
 endif
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/run.py --rewrite $(ARGS)
+	$(BIN)/python .github/picture.py
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python'; exit 1; }

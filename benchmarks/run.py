@@ -1,7 +1,8 @@
 """Run every benchmark here and write down what it measured: one table, ``results.md`` and ``results.parquet``.
 
-    python benchmarks/run.py                 all of them, and the results are written
-    python benchmarks/run.py search --quick  modules whose name starts with "search", small sizes, print only
+    python benchmarks/run.py                 all of them (half an hour); the results are written
+    python benchmarks/run.py search          modules whose name starts with "search"; their results are replaced
+    python benchmarks/run.py --quick         small sizes, print only
 
 A benchmark is a module beside this one with ``run(quick=False) -> list[dict]``; each dict has ``benchmark`` (what),
 ``measured`` (a number), ``unit``, and ``target`` (text such as "≤ 0.5" or "≥ 0.85"; empty where there is none).
@@ -56,17 +57,17 @@ def met(measured: float, target: str) -> str:
 
 
 def collect(names: list[str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
-    """(table with COLUMNS, names of modules that failed); one failing module does not stop the others."""
+    """(table with module and COLUMNS, names of modules that failed); one failing module does not stop the others."""
     rows, failed = [], []
     for name in names:
         start = time.perf_counter()
         try:
-            rows += importlib.import_module(name).run(quick=quick)
+            rows += [{"module": name, **row} for row in importlib.import_module(name).run(quick=quick)]
         except Exception:
             traceback.print_exc()
             failed.append(name)
         print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-    table = pd.DataFrame(rows, columns=COLUMNS[:-1])
+    table = pd.DataFrame(rows, columns=["module", *COLUMNS[:-1]])
     table["measured"] = table.measured.astype(float)
     table["target"] = table.target.fillna("").astype(str)
     table["met"] = [met(*pair) for pair in zip(table.measured, table.target, strict=True)]
@@ -80,9 +81,22 @@ def as_markdown(table: pd.DataFrame) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def write_results(folder: Path, table: pd.DataFrame) -> None:
+    """Put a table into results.parquet, in place of the earlier rows of its modules, and write results.md from all."""
+    kept = folder / "results.parquet"
+    if kept.exists():
+        earlier = pd.read_parquet(kept)
+        table = pd.concat([earlier[~earlier["module"].isin(table["module"])], table]).sort_values(
+            "module", kind="stable"
+        )
+    table.to_parquet(kept, index=False)
+    parts = [f"## {name}\n\n{rows['machine'].iloc[0]}\n\n{as_markdown(rows)}" for name, rows in table.groupby("module")]
+    (folder / "results.md").write_text("# Benchmarks (`make bench`)\n\n" + "\n".join(parts), encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", help="how their names start (default: all, and the results are written)")
+    parser.add_argument("modules", nargs="*", help="how their names start (default: all)")
     parser.add_argument("--quick", action="store_true", help="small sizes; prints only")
     options = parser.parse_args(arguments)
     names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("run", "conftest"))
@@ -94,9 +108,8 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     print(text)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
-    elif not options.quick and not options.modules:
-        (folder / "results.md").write_text(f"# Benchmarks\n\n`make bench` on {text}", encoding="utf-8")
-        table.assign(machine=about).to_parquet(folder / "results.parquet", index=False)
+    elif not options.quick:
+        write_results(folder, table.assign(machine=about))
     return 1 if failed else 0
 
 

@@ -137,14 +137,14 @@ def growth(sizes, models, n):
 
 
 def run(quick=False):
-    """Rows of the table; quick: small sizes, without the quadruples."""
+    """Rows of the table; quick: small sizes."""
+    compile_kernels()
+    table = scores(8, 2000) if quick else scores()
+    return pairs(table) + triples(table, 5 if quick else 3)
+
+
+def compile_kernels():
+    """Let numba compile outside the measured time."""
     small = scores(5, 400)
     for n in (2, 3):
-        search_arrays(*small, n)  # compile
-    table = scores(8, 2000) if quick else scores()
-    rows = pairs(table) + triples(table, 5 if quick else 3)
-    if quick:
-        return rows + growth([1000, 2000], [5, 8], 2)
-    rows += growth([5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60], 2)
-    rows += growth([5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60], 3)
-    return rows + quadruples(table)
+        search_arrays(*small, n)

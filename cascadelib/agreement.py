@@ -7,7 +7,7 @@ import pandas as pd
 def agreement(store, reference):
     """Two stores of the same samples, model by model.
 
-    Returns a DataFrame, a row a model that both hold: largest_difference (of any logit, absolute),
+    Returns a DataFrame, a row a model that both hold: largest_gap (of any logit, absolute),
     relative_to_spread (that ÷ the standard deviation of the model's reference logits), changed_predictions (count),
     top1 and reference_top1 (fractions). Raises ValueError where sample ids or labels differ.
     """
@@ -18,7 +18,7 @@ def agreement(store, reference):
         ours, theirs = (np.asarray(s.logits(name), np.float64) for s in (store, reference))
         largest = np.abs(ours - theirs).max()
         rows[name] = {
-            "largest_difference": largest,
+            "largest_gap": largest,
             "relative_to_spread": largest / theirs.std() if theirs.std() else largest,
             "changed_predictions": int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()),
             "top1": store.models.loc[name, "top1"],

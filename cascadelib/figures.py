@@ -12,6 +12,7 @@ from .tables import arrow, digits, percents
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#5D3A9B", "#8A8D00", "#B2182B"]
 GREY, BLACK = "#8C8C8C", "#222222"
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
+DASHES = ["solid", "dash"]
 COST_TITLES = {"macs": "MACs a sample", "seconds": "seconds a sample"}
 
 pio.templates["cascadelib"] = go.layout.Template(
@@ -134,7 +135,7 @@ def front_figure(tables, singles, cost="macs", title="Cascades against single mo
             text=cascade_hover(shown),
             mode="lines+markers",
             marker={"size": 3},
-            line={"color": PALETTE[i % len(PALETTE)], "width": 2, "shape": "hv"},
+            line={"color": PALETTE[i % len(PALETTE)], "width": 2, "shape": "hv", "dash": DASHES[i // len(PALETTE) % 2]},
             name=label,
             hovertemplate="%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>",
         )

@@ -82,7 +82,7 @@ def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store):
     changed["m1"][3] = changed["m1"][3][::-1] + 1
     other = LogitStore.from_arrays(store.labels, changed, macs=store.models["macs"].to_dict())
     table = agreement(other, store)
-    assert table.loc["m0", "largest_difference"] == 0
-    assert table.loc["m1", "largest_difference"] >= 1
+    assert table.loc["m0", "largest_gap"] == 0
+    assert table.loc["m1", "largest_gap"] >= 1
     with pytest.raises(ValueError, match="other samples"):
         agreement(store.take(slice(0, 10)), store)

@@ -12,7 +12,7 @@ from cascadelib.bundled import ROOT
 from cascadelib.costs import count_macs
 
 ENTRIES = json.loads((ROOT / "data/fashion-mnist/zoo.json").read_text())
-NAMES = ["linear@28", "lenet@28", "lcnet_035@28", "resnet18_w32@42", "resnet18_w32@56"]
+NAMES = ["linear@28", "lenet@28", "lcnet_035@28", "resnet18_w32@52", "resnet18_w32@56"]
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def test_bundled_weights_load():
 
 
 def test_two_sizes_share_weights(folder):
-    small, large = zoo.load("resnet18_w32@42", folder), zoo.load("resnet18_w32@56", folder)
+    small, large = zoo.load("resnet18_w32@52", folder), zoo.load("resnet18_w32@56", folder)
     assert small.metadata["checkpoint"] == large.metadata["checkpoint"]
-    assert (small.metadata["image_size"], large.metadata["image_size"]) == (42, 56)
+    assert (small.metadata["image_size"], large.metadata["image_size"]) == (52, 56)
 
 
 def test_bad_names_and_files(folder, tmp_path):
