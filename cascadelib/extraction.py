@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from . import datasets, logit_files
-from .candidates import Candidate, finished, prepared, probed, resolved
+from .candidates import Candidate, finished, inputs_digest, prepared, probed, resolved
 from .forwarding import Precision, on_device, ready, timed_logits
 from .labels import labels_of
 from .logit_arrays import DTYPES, is_cost
@@ -73,6 +73,10 @@ def extract(
     Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
     than the data set's, outputs that are no logits, MACs that cannot be counted, too little space on the disk.
     """
+    if not hasattr(dataset, "batch") and not (isinstance(dataset, tuple) and len(dataset) == 2):
+        raise ValueError(
+            f"dataset must be a cascadelib.datasets.Samples or (inputs, labels), not {type(dataset).__name__}"
+        )
     samples = dataset if hasattr(dataset, "batch") else datasets.from_arrays(*dataset)
     found, macs, labels = resolved(models), macs or {}, labels_of(samples)
     _check_arguments(found, batch_size, shard_size, macs, dtype)
@@ -81,8 +85,9 @@ def extract(
     bounds = shard_bounds(len(samples), shard_size, batch_size)
     with Shards(path) as shards:
         store = _existing(path, labels)
-        pending = [m for m in found if replace or not finished(store, m)]
-        run = settings | {"samples": labels.fingerprint}
+        inputs = inputs_digest(samples)
+        pending = [m for m in found if replace or not finished(store, m, inputs)]
+        run = settings | {"samples": labels.fingerprint, "inputs": inputs}
         pending = [probed(m, samples, precision, run, macs.get(m.name)) for m in pending]
         _check_classes(pending, labels, store)
         missing = {(a, b): [c for c in pending if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
@@ -228,7 +233,7 @@ def _assemble(candidate: Candidate, store, shards, bounds, extraction):
     times = [time for _, batch_seconds in parts for time in batch_seconds]
     full = times[: len(logits) // run["batch_size"]]  # a last, smaller batch is less efficient
     logit_files.remove_leftovers(store.path / logit_files.file_name(model.name))
-    identity = {key: run[key] for key in ("weights_sha256", "transform")}
+    identity = {key: run[key] for key in ("weights_sha256", "transform", "inputs")}
     size = {"image_size": candidate.image_size} if candidate.image_size else {}
     store.add(
         model.name,

@@ -359,3 +359,18 @@ def test_shards_say_nothing_when_read_for_another_run(tmp_path):
         logits, seconds = shards.read("m/1", {"a": 1}, 0, 2)
         assert logits.tolist() == np.eye(2).tolist() and seconds == [0.5]
     assert sorted(p.name for p in (tmp_path / ".partial").iterdir()) == ["lock", "m%2F1"]
+
+
+def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
+    torch.manual_seed(0)
+    module, inputs, labels = torch.nn.Linear(4, 3), torch.randn(50, 4), torch.arange(50) % 3
+    extract({"a": module}, (inputs, labels), tmp_path / "s", progress=False)
+    with pytest.raises(ValueError, match="inputs"):
+        extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False)
+    store = extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False, replace=True)
+    np.testing.assert_allclose(store.logits("a"), module(inputs * 9).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_dataset_of_another_kind_is_named(tmp_path):
+    with pytest.raises(ValueError, match="DataLoader"):
+        extract({"a": torch.nn.Linear(4, 3)}, torch.utils.data.DataLoader([1, 2]), tmp_path / "s")
