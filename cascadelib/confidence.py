@@ -113,6 +113,13 @@ def of_block(logits, temperature):
     return 1 / (1 + rest), (1 - np.exp(second)) / (1 + rest), weighted / (1 + rest) - np.log1p(rest), margin_of_logits
 
 
+def midway(exits, passes):
+    """Thresholds midway between the least confidence that exits and the largest that passes on (both finite, exits >
+    passes); ``exits`` itself where the midpoint rounds to ``passes``. The kernel in points.py has the same rule."""
+    middle = passes + (exits - passes) / 2
+    return np.where(middle > passes, middle, exits)[()]
+
+
 def own_units(metric, values):
     """Inside values to the metric's own units or back: entropy changes its sign, all others stay."""
     return -np.asarray(values) if metric == "entropy" else np.asarray(values)

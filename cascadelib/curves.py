@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .confidence import own_units
+from .confidence import midway, own_units
 from .evaluation import single_models, store_costs, store_stage
 from .methods import method_named
 from .pareto import Baseline, mean_improvement, pareto_front
@@ -42,8 +42,7 @@ def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2):
     else:
         added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
     high, low = sure[ends[1:-1]], sure[ends[1:-1] - 1]
-    middle = high + (low - high) / 2
-    threshold = np.concatenate([[np.inf], np.where(middle > high, middle, low), [-np.inf]])
+    threshold = np.concatenate([[np.inf], midway(low, high), [-np.inf]])
     return Curve(threshold, ends / k, right / k, np.mean(cost_1) + added)
 
 

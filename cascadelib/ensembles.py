@@ -137,9 +137,9 @@ def surest_of_mean_logits(values, peak, shares, prefixes, sure):
             sure[p, j] = np.exp((largest - peaks) / n) / total
 
 
-def walk(k, block, threads=None):
+def walk(k, block):
     """Call block(rows: slice) for all k samples, CHUNK at a time, on all cores."""
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(block, (slice(start, min(start + CHUNK, k)) for start in range(0, k, CHUNK))))
 
 

@@ -253,12 +253,3 @@ def pairs_figure(pairs, title="Every pair of models"):
     fig.update_yaxes(title="early exit rate", row=1, col=1, **per_cent())
     fig.update_yaxes(type="log", title="size ratio", exponentformat="SI", dtick=1, row=1, col=2)
     return fig.update_layout(template="cascadelib", title=title, showlegend=False, margin={"t": 80})
-
-
-def agreement_figure(published, measured, title, labels=("published", "measured")):
-    """Two accuracies of the same models against each other, with the diagonal. Both Series by model."""
-    fig = figure(title, height=480, xaxis=per_cent(title=labels[0]), yaxis=per_cent(title=labels[1]))
-    ends = [min(published.min(), measured.min()), max(published.max(), measured.max())]
-    fig.add_scatter(x=ends, y=ends, mode="lines", line={"color": GREY, "dash": "dot"}, name="equal", hoverinfo="skip")
-    fig.add_scatter(x=published, y=measured.loc[published.index], text=published.index, mode="markers", name="models")
-    return fig

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .committees import inoue_2019, plurality_vote, vote_stage
-from .confidence import own_units
+from .confidence import midway, own_units
 from .evaluation import run_outcomes
 from .methods import Method
 from .oracle import frontier, oracle, pool, rising_chains
@@ -190,8 +190,7 @@ def answerable(sure, right, reference, least):
     end = ends[-1]
     if end == len(sure) - 1:
         return len(sure), -np.inf
-    middle = sure[end + 1] + (sure[end] - sure[end + 1]) / 2
-    return int(end) + 1, float(middle if middle > sure[end + 1] else sure[end])
+    return int(end) + 1, float(midway(sure[end], sure[end + 1]))
 
 
 def all_recipes(store, *, cost="macs", models="all"):

@@ -4,6 +4,7 @@ import numpy as np
 
 from .best import new_best
 from .cascades import Cascades, check_work
+from .confidence import midway
 from .outcomes import Outcomes
 from .pareto import check_costs
 from .points import Points, front_rows
@@ -17,8 +18,7 @@ def threshold_of(sure, order, levels):
     high = max((s[o[x]] for s, o, x in zip(sure, order, levels) if x < k), default=-np.inf)
     if np.isinf(low) or np.isinf(high):
         return low if np.isinf(low) else -np.inf
-    middle = high + (low - high) / 2
-    return middle if middle > high else low
+    return midway(low, high)
 
 
 def search_shared_threshold(stage, cost, n_models) -> Points:

@@ -24,6 +24,15 @@ def all_thresholds(sure):
     return [np.inf, *values[::-1]]
 
 
+def non_dominated(best):
+    """Of {correct samples: least cost} those that no entry with more correct samples undercuts."""
+    front, least = {}, np.inf
+    for right in sorted(best, reverse=True):
+        if best[right] < least * (1 - 1e-12):
+            front[int(right)] = least = best[right]
+    return dict(sorted(front.items()))
+
+
 def brute_front(stage, cost, lengths):
     """{correct samples: least cost} of the non-dominated cascades, by trying every model and threshold."""
     best = {}
@@ -36,11 +45,7 @@ def brute_front(stage, cost, lengths):
             for thresholds in product(*(all_thresholds(sure) for _, sure in outcomes[:-1])):
                 right, total, _ = single_cascade(outcomes, thresholds, costs)
                 best[right] = min(best.get(right, np.inf), total)
-    front, least = {}, np.inf
-    for right in sorted(best, reverse=True):
-        if best[right] < least * (1 - 1e-12):
-            front[int(right)] = least = best[right]
-    return dict(sorted(front.items()))
+    return non_dominated(best)
 
 
 def shared_front(stage, cost, n):
@@ -54,8 +59,4 @@ def shared_front(stage, cost, n):
         for t in all_thresholds(np.concatenate([sure for _, sure in outcomes[:-1]])):
             right, total, _ = single_cascade(outcomes, [t] * (n - 1), costs)
             best[right] = min(best.get(right, np.inf), total)
-    front, least = {}, np.inf
-    for right in sorted(best, reverse=True):
-        if best[right] < least * (1 - 1e-12):
-            front[int(right)] = least = best[right]
-    return dict(sorted(front.items()))
+    return non_dominated(best)
