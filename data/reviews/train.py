@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from cascadelib.packed_weights import read_weights, write_weights
-from cascadelib.sequence_models import built, embedding_of
+from cascadelib.text_zoo import built, embedding_of
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"
