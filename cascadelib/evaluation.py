@@ -96,7 +96,8 @@ def evaluate(store, point):
     """The very same cascade (models, thresholds, method with its temperatures) on a store: an :class:`Evaluation`.
 
     store: LogitStore or ScoreTable with all models of ``point``; the baseline is that store's own. Unknown models
-    are refused by name; ``accuracy`` is F1 where the point was found under it. On the split that a point was found on, its own accuracy and cost come out exactly.
+    are refused by name; ``accuracy`` is F1 where the point was found under it. On the split that a point was found
+    on, its own accuracy and cost come out exactly.
     """
     names = [known(name, store.models.index, "model of this store") for name in point.models]
     metric = point.method.metric if point.method else None

@@ -107,7 +107,12 @@ def extract(
         missing = {(a, b): [c for c in pending if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
         _announce(path, pending, missing, settings, mine.count)
         mine.wait()  # until all have seen what is missing
-        run_pass(samples if order is None else samples.take(order), dict(mine.share((b, m) for b, m in missing.items() if m)), shards, settings)
+        run_pass(
+            samples if order is None else samples.take(order),
+            dict(mine.share((b, m) for b, m in missing.items() if m)),
+            shards,
+            settings,
+        )
         mine.wait()
         if mine.first:
             store = store or _created(path, labels)

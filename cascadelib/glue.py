@@ -62,7 +62,12 @@ def glue(task: str, split="validation", folder=None, revision=None) -> Texts:
 
 def _local(task, entry, split, folder):
     stems = FILES[split]
-    looked = [folder / name / f"{stem}{end}" for name in (entry.folder, task) for stem in stems for end in (".tsv", "*.parquet")]
+    looked = [
+        folder / name / f"{stem}{end}"
+        for name in (entry.folder, task)
+        for stem in stems
+        for end in (".tsv", "*.parquet")
+    ]
     for path in looked:
         found = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
         if len(found) > 1:

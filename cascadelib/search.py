@@ -227,9 +227,10 @@ def search(
 
     store: LogitStore, or ScoreTable (its own confidences and costs; ``method`` and ``cost`` are not used);
     n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS, fitted on this store where it scales
-    by temperature, or a :class:`Method`, used as fitted; score: "top1", "top<k>", or "f1" (two classes, n_models 1 and 2); cost: "macs", "seconds" or
-    another numeric column of ``store.models``; models: "all", "pareto" or a list of names; tolerance, time_limit,
-    executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how far from exact it may be.
+    by temperature, or a :class:`Method`, used as fitted; score: "top1", "top<k>", or "f1" (two classes, n_models 1
+    and 2); cost: "macs", "seconds" or another numeric column of ``store.models``; models: "all", "pareto" or a list
+    of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
+    far from exact it may be.
     """
     task = Task(store, method, score, cost, models)
     if score == F1:

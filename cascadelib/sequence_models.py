@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from . import hub, hub_models
@@ -60,7 +61,7 @@ def load(name: str, revision: str | None = None, max_length: int = MAX_LENGTH) -
             place, revision=revision, dtype=torch.float32, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as a sequence classifier of transformers: {reason}") from None
     if info["missing_keys"]:

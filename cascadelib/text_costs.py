@@ -18,7 +18,9 @@ AT = (4, 8, 16, 32)  # tokens; three lengths settle the formula, the fourth chec
 def macs_at(module, transform: Tokenized, tokens: int) -> int:
     """MACs of one text of so many tokens, special ones included, by :func:`cascadelib.count_macs`."""
     tokenizer = transform.tokenizer
-    number = next(i for i in (tokenizer.unk_token_id, tokenizer.eos_token_id, 5) if i not in (None, tokenizer.pad_token_id))
+    number = next(
+        i for i in (tokenizer.unk_token_id, tokenizer.eos_token_id, 5) if i not in (None, tokenizer.pad_token_id)
+    )
     values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
     return count_macs(module, {key: torch.full((1, tokens), values[key]) for key in transform.keys})
 
@@ -87,6 +89,6 @@ def _report_cut(lengths, limit):
     cut = int((lengths > limit).sum())
     if cut:
         warnings.warn(
-            f"{cut} of {len(lengths)} texts have more than {limit} tokens (the longest {lengths.max()}) and are cut there",
+            f"{cut} of {len(lengths)} texts have more than {limit} tokens (the longest {lengths.max()}) and are cut",
             stacklevel=4,
         )

@@ -80,11 +80,13 @@ def optimizer_and_schedule(model, recipe, steps):
     )
 
 
-def train_epoch(model, ids, labels, batch, optimizer, schedule, rng):
+def train_epoch(model, ids, labels, recipe, optimizer, schedule, rng):
     model.train()
-    total, rows = 0.0, batches(ids, batch, rng)
+    total, rows = 0.0, batches(ids, recipe["batch"], rng)
     for chosen in rows:
-        loss = functional.cross_entropy(logits_of(model, padded(ids, chosen)), labels[chosen])
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.get("bfloat16", False)):
+            logits = logits_of(model, padded(ids, chosen))
+        loss = functional.cross_entropy(logits.float(), labels[chosen])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -121,7 +123,7 @@ def train(name, zoo, parts, data, held_out):
         rng.set_state(state["rng"])
     for epoch in range(len(log), recipe["epochs"]):
         begin = time.perf_counter()
-        loss = train_epoch(model, ids, labels, recipe["batch"], optimizer, schedule, rng)
+        loss = train_epoch(model, ids, labels, recipe, optimizer, schedule, rng)
         top1 = accuracy(model, *held_out)
         log.append([name, epoch + 1, round(loss, 4), round(top1, 4), round(time.perf_counter() - begin, 1)])
         print(*log[-1], flush=True)
