@@ -58,7 +58,21 @@ def _bicubic(inputs, outputs):
     return 16 * math.prod(get_shape(outputs[0]))
 
 
+def _convolution(inputs, outputs):
+    """As fvcore's, for a padding given as a word ("same"): output places × weights, [out, in / groups, …]."""
+    output = get_shape(outputs[0])
+    return output[0] * math.prod(output[2:]) * math.prod(get_shape(inputs[1]))
+
+
+def _lstm(inputs, outputs):
+    """Every weight matrix (gates, both directions, projections) once a step: steps · batch · their elements."""
+    shapes = [get_shape(value) for value in inputs[2].node().inputs()]
+    return math.prod(get_shape(inputs[0])[:2]) * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+
+
 HANDLES = {
+    "aten::_convolution_mode": _convolution,
+    "aten::lstm": _lstm,
     "aten::matmul": _matmul,
     "aten::einsum": _einsum,
     "aten::scaled_dot_product_attention": _attention,
@@ -108,10 +122,10 @@ def count_macs(module: torch.nn.Module, example_input) -> int:
     The module is traced in eval mode on the device of the example and left in the mode it was in.
 
     Raises ValueError naming the operation and the module where fvcore has no formula for an operation that
-    multiplies (an LSTM, a fused kernel, a custom function): it is refused, not undercounted.
+    multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
 
     Limitations. As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers,
-    matrix products, einsum and fused attention; and its allowances for norms (batch norm 2 an element, layer and
+    matrix products, einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and
     group norm 5), bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input).
     Biases, activations, other pooling, softmax and elementwise products count nothing. The path that the example
     takes is counted; MACs do not tell time.

@@ -92,14 +92,15 @@ def load(name: str, checkpoint=None, size: int | str = "test", revision: str | N
         path = _checkpoint_file(base, Path(checkpoint))
         module, source = _from_file(base, path, whole, classes)
     transform = photos(module, size)
-    facts = {"family": _family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
+    facts = {"family": family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
     size_from = size if isinstance(size, str) else "asked"
     preprocessing = transform.record() | {"size_from": size_from}
     parameters = sum(p.numel() for p in module.parameters())
     return Model(name, module, transform, facts | {"parameters": parameters} | source | {"preprocessing": preprocessing})
 
 
-def _family(name):
+def family(name: str) -> str:
+    """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
     return timm.models._registry._model_to_module.get(timm.models.get_arch_name(RENAMED.get(name, name)), "timm")
 
 
