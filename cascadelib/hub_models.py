@@ -93,4 +93,3 @@ def load(name: str, revision: str | None = None) -> Model:
         "classes": [config.id2label[i] for i in range(config.num_labels)],
     }
     return Model(name, module, ProcessedPhotos(ProcessorCut(settings, processor)), metadata)
-

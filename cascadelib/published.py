@@ -12,7 +12,18 @@ from .pareto import Baseline
 from .timm_models import split_size
 
 TABLE = "data/imagenet-1k/models-2022-07.csv"
-COLUMNS = ["top1", "top5", "imagenetv2_top1", "image_size", "parameters", "macs", "seconds", "family", "current", "source"]
+COLUMNS = [
+    "top1",
+    "top5",
+    "imagenetv2_top1",
+    "image_size",
+    "parameters",
+    "macs",
+    "seconds",
+    "family",
+    "current",
+    "source",
+]
 ROUNDED = 4  # significant digits to which the paper rounds costs
 ACCURACY = {"imagenet-1k": "top1", "imagenetv2": "imagenetv2_top1"}
 TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen

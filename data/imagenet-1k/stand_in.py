@@ -8,6 +8,7 @@ nothing for ImageNet: what can be tried is the path from folder and checkpoints 
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 
 from cascadelib import timm_models
 from cascadelib.imagenet import synsets
-from cascadelib.photographs import Photographs, Files
+from cascadelib.photographs import Files, Photographs
 
 MODELS = ("tinynet_e", "lcnet_035", "mobilenetv3_small_050", "lcnet_050", "resnet10t", "resnet18@128", "resnet18@160")
 SIZE = (500, 375)
@@ -29,17 +30,24 @@ def look_alike(label: int, number: int, size=SIZE, pattern: float = 1.0) -> Imag
 
     Deterministic in (label, number); ``pattern`` weighs what the images of a class share.
     """
-    own, shared = np.random.default_rng((SEED, label, number)), np.random.default_rng((SEED, label))
-    image = np.stack([_noise(own, size) for _ in range(3)], -1)
+    own, shared = np.random.default_rng((SEED, label, 1 + number)), np.random.default_rng((SEED, label))
+    image = np.stack([_rolled(own, size) for _ in range(3)], -1)
     coarse = shared.normal(0, 1, (4, 5, 3))
     shape = [np.linspace(0, n - 1e-6, m).astype(int) for n, m in zip(coarse.shape, (size[1], size[0]))]
     image = image + pattern * coarse[shape[0]][:, shape[1]]
     return Image.fromarray(np.clip(128 + 45 * image, 0, 255).astype(np.uint8))
 
 
-def _noise(rng, size):
+def _rolled(rng, size):
+    """One of 32 fields of noise, moved by a random distance (noise from the FFT goes round)."""
+    moved = rng.integers(0, (size[1], size[0]))
+    return np.roll(_noise(int(rng.integers(32)), size), moved, (0, 1))
+
+
+@functools.cache
+def _noise(number, size):
     """Grey noise [height, width] with the 1 / f amplitude of photographs, standard deviation 1."""
-    width, height = size
+    rng, (width, height) = np.random.default_rng((SEED, number)), size
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
     noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) / frequency, s=(height, width))

@@ -32,10 +32,12 @@ from cascadelib.costs import count_macs
 HERE = Path(__file__).parent
 COMMIT = "e987e29036"
 BASE = f"https://raw.githubusercontent.com/huggingface/pytorch-image-models/{COMMIT}/results/"
+RESULTS, V2 = "results-imagenet.csv", "results-imagenetv2-matched-frequency.csv"
+BENCHMARK = "benchmark-infer-amp-nhwc-pt112-cu113-rtx3090.csv"
 FILES = {
-    "results-imagenet.csv": "9fedcb2ad4f9f4dda893643144e31e00efbae8253c087905b9fc216710ff4813",
-    "results-imagenetv2-matched-frequency.csv": "95c001155827b444bd28eff7d260eb166b077e2e0a994400402c40b5a8fb45e5",
-    "benchmark-infer-amp-nhwc-pt112-cu113-rtx3090.csv": "60de666305eaff54ae6add74063dab948ed298c6b0e800b940a1b61a4ebf8ef8",
+    RESULTS: "9fedcb2ad4f9f4dda893643144e31e00efbae8253c087905b9fc216710ff4813",
+    V2: "95c001155827b444bd28eff7d260eb166b077e2e0a994400402c40b5a8fb45e5",
+    BENCHMARK: "60de666305eaff54ae6add74063dab948ed298c6b0e800b940a1b61a4ebf8ef8",
 }
 GIGA = 1e9
 
@@ -113,7 +115,7 @@ def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
             "macs": counts["macs"].astype("Int64"),
             "seconds": [float(f"{s:.6g}") for s in seconds_of(results, benchmark)],
             "family": [timm_models.family(m) for m in results["model"]],
-            "current": [timm_models.current_name(m) for m in results["model"]],
+            "current": ["" if m in timm_models.RENAMED else timm_models.current_name(m) for m in results["model"]],
             "source": source,
         }
     )
@@ -123,14 +125,18 @@ def report(table, results, benchmark) -> None:
     """Print the check against timm's own numbers, and the fronts."""
     rows = table.assign(arch=[get_arch_name(m) for m in results["model"]], millions=results["param_count"])
     off = rows[(rows["parameters"] / 1e6 - rows["millions"]).abs() > 0.0051]
-    print(f"{len(table)} models, {table['macs'].isna().sum()} without MACs, {table['seconds'].isna().sum()} without time")
+    print(
+        f"{len(table)} models, {table['macs'].isna().sum()} without MACs, {table['seconds'].isna().sum()} without time"
+    )
     print(f"parameters other than timm's: {off['model'].tolist()}")
     gmacs = {(m, s): g for m, s, g in benchmark[["model", "infer_img_size", "infer_gmacs"]].to_numpy()}
     keys = list(zip(results["model"], rows["arch"], results["img_size"]))
     rows["published"] = [gmacs.get((m, s), gmacs.get((a, s), np.nan)) for m, a, s in keys]
     rows["ratio"] = rows["macs"].astype(float) / GIGA / rows["published"]
     same = (rows["macs"].astype(float) / GIGA - rows["published"]).abs() <= 0.0051
-    print(f"of {rows['published'].notna().sum()} published GMACs, {same.sum()} agree to their two decimals; the others:")
+    print(
+        f"of {rows['published'].notna().sum()} published GMACs, {same.sum()} agree to their two decimals; the others:"
+    )
     others = rows[rows["published"].notna() & ~same]
     print(others[["model", "image_size", "macs", "published", "ratio"]].to_string(index=False))
     indexed = table.set_index("model")
@@ -141,17 +147,16 @@ def report(table, results, benchmark) -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = list(FILES)
     parser.add_argument("--tables", type=Path, help="folder with timm's files (default: download those of 2022-07-27)")
-    parser.add_argument("--results", default=names[0])
-    parser.add_argument("--v2", default=names[1])
-    parser.add_argument("--benchmark", default=names[2])
+    parser.add_argument("--results", default=RESULTS)
+    parser.add_argument("--v2", default=V2)
+    parser.add_argument("--benchmark", default=BENCHMARK)
     parser.add_argument("--out", type=Path, default=HERE / "models-2022-07.csv")
     parser.add_argument("--source", default=f"timm results/ at {COMMIT} (2022-07-27)", help="what the table says of it")
     parser.add_argument("--counts", type=Path, default=HERE.parents[1] / "build" / "macs.jsonl")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    if options.tables is None and {options.results, options.v2, options.benchmark} != set(names):
+    if options.tables is None and {options.results, options.v2, options.benchmark} != set(FILES):
         parser.error("other files than those of 2022-07-27 are read from a folder: --tables FOLDER")
     torch.set_num_threads(options.threads)
     results, v2, benchmark = read_tables(options.tables, options.results, options.v2, options.benchmark)
