@@ -5,6 +5,8 @@ import functools
 from pathlib import Path
 
 import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 from timm.data import ImageNetInfo
 
 from .image_folders import class_folders, existing, image_folder, images_in
@@ -111,14 +113,12 @@ def ilsvrc_order(devkit) -> np.ndarray:
 
     The challenge numbers its classes in an order of its own; ``meta.mat`` of the devkit says which synset each is.
     """
-    from scipy.io import loadmat
-
     path = _devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
         ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["ILSVRC2012_ID"]) <= 1000}
         order = np.array([synsets().index(ids[i]) for i in range(1, 1001)])
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
     return order
 
