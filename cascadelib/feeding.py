@@ -21,9 +21,7 @@ def distinct(transforms) -> list:
 
 def place_of(transform, transforms) -> int:
     """Where ``transform`` or one equal to it is in a list of distinct ones."""
-    return next(
-        i for i, t in enumerate(transforms) if t is transform or type(t) is type(transform) and t == transform
-    )
+    return next(i for i, t in enumerate(transforms) if t is transform or type(t) is type(transform) and t == transform)
 
 
 def described(transform) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from . import hub
@@ -78,7 +79,7 @@ def load(name: str, revision: str | None = None) -> Model:
         config = AutoConfig.from_pretrained(name, revision=revision)
         module = AutoModelForImageClassification.from_pretrained(name, revision=revision).float().eval()
         processor = AutoImageProcessor.from_pretrained(name, revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as an image classifier of transformers: {reason}") from None
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
@@ -93,4 +94,3 @@ def load(name: str, revision: str | None = None) -> Model:
         "classes": [config.id2label[i] for i in range(config.num_labels)],
     }
     return Model(name, module, ProcessedPhotos(ProcessorCut(settings, processor)), metadata)
-

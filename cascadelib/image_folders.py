@@ -56,7 +56,7 @@ def image_folder(folder, classes=None, dataset="", split="") -> Photographs:
     if missing:
         raise ValueError(f"{root}: no folder for class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)")
     if more:
-        raise ValueError(f"{root / more[0]} is the folder of no known class ({len(more)} such); expected {classes[:3]} …")
+        raise ValueError(f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …")
     paths, labels = [], []
     for label, name in enumerate(classes):
         images = images_in(root / name)

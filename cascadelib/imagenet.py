@@ -5,6 +5,8 @@ import functools
 from pathlib import Path
 
 import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 from timm.data import ImageNetInfo
 
 from .image_folders import class_folders, existing, image_folder, images_in
@@ -56,7 +58,7 @@ def _check_synsets(root):
     found = class_folders(root)
     if not set(found) & set(synsets()):
         raise ValueError(
-            f"{root}: its folders ({', '.join(found[:3])} …) are not named by synset (n01440764 …); expected {LAYOUTS}. "
+            f"{root}: its folders ({', '.join(found[:3])} …) are not named by synset; expected {LAYOUTS}. "
             "For ImageNetV2 use imagenet_v2(…), for other classes image_folder(…)"
         )
 
@@ -111,14 +113,12 @@ def ilsvrc_order(devkit) -> np.ndarray:
 
     The challenge numbers its classes in an order of its own; ``meta.mat`` of the devkit says which synset each is.
     """
-    from scipy.io import loadmat
-
     path = _devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
         ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["ILSVRC2012_ID"]) <= 1000}
         order = np.array([synsets().index(ids[i]) for i in range(1, 1001)])
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
     return order
 
@@ -144,9 +144,7 @@ def imagenet_v2(folder, split="matched-frequency") -> Photographs:
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
         return imagenet_v2(root / found[0], split)
     photographs = image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split)
-    return Photographs(
-        photographs.source, photographs.labels, photographs.sample_ids, synsets(), "imagenetv2", split
-    )
+    return Photographs(photographs.source, photographs.labels, photographs.sample_ids, synsets(), "imagenetv2", split)
 
 
 def hub_images(name: str, split="validation", revision: str | None = None) -> Photographs:
@@ -164,7 +162,9 @@ def hub_images(name: str, split="validation", revision: str | None = None) -> Ph
     try:
         data = hub_datasets.load_dataset(str(name), split=split, revision=revision)
     except (ValueError, OSError, ConnectionError) as error:
-        raise ValueError(f"{name!r} cannot be read as a data set of images: {' '.join(str(error).split())[:300]}") from None
+        raise ValueError(
+            f"{name!r} cannot be read as a data set of images: {' '.join(str(error).split())[:300]}"
+        ) from None
     found = from_items(data, dataset=str(name), split=split)
     if found.classes and len(found.classes) == 1000 and set(found.classes) == set(synsets()):
         _check_order(name, found.classes)

@@ -77,7 +77,9 @@ class Items:
             image, label = (item[key] for key in self.keys)
             image = as_image(image)
         except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(f"item {self.rows[row]} of {type(self.data).__name__}: not (image, label): {error!r}") from None
+            raise ValueError(
+                f"item {self.rows[row]} of {type(self.data).__name__}: not (image, label): {error!r}"
+            ) from None
         if int(label) != self.labels[row]:
             raise ValueError(f"item {self.rows[row]} has label {int(label)} now, {self.labels[row]} when it was listed")
         return image
@@ -91,7 +93,9 @@ def as_image(image) -> Image.Image:
         return image.convert("RGB")
     array = np.asarray(image)
     if array.dtype != np.uint8:
-        raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}; drop the set's own transform")
+        raise ValueError(
+            f"an image must be PIL or uint8, not {array.dtype} {array.shape}; drop the set's own transform"
+        )
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
         array = array.transpose(1, 2, 0)
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).convert("RGB")
@@ -134,9 +138,7 @@ class Photographs:
     def take(self, indices) -> "Photographs":
         """Some of the photographs: distinct row indices, a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
-        return replace(
-            self, source=self.source.take(rows), labels=self.labels[rows], sample_ids=self.sample_ids[rows]
-        )
+        return replace(self, source=self.source.take(rows), labels=self.labels[rows], sample_ids=self.sample_ids[rows])
 
 
 def from_items(data, labels=None, classes=None, sample_ids=None, dataset="", split="") -> Photographs:
@@ -174,7 +176,9 @@ def _own_labels(data, keys):
     try:
         return np.asarray([data[i][1] for i in range(len(data))] if own is None else own).astype(np.int64)
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ValueError(f"{type(data).__name__} does not give (image, label) with whole-number labels: {error}") from None
+        raise ValueError(
+            f"{type(data).__name__} does not give (image, label) with whole-number labels: {error}"
+        ) from None
 
 
 def _own_classes(data, keys):

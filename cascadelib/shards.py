@@ -58,6 +58,8 @@ class Shards:
         with contextlib.suppress(OSError):
             if [p.name for p in self.path.iterdir()] == ["lock"]:  # nothing unfinished: leave no trace
                 shutil.rmtree(self.path)
+        if fcntl is not None:  # closing would not do: workers that decode have inherited it
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._lock.close()
 
     def _file(self, model, start, stop):

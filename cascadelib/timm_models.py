@@ -16,13 +16,22 @@ from .preprocessing import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
-PREPROCESSING = ("input_size", "test_input_size", "interpolation", "crop_pct", "test_crop_pct", "crop_mode", "mean", "std")
+PREPROCESSING = (
+    "input_size",
+    "test_input_size",
+    "interpolation",
+    "crop_pct",
+    "test_crop_pct",
+    "crop_mode",
+    "mean",
+    "std",
+)
 # Not in timm's own map: the same network (names of layers apart), which timm now has once.
 RENAMED = {"gluon_xception65": "xception65"}
 
 
 def split_size(name: str) -> tuple[str, int | None]:
-    """"resnet50@288" → ("resnet50", 288); without a size, (name, None)."""
+    """ "resnet50@288" → ("resnet50", 288); without a size, (name, None)."""
     base, at, size = name.rpartition("@")
     return (base, int(size)) if at and size.isdigit() else (name, None)
 
@@ -39,7 +48,7 @@ def names() -> list[str]:
 
 
 def current_name(name: str) -> str:
-    """Today's name with tag of a model that timm may have renamed: tf_efficientnet_b4_ns → tf_efficientnet_b4.ns_jft_in1k.
+    """Today's name, with tag, of a model that timm may have renamed, e.g. tf_efficientnet_b4.ns_jft_in1k.
 
     A name without a tag gets timm's default tag, which need not be the checkpoint that went by that name earlier.
     """
@@ -92,14 +101,17 @@ def load(name: str, checkpoint=None, size: int | str = "test", revision: str | N
         path = _checkpoint_file(base, Path(checkpoint))
         module, source = _from_file(base, path, whole, classes)
     transform = photos(module, size)
-    facts = {"family": _family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
+    facts = {"family": family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
     size_from = size if isinstance(size, str) else "asked"
     preprocessing = transform.record() | {"size_from": size_from}
     parameters = sum(p.numel() for p in module.parameters())
-    return Model(name, module, transform, facts | {"parameters": parameters} | source | {"preprocessing": preprocessing})
+    return Model(
+        name, module, transform, facts | {"parameters": parameters} | source | {"preprocessing": preprocessing}
+    )
 
 
-def _family(name):
+def family(name: str) -> str:
+    """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
     return timm.models._registry._model_to_module.get(timm.models.get_arch_name(RENAMED.get(name, name)), "timm")
 
 

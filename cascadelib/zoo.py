@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import timm
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
