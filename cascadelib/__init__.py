@@ -1,6 +1,6 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
-from . import datasets, display, figures, recipes, tables, zoo
+from . import datasets, display, figures, glue_models, recipes, tables, task_figures, task_tables, zoo
 from .agreement import agreement
 from .calibration import fit_temperature
 from .comparison import compare, fronts_of
@@ -38,6 +38,7 @@ __all__ = [
     "figures",
     "fit_temperature",
     "fronts_of",
+    "glue_models",
     "hold_out",
     "mean_improvement_moved",
     "pair_curve",
@@ -51,5 +52,7 @@ __all__ = [
     "search",
     "shared_threshold_front",
     "tables",
+    "task_figures",
+    "task_tables",
     "zoo",
 ]
