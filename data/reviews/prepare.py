@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 FILES = {"movie": "movieReviewSnippets", "product": "amazonReviewSnippets",
          "editorial": "nytEditorialSnippets", "tweet": "tweets"}  # fmt: skip
+SHIFTED_SIZE = 2000
 SHIFTED = {"product": "products", "editorial": "editorials", "tweet": "tweets"}
 
 
@@ -42,10 +43,19 @@ def labelled(snippets) -> pd.DataFrame:
     return kept.assign(label=label, rating=kept.rating.astype("float32"))[["sample_id", "text", "label", "rating"]]
 
 
+def hashed(text) -> int:
+    """A number that only the words decide."""
+    return int.from_bytes(hashlib.sha256(" ".join(text.lower().split()).encode()).digest()[:8], "big")
+
+
 def split_of(text) -> str:
     """train (60%), val or test (20% each) by a hash of the words, so that the same sentence is never in two."""
-    digest = hashlib.sha256(" ".join(text.lower().split()).encode()).digest()
-    return (["train"] * 6 + ["val"] * 2 + ["test"] * 2)[int.from_bytes(digest[:8], "big") % 10]
+    return (["train"] * 6 + ["val"] * 2 + ["test"] * 2)[hashed(text) % 10]
+
+
+def some_of(frame) -> pd.DataFrame:
+    """SHIFTED_SIZE sentences of a shifted domain, those of the smallest hash, in their own order."""
+    return frame.loc[frame.text.map(hashed).sort_values().index[:SHIFTED_SIZE].sort_values()]
 
 
 def prune_vocabulary(tokenizer: dict, texts, rarest: int) -> tuple[dict, list[int]]:
@@ -82,7 +92,7 @@ def main():
     movies = labelled(read_snippets(args.sdist, "movie"))
     split = movies.text.map(split_of)
     splits = {name: movies[split == name] for name in ("train", "val", "test")}
-    splits |= {name: labelled(read_snippets(args.sdist, domain)) for domain, name in SHIFTED.items()}
+    splits |= {name: some_of(labelled(read_snippets(args.sdist, domain))) for domain, name in SHIFTED.items()}
     for name, frame in splits.items():
         frame.to_parquet(HERE / f"{name}.parquet", index=False, compression="zstd")
         print(f"{name}: {len(frame)} sentences, {frame.label.mean():.1%} positive")
