@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from .drift import mean_improvement_moved, replay
 from .evaluation import evaluate
@@ -30,7 +31,7 @@ def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
     if max(sizes) >= len(store):
         raise ValueError(f"a sample of {max(sizes)} leaves nothing of {len(store)} samples to measure on")
     rng, rows = np.random.default_rng(seed), []
-    for repeat in range(repeats):
+    for repeat in tqdm(range(repeats), desc="choosing again", leave=False, disable=None):
         order = rng.permutation(len(store))
         for size in sizes:
             rest = store.take(order[size:])
@@ -53,7 +54,7 @@ def selection_bias(store, n_models=2, method="max_softmax", repeats=20, seed=0, 
     both halves, which differs by chance alone. options: as for :func:`search`.
     """
     rng, rows = np.random.default_rng(seed), []
-    for _ in range(repeats):
+    for _ in tqdm(range(repeats), desc="halves", leave=False, disable=None):
         order = rng.permutation(len(store))
         here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
         front = search(here, n_models, method, **options)
