@@ -137,6 +137,17 @@ def interval(values, level=0.95):
     return low[()], high[()]
 
 
+def basic_interval(values, estimate, level=0.95):
+    """(low, high) from resampled ``values`` [R, …] by how far they stray from the ``estimate``, mirrored.
+
+    For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
+    resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
+    (benchmarks/uncertainty.py measures both). Percentiles, :func:`interval`, are right for single cascades.
+    """
+    low, high = interval(values, level)
+    return 2 * estimate - high, 2 * estimate - low
+
+
 def point_intervals(resampled, level=0.95):
     """A row a cascade: low and high end of accuracy, cost, improvement and of the first stage's exit rate."""
     columns = {"accuracy": resampled.accuracy, "cost": resampled.cost, "improvement": resampled.improvement}

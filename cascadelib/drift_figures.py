@@ -26,6 +26,19 @@ def panels(titles, columns, height=250, **spacing):
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
 
 
+def by_kind(tables, first):
+    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, each with ``first`` in it.
+
+    first: {label: table} of the split that the cascades were chosen on.
+    """
+    grouped = {}
+    for name, table in tables.items():
+        kind, _, severity = name.rpartition("-")
+        graded = bool(kind) and severity.isdigit()
+        grouped.setdefault(kind if graded else name, {**first})[f"severity {severity}" if graded else "moved"] = table
+    return grouped
+
+
 def moved_improvement_figure(curves, title="Improvement of the identical cascades and thresholds", columns=3):
     """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor.
 

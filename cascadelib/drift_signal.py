@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact, ks_2samp
-from tqdm.auto import tqdm
 
 from .fixed_cascades import all_confidences, reaching, stage_confidences
+from .progress import watched
 
 FEWEST = 20  # inputs at a stage: below, its tests say nothing and are left out
 
@@ -104,8 +104,7 @@ def alarm_share(signal, store, point, window, repeats=200, seed=0):
     Raises ValueError for a window longer than the data.
     """
     (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
-    bar = tqdm(range(repeats), desc="windows", leave=False, disable=None)
-    windows = (_rows(rng, len(store), window) for _ in bar)
+    windows = (_rows(rng, len(store), window) for _ in watched(range(repeats), "windows"))
     return float(np.mean([signal.check(reaching([s[rows] for s in sure], thresholds)).alarm for rows in windows]))
 
 
@@ -113,7 +112,7 @@ def false_alarm_share(store, point, window, false_alarm_rate=0.01, repeats=200, 
     """Share of false alarms on unchanged data: each time a random half is the reference, the window is of the other."""
     (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
     k, alarms = len(store), []
-    for _ in tqdm(range(repeats), desc="windows", leave=False, disable=None):
+    for _ in watched(range(repeats), "windows"):
         order = rng.permutation(k)
         live = order[k // 2 :][_rows(rng, k - k // 2, window)]
         reference, live = (reaching([s[rows] for s in sure], thresholds) for rows in (order[: k // 2], live))

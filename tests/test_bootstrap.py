@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
-from cascadelib.bootstrap import improvement_band, interval, point_intervals, resampled_means, sample_counts
+from cascadelib.bootstrap import (
+    basic_interval,
+    improvement_band,
+    interval,
+    point_intervals,
+    resampled_means,
+    sample_counts,
+)
 from cascadelib.intervals import difference_interval, paired_difference_interval, share_interval
 from cascadelib.pareto import mean_improvement, pareto_front
 
@@ -109,6 +116,12 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
             low, high = interval(getattr(r, name)[:, 0])
             inside[i] += low <= getattr(wanted, name) <= high
     assert (inside >= 87).all()  # below with a probability of 1 in 1,000 if 95% are right
+
+
+def test_the_basic_interval_mirrors_the_percentiles():
+    values = np.arange(101.0)
+    assert interval(values, 0.9) == pytest.approx((5, 95))
+    assert basic_interval(values, 40.0, 0.9) == pytest.approx((-15, 75))
 
 
 def test_cascades_of_different_costs_are_refused():
