@@ -9,7 +9,7 @@ from .fixed_cascades import point_list, run_cascades
 from .intervals import difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
 from .methods import Method
-from .pareto import Baseline, improvement_at, mean_improvement, pareto_front
+from .pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 
 
 def own_baseline(front, store):
@@ -62,6 +62,12 @@ def mean_improvement_moved(front, store, low=None):
     From ``low`` (default: that baseline's lowest accuracy) to the best single model there.
     """
     return mean_improvement(own_baseline(front, store), *moved_front(replay(front, store)), low)
+
+
+def cost_ratio_moved(first, second, store):
+    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there."""
+    fronts = [moved_front(replay(front, store)) for front in (first, second)]
+    return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
 
 
 def holds(point, splits, resamples=1000, seed=0):
