@@ -8,13 +8,14 @@ from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
 from .curves import pair_curve, pair_table
-from .drift import mean_improvement_moved, replay
+from .drift import holds, mean_improvement_moved, replay
 from .drift_signal import DriftSignal
 from .evaluation import evaluate
 from .extraction import extract
 from .front import Front, Point
 from .methods import METHODS, Method
 from .pareto import Baseline, pareto_front
+from .rechoosing import selection_bias
 from .scores import ScoreTable
 from .search import search, shared_threshold_front
 from .selection import hold_out, peaks, pick
@@ -43,6 +44,7 @@ __all__ = [
     "fit_temperature",
     "fronts_of",
     "hold_out",
+    "holds",
     "mean_improvement_moved",
     "pair_curve",
     "pair_table",
@@ -53,6 +55,7 @@ __all__ = [
     "recipes",
     "replay",
     "search",
+    "selection_bias",
     "shared_threshold_front",
     "tables",
     "zoo",
