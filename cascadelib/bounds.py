@@ -11,49 +11,84 @@ box cancels, as the loosest count (each sample goes wherever it is right) does n
 import numpy as np
 from numba import njit
 
-LINES = 3
+LINES = 3  # see most_along
 SAFE = 1 - 1e-11  # sums of costs round; a bound may not
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
-def settle(w, level, m):
-    """Sort a box's gathered samples by kind.
+@njit(nogil=True, cache=True, _nrt=False)
+def gather_singles(w, level, first, end, low, high, m):
+    """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``: what exiting their
+    group gains and saves. Returns the number gathered in all; ``w.sums`` adds up what passing them all on means."""
+    gains, saved, group, lowest = w.gains[first], w.saved[first], w.group[level, first], w.low[first]
+    saves, right, either = w.price[end] - w.price[first], 0, 0
+    for s in range(low, high):
+        here, there = (w.bits[level, s] >> first) & 1, (w.bits[level, s] >> end) & 1
+        g = group[s] - lowest
+        gains[g] += here - there
+        saved[g] += saves
+        right += there
+        either += here | there
+        w.kept[m] = s
+        m += 1
+    w.sums[0] += right
+    w.sums[1] += (high - low) * w.price[end]
+    base = w.base[level + 1]
+    base[0] -= either
+    for i in range(first):
+        base[1 + i] -= high - low
+    return m
 
-    Singles add to ``w.gains`` and ``w.saved`` (what exiting their group gains and saves); the rest are listed in
-    ``w.several``. Leaves in the next level's ``base`` what the settled samples amount to. Returns (how many are
-    listed, correct samples of the singles if all pass on, their cost and that of getting the others there).
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def gather_several(w, level, first, low, high, m):
+    """Gather and list the samples at low … high, open at stage ``first`` and at others."""
+    several = int(w.sums[2])
+    for s in range(low, high):
+        w.kept[m] = w.several[several] = s
+        m += 1
+        several += 1
+    w.sums[2] = several
+    for i in range(first):
+        w.base[level + 1, 1 + i] -= high - low
+    return m
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def gather(w, level, target):
+    """Gather the samples of a level whose exit depends on the box ``target``; returns how many, places in ``w.kept``.
+
+    Samples lie in the order of grid cells, so each kind is a few contiguous stretches. ``w.sums``: correct samples of
+    the singles if all pass on, their cost then, how many are open at several stages. The next level's ``base`` loses
+    what is gathered, down to what the settled samples amount to.
     """
-    d, base = len(w.j), w.base[level + 1]
-    several = passed_right = 0
-    cost = 0.0
-    for x in range(m):
-        s = w.kept[x]
-        bits, end, first, stages = w.bits[level, s], d, d, 0
-        most = 0
-        for i in range(d):
-            g = w.group[level, i, s] - w.low[i]
-            if g < 0:
-                end = i
-                break
-            if g < w.span[i]:
-                if stages == 0:
-                    first = i
-                stages += 1
-                most |= (bits >> i) & 1
-        right = (bits >> end) & 1
-        base[0] -= most | right
-        for i in range(first):
-            base[1 + i] -= 1
-        if stages == 1:
-            g = w.group[level, first, s] - w.low[first]
-            w.gains[first, g] += ((bits >> first) & 1) - right
-            w.saved[first, g] += w.price[end] - w.price[first]
-            passed_right += right
-            cost += w.price[end]
+    d, m, i, prefix, first = len(target), 0, 0, 0, len(target)
+    slots, cells, start = w.slots[level], w.cells[level], w.start[level]
+    w.sums[:] = 0
+    w.j[0] = target[0]
+    while i >= 0:
+        here = prefix + w.j[i] * cells[i]
+        if w.j[i] == slots[i]:
+            i -= 1
+            if i >= 0:
+                prefix -= w.j[i] * cells[i]
+                first = d if first == i else first
+                w.j[i] += 1
+        elif start[here] == start[here + cells[i]]:
+            w.j[i] += 1
         else:
-            w.several[several] = s
-            several += 1
-    return several, passed_right, cost
+            first = i if first == d and w.j[i] == target[i] else first
+            prefix, i = here, i + 1
+            here = prefix + target[i] * cells[i]
+            low, high = start[here], start[here + cells[i]]
+            w.j[i] = slots[i] if i + 1 == d else target[i] + (first < d)
+            if first < d:
+                m = gather_singles(w, level, first, i, start[prefix], low, m)
+                m = gather_several(w, level, first, low, high, m)
+                if i + 1 == d:
+                    m = gather_singles(w, level, first, d, high, start[prefix + slots[i] * cells[i]], m)
+            elif i + 1 == d:
+                m = gather_singles(w, level, i, d, low, high, m)
+    return m
 
 
 @njit(nogil=True, cache=True, _nrt=False, inline="always")
@@ -95,14 +130,17 @@ def least_of_several(w, level, several, value):
     return total
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
-def most_along(w, i, value):
-    """The greatest of what exiting 0, 1, … groups of stage i saves + ``value`` · gains."""
-    most = here = 0.0
-    for g in range(w.span[i]):
-        here += w.saved[i, g] + value * w.gains[i, g]
-        most = max(most, here)
-    return most
+@njit(nogil=True, cache=True, _nrt=False)
+def most_along(saved, gains, first, second, third):
+    """The greatest of what exiting 0, 1, … groups of a stage saves + value · gains, for three values at once."""
+    most_1 = here_1 = most_2 = here_2 = most_3 = here_3 = 0.0
+    for g in range(len(saved)):
+        save, gain = saved[g], gains[g]
+        here_1 += save + first * gain
+        here_2 += save + second * gain
+        here_3 += save + third * gain
+        most_1, most_2, most_3 = max(most_1, here_1), max(most_2, here_2), max(most_3, here_3)
+    return most_1, most_2, most_3
 
 
 @njit(nogil=True, cache=True, _nrt=False, inline="always")
@@ -132,9 +170,12 @@ def set_lines(w, level, several, low, high, fixed, reach):
         from_cost, to_cost = reach[fixed[0] + a], reach[fixed[0] + b]
         value = (to_cost - from_cost) / (b - a) if b > a and to_cost < np.inf else 0.0
         offset = fixed[1] + least_of_several(w, level, several, value)
-        for i in range(len(w.j)):
-            offset -= most_along(w, i, value)
         w.lines[line, 0], w.lines[line, 1] = offset - value * fixed[0], value
+    for i in range(len(w.j)):
+        span, values = w.span[i], w.lines[:, 1]
+        most = most_along(w.saved[i, :span], w.gains[i, :span], values[0], values[1], values[2])
+        for line in range(LINES):
+            w.lines[line, 0] -= most[line]
 
 
 @njit(nogil=True, cache=True, _nrt=False, inline="always")
@@ -162,21 +203,25 @@ def covered(w, low, high, least, best, tolerance):
 
 
 @njit(nogil=True, cache=True, _nrt=False, inline="always")
-def nothing_new(w, level, m, costs, k, best, tolerance):
-    """Whether a box, its samples gathered, holds no cascade worth finding; leaves how many are open at several
-    stages, listed, and what the singles gain."""
-    d, up = len(w.j), level + 1
+def set_prices(w, costs, k):
+    """``w.price``: what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
     w.price[0] = 0.0
-    for i in range(d):
+    for i in range(len(w.j)):
         w.price[i + 1] = w.price[i] + costs[i + 1] / k
-    several, passed_right, cost = settle(w, level, m)
-    settled, least = costs[0] + cost, costs[0]
-    for i in range(d):
-        settled += costs[1 + i] * (w.base[up, 1 + i] / k)
-        least += costs[1 + i] * (w.state[level, w.opened[level] - 1, 1 + i] / k)
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def nothing_new(w, level, b, costs, k, best, tolerance):
+    """Whether a box, its samples gathered, holds no cascade worth finding."""
+    up, several = level + 1, int(w.sums[2])
+    settled, least = costs[0] + w.sums[1], costs[0]
     low, high = range_of_singles(w)
     least_several, most_several = range_of_several(w, level, several)
-    correct = w.base[up, 0] + passed_right
+    w.base[up, 0] -= most_several
+    for i in range(len(w.j)):
+        settled += costs[1 + i] * (w.base[up, 1 + i] / k)
+        least += costs[1 + i] * (w.state[level, b, 1 + i] / k)
+    correct = w.base[up, 0] + int(w.sums[0])
     low, high = low + least_several, high + most_several
     set_lines(w, level, several, low, high, (correct, settled), best[0])
-    return several, covered(w, correct + low, correct + high, least, best, tolerance)
+    return covered(w, correct + low, correct + high, least, best, tolerance)

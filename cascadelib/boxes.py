@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from .best import worth
-from .bounds import LINES, nothing_new
+from .bounds import LINES, gather, nothing_new, set_prices
 from .grid import lay_out, walk
 
 MAX_MODELS = 8
@@ -34,7 +34,7 @@ Workspace = namedtuple(
     # a box that is opened: its samples, low ends, groups, what exiting each group gains, their new numbers and slots
     "kept cell low span gains label slot_of "
     # for its bound: what exiting each group saves, samples open at several stages, costs of each exit, lines
-    "saved several price lines "
+    "saved several price lines sums "
     # the root of all cascades that share all models but the last
     "index order root_right root_all",
 )
@@ -76,6 +76,7 @@ def workspace(k, d):
         np.empty(k, i32),
         np.zeros(d + 1),
         np.zeros((LINES, 2)),
+        np.zeros(3),
         *(np.empty(k, i32) for _ in range(2)),
         np.empty(rights // 2, i32),
         np.empty(cells, i32),
@@ -159,38 +160,6 @@ def count_root(w, wrong):
     copy(w.all, w.root_all, n_cells)
     w.base[0, :] = 0
     w.found[0] = w.opened[0] = 0
-
-
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
-def gather(w, level, target):
-    """The samples of a level whose exit depends on the box ``target``; returns how many, places in ``w.kept``."""
-    d, m, i, prefix = len(target), 0, 0, 0
-    slots, cells, start = w.slots[level], w.cells[level], w.start[level]
-    w.j[0] = target[0]
-    while i >= 0:
-        slot = w.j[i]
-        if slot == slots[i]:
-            i -= 1
-            if i >= 0:
-                prefix -= w.j[i] * cells[i]
-                w.j[i] += 1
-            continue
-        here = prefix + slot * cells[i]
-        low, high = start[here], start[here + cells[i]]
-        if slot == target[i]:
-            for s in range(low, high):
-                w.kept[m] = s
-                m += 1
-        elif i + 1 == d:
-            w.j[i] = slots[i]
-            continue
-        elif high > low:
-            prefix = here
-            i += 1
-            w.j[i] = target[i]
-            continue
-        w.j[i] += 1
-    return m
 
 
 @njit(nogil=True, cache=True, _nrt=False, inline="always")
@@ -306,11 +275,10 @@ def open_box(w, level, b, costs, k, best, tolerance):
         w.span[i] = min(w.width[level, i], w.top[level, i] - w.low[i])
     copy(w.base[up], w.state[level, b], 1 + d)
     m = gather(w, level, w.boxes[level, b])
-    several, nothing = nothing_new(w, level, m, costs, k, best, tolerance)
-    if nothing:
+    if nothing_new(w, level, b, costs, k, best, tolerance):
         clear(w)
         return 0
-    assess_several(w, level, several)
+    assess_several(w, level, int(w.sums[2]))
     for i in range(d):
         drop_useless(w, level, i)
     clear(w)
@@ -329,6 +297,7 @@ def open_box(w, level, b, costs, k, best, tolerance):
 def search_boxes(w, costs, k, cascade, best, tolerance):
     """Open the root's boxes, depth first and the cheapest first, until none is left that may hold better."""
     level = 0
+    set_prices(w, costs, k)
     while level >= 0:
         b = w.opened[level]
         if b == w.found[level]:
