@@ -93,10 +93,10 @@ def write_checkpoint(path: Path, name: str, photographs: Photographs, ridge: flo
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--per-class", type=int, default=2, help="images a class to evaluate on")
+    parser.add_argument("--per-class", type=int, default=1, help="images a class to evaluate on")
     options = parser.parse_args()
     write_images(options.folder / "val", options.per_class)
-    write_images(options.folder / "fitting", 2, first=1000)
+    write_images(options.folder / "fitting", 2, first=1000, size=(250, 188))
     (options.folder / "checkpoints").mkdir(exist_ok=True)
     root = options.folder / "fitting"
     paths = [f"{s}/{s}_{n}.JPEG" for s in synsets() for n in (1000, 1001)]
