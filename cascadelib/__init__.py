@@ -1,6 +1,6 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
-from . import datasets, display, figures, recipes, tables, zoo
+from . import datasets, display, figures, published, published_figures, recipes, study, tables, zoo
 from .agreement import agreement
 from .calibration import fit_temperature
 from .comparison import compare, fronts_of
@@ -45,11 +45,14 @@ __all__ = [
     "pareto_front",
     "peaks",
     "pick",
+    "published",
+    "published_figures",
     "readable",
     "recipes",
     "replay",
     "search",
     "shared_threshold_front",
+    "study",
     "tables",
     "zoo",
 ]
