@@ -1,6 +1,19 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
-from . import datasets, display, figures, published, published_figures, recipes, study, tables, zoo
+from . import (
+    datasets,
+    display,
+    figures,
+    glue_models,
+    published,
+    published_figures,
+    recipes,
+    study,
+    tables,
+    task_figures,
+    task_tables,
+    zoo,
+)
 from .agreement import agreement
 from .calibration import fit_temperature
 from .comparison import compare, fronts_of
@@ -38,6 +51,7 @@ __all__ = [
     "figures",
     "fit_temperature",
     "fronts_of",
+    "glue_models",
     "hold_out",
     "mean_improvement_moved",
     "pair_curve",
@@ -54,5 +68,7 @@ __all__ = [
     "shared_threshold_front",
     "study",
     "tables",
+    "task_figures",
+    "task_tables",
     "zoo",
 ]

@@ -1,10 +1,9 @@
 """A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
 
-import numpy as np
 import pandas as pd
 
 from .confidence import own_units
-from .evaluation import run_outcomes, single_models, store_costs, store_stage
+from .evaluation import quality, run_outcomes, single_models, store_costs, store_stage
 from .pareto import Baseline, mean_improvement, pareto_front
 
 
@@ -26,7 +25,7 @@ def replay(front, store):
         for row in rows.itertuples():
             inside = own_units(front.method.metric if front.method else None, row.thresholds)
             _, correct, cost = run_outcomes(outcomes, inside, [costs[m] for m in models])
-            moved[row.Index] = np.mean(correct), cost
+            moved[row.Index] = quality(store, correct, front.score), cost
     table[["accuracy_moved", "cost_moved"]] = pd.DataFrame.from_dict(moved, orient="index").loc[table.index].to_numpy()
     table["improvement_moved"] = baseline.cost_at(table["accuracy_moved"]) / table["cost_moved"]
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
