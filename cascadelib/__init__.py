@@ -4,6 +4,7 @@ from . import datasets, display, figures, recipes, tables, zoo
 from .agreement import agreement
 from .bootstrap import bootstrap
 from .calibration import fit_temperature
+from .cascade import Cascade
 from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
@@ -20,9 +21,11 @@ from .search import search, shared_threshold_front
 from .selection import hold_out, peaks, pick
 from .store import LogitStore
 from .tables import readable
+from .verification import same_decisions
 
 __all__ = [
     "Baseline",
+    "Cascade",
     "DriftSignal",
     "Front",
     "LogitStore",
@@ -52,6 +55,7 @@ __all__ = [
     "readable",
     "recipes",
     "replay",
+    "same_decisions",
     "search",
     "shared_threshold_front",
     "tables",

@@ -65,7 +65,9 @@ def output_after(method, temperature, logits, before=None):
         before = nothing(method, *logits.shape)
     fresh = combined(method, temperature, np.where(broken[:, None], 0, logits), before)
     parts = zip(fresh._parts, before._parts, strict=True)
-    return Output(*(f if f is None else np.where(broken.reshape(-1, *[1] * (f.ndim - 1)), b, f) for f, b in parts)), broken
+    return Output(
+        *(f if f is None else np.where(broken.reshape(-1, *[1] * (f.ndim - 1)), b, f) for f, b in parts)
+    ), broken
 
 
 def nothing(method, samples, classes):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import candidates, zoo
+from . import candidates, cascade_files, zoo
 from .batches import as_inputs, size_of
 from .names import known
 
@@ -65,3 +65,60 @@ class Member:
             raise ValueError(f"model {self.name!r} gave {logits.shape[1]} classes, {self.classes} before")
         self.classes = logits.shape[1]
         return logits
+
+
+def members_of(description, models=None):
+    """The models of a cascade file: (members, the description with their identities, differences).
+
+    models: as in :meth:`cascadelib.Cascade.from_point`. differences: sentences, one for each thing that is not as
+    recorded: weights, transform, number of classes, library versions. Raises ValueError for unknown names.
+    """
+    records, models = description["models"], {} if models is None else dict(models)
+    names = [record["name"] for record in records]
+    for name in models:
+        known(name, names, "model of this cascade")
+    found = [member_named(name, models) for name in names]
+    identified, differences = [], []
+    for record, model in zip(records, found, strict=True):
+        identity = identity_of(model)
+        differences += [
+            f"model {model.name!r}: {key} is not as recorded ({record[key]!r:.60} then, {value!r:.60} now)"
+            for key, value in identity.items()
+            if record.get(key) not in (None, value)
+        ]
+        identified.append(identity | record)
+    differences += differing_versions(description["versions"])
+    members = [Member(m.name, m.module, m.transform, r.get("classes")) for m, r in zip(found, records, strict=True)]
+    if len({m.classes for m in members if m.classes}) > 1:
+        stated = {m.name: m.classes for m in members}
+        raise ValueError(f"the models of a cascade must have the same number of classes, not {stated}")
+    return members, description | {"models": identified}, tuple(differences)
+
+
+def member_named(name, models):
+    """The :class:`zoo.Model` handed over under a name, or the zoo's."""
+    if name not in models:
+        try:
+            return zoo.load(name)
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}") from None
+    value = models[name]
+    module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    if isinstance(module, torch.nn.Module | zoo.Model) or not callable(module):
+        return candidates.resolved({name: value})[0]
+    return zoo.Model(name, Called(module), transform)
+
+
+def identity_of(model):
+    """SHA-256 of a model's weights and its transform, as extraction records them; nothing of a mere callable."""
+    return {} if isinstance(model.module, Called) else candidates.identity(model)
+
+
+def differing_versions(recorded):
+    """A sentence for each package whose version is not the recorded one."""
+    here = cascade_files.versions()
+    return [
+        f"{package} is {here.get(package, 'missing')}, it was {then}"
+        for package, then in recorded.items()
+        if here.get(package) != then
+    ]
