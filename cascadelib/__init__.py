@@ -14,12 +14,14 @@ from .drift_signal import DriftSignal
 from .evaluation import evaluate
 from .extraction import extract
 from .front import Front, Point
+from .guarantee import certify
 from .methods import METHODS, Method
 from .pareto import Baseline, pareto_front
 from .scores import ScoreTable
 from .search import search, shared_threshold_front
 from .selection import hold_out, peaks, pick
 from .store import LogitStore
+from .stream_budget import StreamBudget
 from .tables import readable
 from .verification import same_decisions
 
@@ -33,8 +35,10 @@ __all__ = [
     "Method",
     "Point",
     "ScoreTable",
+    "StreamBudget",
     "agreement",
     "bootstrap",
+    "certify",
     "compare",
     "confidence",
     "count_macs",

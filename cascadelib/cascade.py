@@ -108,7 +108,7 @@ class Cascade(torch.nn.Module):
 
     @property
     def thresholds(self):
-        """Thresholds in use, in the metric's own units; set others to move them (:class:`cascadelib.Budget`)."""
+        """Thresholds in use, in the metric's own units; set others to move them, as :class:`StreamBudget` does."""
         return self._thresholds
 
     @thresholds.setter
