@@ -46,8 +46,8 @@ class Certificate:
             )
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
-            f"samples, {arrow(self.point.models)} loses at most {self.epsilon:.2%} of accuracy against {self.reference}, on "
-            "data from the same source."
+            f"samples, {arrow(self.point.models)} loses at most {self.epsilon:.2%} of accuracy "
+            f"against {self.reference}, on data from the same source."
         )
 
 
