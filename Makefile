@@ -31,12 +31,14 @@ ifdef RAW
 	$(BIN)/python data/fashion-mnist/split.py --raw $(RAW)
 	$(BIN)/python data/fashion-mnist/train.py --raw $(RAW)
 	$(BIN)/python data/fashion-mnist/extract.py
+	$(BIN)/python data/fashion-mnist/shift.py
 else
 	@echo 'The bundled data is committed. To redo it from a folder with the four IDX files of Fashion-MNIST'
 	@echo '(Debian: apt-get install dataset-fashion-mnist, then /usr/share/datasets/fashion-mnist):'
 	@echo '    $(BIN)/python data/fashion-mnist/split.py --raw FOLDER'
 	@echo '    $(BIN)/python data/fashion-mnist/train.py --raw FOLDER'
 	@echo '    $(BIN)/python data/fashion-mnist/extract.py'
+	@echo '    $(BIN)/python data/fashion-mnist/shift.py'
 	@echo 'or all at once: make data RAW=FOLDER'
 endif
 

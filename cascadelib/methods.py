@@ -90,7 +90,7 @@ def kept_confidence(store, name, metric, temperature):
 
 def kept_temperature(store, name):
     """Temperature of one model, fitted on a store."""
-    return kept(store, name, "temperature", lambda logits: fit_temperature(logits, store.labels))
+    return kept(store, name, "temperature", lambda logits: fit_temperature(logits, store.labels, name))
 
 
 def score_rank(score):

@@ -136,6 +136,13 @@ def test_score_table_equals_the_store_it_came_from():
     assert evaluate(scores.take(np.arange(100)), point).correct.shape == (100,)
 
 
+def test_a_point_prints_plain_numbers_and_says_which_cost():
+    scores = ScoreTable(np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0])
+    point = search(scores, 2).point(0)
+    assert "np." not in repr(point)
+    assert point.cost_kind == "cost"
+
+
 def test_graded_scores_and_costs_a_sample_equal_a_loop():
     rng = np.random.default_rng(3)
     gain, sure = rng.random((2, 40)), rng.integers(0, 8, (2, 40)) / 8
