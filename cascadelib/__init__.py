@@ -17,6 +17,7 @@ from . import (
 from .agreement import agreement
 from .bootstrap import bootstrap
 from .calibration import fit_temperature
+from .cascade import Cascade
 from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
@@ -26,16 +27,20 @@ from .drift_signal import DriftSignal
 from .evaluation import evaluate
 from .extraction import extract
 from .front import Front, Point
+from .guarantee import certify
 from .methods import METHODS, Method
 from .pareto import Baseline, pareto_front
 from .scores import ScoreTable
 from .search import search, shared_threshold_front
 from .selection import hold_out, peaks, pick
 from .store import LogitStore
+from .stream_budget import StreamBudget
 from .tables import readable
+from .verification import same_decisions
 
 __all__ = [
     "Baseline",
+    "Cascade",
     "DriftSignal",
     "Front",
     "LogitStore",
@@ -43,8 +48,10 @@ __all__ = [
     "Method",
     "Point",
     "ScoreTable",
+    "StreamBudget",
     "agreement",
     "bootstrap",
+    "certify",
     "compare",
     "confidence",
     "count_macs",
@@ -68,6 +75,7 @@ __all__ = [
     "readable",
     "recipes",
     "replay",
+    "same_decisions",
     "search",
     "shared_threshold_front",
     "study",
