@@ -2,12 +2,14 @@
 
 from . import datasets, display, figures, recipes, tables, zoo
 from .agreement import agreement
+from .bootstrap import bootstrap
 from .calibration import fit_temperature
 from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
 from .curves import pair_curve, pair_table
 from .drift import mean_improvement_moved, replay
+from .drift_signal import DriftSignal
 from .evaluation import evaluate
 from .extraction import extract
 from .front import Front, Point
@@ -21,6 +23,7 @@ from .tables import readable
 
 __all__ = [
     "Baseline",
+    "DriftSignal",
     "Front",
     "LogitStore",
     "METHODS",
@@ -28,6 +31,7 @@ __all__ = [
     "Point",
     "ScoreTable",
     "agreement",
+    "bootstrap",
     "compare",
     "confidence",
     "count_macs",
