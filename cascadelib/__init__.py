@@ -11,6 +11,7 @@ from .curves import pair_curve, pair_table
 from .drift import mean_improvement_moved, replay
 from .drift_signal import DriftSignal
 from .evaluation import evaluate
+from .explorer import Explorer, explore
 from .extraction import extract
 from .front import Front, Point
 from .methods import METHODS, Method
@@ -24,6 +25,7 @@ from .tables import readable
 __all__ = [
     "Baseline",
     "DriftSignal",
+    "Explorer",
     "Front",
     "LogitStore",
     "METHODS",
@@ -38,6 +40,7 @@ __all__ = [
     "datasets",
     "display",
     "evaluate",
+    "explore",
     "extract",
     "figures",
     "fit_temperature",
