@@ -16,12 +16,12 @@ class Charts(widgets.VBox):
     """
 
     def __init__(self, splits, stages, clicked, beside):
-        self.splits, self.rows = splits, np.empty(0, int)
+        self.splits, self.stages, self.rows = splits, stages, np.empty(0, int)
         self.curves = go.FigureWidget(figures.curve_figure(splits))
         self.flow = go.FigureWidget(figures.flow_figure())
         self.confidences = go.FigureWidget(figures.confidence_figure(stages))
-        self.confidences.layout.height = 230 if stages else 1
-        front = next(trace for trace in self.curves.data if trace.name == "front")
+        self.confidences.layout.height = 220 if stages else 1
+        front = next(trace for trace in self.curves.data if trace.meta == "front")
         front.on_click(lambda trace, points, state: [clicked(int(self.rows[i])) for i in points.point_inds[:1]])
         right = widgets.VBox([beside, self.flow])
         line = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
@@ -52,7 +52,7 @@ class Charts(widgets.VBox):
         self.edges = [edges_of(first, i) for i in range(len(models) - 1)]
         self.bins = [bin_of(sure, edge) for sure, edge in zip(first.sure, self.edges)]
         self.tops = [float(np.bincount(bins, minlength=BINS).max()) for bins in self.bins]
-        layout = figures.confidence_axes(models[:-1], metric, self.edges, self.tops)
+        layout = figures.confidence_axes(models[:-1], metric, self.edges, self.tops, self.stages)
         figures.changed(self.confidences, figures.hidden(self.confidences), layout)
 
     def show_thresholds(self, thresholds, readings, since=0):

@@ -1,7 +1,7 @@
 """The explorer's three views as figures, each from plain tables; a drag changes a few arrays of their traces.
 
-Each function that ends in ``_figure`` draws empty traces by name; its companions return ``{trace: {property: array}}``
-for :func:`changed`. Arrays are float32: that is what goes over the wire.
+Each function that ends in ``_figure`` draws empty traces, each with its name as ``meta``; its companions return ``{name: {property:
+array}}`` for :func:`changed`. Arrays are float32: that is what goes over the wire.
 """
 
 import numpy as np
@@ -10,7 +10,14 @@ from .confidence import own_units
 from .figures import BLACK, GREY, PALETTE, cascade_hover, cost_axis, decimated, figure, per_cent
 
 SPLIT_COLOURS = (PALETTE[0], PALETTE[3])  # the split that cascades are chosen on, the held-out one
+CLEAR = "rgba(0,0,0,0)"  # the frames of histograms out of use lie above the others
 RIGHT, WRONG, SENT_ON = PALETTE[5], PALETTE[4], "#D9D9D9"
+HATCHED = {"shape": "/", "size": 6, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#7A4B00"}
+KINDS_OF_BAR = {
+    "right": {"color": RIGHT, "line": {"width": 0}},
+    "wrong": {"color": WRONG, "line": {"width": 0}, "pattern": HATCHED},
+}
+FLOW = ("exits right", "exits wrong", "sent on")
 MOST = 600  # points of a curve: what a screen shows
 
 
@@ -20,34 +27,46 @@ def wire(values):
 
 
 def changed(fig, traces, layout=None):
-    """Put {trace: {property: value}} and a dict of layout into a FigureWidget (or a Figure), in one message."""
-    by_name = {trace.name: trace for trace in fig.data}
+    """Put {name: {property: value}} and a dict of layout into a FigureWidget (or a Figure), in one message."""
+    of = {trace.meta: trace for trace in fig.data}
     with fig.batch_update():
         for name, properties in traces.items():
-            by_name[name].update(properties, overwrite=True)
+            for key, value in properties.items():
+                of[name][key] = value
         if layout:
             fig.update_layout(layout)
     return fig
 
 
+def framed(width, height, **layout):
+    """An empty figure that wastes no room: legend in a line above, small titles."""
+    legend = {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "font": {"size": 11}}
+    fig = figure("", width=width, height=height, legend=legend, margin={"l": 58, "r": 8, "t": 30, "b": 44}, **layout)
+    return fig.update_layout(font_size=11)
+
+
 def curve_figure(splits):
     """Front, single models, the cascade's curve and its point, with empty traces; splits: one or two names."""
-    fig = figure("", width=640, height=420, margin={"l": 62, "r": 10, "t": 30, "b": 48}, uirevision="kept")
-    fig.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}})
+    fig = framed(570, 400, uirevision="kept")
     hover = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
     for split, colour in zip(splits, (GREY, SPLIT_COLOURS[1])):
         line = {"color": colour, "dash": "dot", "width": 1.5}
-        fig.add_scatter(name=f"hull, {split}", mode="lines", line=line, hoverinfo="skip")
-    fig.add_scatter(name="single models", mode="markers", marker={"color": GREY, "size": 7}, hovertemplate=hover)
+        style = {"line": line, "hoverinfo": "skip", "showlegend": split == splits[0]}
+        fig.add_scatter(meta=f"hull, {split}", name="random routing (hull)", mode="lines", **style)
+    marker = {"color": GREY, "size": 7}
+    fig.add_scatter(meta="singles", name="single models", mode="markers", marker=marker, hovertemplate=hover)
     line, marker = {"color": BLACK, "width": 1, "shape": "hv"}, {"size": 4}
-    fig.add_scatter(name="front", mode="lines+markers", line=line, marker=marker, hovertemplate=hover)
+    style = {"mode": "lines+markers", "line": line, "marker": marker, "hovertemplate": hover}
+    fig.add_scatter(meta="front", name="front: click a point", **style)
     for split, colour, dash in zip(splits, SPLIT_COLOURS, ("solid", "dash")):
         line = {"color": colour, "width": 2.5, "dash": dash}
-        fig.add_scatter(name=f"this cascade, {split}", mode="lines", line=line, hoverinfo="skip", opacity=0.75)
+        style = {"line": line, "hoverinfo": "skip", "opacity": 0.75}
+        fig.add_scatter(meta=f"curve, {split}", name=f"this cascade, {split}", mode="lines", **style)
     for split, colour, symbol in list(zip(splits, SPLIT_COLOURS, ("circle", "diamond")))[::-1]:
         marker = {"color": colour, "size": 13, "symbol": symbol, "line": {"color": "white", "width": 1.5}}
         hover = f"%{{y:.2%}} at %{{x:.4s}}<extra>{split}</extra>"
-        fig.add_scatter(name=f"now, {split}", mode="markers", marker=marker, hovertemplate=hover)
+        style = {"marker": marker, "hovertemplate": hover, "showlegend": False}
+        fig.add_scatter(meta=f"now, {split}", mode="markers", **style)
     return fig
 
 
@@ -58,9 +77,9 @@ def baselines(splits, singles):
         hull = singles[split][singles[split]["on_hull"]]
         traces[f"hull, {split}"] = {"x": wire(hull["cost"]), "y": wire(hull["accuracy"])}
     first = singles[splits[0]]
-    marker = {"opacity": wire(np.where(first["on_front"], 1, 0.4))}
-    shown = {"x": wire(first["cost"]), "y": wire(first["accuracy"]), "text": list(first.index), "marker": marker}
-    return traces | {"single models": shown}
+    faint = wire(np.where(first["on_front"], 1, 0.4))
+    shown = {"x": wire(first["cost"]), "y": wire(first["accuracy"]), "text": list(first.index), "marker.opacity": faint}
+    return traces | {"singles": shown}
 
 
 def axes_of(singles, cost, most=0.0):
@@ -83,7 +102,7 @@ def front_points(table):
 def curve_of(split, cost, accuracy):
     """The cascade's whole curve on a split."""
     rows = np.unique(np.linspace(0, len(cost) - 1, min(MOST, len(cost))).astype(int))
-    return {f"this cascade, {split}": {"x": wire(cost[rows]), "y": wire(accuracy[rows])}}
+    return {f"curve, {split}": {"x": wire(cost[rows]), "y": wire(accuracy[rows])}}
 
 
 def now(readings):
@@ -93,32 +112,34 @@ def now(readings):
 
 def confidence_figure(stages):
     """Histograms of confidence, one beside the other, for at most ``stages`` stages; empty traces."""
-    fig = figure("", width=1150, height=230, margin={"l": 62, "r": 10, "t": 34, "b": 44}, barmode="overlay", bargap=0)
-    fig.update_layout(legend={"orientation": "h", "y": 1.17, "x": 1, "xanchor": "right", "font": {"size": 11}})
+    fig = framed(1080, 220, barmode="overlay", bargap=0, plot_bgcolor=CLEAR)
+    fig.update_layout(legend={"x": 1, "xanchor": "right"})
     for i in range(stages):
-        at = {"xaxis": f"x{i + 1}", "yaxis": f"y{i + 1}", "showlegend": i == 0, "hoverinfo": "y+name"}
-        fig.add_bar(name=f"right {i + 1}", marker={"color": RIGHT, "line": {"width": 0}}, **at)
-        pattern = {"shape": "/", "size": 4, "solidity": 0.35, "fgcolor": "#7A4B00"}
-        fig.add_bar(name=f"wrong {i + 1}", marker={"color": WRONG, "line": {"width": 0}, "pattern": pattern}, **at)
-        line = {"color": BLACK, "width": 2}
-        at = {**at, "hoverinfo": "skip"}
-        fig.add_scatter(name=f"threshold {i + 1}", mode="lines", line=line, **at)
+        at = {"xaxis": f"x{i + 1}", "yaxis": f"y{i + 1}"}
+        for kind, style in KINDS_OF_BAR.items():
+            shown = {"hoverinfo": "y+name", "showlegend": i == 0, **at}
+            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=style, **shown)
+        line, shown = {"color": BLACK, "width": 2}, {"hoverinfo": "skip", "showlegend": False, **at}
+        fig.add_scatter(meta=f"threshold {i + 1}", mode="lines", line=line, **shown)
     return fig
 
 
-def confidence_axes(names, metric, edges, most):
-    """Layout of the histograms of a cascade: one a stage with a threshold.
+def confidence_axes(names, metric, edges, most, stages):
+    """Layout of the histograms of a cascade: one a stage with a threshold, of at most ``stages``.
 
     names: of those stages; edges: inside, [BINS + 1] each; most: the largest count to show, one a stage.
     """
     layout, d = {"annotations": []}, len(names)
+    for i in range(stages):
+        layout[f"xaxis{i + 1}"] = layout[f"yaxis{i + 1}"] = {"visible": False}
     for i, (name, edge, top) in enumerate(zip(names, edges, most)):
         left, right = i / d + (0.04 if i else 0), (i + 1) / d
         own = sorted(own_units(metric, [edge[0], edge[-1]]).tolist())
-        x = {"domain": [left, right], "anchor": f"y{i + 1}", "title": str(metric or "confidence"), "range": own}
-        y = {"type": "log", "anchor": f"x{i + 1}", "range": [-0.2, np.log10(max(top, 1)) + 0.15], "dtick": 1}
-        layout[f"xaxis{i + 1}"] = {**x, "gridcolor": "#E6E6E6"}
-        layout[f"yaxis{i + 1}"] = {**y, "title": "inputs that arrive" if i == 0 else "", "gridcolor": "#E6E6E6"}
+        counts = [-0.2, np.log10(max(top, 1)) + 0.15]
+        x = {"visible": True, "domain": [left, right], "anchor": f"y{i + 1}", "range": own}
+        y = {"visible": True, "type": "log", "anchor": f"x{i + 1}", "range": counts, "dtick": 1}
+        layout[f"xaxis{i + 1}"] = {**x, "title": str(metric or "confidence")}
+        layout[f"yaxis{i + 1}"] = {**y, "title": "inputs that arrive" if i == 0 else ""}
         place = {"xref": "paper", "yref": "paper", "x": left, "y": 1.02, "yanchor": "bottom", "showarrow": False}
         layout["annotations"].append({**place, "xanchor": "left", "text": f"<b>{i + 1}</b> {name}"})
     return layout
@@ -142,21 +163,14 @@ def threshold_line(stage, threshold, edges, metric, top):
 
 def flow_figure():
     """Where the inputs go, with empty bars: a row a stage, the held-out split as a thin bar below."""
-    fig = figure("", width=510, height=230, margin={"l": 30, "r": 10, "t": 30, "b": 40}, barmode="overlay", bargap=0)
-    fig.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}})
+    fig = framed(490, 230, barmode="overlay", bargap=0)
+    fig.update_layout(margin={"l": 34})
     fig.update_xaxes(range=[0, 1], **per_cent(title="share of all inputs"))
-    kinds = {"exits right": (RIGHT, ""), "exits wrong": (WRONG, "/"), "sent on": (SENT_ON, "")}
-    for name, (colour, shape) in kinds.items():
-        pattern = {"shape": shape, "size": 5, "solidity": 0.35, "fgcolor": "#7A4B00"}
-        fig.add_bar(
-            name=name,
-            orientation="h",
-            marker={"color": colour, "pattern": pattern, "line": {"color": "white", "width": 0.5}},
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            hovertemplate="%{x:.2%} %{customdata:,.0f}<extra>" + name + "</extra>",
-        )
+    styles = (*KINDS_OF_BAR.values(), {"color": SENT_ON, "line": {"width": 0}})
+    for name, style in zip(FLOW, styles):
+        hover = "%{x:.2%} %{customdata:,.0f}<extra>" + name + "</extra>"
+        text = {"textposition": "inside", "insidetextanchor": "middle", "textangle": 0, "hovertemplate": hover}
+        fig.add_bar(meta=name, name=name, orientation="h", marker=style, insidetextfont={"color": BLACK}, **text)
     return fig.update_layout(uniformtext={"minsize": 9, "mode": "hide"})
 
 
@@ -189,9 +203,6 @@ def flow(readings):
     }
 
 
-FLOW = ("exits right", "exits wrong", "sent on")
-
-
 def hidden(fig):
     """Every trace of a figure out of sight."""
-    return {trace.name: {"visible": False} for trace in fig.data}
+    return {trace.meta: {"visible": False} for trace in fig.data}

@@ -9,8 +9,8 @@ from .intervals import paired_difference_interval, share_interval
 from .tables import number
 
 STYLE = (
-    "<style>.cascadelib-numbers{border-collapse:collapse;font-size:13px;line-height:1.35}"
-    ".cascadelib-numbers td,.cascadelib-numbers th{padding:1px 9px;text-align:right;white-space:nowrap;"
+    "<style>.cascadelib-numbers{border-collapse:collapse;font-size:12px;line-height:1.35}"
+    ".cascadelib-numbers td,.cascadelib-numbers th{padding:1px 7px;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}"
     ".cascadelib-numbers td:first-child,.cascadelib-numbers th:first-child{text-align:left;padding-left:0}"
     ".cascadelib-numbers small{color:#595959}</style>"
@@ -23,8 +23,9 @@ def per_cent(value, k, sign=""):
 
 
 def between(limits, k, sign=""):
-    """An interval as small text; nothing where there is none."""
-    return "" if limits is None else f" <small>{' … '.join(per_cent(v, k, sign) for v in limits)}</small>"
+    """An interval as small text, in per cent; nothing where there is none."""
+    ends = [per_cent(value, k, sign)[:-1] for value in limits or ()]
+    return f" <small>{' … '.join(ends)}</small>" if ends else ""
 
 
 def accuracy_cell(reading):

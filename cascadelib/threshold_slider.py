@@ -6,7 +6,7 @@ import numpy as np
 from .confidence import own_units
 from .threshold_state import between_ties, exiting, next_exits, shown, threshold_for
 
-STEPS = 1000  # of either slider; the arrow buttons and the two boxes reach what lies between
+STEPS = 300  # at least, of a slider in own units; the arrow buttons and the boxes reach what lies between
 WORDS = {"always": -np.inf, "never": np.inf}
 
 
@@ -39,18 +39,18 @@ class ThresholdSlider(widgets.HBox):
     def __init__(self, stage, moved):
         self.stage, self.moved = stage, moved
         self.sure, self.metric, self.range = np.zeros(1), None, (0.0, 1.0)
-        self.quiet, self.source = False, None
-        self.name = control(widgets.HTML, "230px")
+        self.quiet, self.source, self.written = False, None, {}
+        self.name = control(widgets.HTML, "170px")
         self.share = control(
-            widgets.FloatSlider, "250px", min=0, max=100, step=100 / STEPS, readout=False,
+            widgets.FloatSlider, "225px", min=0, max=100, step=0.1, readout=False,
             tooltip=f"stage {stage + 1}: share of the arriving inputs that it sends on",
         )  # fmt: skip
         self.share_text = control(widgets.Text, "72px", continuous_update=False, tooltip="per cent sent on")
         self.slider = control(
-            widgets.FloatSlider, "250px", min=0, max=1, step=1 / STEPS, readout=False,
+            widgets.FloatSlider, "225px", min=0, max=1, step=0.001, readout=False,
             tooltip=f"stage {stage + 1}: threshold in the metric's own units",
         )  # fmt: skip
-        self.text = control(widgets.Text, "96px", continuous_update=False, tooltip="threshold, or always, or never")
+        self.text = control(widgets.Text, "100px", continuous_update=False, tooltip="threshold, or always, or never")
         self.fewer = control(widgets.Button, "32px", description="‹", tooltip="send one step fewer on")
         self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
         parts = [self.name, widgets.Label("sends on"), self.share, self.share_text, self.fewer, self.more]
@@ -67,9 +67,15 @@ class ThresholdSlider(widgets.HBox):
         self.more.on_click(lambda button: self.change(button, lambda: self.stepped(-1)))
 
     def change(self, source, read):
-        """A control moved: pass its threshold on; text that is no threshold is put back."""
-        if self.quiet or not len(self.sure):
+        """A control moved: pass its threshold on; text that is no threshold is put back.
+
+        Front ends answer what is written to a slider with the same value rounded to its steps: that is no move.
+        """
+        written = self.written.get(source)
+        rounded = written is not None and abs(source.value - written) < 0.51 * source.step
+        if self.quiet or rounded or not len(self.sure):
             return
+        self.written.pop(source, None)
         try:
             threshold = read()
         except ValueError:
@@ -98,12 +104,13 @@ class ThresholdSlider(widgets.HBox):
 
     def show_model(self, name, metric, low, high):
         """Take on a model's name and the range of its confidences, in own units."""
-        self.metric, self.range = metric, (low, high if high > low else low + 1)
+        step = 10 ** np.floor(np.log10((high - low or 1) / STEPS))
+        self.metric, self.range = metric, (on_grid(low, step, np.floor), on_grid(high, step, np.ceil))
         self.name.value = f"<b>{self.stage + 1}</b> {name}"
         self.quiet = True
         with self.slider.hold_trait_notifications():
             self.slider.min, self.slider.max = self.range
-            self.slider.step = (self.range[1] - self.range[0]) / STEPS
+            self.slider.step = step
         self.quiet = False
 
     def show(self, sure, threshold):
@@ -113,10 +120,16 @@ class ThresholdSlider(widgets.HBox):
         own = float(own_units(self.metric, np.clip(threshold, *ends)))
         for slider, value in ((self.share, 100 * share), (self.slider, own)):
             if slider is not self.source:
-                slider.value = value
+                slider.value = on_grid(value, slider.step)
+                self.written[slider] = slider.value
         self.share_text.value = f"{share:.2%}"
         self.text.value = shown(sure, threshold, self.metric)
         self.quiet = False
+
+
+def on_grid(value, step, rounded=np.round):
+    """The multiple of a step (a power of ten) next to a value."""
+    return round(float(rounded(value / step)) * step, max(0, round(-np.log10(step))))
 
 
 def fraction_in(text):
