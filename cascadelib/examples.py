@@ -12,7 +12,7 @@ KINDS = ("exit at once", "passed on and repaired", "broken by the cascade")
 HEIGHT, WIDTH = 64, 92  # pixels of a thumbnail, of an example
 SHOWN = 10  # examples of each kind
 MOST_TEXT = 160  # characters
-HEAD = "display:inline-block;width:120px;white-space:normal;vertical-align:top;font-size:12px"
+HEAD = "display:inline-block;width:120px;white-space:normal;vertical-align:top;font-size:12px;line-height:1.3"
 FIGURE = (
     f"margin:0 4px 4px 0;display:inline-block;width:{WIDTH}px;vertical-align:top;white-space:normal;"
     "font-size:10px;line-height:1.2;text-align:center"

@@ -49,12 +49,13 @@ class Explorer(widgets.VBox):
         self.goals = GoalButtons(self.go, self.undo, self.say)
         self.sliders = [ThresholdSlider(i, self.drag) for i in range(max(lengths) - 1)]
         self.numbers, self.message = widgets.HTML(), widgets.HTML()
-        self.charts = Charts(list(self.splits.stores), len(self.sliders), self.clicked, self.numbers)
+        self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out)
         self.settling = Pause(SETTLED, self.settle)
         lower = [part for part in (self.strip, self.export) if part is not None]
-        super().__init__([self.chooser, self.goals, self.message, *self.sliders, self.charts, *lower])
+        upper = [self.chooser, self.goals, self.message, *self.sliders, self.numbers]
+        super().__init__([*upper, self.charts.figure, *lower])
         self.begin(front)
 
     def begin(self, front):
@@ -72,7 +73,8 @@ class Explorer(widgets.VBox):
         """A slider moved: the only path that has to be fast."""
         self.remember(stage)
         self.thresholds[stage] = threshold
-        self.show_thresholds(stage)
+        self.show_numbers(stage)
+        self.charts.show_thresholds(self.thresholds, self.readings, stage)
 
     def resize(self, n):
         """Another number of models, from the present ones."""
@@ -142,7 +144,6 @@ class Explorer(widgets.VBox):
         self.thresholds = self.at_shares(shares) if thresholds is None else list(thresholds)
         self.show_cascade()
         self.show_front()
-        self.show_thresholds()
         self.goals.undo.disabled = not self.past
 
     def at_shares(self, shares):
@@ -156,18 +157,16 @@ class Explorer(widgets.VBox):
     # What is shown
 
     def show_cascade(self):
-        """Names, ranges and curves of the present cascade."""
-        singles, models = self.splits.singles(self.choice)["validation"], self.choice.models
-        method = self.splits.methods[self.choice.method]
+        """All that depends on the cascade, and its thresholds."""
+        models, method = self.choice.models, self.splits.methods[self.choice.method]
         metric = method.metric if method else None
-        self.chooser.show(self.choice, singles)
-        self.charts.show_cascade(models, metric, self.cascades)
+        self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
             slider.layout.display = "flex" if i < len(models) - 1 else "none"
-            if i < len(models) - 1:
-                sure = self.cascades["validation"].sure[i]
-                low, high = sorted(own_units(metric, [sure.min(), sure.max()]).tolist())
-                slider.show_model(models[i], metric, low, high)
+        for slider, name, sure in zip(self.sliders, models, self.cascades["validation"].sure):
+            slider.show_model(name, metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))
+        self.show_numbers()
+        self.charts.show_cascade(models, metric, self.cascades, self.thresholds, self.readings)
 
     def show_front(self):
         """The front of as many models by the present method, cost and score; searched meanwhile if it is not known."""
@@ -188,16 +187,13 @@ class Explorer(widgets.VBox):
             self.drawn = None
             self.show_front()
 
-    def show_thresholds(self, since=0):
-        """Numbers, sliders and charts at the present thresholds; since: the first stage whose threshold moved."""
+    def show_numbers(self, stage=0):
+        """Numbers and sliders at the present thresholds; stage: the first whose threshold moved."""
         self.readings = {split: read(cascade, self.thresholds) for split, cascade in self.cascades.items()}
         single, unit = self.splits.best_single(self.choice), UNITS.get(self.choice.cost, "a sample")
-        rows = numbers(self.readings, self.cascades, single, unit)
-        self.numbers.value = numbers_html(rows, self.splits.stores)
-        for i in range(since, len(self.thresholds)):
-            sure = falling(self.cascades["validation"], self.thresholds, i)
-            self.sliders[i].show(sure, self.thresholds[i])
-        self.charts.show_thresholds(self.thresholds, self.readings, since)
+        self.numbers.value = numbers_html(numbers(self.readings, self.cascades, single, unit), self.splits.stores)
+        for i in range(stage, len(self.thresholds)):
+            self.sliders[i].show(falling(self.cascades["validation"], self.thresholds, i), self.thresholds[i])
         self.settling.again()
 
     def settle(self):

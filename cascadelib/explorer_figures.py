@@ -1,7 +1,7 @@
-"""The explorer's three views as figures, each from plain tables; a drag changes a few arrays of their traces.
+"""The explorer's views in one figure, each from plain arrays and tables; a drag changes a few arrays of its traces.
 
-Each function that ends in ``_figure`` draws empty traces, each with its name as ``meta``; its companions return ``{name: {property:
-array}}`` for :func:`changed`. Arrays are float32: that is what goes over the wire.
+:func:`explorer_figure` has empty traces, each with its name as ``meta``. The other functions return ``{name: {property:
+array}}`` or a layout for :func:`changed`. Arrays are float32: that is what goes over the wire.
 """
 
 import numpy as np
@@ -9,16 +9,17 @@ import numpy as np
 from .confidence import own_units
 from .figures import BLACK, GREY, PALETTE, cascade_hover, cost_axis, decimated, figure, per_cent
 
+WIDTH, HEIGHT = 1080, 640
+FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.42, 0.94], [0, 0.26])  # shares of the figure
 SPLIT_COLOURS = (PALETTE[0], PALETTE[3])  # the split that cascades are chosen on, the held-out one
-CLEAR = "rgba(0,0,0,0)"  # the frames of histograms out of use lie above the others
-RIGHT, WRONG, SENT_ON = PALETTE[5], PALETTE[4], "#D9D9D9"
 HATCHED = {"shape": "/", "size": 6, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#7A4B00"}
-KINDS_OF_BAR = {
-    "right": {"color": RIGHT, "line": {"width": 0}},
-    "wrong": {"color": WRONG, "line": {"width": 0}, "pattern": HATCHED},
+BARS = {
+    "right": {"color": PALETTE[5], "line": {"width": 0}},
+    "wrong": {"color": PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
+    "sent on": {"color": "#D9D9D9", "line": {"width": 0}},
 }
-FLOW = ("exits right", "exits wrong", "sent on")
 MOST = 600  # points of a curve: what a screen shows
+HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
 
 
 def wire(values):
@@ -27,7 +28,7 @@ def wire(values):
 
 
 def changed(fig, traces, layout=None):
-    """Put {name: {property: value}} and a dict of layout into a FigureWidget (or a Figure), in one message."""
+    """Put {name: {property: value}} and a dict of layout into a FigureWidget, in one message."""
     of = {trace.meta: trace for trace in fig.data}
     with fig.batch_update():
         for name, properties in traces.items():
@@ -38,26 +39,38 @@ def changed(fig, traces, layout=None):
     return fig
 
 
-def framed(width, height, **layout):
-    """An empty figure that wastes no room: legend in a line above, small titles."""
-    legend = {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "font": {"size": 11}}
-    fig = figure("", width=width, height=height, legend=legend, margin={"l": 58, "r": 8, "t": 30, "b": 44}, **layout)
-    return fig.update_layout(font_size=11)
+def explorer_figure(splits, stages):
+    """The figure, with empty traces. splits: one or two names; stages: the most thresholds that a cascade may have."""
+    # The frames of histograms out of use lie above the others: no background.
+    fig = figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0, plot_bgcolor="rgba(0,0,0,0)")
+    legend = {"orientation": "h", "yanchor": "bottom", "y": 0.95, "font": {"size": 11}}
+    fig.update_layout(legend={**legend, "x": FRONT[0]}, legend2={**legend, "x": FLOW_AT[0]}, font_size=11)
+    fig.update_layout(margin={"l": 58, "r": 8, "t": 8, "b": 44}, uniformtext={"minsize": 9, "mode": "hide"})
+    add_curves(fig, splits)
+    for name, marker in BARS.items():
+        hover = "%{x:.2%} %{customdata:,.0f}<extra>" + name + "</extra>"
+        text = {"textposition": "inside", "insidetextanchor": "middle", "textangle": 0, "hovertemplate": hover}
+        at = {"xaxis": "x2", "yaxis": "y2", "legend": "legend2", "insidetextfont": {"color": BLACK}, **text}
+        fig.add_bar(meta=name, name=name, orientation="h", marker=marker, **at)
+    for i in range(stages):
+        at = {"xaxis": f"x{i + 3}", "yaxis": f"y{i + 3}", "showlegend": False}
+        for kind in ("right", "wrong"):
+            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **at)
+        style = {"mode": "lines", "line": {"color": BLACK, "width": 2}, "hoverinfo": "skip"}
+        fig.add_scatter(meta=f"threshold {i + 1}", **style, **at)
+    return fig
 
 
-def curve_figure(splits):
-    """Front, single models, the cascade's curve and its point, with empty traces; splits: one or two names."""
-    fig = framed(570, 400, uirevision="kept")
-    hover = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
+def add_curves(fig, splits):
+    """Traces of the front, single models, the cascade's curve and its point on each split."""
     for split, colour in zip(splits, (GREY, SPLIT_COLOURS[1])):
         line = {"color": colour, "dash": "dot", "width": 1.5}
         style = {"line": line, "hoverinfo": "skip", "showlegend": split == splits[0]}
         fig.add_scatter(meta=f"hull, {split}", name="random routing (hull)", mode="lines", **style)
     marker = {"color": GREY, "size": 7}
-    fig.add_scatter(meta="singles", name="single models", mode="markers", marker=marker, hovertemplate=hover)
-    line, marker = {"color": BLACK, "width": 1, "shape": "hv"}, {"size": 4}
-    style = {"mode": "lines+markers", "line": line, "marker": marker, "hovertemplate": hover}
-    fig.add_scatter(meta="front", name="front: click a point", **style)
+    fig.add_scatter(meta="singles", name="single models", mode="markers", marker=marker, hovertemplate=HOVER)
+    style = {"line": {"color": BLACK, "width": 1, "shape": "hv"}, "marker": {"size": 4}, "hovertemplate": HOVER}
+    fig.add_scatter(meta="front", name="front: click a point", mode="lines+markers", **style)
     for split, colour, dash in zip(splits, SPLIT_COLOURS, ("solid", "dash")):
         line = {"color": colour, "width": 2.5, "dash": dash}
         style = {"line": line, "hoverinfo": "skip", "opacity": 0.75}
@@ -67,11 +80,10 @@ def curve_figure(splits):
         hover = f"%{{y:.2%}} at %{{x:.4s}}<extra>{split}</extra>"
         style = {"marker": marker, "hovertemplate": hover, "showlegend": False}
         fig.add_scatter(meta=f"now, {split}", mode="markers", **style)
-    return fig
 
 
 def baselines(splits, singles):
-    """Hulls and single models. singles: {split: ``front.singles`` there}; models are drawn for the first split."""
+    """Hulls, and single models of the first split. singles: {split: ``front.singles`` there}."""
     traces = {}
     for split in splits:
         hull = singles[split][singles[split]["on_hull"]]
@@ -82,24 +94,28 @@ def baselines(splits, singles):
     return traces | {"singles": shown}
 
 
-def axes_of(singles, cost, most=0.0):
+def front_axes(singles, cost, most=0.0):
     """Fixed axes around the single models of the first split and the best accuracy ``most`` of anything drawn."""
-    hull = singles[singles["on_hull"]]
-    low, high = hull["accuracy"].iloc[0], max(singles["accuracy"].max(), most)
+    low, high = singles.loc[singles["on_hull"], "accuracy"].iloc[0], max(singles["accuracy"].max(), most)
     room = 0.05 * max(high - low, 1e-3)
-    ends = np.log10([singles["cost"].min() * 0.8, singles["cost"].max() * 2])
-    x = {**cost_axis(cost), "range": ends.tolist()}
-    return {"xaxis": x, "yaxis": per_cent(title="accuracy", range=[low - room, high + room])}
+    ends = np.log10([singles["cost"].min() * 0.8, singles["cost"].max() * 2]).tolist()
+    x = {**cost_axis(cost), "domain": FRONT, "range": ends}
+    return {"xaxis": x, "yaxis": per_cent(title="accuracy", domain=ROWS[0], range=[low - room, high + room])}
 
 
 def front_points(table):
-    """(traces, rows): the front as its trace, decimated, and the rows of the table that its points stand for."""
+    """(traces, rows): the front decimated, and the rows of the table that its points stand for."""
     shown = decimated(table.assign(row=np.arange(len(table))), MOST)
     points = {"x": wire(shown["cost"]), "y": wire(shown["accuracy"]), "text": cascade_hover(shown)}
     return {"front": points}, shown["row"].to_numpy()
 
 
-def curve_of(split, cost, accuracy):
+def no_front():
+    """The front's trace while there is none."""
+    return {"front": {"x": wire([]), "y": wire([]), "text": []}}
+
+
+def curve(split, cost, accuracy):
     """The cascade's whole curve on a split."""
     rows = np.unique(np.linspace(0, len(cost) - 1, min(MOST, len(cost))).astype(int))
     return {f"curve, {split}": {"x": wire(cost[rows]), "y": wire(accuracy[rows])}}
@@ -110,49 +126,41 @@ def now(readings):
     return {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}
 
 
-def confidence_figure(stages):
-    """Histograms of confidence, one beside the other, for at most ``stages`` stages; empty traces."""
-    fig = framed(1080, 220, barmode="overlay", bargap=0, plot_bgcolor=CLEAR)
-    fig.update_layout(legend={"x": 1, "xanchor": "right"})
-    for i in range(stages):
-        at = {"xaxis": f"x{i + 1}", "yaxis": f"y{i + 1}"}
-        for kind, style in KINDS_OF_BAR.items():
-            shown = {"hoverinfo": "y+name", "showlegend": i == 0, **at}
-            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=style, **shown)
-        line, shown = {"color": BLACK, "width": 2}, {"hoverinfo": "skip", "showlegend": False, **at}
-        fig.add_scatter(meta=f"threshold {i + 1}", mode="lines", line=line, **shown)
-    return fig
+def cascade_axes(models, metric, edges, most, stages):
+    """Layout of the flow and the histograms of a cascade of ``models``.
 
-
-def confidence_axes(names, metric, edges, most, stages):
-    """Layout of the histograms of a cascade: one a stage with a threshold, of at most ``stages``.
-
-    names: of those stages; edges: inside, [BINS + 1] each; most: the largest count to show, one a stage.
+    edges: inside, [BINS + 1] each, and most: the largest count to show, one for each stage with a threshold; stages:
+    how many histograms the figure has.
     """
-    layout, d = {"annotations": []}, len(names)
-    for i in range(stages):
-        layout[f"xaxis{i + 1}"] = layout[f"yaxis{i + 1}"] = {"visible": False}
-    for i, (name, edge, top) in enumerate(zip(names, edges, most)):
+    ticks = {"tickvals": [-i for i in range(len(models))], "ticktext": [str(i + 1) for i in range(len(models))]}
+    y = {**ticks, "range": [0.4 - len(models), 0.5], "title": "stage", "ticks": "", "domain": ROWS[0], "anchor": "x2"}
+    x = per_cent(title="share of all inputs", range=[0, 1], domain=FLOW_AT, anchor="y2")
+    layout, d = {"xaxis2": x, "yaxis2": y, "annotations": []}, len(models) - 1
+    for i in range(d, stages):
+        layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False}
+    for i, (name, edge, top) in enumerate(zip(models, edges, most)):
         left, right = i / d + (0.04 if i else 0), (i + 1) / d
         own = sorted(own_units(metric, [edge[0], edge[-1]]).tolist())
-        counts = [-0.2, np.log10(max(top, 1)) + 0.15]
-        x = {"visible": True, "domain": [left, right], "anchor": f"y{i + 1}", "range": own}
-        y = {"visible": True, "type": "log", "anchor": f"x{i + 1}", "range": counts, "dtick": 1}
-        layout[f"xaxis{i + 1}"] = {**x, "title": str(metric or "confidence")}
-        layout[f"yaxis{i + 1}"] = {**y, "title": "inputs that arrive" if i == 0 else ""}
-        place = {"xref": "paper", "yref": "paper", "x": left, "y": 1.02, "yanchor": "bottom", "showarrow": False}
-        layout["annotations"].append({**place, "xanchor": "left", "text": f"<b>{i + 1}</b> {name}"})
+        counts, title = [-0.2, np.log10(max(top, 1)) + 0.15], "inputs that arrive" if i == 0 else ""
+        x = {"visible": True, "domain": [left, right], "anchor": f"y{i + 3}", "range": own}
+        y = {"visible": True, "domain": ROWS[1], "anchor": f"x{i + 3}", "range": counts, "type": "log", "dtick": 1}
+        layout[f"xaxis{i + 3}"] = {**x, "title": str(metric or "confidence")}
+        layout[f"yaxis{i + 3}"] = {**y, "title": title}
+        place = {"xref": "paper", "yref": "paper", "x": left, "y": ROWS[1][1], "yanchor": "bottom", "xanchor": "left"}
+        layout["annotations"].append({**place, "showarrow": False, "text": f"<b>{i + 1}</b> {name}"})
     return layout
 
 
-def bars(stage, right, wrong, edges, metric):
-    """Counts of one stage's histogram as bars in own units."""
-    x = wire(own_units(metric, (edges[1:] + edges[:-1]) / 2))
-    width = float(edges[1] - edges[0])
-    return {
-        f"right {stage + 1}": {"x": x, "y": wire(right), "width": width, "visible": True},
-        f"wrong {stage + 1}": {"x": x, "y": wire(wrong), "width": width, "visible": True},
-    }
+def out_of_use(first, stages):
+    """Histograms of the stages ``first`` … ``stages`` − 1 out of sight."""
+    kinds = ("right", "wrong", "threshold")
+    return {f"{kind} {i + 1}": {"visible": False} for kind in kinds for i in range(first, stages)}
+
+
+def bars(stage, counts, edges, metric):
+    """(right, wrong) counts of one stage's histogram as bars in own units."""
+    at = {"x": wire(own_units(metric, (edges[1:] + edges[:-1]) / 2)), "width": float(edges[1] - edges[0])}
+    return {f"{k} {stage + 1}": {"y": wire(c), "visible": True, **at} for k, c in zip(("right", "wrong"), counts)}
 
 
 def threshold_line(stage, threshold, edges, metric, top):
@@ -161,48 +169,18 @@ def threshold_line(stage, threshold, edges, metric, top):
     return {f"threshold {stage + 1}": {"x": wire([at, at]), "y": wire([0.5, top * 1.4]), "visible": True}}
 
 
-def flow_figure():
-    """Where the inputs go, with empty bars: a row a stage, the held-out split as a thin bar below."""
-    fig = framed(490, 230, barmode="overlay", bargap=0)
-    fig.update_layout(margin={"l": 34})
-    fig.update_xaxes(range=[0, 1], **per_cent(title="share of all inputs"))
-    styles = (*KINDS_OF_BAR.values(), {"color": SENT_ON, "line": {"width": 0}})
-    for name, style in zip(FLOW, styles):
-        hover = "%{x:.2%} %{customdata:,.0f}<extra>" + name + "</extra>"
-        text = {"textposition": "inside", "insidetextanchor": "middle", "textangle": 0, "hovertemplate": hover}
-        fig.add_bar(meta=name, name=name, orientation="h", marker=style, insidetextfont={"color": BLACK}, **text)
-    return fig.update_layout(uniformtext={"minsize": 9, "mode": "hide"})
-
-
-def flow_axes(stages):
-    """Layout of the flow of a cascade of that many stages."""
-    ticks = {"tickvals": [-i for i in range(stages)], "ticktext": [str(i + 1) for i in range(stages)]}
-    return {"yaxis": {**ticks, "range": [0.4 - stages, 0.5], "title": "stage", "ticks": ""}, "height": 90 + 45 * stages}
-
-
 def flow(readings):
-    """Where the inputs go on each split (the first thick, the second thin): bars of :func:`flow_figure`."""
-    parts = {name: {"x": [], "base": [], "y": [], "text": [], "customdata": []} for name in FLOW}
+    """Where the inputs go on each split, the first as thick bars, the second as thin ones below."""
+    parts = {name: {"x": [], "base": [], "y": [], "text": [], "customdata": [], "width": []} for name in BARS}
     for thin, reading in enumerate(readings.values()):
         k = len(reading.correct)
         for i, (leaves, right) in enumerate(zip(reading.exits, reading.exits_right)):
             before = reading.exits[:i].sum()
             starts, counts = (before, before + right, before + leaves), (right, leaves - right, k - before - leaves)
-            for name, start, count in zip(FLOW, starts, counts):
-                part = parts[name]
-                part["x"].append(count / k)
-                part["base"].append(start / k)
-                part["y"].append(-i - 0.36 * thin)
-                part["text"].append("" if thin or not count else f"{count:,.0f}")
-                part["customdata"].append(count)
-    width = [w for w, r in zip((0.5, 0.16), readings.values()) for _ in r.exits]
-    numeric = ("x", "base", "y", "customdata")
-    return {
-        name: {**{key: wire(part[key]) for key in numeric}, "text": part["text"], "width": wire(width)}
-        for name, part in parts.items()
-    }
-
-
-def hidden(fig):
-    """Every trace of a figure out of sight."""
-    return {trace.meta: {"visible": False} for trace in fig.data}
+            for name, start, count in zip(BARS, starts, counts):
+                text = "" if thin or not count else f"{count:,.0f}"
+                bar = (count / k, start / k, -i - 0.36 * thin, text, count, 0.16 if thin else 0.5)
+                for values, value in zip(parts[name].values(), bar):
+                    values.append(value)
+    texts = {name: part.pop("text") for name, part in parts.items()}
+    return {name: {"text": texts[name], **{key: wire(v) for key, v in part.items()}} for name, part in parts.items()}

@@ -26,7 +26,10 @@ class GoalButtons(widgets.HBox):
 
     def __init__(self, wanted, undone, failed):
         self.wanted, self.failed = wanted, failed
-        self.budget, self.accuracy = (widgets.Text(layout=widgets.Layout(width="84px")) for _ in range(2))
+        self.budget, self.accuracy = (
+            widgets.Text(placeholder=example, continuous_update=False, layout=widgets.Layout(width="84px"))
+            for example in ("e.g. 11M", "e.g. 94.2%")
+        )
         self.goals = {
             "largest improvement": lambda: {"goal": "max_improvement"},
             "match the best single model": lambda: {"goal": "match_best"},
@@ -38,9 +41,6 @@ class GoalButtons(widgets.HBox):
         }
         for label, button in self.buttons.items():
             button.on_click(lambda _, label=label: self.go(label))
-        for label, box in (("this budget", self.budget), ("this accuracy", self.accuracy)):
-            box.continuous_update = False
-            box.tooltip = f"{label}, e.g. " + ("11M" if box is self.budget else "94.2%")
         self.undo = widgets.Button(description="undo", layout=widgets.Layout(width="auto"), disabled=True)
         self.undo.on_click(lambda _: undone())
         best, match, budget, accuracy = self.buttons.values()

@@ -12,7 +12,7 @@ STYLE = (
     "<style>.cascadelib-numbers{border-collapse:collapse;font-size:12px;line-height:1.35}"
     ".cascadelib-numbers td,.cascadelib-numbers th{padding:1px 7px;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}"
-    ".cascadelib-numbers td:first-child,.cascadelib-numbers th:first-child{text-align:left;padding-left:0}"
+    ".cascadelib-numbers th:first-child{text-align:left;padding-left:0}"
     ".cascadelib-numbers small{color:#595959}</style>"
 )
 
@@ -55,7 +55,7 @@ def numbers(readings, cascades, single, unit):
     all_of, stages = list(readings.values()), next(iter(cascades.values())).stages
     rows = {
         "accuracy": [accuracy_cell(r) for r in all_of],
-        f"… − {escape(single)}": [difference_cell(r, c.single) for r, c in zip(all_of, cascades.values())],
+        f"− {escape(single)}": [difference_cell(r, c.single) for r, c in zip(all_of, cascades.values())],
         f"cost ({escape(unit)})": [number(r.cost) for r in all_of],
         "improvement": [factor(r.improvement) for r in all_of],
     }
@@ -78,11 +78,13 @@ def changes(here, there):
 
 
 def numbers_html(rows, splits):
-    """The rows of :func:`numbers` as an HTML table; a cell carries its row (accuracy …) as class, and data-split."""
+    """The rows of :func:`numbers` as an HTML table, a column each; a cell has its kind (accuracy …) as class, and
+    data-split."""
     heads = [*splits, "change"] if len(splits) == 2 else list(splits)
-    lines = ["<tr><th></th>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"]
-    for label, cells in rows.items():
-        kind = re.sub(r"\W+", "-", label.partition(" (")[0]).strip("-")
-        marked = [f'<td class="{kind}" data-split="{escape(h)}">{cell}</td>' for h, cell in zip(heads, cells)]
-        lines.append(f"<tr><td>{label}</td>{''.join(marked)}</tr>")
+    kinds = [re.sub(r"\W+", "-", label.partition(" (")[0]).strip("-") for label in rows]
+    lines = ["<tr><th></th>" + "".join(f"<th>{label}</th>" for label in rows) + "</tr>"]
+    for i, head in enumerate(heads):
+        cells = zip(kinds, rows.values())
+        marked = [f'<td class="{kind}" data-split="{escape(head)}">{column[i]}</td>' for kind, column in cells]
+        lines.append(f"<tr><th>{escape(head)}</th>{''.join(marked)}</tr>")
     return f'{STYLE}<table class="cascadelib-numbers">{"".join(lines)}</table>'

@@ -1,12 +1,14 @@
 """One stage's threshold under the hand: as a share of inputs sent on, and in the metric's own units, always in step."""
 
+from html import escape
+
 import ipywidgets as widgets
 import numpy as np
 
 from .confidence import own_units
 from .threshold_state import between_ties, exiting, next_exits, shown, threshold_for
 
-STEPS = 300  # at least, of a slider in own units; the arrow buttons and the boxes reach what lies between
+STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
 WORDS = {"always": -np.inf, "never": np.inf}
 
 
@@ -33,23 +35,19 @@ class ThresholdSlider(widgets.HBox):
     """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside.
 
     Thresholds snap to those that can be achieved among the samples that arrive at the stage. The control that a hand
-    is on is never written to, so that a late answer does not pull a slider back.
+    is on is never written to, so that a late answer does not pull a slider back. Both sliders count whole steps of a
+    fixed range: front ends answer any other value, or another range, with a value of their own, as if it were a move.
     """
 
     def __init__(self, stage, moved):
         self.stage, self.moved = stage, moved
-        self.sure, self.metric, self.range = np.zeros(1), None, (0.0, 1.0)
-        self.quiet, self.source, self.written = False, None, {}
+        self.sure, self.threshold, self.metric, self.range = np.zeros(1), -np.inf, None, (0.0, 1.0)
+        self.quiet, self.source = False, None
         self.name = control(widgets.HTML, "170px")
-        self.share = control(
-            widgets.FloatSlider, "225px", min=0, max=100, step=0.1, readout=False,
-            tooltip=f"stage {stage + 1}: share of the arriving inputs that it sends on",
-        )  # fmt: skip
+        steps = {"min": 0, "max": STEPS, "readout": False}
+        self.share = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: share sent on", **steps)
         self.share_text = control(widgets.Text, "72px", continuous_update=False, tooltip="per cent sent on")
-        self.slider = control(
-            widgets.FloatSlider, "225px", min=0, max=1, step=0.001, readout=False,
-            tooltip=f"stage {stage + 1}: threshold in the metric's own units",
-        )  # fmt: skip
+        self.slider = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: threshold", **steps)
         self.text = control(widgets.Text, "100px", continuous_update=False, tooltip="threshold, or always, or never")
         self.fewer = control(widgets.Button, "32px", description="‹", tooltip="send one step fewer on")
         self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
@@ -57,7 +55,7 @@ class ThresholdSlider(widgets.HBox):
         super().__init__([*parts, widgets.Label("threshold"), self.slider, self.text])
         self.layout.align_items, self.layout.flex_flow = "center", "row wrap"
         for part, read in (
-            (self.share, lambda: threshold_of_share(self.sure, self.share.value / 100)),
+            (self.share, lambda: threshold_of_share(self.sure, self.share.value / STEPS)),
             (self.share_text, lambda: threshold_of_share(self.sure, fraction_in(self.share_text.value))),
             (self.slider, self.slid),
             (self.text, self.typed),
@@ -67,15 +65,9 @@ class ThresholdSlider(widgets.HBox):
         self.more.on_click(lambda button: self.change(button, lambda: self.stepped(-1)))
 
     def change(self, source, read):
-        """A control moved: pass its threshold on; text that is no threshold is put back.
-
-        Front ends answer what is written to a slider with the same value rounded to its steps: that is no move.
-        """
-        written = self.written.get(source)
-        rounded = written is not None and abs(source.value - written) < 0.51 * source.step
-        if self.quiet or rounded or not len(self.sure):
+        """A control moved: pass its threshold on; text that is no threshold is put back."""
+        if self.quiet or not len(self.sure):
             return
-        self.written.pop(source, None)
         try:
             threshold = read()
         except ValueError:
@@ -89,9 +81,10 @@ class ThresholdSlider(widgets.HBox):
 
     def slid(self):
         """Threshold of the slider in own units: its ends mean always and never."""
-        low, high = sorted(own_units(self.metric, self.range).tolist())
-        wanted = float(own_units(self.metric, self.slider.value))
-        return -np.inf if wanted <= low else np.inf if wanted >= high else snapped(self.sure, wanted)
+        low, high = self.range
+        wanted = float(own_units(self.metric, low + (high - low) * self.slider.value / STEPS))
+        ends = sorted(own_units(self.metric, self.range).tolist())
+        return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else snapped(self.sure, wanted)
 
     def typed(self):
         """Threshold of the text: a number in own units, "always" or "never"."""
@@ -104,32 +97,20 @@ class ThresholdSlider(widgets.HBox):
 
     def show_model(self, name, metric, low, high):
         """Take on a model's name and the range of its confidences, in own units."""
-        step = 10 ** np.floor(np.log10((high - low or 1) / STEPS))
-        self.metric, self.range = metric, (on_grid(low, step, np.floor), on_grid(high, step, np.ceil))
-        self.name.value = f"<b>{self.stage + 1}</b> {name}"
-        self.quiet = True
-        with self.slider.hold_trait_notifications():
-            self.slider.min, self.slider.max = self.range
-            self.slider.step = step
-        self.quiet = False
+        self.metric, self.range = metric, (low, high if high > low else low + 1)
+        self.name.value = f"<b>{self.stage + 1}</b> {escape(name)}"
 
     def show(self, sure, threshold):
         """Show a threshold (inside) among the falling confidences ``sure`` of the samples that arrive."""
         self.sure, self.threshold, self.quiet = sure, threshold, True
-        share, ends = share_sent_on(sure, threshold), sorted(own_units(self.metric, self.range).tolist())
-        own = float(own_units(self.metric, np.clip(threshold, *ends)))
-        for slider, value in ((self.share, 100 * share), (self.slider, own)):
+        share, (low, high) = share_sent_on(sure, threshold), self.range
+        own = float(np.clip(own_units(self.metric, threshold), low, high))
+        for slider, part in ((self.share, share), (self.slider, (own - low) / (high - low))):
             if slider is not self.source:
-                slider.value = on_grid(value, slider.step)
-                self.written[slider] = slider.value
+                slider.value = round(STEPS * part)
         self.share_text.value = f"{share:.2%}"
         self.text.value = shown(sure, threshold, self.metric)
         self.quiet = False
-
-
-def on_grid(value, step, rounded=np.round):
-    """The multiple of a step (a power of ten) next to a value."""
-    return round(float(rounded(value / step)) * step, max(0, round(-np.log10(step))))
 
 
 def fraction_in(text):
