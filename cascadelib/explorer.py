@@ -53,10 +53,9 @@ class Explorer(widgets.VBox):
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out)
         self.settling = Pause(SETTLED, self.settle)
-        lower = [part for part in (self.strip, self.export) if part is not None]
-        upper = [self.chooser, self.goals, self.message, *self.sliders, self.numbers]
-        super().__init__([*upper, self.charts.figure, *lower])
         self.begin(front)
+        upper = [self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
+        super().__init__([*upper, *filter(None, [self.strip]), self.export])
 
     def begin(self, front):
         """Show the largest improvement of the given front, or of all pairs (of the one model there is)."""

@@ -15,10 +15,16 @@ class Charts:
     """
 
     def __init__(self, splits, stages, clicked):
-        self.splits, self.stages, self.rows = list(splits), stages, np.empty(0, int)
-        self.figure = go.FigureWidget(figures.explorer_figure(self.splits, stages))
+        self.splits, self.stages, self.clicked, self.rows = list(splits), stages, clicked, np.empty(0, int)
+        self.figure = figures.explorer_figure(self.splits, stages)
+
+    def live(self):
+        """The figure as a widget from now on. What a page opened later gets to see (Voilà's, a reloaded one) is the
+        figure as it was when it became a widget, so it has to be drawn before."""
+        self.figure = go.FigureWidget(self.figure)
         front = next(trace for trace in self.figure.data if trace.meta == "front")
-        front.on_click(lambda trace, points, state: [clicked(int(self.rows[i])) for i in points.point_inds[:1]])
+        front.on_click(lambda trace, points, state: [self.clicked(int(self.rows[i])) for i in points.point_inds[:1]])
+        return self.figure
 
     def show_front(self, singles, cost, front):
         """Single models {split: table} on a cost axis, and a front, or None while there is none."""

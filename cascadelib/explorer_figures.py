@@ -9,8 +9,8 @@ import numpy as np
 from .confidence import own_units
 from .figures import BLACK, GREY, PALETTE, cascade_hover, cost_axis, decimated, figure, per_cent
 
-WIDTH, HEIGHT = 1080, 640
-FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.42, 0.94], [0, 0.26])  # shares of the figure
+WIDTH, HEIGHT = 1080, 600
+FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.41, 0.94], [0, 0.26])  # shares of the figure
 SPLIT_COLOURS = (PALETTE[0], PALETTE[3])  # the split that cascades are chosen on, the held-out one
 HATCHED = {"shape": "/", "size": 6, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#7A4B00"}
 BARS = {
@@ -45,7 +45,7 @@ def explorer_figure(splits, stages):
     fig = figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0, plot_bgcolor="rgba(0,0,0,0)")
     legend = {"orientation": "h", "yanchor": "bottom", "y": 0.95, "font": {"size": 11}}
     fig.update_layout(legend={**legend, "x": FRONT[0]}, legend2={**legend, "x": FLOW_AT[0]}, font_size=11)
-    fig.update_layout(margin={"l": 58, "r": 8, "t": 8, "b": 44}, uniformtext={"minsize": 9, "mode": "hide"})
+    fig.update_layout(margin={"l": 58, "r": 20, "t": 8, "b": 40}, uniformtext={"minsize": 9, "mode": "hide"})
     add_curves(fig, splits)
     for name, marker in BARS.items():
         hover = "%{x:.2%} %{customdata:,.0f}<extra>" + name + "</extra>"
@@ -66,15 +66,17 @@ def add_curves(fig, splits):
     for split, colour in zip(splits, (GREY, SPLIT_COLOURS[1])):
         line = {"color": colour, "dash": "dot", "width": 1.5}
         style = {"line": line, "hoverinfo": "skip", "showlegend": split == splits[0]}
-        fig.add_scatter(meta=f"hull, {split}", name="random routing (hull)", mode="lines", **style)
+        fig.add_scatter(meta=f"hull, {split}", name="hull", mode="lines", **style)
     marker = {"color": GREY, "size": 7}
     fig.add_scatter(meta="singles", name="single models", mode="markers", marker=marker, hovertemplate=HOVER)
     style = {"line": {"color": BLACK, "width": 1, "shape": "hv"}, "marker": {"size": 4}, "hovertemplate": HOVER}
-    fig.add_scatter(meta="front", name="front: click a point", mode="lines+markers", **style)
+    fig.add_scatter(meta="front", name="front (click a point)", mode="lines+markers", **style)
     for split, colour, dash in zip(splits, SPLIT_COLOURS, ("solid", "dash")):
         line = {"color": colour, "width": 2.5, "dash": dash}
         style = {"line": line, "hoverinfo": "skip", "opacity": 0.75}
-        fig.add_scatter(meta=f"curve, {split}", name=f"this cascade, {split}", mode="lines", **style)
+        fig.add_scatter(
+            meta=f"curve, {split}", name="this cascade" if split == splits[0] else split, mode="lines", **style
+        )
     for split, colour, symbol in list(zip(splits, SPLIT_COLOURS, ("circle", "diamond")))[::-1]:
         marker = {"color": colour, "size": 13, "symbol": symbol, "line": {"color": "white", "width": 1.5}}
         hover = f"%{{y:.2%}} at %{{x:.4s}}<extra>{split}</extra>"

@@ -49,7 +49,7 @@ def store_line(store):
 def literal(value):
     """repr, with infinities and nan as Python reads them."""
     if isinstance(value, tuple):
-        return "(" + "".join(f"{literal(v)}, " for v in value).rstrip(" ") + ")"
+        return "(" + ", ".join(map(literal, value)) + ("," if len(value) == 1 else "") + ")"
     text = repr(value)
     return f'float("{text}")' if text in ("inf", "-inf", "nan") else text
 
