@@ -11,6 +11,7 @@ from .figures import BLACK, GREY, PALETTE, cascade_hover, cost_axis, decimated, 
 
 WIDTH, HEIGHT = 1080, 600
 FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.41, 0.94], [0, 0.26])  # shares of the figure
+CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
 SPLIT_COLOURS = (PALETTE[0], PALETTE[3])  # the split that cascades are chosen on, the held-out one
 HATCHED = {"shape": "/", "size": 6, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#7A4B00"}
 BARS = {
@@ -41,8 +42,7 @@ def changed(fig, traces, layout=None):
 
 def explorer_figure(splits, stages):
     """The figure, with empty traces. splits: one or two names; stages: the most thresholds that a cascade may have."""
-    # The frames of histograms out of use lie above the others: no background.
-    fig = figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0, plot_bgcolor="rgba(0,0,0,0)")
+    fig = figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0)
     legend = {"orientation": "h", "yanchor": "bottom", "y": 0.95, "font": {"size": 11}}
     fig.update_layout(legend={**legend, "x": FRONT[0]}, legend2={**legend, "x": FLOW_AT[0]}, font_size=11)
     fig.update_layout(margin={"l": 58, "r": 20, "t": 8, "b": 40}, uniformtext={"minsize": 9, "mode": "hide"})
@@ -139,7 +139,7 @@ def cascade_axes(models, metric, edges, most, stages):
     x = per_cent(title="share of all inputs", range=[0, 1], domain=FLOW_AT, anchor="y2")
     layout, d = {"xaxis2": x, "yaxis2": y, "annotations": []}, len(models) - 1
     for i in range(d, stages):
-        layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False}
+        layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False, "domain": CORNER}
     for i, (name, edge, top) in enumerate(zip(models, edges, most)):
         left, right = i / d + (0.04 if i else 0), (i + 1) / d
         own = sorted(own_units(metric, [edge[0], edge[-1]]).tolist())

@@ -66,9 +66,12 @@ def run_cell(page, address):
     """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its cell."""
     page.goto(address)
     page.wait_for_selector(".jp-CodeCell .cm-content", timeout=PATIENCE)
-    page.wait_for_selector('[data-status="idle"]', timeout=PATIENCE, state="attached")
     page.click(".jp-CodeCell .cm-content")
-    page.keyboard.press("Control+Enter")
+    prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
+    end = time.monotonic() + PATIENCE / 1000
+    while prompt.inner_text().strip() == "[ ]:" and time.monotonic() < end:  # no kernel yet to hear it
+        page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(1000)
     page.wait_for_selector(DRAWN, timeout=PATIENCE)
 
 
