@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench data imagenet notebooks
+.PHONY: help run test lab app bench data imagenet notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -22,6 +22,9 @@ test: $(READY) ## ruff, the tests, and every notebook at its quick parameters un
 
 lab: $(READY) ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+
+app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="--port 8866 --no-browser" passes on)
+	$(BIN)/voila app/explorer.ipynb --VoilaConfiguration.extension_denylist='["@jupyter-notebook/lab-extension"]' $(ARGS)
 
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -25,6 +25,7 @@ from .curves import pair_curve, pair_table
 from .drift import mean_improvement_moved, replay
 from .drift_signal import DriftSignal
 from .evaluation import evaluate
+from .explorer import Explorer, explore
 from .extraction import extract
 from .front import Front, Point
 from .guarantee import certify
@@ -42,6 +43,7 @@ __all__ = [
     "Baseline",
     "Cascade",
     "DriftSignal",
+    "Explorer",
     "Front",
     "LogitStore",
     "METHODS",
@@ -58,6 +60,7 @@ __all__ = [
     "datasets",
     "display",
     "evaluate",
+    "explore",
     "extract",
     "figures",
     "fit_temperature",

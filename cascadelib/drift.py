@@ -1,5 +1,6 @@
 """A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
 
+import numpy as np
 import pandas as pd
 
 from .bootstrap import bootstrap, interval
