@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .bootstrap import bootstrap, interval
-from .evaluation import evaluate, mean_cost, single_models, store_stage
+from .evaluation import evaluate, mean_cost, quality, single_models, store_stage
 from .fixed_cascades import point_list, run_cascades
 from .intervals import difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
@@ -29,7 +29,7 @@ def replay(front, store):
     table = front.table[["models", "thresholds", "accuracy", "cost"]].copy()
     moved = np.empty((len(front), 2))
     for position, exits, correct, costs in run_cascades(store, point_list(front)):
-        moved[position] = np.mean(correct), mean_cost(costs, exits)
+        moved[position] = quality(store, correct, front.score), mean_cost(costs, exits)
     table["accuracy_moved"], table["cost_moved"] = moved.T
     table["improvement_moved"] = own_baseline(front, store).cost_at(table["accuracy_moved"]) / table["cost_moved"]
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
