@@ -60,7 +60,7 @@ def test_make_explains_itself():
 
 def test_make_data_tells_how():
     said = make("data")
-    assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 3
+    assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 4
     would = make("-n", "data", "RAW=somewhere").stdout
     assert would.count("--raw somewhere") == 2
 
