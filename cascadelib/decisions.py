@@ -1,10 +1,15 @@
-"""The exit decision of a running cascade: the output after one more model, by the evaluator's own formulas."""
+"""The exit decision of a running cascade: the output after one more model.
+
+The formulas are those of :mod:`cascadelib.confidence`; for the four metrics of the paper they stand here once more as a
+loop over rows, which takes a few microseconds for a batch where numpy takes a hundred (the tests compare the two).
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from .confidence import confidence, metric_of_probabilities, softmax
+from .confidence import METRICS, confidence, metric_of_probabilities, softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +86,7 @@ def combined(method, temperature, logits, before):
     """The Output after a model with finite logits [N, classes] (DESIGN §4, *Ensembling*)."""
     if method.ensemble in ("mean_logits", "mean_softmax"):
         return mean_output(method, temperature, logits, before)
-    prediction, sure = logits.argmax(axis=1), confidence(logits, method.metric, temperature)
+    prediction, sure = logits.argmax(axis=1), surest(logits, method.metric, temperature)
     if method.ensemble == "most_confident" and before is not None:
         earlier = before.sure >= sure
         prediction, sure = np.where(earlier, before.prediction, prediction), np.where(earlier, before.sure, sure)
@@ -97,7 +102,42 @@ def mean_output(method, temperature, logits, before):
         total, count = before.total + total, before.count + 1
     mean = total / count[:, None]
     if method.ensemble == "mean_logits":
-        sure = confidence(mean, method.metric)
+        sure = surest(mean, method.metric, 1.0)
     else:
         sure = (method.metric if callable(method.metric) else metric_of_probabilities(method.metric))(mean)
     return Output(total.argmax(axis=1), sure, total, count)
+
+
+def surest(logits, metric, temperature):
+    """:func:`cascadelib.confidence.confidence` of finite logits [N, classes], fast for small batches: float64 [N]."""
+    if metric not in METRICS:
+        return confidence(logits, metric, temperature)
+    out = np.empty(len(logits))
+    confidence_of_rows(logits, float(temperature), METRICS.index(metric), out)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def confidence_of_rows(logits, temperature, metric, out):
+    """Fill out [N] as :func:`cascadelib.confidence.of_block` does; metric: its position in METRICS."""
+    classes = logits.shape[1]
+    for j in range(len(logits)):
+        top = 0
+        for c in range(1, classes):
+            if logits[j, c] > logits[j, top]:
+                top = c
+        largest = np.float64(logits[j, top]) / temperature
+        rest, second, weighted = 0.0, -np.inf, 0.0
+        for c in range(classes):
+            if c != top:
+                z = np.float64(logits[j, c]) / temperature - largest
+                e = np.exp(z)
+                rest, second, weighted = rest + e, max(second, z), weighted + e * z
+        if metric == 0:
+            out[j] = 1 / (1 + rest)
+        elif metric == 1:
+            out[j] = (1 - np.exp(second)) / (1 + rest)
+        elif metric == 2:
+            out[j] = weighted / (1 + rest) - np.log1p(rest)
+        else:
+            out[j] = largest if classes == 1 else -second

@@ -11,11 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, cascade_files, evaluate, pick, search, zoo
 from cascadelib.batches import joined, rows_of, size_of
 from cascadelib.bundled import ROOT
+from cascadelib.confidence import confidence
+from cascadelib.decisions import surest
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 IMAGES = cl.datasets.fashion_mnist("test")
@@ -133,6 +136,17 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
     assert counts["other"] == 0 and counts["near"] <= 2 and counts["same"] + counts["near"] == FEW
 
 
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-30, 30, width=32)),
+    st.sampled_from(METRICS),
+    st.floats(0.1, 10),
+)
+@settings(max_examples=80, deadline=None)
+def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
+    theirs = confidence(logits, metric, temperature)
+    np.testing.assert_allclose(surest(logits, metric, temperature), theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_what_differs_is_counted():
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
@@ -209,7 +223,7 @@ def tokens(texts):
 def test_texts_and_tokens():
     texts = ["a", "few words", "and many more of them", "x" * 40]
     point = make_point([0.9], Method(), "ab")
-    plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(texts)
+    plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(tuple(texts))
     as_tensors = {name: (Words(), dict) for name in "ab"}
     tokenized = Cascade.from_point(point, as_tensors)(tokens(texts))
     np.testing.assert_array_equal(plain.predictions, tokenized.predictions)
@@ -326,6 +340,9 @@ def test_batches_of_all_forms():
     assert taken["x"].tolist() == [2, 0] and taken["y"][0].tolist() == [2, 0] and taken["y"][1] == ["c", "a"]
     again = joined([taken, rows_of(forms, np.array([1]))])
     assert again["x"].tolist() == [2, 0, 1] and again["y"][1] == ["c", "a", "b"]
+    pairs = (("a", "bc"), ("d", "e"), ("f", "g"))  # samples, not batches side by side
+    assert size_of(pairs) == 3 and rows_of(pairs, rows) == [("f", "g"), ("a", "bc")]
+    assert size_of(("one", "two texts")) == 2 and joined([("one",), ["two"]]) == ["one", "two"]
     with pytest.raises(ValueError, match="equally many"):
         size_of({"x": [1], "y": [1, 2]})
 
