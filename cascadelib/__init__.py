@@ -1,6 +1,19 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
-from . import datasets, display, figures, recipes, tables, zoo
+from . import (
+    datasets,
+    display,
+    figures,
+    glue_models,
+    published,
+    published_figures,
+    recipes,
+    study,
+    tables,
+    task_figures,
+    task_tables,
+    zoo,
+)
 from .agreement import agreement
 from .bootstrap import bootstrap
 from .calibration import fit_temperature
@@ -12,6 +25,7 @@ from .curves import pair_curve, pair_table
 from .drift import mean_improvement_moved, replay
 from .drift_signal import DriftSignal
 from .evaluation import evaluate
+from .explorer import Explorer, explore
 from .extraction import extract
 from .front import Front, Point
 from .guarantee import certify
@@ -29,6 +43,7 @@ __all__ = [
     "Baseline",
     "Cascade",
     "DriftSignal",
+    "Explorer",
     "Front",
     "LogitStore",
     "METHODS",
@@ -45,10 +60,12 @@ __all__ = [
     "datasets",
     "display",
     "evaluate",
+    "explore",
     "extract",
     "figures",
     "fit_temperature",
     "fronts_of",
+    "glue_models",
     "hold_out",
     "mean_improvement_moved",
     "pair_curve",
@@ -56,12 +73,17 @@ __all__ = [
     "pareto_front",
     "peaks",
     "pick",
+    "published",
+    "published_figures",
     "readable",
     "recipes",
     "replay",
     "same_decisions",
     "search",
     "shared_threshold_front",
+    "study",
     "tables",
+    "task_figures",
+    "task_tables",
     "zoo",
 ]

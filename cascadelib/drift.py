@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from .bootstrap import bootstrap, interval
-from .evaluation import evaluate, mean_cost, single_models, store_stage
+from .evaluation import evaluate, mean_cost, quality, single_models, store_stage
 from .fixed_cascades import point_list, run_cascades
-from .intervals import difference_interval, paired_difference_interval
+from .intervals import difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
 from .methods import Method
-from .pareto import Baseline, improvement_at, mean_improvement, pareto_front
+from .pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 
 
 def own_baseline(front, store):
@@ -29,7 +29,7 @@ def replay(front, store):
     table = front.table[["models", "thresholds", "accuracy", "cost"]].copy()
     moved = np.empty((len(front), 2))
     for position, exits, correct, costs in run_cascades(store, point_list(front)):
-        moved[position] = np.mean(correct), mean_cost(costs, exits)
+        moved[position] = quality(store, correct, front.score), mean_cost(costs, exits)
     table["accuracy_moved"], table["cost_moved"] = moved.T
     table["improvement_moved"] = own_baseline(front, store).cost_at(table["accuracy_moved"]) / table["cost_moved"]
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
@@ -64,26 +64,43 @@ def mean_improvement_moved(front, store, low=None):
     return mean_improvement(own_baseline(front, store), *moved_front(replay(front, store)), low)
 
 
+def cost_ratio_moved(first, second, store):
+    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there."""
+    fronts = [moved_front(replay(front, store)) for front in (first, second)]
+    return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
+
+
 def holds(point, splits, resamples=1000, seed=0):
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
     last_model_accuracy: of the cascade's last model alone; accuracy; difference (cascade − last model), with its
-    paired 95% interval; exit_rates; cost; cost_ratio: the last model's cost ÷ the cascade's; improvement at equal
-    accuracy over that split's own single models, with its 95% bootstrap interval.
+    paired 95% interval; exit_rates; exit_rate of the first stage with its Wilson interval; cost; cost_ratio: the last
+    model's cost ÷ the cascade's; improvement at equal accuracy over that split's own single models, with its 95%
+    bootstrap interval. Above the best single model there the cost of that model counts, as in the bootstrap.
     """
     rows = []
     for store in splits.values():
         result, last = evaluate(store, point), store_stage(store, [point.models[-1]], Method(), point.score)((0,))[0]
         low, high = paired_difference_interval(last, result.correct)
-        resampled = bootstrap(store, point, resamples, seed)
-        cost = dict(zip(store.models.index, single_models(store, point.score, point.cost_kind)[1]))[point.models[-1]]
-        ends = interval(resampled.improvement[:, 0])
-        accuracy, there = float(np.mean(last)), min(result.accuracy, own_baseline(point, store).best)
-        improvement = float(own_baseline(point, store).cost_at(there)) / result.cost
+        accuracy, baseline = float(np.mean(last)), own_baseline(point, store)
+        ends = interval(bootstrap(store, point, resamples, seed).improvement[:, 0])
+        cost = baseline.cost[list(store.models.index).index(point.models[-1])]
+        improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
         row = [len(store), accuracy, result.accuracy, result.accuracy - accuracy, low, high, result.exit_rates]
+        row += [result.exit_rates[0], *share_interval(result.exit_stage == 0)]
         rows.append([*row, result.cost, cost / result.cost, improvement, *ends])
     columns = ["samples", "last_model_accuracy", "accuracy", "difference", "difference_low", "difference_high"]
-    columns += ["exit_rates", "cost", "cost_ratio", "improvement", "improvement_low", "improvement_high"]
+    columns += [
+        "exit_rates",
+        "exit_rate",
+        "exit_rate_low",
+        "exit_rate_high",
+        "cost",
+        "cost_ratio",
+        "improvement",
+        "improvement_low",
+        "improvement_high",
+    ]
     return pd.DataFrame(rows, columns=columns, index=pd.Index(splits, name="split"))
 
 

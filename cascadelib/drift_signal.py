@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import fisher_exact, ks_2samp
 
 from .fixed_cascades import all_confidences, reaching, stage_confidences
+from .progress import watched
 
 FEWEST = 20  # inputs at a stage: below, its tests say nothing and are left out
 
@@ -103,7 +104,7 @@ def alarm_share(signal, store, point, window, repeats=200, seed=0):
     Raises ValueError for a window longer than the data.
     """
     (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
-    windows = (_rows(rng, len(store), window) for _ in range(repeats))
+    windows = (_rows(rng, len(store), window) for _ in watched(range(repeats), "windows"))
     return float(np.mean([signal.check(reaching([s[rows] for s in sure], thresholds)).alarm for rows in windows]))
 
 
@@ -111,7 +112,7 @@ def false_alarm_share(store, point, window, false_alarm_rate=0.01, repeats=200, 
     """Share of false alarms on unchanged data: each time a random half is the reference, the window is of the other."""
     (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
     k, alarms = len(store), []
-    for _ in range(repeats):
+    for _ in watched(range(repeats), "windows"):
         order = rng.permutation(k)
         live = order[k // 2 :][_rows(rng, k - k // 2, window)]
         reference, live = (reaching([s[rows] for s in sure], thresholds) for rows in (order[: k // 2], live))

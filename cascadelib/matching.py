@@ -1,8 +1,24 @@
-"""Two splits side by side: do they pose the same task, and which samples do they share?"""
+"""Splits side by side: opened together, do they pose the same task, and which samples do they share?"""
 
 import numpy as np
 
+from .bundled import located
 from .names import known
+from .store import LogitStore
+
+
+def open_splits(folder, patterns):
+    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several.
+
+    Raises FileNotFoundError for a pattern that no store matches.
+    """
+    root, found = located(folder), []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))
+        if not paths:
+            raise FileNotFoundError(f"no store {pattern!r} in {folder}; a store is a folder with manifest.json")
+        found += paths
+    return {path.name: LogitStore(path) for path in found}
 
 
 def check_same_task(store, other):

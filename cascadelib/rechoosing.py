@@ -5,6 +5,7 @@ import pandas as pd
 
 from .drift import mean_improvement_moved, replay
 from .evaluation import evaluate
+from .progress import watched
 from .search import search
 from .selection import pick
 
@@ -30,7 +31,7 @@ def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
     if max(sizes) >= len(store):
         raise ValueError(f"a sample of {max(sizes)} leaves nothing of {len(store)} samples to measure on")
     rng, rows = np.random.default_rng(seed), []
-    for repeat in range(repeats):
+    for repeat in watched(range(repeats), "choosing again"):
         order = rng.permutation(len(store))
         for size in sizes:
             rest = store.take(order[size:])
@@ -45,6 +46,25 @@ def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
     return pd.DataFrame(rows)
 
 
+def won_back_table(tables):
+    """{split: ``won_back``} as one table, a row a split and size, medians over the repeats.
+
+    cost_ratio: cost rechosen ÷ unchanged; difference to the last model's accuracy for the three choices, with the 5%
+    and 95% quantiles of the rechosen ones; improvement of the three.
+    """
+    rows = {}
+    for split, table in tables.items():
+        for size, part in table.groupby("size"):
+            middle, (low, high) = part.median(), part["difference_rechosen"].quantile([0.05, 0.95])
+            row = {"cost_ratio": (part["cost_rechosen"] / part["cost_unchanged"]).median()}
+            row |= {"difference_rechosen": middle["difference_rechosen"], "difference_5%": low, "difference_95%": high}
+            others = ["difference_unchanged", "difference_hindsight"]
+            others += ["improvement_rechosen", "improvement_unchanged", "improvement_hindsight"]
+            row |= middle[others].to_dict()
+            rows[split, size] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "labelled samples"])
+
+
 def selection_bias(store, n_models=2, method="max_softmax", repeats=20, seed=0, **options):
     """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
 
@@ -53,7 +73,7 @@ def selection_bias(store, n_models=2, method="max_softmax", repeats=20, seed=0, 
     both halves, which differs by chance alone. options: as for :func:`search`.
     """
     rng, rows = np.random.default_rng(seed), []
-    for _ in range(repeats):
+    for _ in watched(range(repeats), "halves"):
         order = rng.permutation(len(store))
         here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
         front = search(here, n_models, method, **options)

@@ -12,6 +12,8 @@ from .cascades import Cascades, check_work, extensions
 from .confidence import own_units
 from .curves import two_model_curve
 from .evaluation import run_outcomes, single_models, store_costs, store_stage
+from .f1 import F1, positives
+from .f1_search import search_f1
 from .front import Front, front_table, singles_table
 from .methods import method_named
 from .names import known
@@ -229,11 +231,14 @@ def search(
 
     store: LogitStore, or ScoreTable (its own confidences and costs; ``method`` and ``cost`` are not used);
     n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS, fitted on this store where it scales
-    by temperature, or a :class:`Method`, used as fitted; score: "top1" or "top<k>"; cost: "macs", "seconds" or
-    another numeric column of ``store.models``; models: "all", "pareto" or a list of names; tolerance, time_limit,
-    executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how far from exact it may be.
+    by temperature, or a :class:`Method`, used as fitted; score: "top1", "top<k>", or "f1" (two classes, n_models 1
+    and 2); cost: "macs", "seconds" or another numeric column of ``store.models``; models: "all", "pareto" or a list
+    of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
+    far from exact it may be.
     """
     task = Task(store, method, score, cost, models)
+    if score == F1:
+        return task.front(search_f1(task.stage, task.costs, n_models, positives(store)))
     if isinstance(store, ScoreTable) and (task.costs.ndim == 2 or store.correct.dtype != bool):
         if n_models != 2:
             raise ValueError("graded correctness and costs a sample are exact for n_models=2 only")
@@ -245,8 +250,10 @@ def search(
 def shared_threshold_front(store, n_models=2, method="max_softmax", *, score="top1", cost="macs", models="all"):
     """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
 
-    Arguments as those of :func:`search`; n_models: 2 or more.
+    Arguments as those of :func:`search`, without F1; n_models: 2 or more.
     """
+    if score == F1:
+        raise ValueError("F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'")
     task = Task(store, method, score, cost, models)
     return task.front(search_shared_threshold(task.stage, task.costs, n_models))
 

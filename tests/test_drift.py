@@ -5,7 +5,7 @@ import pytest
 
 from cascadelib import LogitStore, ScoreTable, evaluate, pick, replay, search
 from cascadelib.corruptions import SHIFTED, corrupted, fashion_mnist_shifted
-from cascadelib.drift import holds, mean_improvement_moved, member_drops, moved_curve, own_baseline
+from cascadelib.drift import cost_ratio_moved, holds, mean_improvement_moved, member_drops, moved_curve, own_baseline
 from cascadelib.drift_signal import DriftSignal, alarm_share, false_alarm_share
 from cascadelib.matching import check_same_task, matched
 from cascadelib.pareto import pareto_front
@@ -56,6 +56,12 @@ def test_the_moved_curve_equals_a_loop():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
         assert row.improvement == pytest.approx(baseline.cost_at(row.accuracy) / min(enough, default=np.inf))
     assert len(pareto_front(moved["cost_moved"], moved["accuracy_moved"])) <= len(moved)
+
+
+def test_more_models_are_never_dearer_where_the_front_was_found():
+    two, either = search(STORE, 2), search(STORE, (2, 3))
+    assert cost_ratio_moved(two, either, STORE) <= 1
+    assert cost_ratio_moved(two, two, OTHER) == pytest.approx(1)
 
 
 def test_holds_has_a_row_a_split():

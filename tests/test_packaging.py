@@ -12,10 +12,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"help", "run", "test", "lab", "bench", "data", "notebooks"}
+TARGETS = {"help", "run", "test", "lab", "app", "bench", "data", "notebooks"}
 ASKED_FOR = set(
     "jupyterlab torch timm fvcore transformers numpy pandas plotly ipywidgets papermill nbval anywidget safetensors "
-    "numba scipy pooch pyarrow tqdm datasets torchvision kaleido nbconvert".split()
+    "numba scipy pooch pyarrow tqdm datasets torchvision kaleido nbconvert voila".split()
 )
 
 
