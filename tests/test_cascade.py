@@ -57,7 +57,7 @@ def made(point, changes=None, **kwargs):
 
 def one_sample(point, j, tables):
     """Algorithm 1 for one sample, the slow way: (prediction, exit stage, confidence)."""
-    method, surest, total = point.method, None, 0
+    method, surest, total, votes = point.method, None, 0, []
     for i, name in enumerate(point.models):
         z = tables[name][j].astype(np.float64) / method.temperature_of(name)
         p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
@@ -74,6 +74,11 @@ def one_sample(point, j, tables):
             "top2_softmax_sum": ranked[:2].sum(),
         }[method.metric]
         answer = (p.argmax(), sure)
+        votes.append(answer)
+        if method.ensemble == "vote":
+            most = max(sum(v[0] == w[0] for v in votes) for w in votes)
+            tied = [v for v in votes if sum(v[0] == w[0] for w in votes) == most]
+            answer = max(tied, key=lambda v: v[1])
         if method.ensemble == "most_confident" and surest is not None and surest[1] >= sure:
             answer = surest
         surest = answer
@@ -83,7 +88,7 @@ def one_sample(point, j, tables):
             return answer[0], i, own
 
 
-ENSEMBLES = ["none", "mean_logits", "mean_softmax", "most_confident"]
+ENSEMBLES = ["none", "mean_logits", "mean_softmax", "most_confident", "vote"]
 METRICS = ["max_softmax", "softmax_margin", "logits_margin", "entropy", "top2_softmax_sum"]
 ALL = [(m, e) for m in METRICS for e in ENSEMBLES if (m, e) != ("logits_margin", "mean_softmax")]
 
@@ -99,6 +104,18 @@ def test_every_metric_and_ensemble_equals_a_loop(metric, ensemble, temperature):
             assert decisions.predictions.tolist() == [e[0] for e in expected]
             assert decisions.exit_stage.tolist() == [e[1] for e in expected]
             np.testing.assert_allclose(decisions.confidence, [e[2] for e in expected], rtol=1e-9)
+
+
+def mean_of(logits):
+    return logits.mean(axis=0)
+
+
+def test_an_ensemble_of_ones_own():
+    own, mean = (
+        made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60)) for e in (mean_of, "mean_logits")
+    )
+    np.testing.assert_array_equal(own.predictions, mean.predictions)
+    np.testing.assert_allclose(own.confidence, mean.confidence, rtol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -166,7 +183,7 @@ def spoil(rows, value):
     return change
 
 
-@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize("ensemble", [*ENSEMBLES, mean_of])
 def test_broken_logits_go_to_the_last_model(ensemble):
     point = make_point([0.5, 0.5], Method("max_softmax", ensemble))
     cascade = made(point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)})
