@@ -113,7 +113,7 @@ def test_choices_keep_the_shares_and_undo_takes_them_back(explorer):
     seen = [explorer.point]
     for act in (
         lambda: setattr(explorer.chooser.number, "value", 3),
-        lambda: setattr(explorer.chooser.models[2], "value", "m4"),
+        lambda: setattr(explorer.chooser.models[0], "value", "m1"),
         lambda: setattr(explorer.chooser.lists["method"], "value", "max_softmax_mean_logits_ts"),
         lambda: setattr(explorer.chooser.lists["cost"], "value", "seconds"),
         lambda: setattr(explorer.chooser.lists["score"], "value", "top5"),

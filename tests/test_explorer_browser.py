@@ -128,7 +128,7 @@ def test_typed_threshold_is_the_one_that_counts(lab, stores):
 
 def test_models_goals_and_undo(lab, stores):
     before = assert_right(lab, stores)
-    cascade = lab.locator("select:visible")
+    cascade = lab.locator(".widget-dropdown:visible select")
     changes(lab, lambda: cascade.nth(4).select_option(index=4))
     assert assert_right(lab, stores).models[1] == "net 4"
     changes(lab, lambda: lab.get_by_role("button", name="undo").click())
