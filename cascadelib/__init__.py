@@ -1,9 +1,23 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
-from . import datasets, display, figures, recipes, tables, zoo
+from . import (
+    datasets,
+    display,
+    figures,
+    glue_models,
+    published,
+    published_figures,
+    recipes,
+    study,
+    tables,
+    task_figures,
+    task_tables,
+    zoo,
+)
 from .agreement import agreement
 from .bootstrap import bootstrap
 from .calibration import fit_temperature
+from .cascade import Cascade
 from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
@@ -14,16 +28,20 @@ from .evaluation import evaluate
 from .explorer import Explorer, explore
 from .extraction import extract
 from .front import Front, Point
+from .guarantee import certify
 from .methods import METHODS, Method
 from .pareto import Baseline, pareto_front
 from .scores import ScoreTable
 from .search import search, shared_threshold_front
 from .selection import hold_out, peaks, pick
 from .store import LogitStore
+from .stream_budget import StreamBudget
 from .tables import readable
+from .verification import same_decisions
 
 __all__ = [
     "Baseline",
+    "Cascade",
     "DriftSignal",
     "Explorer",
     "Front",
@@ -32,8 +50,10 @@ __all__ = [
     "Method",
     "Point",
     "ScoreTable",
+    "StreamBudget",
     "agreement",
     "bootstrap",
+    "certify",
     "compare",
     "confidence",
     "count_macs",
@@ -45,6 +65,7 @@ __all__ = [
     "figures",
     "fit_temperature",
     "fronts_of",
+    "glue_models",
     "hold_out",
     "mean_improvement_moved",
     "pair_curve",
@@ -52,11 +73,17 @@ __all__ = [
     "pareto_front",
     "peaks",
     "pick",
+    "published",
+    "published_figures",
     "readable",
     "recipes",
     "replay",
+    "same_decisions",
     "search",
     "shared_threshold_front",
+    "study",
     "tables",
+    "task_figures",
+    "task_tables",
     "zoo",
 ]

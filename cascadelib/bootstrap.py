@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from .evaluation import store_costs, store_stage
 from .fixed_cascades import point_list, run_cascades
 from .methods import Method
-from .pareto import Baseline, mean_improvement, pareto_front
+from .pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 
 COLUMNS = 500  # cascades at once: k × 500 outcomes are held
 
@@ -51,6 +51,12 @@ class Resampled:
         rows = zip(self.baselines, self.accuracy, self.cost)
         return np.stack([b.cost_at(np.minimum(accuracy, b.best)) / cost for b, accuracy, cost in rows])
 
+    @cached_property
+    def fronts(self):
+        """Cost and accuracy of each resample's non-dominated cascades, rising."""
+        keep = [pareto_front(*pair) for pair in zip(self.cost, self.accuracy)]
+        return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
+
     def improvement_at(self, accuracies):
         """Improvement factor of the whole set at ``accuracies`` [A]: float64 [R, A].
 
@@ -58,19 +64,22 @@ class Resampled:
         resample's best single model the factor at that model's accuracy counts.
         """
         at, rows = np.asarray(accuracies, np.float64), []
-        for baseline, accuracy, cost in zip(self.baselines, self.accuracy, self.cost):
-            keep, clipped = pareto_front(cost, accuracy), np.minimum(at, baseline.best)
-            least = np.append(cost[keep], np.inf)[np.searchsorted(accuracy[keep], clipped, side="left")]
-            rows.append(baseline.cost_at(clipped) / least)
+        for baseline, front in zip(self.baselines, self.fronts):
+            clipped = np.minimum(at, baseline.best)
+            rows.append(improvement_at(baseline, *front, clipped))
         return np.stack(rows)
 
     def mean_improvement(self, low=None):
         """Mean improvement of the set over each resample's own accuracy range (from ``low``): float64 [R]."""
-        rows = []
-        for baseline, accuracy, cost in zip(self.baselines, self.accuracy, self.cost):
-            keep = pareto_front(cost, accuracy)
-            rows.append(mean_improvement(baseline, cost[keep], accuracy[keep], low))
-        return np.array(rows)
+        return np.array([mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)])
+
+    def mean_cost_ratio(self, other):
+        """Cost of another set (same store and seed) ÷ this one's at equal accuracy, geometric mean: float64 [R].
+
+        Over the accuracies from the resample's cheapest model to what both sets and its best model reach.
+        """
+        trio = zip(self.baselines, self.fronts, other.fronts)
+        return np.array([mean_cost_ratio(a, b, *common_range(base, a, b)) for base, a, b in trio])
 
 
 def sample_counts(k, resamples, seed=0):
@@ -135,6 +144,17 @@ def interval(values, level=0.95):
     """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low[()], high[()]
+
+
+def basic_interval(values, estimate, level=0.95):
+    """(low, high) from resampled ``values`` [R, …] by how far they stray from the ``estimate``, mirrored.
+
+    For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
+    resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
+    (benchmarks/uncertainty.py measures both). Percentiles, :func:`interval`, are right for single cascades.
+    """
+    low, high = interval(values, level)
+    return 2 * estimate - high, 2 * estimate - low
 
 
 def point_intervals(resampled, level=0.95):

@@ -1,14 +1,14 @@
 """The models of an extraction: found by name or handed over, identified, probed for cost and output."""
 
 import hashlib
-import re
 from dataclasses import dataclass
 
 import torch
 
 from . import logit_files, zoo
 from .costs import count_macs
-from .forwarding import Precision, logits_of, on_device, ready, timed_logits
+from .feeding import described
+from .forwarding import Precision, ready, timed_logits
 from .logit_arrays import is_cost
 
 PROBED = 32  # samples, on the CPU; a GPU needs a full batch to show its speed
@@ -67,15 +67,19 @@ def identity(model: zoo.Model) -> dict:
         if isinstance(value, torch.Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    # The address of a function or object differs from run to run.
-    transform = re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform))
-    return {"weights_sha256": digest.hexdigest(), "transform": transform}
+    return {"weights_sha256": digest.hexdigest(), "transform": described(model.transform)}
 
 
 def inputs_digest(samples) -> str:
-    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them."""
+    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them.
+
+    A data set of other things than tensors has ``raw(row) -> bytes`` for it.
+    """
     digest = hashlib.sha256()
     for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
+        if hasattr(samples, "raw"):
+            digest.update(hashlib.sha256(samples.raw(row)).digest())
+            continue
         one = samples.batch(row, row + 1)
         if isinstance(one, torch.Tensor):
             one = one.detach().cpu().contiguous()
@@ -105,24 +109,20 @@ def finished(store, model: zoo.Model, inputs: str | None = None) -> bool:
     return True
 
 
-def prepared(transform, raw):
-    """A raw batch → the module's input."""
-    return raw.float() if transform is None else transform(raw)
+def probed(model: zoo.Model, prepare, precision: Precision, run: dict, macs: float | None, most: dict) -> Candidate:
+    """Count the model's MACs (unless given) and time it on the first samples, once they have warmed it up.
 
-
-def probed(model: zoo.Model, samples, precision: Precision, run: dict, macs: float | None) -> Candidate:
-    """Count the model's MACs (unless given) and time it on the first samples, once they have warmed it up."""
-    few = min(len(samples), run["batch_size"] if precision.device.type == "cuda" else PROBED)
+    prepare: transform → the input that it makes of those samples; most: see :func:`forwarding.timed_logits`.
+    """
     with ready(model.module, precision.device):
-        raw = on_device(samples.batch(0, few), precision.device)
-        inputs = on_device(prepared(model.transform, raw), precision.device)
+        inputs = prepare(model.transform)
         try:
             macs = macs or count_macs(model.module, inputs)
         except ValueError as error:
             raise ValueError(f"model {model.name!r}: {error}") from None
         with torch.inference_mode():
-            logits_of(model.name, model.module, inputs)
-            logits, seconds = timed_logits(model.name, model.module, inputs, precision)
+            timed_logits(model.name, model.module, inputs, precision, most)
+            logits, seconds = timed_logits(model.name, model.module, inputs, precision, most)
     if not is_cost(macs):
         raise ValueError(f"model {model.name!r}: fvcore counts {macs} MACs; pass macs={{{model.name!r}: …}}")
     size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None

@@ -14,7 +14,8 @@ from fvcore.nn.jit_handles import einsum_flop_jit, get_shape
 # norms do; written without the trailing underscore of their in-place forms. What is not here is refused.
 NO_MACS = set(
     """
-    abs add sub rsub mul div neg exp exp2 expm1 log log2 log1p sqrt rsqrt pow square reciprocal sign sin cos erf
+    abs add sub rsub mul div addcmul addcdiv neg exp exp2 expm1 log log2 log1p sqrt rsqrt pow square reciprocal
+    sign sin cos erf
     round ceil floor trunc fmod nan_to_num clamp clamp_min clamp_max min max minimum maximum where
     eq ne lt le gt ge isnan isinf isfinite any all logical_and logical_or logical_not logical_xor
     __and__ __or__ bitwise_and bitwise_or bitwise_not cumsum sum mean var std var_mean std_mean prod
@@ -28,7 +29,8 @@ NO_MACS = set(
     pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
     channel_shuffle unfold im2col col2im repeat repeat_interleave expand_as view_as reshape_as unflatten
     swapaxes movedim flip rot90 tile meshgrid broadcast_to hstack vstack concat tensor_split unsafe_chunk
-    clone alias lift_fresh ones_like empty_like rand_like new_ones fill zero numel type tensor scalar_tensor linspace
+    clone alias lift_fresh eye
+    ones_like empty_like rand_like new_ones fill zero numel type tensor scalar_tensor linspace
     """.split()  # noqa: SIM905 - a list literal of these takes five times the room
 )
 
@@ -58,7 +60,21 @@ def _bicubic(inputs, outputs):
     return 16 * math.prod(get_shape(outputs[0]))
 
 
+def _convolution(inputs, outputs):
+    """As fvcore's, for a padding given as a word ("same"): output places × weights, [out, in / groups, …]."""
+    output = get_shape(outputs[0])
+    return output[0] * math.prod(output[2:]) * math.prod(get_shape(inputs[1]))
+
+
+def _lstm(inputs, outputs):
+    """Every weight matrix (gates, both directions, projections) once a step: steps · batch · their elements."""
+    shapes = [get_shape(value) for value in inputs[2].node().inputs()]
+    return math.prod(get_shape(inputs[0])[:2]) * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+
+
 HANDLES = {
+    "aten::_convolution_mode": _convolution,
+    "aten::lstm": _lstm,
     "aten::matmul": _matmul,
     "aten::einsum": _einsum,
     "aten::scaled_dot_product_attention": _attention,
@@ -108,10 +124,10 @@ def count_macs(module: torch.nn.Module, example_input) -> int:
     The module is traced in eval mode on the device of the example and left in the mode it was in.
 
     Raises ValueError naming the operation and the module where fvcore has no formula for an operation that
-    multiplies (an LSTM, a fused kernel, a custom function): it is refused, not undercounted.
+    multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
 
     Limitations. As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers,
-    matrix products, einsum and fused attention; and its allowances for norms (batch norm 2 an element, layer and
+    matrix products, einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and
     group norm 5), bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input).
     Biases, activations, other pooling, softmax and elementwise products count nothing. The path that the example
     takes is counted; MACs do not tell time.

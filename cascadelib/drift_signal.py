@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact, ks_2samp
 
-from .fixed_cascades import stage_confidences
+from .fixed_cascades import all_confidences, reaching, stage_confidences
+from .progress import watched
 
 FEWEST = 20  # inputs at a stage: below, its tests say nothing and are left out
 
@@ -95,3 +96,31 @@ def _checked(stages, name):
     if any(b > a for a, b in zip(lengths, lengths[1:])):
         raise ValueError(f"{name}: {lengths} inputs a stage; a later stage cannot be reached by more")
     return arrays
+
+
+def alarm_share(signal, store, point, window, repeats=200, seed=0):
+    """Share of ``repeats`` random windows of a store's samples that raise an alarm: the power on shifted data.
+
+    Raises ValueError for a window longer than the data.
+    """
+    (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
+    windows = (_rows(rng, len(store), window) for _ in watched(range(repeats), "windows"))
+    return float(np.mean([signal.check(reaching([s[rows] for s in sure], thresholds)).alarm for rows in windows]))
+
+
+def false_alarm_share(store, point, window, false_alarm_rate=0.01, repeats=200, seed=0):
+    """Share of false alarms on unchanged data: each time a random half is the reference, the window is of the other."""
+    (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
+    k, alarms = len(store), []
+    for _ in watched(range(repeats), "windows"):
+        order = rng.permutation(k)
+        live = order[k // 2 :][_rows(rng, k - k // 2, window)]
+        reference, live = (reaching([s[rows] for s in sure], thresholds) for rows in (order[: k // 2], live))
+        alarms.append(DriftSignal(tuple(reference), false_alarm_rate).check(live).alarm)
+    return float(np.mean(alarms))
+
+
+def _rows(rng, k, window):
+    if window > k:
+        raise ValueError(f"a window of {window} inputs is longer than the {k} samples there are")
+    return rng.choice(k, window, replace=False)

@@ -1,27 +1,29 @@
 """From models and a data set to a store of logits: many models in one pass, resumable, at most one shard lost."""
 
-import contextlib
 import os
 import platform
 import shutil
 import statistics
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
-from tqdm import tqdm
 
-from . import datasets, logit_files
-from .candidates import Candidate, finished, inputs_digest, prepared, probed, resolved
-from .forwarding import Precision, on_device, ready, timed_logits
+from . import datasets, logit_files, processes, text_costs
+from .candidates import PROBED, Candidate, finished, inputs_digest, probed, resolved
+from .class_order import check_names, check_order
+from .feeding import feed
+from .forwarding import Precision
 from .labels import labels_of
 from .logit_arrays import DTYPES, is_cost
 from .names import known
+from .passes import Pass, explained_when_full, run_pass
+from .photographs import Photographs
 from .shards import Shards, shard_bounds
 from .store import LogitStore
+from .texts import Texts
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,18 @@ def extract(
     dtype: str = "float32",
     macs: dict | None = None,
     replace: bool = False,
+    workers: int | None = None,
 ) -> LogitStore:
     """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
 
-    models: names of the bundled zoo, or {name: module}, {name: (module, transform)} or {name: zoo.Model}. A transform
-        turns a batch of raw inputs (a tensor, already on the device) into the module's input: a tensor, a tuple of
-        arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
-    dataset: :class:`cascadelib.datasets.Samples` or (inputs, labels), arrays or tensors [k, …] and int [k].
+    models: names that :func:`zoo.load` knows, or {name: module}, {name: (module, transform)} or {name: zoo.Model}. A
+        transform turns a batch of raw inputs (a tensor, already on the device) into the module's input: a tensor, a
+        tuple of arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
+    dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
+        ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
+        most); there a transform is a :class:`preprocessing.Photos` or a function of one PIL image. ``Texts`` run in
+        the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths without
+        padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
     device: CUDA where there is one. amp: mixed precision, by default on CUDA only. dtype: of the stored logits.
     macs: {name: MACs a sample} for models that fvcore cannot count. progress: print the estimate of time and disk
         before the start, and draw a bar where somebody watches.
@@ -68,41 +75,86 @@ def extract(
     Interrupted, it resumes: the same call skips what is finished and loses at most one shard of ``shard_size``
     samples (rounded to whole batches); with the same shard and batch sizes the tensors are those of an uninterrupted
     run. A model that the store holds already is skipped if weights and transform are the same; ``replace=True``
-    extracts it anew. All models are in memory at once.
+    extracts it anew. All models are in memory at once; a batch that memory has no room for is halved, for the model
+    concerned, until it fits. Under ``torchrun`` the processes (one a GPU) share the samples and fill one store; a run
+    may be resumed by another number of them.
 
     Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
-    than the data set's, outputs that are no logits, MACs that cannot be counted, too little space on the disk.
+    than the data set's, outputs that are no logits, MACs that cannot be counted, too little space on the disk; then
+    for an image that cannot be read, and for a model whose classes are in another order (see :mod:`class_order`).
     """
     if not hasattr(dataset, "batch") and not (isinstance(dataset, tuple) and len(dataset) == 2):
         raise ValueError(
-            f"dataset must be a cascadelib.datasets.Samples or (inputs, labels), not {type(dataset).__name__}"
+            f"dataset must be a data set of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
         )
     samples = dataset if hasattr(dataset, "batch") else datasets.from_arrays(*dataset)
     found, macs, labels = resolved(models), macs or {}, labels_of(samples)
-    _check_arguments(found, batch_size, shard_size, macs, dtype)
-    precision = Precision.chosen(device, amp)
-    settings = {"batch_size": batch_size, "dtype": dtype, "amp": precision.amp, "device": precision.device.type}
+    workers = _workers(samples) if workers is None else workers
+    _check_arguments(found, batch_size, shard_size, workers, macs, dtype)
+    check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
-    with Shards(path) as shards:
+    order = samples.order if isinstance(samples, Texts) else None  # by length, so that batches hold little padding
+    with processes.started() as mine, Shards(path, locked=mine.first) as shards:
+        precision = Precision.chosen(device or mine.device(), amp)
+        settings = Pass(precision, batch_size, np.dtype(dtype), workers, progress and mine.first)
         store = _existing(path, labels)
-        inputs = inputs_digest(samples)
-        pending = [m for m in found if replace or not finished(store, m, inputs)]
-        run = settings | {"samples": labels.fingerprint, "inputs": inputs}
-        pending = [probed(m, samples, precision, run, macs.get(m.name)) for m in pending]
+        pending, inputs = _pending(found, store, samples, replace)
+        if isinstance(samples, Texts):
+            pending, macs = text_costs.measured(pending, samples, macs)
+        run = _circumstances_that_count(settings) | {"samples": labels.fingerprint, "inputs": inputs}
+        pending = _probed(pending, samples, settings, run, macs)
         _check_classes(pending, labels, store)
         missing = {(a, b): [c for c in pending if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
-        _announce(path, pending, missing, np.dtype(dtype).itemsize, progress)
-        _run_pass(samples, missing, shards, precision, batch_size, np.dtype(dtype), progress)
-        store = store or _created(path, labels)
-        for candidate in pending:
-            _assemble(candidate, store, shards, bounds, settings | _circumstances(precision))
+        _announce(path, pending, missing, settings, mine.count)
+        mine.wait()  # until all have seen what is missing
+        run_pass(
+            samples if order is None else samples.take(order),
+            dict(mine.share((b, m) for b, m in missing.items() if m)),
+            shards,
+            settings,
+        )
+        mine.wait()
+        if mine.first:
+            store = store or _created(path, labels)
+            for candidate in pending:
+                _assemble(candidate, store, shards, bounds, settings, order)
+        mine.wait()
     return LogitStore(path)
 
 
-def _check_arguments(models, batch_size, shard_size, macs, dtype):
+def _workers(samples) -> int:
+    """Processes that decode photographs: as many as cores, 16 at most; none for inputs that are in memory."""
+    return min(16, os.cpu_count() or 1) if isinstance(samples, Photographs) else 0
+
+
+def _pending(found, store, samples, replace):
+    inputs = inputs_digest(samples)
+    return [m for m in found if replace or not finished(store, m, inputs)], inputs
+
+
+def _probed(models, samples, settings, run, macs):
+    """The models as :class:`Candidate`, probed one after another on the first samples, which are read once."""
+    if not models:
+        return []
+    few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
+    transforms = [m.transform for m in models]
+    _, prepare = next(feed(samples, [(0, few)], transforms, settings.precision.device))
+    return [probed(m, prepare, settings.precision, run, macs.get(m.name), settings.most) for m in models]
+
+
+def _circumstances_that_count(settings: Pass) -> dict:
+    """Of the settings, those that decide the logits."""
+    precision = settings.precision
+    dtype = {"batch_size": settings.batch_size, "dtype": settings.dtype.name}
+    return dtype | {"amp": precision.amp, "device": precision.device.type}
+
+
+def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
     for kind, value in (("batch_size", batch_size), ("shard_size", shard_size)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{kind} must be a positive whole number, not {value!r}")
+    if not isinstance(workers, int) or workers < 0:
+        raise ValueError(f"workers must be a whole number, 0 for none, not {workers!r}")
     known(dtype, DTYPES, "dtype")
     for name, value in macs.items():
         known(name, [m.name for m in models], "model in macs")
@@ -143,80 +195,20 @@ def _check_classes(candidates, labels, store):
             raise ValueError(f"model {name!r} gives {count} classes, but a label is {labels.values.max()}")
 
 
-def _announce(path, pending, missing, itemsize, progress):
+def _announce(path, pending, missing, settings, processes):
     """Print the estimate of what is left to do; refuse a disk with too little space for it."""
     left = [(candidate, stop - start) for (start, stop), found in missing.items() for candidate in found]
     samples = max((stop for _, stop in missing), default=0)
+    itemsize = settings.dtype.itemsize
     final = [candidate.classes * samples * itemsize for candidate in pending]
-    seconds = sum(candidate.seconds * count for candidate, count in left)
+    seconds = sum(candidate.seconds * count for candidate, count in left) / processes
     # Shards stay until their model is in the store: for a moment the largest model is there twice.
     needed = sum(c.classes * count * itemsize for c, count in left) + max(final, default=0)
     free = shutil.disk_usage(path).free
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
-    if progress and pending:
+    if settings.progress and pending:
         print(Estimate(len(pending), samples, seconds, sum(final)), flush=True)
-
-
-def _watched() -> bool:
-    """Whether somebody sees a bar: a terminal, or a notebook in a browser (not papermill, nbval or a log)."""
-    return (
-        sys.stderr.isatty()
-        or "ipykernel" in sys.modules
-        and bool({"JPY_SESSION_NAME", "VSCODE_PID"} & os.environ.keys())
-    )
-
-
-def _run_pass(samples, missing, shards, precision, batch_size, dtype, progress):
-    """Fill in the ``missing`` shards {(start, stop): candidates}, batch by batch, all candidates of a batch at once."""
-    candidates = {c.model.name: c for found in missing.values() for c in found}.values()
-    total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
-    bar = tqdm(total=total, unit="sample", leave=False, disable=not (progress and _watched()), mininterval=0.5)
-    with contextlib.ExitStack() as stack, bar, torch.inference_mode():
-        for candidate in candidates:
-            stack.enter_context(ready(candidate.model.module, precision.device))
-        for (start, stop), found in missing.items():
-            if found:
-                _run_shard(samples, start, stop, found, shards, precision, batch_size, dtype, bar)
-
-
-def _run_shard(samples, start, stop, candidates, shards, precision, batch_size, dtype, bar):
-    logits = {c.model.name: np.empty((stop - start, c.classes), dtype) for c in candidates}
-    seconds = {c.model.name: [] for c in candidates}
-    wide = torch.float64 if dtype == np.float64 else torch.float32  # numpy knows no bfloat16
-    for first in range(start, stop, batch_size):
-        last = min(first + batch_size, stop)
-        raw = on_device(samples.batch(first, last), precision.device)
-        for candidate, output, time in _outputs(candidates, raw, precision):
-            logits[candidate.model.name][first - start : last - start] = output.to("cpu", wide).numpy()
-            seconds[candidate.model.name].append(time)
-            bar.update(last - first)
-    for candidate in candidates:
-        name = candidate.model.name
-        _check_finite(name, logits[name], start)
-        shards.write(name, candidate.run, start, stop, logits[name], seconds[name])
-
-
-def _outputs(candidates, raw, precision):
-    """(candidate, logits, seconds a sample) of each candidate for a raw batch; each distinct transform runs once."""
-    groups = []
-    for candidate in candidates:
-        transform = candidate.model.transform
-        same = next((g for t, g in groups if t is transform or type(t) is type(transform) and t == transform), None)
-        groups.append((transform, [candidate])) if same is None else same.append(candidate)
-    for transform, group in groups:
-        inputs = on_device(prepared(transform, raw), precision.device)
-        for candidate in group:
-            yield candidate, *timed_logits(candidate.model.name, candidate.model.module, inputs, precision)
-
-
-def _check_finite(name, logits, start):
-    bad = np.flatnonzero(~np.isfinite(logits).all(1))
-    if len(bad):
-        raise ValueError(
-            f"model {name!r}: nan or inf in the logits of row {start + bad[0]} (as {logits.dtype}); "
-            "if this is half precision, try amp=False or dtype='float32'"
-        )
 
 
 def _circumstances(precision) -> dict:
@@ -225,23 +217,47 @@ def _circumstances(precision) -> dict:
     return {"device_name": precision.device_name, "versions": versions | {"numpy": np.__version__}}
 
 
-def _assemble(candidate: Candidate, store, shards, bounds, extraction):
-    """Put a model whose shards are all there into the store, and forget the shards."""
+def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order):
+    """Put a model whose shards are all there into the store, and forget the shards.
+
+    order: rows of the samples in the order in which they ran, or None where that is their own.
+    """
     model, run = candidate.model, candidate.run
     parts = [shards.read(model.name, run, start, stop) for start, stop in bounds]
     logits = np.concatenate([part for part, _ in parts])
-    times = [time for _, batch_seconds in parts for time in batch_seconds]
-    full = times[: len(logits) // run["batch_size"]]  # a last, smaller batch is less efficient
+    if order is not None:
+        logits = logits[np.argsort(order)]
+    check_order(model, logits, labels_of(store))
+    times = [time for _, times in parts for time in times]
     logit_files.remove_leftovers(store.path / logit_files.file_name(model.name))
-    identity = {key: run[key] for key in ("weights_sha256", "transform", "inputs")}
+    extraction = {key: run[key] for key in ("weights_sha256", "transform", "inputs")}
+    extraction |= _circumstances_that_count(settings) | _circumstances(settings.precision)
+    if model.name in settings.most:
+        extraction["largest_batch_in_memory"] = settings.most[model.name]
     size = {"image_size": candidate.image_size} if candidate.image_size else {}
-    store.add(
-        model.name,
-        logits,
-        macs=candidate.macs,
-        seconds=statistics.median(full or times),
-        replace=True,
-        dtype=run["dtype"],
-        **size | model.metadata | {"extraction": identity | extraction},
-    )
+    metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
+    with explained_when_full(store.path):
+        store.add(
+            model.name,
+            logits,
+            macs=candidate.macs,
+            seconds=_seconds(candidate, times, len(logits), settings, order is not None),
+            replace=True,
+            dtype=run["dtype"],
+            **size | metadata | {"extraction": extraction},
+        )
     shards.remove(model.name)
+
+
+def _seconds(candidate, times, count, settings, sorted_by_length):
+    """Median seconds a sample over the full batches (a last, smaller one is less efficient).
+
+    The mean over all samples where batches differ in kind, as those of texts sorted by length do. Where workers
+    decode beside it on the same processor, the probe before them is the better measurement.
+    """
+    if sorted_by_length:
+        sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
+        return float(np.average(times, weights=sizes))
+    if settings.workers and settings.precision.device.type == "cpu":
+        return candidate.seconds
+    return statistics.median(times[: count // settings.batch_size] or times)

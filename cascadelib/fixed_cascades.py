@@ -38,18 +38,27 @@ def run_cascades(store, points):
             yield position, exits, correct, costs
 
 
+def all_confidences(store, point):
+    """(n arrays [k] of confidences after each stage, n − 1 thresholds), both inside (higher = surer)."""
+    names = [known(name, store.models.index, "model of this store") for name in point.models]
+    stage = store_stage(store, names, point.method, point.score)
+    sure = [np.asarray(stage(tuple(range(i + 1)))[1], np.float64) for i in range(len(names))]
+    return sure, own_units(point.method.metric if point.method else None, point.thresholds)
+
+
+def reaching(sure, thresholds):
+    """Of confidences [k] after each of n stages, those of the samples that reach the stage: n arrays."""
+    reaches, found = np.ones(len(sure[0]), bool), []
+    for i, values in enumerate(sure):
+        found.append(values[reaches])
+        if i < len(thresholds):
+            reaches &= values < thresholds[i]
+    return found
+
+
 def stage_confidences(store, point):
     """Confidences at each stage of the samples that reach it: n arrays, higher = surer; labels do not count.
 
     The last array is the confidence of the last model's output, which decides nothing.
     """
-    names = [known(name, store.models.index, "model of this store") for name in point.models]
-    stage = store_stage(store, names, point.method, point.score)
-    inside = own_units(point.method.metric if point.method else None, point.thresholds)
-    reaches, found = np.ones(len(store), bool), []
-    for i in range(len(names)):
-        sure = np.asarray(stage(tuple(range(i + 1)))[1], np.float64)
-        found.append(sure[reaches])
-        if i < len(inside):
-            reaches &= sure < inside[i]
-    return found
+    return reaching(*all_confidences(store, point))

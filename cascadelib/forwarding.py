@@ -43,7 +43,9 @@ def _processor():
 
 
 def on_device(inputs, device: torch.device):
-    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last."""
+    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last; texts stay."""
+    if isinstance(inputs, str):
+        return inputs
     if isinstance(inputs, dict):
         return {key: on_device(value, device) for key, value in inputs.items()}
     if isinstance(inputs, (tuple, list)):
@@ -74,22 +76,65 @@ def logits_of(name: str, module: torch.nn.Module, inputs) -> torch.Tensor:
     Raises ValueError naming the model where the output (or its ``.logits``) is no such tensor.
     """
     if isinstance(inputs, dict):
-        output, batch = module(**inputs), len(next(iter(inputs.values())))
+        output = module(**inputs)
     else:
-        inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-        output, batch = module(*inputs), len(inputs[0])
-    logits = getattr(output, "logits", output)
+        output = module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    logits, batch = getattr(output, "logits", output), batch_of(inputs)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ValueError(f"model {name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]")
     return logits
 
 
-def timed_logits(name: str, module: torch.nn.Module, inputs, precision: Precision) -> tuple[torch.Tensor, float]:
-    """(logits [N, classes] on the device, seconds a sample that the forward pass took)."""
+def timed_logits(
+    name: str, module: torch.nn.Module, inputs, precision: Precision, most: dict[str, int] | None = None
+) -> tuple[torch.Tensor, float]:
+    """(logits [N, classes] on the device, seconds a sample that the forward pass took).
+
+    most: {model: samples at once}; where memory runs out, the batch is halved until it fits, and what fits is kept
+    there. Raises ValueError naming the model for which the memory is too small for one sample.
+    """
+    most = {} if most is None else most
     synchronize(precision.device)
     start = time.perf_counter()
     with precision.autocast():
-        logits = logits_of(name, module, inputs)
+        logits = _in_pieces(name, module, inputs, most)
     synchronize(precision.device)
     return logits, (time.perf_counter() - start) / len(logits)
+
+
+def _in_pieces(name, module, inputs, most):
+    batch = batch_of(inputs)
+    while True:
+        size = most.get(name, batch)
+        try:
+            pieces = [_piece(inputs, a, a + size, batch) for a in range(0, batch, size)]
+            parts = [logits_of(name, module, piece) for piece in pieces]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+        except RuntimeError as error:  # the device's own error is one, too
+            if not _out_of_memory(error):
+                raise
+            if size == 1:
+                raise ValueError(f"model {name!r}: not enough memory for one sample ({error})") from None
+            most[name] = (min(size, batch) + 1) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _out_of_memory(error) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
+
+
+def batch_of(inputs) -> int:
+    """Number of samples in a module's input: a tensor, or the first of a tuple or dict of them."""
+    if isinstance(inputs, dict):
+        return len(next(iter(inputs.values())))
+    return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+
+
+def _piece(inputs, start, stop, batch):
+    if isinstance(inputs, dict):
+        return {key: _piece(value, start, stop, batch) for key, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(_piece(value, start, stop, batch) for value in inputs)
+    return inputs[start:stop] if len(inputs) == batch else inputs

@@ -29,14 +29,17 @@ def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int
 class Shards:
     """Shards of several models, each one file, written whole or not at all; a context that locks the store's folder.
 
+    locked: whether this process takes the lock; of several that share the work, one does.
     Raises ValueError where another process extracts into the same folder.
     """
 
-    def __init__(self, store_path):
-        self.path = Path(store_path) / ".partial"
+    def __init__(self, store_path, locked=True):
+        self.path, self.locked = Path(store_path) / ".partial", locked
 
     def __enter__(self):
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self.locked:
+            return self
         self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held open as long as the lock
         if fcntl is not None:
             try:
@@ -50,9 +53,13 @@ class Shards:
         return self
 
     def __exit__(self, *_):
+        if not self.locked:
+            return
         with contextlib.suppress(OSError):
             if [p.name for p in self.path.iterdir()] == ["lock"]:  # nothing unfinished: leave no trace
                 shutil.rmtree(self.path)
+        if fcntl is not None:  # closing would not do: workers that decode have inherited it
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._lock.close()
 
     def _file(self, model, start, stop):
@@ -75,7 +82,7 @@ class Shards:
     def write(self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list) -> None:
         """Keep one finished shard."""
         path = self._file(model, start, stop)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         # No fsync: what a power cut spoils fails its SHA-256 and is computed again.
         logit_files.write(path, logits, {"run": _digest(run), "batch_seconds": batch_seconds}, durable=False)
 

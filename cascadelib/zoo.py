@@ -1,37 +1,28 @@
-"""From a model's name to its module and preprocessing: the bundled zoo of Fashion-MNIST classifiers."""
+"""From a model's name to its module and preprocessing: the bundled zoo, timm, or transformers."""
 
 import functools
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import timm
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from . import classical  # noqa: F401 - registers linear, mlp and lenet with timm
-from .bundled import located
+from . import (
+    classical,  # noqa: F401 - registers linear, mlp and lenet with timm
+    hub_models,
+    sequence_models,
+    text_zoo,
+    timm_models,
+)
+from .bundled import found, located
+from .model import Model, reordered  # noqa: F401 - part of the zoo for its users
 from .names import known
 from .preprocessing import GreyImages
 
 FOLDER = "data/fashion-mnist"
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A classifier: ``module`` (eval mode, float32), ``transform`` from a batch of raw inputs to its input, metadata.
-
-    ``transform`` None stands for ``float()``. ``metadata`` goes into the header of its logits.
-    """
-
-    name: str
-    module: torch.nn.Module
-    transform: Callable | None = None
-    metadata: dict = field(default_factory=dict)
 
 
 def _catalogue(folder) -> tuple[Path, dict]:
@@ -68,7 +59,25 @@ def bundled(folder=FOLDER) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "trained"]).rename_axis("model")
 
 
-def load(name: str, folder=FOLDER) -> Model:
+def load(name: str, folder=FOLDER, **options) -> Model:
+    """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else of transformers.
+
+    options go to the loader that knows the name: :func:`timm_models.load` (checkpoint, size, revision, classes),
+    :func:`hub_models.load` (revision), :func:`sequence_models.load` (revision, max_length); the bundled zoos take none.
+    Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones,
+    ConnectionError where the Hub is needed and does not answer.
+    """
+    # An installed package has no bundled zoo; what timm and the Hub have can be loaded there all the same.
+    bundled_names = list(_catalogue(folder)[1]["models"]) if (found(folder) / "zoo.json").is_file() else []
+    if name in bundled_names:
+        return load_bundled(name, folder, **options)
+    for knows, loader in LOADERS:
+        if knows(name):
+            return loader(name, **options)
+    return known(name, [*bundled_names, *text_zoo.names(), *timm_models.names()], "model")
+
+
+def load_bundled(name: str, folder=FOLDER) -> Model:
     """Build a bundled model, [N, 1, size, size] → [N, classes], with its trained weights.
 
     Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones.
@@ -112,3 +121,12 @@ def _metadata(entry, module, transform, path):
             "crop": 1.0,
         },
     }
+
+
+# Tried in this order for a name that the bundled zoo does not have.
+LOADERS = [
+    (text_zoo.knows, text_zoo.load),
+    (timm_models.knows, timm_models.load),
+    (sequence_models.knows, sequence_models.load),
+    (hub_models.knows, hub_models.load),
+]

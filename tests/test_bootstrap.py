@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
-from cascadelib.bootstrap import improvement_band, interval, point_intervals, resampled_means, sample_counts
+from cascadelib.bootstrap import (
+    basic_interval,
+    improvement_band,
+    interval,
+    point_intervals,
+    resampled_means,
+    sample_counts,
+)
 from cascadelib.intervals import difference_interval, paired_difference_interval, share_interval
 from cascadelib.pareto import mean_improvement, pareto_front
 
@@ -52,6 +59,20 @@ def test_the_set_of_cascades_on_a_resample_equals_its_front_there():
     at = np.linspace(baseline.accuracy.min(), baseline.best, 7)
     expected = [baseline.cost_at(a) / min(cost[accuracy >= a], default=np.inf) for a in at]
     assert resampled.improvement_at(at)[1] == pytest.approx(expected)
+
+
+def test_the_cost_ratio_of_two_sets_equals_a_fine_grid():
+    scores = make_scores(3, k=300)
+    sets = [search(scores, n) for n in (2, 3)]
+    first, second = (bootstrap(scores, front, resamples=3, seed=5) for front in sets)
+    ratios = first.mean_cost_ratio(second)
+    for r in range(3):
+        base, fronts = first.baselines[r], (first.fronts[r], second.fronts[r])
+        high = min(base.best, *(accuracy[-1] for _, accuracy in fronts))
+        at = np.linspace(base.accuracy[base.front[0]], high, 200_001)[1:]
+        logs = [np.log(cost[np.searchsorted(accuracy, at)]) for cost, accuracy in fronts]
+        assert ratios[r] == pytest.approx(np.exp(np.mean(logs[1] - logs[0])), rel=1e-4)
+    assert first.mean_cost_ratio(first) == pytest.approx(1)
 
 
 def test_costs_a_sample_are_resampled_too():
@@ -109,6 +130,12 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
             low, high = interval(getattr(r, name)[:, 0])
             inside[i] += low <= getattr(wanted, name) <= high
     assert (inside >= 87).all()  # below with a probability of 1 in 1,000 if 95% are right
+
+
+def test_the_basic_interval_mirrors_the_percentiles():
+    values = np.arange(101.0)
+    assert interval(values, 0.9) == pytest.approx((5, 95))
+    assert basic_interval(values, 40.0, 0.9) == pytest.approx((-15, 75))
 
 
 def test_cascades_of_different_costs_are_refused():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, Method, Point, ScoreTable, cascade_files, evaluate, pick, search
-from cascadelib.expectations import expected, interval
+from cascadelib.expectations import expected, rounded_up, summary, with_interval
 
 
 def make_store(seed=0, k=300):
@@ -85,11 +85,25 @@ def test_points_of_a_score_table_have_no_method():
 def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     point = replace(pick(search(STORE, 3, "entropy"), "max_improvement"), thresholds=(0.5, 0.5))
     result, stage = expected(point, STORE), Method("entropy").stage(STORE, point.models)
-    entropy = [-stage((i,))[1] for i in range(2)]
-    assert result["confidences"][0] == np.quantile(-entropy[0], np.linspace(0, 1, 21)).__neg__().tolist()
-    assert min(entropy[1][entropy[0] > 0.5]) in result["confidences"][1]
+    entropy = [-stage((i,))[1] for i in range(3)]
+    reach = [np.ones(len(STORE), bool), entropy[0] > 0.5, (entropy[0] > 0.5) & (entropy[1] > 0.5)]
+    for i in range(3):
+        assert result["confidences"][i] == summary(entropy[i][reach[i]])
     nobody = expected(replace(point, thresholds=(math.inf, 0.5)), STORE)
-    assert nobody["confidences"][1] == [] and nobody["exit_rates"][0]["value"] == 1
+    assert nobody["confidences"][1] == {"values": [], "counts": []} and nobody["exit_rates"][0]["value"] == 1
+
+
+@given(st.lists(st.integers(0, 400).map(lambda n: n / 7), min_size=1, max_size=300))
+def test_a_summary_holds_the_distribution_at_its_values(values):
+    short = summary(np.array(values))
+    assert sum(short["counts"]) == len(values) and len(short["values"]) <= 51
+    assert set(short["values"]) <= set(values) and short["values"][-1] == max(values)
+    for value, count in zip(short["values"], np.cumsum(short["counts"]), strict=True):
+        assert count == sum(v <= value for v in values)
+    up = rounded_up(np.array([*values, max(values) + 1]), np.array(short["values"]))
+    for value, to in zip(values, up, strict=False):
+        assert to == min(v for v in short["values"] if v >= value)
+    assert up[-1] == np.inf
 
 
 def test_intervals_cover():
@@ -98,7 +112,7 @@ def test_intervals_cover():
     for _ in range(400):
         for kind, truth in ((bool, 0.9), (float, 1.9)):
             drawn = rng.random(300) < 0.9
-            found = interval(drawn if kind is bool else 1 + drawn.astype(float))
+            found = with_interval(drawn if kind is bool else 1 + drawn.astype(float))
             hits[kind] += found["low"] <= truth <= found["high"]
     assert all(0.92 <= n / 400 <= 0.985 for n in hits.values())
 

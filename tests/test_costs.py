@@ -111,7 +111,7 @@ class Double(torch.autograd.Function):
 
 
 UNCOUNTABLE = {
-    "lstm": (nn.Sequential(nn.LSTM(4, 5, batch_first=True)), torch.zeros(1, 7, 4), r"LSTM|aten::lstm \(in 0\)"),
+    "gru": (nn.Sequential(nn.GRU(4, 5, batch_first=True)), torch.zeros(1, 7, 4), r"GRU|aten::gru \(in 0\)"),
     "bilinear": (nn.Bilinear(3, 3, 4), (torch.zeros(1, 3),) * 2, "aten::bilinear"),
     "cdist": (Of(lambda x: torch.cdist(x, x)), torch.zeros(1, 30, 4), "cdist"),
     "fft": (Of(lambda x: torch.fft.rfft(x).real), torch.zeros(1, 8), "fft_rfft"),

@@ -1,0 +1,48 @@
+"""The Hugging Face Hub, or the lack of it: whether it answers, and which revision of a checkpoint was read."""
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from huggingface_hub import constants, try_to_load_from_cache
+
+PATIENCE = 5  # seconds; the libraries themselves would retry for about a minute
+
+
+def answers() -> bool:
+    """Whether the Hub can be reached at all, through a proxy where the environment names one."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        request = urllib.request.Request(os.environ.get("HF_ENDPOINT", constants.ENDPOINT), method="HEAD")
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
+    except urllib.error.HTTPError:
+        return True  # it answers, though not to this
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def check(what: str, cached: bool, instead: str) -> None:
+    """Raise ConnectionError at once where ``what`` is not in the local cache and the Hub does not answer.
+
+    instead: the local alternative, for the message.
+    """
+    if not cached and not answers():
+        raise ConnectionError(
+            f"{what} is not in the local cache and {constants.ENDPOINT} does not answer; {instead}, or try again online"
+        )
+
+
+def cached_revision(repository: str, *files: str, revision: str | None = None) -> str | None:
+    """The commit under which one of ``files`` of ``repository`` lies in the local cache; None where none does."""
+    for file in files:
+        path = try_to_load_from_cache(repository, file, revision=revision)
+        if isinstance(path, str):
+            return Path(path).relative_to(_folder(path)).parts[0]
+    return None
+
+
+def _folder(path):
+    return next(parent for parent in Path(path).parents if parent.name == "snapshots")

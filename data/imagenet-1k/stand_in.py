@@ -1,0 +1,112 @@
+"""Make a stand-in for ImageNet, to try everything without it: look-alikes in its layout, and timm checkpoints.
+
+    python data/imagenet-1k/stand_in.py FOLDER      → FOLDER/val/n01440764/….JPEG …, FOLDER/checkpoints/*.safetensors
+
+The images are noise with the spectrum of photographs over a pattern of their class; the networks have seeded random
+weights and a head fitted to their own features of other such images (ridge regression). Accuracies on them mean
+nothing for ImageNet: what can be tried is the path from folder and checkpoints to figures.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from cascadelib import timm_models
+from cascadelib.imagenet import synsets
+from cascadelib.photographs import Files, Photographs
+
+MODELS = ("tinynet_e", "lcnet_035", "mobilenetv3_small_050", "lcnet_050", "resnet10t", "resnet18@128", "resnet18@160")
+SIZE = (500, 375)
+SEED = 2012
+
+
+def look_alike(label: int, number: int, size=SIZE, pattern: float = 1.0) -> Image.Image:
+    """An image of ImageNet's usual size: noise whose amplitude falls with frequency, over its class's colours.
+
+    Deterministic in (label, number); ``pattern`` weighs what the images of a class share.
+    """
+    own, shared = np.random.default_rng((SEED, label, 1 + number)), np.random.default_rng((SEED, label))
+    image = np.stack([_rolled(own, size) for _ in range(3)], -1)
+    coarse = shared.normal(0, 1, (4, 5, 3))
+    shape = [np.linspace(0, n - 1e-6, m).astype(int) for n, m in zip(coarse.shape, (size[1], size[0]))]
+    image = image + pattern * coarse[shape[0]][:, shape[1]]
+    return Image.fromarray(np.clip(128 + 45 * image, 0, 255).astype(np.uint8))
+
+
+def _rolled(rng, size):
+    """One of 32 fields of noise, moved by a random distance (noise from the FFT goes round)."""
+    moved = rng.integers(0, (size[1], size[0]))
+    return np.roll(_noise(int(rng.integers(32)), size), moved, (0, 1))
+
+
+@functools.cache
+def _noise(number, size):
+    """Grey noise [height, width] with the 1 / f amplitude of photographs, standard deviation 1."""
+    rng, (width, height) = np.random.default_rng((SEED, number)), size
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = np.inf
+    noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) / frequency, s=(height, width))
+    return noise / noise.std()
+
+
+def write_images(folder: Path, per_class: int, first: int = 0, size=SIZE) -> None:
+    """``per_class`` JPEGs in each of the 1,000 class folders; those that are there already are kept."""
+    for label, synset in enumerate(synsets()):
+        (folder / synset).mkdir(parents=True, exist_ok=True)
+        for number in range(first, first + per_class):
+            path = folder / synset / f"{synset}_{number}.JPEG"
+            if not path.exists():
+                look_alike(label, number, size).save(path, quality=92)
+
+
+@torch.inference_mode()
+def features(module, transform, photographs: Photographs, batch: int = 50) -> torch.Tensor:
+    """The inputs of the head, float64 [k, width]."""
+    parts = []
+    for start in range(0, len(photographs), batch):
+        inputs = transform(photographs.batch(start, min(start + batch, len(photographs))))
+        parts.append(module.forward_head(module.forward_features(inputs), pre_logits=True).double())
+    return torch.cat(parts)
+
+
+def write_checkpoint(path: Path, name: str, photographs: Photographs, ridge: float = 1.0) -> None:
+    """A network of seeded random weights with a fitted head, saved as timm would."""
+    torch.manual_seed(SEED)
+    base, size = timm_models.split_size(name)
+    module = timm_models.build(base)
+    x = features(module, timm_models.photos(module, size or "test"), photographs)
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    x = (x - mean) / scale
+    targets = torch.nn.functional.one_hot(torch.as_tensor(photographs.labels), len(synsets())).double()
+    gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
+    weights = torch.linalg.solve(gram, x.T @ (targets - targets.mean(0))).T * 200
+    head = module.get_classifier()
+    head.weight.data, head.bias.data = (weights / scale).float(), -(weights @ (mean / scale)).float()
+    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--per-class", type=int, default=1, help="images a class to evaluate on")
+    options = parser.parse_args()
+    write_images(options.folder / "val", options.per_class)
+    write_images(options.folder / "fitting", 2, first=1000, size=(250, 188))
+    (options.folder / "checkpoints").mkdir(exist_ok=True)
+    root = options.folder / "fitting"
+    paths = [f"{s}/{s}_{n}.JPEG" for s in synsets() for n in (1000, 1001)]
+    photographs = Photographs(Files(root, tuple(paths)), np.repeat(np.arange(1000), 2), paths)
+    for name in dict.fromkeys(MODELS):
+        path = options.folder / "checkpoints" / f"{timm_models.split_size(name)[0]}.safetensors"
+        if not path.exists():
+            write_checkpoint(path, name, photographs)
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
