@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench data notebooks
+.PHONY: help run test lab app bench data imagenet notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -23,6 +23,9 @@ test: $(READY) ## ruff, the tests, and every notebook at its quick parameters un
 lab: $(READY) ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
+app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="--port 8866 --no-browser" passes on)
+	$(BIN)/voila app/explorer.ipynb --VoilaConfiguration.extension_denylist='["@jupyter-notebook/lab-extension"]' $(ARGS)
+
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -31,13 +34,29 @@ ifdef RAW
 	$(BIN)/python data/fashion-mnist/split.py --raw $(RAW)
 	$(BIN)/python data/fashion-mnist/train.py --raw $(RAW)
 	$(BIN)/python data/fashion-mnist/extract.py
+	$(BIN)/python data/fashion-mnist/shift.py
 else
 	@echo 'The bundled data is committed. To redo it from a folder with the four IDX files of Fashion-MNIST'
 	@echo '(Debian: apt-get install dataset-fashion-mnist, then /usr/share/datasets/fashion-mnist):'
 	@echo '    $(BIN)/python data/fashion-mnist/split.py --raw FOLDER'
 	@echo '    $(BIN)/python data/fashion-mnist/train.py --raw FOLDER'
 	@echo '    $(BIN)/python data/fashion-mnist/extract.py'
+	@echo '    $(BIN)/python data/fashion-mnist/shift.py'
 	@echo 'or all at once: make data RAW=FOLDER'
+endif
+
+# OUT: where logits go; GPUS: so many processes, one each; ARGS: for extract.py, such as "--models … --checkpoints …"
+OUT ?= build/imagenet
+imagenet: $(if $(IMAGES),$(READY)) ## your ImageNet (IMAGES=folder): extract the front models' logits, then notebooks 01 to 04
+ifdef IMAGES
+	$(BIN)/$(if $(GPUS),torchrun --standalone --nproc-per-node=$(GPUS),python) data/imagenet-1k/extract.py \
+		--images $(IMAGES) --out $(OUT) $(ARGS)
+	$(BIN)/python notebooks/run.py 01 02 03 04 -p dataset $(abspath $(OUT)) -p out $(abspath $(OUT))/again \
+		--out $(OUT)/report
+else
+	@echo 'Name a folder with the labelled images (class folders, or flat with --labels in ARGS):'
+	@echo '    make imagenet IMAGES=FOLDER [OUT=build/imagenet] [GPUS=8] [ARGS="--models resnet50.a1_in1k … --v2 FOLDER"]'
+	@echo 'To try it without ImageNet: $(BIN)/python data/imagenet-1k/stand_in.py build/stand-in says how.'
 endif
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)

@@ -48,8 +48,9 @@ def best_order(predictions, labels, classes: int) -> np.ndarray:
 def check_order(model, logits, labels: Labels) -> None:
     """Raise ValueError where a permutation of the model's classes explains its predictions clearly better than none.
 
-    The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4 standard errors and by a
-    tenth at least. Below 4 samples a class, and for a model with an explicit order, nothing is concluded.
+    The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4
+    standard errors and by a tenth at least. Below 4 samples a class, and for a model with an explicit order, nothing
+    is concluded.
     """
     classes = logits.shape[1]
     if "class_order" in model.metadata or len(labels) < LEAST * classes:

@@ -165,7 +165,7 @@ def hub_images(name: str, split="validation", revision: str | None = None) -> Ph
         raise ValueError(
             f"{name!r} cannot be read as a data set of images: {' '.join(str(error).split())[:300]}"
         ) from None
-    found = from_items(data, dataset=str(name), split=split)
+    found = from_items(data, dataset=str(name).rpartition("/")[2], split=split)
     if found.classes and len(found.classes) == 1000 and set(found.classes) == set(synsets()):
         _check_order(name, found.classes)
     return found

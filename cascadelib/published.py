@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .bundled import found
+from .bundled import found as found_folder
 from .front import singles_table
 from .names import known
 from .pareto import Baseline
-from .timm_models import split_size
+from .timm_models import evaluated_size, split_size
 
 TABLE = "data/imagenet-1k/models-2022-07.csv"
 COLUMNS = [
@@ -36,7 +36,7 @@ def models(path=TABLE) -> pd.DataFrame:
     Source: timm's tables of 2022-07-27 and fvcore's counts (data/imagenet-1k); a newer one comes from ``tables.py``
     there. Raises FileNotFoundError where there is none, ValueError where columns are missing.
     """
-    path = Path(path) if Path(path).is_file() else found(Path(path).parent) / Path(path).name
+    path = Path(path) if Path(path).is_file() else found_folder(Path(path).parent) / Path(path).name
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}; data/imagenet-1k/tables.py makes one")
     table = pd.read_csv(path)
@@ -71,30 +71,42 @@ def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
     return chosen.assign(**{f"on_{cost}": [n in names for n in chosen.index] for cost, names in members.items()})
 
 
+def names_today(table: pd.DataFrame) -> list[str]:
+    """Names under which :func:`zoo.load` gives these models at the size they were published for: "name@size" where
+    timm evaluates at another size now. Those that timm no longer has are left out."""
+    rows = table[table["current"].notna()]
+    sizes = zip(rows["current"], rows["image_size"].astype(int))
+    return [name if evaluated_size(name) == size else f"{name}@{size}" for name, size in sizes]
+
+
 def compared(store, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE) -> pd.DataFrame:
     """Extracted top-1 beside the published one, a line a model that both have, before any cascade is believed.
 
-    Columns: top1, published, difference, tolerance, agrees. ImageNetV2 stores are compared with its own column. A
-    model is found under its name then or now, at the size it was published for. tolerance: of the whole validation
+    Columns: top1, published, difference, tolerance, agrees. ImageNetV2 stores are compared with its own column; for
+    other data nothing is published and the table is empty. A model is found under its name then or now, at the size
+    it was published for. tolerance: of the whole validation
     split; on k < 50,000 images, 4 standard errors of a share of k are added.
     """
     table = models() if table is None else table
+    if store.dataset not in ACCURACY:
+        table = table.iloc[:0]
     column = ACCURACY.get(store.dataset, "top1")
     k, whole, rows = len(store), {"imagenet-1k": 50_000, "imagenetv2": 10_000}.get(store.dataset, np.inf), {}
     for name, own in store.models.iterrows():
-        published = _published(table, name, own.get("image_size"))
-        if published is None or np.isnan(published[column]):
+        found = row_of(table, name, own.get("image_size"))
+        if found is None or np.isnan(found[column]):
             continue
-        p = published[column]
+        p = found[column]
         allowed = tolerance + (4 * np.sqrt(p * (1 - p) / k) if k < whole else 0)
         rows[name] = (own["top1"], p, own["top1"] - p, allowed, abs(own["top1"] - p) <= allowed)
     columns = ["top1", "published", "difference", "tolerance", "agrees"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
 
 
-def _published(table, name, size):
+def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Series | None:
+    """The published row of a model under its name then or now, at ``size`` or that in its name; None without one."""
     base, asked = split_size(name)
-    rows = table[(table.index == base) | (table["current"] == base)]
+    rows = table[(table.index == base) | (table["current"] == base) | (table.index == name)]
     size = asked or size
     rows = rows if size is None or np.isnan(size) else rows[rows["image_size"] == size]
     return rows.iloc[0] if len(rows) else None

@@ -26,8 +26,12 @@ PREPROCESSING = (
     "mean",
     "std",
 )
-# Not in timm's own map: the same network (names of layers apart), which timm now has once.
-RENAMED = {"gluon_xception65": "xception65"}
+# Checkpoints that timm no longer has → the same network under a name that it has; for counting, and for local weights.
+WITHDRAWN = {
+    "gluon_xception65": "xception65",
+    "vit_base_patch16_224_sam": "vit_base_patch16_224",
+    "vit_base_patch32_224_sam": "vit_base_patch32_224",
+}
 
 
 def split_size(name: str) -> tuple[str, int | None]:
@@ -39,7 +43,7 @@ def split_size(name: str) -> tuple[str, int | None]:
 def knows(name: str) -> bool:
     """Whether timm has this architecture, under this name or a later one; a size "@288" is left out of account."""
     base = split_size(name)[0]
-    return "/" not in base and is_model(RENAMED.get(base, base))
+    return "/" not in base and is_model(WITHDRAWN.get(base, base))
 
 
 def names() -> list[str]:
@@ -52,10 +56,16 @@ def current_name(name: str) -> str:
 
     A name without a tag gets timm's default tag, which need not be the checkpoint that went by that name earlier.
     """
-    name = RENAMED.get(name, name)
+    name = WITHDRAWN.get(name, name)
     name = get_deprecated_models().get(name) or name
     cfg = get_pretrained_cfg(name, allow_unregistered=True)
     return f"{cfg.architecture}.{cfg.tag}" if cfg and cfg.tag else name
+
+
+def evaluated_size(name: str) -> int:
+    """Pixels at which timm evaluates a pretrained model today."""
+    cfg = _cfg(name)
+    return (cfg.test_input_size or cfg.input_size)[-1]
 
 
 def build(name: str, size: int | None = None, **options) -> torch.nn.Module:
@@ -68,7 +78,7 @@ def build(name: str, size: int | None = None, **options) -> torch.nn.Module:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mapping deprecated model name")
         if not fixed:
-            return timm.create_model(RENAMED.get(name, name), **options).eval()
+            return timm.create_model(WITHDRAWN.get(name, name), **options).eval()
         try:
             return timm.create_model(name, img_size=size, **options).eval()
         except (TypeError, AssertionError, ValueError) as error:
@@ -112,7 +122,7 @@ def load(name: str, checkpoint=None, size: int | str = "test", revision: str | N
 
 def family(name: str) -> str:
     """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
-    return timm.models._registry._model_to_module.get(timm.models.get_arch_name(RENAMED.get(name, name)), "timm")
+    return timm.models._registry._model_to_module.get(timm.models.get_arch_name(WITHDRAWN.get(name, name)), "timm")
 
 
 def _architecture(module, name):
@@ -133,7 +143,7 @@ def _pretrained(name, size, revision):
     except RuntimeError as error:
         tags = [n for n in timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)]
         raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
-    if cfg is None or not cfg.has_weights:
+    if cfg is None or not cfg.has_weights or name in WITHDRAWN:
         raise ValueError(f"timm has no pretrained weights for {name!r}; give a local file, checkpoint=…")
     repository = cfg.hf_hub_id or ""
     cached = bool(cfg.file or repository and hub.cached_revision(repository, *WEIGHTS, revision=revision))

@@ -20,7 +20,7 @@ from cascadelib import timm_models
 from cascadelib.imagenet import synsets
 from cascadelib.photographs import Files, Photographs
 
-MODELS = ("tinynet_e", "lcnet_035", "mobilenetv3_small_050", "lcnet_050", "resnet10t", "resnet18@128", "resnet18@160")
+MODELS = ("tinynet_e", "lcnet_035", "mobilenetv3_small_050", "lcnet_050", "resnet10t")
 SIZE = (500, 375)
 SEED = 2012
 
@@ -54,9 +54,9 @@ def _noise(number, size):
     return noise / noise.std()
 
 
-def write_images(folder: Path, per_class: int, first: int = 0, size=SIZE) -> None:
-    """``per_class`` JPEGs in each of the 1,000 class folders; those that are there already are kept."""
-    for label, synset in enumerate(synsets()):
+def write_images(folder: Path, per_class: int, first: int = 0, size=SIZE, classes: int = 1000) -> None:
+    """``per_class`` JPEGs in each of the first ``classes`` class folders; those that are there already are kept."""
+    for label, synset in enumerate(synsets()[:classes]):
         (folder / synset).mkdir(parents=True, exist_ok=True)
         for number in range(first, first + per_class):
             path = folder / synset / f"{synset}_{number}.JPEG"
@@ -93,10 +93,10 @@ def write_checkpoint(path: Path, name: str, photographs: Photographs, ridge: flo
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--per-class", type=int, default=2, help="images a class to evaluate on")
+    parser.add_argument("--per-class", type=int, default=1, help="images a class to evaluate on")
     options = parser.parse_args()
     write_images(options.folder / "val", options.per_class)
-    write_images(options.folder / "fitting", 2, first=1000)
+    write_images(options.folder / "fitting", 2, first=1000, size=(250, 188))
     (options.folder / "checkpoints").mkdir(exist_ok=True)
     root = options.folder / "fitting"
     paths = [f"{s}/{s}_{n}.JPEG" for s in synsets() for n in (1000, 1001)]

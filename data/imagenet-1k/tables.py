@@ -115,7 +115,7 @@ def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
             "macs": counts["macs"].astype("Int64"),
             "seconds": [float(f"{s:.6g}") for s in seconds_of(results, benchmark)],
             "family": [timm_models.family(m) for m in results["model"]],
-            "current": ["" if m in timm_models.RENAMED else timm_models.current_name(m) for m in results["model"]],
+            "current": ["" if m in timm_models.WITHDRAWN else timm_models.current_name(m) for m in results["model"]],
             "source": source,
         }
     )

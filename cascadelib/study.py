@@ -1,0 +1,113 @@
+"""A study: a folder with one logit store a split, and what its logits were made from: images and models.
+
+``study.json`` in the folder says where images and checkpoints lie; a bundled zoo (``zoo.json``) needs none. So a
+notebook that is given the folder can extract again, whatever the data.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from . import datasets, published, timm_models, zoo
+from .bundled import located
+from .logit_files import replacing
+from .names import known
+
+FILE = "study.json"
+KINDS = {
+    "imagenet": datasets.imagenet,
+    "imagenet_v2": datasets.imagenet_v2,
+    "image_folder": datasets.image_folder,
+    "hub": datasets.hub_images,
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels of a flat folder.
+
+    every: take every so many-th image only, to try things.
+    """
+
+    kind: str
+    source: str
+    labels: str | None = None
+    every: int = 1
+
+    def open(self, split: str):
+        """The labelled photographs, named ``split``."""
+        options = {} if self.labels is None else {"labels": self.labels}
+        found = KINDS[known(self.kind, KINDS, "kind of images")](self.source, split=split, **options)
+        return found if self.every == 1 else found.take(slice(None, None, self.every))
+
+
+@dataclass(frozen=True)
+class Study:
+    """Splits {name: :class:`Images`}, models by name, and the folder of their checkpoints where they are local."""
+
+    splits: dict[str, Images]
+    models: tuple[str, ...]
+    checkpoints: str | None = None
+    classes: int = 1000
+
+    def save(self, folder) -> None:
+        """Write ``study.json`` into ``folder``."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with replacing(Path(folder) / FILE) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def read(folder) -> Study | None:
+    """The study that ``study.json`` in ``folder`` describes; None without one. ValueError where it is damaged."""
+    path = located(folder) / FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        splits = {name: Images(**images) for name, images in found.pop("splits").items()}
+        return Study(splits, tuple(found.pop("models")), **found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
+
+
+def samples(folder, split: str):
+    """The labelled inputs of a split of the study in ``folder``, or of bundled Fashion-MNIST."""
+    found = read(folder)
+    if found is None:
+        return datasets.fashion_mnist(split, folder)
+    return found.splits[known(split, found.splits, "split")].open(split)
+
+
+def models(folder) -> dict[str, zoo.Model]:
+    """{name: model} of the study in ``folder``, or of the bundled zoo there (those that are trained)."""
+    found = read(folder)
+    if found is None:
+        table = zoo.bundled(folder)
+        return {name: zoo.load_bundled(name, folder) for name in table.index[table["trained"]]}
+    return {name: zoo.load(name, **_options(found, name)) for name in found.models}
+
+
+def _options(study, name):
+    """Local checkpoints are timm's; models of the Hub and bundled ones know their own."""
+    own = study.checkpoints is not None and timm_models.knows(name)
+    return {"checkpoint": study.checkpoints, "classes": study.classes} if own else {}
+
+
+def candidates(folder) -> pd.DataFrame:
+    """The models of a study or a bundled zoo, a row each, with what is known before anything runs.
+
+    Of published models: family, image_size, macs, seconds and top1 as published; of bundled ones: family,
+    architecture, size, weights, trained.
+    """
+    found = read(folder)
+    if found is None:
+        return zoo.bundled(folder)
+    table = published.models()
+    rows = [published.row_of(table, name) for name in found.models]
+    columns = ["family", "image_size", "macs", "seconds", "top1"]
+    known_rows = {name: row[columns] for name, row in zip(found.models, rows) if row is not None}
+    return (
+        pd.DataFrame.from_dict(known_rows, orient="index", columns=columns).reindex(found.models).rename_axis("model")
+    )

@@ -1,0 +1,65 @@
+"""Extract the logits of pretrained models on ImageNet: a study's folder that all notebooks take as their ``dataset``.
+
+    python data/imagenet-1k/extract.py --images FOLDER --out OUT            the 43 models of the paper's fronts
+    torchrun --standalone --nproc-per-node=8 data/imagenet-1k/extract.py …  the same on eight GPUs
+    … --models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name      models of your own choice
+    … --v2 FOLDER                                                           ImageNetV2 as well
+    … --checkpoints FOLDER                                                  local weights of timm's models
+
+Interrupted, it resumes, also with another number of processes. At the end the top-1 of each model is shown beside
+the published one.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from cascadelib import published, study
+from cascadelib.extraction import extract
+from cascadelib.tables import readable
+
+
+def described(options) -> study.Study:
+    """What is to be extracted from what; read again by notebook 01."""
+    images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
+    splits = {options.split: study.Images(options.kind, images, options.labels and str(options.labels.resolve()))}
+    if options.v2:
+        splits["v2"] = study.Images("imagenet_v2", str(options.v2.resolve()))
+    splits = {name: study.Images(i.kind, i.source, i.labels, options.every) for name, i in splits.items()}
+    names = options.models or published.names_today(published.on_fronts(published.models()))
+    checkpoints = options.checkpoints and str(options.checkpoints.resolve())
+    return study.Study(splits, tuple(names), checkpoints, options.classes)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", required=True, help="ImageNet's folder of labelled images, or a name on the Hub")
+    parser.add_argument("--kind", default="imagenet", choices=list(study.KINDS))
+    parser.add_argument("--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file")
+    parser.add_argument("--split", default="val", help="name of the split, and its store's folder")
+    parser.add_argument("--v2", type=Path, help="ImageNetV2's folder: a second store, v2")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study: one store a split")
+    parser.add_argument("--models", nargs="+", help="names; default: those on the paper's two fronts")
+    parser.add_argument("--checkpoints", type=Path, help="file or folder of local weights for timm's models")
+    parser.add_argument("--classes", type=int, default=1000, help="of the local weights")
+    parser.add_argument("--every", type=int, default=1, help="take every so many-th image only")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--workers", type=int, help="processes that decode (default: one a core, 16 at most)")
+    parser.add_argument("--device", help="default: CUDA where there is one")
+    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="default: on CUDA only")
+    parser.add_argument("--dtype", default="float32", help="of the stored logits: float16 halves the files")
+    options = parser.parse_args()
+    asked = described(options)
+    asked.save(options.out)
+    models = study.models(options.out)
+    settings = {key: getattr(options, key) for key in ("device", "batch_size", "workers", "amp", "dtype")}
+    for split in asked.splits:
+        store = extract(models, study.samples(options.out, split), options.out / split, **settings)
+        if int(os.environ.get("RANK", 0)) == 0:
+            print(readable(store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]).to_string())
+            beside = published.compared(store)
+            print(readable(beside).to_string() if len(beside) else "No published top-1 of these models at these sizes.")
+
+
+if __name__ == "__main__":
+    main()
