@@ -198,6 +198,23 @@ def test_a_thousand_classes_and_no_second_split():
     assert_shows_its_point(explorer, store, None)
 
 
+def test_f1_with_two_classes():
+    store, other = made(k=300, classes=2), made(1, 200, 2)
+    explorer = cl.explore(store, other)
+    explorer.chooser.lists["score"].value = "f1"
+    explorer.sliders[0].share.value = 300
+    point = assert_shows_its_point(explorer, store, other)
+    assert point.score == "f1" and ">F1</th>" in explorer.numbers.value
+    explorer.goals.buttons["largest improvement"].click()
+    assert told(assert_shows_its_point(explorer, store, other)) == told(
+        cl.pick(cl.search(store, 2, score="f1"), "max_improvement")
+    )
+    explorer.chooser.number.value = 3  # no search of three under F1, but its sliders
+    assert "could not be searched" in explorer.message.value
+    explorer.sliders[1].share.value = 500
+    assert_shows_its_point(explorer, store, other)
+
+
 @pytest.mark.parametrize("graded", [False, True])
 def test_a_score_table_has_its_own_confidences(graded):
     rng = np.random.default_rng(0)
