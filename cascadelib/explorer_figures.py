@@ -97,7 +97,7 @@ def baselines(splits, singles):
 
 
 def front_axes(singles, cost, score, most=0.0):
-    """Fixed axes around the single models of the first split and ``most``, the largest of anything; score: its title."""
+    """Fixed axes around the single models of the first split and ``most``, the front's best; score: a title."""
     low, high = singles.loc[singles["on_hull"], "accuracy"].iloc[0], max(singles["accuracy"].max(), most)
     room = 0.05 * max(high - low, 1e-3)
     ends = np.log10([singles["cost"].min() * 0.8, singles["cost"].max() * 2]).tolist()
