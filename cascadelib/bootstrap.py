@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from .evaluation import positives, store_costs, store_stage
+from .evaluation import store_costs, store_stage
+from .f1 import F1, positives
 from .fixed_cascades import point_list, run_cascades
 from .methods import Method
 from .pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
@@ -127,7 +128,7 @@ def _quality(counts, correct, store, score):
     F1 is 2 TP ÷ (2 TP + errors), all of which are counted; 0 where a resample has neither.
     """
     accuracy = resampled_means(counts, correct)
-    if score != "f1":
+    if score != F1:
         return accuracy
     twice = 2 * resampled_means(counts, correct & positives(store)[:, None])
     return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
