@@ -157,7 +157,8 @@ class Cascade(torch.nn.Module):
         logits = self.members[i].logits(group.inputs)
         self._check_classes(i)
         decided = time.perf_counter()
-        output, broken = output_after(self.point.method, self._temperature(i), logits, group.output)
+        place = i, len(self.members)
+        output, broken = output_after(self.point.method, self._temperature(i), logits, group.output, place)
         group.confidences[:, i] = np.where(broken, np.nan, output.sure)
         group, last = replace(group, output=output), i + 1 == len(self.members)
         exits = np.ones(len(group), bool) if last else (output.sure >= self._inside[i]) & ~broken

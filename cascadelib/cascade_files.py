@@ -30,7 +30,7 @@ def described(point, store=None, held_out=None):
     store: where the point was chosen (names what tells each model from another of its name, and the split's
     fingerprint); held_out: another split with the same models. ``expected`` is measured on ``held_out`` where it is
     given, else on ``store``, where it is a little too good: the point was chosen there. Only the temperatures of the
-    point's own models are kept. Raises ValueError for a metric that is a function, which has no name to write.
+    point's own models are kept.
     """
     metric = point.method.metric if point.method else None
     measured = held_out if held_out is not None else store
@@ -60,7 +60,13 @@ def point_of(description):
 
 
 def text_of(description):
-    """The JSON text of a description, with format, version and a checksum that tells later edits."""
+    """The JSON text of a description, with format, version and a checksum that tells later edits.
+
+    Raises ValueError for a metric or an ensemble that is a function: it has no name to write.
+    """
+    functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
+    if functions:
+        raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
     head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
     text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
@@ -177,8 +183,6 @@ def method_to_json(method, models):
     """A Method with the temperatures of ``models``, as the keywords that make it; or None."""
     if method is None:
         return None
-    if callable(method.metric):
-        raise ValueError(f"the metric {method.metric!r} is a function; only metrics with a name can be written")
     temperatures = {name: float(method.temperature_of(name)) for name in models} if method.temperature else None
     return {
         "metric": method.metric,

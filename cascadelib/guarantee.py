@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .evaluation import store_stage
+from .f1 import F1
 from .fixed_cascades import point_list, run_cascades
 from .front import Point
 from .methods import Method
@@ -80,6 +81,8 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
     points = point_list(points)
     outcomes = {at: (exits, correct) for at, exits, correct, _ in run_cascades(store, points)}
     refuse_same_split(points, outcomes)
+    if any(point.score == F1 for point in points):
+        raise ValueError("F1 is no mean over samples, so its loss cannot be certified: use score='top1'")
     name, score = known(reference, store.models.index, "model of this store"), points[0].score
     right = store_stage(store, [name], Method(), score)((0,))[0]
     rows = []

@@ -7,6 +7,7 @@ import torch
 
 from . import candidates, cascade_files, zoo
 from .batches import as_inputs, size_of
+from .feeding import prepared
 from .names import known
 
 
@@ -42,7 +43,7 @@ class Member:
             output = self.module(batch if self.transform is None else self.transform(batch))
         else:
             raw = as_inputs(batch, device, None)
-            inputs = as_inputs(candidates.prepared(self.transform, raw), device, dtype)
+            inputs = as_inputs(prepared(self.transform, raw), device, dtype)
             output = self._output(inputs)
         return self._checked(getattr(output, "logits", output), size_of(batch))
 
@@ -77,7 +78,7 @@ def members_of(description, models=None):
     names = [record["name"] for record in records]
     for name in models:
         known(name, names, "model of this cascade")
-    found = [member_named(name, models) for name in names]
+    found = [member_named(name, models, record.get("checkpoint")) for name, record in zip(names, records, strict=True)]
     identified, differences = [], []
     for record, model in zip(records, found, strict=True):
         identity = identity_of(model)
@@ -95,11 +96,12 @@ def members_of(description, models=None):
     return members, description | {"models": identified}, tuple(differences)
 
 
-def member_named(name, models):
-    """The :class:`zoo.Model` handed over under a name, or the zoo's."""
+def member_named(name, models, checkpoint=None):
+    """The :class:`zoo.Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
     if name not in models:
+        revision = (checkpoint or {}).get("revision")
         try:
-            return zoo.load(name)
+            return zoo.load(name, **({"revision": revision} if revision else {}))
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}") from None
     value = models[name]

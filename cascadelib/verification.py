@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from .confidence import own_units
-from .evaluation import evaluate
-from .methods import method_named
+from .evaluation import evaluate, store_stage
+from .f1 import F1
 
 
 def same_decisions(decisions, store, point, tolerance=1e-5):
@@ -18,9 +18,9 @@ def same_decisions(decisions, store, point, tolerance=1e-5):
     """
     if len(decisions) != len(store):
         raise ValueError(f"{len(decisions)} decisions for a store of {len(store)} samples")
-    expected, stage = evaluate(store, point), method_named(point.method).stage(store, list(point.models), point.score)
+    expected, stage = evaluate(store, point), store_stage(store, list(point.models), point.method, point.score)
     same = decisions.exit_stage == expected.exit_stage
-    if point.score == "top1":
+    if point.score in ("top1", F1):
         same &= (decisions.predictions == store.labels) == expected.correct
     near = np.zeros(len(store), bool)
     for i, t in enumerate(own_units(point.method.metric, point.thresholds)):

@@ -11,11 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, cascade_files, evaluate, pick, search, zoo
 from cascadelib.batches import joined, rows_of, size_of
 from cascadelib.bundled import ROOT
+from cascadelib.confidence import confidence
+from cascadelib.decisions import surest
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 IMAGES = cl.datasets.fashion_mnist("test")
@@ -54,7 +57,7 @@ def made(point, changes=None, **kwargs):
 
 def one_sample(point, j, tables):
     """Algorithm 1 for one sample, the slow way: (prediction, exit stage, confidence)."""
-    method, surest, total = point.method, None, 0
+    method, surest, total, votes = point.method, None, 0, []
     for i, name in enumerate(point.models):
         z = tables[name][j].astype(np.float64) / method.temperature_of(name)
         p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
@@ -71,6 +74,11 @@ def one_sample(point, j, tables):
             "top2_softmax_sum": ranked[:2].sum(),
         }[method.metric]
         answer = (p.argmax(), sure)
+        votes.append(answer)
+        if method.ensemble == "vote":
+            most = max(sum(v[0] == w[0] for v in votes) for w in votes)
+            tied = [v for v in votes if sum(v[0] == w[0] for w in votes) == most]
+            answer = max(tied, key=lambda v: v[1])
         if method.ensemble == "most_confident" and surest is not None and surest[1] >= sure:
             answer = surest
         surest = answer
@@ -80,7 +88,7 @@ def one_sample(point, j, tables):
             return answer[0], i, own
 
 
-ENSEMBLES = ["none", "mean_logits", "mean_softmax", "most_confident"]
+ENSEMBLES = ["none", "mean_logits", "mean_softmax", "most_confident", "vote"]
 METRICS = ["max_softmax", "softmax_margin", "logits_margin", "entropy", "top2_softmax_sum"]
 ALL = [(m, e) for m in METRICS for e in ENSEMBLES if (m, e) != ("logits_margin", "mean_softmax")]
 
@@ -96,6 +104,18 @@ def test_every_metric_and_ensemble_equals_a_loop(metric, ensemble, temperature):
             assert decisions.predictions.tolist() == [e[0] for e in expected]
             assert decisions.exit_stage.tolist() == [e[1] for e in expected]
             np.testing.assert_allclose(decisions.confidence, [e[2] for e in expected], rtol=1e-9)
+
+
+def mean_of(logits):
+    return logits.mean(axis=0)
+
+
+def test_an_ensemble_of_ones_own():
+    own, mean = (
+        made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60)) for e in (mean_of, "mean_logits")
+    )
+    np.testing.assert_array_equal(own.predictions, mean.predictions)
+    np.testing.assert_allclose(own.confidence, mean.confidence, rtol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -133,6 +153,17 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
     assert counts["other"] == 0 and counts["near"] <= 2 and counts["same"] + counts["near"] == FEW
 
 
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-30, 30, width=32)),
+    st.sampled_from(METRICS),
+    st.floats(0.1, 10),
+)
+@settings(max_examples=80, deadline=None)
+def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
+    theirs = confidence(logits, metric, temperature)
+    np.testing.assert_allclose(surest(logits, metric, temperature), theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_what_differs_is_counted():
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
@@ -152,7 +183,7 @@ def spoil(rows, value):
     return change
 
 
-@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize("ensemble", [*ENSEMBLES, mean_of])
 def test_broken_logits_go_to_the_last_model(ensemble):
     point = make_point([0.5, 0.5], Method("max_softmax", ensemble))
     cascade = made(point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)})
@@ -209,7 +240,7 @@ def tokens(texts):
 def test_texts_and_tokens():
     texts = ["a", "few words", "and many more of them", "x" * 40]
     point = make_point([0.9], Method(), "ab")
-    plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(texts)
+    plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(tuple(texts))
     as_tensors = {name: (Words(), dict) for name in "ab"}
     tokenized = Cascade.from_point(point, as_tensors)(tokens(texts))
     np.testing.assert_array_equal(plain.predictions, tokenized.predictions)
@@ -326,6 +357,9 @@ def test_batches_of_all_forms():
     assert taken["x"].tolist() == [2, 0] and taken["y"][0].tolist() == [2, 0] and taken["y"][1] == ["c", "a"]
     again = joined([taken, rows_of(forms, np.array([1]))])
     assert again["x"].tolist() == [2, 0, 1] and again["y"][1] == ["c", "a", "b"]
+    pairs = (("a", "bc"), ("d", "e"), ("f", "g"))  # samples, not batches side by side
+    assert size_of(pairs) == 3 and rows_of(pairs, rows) == [("f", "g"), ("a", "bc")]
+    assert size_of(("one", "two texts")) == 2 and joined([("one",), ["two"]]) == ["one", "two"]
     with pytest.raises(ValueError, match="equally many"):
         size_of({"x": [1], "y": [1, 2]})
 

@@ -162,6 +162,7 @@ def test_what_is_no_json(text, tmp_path):
         cascade_files.read(tmp_path / "c.json")
 
 
-def test_a_metric_that_is_a_function_cannot_be_written():
-    with pytest.raises(ValueError, match="is a function"):
-        cascade_files.described(replace(POINT, method=Method(max)))
+@pytest.mark.parametrize("kind", ["metric", "ensemble"])
+def test_a_function_cannot_be_written(kind):
+    with pytest.raises(ValueError, match=f"the {kind} .*is a function"):
+        cascade_files.text_of(cascade_files.described(replace(POINT, method=Method(**{kind: max}))))

@@ -65,6 +65,13 @@ def test_make_data_tells_how():
     assert would.count("--raw somewhere") == 2
 
 
+def test_make_imagenet_tells_how_and_does_it():
+    assert "IMAGES=FOLDER" in make("imagenet").stdout
+    would = make("-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5").stdout
+    assert "torchrun --standalone --nproc-per-node=4 data/imagenet-1k/extract.py" in would
+    assert "--images somewhere --out there --every 5" in would and "run.py 01 02 03 04" in would
+
+
 def test_ci_ends_in_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK) and script.read_text(encoding="utf-8").rstrip().endswith("exec make test")
