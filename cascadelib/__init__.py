@@ -22,7 +22,7 @@ from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
 from .curves import pair_curve, pair_table
-from .drift import mean_improvement_moved, replay
+from .drift import holds, mean_improvement_moved, replay
 from .drift_signal import DriftSignal
 from .evaluation import evaluate
 from .explorer import Explorer, explore
@@ -31,6 +31,7 @@ from .front import Front, Point
 from .guarantee import certify
 from .methods import METHODS, Method
 from .pareto import Baseline, pareto_front
+from .rechoosing import selection_bias
 from .scores import ScoreTable
 from .search import search, shared_threshold_front
 from .selection import hold_out, peaks, pick
@@ -67,6 +68,7 @@ __all__ = [
     "fronts_of",
     "glue_models",
     "hold_out",
+    "holds",
     "mean_improvement_moved",
     "pair_curve",
     "pair_table",
@@ -80,6 +82,7 @@ __all__ = [
     "replay",
     "same_decisions",
     "search",
+    "selection_bias",
     "shared_threshold_front",
     "study",
     "tables",

@@ -1,5 +1,6 @@
 """Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,24 @@ def run_outcomes(outcomes, thresholds, costs):
     return stage, correct, mean_cost(costs, stage)
 
 
+def check_store(store):
+    """Refuse what is no table of models and samples: a path, a front, a point."""
+    if not (hasattr(store, "models") and hasattr(store, "take")):
+        raise TypeError(
+            f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}"
+            + (": open the folder with cascadelib.LogitStore(path)" if isinstance(store, str | os.PathLike) else "")
+        )
+
+
+def check_point(point):
+    """Refuse what is no operating point, a whole front above all."""
+    if not (hasattr(point, "thresholds") and hasattr(point, "models")):
+        raise TypeError(
+            f"a Point is needed here, not {type(point).__name__}"
+            + (": choose one with cascadelib.pick, or replay them all" if hasattr(point, "table") else "")
+        )
+
+
 def store_stage(store, names, method, score):
     """The stage function of models ``names`` on a LogitStore (by its method) or on a ScoreTable (as it stands).
 
@@ -99,6 +118,8 @@ def evaluate(store, point):
     are refused by name; ``accuracy`` is F1 where the point was found under it. On the split that a point was found
     on, its own accuracy and cost come out exactly.
     """
+    check_store(store)
+    check_point(point)
     names = [known(name, store.models.index, "model of this store") for name in point.models]
     metric = point.method.metric if point.method else None
     stage = store_stage(store, names, point.method, point.score)

@@ -47,7 +47,8 @@ class Charts:
         self.bins = [bin_of(sure, edge) for sure, edge in zip(first.sure, self.edges)]
         self.tops = [float(np.bincount(bins, minlength=BINS).max()) for bins in self.bins]
         layout = figures.cascade_axes(models, metric, self.edges, self.tops, self.stages)
-        figures.changed(self.figure, traces | self.at(thresholds, readings), layout)
+        traces |= figures.frames(len(models), len(cascades), self.edges, metric, self.tops)
+        figures.changed(self.figure, merged(traces, self.at(thresholds, readings)), layout)
 
     def show_thresholds(self, thresholds, readings, stage):
         """The same cascade with another threshold of ``stage``: the histograms up to that stage stay."""
@@ -58,8 +59,13 @@ class Charts:
         traces = figures.now(readings) | figures.flow(readings)
         cascade = self.cascades[self.splits[0]]
         for i in range(first_line, len(thresholds)):
-            traces |= figures.threshold_line(i, thresholds[i], self.edges[i], self.metric, self.tops[i])
+            traces |= figures.threshold_line(i, thresholds[i], self.edges[i], self.metric)
         for i in range(first_bars, len(thresholds)):
             counts = histogram(cascade, thresholds, i, self.bins[i])
-            traces |= figures.bars(i, counts, self.edges[i], self.metric)
+            traces |= figures.bars(i, counts)
         return traces
+
+
+def merged(first, second):
+    """Two {name: {property: value}} as one."""
+    return {name: {**first.get(name, {}), **second.get(name, {})} for name in {**first, **second}}

@@ -48,7 +48,7 @@ def explorer_figure(splits, stages):
     fig.update_layout(margin={"l": 58, "r": 20, "t": 8, "b": 40}, uniformtext={"minsize": 9, "mode": "hide"})
     add_curves(fig, splits)
     for name, marker in BARS.items():
-        hover = "%{x:.2%} %{customdata:,.0f}<extra>" + name + "</extra>"
+        hover = "%{x:.2%}<extra>" + name + "</extra>"
         text = {"textposition": "inside", "insidetextanchor": "middle", "textangle": 0, "hovertemplate": hover}
         at = {"xaxis": "x2", "yaxis": "y2", "legend": "legend2", "insidetextfont": {"color": BLACK}, **text}
         fig.add_bar(meta=name, name=name, orientation="h", marker=marker, **at)
@@ -159,30 +159,39 @@ def out_of_use(first, stages):
     return {f"{kind} {i + 1}": {"visible": False} for kind in kinds for i in range(first, stages)}
 
 
-def bars(stage, counts, edges, metric):
-    """(right, wrong) counts of one stage's histogram as bars in own units."""
-    at = {"x": wire(own_units(metric, (edges[1:] + edges[:-1]) / 2)), "width": float(edges[1] - edges[0])}
-    return {f"{k} {stage + 1}": {"y": wire(c), "visible": True, **at} for k, c in zip(("right", "wrong"), counts)}
+def frames(stages, splits, edges, metric, most):
+    """What of the bars and lines stays as long as the cascade does. stages, splits: how many; edges, most: as above."""
+    rows = [(-i - 0.36 * thin, 0.16 if thin else 0.5) for thin in range(splits) for i in range(stages)]
+    y, width = (wire(values) for values in zip(*rows))
+    traces = {name: {"y": y, "width": width} for name in BARS}
+    for i, (edge, top) in enumerate(zip(edges, most)):
+        x, wide = wire(own_units(metric, (edge[1:] + edge[:-1]) / 2)), float(edge[1] - edge[0])
+        traces |= {f"{kind} {i + 1}": {"x": x, "width": wide, "visible": True} for kind in ("right", "wrong")}
+        traces[f"threshold {i + 1}"] = {"y": wire([0.5, top * 1.4]), "visible": True}
+    return traces
 
 
-def threshold_line(stage, threshold, edges, metric, top):
-    """The threshold of a stage as an upright line, kept at the edge of the picture for always and never."""
+def bars(stage, counts):
+    """(right, wrong) counts of one stage's histogram."""
+    return {f"{kind} {stage + 1}": {"y": wire(count)} for kind, count in zip(("right", "wrong"), counts)}
+
+
+def threshold_line(stage, threshold, edges, metric):
+    """The threshold of a stage, kept at the edge of the picture for always and never."""
     at = float(own_units(metric, np.clip(threshold, edges[0], edges[-1])))
-    return {f"threshold {stage + 1}": {"x": wire([at, at]), "y": wire([0.5, top * 1.4]), "visible": True}}
+    return {f"threshold {stage + 1}": {"x": wire([at, at])}}
 
 
 def flow(readings):
-    """Where the inputs go on each split, the first as thick bars, the second as thin ones below."""
-    parts = {name: {"x": [], "base": [], "y": [], "text": [], "customdata": [], "width": []} for name in BARS}
+    """Where the inputs go on each split, the first with counts as text."""
+    parts = {name: {"x": [], "base": [], "text": []} for name in BARS}
     for thin, reading in enumerate(readings.values()):
         k = len(reading.correct)
-        for i, (leaves, right) in enumerate(zip(reading.exits, reading.exits_right)):
-            before = reading.exits[:i].sum()
-            starts, counts = (before, before + right, before + leaves), (right, leaves - right, k - before - leaves)
-            for name, start, count in zip(BARS, starts, counts):
-                text = "" if thin or not count else f"{count:,.0f}"
-                bar = (count / k, start / k, -i - 0.36 * thin, text, count, 0.16 if thin else 0.5)
-                for values, value in zip(parts[name].values(), bar):
-                    values.append(value)
-    texts = {name: part.pop("text") for name, part in parts.items()}
-    return {name: {"text": texts[name], **{key: wire(v) for key, v in part.items()}} for name, part in parts.items()}
+        before = np.cumsum(reading.exits) - reading.exits
+        counts = (reading.exits_right, reading.exits - reading.exits_right, k - before - reading.exits)
+        starts = (before, before + reading.exits_right, before + reading.exits)
+        for part, start, count in zip(parts.values(), starts, counts):
+            part["x"] += (count / k).tolist()
+            part["base"] += (start / k).tolist()
+            part["text"] += ["" if thin or not n else f"{n:,.0f}" for n in count.tolist()]
+    return {name: {"x": wire(p["x"]), "base": wire(p["base"]), "text": p["text"]} for name, p in parts.items()}

@@ -5,7 +5,6 @@ import re
 import torch
 
 from .forwarding import on_device
-from .photographs import Photographs
 
 CHUNK = 16  # photographs that a worker hands over at once; bounds what waits in shared memory
 
@@ -32,11 +31,12 @@ def described(transform) -> str:
 def feed(samples, spans, transforms, device, workers: int = 0):
     """Yield (span, prepare) for each (start, stop) of ``spans``; ``prepare(transform)`` gives a model's input.
 
-    transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode each once and make
-    every distinct cut of it; other data sets give their raw batch, which the transforms turn into inputs on ``device``.
+    transforms: all that will be asked for. Of photographs (anything with a ``source`` that decodes a row), ``workers``
+    processes read and decode each once and make every distinct cut of it; other data sets give their raw batch, which
+    the transforms turn into inputs on ``device``.
     Raises ValueError naming a photograph that cannot be read.
     """
-    if isinstance(samples, Photographs):
+    if hasattr(samples, "source"):
         yield from _photographs(samples, spans, distinct(transforms), device, workers)
         return
     for start, stop in spans:

@@ -15,7 +15,7 @@ def amount(text):
 def share(text):
     """ "94.2%" or "0.942" as 0.942; ValueError where it is no number."""
     text = text.strip()
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    return float(text.replace("%", "e-2"))  # 94.2 / 100 is not 0.942
 
 
 class GoalButtons(widgets.HBox):

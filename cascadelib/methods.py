@@ -61,6 +61,8 @@ class Method:
         cascade's output after those models. Confidences of one model are computed once and kept.
         """
         rank = score_rank(score)
+        if names and rank > (classes := store.logits(names[0]).shape[1]):
+            raise ValueError(f"score={score!r}: there are only {classes} classes")
         scales = [self.temperature_of(name) for name in names]
 
         def alone(m):

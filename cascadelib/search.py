@@ -11,7 +11,7 @@ from .boxes import MAX_MODELS
 from .cascades import Cascades, check_work, extensions
 from .confidence import own_units
 from .curves import two_model_curve
-from .evaluation import run_outcomes, single_models, store_costs, store_stage
+from .evaluation import check_store, run_outcomes, single_models, store_costs, store_stage
 from .f1 import F1, positives
 from .f1_search import search_f1
 from .front import Front, front_table, singles_table
@@ -110,7 +110,9 @@ def check_lengths(n_models, n_candidates):
     """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
     lengths = (n_models,) if np.isscalar(n_models) else tuple(n_models)
     for n in lengths:
-        if n != int(n) or not 1 <= n <= MAX_MODELS:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool):
+            raise ValueError(f"n_models={n!r}: how many models a cascade has, 1 … {MAX_MODELS}, or a tuple of such")
+        if not 1 <= n <= MAX_MODELS:
             raise ValueError(f"n_models={n}: the search covers cascades of 1 … {MAX_MODELS} models")
         if n > n_candidates:
             raise ValueError(f"n_models={n} but only {n_candidates} models to choose from")
@@ -262,6 +264,7 @@ class Task:
     """What a search of a store needs: its stage function, the candidates' names and costs, the baseline."""
 
     def __init__(self, store, method, score, cost, models):
+        check_store(store)
         method = None if isinstance(store, ScoreTable) else method_named(method)
         if method is not None and method.temperatures is None:
             method = method.fit(store)

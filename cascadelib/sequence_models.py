@@ -17,9 +17,9 @@ MAX_LENGTH = 128  # tokens, as usual on GLUE
 
 def knows(name: str) -> bool:
     """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
-    if not hub_models.knows(name.partition("@")[0]):
-        return False
-    return any("ForSequenceClassification" in a for a in _architectures(*_parted(name)))
+    place, revision = _parted(name)
+    known = hub_models.knows(place)
+    return known and any("ForSequenceClassification" in a for a in _architectures(place, revision))
 
 
 def _parted(name):

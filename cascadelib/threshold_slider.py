@@ -115,7 +115,7 @@ class ThresholdSlider(widgets.HBox):
 
 def fraction_in(text):
     """ "20%" and "20" as 0.2; ValueError where it is no share."""
-    share = float(text.strip().rstrip("%")) / 100
+    share = float(text.strip().rstrip("%") + "e-2")
     if not 0 <= share <= 1:
         raise ValueError(f"{text!r} is no share from 0% to 100%")
     return share

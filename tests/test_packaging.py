@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"help", "run", "test", "lab", "app", "bench", "data", "notebooks"}
+TARGETS = {"help", "run", "test", "lab", "app", "bench", "data", "imagenet", "notebooks"}
 ASKED_FOR = set(
     "jupyterlab torch timm fvcore transformers numpy pandas plotly ipywidgets papermill nbval anywidget safetensors "
     "numba scipy pooch pyarrow tqdm datasets torchvision kaleido nbconvert voila".split()
@@ -60,9 +60,16 @@ def test_make_explains_itself():
 
 def test_make_data_tells_how():
     said = make("data")
-    assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 3
+    assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 4
     would = make("-n", "data", "RAW=somewhere").stdout
     assert would.count("--raw somewhere") == 2
+
+
+def test_make_imagenet_tells_how_and_does_it():
+    assert "IMAGES=FOLDER" in make("imagenet").stdout
+    would = make("-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5").stdout
+    assert "torchrun --standalone --nproc-per-node=4 data/imagenet-1k/extract.py" in would
+    assert "--images somewhere --out there --every 5" in would and "run.py 01 02 03 04" in would
 
 
 def test_ci_ends_in_make_test():

@@ -170,3 +170,18 @@ def test_one_model_and_one_sample():
     assert evaluate(store, front.point(0)).accuracy == 1.0
     with pytest.raises(ValueError, match="only 1 models"):
         search(store, 2)
+
+
+def test_what_is_no_store_and_no_point_is_named(tmp_path):
+    store = make_store()
+    front = search(store)
+    with pytest.raises(TypeError, match="LogitStore\\(path\\)"):
+        search(str(tmp_path))
+    with pytest.raises(TypeError, match="not Point"):
+        evaluate(front.point(0), store)
+    with pytest.raises(TypeError, match="pick"):
+        evaluate(store, front)
+    with pytest.raises(ValueError, match="how many models"):
+        search(store, "entropy")
+    with pytest.raises(ValueError, match="only 5 classes"):
+        search(store, score="top6")

@@ -84,7 +84,7 @@ def save(folder, bert, words=None):
 
 
 def write_glue(folder, count=200):
-    """All four tasks in the layout of GLUE's archive, dev.tsv each, with :func:`sentences` as first texts and plain ones as second."""
+    """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text tells, the second not."""
     for i, (task, header) in enumerate(HEADERS.items()):
         (texts, labels), rng = sentences(count, i), np.random.default_rng(i)
         others = [" ".join(rng.choice(PLAIN, rng.integers(2, 9))) for _ in texts]

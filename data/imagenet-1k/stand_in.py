@@ -20,7 +20,7 @@ from cascadelib import timm_models
 from cascadelib.imagenet import synsets
 from cascadelib.photographs import Files, Photographs
 
-MODELS = ("tinynet_e", "lcnet_035", "mobilenetv3_small_050", "lcnet_050", "resnet10t", "resnet18@128", "resnet18@160")
+MODELS = ("tinynet_e", "lcnet_035", "mobilenetv3_small_050", "lcnet_050", "resnet10t")
 SIZE = (500, 375)
 SEED = 2012
 
@@ -54,9 +54,9 @@ def _noise(number, size):
     return noise / noise.std()
 
 
-def write_images(folder: Path, per_class: int, first: int = 0, size=SIZE) -> None:
-    """``per_class`` JPEGs in each of the 1,000 class folders; those that are there already are kept."""
-    for label, synset in enumerate(synsets()):
+def write_images(folder: Path, per_class: int, first: int = 0, size=SIZE, classes: int = 1000) -> None:
+    """``per_class`` JPEGs in each of the first ``classes`` class folders; those that are there already are kept."""
+    for label, synset in enumerate(synsets()[:classes]):
         (folder / synset).mkdir(parents=True, exist_ok=True)
         for number in range(first, first + per_class):
             path = folder / synset / f"{synset}_{number}.JPEG"

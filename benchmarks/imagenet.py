@@ -1,0 +1,150 @@
+"""Four timm models over a tree of ImageNet-sized JPEGs: ``extract`` against four runs of timm's own loader and loop.
+
+``python benchmarks/imagenet.py [--quick]``. With D the time to decode and preprocess all images once and F_i the bare
+forward time of model i, reading once for all models can win (4 D + ΣF) / (D + ΣF) over reading once a model, as timm's
+``validate.py`` does; what is reported is how much of that ``extract`` gets. Two sets of models: small ones that wait
+for images, and larger ones that images wait for. All passes are measured in one run, one after another, twice.
+"""
+
+import argparse
+import importlib.util
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import create_dataset, create_loader, resolve_data_config
+
+from cascadelib import timm_models
+from cascadelib.bundled import ROOT
+from cascadelib.extraction import extract
+from cascadelib.feeding import feed
+from cascadelib.image_folders import image_folder
+from cascadelib.imagenet import synsets
+
+BATCH, WORKERS = 64, 2
+SMALL = ("lcnet_035", "lcnet_050", "lcnet_075", "mobilenetv3_small_050")
+LARGE = ("resnet18", "resnet26", "resnetv2_50", "regnetx_032")
+CPU = torch.device("cpu")
+
+
+def tree(count: int) -> Path:
+    """A folder with one look-alike (500 × 375 JPEG) for each of ``count`` classes, below build/; made where missing."""
+    path = ROOT / "data" / "imagenet-1k" / "stand_in.py"
+    spec = importlib.util.spec_from_file_location("stand_in", path)
+    stand_in = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stand_in)
+    folder = ROOT / "build" / f"look-alikes-{count}"
+    stand_in.write_images(folder, 1, classes=count)
+    return folder
+
+
+def timed(call, *args) -> float:
+    start = time.perf_counter()
+    call(*args)
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def timm_loop(module, folder) -> None:
+    """One model over all images in the manner of validate.py: its loader, normalised there, and top-1 counted."""
+    config = resolve_data_config({}, model=module, use_test_size=True)
+    del config["crop_mode"]
+    data = create_dataset("", root=str(folder))
+    loader = create_loader(data, batch_size=BATCH, num_workers=WORKERS, device=CPU, **config)
+    module.to(memory_format=torch.channels_last)
+    right = 0
+    for inputs, labels in loader:
+        logits = module(inputs.contiguous(memory_format=torch.channels_last))
+        right += int((logits.argmax(1) == labels).sum())
+
+
+def reading(samples, transforms) -> None:
+    """Decode and preprocess once for all models, and do nothing with it."""
+    for _, prepare in feed(samples, spans(samples), transforms, CPU, WORKERS):
+        for transform in set(transforms):
+            prepare(transform)
+
+
+def spans(samples) -> list[tuple[int, int]]:
+    return [(a, min(a + BATCH, len(samples))) for a in range(0, len(samples), BATCH)]
+
+
+@torch.inference_mode()
+def forward(module, batches: int) -> None:
+    """Nothing but forward passes, on random input that is there."""
+    config = resolve_data_config({}, model=module, use_test_size=True)
+    inputs = torch.randn(BATCH, *config["input_size"]).contiguous(memory_format=torch.channels_last)
+    module.to(memory_format=torch.channels_last)
+    for _ in range(batches):
+        module(inputs)
+
+
+def measured(names, count: int, repeats: int) -> dict[str, float]:
+    """Median seconds of: timm (four runs), ours (one extraction), read (D) and forward (ΣF)."""
+    torch.manual_seed(0)
+    folder, modules = tree(count), {name: timm.create_model(name).eval() for name in names}
+    samples = image_folder(folder)
+    models = {name: (module, timm_models.photos(module)) for name, module in modules.items()}
+    transforms, batches = [transform for _, transform in models.values()], count / BATCH
+    times = {"timm": [], "ours": [], "read": [], "forward": []}
+    with tempfile.TemporaryDirectory() as out:
+        for i in range(repeats):
+            path = Path(out) / str(i)
+            settings = {"batch_size": BATCH, "workers": WORKERS, "progress": False, "amp": False}
+            times["ours"].append(timed(lambda path=path, s=settings: extract(wide(models, count), samples, path, **s)))
+            times["timm"].append(sum(timed(timm_loop, module, folder) for module in modules.values()))
+            times["read"].append(timed(reading, samples, transforms))
+            some = max(1, round(batches / 4))
+            forwards = [timed(forward, module, some) / some for module in modules.values()]
+            times["forward"].append(sum(forwards) * batches)
+    return {key: statistics.median(values) for key, values in times.items()}
+
+
+def wide(models, count):
+    """The same models with as many classes as there are folders, where those are fewer than 1,000."""
+    return models if count == len(synsets()) else {n: (_First(m, count), t) for n, (m, t) in models.items()}
+
+
+class _First(torch.nn.Module):
+    """The first ``count`` logits of a module."""
+
+    def __init__(self, module, count):
+        super().__init__()
+        self.module, self.count = module, count
+
+    def forward(self, x):
+        return self.module(x)[:, : self.count]
+
+
+def run(quick=False) -> list[dict]:
+    """Rows {benchmark, measured, unit, target} for both sets of models."""
+    count, repeats, rows = (100, 1, []) if quick else (1000, 2, [])
+    for label, names in (("small models", SMALL), ("large models", LARGE)):
+        t = measured(names, count, repeats)
+        ideal, ratio = (4 * t["read"] + t["forward"]) / (t["read"] + t["forward"]), t["timm"] / t["ours"]
+        waits = t["read"] > t["forward"]
+        figures = {
+            "times faster than four runs of timm's loop": (ratio, "×", "≥ 2.5" if label == "small models" else ""),
+            "part of the ideal (4 D + ΣF) / (D + ΣF)": (ratio / ideal, "ratio", "≥ 0.85"),
+            "bare forward time ÷ extract": (t["forward"] / t["ours"], "ratio", "" if waits else "≥ 0.85"),
+            "D, decode and preprocess once": (t["read"] / count, "s an image", ""),
+            "ΣF, bare forward of four models": (t["forward"] / count, "s an image", ""),
+        }
+        rows += [
+            {"benchmark": f"{label}: {k}", "measured": m, "unit": u, "target": g} for k, (m, u, g) in figures.items()
+        ]
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="100 images; fixed costs weigh more")
+    for row in run(parser.parse_args().quick):
+        print(f"{row['benchmark']:70} {row['measured']:10.3f} {row['unit']:10} {row['target']}")
+
+
+if __name__ == "__main__":
+    main()
