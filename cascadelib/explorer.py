@@ -22,7 +22,7 @@ from .threshold_state import falling, read
 SETTLED = 0.25  # seconds without a drag after which examples and export follow
 ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
 SENT_ON = 0.2  # by a stage that a cascade gains
-UNITS = {"macs": "MACs", "seconds": "s"}
+UNITS, SCORES = {"macs": "MACs", "seconds": "s"}, {"top1": "accuracy", "f1": "F1"}
 
 
 def explore(store, held_out=None, images=None, front=None):
@@ -173,7 +173,7 @@ class Explorer(widgets.VBox):
         if choice == self.drawn:
             return
         self.drawn, front = choice, self.splits.front_of(self.choice)
-        self.charts.show_front(self.splits.singles(self.choice), self.choice.cost, front)
+        self.charts.show_front(self.splits.singles(self.choice), self.choice.cost, self.score, front)
         self.goals.enable(front is not None)
         self.say("" if front is not None else "searching the front …")
         if front is None:
@@ -190,7 +190,8 @@ class Explorer(widgets.VBox):
         """Numbers and sliders at the present thresholds; stage: the first whose threshold moved."""
         self.readings = {split: read(cascade, self.thresholds) for split, cascade in self.cascades.items()}
         single, unit = self.splits.best_single(self.choice), UNITS.get(self.choice.cost, "a sample")
-        self.numbers.value = numbers_html(numbers(self.readings, self.cascades, single, unit), self.splits.stores)
+        rows = numbers(self.readings, self.cascades, single, unit, self.score)
+        self.numbers.value = numbers_html(rows, self.splits.stores)
         for i in range(stage, len(self.thresholds)):
             self.sliders[i].show(falling(self.cascades["validation"], self.thresholds, i), self.thresholds[i])
         self.settling.again()
@@ -207,6 +208,11 @@ class Explorer(widgets.VBox):
 
     def failed(self, error):
         self.say(f"the front could not be searched: {error}")
+
+    @property
+    def score(self):
+        """The title of what counts as accuracy."""
+        return SCORES.get(self.choice.score, f"{self.choice.score} accuracy")
 
     @property
     def point(self):

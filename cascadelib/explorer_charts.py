@@ -26,14 +26,14 @@ class Charts:
         front.on_click(lambda trace, points, state: [self.clicked(int(self.rows[i])) for i in points.point_inds[:1]])
         return self.figure
 
-    def show_front(self, singles, cost, front):
-        """Single models {split: table} on a cost axis, and a front, or None while there is none."""
+    def show_front(self, singles, cost, score, front):
+        """Single models {split: table}, and a front, or None while there is none; cost: its kind, score: its title."""
         points, self.rows = (
             (figures.no_front(), np.empty(0, int)) if front is None else figures.front_points(front.table)
         )
         most = 0.0 if front is None else float(front.table["accuracy"].iloc[-1])
         traces = figures.baselines(self.splits, singles) | points
-        figures.changed(self.figure, traces, figures.front_axes(singles[self.splits[0]], cost, most))
+        figures.changed(self.figure, traces, figures.front_axes(singles[self.splits[0]], cost, score, most))
 
     def show_cascade(self, models, metric, cascades, thresholds, readings):
         """Another cascade, {split: CascadeOnSplit}: its curve at the first split's thresholds, and all the rest."""

@@ -198,6 +198,25 @@ def test_a_thousand_classes_and_no_second_split():
     assert_shows_its_point(explorer, store, None)
 
 
+def test_f1_with_two_classes():
+    store, other = made(k=300, classes=2), made(1, 200, 2)
+    explorer = cl.explore(store, other)
+    explorer.chooser.lists["score"].value = "f1"
+    explorer.sliders[0].share.value = 300
+    point = assert_shows_its_point(explorer, store, other)
+    assert point.score == "f1" and ">F1</th>" in explorer.numbers.value
+    explorer.goals.buttons["largest improvement"].click()
+    point, expected = (
+        assert_shows_its_point(explorer, store, other),
+        cl.pick(cl.search(store, 2, score="f1"), "max_improvement"),
+    )
+    assert (point.models, point.thresholds, point.accuracy) == (expected.models, expected.thresholds, expected.accuracy)
+    explorer.chooser.number.value = 3  # no search of three under F1, but its sliders
+    assert "could not be searched" in explorer.message.value
+    explorer.sliders[1].share.value = 500
+    assert_shows_its_point(explorer, store, other)
+
+
 @pytest.mark.parametrize("graded", [False, True])
 def test_a_score_table_has_its_own_confidences(graded):
     rng = np.random.default_rng(0)
@@ -256,16 +275,15 @@ def test_examples_are_of_their_kind_and_nearest_to_the_threshold():
     ],
 )
 def test_pictures_of_any_kind(image, tmp_path):
-    assert examples.picture([image], 0).size == (6, 5)
+    assert examples.picture(image).size == (6, 5)
     path = tmp_path / "a.png"
-    examples.picture([image], 0).save(path)
-    assert "data:image/png" in examples.example_html([path], 0)
+    examples.picture(image).save(path)
+    assert "data:image/png" in examples.example_html(path, 0)
 
 
 def test_texts_are_escaped():
-    assert "&lt;b&gt;" in examples.example_html(["<b>" + "x" * 500], 0) and "a / b" in examples.example_html(
-        [("a", "b")], 0
-    )
+    assert "&lt;b&gt;" in examples.example_html("<b>" + "x" * 500, 0)
+    assert "a / b" in examples.example_html(("a", "b"), 0)
 
 
 def test_an_exported_call_knows_infinity_and_fitted_temperatures():
