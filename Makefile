@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench data imagenet notebooks
+.PHONY: help run test lab app bench data imagenet notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -23,6 +23,9 @@ test: $(READY) ## ruff, the tests, and every notebook at its quick parameters un
 lab: $(READY) ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
+app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="--port 8866 --no-browser" passes on)
+	$(BIN)/voila app/explorer.ipynb --VoilaConfiguration.extension_denylist='["@jupyter-notebook/lab-extension"]' $(ARGS)
+
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -31,12 +34,14 @@ ifdef RAW
 	$(BIN)/python data/fashion-mnist/split.py --raw $(RAW)
 	$(BIN)/python data/fashion-mnist/train.py --raw $(RAW)
 	$(BIN)/python data/fashion-mnist/extract.py
+	$(BIN)/python data/fashion-mnist/shift.py
 else
 	@echo 'The bundled data is committed. To redo it from a folder with the four IDX files of Fashion-MNIST'
 	@echo '(Debian: apt-get install dataset-fashion-mnist, then /usr/share/datasets/fashion-mnist):'
 	@echo '    $(BIN)/python data/fashion-mnist/split.py --raw FOLDER'
 	@echo '    $(BIN)/python data/fashion-mnist/train.py --raw FOLDER'
 	@echo '    $(BIN)/python data/fashion-mnist/extract.py'
+	@echo '    $(BIN)/python data/fashion-mnist/shift.py'
 	@echo 'or all at once: make data RAW=FOLDER'
 endif
 
@@ -57,6 +62,7 @@ endif
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/run.py --rewrite $(ARGS)
 	$(BIN)/python .github/picture.py
+	$(BIN)/python .github/explorer.py
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python'; exit 1; }

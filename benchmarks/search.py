@@ -68,19 +68,23 @@ def worst_ratio(points, costs, accuracies):
     return float((own / costs).max())
 
 
-def peak_memory(models, samples):
-    """Most resident memory, GiB, of a fresh process that searches all triples, imports included."""
+def alone(function, *arguments):
+    """(result of a function in a fresh process, the most memory it held: GiB resident, mapped files included)."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(memory_of_triples, models, samples).result()
+        return pool.submit(with_peak, function, arguments).result()
 
 
-def memory_of_triples(models, samples):
-    """What :func:`peak_memory` runs there. Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first."""
-    search_arrays(*scores(models, samples), 3)
-    status = Path("/proc/self/status")
+def with_peak(function, arguments):
+    """What :func:`alone` runs there. Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first."""
+    result, status = function(*arguments), Path("/proc/self/status")
     if status.exists():
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+        return result, int(status.read_text().partition("VmHWM:")[2].split()[0]) / 2**20
+    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def only_triples(models, samples):
+    """All triples, for the memory that they take."""
+    search_arrays(*scores(models, samples), 3)
 
 
 def row(benchmark, measured, unit, target=""):
@@ -106,10 +110,11 @@ def triples(table, sample):
     spent, fronts = seconds(lambda: [recipe_triple(*table, triple) for triple in chosen])
     scaled = spent * len(listed) / sample
     worst = max(worst_ratio(points, *front) for front in fronts)
+    memory = alone(only_triples, m, k)[1]
     name = f"every tenth threshold in numpy (scaled from {sample} triples)"
     return [
         row(f"search: triples of {m}, k = {k}, every threshold", own, "s", "≤ 5"),
-        row("search: triples, peak memory of a process that does only this", peak_memory(m, k), "GiB", "≤ 2"),
+        row("search: triples, peak memory of a process that does only this", memory, "GiB", "≤ 2"),
         row(f"search: triples, {name}", scaled, "s"),
         row("search: triples, times faster than that", scaled / own, "×", "≥ 300"),
         row("search: triples, worst cost beside those fronts", worst, "×", "≤ 1.000000001"),

@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from .best import worth
+from .bounds import LINES, gather, nothing_new, set_prices
 from .grid import lay_out, walk
 
 MAX_MODELS = 8
@@ -32,6 +33,8 @@ Workspace = namedtuple(
     "right all right_at all_at ones passing j gain fixed through cost boundaries "
     # a box that is opened: its samples, low ends, groups, what exiting each group gains, their new numbers and slots
     "kept cell low span gains label slot_of "
+    # for its bound: what exiting each group saves, samples open at several stages, costs of each exit, lines
+    "saved several price lines sums "
     # the root of all cascades that share all models but the last
     "index order root_right root_all",
 )
@@ -69,6 +72,11 @@ def workspace(k, d):
         *(np.empty(k, i32) for _ in range(2)),
         *(np.empty(d, i64) for _ in range(2)),
         *(np.zeros((d, k + 1), i32) for _ in range(3)),
+        np.zeros((d, k + 1)),
+        np.empty(k, i32),
+        np.zeros(d + 1),
+        np.zeros((LINES, 2)),
+        np.zeros(3),
         *(np.empty(k, i32) for _ in range(2)),
         np.empty(rights // 2, i32),
         np.empty(cells, i32),
@@ -155,47 +163,11 @@ def count_root(w, wrong):
 
 
 @njit(nogil=True, cache=True, _nrt=False, inline="always")
-def gather(w, level, target):
-    """The samples of a level whose exit depends on the box ``target``; returns how many, places in ``w.kept``."""
-    d, m, i, prefix = len(target), 0, 0, 0
-    slots, cells, start = w.slots[level], w.cells[level], w.start[level]
-    w.j[0] = target[0]
-    while i >= 0:
-        slot = w.j[i]
-        if slot == slots[i]:
-            i -= 1
-            if i >= 0:
-                prefix -= w.j[i] * cells[i]
-                w.j[i] += 1
-            continue
-        here = prefix + slot * cells[i]
-        low, high = start[here], start[here + cells[i]]
-        if slot == target[i]:
-            for s in range(low, high):
-                w.kept[m] = s
-                m += 1
-        elif i + 1 == d:
-            w.j[i] = slots[i]
-            continue
-        elif high > low:
-            prefix = here
-            i += 1
-            w.j[i] = target[i]
-            continue
-        w.j[i] += 1
-    return m
-
-
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
-def assess(w, level, m):
-    """For each boundary of a box, the least number of correct samples that exiting one more group gains.
-
-    Adds them up in ``w.gains``, and leaves in the next level's ``base`` what the settled samples amount to.
-    """
+def assess_several(w, level, several):
+    """Add to ``w.gains`` the least that exits gain among the samples open at several stages."""
     d = len(w.j)
-    base = w.base[level + 1]
-    for x in range(m):
-        s = w.kept[x]
+    for x in range(several):
+        s = w.several[x]
         bits, end, first = w.bits[level, s], d, d
         for i in range(d):
             g = w.group[level, i, s] - w.low[i]
@@ -212,9 +184,14 @@ def assess(w, level, m):
                 if i == first or right < most:
                     w.gains[i, g] += right - most
                 most |= right
-        base[0] -= most
-        for i in range(first):
-            base[1 + i] -= 1
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def clear(w):
+    """Forget what a box's groups gain and save."""
+    for i in range(len(w.j)):
+        w.gains[i, : w.span[i]] = 0
+        w.saved[i, : w.span[i]] = 0
 
 
 @njit(nogil=True, cache=True, _nrt=False, inline="always")
@@ -226,7 +203,6 @@ def drop_useless(w, level, i):
     label[span] = 1
     for e in range(span - 1, -1, -1):
         gain += gains[e]
-        gains[e] = 0
         label[e] = gain < least
         least = min(least, gain)
     new = -1
@@ -290,17 +266,22 @@ def carry_over(w, level, m):
 
 
 @njit(nogil=True, cache=True, _nrt=False)
-def open_box(w, level, b):
-    """Make a box the next level of the search; returns whether its grid has boxes worth listing."""
+def open_box(w, level, b, costs, k, best, tolerance):
+    """Make a box the next level of the search: 0 where it holds nothing new, 1 where its grid's corners are all that
+    it holds, 2 where there are boxes as well."""
     d, up = len(w.j), level + 1
     for i in range(d):
         w.low[i] = (w.boxes[level, b, i] - 1) * w.width[level, i]
         w.span[i] = min(w.width[level, i], w.top[level, i] - w.low[i])
     copy(w.base[up], w.state[level, b], 1 + d)
     m = gather(w, level, w.boxes[level, b])
-    assess(w, level, m)
+    if nothing_new(w, level, b, costs, k, best, tolerance):
+        clear(w)
+        return 0
+    assess_several(w, level, int(w.sums[2]))
     for i in range(d):
         drop_useless(w, level, i)
+    clear(w)
     set_grid(w, up, most_bins_for(w.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
     place(w, level, m)
     w.found[up] = w.opened[up] = 0
@@ -309,13 +290,14 @@ def open_box(w, level, b):
         more |= w.width[up, i] > 1
     if more:
         carry_over(w, level, m)
-    return more
+    return 1 + more
 
 
 @njit(nogil=True, cache=True, _nrt=False)
 def search_boxes(w, costs, k, cascade, best, tolerance):
     """Open the root's boxes, depth first and the cheapest first, until none is left that may hold better."""
     level = 0
+    set_prices(w, costs, k)
     while level >= 0:
         b = w.opened[level]
         if b == w.found[level]:
@@ -327,9 +309,11 @@ def search_boxes(w, costs, k, cascade, best, tolerance):
             cost += costs[1 + i] * (w.state[level, b, 1 + i] / k)
         if not worth(best, w.state[level, b, 0], cost, cascade, tolerance):
             continue
-        more = open_box(w, level, b)
+        kind = open_box(w, level, b, costs, k, best, tolerance)
+        if kind == 0:
+            continue
         walk(w, level + 1, True, costs, k, cascade, best, tolerance)
-        if more:
+        if kind == 2:
             walk(w, level + 1, False, costs, k, cascade, best, tolerance)
             level += 1
 

@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al., 2017; paper, eq. 3)."""
+"""Temperature scaling (Guo et al., 2017; paper, eq. 3), and the temperature of assumed perfect calibration."""
 
 import os
 import warnings
@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import brentq, root_scalar
 from scipy.special import logsumexp
 
-from .confidence import ELEMENTS
+from .confidence import ELEMENTS, confidence
 
 BOUNDS = (0.02, 50.0)
 
@@ -42,21 +42,38 @@ def slope(logits, labels, log_t):
     return first, -b * second
 
 
-def fit_temperature(logits, labels):
+def fit_temperature(logits, labels, name=None):
     """The temperature in [0.02, 50] that minimises the negative log-likelihood (Guo et al., 2017).
 
-    logits [k, classes], labels int [k] of the *fitting* split. scipy finds the root of the likelihood's slope on
-    log T: Brent's method on at most 2,000 of the samples, from there Newton's on all. A model that is never wrong
-    there would want T → 0: it keeps T = 1, with a RuntimeWarning, as does one whose likelihood has no minimum.
+    logits [k, classes], labels int [k] of the *fitting* split; name: of the model, for the warning. scipy finds the
+    root of the likelihood's slope on log T: Brent's method on at most 2,000 of the samples, from there Newton's on all.
+    A model that is never wrong there would want T → 0: it keeps T = 1, with a RuntimeWarning, as does one whose
+    likelihood has no minimum.
     """
     labels, (low, high) = np.asarray(labels), np.log(BOUNDS)
     if all((logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all() for i in range(0, len(labels), 4096)):
-        return _left_at_one("the model is never wrong on this split")
+        return _left_at_one(name, "it is never wrong on this split, and its likelihood only grows as T falls to 0")
     few = np.unique(np.linspace(0, len(labels) - 1, 2000).astype(int))
     start = _root(logits[few], labels[few], low, high) or 0.0
     newton = root_scalar(lambda u: slope(logits, labels, u), x0=start, fprime=True, method="newton", maxiter=20)
     root = newton.root if newton.converged and low < newton.root < high else _root(logits, labels, low, high)
-    return _left_at_one("the likelihood only grows towards a bound") if root is None else float(np.exp(root))
+    return _left_at_one(name, "its likelihood only grows towards a bound") if root is None else float(np.exp(root))
+
+
+def perfect_temperature(logits, accuracy, name=None):
+    """The temperature in [0.02, 50] at which the mean max softmax of logits [k, classes] equals ``accuracy``.
+
+    Paper, appendix E and figure 14, *assumed perfect calibration*: the mean max softmax falls as T grows, so there is
+    one at most. A model that is never wrong, or hardly better than chance, has none: T = 1, with a RuntimeWarning.
+    """
+
+    def excess(log_t):
+        return confidence(logits, "max_softmax", np.exp(log_t)).mean() - accuracy
+
+    low, high = np.log(BOUNDS)
+    if excess(low) <= 0 or excess(high) >= 0:
+        return _left_at_one(name, f"no mean max softmax equals its accuracy of {accuracy:.4f}")
+    return float(np.exp(brentq(excess, low, high, xtol=1e-9)))
 
 
 def _root(logits, labels, low, high):
@@ -66,6 +83,7 @@ def _root(logits, labels, low, high):
     return brentq(lambda u: slope(logits, labels, u)[0], low, high, xtol=1e-9)
 
 
-def _left_at_one(reason):
-    warnings.warn(f"temperature left at 1: {reason}", RuntimeWarning, stacklevel=3)
+def _left_at_one(name, reason):
+    model = "the model" if name is None else f"model {name!r}"
+    warnings.warn(f"temperature of {model} left at 1: {reason}", RuntimeWarning, stacklevel=3)
     return 1.0

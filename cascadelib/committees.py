@@ -1,19 +1,13 @@
-"""Committees that the paper cites: exit from an ensemble by confidence interval, and plurality vote (section 2)."""
-
-from functools import cache
+"""A committee that the paper cites: exit from an ensemble by confidence interval (section 2)."""
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
-from .confidence import CHUNK, confidence, own_units, softmax
-from .front import front_table
+from .confidence import CHUNK, softmax
 from .logit_arrays import ranks_of
-from .methods import Method, score_rank
-from .names import known
+from .methods import score_rank
 from .oracle import frontier, pool
-from .pareto import Baseline
-from .search import search, search_outcomes
 
 LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
 
@@ -98,41 +92,3 @@ def interval_points(right, doubt, doubts, costs):
         unanswered = np.count_nonzero(right[i]) - gone(i - 1, right[i])
         yield i + 1, (answered + unanswered) / k, total
         answered = answered + gone(i, right[i]) - gone(i - 1, right[i])
-
-
-def vote_stage(store, names, metric="max_softmax", score="top1"):
-    """The stage function of a plurality vote, as :func:`cascadelib.search.search_outcomes` takes it.
-
-    After the models m1 … mi of a prefix (positions in ``names``) the class with most votes wins; a tie goes to the
-    class of the surest voter among those tied. The confidence is that of the surest model that voted for the winner;
-    of equally sure models the cheaper counts. With two models this is the most confident of them.
-    Returns stage(prefix) → (correct bool [k], confidence float64 [k], higher = surer).
-    """
-    known(score, ["top1"], "score of a vote")
-
-    @cache
-    def voter(m):
-        logits = store.logits(names[m])
-        return np.asarray(logits).argmax(axis=1), confidence(logits, metric)
-
-    def stage(prefix):
-        votes, sure = (np.stack(part) for part in zip(*(voter(m) for m in prefix)))
-        count = sum((votes == own).astype(np.int64) for own in votes)
-        speaker = np.where(count == count.max(axis=0), sure, -np.inf).argmax(axis=0)[None]
-        winner, voice = (np.take_along_axis(a, speaker, 0)[0] for a in (votes, sure))
-        return winner == store.labels, voice
-
-    return stage
-
-
-def plurality_vote(store, n_models=(1, 2, 3), *, metric="max_softmax", cost="macs", models="all"):
-    """Plurality vote of the models run so far, at every threshold: the exact front (see :func:`vote_stage`).
-
-    The voting ensemble of the cascade literature, not a recipe of one paper. Returns accuracy, cost, models,
-    thresholds (own units), exit_rates, improvement, as the ``table`` of :func:`cascadelib.search`.
-    """
-    names, costs, _ = pool(store, Method(metric), "top1", cost, models)
-    points = search_outcomes(vote_stage(store, names, metric), costs, n_models)
-    singles = search(store, 1, cost=cost).singles
-    baseline = Baseline(singles["cost"], singles["accuracy"])
-    return front_table(points, names, own_units(metric, points.thresholds), baseline)

@@ -1,12 +1,14 @@
 """One pair of models at every threshold (paper, section 3, *Evaluation*): the curve behind figures 1 and 2."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from .confidence import midway, own_units
 from .evaluation import single_models, store_costs, store_stage
+from .f1 import F1, f1_of, positives
 from .methods import method_named
 from .pareto import Baseline, mean_improvement, pareto_front
 from .scores import ScoreTable
@@ -46,13 +48,28 @@ def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2):
     return Curve(threshold, ends / k, right / k, np.mean(cost_1) + added)
 
 
+def f1_curve(sure, correct_1, correct_2, cost_1, cost_2, positive) -> Curve:
+    """:func:`two_model_curve` with F1 in place of accuracy: true positives and errors accumulate along the sweep."""
+    k = len(sure)
+    right = two_model_curve(sure, correct_1, correct_2, cost_1, cost_2)
+    hits = two_model_curve(sure, correct_1 & positive, correct_2 & positive, cost_1, cost_2)
+    counts = (np.rint(curve.accuracy * k) for curve in (hits, right))
+    return replace(right, accuracy=f1_of(next(counts), k - next(counts)))
+
+
+def curve_of(store, score):
+    """The function that draws the curve of a pair under a score: :func:`two_model_curve`, or :func:`f1_curve`."""
+    return partial(f1_curve, positive=positives(store)) if score == F1 else two_model_curve
+
+
 def pair_curve(store, first, second, method="max_softmax", score="top1", cost="macs"):
-    """One pair at every threshold as a DataFrame: threshold (own units), exit_rate, accuracy, cost."""
+    """One pair at every threshold as a DataFrame: threshold (own units), exit_rate, accuracy (or F1), cost."""
     method, names = method_named(method), list(store.models.index)
     costs = store_costs(store, cost)
     stage = store_stage(store, [first, second], method, score)
     gain_1, sure = stage((0,))
-    curve = two_model_curve(sure, gain_1, stage((0, 1))[0], costs[names.index(first)], costs[names.index(second)])
+    costs = costs[names.index(first)], costs[names.index(second)]
+    curve = curve_of(store, score)(sure, gain_1, stage((0, 1))[0], *costs)
     metric = None if isinstance(store, ScoreTable) else method.metric
     return pd.DataFrame(
         {
@@ -84,10 +101,11 @@ def pair_table(store, method="max_softmax", score="top1", cost="macs", models="p
     chosen = baseline.front if models == "pareto" else np.argsort(costs, kind="stable")
     names = [all_names[i] for i in chosen]
     stage, rows = store_stage(store, names, method, score), []
+    drawn = curve_of(store, score)
     for i, a in enumerate(chosen):
         for j, b in list(enumerate(chosen))[i + 1 :]:
             gain_1, sure = stage((i,))
-            curve = two_model_curve(sure, gain_1, stage((i, j))[0], costs[a], costs[b])
+            curve = drawn(sure, gain_1, stage((i, j))[0], costs[a], costs[b])
             keep = pareto_front(curve.cost, curve.accuracy)
             mean = mean_improvement(baseline, curve.cost[keep], curve.accuracy[keep])
             limit = plateau(curve, accuracy[a], accuracy[b])

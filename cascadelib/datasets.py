@@ -7,10 +7,12 @@ import numpy as np
 import torch
 
 from .bundled import located
-from .image_folders import image_folder  # noqa: F401 - all data sets are found here
+from .glue import glue  # noqa: F401 - all data sets are found here
+from .image_folders import image_folder  # noqa: F401
 from .imagenet import hub_images, imagenet, imagenet_v2  # noqa: F401
 from .labels import Labels, chosen_rows
 from .photographs import Photographs, from_items  # noqa: F401
+from .texts import Texts, reviews, table  # noqa: F401
 
 FASHION_MNIST = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

@@ -22,12 +22,12 @@ _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 
 
 def has_front_end() -> bool:
-    """True where somebody can drag a slider: in a kernel of JupyterLab, VS Code or Colab, not in a headless run.
+    """True where somebody can drag a slider: in a kernel of JupyterLab, VS Code, Colab or Voilà, not in a headless run.
 
     Headless, a plotly ``FigureWidget`` is of no use and costs 5 MB of saved widget state, with papermill's own
     command line at least.
     """
-    return any(name in os.environ for name in _FRONT_ENDS)
+    return any(name in os.environ for name in _FRONT_ENDS) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def renderer_without_script(default: str | None) -> str | None:

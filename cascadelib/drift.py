@@ -3,9 +3,20 @@
 import numpy as np
 import pandas as pd
 
-from .confidence import own_units
-from .evaluation import run_outcomes, single_models, store_costs, store_stage
-from .pareto import Baseline, mean_improvement, pareto_front
+from .bootstrap import bootstrap, interval
+from .evaluation import evaluate, mean_cost, quality, single_models, store_stage
+from .f1 import F1
+from .fixed_cascades import point_list, run_cascades
+from .intervals import difference_interval, paired_difference_interval, share_interval
+from .matching import check_same_task
+from .methods import Method
+from .pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+
+
+def own_baseline(front, store):
+    """The Baseline of a store under a front's score and kind of cost."""
+    accuracy, cost = single_models(store, front.score, front.cost_kind)
+    return Baseline(cost, accuracy)
 
 
 def replay(front, store):
@@ -14,33 +25,107 @@ def replay(front, store):
     Returns a DataFrame, a row a point of the front in its order: models, thresholds, accuracy and cost where it was
     found, accuracy_moved, cost_moved and improvement_moved (against the other split's own baseline), and ``segment``:
     the number of the stretch of neighbouring points that belong to one cascade. A segment stays in one piece on the
-    other split; different segments move apart.
+    other split; different segments move apart. A model that the other split lacks is refused by name.
     """
     table = front.table[["models", "thresholds", "accuracy", "cost"]].copy()
-    baseline = Baseline(*single_models(store, front.score, front.cost_kind)[::-1])
-    costs = dict(zip(store.models.index, store_costs(store, front.cost_kind)))
-    moved = {}
-    for models, rows in table.groupby("models", sort=False):
-        stage = store_stage(store, list(models), front.method, front.score)
-        outcomes = [stage(tuple(range(i + 1))) for i in range(len(models))]
-        for row in rows.itertuples():
-            inside = own_units(front.method.metric if front.method else None, row.thresholds)
-            _, correct, cost = run_outcomes(outcomes, inside, [costs[m] for m in models])
-            moved[row.Index] = np.mean(correct), cost
-    table[["accuracy_moved", "cost_moved"]] = pd.DataFrame.from_dict(moved, orient="index").loc[table.index].to_numpy()
-    table["improvement_moved"] = baseline.cost_at(table["accuracy_moved"]) / table["cost_moved"]
+    moved = np.empty((len(front), 2))
+    for position, exits, correct, costs in run_cascades(store, point_list(front)):
+        moved[position] = quality(store, correct, front.score), mean_cost(costs, exits)
+    table["accuracy_moved"], table["cost_moved"] = moved.T
+    table["improvement_moved"] = own_baseline(front, store).cost_at(table["accuracy_moved"]) / table["cost_moved"]
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
     return table
+
+
+def moved_front(moved):
+    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising.
+
+    Picking them there is slightly optimistic where many points lie close together.
+    """
+    cost, accuracy = moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()
+    keep = pareto_front(cost, accuracy)
+    return cost[keep], accuracy[keep]
+
+
+def moved_curve(front, moved, store, points=401):
+    """Figure 6: improvement of a replayed front at evenly spaced accuracies of the other split's own range.
+
+    moved: ``replay(front, store)``. Returns a DataFrame with accuracy and improvement.
+    """
+    baseline = own_baseline(front, store)
+    at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
+    return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
 
 
 def mean_improvement_moved(front, store, low=None):
     """Mean improvement of the replayed points that are Pareto-optimal on the other split, over its own baseline.
 
-    From ``low`` (default: that baseline's lowest accuracy) to the best single model there. The picking of points on
-    the other split is slightly optimistic where many points lie close together.
+    From ``low`` (default: that baseline's lowest accuracy) to the best single model there.
     """
-    moved = replay(front, store)
-    cost, accuracy = moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()
-    keep = pareto_front(cost, accuracy)
-    baseline = Baseline(*single_models(store, front.score, front.cost_kind)[::-1])
-    return mean_improvement(baseline, cost[keep], accuracy[keep], low)
+    return mean_improvement(own_baseline(front, store), *moved_front(replay(front, store)), low)
+
+
+def cost_ratio_moved(first, second, store):
+    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there."""
+    fronts = [moved_front(replay(front, store)) for front in (first, second)]
+    return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
+
+
+def holds(point, splits, resamples=1000, seed=0):
+    """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
+
+    last_model_accuracy: of the cascade's last model alone; accuracy; difference (cascade − last model), with its
+    paired 95% interval (by the bootstrap for F1); exit_rates; exit_rate of the first stage with its Wilson interval;
+    cost; cost_ratio: the last model's cost ÷ the cascade's; improvement at equal accuracy over that split's own
+    single models, with its 95% bootstrap interval. Above the best single model there the cost of that model
+    counts, as in the bootstrap.
+    """
+    rows = []
+    for store in splits.values():
+        result, last = evaluate(store, point), store_stage(store, [point.models[-1]], Method(), point.score)((0,))[0]
+        accuracy, baseline = float(quality(store, last, point.score)), own_baseline(point, store)
+        resampled, place = bootstrap(store, point, resamples, seed), list(store.models.index).index(point.models[-1])
+        low, high = paired_difference_interval(last, result.correct)
+        if point.score == F1:  # no share of samples
+            low, high = interval(resampled.accuracy[:, 0] - resampled.single_accuracy[:, place])
+        ends, cost = interval(resampled.improvement[:, 0]), baseline.cost[place]
+        improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
+        row = [len(store), accuracy, result.accuracy, result.accuracy - accuracy, low, high, result.exit_rates]
+        row += [result.exit_rates[0], *share_interval(result.exit_stage == 0)]
+        rows.append([*row, result.cost, cost / result.cost, improvement, *ends])
+    columns = ["samples", "last_model_accuracy", "accuracy", "difference", "difference_low", "difference_high"]
+    columns += [
+        "exit_rates",
+        "exit_rate",
+        "exit_rate_low",
+        "exit_rate_high",
+        "cost",
+        "cost_ratio",
+        "improvement",
+        "improvement_low",
+        "improvement_high",
+    ]
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(splits, name="split"))
+
+
+def member_drops(store, other, score="top1"):
+    """What each single model loses from one split to another, a row a model, cheapest first.
+
+    accuracy, accuracy_moved, drop (positive: worse there) and the ends of its 95% interval: paired where both splits
+    hold the same samples in the same order (see :func:`matched`), of independent samples otherwise.
+    """
+    check_same_task(store, other)
+    if score == F1:
+        raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
+    names = list(store.models.index)
+    here, there = (store_stage(s, names, Method(), score) for s in (store, other))
+    same = len(store) == len(other) and np.array_equal(
+        getattr(store, "sample_ids", None), getattr(other, "sample_ids", None)
+    )
+    kind, rows = paired_difference_interval if same else difference_interval, []
+    for m in range(len(names)):
+        first, second = here((m,))[0], there((m,))[0]
+        low, high = kind(first, second)
+        rows.append((first.mean(), second.mean(), first.mean() - second.mean(), -high, -low))
+    columns = ["accuracy", "accuracy_moved", "drop", "drop_low", "drop_high"]
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(names, name="model"))

@@ -114,27 +114,39 @@ def by_head(prefixes):
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def surest_of_mean_logits(values, peak, shares, prefixes, sure):
-    """Fill sure [P, s]: max softmax of the mean of logits values [M, s, classes] over each prefix [P, n].
+def add_or_multiply(out, one, other, multiply):
+    """out = one · other or one + other, and its (sum, maximum): arrays [classes]."""
+    total, largest = 0.0, 0.0
+    for c in range(len(out)):
+        term = one[c] * other[c] if multiply else one[c] + other[c]
+        out[c] = term
+        total += term
+        largest = max(largest, term)
+    return total, largest
 
-    peak [M, s]: largest logit of each model; shares [M, s, classes]: exp((values − peak) / n). The softmax of a mean
-    of logits needs no new exponentials: its terms are products of the members' shares.
+
+@njit(nogil=True, cache=True)
+def surest_of_combinations(terms, heads, first, lasts, multiply, sure):
+    """Fill sure [combinations, s] with the max softmax of combinations, numbered as in :func:`right_of_combinations`.
+
+    terms [M, s, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
+    whose products are, but for their sum over classes, the softmax of the mean logits.
     """
-    for p in range(len(prefixes)):
-        members = prefixes[p]
-        n = len(members)
-        for j in range(values.shape[1]):
-            total, largest, peaks = 0.0, -np.inf, 0.0
-            for m in members:
-                peaks += peak[m, j]
-            for c in range(values.shape[2]):
-                product, mean = 1.0, 0.0
-                for m in members:
-                    product *= shares[m, j, c]
-                    mean += values[m, j, c]
-                total += product
-                largest = max(largest, mean)
-            sure[p, j] = np.exp((largest - peaks) / n) / total
+    models, samples, classes = terms.shape
+    head, spare, neutral = np.empty(classes), np.empty(classes), np.full(classes, 1.0 if multiply else 0.0)
+    for j in range(samples):
+        for h in range(len(heads)):
+            head[:] = neutral
+            members = 1
+            for m in heads[h]:
+                if m >= 0:
+                    members += 1
+                    add_or_multiply(head, head, terms[m, j], multiply)
+            for i in range(first[h], first[h + 1]):
+                total, largest = add_or_multiply(spare, head, terms[lasts[i], j], multiply)
+                if not multiply:
+                    total = members
+                sure[i, j] = largest / total if total > 0 else np.nan
 
 
 def walk(k, block):
@@ -186,8 +198,7 @@ class MeanStage:
                 bits[:, rows.start // 8 : -(-rows.stop // 8)] = np.packbits(found, axis=1)
             for n in {len(p) for p in sures}:
                 chosen = [i for i, p in enumerate(sures) if len(p) == n]
-                members = np.array([[at[m] for m in sures[i]] for i in chosen])
-                sure[chosen, rows] = self._surest(values, members)
+                sure[chosen, rows] = self._surest(values, [tuple(at[m] for m in sures[i]) for i in chosen])
 
         walk(k, block)
         self._right |= {rights[i]: bits[row] for row, i in enumerate(groups[3])} if rights else {}
@@ -200,14 +211,27 @@ class MeanStage:
         return z if self.ensemble == "mean_logits" else softmax(z)
 
     def _surest(self, values, members):
-        """Confidence [P, s] of the mean over each row of members [P, n]."""
-        if self.metric == "max_softmax" and self.ensemble == "mean_logits":
-            peak, sure = values.max(axis=2), np.empty((len(members), values.shape[1]))
-            shares = np.exp((values - peak[:, :, None]) / members.shape[1])
-            surest_of_mean_logits(values, peak, shares, members, sure)
-            return sure
-        means = (values[row].mean(axis=0) for row in members)
+        """Confidence [P, s] of the mean over each of P lists of models, all of one length."""
+        if self.metric == "max_softmax":
+            return self._surest_by_shares(values, members)
+        means = (values[list(row)].mean(axis=0) for row in members)
         if self.ensemble == "mean_logits":
             return np.stack([confidence(mean, self.metric) for mean in means])
         of_p = self.metric if callable(self.metric) else metric_of_probabilities(self.metric)
         return np.stack([of_p(mean) for mean in means])
+
+    def _surest_by_shares(self, values, members):
+        """Max softmax: the softmax of a mean of logits needs no new exponentials, its terms are products of the
+        members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean is taken itself."""
+        multiply, terms = self.ensemble == "mean_logits", values
+        if multiply:
+            terms = np.exp((values - values.max(axis=2, keepdims=True)) / len(members[0]))
+        heads, first, lasts, order = by_head(members)
+        found = np.empty((len(members), values.shape[1]))
+        surest_of_combinations(terms, heads, first, lasts, multiply, found)
+        sure = np.empty_like(found)
+        sure[order] = found
+        for p in np.flatnonzero(np.isnan(sure).any(axis=1)):
+            rows = np.isnan(sure[p])
+            sure[p, rows] = confidence(values[list(members[p])][:, rows].mean(axis=0), "max_softmax")
+        return sure

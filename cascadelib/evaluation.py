@@ -1,10 +1,12 @@
 """Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from .confidence import own_units
+from .f1 import F1, f1, positives
 from .methods import Method
 from .names import known
 from .pareto import Baseline
@@ -57,12 +59,33 @@ def run_outcomes(outcomes, thresholds, costs):
     return stage, correct, mean_cost(costs, stage)
 
 
+def check_store(store):
+    """Refuse what is no table of models and samples: a path, a front, a point."""
+    if not (hasattr(store, "models") and hasattr(store, "take")):
+        raise TypeError(
+            f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}"
+            + (": open the folder with cascadelib.LogitStore(path)" if isinstance(store, str | os.PathLike) else "")
+        )
+
+
+def check_point(point):
+    """Refuse what is no operating point, a whole front above all."""
+    if not (hasattr(point, "thresholds") and hasattr(point, "models")):
+        raise TypeError(
+            f"a Point is needed here, not {type(point).__name__}"
+            + (": choose one with cascadelib.pick, or replay them all" if hasattr(point, "table") else "")
+        )
+
+
 def store_stage(store, names, method, score):
-    """The stage function of models ``names`` on a LogitStore (by its method) or on a ScoreTable (as it stands)."""
+    """The stage function of models ``names`` on a LogitStore (by its method) or on a ScoreTable (as it stands).
+
+    Under F1 a stage says who is right, as under top-1; :func:`quality` makes F1 of it.
+    """
     if isinstance(store, ScoreTable):
         rows = [store.row(name) for name in names]
         return lambda prefix: (store.correct[rows[prefix[-1]]], store.confidence[rows[prefix[-1]]])
-    return method.stage(store, names, score)
+    return method.stage(store, names, "top1" if score == F1 else score)
 
 
 def store_costs(store, kind):
@@ -72,6 +95,11 @@ def store_costs(store, kind):
     return store.costs(kind)
 
 
+def quality(store, correct, score):
+    """What outcomes correct [k] of a store come to: accuracy, or F1 under that score."""
+    return f1(correct, positives(store)) if score == F1 else float(np.mean(correct))
+
+
 def single_models(store, score, cost_kind):
     """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
     names, costs = list(store.models.index), store_costs(store, cost_kind)
@@ -79,7 +107,7 @@ def single_models(store, score, cost_kind):
         accuracy = store.models["top1"].to_numpy(np.float64)
     else:
         stage = store_stage(store, names, Method(), score)
-        accuracy = np.array([np.mean(stage((m,))[0]) for m in range(len(names))])
+        accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 
 
@@ -87,15 +115,18 @@ def evaluate(store, point):
     """The very same cascade (models, thresholds, method with its temperatures) on a store: an :class:`Evaluation`.
 
     store: LogitStore or ScoreTable with all models of ``point``; the baseline is that store's own. Unknown models
-    are refused by name. On the split that a point was found on, its own accuracy and cost come out exactly.
+    are refused by name; ``accuracy`` is F1 where the point was found under it. On the split that a point was found
+    on, its own accuracy and cost come out exactly.
     """
+    check_store(store)
+    check_point(point)
     names = [known(name, store.models.index, "model of this store") for name in point.models]
     metric = point.method.metric if point.method else None
     stage = store_stage(store, names, point.method, point.score)
     outcomes = [stage(tuple(range(i + 1))) for i in range(len(names))]
     by_name = dict(zip(store.models.index, store_costs(store, point.cost_kind)))
     exits, correct, cost = run_outcomes(outcomes, own_units(metric, point.thresholds), [by_name[n] for n in names])
-    accuracy = float(np.mean(correct))
+    accuracy = quality(store, correct, point.score)
     single_accuracy, single_cost = single_models(store, point.score, point.cost_kind)
     baseline_cost = float(Baseline(single_cost, single_accuracy).cost_at(accuracy))
     rates = tuple((np.bincount(exits, minlength=len(names)) / len(exits)).tolist())

@@ -11,7 +11,7 @@ import numpy as np
 import timm
 import torch
 
-from . import datasets, logit_files, processes
+from . import datasets, logit_files, processes, text_costs
 from .candidates import PROBED, Candidate, finished, inputs_digest, probed, resolved
 from .class_order import check_names, check_order
 from .feeding import feed
@@ -23,6 +23,7 @@ from .passes import Pass, explained_when_full, run_pass
 from .photographs import Photographs
 from .shards import Shards, shard_bounds
 from .store import LogitStore
+from .texts import Texts
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def extract(
         tuple of arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
     dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
         ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
-        most); there a transform is a :class:`preprocessing.Photos` or a function of one PIL image.
+        most); there a transform is a :class:`preprocessing.Photos` or a function of one PIL image. ``Texts`` run in
+        the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths without
+        padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
     device: CUDA where there is one. amp: mixed precision, by default on CUDA only. dtype: of the stored logits.
     macs: {name: MACs a sample} for models that fvcore cannot count. progress: print the estimate of time and disk
         before the start, and draw a bar where somebody watches.
@@ -90,23 +93,31 @@ def extract(
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype)
     check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
+    order = samples.order if isinstance(samples, Texts) else None  # by length, so that batches hold little padding
     with processes.started() as mine, Shards(path, locked=mine.first) as shards:
         precision = Precision.chosen(device or mine.device(), amp)
         settings = Pass(precision, batch_size, np.dtype(dtype), workers, progress and mine.first)
         store = _existing(path, labels)
         pending, inputs = _pending(found, store, samples, replace)
+        if isinstance(samples, Texts):
+            pending, macs = text_costs.measured(pending, samples, macs)
         run = _circumstances_that_count(settings) | {"samples": labels.fingerprint, "inputs": inputs}
         pending = _probed(pending, samples, settings, run, macs)
         _check_classes(pending, labels, store)
         missing = {(a, b): [c for c in pending if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
         _announce(path, pending, missing, settings, mine.count)
         mine.wait()  # until all have seen what is missing
-        run_pass(samples, dict(mine.share((b, m) for b, m in missing.items() if m)), shards, settings)
+        run_pass(
+            samples if order is None else samples.take(order),
+            dict(mine.share((b, m) for b, m in missing.items() if m)),
+            shards,
+            settings,
+        )
         mine.wait()
         if mine.first:
             store = store or _created(path, labels)
             for candidate in pending:
-                _assemble(candidate, store, shards, bounds, settings)
+                _assemble(candidate, store, shards, bounds, settings, order)
         mine.wait()
     return LogitStore(path)
 
@@ -206,12 +217,18 @@ def _circumstances(precision) -> dict:
     return {"device_name": precision.device_name, "versions": versions | {"numpy": np.__version__}}
 
 
-def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
-    """Put a model whose shards are all there into the store, and forget the shards."""
+def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order):
+    """Put a model whose shards are all there into the store, and forget the shards.
+
+    order: rows of the samples in the order in which they ran, or None where that is their own.
+    """
     model, run = candidate.model, candidate.run
     parts = [shards.read(model.name, run, start, stop) for start, stop in bounds]
     logits = np.concatenate([part for part, _ in parts])
+    if order is not None:
+        logits = logits[np.argsort(order)]
     check_order(model, logits, labels_of(store))
+    times = [time for _, times in parts for time in times]
     logit_files.remove_leftovers(store.path / logit_files.file_name(model.name))
     extraction = {key: run[key] for key in ("weights_sha256", "transform", "inputs")}
     extraction |= _circumstances_that_count(settings) | _circumstances(settings.precision)
@@ -224,7 +241,7 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
             model.name,
             logits,
             macs=candidate.macs,
-            seconds=_seconds(candidate, [time for _, times in parts for time in times], len(logits), settings),
+            seconds=_seconds(candidate, times, len(logits), settings, order is not None),
             replace=True,
             dtype=run["dtype"],
             **size | metadata | {"extraction": extraction},
@@ -232,11 +249,15 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
     shards.remove(model.name)
 
 
-def _seconds(candidate, times, count, settings):
+def _seconds(candidate, times, count, settings, sorted_by_length):
     """Median seconds a sample over the full batches (a last, smaller one is less efficient).
 
-    Where workers decode beside it on the same processor, the probe before them is the better measurement.
+    The mean over all samples where batches differ in kind, as those of texts sorted by length do. Where workers
+    decode beside it on the same processor, the probe before them is the better measurement.
     """
+    if sorted_by_length:
+        sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
+        return float(np.average(times, weights=sizes))
     if settings.workers and settings.precision.device.type == "cpu":
         return candidate.seconds
     return statistics.median(times[: count // settings.batch_size] or times)

@@ -43,7 +43,9 @@ def _processor():
 
 
 def on_device(inputs, device: torch.device):
-    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last."""
+    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last; texts stay."""
+    if isinstance(inputs, str):
+        return inputs
     if isinstance(inputs, dict):
         return {key: on_device(value, device) for key, value in inputs.items()}
     if isinstance(inputs, (tuple, list)):

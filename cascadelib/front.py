@@ -67,7 +67,8 @@ class Front:
 
     def point(self, row):
         """Row of the table (its position) as a Point."""
-        return Point(**self.table.iloc[row], method=self.method, score=self.score, cost_kind=self.cost_kind)
+        values = {k: float(v) if isinstance(v, np.floating) else v for k, v in self.table.iloc[row].items()}
+        return Point(**values, method=self.method, score=self.score, cost_kind=self.cost_kind)
 
     def cost_at(self, accuracy):
         """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""

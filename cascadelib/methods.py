@@ -7,11 +7,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .calibration import fit_temperature
+from .combining import own_stage, vote
 from .confidence import METRICS, check_metric, confidence, confidences
 from .ensembles import MeanStage
 from .names import known
 
-ENSEMBLES = ("none", "mean_logits", "mean_softmax", "most_confident")
+ENSEMBLES = ("none", "mean_logits", "mean_softmax", "most_confident", "vote")
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,22 @@ class Method:
 
     metric: a name in :mod:`cascadelib.confidence` or a callable; ensemble: ``none`` uses the last model alone,
     ``mean_logits`` and ``mean_softmax`` average over the models run so far, ``most_confident`` takes the surest
-    of them for each sample (the paper's comparison ensemble; the cheaper at a tie). temperature: divide each
+    of them for each sample (the paper's comparison ensemble; the cheaper at a tie), ``vote`` the class with most votes
+    (:func:`cascadelib.combining.vote`); a callable that takes logits [n, k, classes] of the n models run so far and
+    returns combined logits [k, classes] is an ensemble too. temperature: divide each
     model's logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they
     are applied unchanged to any other.
     """
 
     metric: str | Callable = "max_softmax"
-    ensemble: str = "none"
+    ensemble: str | Callable = "none"
     temperature: bool = False
     temperatures: Mapping[str, float] | None = None
 
     def __post_init__(self):
         check_metric(self.metric)
-        known(self.ensemble, ENSEMBLES, "ensemble")
+        if not callable(self.ensemble):
+            known(self.ensemble, ENSEMBLES, "ensemble")
         if self.metric == "logits_margin" and self.ensemble == "mean_softmax":
             raise ValueError("logits_margin needs logits: use ensemble='mean_logits', or softmax_margin")
 
@@ -57,6 +61,8 @@ class Method:
         cascade's output after those models. Confidences of one model are computed once and kept.
         """
         rank = score_rank(score)
+        if names and rank > (classes := store.logits(names[0]).shape[1]):
+            raise ValueError(f"score={score!r}: there are only {classes} classes")
         scales = [self.temperature_of(name) for name in names]
 
         def alone(m):
@@ -66,7 +72,13 @@ class Method:
             return lambda prefix: alone(prefix[-1])
         if self.ensemble == "most_confident":
             return lambda prefix: most_confident([alone(m) for m in prefix])
+        if self.ensemble == "vote":
+            known(score, ["top1"], "score of a vote")
+            votes = [kept(store, name, "vote", lambda logits: np.asarray(logits).argmax(axis=1)) for name in names]
+            return lambda prefix: voted(store.labels, [(votes[m], alone(m)[1]) for m in prefix])
         logits = [store.logits(name) for name in names]
+        if callable(self.ensemble):
+            return own_stage(logits, scales, store.labels, rank, self.metric, self.ensemble)
         return MeanStage(logits, scales, store.labels, rank, self.metric, self.ensemble)
 
 
@@ -90,7 +102,7 @@ def kept_confidence(store, name, metric, temperature):
 
 def kept_temperature(store, name):
     """Temperature of one model, fitted on a store."""
-    return kept(store, name, "temperature", lambda logits: fit_temperature(logits, store.labels))
+    return kept(store, name, "temperature", lambda logits: fit_temperature(logits, store.labels, name))
 
 
 def score_rank(score):
@@ -105,6 +117,12 @@ def most_confident(outcomes):
     right, sure = (np.stack(parts) for parts in zip(*outcomes, strict=True))
     chosen = sure.argmax(axis=0)[None]
     return np.take_along_axis(right, chosen, 0)[0], np.take_along_axis(sure, chosen, 0)[0]
+
+
+def voted(labels, ballots):
+    """Whether a plurality vote is right, and how sure: ballots [(class [k], confidence [k]), …]."""
+    winner, sure = vote(*(np.stack(parts) for parts in zip(*ballots, strict=True)))
+    return winner == labels, sure
 
 
 METHODS = {

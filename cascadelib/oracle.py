@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .evaluation import store_stage
+from .f1 import F1
 from .pareto import pareto_front
 from .search import search
 
@@ -15,6 +16,8 @@ def pool(store, method, score, cost, models):
 
     Arguments as :func:`cascadelib.search` takes them; the stage function is that of :meth:`cascadelib.Method.stage`.
     """
+    if score == F1:
+        raise ValueError("F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here")
     front = search(store, 1, method, score=score, cost=cost, models=models)
     names = [name for name in front.singles.index if name in front.candidates]
     costs = front.singles.loc[names, "cost"].to_numpy(np.float64)

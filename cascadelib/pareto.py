@@ -92,3 +92,23 @@ def mean_improvement(baseline, cost, accuracy, low=None, high=None):
     base = baseline.cost_at(x)
     pieces = np.diff(x) * (base[:-1] + base[1:]) / 2 / least_cost(cost, accuracy, x[1:])
     return float(pieces.sum() / (high - low))
+
+
+def mean_cost_ratio(first, second, low, high):
+    """Cost of one front ÷ cost of another at equal accuracy: the geometric mean over accuracies low … high.
+
+    first, second: (cost, accuracy) of fronts, rising; the ratio is second ÷ first, below 1 where the second is
+    cheaper. Least costs are steps, so the integral of the logarithm is exact. No baseline is involved. Both must
+    reach ``high``; nan for an empty range.
+    """
+    breaks = np.concatenate([first[1], second[1]])
+    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    if not low < high:
+        return float("nan")
+    logs = np.log(least_cost(*second, x[1:])) - np.log(least_cost(*first, x[1:]))
+    return float(np.exp(np.sum(np.diff(x) * logs) / (high - low)))
+
+
+def common_range(baseline, first, second):
+    """(low, high): accuracies from the cheapest single model's up to what both fronts and the best one reach."""
+    return float(baseline.accuracy[baseline.front[0]]), float(min(first[1][-1], second[1][-1], baseline.best))

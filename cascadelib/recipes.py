@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from .committees import inoue_2019, plurality_vote, vote_stage
+from .committees import inoue_2019
 from .confidence import midway, own_units
 from .evaluation import run_outcomes
 from .methods import Method
@@ -23,9 +23,7 @@ __all__ = [
     "inoue_2019",
     "oracle",
     "park_2015",
-    "plurality_vote",
     "streeter_2018",
-    "vote_stage",
     "wang_2018",
     "wang_2022",
 ]
@@ -204,7 +202,7 @@ def all_recipes(store, *, cost="macs", models="all"):
         "Streeter 2018, greedy": streeter_2018(store, **options),
         "Inoue 2019, confidence interval": inoue_2019(store, **options),
         "Wang 2022, mean logits": wang_2022(store, **options),
-        "plurality vote": plurality_vote(store, **options),
+        "plurality vote": search(store, (1, 2, 3), Method(ensemble="vote"), **options).table,
         "one shared threshold, 2 models": shared_threshold_front(store, 2, **options).table,
         "one shared threshold, 3 models": shared_threshold_front(store, 3, **options).table,
         "oracle": oracle(store, **options),

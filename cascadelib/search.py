@@ -11,7 +11,9 @@ from .boxes import MAX_MODELS
 from .cascades import Cascades, check_work, extensions
 from .confidence import own_units
 from .curves import two_model_curve
-from .evaluation import run_outcomes, single_models, store_costs, store_stage
+from .evaluation import check_store, run_outcomes, single_models, store_costs, store_stage
+from .f1 import F1, positives
+from .f1_search import search_f1
 from .front import Front, front_table, singles_table
 from .methods import method_named
 from .names import known
@@ -108,7 +110,9 @@ def check_lengths(n_models, n_candidates):
     """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
     lengths = (n_models,) if np.isscalar(n_models) else tuple(n_models)
     for n in lengths:
-        if n != int(n) or not 1 <= n <= MAX_MODELS:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool):
+            raise ValueError(f"n_models={n!r}: how many models a cascade has, 1 … {MAX_MODELS}, or a tuple of such")
+        if not 1 <= n <= MAX_MODELS:
             raise ValueError(f"n_models={n}: the search covers cascades of 1 … {MAX_MODELS} models")
         if n > n_candidates:
             raise ValueError(f"n_models={n} but only {n_candidates} models to choose from")
@@ -184,17 +188,21 @@ def search_pairs(stage, cost):
     correct float [k] and cost [M, k] are summed in float64, so equal accuracies may differ in the last bit: points
     are kept by :func:`pareto_front`, the front is exact up to that rounding.
     """
-    rows, mean = [], cost if cost.ndim == 1 else cost.mean(axis=1)
+    rows, ends, mean = [], [], cost if cost.ndim == 1 else cost.mean(axis=1)
     for a, b in extensions(mean, (), 2):
         gain_1, sure = stage((a,))
         gain_2 = stage((a, b))[0]
         curve = two_model_curve(sure, gain_1, gain_2, cost[a], cost[b])
         keep = pareto_front(curve.cost, curve.accuracy)
         rows += [(a, b, t) for t in curve.threshold[keep]]
+        ends.append(np.stack([curve.cost[keep], curve.accuracy[keep]]))
+    rows = [rows[i] for i in pareto_front(*np.concatenate(ends, axis=1))]
     models, thresholds = np.array([r[:2] for r in rows], np.int64), np.array([[r[2]] for r in rows])
-    measured = [run_outcomes([stage((a,)), stage((a, b))], (t,), [cost[a], cost[b]]) for a, b, t in rows]
-    accuracy, total = np.array([np.mean(m[1]) for m in measured]), np.array([m[2] for m in measured])
-    left = np.array([np.mean(m[0] == 0) for m in measured])
+    measured = []
+    for a, b, t in rows:
+        exits, gain, spent = run_outcomes([stage((a,)), stage((a, b))], (t,), [cost[a], cost[b]])
+        measured.append((np.mean(gain), spent, np.mean(exits == 0)))
+    accuracy, total, left = np.array(measured).T
     keep = pareto_front(total, accuracy)
     rates = np.stack([left, 1 - left], axis=1)
     return Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
@@ -225,11 +233,14 @@ def search(
 
     store: LogitStore, or ScoreTable (its own confidences and costs; ``method`` and ``cost`` are not used);
     n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS, fitted on this store where it scales
-    by temperature, or a :class:`Method`, used as fitted; score: "top1" or "top<k>"; cost: "macs", "seconds" or
-    another numeric column of ``store.models``; models: "all", "pareto" or a list of names; tolerance, time_limit,
-    executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how far from exact it may be.
+    by temperature, or a :class:`Method`, used as fitted; score: "top1", "top<k>", or "f1" (two classes, n_models 1
+    and 2); cost: "macs", "seconds" or another numeric column of ``store.models``; models: "all", "pareto" or a list
+    of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
+    far from exact it may be.
     """
     task = Task(store, method, score, cost, models)
+    if score == F1:
+        return task.front(search_f1(task.stage, task.costs, n_models, positives(store)))
     if isinstance(store, ScoreTable) and (task.costs.ndim == 2 or store.correct.dtype != bool):
         if n_models != 2:
             raise ValueError("graded correctness and costs a sample are exact for n_models=2 only")
@@ -241,8 +252,10 @@ def search(
 def shared_threshold_front(store, n_models=2, method="max_softmax", *, score="top1", cost="macs", models="all"):
     """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
 
-    Arguments as those of :func:`search`; n_models: 2 or more.
+    Arguments as those of :func:`search`, without F1; n_models: 2 or more.
     """
+    if score == F1:
+        raise ValueError("F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'")
     task = Task(store, method, score, cost, models)
     return task.front(search_shared_threshold(task.stage, task.costs, n_models))
 
@@ -251,10 +264,11 @@ class Task:
     """What a search of a store needs: its stage function, the candidates' names and costs, the baseline."""
 
     def __init__(self, store, method, score, cost, models):
+        check_store(store)
         method = None if isinstance(store, ScoreTable) else method_named(method)
         if method is not None and method.temperatures is None:
             method = method.fit(store)
-        self.method, self.score, self.cost_kind = method, score, cost
+        self.method, self.score, self.cost_kind = method, score, "cost" if method is None else cost
         accuracy, mean = single_models(store, score, cost)
         names, costs = list(store.models.index), store_costs(store, cost)
         self.baseline = Baseline(mean, accuracy)

@@ -170,7 +170,10 @@ class LogitStore:
         costs = table[known(kind, numeric, "cost")].to_numpy(np.float64, na_value=np.nan)
         bad = [f"{name!r} ({cost:g})" for name, cost in zip(table.index, costs, strict=True) if not is_cost(cost)]
         if bad:
-            raise ValueError(f"{kind} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}")
+            raise ValueError(
+                f"{kind} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: give {kind}= where the "
+                "logits are added, count_macs(module, input) counts MACs, select(names) leaves those models out"
+            )
         return costs
 
     def take(self, indices) -> "LogitStore":

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-FRACTIONS = ("accuracy", "top1", "top5", "drop", "share", "difference", "plateau", "exit_rate", "ece")
-FACTORS = ("cost", "improvement", "macs", "seconds", "ratio", "gap", "dominance")
+FRACTIONS = ("accuracy", "top1", "top5", "drop", "share", "difference", "plateau", "exit_rate", "ece", "dominance")
+FACTORS = ("cost", "improvement", "macs", "seconds", "ratio", "gap")
 
 
 def arrow(models):
@@ -48,9 +48,12 @@ def formatter(column):
 
 
 def readable(table, rows=None):
-    """The table with every column formatted by its name, as text; ``rows``: that many, evenly spread, ends kept."""
+    """The table with every column formatted by its name, as text, and names that can wrap.
+
+    rows: show that many, evenly spread, ends kept.
+    """
     if rows is not None and len(table) > rows:
         step = (len(table) - 1) / (rows - 1)
         table = table.iloc[[round(i * step) for i in range(rows)]]
     shown = {c: table[c].map(f) if (f := formatter(c)) else table[c] for c in table}
-    return pd.DataFrame(shown, index=table.index)
+    return pd.DataFrame(shown, index=table.index).rename(columns=lambda name: str(name).replace("_", " "))

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from . import (
     classical,  # noqa: F401 - registers linear, mlp and lenet with timm
     hub_models,
+    sequence_models,
+    text_zoo,
     timm_models,
 )
 from .bundled import found, located
@@ -58,10 +60,10 @@ def bundled(folder=FOLDER) -> pd.DataFrame:
 
 
 def load(name: str, folder=FOLDER, **options) -> Model:
-    """The model of that name: of the bundled zoo in ``folder``, else of timm, else of transformers.
+    """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else of transformers.
 
     options go to the loader that knows the name: :func:`timm_models.load` (checkpoint, size, revision, classes),
-    :func:`hub_models.load` (revision); the bundled zoo takes none.
+    :func:`hub_models.load` (revision), :func:`sequence_models.load` (revision, max_length); the bundled zoos take none.
     Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones,
     ConnectionError where the Hub is needed and does not answer.
     """
@@ -72,7 +74,7 @@ def load(name: str, folder=FOLDER, **options) -> Model:
     for knows, loader in LOADERS:
         if knows(name):
             return loader(name, **options)
-    return known(name, [*bundled_names, *timm_models.names()], "model")
+    return known(name, [*bundled_names, *text_zoo.names(), *timm_models.names()], "model")
 
 
 def load_bundled(name: str, folder=FOLDER) -> Model:
@@ -122,4 +124,9 @@ def _metadata(entry, module, transform, path):
 
 
 # Tried in this order for a name that the bundled zoo does not have.
-LOADERS = [(timm_models.knows, timm_models.load), (hub_models.knows, hub_models.load)]
+LOADERS = [
+    (text_zoo.knows, text_zoo.load),
+    (timm_models.knows, timm_models.load),
+    (sequence_models.knows, sequence_models.load),
+    (hub_models.knows, hub_models.load),
+]

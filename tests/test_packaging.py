@@ -12,10 +12,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"help", "run", "test", "lab", "bench", "data", "imagenet", "notebooks"}
+TARGETS = {"help", "run", "test", "lab", "app", "bench", "data", "imagenet", "notebooks"}
 ASKED_FOR = set(
     "jupyterlab torch timm fvcore transformers numpy pandas plotly ipywidgets papermill nbval anywidget safetensors "
-    "numba scipy pooch pyarrow tqdm datasets torchvision kaleido nbconvert".split()
+    "numba scipy pooch pyarrow tqdm datasets torchvision kaleido nbconvert voila".split()
 )
 
 
@@ -60,7 +60,7 @@ def test_make_explains_itself():
 
 def test_make_data_tells_how():
     said = make("data")
-    assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 3
+    assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 4
     would = make("-n", "data", "RAW=somewhere").stdout
     assert would.count("--raw somewhere") == 2
 

@@ -1,6 +1,5 @@
 """Earlier recipes against slow twins, at the degenerate ends, and between the oracle and the exact front."""
 
-from collections import Counter
 from itertools import permutations, product
 
 import numpy as np
@@ -219,36 +218,6 @@ def test_oracle_equals_trying_every_exit_of_every_sample():
         same_front(table, points)
 
 
-def slow_vote(votes, sure):
-    """(class, confidence) of one sample's vote."""
-    count = Counter(votes)
-    tied = [c for c in count if count[c] == max(count.values())]
-    strength = {c: max(s for v, s in zip(votes, sure) if v == c) for c in tied}
-    winner = max(tied, key=lambda c: (strength[c], -votes.index(c)))
-    return winner, strength[winner]
-
-
-@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_vote_equals_counting_ballots(metric):
-    store = make_store(k=300, models=5)
-    names = list(store.models.index)
-    stage = recipes.vote_stage(store, names, metric)
-    single = [Method(metric).stage(store, names)((m,))[1] for m in range(5)]
-    classes = [store.logits(name).argmax(axis=1) for name in names]
-    for prefix in [(0,), (1, 3), (0, 1, 2), (0, 1, 2, 4), (4, 2, 3, 1, 0)]:
-        right, sure = stage(prefix)
-        for j in range(len(store)):
-            winner, voice = slow_vote([int(classes[m][j]) for m in prefix], [single[m][j] for m in prefix])
-            assert (right[j], sure[j]) == (winner == store.labels[j], voice)
-
-
-def test_plurality_vote_equals_a_loop():
-    store = make_store(2, k=12, models=3)
-    stage = recipes.vote_stage(store, list(store.models.index))
-    brute = brute_front(stage, store.costs("macs"), (1, 2, 3))
-    same_front(recipes.plurality_vote(store), [(n / 12, cost) for n, cost in brute.items()])
-
-
 def all_recipes(store):
     return {
         "wang 2018, entropy": recipes.wang_2018(store, grid=6),
@@ -256,7 +225,6 @@ def all_recipes(store):
         "wang 2018, oblivious": recipes.wang_2018(store, cost_aware=False, grid=6),
         "streeter 2018": recipes.streeter_2018(store, targets=11),
         "inoue 2019": recipes.inoue_2019(store),
-        "plurality vote": recipes.plurality_vote(store, n_models=tuple(range(1, min(3, len(store.models)) + 1))),
         "oracle": recipes.oracle(store),
     }
 
@@ -324,10 +292,8 @@ def test_candidates_are_chosen_as_in_search():
         recipes.streeter_2018,
         recipes.inoue_2019,
         recipes.oracle,
-        recipes.plurality_vote,
     ):
-        options = {"n_models": (1, 2)} if recipe is recipes.plurality_vote else {}
-        assert {m for row in recipe(store, models=chosen, **options)["models"] for m in row} <= set(chosen)
+        assert {m for row in recipe(store, models=chosen)["models"] for m in row} <= set(chosen)
         assert_rising(recipe(store, models="pareto"))
         with pytest.raises(ValueError, match="m0"):
             recipe(store, models=["m00"])
@@ -339,7 +305,6 @@ def test_candidates_are_chosen_as_in_search():
         (lambda s: recipes.wang_2018(s, "entropi"), "entropy"),
         (lambda s: recipes.wang_2018(s, grid=0), "grid"),
         (lambda s: recipes.oracle(s, cost="mac"), "macs"),
-        (lambda s: recipes.vote_stage(s, ["m0"], score="top5"), "top1"),
         (lambda s: recipes.park_2015(s.select(["m0"])), "only 1 models"),
     ],
 )

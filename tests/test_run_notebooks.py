@@ -144,7 +144,9 @@ def test_the_kernel_embeds_no_script(default, kept):
 
 
 @pytest.mark.parametrize(
-    ("environment", "live"), [({}, False), ({"JPY_SESSION_NAME": "a.ipynb"}, True), ({"VSCODE_PID": "1"}, True)]
+    ("environment", "live"),
+    [({}, False), ({"JPY_SESSION_NAME": "a.ipynb"}, True), ({"VSCODE_PID": "1"}, True)]
+    + [({"SERVER_SOFTWARE": "voila/0.5.8"}, True), ({"SERVER_SOFTWARE": "other"}, False)],
 )
 def test_has_front_end(environment, live, monkeypatch):
     monkeypatch.setattr(os, "environ", environment)

@@ -136,6 +136,13 @@ def test_score_table_equals_the_store_it_came_from():
     assert evaluate(scores.take(np.arange(100)), point).correct.shape == (100,)
 
 
+def test_a_point_prints_plain_numbers_and_says_which_cost():
+    scores = ScoreTable(np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0])
+    point = search(scores, 2).point(0)
+    assert "np." not in repr(point)
+    assert point.cost_kind == "cost"
+
+
 def test_graded_scores_and_costs_a_sample_equal_a_loop():
     rng = np.random.default_rng(3)
     gain, sure = rng.random((2, 40)), rng.integers(0, 8, (2, 40)) / 8
@@ -163,3 +170,18 @@ def test_one_model_and_one_sample():
     assert evaluate(store, front.point(0)).accuracy == 1.0
     with pytest.raises(ValueError, match="only 1 models"):
         search(store, 2)
+
+
+def test_what_is_no_store_and_no_point_is_named(tmp_path):
+    store = make_store()
+    front = search(store)
+    with pytest.raises(TypeError, match="LogitStore\\(path\\)"):
+        search(str(tmp_path))
+    with pytest.raises(TypeError, match="not Point"):
+        evaluate(front.point(0), store)
+    with pytest.raises(TypeError, match="pick"):
+        evaluate(store, front)
+    with pytest.raises(ValueError, match="how many models"):
+        search(store, "entropy")
+    with pytest.raises(ValueError, match="only 5 classes"):
+        search(store, score="top6")

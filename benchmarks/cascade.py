@@ -1,0 +1,62 @@
+"""A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured time; decision time.
+
+``python benchmarks/cascade.py [--quick]``. See :func:`cascadelib.timing.time_cascade`.
+"""
+
+import argparse
+
+from cascadelib import Cascade, LogitStore, datasets, pick, same_decisions, search
+from cascadelib.timing import pieces_of, time_cascade
+
+BATCH = 64
+
+
+def points(store, quick):
+    """{label: Point}: as accurate as the best single model, or nearly so."""
+    found = {"two models": pick(search(store, 2), "match_best")}
+    if not quick:
+        found["three models"] = pick(search(store, 3, models="pareto"), "match_best")
+        found["mean logits"] = pick(search(store, 2, "max_softmax_mean_logits_ts"), accuracy=0.94)
+    return found
+
+
+def rows_of(label, cascade, images, batch_size, repeats):
+    """Rows of one cascade at one batch size; targets are for full batches."""
+    table, at = time_cascade(cascade, images, batch_size, repeats), f"{label}, batch {batch_size}"
+    whole, decision = table.loc["cascade"], table.loc["exit decisions"]
+    wanted = batch_size == BATCH
+    values = [
+        ("throughput ÷ ideal, stream", table.loc["cascade, stream", "throughput_to_ideal"], "ratio", "≥ 0.85"),
+        ("throughput ÷ ideal, batch by batch", whole["throughput_to_ideal"], "ratio", ""),
+        ("exit decisions ÷ time of the cascade", decision["seconds"] / whole["seconds"], "share", "≤ 0.02"),
+        ("exit decision, a stage and batch", decision["decision_seconds"] * 1e6, "µs", ""),
+        ("samples a second, stream", 1 / table.loc["cascade, stream", "seconds"], "1/s", ""),
+        ("… of the last model alone", 1 / table.loc[cascade.members[-1].name, "seconds"], "1/s", ""),
+    ]
+    return [row(f"{at}: {what}", value, unit, target if wanted else "") for what, value, unit, target in values]
+
+
+def row(benchmark, measured, unit, target=""):
+    return {"benchmark": benchmark, "measured": float(measured), "unit": unit, "target": target}
+
+
+def run(quick=False):
+    """Rows of the benchmark table: cascades of the bundled zoo on its test images."""
+    store, test = LogitStore("data/fashion-mnist/val"), LogitStore("data/fashion-mnist/test")
+    images, rows = datasets.fashion_mnist("test").batch(0, 320 if quick else 1_280), []
+    for label, point in points(store, quick).items():
+        cascade = Cascade.from_point(point, store=store)
+        rows += rows_of(label, cascade, images, BATCH, 1 if quick else 7)
+        if label == "two models":
+            rows += rows_of(label, cascade, images[:256], 1, 1 if quick else 3)
+        counts = same_decisions(cascade.run(pieces_of(images, BATCH)), test.take(slice(0, len(images))), point)
+        rows.append(row(f"{label}: decisions unlike the evaluator's, near a threshold", counts["near"], "samples"))
+        rows.append(row(f"{label}: decisions unlike the evaluator's otherwise", counts["other"], "samples", "≤ 0"))
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="320 images, two models")
+    for line in run(parser.parse_args().quick):
+        print(f"{line['benchmark']:70} {line['measured']:10.4g} {line['unit']:8} {line['target']}")

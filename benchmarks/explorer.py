@@ -1,0 +1,146 @@
+"""The explorer at the paper's scale: 27 models, k = 50,000 on each of two splits, in a real kernel and a real browser.
+
+A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py); the machine's other load counts in.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+from conftest import BROWSER_FLAGS, find_browser  # noqa: E402 - the tests' helpers are no package
+from jupyter_pages import handle, run_cell, serving, write_cell  # noqa: E402
+
+STORES = """
+import sys, json, time; sys.path.insert(0, {here!r})
+from synthetic import scores
+import cascadelib as cl
+from cascadelib.threshold_slider import ThresholdSlider
+names = [f"net {{i:02}}" for i in range({models})]
+store, other = (cl.ScoreTable(*scores({models}, {samples}, seed), names) for seed in (0, 1))
+cl.search(cl.ScoreTable(*scores(3, 500)), (2, 3))  # compile
+cl.explore(cl.ScoreTable(*scores(3, 500)))
+times = {{}}
+def timed(owner, name):
+    function = getattr(owner, name)
+    def call(self, *arguments):
+        begun, own = time.perf_counter(), not getattr(self, "quiet", False)
+        function(self, *arguments)
+        times.setdefault(name, []).extend([time.perf_counter() - begun] * own)
+        open("times.json", "w").write(json.dumps(times))
+    setattr(owner, name, call)
+for owner, name in ((ThresholdSlider, "change"), (cl.Explorer, "replace_model"), (cl.Explorer, "resize")):
+    timed(owner, name)
+begun = time.perf_counter()
+x = cl.explore(store, other)
+times["open"] = [time.perf_counter() - begun]
+x
+"""
+# From an input event in the page to the next frame after the number of its accuracy or exit rate has changed.
+WATCH = """() => {
+    window.waits = []; let since = null;
+    for (const kind of ["pointermove", "keydown"]) addEventListener(kind, () => since ??= performance.now(), true);
+    const cell = () => document.querySelector("table.cascadelib-numbers").innerText; let last = cell();
+    new MutationObserver(() => {
+        const text = cell();
+        if (since === null || text === last) return;
+        last = text; const begun = since; since = null;
+        requestAnimationFrame(() => waits.push(performance.now() - begun));
+    }).observe(document.querySelector("table.cascadelib-numbers").parentElement.parentElement,
+               {childList: true, subtree: true, characterData: true});
+}"""
+
+
+def waits(page, act):
+    """Milliseconds from each input of ``act()`` to the frame that shows its number."""
+    page.evaluate("() => { window.waits.length = 0 }")
+    act()
+    page.wait_for_timeout(500)
+    return np.array(page.evaluate("() => window.waits"))
+
+
+def moves(page, times):
+    """Moves of the first slider by mouse, one at a time, each left to reach the screen."""
+    track, knob = (page.locator(f"{part}:visible").nth(0).bounding_box() for part in (".noUi-target", ".noUi-handle"))
+    y = knob["y"] + knob["height"] / 2
+    page.mouse.move(knob["x"] + knob["width"] / 2, y)
+    page.mouse.down()
+    for to in np.random.default_rng(0).uniform(0.02, 0.98, times):
+        page.mouse.move(track["x"] + to * track["width"], y)
+        page.wait_for_timeout(250)
+    page.mouse.up()
+
+
+def presses(page, times):
+    """Steps of the first slider by keyboard."""
+    handle(page, 0).focus()
+    for _ in range(times):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(250)
+
+
+def measured(folder, models, samples, repeats):
+    """{what: [seconds]} in the kernel and {what: [milliseconds]} on screen, by the number of models in the cascade."""
+    from playwright.sync_api import sync_playwright
+
+    write_cell(folder / "big.ipynb", STORES.format(here=str(HERE), models=models, samples=samples))
+    screen, kernel = {}, {}
+    with serving(folder) as (address, _), sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        run_cell(page, f"{address}/doc/tree/big.ipynb")
+        page.wait_for_timeout(3000)
+        page.evaluate(WATCH)
+        for n in (2, 3, 4):
+            if n > 2:
+                page.get_by_role("button", name=f"{n} models").click()
+                page.wait_for_timeout(4000 if n == 3 else 40_000)  # the search of the front ends meanwhile
+            screen[f"{n} models, mouse"] = waits(page, lambda: moves(page, repeats))
+            screen[f"{n} models, keyboard"] = waits(page, lambda: presses(page, repeats // 2))
+            for position in np.arange(4) % n:
+                page.locator(".widget-dropdown:visible select").nth(3 + position).select_option(
+                    index=int(5 * position + n) % models
+                )
+                page.wait_for_timeout(700)
+            kernel[n] = json.loads((folder / "times.json").read_text())
+        browser.close()
+    return kernel, screen
+
+
+def distribution(label, values, unit, target):
+    """Rows: the median against its target, then the 90th and 99th percentile and the largest."""
+    at = {"median": 50, "90th percentile": 90, "99th percentile": 99, "largest": 100}
+    name = f"{label} ({len(values)})"
+    return [
+        {"benchmark": name if i == 0 else f"… {what}", "measured": float(np.percentile(values, q)), "unit": unit}
+        | {"target": target if i == 0 else ""}
+        for i, (what, q) in enumerate(at.items())
+    ]
+
+
+def run(quick=False):
+    """Rows of the table: a drag in the kernel, on screen, opening, switching; nothing where there is no browser."""
+    if find_browser() is None:
+        return []
+    models, samples, repeats = (6, 2000, 6) if quick else (27, 50_000, 60)
+    with tempfile.TemporaryDirectory() as folder:
+        kernel, screen = measured(Path(folder), models, samples, repeats)
+    what, rows, before = f"{models} models, k = {samples} twice", [], 0
+    for n, times in kernel.items():
+        drags, before = times["change"][before:], len(times["change"])
+        rows += distribution(f"drag in the kernel, {n} of {what}", 1e3 * np.array(drags), "ms", "≤ 15")
+    for label, values in screen.items():
+        rows += distribution(f"input to number on screen, {label}", values, "ms", "≤ 150")
+    last = kernel[4]
+    rows += distribution("switching a model, kernel", 1e3 * np.array(last["replace_model"]), "ms", "≤ 300")
+    rows += distribution("another number of models, kernel", 1e3 * np.array(last["resize"]), "ms", "≤ 300")
+    return [*rows, {"benchmark": f"opening, {what}", "measured": last["open"][0], "unit": "s", "target": "≤ 2"}]
+
+
+if __name__ == "__main__":
+    for row in run(quick=True):
+        print(row)

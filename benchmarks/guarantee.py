@@ -1,0 +1,94 @@
+"""Does the guarantee hold? 1,000 draws of a tuning and a certification split from a population whose truth is known.
+
+Each draw: search all pairs of five models on the tuning split, certify on the other, look the certified cascades up in
+the population. A violation is a certified cascade that loses ε or more there. Beside it what other p-values would
+certify on the same draws: Waudby-Smith and Ramdas' betting, Hoeffding–Bentkus (Bates et al., 2021), and the normal
+approximation, which promises nothing.
+"""
+
+import argparse
+
+import numpy as np
+from scipy.stats import binom, norm
+from synthetic import scores
+
+from cascadelib import ScoreTable, search
+from cascadelib.fixed_cascades import run_cascades
+from cascadelib.guarantee import descending
+from cascadelib.paired_tests import betting_p_value, paired_p_value
+
+POPULATION, SAMPLES, EPSILON, DELTA = 200_000, 2_000, 0.01, 0.1
+
+
+def hoeffding_bentkus(losses, epsilon):
+    """p-value for losses in [−1, 1], scaled to [0, 1]."""
+    k, mean, limit = len(losses), (1 + losses.mean()) / 2, (1 + epsilon) / 2
+    if mean >= limit:
+        return 1.0
+    h = mean * np.log(mean / limit) + (1 - mean) * np.log((1 - mean) / (1 - limit))
+    return min(1.0, np.exp(-k * h), np.e * binom.cdf(np.ceil(k * mean), k, limit))
+
+
+def normal(losses, epsilon):
+    """p-value by the normal approximation."""
+    return norm.cdf((losses.mean() - epsilon) / max(losses.std() / np.sqrt(len(losses)), 1e-12))
+
+
+def exact(losses, epsilon):
+    return paired_p_value(int((losses > 0).sum()), int((losses < 0).sum()), len(losses), epsilon, DELTA)
+
+
+TESTS = {
+    "exact paired test (certify)": exact,
+    "betting": lambda losses, epsilon: betting_p_value(losses, epsilon, DELTA),
+    "Hoeffding–Bentkus": hoeffding_bentkus,
+    "normal approximation": normal,
+}
+
+
+def losses_of(table, points, reference):
+    """Losses against the reference model, float [P, k]."""
+    right = table.correct[table.row(reference)].astype(np.float64)
+    outcomes = {at: correct for at, _, correct, _ in run_cascades(table, points)}
+    return np.stack([right - outcomes[at] for at in range(len(points))])
+
+
+def certified(losses, test):
+    """How many points pass, one after another, until the first that does not."""
+    for count, row in enumerate(losses):
+        if test(row, EPSILON) > DELTA:
+            return count
+    return len(losses)
+
+
+def run(quick=False):
+    """Rows of the benchmark table."""
+    draws = 20 if quick else 1_000
+    correct, sure, cost = scores(5, POPULATION, seed=3)
+    whole, rng = ScoreTable(correct, sure, cost), np.random.default_rng(0)
+    reference = whole.names[int(correct.mean(axis=1).argmax())]
+    violations, costs = {name: 0 for name in TESTS}, {name: [] for name in TESTS}
+    for _ in range(draws):
+        tune, check = (whole.take(rng.integers(0, POPULATION, SAMPLES)) for _ in range(2))
+        points = descending(search(tune, 2), reference, EPSILON)
+        here = losses_of(check, points, reference)
+        passed = {name: certified(here, test) for name, test in TESTS.items()}
+        truth = losses_of(whole, points[: max(1, *passed.values())], reference).mean(axis=1)
+        for name, count in passed.items():
+            violations[name] += bool((truth[:count] >= EPSILON).any())
+            costs[name].append(points[count - 1].cost if count else cost[whole.row(reference)])
+    single = cost[whole.row(reference)]
+    what = f"guarantee, ε = {EPSILON:.0%}, δ = {DELTA:.0%}, {draws} splits of {SAMPLES} + {SAMPLES}"
+    rows = []
+    for name in TESTS:
+        target = f"≤ {DELTA}" if name == next(iter(TESTS)) else ""
+        rows.append((f"{what}: violation rate, {name}", violations[name] / draws, "share", target))
+        rows.append((f"… mean cost ÷ reference's, {name}", float(np.mean(costs[name]) / single), "share", ""))
+    return [dict(zip(("benchmark", "measured", "unit", "target"), row)) for row in rows]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="20 splits")
+    for line in run(parser.parse_args().quick):
+        print(f"{line['benchmark']:100} {line['measured']:8.4f} {line['unit']} {line['target']}")

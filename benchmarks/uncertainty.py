@@ -1,0 +1,97 @@
+"""Do intervals cover the truth as often as they say, and does the drift signal alarm as rarely as it says?
+
+Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples of it for the data.
+"""
+
+import numpy as np
+from scipy.stats import binom
+from synthetic import scores
+
+from cascadelib import DriftSignal, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib.bootstrap import basic_interval, interval
+from cascadelib.evaluation import mean_cost
+from cascadelib.fixed_cascades import all_confidences, reaching, run_cascades
+from cascadelib.pareto import Baseline, improvement_at, mean_improvement, pareto_front
+
+RATES, WINDOWS = (0.01, 0.05), (200, 1000)
+TARGETS = dict.fromkeys(("accuracy", "cost", "improvement", "mean improvement"), "≥ 0.93")
+
+
+def coverage(world, quick):
+    """Share of 95% intervals that hold the truth: one cascade's three numbers, and the curve of a set of cascades."""
+    draws, resamples, k = (20, 100, 500) if quick else (500, 500, 2_000)
+    rng, front = np.random.default_rng(1), search(world.take(np.arange(5_000)), 2)
+    point, several = pick(front, "max_improvement"), [front.point(row) for row in range(0, len(front), 10)]
+    truth, set_truth = evaluate(world, point), MeasuredSet(world, several)
+    inside = {name: [] for name in (*TARGETS, "mean improvement, percentiles", "improvement curve")}
+    for draw in range(draws):
+        sample = world.take(rng.choice(len(world), k, replace=False))
+        one, many = bootstrap(sample, point, resamples, draw), bootstrap(sample, several, resamples, draw)
+        for name in ("accuracy", "cost", "improvement"):
+            inside[name].append(_covers(getattr(one, name)[:, 0], getattr(truth, name)))
+        means, estimate = many.mean_improvement(), MeasuredSet(sample, several).mean
+        low, high = basic_interval(means, estimate)
+        inside["mean improvement"].append(low <= set_truth.mean <= high)
+        inside["mean improvement, percentiles"].append(_covers(means, set_truth.mean))
+        inside["improvement curve"].append(np.mean(_covers(many.improvement_at(set_truth.at), set_truth.curve)))
+    what = f"{draws} draws of {k:,} samples"
+    return [
+        (f"95% intervals that hold the truth, {name} ({what})", np.mean(values), "share", TARGETS.get(name, ""))
+        for name, values in inside.items()
+    ]
+
+
+class MeasuredSet:
+    """Improvement of a set of cascades on some samples: its mean, and its curve at nine accuracies."""
+
+    def __init__(self, samples, points):
+        found, singles = run_cascades(samples, points), samples.models
+        cost, accuracy = np.array([(mean_cost(costs, exits), right.mean()) for _, exits, right, costs in found]).T
+        keep, baseline = pareto_front(cost, accuracy), Baseline(singles["cost"], singles["top1"])
+        self.at = np.linspace(singles["top1"].min(), singles["top1"].max(), 11)[1:-1]
+        self.curve = improvement_at(baseline, cost[keep], accuracy[keep], self.at)
+        self.mean = mean_improvement(baseline, cost[keep], accuracy[keep])
+
+
+def _covers(values, truth):
+    low, high = interval(values)
+    return (low <= truth) & (truth <= high)
+
+
+def alarms(world, quick):
+    """Share of windows of unchanged data that alarm, and of data whose inputs are harder, over draws of everything."""
+    draws = 50 if quick else 1000
+    point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
+    (sure, thresholds), rng = all_confidences(world, point), np.random.default_rng(2)
+    harder = np.argsort(sure[0] + rng.normal(0, 3 * np.std(sure[0]), len(world)))[: 3 * len(world) // 4]
+    rows = []
+    for window in WINDOWS:
+        found = {rate: [0, 0] for rate in RATES}
+        for _ in range(draws):
+            order = rng.choice(len(world), 5_000 + window, replace=False)
+            reference, same = (reaching([s[r] for s in sure], thresholds) for r in (order[:5_000], order[5_000:]))
+            shifted = reaching([s[rng.choice(harder, window, replace=False)] for s in sure], thresholds)
+            for rate, counts in found.items():
+                signal = DriftSignal(tuple(reference), rate)
+                counts[0] += signal.check(same).alarm
+                counts[1] += signal.check(shifted).alarm
+        for rate, (false, true) in found.items():
+            what = f"{draws} windows of {window:,} inputs, stated rate {rate:.0%}"
+            most = binom.ppf(0.999, draws, rate) / draws  # what chance makes of the stated rate in so many windows
+            rows.append(
+                (f"false alarms of the drift signal: {what}", false / draws, "share", f"≤ {most:.3g} by chance")
+            )
+            rows.append((f"… alarms on harder inputs: {what}", true / draws, "share", ""))
+    return rows
+
+
+def run(quick=False):
+    """Rows of the benchmark table."""
+    world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
+    table = coverage(world, quick) + alarms(world, quick)
+    return [dict(zip(("benchmark", "measured", "unit", "target"), row)) for row in table]
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(row)

@@ -1,0 +1,220 @@
+"""A cascade as a small JSON file: readable by a human, floats to the last bit, nothing that runs when it is read."""
+
+import hashlib
+import json
+import math
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from .confidence import own_units
+from .expectations import expected
+from .front import Point
+from .logit_files import replacing
+from .methods import Method
+from .names import known
+
+FORMAT, VERSION = "cascadelib cascade", 1
+PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
+WORDS = {"always": -np.inf, "never": np.inf}  # when a stage exits, as inside thresholds (higher = surer)
+CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
+PARTS = ("models", "thresholds", "method", "score", "cost_kind", "chosen", "chosen_on", "expected", "versions")
+
+
+def described(point, store=None, held_out=None):
+    """A :class:`Point` as a plain dict, ready for JSON: what :func:`write` writes and :func:`point_of` takes back.
+
+    store: where the point was chosen (names what tells each model from another of its name, and the split's
+    fingerprint); held_out: another split with the same models. ``expected`` is measured on ``held_out`` where it is
+    given, else on ``store``, where it is a little too good: the point was chosen there. Only the temperatures of the
+    point's own models are kept.
+    """
+    metric = point.method.metric if point.method else None
+    measured = held_out if held_out is not None else store
+    return {
+        "models": [model_to_json(store, name) for name in point.models],
+        "thresholds": [threshold_to_json(metric, t) for t in point.thresholds],
+        "method": method_to_json(point.method, point.models),
+        "score": point.score,
+        "cost_kind": point.cost_kind,
+        "chosen": {key: number_to_json(getattr(point, key)) for key in CHOSEN},
+        "chosen_on": None if store is None else split_to_json(store),
+        "expected": None if measured is None else {"on": split_to_json(measured), **expected(point, measured)},
+        "versions": versions(),
+    }
+
+
+def point_of(description):
+    """The :class:`Point` that :func:`described` described, to the last bit."""
+    method = description["method"] and Method(**description["method"])
+    metric = method.metric if method else None
+    chosen = {key: number_from_json(description["chosen"][key]) for key in CHOSEN}
+    thresholds = tuple(threshold_from_json(metric, t) for t in description["thresholds"])
+    names = tuple(model["name"] for model in description["models"])
+    return Point(
+        names, thresholds, method=method, score=description["score"], cost_kind=description["cost_kind"], **chosen
+    )
+
+
+def text_of(description):
+    """The JSON text of a description, with format, version and a checksum that tells later edits.
+
+    Raises ValueError for a metric or an ensemble that is a function: it has no name to write.
+    """
+    functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
+    if functions:
+        raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
+    head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
+    text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
+
+
+def on_one_line(match):
+    """A list or object of plain values on one line, unless that makes it a long one."""
+    opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
+    line = opening + " ".join(middle) + closing
+    return line if len(line) < 120 else match[0]
+
+
+def write(description, path):
+    """Write :func:`text_of` to ``path``; the file appears whole or not at all."""
+    text = text_of(description)
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read(path):
+    """The description in a file; ValueError that names the file and what is wrong with it.
+
+    Refused: what is no JSON, another format or version, an edited file, and thresholds, names, temperatures or a
+    method that no cascade can have.
+    """
+    try:
+        return parsed(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parsed(text):
+    """The description in a JSON text; see :func:`read`."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"this is no JSON ({error})") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
+    if content.get("version") != VERSION:
+        raise ValueError(
+            f"format version {content.get('version')!r}, but this cascadelib reads version {VERSION}: use the "
+            "cascadelib that wrote it, or save the cascade again with this one"
+        )
+    missing = [part for part in PARTS if part not in content]
+    if missing:
+        raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
+    description = {part: content[part] for part in PARTS}
+    check(description)
+    if content.get("checksum") != checksum(description):
+        raise ValueError(
+            "the file was edited after it was written: its checksum does not fit. Its expected accuracy, cost and exit "
+            "rates may no longer hold. Choose the point anew; or, where the edit is meant, write it again: "
+            "cascade_files.write(json.load(…), path)"
+        )
+    return description
+
+
+def checksum(description):
+    """SHA-256 of a description's content, whatever its layout on the page."""
+    parts = {part: description[part] for part in PARTS}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def check(description):
+    """Raise ValueError, naming the part, unless the decisions that a description asks for can be made."""
+    try:
+        names = [model["name"] for model in description["models"]]
+        if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"'models' must be distinct names, not {names}")
+        if len(description["thresholds"]) != len(names) - 1:
+            raise ValueError(
+                f"{len(description['thresholds'])} thresholds for {len(names)} models; one fewer is needed"
+            )
+        point = point_of(description)
+        for name in names if point.method else ():
+            t = point.method.temperature_of(name)
+            if not (isinstance(t, (int, float)) and math.isfinite(t) and t > 0):
+                raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"a part of the cascade is missing or of another kind ({error!r})") from None
+
+
+def threshold_to_json(metric, threshold):
+    """A threshold in the metric's own units → the number; at the two ends when to exit: "always" or "never"."""
+    inside = float(own_units(metric, threshold))
+    return next((word for word, end in WORDS.items() if inside == end), float(threshold))
+
+
+def threshold_from_json(metric, value):
+    """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the two words."""
+    if isinstance(value, str):
+        return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
+    return float(value)
+
+
+def number_to_json(value):
+    """Numbers and tuples of them as JSON has them: nan (no improvement above the best model) as null."""
+    if isinstance(value, (tuple, list)):
+        return [number_to_json(v) for v in value]
+    return float(value) if math.isfinite(value) else None
+
+
+def number_from_json(value):
+    """The inverse of :func:`number_to_json`."""
+    if isinstance(value, list):
+        return tuple(number_from_json(v) for v in value)
+    return math.nan if value is None else float(value)
+
+
+def method_to_json(method, models):
+    """A Method with the temperatures of ``models``, as the keywords that make it; or None."""
+    if method is None:
+        return None
+    temperatures = {name: float(method.temperature_of(name)) for name in models} if method.temperature else None
+    return {
+        "metric": method.metric,
+        "ensemble": method.ensemble,
+        "temperature": method.temperature,
+        "temperatures": temperatures,
+    }
+
+
+def model_to_json(store, name):
+    """What tells a model from another of its name, as far as the store's header records it."""
+    if not hasattr(store, "metadata"):
+        return {"name": name}
+    header = store.metadata(name)
+    extraction = header.get("extraction") or {}
+    kept = {key: header[key] for key in ("checkpoint", "revision", "image_size") if header.get(key) is not None}
+    kept |= {key: extraction[key] for key in ("weights_sha256", "transform") if key in extraction}
+    return {"name": name, "classes": int(store.logits(name).shape[1]), **kept}
+
+
+def split_to_json(store):
+    """Which samples: data set, split, fingerprint over ids and labels (None for a ScoreTable), and their number."""
+    origin = {key: getattr(store, key, None) for key in ("dataset", "split", "fingerprint")}
+    return origin | {"samples": len(store)}
+
+
+def versions():
+    """{package: version} of what a cascade's decisions may depend on, Python included."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

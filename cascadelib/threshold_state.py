@@ -1,0 +1,188 @@
+"""What dragging a threshold needs: one cascade on one split, sorted once, read at any thresholds in milliseconds.
+
+Plain arrays in and out. Thresholds are inside (higher = surer, exit when confidence ≥ t, −inf always, inf never).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .confidence import midway, own_units
+from .evaluation import exit_stages, run_outcomes, single_models, store_costs, store_stage
+from .f1 import F1, f1, positives
+from .methods import Method
+from .names import known
+from .pareto import Baseline
+
+BINS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class CascadeOnSplit:
+    """A cascade of n models on the k samples of one split.
+
+    right: n arrays [k], bool or graded in [0, 1], correctness of the output after each stage; sure: n − 1 arrays
+    float64 [k]; costs: n numbers, or arrays [k]; order: n − 1 arrays int [k], samples by falling confidence;
+    single: [k], correctness of the single model that cascades are compared with; positive: bool [k], the samples of
+    class 1 where F1 counts in place of accuracy, else None.
+    """
+
+    right: tuple[np.ndarray, ...]
+    sure: tuple[np.ndarray, ...]
+    costs: tuple
+    order: tuple[np.ndarray, ...]
+    single: np.ndarray
+    baseline: Baseline
+    positive: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.single)
+
+    @property
+    def stages(self):
+        return len(self.right)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A cascade at fixed thresholds on one split: what :func:`cascadelib.evaluate` measures, and counts of samples.
+
+    exit_stage int [k], correct [k]; exits, exits_right: [n], samples (exits_right: the sum of their scores) that leave
+    at each stage; difference: accuracy − that of the single model compared with. Under F1, accuracy is F1.
+    """
+
+    accuracy: float
+    cost: float
+    improvement: float
+    difference: float
+    exit_stage: np.ndarray
+    correct: np.ndarray
+    exits: np.ndarray
+    exits_right: np.ndarray
+
+    @property
+    def exit_rates(self):
+        return tuple((self.exits / len(self.correct)).tolist())
+
+
+def on_split(store, models, method, score, cost_kind, single, baseline=None):
+    """The :class:`CascadeOnSplit` of ``models`` (names, in the order they run) on a LogitStore or ScoreTable.
+
+    single: name of the model to compare with; baseline: the split's :class:`Baseline` where it is known already.
+    ValueError for models that the store lacks, naming the nearest.
+    """
+    names = [known(name, store.models.index, "model of this store") for name in models]
+    stage = store_stage(store, names, method, score)
+    outcomes = [stage(tuple(range(i + 1))) for i in range(len(names))]
+    costs = dict(zip(store.models.index, store_costs(store, cost_kind)))
+    sure = tuple(sure for _, sure in outcomes[:-1])
+    reference = store_stage(store, [known(single, store.models.index, "model of this store")], Method(), score)
+    return CascadeOnSplit(
+        right=tuple(right for right, _ in outcomes),
+        sure=sure,
+        costs=tuple(costs[name] for name in names),
+        order=tuple(np.argsort(-s, kind="stable") for s in sure),
+        single=reference((0,))[0],
+        baseline=baseline or Baseline(*single_models(store, score, cost_kind)[::-1]),
+        positive=positives(store) if score == F1 else None,
+    )
+
+
+def quality(cascade, correct):
+    """What outcomes correct [k] on the split of a cascade come to: accuracy, or F1."""
+    return float(np.mean(correct)) if cascade.positive is None else f1(correct, cascade.positive)
+
+
+def read(cascade, thresholds):
+    """The cascade at n − 1 thresholds: a :class:`Reading`, its accuracy and cost equal to those of ``evaluate``."""
+    outcomes = list(zip(cascade.right, (*cascade.sure, None)))
+    stage, correct, cost = run_outcomes(outcomes, thresholds, cascade.costs)
+    accuracy = quality(cascade, correct)
+    return Reading(
+        accuracy=accuracy,
+        cost=cost,
+        improvement=float(cascade.baseline.cost_at(accuracy)) / cost,
+        difference=accuracy - quality(cascade, cascade.single),
+        exit_stage=stage,
+        correct=correct,
+        exits=np.bincount(stage, minlength=cascade.stages),
+        exits_right=np.bincount(stage, correct, minlength=cascade.stages),
+    )
+
+
+def arriving(cascade, thresholds, stage):
+    """bool [k]: the samples that earlier stages pass on to ``stage``; that stage's threshold does not matter."""
+    return exit_stages(cascade.sure[:stage], thresholds[:stage]) == stage if stage else np.ones(len(cascade), bool)
+
+
+def falling(cascade, thresholds, stage):
+    """Confidences at ``stage`` of the samples that arrive there, falling: float64 [r]."""
+    order = cascade.order[stage]
+    return cascade.sure[stage][order[arriving(cascade, thresholds, stage)[order]] if stage else order]
+
+
+def exiting(sure, threshold):
+    """How many of the falling confidences [r] are ≥ the threshold."""
+    return len(sure) - int(np.searchsorted(sure[::-1], threshold, side="left"))
+
+
+def between_ties(sure, count):
+    """The number of exits nearest to ``count`` that parts no equal confidences; sure: falling [r]."""
+    count = min(max(int(count), 0), len(sure))
+    if count in (0, len(sure)) or sure[count - 1] != sure[count]:
+        return count
+    before, after = tie(sure, count)
+    return before if count - before < after - count else after
+
+
+def tie(sure, count):
+    """(first, end) of the run of equal confidences that holds position ``count`` of the falling ones."""
+    rising, value = sure[::-1], sure[count]
+    return tuple(len(sure) - int(np.searchsorted(rising, value, side=side)) for side in ("right", "left"))
+
+
+def next_exits(sure, count, step):
+    """The next achievable number of exits above (step 1) or below (step −1) the achievable ``count``."""
+    if step > 0:
+        return count if count == len(sure) else tie(sure, count)[1]
+    return count if count == 0 else tie(sure, count - 1)[0]
+
+
+def threshold_for(sure, count):
+    """The threshold at which ``count`` (achievable) of the falling confidences exit: midway, or an end."""
+    if count == len(sure):
+        return -np.inf
+    return float(midway(sure[count - 1], sure[count])) if count else np.inf
+
+
+def shown(sure, threshold, metric):
+    """The threshold as text in own units: as few digits, at least four, as part the same samples; "always", "never"."""
+    count = exiting(sure, threshold)
+    if np.isinf(threshold):
+        return "always" if threshold < 0 else "never"
+    exits = sure[count - 1] if count else np.inf
+    passes = sure[count] if count < len(sure) else -np.inf
+    for digits in range(4, 17):
+        text = f"{float(own_units(metric, threshold)):.{digits}g}"
+        if passes < own_units(metric, float(text)) <= exits:
+            return text
+    return repr(float(own_units(metric, threshold)))
+
+
+def bin_of(sure, edges):
+    """Bin int16 [k] of each confidence among ``edges`` float [BINS + 1]; those outside count in the outermost."""
+    return np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2).astype(np.int16)
+
+
+def edges_of(cascade, stage):
+    """Edges of evenly wide bins over a stage's confidences, float64 [BINS + 1], rising."""
+    low, high = float(cascade.sure[stage].min()), float(cascade.sure[stage].max())
+    return np.linspace(low, high if high > low else low + 1, BINS + 1)
+
+
+def histogram(cascade, thresholds, stage, bins):
+    """(right, wrong) float64 [BINS] each: scores of the samples that arrive at ``stage``, by bin of confidence."""
+    here = arriving(cascade, thresholds, stage)
+    at, right = bins[here], np.asarray(cascade.right[stage], np.float64)[here]
+    total, good = np.bincount(at, minlength=BINS), np.bincount(at, right, minlength=BINS)
+    return good, total - good

@@ -1,0 +1,78 @@
+"""Measured time of a running cascade beside each model's own, and beside what its exit rates promise."""
+
+import statistics
+import time
+
+import pandas as pd
+import torch
+
+from . import batches
+from .members import Member, member_named
+
+
+def timed(call):
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def alone(member, pieces):
+    """One model on all batches."""
+    for piece in pieces:
+        member.logits(piece)
+
+
+def one_by_one(cascade, pieces):
+    """The cascade on one batch after another, none waiting for the next."""
+    for piece in pieces:
+        cascade(piece)
+
+
+def pieces_of(inputs, batch_size):
+    """Raw inputs (a batch of any form) in batches of ``batch_size``; the last may be smaller."""
+    rows = torch.arange(batches.size_of(inputs)).split(batch_size)
+    return [batches.rows_of(inputs, piece.numpy()) for piece in rows]
+
+
+def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
+    """Seconds a sample, measured: a DataFrame indexed by what ran.
+
+    inputs: N raw samples, a batch of any form; others: names of zoo models that are timed as well. Rows: every model
+    alone on all samples in full batches (with its preprocessing and the copy of its logits from the device); ``ideal``,
+    Σ C_i · reach_i from these times and the exit rates of the run; ``cascade`` batch by batch; ``cascade, stream``,
+    where the undecided wait for full batches; and ``exit decisions``, their part in the first of the two. Columns:
+    seconds (a sample), share_run (samples that the model saw in the cascade), throughput_to_ideal, decision_seconds (a
+    stage and batch). All take turns, and medians of ``repeats`` rounds count, so that whatever else the machine does
+    weighs on all.
+    """
+    size, pieces = batches.size_of(inputs), pieces_of(inputs, batch_size)
+    members = [*cascade.members, *(_member(name) for name in others if name not in cascade.point.models)]
+    calls = {m.name: lambda m=m: alone(m, pieces) for m in members}
+    calls["cascade"] = lambda: one_by_one(cascade, pieces)
+    calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
+    times, decisions = {name: [] for name in calls}, []
+    for round_number in range(repeats + 1):  # the first round warms up
+        for name, call in calls.items():
+            cascade.running.reset()
+            seconds = timed(call)
+            if round_number:
+                times[name].append(seconds / size)
+            if round_number and name == "cascade":
+                decisions.append(cascade.running.seconds[:, 1].sum())
+    seconds = pd.Series({name: statistics.median(values) for name, values in times.items()}, name="seconds")
+    reach = pd.Series(cascade.running.table["inputs"] / size)
+    seconds["ideal"] = (seconds[reach.index] * reach).sum()
+    seconds["exit decisions"] = statistics.median(decisions) / size
+    table = seconds.to_frame().assign(share_run=reach, throughput_to_ideal=float("nan"))
+    for name in ("cascade", "cascade, stream"):
+        table.loc[name, "throughput_to_ideal"] = seconds["ideal"] / seconds[name]
+    each = statistics.median(decisions) / len(pieces) / len(cascade.members)
+    table.loc["exit decisions", "decision_seconds"] = each
+    return table
+
+
+def _member(name):
+    model = member_named(name, {})
+    return Member(name, model.module.eval(), model.transform)

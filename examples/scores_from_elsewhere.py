@@ -1,0 +1,25 @@
+"""A folder of scores from elsewhere: labels.csv, costs.csv and, a file a model, logits (npz) or probabilities (CSV)."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import cascadelib as cl
+
+folder = Path((sys.argv + ["examples/scores"])[1])
+labels = pd.read_csv(folder / "labels.csv", index_col="sample")["label"]
+macs = pd.read_csv(folder / "costs.csv", index_col="model")["macs"]
+store = cl.LogitStore.from_arrays(labels, {}, sample_ids=labels.index)
+for name, cost in macs.items():
+    if (folder / f"{name}.npz").exists():
+        store.add(name, np.load(folder / f"{name}.npz")["logits"], macs=cost)
+    else:  # probabilities, brought into the order of the labels; their logarithms serve as logits
+        table = pd.read_csv(folder / f"{name}.csv", index_col="sample").loc[labels.index]
+        store.add(name, np.log(table.to_numpy().clip(1e-9)), macs=cost)
+chosen_on, held_out = store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+front = cl.search(chosen_on)
+point = cl.pick(front, accuracy=front.baseline.best - 0.005)
+result = cl.evaluate(held_out, point)
+print(point.models, point.thresholds, f"{result.accuracy:.2%} on held-out data, for {result.cost:.3g} MACs")

@@ -1,0 +1,107 @@
+"""A Jupyter server on a loopback port and what a test does on its pages: run a notebook, drag, read numbers."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 120_000  # ms; a busy machine starts a kernel slowly
+DRAWN = "td.accuracy"
+
+
+@contextmanager
+def serving(folder):
+    """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and Voilà."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home, log = folder / ".jupyter", folder / "server.log"
+    own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    options = {
+        "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "IdentityProvider.token": "",
+        "ServerApp.root_dir": folder, "ServerApp.open_browser": False, "ServerApp.allow_root": True,
+        "LabApp.news_url": "", "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    with log.open("w") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **own, "PYTHONPATH": path})
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(server, address, log)
+            yield address, log
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+
+
+def wait_for(server, address, log, seconds=60):
+    """Return once the server answers; RuntimeError with its log where it ends or keeps silent."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"no Jupyter server at {address}:\n{log.read_text()}")
+
+
+def write_cell(path, source):
+    """A notebook of one cell."""
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nb, path)
+
+
+def run_cell(page, address):
+    """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its cell."""
+    page.goto(address)
+    page.wait_for_selector(".jp-CodeCell .cm-content", timeout=PATIENCE)
+    page.click(".jp-CodeCell .cm-content")
+    prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
+    end = time.monotonic() + PATIENCE / 1000
+    while prompt.inner_text().strip() == "[ ]:" and time.monotonic() < end:  # no kernel yet to hear it
+        page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(1000)
+    page.wait_for_selector(DRAWN, timeout=PATIENCE)
+
+
+def on_screen(page, kind="accuracy", split="validation"):
+    """The text of a cell of the numbers, without its interval."""
+    return page.locator(f'td.{kind}[data-split="{split}"]').evaluate("cell => cell.firstChild.textContent").strip()
+
+
+def changes(page, act, kind="accuracy"):
+    """Do ``act()`` and wait until a number on screen is another."""
+    before = on_screen(page, kind)
+    act()
+    page.wait_for_function(
+        "([kind, before]) => document.querySelector(`td.${kind}`).firstChild.textContent.trim() != before",
+        arg=[kind, before],
+        timeout=PATIENCE,
+    )
+
+
+def handle(page, position):
+    """A slider's handle: 0 sends on, 1 threshold of the first stage; 2, 3 of the second …"""
+    return page.locator(".noUi-handle:visible").nth(position)
+
+
+def drag(page, position, to, steps=8):
+    """Drag a slider with the mouse to a share of its track."""
+    track = page.locator(".noUi-target:visible").nth(position).bounding_box()
+    knob = handle(page, position).bounding_box()
+    y = knob["y"] + knob["height"] / 2
+    page.mouse.move(knob["x"] + knob["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(track["x"] + to * track["width"], y, steps=steps)
+    page.mouse.up()

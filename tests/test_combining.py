@@ -1,0 +1,87 @@
+"""Plurality vote and a user's own ensemble, against loops and against what they must equal."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from twins import brute_front
+
+from cascadelib import METHODS, LogitStore, Method, evaluate, pick, search
+
+
+def make_store(seed=0, k=40, models=4, classes=4, step=0.5):
+    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger the signal."""
+    rng = np.random.default_rng(seed)
+    labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
+    logits = {
+        f"m{i}": np.round(((0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes))) / step)
+        * step
+        for i in range(models)
+    }
+    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 3.0**i for i in range(models)})
+
+
+def slow_vote(votes, sure):
+    """(class, confidence) of one sample's vote."""
+    count = Counter(votes)
+    tied = [c for c in count if count[c] == max(count.values())]
+    strength = {c: max(s for v, s in zip(votes, sure) if v == c) for c in tied}
+    winner = max(tied, key=lambda c: (strength[c], -votes.index(c)))
+    return winner, strength[winner]
+
+
+@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
+def test_vote_equals_counting_ballots(metric):
+    store = make_store(k=300, models=5)
+    names = list(store.models.index)
+    stage = Method(metric, "vote").stage(store, names)
+    single = [Method(metric).stage(store, names)((m,))[1] for m in range(5)]
+    classes = [store.logits(name).argmax(axis=1) for name in names]
+    for prefix in [(0,), (1, 3), (0, 1, 2), (0, 1, 2, 4), (4, 2, 3, 1, 0)]:
+        right, sure = stage(prefix)
+        for j in range(len(store)):
+            winner, voice = slow_vote([int(classes[m][j]) for m in prefix], [single[m][j] for m in prefix])
+            assert (right[j], sure[j]) == (winner == store.labels[j], voice)
+
+
+def test_plurality_vote_equals_a_loop():
+    store = make_store(2, k=12, models=3)
+    method = Method(ensemble="vote")
+    brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3))
+    table = search(store, (1, 2, 3), method).table
+    assert dict(zip((table["accuracy"] * 12).round().astype(int), table["cost"])) == pytest.approx(brute)
+
+
+def test_own_function_that_averages_is_the_mean_ensemble():
+    store = make_store(k=5000)
+    for temperature in (False, True):
+        own = Method("entropy", lambda z: z.mean(axis=0), temperature).fit(store)
+        known = Method("entropy", "mean_logits", temperature).fit(store)
+        ours, theirs = (m.stage(store, list(store.models.index))((0, 2, 3)) for m in (own, known))
+        assert np.array_equal(ours[0], theirs[0])
+        np.testing.assert_allclose(ours[1], theirs[1], atol=1e-12)
+
+
+def test_own_function_of_the_last_model_is_no_ensemble():
+    store = make_store(k=200)
+    own, none = (search(store, 3, Method(ensemble=e)) for e in (lambda z: z[-1], "none"))
+    assert own.table[["accuracy", "cost"]].equals(none.table[["accuracy", "cost"]])
+    point = pick(own, "match_best")
+    assert evaluate(store, point).accuracy == point.accuracy
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(lambda z: z[0, :, :2], "shape"), (lambda z: z.mean(axis=0) * np.nan, "nan"), (lambda z: 1.0, "shape")],
+)
+def test_what_an_own_function_returns_is_checked(function, message):
+    with pytest.raises(ValueError, match=message):
+        search(make_store(), 2, Method(ensemble=function))
+
+
+def test_a_vote_has_one_winner_and_known_names():
+    with pytest.raises(ValueError, match="top1"):
+        search(make_store(), 2, Method(ensemble="vote"), score="top2")
+    with pytest.raises(ValueError, match="vote"):
+        Method(ensemble="votes")
+    assert all(not callable(method.ensemble) for method in METHODS.values())
