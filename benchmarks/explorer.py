@@ -102,7 +102,9 @@ def measured(folder, models, samples, repeats):
             screen[f"{n} models, mouse"] = waits(page, lambda: moves(page, repeats))
             screen[f"{n} models, keyboard"] = waits(page, lambda: presses(page, repeats // 2))
             for position in np.arange(4) % n:
-                page.locator(".widget-dropdown:visible select").nth(3 + position).select_option(index=int(5 * position + n) % models)
+                page.locator(".widget-dropdown:visible select").nth(3 + position).select_option(
+                    index=int(5 * position + n) % models
+                )
                 page.wait_for_timeout(700)
             kernel[n] = json.loads((folder / "times.json").read_text())
         browser.close()
