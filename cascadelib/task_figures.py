@@ -4,10 +4,15 @@ from plotly.subplots import make_subplots
 
 from .figures import GREY, PALETTE, add_singles, cascade_hover, cost_axis, decimated, per_cent
 
+TOP, BETWEEN = 95, 85  # pixels: title and legend; axis titles of one row and the title of the next
 
-def _grid(rows, titles, height, **spacing):
-    fig = make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.11, **spacing)
-    fig.update_layout(template="cascadelib", height=110 + height * rows, margin={"t": 80})
+
+def _grid(rows, titles, height):
+    """Panels in two columns, each ``height`` pixels high."""
+    inside = height * rows + BETWEEN * (rows - 1)
+    gap = {"vertical_spacing": BETWEEN / inside} if rows > 1 else {}
+    fig = make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.11, **gap)
+    fig.update_layout(template="cascadelib", height=inside + TOP + 55, margin={"t": TOP, "b": 55})
     for title in fig.layout.annotations:
         title.font.size = 13
     return fig
@@ -19,7 +24,7 @@ def tasks_figure(tasks, cost="macs", title="Cascades on each task"):
     tasks: {label: {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in every row. Scores
     are those of the fronts: accuracy, or F1.
     """
-    fig = _grid(len(tasks), [t for label in tasks for t in (label, "improvement factor")], 300, vertical_spacing=0.12)
+    fig = _grid(len(tasks), [t for label in tasks for t in (label, f"{label}: improvement")], 240)
     names = list(dict.fromkeys(name for fronts in tasks.values() for name in fronts))
     for row, fronts in enumerate(tasks.values(), 1):
         first = next(iter(fronts.values()))
@@ -35,9 +40,8 @@ def tasks_figure(tasks, cost="macs", title="Cascades on each task"):
         fig.update_yaxes(row=row, col=1, **per_cent(title=score, range=[low - margin, high + margin]))
         fig.update_xaxes(row=row, col=2, **per_cent(title=score))
         fig.update_yaxes(row=row, col=2, title="baseline cost ÷ cascade cost", rangemode="tozero")
-    return fig.update_layout(
-        title=title, legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "yref": "container"}
-    )
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 - 40 / fig.layout.height, "yref": "container"}
+    return fig.update_layout(title=title, legend=legend)
 
 
 def _add_front(fig, front, name, colour, row):
@@ -76,7 +80,7 @@ def splits_figure(moved, title="The identical cascades elsewhere"):
     moved: {split: :func:`cascadelib.replay`}. Points of one segment (one cascade) are joined; segments move apart.
     """
     rows = (len(moved) + 1) // 2
-    fig = _grid(rows, list(moved), 260, vertical_spacing=0.16)
+    fig = _grid(rows, list(moved), 200)
     for i, table in enumerate(moved.values()):
         at = {"row": i // 2 + 1, "col": i % 2 + 1}
         for segment, part in table.groupby("segment"):

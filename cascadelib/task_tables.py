@@ -10,7 +10,7 @@ def fronts_table(tasks) -> pd.DataFrame:
     """Figure 7 as numbers: a row a task and front of {label: {name: :class:`cascadelib.Front`}}.
 
     candidates; mean and largest improvement; accuracy (or F1) of the best single model and of the best cascade;
-    cost_ratio: baseline cost ÷ cascade cost at the accuracy of the best model, or at the front's best where it is lower.
+    cost_ratio: baseline cost ÷ cascade cost at the accuracy of the best model, or at the front's where it is lower.
     """
     rows = {}
     for label, fronts in tasks.items():
