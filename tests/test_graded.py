@@ -1,4 +1,4 @@
-"""Graded correctness and a price for every sample: exact fronts of one to four models against a loop over everything."""
+"""Graded correctness and a price for every sample: exact fronts against a loop over everything."""
 
 from itertools import permutations, product
 
