@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from .members import members_of
 from .running import Running
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Group:
     """Samples on their way: their numbers int64 [N], raw inputs, output so far, confidences [N, n] so far."""
 
@@ -26,16 +26,11 @@ class Group:
     def __len__(self):
         return len(self.numbers)
 
-    def take(self, rows):
-        """Some of the samples: int64 [n]."""
-        return Group(self.numbers[rows], batches.rows_of(self.inputs, rows), *self._decided(rows))
-
-    def without_inputs(self, rows):
-        """The same of samples that need no further model."""
-        return Group(self.numbers[rows], (), *self._decided(rows))
-
-    def _decided(self, rows):
-        return self.output.take(rows), self.confidences[rows]
+    def take(self, rows, inputs=True):
+        """Some of the samples, int64 [n]; without their inputs where they need no further model."""
+        kept = batches.rows_of(self.inputs, rows) if inputs else ()
+        output = None if self.output is None else self.output.take(rows)
+        return Group(self.numbers[rows], kept, output, self.confidences[rows])
 
     @classmethod
     def joined(cls, groups):
@@ -125,14 +120,14 @@ class Cascade(torch.nn.Module):
 
     def forward(self, batch):
         """Decide a batch of N samples, each model on the samples that are undecided: :class:`Decisions` of N."""
-        return self.run([batch], 1)
+        return self.run([batch], max(1, batches.size_of(batch)))
 
     @torch.inference_mode()
     def run(self, stream, batch_size=64):
         """Decide a stream (iterable) of batches: :class:`Decisions` of all samples, in their order.
 
-        Undecided samples wait until ``batch_size`` of them need the same model, so that later models run on full
-        batches as well; the last ones run at the end of the stream.
+        Undecided samples wait until ``batch_size`` of them need the same model, so that all models run on full batches,
+        which are of one size (torch prepares its kernels anew for every other size); the last ones run at the end.
         """
         queues, done, count = [[] for _ in self.members], [], 0
         for batch in stream:
@@ -141,42 +136,51 @@ class Cascade(torch.nn.Module):
             queues[0].append(Group(np.arange(count, count + size), batch, None, confidences))
             count += size
             self._advance(queues, done, batch_size)
-        self._advance(queues, done, 1)
+        self._advance(queues, done, batch_size, least=1)
         return self._finished(done)
 
-    def _advance(self, queues, done, least):
-        """Run each model for which ``least`` samples wait; what leaves goes to ``done``: (stage, Group, broken)."""
+    def _advance(self, queues, done, batch_size, least=None):
+        """Run each model for which ``least`` samples (default: a batch) wait; what leaves goes to ``done``: (stage,
+        Group, how many logits were broken)."""
         for i, queue in enumerate(queues):
-            if sum(map(len, queue)) >= least:
+            while (waiting := sum(map(len, queue))) >= (least or batch_size):
                 group = Group.joined(queue)
                 queue.clear()
+                if waiting > batch_size:
+                    queue.append(group.take(np.arange(batch_size, waiting)))
+                    group = group.take(np.arange(batch_size))
                 self._run_stage(i, group, queues, done)
 
     def _run_stage(self, i, group, queues, done):
         begun = time.perf_counter()
         logits = self.members[i].logits(group.inputs)
-        self._check_classes(i)
         decided = time.perf_counter()
-        place = i, len(self.members)
-        output, broken = output_after(self.point.method, self._temperature(i), logits, group.output, place)
-        group.confidences[:, i] = np.where(broken, np.nan, output.sure)
-        group, last = replace(group, output=output), i + 1 == len(self.members)
-        exits = np.ones(len(group), bool) if last else (output.sure >= self._inside[i]) & ~broken
-        done.append((i, group.without_inputs(np.flatnonzero(exits)), int(broken.sum())))
-        if not last:
-            for rows, queue in ((~exits & ~broken, queues[i + 1]), (broken, queues[-1])):
-                if rows.any():
-                    queue.append(group.take(np.flatnonzero(rows)))
+        if self.members[i].classes != self.members[0].classes:
+            seen = {m.name: m.classes for m in self.members}
+            raise ValueError(f"the models of a cascade must have the same number of classes, not {seen}")
+        place, temperature = (i, len(self.members)), self.point.method.temperature_of(self.members[i].name)
+        group.output, broken = output_after(self.point.method, temperature, logits, group.output, place)
+        group.confidences[:, i] = group.output.sure
+        if broken is not None:
+            group.confidences[broken, i] = np.nan
+        self._part(i, group, broken, queues, done)
         self.running.seconds[i] += decided - begun, time.perf_counter() - decided
 
-    def _temperature(self, i):
-        return self.point.method.temperature_of(self.members[i].name)
-
-    def _check_classes(self, i):
-        """All members must tell the same classes apart."""
-        seen = {m.classes: m.name for m in self.members if m.classes is not None}
-        if len(seen) > 1:
-            raise ValueError(f"the models of a cascade must have the same classes, not {seen} (classes: model)")
+    def _part(self, i, group, broken, queues, done):
+        """Who leaves after stage i, who goes to the next model, who to the last."""
+        count = 0 if broken is None else int(broken.sum())
+        if i + 1 == len(self.members):
+            done.append((i, Group(group.numbers, (), group.output, group.confidences), count))
+            return
+        passes = ~(group.output.sure >= self._inside[i])  # nan passes
+        if broken is not None:
+            passes |= broken
+            if count:
+                queues[-1].append(group.take(np.flatnonzero(broken)))
+        done.append((i, group.take(np.flatnonzero(~passes), inputs=False), count))
+        on = np.flatnonzero(passes if broken is None else passes & ~broken)
+        if len(on):
+            queues[i + 1].append(group.take(on))
 
     def _finished(self, done):
         """Groups that left, with their stages, as :class:`Decisions` in the order of the samples."""

@@ -49,6 +49,8 @@ class Output:
 
     def take(self, rows):
         """The output of some of the samples: rows int [n] or a mask [N]."""
+        if self.memory is None:
+            return Output(self.prediction[rows], self.sure[rows])
         return Output(*(None if part is None else part[rows] for part in self._parts))
 
     @property
@@ -63,16 +65,17 @@ class Output:
 
 
 def output_after(method, temperature, logits, before=None, place=(0, 1)):
-    """The cascade's output after one more model, and whose logits are nan or infinite: (Output, bool [N]).
+    """The cascade's output after one more model, and whose logits are nan or infinite: (Output, bool [N] or None).
 
     method: a :class:`Method`; temperature: this model's; logits float [N, classes]; before: the Output after the
     models so far; place: this model's position, and how many there are. A model without finite logits for a sample does
     not count for it: its output stays as before.
     """
-    if before is None:
+    whole = np.isfinite(logits).all()
+    if before is None and (not whole or method.ensemble != "none"):
         before = nothing(method, *logits.shape, place[1])
-    if np.isfinite(logits).all():
-        return combined(method, temperature, logits, before, place[0]), np.zeros(len(logits), bool)
+    if whole:
+        return combined(method, temperature, logits, before, place[0]), None
     broken = ~np.isfinite(logits).all(axis=1)
     fresh = combined(method, temperature, np.where(broken[:, None], 0, logits), before, place[0])
     parts = zip(fresh._parts, before._parts, strict=True)

@@ -138,7 +138,7 @@ def test_only_the_undecided_go_on_and_later_models_get_full_batches():
     cascade = made(make_point([0.6], Method()))
     cascade.run(np.split(np.arange(60), 12), 10)
     sizes = [len(seen) for seen in cascade.models[1].seen]
-    assert all(size >= 10 for size in sizes[:-1]) and sum(sizes) == (stage == 1).sum()
+    assert set(sizes[:-1]) <= {10} and sizes[-1] <= 10 and sum(sizes) == (stage == 1).sum()
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_bad_models(tmp_path):
 
 def test_members_with_other_classes():
     narrow = {"b": lambda z: z[:, :3]}
-    with pytest.raises(ValueError, match=r"same classes, not \{4: 'a', 3: 'b'\}"):
+    with pytest.raises(ValueError, match=r"same number of classes, not \{'a': 4, 'b': 3\}"):
         made(make_point([2.0], Method()), narrow)(np.arange(5))
     description = cascade_files.described(make_point([2.0], Method()))
     description["models"] = [m | {"classes": 4 - i} for i, m in enumerate(description["models"])]
