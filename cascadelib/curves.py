@@ -1,6 +1,6 @@
 """One pair of models at every threshold (paper, section 3, *Evaluation*): the curve behind figures 1 and 2."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -27,34 +27,47 @@ class Curve:
     cost: np.ndarray
 
 
+def exits_of(sure):
+    """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together)."""
+    order = np.argsort(-sure)
+    falling = sure[order]
+    return order, np.concatenate([[0], np.flatnonzero(falling[1:] != falling[:-1]) + 1, [len(sure)]])
+
+
+def right_at(order, ends, gain_1, gain_2):
+    """Sum [E] of the gains at each threshold: gain_1 [k] of the samples that leave, gain_2 [k] of the others."""
+    exact = np.int64 if gain_1.dtype == bool else np.float64
+    first, second = (np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2))
+    return first + (np.sum(gain_2, dtype=exact) - second)
+
+
 def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2):
     """The :class:`Curve` of one pair.
 
     sure float [k]: confidence of the first model (higher = surer); gain_1, gain_2 [k]: correct (bool, or graded in
     [0, 1]) at each stage; cost_1, cost_2: a number, or float [k] where every sample has its own.
     """
-    k, order = len(sure), np.argsort(-sure)
-    sure = sure[order]
-    ends = np.concatenate([[0], np.flatnonzero(sure[1:] != sure[:-1]) + 1, [k]])
-    exact = np.int64 if gain_1.dtype == bool else np.float64
-    first, second = (np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2))
-    right = first + (np.sum(gain_2, dtype=exact) - second)
+    order, ends = exits_of(sure)
+    return _curve(sure, order, ends, right_at(order, ends, gain_1, gain_2) / len(sure), cost_1, cost_2)
+
+
+def f1_curve(sure, correct_1, correct_2, cost_1, cost_2, positive) -> Curve:
+    """:func:`two_model_curve` with F1 in place of accuracy: true positives and errors accumulate along the sweep."""
+    order, ends = exits_of(sure)
+    right = right_at(order, ends, correct_1, correct_2)
+    hits = right_at(order, ends, correct_1 & positive, correct_2 & positive)
+    return _curve(sure, order, ends, f1_of(hits, len(sure) - right), cost_1, cost_2)
+
+
+def _curve(sure, order, ends, accuracy, cost_1, cost_2):
+    k, sure = len(sure), sure[order]
     if np.ndim(cost_2) == 0:
         added = cost_2 * ((k - ends) / k)
     else:
         added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
     high, low = sure[ends[1:-1]], sure[ends[1:-1] - 1]
     threshold = np.concatenate([[np.inf], midway(low, high), [-np.inf]])
-    return Curve(threshold, ends / k, right / k, np.mean(cost_1) + added)
-
-
-def f1_curve(sure, correct_1, correct_2, cost_1, cost_2, positive) -> Curve:
-    """:func:`two_model_curve` with F1 in place of accuracy: true positives and errors accumulate along the sweep."""
-    k = len(sure)
-    right = two_model_curve(sure, correct_1, correct_2, cost_1, cost_2)
-    hits = two_model_curve(sure, correct_1 & positive, correct_2 & positive, cost_1, cost_2)
-    counts = (np.rint(curve.accuracy * k) for curve in (hits, right))
-    return replace(right, accuracy=f1_of(next(counts), k - next(counts)))
+    return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
 
 
 def curve_of(store, score):

@@ -91,7 +91,7 @@ def store_of(k=400, models=4, classes=2, seed=0):
     return cl.LogitStore.from_arrays(labels, logits, {f"m{i}": 10.0**i for i in range(models)})
 
 
-@pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_softmax_ts"])
+@pytest.mark.parametrize("method", ["max_softmax", "entropy", "softmax_margin_most_confident_ts"])
 def test_search_evaluate_and_replay_agree(method):
     store = store_of()
     front = cl.search(store, (1, 2), method, score="f1")
