@@ -62,6 +62,7 @@ endif
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/run.py --rewrite $(ARGS)
 	$(BIN)/python .github/picture.py
+	$(BIN)/python .github/explorer.py
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python'; exit 1; }

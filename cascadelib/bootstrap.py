@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from .evaluation import store_costs, store_stage
+from .f1 import F1, positives
 from .fixed_cascades import point_list, run_cascades
 from .methods import Method
 from .pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
@@ -114,11 +115,23 @@ def bootstrap(store, points, resamples=1000, seed=0):
     while block := list(islice(runs, COLUMNS)):
         at, stages, correct, costs = (list(column) for column in zip(*block))
         stages = np.stack(stages, 1)
-        accuracy[:, at] = resampled_means(counts, np.stack(correct, 1))
+        accuracy[:, at] = _quality(counts, np.stack(correct, 1), store, points[0].score)
         reached = np.stack([resampled_means(counts, stages >= i) for i in range(n)], -1)
         rates[:, at] = -np.diff(reached, axis=2, append=0)
         cost[:, at] = _costs(counts, stages, reached, costs)
     return Resampled(accuracy, cost, rates, *_singles(store, counts, *kinds.pop()))
+
+
+def _quality(counts, correct, store, score):
+    """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P].
+
+    F1 is 2 TP ÷ (2 TP + errors), all of which are counted; 0 where a resample has neither.
+    """
+    accuracy = resampled_means(counts, correct)
+    if score != F1:
+        return accuracy
+    twice = 2 * resampled_means(counts, correct & positives(store)[:, None])
+    return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
 
 
 def _costs(counts, stages, reached, costs):
@@ -134,7 +147,7 @@ def _singles(store, counts, score, cost_kind):
     """Accuracy and cost of every single model in each resample: two arrays [R, M]."""
     names, costs = list(store.models.index), store_costs(store, cost_kind)
     stage = store_stage(store, names, Method(), score)
-    accuracy = resampled_means(counts, np.stack([stage((m,))[0] for m in range(len(names))], 1))
+    accuracy = _quality(counts, np.stack([stage((m,))[0] for m in range(len(names))], 1), store, score)
     if costs.ndim == 2:
         return accuracy, resampled_means(counts, costs.T)
     return accuracy, np.broadcast_to(costs, accuracy.shape)

@@ -5,6 +5,7 @@ import pandas as pd
 
 from .bootstrap import bootstrap, interval
 from .evaluation import evaluate, mean_cost, quality, single_models, store_stage
+from .f1 import F1
 from .fixed_cascades import point_list, run_cascades
 from .intervals import difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
@@ -74,17 +75,20 @@ def holds(point, splits, resamples=1000, seed=0):
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
     last_model_accuracy: of the cascade's last model alone; accuracy; difference (cascade − last model), with its
-    paired 95% interval; exit_rates; exit_rate of the first stage with its Wilson interval; cost; cost_ratio: the last
-    model's cost ÷ the cascade's; improvement at equal accuracy over that split's own single models, with its 95%
-    bootstrap interval. Above the best single model there the cost of that model counts, as in the bootstrap.
+    paired 95% interval (by the bootstrap for F1); exit_rates; exit_rate of the first stage with its Wilson interval;
+    cost; cost_ratio: the last model's cost ÷ the cascade's; improvement at equal accuracy over that split's own
+    single models, with its 95% bootstrap interval. Above the best single model there the cost of that model
+    counts, as in the bootstrap.
     """
     rows = []
     for store in splits.values():
         result, last = evaluate(store, point), store_stage(store, [point.models[-1]], Method(), point.score)((0,))[0]
+        accuracy, baseline = float(quality(store, last, point.score)), own_baseline(point, store)
+        resampled, place = bootstrap(store, point, resamples, seed), list(store.models.index).index(point.models[-1])
         low, high = paired_difference_interval(last, result.correct)
-        accuracy, baseline = float(np.mean(last)), own_baseline(point, store)
-        ends = interval(bootstrap(store, point, resamples, seed).improvement[:, 0])
-        cost = baseline.cost[list(store.models.index).index(point.models[-1])]
+        if point.score == F1:  # no share of samples
+            low, high = interval(resampled.accuracy[:, 0] - resampled.single_accuracy[:, place])
+        ends, cost = interval(resampled.improvement[:, 0]), baseline.cost[place]
         improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
         row = [len(store), accuracy, result.accuracy, result.accuracy - accuracy, low, high, result.exit_rates]
         row += [result.exit_rates[0], *share_interval(result.exit_stage == 0)]
@@ -111,6 +115,8 @@ def member_drops(store, other, score="top1"):
     hold the same samples in the same order (see :func:`matched`), of independent samples otherwise.
     """
     check_same_task(store, other)
+    if score == F1:
+        raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
     names = list(store.models.index)
     here, there = (store_stage(s, names, Method(), score) for s in (store, other))
     same = len(store) == len(other) and np.array_equal(

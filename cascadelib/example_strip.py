@@ -10,15 +10,15 @@ from .examples import counts_of, example_html, example_rows, strip_html
 class ExampleStrip(widgets.HTML):
     """Inputs of the first split that exit, are repaired, are broken; each drawn once and kept.
 
-    store: LogitStore or ScoreTable with k samples; images: k inputs, see :func:`examples.example_html`, or a data set
-    of :mod:`cascadelib.datasets`. Raises ValueError where their number is not k.
+    store: LogitStore or ScoreTable with k samples; images: a sequence of k inputs, see :func:`examples.example_html`,
+    or a data set of :mod:`cascadelib.datasets`. Raises ValueError where their number is not k.
     """
 
     def __init__(self, store, images):
         if len(images) != len(store):
             raise ValueError(f"{len(images)} images for the {len(store)} samples of the store")
         super().__init__()
-        self.store, self.images, self.drawn = store, getattr(images, "inputs", images), {}
+        self.store, self.images, self.drawn = store, images, {}
 
     def show(self, models, cascade, reading):
         """Show examples of a cascade of ``models``."""
@@ -26,9 +26,13 @@ class ExampleStrip(widgets.HTML):
         every = sorted({row for chosen in rows.values() for row in chosen.tolist()})
         for row in every:
             if row not in self.drawn:
-                self.drawn[row] = example_html(self.images, row)
+                self.drawn[row] = example_html(self.item(row), row)
         captions = {row: self.caption(models, row) for row in every}
         self.value = strip_html(rows, counts_of(cascade, reading), self.drawn, captions)
+
+    def item(self, row):
+        """One input: of a data set, or of a sequence."""
+        return self.images.batch(row, row + 1)[0] if hasattr(self.images, "batch") else self.images[row]
 
     def caption(self, models, row):
         """The label, and what each of the models alone answers."""

@@ -53,9 +53,8 @@ def counts_of(cascade, reading):
     return {kind: int(np.count_nonzero(here)) for kind, here in zip(KINDS, kinds_of(cascade, reading))}
 
 
-def picture(images, row):
-    """One of ``images`` as a PIL image: arrays [h, w], [h, w, 3] or [3, h, w] (also torch), PIL images, or paths."""
-    image = images[row]
+def picture(image):
+    """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image, or a path."""
     if isinstance(image, Path):
         return Image.open(image).convert("RGB")
     if isinstance(image, Image.Image):
@@ -69,13 +68,12 @@ def picture(images, row):
     return Image.fromarray(pixels.squeeze()).convert("RGB")
 
 
-def example_html(images, row):
-    """One of ``images`` as HTML: a thumbnail, or the beginning of a text (str, or a tuple of them)."""
-    item = images[row]
+def example_html(item, row):
+    """One input as HTML: a thumbnail of an image, or the beginning of a text (str, or a tuple of them)."""
     if isinstance(item, (str, tuple)):
         text = item if isinstance(item, str) else " / ".join(map(str, item))
         return f'<div style="{TEXT}">{escape(text[:MOST_TEXT])}{"…" if len(text) > MOST_TEXT else ""}</div>'
-    small, file = picture(images, row), io.BytesIO()
+    small, file = picture(item), io.BytesIO()
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
     kind = "PNG" if max(small.size) <= HEIGHT else "JPEG"
     small.save(file, kind, quality=80)

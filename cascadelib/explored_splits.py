@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from .confidence import own_units
+from .f1 import F1
 from .front import Point
 from .methods import METHODS
 from .names import known
@@ -63,12 +64,13 @@ class ExploredSplits:
 
     @property
     def scores(self):
-        """Scores, the given front's first; top-5 where there are more than five classes."""
+        """Scores, the given front's first; top-5 where there are more than five classes, F1 where there are two."""
         given = [] if self.given is None else [self.given.score]
         if isinstance(self.store, ScoreTable):
             return given or ["top1"]
         top5 = ["top5"] if self.store.models["top5"].notna().all() else []
-        return list(dict.fromkeys([*given, "top1", *top5]))
+        two_classes = [F1] if self.store.logits(self.store.models.index[0]).shape[1] == 2 else []
+        return list(dict.fromkeys([*given, "top1", *top5, *two_classes]))
 
     def task(self, split, choice):
         """Fitted method, singles and baseline of one split (:class:`search.Task`), computed once."""

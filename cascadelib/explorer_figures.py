@@ -19,7 +19,7 @@ BARS = {
     "wrong": {"color": PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
     "sent on": {"color": "#D9D9D9", "line": {"width": 0}},
 }
-MOST = 600  # points of a curve: what a screen shows
+MOST = 300  # points of a curve: what a screen shows
 HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
 
 
@@ -96,13 +96,13 @@ def baselines(splits, singles):
     return traces | {"singles": shown}
 
 
-def front_axes(singles, cost, most=0.0):
-    """Fixed axes around the single models of the first split and the best accuracy ``most`` of anything drawn."""
+def front_axes(singles, cost, score, most=0.0):
+    """Fixed axes around the single models of the first split and ``most``, the front's best; score: a title."""
     low, high = singles.loc[singles["on_hull"], "accuracy"].iloc[0], max(singles["accuracy"].max(), most)
     room = 0.05 * max(high - low, 1e-3)
     ends = np.log10([singles["cost"].min() * 0.8, singles["cost"].max() * 2]).tolist()
     x = {**cost_axis(cost), "domain": FRONT, "range": ends}
-    return {"xaxis": x, "yaxis": per_cent(title="accuracy", domain=ROWS[0], range=[low - room, high + room])}
+    return {"xaxis": x, "yaxis": per_cent(title=score, domain=ROWS[0], range=[low - room, high + room])}
 
 
 def front_points(table):

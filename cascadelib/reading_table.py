@@ -28,17 +28,21 @@ def between(limits, k, sign=""):
     return f" <small>{' … '.join(ends)}</small>" if ends else ""
 
 
-def accuracy_cell(reading):
-    """Accuracy with its 95% interval (Wilson); without one where correctness is graded."""
-    k = len(reading.correct)
-    limits = share_interval(reading.correct) if reading.correct.dtype == bool else None
-    return per_cent(reading.accuracy, k) + between(limits, k)
+def counts(cascade):
+    """Whether samples are counted: there are intervals in closed form then, none for graded scores and F1."""
+    return cascade.positive is None and all(right.dtype == bool for right in (*cascade.right, cascade.single))
 
 
-def difference_cell(reading, single):
-    """Accuracy − that of the single model ``single`` [k], paired by sample, with its 95% interval."""
-    k, counted = len(single), reading.correct.dtype == bool and single.dtype == bool
-    limits = paired_difference_interval(single, reading.correct) if counted else None
+def accuracy_cell(reading, cascade):
+    """Accuracy with its 95% interval (Wilson), where there is one."""
+    k = len(cascade)
+    return per_cent(reading.accuracy, k) + between(share_interval(reading.correct) if counts(cascade) else None, k)
+
+
+def difference_cell(reading, cascade):
+    """Accuracy − that of the best single model, paired by sample, with its 95% interval, where there is one."""
+    k = len(cascade)
+    limits = paired_difference_interval(cascade.single, reading.correct) if counts(cascade) else None
     return per_cent(reading.difference, k, "+") + between(limits, k, "+")
 
 
@@ -47,15 +51,17 @@ def factor(value):
     return "–" if np.isnan(value) else f"{value:.3g} ×"
 
 
-def numbers(readings, cascades, single, unit):
+def numbers(readings, cascades, single, unit, score):
     """Rows of text {label: a cell a split, and a last one that tells the change from the first split to the second}.
 
-    readings, cascades: {split: Reading}, {split: CascadeOnSplit}; single: the name of the best single model.
+    readings, cascades: {split: Reading}, {split: CascadeOnSplit}; single: the name of the best single model; score:
+    the title of what ``accuracy`` is.
     """
     all_of, stages = list(readings.values()), next(iter(cascades.values())).stages
+    pairs = list(zip(all_of, cascades.values()))
     rows = {
-        "accuracy": [accuracy_cell(r) for r in all_of],
-        f"− {escape(single)}": [difference_cell(r, c.single) for r, c in zip(all_of, cascades.values())],
+        score: [accuracy_cell(*pair) for pair in pairs],
+        f"− {escape(single)}": [difference_cell(*pair) for pair in pairs],
         f"cost ({escape(unit)})": [number(r.cost) for r in all_of],
         "improvement": [factor(r.improvement) for r in all_of],
     }

@@ -28,18 +28,19 @@ KINDS = {
 class Images:
     """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels of a flat folder.
 
-    every: take every so many-th image only, to try things.
+    every: take every so many-th image only, to try things. named: what the split is called there, if otherwise.
     """
 
     kind: str
     source: str
     labels: str | None = None
     every: int = 1
+    named: str | None = None
 
     def open(self, split: str):
         """The labelled photographs, named ``split``."""
         options = {} if self.labels is None else {"labels": self.labels}
-        found = KINDS[known(self.kind, KINDS, "kind of images")](self.source, split=split, **options)
+        found = KINDS[known(self.kind, KINDS, "kind of images")](self.source, split=self.named or split, **options)
         return found if self.every == 1 else found.take(slice(None, None, self.every))
 
 

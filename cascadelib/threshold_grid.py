@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .f1 import f1_of
 from .pareto import pareto_front
 from .threshold_state import between_ties, threshold_for
 
@@ -29,16 +30,26 @@ def grid_edges(cascade):
 def grid_curve(cascade, edges):
     """(accuracy, cost) of the cascade at every combination of its stages' edges: float64 [E1, …, Ed] each.
 
-    Sums run in another order than those of ``evaluate``, so costs may differ in the last bits.
+    accuracy is F1 where that counts. Sums run in another order than those of ``evaluate``, so costs may differ in the
+    last bits.
     """
     k, sizes = len(cascade), [len(e) for e in edges]
     slots = [len(e) - np.searchsorted(e[::-1], s, side="right") for e, s in zip(edges, cascade.sure)]
-    right, cost = np.zeros(sizes), np.zeros(sizes)
+    right, cost = answered(slots, sizes, cascade.right), np.zeros(sizes)
     for i in range(cascade.stages):
-        last = i == cascade.stages - 1
-        right = right + counted(slots[: i + 1], sizes, cascade.right[i], exits=not last)
         cost = cost + counted(slots[:i], sizes, np.broadcast_to(cascade.costs[i], k), exits=False)
-    return right / k, cost / k
+    if cascade.positive is None:
+        return right / k, cost / k
+    hits = answered(slots, sizes, [correct & cascade.positive for correct in cascade.right])
+    return f1_of(hits, k - right), cost / k
+
+
+def answered(slots, sizes, weights):
+    """Sum of each sample's weight at the stage where it leaves, at every combination of edges."""
+    total = np.zeros(sizes)
+    for i, weight in enumerate(weights):
+        total = total + counted(slots[: i + 1], sizes, weight, exits=i < len(slots))
+    return total
 
 
 def counted(slots, sizes, weights, exits):

@@ -9,6 +9,7 @@ import numpy as np
 
 from .confidence import midway, own_units
 from .evaluation import exit_stages, run_outcomes, single_models, store_costs, store_stage
+from .f1 import F1, f1, positives
 from .methods import Method
 from .names import known
 from .pareto import Baseline
@@ -22,7 +23,8 @@ class CascadeOnSplit:
 
     right: n arrays [k], bool or graded in [0, 1], correctness of the output after each stage; sure: n − 1 arrays
     float64 [k]; costs: n numbers, or arrays [k]; order: n − 1 arrays int [k], samples by falling confidence;
-    single: [k], correctness of the single model that cascades are compared with.
+    single: [k], correctness of the single model that cascades are compared with; positive: bool [k], the samples of
+    class 1 where F1 counts in place of accuracy, else None.
     """
 
     right: tuple[np.ndarray, ...]
@@ -31,6 +33,7 @@ class CascadeOnSplit:
     order: tuple[np.ndarray, ...]
     single: np.ndarray
     baseline: Baseline
+    positive: np.ndarray | None = None
 
     def __len__(self):
         return len(self.single)
@@ -45,7 +48,7 @@ class Reading:
     """A cascade at fixed thresholds on one split: what :func:`cascadelib.evaluate` measures, and counts of samples.
 
     exit_stage int [k], correct [k]; exits, exits_right: [n], samples (exits_right: the sum of their scores) that leave
-    at each stage; difference: accuracy − that of the single model compared with.
+    at each stage; difference: accuracy − that of the single model compared with. Under F1, accuracy is F1.
     """
 
     accuracy: float
@@ -81,19 +84,25 @@ def on_split(store, models, method, score, cost_kind, single, baseline=None):
         order=tuple(np.argsort(-s, kind="stable") for s in sure),
         single=reference((0,))[0],
         baseline=baseline or Baseline(*single_models(store, score, cost_kind)[::-1]),
+        positive=positives(store) if score == F1 else None,
     )
+
+
+def quality(cascade, correct):
+    """What outcomes correct [k] on the split of a cascade come to: accuracy, or F1."""
+    return float(np.mean(correct)) if cascade.positive is None else f1(correct, cascade.positive)
 
 
 def read(cascade, thresholds):
     """The cascade at n − 1 thresholds: a :class:`Reading`, its accuracy and cost equal to those of ``evaluate``."""
     outcomes = list(zip(cascade.right, (*cascade.sure, None)))
     stage, correct, cost = run_outcomes(outcomes, thresholds, cascade.costs)
-    accuracy = float(np.mean(correct))
+    accuracy = quality(cascade, correct)
     return Reading(
         accuracy=accuracy,
         cost=cost,
         improvement=float(cascade.baseline.cost_at(accuracy)) / cost,
-        difference=accuracy - float(np.mean(cascade.single)),
+        difference=accuracy - quality(cascade, cascade.single),
         exit_stage=stage,
         correct=correct,
         exits=np.bincount(stage, minlength=cascade.stages),

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import warnings
 from pathlib import Path
 
 import timm
 import torch
 from timm.data import resolve_data_config
-from timm.models import get_deprecated_models, get_pretrained_cfg, is_model
+from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, is_model
 
 from . import hub
 from .model import Model
@@ -26,11 +25,18 @@ PREPROCESSING = (
     "mean",
     "std",
 )
-# Checkpoints that timm no longer has → the same network under a name that it has; for counting, and for local weights.
+# Where timm's own map of old names leads to a network of another width (1.0.31).
+CORRECTED = {
+    "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
+    "ig_resnext101_32x32d": "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
+}
+# Checkpoints that timm no longer has → the same network by a name that it has, and options; for counting, and for
+# local weights.
 WITHDRAWN = {
-    "gluon_xception65": "xception65",
-    "vit_base_patch16_224_sam": "vit_base_patch16_224",
-    "vit_base_patch32_224_sam": "vit_base_patch32_224",
+    "gluon_xception65": ("xception65", {}),
+    "ig_resnext101_32x48d": ("resnext101_32x8d", {"base_width": 48}),
+    "vit_base_patch16_224_sam": ("vit_base_patch16_224", {}),
+    "vit_base_patch32_224_sam": ("vit_base_patch32_224", {}),
 }
 
 
@@ -43,7 +49,7 @@ def split_size(name: str) -> tuple[str, int | None]:
 def knows(name: str) -> bool:
     """Whether timm has this architecture, under this name or a later one; a size "@288" is left out of account."""
     base = split_size(name)[0]
-    return "/" not in base and is_model(WITHDRAWN.get(base, base))
+    return "/" not in base and (base in WITHDRAWN or is_model(base))
 
 
 def names() -> list[str]:
@@ -54,11 +60,14 @@ def names() -> list[str]:
 def current_name(name: str) -> str:
     """Today's name, with tag, of a model that timm may have renamed, e.g. tf_efficientnet_b4.ns_jft_in1k.
 
-    A name without a tag gets timm's default tag, which need not be the checkpoint that went by that name earlier.
+    A name without a tag gets timm's default tag (of those with ImageNet's 1,000 classes, where the default has
+    others), which need not be the checkpoint that went by that name earlier.
     """
-    name = WITHDRAWN.get(name, name)
+    name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
     name = get_deprecated_models().get(name) or name
     cfg = get_pretrained_cfg(name, allow_unregistered=True)
+    if cfg is not None and cfg.num_classes != 1000 and "." not in name:
+        cfg = next((c for c in get_arch_pretrained_cfgs(name).values() if c.num_classes == 1000), cfg)
     return f"{cfg.architecture}.{cfg.tag}" if cfg and cfg.tag else name
 
 
@@ -73,16 +82,14 @@ def build(name: str, size: int | None = None, **options) -> torch.nn.Module:
 
     Raises ValueError where the architecture cannot run at ``size``.
     """
-    own = _cfg(name)
-    fixed = size is not None and own is not None and own.fixed_input_size and size != own.input_size[-1]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mapping deprecated model name")
-        if not fixed:
-            return timm.create_model(WITHDRAWN.get(name, name), **options).eval()
-        try:
-            return timm.create_model(name, img_size=size, **options).eval()
-        except (TypeError, AssertionError, ValueError) as error:
-            raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
+    own, today = _cfg(name), current_name(name)
+    options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
+    if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
+        return timm.create_model(today, **options).eval()
+    try:
+        return timm.create_model(today, img_size=size, **options).eval()
+    except (TypeError, AssertionError, ValueError) as error:
+        raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
 
 
 def _cfg(name):
@@ -122,7 +129,7 @@ def load(name: str, checkpoint=None, size: int | str = "test", revision: str | N
 
 def family(name: str) -> str:
     """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
-    return timm.models._registry._model_to_module.get(timm.models.get_arch_name(WITHDRAWN.get(name, name)), "timm")
+    return timm.models._registry._model_to_module.get(timm.models.get_arch_name(current_name(name)), "timm")
 
 
 def _architecture(module, name):
@@ -141,7 +148,7 @@ def _pretrained(name, size, revision):
     try:
         cfg = _cfg(name)
     except RuntimeError as error:
-        tags = [n for n in timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)]
+        tags = timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)
         raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
     if cfg is None or not cfg.has_weights or name in WITHDRAWN:
         raise ValueError(f"timm has no pretrained weights for {name!r}; give a local file, checkpoint=…")

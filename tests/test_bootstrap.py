@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, holds, pick, search
 from cascadelib.bootstrap import (
     basic_interval,
     improvement_band,
@@ -14,6 +14,7 @@ from cascadelib.bootstrap import (
     resampled_means,
     sample_counts,
 )
+from cascadelib.drift import member_drops
 from cascadelib.intervals import difference_interval, paired_difference_interval, share_interval
 from cascadelib.pareto import mean_improvement, pareto_front
 
@@ -73,6 +74,24 @@ def test_the_cost_ratio_of_two_sets_equals_a_fine_grid():
         logs = [np.log(cost[np.searchsorted(accuracy, at)]) for cost, accuracy in fronts]
         assert ratios[r] == pytest.approx(np.exp(np.mean(logs[1] - logs[0])), rel=1e-4)
     assert first.mean_cost_ratio(first) == pytest.approx(1)
+
+
+def test_f1_is_resampled_too():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    logits = {name: s * np.eye(2)[labels] + rng.normal(size=(200, 2)) for name, s in (("a", 1), ("b", 2))}
+    store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 9})
+    front = search(store, 2, score="f1")
+    resampled, part = bootstrap(store, front, resamples=3, seed=4), store.take(drawn_rows(200, 4, 2))
+    for row in range(0, len(front), 5):
+        assert resampled.accuracy[2, row] == pytest.approx(evaluate(part, front.point(row)).accuracy)
+    singles = search(part, 1, score="f1").singles["accuracy"]
+    assert resampled.single_accuracy[2] == pytest.approx(singles.to_numpy())
+    held = holds(front.point(3), {"here": store}, resamples=50).iloc[0]
+    assert held["accuracy"] == evaluate(store, front.point(3)).accuracy
+    assert held["difference_low"] <= held["difference"] <= held["difference_high"]
+    with pytest.raises(ValueError, match="no share of samples"):
+        member_drops(store, store, "f1")
 
 
 def test_costs_a_sample_are_resampled_too():

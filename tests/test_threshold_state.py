@@ -159,3 +159,19 @@ def test_a_histogram_counts_each_sample_that_arrives_once(table):
     for counted, kind in ((right, cascade.right[1]), (wrong, ~cascade.right[1])):
         expected = np.histogram(cascade.sure[1][arrives & kind], edges)[0]
         assert counted.tolist() == expected.tolist()
+
+
+def test_f1_is_that_of_evaluate():
+    rng, k = np.random.default_rng(5), 90
+    labels = rng.integers(0, 2, k)
+    logits = {m: (0.4 + i) * np.eye(2)[labels] + rng.normal(size=(k, 2)).round(1) for i, m in enumerate(NAMES)}
+    store = cl.LogitStore.from_arrays(labels, logits, macs={m: 10.0**i for i, m in enumerate(NAMES)})
+    for n in (1, 2, 3):
+        cascade = threshold_state.on_split(store, NAMES[:n], cl.Method(), "f1", "macs", "d")
+        edges = [np.array([np.inf, 0.9, 0.6, -np.inf])] * (n - 1)
+        f1, _ = threshold_grid.grid_curve(cascade, edges)
+        for cell, thresholds in zip(np.ndindex(f1.shape), product(*edges)):
+            point = cl.Point(tuple(NAMES[:n]), thresholds, (), 0.0, 0.0, 0.0, cl.Method(), "f1")
+            expected = cl.evaluate(store, point).accuracy
+            assert threshold_state.read(cascade, thresholds).accuracy == expected
+            assert f1[cell] == pytest.approx(expected)

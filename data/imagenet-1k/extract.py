@@ -22,10 +22,11 @@ from cascadelib.tables import readable
 def described(options) -> study.Study:
     """What is to be extracted from what; read again by notebook 01."""
     images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
-    splits = {options.split: study.Images(options.kind, images, options.labels and str(options.labels.resolve()))}
+    labels = options.labels and str(options.labels.resolve())
+    named = options.hub_split if options.kind == "hub" else None
+    splits = {options.split: study.Images(options.kind, images, labels, options.every, named)}
     if options.v2:
-        splits["v2"] = study.Images("imagenet_v2", str(options.v2.resolve()))
-    splits = {name: study.Images(i.kind, i.source, i.labels, options.every) for name, i in splits.items()}
+        splits["v2"] = study.Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
     names = options.models or published.names_today(published.on_fronts(published.models()))
     checkpoints = options.checkpoints and str(options.checkpoints.resolve())
     return study.Study(splits, tuple(names), checkpoints, options.classes)
@@ -37,6 +38,7 @@ def main():
     parser.add_argument("--kind", default="imagenet", choices=list(study.KINDS))
     parser.add_argument("--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file")
     parser.add_argument("--split", default="val", help="name of the split, and its store's folder")
+    parser.add_argument("--hub-split", default="validation", help="its name on the Hub (--kind hub)")
     parser.add_argument("--v2", type=Path, help="ImageNetV2's folder: a second store, v2")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study: one store a split")
     parser.add_argument("--models", nargs="+", help="names; default: those on the paper's two fronts")

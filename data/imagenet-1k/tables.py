@@ -40,6 +40,8 @@ FILES = {
     BENCHMARK: "60de666305eaff54ae6add74063dab948ed298c6b0e800b940a1b61a4ebf8ef8",
 }
 GIGA = 1e9
+# What went by this name in 2022 is called otherwise now, and another network has taken the name.
+THEN = {"tnt_s_patch16_224": "tnt_s_legacy_patch16_224.in1k"}
 
 
 def read_tables(folder, results, v2, benchmark) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -60,7 +62,7 @@ def read_tables(folder, results, v2, benchmark) -> tuple[pd.DataFrame, pd.DataFr
 
 def macs_of(name: str, size: int) -> tuple[int, int]:
     """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels."""
-    module = timm_models.build(name, size)
+    module = timm_models.build(THEN.get(name, name), size)
     return count_macs(module, torch.zeros(1, 3, size, size)), sum(p.numel() for p in module.parameters())
 
 
@@ -115,10 +117,15 @@ def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
             "macs": counts["macs"].astype("Int64"),
             "seconds": [float(f"{s:.6g}") for s in seconds_of(results, benchmark)],
             "family": [timm_models.family(m) for m in results["model"]],
-            "current": ["" if m in timm_models.WITHDRAWN else timm_models.current_name(m) for m in results["model"]],
+            "current": [today(m) for m in results["model"]],
             "source": source,
         }
     )
+
+
+def today(name: str) -> str:
+    """Today's name of a model of the table; empty where timm no longer has that checkpoint."""
+    return "" if name in timm_models.WITHDRAWN else timm_models.current_name(THEN.get(name, name))
 
 
 def report(table, results, benchmark) -> None:
