@@ -116,7 +116,8 @@ def of_block(logits, temperature):
 def midway(exits, passes):
     """Thresholds midway between the least confidence that exits and the largest that passes on (both finite, exits >
     passes); ``exits`` itself where the midpoint rounds to ``passes``. The kernel in points.py has the same rule."""
-    middle = passes + (exits - passes) / 2
+    with np.errstate(invalid="ignore"):  # between −inf and inf; nan is not > passes
+        middle = passes + (exits - passes) / 2
     return np.where(middle > passes, middle, exits)[()]
 
 

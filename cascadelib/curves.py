@@ -35,7 +35,7 @@ def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2):
     """
     k, order = len(sure), np.argsort(-sure)
     sure = sure[order]
-    ends = np.concatenate([[0], np.flatnonzero(np.diff(sure)) + 1, [k]])
+    ends = np.concatenate([[0], np.flatnonzero(sure[1:] != sure[:-1]) + 1, [k]])
     exact = np.int64 if gain_1.dtype == bool else np.float64
     first, second = (np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2))
     right = first + (np.sum(gain_2, dtype=exact) - second)

@@ -31,11 +31,11 @@ def guarantee_figure(table, reference_cost, cost="macs", title="What a promise c
 
 
 def savings_figure(table, title="The cascade against the best single model, at equal accuracy"):
-    """Bars of cost ÷ the single model's. table: a row a kind of cost ("MACs", "seconds, batch 64" …), columns of parts
-    of the cascade (its models, its exit decisions, the rest), as fractions of the single model's cost."""
+    """Bars of cost ÷ the single model's. table: :func:`cascadelib.timing.savings`, a row a kind of cost."""
     fig = figure(title, barmode="stack", xaxis=per_cent(title="cost ÷ the single model's"), margin={"l": 190})
-    colours = [*PALETTE[: max(0, len(table.columns) - 2)], BLACK, GREY]
-    for (part, values), colour in zip(table.items(), colours):
+    parts, totals = table.drop(columns="total"), table["total"]
+    colours = [*PALETTE[: len(parts.columns) - 2], BLACK, GREY]
+    for (part, values), colour in zip(parts.items(), colours):
         fig.add_bar(
             x=values,
             y=list(table.index),
@@ -44,9 +44,8 @@ def savings_figure(table, title="The cascade against the best single model, at e
             marker={"color": colour},
             hovertemplate="%{y}: %{x:.1%}<extra>" + part + "</extra>",
         )
-    totals = table.sum(axis=1)
     fig.add_scatter(
-        x=totals,
+        x=parts.sum(axis=1),
         y=list(table.index),
         mode="text",
         text=[f" {number(1 / t)} × less" for t in totals],

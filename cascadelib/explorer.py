@@ -13,12 +13,13 @@ from .explored_splits import ExploredSplits
 from .explorer_charts import Charts
 from .export_box import ExportBox
 from .goal_buttons import GoalButtons
-from .moments import Pause, beside
+from .moments import Pause, Soon, beside
 from .reading_table import numbers, numbers_html
 from .selection import pick
 from .threshold_slider import ThresholdSlider, share_sent_on, threshold_of_share
 from .threshold_state import falling, read
 
+DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
 SETTLED = 0.25  # seconds without a drag after which examples and export follow
 ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
 SENT_ON = 0.2  # by a stage that a cascade gains
@@ -52,7 +53,7 @@ class Explorer(widgets.VBox):
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out)
-        self.settling = Pause(SETTLED, self.settle)
+        self.settling, self.drawing, self.undrawn = Pause(SETTLED, self.settle), Soon(DRAWN, self.draw), 0
         self.begin(front)
         upper = [self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
@@ -71,9 +72,19 @@ class Explorer(widgets.VBox):
     def drag(self, stage, threshold):
         """A slider moved: the only path that has to be fast."""
         self.remember(stage)
-        self.thresholds[stage] = threshold
-        self.show_numbers(stage)
-        self.charts.show_thresholds(self.thresholds, self.readings, stage)
+        self.thresholds[stage], self.undrawn = threshold, min(self.undrawn, stage)
+        self.show_numbers()
+        for i in range(stage, len(self.thresholds)):
+            self.sliders[i].sure = falling(self.cascades["validation"], self.thresholds, i)
+        self.sliders[stage].show(threshold)
+        self.drawing.again()
+
+    def draw(self):
+        """What follows a drag: the later stages' sliders, the charts."""
+        for slider, threshold in list(zip(self.sliders, self.thresholds))[self.undrawn + 1 :]:
+            slider.show(threshold)
+        self.charts.show_thresholds(self.thresholds, self.readings, self.undrawn)
+        self.undrawn = len(self.thresholds)
 
     def resize(self, n):
         """Another number of models, from the present ones."""
@@ -162,10 +173,14 @@ class Explorer(widgets.VBox):
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
             slider.layout.display = "flex" if i < len(models) - 1 else "none"
-        for slider, name, sure in zip(self.sliders, models, self.cascades["validation"].sure):
-            slider.show_model(name, metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))
+        for i, (slider, threshold) in enumerate(zip(self.sliders, self.thresholds)):
+            sure = self.cascades["validation"].sure[i]
+            slider.show_model(models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))
+            slider.sure = falling(self.cascades["validation"], self.thresholds, i)
+            slider.show(threshold)
         self.show_numbers()
         self.charts.show_cascade(models, metric, self.cascades, self.thresholds, self.readings)
+        self.undrawn = len(self.thresholds)
 
     def show_front(self):
         """The front of as many models by the present method, cost and score; searched meanwhile if it is not known."""
@@ -186,14 +201,12 @@ class Explorer(widgets.VBox):
             self.drawn = None
             self.show_front()
 
-    def show_numbers(self, stage=0):
-        """Numbers and sliders at the present thresholds; stage: the first whose threshold moved."""
+    def show_numbers(self):
+        """Numbers at the present thresholds."""
         self.readings = {split: read(cascade, self.thresholds) for split, cascade in self.cascades.items()}
         single, unit = self.splits.best_single(self.choice), UNITS.get(self.choice.cost, "a sample")
         rows = numbers(self.readings, self.cascades, single, unit, self.score)
         self.numbers.value = numbers_html(rows, self.splits.stores)
-        for i in range(stage, len(self.thresholds)):
-            self.sliders[i].show(falling(self.cascades["validation"], self.thresholds, i), self.thresholds[i])
         self.settling.again()
 
     def settle(self):
@@ -201,6 +214,7 @@ class Explorer(widgets.VBox):
         if self.strip is not None:
             self.strip.show(self.choice.models, self.cascades["validation"], self.readings["validation"])
         self.export.show(self.point, self.readings.get("held-out"))
+        self.charts.rest()
 
     def say(self, text):
         """A line of text above the sliders."""

@@ -19,12 +19,19 @@ class Charts:
         self.figure = figures.explorer_figure(self.splits, stages)
 
     def live(self):
-        """The figure as a widget from now on. What a page opened later gets to see (Voilà's, a reloaded one) is the
-        figure as it was when it became a widget, so it has to be drawn before."""
+        """The figure as a widget from now on; drawn before, so that Voilà, which looks at it later, sees it drawn."""
         self.figure = go.FigureWidget(self.figure)
         front = next(trace for trace in self.figure.data if trace.meta == "front")
         front.on_click(lambda trace, points, state: [self.clicked(int(self.rows[i])) for i in points.point_inds[:1]])
         return self.figure
+
+    def rest(self):
+        """Let a page that opens the figure from now on (reloaded, or a second view) see it as it is.
+
+        A FigureWidget tells open pages what changes, and keeps for others the state of when it was last displayed.
+        """
+        if isinstance(self.figure, go.FigureWidget):
+            self.figure._repr_mimebundle_()
 
     def show_front(self, singles, cost, score, front):
         """Single models {split: table}, and a front, or None while there is none; cost: its kind, score: its title."""

@@ -19,7 +19,7 @@ BARS = {
     "wrong": {"color": PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
     "sent on": {"color": "#D9D9D9", "line": {"width": 0}},
 }
-MOST = 600  # points of a curve: what a screen shows
+MOST = 300  # points of a curve: what a screen shows
 HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
 
 

@@ -42,8 +42,26 @@ class Pause:
     def again(self):
         if self.waiting is not None:
             self.waiting.cancel()
+        self.begin()
+
+    def begin(self):
         loop = running_loop()
         if loop is None:
             self.function()
         else:
-            self.waiting = loop.call_later(self.seconds, self.function)
+            self.waiting = loop.call_later(self.seconds, self.end)
+
+    def end(self):
+        self.waiting = None
+        self.function()
+
+
+class Soon(Pause):
+    """Call ``function`` ``seconds`` after the first :meth:`again`; the same call serves those that come meanwhile.
+
+    So however fast events come, none waits longer, the last is never lost, and calls never queue up.
+    """
+
+    def again(self):
+        if self.waiting is None:
+            self.begin()

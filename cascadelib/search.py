@@ -10,16 +10,16 @@ from .best import improves, new_best, note
 from .boxes import MAX_MODELS
 from .cascades import Cascades, check_work, extensions
 from .confidence import own_units
-from .curves import two_model_curve
-from .evaluation import check_store, run_outcomes, single_models, store_costs, store_stage
+from .evaluation import check_store, single_models, store_costs, store_stage
 from .f1 import F1, positives
 from .f1_search import search_f1
 from .front import Front, front_table, singles_table
+from .graded import search_graded
 from .methods import method_named
 from .names import known
 from .outcomes import Outcomes
 from .parallel import in_executor, in_threads, patience
-from .pareto import Baseline, check_costs, pareto_front
+from .pareto import Baseline, check_costs
 from .points import Points, points_of
 from .scores import ScoreTable
 from .shared import search_shared_threshold
@@ -182,32 +182,6 @@ def array_stage(correct, confidence, cost):
     return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
 
 
-def search_pairs(stage, cost):
-    """The front over all two-model cascades where correctness is graded or every sample has its own cost.
-
-    correct float [k] and cost [M, k] are summed in float64, so equal accuracies may differ in the last bit: points
-    are kept by :func:`pareto_front`, the front is exact up to that rounding.
-    """
-    rows, ends, mean = [], [], cost if cost.ndim == 1 else cost.mean(axis=1)
-    for a, b in extensions(mean, (), 2):
-        gain_1, sure = stage((a,))
-        gain_2 = stage((a, b))[0]
-        curve = two_model_curve(sure, gain_1, gain_2, cost[a], cost[b])
-        keep = pareto_front(curve.cost, curve.accuracy)
-        rows += [(a, b, t) for t in curve.threshold[keep]]
-        ends.append(np.stack([curve.cost[keep], curve.accuracy[keep]]))
-    rows = [rows[i] for i in pareto_front(*np.concatenate(ends, axis=1))]
-    models, thresholds = np.array([r[:2] for r in rows], np.int64), np.array([[r[2]] for r in rows])
-    measured = []
-    for a, b, t in rows:
-        exits, gain, spent = run_outcomes([stage((a,)), stage((a, b))], (t,), [cost[a], cost[b]])
-        measured.append((np.mean(gain), spent, np.mean(exits == 0)))
-    accuracy, total, left = np.array(measured).T
-    keep = pareto_front(total, accuracy)
-    rates = np.stack([left, 1 - left], axis=1)
-    return Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
-
-
 def candidate_names(models, store, baseline):
     """The models to combine: "all", "pareto" (those on the single-model front, as the paper does) or a list."""
     names = list(store.models.index)
@@ -242,9 +216,7 @@ def search(
     if score == F1:
         return task.front(search_f1(task.stage, task.costs, n_models, positives(store)))
     if isinstance(store, ScoreTable) and (task.costs.ndim == 2 or store.correct.dtype != bool):
-        if n_models != 2:
-            raise ValueError("graded correctness and costs a sample are exact for n_models=2 only")
-        return task.front(search_pairs(task.stage, task.costs))
+        return task.front(search_graded(task.stage, task.costs, n_models))
     limits = (tolerance, time_limit, executor)
     return task.front(search_stages(task.stage, task.costs, n_models, task.last_only, *limits))
 

@@ -71,7 +71,7 @@ class ThresholdSlider(widgets.HBox):
         try:
             threshold = read()
         except ValueError:
-            self.show(self.sure, self.threshold)
+            self.show(self.threshold)
             return
         self.source = source
         try:
@@ -100,16 +100,16 @@ class ThresholdSlider(widgets.HBox):
         self.metric, self.range = metric, (low, high if high > low else low + 1)
         self.name.value = f"<b>{self.stage + 1}</b> {escape(name)}"
 
-    def show(self, sure, threshold):
-        """Show a threshold (inside) among the falling confidences ``sure`` of the samples that arrive."""
-        self.sure, self.threshold, self.quiet = sure, threshold, True
-        share, (low, high) = share_sent_on(sure, threshold), self.range
+    def show(self, threshold):
+        """Show a threshold (inside) among ``sure``, the falling confidences of the samples that arrive."""
+        self.threshold, self.quiet = threshold, True
+        share, (low, high) = share_sent_on(self.sure, threshold), self.range
         own = float(np.clip(own_units(self.metric, threshold), low, high))
         for slider, part in ((self.share, share), (self.slider, (own - low) / (high - low))):
             if slider is not self.source:
                 slider.value = round(STEPS * part)
         self.share_text.value = f"{share:.2%}"
-        self.text.value = shown(sure, threshold, self.metric)
+        self.text.value = shown(self.sure, threshold, self.metric)
         self.quiet = False
 
 

@@ -76,3 +76,25 @@ def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
 def _member(name):
     model = member_named(name, {})
     return Member(name, model.module.eval(), model.transform)
+
+
+def savings(tables, single, costs, kind="MACs"):
+    """Cost of a cascade ÷ that of a single model, part by part: a DataFrame, a row a kind of cost.
+
+    tables: label → :func:`time_cascade` of one cascade, ``single`` among its models or others; costs: Series from model
+    to its cost, named ``kind``, which the exit rates of the first table weigh. Columns: each model at its share of the
+    samples, exit decisions, rest (what models cost more in the cascade than alone; 0 where they cost less), and total,
+    measured.
+    """
+    reach = next(iter(tables.values()))["share_run"].dropna()
+    rows = {kind: costs[reach.index] * reach / costs[single]}
+    rows[kind]["total"] = rows[kind].sum()
+    for label, table in tables.items():
+        seconds, reach = table["seconds"], table["share_run"].dropna()
+        row = seconds[reach.index] * reach
+        row["exit decisions"], total = seconds["exit decisions"], seconds["cascade"]
+        row["rest"] = max(0.0, total - row.sum())
+        row["total"] = total
+        rows[label] = row / seconds[single]
+    columns = [*reach.index, "exit decisions", "rest", "total"]
+    return pd.DataFrame(rows).T.fillna(0.0)[columns]

@@ -28,7 +28,8 @@ def parameters(tmp_path_factory):
     }
 
 
-def test_all_four_tasks(parameters, tmp_path):
+def test_all_four_tasks(parameters, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, which wait by spinning
     papermill.execute_notebook(
         NOTEBOOK, tmp_path / "06.ipynb", parameters, cwd=NOTEBOOK.parent, kernel_name="python3", progress_bar=False
     )

@@ -158,8 +158,6 @@ def test_graded_scores_and_costs_a_sample_equal_a_loop():
     np.testing.assert_allclose(front.table["accuracy"], a[keep])
     result = evaluate(ScoreTable(gain, sure, cost), front.point(0))
     assert (result.accuracy, result.cost) == (front.table["accuracy"][0], front.table["cost"][0])
-    with pytest.raises(ValueError, match="n_models=2"):
-        search(ScoreTable(gain, sure, cost), 1)
 
 
 def test_one_model_and_one_sample():

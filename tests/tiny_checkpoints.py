@@ -65,7 +65,8 @@ def module(hidden=8, layers=1, seed=0, names=None, classes=2):
 def trained(bert, steps=80, seed=0):
     """The same, after a moment of training on :func:`sentences`."""
     texts, labels = sentences(32 * steps, seed)
-    words, optimizer = tokenizer(), torch.optim.Adam(bert.parameters(), 0.01)
+    words, optimizer, threads = tokenizer(), torch.optim.Adam(bert.parameters(), 0.01), torch.get_num_threads()
+    torch.set_num_threads(1)  # threads wait by spinning, which takes a busy machine ten times as long
     bert.train()
     for start in range(0, len(texts), 32):
         inputs = words(texts[start : start + 32], padding=True, return_tensors="pt")
@@ -73,6 +74,7 @@ def trained(bert, steps=80, seed=0):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    torch.set_num_threads(threads)
     return bert.eval()
 
 
