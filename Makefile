@@ -51,7 +51,7 @@ imagenet: $(if $(IMAGES),$(READY)) ## your ImageNet (IMAGES=folder): extract the
 ifdef IMAGES
 	$(BIN)/$(if $(GPUS),torchrun --standalone --nproc-per-node=$(GPUS),python) data/imagenet-1k/extract.py \
 		--images $(IMAGES) --out $(OUT) $(ARGS)
-	$(BIN)/python notebooks/run.py 01 02 03 04 -p dataset $(abspath $(OUT)) -p out $(abspath $(OUT))/again \
+	$(BIN)/python notebooks/run.py 01 02 03 04 -p dataset $(abspath $(OUT)) -p held_out held_out -p out $(abspath $(OUT))/again \
 		--out $(OUT)/report
 else
 	@echo 'Name a folder with the labelled images (class folders, or flat with --labels in ARGS):'

@@ -3,17 +3,21 @@
 ``python benchmarks/imagenet.py [--quick]``. With D the time to decode and preprocess all images once and F_i the bare
 forward time of model i, reading once for all models can win (4 D + ΣF) / (D + ΣF) over reading once a model, as timm's
 ``validate.py`` does; what is reported is how much of that ``extract`` gets. Two sets of models: small ones that wait
-for images, and larger ones that images wait for. All passes are measured in one run, one after another, twice.
+for images, and larger ones that images wait for. All passes are measured in one run, one after another.
+
+One thread computes and one process decodes, in timm's loop as in ours: more would share two cores and measure how they
+do that. Ratios are given in elapsed time and in processor time (of all processes), which other people's work on the
+machine disturbs less; the ideal, which adds up, is one of processor time.
 """
 
 import argparse
 import importlib.util
-import statistics
+import resource
 import tempfile
 import time
 from pathlib import Path
 
-import timm
+import numpy as np
 import torch
 from timm.data import create_dataset, create_loader, resolve_data_config
 
@@ -23,9 +27,10 @@ from cascadelib.extraction import extract
 from cascadelib.feeding import feed
 from cascadelib.image_folders import image_folder
 
-BATCH, WORKERS = 64, 2
-SMALL = ("lcnet_035", "lcnet_050", "lcnet_075", "mobilenetv3_small_050")
-LARGE = ("resnet18", "resnet26", "resnetv2_50", "regnetx_032")
+BATCH, WORKERS, THREADS = 64, 1, 1
+# timm's smallest, at 96 pixels: cheaper together than decoding; and four that are dearer than it.
+SMALL = {"test_vit": 96, "test_efficientnet": 96, "test_byobnet": 96, "test_resnet": 96}
+LARGE = {"resnet10t": 176, "lcnet_150": 224, "mobilenetv3_large_100": 224, "regnetx_004": 224}
 CPU = torch.device("cpu")
 
 
@@ -40,17 +45,22 @@ def tree(count: int) -> Path:
     return folder
 
 
-def timed(call, *args) -> float:
-    start = time.perf_counter()
+def timed(call, *args) -> np.ndarray:
+    """(elapsed, processor) seconds of a call, those of its worker processes included."""
+    before = _clocks()
     call(*args)
-    return time.perf_counter() - start
+    return _clocks() - before
+
+
+def _clocks():
+    own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return np.array([time.perf_counter(), sum(u.ru_utime + u.ru_stime for u in (own, workers))])
 
 
 @torch.inference_mode()
-def timm_loop(module, folder) -> None:
+def timm_loop(module, size, folder) -> None:
     """One model over all images in the manner of validate.py: its loader, normalised there, and top-1 counted."""
-    config = resolve_data_config({}, model=module, use_test_size=True)
-    del config["crop_mode"]
+    config = resolve_data_config({"img_size": size}, model=module)
     data = create_dataset("", root=str(folder))
     loader = create_loader(data, batch_size=BATCH, num_workers=WORKERS, device=CPU, **config)
     module.to(memory_format=torch.channels_last)
@@ -72,21 +82,20 @@ def spans(samples) -> list[tuple[int, int]]:
 
 
 @torch.inference_mode()
-def forward(module, batches: int) -> None:
+def forward(module, size, batches: int) -> None:
     """Nothing but forward passes, on random input that is there."""
-    config = resolve_data_config({}, model=module, use_test_size=True)
-    inputs = torch.randn(BATCH, *config["input_size"]).contiguous(memory_format=torch.channels_last)
+    inputs = torch.randn(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
     module.to(memory_format=torch.channels_last)
     for _ in range(batches):
         module(inputs)
 
 
-def measured(names, count: int, repeats: int) -> dict[str, float]:
-    """Median seconds of: timm (four runs), ours (one extraction), read (D) and forward (ΣF)."""
+def measured(sizes, count: int, repeats: int) -> dict[str, np.ndarray]:
+    """Median (elapsed, processor) seconds of: timm (four runs), ours (one extraction), read (D) and forward (ΣF)."""
     torch.manual_seed(0)
-    folder, modules = tree(count), {name: timm.create_model(name).eval() for name in names}
+    folder, modules = tree(count), {name: timm_models.build(name, size) for name, size in sizes.items()}
     samples = image_folder(folder)
-    models = {name: (module, timm_models.photos(module)) for name, module in modules.items()}
+    models = {name: (module, timm_models.photos(module, sizes[name])) for name, module in modules.items()}
     transforms, batches = [transform for _, transform in models.values()], count / BATCH
     times = {"timm": [], "ours": [], "read": [], "forward": []}
     with tempfile.TemporaryDirectory() as out:
@@ -94,12 +103,12 @@ def measured(names, count: int, repeats: int) -> dict[str, float]:
             path = Path(out) / str(i)
             settings = {"batch_size": BATCH, "workers": WORKERS, "progress": False, "amp": False}
             times["ours"].append(timed(lambda path=path, s=settings: extract(wide(models, count), samples, path, **s)))
-            times["timm"].append(sum(timed(timm_loop, module, folder) for module in modules.values()))
+            times["timm"].append(sum(timed(timm_loop, modules[name], size, folder) for name, size in sizes.items()))
             times["read"].append(timed(reading, samples, transforms))
             some = max(1, round(batches / 4))
-            forwards = [timed(forward, module, some) / some for module in modules.values()]
+            forwards = [timed(forward, modules[name], size, some) / some for name, size in sizes.items()]
             times["forward"].append(sum(forwards) * batches)
-    return {key: statistics.median(values) for key, values in times.items()}
+    return {key: np.median(values, axis=0) for key, values in times.items()}
 
 
 def wide(models, count):
@@ -120,17 +129,24 @@ class _First(torch.nn.Module):
 
 def run(quick=False) -> list[dict]:
     """Rows {benchmark, measured, unit, target} for both sets of models."""
+    torch.set_num_threads(THREADS)
     count, repeats, rows = (100, 1, []) if quick else (1000, 2, [])
-    for label, names in (("small models", SMALL), ("large models", LARGE)):
-        t = measured(names, count, repeats)
-        ideal, ratio = (4 * t["read"] + t["forward"]) / (t["read"] + t["forward"]), t["timm"] / t["ours"]
-        waits = t["read"] > t["forward"]
+    for label, sizes, wins, keeps in (("small models", SMALL, "≥ 2.5", ""), ("large models", LARGE, "", "≥ 0.85")):
+        t = measured(sizes, count, repeats)
+        (faster, faster_cpu), (bare, bare_cpu) = t["timm"] / t["ours"], t["forward"] / t["ours"]
+        read, forwards = t["read"][1], t["forward"][1]
         figures = {
-            "times faster than four runs of timm's loop": (ratio, "×", "≥ 2.5" if label == "small models" else ""),
-            "part of the ideal (4 D + ΣF) / (D + ΣF)": (ratio / ideal, "ratio", "≥ 0.85"),
-            "bare forward time ÷ extract": (t["forward"] / t["ours"], "ratio", "" if waits else "≥ 0.85"),
-            "D, decode and preprocess once": (t["read"] / count, "s an image", ""),
-            "ΣF, bare forward of four models": (t["forward"] / count, "s an image", ""),
+            "times faster than four runs of timm's loop": (faster, "×", wins),
+            "times less processor time than they take": (faster_cpu, "×", wins),
+            "part of the ideal (4 D + ΣF) / (D + ΣF)": (
+                faster_cpu * (read + forwards) / (4 * read + forwards),
+                "ratio",
+                "≥ 0.85",
+            ),
+            "bare forward throughput kept, elapsed": (bare, "ratio", keeps),
+            "bare forward throughput kept, processor time": (bare_cpu, "ratio", keeps),
+            "D, decode and preprocess once, processor": (read / count, "s an image", ""),
+            "ΣF, bare forward of four models, processor": (forwards / count, "s an image", ""),
         }
         rows += [
             {"benchmark": f"{label}: {k}", "measured": m, "unit": u, "target": g} for k, (m, u, g) in figures.items()

@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser.add_argument("modules", nargs="*", help="how their names start (default: all)")
     parser.add_argument("--quick", action="store_true", help="small sizes; prints only")
     options = parser.parse_args(arguments)
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("run", "conftest"))
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("run", "synthetic", "conftest"))
     names = [name for name in names if not options.modules or name.startswith(tuple(options.modules))]
 
     about = machine()

@@ -11,7 +11,12 @@ def guarantee_figure(table, reference_cost, cost="macs", title="What a promise c
     cascade (its models, as text). reference_cost: of the reference model.
     """
     fig = figure(title, xaxis=per_cent(title="accuracy loss against the reference"), yaxis=cost_axis(cost))
-    fig.add_hline(y=reference_cost, line={"color": GREY, "dash": "dot"}, annotation_text="reference model")
+    fig.add_hline(
+        y=reference_cost,
+        line={"color": GREY, "dash": "dot"},
+        annotation_text="reference model",
+        annotation_position="bottom right",
+    )
     shown = table.dropna(subset=["cost"])
     for column, label, colour, symbol in (
         ("epsilon", "certified: at most ε", PALETTE[0], "circle"),

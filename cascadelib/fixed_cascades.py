@@ -3,7 +3,7 @@
 import numpy as np
 
 from .confidence import own_units
-from .evaluation import run_outcomes, store_costs, store_stage
+from .evaluation import check_store, run_outcomes, store_costs, store_stage
 from .names import known
 
 
@@ -23,6 +23,7 @@ def run_cascades(store, points):
     costs: of each of its models (numbers, or float [k] from a ScoreTable). Models that the store lacks are refused by
     name.
     """
+    check_store(store)
     groups = {}
     for position, point in enumerate(points):
         groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)

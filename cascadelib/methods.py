@@ -108,7 +108,7 @@ def kept_temperature(store, name):
 def score_rank(score):
     """How many best classes count as right under a score: 1 for "top1", k for "top<k>"."""
     if not (str(score).startswith("top") and str(score)[3:].isdigit() and int(score[3:]) > 0):
-        known(score, ["top1", "top2", "top5"], "score")
+        known(score, ["top1", "top2", "top5", "f1"], "score")
     return int(score[3:])
 
 

@@ -82,7 +82,7 @@ def names_today(table: pd.DataFrame) -> list[str]:
 def compared(store, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE) -> pd.DataFrame:
     """Extracted top-1 beside the published one, a line a model that both have, before any cascade is believed.
 
-    Columns: top1, published, difference, tolerance, agrees. ImageNetV2 stores are compared with its own column; for
+    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 stores are compared with its own column; for
     other data nothing is published and the table is empty. A model is found under its name then or now, at the size
     it was published for. tolerance: of the whole validation
     split; on k < 50,000 images, 4 standard errors of a share of k are added.
@@ -99,7 +99,7 @@ def compared(store, table: pd.DataFrame | None = None, tolerance: float = TOLERA
         p = found[column]
         allowed = tolerance + (4 * np.sqrt(p * (1 - p) / k) if k < whole else 0)
         rows[name] = (own["top1"], p, own["top1"] - p, allowed, abs(own["top1"] - p) <= allowed)
-    columns = ["top1", "published", "difference", "tolerance", "agrees"]
+    columns = ["top1", "published_top1", "difference", "tolerance", "agrees"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
 
 

@@ -5,7 +5,7 @@ notebook that is given the folder can extract again, whatever the data.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -28,20 +28,23 @@ KINDS = {
 class Images:
     """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels of a flat folder.
 
-    every: take every so many-th image only, to try things. named: what the split is called there, if otherwise.
+    every, offset: take only every so many-th image, from that one on. named: what the split is called there, if
+    otherwise.
     """
 
     kind: str
     source: str
     labels: str | None = None
     every: int = 1
+    offset: int = 0
     named: str | None = None
 
     def open(self, split: str):
         """The labelled photographs, named ``split``."""
         options = {} if self.labels is None else {"labels": self.labels}
         found = KINDS[known(self.kind, KINDS, "kind of images")](self.source, split=self.named or split, **options)
-        return found if self.every == 1 else found.take(slice(None, None, self.every))
+        found = replace(found, split=split)
+        return found if self.every == 1 else found.take(slice(self.offset, None, self.every))
 
 
 @dataclass(frozen=True)

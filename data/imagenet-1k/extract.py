@@ -3,8 +3,11 @@
     python data/imagenet-1k/extract.py --images FOLDER --out OUT            the 43 models of the paper's fronts
     torchrun --standalone --nproc-per-node=8 data/imagenet-1k/extract.py …  the same on eight GPUs
     … --models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name      models of your own choice
-    … --v2 FOLDER                                                           ImageNetV2 as well
+    … --v2 FOLDER                                                           ImageNetV2 to check on
     … --checkpoints FOLDER                                                  local weights of timm's models
+
+Two stores come out: ``val``, on which cascades are chosen, and ``held_out``, on which they are checked: ImageNetV2
+where its folder is given; else the images are dealt into two halves, every other one of each class.
 
 Interrupted, it resumes, also with another number of processes. At the end the top-1 of each model is shown beside
 the published one.
@@ -12,6 +15,7 @@ the published one.
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from cascadelib import published, study
@@ -23,13 +27,15 @@ def described(options) -> study.Study:
     """What is to be extracted from what; read again by notebook 01."""
     images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
     labels = options.labels and str(options.labels.resolve())
-    named = options.hub_split if options.kind == "hub" else None
-    splits = {options.split: study.Images(options.kind, images, labels, options.every, named)}
+    named = options.named or ("validation" if options.kind == "hub" else "val")
+    step = options.every if options.v2 else 2 * options.every
+    val = study.Images(options.kind, images, labels, step, named=named)
+    other = replace(val, offset=options.every)
     if options.v2:
-        splits["v2"] = study.Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
+        other = study.Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
     names = options.models or published.names_today(published.on_fronts(published.models()))
     checkpoints = options.checkpoints and str(options.checkpoints.resolve())
-    return study.Study(splits, tuple(names), checkpoints, options.classes)
+    return study.Study({"val": val, "held_out": other}, tuple(names), checkpoints, options.classes)
 
 
 def main():
@@ -37,10 +43,9 @@ def main():
     parser.add_argument("--images", required=True, help="ImageNet's folder of labelled images, or a name on the Hub")
     parser.add_argument("--kind", default="imagenet", choices=list(study.KINDS))
     parser.add_argument("--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file")
-    parser.add_argument("--split", default="val", help="name of the split, and its store's folder")
-    parser.add_argument("--hub-split", default="validation", help="its name on the Hub (--kind hub)")
-    parser.add_argument("--v2", type=Path, help="ImageNetV2's folder: a second store, v2")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the study: one store a split")
+    parser.add_argument("--named", help="what the split is called there (default: val; on the Hub: validation)")
+    parser.add_argument("--v2", type=Path, help="ImageNetV2's folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study: two stores")
     parser.add_argument("--models", nargs="+", help="names; default: those on the paper's two fronts")
     parser.add_argument("--checkpoints", type=Path, help="file or folder of local weights for timm's models")
     parser.add_argument("--classes", type=int, default=1000, help="of the local weights")
