@@ -4,19 +4,16 @@ from .figures import BLACK, GREY, PALETTE, cost_axis, figure, per_cent
 from .tables import number
 
 
-def guarantee_figure(table, reference_cost, cost="macs", title="What a promise costs"):
+def guarantee_figure(
+    table, reference_cost, cost="macs", title="What a promise costs (dotted: the reference model alone)"
+):
     """Least certified cost against the loss that is allowed.
 
     table: rows of epsilon, cost (of the certified point; nan where nothing is certified), accuracy_loss_held_out and
     cascade (its models, as text). reference_cost: of the reference model.
     """
     fig = figure(title, xaxis=per_cent(title="accuracy loss against the reference"), yaxis=cost_axis(cost))
-    fig.add_hline(
-        y=reference_cost,
-        line={"color": GREY, "dash": "dot"},
-        annotation_text="reference model",
-        annotation_position="bottom right",
-    )
+    fig.add_hline(y=reference_cost, line={"color": GREY, "dash": "dot"})
     shown = table.dropna(subset=["cost"])
     for column, label, colour, symbol in (
         ("epsilon", "certified: at most ε", PALETTE[0], "circle"),

@@ -18,7 +18,7 @@ def search_f1(stage, cost, n_models, positive) -> Points:
     lengths = sorted({n_models} if np.isscalar(n_models) else set(n_models))
     cost = check_costs(cost)
     if not lengths or not set(lengths) <= {1, 2} or lengths[-1] > len(cost):
-        raise ValueError(f"n_models={n_models}: F1 is exact for one and two models")
+        raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
     parts = [_single(stage, cost, m, positive) for m in range(len(cost))] if 1 in lengths else []
     parts += [_pair(stage, cost, a, b, positive) for a, b in extensions(cost, (), 2)] if 2 in lengths else []
     score, total, exits, threshold, models = (np.concatenate(column) for column in zip(*parts))

@@ -82,7 +82,7 @@ def names_today(table: pd.DataFrame) -> list[str]:
 def compared(store, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE) -> pd.DataFrame:
     """Extracted top-1 beside the published one, a line a model that both have, before any cascade is believed.
 
-    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 stores are compared with its own column; for
+    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for
     other data nothing is published and the table is empty. A model is found under its name then or now, at the size
     it was published for. tolerance: of the whole validation
     split; on k < 50,000 images, 4 standard errors of a share of k are added.

@@ -2,7 +2,19 @@
 
 import pandas as pd
 
-FRACTIONS = ("accuracy", "top1", "top5", "drop", "share", "difference", "tolerance", "plateau", "exit_rate", "ece", "dominance")
+FRACTIONS = (
+    "accuracy",
+    "top1",
+    "top5",
+    "drop",
+    "share",
+    "difference",
+    "tolerance",
+    "plateau",
+    "exit_rate",
+    "ece",
+    "dominance",
+)
 FACTORS = ("cost", "improvement", "macs", "seconds", "ratio", "gap")
 
 

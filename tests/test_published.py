@@ -147,7 +147,7 @@ def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
     ]
     assert table["macs"].iloc[0] == TABLE.loc["tf_mobilenetv3_small_075", "macs"]
     assert table["current"].iloc[0].endswith("075.in1k")
-    assert "1 of 1 published GMACs agree" in capsys.readouterr().out
+    assert "of 1 published GMACs, 1 agree" in capsys.readouterr().out
 
     monkeypatch.setattr(tables, "macs_of", lambda *_: pytest.fail("counted again"))
     tables.main()
