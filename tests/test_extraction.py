@@ -261,7 +261,7 @@ REFUSED = {
     "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' gave \(1, 4\)"),
     "no tensor": (Constant(lambda x: (x, x)), "'bad' gave tuple"),
     "nan": (Constant(lambda x: x[:, 0, :4] * float("nan")), "'bad'.*nan or inf.*row 0"),
-    "uncountable": (nn.Sequential(nn.LSTM(6, 4, batch_first=True)), "'bad'.*lstm.*macs="),
+    "uncountable": (nn.Sequential(nn.GRU(6, 4, batch_first=True)), "'bad'.*gru.*macs="),
     "no module": (lambda x: x, "'bad' must be a torch module"),
 }
 
