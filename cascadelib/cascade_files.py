@@ -32,11 +32,10 @@ def described(point, store=None, held_out=None):
     given, else on ``store``, where it is a little too good: the point was chosen there. Only the temperatures of the
     point's own models are kept.
     """
-    metric = point.method.metric if point.method else None
     measured = held_out if held_out is not None else store
     return {
         "models": [model_to_json(store, name) for name in point.models],
-        "thresholds": [threshold_to_json(metric, t) for t in point.thresholds],
+        "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
         "method": method_to_json(point.method, point.models),
         "score": point.score,
         "cost_kind": point.cost_kind,

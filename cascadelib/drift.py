@@ -4,19 +4,18 @@ import numpy as np
 import pandas as pd
 
 from .bootstrap import bootstrap, interval
-from .evaluation import evaluate, mean_cost, quality, single_models, store_stage
+from .evaluation import baseline_of, evaluate, mean_cost, quality, right_alone, store_stage
 from .f1 import F1
 from .fixed_cascades import point_list, run_cascades
 from .intervals import difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
 from .methods import Method
-from .pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from .pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 
 
 def own_baseline(front, store):
     """The Baseline of a store under a front's score and kind of cost."""
-    accuracy, cost = single_models(store, front.score, front.cost_kind)
-    return Baseline(cost, accuracy)
+    return baseline_of(store, front.score, front.cost_kind)
 
 
 def replay(front, store):
@@ -82,7 +81,7 @@ def holds(point, splits, resamples=1000, seed=0):
     """
     rows = []
     for store in splits.values():
-        result, last = evaluate(store, point), store_stage(store, [point.models[-1]], Method(), point.score)((0,))[0]
+        result, last = evaluate(store, point), right_alone(store, point.models[-1], point.score)
         accuracy, baseline = float(quality(store, last, point.score)), own_baseline(point, store)
         resampled, place = bootstrap(store, point, resamples, seed), list(store.models.index).index(point.models[-1])
         low, high = paired_difference_interval(last, result.correct)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .confidence import own_units
 from .f1 import F1, f1, positives
 from .methods import Method
 from .names import known
@@ -88,6 +87,28 @@ def store_stage(store, names, method, score):
     return method.stage(store, names, "top1" if score == F1 else score)
 
 
+def outcomes_of(store, models, method, score):
+    """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
+
+    TypeError for what is no store, ValueError naming a model that it lacks.
+    """
+    check_store(store)
+    names = [known(name, store.models.index, "model of this store") for name in models]
+    stage = store_stage(store, names, method, score)
+    return [stage(tuple(range(i + 1))) for i in range(len(names))]
+
+
+def right_alone(store, model, score):
+    """Whether one model by itself is right, [k]. Raises as :func:`outcomes_of`."""
+    return outcomes_of(store, [model], Method(), score)[0][0]
+
+
+def costs_of(store, models, kind):
+    """Costs of some models of a store: numbers, or float [k] from a ScoreTable with an own cost for every sample."""
+    costs = dict(zip(store.models.index, store_costs(store, kind)))
+    return [costs[name] for name in models]
+
+
 def store_costs(store, kind):
     """Costs [M] (or [M, k], from a ScoreTable) of all models of a store, in the order of its ``models``."""
     if isinstance(store, ScoreTable):
@@ -111,6 +132,12 @@ def single_models(store, score, cost_kind):
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 
 
+def baseline_of(store, score, cost_kind):
+    """The :class:`Baseline` of a store's single models."""
+    accuracy, cost = single_models(store, score, cost_kind)
+    return Baseline(cost, accuracy)
+
+
 def evaluate(store, point):
     """The very same cascade (models, thresholds, method with its temperatures) on a store: an :class:`Evaluation`.
 
@@ -120,14 +147,9 @@ def evaluate(store, point):
     """
     check_store(store)
     check_point(point)
-    names = [known(name, store.models.index, "model of this store") for name in point.models]
-    metric = point.method.metric if point.method else None
-    stage = store_stage(store, names, point.method, point.score)
-    outcomes = [stage(tuple(range(i + 1))) for i in range(len(names))]
-    by_name = dict(zip(store.models.index, store_costs(store, point.cost_kind)))
-    exits, correct, cost = run_outcomes(outcomes, own_units(metric, point.thresholds), [by_name[n] for n in names])
+    outcomes = outcomes_of(store, point.models, point.method, point.score)
+    exits, correct, cost = run_outcomes(outcomes, point.inside, costs_of(store, point.models, point.cost_kind))
     accuracy = quality(store, correct, point.score)
-    single_accuracy, single_cost = single_models(store, point.score, point.cost_kind)
-    baseline_cost = float(Baseline(single_cost, single_accuracy).cost_at(accuracy))
-    rates = tuple((np.bincount(exits, minlength=len(names)) / len(exits)).tolist())
+    baseline_cost = float(baseline_of(store, point.score, point.cost_kind).cost_at(accuracy))
+    rates = tuple((np.bincount(exits, minlength=len(outcomes)) / len(exits)).tolist())
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)

@@ -20,12 +20,11 @@ def expected(point, store):
     metric's own units.
     """
     _, exits, correct, costs = next(run_cascades(store, [point]))
-    metric = point.method.metric if point.method else None
     return {
         "accuracy": f1_with_interval(store, correct) if point.score == F1 else with_interval(correct),
         "cost": with_interval(sum(cost * (exits >= i) for i, cost in enumerate(costs))),
         "exit_rates": [with_interval(exits == i) for i in range(len(costs))],
-        "confidences": [summary(own_units(metric, sure)) for sure in stage_confidences(store, point)],
+        "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
     }
 
 

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from .confidence import own_units
-from .evaluation import check_store, run_outcomes, store_costs, store_stage
-from .names import known
+from .evaluation import costs_of, outcomes_of, run_outcomes
 
 
 def point_list(points):
@@ -23,28 +21,22 @@ def run_cascades(store, points):
     costs: of each of its models (numbers, or float [k] from a ScoreTable). Models that the store lacks are refused by
     name.
     """
-    check_store(store)
     groups = {}
     for position, point in enumerate(points):
         groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)
     for positions in groups.values():
         first = points[positions[0]]
-        names = [known(name, store.models.index, "model of this store") for name in first.models]
-        stage = store_stage(store, names, first.method, first.score)
-        outcomes = [stage(tuple(range(i + 1))) for i in range(len(names))]
-        by_name = dict(zip(store.models.index, store_costs(store, first.cost_kind)))
-        costs, metric = [by_name[name] for name in names], first.method.metric if first.method else None
+        outcomes = outcomes_of(store, first.models, first.method, first.score)
+        costs = costs_of(store, first.models, first.cost_kind)
         for position in positions:
-            exits, correct, _ = run_outcomes(outcomes, own_units(metric, points[position].thresholds), costs)
+            exits, correct, _ = run_outcomes(outcomes, points[position].inside, costs)
             yield position, exits, correct, costs
 
 
 def all_confidences(store, point):
     """(n arrays [k] of confidences after each stage, n − 1 thresholds), both inside (higher = surer)."""
-    names = [known(name, store.models.index, "model of this store") for name in point.models]
-    stage = store_stage(store, names, point.method, point.score)
-    sure = [np.asarray(stage(tuple(range(i + 1)))[1], np.float64) for i in range(len(names))]
-    return sure, own_units(point.method.metric if point.method else None, point.thresholds)
+    outcomes = outcomes_of(store, point.models, point.method, point.score)
+    return [np.asarray(sure, np.float64) for _, sure in outcomes], point.inside
 
 
 def reaching(sure, thresholds):

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from .confidence import own_units
 from .methods import Method
 from .pareto import Baseline, improvement_at, least_cost, mean_improvement
 from .points import Points
@@ -30,6 +31,16 @@ class Point:
     method: Method | None = None
     score: str = "top1"
     cost_kind: str = "macs"
+
+    @property
+    def metric(self):
+        """The metric that exits are decided by; None for a point of a ScoreTable, whose confidences have no name."""
+        return None if self.method is None else self.method.metric
+
+    @property
+    def inside(self):
+        """Thresholds as they are compared with confidences (higher = surer), float64 [n − 1]."""
+        return own_units(self.metric, np.array(self.thresholds, np.float64))
 
 
 @dataclass(frozen=True, eq=False)

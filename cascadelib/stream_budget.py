@@ -3,7 +3,7 @@
 import numpy as np
 
 from .confidence import own_units
-from .evaluation import evaluate, store_costs, store_stage
+from .evaluation import costs_of, evaluate, outcomes_of
 
 
 class StreamBudget:
@@ -25,8 +25,7 @@ class StreamBudget:
     """
 
     def __init__(self, point, store, budget, rate=0.005):
-        costs = dict(zip(store.models.index, store_costs(store, point.cost_kind)))
-        self.costs = np.array([costs[name] for name in point.models], np.float64)
+        self.costs = np.array(costs_of(store, point.models, point.cost_kind), np.float64)
         if self.costs.ndim != 1 or len(self.costs) < 2:
             raise ValueError("a budget needs two models or more with one cost each (not a cost for every sample)")
         self.cheapest, self.dearest = float(self.costs[0]), float(self.costs.sum())
@@ -34,11 +33,10 @@ class StreamBudget:
             raise ValueError(f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, not {budget:g}")
         if not 0 < rate < 1:
             raise ValueError(f"rate must lie between 0 and 1, not {rate}")
-        self.budget, self.rate, self.metric = float(budget), rate, point.method.metric if point.method else None
-        stage = store_stage(store, list(point.models), point.method, point.score)
-        self.sure = [np.sort(stage(tuple(range(i + 1)))[1]) for i in range(len(self.costs) - 1)]
-        inside = own_units(self.metric, np.array(point.thresholds))
-        self.shares = [np.searchsorted(s, t) / len(s) for s, t in zip(self.sure, inside)]
+        self.budget, self.rate, self.metric = float(budget), rate, point.metric
+        outcomes = outcomes_of(store, point.models, point.method, point.score)
+        self.sure = [np.sort(sure) for _, sure in outcomes[:-1]]
+        self.shares = [np.searchsorted(s, t) / len(s) for s, t in zip(self.sure, point.inside)]
         self.bend = np.clip(self._share_of(evaluate(store, point).cost), 1e-9, 1 - 1e-9)
         self.level, self.samples, self.spent, self.largest = self._share_of(self.budget), 0, 0.0, 1
 

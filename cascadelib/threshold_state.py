@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .confidence import midway, own_units
-from .evaluation import exit_stages, run_outcomes, single_models, store_costs, store_stage
+from .evaluation import baseline_of, costs_of, exit_stages, outcomes_of, right_alone, run_outcomes
 from .f1 import F1, f1, positives
-from .methods import Method
-from .names import known
 from .pareto import Baseline
 
 BINS = 40
@@ -71,19 +69,15 @@ def on_split(store, models, method, score, cost_kind, single, baseline=None):
     single: name of the model to compare with; baseline: the split's :class:`Baseline` where it is known already.
     ValueError for models that the store lacks, naming the nearest.
     """
-    names = [known(name, store.models.index, "model of this store") for name in models]
-    stage = store_stage(store, names, method, score)
-    outcomes = [stage(tuple(range(i + 1))) for i in range(len(names))]
-    costs = dict(zip(store.models.index, store_costs(store, cost_kind)))
+    outcomes = outcomes_of(store, models, method, score)
     sure = tuple(sure for _, sure in outcomes[:-1])
-    reference = store_stage(store, [known(single, store.models.index, "model of this store")], Method(), score)
     return CascadeOnSplit(
         right=tuple(right for right, _ in outcomes),
         sure=sure,
-        costs=tuple(costs[name] for name in names),
+        costs=tuple(costs_of(store, models, cost_kind)),
         order=tuple(np.argsort(-s, kind="stable") for s in sure),
-        single=reference((0,))[0],
-        baseline=baseline or Baseline(*single_models(store, score, cost_kind)[::-1]),
+        single=right_alone(store, single, score),
+        baseline=baseline or baseline_of(store, score, cost_kind),
         positive=positives(store) if score == F1 else None,
     )
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from .confidence import own_units
-from .evaluation import evaluate, store_stage
+from .evaluation import evaluate, outcomes_of
 from .f1 import F1
 
 
@@ -18,13 +17,12 @@ def same_decisions(decisions, store, point, tolerance=1e-5):
     """
     if len(decisions) != len(store):
         raise ValueError(f"{len(decisions)} decisions for a store of {len(store)} samples")
-    expected, stage = evaluate(store, point), store_stage(store, list(point.models), point.method, point.score)
+    expected, outcomes = evaluate(store, point), outcomes_of(store, point.models, point.method, point.score)
     same = decisions.exit_stage == expected.exit_stage
     if point.score in ("top1", F1):
         same &= (decisions.predictions == store.labels) == expected.correct
     near = np.zeros(len(store), bool)
-    for i, t in enumerate(own_units(point.method.metric, point.thresholds)):
-        sure = stage(tuple(range(i + 1)))[1]
+    for i, (t, (_, sure)) in enumerate(zip(point.inside, outcomes)):
         near |= (np.abs(sure - t) <= tolerance) & (expected.exit_stage >= i)
     counts = {"samples": len(store), "same": same.sum(), "near": (~same & near).sum(), "other": (~same & ~near).sum()}
     return pd.Series(counts, dtype=int)
