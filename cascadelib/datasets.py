@@ -10,7 +10,7 @@ from .bundled import located
 from .glue import glue  # noqa: F401 - all data sets are found here
 from .image_folders import image_folder  # noqa: F401
 from .imagenet import hub_images, imagenet, imagenet_v2  # noqa: F401
-from .labels import Labels, chosen_rows
+from .labels import chosen_rows, settle
 from .photographs import Photographs, from_items  # noqa: F401
 from .texts import Texts, reviews, table  # noqa: F401
 
@@ -34,17 +34,12 @@ class Samples:
     split: str = ""
 
     def __post_init__(self):
-        checked = Labels.checked(self.labels, self.sample_ids, self.classes, self.dataset, self.split)
         if (
             not isinstance(self.inputs, torch.Tensor)
             and getattr(self.inputs, "dtype", np.dtype("O")).kind not in "biuf"
         ):
             raise ValueError("inputs must be a numeric numpy array or a torch tensor [samples, …]")
-        if len(self.inputs) != len(checked):
-            raise ValueError(f"{len(self.inputs)} inputs for {len(checked)} labels")
-        object.__setattr__(self, "labels", checked.values)
-        object.__setattr__(self, "sample_ids", checked.sample_ids)
-        object.__setattr__(self, "classes", checked.classes)
+        settle(self, len(self.inputs), "inputs")
 
     def __len__(self):
         return len(self.labels)

@@ -51,16 +51,24 @@ class ProcessedPhotos:
 
 def knows(name: str) -> bool:
     """Whether this looks like a transformers model: a folder with config.json, or "organisation/name"."""
-    return _is_folder(name) or len(name.split("/")) == 2 and not name.startswith(("/", ".", "timm/"))
+    return is_folder(name) or len(name.split("/")) == 2 and not name.startswith(("/", ".", "timm/"))
 
 
-def names() -> list[str]:
-    """None: the Hub holds more than a list."""
-    return []
-
-
-def _is_folder(name):
+def is_folder(name: str) -> bool:
+    """Whether this is a local folder made by ``save_pretrained``."""
     return (Path(name) / "config.json").is_file()
+
+
+def revision_of(name: str, revision: str | None = None) -> str | None:
+    """The commit of a Hub repository that the local cache holds; None for a folder, or where it is not there."""
+    return None if is_folder(name) else hub.cached_revision(name, "config.json", revision=revision)
+
+
+def check_there(name: str, revision: str | None, what: str) -> None:
+    """Raise ConnectionError, naming ``what``, at once unless this is a folder, lies in the cache, or the Hub answers."""
+    if not is_folder(name):
+        cached = revision_of(name, revision) is not None
+        hub.check(what, cached, "give the path of a local folder made by save_pretrained")
 
 
 def load(name: str, revision: str | None = None) -> Model:
@@ -72,9 +80,7 @@ def load(name: str, revision: str | None = None) -> Model:
     Raises ValueError where the files are not those of an image classifier, ConnectionError, at once, where the Hub is
     needed and does not answer.
     """
-    if not _is_folder(name):
-        cached = hub.cached_revision(name, "config.json", revision=revision)
-        hub.check(f"model {name!r}", bool(cached), "give the path of a local folder made by save_pretrained")
+    check_there(name, revision, f"model {name!r}")
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
         module = AutoModelForImageClassification.from_pretrained(name, revision=revision).float().eval()
@@ -83,13 +89,12 @@ def load(name: str, revision: str | None = None) -> Model:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as an image classifier of transformers: {reason}") from None
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
-    source = {"name": name, "source": "local folder" if _is_folder(name) else name}
-    found = None if _is_folder(name) else hub.cached_revision(name, "config.json", revision=revision)
+    source = {"name": name, "source": "local folder" if is_folder(name) else name}
     metadata = {
         "family": config.model_type,
         "architecture": type(module).__name__,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "checkpoint": source | {"revision": found},
+        "checkpoint": source | {"revision": revision_of(name, revision)},
         "preprocessing": json.loads(settings),
         "classes": [config.id2label[i] for i in range(config.num_labels)],
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .labels import Labels, chosen_rows
+from .labels import chosen_rows, settle
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,7 @@ class Photographs:
     split: str = ""
 
     def __post_init__(self):
-        checked = Labels.checked(self.labels, self.sample_ids, self.classes, self.dataset, self.split)
-        if len(self.source) != len(checked):
-            raise ValueError(f"{len(self.source)} images for {len(checked)} labels")
-        object.__setattr__(self, "labels", checked.values)
-        object.__setattr__(self, "sample_ids", checked.sample_ids)
-        object.__setattr__(self, "classes", checked.classes)
+        settle(self, len(self.source), "images")
 
     def __len__(self):
         return len(self.labels)

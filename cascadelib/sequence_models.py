@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -25,15 +24,11 @@ def knows(name: str) -> bool:
 def _parted(name):
     """ "repository@revision" → (repository, revision or None); a folder is taken as it is."""
     repository, _, revision = name.partition("@")
-    return (name, None) if _is_folder(name) else (repository, revision or None)
-
-
-def _is_folder(name):
-    return (Path(name) / "config.json").is_file()
+    return (name, None) if hub_models.is_folder(name) else (repository, revision or None)
 
 
 def _architectures(name, revision):
-    local = _is_folder(name) or hub.cached_revision(name, "config.json", revision=revision)
+    local = hub_models.is_folder(name) or hub_models.revision_of(name, revision)
     if not local and not hub.answers():
         return ()  # the Hub's image loader, asked next, says that it does not answer
     try:
@@ -53,9 +48,7 @@ def load(name: str, revision: str | None = None, max_length: int = MAX_LENGTH) -
     """
     place, named = _parted(name)
     revision = revision or named
-    if not _is_folder(place):
-        cached = hub.cached_revision(place, "config.json", revision=revision)
-        hub.check(f"model {name!r}", bool(cached), "give the path of a local folder made by save_pretrained")
+    hub_models.check_there(place, revision, f"model {name!r}")
     try:
         module, info = AutoModelForSequenceClassification.from_pretrained(
             place, revision=revision, dtype=torch.float32, output_loading_info=True
@@ -89,12 +82,11 @@ def _positions(config) -> int:
 def _metadata(place, revision, module, limit):
     config = module.config
     own = [re.sub(r"[\s-]+", "_", config.id2label[i].strip().lower()) for i in range(config.num_labels)]
-    files = None if _is_folder(place) else hub.cached_revision(place, "config.json", revision=revision)
     return {
         "family": config.model_type,
         "architecture": type(module).__name__,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "checkpoint": {"name": place, "revision": files},
+        "checkpoint": {"name": place, "revision": hub_models.revision_of(place, revision)},
         "preprocessing": {"max_length": limit},
         "classes": own,
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .bundled import located
-from .labels import Labels, chosen_rows
+from .labels import chosen_rows, settle
 from .names import known
 
 REVIEWS = "data/reviews"
@@ -33,13 +33,9 @@ class Texts:
 
     def __post_init__(self):
         texts = tuple(tuple(t) if isinstance(t, (tuple, list)) else t for t in self.texts)
-        checked = Labels.checked(self.labels, self.sample_ids, self.classes, self.dataset, self.split)
-        if len(texts) != len(checked):
-            raise ValueError(f"{len(texts)} texts for {len(checked)} labels")
-        _check_texts(texts, checked.sample_ids)
+        settle(self, len(texts), "texts")
+        _check_texts(texts, self.sample_ids)
         object.__setattr__(self, "texts", texts)
-        for field in ("labels", "sample_ids", "classes"):
-            object.__setattr__(self, field, checked.values if field == "labels" else getattr(checked, field))
 
     def __len__(self):
         return len(self.texts)
