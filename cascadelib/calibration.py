@@ -1,13 +1,12 @@
 """Temperature scaling (Guo et al., 2017; paper, eq. 3), and the temperature of assumed perfect calibration."""
 
-import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.optimize import brentq, root_scalar
 from scipy.special import logsumexp
 
+from .blocks import over_blocks
 from .confidence import ELEMENTS, confidence
 
 BOUNDS = (0.02, 50.0)
@@ -25,20 +24,19 @@ def slope(logits, labels, log_t):
     The slope is the mean of E_p[z] − z_label; its derivative by b is the mean variance of z, so it never falls as b
     grows and has one root at most.
     """
-    k, rows, b = len(labels), max(64, ELEMENTS // logits.shape[1]), np.exp(-log_t)
+    k, b = len(labels), np.exp(-log_t)
 
-    def block(start):
-        z = np.asarray(logits[start : start + rows], np.float64)
+    def block(rows):
+        z = np.asarray(logits[rows], np.float64)
         z = z - z.max(axis=1, keepdims=True)
         e = np.exp(z * b)
         total = e.sum(axis=1)
         e *= z
         mean, square = e.sum(axis=1) / total, np.einsum("ij,ij->i", e, z) / total
-        first = np.sum(mean - z[np.arange(len(z)), labels[start : start + rows]])
+        first = np.sum(mean - z[np.arange(len(z)), labels[rows]])
         return first, np.sum(square - mean**2)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        first, second = np.sum(list(pool.map(block, range(0, k, rows))), axis=0) / k
+    first, second = np.sum(over_blocks(k, max(64, ELEMENTS // logits.shape[1]), block), axis=0) / k
     return first, -b * second
 
 

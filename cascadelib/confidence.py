@@ -6,12 +6,11 @@
 logits (of mean softmax under that ensemble) and returns float [k], higher = surer, is a metric too.
 """
 
-import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from .blocks import over_blocks
 from .names import known
 
 CHUNK = 4096
@@ -56,6 +55,11 @@ def metric_of_probabilities(metric):
     return SOFTMAX_METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
 
 
+def confidence_of_softmax(p, metric):
+    """Confidence of each row of probabilities p [k, classes], the mean softmax of several models: float64 [k]."""
+    return (metric if callable(metric) else metric_of_probabilities(metric))(p)
+
+
 def check_metric(metric):
     """Raise ValueError, naming the nearest metrics, unless ``metric`` is one or is callable."""
     if not callable(metric) and metric != "logits_margin":
@@ -78,19 +82,13 @@ def confidence(logits, metric="max_softmax", temperature=1.0):
 def confidences(logits, temperature=1.0):
     """All of METRICS from one walk over logits [k, classes], on all cores: {metric: float64 [k]}."""
     k, classes = logits.shape
-    rows = max(64, ELEMENTS // classes)
     out = {metric: np.empty(k) for metric in METRICS}
 
-    def block(start):
-        for metric, values in zip(METRICS, of_block(logits[start : start + rows], temperature)):
-            out[metric][start : start + rows] = values
+    def block(rows):
+        for metric, values in zip(METRICS, of_block(logits[rows], temperature)):
+            out[metric][rows] = values
 
-    starts = range(0, k, rows)
-    if len(starts) == 1:
-        block(0)
-        return out
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(block, starts))
+    over_blocks(k, max(64, ELEMENTS // classes), block)
     return out
 
 

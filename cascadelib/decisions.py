@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from .combining import own_output, vote
-from .confidence import METRICS, confidence, metric_of_probabilities, softmax
+from .confidence import METRICS, confidence, confidence_of_softmax, softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def mean_output(method, temperature, logits, before):
     if method.ensemble == "mean_logits":
         sure = surest(mean, method.metric, 1.0)
     else:
-        sure = (method.metric if callable(method.metric) else metric_of_probabilities(method.metric))(mean)
+        sure = confidence_of_softmax(mean, method.metric)
     return Output(total.argmax(axis=1), sure, total, count)
 
 

@@ -5,13 +5,11 @@ near the top of some model can win: the others are bounded by the sum of the mod
 at where that bound does not decide. Nothing is approximated.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numba import njit
 
-from .confidence import confidence, metric_of_probabilities, softmax
+from .blocks import over_blocks
+from .confidence import confidence, confidence_of_softmax, softmax
 
 KEPT = 6  # best classes kept of each model
 CHUNK = 256  # samples a block: 27 models × 1,000 classes in float64 are 55 MB
@@ -149,12 +147,6 @@ def surest_of_combinations(terms, heads, first, lasts, multiply, sure):
                 sure[i, j] = largest / total if total > 0 else np.nan
 
 
-def walk(k, block):
-    """Call block(rows: slice) for all k samples, CHUNK at a time, on all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(block, (slice(start, min(start + CHUNK, k)) for start in range(0, k, CHUNK))))
-
-
 class MeanStage:
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
@@ -200,7 +192,7 @@ class MeanStage:
                 chosen = [i for i, p in enumerate(sures) if len(p) == n]
                 sure[chosen, rows] = self._surest(values, [tuple(at[m] for m in sures[i]) for i in chosen])
 
-        walk(k, block)
+        over_blocks(k, CHUNK, block)
         self._right |= {rights[i]: bits[row] for row, i in enumerate(groups[3])} if rights else {}
         self._sure |= dict(zip(sures, sure))
 
@@ -217,8 +209,7 @@ class MeanStage:
         means = (values[list(row)].mean(axis=0) for row in members)
         if self.ensemble == "mean_logits":
             return np.stack([confidence(mean, self.metric) for mean in means])
-        of_p = self.metric if callable(self.metric) else metric_of_probabilities(self.metric)
-        return np.stack([of_p(mean) for mean in means])
+        return np.stack([confidence_of_softmax(mean, self.metric) for mean in means])
 
     def _surest_by_shares(self, values, members):
         """Max softmax: the softmax of a mean of logits needs no new exponentials, its terms are products of the

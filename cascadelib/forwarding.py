@@ -70,16 +70,21 @@ def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
             module.to(home, memory_format=torch.channels_last if was_last else torch.contiguous_format)
 
 
+def output_of(module: torch.nn.Module, inputs):
+    """What a module gives for a tensor, a tuple of arguments or a dict of keywords: its ``.logits`` if it has them."""
+    if isinstance(inputs, dict):
+        output = module(**inputs)
+    else:
+        output = module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    return getattr(output, "logits", output)
+
+
 def logits_of(name: str, module: torch.nn.Module, inputs) -> torch.Tensor:
     """Output of ``module`` for a batch (tensor; tuple of arguments; dict of keywords): float tensor [N, classes].
 
     Raises ValueError naming the model where the output (or its ``.logits``) is no such tensor.
     """
-    if isinstance(inputs, dict):
-        output = module(**inputs)
-    else:
-        output = module(*inputs) if isinstance(inputs, tuple) else module(inputs)
-    logits, batch = getattr(output, "logits", output), batch_of(inputs)
+    logits, batch = output_of(module, inputs), batch_of(inputs)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ValueError(f"model {name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]")

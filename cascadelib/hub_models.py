@@ -65,7 +65,7 @@ def revision_of(name: str, revision: str | None = None) -> str | None:
 
 
 def check_there(name: str, revision: str | None, what: str) -> None:
-    """Raise ConnectionError, naming ``what``, at once unless this is a folder, lies in the cache, or the Hub answers."""
+    """Raise ConnectionError, naming ``what``, at once unless this is a folder or in the cache, or the Hub answers."""
     if not is_folder(name):
         cached = revision_of(name, revision) is not None
         hub.check(what, cached, "give the path of a local folder made by save_pretrained")

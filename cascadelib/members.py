@@ -8,6 +8,7 @@ import torch
 from . import candidates, cascade_files, zoo
 from .batches import as_inputs, size_of
 from .feeding import prepared
+from .forwarding import output_of
 from .names import known
 
 
@@ -19,7 +20,8 @@ class Called(torch.nn.Module):
         self.function = function
 
     def forward(self, batch):
-        return self.function(batch)
+        output = self.function(batch)
+        return getattr(output, "logits", output)
 
 
 @dataclass(eq=False)
@@ -44,13 +46,8 @@ class Member:
         else:
             raw = as_inputs(batch, device, None)
             inputs = as_inputs(prepared(self.transform, raw), device, dtype)
-            output = self._output(inputs)
-        return self._checked(getattr(output, "logits", output), size_of(batch))
-
-    def _output(self, inputs):
-        if isinstance(inputs, dict):
-            return self.module(**inputs)
-        return self.module(*inputs) if isinstance(inputs, tuple) else self.module(inputs)
+            output = output_of(self.module, inputs)
+        return self._checked(output, size_of(batch))
 
     def _checked(self, logits, samples):
         if isinstance(logits, torch.Tensor):
