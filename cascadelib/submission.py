@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from .candidates import resolved
-from .confidence import confidence, metric_of_probabilities, own_units, softmax
+from .combining import own_output
+from .confidence import confidence, confidence_of_softmax, softmax
 from .evaluation import exit_stages
 from .feeding import feed
 from .forwarding import Precision, on_device, ready, timed_logits
@@ -45,7 +46,7 @@ def predictions(point, models, images, guesses=5, batch_size=64, device=None, am
 
     models: as for :func:`cascadelib.extract`, all those of the point; images: :func:`unlabelled`. Each image is
     decoded once, and a later model sees only the images that have not left.
-    Raises ValueError naming a model of the point that is not given, or an image that cannot be read.
+    Raises ValueError naming a model of the point that is not given, or an image that cannot be read; and for a vote.
     """
     given = {model.name: model for model in resolved(models)}
     missing = [name for name in point.models if name not in given]
@@ -53,12 +54,13 @@ def predictions(point, models, images, guesses=5, batch_size=64, device=None, am
         raise ValueError(f"the cascade needs model {missing[0]!r}; given are {', '.join(map(repr, given))}")
     chain = [given[name] for name in point.models]
     precision, method = Precision.chosen(device, amp), point.method or Method()
-    thresholds = own_units(method.metric, point.thresholds)
+    if method.ensemble == "vote":
+        raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
     spans = [(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
     classes, stages = [], []
     fed = feed(images, spans, [m.transform for m in chain], precision.device, workers)
     for (start, stop), prepare in fed:
-        scores, stage = _batch(chain, prepare, stop - start, method, thresholds, precision)
+        scores, stage = _batch(chain, prepare, stop - start, method, point.inside, precision)
         classes.append(np.argsort(-scores, axis=1, kind="stable")[:, :guesses])
         stages.append(stage)
     return np.concatenate(classes), np.concatenate(stages)
@@ -88,13 +90,15 @@ def output(method, logits):
     """What a cascade puts out after some models: (scores [N, classes], confidence [N]); logits: scaled, one each."""
     if method.ensemble == "mean_softmax":
         mean = np.mean([softmax(z) for z in logits], axis=0)
-        metric = method.metric if callable(method.metric) else metric_of_probabilities(method.metric)
-        return mean, metric(mean)
+        return mean, confidence_of_softmax(mean, method.metric)
     if method.ensemble == "most_confident":
         sure = np.stack([confidence(z, method.metric) for z in logits])
         chosen = sure.argmax(axis=0)
         return np.stack(logits)[chosen, np.arange(sure.shape[1])], sure.max(axis=0)
-    scores = np.mean(logits, axis=0) if method.ensemble == "mean_logits" else logits[-1]
+    if callable(method.ensemble):
+        scores = own_output(method.ensemble, np.stack(logits))
+    else:
+        scores = np.mean(logits, axis=0) if method.ensemble == "mean_logits" else logits[-1]
     return scores, confidence(scores, method.metric)
 
 

@@ -39,9 +39,10 @@ def store(images, tmp_path_factory):
     return extract(models(), labelled, tmp_path_factory.mktemp("s") / "s", batch_size=8, workers=0, progress=False)
 
 
-@pytest.mark.parametrize("name", [*METHODS, "top2"])
+@pytest.mark.parametrize("name", [*METHODS, "top2", "own"])
 def test_the_same_as_evaluate(images, store, name):
-    method = Method("top2_softmax_sum") if name == "top2" else METHODS[name]
+    others = {"top2": Method("top2_softmax_sum"), "own": Method(ensemble=lambda z: z[-1] - 0.9 * z[0] * (len(z) > 1))}
+    method = others[name] if name in others else METHODS[name]
     method = method.fit(store)
     chain = ("a", "b", "c")
     stage = method.stage(store, chain)
@@ -79,6 +80,8 @@ def test_refusals(images, tmp_path):
     point = Point(("a", "z"), (0.5,), (), 0, 0, 0, Method())
     with pytest.raises(ValueError, match="needs model 'z'; given are 'a', 'b', 'c'"):
         submission.predictions(point, models(), images)
+    with pytest.raises(ValueError, match="a vote"):
+        submission.predictions(Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote")), models(), images)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         submission.unlabelled(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="no images"):
