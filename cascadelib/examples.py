@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .photographs import as_image, decoded
+
 KINDS = ("exit at once", "passed on and repaired", "broken by the cascade")
 HEIGHT, WIDTH = 64, 92  # pixels of a thumbnail, of an example
 SHOWN = 10  # examples of each kind
@@ -56,16 +58,14 @@ def counts_of(cascade, reading):
 def picture(image):
     """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image, or a path."""
     if isinstance(image, Path):
-        return Image.open(image).convert("RGB")
+        return decoded(image)
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return as_image(image)
     pixels = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
-    if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):
-        pixels = np.moveaxis(pixels, 0, 2)
     if pixels.dtype != np.uint8:
         low, high = float(pixels.min()), float(pixels.max())
         pixels = np.round(255 * (pixels - low) / (high - low or 1)).astype(np.uint8)
-    return Image.fromarray(pixels.squeeze()).convert("RGB")
+    return as_image(pixels)
 
 
 def example_html(item, row):

@@ -3,8 +3,10 @@
 import numpy as np
 from scipy.stats import norm
 
+from .bootstrap import bootstrap, interval
 from .confidence import own_units
-from .f1 import F1, f1, positives
+from .evaluation import quality
+from .f1 import F1
 from .fixed_cascades import run_cascades, stage_confidences
 from .intervals import share_interval
 
@@ -21,7 +23,7 @@ def expected(point, store):
     """
     _, exits, correct, costs = next(run_cascades(store, [point]))
     return {
-        "accuracy": f1_with_interval(store, correct) if point.score == F1 else with_interval(correct),
+        "accuracy": f1_with_interval(point, store, correct) if point.score == F1 else with_interval(correct),
         "cost": with_interval(sum(cost * (exits >= i) for i, cost in enumerate(costs))),
         "exit_rates": [with_interval(exits == i) for i in range(len(costs))],
         "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
@@ -43,12 +45,10 @@ def with_interval(values):
     return {"value": mean, "low": low, "high": high}
 
 
-def f1_with_interval(store, correct, resamples=500, seed=0):
-    """F1 of outcomes bool [k] on a store as {"value", "low", "high"}: percentiles of a bootstrap over samples."""
-    positive, rng = positives(store), np.random.default_rng(seed)
-    rows = (rng.integers(0, len(correct), len(correct)) for _ in range(resamples))
-    low, high = np.quantile([f1(correct[r], positive[r]) for r in rows], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"value": f1(correct, positive), "low": float(low), "high": float(high)}
+def f1_with_interval(point, store, correct):
+    """F1 of a point's outcomes bool [k] on a store as {"value", "low", "high"}: percentiles of 500 resamples."""
+    low, high = interval(bootstrap(store, point, 500).accuracy[:, 0], LEVEL)
+    return {"value": quality(store, correct, F1), "low": float(low), "high": float(high)}
 
 
 def summary(values):

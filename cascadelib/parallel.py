@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from . import boxes, sweep
 from .best import merge_best, new_best, same_reach
+from .progress import is_watched
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
 TASKS = 32
@@ -61,7 +62,7 @@ def in_threads(outcomes, cost, heads, best, tolerance, exact=True, workers=None)
     workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best[0]) - 1
     length, pending = len(heads[0][0]) + 1, iter(heads)
     long = k * sum(len(lasts) for _, lasts in heads) > LONG and exact
-    bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=None if long else True)
+    bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=not (long and is_watched()))
 
     def work(own):
         room = boxes.workspace(k, length - 1) if length > 2 else None
@@ -102,7 +103,7 @@ def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline):
         lasts = {(*head, m) for head, ms in part for _, m in ms}
         width = best[2].shape[1] // 2 + 1
         tasks.append((outcomes.only(prefixes, lasts), cost, part, best[0], width, tolerance, deadline))
-    bar, complete = tqdm(total=len(tasks), desc="tasks", leave=False, disable=None), True
+    bar, complete = tqdm(total=len(tasks), desc="tasks", leave=False, disable=not is_watched()), True
     with bar:
         for found, exact, where, floor, in_time in executor.map(run_task, tasks):
             own = new_best(len(best[0]) - 1, best[2].shape[1] // 2 + 1)

@@ -2,8 +2,6 @@
 
 import contextlib
 import errno
-import os
-import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +10,7 @@ from tqdm import tqdm
 
 from .feeding import distinct, feed, place_of
 from .forwarding import Precision, ready, timed_logits
+from .progress import is_watched
 
 
 @dataclass(frozen=True)
@@ -30,35 +29,28 @@ class Pass:
 
 
 def run_pass(samples, missing, shards, settings: Pass) -> None:
-    """Fill in the ``missing`` shards {(start, stop): candidates}, batch by batch, all candidates of a batch at once."""
-    missing = {bounds: found for bounds, found in missing.items() if found}
+    """Fill in the ``missing`` shards {(start, stop): candidates}, batch by batch, all candidates of a batch at once.
+
+    Every shard has candidates.
+    """
     candidates = {c.model.name: c for found in missing.values() for c in found}.values()
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
-    shown = settings.progress and _watched()
+    shown = settings.progress and is_watched()
     bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
-    batches = [_batches(start, stop, settings.batch_size) for start, stop in missing]
+    batches = {bounds: _batches(*bounds, settings.batch_size) for bounds in missing}
     transforms = [c.model.transform for c in candidates]
     device = settings.precision.device
     with contextlib.ExitStack() as stack, bar, torch.inference_mode():
         for candidate in candidates:
             stack.enter_context(ready(candidate.model.module, device))
-        spans = [span for shard in batches for span in shard]
+        spans = [span for shard in batches.values() for span in shard]
         fed = stack.enter_context(contextlib.closing(feed(samples, spans, transforms, device, settings.workers)))
-        for (start, stop), found in missing.items():
-            _run_shard(start, stop, found, fed, len(_batches(start, stop, settings.batch_size)), shards, settings, bar)
+        for bounds, found in missing.items():
+            _run_shard(*bounds, found, fed, len(batches[bounds]), shards, settings, bar)
 
 
 def _batches(start, stop, size):
     return [(first, min(first + size, stop)) for first in range(start, stop, size)]
-
-
-def _watched() -> bool:
-    """Whether somebody sees a bar: a terminal, or a notebook in a browser (not papermill, nbval or a log)."""
-    return (
-        sys.stderr.isatty()
-        or "ipykernel" in sys.modules
-        and bool({"JPY_SESSION_NAME", "VSCODE_PID"} & os.environ.keys())
-    )
 
 
 def _run_shard(start, stop, candidates, fed, count, shards, settings, bar):

@@ -7,7 +7,11 @@ from tqdm.auto import tqdm
 from .display import has_front_end
 
 
+def is_watched() -> bool:
+    """Whether somebody sees a bar: at a terminal, or in a notebook's front end (not papermill, nbval or a log)."""
+    return has_front_end() if "ipykernel" in sys.modules else sys.stderr.isatty()
+
+
 def watched(iterable, what):
     """``iterable`` under a bar named ``what``, which vanishes at the end."""
-    in_terminal = sys.stderr.isatty() and "ipykernel" not in sys.modules
-    return tqdm(iterable, desc=what, leave=False, disable=not (in_terminal or has_front_end()))
+    return tqdm(iterable, desc=what, leave=False, disable=not is_watched())

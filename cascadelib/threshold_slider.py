@@ -5,11 +5,11 @@ from html import escape
 import ipywidgets as widgets
 import numpy as np
 
+from .cascade_files import WORDS
 from .confidence import own_units
 from .threshold_state import between_ties, exiting, next_exits, shown, threshold_for
 
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
-WORDS = {"always": -np.inf, "never": np.inf}
 
 
 def control(kind, width, **settings):

@@ -337,7 +337,7 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsy
 
 
 def test_a_bar_in_a_terminal_that_vanishes(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(passes, "_watched", lambda: True)
+    monkeypatch.setattr(passes, "is_watched", lambda: True)
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     err = capsys.readouterr().err
     assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
