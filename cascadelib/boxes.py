@@ -85,6 +85,7 @@ def workspace(k, d):
 
 @njit(nogil=True, cache=True, _nrt=False)
 def copy(target, source, size):
+    """target[:size] = source[:size], without what numba's slices allocate."""
     for x in range(size):
         target[x] = source[x]
 

@@ -71,26 +71,31 @@ def moved_improvement_figure(curves, title="Improvement of the identical cascade
     return fig.update_layout(title=title, legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"})
 
 
+def add_segments(fig, moved, x, y, hover, **at):
+    """A line a segment of a replayed front, over two of its columns: one cascade and its range of thresholds."""
+    for segment, rows in moved.groupby("segment"):
+        shown = decimated(rows, 300)
+        fig.add_scatter(
+            x=shown[x],
+            y=shown[y],
+            text=cascade_hover(shown),
+            mode="lines+markers",
+            marker={"size": 3},
+            line={"color": PALETTE[segment % len(PALETTE)], "width": 2},
+            showlegend=False,
+            hovertemplate=hover,
+            **at,
+        )
+
+
 def segments_figure(moved, own, singles, cost="macs", title="The front as the pieces that it becomes"):
     """Figure 12. moved: ``replay`` on the new split; own: that split's own ``front.table``; singles: its models.
 
     Left: a line a segment (one cascade and its range of thresholds). Right: the non-dominated ones of all their points.
     """
     fig, places = panels(("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370)
-    for segment, rows in moved.groupby("segment"):
-        rows = decimated(rows, 300)
-        fig.add_scatter(
-            x=rows["cost_moved"],
-            y=rows["accuracy_moved"],
-            text=cascade_hover(rows),
-            mode="lines+markers",
-            marker={"size": 3},
-            line={"color": PALETTE[segment % len(PALETTE)], "width": 2},
-            showlegend=False,
-            hovertemplate="%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>",
-            row=1,
-            col=1,
-        )
+    hover = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
+    add_segments(fig, moved, "cost_moved", "accuracy_moved", hover, row=1, col=1)
     x, y = moved_front(moved)
     line = {"color": PALETTE[1], "width": 2, "shape": "hv"}
     fig.add_scatter(x=x, y=y, mode="lines", line=line, name="moved front", row=1, col=2)

@@ -7,7 +7,7 @@ array}}`` or a layout for :func:`changed`. Arrays are float32: that is what goes
 import numpy as np
 
 from .confidence import own_units
-from .figures import BLACK, GREY, PALETTE, cascade_hover, cost_axis, decimated, figure, per_cent
+from .figures import BLACK, GREY, HOVER, PALETTE, cascade_hover, cost_axis, decimated, figure, per_cent
 
 WIDTH, HEIGHT = 1080, 600
 FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.41, 0.94], [0, 0.26])  # shares of the figure
@@ -20,7 +20,6 @@ BARS = {
     "sent on": {"color": "#D9D9D9", "line": {"width": 0}},
 }
 MOST = 300  # points of a curve: what a screen shows
-HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
 
 
 def wire(values):

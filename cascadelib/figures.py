@@ -13,6 +13,7 @@ PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 GREY, BLACK = "#8C8C8C", "#222222"
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
 DASHES = ["solid", "dash"]
+HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, a cost and an accuracy
 COST_TITLES = {"macs": "MACs a sample", "seconds": "seconds a sample"}
 
 pio.templates["cascadelib"] = go.layout.Template(
@@ -74,19 +75,21 @@ def cascade_hover(table):
     return ["<br>".join(lines) for lines in zip(*parts)] if parts else None
 
 
+def add_models(fig, rows, **style):
+    """A trace of single models by cost and accuracy, named where the mouse is. rows: cost, accuracy; index: names."""
+    fig.add_scatter(x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style)
+
+
+def add_hull(fig, singles, **at):
+    """What random routing between single models gives, as a grey line. singles: ``front.singles``."""
+    hull, line = singles[singles["on_hull"]], {"color": GREY, "dash": "dot"}
+    name = "random routing (hull)"
+    fig.add_scatter(x=hull["cost"], y=hull["accuracy"], mode="lines", line=line, name=name, hoverinfo="skip", **at)
+
+
 def add_singles(fig, singles, families=None, label="single models", **at):
     """Single models as points (by family where given) and their hull as a grey line."""
-    hull = singles[singles["on_hull"]]
-    line = {"color": GREY, "dash": "dot"}
-    fig.add_scatter(
-        x=hull["cost"],
-        y=hull["accuracy"],
-        mode="lines",
-        line=line,
-        name="random routing (hull)",
-        hoverinfo="skip",
-        **at,
-    )
+    add_hull(fig, singles, **at)
     groups = (
         {label: singles.index} if families is None else {f: families.index[families == f] for f in families.unique()}
     )
@@ -100,17 +103,7 @@ def add_singles(fig, singles, families=None, label="single models", **at):
             "size": 8,
             "opacity": [1.0 if f else 0.4 for f in rows["on_front"]],
         }
-        hover = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
-        fig.add_scatter(
-            x=rows["cost"],
-            y=rows["accuracy"],
-            text=rows.index,
-            mode="markers",
-            marker=marker,
-            name=group,
-            hovertemplate=hover,
-            **at,
-        )
+        add_models(fig, rows, name=group, mode="markers", marker=marker, **at)
     return fig
 
 

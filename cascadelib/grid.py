@@ -35,12 +35,14 @@ def lay_out(w, level):
 
 @njit(nogil=True, cache=True, _nrt=False)
 def add(target, source):
+    """target += source, in place: counts of one length."""
     for x in range(len(source)):
         target[x] += source[x]
 
 
 @njit(nogil=True, cache=True, _nrt=False)
 def total(counts):
+    """The sum of counts."""
     n = 0
     for x in range(len(counts)):
         n += counts[x]

@@ -25,6 +25,7 @@ def beside(work, then, failed):
 
 
 def answer(result, then, failed):
+    """``then(result())``, or ``failed(error)`` where that raises."""
     try:
         value = result()
     except Exception as error:  # shown to the person who asked, where there is no cell to raise in

@@ -1,8 +1,6 @@
 """Figures of published models: the baseline fronts among hundreds of dominated models, then and now."""
 
-from .figures import BLACK, GREY, PALETTE, SYMBOLS, cost_axis, figure, per_cent
-
-HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"
+from .figures import BLACK, GREY, PALETTE, SYMBOLS, add_hull, add_models, cost_axis, figure, per_cent
 
 
 def fronts_figure(tables, families, cost="macs", accuracy_from=0.55, title=None):
@@ -15,41 +13,18 @@ def fronts_figure(tables, families, cost="macs", accuracy_from=0.55, title=None)
     front = singles[singles["on_front"]]
     title = title or f"{len(front)} of {len(singles)} published models are on the front ({label})"
     fig = figure(title, height=520, xaxis=cost_axis(cost), yaxis=per_cent(title="published top-1 accuracy"))
-    _points(fig, singles[~singles["on_front"]], "dominated", {"color": GREY, "size": 4, "opacity": 0.35})
-    hull = singles[singles["on_hull"]]
-    dotted = {"color": GREY, "dash": "dot"}
-    fig.add_scatter(
-        x=hull["cost"], y=hull["accuracy"], mode="lines", line=dotted, name="random routing (hull)", hoverinfo="skip"
-    )
+    marker = {"color": GREY, "size": 4, "opacity": 0.35}
+    add_models(fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker)
+    add_hull(fig, singles)
     for i, family in enumerate(families.unique()):
         rows = front[[families.get(name) == family for name in front.index]]
         if len(rows):
             # More families than colours: the eleventh takes the first colour with the second symbol.
             colour, symbol = PALETTE[i % len(PALETTE)], SYMBOLS[(i + i // len(PALETTE)) % len(SYMBOLS)]
-            _points(fig, rows, family, {"color": colour, "symbol": symbol, "size": 9})
+            marker = {"color": colour, "symbol": symbol, "size": 9}
+            add_models(fig, rows, name=family, mode="markers", marker=marker)
     for i, (other, table) in enumerate(others):
-        rows = table[table["on_front"]]
         line = {"color": (BLACK, *PALETTE)[i % (1 + len(PALETTE))], "width": 1.5, "shape": "hv"}
-        fig.add_scatter(
-            x=rows["cost"],
-            y=rows["accuracy"],
-            text=rows.index,
-            mode="lines",
-            line=line,
-            name=other,
-            hovertemplate=HOVER,
-        )
+        add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
     best = max(table["accuracy"].max() for table in tables.values())
     return fig.update_yaxes(range=[accuracy_from, best + 0.01])
-
-
-def _points(fig, rows, name, marker):
-    fig.add_scatter(
-        x=rows["cost"],
-        y=rows["accuracy"],
-        text=rows.index,
-        mode="markers",
-        marker=marker,
-        name=name,
-        hovertemplate=HOVER,
-    )

@@ -2,6 +2,7 @@
 
 from plotly.subplots import make_subplots
 
+from .drift_figures import add_segments
 from .figures import GREY, PALETTE, add_singles, cascade_hover, cost_axis, decimated, per_cent
 
 TOP, BETWEEN = 95, 85  # pixels: title and legend; axis titles of one row and the title of the next
@@ -83,18 +84,8 @@ def splits_figure(moved, title="The identical cascades elsewhere"):
     fig = _grid(rows, list(moved), 200)
     for i, table in enumerate(moved.values()):
         at = {"row": i // 2 + 1, "col": i % 2 + 1}
-        for segment, part in table.groupby("segment"):
-            part = decimated(part.sort_values("accuracy_moved"), 400)
-            fig.add_scatter(
-                x=part["accuracy_moved"],
-                y=part["improvement_moved"],
-                text=cascade_hover(part),
-                mode="lines+markers",
-                marker={"size": 3},
-                line={"color": PALETTE[segment % len(PALETTE)], "width": 1.5},
-                hovertemplate="%{y:.2f} × at %{x:.2%}<br>%{text}<extra></extra>",
-                **at,
-            )
+        hover = "%{y:.2f} × at %{x:.2%}<br>%{text}<extra></extra>"
+        add_segments(fig, table.sort_values("accuracy_moved"), "accuracy_moved", "improvement_moved", hover, **at)
         fig.add_hline(y=1, line={"color": GREY, "dash": "dot"}, **at)
         fig.update_xaxes(**per_cent(title="accuracy there"), **at)
         fig.update_yaxes(title="improvement there", rangemode="tozero", **at)

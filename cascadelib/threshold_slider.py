@@ -13,6 +13,7 @@ STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies bet
 
 
 def control(kind, width, **settings):
+    """A widget of a fixed width, such as "72px"."""
     return kind(layout=widgets.Layout(width=width), **settings)
 
 
