@@ -5,6 +5,8 @@
 
 import argparse
 
+from search import row
+
 from cascadelib import Cascade, LogitStore, datasets, pick, same_decisions, search
 from cascadelib.timing import pieces_of, time_cascade
 
@@ -34,10 +36,6 @@ def rows_of(label, cascade, images, batch_size, repeats):
         ("… of the last model alone", 1 / table.loc[cascade.members[-1].name, "seconds"], "1/s", ""),
     ]
     return [row(f"{at}: {what}", value, unit, target if wanted else "") for what, value, unit, target in values]
-
-
-def row(benchmark, measured, unit, target=""):
-    return {"benchmark": benchmark, "measured": float(measured), "unit": unit, "target": target}
 
 
 def run(quick=False):

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from search import row
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -119,8 +120,7 @@ def distribution(label, values, unit, target):
     at = {"median": 50, "90th percentile": 90, "99th percentile": 99, "largest": 100}
     name = f"{label} ({len(values)})"
     return [
-        {"benchmark": name if i == 0 else f"… {what}", "measured": float(np.percentile(values, q)), "unit": unit}
-        | {"target": target if i == 0 else ""}
+        row(name if i == 0 else f"… {what}", float(np.percentile(values, q)), unit, "" if i else target)
         for i, (what, q) in enumerate(at.items())
     ]
 
@@ -137,17 +137,16 @@ def run(quick=False):
         for kind, part in (("change", "numbers and sliders"), ("draw", "charts, which follow")):
             wall, busy = (1e3 * np.array(times[of][before.get(of, 0) :]) for of in (kind, f"{kind}, busy"))
             rows += distribution(f"drag in the kernel, {n} of {what}: {part}", wall, "ms", "≤ 15")
-            row = {"benchmark": "… median of processor time", "measured": np.median(busy), "unit": "ms", "target": ""}
-            rows.append(row)
+            rows.append(row("… median of processor time", float(np.median(busy)), "ms"))
         before = {kind: len(values) for kind, values in times.items()}
     for label, values in screen.items():
         rows += distribution(f"input to number on screen, {label}", values, "ms", "≤ 150")
     last = kernel[4]
     rows += distribution("switching a model, kernel", 1e3 * np.array(last["replace_model"]), "ms", "≤ 300")
     rows += distribution("another number of models, kernel", 1e3 * np.array(last["resize"]), "ms", "≤ 300")
-    return [*rows, {"benchmark": f"opening, {what}", "measured": last["open"][0], "unit": "s", "target": "≤ 2"}]
+    return [*rows, row(f"opening, {what}", last["open"][0], "s", "≤ 2")]
 
 
 if __name__ == "__main__":
-    for row in run(quick=True):
-        print(row)
+    for line in run(quick=True):
+        print(line)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import timm
 import torch
+from search import row
 
 from cascadelib.extraction import extract
 from cascadelib.preprocessing import GreyImages
@@ -69,16 +70,16 @@ def run(quick=False) -> list[dict]:
     bare, ours = (statistics.median(times[key]) for key in ("bare", "extract"))
     rate = count * len(models) / ours
     return [
-        {"benchmark": "extract ÷ bare forward loop", "measured": bare / ours, "unit": "ratio", "target": f"≥ {TARGET}"},
-        {"benchmark": "extract, images × models", "measured": rate, "unit": "1/s", "target": ""},
+        row("extract ÷ bare forward loop", bare / ours, "ratio", f"≥ {TARGET}"),
+        row("extract, images × models", rate, "1/s"),
     ]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="2,000 images; fixed costs weigh more")
-    for row in run(parser.parse_args().quick):
-        print(f"{row['benchmark']:32} {row['measured']:10.3f} {row['unit']:6} {row['target']}")
+    for line in run(parser.parse_args().quick):
+        print(f"{line['benchmark']:32} {line['measured']:10.3f} {line['unit']:6} {line['target']}")
 
 
 if __name__ == "__main__":

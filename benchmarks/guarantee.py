@@ -10,6 +10,7 @@ import argparse
 
 import numpy as np
 from scipy.stats import binom, norm
+from search import row
 from synthetic import scores
 
 from cascadelib import ScoreTable, search
@@ -55,8 +56,8 @@ def losses_of(table, points, reference):
 
 def certified(losses, test):
     """How many points pass, one after another, until the first that does not."""
-    for count, row in enumerate(losses):
-        if test(row, EPSILON) > DELTA:
+    for count, loss in enumerate(losses):
+        if test(loss, EPSILON) > DELTA:
             return count
     return len(losses)
 
@@ -84,7 +85,7 @@ def run(quick=False):
         target = f"≤ {DELTA}" if name == next(iter(TESTS)) else ""
         rows.append((f"{what}: violation rate, {name}", violations[name] / draws, "share", target))
         rows.append((f"… mean cost ÷ reference's, {name}", float(np.mean(costs[name]) / single), "share", ""))
-    return [dict(zip(("benchmark", "measured", "unit", "target"), row)) for row in rows]
+    return [row(*values) for values in rows]
 
 
 if __name__ == "__main__":

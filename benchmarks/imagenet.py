@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from search import row
 from timm.data import create_dataset, create_loader, resolve_data_config
 
 from cascadelib import timm_models
@@ -148,17 +149,15 @@ def run(quick=False) -> list[dict]:
             "D, decode and preprocess once, processor": (read / count, "s an image", ""),
             "ΣF, bare forward of four models, processor": (forwards / count, "s an image", ""),
         }
-        rows += [
-            {"benchmark": f"{label}: {k}", "measured": m, "unit": u, "target": g} for k, (m, u, g) in figures.items()
-        ]
+        rows += [row(f"{label}: {what}", *values) for what, values in figures.items()]
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="100 images; fixed costs weigh more")
-    for row in run(parser.parse_args().quick):
-        print(f"{row['benchmark']:70} {row['measured']:10.3f} {row['unit']:10} {row['target']}")
+    for line in run(parser.parse_args().quick):
+        print(f"{line['benchmark']:70} {line['measured']:10.3f} {line['unit']:10} {line['target']}")
 
 
 if __name__ == "__main__":

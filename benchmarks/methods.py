@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from search import alone
+from search import alone, row
 
 from cascadelib import METHODS, LogitStore, search
 
@@ -60,9 +60,9 @@ def run(quick=False):
     total = sum(seconds for _, seconds, _ in rows)
     table = [(f"12 methods, all pairs and triples, {what}", total, "s", "≤ 360"), ("… peak memory", peak, "GiB", "≤ 8")]
     table += [(f"… {name} ({points} points)", seconds, "s", "") for name, seconds, points in rows]
-    return [dict(zip(("benchmark", "measured", "unit", "target"), row)) for row in table]
+    return [row(*values) for values in table]
 
 
 if __name__ == "__main__":
-    for row in run():
-        print(row)
+    for line in run():
+        print(line)

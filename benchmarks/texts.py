@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from search import row
 
 import cascadelib as cl
 from cascadelib import text_zoo
@@ -62,8 +63,8 @@ def extraction_rows(quick):
     slow, fast = (statistics.median(times[key]) for key in ("fixed", "sorted"))
     what = f"texts: extract sorted by length ÷ fixed padding at {LENGTH}, texts a second"
     return [
-        {"benchmark": what, "measured": slow / fast, "unit": "ratio", "target": "≥ 1.8"},
-        {"benchmark": f"texts: extract, {MODEL}", "measured": len(samples) / fast, "unit": "texts/s", "target": ""},
+        row(what, slow / fast, "ratio", "≥ 1.8"),
+        row(f"texts: extract, {MODEL}", len(samples) / fast, "texts/s"),
     ]
 
 
@@ -93,7 +94,7 @@ def search_rows(quick):
             f"texts: {'pairs' if n == 2 else 'triples'} of {MODELS}, k = {k}, {'F1' if score == 'f1' else 'accuracy'}"
         )
         seconds = time.perf_counter() - start
-        rows.append({"benchmark": what, "measured": seconds, "unit": "s", "target": "≤ 2" if n == 2 else "≤ 10"})
+        rows.append(row(what, seconds, "s", "≤ 2" if n == 2 else "≤ 10"))
     return rows
 
 

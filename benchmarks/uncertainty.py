@@ -5,6 +5,7 @@ Synthetic scores with a known truth: a population of 200,000 samples stands for 
 
 import numpy as np
 from scipy.stats import binom
+from search import row
 from synthetic import scores
 
 from cascadelib import DriftSignal, ScoreTable, bootstrap, evaluate, pick, search
@@ -89,9 +90,9 @@ def run(quick=False):
     """Rows of the benchmark table."""
     world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
     table = coverage(world, quick) + alarms(world, quick)
-    return [dict(zip(("benchmark", "measured", "unit", "target"), row)) for row in table]
+    return [row(*values) for values in table]
 
 
 if __name__ == "__main__":
-    for row in run():
-        print(row)
+    for line in run():
+        print(line)

@@ -21,9 +21,10 @@ def find_browser() -> str | None:
     return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium under playwright; the test is skipped where there is none."""
+    """A headless Chromium under playwright, for one file of tests: its event loop would be in the way of others. The
+    test is skipped where there is none."""
     path = find_browser()
     if path is None:
         pytest.skip(f"no Chrome or Chromium found ({', '.join(BROWSERS)}; or name one in BROWSER_PATH)")
