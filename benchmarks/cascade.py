@@ -1,9 +1,7 @@
 """A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured time; decision time.
 
-``python benchmarks/cascade.py [--quick]``. See :func:`cascadelib.timing.time_cascade`.
+``python benchmarks/run.py cascade [--quick]``. See :func:`cascadelib.timing.time_cascade`.
 """
-
-import argparse
 
 from search import row
 
@@ -51,10 +49,3 @@ def run(quick=False):
         rows.append(row(f"{label}: decisions unlike the evaluator's, near a threshold", counts["near"], "samples"))
         rows.append(row(f"{label}: decisions unlike the evaluator's otherwise", counts["other"], "samples", "≤ 0"))
     return rows
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="320 images, two models")
-    for line in run(parser.parse_args().quick):
-        print(f"{line['benchmark']:70} {line['measured']:10.4g} {line['unit']:8} {line['target']}")

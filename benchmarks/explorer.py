@@ -145,8 +145,3 @@ def run(quick=False):
     rows += distribution("switching a model, kernel", 1e3 * np.array(last["replace_model"]), "ms", "≤ 300")
     rows += distribution("another number of models, kernel", 1e3 * np.array(last["resize"]), "ms", "≤ 300")
     return [*rows, row(f"opening, {what}", last["open"][0], "s", "≤ 2")]
-
-
-if __name__ == "__main__":
-    for line in run(quick=True):
-        print(line)

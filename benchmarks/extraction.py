@@ -1,10 +1,9 @@
 """Images a second of ``extract`` beside those of a bare forward loop over the same models: what the store costs.
 
-``python benchmarks/extraction.py [--quick]``. The two alternate in one run, so that whatever else the machine does
+``python benchmarks/run.py extraction [--quick]``. The two alternate in one run, so that whatever else the machine does
 weighs on both; the ratio of the medians counts, not the times.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -73,14 +72,3 @@ def run(quick=False) -> list[dict]:
         row("extract ÷ bare forward loop", bare / ours, "ratio", f"≥ {TARGET}"),
         row("extract, images × models", rate, "1/s"),
     ]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2,000 images; fixed costs weigh more")
-    for line in run(parser.parse_args().quick):
-        print(f"{line['benchmark']:32} {line['measured']:10.3f} {line['unit']:6} {line['target']}")
-
-
-if __name__ == "__main__":
-    main()

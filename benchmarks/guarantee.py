@@ -6,8 +6,6 @@ certify on the same draws: Waudby-Smith and Ramdas' betting, Hoeffding–Bentkus
 approximation, which promises nothing.
 """
 
-import argparse
-
 import numpy as np
 from scipy.stats import binom, norm
 from search import row
@@ -86,10 +84,3 @@ def run(quick=False):
         rows.append((f"{what}: violation rate, {name}", violations[name] / draws, "share", target))
         rows.append((f"… mean cost ÷ reference's, {name}", float(np.mean(costs[name]) / single), "share", ""))
     return [row(*values) for values in rows]
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="20 splits")
-    for line in run(parser.parse_args().quick):
-        print(f"{line['benchmark']:100} {line['measured']:8.4f} {line['unit']} {line['target']}")

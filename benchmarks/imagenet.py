@@ -1,6 +1,6 @@
 """Four timm models over a tree of ImageNet-sized JPEGs: ``extract`` against four runs of timm's own loader and loop.
 
-``python benchmarks/imagenet.py [--quick]``. With D the time to decode and preprocess all images once and F_i the bare
+``python benchmarks/run.py imagenet [--quick]``. With D the time to decode and preprocess all images once, F_i the bare
 forward time of model i, reading once for all models can win (4 D + ΣF) / (D + ΣF) over reading once a model, as timm's
 ``validate.py`` does; what is reported is how much of that ``extract`` gets. Two sets of models: small ones that wait
 for images, and larger ones that images wait for. All passes are measured in one run, one after another.
@@ -10,7 +10,6 @@ do that. Ratios are given in elapsed time and in processor time (of all processe
 machine disturbs less; the ideal, which adds up, is one of processor time.
 """
 
-import argparse
 import importlib.util
 import resource
 import tempfile
@@ -151,14 +150,3 @@ def run(quick=False) -> list[dict]:
         }
         rows += [row(f"{label}: {what}", *values) for what, values in figures.items()]
     return rows
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="100 images; fixed costs weigh more")
-    for line in run(parser.parse_args().quick):
-        print(f"{line['benchmark']:70} {line['measured']:10.3f} {line['unit']:10} {line['target']}")
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,3 @@ def run(quick=False):
     shape = bootstrap(table, front, resamples).improvement.shape
     what = f"bootstrap: {resamples:,} resamples of {shape[1]:,} fixed cascades of 18 models, k = {k:,}"
     return [row(what, time.perf_counter() - start, "s", "≤ 10")]
-
-
-if __name__ == "__main__":
-    print(run())

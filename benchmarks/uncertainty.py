@@ -91,8 +91,3 @@ def run(quick=False):
     world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
     table = coverage(world, quick) + alarms(world, quick)
     return [row(*values) for values in table]
-
-
-if __name__ == "__main__":
-    for line in run():
-        print(line)
