@@ -18,6 +18,7 @@ from .feeding import feed
 from .forwarding import Precision
 from .labels import labels_of
 from .logit_arrays import DTYPES, is_cost
+from .memory import kept_memory
 from .names import known
 from .passes import Pass, explained_when_full, run_pass
 from .photographs import Photographs
@@ -94,7 +95,7 @@ def extract(
     check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
     order = samples.order if isinstance(samples, Texts) else None  # by length, so that batches hold little padding
-    with processes.started() as mine, Shards(path, locked=mine.first) as shards:
+    with processes.started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
         precision = Precision.chosen(device or mine.device(), amp)
         settings = Pass(precision, batch_size, np.dtype(dtype), workers, progress and mine.first)
         store = _existing(path, labels)

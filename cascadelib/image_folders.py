@@ -26,7 +26,8 @@ def images_in(folder: Path) -> list[str]:
     if strangers:
         raise ValueError(
             f"{folder / strangers[0]} is no image by its ending ({len(strangers)} such in this folder); "
-            f"expected {', '.join(ENDINGS[:4])} …; move it elsewhere"
+            f"expected {', '.join(ENDINGS[:4])} …; "
+            + ("class folders need no list of labels" if (folder / strangers[0]).is_dir() else "move it elsewhere")
         )
     return names
 

@@ -1,5 +1,7 @@
 """Extraction: a plain loop gives the same; transforms are shared; it resumes, refuses, and says what it will take."""
 
+import platform
+import resource
 import warnings
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ from torch import nn
 
 from cascadelib import datasets, extraction, passes, zoo
 from cascadelib.extraction import extract
+from cascadelib.memory import kept_memory
 from cascadelib.shards import Shards, shard_bounds
 from cascadelib.store import LogitStore
 
@@ -374,3 +377,18 @@ def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
 def test_a_dataset_of_another_kind_is_named(tmp_path):
     with pytest.raises(ValueError, match="DataLoader"):
         extract({"a": torch.nn.Linear(4, 3)}, torch.utils.data.DataLoader([1, 2]), tmp_path / "s")
+
+
+def page_faults(size=2**26):
+    """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and dropped again."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(size, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
+def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
+    with kept_memory():
+        first, second = page_faults(), page_faults()
+        assert second * 4 < first
+    assert page_faults() > second * 4

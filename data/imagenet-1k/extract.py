@@ -58,10 +58,11 @@ def main():
     options = parser.parse_args()
     asked = described(options)
     asked.save(options.out)
+    samples = {split: study.samples(options.out, split) for split in asked.splits}  # first: what fails, fails at once
     models = study.models(options.out)
     settings = {key: getattr(options, key) for key in ("device", "batch_size", "workers", "amp", "dtype")}
-    for split in asked.splits:
-        store = extract(models, study.samples(options.out, split), options.out / split, **settings)
+    for split in samples:
+        store = extract(models, samples[split], options.out / split, **settings)
         if int(os.environ.get("RANK", 0)) == 0:
             print(readable(store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]).to_string())
             beside = published.compared(store)

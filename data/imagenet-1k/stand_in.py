@@ -3,7 +3,8 @@
     python data/imagenet-1k/stand_in.py FOLDER      → FOLDER/val/n01440764/….JPEG …, FOLDER/checkpoints/*.safetensors
 
 The images are noise with the spectrum of photographs over a pattern of their class; the networks have seeded random
-weights and a head fitted to their own features of other such images (ridge regression). Accuracies on them mean
+weights and a head fitted to their own features of other such images (ridge regression). The heads of cheap networks
+read few features, so that accuracy rises with cost, as it does where networks are trained. Accuracies on them mean
 nothing for ImageNet: what can be tried is the path from folder and checkpoints to figures.
 """
 
@@ -18,9 +19,11 @@ from safetensors.torch import save_file
 
 from cascadelib import timm_models
 from cascadelib.imagenet import synsets
+from cascadelib.memory import kept_memory
 from cascadelib.photographs import Files, Photographs
 
-MODELS = ("tinynet_e", "lcnet_035", "mobilenetv3_small_050", "lcnet_050", "resnet10t")
+FEATURES = {"tinynet_e": 32, "lcnet_050": 1280, "tinynet_d": 96, "tinynet_b": 512}  # that each network's head reads
+RIDGE = 0.1
 SIZE = (500, 375)
 SEED = 2012
 
@@ -74,17 +77,17 @@ def features(module, transform, photographs: Photographs, batch: int = 50) -> to
     return torch.cat(parts)
 
 
-def write_checkpoint(path: Path, name: str, photographs: Photographs, ridge: float = 1.0) -> None:
+def write_checkpoint(path: Path, name: str, photographs: Photographs) -> None:
     """A network of seeded random weights with a fitted head, saved as timm would."""
     torch.manual_seed(SEED)
-    base, size = timm_models.split_size(name)
-    module = timm_models.build(base)
-    x = features(module, timm_models.photos(module, size or "test"), photographs)
-    mean, scale = x.mean(0), x.std(0) + 1e-6
-    x = (x - mean) / scale
+    module = timm_models.build(name)
+    x = features(module, timm_models.photos(module, "test"), photographs)
+    mean, scale, read = x.mean(0), x.std(0) + 1e-6, FEATURES[name]
+    x = ((x - mean) / scale)[:, :read]
     targets = torch.nn.functional.one_hot(torch.as_tensor(photographs.labels), len(synsets())).double()
-    gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(gram, x.T @ (targets - targets.mean(0))).T * 200
+    gram = x.T @ x + RIDGE * len(x) * torch.eye(read, dtype=torch.float64)
+    weights = torch.zeros(len(synsets()), len(mean), dtype=torch.float64)
+    weights[:, :read] = torch.linalg.solve(gram, x.T @ (targets - targets.mean(0))).T * 200
     head = module.get_classifier()
     head.weight.data, head.bias.data = (weights / scale).float(), -(weights @ (mean / scale)).float()
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, path)
@@ -101,11 +104,12 @@ def main():
     root = options.folder / "fitting"
     paths = [f"{s}/{s}_{n}.JPEG" for s in synsets() for n in (1000, 1001)]
     photographs = Photographs(Files(root, tuple(paths)), np.repeat(np.arange(1000), 2), paths)
-    for name in dict.fromkeys(MODELS):
-        path = options.folder / "checkpoints" / f"{timm_models.split_size(name)[0]}.safetensors"
-        if not path.exists():
-            write_checkpoint(path, name, photographs)
-            print(path)
+    with kept_memory():
+        for name in FEATURES:
+            path = options.folder / "checkpoints" / f"{name}.safetensors"
+            if not path.exists():
+                write_checkpoint(path, name, photographs)
+                print(path)
 
 
 if __name__ == "__main__":

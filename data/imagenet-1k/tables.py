@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from cascadelib import published, timm_models
 from cascadelib.costs import count_macs
+from cascadelib.memory import kept_memory
 
 HERE = Path(__file__).parent
 COMMIT = "e987e29036"
@@ -73,7 +74,7 @@ def counted(models, cache: Path) -> pd.DataFrame:
     if cache.is_file():
         rows = map(json.loads, cache.read_text(encoding="utf-8").splitlines())
         done = {(r["model"], r["size"]): r for r in rows if r["timm"] == timm.__version__}
-    with open(cache, "a", encoding="utf-8") as file:
+    with open(cache, "a", encoding="utf-8") as file, kept_memory():
         for name, size in tqdm(models, disable=not sys.stderr.isatty(), unit="model"):
             if (name, size) in done:
                 continue
