@@ -37,6 +37,10 @@ class Resampled:
     single_accuracy: np.ndarray
     single_cost: np.ndarray
 
+    def __repr__(self):
+        resamples, cascades = self.accuracy.shape
+        return f"<Resampled: {cascades} cascades, {self.single_cost.shape[1]} single models, {resamples} resamples>"
+
     @cached_property
     def baselines(self):
         """Each resample's own :class:`Baseline`."""

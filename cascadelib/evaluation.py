@@ -73,6 +73,7 @@ def check_point(point):
         raise TypeError(
             f"a Point is needed here, not {type(point).__name__}"
             + (": choose one with cascadelib.pick, or replay them all" if hasattr(point, "table") else "")
+            + (": where it is a certificate's, nothing was certified (print it)" if point is None else "")
         )
 
 

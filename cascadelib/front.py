@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .confidence import own_units
+from .labels import Labels
 from .methods import Method
 from .pareto import Baseline, improvement_at, least_cost, mean_improvement
 from .points import Points
@@ -49,7 +50,8 @@ class Front:
 
     ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement.
     ``singles`` has a row a model of the store, cheapest first: accuracy, cost, on_front, on_hull. ``candidates``: the
-    models that were combined.
+    models that were combined. found_on: the samples. One row as a :class:`Point`: ``front.point(row)``, or
+    :func:`cascadelib.pick`.
     """
 
     table: pd.DataFrame
@@ -59,6 +61,7 @@ class Front:
     score: str
     cost_kind: str
     points: Points | None = None
+    found_on: Labels | None = None
 
     @cached_property
     def baseline(self):
@@ -69,7 +72,7 @@ class Front:
         return len(self.table)
 
     def __repr__(self):
-        return f"<Front: {len(self)} points of {len(self.candidates)} models>\n{readable(self.table, 12)}"
+        return f"<Front: {len(self)} points of {len(self.candidates)} models>\n{readable(self.table, 12).to_string()}"
 
     def _repr_html_(self):
         best = number(self.table["improvement"].max())

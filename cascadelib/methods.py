@@ -140,4 +140,6 @@ METHODS = {
 
 def method_named(method):
     """A Method as it is, or the one of METHODS with this name."""
+    if callable(method):
+        raise ValueError("a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)")
     return method if isinstance(method, Method) else METHODS[known(method, METHODS, "method")]

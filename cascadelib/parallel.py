@@ -20,8 +20,9 @@ TASKS = 32
 @contextmanager
 def patience(tolerance, deadline):
     """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.time(); None: never)."""
-    shared = np.array([float(tolerance)])
-    if deadline is None:
+    late = deadline is not None and time.time() >= deadline
+    shared = np.array([np.inf if late else float(tolerance)])
+    if deadline is None or late:
         yield shared
         return
     timer = Timer(max(deadline - time.time(), 0), shared.__setitem__, (0, np.inf))
@@ -67,7 +68,9 @@ def in_threads(outcomes, cost, heads, best, tolerance, exact=True, workers=None)
     def work(own):
         room = boxes.workspace(k, length - 1) if length > 2 else None
         for head, lasts in pending:  # next() of a list iterator is atomic: each head goes to one thread
-            if length == 2:
+            if np.isinf(tolerance[0]):  # out of time: no cascade of this head costs less than its first model
+                own[3][-1] = min(own[3][-1], cost[head[0]])
+            elif length == 2:
                 sweep_pairs(outcomes, cost, head, lasts, own)
             else:
                 search_head(outcomes, cost, head, lasts, own, room, tolerance, exact)

@@ -43,7 +43,9 @@ class ScoreTable:
         if confidence.shape != correct.shape:
             raise ValueError(f"confidence has shape {confidence.shape}, correct {correct.shape}; they must agree")
         if cost.shape not in ((len(correct),), correct.shape):
-            raise ValueError(f"cost must be [{len(correct)}] or {list(correct.shape)}, not {list(cost.shape)}")
+            turned = cost.shape == (correct.shape[1],) and ": rows are models; transpose correct and confidence"
+            wanted = f"[{len(correct)}] or {list(correct.shape)}, not {list(cost.shape)}"
+            raise ValueError(f"cost must be {wanted}{turned or ''}")
         for kind, array in (("correct", correct), ("confidence", confidence), ("cost", cost)):
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"{kind} must hold numbers, not {array.dtype}")

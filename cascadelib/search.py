@@ -25,7 +25,15 @@ from .scores import ScoreTable
 from .shared import search_shared_threshold
 
 Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
-COARSER = (0.3, 0.1, 0.03, 0.01)  # tolerances of the rounds before the last, where time is limited
+# Tolerances of the rounds before the last, where time is limited; the first opens nothing, and bounds every cascade.
+COARSER = (1e300, 0.3, 0.1, 0.03, 0.01)
+SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
+
+
+def until(deadline, part):
+    """The time at which a part of what is left until the deadline is over."""
+    now = time.time()
+    return now + part * (deadline - now)
 
 
 def note_singles(outcomes, cost, cascades, best):
@@ -36,6 +44,16 @@ def note_singles(outcomes, cost, cascades, best):
             n = int(outcomes.right((*head, m)).sum())
             if improves(best, n, cost[m], number):
                 note(best, n, cost[m], number, none, none)
+
+
+def note_first_models(outcomes, cost, cascades, best):
+    """Note, for each model that may come first, a cascade in which all samples leave there: there is a front then,
+    however little time there is."""
+    for head, lasts in {head[0]: (head, lasts) for head, lasts in reversed(cascades.heads)}.values():
+        n, nobody = int(outcomes.right(head[:1]).sum()), np.zeros(len(head), np.int64)
+        always = np.array([outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))])
+        if improves(best, n, cost[head[0]], lasts[0][0]):
+            note(best, n, cost[head[0]], lasts[0][0], always, nobody)
 
 
 def seed(outcomes, cost, cascades, best, tolerance):
@@ -96,7 +114,9 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
         elif length == 2:
             in_threads(outcomes, cost, cascades.heads, best, np.zeros(1))
         else:
-            with patience(tolerance, deadline) as shared:
+            if deadline is not None:
+                note_first_models(outcomes, cost, cascades, best)
+            with patience(tolerance, None if deadline is None else until(deadline, SEEDING)) as shared:
                 if length - 1 not in lengths:
                     seed(outcomes, cost, cascades, best, shared)
                 in_threads(outcomes, cost, cascades.heads, best, shared, exact=False)
@@ -123,7 +143,7 @@ def check_lengths(n_models, n_candidates):
 
 def check_limits(tolerance, time_limit):
     """Refuse a negative or infinite tolerance and a time limit that is not positive."""
-    if not 0 <= tolerance < np.inf:
+    if isinstance(tolerance, str) or not 0 <= tolerance < np.inf:
         raise ValueError(f"tolerance={tolerance}: a share of the cost, 0 or more")
     if time_limit is not None and not time_limit > 0:
         raise ValueError(f"time_limit={time_limit}: seconds, more than 0")
@@ -186,9 +206,13 @@ def candidate_names(models, store, baseline):
     """The models to combine: "all", "pareto" (those on the single-model front, as the paper does) or a list."""
     names = list(store.models.index)
     if isinstance(models, str):
-        chosen = known(models, ["all", "pareto"], "choice of models")
-        return names if chosen == "all" else [names[i] for i in baseline.front]
-    return [known(name, names, "model") for name in models]
+        if models not in ("all", "pareto"):
+            raise ValueError(f'models={models!r}: "all", "pareto" or a list of names of models')
+        return names if models == "all" else [names[i] for i in baseline.front]
+    chosen = [known(name, names, "model") for name in models]
+    if len(set(chosen)) < max(len(chosen), 1):
+        raise ValueError(f"models must name one model or more, none of them twice, not {chosen}")
+    return chosen
 
 
 def search(
@@ -249,9 +273,11 @@ class Task:
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store_stage(store, self.names, method, score)
         self.last_only = method is None or method.ensemble == "none"
+        self.found_on = getattr(store, "origin", None)
 
     def front(self, points):
         """Points of this search as a Front."""
         own = own_units(self.method.metric if self.method else None, points.thresholds)
         table = front_table(points, self.names, own, self.baseline)
-        return Front(table, self.singles, tuple(self.names), self.method, self.score, self.cost_kind, points)
+        kind = self.method, self.score, self.cost_kind
+        return Front(table, self.singles, tuple(self.names), *kind, points, self.found_on)

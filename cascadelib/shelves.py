@@ -128,7 +128,9 @@ def read_labels(path: Path) -> Labels:
     """The labels that ``manifest.json`` in ``path`` names, checked against its fingerprint."""
     manifest_path = path / "manifest.json"
     if not manifest_path.exists():
-        raise FileNotFoundError(f"{path} is not a store: it has no manifest.json; make one with LogitStore.create")
+        inside = sorted(f"{path.name}/{found.parent.name}" for found in path.glob("*/manifest.json"))
+        there = f"open one of {', '.join(inside)}" if inside else "make one with LogitStore.create"
+        raise FileNotFoundError(f"{path} is not a store: it has no manifest.json; {there}")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:

@@ -11,7 +11,7 @@ from test_search import RELAXED, as_dict, assert_same_front, last_of, synthetic,
 from test_selection import STORE
 from twins import brute_front, shared_front, single_cascade
 
-from cascadelib import evaluate, search
+from cascadelib import evaluate, parallel, search
 from cascadelib.cascades import Cascades, extensions, number_of_cascades
 from cascadelib.search import search_arrays, search_outcomes, shared_threshold_front
 from cascadelib.shared import search_shared_threshold
@@ -114,6 +114,15 @@ def test_a_tolerance_is_kept_and_certified(n, tolerance):
 @pytest.mark.parametrize("time_limit", [1e-6, 0.05, 0.3])
 def test_a_time_limit_leaves_a_valid_certificate(time_limit):
     assert_certified(search_arrays(*LARGE, 4, time_limit=time_limit), EXACT[4], np.inf)
+
+
+def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
+    opened = []
+    monkeypatch.setattr(parallel, "search_head", lambda *arguments: opened.append(arguments))
+    points = search_arrays(*LARGE, 4, time_limit=1e-9)
+    assert not opened and points.floor is not None
+    table = search(STORE, 4, time_limit=1e-9).table
+    assert len(table) and (table["thresholds"] == (-np.inf,) * 3).all()
 
 
 def test_enough_time_is_exact():
