@@ -11,15 +11,18 @@ from PIL import Image
 from .photographs import as_image, decoded
 
 KINDS = ("exit at once", "passed on and repaired", "broken by the cascade")
-HEIGHT, WIDTH = 64, 92  # pixels of a thumbnail, of an example
+HEIGHT, WIDTH, TEXT_WIDTH = 64, 92, 190  # pixels of a thumbnail, of an example, of one that is a text
 SHOWN = 10  # examples of each kind
-MOST_TEXT = 160  # characters
+MOST_TEXT, LINES = 240, 6  # characters, lines
 HEAD = "display:inline-block;width:120px;white-space:normal;vertical-align:top;font-size:12px;line-height:1.3"
 FIGURE = (
-    f"margin:0 4px 4px 0;display:inline-block;width:{WIDTH}px;vertical-align:top;white-space:normal;"
-    "font-size:10px;line-height:1.2;text-align:center"
+    f"margin:0 4px 4px 0;display:inline-block;width:min-content;min-width:{WIDTH}px;vertical-align:top;"
+    "white-space:normal;font-size:10px;line-height:1.2;text-align:center"
 )
-TEXT = f"height:{HEIGHT + 24}px;overflow:hidden;text-align:left;background:#f4f4f4;padding:2px"
+TEXT = (
+    f"width:{TEXT_WIDTH}px;height:{12 * LINES}px;text-align:left;background:#f4f4f4;overflow:hidden;"
+    f"display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:{LINES}"
+)
 
 
 def kinds_of(cascade, reading):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from .confidence import own_units
+from .evaluation import check_store
 from .f1 import F1
 from .front import Point
 from .methods import METHODS
@@ -24,6 +25,8 @@ class ExploredSplits:
     """
 
     def __init__(self, store, held_out=None, front=None):
+        for given in (store,) if held_out is None else (store, held_out):
+            check_store(given)
         self.stores = {"validation": store} | ({} if held_out is None else {"held-out": held_out})
         for name in store.models.index if held_out is not None else ():
             known(name, held_out.models.index, "model of the held-out split")

@@ -40,7 +40,7 @@ class Charts:
         )
         most = 0.0 if front is None else float(front.table["accuracy"].iloc[-1])
         traces = figures.baselines(self.splits, singles) | points
-        figures.changed(self.figure, traces, figures.front_axes(singles[self.splits[0]], cost, score, most))
+        figures.changed(self.figure, traces, figures.front_axes(singles, cost, score, most))
 
     def show_cascade(self, models, metric, cascades, thresholds, readings):
         """Another cascade, {split: CascadeOnSplit}: its curve at the first split's thresholds, and all the rest."""
@@ -51,8 +51,8 @@ class Charts:
             cells = worth_showing(accuracy, cost) if cells is None else cells
             traces |= figures.curve(split, cost.ravel()[cells], accuracy.ravel()[cells])
         self.edges = [edges_of(first, i) for i in range(len(models) - 1)]
-        self.bins = [bin_of(sure, edge) for sure, edge in zip(first.sure, self.edges)]
-        self.tops = [float(np.bincount(bins, minlength=BINS).max()) for bins in self.bins]
+        self.bins = {s: [bin_of(*pair) for pair in zip(c.sure, self.edges)] for s, c in cascades.items()}
+        self.tops = [float(np.bincount(bins, minlength=BINS).max()) for bins in self.bins[self.splits[0]]]
         layout = figures.cascade_axes(models, metric, self.edges, self.tops, self.stages)
         traces |= figures.frames(len(models), len(cascades), self.edges, metric, self.tops)
         figures.changed(self.figure, merged(traces, self.at(thresholds, readings)), layout)
@@ -64,13 +64,18 @@ class Charts:
     def at(self, thresholds, readings, first_line=0, first_bars=0):
         """Traces at thresholds (inside) and {split: Reading}; of the histograms those from the given stages on."""
         traces = figures.now(readings) | figures.flow(readings)
-        cascade = self.cascades[self.splits[0]]
         for i in range(first_line, len(thresholds)):
             traces |= figures.threshold_line(i, thresholds[i], self.edges[i], self.metric)
         for i in range(first_bars, len(thresholds)):
-            counts = histogram(cascade, thresholds, i, self.bins[i])
-            traces |= figures.bars(i, counts)
+            traces |= figures.bars(i, *self.counts(thresholds, i))
         return traces
+
+    def counts(self, thresholds, stage):
+        """(right, wrong) of a stage's histogram on each split, as if all splits had as many samples as the first."""
+        k = len(self.cascades[self.splits[0]])
+        for split, cascade in self.cascades.items():
+            found = histogram(cascade, thresholds, stage, self.bins[split][stage])
+            yield [count * (k / len(cascade)) for count in found]
 
 
 def merged(first, second):

@@ -7,7 +7,7 @@ array}}`` or a layout for :func:`changed`. Arrays are float32: that is what goes
 import numpy as np
 
 from .confidence import own_units
-from .figures import BLACK, GREY, HOVER, PALETTE, cascade_hover, cost_axis, decimated, figure, per_cent
+from .figures import BLACK, GREY, HOVER, PALETTE, cascade_hover, cost_axis, decimated, figure, hull_line, per_cent
 
 WIDTH, HEIGHT = 1080, 600
 FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.41, 0.94], [0, 0.26])  # shares of the figure
@@ -42,6 +42,7 @@ def changed(fig, traces, layout=None):
 def explorer_figure(splits, stages):
     """The figure, with empty traces. splits: one or two names; stages: the most thresholds that a cascade may have."""
     fig = figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0)
+    fig.update_layout(annotations=[named(i, "", 0) for i in range(stages)])
     legend = {"orientation": "h", "yanchor": "bottom", "y": 0.95, "font": {"size": 11}}
     fig.update_layout(legend={**legend, "x": FRONT[0]}, legend2={**legend, "x": FLOW_AT[0]}, font_size=11)
     fig.update_layout(margin={"l": 58, "r": 20, "t": 8, "b": 40}, uniformtext={"minsize": 9, "mode": "hide"})
@@ -53,8 +54,14 @@ def explorer_figure(splits, stages):
         fig.add_bar(meta=name, name=name, orientation="h", marker=marker, **at)
     for i in range(stages):
         at = {"xaxis": f"x{i + 3}", "yaxis": f"y{i + 3}", "showlegend": False}
+        # from the start: plotly.js takes the range of an axis whose type changes for one of the type before
+        fig.update_layout({f"yaxis{i + 3}": {"type": "log", "dtick": 1}})
         for kind in ("right", "wrong"):
             fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **at)
+        for kind, dash in (("right", "solid"), ("wrong", "dot")):
+            line = {"color": SPLIT_COLOURS[1], "width": 1.5, "dash": dash, "shape": "hvh"}
+            style = {"mode": "lines", "line": line, "hoverinfo": "y+name"}
+            fig.add_scatter(meta=f"held-out {kind} {i + 1}", name=f"{kind}, held-out", **style, **at)
         style = {"mode": "lines", "line": {"color": BLACK, "width": 2}, "hoverinfo": "skip"}
         fig.add_scatter(meta=f"threshold {i + 1}", **style, **at)
     return fig
@@ -87,8 +94,7 @@ def baselines(splits, singles):
     """Hulls, and single models of the first split. singles: {split: ``front.singles`` there}."""
     traces = {}
     for split in splits:
-        hull = singles[split][singles[split]["on_hull"]]
-        traces[f"hull, {split}"] = {"x": wire(hull["cost"]), "y": wire(hull["accuracy"])}
+        traces[f"hull, {split}"] = dict(zip("xy", map(wire, hull_line(singles[split]))))
     first = singles[splits[0]]
     faint = wire(np.where(first["on_front"], 1, 0.4))
     shown = {"x": wire(first["cost"]), "y": wire(first["accuracy"]), "text": list(first.index), "marker.opacity": faint}
@@ -96,10 +102,11 @@ def baselines(splits, singles):
 
 
 def front_axes(singles, cost, score, most=0.0):
-    """Fixed axes around the single models of the first split and ``most``, the front's best; score: a title."""
-    low, high = singles.loc[singles["on_hull"], "accuracy"].iloc[0], max(singles["accuracy"].max(), most)
-    room = 0.05 * max(high - low, 1e-3)
-    ends = np.log10([singles["cost"].min() * 0.8, singles["cost"].max() * 2]).tolist()
+    """Fixed axes around the hulls of all splits, {split: singles}, and ``most``, the front's best; score: a title."""
+    low = min(table.loc[table["on_hull"], "accuracy"].iloc[0] for table in singles.values())
+    high = max(most, *(table["accuracy"].max() for table in singles.values()))
+    room, cost_of = 0.05 * max(high - low, 1e-3), np.concatenate([table["cost"] for table in singles.values()])
+    ends = np.log10([cost_of.min() * 0.8, cost_of.max() * 2]).tolist()
     x = {**cost_axis(cost), "domain": FRONT, "range": ends}
     return {"xaxis": x, "yaxis": per_cent(title=score, domain=ROWS[0], range=[low - room, high + room])}
 
@@ -127,6 +134,15 @@ def now(readings):
     return {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}
 
 
+def named(stage, name, left):
+    """The name of a stage's model above its histogram, which begins at ``left``.
+
+    There are always as many such: plotly.js refuses a list of annotations that grows and moves in one message.
+    """
+    place = {"xref": "paper", "yref": "paper", "x": left, "y": ROWS[1][1], "yanchor": "bottom", "xanchor": "left"}
+    return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {name}" if name else " "}
+
+
 def cascade_axes(models, metric, edges, most, stages):
     """Layout of the flow and the histograms of a cascade of ``models``.
 
@@ -144,17 +160,17 @@ def cascade_axes(models, metric, edges, most, stages):
         own = sorted(own_units(metric, [edge[0], edge[-1]]).tolist())
         counts, title = [-0.2, np.log10(max(top, 1)) + 0.15], "inputs that arrive" if i == 0 else ""
         x = {"visible": True, "domain": [left, right], "anchor": f"y{i + 3}", "range": own}
-        y = {"visible": True, "domain": ROWS[1], "anchor": f"x{i + 3}", "range": counts, "type": "log", "dtick": 1}
+        y = {"visible": True, "domain": ROWS[1], "anchor": f"x{i + 3}", "range": counts}
         layout[f"xaxis{i + 3}"] = {**x, "title": str(metric or "confidence")}
         layout[f"yaxis{i + 3}"] = {**y, "title": title}
-        place = {"xref": "paper", "yref": "paper", "x": left, "y": ROWS[1][1], "yanchor": "bottom", "xanchor": "left"}
-        layout["annotations"].append({**place, "showarrow": False, "text": f"<b>{i + 1}</b> {name}"})
+        layout["annotations"].append(named(i, name, left))
+    layout["annotations"] += [named(i, "", 0) for i in range(d, stages)]
     return layout
 
 
 def out_of_use(first, stages):
     """Histograms of the stages ``first`` … ``stages`` − 1 out of sight."""
-    kinds = ("right", "wrong", "threshold")
+    kinds = ("right", "wrong", "held-out right", "held-out wrong", "threshold")
     return {f"{kind} {i + 1}": {"visible": False} for kind in kinds for i in range(first, stages)}
 
 
@@ -165,14 +181,17 @@ def frames(stages, splits, edges, metric, most):
     traces = {name: {"y": y, "width": width} for name in BARS}
     for i, (edge, top) in enumerate(zip(edges, most)):
         x, wide = wire(own_units(metric, (edge[1:] + edge[:-1]) / 2)), float(edge[1] - edge[0])
-        traces |= {f"{kind} {i + 1}": {"x": x, "width": wide, "visible": True} for kind in ("right", "wrong")}
+        for kind in ("right", "wrong"):
+            traces[f"{kind} {i + 1}"] = {"x": x, "width": wide, "visible": True}
+            traces[f"held-out {kind} {i + 1}"] = {"x": x, "visible": splits > 1}
         traces[f"threshold {i + 1}"] = {"y": wire([0.5, top * 1.4]), "visible": True}
     return traces
 
 
-def bars(stage, counts):
-    """(right, wrong) counts of one stage's histogram."""
-    return {f"{kind} {stage + 1}": {"y": wire(count)} for kind, count in zip(("right", "wrong"), counts)}
+def bars(stage, counts, held_out=None):
+    """(right, wrong) counts of one stage's histogram, and those of the held-out split as lines, to the same total."""
+    pairs = zip(("right", "wrong", "held-out right", "held-out wrong"), (*counts, *(held_out or ())))
+    return {f"{kind} {stage + 1}": {"y": wire(count)} for kind, count in pairs}
 
 
 def threshold_line(stage, threshold, edges, metric):

@@ -14,7 +14,7 @@ class ExportBox(widgets.Tab):
         self.call, self.json = (widgets.Textarea(layout=tall, disabled=False) for _ in range(2))
         self.row, self.link = widgets.HTML(), widgets.HTML()
         parts = [self.call, widgets.VBox([self.json, self.link]), self.row]
-        super().__init__(parts, titles=["Python", "JSON for Cascade.load", "table row"])
+        super().__init__(parts, titles=["Python", "JSON", "table row"])
 
     def show(self, point, held_out_reading):
         """Show a point; held_out_reading: its Reading on the held-out split, or None."""

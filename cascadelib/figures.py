@@ -80,11 +80,18 @@ def add_models(fig, rows, **style):
     fig.add_scatter(x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style)
 
 
+def hull_line(singles):
+    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis its straight parts are curves."""
+    hull = singles[singles["on_hull"]]
+    corners = hull["cost"].to_numpy()
+    cost = np.concatenate([corners[:1], *(np.geomspace(*pair, 25)[1:] for pair in zip(corners, corners[1:]))])
+    return cost, np.interp(cost, corners, hull["accuracy"])
+
+
 def add_hull(fig, singles, **at):
     """What random routing between single models gives, as a grey line. singles: ``front.singles``."""
-    hull, line = singles[singles["on_hull"]], {"color": GREY, "dash": "dot"}
-    name = "random routing (hull)"
-    fig.add_scatter(x=hull["cost"], y=hull["accuracy"], mode="lines", line=line, name=name, hoverinfo="skip", **at)
+    (x, y), line = hull_line(singles), {"color": GREY, "dash": "dot"}
+    fig.add_scatter(x=x, y=y, mode="lines", line=line, name="random routing (hull)", hoverinfo="skip", **at)
 
 
 def add_singles(fig, singles, families=None, label="single models", **at):

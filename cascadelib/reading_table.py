@@ -79,7 +79,7 @@ def changes(here, there):
     yield per_cent(there.accuracy - here.accuracy, k, "+")
     yield per_cent(there.difference - here.difference, k, "+")
     yield f"{there.cost / here.cost - 1:+.1%}"
-    yield f"{there.improvement - here.improvement:+.2f}"
+    yield f"× {there.improvement / here.improvement:.2f}"
     yield from (f"{b - a:+.2%}" for a, b in zip(here.exit_rates, there.exit_rates))
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 import cascadelib as cl
 from cascadelib import cascade_files, examples, point_export, threshold_state
 from cascadelib.cascade_chooser import replaced, resized
+from cascadelib.explorer import certainty
 from cascadelib.goal_buttons import amount, share
 from cascadelib.moments import Pause, Soon, beside
 from cascadelib.threshold_slider import fraction_in
@@ -238,7 +239,26 @@ def test_a_score_table_has_its_own_confidences(graded):
     assert "some text" in explorer.strip.value and explorer.chooser.lists["method"].value == "as given"
 
 
+def test_held_out_histograms_have_the_first_splits_total(explorer):
+    traces = {trace.meta: trace for trace in explorer.charts.figure.data}
+    total = {kind: sum(traces[f"{kind} 1"].y) for kind in ("right", "wrong", "held-out right", "held-out wrong")}
+    assert total["right"] + total["wrong"] == len(STORE)
+    assert total["held-out right"] + total["held-out wrong"] == pytest.approx(len(STORE), rel=1e-5)
+    alone = {trace.meta: trace for trace in cl.explore(STORE).charts.figure.data}
+    assert not alone["held-out right 1"].visible and alone["right 1"].visible
+
+
+def test_it_says_what_is_certain_of_a_front():
+    exact = cl.search(STORE, 2)
+    assert certainty(exact) == "" and "searching" in certainty(None)
+    rough = cl.search(STORE, 3, tolerance=0.5)
+    cheaper = 1 - 1 / (1 + rough.gap.max())
+    assert 0 < cheaper <= 1 / 3 and f"more than {cheaper:.1%} cheaper" in certainty(rough)
+
+
 def test_what_does_not_fit_is_refused_by_name():
+    with pytest.raises(TypeError, match="open the folder with cascadelib.LogitStore"):
+        cl.explore("data/fashion-mnist/val")
     with pytest.raises(ValueError, match="held-out split 'm2'|'m2'"):
         cl.explore(STORE, OTHER.select(["m0", "m1"]))
     with pytest.raises(ValueError, match="399 images for the 400 samples"):
