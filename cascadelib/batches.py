@@ -14,7 +14,9 @@ def side_by_side(batch):
 
 
 def size_of(batch):
-    """Number of samples N of a batch; ValueError where its parts disagree."""
+    """Number of samples N of a batch; ValueError where its parts disagree, and for one text or nothing."""
+    if isinstance(batch, str | None):
+        raise ValueError(f"a batch is needed, not {batch!r}: a tensor or array [N, …], or a list of N samples")
     if isinstance(batch, Mapping) or side_by_side(batch):
         parts = list(batch.values()) if isinstance(batch, Mapping) else list(batch)
         sizes = {size_of(part) for part in parts}

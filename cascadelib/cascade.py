@@ -101,6 +101,10 @@ class Cascade(torch.nn.Module):
         """
         cascade_files.write(self.description, path)
 
+    def __repr__(self):
+        stages = [f"{name} at {t:.4g}" for name, t in zip(self.point.models, self.thresholds)]
+        return f"<Cascade: {' → '.join([*stages, self.point.models[-1]])}, {self.point.method.metric}>"
+
     @property
     def thresholds(self):
         """Thresholds in use, in the metric's own units; set others to move them, as :class:`StreamBudget` does."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .confidence import own_units
+from .evaluation import check_point
 from .expectations import expected
 from .front import Point
 from .logit_files import replacing
@@ -32,6 +33,7 @@ def described(point, store=None, held_out=None):
     given, else on ``store``, where it is a little too good: the point was chosen there. Only the temperatures of the
     point's own models are kept.
     """
+    check_point(point)
     measured = held_out if held_out is not None else store
     return {
         "models": [model_to_json(store, name) for name in point.models],
@@ -66,6 +68,7 @@ def text_of(description):
     functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
     if functions:
         raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
+    description = {part: description[part] for part in PARTS}
     head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
     text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
@@ -119,7 +122,7 @@ def parsed(text):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected accuracy, cost and exit "
             "rates may no longer hold. Choose the point anew; or, where the edit is meant, write it again: "
-            "cascade_files.write(json.load(…), path)"
+            "cascadelib.cascade_files.write(json.loads(Path(path).read_text()), path)"
         )
     return description
 

@@ -32,6 +32,10 @@ class Decisions:
     def __len__(self):
         return len(self.predictions)
 
+    def __repr__(self):
+        left = np.bincount(self.exit_stage, minlength=self.confidences.shape[1]).tolist()
+        return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Output:

@@ -89,6 +89,8 @@ class DriftSignal:
 
 def _checked(stages, name):
     """Arrays of confidences, a stage each, or ValueError."""
+    if hasattr(stages, "models"):
+        raise ValueError(f"{name} holds confidences, not a store: use DriftSignal.at_selection(store, point)")
     arrays = [np.asarray(a, np.float64) for a in stages]
     if not arrays or any(a.ndim != 1 or np.isnan(a).any() for a in arrays):
         raise ValueError(f"{name} must be a list of arrays of confidences without nan, one a stage of the cascade")

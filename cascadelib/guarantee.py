@@ -68,11 +68,13 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
     samples: :func:`paired_p_value` where outcomes are right or wrong, :func:`betting_p_value` for graded scores.
 
     It says nothing of data that have drifted, of single classes, or of cost. Raises ValueError for ε outside [0, 1), δ
-    outside (0, 1), an unknown reference, and a store that is the very split on which the points were found.
+    outside (0, 1), an unknown reference, a store that is the very split on which the points were found, and one that
+    has samples in common with the split on which a Front was found (ids of the same data set and split, where named).
     """
     if not 0 <= epsilon < 1 or not 0 < delta < 1:
         raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")
     if hasattr(points, "table"):
+        refuse_shared_samples(points.found_on, getattr(store, "origin", None))
         reference = points.singles["accuracy"].idxmax() if reference is None else reference
         points = descending(points, known(reference, points.singles.index, "model"), epsilon)
     elif reference is None:
@@ -100,6 +102,20 @@ def descending(front, reference, epsilon):
     if not len(rows):
         raise ValueError(f"no cascade of the front comes within {epsilon:.2%} of {reference} even where it was found")
     return [front.point(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, STEPS).astype(int))]
+
+
+def refuse_shared_samples(found_on, origin):
+    """ValueError where two splits (:class:`Labels` or None) have samples in common, as far as their names tell."""
+    if found_on is None or origin is None or not (origin.dataset and origin.split):
+        return
+    if (found_on.dataset, found_on.split) == (origin.dataset, origin.split):
+        common = int(np.isin(origin.sample_ids, found_on.sample_ids).sum())
+        if common:
+            raise ValueError(
+                f"{common} of the {len(origin)} samples took part in finding the cascades ({origin.dataset} "
+                f"{origin.split}); a guarantee needs samples that they have not seen: search on "
+                "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))"
+            )
 
 
 def refuse_same_split(points, outcomes):

@@ -102,6 +102,11 @@ class LogitStore:
         return self._labels.split
 
     @property
+    def origin(self) -> Labels:
+        """Where the samples come from: their labels, ids, data set and split."""
+        return self._labels
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over sample ids and labels, in their order."""
         return self._labels.fingerprint

@@ -40,6 +40,9 @@ class Texts:
     def __len__(self):
         return len(self.texts)
 
+    def __repr__(self):
+        return f"<Texts: {self.dataset} {self.split}, {len(self)} {'pairs' if self.pairs else 'texts'}>"
+
     @property
     def pairs(self) -> bool:
         """Whether a sample is a pair of texts."""

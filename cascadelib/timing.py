@@ -43,16 +43,16 @@ def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
     alone on all samples in full batches (with its preprocessing and the copy of its logits from the device); ``ideal``,
     Σ C_i · reach_i from these times and the exit rates of the run; ``cascade`` batch by batch; ``cascade, stream``,
     where the undecided wait for full batches; and ``exit decisions``, their part in the first of the two. Columns:
-    seconds (a sample), share_run (samples that the model saw in the cascade), throughput_to_ideal, decision_seconds (a
-    stage and batch). All take turns, and medians of ``repeats`` rounds count, so that whatever else the machine does
-    weighs on all.
+    seconds (a sample), share_run (samples that the model saw in the cascade), seconds_in_cascade (of ``cascade``: in
+    the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage and batch). All take turns, and
+    medians of ``repeats`` rounds count, so that whatever else the machine does weighs on all.
     """
     size, pieces = batches.size_of(inputs), pieces_of(inputs, batch_size)
     members = [*cascade.members, *(_member(name) for name in others if name not in cascade.point.models)]
     calls = {m.name: lambda m=m: alone(m, pieces) for m in members}
     calls["cascade"] = lambda: one_by_one(cascade, pieces)
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
-    times, decisions = {name: [] for name in calls}, []
+    times, spent = {name: [] for name in calls}, []
     for round_number in range(repeats + 1):  # the first round warms up
         for name, call in calls.items():
             cascade.running.reset()
@@ -60,15 +60,17 @@ def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
             if round_number:
                 times[name].append(seconds / size)
             if round_number and name == "cascade":
-                decisions.append(cascade.running.seconds[:, 1].sum())
-    seconds = pd.Series({name: statistics.median(values) for name, values in times.items()}, name="seconds")
+                spent.append(cascade.running.seconds / size)
+    seconds = pd.Series({name: statistics.median_high(values) for name, values in times.items()}, name="seconds")
     reach = pd.Series(cascade.running.table["inputs"] / size)
     seconds["ideal"] = (seconds[reach.index] * reach).sum()
-    seconds["exit decisions"] = statistics.median(decisions) / size
-    table = seconds.to_frame().assign(share_run=reach, throughput_to_ideal=float("nan"))
+    in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"])].T
+    seconds["exit decisions"] = in_decisions.sum()
+    parts = pd.Series(in_models, index=reach.index)
+    table = seconds.to_frame().assign(share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=float("nan"))
     for name in ("cascade", "cascade, stream"):
         table.loc[name, "throughput_to_ideal"] = seconds["ideal"] / seconds[name]
-    each = statistics.median(decisions) / len(pieces) / len(cascade.members)
+    each = seconds["exit decisions"] * size / len(pieces) / len(cascade.members)
     table.loc["exit decisions", "decision_seconds"] = each
     return table
 
@@ -82,18 +84,16 @@ def savings(tables, single, costs, kind="MACs"):
     """Cost of a cascade ÷ that of a single model, part by part: a DataFrame, a row a kind of cost.
 
     tables: label → :func:`time_cascade` of one cascade, ``single`` among its models or others; costs: Series from model
-    to its cost, named ``kind``, which the exit rates of the first table weigh. Columns: each model at its share of the
-    samples, exit decisions, rest (what models cost more in the cascade than alone; 0 where they cost less), and total,
-    measured.
+    to its cost, named ``kind``, which the exit rates of the first table weigh. Columns: what each model took in the
+    cascade, exit decisions, rest (parting batches, putting results in order), and total.
     """
     reach = next(iter(tables.values()))["share_run"].dropna()
     rows = {kind: costs[reach.index] * reach / costs[single]}
     rows[kind]["total"] = rows[kind].sum()
     for label, table in tables.items():
-        seconds, reach = table["seconds"], table["share_run"].dropna()
-        row = seconds[reach.index] * reach
+        seconds, row = table["seconds"], table["seconds_in_cascade"].dropna()
         row["exit decisions"], total = seconds["exit decisions"], seconds["cascade"]
-        row["rest"] = max(0.0, total - row.sum())
+        row["rest"] = total - row.sum()
         row["total"] = total
         rows[label] = row / seconds[single]
     columns = [*reach.index, "exit decisions", "rest", "total"]

@@ -166,3 +166,10 @@ def test_what_is_no_json(text, tmp_path):
 def test_a_function_cannot_be_written(kind):
     with pytest.raises(ValueError, match=f"the {kind} .*is a function"):
         cascade_files.text_of(cascade_files.described(replace(POINT, method=Method(**{kind: max}))))
+
+
+def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
+    cascade_files.write(json.loads(path.read_text()), path)
+    assert cascade_files.read(path)["thresholds"] == [0.5]

@@ -197,3 +197,13 @@ def test_a_store_serves_as_well():
     found = certify(front, store.take(slice(5000, 10_000)), 0.01)
     assert found.point is not None and found.reference == "resnet18_w16@28"
     assert found.point.cost < store.models.loc["resnet18_w16@28", "macs"]
+
+
+def test_samples_that_took_part_in_the_search_are_refused():
+    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
+    front = search(store.take(slice(0, 5000)), 2)
+    with pytest.raises(ValueError, match="100 of the 2100 samples took part in finding.*fashion-mnist val"):
+        certify(front, store.take(slice(4900, 7000)), 0.01)
+    logits = {name: store.logits(name) for name in store.models.index}
+    unnamed = LogitStore.from_arrays(store.labels, logits, macs=store.models["macs"].to_dict())
+    certify(front, unnamed.take(slice(4900, 7000)), 0.01)  # ids that are row numbers tell nothing of other splits

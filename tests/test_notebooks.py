@@ -64,6 +64,10 @@ def shows_no_error(nb):
     return [f"{output.ename}: {output.evalue}" for output in outputs(nb) if output.output_type == "error"]
 
 
+def shows_its_answer(nb):
+    return [] if outputs(nb) and code_cells(nb)[-1].outputs else ["no output in the last cell: not run to its end"]
+
+
 def outputs_are_plain(nb):
     kinds = {mime for output in outputs(nb) for mime in output.get("data", {})}
     scripts = ["a script in an output" for o in outputs(nb) if "<script" in str(o.get("data", {}).get("text/html", ""))]
@@ -95,6 +99,7 @@ RULES = (
     ends_with_the_papers_numbers,
     ran_in_order,
     shows_no_error,
+    shows_its_answer,
     outputs_are_plain,
     carries_no_run_data,
     names_no_folder_of_this_machine,
@@ -137,6 +142,7 @@ BAD = {
     ends_with_the_papers_numbers: lambda nb: nb.cells.pop(2),
     ran_in_order: lambda nb: nb.cells[3].update(execution_count=7),
     shows_no_error: lambda nb: nb.cells[3].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="no")),
+    shows_its_answer: lambda nb: nb.cells[3].outputs.clear(),
     outputs_are_plain: lambda nb: nb.cells[3].outputs.append(data_output(text__html="<script>…</script>")),
     carries_no_run_data: lambda nb: nb.metadata.update(widgets={}),
     names_no_folder_of_this_machine: lambda nb: nb.cells[3].outputs.append(data_output(text__plain=f"{ROOT}/x")),

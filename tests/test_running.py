@@ -99,6 +99,8 @@ def test_measured_time_and_savings():
     assert saved.loc["seconds", "total"] == pytest.approx(
         table.loc["cascade", "seconds"] / table.loc["lenet@28", "seconds"]
     )
+    parts = saved.drop(columns="total")
+    assert np.allclose(parts.sum(axis=1), saved["total"]) and (parts.loc["seconds"] > 0).all()
     figure = savings_figure(saved)
     assert [bar.name for bar in figure.data[:-1]] == [*SMALL, "exit decisions", "rest"]
 
