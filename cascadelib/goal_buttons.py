@@ -13,9 +13,10 @@ def amount(text):
 
 
 def share(text):
-    """ "94.2%" or "0.942" as 0.942; ValueError where it is no number."""
+    """ "94.2%", "94.2" or "0.942" as 0.942; ValueError where it is no number."""
     text = text.strip()
-    return float(text.replace("%", "e-2"))  # 94.2 / 100 is not 0.942
+    per_cent = text.endswith("%") or float(text) > 1
+    return float(text.removesuffix("%") + "e-2") if per_cent else float(text)  # 94.2 / 100 is not 0.942
 
 
 class GoalButtons(widgets.HBox):

@@ -18,6 +18,8 @@ def pick(front, goal=None, *, accuracy=None, budget=None):
     if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
         raise ValueError("give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget=")
     table = front.table
+    if goal is None and np.isnan(budget if accuracy is None else accuracy):
+        raise ValueError("accuracy= and budget= must be numbers, not nan")
     if goal is not None and known(goal, ["max_improvement", "match_best"], "goal") == "max_improvement":
         return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
     if budget is not None:

@@ -183,3 +183,9 @@ def test_what_is_no_store_and_no_point_is_named(tmp_path):
         search(store, "entropy")
     with pytest.raises(ValueError, match="only 5 classes"):
         search(store, score="top6")
+
+
+@pytest.mark.parametrize("wanted", [{"budget": np.nan}, {"accuracy": np.nan}])
+def test_nan_is_no_goal(wanted):
+    with pytest.raises(ValueError, match="not nan"):
+        pick(search(STORE, 2), **wanted)
