@@ -26,11 +26,15 @@ class Group:
     def __len__(self):
         return len(self.numbers)
 
-    def take(self, rows, inputs=True):
-        """Some of the samples, int64 [n]; without their inputs where they need no further model."""
-        kept = batches.rows_of(self.inputs, rows) if inputs else ()
+    def take(self, rows):
+        """Some of the samples, int64 [n]."""
         output = None if self.output is None else self.output.take(rows)
-        return Group(self.numbers[rows], kept, output, self.confidences[rows])
+        return Group(self.numbers[rows], batches.rows_of(self.inputs, rows), output, self.confidences[rows])
+
+    def decided(self, rows):
+        """The samples that leave, int64 [n] or a slice, with all that is still needed of them."""
+        output = Output(self.output.prediction[rows], self.output.sure[rows])
+        return Group(self.numbers[rows], (), output, self.confidences[rows])
 
     @classmethod
     def joined(cls, groups):
@@ -174,15 +178,16 @@ class Cascade(torch.nn.Module):
         """Who leaves after stage i, who goes to the next model, who to the last."""
         count = 0 if broken is None else int(broken.sum())
         if i + 1 == len(self.members):
-            done.append((i, Group(group.numbers, (), group.output, group.confidences), count))
+            done.append((i, group.decided(slice(None)), count))
             return
-        passes = ~(group.output.sure >= self._inside[i])  # nan passes
+        leaves = group.output.sure >= self._inside[i]  # nan passes
+        stays = ~leaves
         if broken is not None:
-            passes |= broken
+            leaves, stays = leaves & ~broken, stays & ~broken
             if count:
                 queues[-1].append(group.take(np.flatnonzero(broken)))
-        done.append((i, group.take(np.flatnonzero(~passes), inputs=False), count))
-        on = np.flatnonzero(passes if broken is None else passes & ~broken)
+        done.append((i, group.decided(leaves.nonzero()[0]), count))
+        on = stays.nonzero()[0]
         if len(on):
             queues[i + 1].append(group.take(on))
 

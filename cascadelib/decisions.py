@@ -75,8 +75,8 @@ def output_after(method, temperature, logits, before=None, place=(0, 1)):
     models so far; place: this model's position, and how many there are. A model without finite logits for a sample does
     not count for it: its output stays as before.
     """
-    whole = np.isfinite(logits).all()
-    if before is None and (not whole or method.ensemble != "none"):
+    whole = all_finite(logits)
+    if before is None and (not whole or method.ensemble not in ("none", "mean_logits")):
         before = nothing(method, *logits.shape, place[1])
     if whole:
         return combined(method, temperature, logits, before, place[0]), None
@@ -104,7 +104,7 @@ def combined(method, temperature, logits, before, stage):
         return mean_output(method, temperature, logits, before)
     if callable(method.ensemble):
         return remembering(method, logits.astype(np.float64) / temperature, before, stage)
-    prediction, sure = logits.argmax(axis=1), surest(logits, method.metric, temperature)
+    prediction, sure = answers(logits, method.metric, temperature)
     if method.ensemble == "vote":
         return remembering(method, np.stack([prediction, sure], axis=1), before, stage)
     if method.ensemble == "most_confident":
@@ -115,14 +115,17 @@ def combined(method, temperature, logits, before, stage):
 
 def mean_output(method, temperature, logits, before):
     """The Output of an ensemble that averages logits or softmax."""
-    z = logits.astype(np.float64) / temperature
-    total = before.memory + (z if method.ensemble == "mean_logits" else softmax(z))
+    if before is None:  # mean logits of one model
+        total = logits.astype(np.float64) / temperature
+        return Output(*answers(total, method.metric, 1.0), total, np.ones(len(logits)))
     count = before.count + 1
-    mean = total / count[:, None]
     if method.ensemble == "mean_logits":
+        total, mean = np.empty(logits.shape), np.empty(logits.shape)
+        add_logits(logits, float(temperature), before.memory, count, total, mean)
         sure = surest(mean, method.metric, 1.0)
     else:
-        sure = confidence_of_softmax(mean, method.metric)
+        total = before.memory + softmax(logits.astype(np.float64) / temperature)
+        sure = confidence_of_softmax(total / count[:, None], method.metric)
     return Output(total.argmax(axis=1), sure, total, count)
 
 
@@ -148,22 +151,47 @@ def remembering(method, entry, before, stage):
 
 def surest(logits, metric, temperature):
     """:func:`cascadelib.confidence.confidence` of finite logits [N, classes], fast for small batches: float64 [N]."""
+    return answers(logits, metric, temperature)[1]
+
+
+def answers(logits, metric, temperature):
+    """(the largest of each row of finite logits [N, classes], its confidence): int64 [N], float64 [N]."""
     if metric not in METRICS:
-        return confidence(logits, metric, temperature)
-    out = np.empty(len(logits))
-    confidence_of_rows(logits, float(temperature), METRICS.index(metric), out)
-    return out
+        return logits.argmax(axis=1), confidence(logits, metric, temperature)
+    prediction, sure = np.empty(len(logits), np.int64), np.empty(len(logits))
+    answer_rows(logits, float(temperature), METRICS.index(metric), prediction, sure)
+    return prediction, sure
 
 
 @njit(nogil=True, cache=True)
-def confidence_of_rows(logits, temperature, metric, out):
-    """Fill out [N] as :func:`cascadelib.confidence.of_block` does; metric: its position in METRICS."""
+def all_finite(logits):
+    """Whether logits [N, classes] hold neither nan nor infinity."""
+    for j in range(logits.shape[0]):
+        for c in range(logits.shape[1]):
+            if not np.isfinite(logits[j, c]):
+                return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def add_logits(logits, temperature, before, count, total, mean):
+    """Fill total = before + logits / temperature and mean = total / count; all [N, classes], count float64 [N]."""
+    for j in range(logits.shape[0]):
+        for c in range(logits.shape[1]):
+            total[j, c] = before[j, c] + np.float64(logits[j, c]) / temperature
+            mean[j, c] = total[j, c] / count[j]
+
+
+@njit(nogil=True, cache=True)
+def answer_rows(logits, temperature, metric, prediction, out):
+    """Fill prediction [N], and out [N] as :func:`cascadelib.confidence.of_block` does; metric: its place in METRICS."""
     classes = logits.shape[1]
     for j in range(len(logits)):
         top = 0
         for c in range(1, classes):
             if logits[j, c] > logits[j, top]:
                 top = c
+        prediction[j] = top
         largest = np.float64(logits[j, top]) / temperature
         rest, second, weighted = 0.0, -np.inf, 0.0
         for c in range(classes):
