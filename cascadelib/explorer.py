@@ -56,7 +56,7 @@ class Explorer(widgets.VBox):
     def __init__(self, store, held_out, images, front):
         self.splits, self.past, self.gesture = ExploredSplits(store, held_out, front), [], (None, 0.0)
         self.choice, self.drawn, self.thresholds, lengths = None, None, [], self.splits.lengths
-        self.searching = False
+        self.searching = None
         names = list(self.splits.methods), self.splits.costs, self.splits.scores
         self.chooser = CascadeChooser(lengths, *names, self.resize, self.replace_model, self.change)
         self.goals = GoalButtons(self.go, self.undo, self.say)
@@ -205,13 +205,17 @@ class Explorer(widgets.VBox):
         self.charts.show_front(self.splits.singles(self.choice), self.choice.cost, self.score, front)
         self.goals.enable(front is not None)
         self.say(certainty(front))
-        if front is None and not self.searching:  # one at a time; what is wanted by then comes next
-            self.searching, searched = True, self.choice
-            beside(lambda: self.splits.search(searched), lambda front: self.show_searched(), self.failed)
+        if front is None and self.searching is None:  # one at a time; what is wanted by then comes next
+            self.searching, wanted = choice, self.choice
+            beside(lambda: self.splits.search(wanted), lambda front: self.searched(), self.searched)
 
-    def show_searched(self):
-        """Draw the front that is wanted now, or search it, once a search has ended."""
-        self.searching, self.drawn = False, None
+    def searched(self, error=None):
+        """A search ended, or failed: draw the front that is wanted now, search it, or say that it cannot be."""
+        ended, self.searching = self.searching, None
+        if error is not None and ended == self.drawn:
+            self.say(f"the front could not be searched: {error}")
+            return
+        self.drawn = None
         self.show_front()
 
     def show_numbers(self):
@@ -232,10 +236,6 @@ class Explorer(widgets.VBox):
     def say(self, text):
         """A line of text above the sliders."""
         self.message.value = f"<em>{escape(text)}</em>" if text else ""
-
-    def failed(self, error):
-        self.searching = False
-        self.say(f"the front could not be searched: {error}")
 
     @property
     def score(self):

@@ -4,6 +4,8 @@
 array}}`` or a layout for :func:`changed`. Arrays are float32: that is what goes over the wire.
 """
 
+from itertools import chain
+
 import numpy as np
 
 from .confidence import own_units
@@ -19,6 +21,7 @@ BARS = {
     "wrong": {"color": PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
     "sent on": {"color": "#D9D9D9", "line": {"width": 0}},
 }
+COUNTS = ("right", "wrong", "held-out right", "held-out wrong")  # what a histogram shows
 MOST = 300  # points of a curve: what a screen shows
 
 
@@ -170,8 +173,7 @@ def cascade_axes(models, metric, edges, most, stages):
 
 def out_of_use(first, stages):
     """Histograms of the stages ``first`` … ``stages`` − 1 out of sight."""
-    kinds = ("right", "wrong", "held-out right", "held-out wrong", "threshold")
-    return {f"{kind} {i + 1}": {"visible": False} for kind in kinds for i in range(first, stages)}
+    return {f"{kind} {i + 1}": {"visible": False} for kind in (*COUNTS, "threshold") for i in range(first, stages)}
 
 
 def frames(stages, splits, edges, metric, most):
@@ -188,10 +190,9 @@ def frames(stages, splits, edges, metric, most):
     return traces
 
 
-def bars(stage, counts, held_out=None):
+def bars(stage, *counts):
     """(right, wrong) counts of one stage's histogram, and those of the held-out split as lines, to the same total."""
-    pairs = zip(("right", "wrong", "held-out right", "held-out wrong"), (*counts, *(held_out or ())))
-    return {f"{kind} {stage + 1}": {"y": wire(count)} for kind, count in pairs}
+    return {f"{kind} {stage + 1}": {"y": wire(count)} for kind, count in zip(COUNTS, chain(*counts))}
 
 
 def threshold_line(stage, threshold, edges, metric):

@@ -380,3 +380,27 @@ def test_a_front_that_comes_late_is_dropped_if_another_is_wanted():
     front = next(trace for trace in explorer.charts.figure.data if trace.meta == "front")
     assert len(front.x) == len(cl.search(STORE, 2)) and explorer.message.value == ""
     assert not explorer.goals.buttons["largest improvement"].disabled
+
+
+def test_a_search_that_fails_late_does_not_keep_the_next_from_starting(monkeypatch):
+    def refused(self, choice, real=cl.explorer.ExploredSplits.search):
+        if len(choice.models) == 3:
+            raise ValueError("no such luck")
+        return real(self, choice)
+
+    monkeypatch.setattr(cl.explorer.ExploredSplits, "search", refused)
+
+    async def events():
+        explorer = cl.explore(STORE)
+        explorer.chooser.number.value = 3
+        explorer.chooser.number.value = 4
+        while len(explorer.splits.fronts) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        enabled = not explorer.goals.buttons["largest improvement"].disabled, explorer.message.value
+        explorer.chooser.number.value = 3
+        await asyncio.sleep(0.2)
+        return enabled, explorer.message.value
+
+    enabled, message = asyncio.run(asyncio.wait_for(events(), 120))
+    assert enabled == (True, "") and "could not be searched: no such luck" in message
