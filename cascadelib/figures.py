@@ -217,38 +217,23 @@ def pairs_figure(pairs, title="Every pair of models"):
         horizontal_spacing=0.17,
         subplot_titles=("largest exit rate on the plateau", "mean improvement of the pair"),
     )
-    text = pairs["first"] + " → " + pairs["second"]
-    bars = {"len": 1.0, "thickness": 12}
-    fig.add_scatter(
-        x=pairs["accuracy_difference"],
-        y=pairs["plateau"],
-        text=text,
-        mode="markers",
-        marker={
-            "color": np.log10(pairs["cost_ratio"]),
-            "colorscale": "Viridis",
-            "size": 7,
-            "colorbar": {"x": 0.42, "title": "log₁₀<br>size ratio", **bars},
-        },
-        hovertemplate="%{text}<br>difference %{x:.2%}, exit rate %{y:.1%}<extra></extra>",
-        row=1,
-        col=1,
+    size, gain = np.log10(pairs["cost_ratio"]), pairs["mean_improvement"]
+    panels = (
+        ("plateau", size, {"x": 0.42, "title": "log₁₀<br>size ratio"}, "exit rate %{y:.1%}"),
+        ("cost_ratio", gain, {"x": 1.0, "title": "mean im-<br>provement"}, "size × %{y:.4s}<br>%{marker.color:.3f}"),
     )
-    fig.add_scatter(
-        x=pairs["accuracy_difference"],
-        y=pairs["cost_ratio"],
-        text=text,
-        mode="markers",
-        marker={
-            "color": pairs["mean_improvement"],
-            "colorscale": "Viridis",
-            "size": 7,
-            "colorbar": {"x": 1.0, "title": "mean im-<br>provement", **bars},
-        },
-        hovertemplate="%{text}<br>difference %{x:.2%}, size × %{y:.4s}<br>%{marker.color:.3f}<extra></extra>",
-        row=1,
-        col=2,
-    )
+    for col, (y, colour, bar, hover) in enumerate(panels, 1):
+        bar = {**bar, "len": 1.0, "thickness": 12}
+        fig.add_scatter(
+            x=pairs["accuracy_difference"],
+            y=pairs[y],
+            text=pairs["first"] + " → " + pairs["second"],
+            mode="markers",
+            marker={"color": colour, "colorscale": "Viridis", "size": 7, "colorbar": bar},
+            hovertemplate=f"%{{text}}<br>difference %{{x:.2%}}, {hover}<extra></extra>",
+            row=1,
+            col=col,
+        )
     fig.update_xaxes(title="accuracy difference", **per_cent())
     fig.update_yaxes(title="early exit rate", row=1, col=1, **per_cent())
     fig.update_yaxes(type="log", title="size ratio", exponentformat="SI", dtick=1, row=1, col=2)

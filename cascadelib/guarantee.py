@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .evaluation import right_alone
+from .evaluation import check_store, right_alone
 from .f1 import F1
 from .fixed_cascades import point_list, run_cascades
 from .front import Point
@@ -73,8 +73,9 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
     """
     if not 0 <= epsilon < 1 or not 0 < delta < 1:
         raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")
+    check_store(store)
     if hasattr(points, "table"):
-        refuse_shared_samples(points.found_on, getattr(store, "origin", None))
+        refuse_shared_samples(points.found_on, store.origin)
         reference = points.singles["accuracy"].idxmax() if reference is None else reference
         points = descending(points, known(reference, points.singles.index, "model"), epsilon)
     elif reference is None:

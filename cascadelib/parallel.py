@@ -9,7 +9,7 @@ from threading import Timer
 import numpy as np
 from tqdm.auto import tqdm
 
-from . import boxes, sweep
+from . import boxes, roots, sweep
 from .best import merge_best, new_best, same_reach
 from .progress import is_watched
 
@@ -20,12 +20,12 @@ TASKS = 32
 @contextmanager
 def patience(tolerance, deadline):
     """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.time(); None: never)."""
-    late = deadline is not None and time.time() >= deadline
-    shared = np.array([np.inf if late else float(tolerance)])
-    if deadline is None or late:
+    left = np.inf if deadline is None else deadline - time.time()
+    shared = np.array([float(tolerance) if left > 0 else np.inf])
+    if not 0 < left < np.inf:
         yield shared
         return
-    timer = Timer(max(deadline - time.time(), 0), shared.__setitem__, (0, np.inf))
+    timer = Timer(left, shared.__setitem__, (0, np.inf))
     timer.daemon = True
     timer.start()
     try:
@@ -49,13 +49,13 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, exact):
     for i, prefix in enumerate(heads):
         bits |= outcomes.right(prefix).astype(np.int32) << i
     group = np.stack([outcomes.groups(prefix) for prefix in heads])
-    boxes.open_head(room, group, bits, boxes.root_bins(len(heads)))
+    roots.open_head(room, group, bits, boxes.root_bins(len(heads)))
     for number, m in lasts:
         costs, wrong = cost[[*head, m]], outcomes.wrong((*head, m))
         if exact:
-            boxes.search_root(room, bits, outcomes.right((*head, m)), wrong, costs, number, best, tolerance)
+            roots.search_root(room, bits, outcomes.right((*head, m)), wrong, costs, number, best, tolerance)
         else:
-            boxes.note_root(room, wrong, costs, number, best, tolerance)
+            roots.note_root(room, wrong, costs, number, best, tolerance)
 
 
 def in_threads(outcomes, cost, heads, best, tolerance, exact=True, workers=None):

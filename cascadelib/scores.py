@@ -31,6 +31,7 @@ class ScoreTable:
     confidence: np.ndarray
     cost: np.ndarray
     names: tuple[str, ...] | None = None
+    origin = None  # of its samples nothing is known, unlike those of a LogitStore
 
     def __post_init__(self):
         correct, confidence, cost = (np.array(a) for a in (self.correct, self.confidence, self.cost))

@@ -31,9 +31,9 @@ SEEDING = 0.25  # of the time that is left goes to finding a first front to prun
 
 
 def until(deadline, part):
-    """The time at which a part of what is left until the deadline is over."""
+    """The time at which a part of what is left until the deadline is over; None without one."""
     now = time.time()
-    return now + part * (deadline - now)
+    return None if deadline is None else now + part * (deadline - now)
 
 
 def note_singles(outcomes, cost, cascades, best):
@@ -116,7 +116,7 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
         else:
             if deadline is not None:
                 note_first_models(outcomes, cost, cascades, best)
-            with patience(tolerance, None if deadline is None else until(deadline, SEEDING)) as shared:
+            with patience(tolerance, until(deadline, SEEDING)) as shared:
                 if length - 1 not in lengths:
                     seed(outcomes, cost, cascades, best, shared)
                 in_threads(outcomes, cost, cascades.heads, best, shared, exact=False)
@@ -273,7 +273,7 @@ class Task:
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store_stage(store, self.names, method, score)
         self.last_only = method is None or method.ensemble == "none"
-        self.found_on = getattr(store, "origin", None)
+        self.found_on = store.origin
 
     def front(self, points):
         """Points of this search as a Front."""
