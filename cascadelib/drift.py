@@ -4,9 +4,22 @@ import numpy as np
 import pandas as pd
 
 from .bootstrap import bootstrap, interval
-from .evaluation import baseline_of, evaluate, mean_cost, quality, right_alone, store_stage
+from .confidence import own_units
+from .curves import curve_of
+from .evaluation import (
+    baseline_of,
+    check_store,
+    costs_of,
+    evaluate,
+    exit_stages,
+    mean_cost,
+    outcomes_of,
+    quality,
+    right_alone,
+    store_stage,
+)
 from .f1 import F1
-from .fixed_cascades import point_list, run_cascades
+from .fixed_cascades import run_cascades
 from .intervals import difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
 from .methods import Method
@@ -18,22 +31,85 @@ def own_baseline(front, store):
     return baseline_of(store, front.score, front.cost_kind)
 
 
-def replay(front, store):
-    """Every point of a front, unchanged, on another split.
+def check_front(front):
+    """Refuse what is no front of cascades: a store where the front belongs, a single point."""
+    if not hasattr(front, "table"):
+        store, point = hasattr(front, "take"), hasattr(front, "thresholds")
+        raise TypeError(
+            f"a Front is needed here, not {type(front).__name__}"
+            + (": give the front first, then the store" if store else "")
+            + (": cascadelib.evaluate(store, point) runs a single one" if point else "")
+        )
 
-    Returns a DataFrame, a row a point of the front in its order: models, thresholds, accuracy and cost where it was
-    found, accuracy_moved, cost_moved and improvement_moved (against the other split's own baseline), and ``segment``:
-    the number of the stretch of neighbouring points that belong to one cascade. A segment stays in one piece on the
-    other split; different segments move apart. A model that the other split lacks is refused by name.
+
+def replay(front, store, ranges=True):
+    """A front, unchanged, on another split: the identical cascades at the identical ranges of thresholds.
+
+    A segment is a stretch of neighbouring points of one cascade. One of a pair is swept from one end of its range of
+    thresholds to the other, over every threshold that the other split can tell apart in between. One of three models
+    or more is a box of thresholds and not a path: its points are replayed, as are all with ``ranges=False``.
+
+    Returns a DataFrame, segment by segment in the front's order, cost rising in those that are swept: models,
+    thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep), ``segment`` (number),
+    ``replayed`` ("range" or "point"), accuracy_moved, cost_moved and improvement_moved (against the other split's own
+    baseline). A segment stays in one piece on the other split; different segments move apart. A model that the other
+    split lacks is refused by name, and so are arguments in the wrong order.
     """
-    table = front.table[["models", "thresholds", "accuracy", "cost"]].copy()
-    moved = np.empty((len(front), 2))
-    for position, exits, correct, costs in run_cascades(store, point_list(front)):
-        moved[position] = quality(store, correct, front.score), mean_cost(costs, exits)
-    table["accuracy_moved"], table["cost_moved"] = moved.T
-    table["improvement_moved"] = own_baseline(front, store).cost_at(table["accuracy_moved"]) / table["cost_moved"]
+    check_front(front)
+    check_store(store)
+    table = front.table[["models", "thresholds", "accuracy", "cost"]].reset_index(drop=True)
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
-    return table
+    length = table["models"].map(len)
+    table["replayed"] = np.where(ranges & (length <= 2), "range", "point")
+    swept = ranges & (length == 2)
+    parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
+    moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
+    moved["improvement_moved"] = own_baseline(front, store).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
+    return moved
+
+
+def _at_points(front, rows, store):
+    """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
+    moved = np.empty((len(rows), 2))
+    if len(rows):
+        for position, exits, correct, costs in run_cascades(store, [front.point(row) for row in rows.index]):
+            moved[position] = quality(store, correct, front.score), mean_cost(costs, exits)
+    return rows.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
+
+
+def _sweeps(front, rows, store):
+    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all."""
+    metric = None if front.method is None else front.method.metric
+    for models, same in rows.groupby("models", sort=False):
+        (first, sure), (second, _) = outcomes_of(store, models, front.method, front.score)
+        curve = curve_of(store, front.score)(sure, first, second, *costs_of(store, models, front.cost_kind))
+        for segment, points in same.groupby("segment"):
+            inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
+            thresholds, accuracy, cost = within(curve, sure, inside.min(), inside.max())
+            moved = {"thresholds": [(t,) for t in own_units(metric, thresholds).tolist()], "accuracy": np.nan}
+            moved |= {"cost": np.nan, "segment": segment, "replayed": "range", "accuracy_moved": accuracy}
+            yield pd.DataFrame({"models": [models] * len(cost), **moved, "cost_moved": cost})
+
+
+def within(curve, sure, low, high):
+    """The points of a pair's Curve whose set of exits a threshold from ``low`` to ``high`` gives, by rising cost.
+
+    sure [k]: confidences of the first model; low, high: inside (higher = surer). Returns thresholds (inside; midway
+    between neighbours, or the end of the range where that lies beyond it), accuracy, cost.
+    """
+    least, most = (np.mean(exit_stages([sure], [end]) == 0) for end in (high, low))
+    rows = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
+    return np.clip(curve.threshold[rows], low, high), curve.accuracy[rows], curve.cost[rows]
+
+
+def how_replayed(moved):
+    """What a replayed front is made of, in words for a title or a table."""
+    if set(moved["replayed"]) == {"range"}:
+        return "ranges of thresholds"
+    longest = moved["models"].map(len).max()
+    if set(moved["replayed"]) == {"point"}:
+        return "single points" + (f": a segment of {longest} models is a box, no path" if longest > 2 else "")
+    return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"
 
 
 def moved_front(moved):
@@ -56,17 +132,22 @@ def moved_curve(front, moved, store, points=401):
     return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
 
 
-def mean_improvement_moved(front, store, low=None):
-    """Mean improvement of the replayed points that are Pareto-optimal on the other split, over its own baseline.
+def mean_improvement_moved(front, store, low=None, ranges=True):
+    """Mean improvement of what of a replayed front is Pareto-optimal on the other split, over its own baseline.
 
-    From ``low`` (default: that baseline's lowest accuracy) to the best single model there.
+    From ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays
+    pairs as points too, to compare them with longer cascades.
     """
-    return mean_improvement(own_baseline(front, store), *moved_front(replay(front, store)), low)
+    moved = replay(front, store, ranges)
+    return mean_improvement(own_baseline(front, store), *moved_front(moved), low)
 
 
 def cost_ratio_moved(first, second, store):
-    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there."""
-    fronts = [moved_front(replay(front, store)) for front in (first, second)]
+    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there.
+
+    Of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples.
+    """
+    fronts = [moved_front(replay(front, store, ranges=False)) for front in (first, second)]
     return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
 
 
@@ -111,19 +192,22 @@ def member_drops(store, other, score="top1"):
     """What each single model loses from one split to another, a row a model, cheapest first.
 
     accuracy, accuracy_moved, drop (positive: worse there) and the ends of its 95% interval: paired where both splits
-    hold the same samples in the same order (see :func:`matched`), of independent samples otherwise.
+    hold the same samples in the same order (see :func:`matched`), of independent samples otherwise. ValueError where
+    the two are one split: the same samples, and of every model the same outcomes and confidences.
     """
     check_same_task(store, other)
     if score == F1:
         raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
     names = list(store.models.index)
     here, there = (store_stage(s, names, Method(), score) for s in (store, other))
-    same = len(store) == len(other) and np.array_equal(
-        getattr(store, "sample_ids", None), getattr(other, "sample_ids", None)
-    )
-    kind, rows = paired_difference_interval if same else difference_interval, []
-    for m in range(len(names)):
-        first, second = here((m,))[0], there((m,))[0]
+    outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
+    ids = [getattr(s, "sample_ids", None) for s in (store, other)]
+    same = len(store) == len(other) and np.array_equal(*ids)
+    if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
+        what = f"{getattr(store, 'split', '')!r} ({len(store):,} samples)"
+        raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
+    kind, rows = paired_difference_interval if same and ids[0] is not None else difference_interval, []
+    for (first, _), (second, _) in outcomes:
         low, high = kind(first, second)
         rows.append((first.mean(), second.mean(), first.mean() - second.mean(), -high, -low))
     columns = ["accuracy", "accuracy_moved", "drop", "drop_low", "drop_high"]

@@ -3,7 +3,7 @@
 import numpy as np
 from plotly.subplots import make_subplots
 
-from .drift import moved_front
+from .drift import how_replayed, moved_front
 from .figures import (
     BLACK,
     GREY,
@@ -72,7 +72,7 @@ def moved_improvement_figure(curves, title="Improvement of the identical cascade
 
 
 def add_segments(fig, moved, x, y, hover, **at):
-    """A line a segment of a replayed front, over two of its columns: one cascade and its range of thresholds."""
+    """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
     for segment, rows in moved.groupby("segment"):
         shown = decimated(rows, 300)
         fig.add_scatter(
@@ -91,7 +91,8 @@ def add_segments(fig, moved, x, y, hover, **at):
 def segments_figure(moved, own, singles, cost="macs", title="The front as the pieces that it becomes"):
     """Figure 12. moved: ``replay`` on the new split; own: that split's own ``front.table``; singles: its models.
 
-    Left: a line a segment (one cascade and its range of thresholds). Right: the non-dominated ones of all their points.
+    Left: a line a segment (one cascade and its range of thresholds, or its points). Right: the non-dominated ones of
+    all their points. The title says which of the two was replayed.
     """
     fig, places = panels(("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370)
     hover = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
@@ -110,7 +111,8 @@ def segments_figure(moved, own, singles, cost="macs", title="The front as the pi
     low, high = min(own["accuracy"].min(), moved["accuracy_moved"].min()), max(own["accuracy"].max(), y.max())
     margin = 0.05 * (high - low)
     fig.update_yaxes(title="accuracy", range=[low - margin, high + margin], **per_cent())
-    return fig.update_layout(title=title, legend={"x": 0.99, "xanchor": "right", "y": 0.02, "yanchor": "bottom"})
+    legend = {"x": 0.99, "xanchor": "right", "y": 0.02, "yanchor": "bottom"}
+    return fig.update_layout(title=f"{title}<br><sup>replayed: {how_replayed(moved)}</sup>", legend=legend)
 
 
 def exit_rates_figure(table, title="Share of inputs that leave at the first stage"):

@@ -77,7 +77,7 @@ def selection_bias(store, n_models=2, method="max_softmax", repeats=20, seed=0, 
         order = rng.permutation(len(store))
         here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
         front = search(here, n_models, method, **options)
-        moved, best = replay(front, there), pick(front, "max_improvement")
+        moved, best = replay(front, there, ranges=False), pick(front, "max_improvement")
         rows.append(
             {
                 "accuracy_chosen": front.table["accuracy"].mean(),
@@ -85,7 +85,7 @@ def selection_bias(store, n_models=2, method="max_softmax", repeats=20, seed=0, 
                 "single_models_chosen": here.models["top1"].mean(),
                 "single_models_measured": there.models["top1"].mean(),
                 "mean_improvement_chosen": front.mean_improvement(),
-                "mean_improvement_measured": mean_improvement_moved(front, there),
+                "mean_improvement_measured": mean_improvement_moved(front, there, ranges=False),
                 "best_improvement_chosen": best.improvement,
                 "best_improvement_measured": evaluate(there, best).improvement,
             }

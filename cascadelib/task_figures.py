@@ -2,6 +2,7 @@
 
 from plotly.subplots import make_subplots
 
+from .drift import how_replayed
 from .drift_figures import add_segments
 from .figures import GREY, PALETTE, add_singles, cascade_hover, cost_axis, decimated, per_cent
 
@@ -76,17 +77,19 @@ def _add_front(fig, front, name, colour, row):
 
 
 def splits_figure(moved, title="The identical cascades elsewhere"):
-    """Figure 6 for several splits: a panel each, improvement against accuracy of the replayed points.
+    """Figure 6 for several splits: a panel each, improvement against accuracy of the replayed front.
 
-    moved: {split: :func:`cascadelib.replay`}. Points of one segment (one cascade) are joined; segments move apart.
+    moved: {split: :func:`cascadelib.replay`}. Points of one segment (one cascade) are joined in the order of their
+    thresholds; segments move apart. The title says whether ranges or points were replayed.
     """
     rows = (len(moved) + 1) // 2
     fig = _grid(rows, list(moved), 200)
     for i, table in enumerate(moved.values()):
         at = {"row": i // 2 + 1, "col": i % 2 + 1}
         hover = "%{y:.2f} × at %{x:.2%}<br>%{text}<extra></extra>"
-        add_segments(fig, table.sort_values("accuracy_moved"), "accuracy_moved", "improvement_moved", hover, **at)
+        add_segments(fig, table, "accuracy_moved", "improvement_moved", hover, **at)
         fig.add_hline(y=1, line={"color": GREY, "dash": "dot"}, **at)
         fig.update_xaxes(**per_cent(title="accuracy there"), **at)
         fig.update_yaxes(title="improvement there", rangemode="tozero", **at)
-    return fig.update_layout(title=title, showlegend=False)
+    how = how_replayed(next(iter(moved.values())))
+    return fig.update_layout(title=f"{title}<br><sup>replayed: {how}</sup>", showlegend=False)

@@ -1,12 +1,29 @@
 """Fronts and cascades on another split: replay, the table of what holds, choosing again, and bad input."""
 
-import numpy as np
-import pytest
+import shutil
+from dataclasses import replace
 
-from cascadelib import LogitStore, ScoreTable, evaluate, pick, replay, search
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twins import segment_range
+
+from cascadelib import LogitStore, ScoreTable, evaluate, pair_curve, pick, replay, search
 from cascadelib.corruptions import SHIFTED, corrupted, fashion_mnist_shifted
-from cascadelib.drift import cost_ratio_moved, holds, mean_improvement_moved, member_drops, moved_curve, own_baseline
+from cascadelib.drift import (
+    cost_ratio_moved,
+    holds,
+    mean_improvement_moved,
+    member_drops,
+    moved_curve,
+    moved_front,
+    own_baseline,
+)
 from cascadelib.drift_signal import DriftSignal, alarm_share, false_alarm_share
+from cascadelib.evaluation import outcomes_of
+from cascadelib.intervals import difference_interval
 from cascadelib.matching import check_same_task, matched
 from cascadelib.pareto import pareto_front
 from cascadelib.rechoosing import rechoose, selection_bias, won_back
@@ -30,7 +47,8 @@ STORE, OTHER = make_store(), make_store(1, noise=1.5)
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts"])
 def test_a_replayed_point_is_the_point_evaluated_there(method):
     front = search(STORE, (1, 2, 3), method)
-    moved = replay(front, OTHER)
+    moved = replay(front, OTHER, ranges=False)
+    assert (moved["replayed"] == "point").all()
     for row in range(0, len(front), 7):
         result = evaluate(OTHER, front.point(row))
         assert moved["accuracy_moved"][row] == result.accuracy
@@ -40,12 +58,135 @@ def test_a_replayed_point_is_the_point_evaluated_there(method):
     assert moved["segment"].iloc[-1] == sum(changes)
 
 
+def ranges_of(front, store):
+    """The twin of a replayed front of pairs: for each segment, what every threshold of its range comes to."""
+    found, previous = [], None
+    for point in (front.point(row) for row in range(len(front))):
+        if point.models != previous:
+            found.append([])
+            previous = point.models
+        found[-1].append(point)
+    costs = dict(zip(store.models.index, store.costs(front.cost_kind)))
+    parts = []
+    for points in found:
+        outcomes = outcomes_of(store, points[0].models, front.method, front.score)
+        ends = [point.inside[0] for point in points]
+        parts.append(segment_range(outcomes, min(ends), max(ends), [costs[name] for name in points[0].models]))
+    return parts
+
+
+def check_ranges(front, store, quality):
+    """Every segment of a replayed front against its twin; each row against the cascade run at its threshold."""
+    moved, twin = replay(front, store), ranges_of(front, store)
+    assert moved["segment"].unique().tolist() == list(range(len(twin)))
+    for (_, rows), expected in zip(moved.groupby("segment"), twin):
+        found = sorted(zip(rows["accuracy_moved"], rows["cost_moved"]))
+        wanted = sorted((quality(right), cost) for right, cost in expected)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        assert rows["cost_moved"].is_monotonic_increasing
+    for row in moved.iloc[:: max(1, len(moved) // 20)].itertuples():
+        point = replace(front.point(0), models=row.models, thresholds=row.thresholds)
+        result = evaluate(store, point)
+        assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost), rel=1e-12)
+        assert row.improvement_moved == pytest.approx(result.improvement, nan_ok=True)
+    return moved
+
+
+@st.composite
+def two_tables(draw):
+    """ScoreTables of a few models on two splits, with many equal confidences."""
+    models, rng = draw(st.integers(2, 4)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    cost = rng.integers(1, 4, models)
+    sizes, levels = draw(st.tuples(st.integers(1, 12), st.integers(1, 30))), draw(st.integers(1, 6))
+    return [ScoreTable(rng.random((models, k)) < 0.6, rng.integers(0, levels, (models, k)) / 4, cost) for k in sizes]
+
+
+@settings(max_examples=200, deadline=None)
+@given(two_tables())
+def test_every_threshold_of_a_segments_range_is_replayed(tables):
+    here, there = tables
+    check_ranges(search(here, 2), there, lambda right: right.mean())
+
+
+@pytest.mark.parametrize("score", ["top1", "top2"])
+@pytest.mark.parametrize("method", ["entropy", "softmax_margin", "max_softmax_mean_logits_ts"])
+def test_ranges_in_own_units_and_by_other_scores(method, score):
+    front = search(STORE, 2, method, score=score)
+    moved = check_ranges(front, OTHER, lambda right: right.mean())
+    assert (moved["replayed"] == "range").all() and len(moved) > len(front)
+    own = [t for pair in moved["thresholds"] for t in pair if np.isfinite(t)]
+    assert (min(own) >= 0) and (method != "entropy" or max(own) <= np.log(5))
+
+
+def test_a_segment_between_always_and_never_is_the_whole_pair():
+    front = search(STORE, 2, models=["m0", "m2"])
+    ends = pd.concat([front.table.iloc[:1]] * 2, ignore_index=True)
+    ends["models"], ends["thresholds"] = [("m0", "m2")] * 2, [(-np.inf,), (np.inf,)]
+    moved = check_ranges(replace(front, table=ends), OTHER, lambda right: right.mean())
+    curve = pair_curve(OTHER, "m0", "m2")
+    assert moved["cost_moved"].tolist() == curve["cost"][::-1].tolist()
+    assert moved["accuracy_moved"].tolist() == curve["accuracy"][::-1].tolist()
+
+
+def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
+    rng = np.random.default_rng(0)
+    here, there = (
+        ScoreTable(
+            rng.integers(0, 3, (3, 60)) / 2, rng.integers(0, 9, (3, 60)), rng.uniform(1, 2, (3, 60)) * [[1], [4], [9]]
+        )
+        for _ in range(2)
+    )
+    moved = replay(search(here, 2), there)
+    for row in moved.itertuples():
+        result = evaluate(there, replace(search(here, 2).point(0), models=row.models, thresholds=row.thresholds))
+        assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost))
+
+
+def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
+    front = search(STORE, (2, 3))
+    moved = replay(front, OTHER)
+    lengths = moved["models"].map(len)
+    assert set(lengths) == {2, 3}
+    assert moved["replayed"].tolist() == lengths.map({2: "range", 3: "point"}).tolist()
+    kept, points = moved[lengths == 3], replay(front, OTHER, ranges=False)
+    points = points[points["models"].map(len) == 3]
+    for column in ("models", "thresholds", "accuracy", "cost", "accuracy_moved", "cost_moved", "segment"):
+        assert kept[column].tolist() == points[column].tolist()
+    assert moved["segment"].is_monotonic_increasing and moved.index.tolist() == list(range(len(moved)))
+
+
 def test_a_front_replayed_where_it_was_found_is_itself():
     front = search(STORE, 2)
-    moved = replay(front, STORE)
+    moved = replay(front, STORE, ranges=False)
     assert moved["accuracy_moved"].equals(moved["accuracy"])
     assert moved["cost_moved"].equals(moved["cost"])
+    for own, there in zip((front.table["cost"], front.table["accuracy"]), moved_front(replay(front, STORE))):
+        assert own.tolist() == there.tolist()
     assert mean_improvement_moved(front, STORE) == front.mean_improvement()
+
+
+def test_ranges_hold_the_points_and_so_are_no_worse():
+    front = search(STORE, 2)
+    points, moved = replay(front, OTHER, ranges=False), replay(front, OTHER)
+    for segment, rows in points.groupby("segment"):
+        swept = moved[moved["segment"] == segment]
+        pairs = [set(zip(part["accuracy_moved"], part["cost_moved"])) for part in (rows, swept)]
+        assert pairs[0] <= pairs[1]
+    assert mean_improvement_moved(front, OTHER) >= mean_improvement_moved(front, OTHER, ranges=False)
+
+
+def test_arguments_in_the_wrong_order_are_named():
+    front = search(STORE, 2)
+    with pytest.raises(TypeError, match="front first, then the store"):
+        replay(STORE, front)
+    with pytest.raises(TypeError, match="front first, then the store"):
+        mean_improvement_moved(STORE, front)
+    with pytest.raises(TypeError, match="a Front is needed here, not Point: .*evaluate"):
+        replay(front.point(0), STORE)
+    with pytest.raises(TypeError, match="a LogitStore or a ScoreTable is needed here, not Front"):
+        replay(front, front)
+    with pytest.raises(TypeError, match="LogitStore.path."):
+        replay(front, "some/folder")
 
 
 def test_the_moved_curve_equals_a_loop():
@@ -77,13 +218,35 @@ def test_holds_has_a_row_a_split():
 
 def test_drops_are_paired_where_the_samples_are_the_same():
     shifted = LogitStore.from_arrays(
-        STORE.labels, {n: STORE.logits(n) for n in STORE.models.index}, macs=dict(STORE.models["macs"])
+        STORE.labels, {n: 2 * STORE.logits(n) for n in STORE.models.index}, macs=dict(STORE.models["macs"])
     )
     paired, apart = member_drops(STORE, shifted), member_drops(STORE, OTHER)
     assert (paired["drop"] == 0).all()
     assert (paired["drop_high"] < 0.01).all()
     np.testing.assert_allclose(apart["drop"], STORE.models["top1"] - OTHER.models["top1"])
     assert (apart["drop_high"] - apart["drop_low"] > 0.03).all()
+
+
+def test_a_split_is_not_compared_with_itself(tmp_path):
+    written = LogitStore.create(tmp_path / "v2", STORE.labels, dataset="d", split="v2")
+    for name in STORE.models.index:
+        written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
+    copied = shutil.copytree(tmp_path / "v2", tmp_path / "copy")
+    for again in (written, LogitStore(tmp_path / "v2"), LogitStore(copied), matched(written, LogitStore(copied))):
+        with pytest.raises(ValueError, match="'v2'.* compared with itself"):
+            member_drops(written, again)
+    scores = ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
+    with pytest.raises(ValueError, match="compared with itself"):
+        member_drops(scores, scores)
+    halves = written.take(slice(300)), written.take(slice(300, 600))
+    assert (member_drops(*halves)["drop_high"] > 0).any()
+
+
+def test_drops_of_samples_without_ids_are_not_paired():
+    rng = np.random.default_rng(0)
+    here, there = (ScoreTable(rng.random((2, 400)) < 0.7, rng.random((2, 400)), [1.0, 2.0]) for _ in range(2))
+    low, high = difference_interval(here.correct[0], there.correct[0])
+    assert member_drops(here, there).iloc[0][["drop_low", "drop_high"]].tolist() == [-high, -low]
 
 
 def test_matched_samples_come_in_the_order_of_the_other_split():

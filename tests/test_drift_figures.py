@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cascadelib import LogitStore, pick, replay, search
-from cascadelib.drift import moved_curve
+from cascadelib.drift import how_replayed, moved_curve
 from cascadelib.drift_figures import (
     band_figure,
     by_kind,
@@ -19,6 +19,7 @@ from cascadelib.model_calibration import threshold_curves
 from cascadelib.rechoosing import won_back, won_back_table
 from cascadelib.reliability import moving_average
 from cascadelib.reliability_figures import reliability_figure, threshold_figure
+from cascadelib.task_figures import splits_figure
 
 
 def make_store(seed, k=400, noise=1.0):
@@ -49,6 +50,24 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     assert len(set(lines)) == 2
     assert sum(t.showlegend for t in fig.data) == 2
     assert fig.layout.yaxis.type == "log"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "ranges", "words"),
+    [
+        (2, True, "ranges of thresholds"),
+        (2, False, "single points"),
+        (3, True, "single points: a segment of 3 models is a box, no path"),
+        ((2, 3), True, "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"),
+    ],
+)
+def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
+    moved, own = replay(search(STORE, lengths), OTHER, ranges), search(OTHER, lengths)
+    assert how_replayed(moved) == words
+    drawn = segments_figure(moved, own.table, own.singles), splits_figure({"other": moved})
+    for fig in drawn:
+        texts = [fig.layout.title.text, *(note.text for note in fig.layout.annotations)]
+        assert sum(words in text.replace("<br>", " ") for text in texts) == 1
 
 
 def test_figure_12_has_a_line_a_segment():

@@ -24,6 +24,17 @@ def all_thresholds(sure):
     return [np.inf, *values[::-1]]
 
 
+def segment_range(outcomes, low, high, costs):
+    """[(right [k], cost)] of a pair at all thresholds ``low`` … ``high``, one for each set of samples that leaves."""
+    sure, found = outcomes[0][1], {}
+    for t in [low, high, *np.unique(sure)]:
+        if low <= t <= high:
+            _, cost, stages = single_cascade(outcomes, [t], costs)
+            right = np.array([outcomes[stage][0][j] for j, stage in enumerate(stages)])
+            found[tuple(stages)] = right, cost
+    return list(found.values())
+
+
 def non_dominated(best):
     """Of {correct samples: least cost} those that no entry with more correct samples undercuts."""
     front, least = {}, np.inf
