@@ -2,8 +2,7 @@
 
 ``Best`` is a tuple of four arrays over n = 0 … k correct samples:
 
-* ``reach`` float64 [k + 1]: least cost found so far with *at least* n correct. Threads share it: every value ever
-  written is the cost of a real cascade, so that a lost update only delays pruning;
+* ``reach`` float64 [k + 1]: least cost found so far with *at least* n correct, shared by threads without locks;
 * ``exact`` float64 [k + 1]: cost of the cascade noted at exactly n (a thread's own);
 * ``where`` int64 [k + 1, 1 + 2D]: that cascade: its number, its D boundaries, and how many samples reach stages
   2 … D + 1 (shorter cascades end in zeros);
@@ -11,6 +10,16 @@
 
 A boundary e counts groups of equal confidence, surest first: samples in groups 0 … e − 1 exit. So ties exit
 together, e = 0 never exits, and e = number of groups always does.
+
+**What may be stale, and why no result depends on it.** Only ``reach`` is shared (and the tolerance, which can only
+grow, and leaves what it skips in ``floor``). Between a thread's look at ``reach[n]`` and its write another thread may
+have written less: the entry then *rises*, above what that other thread itself has noted, or stays above its
+neighbours. But every value ever written is the cost of a cascade that some thread has noted with at least n correct.
+So ``reach`` may only say that a cascade or a box is not worth looking at (a stale value says so later, never wrongly),
+or be the slope of a line (any slope gives a bound); what is written is decided by the thread's own entry alone, in the
+total order of :func:`comes_first`, in which an entry can only fall. A point of the front is undercut by nothing, so
+that no value of ``reach`` holds it back, and :func:`merge_best` takes the first of all threads by the same order:
+the same cascade at the same thresholds, whatever threads, processes and rounds did when.
 """
 
 import numpy as np
@@ -31,25 +40,48 @@ def same_reach(best):
 
 
 def merge_best(best, others):
-    """The best of several, in place: at equal cost the cascade of the lowest number, whoever found it first."""
-    reach, exact, where, floor = best
-    for _, other_exact, other_where, other_floor in others:
-        lower = (other_exact == exact) & (other_where[:, 0] < where[:, 0])
-        better = (other_exact < exact) | (lower & np.isfinite(exact))
-        exact[better], where[better] = other_exact[better], other_where[better]
-        np.minimum(floor, other_floor, out=floor)
+    """The first of several at each n by :func:`comes_first`, in place, whoever found it first."""
+    reach, exact, _, floor = best
+    for other in others:
+        merge_entries(best, other)
+        np.minimum(floor, other[3], out=floor)
     np.minimum(reach, np.minimum.accumulate(exact[::-1])[::-1], out=reach)
 
 
+@njit(nogil=True, cache=True)
+def merge_entries(best, other):
+    """Take over the cascades of another Best that come before this one's."""
+    most = best[2].shape[1] // 2
+    for n in range(len(best[1])):
+        if comes_first(best, n, other[1][n], other[2][n, 0], other[2][n, 1 + most :]):
+            best[1][n], best[2][n] = other[1][n], other[2][n]
+
+
 @njit(nogil=True, cache=True, _nrt=False)
-def improves(best, n, cost, cascade):
-    """Whether a cascade with n correct samples at this cost would be noted; ties go to the lowest number."""
-    reach, exact, where, _ = best
-    if cost != reach[n]:
-        return cost < reach[n]
-    if n + 1 < len(reach) and reach[n + 1] <= cost:
+def comes_first(best, n, cost, cascade, at):
+    """Whether a cascade comes before the one noted at n: by cost, then number, then the samples ``at`` stages 2, 3, ….
+
+    The cost, the number and these counts settle which samples exit where, so that no two different ones are equal.
+    """
+    exact, where = best[1], best[2]
+    if cost != exact[n]:
+        return cost < exact[n]
+    if cascade != where[n, 0]:
+        return cascade < where[n, 0]
+    most = where.shape[1] // 2
+    for i in range(len(at)):
+        if at[i] != where[n, 1 + most + i]:
+            return at[i] < where[n, 1 + most + i]
+    return False
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def improves(best, n, cost, cascade, at):
+    """Whether a cascade with n correct samples at this cost, and so many ``at`` stages 2, 3, …, would be noted."""
+    reach = best[0]
+    if reach[n] < cost or (n + 1 < len(reach) and reach[n + 1] <= cost):
         return False
-    return exact[n] > cost or where[n, 0] > cascade
+    return comes_first(best, n, cost, cascade, at)
 
 
 @njit(nogil=True, cache=True, _nrt=False)
@@ -67,13 +99,14 @@ def note(best, n, cost, cascade, boundaries, at):
 
 
 @njit(nogil=True, cache=True, _nrt=False)
-def worth(best, n, cost, cascade, tolerance):
-    """Whether a box whose cascades have at most n correct and cost at least this must be searched.
+def worth(best, n, cost, cascade, at, tolerance):
+    """Whether a box whose cascades have at most n correct, cost at least this and pass at least so many on must be
+    searched.
 
     One that only the tolerance (float64 [1], read anew each time: infinite once time is up) skips leaves its cost in
     ``floor``.
     """
-    if not improves(best, n, cost, cascade):
+    if not improves(best, n, cost, cascade, at):
         return False
     reach, floor = best[0], best[3]
     if tolerance[0] > 0 and reach[n] <= (1 + tolerance[0]) * cost:

@@ -168,7 +168,8 @@ def set_lines(w, level, several, low, high, fixed, reach):
     for line in range(LINES):
         a, b = low + (high - low) * line // LINES, low + (high - low) * (line + 1) // LINES
         from_cost, to_cost = reach[fixed[0] + a], reach[fixed[0] + b]
-        value = (to_cost - from_cost) / (b - a) if b > a and to_cost < np.inf else 0.0
+        known = b > a and from_cost < np.inf and to_cost < np.inf  # while another thread writes, either may be unknown
+        value = (to_cost - from_cost) / (b - a) if known else 0.0
         offset = fixed[1] + least_of_several(w, level, several, value)
         w.lines[line, 0], w.lines[line, 1] = offset - value * fixed[0], value
     for i in range(len(w.j)):

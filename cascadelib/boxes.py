@@ -256,7 +256,7 @@ def search_boxes(w, costs, k, cascade, best, tolerance):
         cost = costs[0]
         for i in range(len(w.j)):
             cost += costs[1 + i] * (w.state[level, b, 1 + i] / k)
-        if not worth(best, w.state[level, b, 0], cost, cascade, tolerance):
+        if not worth(best, w.state[level, b, 0], cost, cascade, w.state[level, b, 1:], tolerance):
             continue
         kind = open_box(w, level, b, costs, k, best, tolerance)
         if kind == 0:

@@ -10,6 +10,7 @@ import torch
 from . import batches, cascade_files
 from .confidence import own_units
 from .decisions import Decisions, Output, output_after
+from .evaluation import leaves
 from .members import members_of
 from .running import Running
 
@@ -180,13 +181,13 @@ class Cascade(torch.nn.Module):
         if i + 1 == len(self.members):
             done.append((i, group.decided(slice(None)), count))
             return
-        leaves = group.output.sure >= self._inside[i]  # nan passes
-        stays = ~leaves
+        gone = leaves(group.output.sure, self._inside[i])  # nan passes
+        stays = ~gone
         if broken is not None:
-            leaves, stays = leaves & ~broken, stays & ~broken
+            gone, stays = gone & ~broken, stays & ~broken
             if count:
                 queues[-1].append(group.take(np.flatnonzero(broken)))
-        done.append((i, group.decided(leaves.nonzero()[0]), count))
+        done.append((i, group.decided(gone.nonzero()[0]), count))
         on = stays.nonzero()[0]
         if len(on):
             queues[i + 1].append(group.take(on))

@@ -112,11 +112,18 @@ def of_block(logits, temperature):
 
 
 def midway(exits, passes):
-    """Thresholds midway between the least confidence that exits and the largest that passes on (both finite, exits >
-    passes); ``exits`` itself where the midpoint rounds to ``passes``. The kernel in points.py has the same rule."""
-    with np.errstate(invalid="ignore"):  # between −inf and inf; nan is not > passes
+    """Thresholds midway between the least confidence that exits and the largest that passes on (exits > passes).
+
+    ``exits`` itself where the midpoint rounds to ``passes``, and above −inf; below inf the next float above ``passes``.
+    Only the two ends are infinite: inf (never) where none exits, −inf (always) where none passes on, both told by nan.
+    """
+    exits, passes = np.asarray(exits, np.float64), np.asarray(passes, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
         middle = passes + (exits - passes) / 2
-    return np.where(middle > passes, middle, exits)[()]
+        middle = np.where(np.isfinite(middle), middle, passes / 2 + exits / 2)
+    middle = np.where(middle > passes, middle, exits)
+    middle = np.where(np.isposinf(exits), np.nextafter(passes, np.inf), middle)
+    return np.where(np.isnan(passes), -np.inf, np.where(np.isnan(exits), np.inf, middle))[()]
 
 
 def own_units(metric, values):

@@ -28,10 +28,14 @@ class Curve:
 
 
 def exits_of(sure):
-    """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together)."""
+    """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together).
+
+    The largest of all floats ties with inf: no finite threshold parts them.
+    """
     order = np.argsort(-sure)
     falling = sure[order]
-    return order, np.concatenate([[0], np.flatnonzero(falling[1:] != falling[:-1]) + 1, [len(sure)]])
+    parted = (falling[1:] != falling[:-1]) & (falling[1:] < np.finfo(np.float64).max)
+    return order, np.concatenate([[0], np.flatnonzero(parted) + 1, [len(sure)]])
 
 
 def right_at(order, ends, gain_1, gain_2):
@@ -65,8 +69,7 @@ def _curve(sure, order, ends, accuracy, cost_1, cost_2):
         added = cost_2 * ((k - ends) / k)
     else:
         added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
-    high, low = sure[ends[1:-1]], sure[ends[1:-1] - 1]
-    threshold = np.concatenate([[np.inf], midway(low, high), [-np.inf]])
+    threshold = midway(np.append(np.nan, sure[ends[1:] - 1]), np.append(sure[ends[:-1]], np.nan))
     return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
 
 

@@ -26,14 +26,20 @@ class Evaluation:
     improvement: float
 
 
+def leaves(confidence, threshold):
+    """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at inf (never) none,
+    not even those of infinite confidence."""
+    return (confidence >= threshold) & (threshold < np.inf)
+
+
 def exit_stages(confidences, thresholds):
-    """Stage at which each sample leaves (paper, algorithm 1): the first with confidence ≥ threshold, else the last.
+    """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
 
     confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1. Returns int64 [k] in 0 … n − 1.
     """
     stage = np.full(len(confidences[0]) if confidences else 0, len(thresholds), np.int64)
     for i in reversed(range(len(thresholds))):
-        stage[confidences[i] >= thresholds[i]] = i
+        stage[leaves(confidences[i], thresholds[i])] = i
     return stage
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from .cascades import extensions, number_of_cascades
 from .confidence import midway
-from .curves import two_model_curve
+from .curves import exits_of, two_model_curve
 from .evaluation import run_outcomes
 from .pareto import pareto_front
 from .points import Points
@@ -59,10 +59,9 @@ def swept(outcomes, costs):
         curve = two_model_curve(sure, gain_1, gain_2, *costs)
         keep = pareto_front(curve.cost, curve.accuracy)
         return curve.threshold[keep, None], curve.accuracy[keep], curve.cost[keep]
-    k, order = len(sure), np.argsort(-sure, kind="stable")
-    ordered, parts = sure[order], []
-    for end in [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1), k]:
-        threshold = np.inf if end == 0 else -np.inf if end == k else midway(ordered[end - 1], ordered[end])
+    k, (order, ends), parts = len(sure), exits_of(sure), []
+    for end in ends:
+        threshold = midway(sure[order[end - 1]] if end else np.nan, sure[order[end]] if end < k else np.nan)
         left, rest = np.sum(gain_1[order[:end]]) / k, order[end:]
         first = np.mean(costs[0])
         if end == k:

@@ -134,8 +134,10 @@ def corner_row(w, level, costs, k, cascade, best):
         n += right[4 * slot + 1] - right[4 * slot + 2]
         at += passes[slot]
         cost = w.cost[last] + costs[last + 1] * (at / k)
-        if cost <= best[0][n] and improves(best, n, cost, cascade):
-            w.j[last], w.through[last] = slot, at
+        if cost > best[0][n]:
+            continue
+        w.j[last], w.through[last] = slot, at
+        if improves(best, n, cost, cascade, w.through):
             note_corner(w, level, n, cost, cascade, best)
 
 
@@ -165,9 +167,10 @@ def box_row(w, level, costs, k, cascade, best, tolerance):
     for slot in range(len(passes) - 1, 0, -1):
         most = n + right[4 * slot + 1]
         cost = w.cost[last] + costs[last + 1] * (at / k)
-        if slot < len(passes) - 1 and cost <= best[0][most] and worth(best, most, cost, cascade, tolerance):
+        if slot < len(passes) - 1 and cost <= best[0][most]:
             w.j[last], w.through[last] = slot, at
-            keep_box(w, level, most)
+            if worth(best, most, cost, cascade, w.through, tolerance):
+                keep_box(w, level, most)
         n = most - right[4 * slot + 2]
         at += passes[slot]
 

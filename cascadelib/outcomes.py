@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .curves import exits_of
+
 
 class Outcomes:
     """A stage function's outcomes, checked, computed once and kept compact; picklable by :meth:`only`.
@@ -46,21 +48,19 @@ class Outcomes:
         return self.wrongs[key]
 
     def sure(self, prefix):
-        """float64 [k]: confidence after ``prefix``; nan and infinite values are refused."""
+        """float64 [k]: confidence after ``prefix``; nan is refused."""
         sure = np.asarray(self.stage(prefix)[1], np.float64)
-        if not np.isfinite(sure).all():
-            row = int(np.flatnonzero(~np.isfinite(sure))[0])
-            raise ValueError(f"confidence after models {prefix} is {sure[row]} at sample {row}; it must be finite")
+        if np.isnan(sure).any():
+            raise ValueError(f"confidence after models {prefix} is nan at sample {int(np.argmax(np.isnan(sure)))}")
         return sure
 
     def groups(self, prefix):
         """int32 [k]: each sample's group of equal confidence, surest first."""
         key = self.key(prefix)
         if key not in self.grouped:
-            sure = self.sure(prefix)
-            order = np.argsort(-sure)
-            rank = np.cumsum(np.concatenate([[False], np.diff(sure[order]) != 0]))
-            group = np.empty(len(sure), np.min_scalar_type(rank[-1]))
+            order, ends = exits_of(self.sure(prefix))
+            rank = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+            group = np.empty(len(order), np.min_scalar_type(rank[-1]))
             group[order] = rank
             if len(key) == 1:
                 self.orders[key] = order

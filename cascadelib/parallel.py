@@ -15,6 +15,7 @@ from .progress import is_watched
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
 TASKS = 32
+CORNERS, BOXES = ("corners",), ("boxes",)  # parts of the search of a cascade: the corners of its root, then its boxes
 
 
 @contextmanager
@@ -42,8 +43,11 @@ def sweep_pairs(outcomes, cost, head, lasts, best):
         sweep.sweep_pair(group, right, outcomes.right((*head, m))[order], cost[head[0]], cost[m], number, best)
 
 
-def search_head(outcomes, cost, head, lasts, best, room, tolerance, exact):
-    """All thresholds (``exact``) or a coarse grid of them, of the cascades that share all models but the last."""
+def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
+    """A coarse grid of thresholds (CORNERS) of the cascades that share all models but the last, or all others (BOXES).
+
+    Boxes without anything between their corners are not opened: without its corners no search is complete.
+    """
     heads = [head[: i + 1] for i in range(len(head))]
     bits = np.zeros(len(best[0]) - 1, np.int32)
     for i, prefix in enumerate(heads):
@@ -52,17 +56,17 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, exact):
     roots.open_head(room, group, bits, boxes.root_bins(len(heads)))
     for number, m in lasts:
         costs, wrong = cost[[*head, m]], outcomes.wrong((*head, m))
-        if exact:
-            roots.search_root(room, bits, outcomes.right((*head, m)), wrong, costs, number, best, tolerance)
-        else:
+        if "corners" in parts:
             roots.note_root(room, wrong, costs, number, best, tolerance)
+        if "boxes" in parts:
+            roots.search_root(room, bits, outcomes.right((*head, m)), wrong, costs, number, best, tolerance)
 
 
-def in_threads(outcomes, cost, heads, best, tolerance, exact=True, workers=None):
+def in_threads(outcomes, cost, heads, best, tolerance, parts=BOXES, workers=None):
     """Search heads on all cores; threads share what they prune by and are merged into ``best`` at the end."""
     workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best[0]) - 1
     length, pending = len(heads[0][0]) + 1, iter(heads)
-    long = k * sum(len(lasts) for _, lasts in heads) > LONG and exact
+    long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts
     bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=not (long and is_watched()))
 
     def work(own):
@@ -73,7 +77,7 @@ def in_threads(outcomes, cost, heads, best, tolerance, exact=True, workers=None)
             elif length == 2:
                 sweep_pairs(outcomes, cost, head, lasts, own)
             else:
-                search_head(outcomes, cost, head, lasts, own, room, tolerance, exact)
+                search_head(outcomes, cost, head, lasts, own, room, tolerance, parts)
             bar.update()
 
     owns = [same_reach(best) for _ in range(workers)]
@@ -84,17 +88,17 @@ def in_threads(outcomes, cost, heads, best, tolerance, exact=True, workers=None)
 
 def run_task(task):
     """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
-    outcomes, cost, heads, reach, width, tolerance, deadline = task
+    outcomes, cost, heads, reach, width, tolerance, deadline, parts = task
     best = new_best(len(reach) - 1, width)
     best[0][:] = reach
     with patience(tolerance, deadline) as shared:
-        in_threads(outcomes, cost, heads, best, shared, workers=1)
+        in_threads(outcomes, cost, heads, best, shared, parts, workers=1)
     found = np.flatnonzero(np.isfinite(best[1]))
     floor = best[3] if np.isfinite(best[3]).any() else None
     return found, best[1][found], best[2][found], floor, not np.isinf(shared[0])
 
 
-def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline):
+def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline, parts):
     """Search heads as tasks of any executor (processes, Dask, Ray), merged into ``best``; returns whether in time.
 
     Each task carries the outcomes that its heads need and the least costs known when it was made.
@@ -105,7 +109,7 @@ def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline):
         prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
         lasts = {(*head, m) for head, ms in part for _, m in ms}
         width = best[2].shape[1] // 2 + 1
-        tasks.append((outcomes.only(prefixes, lasts), cost, part, best[0], width, tolerance, deadline))
+        tasks.append((outcomes.only(prefixes, lasts), cost, part, best[0], width, tolerance, deadline, parts))
     bar, complete = tqdm(total=len(tasks), desc="tasks", leave=False, disable=not is_watched()), True
     with bar:
         for found, exact, where, floor, in_time in executor.map(run_task, tasks):

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from .cascades import extensions
+from .confidence import midway
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,14 @@ class Points:
 
 
 @njit(nogil=True, cache=True)
-def thresholds_at(group, order, sure, boundaries):
-    """Thresholds of one cascade's points, each midway between its neighbours among the samples that get there.
+def neighbours(group, order, sure, boundaries):
+    """For the thresholds of one cascade's points: the least confidence that exits and the largest that passes on among
+    the samples that get there, nan where there is none: float64 [2, P, d].
 
     group int32 [d, k], order int64 [d, k] (by falling confidence), sure float64 [d, k], boundaries int64 [P, d].
-    −inf where no sample passes on, inf where none exits. Equals the least confidence that exits where the midpoint
-    rounds to the largest that passes: samples at the one exit, those at the other do not. Returns float64 [P, d].
     """
     d, k = group.shape
-    out = np.empty(boundaries.shape)
+    out = np.full((2, *boundaries.shape), np.nan)
     for p in range(len(boundaries)):
         e = boundaries[p]
         for i in range(d):
@@ -68,21 +68,15 @@ def thresholds_at(group, order, sure, boundaries):
                     low = middle + 1
                 else:
                     high = middle
-            ends = np.array([np.inf, -np.inf])
             for side, x, move in ((0, low - 1, -1), (1, low, 1)):
-                while 0 <= x < k and np.isinf(ends[side]):
+                while 0 <= x < k and np.isnan(out[side, p, i]):
                     s = order[i, x]
                     here = True
                     for earlier in range(i):
                         here &= group[earlier, s] >= e[earlier]
                     if here:
-                        ends[side] = sure[i, s]
+                        out[side, p, i] = sure[i, s]
                     x += move
-            if np.isinf(ends[1]) or np.isinf(ends[0]):
-                out[p, i] = -np.inf if np.isinf(ends[1]) else np.inf
-            else:
-                middle_value = ends[1] + (ends[0] - ends[1]) / 2
-                out[p, i] = middle_value if middle_value > ends[1] else ends[0]
     return out
 
 
@@ -120,7 +114,7 @@ def points_of(outcomes, best, cascade_of, cost):
         heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
         if heads:
             parts = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
-            thresholds[rows, : len(heads)] = thresholds_at(*parts, boundaries[rows, : len(heads)])
+            thresholds[rows, : len(heads)] = midway(*neighbours(*parts, boundaries[rows, : len(heads)]))
     floor = np.minimum.accumulate(best[3][::-1])[::-1]
     floor = floor if np.isfinite(floor[0]) else None
     return Points(correct / k, best[1][correct], models, thresholds, rates, floor)

@@ -18,7 +18,7 @@ from .graded import search_graded
 from .methods import method_named
 from .names import known
 from .outcomes import Outcomes
-from .parallel import in_executor, in_threads, patience
+from .parallel import BOXES, CORNERS, in_executor, in_threads, patience
 from .pareto import Baseline, check_costs
 from .points import Points, points_of
 from .scores import ScoreTable
@@ -42,7 +42,7 @@ def note_singles(outcomes, cost, cascades, best):
     for head, lasts in cascades.heads:
         for number, m in lasts:
             n = int(outcomes.right((*head, m)).sum())
-            if improves(best, n, cost[m], number):
+            if improves(best, n, cost[m], number, none):
                 note(best, n, cost[m], number, none, none)
 
 
@@ -52,7 +52,7 @@ def note_first_models(outcomes, cost, cascades, best):
     for head, lasts in {head[0]: (head, lasts) for head, lasts in reversed(cascades.heads)}.values():
         n, nobody = int(outcomes.right(head[:1]).sum()), np.zeros(len(head), np.int64)
         always = np.array([outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))])
-        if improves(best, n, cost[head[0]], lasts[0][0]):
+        if improves(best, n, cost[head[0]], lasts[0][0], nobody):
             note(best, n, cost[head[0]], lasts[0][0], always, nobody)
 
 
@@ -67,36 +67,38 @@ def seed(outcomes, cost, cascades, best, tolerance):
     d = cascades.length - 2
     for n in np.flatnonzero(np.isfinite(own[1])):
         number, boundaries, at = own[2][n, 0], own[2][n, 1 : 1 + d], own[2][n, 1 + d :]
-        if improves(best, n, own[1][n], number):
-            note(best, n, own[1][n], number, np.append(boundaries, shorter[number]), np.append(at, 0))
+        at = np.append(at, 0)
+        if improves(best, n, own[1][n], number, at):
+            note(best, n, own[1][n], number, np.append(boundaries, shorter[number]), at)
 
 
 def search_length(outcomes, cost, heads, best, tolerance):
     """Note every threshold of cascades of one length, given by their heads, on all cores."""
     if len(heads[0][0]) > 1:
-        in_threads(outcomes, cost, heads, best, tolerance, exact=False)
+        in_threads(outcomes, cost, heads, best, tolerance, CORNERS)
     in_threads(outcomes, cost, heads, best, tolerance)
 
 
-def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor):
+def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
 
-    Each round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
+    parts: of the first round (see :func:`cascadelib.parallel.search_head`); a round that ends leaves boxes only. Each round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
     rounds = [t for t in COARSER if t > tolerance] if deadline else []
     certain = np.full_like(best[3], -np.inf)
     for round_tolerance in [*rounds, tolerance]:
         best[3][:] = np.inf
         if executor is not None:
-            complete = in_executor(executor, outcomes, cost, cascades.heads, best, round_tolerance, deadline)
+            complete = in_executor(executor, outcomes, cost, cascades.heads, best, round_tolerance, deadline, parts)
         else:
             with patience(round_tolerance, deadline) as shared:
-                in_threads(outcomes, cost, cascades.heads, best, shared)
+                in_threads(outcomes, cost, cascades.heads, best, shared, parts)
                 complete = not np.isinf(shared[0])
         floor = np.minimum.accumulate(best[3][::-1])[::-1]
         certain = np.maximum(certain, floor)
         if not complete:
             break
+        parts = BOXES
     best[3][:] = certain
 
 
@@ -119,8 +121,9 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
             with patience(tolerance, until(deadline, SEEDING)) as shared:
                 if length - 1 not in lengths:
                     seed(outcomes, cost, cascades, best, shared)
-                in_threads(outcomes, cost, cascades.heads, best, shared, exact=False)
-            search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor)
+                in_threads(outcomes, cost, cascades.heads, best, shared, CORNERS)
+                parts = CORNERS + BOXES if np.isinf(shared[0]) else BOXES
+            search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
             np.minimum(floor, best[3], out=floor)
     best[3][:] = floor
     return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)

@@ -14,10 +14,8 @@ from .sweep import sweep_shared
 def threshold_of(sure, order, levels):
     """Midway between the least confidence that lets exit at any stage and the largest that does not; ±inf at ends."""
     k = len(sure[0])
-    low = min((s[o[x - 1]] for s, o, x in zip(sure, order, levels) if x > 0), default=np.inf)
-    high = max((s[o[x]] for s, o, x in zip(sure, order, levels) if x < k), default=-np.inf)
-    if np.isinf(low) or np.isinf(high):
-        return low if np.isinf(low) else -np.inf
+    low = min((s[o[x - 1]] for s, o, x in zip(sure, order, levels) if x > 0), default=np.nan)
+    high = max((s[o[x]] for s, o, x in zip(sure, order, levels) if x < k), default=np.nan)
     return midway(low, high)
 
 

@@ -24,8 +24,9 @@ def sweep_pair(group, right_1, right_2, cost_1, cost_2, cascade, best):
         cost = cost_1 + cost_2 * (passed / k)
         if cost > best[0][n] or (0 < passed < k and group[first] == group[first - 1]):
             continue
-        if improves(best, n, cost, cascade):
-            at[0], boundary[0] = passed, group[k - 1] + 1 if passed == 0 else group[first]
+        at[0] = passed
+        if improves(best, n, cost, cascade, at):
+            boundary[0] = group[k - 1] + 1 if passed == 0 else group[first]
             note(best, n, cost, cascade, boundary, at)
 
 
@@ -47,13 +48,13 @@ def sweep_shared(order, sure, right, costs, cascade, best, levels):
         cost = costs[0]
         for i in range(d):
             cost += costs[i + 1] * (at[i] / k)
-        if cost <= best[0][n] and improves(best, n, cost, cascade):
+        if cost <= best[0][n] and improves(best, n, cost, cascade, at):
             note(best, n, cost, cascade, levels, at)
-        value = -np.inf
+        value, more = -np.inf, False
         for i in range(d):
             if levels[i] < k:
-                value = max(value, sure[i, order[i, levels[i]]])
-        if value == -np.inf:
+                value, more = max(value, sure[i, order[i, levels[i]]]), True
+        if not more:
             return
         for i in range(d):
             while levels[i] < k and sure[i, order[i, levels[i]]] == value:

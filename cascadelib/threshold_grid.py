@@ -34,7 +34,9 @@ def grid_curve(cascade, edges):
     last bits.
     """
     k, sizes = len(cascade), [len(e) for e in edges]
-    slots = [len(e) - np.searchsorted(e[::-1], s, side="right") for e, s in zip(edges, cascade.sure)]
+    slots = [  # at the first edge (never) even infinite confidences pass on
+        np.maximum(len(e) - np.searchsorted(e[::-1], s, side="right"), 1) for e, s in zip(edges, cascade.sure)
+    ]
     right, cost = answered(slots, sizes, cascade.right), np.zeros(sizes)
     for i in range(cascade.stages):
         cost = cost + counted(slots[:i], sizes, np.broadcast_to(cascade.costs[i], k), exits=False)

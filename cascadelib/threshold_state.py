@@ -116,8 +116,8 @@ def falling(cascade, thresholds, stage):
 
 
 def exiting(sure, threshold):
-    """How many of the falling confidences [r] are ≥ the threshold."""
-    return len(sure) - int(np.searchsorted(sure[::-1], threshold, side="left"))
+    """How many of the falling confidences [r] leave at the threshold."""
+    return 0 if threshold == np.inf else len(sure) - int(np.searchsorted(sure[::-1], threshold, side="left"))
 
 
 def between_ties(sure, count):
@@ -144,9 +144,7 @@ def next_exits(sure, count, step):
 
 def threshold_for(sure, count):
     """The threshold at which ``count`` (achievable) of the falling confidences exit: midway, or an end."""
-    if count == len(sure):
-        return -np.inf
-    return float(midway(sure[count - 1], sure[count])) if count else np.inf
+    return float(midway(sure[count - 1] if count else np.nan, sure[count] if count < len(sure) else np.nan))
 
 
 def shown(sure, threshold, metric):

@@ -1,12 +1,21 @@
 """The exact search against a loop over every model and threshold, ties, extremes and degenerate inputs included."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twins import brute_front, single_cascade
+from twins import brute_front, non_dominated, single_cascade
 
+from cascadelib import ScoreTable, evaluate, replay, search
+from cascadelib.cascades import extensions
+from cascadelib.confidence import midway
+from cascadelib.evaluation import leaves
+from cascadelib.graded import search_graded
 from cascadelib.search import search_arrays, search_outcomes
+from cascadelib.shared import search_shared_threshold
+from cascadelib.threshold_state import exiting, on_split, read
 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -137,6 +146,110 @@ def test_a_threshold_between_adjacent_floats_is_the_upper_one():
     high = np.nextafter(low, 1)
     points = search_arrays(np.array([[True, False], [False, True]]), np.array([[high, low], [0, 0]]), [1.0, 2.0], 2)
     assert points.thresholds[points.accuracy.argmax(), 0] == high
+
+
+LARGEST = np.finfo(np.float64).max
+ENDS = [-np.inf, -LARGEST, -1.0, 0.0, np.nextafter(0, 1), 1.0, LARGEST, np.inf]
+
+
+def plain_stages(confidences, thresholds):
+    """Exit stages, sample by sample; the ends are flags: always takes all along, never holds all back."""
+    stages = []
+    for sure in zip(*confidences, strict=True):
+        gone = [t == -np.inf or (t != np.inf and s >= t) for s, t in zip(sure, thresholds, strict=True)]
+        stages.append(gone.index(True) if True in gone else len(gone))
+    return stages
+
+
+@RELAXED
+@given(tables(models=(2, 3), samples=(1, 6)), st.data())
+def test_infinite_confidences_equal_brute_force(table, data):
+    """Columns with infinite confidences, all of one infinity included: every search, the evaluator and the explorer's
+    readings agree with a loop, and thresholds are finite or the two ends."""
+    correct, sure, cost = table
+    m, k = correct.shape
+    sure = np.array([data.draw(st.lists(st.sampled_from(ENDS), min_size=k, max_size=k)) for _ in range(m)])
+    for column in range(m):
+        whole = data.draw(st.sampled_from([None, None, np.inf, -np.inf]))
+        sure[column] = sure[column] if whole is None else whole
+    tied = np.where(sure == LARGEST, np.inf, sure)  # no finite threshold parts them
+    n, stage = data.draw(st.integers(2, m)), last_of(correct, sure)
+    expected = ends_front(correct, tied, cost, n)
+    points, graded = search_arrays(correct, sure, cost, n), search_graded(stage, cost, n)
+    for found in (points, graded):
+        assert_same_front(found, expected, k)
+    store = ScoreTable(correct, sure, cost)
+    front = search(store, n)
+    for row in range(len(points.cost)):
+        models, thresholds = points.models[row], points.thresholds[row]
+        stages = plain_stages(sure[models[:-1]], thresholds)
+        right = correct[models, :][stages, np.arange(k)]
+        assert right.sum() == round(points.accuracy[row] * k)
+        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+        again = evaluate(store, front.point(row))
+        assert again.exit_stage.tolist() == stages and again.correct.tolist() == right.tolist()
+        on = on_split(store, front.point(row).models, None, "top1", "cost", store.names[0])
+        assert read(on, front.point(row).inside).exit_stage.tolist() == stages
+        for i in range(n - 1):
+            fall = np.sort(sure[models[i]])[::-1]
+            assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)
+    moved = replay(front, store)
+    np.testing.assert_array_equal(moved["accuracy_moved"], front.table["accuracy"])
+    np.testing.assert_array_equal(moved["cost_moved"], front.table["cost"])
+
+
+def ends_front(correct, sure, cost, n):
+    """{correct samples: least cost} over all cascades and all splits between distinct confidences."""
+    best, k = {}, correct.shape[1]
+    for cascade in extensions(cost, (), n):
+        ranks = [np.unique(sure[m], return_inverse=True)[1] for m in cascade[:-1]]
+        for edges in product(*(range(r.max() + 2) for r in ranks)):
+            stages = np.array(plain_stages(ranks, edges))
+            right = int(correct[list(cascade)][stages, np.arange(k)].sum())
+            total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
+            best[right] = min(best.get(right, np.inf), total)
+    return non_dominated(best)
+
+
+@RELAXED
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9, unique=True), st.data())
+def test_a_threshold_parts_what_it_lies_between(values, data):
+    """Any two floats but the largest and inf; the threshold itself is finite."""
+    falling = np.sort(np.array(values))[::-1]
+    for high, low in zip(falling[:-1], falling[1:], strict=True):
+        if low < LARGEST:
+            threshold = midway(high, low)
+            assert np.isfinite(threshold) and low < threshold <= high
+    assert midway(falling[0], np.nan) == -np.inf and midway(np.nan, falling[0]) == np.inf
+
+
+@RELAXED
+@given(tables(models=(2, 3), samples=(1, 6)), st.data())
+def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
+    correct, _, cost = table
+    m, k = correct.shape
+    ends = st.sampled_from([-np.inf, 0.0, 1.0, np.inf])
+    sure = np.array([data.draw(st.lists(ends, min_size=k, max_size=k)) for _ in range(m)])
+    n, best = data.draw(st.integers(2, m)), {}
+    for cascade in extensions(cost, (), n):
+        for t in [-np.inf, 0.0, 1.0, LARGEST, np.inf]:
+            stages = np.array(plain_stages(sure[list(cascade[:-1])], [t] * (n - 1)))
+            right = int(correct[list(cascade)][stages, np.arange(k)].sum())
+            total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
+            best[right] = min(best.get(right, np.inf), total)
+    points = search_shared_threshold(last_of(correct, sure), cost, n)
+    assert_same_front(points, non_dominated(best), k)
+    for row in range(len(points.cost)):
+        stages = plain_stages(sure[points.models[row][:-1]], points.thresholds[row])
+        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+
+
+def test_a_running_cascade_takes_ends_as_flags():
+    """Never holds even infinite confidence back, always takes even −inf along."""
+    sure = np.array([np.inf, 1.0, -np.inf])
+    assert leaves(sure, np.inf).tolist() == [False] * 3
+    assert leaves(sure, -np.inf).tolist() == [True] * 3
+    assert leaves(np.array([np.nan, np.inf]), 0.0).tolist() == [False, True]
 
 
 def test_constant_confidence_only_exits_all_or_none():

@@ -1,6 +1,8 @@
 """Four models and more, certificates, executors, one shared threshold: against loops over everything."""
 
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 
 import numpy as np
@@ -9,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_search import RELAXED, as_dict, assert_same_front, last_of, synthetic, tables
 from test_selection import STORE
-from twins import brute_front, shared_front, single_cascade
+from twins import all_thresholds, brute_front, shared_front, single_cascade
 
 from cascadelib import evaluate, parallel, search
+from cascadelib.best import improves, new_best, note
 from cascadelib.cascades import Cascades, extensions, number_of_cascades
 from cascadelib.search import search_arrays, search_outcomes, shared_threshold_front
 from cascadelib.shared import search_shared_threshold
@@ -146,11 +149,83 @@ def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
         assert_equal_points(search_arrays(*table, 3), once)
 
 
+def test_a_stale_reach_lets_no_dearer_cascade_in():
+    """A late write of another thread has raised ``reach`` above what this thread has noted."""
+    best, none = new_best(4, 2), np.zeros(1, np.int64)
+    note(best, 2, 3.0, 7, none, none)
+    best[0][:3] = 5.0
+    assert not improves(best, 2, 4.0, 1, none)
+    assert not improves(best, 2, 3.0, 8, none) and improves(best, 2, 3.0, 6, none)
+
+
+def stressed(m, k, seed):
+    """Scores without ties, of models whose skill hardly differs: many points, found in many orders."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random((m, k)) < np.linspace(0.5, 0.9, m)[:, None]
+    return correct, rng.random((m, k)), np.sort(rng.uniform(1, 100, m))
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+@pytest.mark.parametrize(("n", "m", "k", "runs"), [(2, 18, 10_000, 150), (3, 6, 3000, 12), (4, 6, 400, 12)])
+def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
+    table = stressed(m, k, seed=n)
+    if n > 2:
+        table = table[0], np.round(table[1], 2), np.rint(table[2] / 10) + 1  # costs and confidences that tie
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    alone = search_arrays(*table, n)
+    monkeypatch.setattr("os.cpu_count", lambda: threads)
+    for _ in range(runs):
+        assert_equal_points(search_arrays(*table, n), alone)
+
+
+@pytest.mark.parametrize("limit", [{"tolerance": 0.05}, {"time_limit": 0.05}])
+def test_threads_leave_certificates_valid(monkeypatch, limit):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for _ in range(5):
+        assert_certified(search_arrays(*LARGE, 3, **limit), EXACT[3], limit.get("tolerance", np.inf))
+
+
+@RELAXED
+@given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
+def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
+    """At equal accuracy and cost the first in order of length, then models by cost, then the fewest that pass on."""
+    correct, sure, cost = table
+    k, first, number = correct.shape[1], {}, 0
+    for n in (n_models,) if isinstance(n_models, int) else n_models:
+        for cascade in extensions(cost, (), n):
+            outcomes = [(correct[m], sure[m]) for m in cascade]
+            for thresholds in product(*(all_thresholds(s) for _, s in outcomes[:-1])):
+                right, _, stages = single_cascade(outcomes, thresholds, cost[list(cascade)])
+                at = [sum(s > i for s in stages) for i in range(n - 1)]
+                total = cost[cascade[0]]
+                for i in range(n - 1):
+                    total = total + cost[cascade[1 + i]] * (at[i] / k)
+                first[right] = min(first.get(right, (np.inf,)), (total, number, at, stages))
+            number += 1
+    points = search_arrays(correct, sure, cost, n_models)
+    for row, right in enumerate(np.rint(points.accuracy * k).astype(int)):
+        width = points.exit_rates.shape[1]
+        assert points.cost[row] == first[right][0]
+        np.testing.assert_allclose(
+            points.exit_rates[row], np.bincount(first[right][3], minlength=width) / k, atol=1e-12
+        )
+
+
+def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
+    """Confidences so few that the root's corners are all cascades: time for a start is up, time for the rest is not."""
+    table = synthetic(5, 300, seed=1, digits=1)
+    exact = search_arrays(*table, 3)
+    monkeypatch.setattr(sys.modules["cascadelib.search"], "SEEDING", 0)
+    points = search_arrays(*table, 3, time_limit=600)
+    assert points.floor is None
+    assert_equal_points(points, exact)
+
+
 def test_an_executor_of_processes_gives_the_same_front():
     correct, sure, cost = synthetic(6, 400, seed=2, digits=2)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        for n in (3, (2, 4)):
-            there, here = (search_arrays(correct, sure, cost, n, executor=e) for e in (executor, None))
+        for n, table in ((3, (correct, sure, cost)), ((2, 4), (correct, sure, np.rint(cost / 10) + 1))):
+            there, here = (search_arrays(*(*table, n), executor=e) for e in (executor, None))
             assert_equal_points(there, here)
         front = search(STORE, 3, "max_softmax_mean_logits", executor=executor)
     assert front.table.equals(search(STORE, 3, "max_softmax_mean_logits").table)
