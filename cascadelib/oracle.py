@@ -73,7 +73,9 @@ def oracle(store, n_models=3, *, score="top1", cost="macs", models="all"):
     names, costs, stage = pool(store, "max_softmax", score, cost, models)
     right = np.stack([stage((m,))[0] for m in range(len(names))])
     if not np.isin(right, (0, 1)).all():
-        raise ValueError("scores are graded, and the oracle counts right answers: give it correct as bool, say score ≥ 0.5")
+        raise ValueError(
+            "scores are graded, and the oracle counts right answers: give it correct as bool, say score ≥ 0.5"
+        )
     right = right.astype(bool)
     k, chains = right.shape[1], rising_chains(costs, n_models)
     least, which = np.full(k + 1, np.inf), np.full(k + 1, -1)
