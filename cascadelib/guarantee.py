@@ -28,8 +28,8 @@ class Certificate:
     ``table``: a row a tested point, up to the first that fails: models, thresholds, cost (where the point was chosen),
     accuracy_loss (reference − cascade on the certification split; negative: a gain), lost and gained (share of samples
     that only the reference, or only the cascade, gets right; graded: mean loss and gain), p_value, certified. samples:
-    of the certification split. overlap_checked: whether it is known that none of them took part in finding the points. As
-    text: the promise.
+    of the certification split. overlap_checked: whether it is known that none of them took part in finding the points.
+    As text: the promise.
     """
 
     certified: tuple[Point, ...]
@@ -77,8 +77,8 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
 
     It says nothing of data that have drifted, of single classes, or of cost. Raises ValueError for ε outside [0, 1), δ
     outside (0, 1), an unknown reference, a store that is the very split on which the points were found, and one that
-    has samples in common with a split on which one of them was found, as far as ids, names and files tell; where they do
-    not, the certificate says so.
+    has samples in common with a split on which one of them was found, as far as ids, names and files tell; where they
+    do not, the certificate says so.
     """
     if not 0 <= epsilon < 1 or not 0 < delta < 1:
         raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")

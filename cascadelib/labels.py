@@ -163,5 +163,5 @@ def settle(data, count: int, what: str) -> None:
     checked = labels_of(data)
     if count != len(checked):
         raise ValueError(f"{count} {what} for {len(checked)} labels")
-    for field, value in (("labels", checked.values), ("sample_ids", checked.sample_ids), ("classes", checked.classes)):
-        object.__setattr__(data, field, value)
+    for name, value in (("labels", checked.values), ("sample_ids", checked.sample_ids), ("classes", checked.classes)):
+        object.__setattr__(data, name, value)

@@ -24,8 +24,8 @@ class ScoreTable:
     correct: bool [M, k], or a graded score in [0, 1]. confidence: float [M, k], higher = surer (±inf allowed, nan
     not). cost: positive float [M], or [M, k] where it differs by sample. names: M distinct names, by default
     "model 0" … Rows stay in the order given; :attr:`models` and :meth:`costs` go cheapest first; :meth:`row` finds
-    a model's row. sample_ids [k]: what tells samples from those of other tables, for :func:`cascadelib.certify`; distinct,
-    or None where it is unknown. Raises ValueError naming the argument and the model that is wrong.
+    a model's row. sample_ids [k]: what tells samples from those of other tables, for :func:`cascadelib.certify`;
+    distinct, or None where it is unknown. Raises ValueError naming the argument and the model that is wrong.
     """
 
     correct: np.ndarray
