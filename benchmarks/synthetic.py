@@ -14,7 +14,7 @@ LOWEST, HIGHEST = 0.66, 0.886
 CHEAPEST, DEAREST = 22e6, 400e9
 
 
-def scores(models=27, samples=50_000, seed=0):
+def scores(models=27, samples=50_000, seed=0, lowest=LOWEST, highest=HIGHEST):
     """(correct bool [M, k], confidence float64 [M, k], cost float64 [M]) of models in order of rising cost.
 
     A model's margin on a sample is normal, made of the common ease and its own luck; it is right where the margin is
@@ -23,7 +23,7 @@ def scores(models=27, samples=50_000, seed=0):
     """
     rng = np.random.default_rng(seed)
     step = np.linspace(0, 1, models)
-    accuracy = LOWEST + (HIGHEST - LOWEST) * step**0.8
+    accuracy = lowest + (highest - lowest) * step**0.8
     cost = CHEAPEST * (DEAREST / CHEAPEST) ** step * np.exp(rng.normal(0, 0.1, models))
     ease, doubt = rng.normal(size=(2, samples))
     correct, confidence = np.empty((models, samples), bool), np.empty((models, samples))

@@ -8,9 +8,10 @@ from scipy.stats import binom
 from search import row
 from synthetic import scores
 
-from cascadelib import DriftSignal, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib import DriftSignal, Point, ScoreTable, bootstrap, evaluate, holds, pick, search
 from cascadelib.bootstrap import basic_interval, interval
 from cascadelib.evaluation import mean_cost
+from cascadelib.expectations import expected
 from cascadelib.fixed_cascades import all_confidences, reaching, run_cascades
 from cascadelib.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 
@@ -86,8 +87,53 @@ def alarms(world, quick):
     return rows
 
 
+def near_the_best(quick):
+    """Models of 97% to 99% and a cascade that matches the best: the factor by percentiles, the cost ratio exactly."""
+    world = ScoreTable(*scores(5, 20_000 if quick else 200_000, seed=7, lowest=0.97, highest=0.99))
+    draws, k, rng = 20 if quick else 500, 2_000, np.random.default_rng(3)
+    point = pick(search(world.take(np.arange(5_000)), 2), "match_best")
+    truth = evaluate(world, point)
+    ratio = world.cost[world.row(point.models[-1])] / truth.cost
+    factor = (
+        Baseline(world.models["cost"], world.models["top1"]).cost_at(min(truth.accuracy, world.models["top1"].max()))
+        / truth.cost
+    )
+    samples = {draw: world.take(rng.choice(len(world), k, replace=False)) for draw in range(draws)}
+    table = holds(point, samples, 100 if quick else 500)
+    inside = {
+        name: table[f"{name}_low"].le(true) & table[f"{name}_high"].ge(true)
+        for name, true in (("cost_ratio", ratio), ("improvement", factor))
+    }
+    what = f"models of 97% to 99%, {draws} draws of {k:,} samples"
+    return [
+        (
+            f"95% intervals that hold the truth, {what}: last model's cost ÷ cascade's",
+            inside["cost_ratio"].mean(),
+            "share",
+            "≥ 0.95",
+        ),
+        (f"… {what}: improvement, percentiles", inside["improvement"].mean(), "share", ""),
+    ]
+
+
+def rarely_passed_on(quick):
+    """The cost interval that is saved with a cascade, where few samples pass on; costs differ by sample in the last."""
+    rng, draws, k, rows = np.random.default_rng(4), 50 if quick else 1000, 500, []
+    point = Point(("model 0", "model 1"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
+    for passing, varied in ((0.002, False), (0.005, False), (0.01, False), (0.01, True)):
+        hits = 0
+        for _ in range(draws):
+            sure = np.tile(rng.random(k) >= passing, (2, 1)).astype(float)
+            cost = np.array([[1.0], [100.0]]) * (rng.choice([0.5, 1.5], (2, k)) if varied else np.ones((2, 1)))
+            found = expected(point, ScoreTable(np.ones((2, k), bool), sure, cost if varied else cost[:, 0]))["cost"]
+            hits += found["low"] <= 1 + 100 * passing <= found["high"]
+        what = f"cost saved with a cascade, {passing:.1%} pass on, {draws} draws of {k} samples"
+        rows.append((f"… {what}{', a price for each' if varied else ''}", hits / draws, "share", "≥ 0.95"))
+    return rows
+
+
 def run(quick=False):
     """Rows of the benchmark table."""
     world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
-    table = coverage(world, quick) + alarms(world, quick)
+    table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick) + alarms(world, quick)
     return [row(*values) for values in table]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from .evaluation import store_costs, store_stage
+from .evaluation import check_store, store_costs, store_stage
 from .f1 import F1, positives
 from .fixed_cascades import point_list, run_cascades
 from .methods import Method
@@ -107,8 +107,9 @@ def resampled_means(counts, values):
 def bootstrap(store, points, resamples=1000, seed=0):
     """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`.
 
-    points: a Front, a Point or a list of Points, all of one score and kind of cost.
+    points: a Front, a Point or a list of Points, all of one score and kind of cost. Raises TypeError for other things.
     """
+    check_store(store)
     points = point_list(points)
     kinds = {(p.score, p.cost_kind) for p in points}
     if len(kinds) > 1:
@@ -158,7 +159,14 @@ def _singles(store, counts, score, cost_kind):
 
 
 def interval(values, level=0.95):
-    """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes."""
+    """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes.
+
+    They fail where a resample is no small copy of the truth. Rare events: of 0.2% of 500 samples that pass on, a third
+    of all splits shows none, and so do all resamples of those (:func:`cascadelib.intervals.cost_interval`,
+    ``share_interval`` hold there). The improvement factor near the accuracy of the best single model, where the
+    baseline is steep and ends: 95% percentiles held the truth in 86% to 88% of draws; ask for the last model's cost ÷
+    the cascade's instead (``cost_ratio`` of :func:`cascadelib.holds`). Maxima over many cascades: ``basic_interval``.
+    """
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low[()], high[()]
 
@@ -168,7 +176,7 @@ def basic_interval(values, estimate, level=0.95):
 
     For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
     resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
-    (benchmarks/uncertainty.py measures both). Percentiles, :func:`interval`, are right for single cascades.
+    (benchmarks/uncertainty.py measures both). For single cascades see :func:`interval`.
     """
     low, high = interval(values, level)
     return 2 * estimate - high, 2 * estimate - low

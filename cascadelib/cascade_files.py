@@ -14,6 +14,7 @@ from .confidence import own_units
 from .evaluation import check_point
 from .expectations import expected
 from .front import Point
+from .labels import Recorded
 from .logit_files import replacing
 from .methods import Method
 from .names import known
@@ -42,7 +43,7 @@ def described(point, store=None, held_out=None):
         "score": point.score,
         "cost_kind": point.cost_kind,
         "chosen": {key: number_to_json(getattr(point, key)) for key in CHOSEN},
-        "chosen_on": None if store is None else split_to_json(store),
+        "chosen_on": chosen_on(point, store),
         "expected": None if measured is None else {"on": split_to_json(measured), **expected(point, measured)},
         "versions": versions(),
     }
@@ -54,10 +55,10 @@ def point_of(description):
     metric = method.metric if method else None
     chosen = {key: number_from_json(description["chosen"][key]) for key in CHOSEN}
     thresholds = tuple(threshold_from_json(metric, t) for t in description["thresholds"])
-    names = tuple(model["name"] for model in description["models"])
-    return Point(
-        names, thresholds, method=method, score=description["score"], cost_kind=description["cost_kind"], **chosen
-    )
+    names, split = tuple(model["name"] for model in description["models"]), description["chosen_on"]
+    kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
+    found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
+    return Point(names, thresholds, **chosen, **kind, found_on=found_on)
 
 
 def text_of(description):
@@ -206,9 +207,18 @@ def model_to_json(store, name):
 
 
 def split_to_json(store):
-    """Which samples: data set, split, fingerprint over ids and labels (None for a ScoreTable), and their number."""
+    """Which samples: data set, split, fingerprint over ids and labels (None for a ScoreTable), their number, and the
+    digest of their sorted ids (None where they are row numbers of a split without a name)."""
     origin = {key: getattr(store, key, None) for key in ("dataset", "split", "fingerprint")}
-    return origin | {"samples": len(store)}
+    return origin | {"samples": len(store), "ids": store.origin.digest}
+
+
+def chosen_on(point, store):
+    """The split that a point was chosen on, as :func:`split_to_json`: what the point itself says of it comes first."""
+    split, own = None if store is None else split_to_json(store), point.found_on
+    if own is None or split and split["ids"] == own.digest:
+        return split
+    return {"dataset": own.dataset, "split": own.split, "fingerprint": None, "samples": len(own), "ids": own.digest}
 
 
 def versions():

@@ -19,8 +19,8 @@ from .evaluation import (
     store_stage,
 )
 from .f1 import F1
-from .fixed_cascades import run_cascades
-from .intervals import difference_interval, paired_difference_interval, share_interval
+from .fixed_cascades import point_list, run_cascades
+from .intervals import LEVEL, cost_interval, difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
 from .methods import Method
 from .pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
@@ -151,47 +151,54 @@ def cost_ratio_moved(first, second, store):
     return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
 
 
-def holds(point, splits, resamples=1000, seed=0):
+def holds(point, splits, resamples=1000, seed=0, level=LEVEL):
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
-    last_model_accuracy: of the cascade's last model alone; accuracy; difference (cascade − last model), with its
-    paired 95% interval (by the bootstrap for F1); exit_rates; exit_rate of the first stage with its Wilson interval;
-    cost; cost_ratio: the last model's cost ÷ the cascade's; improvement at equal accuracy over that split's own
-    single models, with its 95% bootstrap interval. Above the best single model there the cost of that model
-    counts, as in the bootstrap.
+    cost_ratio: the last model's cost ÷ the cascade's, with its interval by :func:`cost_interval`; last_model_accuracy:
+    of the cascade's last model alone; accuracy; difference (cascade − last model), with its paired interval (by the
+    bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost; improvement at equal
+    accuracy over that split's own single models, with bootstrap percentiles that may be too narrow near the best
+    model (see :func:`cascadelib.bootstrap.interval`; above it the cost of that model counts).
+
+    level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
+    give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
     rows = []
     for store in splits.values():
         result, last = evaluate(store, point), right_alone(store, point.models[-1], point.score)
         accuracy, baseline = float(quality(store, last, point.score)), own_baseline(point, store)
         resampled, place = bootstrap(store, point, resamples, seed), list(store.models.index).index(point.models[-1])
-        low, high = paired_difference_interval(last, result.correct)
+        low, high = paired_difference_interval(last, result.correct, level)
         if point.score == F1:  # no share of samples
-            low, high = interval(resampled.accuracy[:, 0] - resampled.single_accuracy[:, place])
-        ends, cost = interval(resampled.improvement[:, 0]), baseline.cost[place]
+            low, high = interval(resampled.accuracy[:, 0] - resampled.single_accuracy[:, place], level)
         improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
-        row = [len(store), accuracy, result.accuracy, result.accuracy - accuracy, low, high, result.exit_rates]
-        row += [result.exit_rates[0], *share_interval(result.exit_stage == 0)]
-        rows.append([*row, result.cost, cost / result.cost, improvement, *ends])
-    columns = ["samples", "last_model_accuracy", "accuracy", "difference", "difference_low", "difference_high"]
-    columns += [
-        "exit_rates",
-        "exit_rate",
-        "exit_rate_low",
-        "exit_rate_high",
-        "cost",
-        "cost_ratio",
-        "improvement",
-        "improvement_low",
-        "improvement_high",
-    ]
+        row = [len(store), *cost_ratio(store, point, result, level), accuracy, result.accuracy]
+        row += [result.accuracy - accuracy, low, high, result.exit_rates, result.exit_rates[0]]
+        row += [*share_interval(result.exit_stage == 0, level, "exact"), result.cost, improvement]
+        rows.append([*row, *interval(resampled.improvement[:, 0], level)])
+    columns = ["samples", "cost_ratio", "cost_ratio_low", "cost_ratio_high", "last_model_accuracy", "accuracy"]
+    columns += ["difference", "difference_low", "difference_high", "exit_rates"]
+    columns += ["exit_rate", "exit_rate_low", "exit_rate_high", "cost"]
+    columns += ["improvement", "improvement_low", "improvement_high"]
     return pd.DataFrame(rows, columns=columns, index=pd.Index(splits, name="split"))
 
 
-def member_drops(store, other, score="top1"):
+def cost_ratio(store, point, result, level=LEVEL):
+    """The last model's cost ÷ that of the cascade as evaluated on a store: value, low, high.
+
+    The last model's own cost has an interval only where it differs by sample; then each gets half of what may fail.
+    """
+    costs = costs_of(store, point.models, point.cost_kind)
+    each = 1 - (1 - level) / (1 + np.ndim(costs[-1]))
+    low, high = cost_interval(result.exit_stage, costs, each)
+    least, most = cost_interval(np.zeros(len(store), int), costs[-1:], each)
+    return float(np.mean(costs[-1])) / result.cost, least / high, most / low
+
+
+def member_drops(store, other, score="top1", level=LEVEL):
     """What each single model loses from one split to another, a row a model, cheapest first.
 
-    accuracy, accuracy_moved, drop (positive: worse there) and the ends of its 95% interval: paired where both splits
+    accuracy, accuracy_moved, drop (positive: worse there) and the ends of its interval: paired where both splits
     hold the same samples in the same order (see :func:`matched`), of independent samples otherwise. ValueError where
     the two are one split: the same samples, and of every model the same outcomes and confidences.
     """
@@ -208,7 +215,7 @@ def member_drops(store, other, score="top1"):
         raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
     kind, rows = paired_difference_interval if same and ids[0] is not None else difference_interval, []
     for (first, _), (second, _) in outcomes:
-        low, high = kind(first, second)
+        low, high = kind(first, second, level)
         rows.append((first.mean(), second.mean(), first.mean() - second.mean(), -high, -low))
     columns = ["accuracy", "accuracy_moved", "drop", "drop_low", "drop_high"]
     return pd.DataFrame(rows, columns=columns, index=pd.Index(names, name="model"))

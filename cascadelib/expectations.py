@@ -1,54 +1,49 @@
 """What a cascade is expected to do: accuracy, cost, exit rates and confidences on one split, with intervals."""
 
 import numpy as np
-from scipy.stats import norm
 
 from .bootstrap import bootstrap, interval
 from .confidence import own_units
-from .evaluation import quality
+from .evaluation import mean_cost, quality
 from .f1 import F1
 from .fixed_cascades import run_cascades, stage_confidences
-from .intervals import share_interval
+from .intervals import LEVEL, betting_interval, cost_interval, share_interval
 
-LEVEL = 0.95
 SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
 
 
 def expected(point, store):
     """{"accuracy", "cost", "exit_rates", "confidences"} of a cascade's point on a store, as plain numbers.
 
-    accuracy (F1 under that score), cost and each exit rate: {"value", "low", "high"}, see :func:`with_interval`.
+    accuracy (F1 under that score), cost and each exit rate: {"value", "low", "high"}, a 95% interval over the draw of
+    the samples for a cascade that was not chosen on them: Wilson's, :func:`cost_interval`, and exact ones.
     confidences: for each stage, of the samples that reach it, what :func:`summary` keeps of their confidences in the
     metric's own units.
     """
     _, exits, correct, costs = next(run_cascades(store, [point]))
     return {
         "accuracy": f1_with_interval(point, store, correct) if point.score == F1 else with_interval(correct),
-        "cost": with_interval(sum(cost * (exits >= i) for i, cost in enumerate(costs))),
-        "exit_rates": [with_interval(exits == i) for i in range(len(costs))],
+        "cost": described(mean_cost(costs, exits), cost_interval(exits, costs)),
+        "exit_rates": [with_interval(exits == i, "exact") for i in range(len(costs))],
         "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
     }
 
 
-def with_interval(values):
-    """Mean of one value a sample [k] as {"value", "low", "high"}: a 95% interval over the draw of the samples.
+def described(value, ends):
+    """A number and the two ends of its interval as {"value", "low", "high"}."""
+    return {"value": float(value), "low": float(ends[0]), "high": float(ends[1])}
 
-    Wilson's for bool; the normal approximation, mean ± 1.96 s / √k, for costs and graded scores.
-    """
-    values = np.asarray(values)
-    mean = float(np.mean(values))
-    if values.dtype == bool:
-        low, high = share_interval(values, LEVEL)
-    else:
-        margin = norm.ppf(0.5 + LEVEL / 2) * np.std(values) / np.sqrt(len(values))
-        low, high = float(mean - margin), float(mean + margin)
-    return {"value": mean, "low": low, "high": high}
+
+def with_interval(values, kind="wilson"):
+    """Mean of one value a sample [k], with its 95% interval: of a share (bool; kind: see :func:`share_interval`), or of
+    graded scores in [0, 1], by :func:`betting_interval`."""
+    share = np.asarray(values).dtype == bool
+    return described(np.mean(values), share_interval(values, LEVEL, kind) if share else betting_interval(values, 0, 1))
 
 
 def f1_with_interval(point, store, correct):
     """F1 of a point's outcomes bool [k] on a store as {"value", "low", "high"}: percentiles of 500 resamples."""
-    low, high = interval(bootstrap(store, point, 500).accuracy[:, 0], LEVEL)
-    return {"value": quality(store, correct, F1), "low": float(low), "high": float(high)}
+    return described(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0], LEVEL))
 
 
 def summary(values):

@@ -121,4 +121,4 @@ class ExploredSplits:
         method = self.task("validation", choice).method
         own = tuple(float(own_units(method.metric if method else None, t)) for t in thresholds)
         measured = reading.exit_rates, reading.accuracy, reading.cost, reading.improvement
-        return Point(choice.models, own, *measured, method, choice.score, choice.cost)
+        return Point(choice.models, own, *measured, method, choice.score, choice.cost, self.store.origin)

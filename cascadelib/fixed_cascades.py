@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .evaluation import costs_of, outcomes_of, run_outcomes
+from .evaluation import check_point, costs_of, outcomes_of, run_outcomes
 
 
 def point_list(points):
@@ -12,6 +12,8 @@ def point_list(points):
     points = list(points) if isinstance(points, (list, tuple)) else [points]
     if not points:
         raise ValueError("no cascades: give a Front, a Point or a list of Points")
+    for point in points:
+        check_point(point)
     return points
 
 

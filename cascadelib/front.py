@@ -1,13 +1,13 @@
 """The result of a search: a Pareto front of cascades beside what single models give."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from .confidence import own_units
-from .labels import Labels
+from .labels import Labels, Recorded
 from .methods import Method
 from .pareto import Baseline, improvement_at, least_cost, mean_improvement
 from .points import Points
@@ -20,7 +20,7 @@ class Point:
 
     models: names, in the order in which they run; thresholds: one fewer, in the metric's own units (exit when
     confidence ≥ t, entropy when H ≤ t), ±inf at the ends; accuracy and exit_rates: fractions; cost: of ``cost_kind``
-    a sample; improvement: factor over the baseline of the split it was found on.
+    a sample; improvement: factor over the baseline of the split it was found on; found_on: which samples those were.
     """
 
     models: tuple[str, ...]
@@ -32,6 +32,7 @@ class Point:
     method: Method | None = None
     score: str = "top1"
     cost_kind: str = "macs"
+    found_on: Labels | Recorded | None = field(default=None, compare=False, repr=False)
 
     @property
     def metric(self):
@@ -82,7 +83,8 @@ class Front:
     def point(self, row):
         """Row of the table (its position) as a Point."""
         values = {k: float(v) if isinstance(v, np.floating) else v for k, v in self.table.iloc[row].items()}
-        return Point(**values, method=self.method, score=self.score, cost_kind=self.cost_kind)
+        kind = {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
+        return Point(**values, **kind, found_on=self.found_on)
 
     def cost_at(self, accuracy):
         """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""

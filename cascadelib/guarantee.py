@@ -9,10 +9,15 @@ from .evaluation import check_store, right_alone
 from .f1 import F1
 from .fixed_cascades import point_list, run_cascades
 from .front import Point
+from .labels import samples_in_common
 from .names import known
 from .paired_tests import betting_p_value, paired_p_value
 from .tables import arrow
 
+UNCHECKED = (
+    "This holds if none of the samples took part in finding the cascades, which was not checked: "
+    "sample ids are not known for both (sample_ids=)."
+)
 STEPS = 100  # most points of a front that are tested, one after another
 
 
@@ -23,7 +28,8 @@ class Certificate:
     ``table``: a row a tested point, up to the first that fails: models, thresholds, cost (where the point was chosen),
     accuracy_loss (reference − cascade on the certification split; negative: a gain), lost and gained (share of samples
     that only the reference, or only the cascade, gets right; graded: mean loss and gain), p_value, certified. samples:
-    of the certification split. As text: the promise.
+    of the certification split. overlap_checked: whether it is known that none of them took part in finding the points.
+    As text: the promise.
     """
 
     certified: tuple[Point, ...]
@@ -32,6 +38,7 @@ class Certificate:
     delta: float
     samples: int
     table: pd.DataFrame
+    overlap_checked: bool = False
 
     @property
     def point(self):
@@ -48,6 +55,7 @@ class Certificate:
             f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
             f"samples, {arrow(self.point.models)} loses at most {self.epsilon:.2%} of accuracy "
             f"against {self.reference}, on data from the same source."
+            + ("" if self.overlap_checked else f" {UNCHECKED}")
         )
 
 
@@ -69,18 +77,19 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
 
     It says nothing of data that have drifted, of single classes, or of cost. Raises ValueError for ε outside [0, 1), δ
     outside (0, 1), an unknown reference, a store that is the very split on which the points were found, and one that
-    has samples in common with the split on which a Front was found (ids of the same data set and split, where named).
+    has samples in common with a split on which one of them was found, as far as ids, names and files tell; where they
+    do not, the certificate says so.
     """
     if not 0 <= epsilon < 1 or not 0 < delta < 1:
         raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")
     check_store(store)
     if hasattr(points, "table"):
-        refuse_shared_samples(points.found_on, store.origin)
         reference = points.singles["accuracy"].idxmax() if reference is None else reference
         points = descending(points, known(reference, points.singles.index, "model"), epsilon)
     elif reference is None:
         raise ValueError("name the reference= model that epsilon refers to")
     points = point_list(points)
+    checked = refuse_shared_samples(points, store.origin)
     outcomes = {at: (exits, correct) for at, exits, correct, _ in run_cascades(store, points)}
     refuse_same_split(points, outcomes)
     if any(point.score == F1 for point in points):
@@ -93,7 +102,7 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
         if not rows[-1]["certified"]:
             break
     table = pd.DataFrame(rows)
-    return Certificate(tuple(points[: table["certified"].sum()]), reference, epsilon, delta, len(store), table)
+    return Certificate(tuple(points[: table["certified"].sum()]), reference, epsilon, delta, len(store), table, checked)
 
 
 def descending(front, reference, epsilon):
@@ -105,18 +114,18 @@ def descending(front, reference, epsilon):
     return [front.point(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, STEPS).astype(int))]
 
 
-def refuse_shared_samples(found_on, origin):
-    """ValueError where two splits (:class:`Labels` or None) have samples in common, as far as their names tell."""
-    if found_on is None or origin is None or not (origin.dataset and origin.split):
-        return
-    if (found_on.dataset, found_on.split) == (origin.dataset, origin.split):
-        common = int(np.isin(origin.sample_ids, found_on.sample_ids).sum())
-        if common:
-            raise ValueError(
-                f"{common} of the {len(origin)} samples took part in finding the cascades ({origin.dataset} "
-                f"{origin.split}); a guarantee needs samples that they have not seen: search on "
-                "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))"
-            )
+def refuse_shared_samples(points, origin):
+    """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
+    splits = {id(point.found_on): point.found_on for point in points}
+    counts = [samples_in_common(found_on, origin) for found_on in splits.values()]
+    if any(counts):
+        name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
+        raise ValueError(
+            f"{max(c or 0 for c in counts)} of the {len(origin)} samples took part in finding the cascades{name}; a "
+            "guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
+            "store.take(slice(1, None, 2))"
+        )
+    return None not in counts
 
 
 def refuse_same_split(points, outcomes):

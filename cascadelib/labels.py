@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 import numpy as np
 
@@ -57,13 +58,19 @@ def _checked_ids(sample_ids, count):
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of k samples: ``values`` int64 [k], ``sample_ids`` str [k], ``classes`` names or None, origin."""
+    """Labels of k samples: ``values`` int64 [k], ``sample_ids`` str [k], ``classes`` names or None, origin.
+
+    given: whether the ids tell samples apart beyond this split, which row numbers do not. source: the whole split, of
+    which these samples may be a part; the same for all parts that were taken of it.
+    """
 
     values: np.ndarray
     sample_ids: np.ndarray
     classes: tuple[str, ...] | None = None
     dataset: str = ""
     split: str = ""
+    given: bool = True
+    source: str = field(default_factory=lambda: uuid4().hex)
 
     @classmethod
     def checked(cls, labels, sample_ids=None, classes=None, dataset="", split="") -> "Labels":
@@ -72,7 +79,8 @@ class Labels:
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
         values = _checked_values(labels, classes)
-        return cls(values, _checked_ids(sample_ids, len(values)), classes, str(dataset), str(split))
+        ids = _checked_ids(sample_ids, len(values))
+        return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     def __len__(self):
         return len(self.values)
@@ -83,6 +91,13 @@ class Labels:
         digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
         digest.update(self.values.astype("<i8").tobytes())
         return digest.hexdigest()
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 over the sorted distinct ids; None where they are row numbers of a split without a name."""
+        if not (self.given or self.dataset and self.split):
+            return None
+        return hashlib.sha256(json.dumps(np.unique(self.sample_ids).tolist()).encode()).hexdigest()
 
     def take(self, rows: np.ndarray) -> "Labels":
         """The same for int64 ``rows``."""
@@ -104,6 +119,37 @@ class Labels:
             raise ValueError(f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.values[row]}")
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids (or None)."""
+
+    dataset: str
+    split: str
+    samples: int
+    digest: str | None
+
+    def __len__(self):
+        return self.samples
+
+
+def samples_in_common(found_on, here: Labels) -> int | None:
+    """How many samples of ``here`` are in ``found_on`` (:class:`Labels`, :class:`Recorded` or None); None: unknown.
+
+    Splits of different names have none in common. Ids are compared where they come from one split, where both splits
+    have the same full name, or where both were given; of digests only equal ones tell.
+    """
+    if found_on is None:
+        return None
+    names = [(getattr(found_on, key), getattr(here, key)) for key in ("dataset", "split")]
+    if any(a and b and a != b for a, b in names):
+        return 0
+    if isinstance(found_on, Recorded):
+        return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
+    if found_on.source == here.source or all(a and b for a, b in names) or found_on.given and here.given:
+        return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
+    return None
+
+
 def labels_of(source) -> Labels:
     """The :class:`Labels` of a data set: what its attributes of those names hold."""
     return Labels.checked(source.labels, source.sample_ids, source.classes, source.dataset, source.split)
@@ -117,5 +163,5 @@ def settle(data, count: int, what: str) -> None:
     checked = labels_of(data)
     if count != len(checked):
         raise ValueError(f"{count} {what} for {len(checked)} labels")
-    for field, value in (("labels", checked.values), ("sample_ids", checked.sample_ids), ("classes", checked.classes)):
-        object.__setattr__(data, field, value)
+    for name, value in (("labels", checked.values), ("sample_ids", checked.sample_ids), ("classes", checked.classes)):
+        object.__setattr__(data, name, value)

@@ -76,7 +76,7 @@ def assumed_perfect(store, cost="macs"):
     for name in names:
         temperature = perfect_temperature(store.logits(name), float(np.mean(store.ranks(name) == 0)), name)
         sure.append(kept_confidence(store, name, "max_softmax", temperature))
-    return ScoreTable(np.stack(sure), np.stack(sure), store.costs(cost), names)
+    return ScoreTable(np.stack(sure), np.stack(sure), store.costs(cost), names, store.origin)
 
 
 def predicted_pair(store, first, second, cost="macs"):

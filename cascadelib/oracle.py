@@ -68,10 +68,15 @@ def oracle(store, n_models=3, *, score="top1", cost="macs", models="all"):
     accuracy, whatever its confidence. (Ensembles can be right where none of their members is: no bound for those.)
 
     store: LogitStore or ScoreTable with one cost a model; score, cost, models as in :func:`cascadelib.search`.
-    Returns a DataFrame, a row a Pareto point: accuracy, cost, models.
+    Returns a DataFrame, a row a Pareto point: accuracy, cost, models. Raises ValueError for graded scores.
     """
     names, costs, stage = pool(store, "max_softmax", score, cost, models)
-    right = np.stack([np.asarray(stage((m,))[0], bool) for m in range(len(names))])
+    right = np.stack([stage((m,))[0] for m in range(len(names))])
+    if not np.isin(right, (0, 1)).all():
+        raise ValueError(
+            "scores are graded, and the oracle counts right answers: give it correct as bool, say score ≥ 0.5"
+        )
+    right = right.astype(bool)
     k, chains = right.shape[1], rising_chains(costs, n_models)
     least, which = np.full(k + 1, np.inf), np.full(k + 1, -1)
     for number, chain in enumerate(chains):

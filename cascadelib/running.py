@@ -64,7 +64,7 @@ class Running:
                 ]
         table["exit_rate"] = self.exit_rates
         if self.inputs:
-            live = [with_interval(np.arange(self.inputs) < count) for count in self.exits]
+            live = [with_interval(np.arange(self.inputs) < count, "exact") for count in self.exits]
             table["exit_rate_low"], table["exit_rate_high"] = [i["low"] for i in live], [i["high"] for i in live]
         with np.errstate(invalid="ignore"):
             table["model_seconds"], table["decision_seconds"] = (self.seconds / reached[:, None]).T

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .labels import chosen_rows
+from .labels import Labels, chosen_rows
 from .names import known
 
 
@@ -24,14 +24,15 @@ class ScoreTable:
     correct: bool [M, k], or a graded score in [0, 1]. confidence: float [M, k], higher = surer (±inf allowed, nan
     not). cost: positive float [M], or [M, k] where it differs by sample. names: M distinct names, by default
     "model 0" … Rows stay in the order given; :attr:`models` and :meth:`costs` go cheapest first; :meth:`row` finds
-    a model's row. Raises ValueError naming the argument and the model that is wrong.
+    a model's row. sample_ids [k]: what tells samples from those of other tables, for :func:`cascadelib.certify`;
+    distinct, or None where it is unknown. Raises ValueError naming the argument and the model that is wrong.
     """
 
     correct: np.ndarray
     confidence: np.ndarray
     cost: np.ndarray
     names: tuple[str, ...] | None = None
-    origin = None  # of its samples nothing is known, unlike those of a LogitStore
+    sample_ids: np.ndarray | None = None
 
     def __post_init__(self):
         correct, confidence, cost = (np.array(a) for a in (self.correct, self.confidence, self.cost))
@@ -58,7 +59,11 @@ class ScoreTable:
         for field, value in (("correct", correct), ("confidence", confidence), ("cost", cost)):
             value.flags.writeable = False
             object.__setattr__(self, field, value)
+        ids, count = self.sample_ids, correct.shape[1]
+        origin = ids if isinstance(ids, Labels) else Labels.checked(np.zeros(count, np.int64), ids)
         object.__setattr__(self, "names", names)
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "sample_ids", origin.sample_ids if origin.given else None)
 
     def __len__(self):
         """Number of samples k."""
@@ -83,11 +88,11 @@ class ScoreTable:
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
         cost = self.cost if self.cost.ndim == 1 else self.cost[:, rows]
-        return ScoreTable(self.correct[:, rows], self.confidence[:, rows], cost, self.names)
+        return ScoreTable(self.correct[:, rows], self.confidence[:, rows], cost, self.names, self.origin.take(rows))
 
     def select(self, names) -> "ScoreTable":
         """The same with some of its models, in the order of the table."""
         names = [names] if isinstance(names, str) else names
         rows = sorted({self.row(name) for name in names})
         chosen = [self.names[i] for i in rows]
-        return ScoreTable(self.correct[rows], self.confidence[rows], self.cost[rows], chosen)
+        return ScoreTable(self.correct[rows], self.confidence[rows], self.cost[rows], chosen, self.origin)

@@ -8,6 +8,7 @@ What is put is checked by the store, not here.
 import json
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,4 +147,5 @@ def read_labels(path: Path) -> Labels:
         raise ValueError(f"{labels_path}: the store's labels cannot be read ({error})") from None
     if labels.fingerprint != fingerprint:
         raise ValueError(f"{labels_path}: labels and sample ids are not those of {manifest_path} (fingerprint)")
-    return labels
+    numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
+    return replace(labels, given=not numbered, source=fingerprint)

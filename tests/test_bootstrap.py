@@ -15,7 +15,14 @@ from cascadelib.bootstrap import (
     sample_counts,
 )
 from cascadelib.drift import member_drops
-from cascadelib.intervals import difference_interval, paired_difference_interval, share_interval
+from cascadelib.intervals import (
+    betting_interval,
+    cost_interval,
+    difference_interval,
+    holm,
+    paired_difference_interval,
+    share_interval,
+)
 from cascadelib.pareto import mean_improvement, pareto_front
 
 
@@ -204,3 +211,75 @@ def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero():
 def test_intervals_refuse_what_they_cannot_count(arguments, message):
     with pytest.raises(ValueError, match=message):
         paired_difference_interval(*arguments)
+
+
+def drawn_exits(rng, k, rates):
+    """Exit stages [k] of a cascade whose stages let ``rates`` of what reaches them pass."""
+    going, exits = np.ones(k, bool), np.zeros(k, int)
+    for rate in rates:
+        going &= rng.random(k) < rate
+        exits += going
+    return exits
+
+
+@pytest.mark.parametrize("k", [50, 500, 5000])
+@pytest.mark.parametrize("rates", [(0.002,), (0.0,), (0.999,), (1.0,), (0.3,), (0.01, 0.5), (0.4, 0.002), (0.5,) * 3])
+@pytest.mark.parametrize("by_sample", [False, True])
+def test_cost_intervals_hold_the_truth_as_often_as_they_say(k, rates, by_sample):
+    rng, draws, hits, costs = np.random.default_rng(k), 100, 0, 10.0 ** np.arange(len(rates) + 1)
+    truth = np.sum(costs * np.cumprod([1, *rates]))
+    for _ in range(draws):
+        prices = [c * rng.choice([0.5, 1.5], k) for c in costs] if by_sample else list(costs)
+        low, high = cost_interval(drawn_exits(rng, k, rates), prices)
+        hits += low <= truth <= high
+    assert hits / draws >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / draws)
+
+
+def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain():
+    rng = np.random.default_rng(0)
+    width = [np.diff(cost_interval(drawn_exits(rng, k, (0.3,)), [1, 10]))[0] for k in (50, 500, 5000)]
+    assert width[0] > 2 * width[1] > 4 * width[2]
+    assert cost_interval(np.zeros(50, int), [3.0]) == (3.0, 3.0)
+    assert cost_interval(np.zeros(50, int), [np.full(50, 3.0)]) == (3.0, 3.0)
+    one_stage, share = cost_interval(np.arange(50) % 2, [0.0, 1.0]), share_interval(np.arange(50) % 2, kind="exact")
+    assert one_stage == pytest.approx(share)
+
+
+def capital_slowly(x, mean, wealth):
+    """The most that a gambler ever has who bets on values above ``mean``, bet after bet."""
+    capital, most, past, spread = 1.0, 1.0, 0.5, 0.25
+    for i, value in enumerate(x):
+        bet = min(np.sqrt(2 * np.log(wealth) / (len(x) * spread / (i + 1))), 0.75 / mean)
+        capital *= 1 + bet * (value - mean)
+        most, past = max(most, capital), past + value
+        spread += (value - past / (i + 2)) ** 2
+    return most
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=60), st.floats(0.6, 0.99))
+@settings(max_examples=50, deadline=None)
+def test_a_betting_interval_is_what_no_gambler_refutes(values, level):
+    low, high = betting_interval(np.array(values), 0, 1, level)
+    assert 0 <= low <= np.mean(values) + 1e-9 and np.mean(values) - 1e-9 <= high <= 1
+    x, wealth = np.random.default_rng(0).permutation(values), 2 / (1 - level)
+    for side, end in ((x, low), (1 - x, 1 - high)):
+        assert end < 1e-6 or capital_slowly(side, end * 0.99, wealth) >= wealth * (1 - 1e-6)
+        assert capital_slowly(side, min(1, end + 1e-6), wealth) <= wealth * (1 + 1e-6)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_one_after_another(p_values):
+    adjusted = holm(p_values)
+    for level in (0.01, 0.05, 0.3):
+        left, rejected = sorted(range(len(p_values)), key=lambda i: p_values[i]), set()
+        while left and p_values[left[0]] * len(left) <= level:
+            rejected.add(left.pop(0))
+        assert {i for i, p in enumerate(adjusted) if p <= level} == rejected
+
+
+def test_swapped_arguments_of_the_bootstrap_are_told():
+    scores = make_scores()
+    front = search(scores, 2)
+    for store, points in ((front, scores), (front.point(0), scores), (scores, scores), ([front.point(0)], scores)):
+        with pytest.raises(TypeError, match="is needed here, not"):
+            bootstrap(store, points, 10)

@@ -213,6 +213,10 @@ def test_holds_has_a_row_a_split():
     assert here["difference_low"] < here["difference"] < here["difference_high"]
     assert here["improvement_low"] <= here["improvement"] <= here["improvement_high"]
     assert here["cost_ratio"] == pytest.approx(STORE.models.loc[point.models[-1], "macs"] / here["cost"])
+    assert here["cost_ratio_low"] < here["cost_ratio"] < here["cost_ratio_high"]
+    wider = holds(point, {"here": STORE}, resamples=100, level=0.999).loc["here"]
+    for name in ("cost_ratio", "difference", "exit_rate"):
+        assert wider[f"{name}_low"] < here[f"{name}_low"] and here[f"{name}_high"] < wider[f"{name}_high"]
     assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates
 
 

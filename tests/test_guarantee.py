@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from cascadelib import LogitStore, ScoreTable, certify, evaluate, search
+from cascadelib import LogitStore, ScoreTable, cascade_files, certify, evaluate, search
 from cascadelib.guarantee import descending
 from cascadelib.paired_tests import betting_p_value, paired_p_value, probability_as_extreme
 
@@ -108,7 +108,8 @@ def test_a_short_study_of_the_violation_rate():
     rng, epsilon, delta, violated, certified = np.random.default_rng(0), 0.01, 0.2, 0, 0
     right = CORRECT[2].mean()
     for _ in range(40):
-        tune, check = (WHOLE.take(rng.integers(0, 50_000, 1000)) for _ in range(2))
+        drawn = rng.permutation(50_000)[:2000]
+        tune, check = WHOLE.take(drawn[:1000]), WHOLE.take(drawn[1000:])
         found = certify(search(tune, 2), check, epsilon, delta, reference="l")
         certified += found.point is not None
         violated += any(right - evaluate(WHOLE, p).accuracy >= epsilon for p in found.certified[-1:])
@@ -174,7 +175,7 @@ def test_order_of_a_front():
         ({"epsilon": -0.1}, "epsilon must lie"),
         ({"delta": 0.0}, "delta in"),
         ({"reference": "xl"}, "unknown model 'xl'"),
-        ({"store": HALVES[0]}, "the split on which the cascades were found"),
+        ({"store": HALVES[0]}, "8000 of the 8000 samples took part"),
         ({"points": [FRONT.point(0)]}, "name the reference="),
     ],
 )
@@ -206,4 +207,63 @@ def test_samples_that_took_part_in_the_search_are_refused():
         certify(front, store.take(slice(4900, 7000)), 0.01)
     logits = {name: store.logits(name) for name in store.models.index}
     unnamed = LogitStore.from_arrays(store.labels, logits, macs=store.models["macs"].to_dict())
-    certify(front, unnamed.take(slice(4900, 7000)), 0.01)  # ids that are row numbers tell nothing of other splits
+    found = certify(front, unnamed.take(slice(4900, 7000)), 0.01)  # row numbers tell nothing of other splits
+    assert not found.overlap_checked
+
+
+IDS = np.array([f"s{i}" for i in np.random.default_rng(0).permutation(16_000)])
+
+
+def table_of(rows, ids):
+    return ScoreTable(CORRECT[:, rows], SURE[:, rows], [1, 5, 20], ["s", "m", "l"], ids)
+
+
+@pytest.mark.parametrize("ids", [IDS, np.arange(16_000), np.arange(16_000).astype(str), None])
+def test_any_overlap_that_can_be_seen_is_refused(ids, tmp_path):
+    """Parts of one table, with ids or without; tables apart that have ids; points without their front; files."""
+    whole, here, there = table_of(slice(0, 16_000), ids), np.arange(8000), np.arange(7990, 12_000)
+    front = search(whole.take(here), 2)
+    points = [front.point(len(front) - 1), front.point(len(front) - 2)]
+    mixed = whole.take(np.random.default_rng(1).permutation(there))
+    for asked in (front, points, points[0]):
+        with pytest.raises(ValueError, match="10 of the 4010 samples took part"):
+            certify(asked, mixed, 0.02, reference="l")
+        apart = certify(asked, whole.take(slice(8000, 12_000)), 0.02, reference="l")
+        assert apart.overlap_checked and "not checked" not in str(apart)
+    other = table_of(there, None if ids is None else list(ids[there]))
+    if ids is None:
+        assert "not checked" in str(certify(points, other, 0.02, reference="l"))
+    else:
+        with pytest.raises(ValueError, match="10 of the 4010"):
+            certify(points, other, 0.02, reference="l")
+
+
+def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
+    whole, shuffled = table_of(slice(0, 16_000), IDS), np.random.default_rng(2).permutation(8000)
+    point = search(whole.take(slice(0, 8000)), 2).point(-1)
+    for store in (None, whole.take(slice(0, 8000))):
+        cascade_files.write(cascade_files.described(point, store), tmp_path / "c.json")
+        loaded = cascade_files.point_of(cascade_files.read(tmp_path / "c.json"))
+        assert loaded.thresholds == point.thresholds and len(loaded.found_on) == 8000
+        with pytest.raises(ValueError, match="8000 of the 8000"):
+            certify(loaded, whole.take(shuffled), 0.02, reference="l")
+        assert not certify(loaded, whole.take(slice(8000, None)), 0.02, reference="l").overlap_checked
+
+
+def test_named_stores_and_unnamed_ones_with_ids():
+    rng, ids = np.random.default_rng(0), [f"i{i}" for i in range(400)]
+    logits = rng.normal(size=(400, 3))
+
+    def store(rows, **names):
+        arrays = {m: logits[rows] + i for i, m in enumerate("ab")}
+        return LogitStore.from_arrays([0] * len(rows), arrays, macs={"a": 1, "b": 2}, **names)
+
+    first, second = list(range(200)), list(range(150, 400))
+    front = search(store(first, sample_ids=ids[:200]), 2)
+    with pytest.raises(ValueError, match="50 of the 250"):
+        certify(front, store(second, sample_ids=ids[150:]), 0.3)
+    with pytest.raises(ValueError, match="50 of the 250"):
+        certify(front, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
+    assert not certify(front, store(second), 0.3).overlap_checked
+    named = search(store(first, sample_ids=ids[:200], dataset="d", split="r"), 2)
+    assert certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3).overlap_checked

@@ -205,6 +205,14 @@ def test_interval_doubt_of_equal_and_of_certain_members():
     assert doubt[2] == pytest.approx(2 * stats.t.sf(0.2 / (2 * 0.1), 1))
 
 
+def test_the_oracle_refuses_graded_scores():
+    """0.25 and 0.5 were right answers to it: accuracy 1 at cost 1."""
+    with pytest.raises(ValueError, match="graded"):
+        recipes.oracle(ScoreTable([[0.25, 0.5], [0.5, 1.0]], np.zeros((2, 2)), [1, 4]))
+    ones = recipes.oracle(ScoreTable([[0.0, 1.0], [1.0, 1.0]], np.zeros((2, 2)), [1, 4]))
+    assert ones["accuracy"].tolist() == [0.5, 1.0] and ones["cost"].tolist() == [1, 3]
+
+
 def test_oracle_equals_trying_every_exit_of_every_sample():
     rng = np.random.default_rng(5)
     for costs in ([1, 4, 9], [2, 2, 5]):
