@@ -180,7 +180,7 @@ class Cascade(torch.nn.Module):
         if i + 1 == len(self.members):
             done.append((i, group.decided(slice(None)), count))
             return
-        leaves = group.output.sure >= self._inside[i]  # nan passes
+        leaves = (group.output.sure >= self._inside[i]) & (self._inside[i] < np.inf)  # nan passes
         stays = ~leaves
         if broken is not None:
             leaves, stays = leaves & ~broken, stays & ~broken

@@ -29,11 +29,12 @@ class Evaluation:
 def exit_stages(confidences, thresholds):
     """Stage at which each sample leaves (paper, algorithm 1): the first with confidence ≥ threshold, else the last.
 
-    confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1. Returns int64 [k] in 0 … n − 1.
+    confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1, inf: never, whatever the confidence. Returns
+    int64 [k] in 0 … n − 1.
     """
     stage = np.full(len(confidences[0]) if confidences else 0, len(thresholds), np.int64)
     for i in reversed(range(len(thresholds))):
-        stage[confidences[i] >= thresholds[i]] = i
+        stage[(confidences[i] >= thresholds[i]) & (thresholds[i] < np.inf)] = i
     return stage
 
 
