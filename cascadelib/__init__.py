@@ -21,7 +21,7 @@ from .cascade import Cascade
 from .comparison import compare, fronts_of
 from .confidence import confidence
 from .costs import count_macs
-from .curves import pair_curve, pair_table
+from .curves import pair_curve, pair_table, partial_ranks
 from .drift import holds, mean_improvement_moved, replay
 from .drift_signal import DriftSignal
 from .evaluation import evaluate
@@ -72,6 +72,7 @@ __all__ = [
     "mean_improvement_moved",
     "pair_curve",
     "pair_table",
+    "partial_ranks",
     "pareto_front",
     "peaks",
     "pick",

@@ -10,7 +10,7 @@ from .confidence import midway, own_units
 from .evaluation import single_models, store_costs, store_stage
 from .f1 import F1, f1_of, positives
 from .methods import method_named
-from .pareto import Baseline, mean_improvement, pareto_front
+from .pareto import Baseline, improvement_at, mean_improvement, pareto_front
 from .scores import ScoreTable
 
 
@@ -107,9 +107,20 @@ def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
     return float(curve.exit_rate[max(int(np.argmax(below)) - 1, 0)] if below.any() else curve.exit_rate[-1])
 
 
+def own_range_improvement(baseline, cost, accuracy, accuracy_1, accuracy_2):
+    """Mean improvement of one pair's front over its own accuracies, from its less to its more accurate model (DESIGN
+    §4, figure 2, right); where they are equally accurate, the improvement there."""
+    low, high = sorted((accuracy_1, accuracy_2))
+    if low == high:
+        return float(improvement_at(baseline, cost, accuracy, high))
+    return mean_improvement(baseline, cost, accuracy, low, high)
+
+
 def pair_table(store, method="max_softmax", score="top1", cost="macs", models="pareto"):
-    """Figure 2 as numbers, a row a pair: first, second, accuracy_difference (second − first), cost_ratio,
-    plateau (largest exit rate, see :func:`plateau`), mean_improvement of this single pair over the baseline's range.
+    """Figure 2 as numbers, a row a pair: first, second, accuracy_difference (second − first), cost_ratio, plateau
+    (largest exit rate, see :func:`plateau`), mean_improvement of this single pair over its own accuracy range (see
+    :func:`own_range_improvement`), whole_range_improvement: over the baseline's range, zero where the pair does not
+    reach, which makes wide pairs look good.
     """
     method, all_names = method_named(method), list(store.models.index)
     accuracy, costs = single_models(store, score, cost)
@@ -123,8 +134,23 @@ def pair_table(store, method="max_softmax", score="top1", cost="macs", models="p
             gain_1, sure = stage((i,))
             curve = drawn(sure, gain_1, stage((i, j))[0], costs[a], costs[b])
             keep = pareto_front(curve.cost, curve.accuracy)
-            mean = mean_improvement(baseline, curve.cost[keep], curve.accuracy[keep])
+            front = curve.cost[keep], curve.accuracy[keep]
+            own = own_range_improvement(baseline, *front, accuracy[a], accuracy[b])
+            means = own, mean_improvement(baseline, *front)
             limit = plateau(curve, accuracy[a], accuracy[b])
-            rows.append((names[i], names[j], accuracy[b] - accuracy[a], costs[b] / costs[a], limit, mean))
+            rows.append((names[i], names[j], accuracy[b] - accuracy[a], costs[b] / costs[a], limit, *means))
     columns = ["first", "second", "accuracy_difference", "cost_ratio", "plateau", "mean_improvement"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "whole_range_improvement"])
+
+
+def partial_ranks(table, given):
+    """Spearman's rank correlations of the columns of a table at equal ``given`` (a column too): a square DataFrame.
+
+    Partial correlation of the ranks, (r_xy − r_xz r_yz) ÷ √((1 − r_xz²)(1 − r_yz²)): of :func:`pair_table`, what the
+    size of a pair tells of its improvement that the accuracy difference does not.
+    """
+    ranks = table.corr("spearman")
+    z = ranks[given].drop(given)
+    left = ranks.loc[z.index, z.index] - np.outer(z, z)
+    scale = np.sqrt(np.diag(left))
+    return left / np.outer(scale, scale)

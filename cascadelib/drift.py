@@ -19,7 +19,7 @@ from .evaluation import (
     store_stage,
 )
 from .f1 import F1
-from .fixed_cascades import point_list, run_cascades
+from .fixed_cascades import run_cascades
 from .intervals import LEVEL, cost_interval, difference_interval, paired_difference_interval, share_interval
 from .matching import check_same_task
 from .methods import Method

@@ -35,7 +35,8 @@ def leaves(confidence, threshold):
 def exit_stages(confidences, thresholds):
     """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
 
-    confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1. Returns int64 [k] in 0 … n − 1.
+    confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1, inf: never, whatever the confidence. Returns
+    int64 [k] in 0 … n − 1.
     """
     stage = np.full(len(confidences[0]) if confidences else 0, len(thresholds), np.int64)
     for i in reversed(range(len(thresholds))):

@@ -20,7 +20,8 @@ AS_GIVEN = "as given"
 class ExploredSplits:
     """The split that cascades are chosen on and, where there is one, the held-out split: ``stores`` {name: store}.
 
-    front: a :class:`Front` found on the first; its method, cost and score come first, its candidates are combined.
+    front: a :class:`Front` found on the first; its method, cost and score come first, its candidates are combined. It
+    stands for the numbers of models that its cascades have, whole where these are several; others are searched.
     Raises ValueError, naming it, where the held-out split lacks a model.
     """
 
@@ -38,8 +39,8 @@ class ExploredSplits:
             bare = replace(front.method, temperatures=None)
             self.first = next((name for name, method in METHODS.items() if method == bare), "of the given front")
             self.methods[self.first] = front.method
-        if front is not None:
-            self.fronts[front.cost_kind, front.score, self.first, None] = front
+        for n in self.given_lengths:
+            self.fronts[front.cost_kind, front.score, self.first, n] = front
 
     @property
     def store(self):
@@ -50,11 +51,15 @@ class ExploredSplits:
         return self.stores.get("held-out")
 
     @property
+    def given_lengths(self):
+        """How many models the cascades of the given front have: a set, empty without one."""
+        return set() if self.given is None else {len(models) for models in self.given.table["models"]}
+
+    @property
     def lengths(self):
         """How many models a cascade may have: two to four of those there are, and what the given front has."""
-        own = set() if self.given is None else {len(models) for models in self.given.table["models"]}
         count = len(self.store.models)
-        return sorted({n for n in LENGTHS if n <= count} | own) or [1]
+        return sorted({n for n in LENGTHS if n <= count} | self.given_lengths) or [1]
 
     @property
     def costs(self):
@@ -104,8 +109,7 @@ class ExploredSplits:
 
     def front_of(self, choice):
         """The front of as many models as the choice has, found on the first split, or None while it is not searched."""
-        kind = choice.cost, choice.score, choice.method
-        return self.fronts.get((*kind, None), self.fronts.get((*kind, len(choice.models))))
+        return self.fronts.get((choice.cost, choice.score, choice.method, len(choice.models)))
 
     def search(self, choice):
         """Search the front of a choice and keep it: :meth:`front_of` has it from then on."""

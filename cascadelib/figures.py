@@ -210,12 +210,12 @@ def exit_rate_figure(curves, title="Accuracy of pairs against their exit rate"):
 
 
 def pairs_figure(pairs, title="Every pair of models"):
-    """Figure 2, middle and right. pairs: ``pair_table``; a point a pair, coloured by plateau and mean improvement."""
+    """Figure 2, middle and right. pairs: ``pair_table``; a point a pair, coloured by size or mean improvement."""
     fig = make_subplots(
         1,
         2,
         horizontal_spacing=0.17,
-        subplot_titles=("largest exit rate on the plateau", "mean improvement of the pair"),
+        subplot_titles=("largest exit rate on the plateau", "mean improvement over the pair's range"),
     )
     size, gain = np.log10(pairs["cost_ratio"]), pairs["mean_improvement"]
     panels = (

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import cascadelib as cl
-from cascadelib import cascade_files, examples, point_export, threshold_state
+from cascadelib import cascade_files, examples, explorer_figures, point_export, threshold_state
 from cascadelib.cascade_chooser import replaced, resized
 from cascadelib.explorer import certainty
 from cascadelib.goal_buttons import amount, share
@@ -169,6 +169,34 @@ def test_a_given_front_is_where_it_starts():
     for row in (0, len(front) // 2, len(front) - 1):
         explorer.clicked(row)
         assert told(assert_shows_its_point(explorer)) == told(front.point(row))
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 3, (1, 2), (2, 3)])
+def test_a_given_front_counts_for_the_lengths_that_it_holds(n_models):
+    """Other numbers of models draw and steer by a front of their own, with each goal and a row that is clicked."""
+    given, best = cl.search(STORE, n_models), STORE.models["top1"].max()
+    explorer, held = cl.explore(STORE, OTHER, front=given), {len(models) for models in given.table["models"]}
+    explorer.goals.budget.value, explorer.goals.accuracy.value = "5k", f"{best - 0.1}"
+    for n in (2, 3, 4, 2):
+        explorer.chooser.number.value = n
+        front = given if n in held else cl.search(STORE, n)
+        drawn = next(trace for trace in explorer.charts.figure.data if trace.meta == "front")
+        points = explorer_figures.front_points(front.table)[0]["front"]
+        np.testing.assert_array_equal([drawn.x, drawn.y], [points["x"], points["y"]])
+        for label, goal in {
+            "largest improvement": {"goal": "max_improvement"},
+            "match the best single model": {"goal": "match_best"},
+            "this budget": {"budget": 5000},
+            "this accuracy": {"accuracy": best - 0.1},
+        }.items():
+            explorer.chooser.number.value = n
+            explorer.goals.buttons[label].click()
+            expected = cl.pick(front, **goal)
+            assert (explorer.point.models, explorer.point.thresholds) == (expected.models, expected.thresholds)
+            assert n in held or len(explorer.point.models) == n
+        explorer.chooser.number.value = n
+        explorer.clicked(len(front) // 2)
+        assert told(assert_shows_its_point(explorer)) == told(front.point(len(front) // 2))
 
 
 def test_a_method_of_its_own_comes_with_its_front():

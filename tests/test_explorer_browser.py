@@ -27,6 +27,7 @@ images = np.random.default_rng(2).integers(0, 255, (900, 12, 12), dtype=np.uint8
 # own extension, and two commands that Notebook 7 looks for in vain.
 NOISE = "404|ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|ERR_PROXY|RUNTIME-012|reading 'schema'|not registered"
 CELL = "exec(open('stores.py').read())\nx = cl.explore(store, other, images)\nx"
+GIVEN = "exec(open('stores.py').read())\nx = cl.explore(store, other, front=cl.search(store, 2))\nx"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def server(browser, tmp_path_factory):
     (folder / "stores.py").write_text(STORES)
     for name in ("lab", "notebook", "voila"):
         write_cell(folder / f"{name}.ipynb", CELL)
+    write_cell(folder / "given.ipynb", GIVEN)
     with serving(folder) as (address, log):
         yield address, log
 
@@ -209,6 +211,37 @@ def test_json_is_what_cascade_load_reads(lab, stores):
 
 def test_nobody_complained(lab, server):
     assert complaints(lab, server[1]) == []
+
+
+def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
+    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    listen(page)
+    run_cell(page, f"{server[0]}/doc/tree/given.ipynb")
+    goals = {
+        "match the best single model": {"goal": "match_best"},
+        "largest improvement": {"goal": "max_improvement"},
+        "this budget": {"budget": 2e6},
+        "this accuracy": {"accuracy": 0.7},
+    }
+    for example, text in (("e.g. 11M", "2M"), ("e.g. 94.2%", "70%")):
+        page.get_by_placeholder(example).fill(text)
+        page.get_by_placeholder(example).press("Enter")
+    for n in (2, 3, 4):
+        front, number = cl.search(stores["store"], n), page.get_by_role("button", name=f"{n} models")
+        for label, goal in goals.items():
+            number.click()
+            button, expected = page.get_by_role("button", name=label), cl.pick(front, **goal)
+            page.wait_for_function("b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE)
+            button.click()
+            accuracy = per_cent(expected.accuracy, 900)
+            shown = "a => document.querySelector('td.accuracy').firstChild.textContent.trim() == a"
+            page.wait_for_function(shown, arg=accuracy, timeout=PATIENCE)
+            point = assert_right(page, stores)
+            assert (point.models, point.thresholds) == (expected.models, expected.thresholds) and len(point.models) == n
+        last = "n => document.querySelector('.js-plotly-plot').data.find(t => t.meta == 'front').x.length == n"
+        page.wait_for_function(last, arg=len(explorer_figures.front_points(front.table)[1]), timeout=PATIENCE)
+    assert complaints(page, server[1]) == []
+    page.close()
 
 
 @pytest.mark.parametrize("front_end", ["notebooks/notebook.ipynb", "voila/render/voila.ipynb"])

@@ -1,7 +1,9 @@
 """Published models: the paper's fronts, names of then and now, and the comparison with what is extracted."""
 
+import hashlib
 import importlib.util
 import os
+import sys
 
 import numpy as np
 import pandas as pd
@@ -152,6 +154,70 @@ def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tables, "macs_of", lambda *_: pytest.fail("counted again"))
     tables.main()
     assert published.models(tmp_path / "out.csv").equals(table)
+
+
+def stand_ins(folder, monkeypatch, tables, *more):
+    """Small tables with a number from a thousand on, and the arguments that read them into out.csv."""
+    rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", 'test_vit.r160_in1k,40,60,"1,014.45",160']
+    (folder / "r.csv").write_text("\n".join(["model,top1,top5,param_count,img_size", *rows]))
+    (folder / "v.csv").write_text("model,top1,img_size\ntest_vit.r160_in1k,30,160\n")
+    speed = 'model,infer_img_size,infer_samples_per_sec,infer_gmacs\ntest_vit,160,"1,000.0",0.04\n'
+    (folder / "b.csv").write_text(speed)
+    arguments = ["--tables", folder, "--results", "r.csv", "--v2", "v.csv", "--benchmark", "b.csv"]
+    arguments += ["--out", folder / "out.csv", "--counts", folder / "counts.jsonl", *more]
+    monkeypatch.setattr("sys.argv", ["tables.py", *map(str, arguments)])
+    monkeypatch.setattr(tables, "macs_of", lambda name, size: (10**6, 10**6))
+    return folder / "out.csv"
+
+
+def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, monkeypatch):
+    tables = script("tables", monkeypatch)
+    out = stand_ins(tmp_path, monkeypatch, tables)
+    with pytest.raises(SystemExit, match=r"no known commit has r\.csv, v\.csv, b\.csv: state it with --source"):
+        tables.main()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.csv", "r.csv", "v.csv"]  # not even counted
+    sums = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("r.csv", "v.csv", "b.csv")}
+    monkeypatch.setattr(tables, "SOURCES", {"one": {sums["r.csv"], sums["v.csv"]}, "two": {sums["b.csv"]}})
+    with pytest.raises(SystemExit, match="of several commits"):
+        tables.main()
+    monkeypatch.setattr(tables, "SOURCES", {"one": {"other"}, "two": set(sums.values())})
+    tables.main()
+    assert set(published.models(out)["source"]) == {"two"}
+    stand_ins(tmp_path, monkeypatch, tables, "--source", "one")
+    with pytest.raises(SystemExit, match="are those of 'two', not of 'one'"):
+        tables.main()
+
+
+def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypatch, capsys):
+    tables = script("tables", monkeypatch)
+    assert tables.SOURCES[TABLE["source"].unique().item()] == set(tables.FILES.values())
+    monkeypatch.setattr(tables, "OWN", tmp_path / "bundled.csv")
+    stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
+    arguments = sys.argv.copy()
+    del arguments[(at := arguments.index("--out")) : at + 2]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit):
+        tables.main()
+    assert "say where these go: --out" in capsys.readouterr().err and not tables.OWN.exists()
+
+
+def test_numbers_with_separators_are_read_and_a_table_is_written_last(tmp_path, monkeypatch, capsys):
+    tables = script("tables", monkeypatch)
+    out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
+    whole = tables.report
+
+    def fails(*arguments):
+        whole(*arguments)
+        raise ValueError("in the report")
+
+    monkeypatch.setattr(tables, "report", fails)
+    with pytest.raises(ValueError, match="in the report"):
+        tables.main()
+    assert not out.exists() and not list(tmp_path.glob(".out*"))
+    monkeypatch.setattr(tables, "report", whole)
+    tables.main()
+    assert published.models(out).loc["test_vit.r160_in1k", "seconds"] == 0.001
+    assert "parameters other than timm's: ['tf_mobilenetv3_small_075', 'test_vit.r160_in1k']" in capsys.readouterr().out
 
 
 def test_a_study_says_what_it_was_made_from(tmp_path):

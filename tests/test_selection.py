@@ -1,11 +1,24 @@
 """evaluate, pick, peaks and curves on small stores and score tables."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from cascadelib import LogitStore, Method, ScoreTable, evaluate, hold_out, pair_curve, pair_table, peaks, pick, search
+from cascadelib import (
+    LogitStore,
+    Method,
+    ScoreTable,
+    evaluate,
+    hold_out,
+    pair_curve,
+    pair_table,
+    partial_ranks,
+    peaks,
+    pick,
+    search,
+)
 from cascadelib.curves import Curve, plateau
-from cascadelib.pareto import pareto_front
+from cascadelib.pareto import Baseline, pareto_front
 
 
 def make_store(seed=0, k=500):
@@ -115,6 +128,54 @@ def test_pair_table_has_a_row_a_pair():
     table = pair_table(STORE, models="all")
     assert len(table) == 6
     assert (table["cost_ratio"] > 1).all()
+
+
+def slow_mean(store, first, second, low, high, steps=4000):
+    """Mean improvement of one pair over accuracies low … high: every threshold by a loop, midpoints of many steps."""
+    names, costs = list(store.models.index), store.costs("macs")
+    right = {m: store.logits(m).argmax(1) == store.labels for m in names}
+    sure, places = Method().stage(store, [first])((0,))[1], [names.index(first), names.index(second)]
+    points = []
+    for t in [-np.inf, *np.unique(sure), np.inf]:
+        exits = sure >= t if t < np.inf else np.zeros(len(store), bool)
+        cost = costs[places[0]] + costs[places[1]] * (~exits).mean()
+        points.append((cost, np.where(exits, right[first], right[second]).mean()))
+    cost, accuracy = np.array(points).T
+    single = Baseline(costs, [right[m].mean() for m in names])
+    at = low + (high - low) * (np.arange(steps) + 0.5) / steps
+    least = [cost[accuracy >= a - 1e-12].min(initial=np.inf) for a in at]
+    return float(np.mean(single.cost_at(at) / least))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_pair_table_averages_over_the_pairs_own_range(tied):
+    """Beside slow integration; m1 is more accurate than m2 here, and with ties few confidences are distinct."""
+    logits = {m: STORE.logits("m3" if m == "m1" else m)[:300] for m in STORE.models.index}
+    logits = {m: np.round(z) for m, z in logits.items()} if tied else logits
+    store = LogitStore.from_arrays(STORE.labels[:300], logits, macs=STORE.models["macs"].to_dict())
+    top1, table = store.models["top1"], pair_table(store, models="all")
+    whole = top1.iloc[0], top1.max()
+    assert (table["accuracy_difference"] < 0).any()
+    for row in table.itertuples():
+        own = sorted(top1[[row.first, row.second]])
+        assert row.whole_range_improvement == pytest.approx(slow_mean(store, row.first, row.second, *whole), rel=0.01)
+        if own[0] < own[1]:
+            assert row.mean_improvement == pytest.approx(slow_mean(store, row.first, row.second, *own), rel=0.01)
+    # m1 and m3 have the same logits: equally accurate, so m1 alone reaches the range
+    same = table.query("first == 'm1' and second == 'm3'").iloc[0]
+    assert same["accuracy_difference"] == 0 and same["mean_improvement"] >= 1
+
+
+def test_partial_ranks_are_correlations_of_what_a_regression_leaves():
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=300)
+    x, y = given + rng.normal(size=300), rng.integers(0, 9, 300) - 2 * given
+    table = pd.DataFrame({"x": x, "given": given, "y": y})
+    ranks = table.rank()
+    left = {c: ranks[c] - np.polyval(np.polyfit(ranks["given"], ranks[c], 1), ranks["given"]) for c in ("x", "y")}
+    partial = partial_ranks(table, "given")
+    assert partial.loc["x", "y"] == pytest.approx(np.corrcoef(left["x"], left["y"])[0, 1])
+    assert list(partial) == ["x", "y"] and np.diag(partial).tolist() == pytest.approx([1, 1])
 
 
 def test_peaks_stand_out_and_hold_out_reports_both_splits():

@@ -2,11 +2,13 @@
 
     python data/imagenet-1k/tables.py                       the paper's 668 models → models-2022-07.csv here
     python data/imagenet-1k/tables.py --tables FOLDER       from local copies of timm's three files
-    python data/imagenet-1k/tables.py --tables FOLDER --results results-imagenet.csv --v2 results-imagenetv2….csv
-        --benchmark benchmark-infer-….csv --out models-today.csv      newer tables, another GPU
+    python data/imagenet-1k/tables.py --tables FOLDER --benchmark benchmark-infer-….csv --out models-today.csv
+        newer tables, another GPU (--results and --v2 where those are called otherwise too)
 
 Without ``--tables`` the three files of 2022-07-27 are downloaded from that commit and checked against pinned SHA-256
-sums. Counts go into ``build/macs.jsonl`` one by one: interrupted, it goes on where it stopped.
+sums. What a table says of its source follows from the sums of the files; of files that neither of two known commits
+of timm has, it must be stated with ``--source``. The table is written last, once all of it and the report are there.
+Counts go into ``build/macs.jsonl`` one by one: interrupted, it goes on where it stopped.
 """
 
 import argparse
@@ -40,25 +42,55 @@ FILES = {
     V2: "95c001155827b444bd28eff7d260eb166b077e2e0a994400402c40b5a8fb45e5",
     BENCHMARK: "60de666305eaff54ae6add74063dab948ed298c6b0e800b940a1b61a4ebf8ef8",
 }
+OF_2022 = f"timm results/ at {COMMIT} (2022-07-27)"
+SOURCES = {
+    OF_2022: set(FILES.values()),
+    "timm results/ at 90cae8c5 (2026-01-06)": {
+        "30972bf7c7ab451bbd4480ec6116b13d0a84441c57bbc946896fd312264acfcd",
+        "1d066d8897c40224b14f3cf1d02029c49ebdc56b761ba9a3841bd3bdd3bd0a8e",
+        "6e1260e7fa846cb43cd928c1a5a02ea798fb579ecca7042d099c29ee031f3f2a",  # RTX 5090
+        "0ee56fb006cad780c5931d314422874777502d408f734273bcac4c74d5e3c67a",  # RTX 3090
+    },
+}  # a commit's files by their SHA-256
+OWN = HERE / "models-2022-07.csv"
 GIGA = 1e9
 # What went by this name in 2022 is called otherwise now, and another network has taken the name.
 THEN = {"tnt_s_patch16_224": "tnt_s_legacy_patch16_224.in1k"}
 
 
-def read_tables(folder, results, v2, benchmark) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The three tables, from a folder or downloaded; files of the pinned names must have the pinned sums."""
-    paths = []
-    for name in (results, v2, benchmark):
-        if folder is None:
-            paths.append(pooch.retrieve(BASE + name, known_hash=FILES[name], progressbar=sys.stderr.isatty()))
-            continue
-        path = Path(folder) / name
+def paths_of(folder, results, v2, benchmark) -> list[Path]:
+    """The three files, in a folder or downloaded."""
+    names = (results, v2, benchmark)
+    if folder is None:
+        progress = sys.stderr.isatty()
+        return [Path(pooch.retrieve(BASE + n, known_hash=FILES[n], progressbar=progress)) for n in names]
+    paths = [Path(folder) / name for name in names]
+    for path in paths:
         if not path.is_file():
-            raise SystemExit(f"no {path}; expected timm's results/{name}")
-        if name in FILES and pooch.file_hash(str(path)) != FILES[name]:
-            print(f"{path} is not that of {COMMIT}: a newer table?", file=sys.stderr)
-        paths.append(path)
-    return tuple(pd.read_csv(path) for path in paths)
+            raise SystemExit(f"no {path}; expected timm's results/{path.name}")
+    return paths
+
+
+def source_of(paths, stated=None) -> str:
+    """Where files come from by their SHA-256: the commit that has all of them, else what is stated of them.
+
+    SystemExit where nothing is stated, naming the files that no known commit has, or where it is stated of a known
+    commit's files that they come from elsewhere.
+    """
+    sums = {path.name: pooch.file_hash(str(path)) for path in paths}
+    found = next((source for source, known in SOURCES.items() if known.issuperset(sums.values())), None)
+    if found is not None and stated not in (None, found):
+        raise SystemExit(f"these files are those of {found!r}, not of {stated!r}: leave --source out")
+    if found is None and stated is None:
+        unknown = [name for name, digest in sums.items() if not any(digest in known for known in SOURCES.values())]
+        why = f"no known commit has {', '.join(unknown)}" if unknown else "they are of several commits"
+        raise SystemExit(f"where do these files come from? {why}: state it with --source")
+    return found or stated
+
+
+def read_table(path) -> pd.DataFrame:
+    """A table of timm's; numbers from a thousand on may have separators ("1,014.45")."""
+    return pd.read_csv(path, thousands=",")
 
 
 def macs_of(name: str, size: int) -> tuple[int, int]:
@@ -159,18 +191,29 @@ def main():
     parser.add_argument("--results", default=RESULTS)
     parser.add_argument("--v2", default=V2)
     parser.add_argument("--benchmark", default=BENCHMARK)
-    parser.add_argument("--out", type=Path, default=HERE / "models-2022-07.csv")
-    parser.add_argument("--source", default=f"timm results/ at {COMMIT} (2022-07-27)", help="what the table says of it")
+    parser.add_argument("--out", type=Path, help=f"default, for the files of 2022 only: {OWN.name} here")
+    parser.add_argument("--source", help="what the table says of files that no known commit of timm has")
     parser.add_argument("--counts", type=Path, default=HERE.parents[1] / "build" / "macs.jsonl")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if options.tables is None and {options.results, options.v2, options.benchmark} != set(FILES):
         parser.error("other files than those of 2022-07-27 are read from a folder: --tables FOLDER")
+    paths = paths_of(options.tables, options.results, options.v2, options.benchmark)
+    source = source_of(paths, options.source)
+    if options.out is None and source != OF_2022:
+        parser.error(f"{OWN.name} is for the files of 2022-07-27; say where these go: --out FILE")
     torch.set_num_threads(options.threads)
-    results, v2, benchmark = read_tables(options.tables, options.results, options.v2, options.benchmark)
-    table = table_of(results, v2, benchmark, options.counts, options.source)
-    table.to_csv(options.out, index=False, lineterminator="\n")
+    results, v2, benchmark = map(read_table, paths)
+    table = table_of(results, v2, benchmark, options.counts, source)
     report(table, results, benchmark)
+    write(table, options.out or OWN)
+
+
+def write(table, path) -> None:
+    """Write the table as a whole: a reader, or an interrupted run, never leaves half of it."""
+    fresh = path.with_name(f".{path.name}.new")
+    table.to_csv(fresh, index=False, lineterminator="\n")
+    os.replace(fresh, path)
 
 
 if __name__ == "__main__":
