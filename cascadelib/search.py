@@ -82,8 +82,8 @@ def search_length(outcomes, cost, heads, best, tolerance):
 def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
 
-    parts: of the first round (see :func:`cascadelib.parallel.search_head`); a round that ends leaves boxes
-    only. Each round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
+    parts: of the first round (see :func:`cascadelib.parallel.search_head`); a round that ends leaves boxes only. Each
+    round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
     rounds = [t for t in COARSER if t > tolerance] if deadline else []
     certain = np.full_like(best[3], -np.inf)
