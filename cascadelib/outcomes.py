@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .names import unmasked
+
 
 class Outcomes:
     """A stage function's outcomes, checked, computed once and kept compact; picklable by :meth:`only`.
@@ -28,7 +30,8 @@ class Outcomes:
         """uint8 [k]: whether the cascade's output after ``prefix`` is right. Kept as bits for longer prefixes."""
         key = self.key(prefix)
         if key not in self.rights:
-            right = np.asarray(self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0])
+            right = self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0]
+            right = np.asarray(unmasked(right, f"correctness after models {prefix}"))
             if right.dtype != bool and not np.isin(right, (0, 1)).all():
                 raise ValueError(f"correctness after models {prefix} is not boolean: the exact search counts samples")
             right = right.astype(bool).view(np.uint8)
@@ -47,7 +50,7 @@ class Outcomes:
 
     def sure(self, prefix):
         """float64 [k]: confidence after ``prefix``; nan and infinite values are refused."""
-        sure = np.asarray(self.stage(prefix)[1], np.float64)
+        sure = np.asarray(unmasked(self.stage(prefix)[1], f"confidence after models {prefix}"), np.float64)
         if not np.isfinite(sure).all():
             row = int(np.flatnonzero(~np.isfinite(sure))[0])
             raise ValueError(f"confidence after models {prefix} is {sure[row]} at sample {row}; it must be finite")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .labels import chosen_rows
-from .names import known
+from .names import known, unmasked
 
 
 def _refuse(names, rows, what):
@@ -34,7 +34,8 @@ class ScoreTable:
     origin = None  # of its samples nothing is known, unlike those of a LogitStore
 
     def __post_init__(self):
-        correct, confidence, cost = (np.array(a) for a in (self.correct, self.confidence, self.cost))
+        given = {kind: getattr(self, kind) for kind in ("correct", "confidence", "cost")}
+        correct, confidence, cost = (np.array(unmasked(values, kind)) for kind, values in given.items())
         if correct.ndim != 2 or not correct.size:
             raise ValueError(f"correct must be [models, samples] with at least one of each, not {correct.shape}")
         names = self.names
