@@ -31,17 +31,16 @@ def own_output(function, logits):
     return output
 
 
-def own_stage(logits, temperatures, labels, rank, metric, function):
+def own_stage(outputs, labels, rank, metric, function):
     """The stage function of a user's own ensemble: prefix → (correct bool [k], confidence float64 [k]).
 
-    logits: M arrays [k, classes], each divided by its temperature before ``function`` sees those of a prefix, stacked
-    in the order of the cascade (a block of samples at a time).
+    outputs: M functions of rows → logits / T float64 [s, classes]; ``function`` sees those of a prefix, stacked in the
+    order of the cascade (a block of samples at a time).
     """
     labels = np.asarray(labels)
 
     def block(prefix, rows):
-        stacked = np.stack([np.asarray(logits[m][rows], np.float64) / temperatures[m] for m in prefix])
-        output = own_output(function, stacked)
+        output = own_output(function, np.stack([outputs[m](rows) for m in prefix]))
         return ranks_of(output, labels[rows]) < rank, confidence(output, metric)
 
     def stage(prefix):

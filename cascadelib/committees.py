@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
-from .confidence import CHUNK, softmax
+from .confidence import CHUNK
 from .logit_arrays import ranks_of
-from .methods import score_rank
+from .methods import score_rank, softmax_of
 from .oracle import frontier, pool
 
 LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
 
 
-def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost="macs", models="all"):
+def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, models="all"):
     """Exit from an ensemble once its confidence intervals part; at least two models run.
 
     Inoue, 2019: Adaptive ensemble prediction for deep neural networks based on confidence level, AISTATS. Models run
@@ -24,7 +24,7 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost="macs", 
 
     levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level.
     """
-    names, costs, _ = pool(store, "max_softmax", score, cost, models)
+    names, costs, _ = pool(store, None, score, cost, models)
     doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
     for start in range(max(1, len(names) - 1))[:starts]:
         right, doubt = interval_outcomes(store, names[start:], score_rank(score))
@@ -45,7 +45,7 @@ def interval_outcomes(store, names, rank=1):
     for first in range(0, len(store), CHUNK):
         rows, mean, squares = slice(first, first + CHUNK), 0.0, 0.0
         for i, name in enumerate(names):
-            p = softmax(store.logits(name)[rows])
+            p = softmax_of(store, name, 1.0, rows)
             step = p - mean
             mean = mean + step / (i + 1)
             squares = squares + step * (p - mean)

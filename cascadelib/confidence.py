@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from .blocks import over_blocks
+from .logit_arrays import log_of
 from .names import known
 
 CHUNK = 4096
@@ -51,7 +52,7 @@ def metric_of_probabilities(metric):
     """The function p [k, classes] → confidence [k] behind the name of a metric based on softmax."""
     top = re.fullmatch(r"top(\d+)_softmax_sum", str(metric))
     if top and int(top[1]) > 0:
-        return lambda p: largest(p, int(top[1])).sum(axis=1)
+        return lambda p: np.sort(largest(p, int(top[1])), axis=1).sum(axis=1)
     return SOFTMAX_METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
 
 
@@ -90,6 +91,21 @@ def confidences(logits, temperature=1.0):
 
     over_blocks(k, max(64, ELEMENTS // classes), block)
     return out
+
+
+def confidence_of_probabilities(p, metric):
+    """Confidence of each row of probabilities [k, classes] that are a model's own output: float64 [k].
+
+    All but the margin of logits and a user's own metric, which take logarithms, are read from p itself: rows that are
+    equal there have equal confidence, as they would have in any other table of p.
+    """
+    own = callable(metric) or metric == "logits_margin"
+
+    def block(rows):
+        values = np.asarray(p[rows], np.float64)
+        return confidence(log_of(values), metric) if own else confidence_of_softmax(values, metric)
+
+    return np.concatenate(over_blocks(len(p), max(64, ELEMENTS // p.shape[1]), block))
 
 
 def of_block(logits, temperature):

@@ -7,11 +7,9 @@ import numpy as np
 import pandas as pd
 
 from .confidence import midway, own_units
-from .evaluation import single_models, store_costs, store_stage
+from .evaluation import asked, single_models, store_costs, store_stage
 from .f1 import F1, f1_of, positives
-from .methods import method_named
 from .pareto import Baseline, improvement_at, mean_improvement, pareto_front
-from .scores import ScoreTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +76,15 @@ def curve_of(store, score):
     return partial(f1_curve, positive=positives(store)) if score == F1 else two_model_curve
 
 
-def pair_curve(store, first, second, method="max_softmax", score="top1", cost="macs"):
+def pair_curve(store, first, second, method=None, score=None, cost=None):
     """One pair at every threshold as a DataFrame: threshold (own units), exit_rate, accuracy (or F1), cost."""
-    method, names = method_named(method), list(store.models.index)
+    (method, score, cost), names = asked(store, method, score, cost), list(store.models.index)
     costs = store_costs(store, cost)
     stage = store_stage(store, [first, second], method, score)
     gain_1, sure = stage((0,))
     costs = costs[names.index(first)], costs[names.index(second)]
     curve = curve_of(store, score)(sure, gain_1, stage((0, 1))[0], *costs)
-    metric = None if isinstance(store, ScoreTable) else method.metric
+    metric = None if method is None else method.metric
     return pd.DataFrame(
         {
             "threshold": own_units(metric, curve.threshold),
@@ -116,13 +114,13 @@ def own_range_improvement(baseline, cost, accuracy, accuracy_1, accuracy_2):
     return mean_improvement(baseline, cost, accuracy, low, high)
 
 
-def pair_table(store, method="max_softmax", score="top1", cost="macs", models="pareto"):
+def pair_table(store, method=None, score=None, cost=None, models="pareto"):
     """Figure 2 as numbers, a row a pair: first, second, accuracy_difference (second − first), cost_ratio, plateau
     (largest exit rate, see :func:`plateau`), mean_improvement of this single pair over its own accuracy range (see
     :func:`own_range_improvement`), whole_range_improvement: over the baseline's range, zero where the pair does not
     reach, which makes wide pairs look good.
     """
-    method, all_names = method_named(method), list(store.models.index)
+    (method, score, cost), all_names = asked(store, method, score, cost), list(store.models.index)
     accuracy, costs = single_models(store, score, cost)
     baseline = Baseline(costs, accuracy)
     chosen = baseline.front if models == "pareto" else np.argsort(costs, kind="stable")

@@ -76,7 +76,7 @@ def output_after(method, temperature, logits, before=None, place=(0, 1)):
     not count for it: its output stays as before.
     """
     whole = all_finite(logits)
-    if before is None and (not whole or method.ensemble not in ("none", "mean_logits")):
+    if before is None and (not whole or method.ensemble != "none"):
         before = nothing(method, *logits.shape, place[1])
     if whole:
         return combined(method, temperature, logits, before, place[0]), None
@@ -115,9 +115,6 @@ def combined(method, temperature, logits, before, stage):
 
 def mean_output(method, temperature, logits, before):
     """The Output of an ensemble that averages logits or softmax."""
-    if before is None:  # mean logits of one model
-        total = logits.astype(np.float64) / temperature
-        return Output(*answers(total, method.metric, 1.0), total, np.ones(len(logits)))
     count = before.count + 1
     if method.ensemble == "mean_logits":
         total, mean = np.empty(logits.shape), np.empty(logits.shape)
@@ -126,7 +123,10 @@ def mean_output(method, temperature, logits, before):
     else:
         total = before.memory + softmax(logits.astype(np.float64) / temperature)
         sure = confidence_of_softmax(total / count[:, None], method.metric)
-    return Output(total.argmax(axis=1), sure, total, count)
+    prediction, first = total.argmax(axis=1), count == 1
+    if first.any():  # no mean: what this model says by itself
+        prediction[first], sure[first] = answers(logits[first], method.metric, temperature)
+    return Output(prediction, sure, total, count)
 
 
 def remembering(method, entry, before, stage):

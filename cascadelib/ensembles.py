@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from .blocks import over_blocks
-from .confidence import confidence, confidence_of_softmax, softmax
+from .confidence import confidence, confidence_of_softmax
 
 KEPT = 6  # best classes kept of each model
 CHUNK = 256  # samples a block: 27 models × 1,000 classes in float64 are 55 MB
@@ -150,13 +150,14 @@ def surest_of_combinations(terms, heads, first, lasts, multiply, sure):
 class MeanStage:
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
-    logits: M arrays [k, classes]; temperatures [M]; labels int [k]; rank: how many best classes count as right;
-    ensemble: "mean_logits" or "mean_softmax". :meth:`prepare` computes many prefixes in one walk over the samples;
-    any other prefix is computed when asked for, by the same kernels, so to the same bits.
+    outputs: M functions of rows (a slice) → what is averaged, float64 [s, classes]: logits / T, or their softmax;
+    labels int [k]; rank: how many best classes count as right; ensemble: "mean_logits" or "mean_softmax"; alone(m):
+    outcome of one model by itself, which a prefix of one has. :meth:`prepare` computes many prefixes in one walk over
+    the samples; any other prefix is computed when asked for, by the same kernels, so to the same bits.
     """
 
-    def __init__(self, logits, temperatures, labels, rank, metric, ensemble):
-        self.logits, self.temperatures = logits, np.asarray(temperatures, np.float64)
+    def __init__(self, outputs, labels, rank, metric, ensemble, alone):
+        self.outputs, self.alone = outputs, alone
         self.labels, self.rank, self.metric, self.ensemble = np.asarray(labels), rank, metric, ensemble
         self._right, self._sure = {}, {}
 
@@ -172,6 +173,10 @@ class MeanStage:
 
     def prepare(self, rights, sures):
         """Compute correctness of the prefixes ``rights`` and confidence of ``sures``, each once."""
+        for p in {*rights, *sures} - self._sure.keys():
+            if len(p) == 1:
+                right, self._sure[p] = self.alone(p[0])
+                self._right[p] = np.packbits(right)
         rights = [p for p in dict.fromkeys(rights) if p not in self._right]
         sures = [p for p in dict.fromkeys(sures) if p not in self._sure]
         if not rights and not sures:
@@ -183,7 +188,7 @@ class MeanStage:
         sure = np.empty((len(sures), k))
 
         def block(rows):
-            values = self._outputs(used, rows)
+            values = np.stack([self.outputs[m](rows) for m in used])
             if rights:
                 found = np.empty((len(rights), rows.stop - rows.start), np.uint8)
                 right_of_combinations(values, self.labels[rows], *groups[:3], self.rank, found)
@@ -195,12 +200,6 @@ class MeanStage:
         over_blocks(k, CHUNK, block)
         self._right |= {rights[i]: bits[row] for row, i in enumerate(groups[3])} if rights else {}
         self._sure |= dict(zip(sures, sure))
-
-    def _outputs(self, models, rows):
-        """float64 [M, s, classes]: logits / T, or their softmax."""
-        z = np.stack([self.logits[m][rows] for m in models]).astype(np.float64)
-        z /= self.temperatures[models][:, None, None]
-        return z if self.ensemble == "mean_logits" else softmax(z)
 
     def _surest(self, values, members):
         """Confidence [P, s] of the mean over each of P lists of models, all of one length."""

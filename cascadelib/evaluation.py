@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .f1 import F1, f1, positives
-from .methods import Method
+from .methods import Method, method_named
 from .names import known
 from .pareto import Baseline
 from .scores import ScoreTable
@@ -82,6 +82,23 @@ def check_point(point):
             + (": choose one with cascadelib.pick, or replay them all" if hasattr(point, "table") else "")
             + (": where it is a certificate's, nothing was certified (print it)" if point is None else "")
         )
+
+
+def asked(store, method=None, score=None, cost=None):
+    """(Method or None, score, kind of cost) that a search of a store was asked for; None: not asked, the default.
+
+    Raises ValueError for what a ScoreTable cannot honour: its confidences, correctness and costs are given.
+    """
+    if not isinstance(store, ScoreTable):
+        return method_named("max_softmax" if method is None else method), score or "top1", cost or "macs"
+    given = {"method": method, "score": None if score == "top1" else score, "cost": None if cost == "cost" else cost}
+    refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
+    if refused:
+        raise ValueError(
+            f"{', '.join(refused)}: a ScoreTable has its own confidences, correctness and cost, so nothing else can be "
+            "asked of it; leave this out, or use a LogitStore"
+        )
+    return None, "top1", "cost"
 
 
 def store_stage(store, names, method, score):

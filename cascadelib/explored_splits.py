@@ -116,7 +116,7 @@ class ExploredSplits:
         n, task = len(choice.models), self.task("validation", choice)
         options = {"score": choice.score, "cost": choice.cost, "models": self.candidates}
         limit = PATIENCE if n > 3 else None
-        front = search(self.store, n, task.method or "max_softmax", time_limit=limit, **options)
+        front = search(self.store, n, task.method, time_limit=limit, **options)
         self.fronts[choice.cost, choice.score, choice.method, n] = front
         return front
 

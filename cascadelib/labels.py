@@ -7,13 +7,15 @@ from uuid import uuid4
 
 import numpy as np
 
+from .names import unmasked
+
 
 def chosen_rows(indices, count: int) -> np.ndarray:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed (bootstrap).
 
     Raises ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all.
     """
-    index = indices if isinstance(indices, slice) else np.asarray(indices)
+    index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
     if not isinstance(index, slice):
         if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
             raise ValueError(f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} {index.shape}")
@@ -30,7 +32,7 @@ def chosen_rows(indices, count: int) -> np.ndarray:
 
 
 def _checked_values(labels, classes):
-    values = np.asarray(labels)
+    values = np.asarray(unmasked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(f"labels must be integers, one a sample, not {values.dtype} of shape {values.shape}")
     if not len(values):
@@ -44,7 +46,7 @@ def _checked_values(labels, classes):
 
 
 def _checked_ids(sample_ids, count):
-    ids = np.arange(count) if sample_ids is None else np.asarray(sample_ids)
+    ids = np.arange(count) if sample_ids is None else np.asarray(unmasked(sample_ids, "sample_ids"))
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
     ids = ids.astype(str)

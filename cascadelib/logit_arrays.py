@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .labels import Labels
+from .names import unmasked
 
 ROWS_AT_ONCE = 8192  # bounds the memory that the ranks of a large memory-mapped tensor take
 DTYPES = ("float16", "float32", "float64")
@@ -23,7 +24,7 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     if hasattr(logits, "detach"):  # torch, without importing it
         logits = logits.detach().cpu()
         logits = (logits if logits.dtype.itemsize > 4 else logits.float()).numpy()
-    logits = np.asarray(logits)
+    logits = np.asarray(unmasked(logits, f"model {name!r}"))
     if logits.ndim != 2 or not logits.shape[1] or logits.dtype.kind not in "fiu":
         raise ValueError(f"model {name!r}: logits must be numbers [k, classes], not {logits.dtype} {logits.shape}")
     if len(logits) != len(labels):
@@ -50,19 +51,20 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     return logits
 
 
-def log_probabilities(name, probabilities) -> np.ndarray:
-    """Logarithms of probabilities [k, classes], float64, zeros clipped; ValueError where a row does not sum to 1."""
-    p = probabilities.detach().cpu() if hasattr(probabilities, "detach") else probabilities
+def check_probabilities(name, p) -> None:
+    """ValueError, naming the model and the first bad row of p [k, classes], where a row does not sum to 1."""
     p = np.asarray(p, np.float64)
-    if p.ndim != 2:
-        raise ValueError(f"model {name!r}: probabilities must be [k, classes], not {p.shape}")
     bad = np.flatnonzero(~((p >= 0).all(1) & (p <= 1 + 1e-6).all(1) & (abs(p.sum(1) - 1) <= 1e-3)))
     if len(bad):
         raise ValueError(
             f"model {name!r}: row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); "
             f"{len(bad)} such rows"
         )
-    return np.log(np.maximum(p, np.finfo(np.float64).tiny))
+
+
+def log_of(p) -> np.ndarray:
+    """Logarithms of probabilities, float64; zeros count as the smallest positive float."""
+    return np.log(np.maximum(np.asarray(p, np.float64), np.finfo(np.float64).tiny))
 
 
 def ranks_of(logits, labels) -> np.ndarray:

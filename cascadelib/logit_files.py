@@ -93,12 +93,13 @@ def sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
 
 
-def write(path: Path, logits: np.ndarray, metadata: dict, durable: bool = True) -> None:
-    """Write ``logits`` [k, classes] and ``metadata`` to ``path``, atomically, with the tensor's SHA-256."""
+def write(path: Path, logits: np.ndarray, metadata: dict, durable: bool = True, kind: str = "logits") -> None:
+    """Write ``logits`` [k, classes] (or another ``kind`` of tensor) and ``metadata`` to ``path``, atomically, with the
+    tensor's SHA-256."""
     logits = np.ascontiguousarray(logits)
     texts = {key: encoded(key, value) for key, value in (metadata | {"sha256": sha256(logits)}).items()}
     with replacing(path, durable) as temporary:
-        temporary.write_bytes(save({"logits": logits}, texts))  # its save_file would hide the file from other users
+        temporary.write_bytes(save({kind: logits}, texts))  # its save_file would hide the file from other users
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class LogitFile:
     shape: tuple[int, int]
     offset: int
     metadata: dict
+    kind: str = "logits"
 
     @classmethod
     def read(cls, path: Path) -> "LogitFile":
@@ -121,18 +123,19 @@ class LogitFile:
                 raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})")
             try:
                 header = json.loads(file.read(length))
-                metadata, entry = header["__metadata__"], header["logits"]
+                kind = "probabilities" if "probabilities" in header else "logits"
+                metadata, entry = header["__metadata__"], header[kind]
                 dtype, shape, (begin, end) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
                 metadata = {key: decoded(text) for key, text in metadata.items()}
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"{path}: its header is not that of a file of logits ({error!r})") from None
         if len(shape) != 2 or begin != 0 or end != dtype.itemsize * shape[0] * shape[1]:
-            raise ValueError(f"{path}: tensor 'logits' of shape {shape} and {dtype} does not fill its {end} bytes")
+            raise ValueError(f"{path}: tensor {kind!r} of shape {shape} and {dtype} does not fill its {end} bytes")
         if size != 8 + length + end:
             raise ValueError(f"{path}: has {size} bytes, its header says {8 + length + end} (truncated or appended to)")
         if "sha256" not in metadata:
             raise ValueError(f"{path}: its header lacks the tensor's SHA-256")
-        return cls(path, dtype, shape, 8 + length, metadata)
+        return cls(path, dtype, shape, 8 + length, metadata, kind)
 
     @property
     def nbytes(self) -> int:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .calibration import fit_temperature
 from .combining import own_stage, vote
-from .confidence import METRICS, check_metric, confidence, confidences
+from .confidence import METRICS, check_metric, confidence, confidence_of_probabilities, confidences, softmax
 from .ensembles import MeanStage
+from .logit_arrays import log_of
 from .names import known
 
 ENSEMBLES = ("none", "mean_logits", "mean_softmax", "most_confident", "vote")
@@ -61,7 +63,7 @@ class Method:
         cascade's output after those models. Confidences of one model are computed once and kept.
         """
         rank = score_rank(score)
-        if names and rank > (classes := store.logits(names[0]).shape[1]):
+        if names and rank > (classes := store.output(names[0]).shape[1]):
             raise ValueError(f"score={score!r}: there are only {classes} classes")
         scales = [self.temperature_of(name) for name in names]
 
@@ -74,35 +76,60 @@ class Method:
             return lambda prefix: most_confident([alone(m) for m in prefix])
         if self.ensemble == "vote":
             known(score, ["top1"], "score of a vote")
-            votes = [kept(store, name, "vote", lambda logits: np.asarray(logits).argmax(axis=1)) for name in names]
+            votes = [kept(store, name, "vote", partial(answers_of, store, name)) for name in names]
             return lambda prefix: voted(store.labels, [(votes[m], alone(m)[1]) for m in prefix])
-        logits = [store.logits(name) for name in names]
         if callable(self.ensemble):
-            return own_stage(logits, scales, store.labels, rank, self.metric, self.ensemble)
-        return MeanStage(logits, scales, store.labels, rank, self.metric, self.ensemble)
+            outputs = [partial(logits_of, store, name, t) for name, t in zip(names, scales)]
+            return own_stage(outputs, store.labels, rank, self.metric, self.ensemble)
+        of = logits_of if self.ensemble == "mean_logits" else softmax_of
+        outputs = [partial(of, store, name, t) for name, t in zip(names, scales)]
+        return MeanStage(outputs, store.labels, rank, self.metric, self.ensemble, alone)
+
+
+def logits_of(store, name, temperature, rows):
+    """Logits / temperature of some samples of one model of a store: float64 [s, classes]."""
+    values = store.output(name)[rows]
+    return (log_of(values) if store.holds_probabilities(name) else np.asarray(values, np.float64)) / temperature
+
+
+def softmax_of(store, name, temperature, rows):
+    """Softmax at a temperature of some samples of one model: float64 [s, classes]; probabilities as the store has them
+    where there is none to change."""
+    if temperature == 1 and store.holds_probabilities(name):
+        return np.asarray(store.output(name)[rows], np.float64)
+    return softmax(logits_of(store, name, temperature, rows))
+
+
+def answers_of(store, name):
+    """The class with the largest output of each sample, int64 [k]."""
+    return np.asarray(store.output(name)).argmax(axis=1)
 
 
 KEPT = WeakKeyDictionary()  # store → what was computed from its logits, as long as the store lives
 
 
 def kept(store, name, what, compute):
-    """compute(logits) of one model, done once for a store; a model that is replaced has a new order."""
+    """compute(), once for a model of a store; one that is replaced has a new order."""
     values, key = KEPT.setdefault(store, {}), (name, store.metadata(name)["order"], what)
     if key not in values:
-        values[key] = compute(store.logits(name))
+        values[key] = compute()
     return values[key]
 
 
 def kept_confidence(store, name, metric, temperature):
-    """Confidence of one model of a store, float64 [k]; all METRICS come from one walk over its logits."""
+    """Confidence of one model of a store by itself, float64 [k]: that of the first stage of any cascade, whatever its
+    ensemble. All METRICS of logits come from one walk; probabilities are read as they are (DESIGN §4, *Exact*)."""
+    if store.holds_probabilities(name) and temperature == 1:
+        compute = partial(confidence_of_probabilities, store.output(name), metric)
+        return compute() if callable(metric) else kept(store, name, (metric, "of probabilities"), compute)
     if metric not in METRICS:
         return confidence(store.logits(name), metric, temperature)
-    return kept(store, name, temperature, lambda logits: confidences(logits, temperature))[metric]
+    return kept(store, name, temperature, lambda: confidences(store.logits(name), temperature))[metric]
 
 
 def kept_temperature(store, name):
     """Temperature of one model, fitted on a store."""
-    return kept(store, name, "temperature", lambda logits: fit_temperature(logits, store.labels, name))
+    return kept(store, name, "temperature", lambda: fit_temperature(store.logits(name), store.labels, name))
 
 
 def score_rank(score):

@@ -82,6 +82,6 @@ def assumed_perfect(store, cost="macs"):
 def predicted_pair(store, first, second, cost="macs"):
     """A pair at every exit rate: exit_rate, cost, accuracy, and accuracy_predicted by assumed perfect calibration."""
     real = pair_curve(store, first, second, cost=cost)
-    promised = pair_curve(assumed_perfect(store.select([first, second]), cost), first, second, cost=cost)
+    promised = pair_curve(assumed_perfect(store.select([first, second]), cost), first, second)
     predicted = np.interp(real["exit_rate"], promised["exit_rate"], promised["accuracy"])
     return real[["exit_rate", "cost", "accuracy"]].assign(accuracy_predicted=predicted)

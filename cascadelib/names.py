@@ -1,7 +1,9 @@
-"""One check for every name that a user types: known, or refused with the nearest valid ones."""
+"""Checks of what a user hands over: a name is known, or refused with the nearest valid ones; no value is masked."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+import numpy as np
 
 
 def known(name: str, names: Iterable[str], kind: str) -> str:
@@ -14,3 +16,13 @@ def known(name: str, names: Iterable[str], kind: str) -> str:
         return name
     near = get_close_matches(str(name), [str(n) for n in names], n=5, cutoff=0.4) or names[:12]
     raise ValueError(f"unknown {kind} {name!r}; nearest: {', '.join(map(repr, near))}")
+
+
+def unmasked(values, what: str):
+    """``values`` as they are, or ValueError where a masked array (numpy.ma), alone or in a list, hides one of them:
+    as a plain array it would be an answer that nobody gave."""
+    parts = values if isinstance(values, list | tuple) else [values]
+    hidden = sum(np.count_nonzero(np.ma.getmaskarray(part)) for part in parts if isinstance(part, np.ma.MaskedArray))
+    if hidden:
+        raise ValueError(f"{what}: {hidden} values are masked; leave those samples out, or fill them")
+    return values

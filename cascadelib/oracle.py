@@ -21,7 +21,7 @@ def pool(store, method, score, cost, models):
     front = search(store, 1, method, score=score, cost=cost, models=models)
     names = [name for name in front.singles.index if name in front.candidates]
     costs = front.singles.loc[names, "cost"].to_numpy(np.float64)
-    return names, costs, store_stage(store, names, front.method, score)
+    return names, costs, store_stage(store, names, front.method, front.score)
 
 
 def frontier(points):
@@ -58,7 +58,7 @@ def rescue_costs(costs, counts, k):
     return total
 
 
-def oracle(store, n_models=3, *, score="top1", cost="macs", models="all"):
+def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
     """The oracle envelope: what the best conceivable exit rule reaches with chains of up to ``n_models`` models.
 
     The rule knows the answers: a sample goes on only if a later model repairs it, and only as far as that model.
@@ -70,7 +70,7 @@ def oracle(store, n_models=3, *, score="top1", cost="macs", models="all"):
     store: LogitStore or ScoreTable with one cost a model; score, cost, models as in :func:`cascadelib.search`.
     Returns a DataFrame, a row a Pareto point: accuracy, cost, models. Raises ValueError for graded scores.
     """
-    names, costs, stage = pool(store, "max_softmax", score, cost, models)
+    names, costs, stage = pool(store, None, score, cost, models)
     right = np.stack([stage((m,))[0] for m in range(len(names))])
     if not np.isin(right, (0, 1)).all():
         raise ValueError(

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .curves import exits_of
+from .names import unmasked
 
 
 class Outcomes:
@@ -30,7 +31,8 @@ class Outcomes:
         """uint8 [k]: whether the cascade's output after ``prefix`` is right. Kept as bits for longer prefixes."""
         key = self.key(prefix)
         if key not in self.rights:
-            right = np.asarray(self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0])
+            right = self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0]
+            right = np.asarray(unmasked(right, f"correctness after models {prefix}"))
             if right.dtype != bool and not np.isin(right, (0, 1)).all():
                 raise ValueError(f"correctness after models {prefix} is not boolean: the exact search counts samples")
             right = right.astype(bool).view(np.uint8)
@@ -49,7 +51,7 @@ class Outcomes:
 
     def sure(self, prefix):
         """float64 [k]: confidence after ``prefix``; nan is refused."""
-        sure = np.asarray(self.stage(prefix)[1], np.float64)
+        sure = np.asarray(unmasked(self.stage(prefix)[1], f"confidence after models {prefix}"), np.float64)
         if np.isnan(sure).any():
             raise ValueError(f"confidence after models {prefix} is nan at sample {int(np.argmax(np.isnan(sure)))}")
         return sure

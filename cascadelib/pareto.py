@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from .names import unmasked
+
 
 def check_costs(cost, names=None):
     """Costs as float64, or ValueError naming the first that is zero, negative, infinite or missing."""
-    cost = np.asarray(cost, np.float64)
+    cost = np.asarray(unmasked(cost, "cost"), np.float64)
     bad = np.flatnonzero(~(np.isfinite(cost) & (cost > 0)).reshape(len(cost), -1).all(axis=1))
     if len(bad):
         first = int(bad[0]) if names is None else names[bad[0]]

@@ -9,14 +9,12 @@ from .progress import watched
 from .search import search
 from .selection import pick
 
-UNCHOSEN = "max_softmax"  # a ScoreTable has no method; search wants one and does not use it
-
 
 def rechoose(point, labelled):
     """The same models with thresholds chosen on ``labelled``: the least cost at no less than the accuracy that the
     last model alone has there. Returns a Point; its own numbers are those of the samples that it was chosen on."""
     options = {"score": point.score, "cost": point.cost_kind, "models": list(point.models)}
-    front = search(labelled, len(point.models), point.method or UNCHOSEN, **options)
+    front = search(labelled, len(point.models), point.method, **options)
     return pick(front, accuracy=front.singles.loc[point.models[-1], "accuracy"])
 
 
@@ -65,7 +63,7 @@ def won_back_table(tables):
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "labelled samples"])
 
 
-def selection_bias(store, n_models=2, method="max_softmax", repeats=20, seed=0, **options):
+def selection_bias(store, n_models=2, method=None, repeats=20, seed=0, **options):
     """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
 
     Returns a DataFrame, a row a repeat: the mean over the front's points of accuracy (…_chosen, …_measured), its mean

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def park_2015(store, *, score="top1", cost="macs", models="all"):
+def park_2015(store, *, score=None, cost=None, models="all"):
     """big/LITTLE: a small and a large model, softmax margin, one threshold (the *static* one of the original).
 
     Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS. Every pair, every
@@ -38,7 +38,7 @@ def park_2015(store, *, score="top1", cost="macs", models="all"):
     return search(store, 2, "softmax_margin", score=score, cost=cost, models=models).table
 
 
-def wang_2022(store, n_models=(2, 3), *, score="top1", cost="macs", models="all"):
+def wang_2022(store, n_models=(2, 3), *, score=None, cost=None, models="all"):
     """Committees: mean logits of the models run so far, max softmax, exhaustive search over thresholds.
 
     Wang, Kondratyuk et al., 2022: Wisdom of committees: an overlooked approach to faster and more accurate models,
@@ -48,9 +48,7 @@ def wang_2022(store, n_models=(2, 3), *, score="top1", cost="macs", models="all"
     return search(store, n_models, "max_softmax_mean_logits", score=score, cost=cost, models=models).table
 
 
-def wang_2018(
-    store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, score="top1", cost="macs", models="all"
-):
+def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, score=None, cost=None, models="all"):
     """IDK cascades: grid search over the thresholds of chains of up to ``n_models`` models.
 
     Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI. Kept: the search over
@@ -124,9 +122,7 @@ def chain_points(below, chain, k):
     return correct, [np.broadcast_to(spread(below(chain[:i])), correct.shape) for i in range(len(chain))]
 
 
-def streeter_2018(
-    store, metric="logits_margin", *, targets=201, n_models=None, score="top1", cost="macs", models="all"
-):
+def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, score=None, cost=None, models="all"):
     """Greedy construction from the pool: again and again the stage that answers most per unit of cost.
 
     Streeter, 2018: Approximation algorithms for cascading prediction models, ICML. For a target accuracy, the next
@@ -191,7 +187,7 @@ def answerable(sure, right, reference, least):
     return int(end) + 1, float(midway(sure[end], sure[end + 1]))
 
 
-def all_recipes(store, *, cost="macs", models="all"):
+def all_recipes(store, *, cost=None, models="all"):
     """Every recipe of this module on one store, with its defaults: {label with author and year: points}."""
     options = {"cost": cost, "models": models}
     return {

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .labels import Labels, chosen_rows
-from .names import known
+from .names import known, unmasked
 
 
 def _refuse(names, rows, what):
@@ -35,7 +35,8 @@ class ScoreTable:
     sample_ids: np.ndarray | None = None
 
     def __post_init__(self):
-        correct, confidence, cost = (np.array(a) for a in (self.correct, self.confidence, self.cost))
+        given = {kind: getattr(self, kind) for kind in ("correct", "confidence", "cost")}
+        correct, confidence, cost = (np.array(unmasked(values, kind)) for kind, values in given.items())
         if correct.ndim != 2 or not correct.size:
             raise ValueError(f"correct must be [models, samples] with at least one of each, not {correct.shape}")
         names = self.names

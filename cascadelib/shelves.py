@@ -1,7 +1,8 @@
 """Where a store keeps its models: in a folder (one file each) or in memory. Both offer the same few calls.
 
-A shelf has ``labels``, ``entries`` {model: metadata}, ``broken`` {model: what is wrong with its file},
-``tensor(model)``, ``put(model, logits, metadata)``, ``verify(model)`` and a cache ``ranks`` {model: int [k]}.
+A shelf has ``labels``, ``entries`` {model: metadata}, ``kinds`` {model: "logits" or "probabilities"}, ``broken``
+{model: what is wrong with its file}, ``tensor(model)``, ``put(model, tensor, metadata, kind)``, ``verify(model)`` and a
+cache ``ranks`` {model: int [k]}.
 What is put is checked by the store, not here.
 """
 
@@ -25,15 +26,15 @@ class Memory:
 
     def __init__(self, labels: Labels):
         self.labels, self.entries, self.broken, self.ranks = labels, {}, {}, {}
-        self._tensors = {}
+        self.kinds, self._tensors = {}, {}
 
     def tensor(self, model: str) -> np.ndarray:
         view = self._tensors[model].view()
         view.flags.writeable = False
         return view
 
-    def put(self, model: str, logits: np.ndarray, metadata: dict) -> None:
-        self._tensors[model], self.entries[model] = logits.copy(), metadata
+    def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
+        self._tensors[model], self.entries[model], self.kinds[model] = tensor.copy(), metadata, kind
         self.ranks.pop(model, None)
 
     def verify(self, model: str) -> None:
@@ -52,6 +53,10 @@ class Folder:
     @property
     def entries(self) -> dict:
         return {model: file.metadata for model, file in self._files.items()}
+
+    @property
+    def kinds(self) -> dict:
+        return {model: file.kind for model, file in self._files.items()}
 
     def scan(self) -> None:
         """Read every header; a broken file is left out with a warning and does not hide the others."""
@@ -95,9 +100,9 @@ class Folder:
     def verify(self, model: str) -> None:
         self._unchanged(model).check_tensor()
 
-    def put(self, model: str, logits: np.ndarray, metadata: dict) -> None:
+    def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
         path = self.path / logit_files.file_name(model)
-        logit_files.write(path, logits, metadata | {"samples": self.labels.fingerprint})
+        logit_files.write(path, tensor, metadata | {"samples": self.labels.fingerprint}, kind=kind)
         self._files[model] = logit_files.LogitFile.read(path)
         self._maps.pop(model, None)
         self.ranks.pop(model, None)

@@ -8,8 +8,9 @@ import pandas as pd
 
 from . import logit_files, shelves
 from .bundled import found, shown
+from .cost_kinds import COSTS
 from .labels import Labels, chosen_rows
-from .logit_arrays import DTYPES, accuracies, checked_logits, is_cost, log_probabilities, ranks_of
+from .logit_arrays import DTYPES, accuracies, check_probabilities, checked_logits, is_cost, log_of, ranks_of
 from .names import known
 
 FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
@@ -56,6 +57,7 @@ class LogitStore:
         dataset="",
         split="",
         dtype="float32",
+        probabilities=False,
     ) -> "LogitStore":
         """In memory: ``logits`` {model: [k, classes]}, costs {model: number} or None; checked as by :meth:`add`."""
         store = cls.__new__(cls)
@@ -65,18 +67,18 @@ class LogitStore:
             for name in given:
                 known(name, logits, f"model in {kind}")
         for name, values in logits.items():
-            store.add(name, values, macs=(macs or {}).get(name), seconds=(seconds or {}).get(name), dtype=dtype)
+            costs = {"macs": (macs or {}).get(name), "seconds": (seconds or {}).get(name)}
+            store.add(name, values, **costs, dtype=dtype, probabilities=probabilities)
         return store
 
     @classmethod
     def from_probabilities(cls, labels, probabilities, *args, dtype="float64", **kwargs) -> "LogitStore":
-        """As :meth:`from_arrays` for {model: probabilities [k, classes]}; their logarithms serve as logits.
+        """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
+        and from their logarithms (zeros count as the smallest positive float) where a method needs logits.
 
-        Zeros count as the smallest positive float. Raises ValueError where a row leaves [0, 1] or its sum is
-        further than 0.001 from 1.
+        Raises ValueError where a row leaves [0, 1] or its sum is further than 0.001 from 1.
         """
-        logits = {name: log_probabilities(name, values) for name, values in probabilities.items()}
-        return cls.from_arrays(labels, logits, *args, dtype=dtype, **kwargs)
+        return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)
 
     @property
     def labels(self) -> np.ndarray:
@@ -148,17 +150,26 @@ class LogitStore:
         return self._shelf.tensor(name).shape[1]
 
     def logits(self, name: str) -> np.ndarray:
-        """Float [k, classes], read-only; memory-mapped from disk unless :meth:`take` chose rows.
+        """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is probabilities."""
+        output = self.output(name)
+        return log_of(output) if self.holds_probabilities(name) else output
+
+    def output(self, name: str) -> np.ndarray:
+        """Float [k, classes] as it was added, read-only; memory-mapped from disk unless :meth:`take` chose rows.
 
         The first read checks the tensor's SHA-256 (up to 256 MB; larger files: :meth:`verify`).
         """
         tensor = self._shelf.tensor(self._known(name))
         return tensor if self._rows is None else tensor[self._rows]
 
-    def ranks(self, name: str) -> np.ndarray:
-        """Place of the right class among the logits of each sample, int64 [k]; 0 = top-1 correct, < 5 = top-5.
+    def holds_probabilities(self, name: str) -> bool:
+        """Whether the :meth:`output` of a model is probabilities, not logits."""
+        return self._shelf.kinds[self._known(name)] == "probabilities"
 
-        Equal logits rank by class index, so that ``ranks == 0`` is ``argmax == label``.
+    def ranks(self, name: str) -> np.ndarray:
+        """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5.
+
+        Equal ones rank by class index, so that ``ranks == 0`` is ``argmax == label``.
         """
         cached, name = self._shelf.ranks, self._known(name)
         if name not in cached:  # of all samples, once: bootstraps take many views
@@ -166,13 +177,12 @@ class LogitStore:
         return cached[name].copy() if self._rows is None else cached[name][self._rows]
 
     def costs(self, kind: str) -> np.ndarray:
-        """Cost a sample of each model, float64 [M], in the order of :attr:`models`: "macs", "seconds" or other column.
+        """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS.
 
         Raises ValueError for an unknown kind, and naming the models whose cost is missing, nan, zero or negative.
         """
         table = self.models
-        numeric = table.select_dtypes("number").columns.difference(["top1", "top5"], sort=False)
-        costs = table[known(kind, numeric, "cost")].to_numpy(np.float64, na_value=np.nan)
+        costs = table[known(kind, [c for c in COSTS if c in table], "cost")].to_numpy(np.float64, na_value=np.nan)
         bad = [f"{name!r} ({cost:g})" for name, cost in zip(table.index, costs, strict=True) if not is_cost(cost)]
         if bad:
             raise ValueError(
@@ -206,9 +216,11 @@ class LogitStore:
         *,
         replace: bool = False,
         dtype: str = "float32",
+        probabilities: bool = False,
         **metadata,
     ) -> None:
-        """Add one model's logits [k, classes] (numpy or torch), in the order of the store's samples; all or nothing.
+        """Add one model's logits (or ``probabilities``) [k, classes] (numpy or torch), in the order of the store's
+        samples; all or nothing.
 
         ``sample_ids``, if given, must be the store's. Costs are per sample. Further keywords are kept as metadata.
         Raises ValueError, naming the model and the first bad row, and leaves the store as it was.
@@ -226,10 +238,13 @@ class LogitStore:
                 raise ValueError(f"model {name!r}: {kind} must be a positive number, not {cost!r}")
             metadata[kind] = cost.item() if hasattr(cost, "item") else cost
         checked = checked_logits(name, logits, sample_ids, self._labels, np.dtype(known(dtype, DTYPES, "dtype")))
+        if probabilities:
+            check_probabilities(name, checked)
         self._check_classes(name, checked.shape[1])
         top1, top5 = accuracies(ranks_of(checked, self.labels), checked.shape[1])
         order = 1 + max((entry["order"] for entry in self._shelf.entries.values()), default=-1)
-        self._shelf.put(name, checked, {"model": name, "order": order, "top1": top1, "top5": top5} | metadata)
+        entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
+        self._shelf.put(name, checked, entry, "probabilities" if probabilities else "logits")
         self._table = None
 
     def _check_classes(self, name, count):
@@ -251,6 +266,8 @@ class LogitStore:
                 self._shelf.verify(name)
                 tensor, entry = self._shelf.tensor(name), self._shelf.entries[name]
                 checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
+                if self.holds_probabilities(name):
+                    check_probabilities(name, tensor)
                 if accuracies(ranks_of(tensor, self._shelf.labels.values), tensor.shape[1])[0] != entry["top1"]:
                     raise ValueError(f"model {name!r}: top1 in its header is not that of its logits")
             except (ValueError, OSError) as error:

@@ -27,12 +27,23 @@ def rank_of(mean, labels):
     )
 
 
+def mean_stage(logits, temperatures, labels, rank, ensemble):
+    """Max softmax of means of arrays [k, classes]."""
+    scaled = [z.astype(np.float64) / t for z, t in zip(logits, temperatures)]
+    averaged = scaled if ensemble == "mean_logits" else [softmax(z) for z in scaled]
+
+    def alone(m):
+        return rank_of(averaged[m], labels) < rank, confidence(scaled[m], "max_softmax")
+
+    return MeanStage([z.__getitem__ for z in averaged], labels, rank, "max_softmax", ensemble, alone)
+
+
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax"])
 @pytest.mark.parametrize(("classes", "rank"), [(2, 1), (5, 1), (60, 1), (60, 5)])
 def test_every_combination_equals_numpy(ensemble, classes, rank):
     labels, logits = make(5, 700, classes, seed=classes)
     t = np.array([1.0, 0.7, 2.0, 1.3, 1.0])
-    stage = MeanStage(logits, t, labels, rank, "max_softmax", ensemble)
+    stage = mean_stage(logits, t, labels, rank, ensemble)
     prefixes = [p for n in (1, 2, 3, 4) for p in combinations(range(5), n)]
     stage.prepare(prefixes, prefixes)
     for prefix in prefixes:
@@ -49,7 +60,7 @@ def test_every_combination_equals_numpy(ensemble, classes, rank):
 def test_ties_go_to_the_lower_class(seed, classes, rank):
     """Logits rounded to whole numbers: ties inside and outside the classes that are kept."""
     labels, logits = make(3, 40, classes, seed, digits=0)
-    stage = MeanStage(logits, np.ones(3), labels, rank, "max_softmax", "mean_logits")
+    stage = mean_stage(logits, np.ones(3), labels, rank, "mean_logits")
     for prefix in [(0, 1), (0, 1, 2)]:
         total = sum(logits[m].astype(float) for m in prefix)
         np.testing.assert_array_equal(stage.right(prefix), rank_of(total, labels) < rank)

@@ -1,7 +1,11 @@
 """Methods on a store: outcomes of prefixes against per-sample twins; temperature; the paper's twelve."""
 
+import warnings
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cascadelib import METHODS, LogitStore, Method, fit_temperature, search
 from cascadelib.calibration import negative_log_likelihood
@@ -91,9 +95,28 @@ def test_a_model_that_is_never_wrong_has_no_temperature():
     assert t == 1.0
 
 
-def test_logits_that_say_nothing_have_no_temperature():
+def test_at_a_bound_the_bound_is_the_temperature():
+    misleading, labels = np.array([[5.0, 0.0]] * 4), [0, 1, 1, 1]
+    for scale in (1.0, 1e-3):
+        with pytest.warns(RuntimeWarning, match="only grows up to this bound"):
+            assert fit_temperature(misleading * scale, labels) == pytest.approx(2.5 * scale * 1000)
     with pytest.warns(RuntimeWarning, match="only grows"):
-        assert fit_temperature(np.array([[5.0, 0.0]] * 4), [0, 1, 1, 1]) == 1.0
+        assert fit_temperature(np.zeros((4, 2)), labels) == 1.0  # nothing to scale
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(-6, 6), st.integers(2, 30))
+def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(seed, power, k):
+    """Cosines of CLIP want T ≈ 0.002, other logits 1: the same model in other units has the same probabilities."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, k)
+    z = rng.normal(size=(k, 3)) + np.eye(3)[labels]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted = [fit_temperature(z * scale, labels) for scale in (1.0, 10.0**power)]
+    assert all("temperature of the model" in str(w.message) for w in caught)
+    if fitted[0] != 1.0:
+        assert fitted[1] == pytest.approx(fitted[0] * 10.0**power, rel=1e-6)
 
 
 def test_unfitted_temperature_is_refused(store):

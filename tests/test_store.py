@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from cascadelib import logit_files
+from cascadelib import logit_files, search
+from cascadelib.cost_kinds import COSTS, Cost
 from cascadelib.store import LogitStore
 
 K, C = 40, 7
@@ -223,7 +224,15 @@ def test_costs():
             store.costs(wrong)
     with pytest.raises(ValueError, match="'d'"):
         LogitStore.from_arrays(LABELS, LOGITS, {"d": 3})
-    store.add("z", LOGITS["a"], macs=9, joules=0)
+
+
+def test_only_costs_are_costs(monkeypatch):
+    store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
+    store.add("z", LOGITS["a"], macs=9, joules=0, image_size=224)
+    for wrong in ("image_size", "joules", "top1", "parameters"):
+        with pytest.raises(ValueError, match="unknown cost.*'macs'"):
+            search(store, 2, cost=wrong)
+    monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
     with pytest.raises(ValueError, match=r"joules.*'z' \(0\)"):
         store.costs("joules")
 

@@ -1,0 +1,22 @@
+"""What a model may cost: one object a kind, in one table that searches, the explorer and the figures read."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A kind of cost: its ``name`` (the column of ``store.models``), ``unit`` and the ``title`` of an axis."""
+
+    name: str
+    unit: str
+    title: str
+
+
+COSTS = {
+    cost.name: cost
+    for cost in (
+        Cost("macs", "MACs", "MACs a sample"),
+        Cost("seconds", "s", "seconds a sample"),
+        Cost("cost", "", "cost"),  # of a ScoreTable, in whatever unit it was given
+    )
+}
