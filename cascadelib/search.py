@@ -82,7 +82,8 @@ def search_length(outcomes, cost, heads, best, tolerance):
 def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
 
-    parts: of the first round (see :func:`cascadelib.parallel.search_head`); a round that ends leaves boxes only. Each round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
+    parts: of the first round (see :func:`cascadelib.parallel.search_head`); after a round that ended, boxes only. Each
+    round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
     rounds = [t for t in COARSER if t > tolerance] if deadline else []
     certain = np.full_like(best[3], -np.inf)
@@ -177,8 +178,10 @@ def search_outcomes(stage: Stage, cost, n_models, *, tolerance=0.0, time_limit=N
 
     stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
     after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
-    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together. Where several
-    cascades give the same accuracy at the same cost, one of them is reported.
+    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together; infinite
+    confidences may occur, nan not. Where several cascades give the same accuracy at the same cost, that of the fewest
+    models is reported, then of the cheapest first models (in the order given where costs are equal), then that which
+    passes the fewest samples on to stage 2, 3, …: the same whatever the number of threads or processes.
 
     tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
     stops; either leaves a front that is certified instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
