@@ -137,8 +137,8 @@ def midway(exits, passes):
     with np.errstate(invalid="ignore", over="ignore"):
         middle = passes + (exits - passes) / 2
         middle = np.where(np.isfinite(middle), middle, passes / 2 + exits / 2)
-    middle = np.where(middle > passes, middle, exits)
-    middle = np.where(np.isposinf(exits), np.nextafter(passes, np.inf), middle)
+        middle = np.where(middle > passes, middle, exits)
+        middle = np.where(np.isposinf(exits), np.nextafter(passes, np.inf), middle)
     return np.where(np.isnan(passes), -np.inf, np.where(np.isnan(exits), np.inf, middle))[()]
 
 

@@ -34,8 +34,9 @@ def grid_curve(cascade, edges):
     last bits.
     """
     k, sizes = len(cascade), [len(e) for e in edges]
-    slots = [  # at the first edge (never) even infinite confidences pass on
-        np.maximum(len(e) - np.searchsorted(e[::-1], s, side="right"), 1) for e, s in zip(edges, cascade.sure)
+    slots = [  # at an edge of inf (never) even infinite confidences pass on
+        np.maximum(len(e) - np.searchsorted(e[::-1], s, side="right"), np.count_nonzero(e == np.inf))
+        for e, s in zip(edges, cascade.sure)
     ]
     right, cost = answered(slots, sizes, cascade.right), np.zeros(sizes)
     for i in range(cascade.stages):

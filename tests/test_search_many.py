@@ -166,7 +166,7 @@ def stressed(m, k, seed):
 
 
 @pytest.mark.parametrize("threads", [2, 8])
-@pytest.mark.parametrize(("n", "m", "k", "runs"), [(2, 18, 10_000, 150), (3, 6, 3000, 12), (4, 6, 400, 12)])
+@pytest.mark.parametrize(("n", "m", "k", "runs"), [(2, 18, 10_000, 100), (3, 6, 3000, 12), (4, 6, 400, 12)])
 def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
     table = stressed(m, k, seed=n)
     if n > 2:
