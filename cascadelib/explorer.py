@@ -119,7 +119,8 @@ class Explorer(widgets.VBox):
         """To a point of the front, by the arguments of :func:`pick`."""
         try:
             front = self.splits.front_of(self.choice)
-            self.load(pick(front, **goal))
+            if front is not None:  # a click may come before its button is disabled
+                self.load(pick(front, **goal))
             self.say(certainty(front))
         except ValueError as error:
             self.say(str(error))

@@ -398,6 +398,8 @@ def test_a_front_that_comes_late_is_dropped_if_another_is_wanted():
         explorer = cl.explore(STORE)
         explorer.chooser.number.value = 3
         assert explorer.goals.buttons["largest improvement"].disabled and "searching" in explorer.message.value
+        explorer.go({"goal": "match_best"})  # a click that comes before the button is disabled
+        assert "searching" in explorer.message.value and len(explorer.point.models) == 3
         explorer.chooser.number.value = 2
         while len(explorer.splits.fronts) < 2:
             await asyncio.sleep(0.01)

@@ -228,6 +228,9 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
         page.get_by_placeholder(example).press("Enter")
     for n in (2, 3, 4):
         front, number = cl.search(stores["store"], n), page.get_by_role("button", name=f"{n} models")
+        number.click()
+        drawn = "n => document.querySelector('.js-plotly-plot').data.find(t => t.meta == 'front').x.length == n"
+        page.wait_for_function(drawn, arg=len(explorer_figures.front_points(front.table)[1]), timeout=PATIENCE)
         for label, goal in goals.items():
             number.click()
             button, expected = page.get_by_role("button", name=label), cl.pick(front, **goal)
@@ -238,8 +241,6 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
             page.wait_for_function(shown, arg=accuracy, timeout=PATIENCE)
             point = assert_right(page, stores)
             assert (point.models, point.thresholds) == (expected.models, expected.thresholds) and len(point.models) == n
-        last = "n => document.querySelector('.js-plotly-plot').data.find(t => t.meta == 'front').x.length == n"
-        page.wait_for_function(last, arg=len(explorer_figures.front_points(front.table)[1]), timeout=PATIENCE)
     assert complaints(page, server[1]) == []
     page.close()
 
