@@ -10,13 +10,12 @@ from .best import improves, new_best, note
 from .boxes import MAX_MODELS
 from .cascades import Cascades, check_work, extensions
 from .confidence import own_units
-from .evaluation import check_store, single_models, store_costs, store_stage
+from .evaluation import asked, check_store, single_models, store_costs, store_stage
 from .f1 import F1, positives
 from .f1_search import search_f1
 from .front import Front, front_table, singles_table
 from .graded import search_graded
-from .methods import method_named
-from .names import known
+from .names import known, unmasked
 from .outcomes import Outcomes
 from .parallel import BOXES, CORNERS, in_executor, in_threads, patience
 from .pareto import Baseline, check_costs
@@ -202,7 +201,8 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
 
 def array_stage(correct, confidence, cost):
     """The stage function of arrays [M, k] without ensembling; refused where shapes differ."""
-    correct, sure = np.asarray(correct), np.asarray(confidence, np.float64)
+    correct = np.asarray(unmasked(correct, "correct"))
+    sure = np.asarray(unmasked(confidence, "confidence"), np.float64)
     if correct.ndim != 2 or correct.shape != sure.shape or len(cost) != len(correct):
         raise ValueError(f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}")
     return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
@@ -224,10 +224,10 @@ def candidate_names(models, store, baseline):
 def search(
     store,
     n_models=2,
-    method="max_softmax",
+    method=None,
     *,
-    score="top1",
-    cost="macs",
+    score=None,
+    cost=None,
     models="all",
     tolerance=0.0,
     time_limit=None,
@@ -235,15 +235,15 @@ def search(
 ) -> Front:
     """Every cascade of ``n_models`` models of a store at every threshold: the exact Pareto :class:`Front`.
 
-    store: LogitStore, or ScoreTable (its own confidences and costs; ``method`` and ``cost`` are not used);
-    n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS, fitted on this store where it scales
-    by temperature, or a :class:`Method`, used as fitted; score: "top1", "top<k>", or "f1" (two classes, n_models 1
-    and 2); cost: "macs", "seconds" or another numeric column of ``store.models``; models: "all", "pareto" or a list
+    store: LogitStore, or ScoreTable (its own confidences and costs; ``method``, ``score`` and ``cost`` are refused);
+    n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS (default: "max_softmax"), fitted on this
+    store where it scales by temperature, or a :class:`Method`, used as fitted; score: "top1" (default), "top<k>", or
+    "f1" (two classes, n_models 1 and 2); cost: "macs" (default) or "seconds"; models: "all", "pareto" or a list
     of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
     far from exact it may be.
     """
     task = Task(store, method, score, cost, models)
-    if score == F1:
+    if task.score == F1:
         return task.front(search_f1(task.stage, task.costs, n_models, positives(store)))
     if isinstance(store, ScoreTable) and (task.costs.ndim == 2 or store.correct.dtype != bool):
         return task.front(search_graded(task.stage, task.costs, n_models))
@@ -251,7 +251,7 @@ def search(
     return task.front(search_stages(task.stage, task.costs, n_models, task.last_only, *limits))
 
 
-def shared_threshold_front(store, n_models=2, method="max_softmax", *, score="top1", cost="macs", models="all"):
+def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=None, models="all"):
     """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
 
     Arguments as those of :func:`search`, without F1; n_models: 2 or more.
@@ -267,10 +267,10 @@ class Task:
 
     def __init__(self, store, method, score, cost, models):
         check_store(store)
-        method = None if isinstance(store, ScoreTable) else method_named(method)
+        method, score, cost = asked(store, method, score, cost)
         if method is not None and method.temperatures is None:
             method = method.fit(store)
-        self.method, self.score, self.cost_kind = method, score, "cost" if method is None else cost
+        self.method, self.score, self.cost_kind = method, score, cost
         accuracy, mean = single_models(store, score, cost)
         names, costs = list(store.models.index), store_costs(store, cost)
         self.baseline = Baseline(mean, accuracy)
