@@ -159,7 +159,7 @@ class Vote(Remembering):
         def stage(prefix):
             sure = np.stack([split.alone(m)[1] for m in prefix])
             winner, sure = vote(np.stack([split.classes(m) for m in prefix]), sure)
-            return winner == split.labels, sure
+            return winner == split.store.labels, sure
 
         return stage
 
@@ -182,14 +182,14 @@ class Own(Remembering):
         self.name, self.function = getattr(function, "__name__", "own"), function
 
     def whole(self, split):
-        k = len(split.labels)
+        labels = split.store.labels
 
         def block(prefix, rows):
             output = self.output(np.stack([split.logits(m, rows) for m in prefix]))
-            return ranks_of(output, split.labels[rows]) < split.rank, split.metric.from_logits(output)
+            return ranks_of(output, labels[rows]) < split.rank, split.metric.from_logits(output)
 
         def stage(prefix):
-            parts = [block(prefix, slice(start, start + CHUNK)) for start in range(0, k, CHUNK)]
+            parts = [block(prefix, slice(start, start + CHUNK)) for start in range(0, len(labels), CHUNK)]
             return tuple(np.concatenate(part) for part in zip(*parts))
 
         return stage

@@ -157,7 +157,7 @@ class MeanStage:
 
     def __init__(self, output, split, of_softmax):
         self.output, self.alone, self.of_softmax = output, split.alone, of_softmax
-        self.labels, self.rank, self.metric = split.labels, split.rank, split.metric
+        self.labels, self.rank, self.metric = split.store.labels, split.rank, split.metric
         self._right, self._sure = {}, {}
 
     def __call__(self, prefix):

@@ -83,11 +83,6 @@ class ModelsOnSplit:
     metric: Metric
     rank: int
 
-    @property
-    def labels(self):
-        """Class of each sample, int64 [k]."""
-        return self.store.labels
-
     def alone(self, m):
         """Outcome of one model by itself: that of a first stage, whatever the ensemble."""
         sure = kept_confidence(self.store, self.names[m], self.metric, self.scales[m])

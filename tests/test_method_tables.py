@@ -96,7 +96,7 @@ class Strongest(Ensemble):
     name, last_only = "strongest", False
 
     def whole(self, split):
-        everything = slice(0, len(split.labels))
+        everything = slice(0, len(split.store))
 
         def stage(prefix):
             z = np.stack([split.logits(m, everything) for m in prefix])
