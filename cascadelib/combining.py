@@ -118,16 +118,18 @@ class Mean(Ensemble):
         return np.zeros((samples, classes)), np.zeros(samples)
 
     def after(self, metric, temperature, logits, before, stage):
-        alone, count = super().after(metric, temperature, logits, before, stage), before.count + 1
-        total, mean = np.empty(logits.shape), np.empty(logits.shape)
+        count, total, mean = before.count + 1, np.empty(logits.shape), np.empty(logits.shape)
         scores, scale = (softmax(logits, temperature), 1.0) if self.of_softmax else (logits, float(temperature))
         add_scaled(scores, scale, before.memory, count, total, mean)
         first = count == 1
-        if first.all():
-            return Output(alone.guesses, alone.sure, total, count)
+        if first.any():
+            alone = super().after(metric, temperature, logits, before, stage)
+            alone = Output(alone.guesses, alone.sure, total, count)
+            if first.all():
+                return alone
         sure = metric.of_softmax(mean) if self.of_softmax else answers(mean, metric)[1]
         output = Output(ranked(total, before.guesses.shape[1]), sure, total, count)
-        return output.where(first, Output(alone.guesses, alone.sure, total, count))
+        return output.where(first, alone) if first.any() else output
 
 
 class Remembering(Ensemble):
