@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from .blocks import over_blocks
 from .confidence import ELEMENTS, confidence
 
-BOUNDS = (1e-3, 1e3)  # of a temperature, ÷ the scale of the logits
+BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
 
 
 def negative_log_likelihood(logits, labels, temperature=1.0):

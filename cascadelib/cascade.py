@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from . import batches, cascade_files
+from .combining import Output
 from .confidence import own_units
-from .decisions import Decisions, Output, output_after
+from .decisions import Decisions, output_after
 from .evaluation import leaves
 from .members import members_of
 from .running import Running
@@ -34,8 +35,7 @@ class Group:
 
     def decided(self, rows):
         """The samples that leave, int64 [n] or a slice, with all that is still needed of them."""
-        output = Output(self.output.prediction[rows], self.output.sure[rows])
-        return Group(self.numbers[rows], (), output, self.confidences[rows])
+        return Group(self.numbers[rows], (), self.output.decided(rows), self.confidences[rows])
 
     @classmethod
     def joined(cls, groups):
@@ -132,13 +132,17 @@ class Cascade(torch.nn.Module):
         return self.run([batch], max(1, batches.size_of(batch)))
 
     @torch.inference_mode()
-    def run(self, stream, batch_size=64):
+    def run(self, stream, batch_size=64, guesses=1):
         """Decide a stream (iterable) of batches: :class:`Decisions` of all samples, in their order.
 
         Undecided samples wait until ``batch_size`` of them need the same model, so that all models run on full batches,
         which are of one size (torch prepares its kernels anew for every other size); the last ones run at the end.
+        guesses: how many of the best classes ``decisions.guesses`` names; ValueError where a vote has one winner only.
         """
+        if guesses > 1 and self.point.method.combination.one_winner:
+            raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
         queues, done, count = [[] for _ in self.members], [], 0
+        self._guesses = guesses
         for batch in stream:
             size = batches.size_of(batch)
             confidences = np.full((size, len(self.members)), np.nan)
@@ -168,7 +172,7 @@ class Cascade(torch.nn.Module):
             seen = {m.name: m.classes for m in self.members}
             raise ValueError(f"the models of a cascade must have the same number of classes, not {seen}")
         place, temperature = (i, len(self.members)), self.point.method.temperature_of(self.members[i].name)
-        group.output, broken = output_after(self.point.method, temperature, logits, group.output, place)
+        group.output, broken = output_after(self.point.method, temperature, logits, group.output, place, self._guesses)
         group.confidences[:, i] = group.output.sure
         if broken is not None:
             group.confidences[broken, i] = np.nan
@@ -199,13 +203,13 @@ class Cascade(torch.nn.Module):
             broken[stage] += count
         if not done:
             empty = np.empty(0), np.empty((0, len(self.members)))
-            return Decisions(np.empty(0, np.int64), np.empty(0, np.int64), *empty, broken)
+            return Decisions(np.empty(0, np.int64), np.empty(0, np.int64), *empty, broken, np.empty((0, 1), np.int64))
         stage = np.concatenate([np.full(len(group), i) for i, group, _ in done])
         group = Group.joined([group for _, group, _ in done])
         order = np.argsort(group.numbers)
         metric, output, confidences = self.point.method.metric, group.output.take(order), group.confidences[order]
         own = own_units(metric, output.sure), own_units(metric, confidences)
-        decisions = Decisions(output.prediction, stage[order], *own, broken)
+        decisions = Decisions(output.prediction, stage[order], *own, broken, output.guesses)
         self.running.add(decisions)
         self._warn(broken)
         return decisions

@@ -5,8 +5,9 @@ import pandas as pd
 from scipy.special import stdtr
 
 from .confidence import CHUNK
+from .f1 import score_of
 from .logit_arrays import ranks_of
-from .methods import score_rank, softmax_of
+from .methods import Method, ModelsOnSplit
 from .oracle import frontier, pool
 
 LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
@@ -27,7 +28,7 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     names, costs, _ = pool(store, None, score, cost, models)
     doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
     for start in range(max(1, len(names) - 1))[:starts]:
-        right, doubt = interval_outcomes(store, names[start:], score_rank(score))
+        right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
         for size, accuracy, total in interval_points(right, doubt, doubts, costs[start:]):
             points = pd.DataFrame({"accuracy": accuracy, "cost": total, "level": 1 - doubts})
             points.insert(2, "models", [tuple(names[start : start + size])] * len(doubts))
@@ -41,11 +42,12 @@ def interval_outcomes(store, names, rank=1):
     Doubt is 1 − the confidence level at which the intervals of top class and runner-up touch: a sample leaves at
     levels below 1 − doubt. It is 1 after the first model, whose spread is unknown.
     """
+    split = ModelsOnSplit(store, names, [1.0] * len(names), Method().rule, rank)
     right, doubt = np.empty((len(names), len(store)), bool), np.ones((len(names), len(store)))
     for first in range(0, len(store), CHUNK):
         rows, mean, squares = slice(first, first + CHUNK), 0.0, 0.0
-        for i, name in enumerate(names):
-            p = softmax_of(store, name, 1.0, rows)
+        for i in range(len(names)):
+            p = split.softmax(i, rows)
             step = p - mean
             mean = mean + step / (i + 1)
             squares = squares + step * (p - mean)

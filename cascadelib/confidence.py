@@ -3,19 +3,79 @@
 ``max_softmax`` (eq. 1), ``softmax_margin`` (Park et al., 2015), ``logits_margin`` (Streeter, 2018), ``entropy``
 (eq. 2; negated inside, so that higher is surer, and shown in its own units by :func:`own_units`) and
 ``top<k>_softmax_sum`` (appendix B), e.g. ``top5_softmax_sum``. A callable that takes an array [k, classes] of
-logits (of mean softmax under that ensemble) and returns float [k], higher = surer, is a metric too.
+logits (of mean softmax under that ensemble) and returns float [k], higher = surer, is a metric too. Each is one
+:class:`Metric`; one that is put into METRICS has all that a cascade needs, in the evaluator and when it runs.
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from .blocks import over_blocks
 from .logit_arrays import log_of
 from .names import known
 
 CHUNK = 4096
+FEW = 32  # classes up to which a loop over rows is faster than numpy
 ELEMENTS = 2**18  # of a block in float64: what a core's cache holds
+
+
+class Sums(NamedTuple):
+    """What several metrics need of rows z = logits / T, float64 [n] each: the largest; with that subtracted, the second
+    largest (−inf with one class), and over all other classes the sum of exp(z) and of exp(z) · z."""
+
+    largest: np.ndarray
+    second: np.ndarray
+    rest: np.ndarray
+    weighted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Metric:
+    """All that differs between confidence metrics; every function returns float64 [n], higher = surer.
+
+    of_softmax: p [n, classes] → [n] (None: it needs logits, and no ensemble of softmax can have it); of_sums: the same
+    from the :class:`Sums` of logits / T, which is faster and keeps apart what softmax rounds to 1; of_logits: the same
+    from logits / T [n, classes], where that is no function of their softmax; negated: whether its own units are minus
+    the confidence; largest_share: whether it is the largest softmax, for which mean ensembles have a kernel.
+    """
+
+    name: str
+    of_softmax: Callable | None = None
+    of_sums: Callable | None = None
+    of_logits: Callable | None = None
+    negated: bool = False
+    largest_share: bool = False
+
+    def from_logits(self, logits, temperature=1.0):
+        """Confidence of each row of logits [k, classes]."""
+        if self.of_sums is not None:
+            return self.of_sums(sums(logits, temperature))
+        own = self.of_logits or (lambda z: self.of_softmax(softmax(z)))
+        return blockwise(lambda rows: own(np.asarray(logits[rows], np.float64) / temperature), len(logits), CHUNK)
+
+    def from_probabilities(self, p):
+        """Confidence of each row of probabilities [k, classes] that are a model's own output.
+
+        All that is a function of softmax is read from p itself: rows that are equal there have equal confidence.
+        """
+        if self.of_logits is not None:
+            return blockwise(lambda rows: self.from_logits(log_of(p[rows])), len(p), CHUNK)
+        return blockwise(lambda rows: self.of_softmax(np.asarray(p[rows], np.float64)), len(p), CHUNK)
+
+    def own(self, values):
+        """Confidences in the metric's own units, or back."""
+        return -np.asarray(values) if self.negated else np.asarray(values)
+
+
+def blockwise(block, k, size):
+    """block(rows) of all k samples, a block at a time, as one array float64 [k]."""
+    return np.concatenate([np.asarray(part, np.float64) for part in over_blocks(k, size, block)])
 
 
 def softmax(logits, temperature=1.0):
@@ -26,9 +86,9 @@ def softmax(logits, temperature=1.0):
 
 
 def largest(values, count):
-    """The ``count`` largest values of each row, unsorted but for the largest ones of two: [k, count]."""
+    """The ``count`` largest values of each row, rising: [k, count]."""
     count = min(count, values.shape[1])
-    return np.partition(values, -count, axis=1)[:, -count:]
+    return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
 
 
 def margin(values):
@@ -39,81 +99,63 @@ def margin(values):
     return top[:, 1] - top[:, 0]
 
 
+def margin_of_sums(s):
+    """The same of logits."""
+    alone = np.isneginf(s.second)
+    return np.where(alone, s.largest, -np.where(alone, 0.0, s.second))
+
+
 def negative_entropy(p):
     """Sum of p log p of each row (0 log 0 = 0): minus the Shannon entropy in nats (paper, eq. 2)."""
     return np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
 
 
-SOFTMAX_METRICS = {"max_softmax": lambda p: p.max(axis=1), "softmax_margin": margin, "entropy": negative_entropy}
-METRICS = (*SOFTMAX_METRICS, "logits_margin")  # in the order of of_block
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("max_softmax", lambda p: p.max(axis=1), lambda s: 1 / (1 + s.rest), largest_share=True),
+        Metric("softmax_margin", margin, lambda s: (1 - np.exp(s.second)) / (1 + s.rest)),
+        Metric("entropy", negative_entropy, lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest), negated=True),
+        Metric("logits_margin", None, margin_of_sums, margin),
+    )
+}
 
 
-def metric_of_probabilities(metric):
-    """The function p [k, classes] → confidence [k] behind the name of a metric based on softmax."""
+@cache
+def top_sum(count):
+    """The metric top<count>_softmax_sum."""
+    return Metric(f"top{count}_softmax_sum", lambda p: largest(p, count).sum(axis=1))
+
+
+def metric_of(metric) -> Metric:
+    """The :class:`Metric` of a name or of a user's own function; ValueError, naming the nearest, for other names."""
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        return Metric(getattr(metric, "__name__", "own"), metric, None, metric)
     top = re.fullmatch(r"top(\d+)_softmax_sum", str(metric))
     if top and int(top[1]) > 0:
-        return lambda p: np.sort(largest(p, int(top[1])), axis=1).sum(axis=1)
-    return SOFTMAX_METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
-
-
-def confidence_of_softmax(p, metric):
-    """Confidence of each row of probabilities p [k, classes], the mean softmax of several models: float64 [k]."""
-    return (metric if callable(metric) else metric_of_probabilities(metric))(p)
-
-
-def check_metric(metric):
-    """Raise ValueError, naming the nearest metrics, unless ``metric`` is one or is callable."""
-    if not callable(metric) and metric != "logits_margin":
-        metric_of_probabilities(metric)
+        return top_sum(int(top[1]))
+    return METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
 
 
 def confidence(logits, metric="max_softmax", temperature=1.0):
     """Confidence of each row of logits [k, classes] (softmax at ``temperature``): float64 [k], higher = surer."""
-    check_metric(metric)
-    if metric in METRICS:
-        return confidences(logits, temperature)[metric]
-    of_rows = metric if callable(metric) else metric_of_probabilities(metric)
-    parts = []
-    for start in range(0, len(logits), CHUNK):
-        z = np.asarray(logits[start : start + CHUNK], np.float64) / temperature
-        parts.append(np.asarray(of_rows(z if callable(metric) else softmax(z)), np.float64))
-    return np.concatenate(parts)
+    return metric_of(metric).from_logits(logits, temperature)
 
 
-def confidences(logits, temperature=1.0):
-    """All of METRICS from one walk over logits [k, classes], on all cores: {metric: float64 [k]}."""
+def sums(logits, temperature=1.0):
+    """The :class:`Sums` of logits [k, classes] / T from one walk on all cores."""
     k, classes = logits.shape
-    out = {metric: np.empty(k) for metric in METRICS}
-
-    def block(rows):
-        for metric, values in zip(METRICS, of_block(logits[rows], temperature)):
-            out[metric][rows] = values
-
-    over_blocks(k, max(64, ELEMENTS // classes), block)
-    return out
+    of_block = sums_of_rows if classes <= FEW else sums_of_block
+    parts = over_blocks(
+        k, max(64, ELEMENTS // classes), lambda rows: of_block(np.asarray(logits[rows]), temperature)[0]
+    )
+    return Sums(*np.concatenate(parts, axis=1))
 
 
-def confidence_of_probabilities(p, metric):
-    """Confidence of each row of probabilities [k, classes] that are a model's own output: float64 [k].
-
-    All but the margin of logits and a user's own metric, which take logarithms, are read from p itself: rows that are
-    equal there have equal confidence, as they would have in any other table of p.
-    """
-    own = callable(metric) or metric == "logits_margin"
-
-    def block(rows):
-        values = np.asarray(p[rows], np.float64)
-        return confidence(log_of(values), metric) if own else confidence_of_softmax(values, metric)
-
-    return np.concatenate(over_blocks(len(p), max(64, ELEMENTS // p.shape[1]), block))
-
-
-def of_block(logits, temperature):
-    """Max softmax, softmax margin, negative entropy and logits margin of a block of rows.
-
-    With z shifted so that the largest is 0 and r the sum of exp(z) over the other classes: max softmax is 1 / (1 + r),
-    and log(1 + r) keeps entropies apart where 1 / (1 + r) rounds to 1.
-    """
+def sums_of_block(logits, temperature):
+    """The :class:`Sums` of a block of rows, float64 [4, n], and their largest classes, int64 [n]: for many classes."""
     z = np.asarray(logits, np.float64) / temperature
     rows, top = np.arange(len(z)), z.argmax(axis=1)
     largest = z[rows, top]
@@ -121,10 +163,45 @@ def of_block(logits, temperature):
     e = np.exp(z)
     weighted = np.einsum("ij,ij->i", e, z)
     e[rows, top], z[rows, top] = 0.0, -np.inf
-    rest, second = e.sum(axis=1), z.max(axis=1)
-    alone = np.isneginf(second)
-    margin_of_logits = np.where(alone, largest, -np.where(alone, 0.0, second))
-    return 1 / (1 + rest), (1 - np.exp(second)) / (1 + rest), weighted / (1 + rest) - np.log1p(rest), margin_of_logits
+    return np.stack([largest, z.max(axis=1), e.sum(axis=1), weighted]), top
+
+
+@njit(nogil=True, cache=True)
+def sums_of_rows(logits, temperature):
+    """The same, fast for few rows or classes."""
+    (rows, classes), temperature = logits.shape, np.float64(temperature)
+    out, top = np.empty((4, rows)), np.empty(rows, np.int64)
+    for j in range(len(logits)):
+        best = 0
+        for c in range(1, classes):
+            if logits[j, c] > logits[j, best]:
+                best = c
+        largest = np.float64(logits[j, best]) / temperature
+        rest, second, weighted = 0.0, -np.inf, 0.0
+        for c in range(classes):
+            if c != best:
+                z = np.float64(logits[j, c]) / temperature - largest
+                e = np.exp(z)
+                rest, second, weighted = rest + e, max(second, z), weighted + e * z
+        top[j] = best
+        out[0, j], out[1, j], out[2, j], out[3, j] = largest, second, rest, weighted
+    return out, top
+
+
+def answers(logits, metric, temperature=1.0, guesses=1):
+    """What a model says by itself of a small batch of finite logits [N, classes]: its ``guesses`` best classes, best
+    first, int64 [N, guesses], and its confidence under a :class:`Metric`, float64 [N]."""
+    if metric.of_sums is None:
+        return ranked(logits, guesses), metric.from_logits(logits, temperature)
+    out, top = sums_of_rows(logits, float(temperature))
+    return top[:, None] if guesses == 1 else ranked(logits, guesses), metric.of_sums(Sums(*out))
+
+
+def ranked(scores, guesses):
+    """The best classes of each row of scores [N, classes], best first, equal ones by class: int64 [N, guesses]."""
+    if guesses == 1:
+        return scores.argmax(axis=1)[:, None]
+    return np.argsort(-np.asarray(scores, np.float64), axis=1, kind="stable")[:, :guesses]
 
 
 def midway(exits, passes):
@@ -143,5 +220,5 @@ def midway(exits, passes):
 
 
 def own_units(metric, values):
-    """Inside values to the metric's own units or back: entropy changes its sign, all others stay."""
-    return -np.asarray(values) if metric == "entropy" else np.asarray(values)
+    """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own units they are."""
+    return np.asarray(values) if metric is None else metric_of(metric).own(values)

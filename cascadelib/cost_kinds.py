@@ -17,6 +17,6 @@ COSTS = {
     for cost in (
         Cost("macs", "MACs", "MACs a sample"),
         Cost("seconds", "s", "seconds a sample"),
-        Cost("cost", "", "cost"),  # of a ScoreTable, in whatever unit it was given
+        Cost("cost", "a sample", "cost"),  # of a ScoreTable, in whatever unit it was given
     )
 }

@@ -2,8 +2,6 @@
 
 import contextlib
 import math
-import statistics
-import time
 from collections.abc import Iterator
 
 import torch
@@ -171,25 +169,3 @@ def synchronize(device: torch.device) -> None:
     """Wait until ``device`` has done what it was asked; nothing to do on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def measure_seconds(module: torch.nn.Module, example_batch, repeats: int = 5, warm_up: int = 1) -> float:
-    """Seconds a sample of ``module`` on ``example_batch`` (tensor, tuple or dict, [N, …]) on the device it is on.
-
-    The median of ``repeats`` batches after ``warm_up`` untimed ones, in eval and inference mode.
-    """
-    keys, _ = one_sample(example_batch)
-    values = (
-        (example_batch,)
-        if isinstance(example_batch, torch.Tensor)
-        else tuple(example_batch.values() if keys else example_batch)
-    )
-    wrapped, device, times = _Positional(module, keys), values[0].device, []
-    with inference_mode_of(module), torch.inference_mode():
-        for _ in range(warm_up + repeats):
-            synchronize(device)
-            start = time.perf_counter()
-            wrapped(*values)
-            synchronize(device)
-            times.append(time.perf_counter() - start)
-    return statistics.median(times[warm_up:]) / len(values[0])

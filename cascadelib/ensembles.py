@@ -9,7 +9,6 @@ import numpy as np
 from numba import njit
 
 from .blocks import over_blocks
-from .confidence import confidence, confidence_of_softmax
 
 KEPT = 6  # best classes kept of each model
 CHUNK = 256  # samples a block: 27 models × 1,000 classes in float64 are 55 MB
@@ -150,15 +149,15 @@ def surest_of_combinations(terms, heads, first, lasts, multiply, sure):
 class MeanStage:
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
-    outputs: M functions of rows (a slice) → what is averaged, float64 [s, classes]: logits / T, or their softmax;
-    labels int [k]; rank: how many best classes count as right; ensemble: "mean_logits" or "mean_softmax"; alone(m):
-    outcome of one model by itself, which a prefix of one has. :meth:`prepare` computes many prefixes in one walk over
-    the samples; any other prefix is computed when asked for, by the same kernels, so to the same bits.
+    output: function (m, rows) → what is averaged of model m, float64 [s, classes]: logits / T, or (``of_softmax``)
+    their softmax; split: :class:`cascadelib.methods.ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one.
+    :meth:`prepare` computes many prefixes in one walk over the samples; any other prefix is computed when asked for, by
+    the same kernels, so to the same bits.
     """
 
-    def __init__(self, outputs, labels, rank, metric, ensemble, alone):
-        self.outputs, self.alone = outputs, alone
-        self.labels, self.rank, self.metric, self.ensemble = np.asarray(labels), rank, metric, ensemble
+    def __init__(self, output, split, of_softmax):
+        self.output, self.alone, self.of_softmax = output, split.alone, of_softmax
+        self.labels, self.rank, self.metric = split.store.labels, split.rank, split.metric
         self._right, self._sure = {}, {}
 
     def __call__(self, prefix):
@@ -188,7 +187,7 @@ class MeanStage:
         sure = np.empty((len(sures), k))
 
         def block(rows):
-            values = np.stack([self.outputs[m](rows) for m in used])
+            values = np.stack([self.output(m, rows) for m in used])
             if rights:
                 found = np.empty((len(rights), rows.stop - rows.start), np.uint8)
                 right_of_combinations(values, self.labels[rows], *groups[:3], self.rank, found)
@@ -203,17 +202,16 @@ class MeanStage:
 
     def _surest(self, values, members):
         """Confidence [P, s] of the mean over each of P lists of models, all of one length."""
-        if self.metric == "max_softmax":
+        if self.metric.largest_share:
             return self._surest_by_shares(values, members)
         means = (values[list(row)].mean(axis=0) for row in members)
-        if self.ensemble == "mean_logits":
-            return np.stack([confidence(mean, self.metric) for mean in means])
-        return np.stack([confidence_of_softmax(mean, self.metric) for mean in means])
+        sure = self.metric.of_softmax if self.of_softmax else self.metric.from_logits
+        return np.stack([sure(mean) for mean in means])
 
     def _surest_by_shares(self, values, members):
         """Max softmax: the softmax of a mean of logits needs no new exponentials, its terms are products of the
         members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean is taken itself."""
-        multiply, terms = self.ensemble == "mean_logits", values
+        multiply, terms = not self.of_softmax, values
         if multiply:
             terms = np.exp((values - values.max(axis=2, keepdims=True)) / len(members[0]))
         heads, first, lasts, order = by_head(members)
@@ -223,5 +221,5 @@ class MeanStage:
         sure[order] = found
         for p in np.flatnonzero(np.isnan(sure).any(axis=1)):
             rows = np.isnan(sure[p])
-            sure[p, rows] = confidence(values[list(members[p])][:, rows].mean(axis=0), "max_softmax")
+            sure[p, rows] = self.metric.from_logits(values[list(members[p])][:, rows].mean(axis=0))
         return sure

@@ -109,7 +109,7 @@ def store_stage(store, names, method, score):
     if isinstance(store, ScoreTable):
         rows = [store.row(name) for name in names]
         return lambda prefix: (store.correct[rows[prefix[-1]]], store.confidence[rows[prefix[-1]]])
-    return method.stage(store, names, "top1" if score == F1 else score)
+    return method.stage(store, names, score)
 
 
 def outcomes_of(store, models, method, score):

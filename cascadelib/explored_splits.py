@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from .confidence import own_units
+from .cost_kinds import COSTS
 from .evaluation import check_store
 from .f1 import F1
 from .front import Point
@@ -67,7 +68,8 @@ class ExploredSplits:
         given = [] if self.given is None else [self.given.cost_kind]
         if isinstance(self.store, ScoreTable):
             return given or ["cost"]
-        there = [k for k in ("macs", "seconds") if all(s.models[k].gt(0).all() for s in self.stores.values())]
+        tables = [store.models for store in self.stores.values()]
+        there = [kind for kind in COSTS if all(kind in t and t[kind].gt(0).all() for t in tables)]
         return list(dict.fromkeys(given + there))
 
     @property

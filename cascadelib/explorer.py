@@ -8,10 +8,12 @@ import ipywidgets as widgets
 
 from .cascade_chooser import CascadeChooser, Choice, replaced, resized
 from .confidence import own_units
+from .cost_kinds import COSTS
 from .example_strip import ExampleStrip
 from .explored_splits import ExploredSplits
 from .explorer_charts import Charts
 from .export_box import ExportBox
+from .f1 import score_of
 from .goal_buttons import GoalButtons
 from .moments import Pause, Soon, beside
 from .reading_table import numbers, numbers_html
@@ -23,7 +25,6 @@ DRAWN = 0.02  # seconds that charts and later stages leave the page to show the 
 SETTLED = 0.25  # seconds without a drag after which examples and export follow
 ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
 SENT_ON = 0.2  # by a stage that a cascade gains
-UNITS, SCORES = {"macs": "MACs", "seconds": "s"}, {"top1": "accuracy", "f1": "F1"}
 
 
 def explore(store, held_out=None, images=None, front=None):
@@ -222,7 +223,7 @@ class Explorer(widgets.VBox):
     def show_numbers(self):
         """Numbers at the present thresholds."""
         self.readings = {split: read(cascade, self.thresholds) for split, cascade in self.cascades.items()}
-        single, unit = self.splits.best_single(self.choice), UNITS.get(self.choice.cost, "a sample")
+        single, unit = self.splits.best_single(self.choice), COSTS[self.choice.cost].unit
         rows = numbers(self.readings, self.cascades, single, unit, self.score)
         self.numbers.value = numbers_html(rows, self.splits.stores)
         self.settling.again()
@@ -241,7 +242,7 @@ class Explorer(widgets.VBox):
     @property
     def score(self):
         """The title of what counts as accuracy."""
-        return SCORES.get(self.choice.score, f"{self.choice.score} accuracy")
+        return score_of(self.choice.score).title
 
     @property
     def point(self):

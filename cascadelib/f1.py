@@ -1,8 +1,32 @@
-"""F1 of the positive class 1 of a task with two classes (paper, section 4.2: MRPC and QQP)."""
+"""What counts as good: top-k accuracy, and F1 of the positive class 1 of two (paper, section 4.2: MRPC and QQP)."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
+from .names import known
+
 F1 = "f1"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score: its name, how many best classes count as right (``rank``), and the ``title`` of an axis. F1 is made of
+    who is right, as under top-1: :func:`cascadelib.evaluation.quality`."""
+
+    name: str
+    rank: int
+    title: str
+
+
+SCORES = {score.name: score for score in (Score("top1", 1, "accuracy"), Score(F1, 1, "F1"))}
+
+
+def score_of(name) -> Score:
+    """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest, for other names."""
+    if str(name).startswith("top") and str(name)[3:].isdigit() and int(name[3:]) > 0 and name not in SCORES:
+        return Score(name, int(name[3:]), f"{name} accuracy")
+    return SCORES[known(name, [*SCORES, "top2", "top5"], "score")]
 
 
 def positives(store) -> np.ndarray:

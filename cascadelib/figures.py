@@ -6,6 +6,7 @@ import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from . import display  # noqa: F401 - figures leave the kernel as plotly JSON
+from .cost_kinds import COSTS
 from .tables import arrow, digits, percents
 
 # Okabe and Ito (2008), readable with every colour vision, then darker companions
@@ -14,7 +15,6 @@ GREY, BLACK = "#8C8C8C", "#222222"
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
 DASHES = ["solid", "dash"]
 HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, a cost and an accuracy
-COST_TITLES = {"macs": "MACs a sample", "seconds": "seconds a sample"}
 
 pio.templates["cascadelib"] = go.layout.Template(
     layout={
@@ -43,10 +43,10 @@ def colours(groups):
 
 
 def cost_axis(cost):
-    """A log axis for a kind of cost: "macs", "seconds", or any other word as its own title."""
+    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
     return {
         "type": "log",
-        "title": COST_TITLES.get(cost, cost),
+        "title": COSTS[cost].title if cost in COSTS else cost,
         "exponentformat": "SI",
         "dtick": 1,
         "minor": {"dtick": "D1"},

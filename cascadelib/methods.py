@@ -2,19 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .calibration import fit_temperature
-from .combining import own_stage, vote
-from .confidence import METRICS, check_metric, confidence, confidence_of_probabilities, confidences, softmax
-from .ensembles import MeanStage
+from .combining import Ensemble, ensemble_of
+from .confidence import Metric, metric_of, softmax, sums
+from .f1 import score_of
 from .logit_arrays import log_of
 from .names import known
-
-ENSEMBLES = ("none", "mean_logits", "mean_softmax", "most_confident", "vote")
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Method:
     (:func:`cascadelib.combining.vote`); a callable that takes logits [n, k, classes] of the n models run so far and
     returns combined logits [k, classes] is an ensemble too. temperature: divide each
     model's logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they
-    are applied unchanged to any other.
+    are applied unchanged to any other. rule, combination: the objects that metric and ensemble name.
     """
 
     metric: str | Callable = "max_softmax"
@@ -36,11 +33,17 @@ class Method:
     temperatures: Mapping[str, float] | None = None
 
     def __post_init__(self):
-        check_metric(self.metric)
-        if not callable(self.ensemble):
-            known(self.ensemble, ENSEMBLES, "ensemble")
-        if self.metric == "logits_margin" and self.ensemble == "mean_softmax":
-            raise ValueError("logits_margin needs logits: use ensemble='mean_logits', or softmax_margin")
+        ensemble, rule = self.combination, self.rule
+        if ensemble.of_softmax and rule.of_softmax is None:
+            raise ValueError(f"{rule.name} needs logits: use ensemble='mean_logits', or softmax_margin")
+
+    @property
+    def rule(self) -> Metric:
+        return metric_of(self.metric)
+
+    @property
+    def combination(self) -> Ensemble:
+        return ensemble_of(self.ensemble)
 
     def fit(self, store):
         """This method with the temperatures of all models of ``store`` (a LogitStore) fitted on its samples."""
@@ -62,47 +65,45 @@ class Method:
         Returns stage(prefix: tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) of the
         cascade's output after those models. Confidences of one model are computed once and kept.
         """
-        rank = score_rank(score)
+        rank = score_of(score).rank
         if names and rank > (classes := store.output(names[0]).shape[1]):
             raise ValueError(f"score={score!r}: there are only {classes} classes")
         scales = [self.temperature_of(name) for name in names]
-
-        def alone(m):
-            return store.ranks(names[m]) < rank, kept_confidence(store, names[m], self.metric, scales[m])
-
-        if self.ensemble == "none":
-            return lambda prefix: alone(prefix[-1])
-        if self.ensemble == "most_confident":
-            return lambda prefix: most_confident([alone(m) for m in prefix])
-        if self.ensemble == "vote":
-            known(score, ["top1"], "score of a vote")
-            votes = [kept(store, name, "vote", partial(answers_of, store, name)) for name in names]
-            return lambda prefix: voted(store.labels, [(votes[m], alone(m)[1]) for m in prefix])
-        if callable(self.ensemble):
-            outputs = [partial(logits_of, store, name, t) for name, t in zip(names, scales)]
-            return own_stage(outputs, store.labels, rank, self.metric, self.ensemble)
-        of = logits_of if self.ensemble == "mean_logits" else softmax_of
-        outputs = [partial(of, store, name, t) for name, t in zip(names, scales)]
-        return MeanStage(outputs, store.labels, rank, self.metric, self.ensemble, alone)
+        return self.combination.whole(ModelsOnSplit(store, names, scales, self.rule, rank))
 
 
-def logits_of(store, name, temperature, rows):
-    """Logits / temperature of some samples of one model of a store: float64 [s, classes]."""
-    values = store.output(name)[rows]
-    return (log_of(values) if store.holds_probabilities(name) else np.asarray(values, np.float64)) / temperature
+@dataclass(frozen=True, eq=False)
+class ModelsOnSplit:
+    """What an ensemble combines: models (``names``, by their positions m) of a LogitStore at their temperatures
+    ``scales``, a :class:`Metric`, and how many best classes count as right (``rank``)."""
 
+    store: object
+    names: list
+    scales: list
+    metric: Metric
+    rank: int
 
-def softmax_of(store, name, temperature, rows):
-    """Softmax at a temperature of some samples of one model: float64 [s, classes]; probabilities as the store has them
-    where there is none to change."""
-    if temperature == 1 and store.holds_probabilities(name):
-        return np.asarray(store.output(name)[rows], np.float64)
-    return softmax(logits_of(store, name, temperature, rows))
+    def alone(self, m):
+        """Outcome of one model by itself: that of a first stage, whatever the ensemble."""
+        sure = kept_confidence(self.store, self.names[m], self.metric, self.scales[m])
+        return self.store.ranks(self.names[m]) < self.rank, sure
 
+    def classes(self, m):
+        """The class with the largest output of one model, int64 [k]."""
+        name = self.names[m]
+        return kept(self.store, name, "classes", lambda: np.asarray(self.store.output(name)).argmax(axis=1))
 
-def answers_of(store, name):
-    """The class with the largest output of each sample, int64 [k]."""
-    return np.asarray(store.output(name)).argmax(axis=1)
+    def logits(self, m, rows):
+        """Logits / T of some samples of one model, float64 [s, classes]."""
+        values = self.store.output(self.names[m])[rows]
+        z = log_of(values) if self.store.holds_probabilities(self.names[m]) else np.asarray(values, np.float64)
+        return z / self.scales[m]
+
+    def softmax(self, m, rows):
+        """Their softmax: probabilities as the store has them where no temperature changes them."""
+        if self.scales[m] == 1 and self.store.holds_probabilities(self.names[m]):
+            return np.asarray(self.store.output(self.names[m])[rows], np.float64)
+        return softmax(self.logits(m, rows))
 
 
 KEPT = WeakKeyDictionary()  # store → what was computed from its logits, as long as the store lives
@@ -118,38 +119,22 @@ def kept(store, name, what, compute):
 
 def kept_confidence(store, name, metric, temperature):
     """Confidence of one model of a store by itself, float64 [k]: that of the first stage of any cascade, whatever its
-    ensemble. All METRICS of logits come from one walk; probabilities are read as they are (DESIGN §4, *Exact*)."""
-    if store.holds_probabilities(name) and temperature == 1:
-        compute = partial(confidence_of_probabilities, store.output(name), metric)
-        return compute() if callable(metric) else kept(store, name, (metric, "of probabilities"), compute)
-    if metric not in METRICS:
-        return confidence(store.logits(name), metric, temperature)
-    return kept(store, name, temperature, lambda: confidences(store.logits(name), temperature))[metric]
+    ensemble. Probabilities are read as they are (DESIGN §4, *Exact*); metrics of logits share one walk over them."""
+    rule = metric_of(metric)
+
+    def compute():
+        if store.holds_probabilities(name) and temperature == 1:
+            return rule.from_probabilities(store.output(name))
+        if rule.of_sums is None:
+            return rule.from_logits(store.logits(name), temperature)
+        return rule.of_sums(kept(store, name, ("sums", temperature), lambda: sums(store.logits(name), temperature)))
+
+    return kept(store, name, (rule, temperature), compute)
 
 
 def kept_temperature(store, name):
     """Temperature of one model, fitted on a store."""
     return kept(store, name, "temperature", lambda: fit_temperature(store.logits(name), store.labels, name))
-
-
-def score_rank(score):
-    """How many best classes count as right under a score: 1 for "top1", k for "top<k>"."""
-    if not (str(score).startswith("top") and str(score)[3:].isdigit() and int(score[3:]) > 0):
-        known(score, ["top1", "top2", "top5", "f1"], "score")
-    return int(score[3:])
-
-
-def most_confident(outcomes):
-    """Per sample the outcome of whichever model is surest, the earlier (cheaper) at a tie."""
-    right, sure = (np.stack(parts) for parts in zip(*outcomes, strict=True))
-    chosen = sure.argmax(axis=0)[None]
-    return np.take_along_axis(right, chosen, 0)[0], np.take_along_axis(sure, chosen, 0)[0]
-
-
-def voted(labels, ballots):
-    """Whether a plurality vote is right, and how sure: ballots [(class [k], confidence [k]), …]."""
-    winner, sure = vote(*(np.stack(parts) for parts in zip(*ballots, strict=True)))
-    return winner == labels, sure
 
 
 METHODS = {

@@ -278,7 +278,7 @@ class Task:
         self.names = candidate_names(models, store, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store_stage(store, self.names, method, score)
-        self.last_only = method is None or method.ensemble == "none"
+        self.last_only = method is None or method.combination.last_only
         self.found_on = store.origin
 
     def front(self, points):

@@ -4,21 +4,17 @@ The paper checks three cascades against overfitting to the validation set this w
 public, so neither a store nor ``evaluate`` can.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .candidates import resolved
-from .combining import own_output
-from .confidence import confidence, confidence_of_softmax, softmax
-from .evaluation import exit_stages
-from .feeding import feed
-from .forwarding import Precision, on_device, ready, timed_logits
+from .cascade import Cascade
+from .forwarding import Precision
 from .image_folders import existing, images_in
 from .logit_files import replacing
-from .methods import Method
 from .photographs import Files
 
 
@@ -44,62 +40,21 @@ def unlabelled(folder) -> Unlabelled:
 def predictions(point, models, images, guesses=5, batch_size=64, device=None, amp=False, workers=0):
     """(classes int [k, guesses], best first; exit_stage int [k]) of the cascade ``point`` on images without labels.
 
-    models: as for :func:`cascadelib.extract`, all those of the point; images: :func:`unlabelled`. Each image is
-    decoded once, and a later model sees only the images that have not left.
-    Raises ValueError naming a model of the point that is not given, or an image that cannot be read; and for a vote.
+    models: as for :func:`cascadelib.extract`, all those of the point, with transforms that take a list of PIL images;
+    images: :func:`unlabelled`. Each image is decoded once, by ``workers`` threads, and a later model sees only the
+    images that have not left. Raises ValueError naming a model of the point that is not given, or an image that cannot
+    be read; and for more than one guess of a vote.
     """
     given = {model.name: model for model in resolved(models)}
     missing = [name for name in point.models if name not in given]
     if missing:
         raise ValueError(f"the cascade needs model {missing[0]!r}; given are {', '.join(map(repr, given))}")
-    chain = [given[name] for name in point.models]
-    precision, method = Precision.chosen(device, amp), point.method or Method()
-    if method.ensemble == "vote":
-        raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
-    spans = [(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
-    classes, stages = [], []
-    fed = feed(images, spans, [m.transform for m in chain], precision.device, workers)
-    for (start, stop), prepare in fed:
-        scores, stage = _batch(chain, prepare, stop - start, method, point.inside, precision)
-        classes.append(np.argsort(-scores, axis=1, kind="stable")[:, :guesses])
-        stages.append(stage)
-    return np.concatenate(classes), np.concatenate(stages)
-
-
-def _batch(chain, prepare, count, method, thresholds, precision):
-    """(scores float64 [count, classes] at the exit, exit stage int [count]) of one batch."""
-    left, outputs, scores, exits = np.arange(count), [], None, np.zeros(count, np.int64)
-    for stage, model in enumerate(chain):
-        rows = torch.as_tensor(left, device=precision.device)
-        inputs = on_device(prepare(model.transform)[rows], precision.device)
-        with ready(model.module, precision.device), torch.inference_mode():
-            logits, _ = timed_logits(model.name, model.module, inputs, precision)
-        outputs.append(logits.float().cpu().numpy().astype(np.float64) / method.temperature_of(model.name))
-        own, sure = output(method, outputs)
-        scores = np.empty((count, own.shape[1])) if scores is None else scores
-        scores[left], exits[left] = own, stage
-        if stage < len(thresholds):
-            stays = exit_stages([sure], thresholds[stage : stage + 1]) == 1
-            left, outputs = left[stays], [o[stays] for o in outputs]
-            if not len(left):
-                break
-    return scores, exits
-
-
-def output(method, logits):
-    """What a cascade puts out after some models: (scores [N, classes], confidence [N]); logits: scaled, one each."""
-    if method.ensemble == "mean_softmax":
-        mean = np.mean([softmax(z) for z in logits], axis=0)
-        return mean, confidence_of_softmax(mean, method.metric)
-    if method.ensemble == "most_confident":
-        sure = np.stack([confidence(z, method.metric) for z in logits])
-        chosen = sure.argmax(axis=0)
-        return np.stack(logits)[chosen, np.arange(sure.shape[1])], sure.max(axis=0)
-    if callable(method.ensemble):
-        scores = own_output(method.ensemble, np.stack(logits))
-    else:
-        scores = np.mean(logits, axis=0) if method.ensemble == "mean_logits" else logits[-1]
-    return scores, confidence(scores, method.metric)
+    precision = Precision.chosen(device, amp)
+    cascade = Cascade.from_point(point, {name: given[name] for name in point.models}).to(precision.device)
+    spans = [range(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
+    with ThreadPoolExecutor(max(1, workers)) as pool, precision.autocast():
+        decisions = cascade.run((list(pool.map(images.source, span)) for span in spans), batch_size, guesses)
+    return decisions.guesses, decisions.exit_stage
 
 
 def write(path, classes, order=None) -> None:

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from .cost_kinds import COSTS
+
 FRACTIONS = (
     "accuracy",
     "top1",
@@ -15,7 +17,7 @@ FRACTIONS = (
     "ece",
     "dominance",
 )
-FACTORS = ("cost", "improvement", "macs", "seconds", "ratio", "gap")
+FACTORS = ("improvement", "ratio", "gap")  # beside the kinds of cost
 
 
 def arrow(models):
@@ -54,7 +56,7 @@ def formatter(column):
     tuples = {"models": arrow, "thresholds": digits, "exit_rates": percents}
     if name in tuples:
         return tuples[name]
-    if any(word in name for word in FACTORS):
+    if any(word in name for word in (*COSTS, *FACTORS)):
         return number
     return fraction if any(word in name for word in FRACTIONS) else None
 

@@ -17,8 +17,7 @@ import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, cascade_files, evaluate, pick, search, zoo
 from cascadelib.batches import joined, rows_of, size_of
 from cascadelib.bundled import ROOT
-from cascadelib.confidence import confidence
-from cascadelib.decisions import surest
+from cascadelib.confidence import answers, confidence, metric_of
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 IMAGES = cl.datasets.fashion_mnist("test")
@@ -161,7 +160,7 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
 @settings(max_examples=80, deadline=None)
 def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
     theirs = confidence(logits, metric, temperature)
-    np.testing.assert_allclose(surest(logits, metric, temperature), theirs, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(answers(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_what_differs_is_counted():

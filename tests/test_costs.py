@@ -10,7 +10,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 from torch.nn import functional
 
-from cascadelib.costs import count_macs, measure_seconds
+from cascadelib.costs import count_macs
 
 
 class Of(nn.Module):
@@ -151,9 +151,3 @@ def test_modes_are_restored_and_nothing_is_said(caplog, capsys):
     assert not caplog.records and not capsys.readouterr().err
     assert module.training and module[0].training and not module[1].training
     assert torch.backends.mha.get_fastpath_enabled() == fast
-
-
-def test_measured_seconds_are_a_median_a_sample(monkeypatch):
-    ticks = iter([0, 100, 0, 8, 0, 800, 0, 4])  # warm-up, then 8, 800 and 4 s
-    monkeypatch.setattr("cascadelib.costs.time.perf_counter", lambda: next(ticks))
-    assert measure_seconds(nn.Linear(2, 2), torch.zeros(4, 2), repeats=3) == 2

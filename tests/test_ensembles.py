@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, Method
-from cascadelib.confidence import confidence, softmax
-from cascadelib.ensembles import MeanStage
+from cascadelib.combining import ensemble_of
+from cascadelib.confidence import confidence, metric_of, softmax
+from cascadelib.methods import ModelsOnSplit
 
 
 def make(models, k, classes, seed, digits=None):
@@ -29,13 +30,10 @@ def rank_of(mean, labels):
 
 def mean_stage(logits, temperatures, labels, rank, ensemble):
     """Max softmax of means of arrays [k, classes]."""
-    scaled = [z.astype(np.float64) / t for z, t in zip(logits, temperatures)]
-    averaged = scaled if ensemble == "mean_logits" else [softmax(z) for z in scaled]
-
-    def alone(m):
-        return rank_of(averaged[m], labels) < rank, confidence(scaled[m], "max_softmax")
-
-    return MeanStage([z.__getitem__ for z in averaged], labels, rank, "max_softmax", ensemble, alone)
+    names = [f"m{i}" for i in range(len(logits))]
+    store = LogitStore.from_arrays(labels, dict(zip(names, logits)))
+    split = ModelsOnSplit(store, names, list(temperatures), metric_of("max_softmax"), rank)
+    return ensemble_of(ensemble).whole(split)
 
 
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax"])

@@ -99,7 +99,7 @@ def test_at_a_bound_the_bound_is_the_temperature():
     misleading, labels = np.array([[5.0, 0.0]] * 4), [0, 1, 1, 1]
     for scale in (1.0, 1e-3):
         with pytest.warns(RuntimeWarning, match="only grows up to this bound"):
-            assert fit_temperature(misleading * scale, labels) == pytest.approx(2.5 * scale * 1000)
+            assert fit_temperature(misleading * scale, labels) == pytest.approx(2.5 * scale * 100)
     with pytest.warns(RuntimeWarning, match="only grows"):
         assert fit_temperature(np.zeros((4, 2)), labels) == 1.0  # nothing to scale
 
