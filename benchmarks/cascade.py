@@ -1,12 +1,13 @@
 """A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured time; decision time.
 
-``python benchmarks/run.py cascade [--quick]``. See :func:`cascadelib.timing.time_cascade`.
+``python benchmarks/run.py cascade [--quick]``. See :func:`cascadelib.deployment.timing.time_cascade`.
 """
 
 from search import row
 
-from cascadelib import Cascade, LogitStore, datasets, pick, same_decisions, search
-from cascadelib.timing import pieces_of, time_cascade
+from cascadelib import Cascade, LogitStore, datasets, pick, search
+from cascadelib.deployment.cascade import same_decisions
+from cascadelib.deployment.timing import pieces_of, time_cascade
 
 BATCH = 64
 

@@ -13,9 +13,9 @@ import timm
 import torch
 from search import row
 
-from cascadelib.extraction import extract
-from cascadelib.memory import kept_memory
-from cascadelib.preprocessing import GreyImages
+from cascadelib.extraction.extraction import extract
+from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.transforms import GreyImages
 
 TARGET = 0.85
 BATCH = 256

@@ -12,9 +12,8 @@ from search import row
 from synthetic import scores
 
 from cascadelib import ScoreTable, search
-from cascadelib.fixed_cascades import run_cascades
-from cascadelib.guarantee import descending
-from cascadelib.paired_tests import betting_p_value, paired_p_value
+from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value
+from cascadelib.evaluation.evaluation import run_cascades
 
 POPULATION, SAMPLES, EPSILON, DELTA = 200_000, 2_000, 0.01, 0.1
 

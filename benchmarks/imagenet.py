@@ -22,15 +22,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cascadelib.zoo.loaders.timm_models import build_timm_model, photos
 from search import row
 from timm.data import create_dataset, create_loader, resolve_data_config
 
-from cascadelib import timm_models
-from cascadelib.bundled import ROOT
-from cascadelib.extraction import extract
-from cascadelib.feeding import feed
-from cascadelib.image_folders import image_folder
-from cascadelib.memory import kept_memory
+from cascadelib.datasets.images import image_folder
+from cascadelib.extraction.extraction import extract
+from cascadelib.extraction.inference import feed
+from cascadelib.files import ROOT
+from cascadelib.zoo.forward import kept_memory
 
 BATCH, WORKERS, THREADS = 64, 1, 1
 # timm's smallest, at 96 pixels: cheaper together than decoding; and four that are dearer than it.
@@ -99,9 +99,9 @@ def measured(sizes, count: int, repeats: int) -> dict[str, np.ndarray]:
     """Median (elapsed, processor) seconds of: timm (four runs; "as it is": in memory as malloc has it), ours (one
     extraction), read (D) and forward (ΣF)."""
     torch.manual_seed(0)
-    folder, modules = tree(count), {name: timm_models.build(name, size) for name, size in sizes.items()}
+    folder, modules = tree(count), {name: build_timm_model(name, size) for name, size in sizes.items()}
     samples = image_folder(folder)
-    models = {name: (module, timm_models.photos(module, sizes[name])) for name, module in modules.items()}
+    models = {name: (module, photos(module, sizes[name])) for name, module in modules.items()}
     transforms, batches = [transform for _, transform in models.values()], count / BATCH
     times = {"timm": [], "timm as it is": [], "ours": [], "read": [], "forward": []}
     with tempfile.TemporaryDirectory() as out:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from synthetic import scores
 
-from cascadelib.pareto import pareto_front
-from cascadelib.search import search_arrays
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.fronts.exact import search_arrays
 
 
 def seconds(function, repeats=1):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cascadelib.zoo.bundled.bundled_models import built, load_bundled_text_model, text_catalogue
 from search import row
 
 import cascadelib as cl
-from cascadelib import text_zoo
-from cascadelib.tokens import Tokenized
+from cascadelib.zoo.transforms import Tokenized
 
 LENGTH, BATCH = 128, 64
 MODEL = "minilm_l2"  # untrained: time does not depend on the weights
@@ -44,10 +44,10 @@ def extraction_rows(quick):
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # threads of several processes wait for each other by spinning
-    samples, zoo = cl.datasets.reviews("val"), text_zoo.catalogue()
+    samples, zoo = cl.datasets.reviews("val"), text_catalogue()
     samples = samples.take(slice(0, 256)) if quick else samples
-    module = text_zoo.built(zoo["models"][MODEL], zoo).eval()
-    sorted_by_length = text_zoo.load("bag_of_words").transform
+    module = built(zoo["models"][MODEL], zoo).eval()
+    sorted_by_length = load_bundled_text_model("bag_of_words").transform
     fixed, times = Fixed(sorted_by_length.tokenizer, LENGTH), {"fixed": [], "sorted": []}
     fixed_loop(module, fixed, samples.texts[:BATCH])
     with tempfile.TemporaryDirectory() as folder:

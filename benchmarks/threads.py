@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 from synthetic import scores
 
-from cascadelib.search import search_arrays
+from cascadelib.fronts.exact import search_arrays
 
 FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 

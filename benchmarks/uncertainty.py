@@ -8,12 +8,12 @@ from scipy.stats import binom
 from search import row
 from synthetic import scores
 
-from cascadelib import DriftSignal, Point, ScoreTable, bootstrap, evaluate, holds, pick, search
-from cascadelib.bootstrap import basic_interval, interval
-from cascadelib.evaluation import mean_cost
-from cascadelib.expectations import expected
-from cascadelib.fixed_cascades import all_confidences, reaching, run_cascades
-from cascadelib.pareto import Baseline, improvement_at, mean_improvement, pareto_front
+from cascadelib import DriftSignal, Point, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib.analysis.shift import holds
+from cascadelib.analysis.uncertainty import basic_interval, interval
+from cascadelib.deployment.cascade_file import expected
+from cascadelib.evaluation.evaluation import all_confidences, mean_cost, reaching, run_cascades
+from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 
 RATES, WINDOWS = (0.01, 0.05), (200, 1000)
 TARGETS = dict.fromkeys(("accuracy", "cost", "improvement", "mean improvement"), "≥ 0.93")

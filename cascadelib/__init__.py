@@ -1,93 +1,54 @@
 """cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
 
-from . import (
-    datasets,
-    display,
-    figures,
-    glue_models,
-    published,
-    published_figures,
-    recipes,
-    study,
-    tables,
-    task_figures,
-    task_tables,
-    zoo,
-)
-from .agreement import agreement
-from .bootstrap import bootstrap
-from .calibration import fit_temperature
-from .cascade import Cascade
-from .comparison import compare, fronts_of
-from .confidence import confidence
-from .costs import count_macs
-from .curves import pair_curve, pair_table, partial_ranks
-from .drift import holds, mean_improvement_moved, replay
-from .drift_signal import DriftSignal
-from .evaluation import evaluate
-from .explorer import Explorer, explore
-from .extraction import extract
-from .front import Front, Point
-from .guarantee import certify
-from .methods import METHODS, Method
-from .pareto import Baseline, pareto_front
-from .rechoosing import selection_bias
-from .scores import ScoreTable
-from .search import search, shared_threshold_front
-from .selection import hold_out, peaks, pick
-from .store import LogitStore
-from .stream_budget import StreamBudget
-from .tables import readable
-from .verification import same_decisions
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Baseline",
-    "Cascade",
-    "DriftSignal",
-    "Explorer",
-    "Front",
-    "LogitStore",
-    "METHODS",
-    "Method",
-    "Point",
-    "ScoreTable",
-    "StreamBudget",
-    "agreement",
-    "bootstrap",
-    "certify",
-    "compare",
-    "confidence",
-    "count_macs",
-    "datasets",
-    "display",
-    "evaluate",
-    "explore",
-    "extract",
-    "figures",
-    "fit_temperature",
-    "fronts_of",
-    "glue_models",
-    "hold_out",
-    "holds",
-    "mean_improvement_moved",
-    "pair_curve",
-    "pair_table",
-    "partial_ranks",
-    "pareto_front",
-    "peaks",
-    "pick",
-    "published",
-    "published_figures",
-    "readable",
-    "recipes",
-    "replay",
-    "same_decisions",
-    "search",
-    "selection_bias",
-    "shared_threshold_front",
-    "study",
-    "tables",
-    "task_figures",
-    "task_tables",
-    "zoo",
-]
+from ._lazy import attach
+
+if TYPE_CHECKING:
+    from . import analysis as analysis
+    from . import datasets as datasets
+    from . import deployment as deployment
+    from . import evaluation as evaluation
+    from . import explorer as explorer
+    from . import extraction as extraction
+    from . import figures as figures
+    from . import fronts as fronts
+    from . import methods as methods
+    from . import recipes as recipes
+    from . import store as store
+    from . import studies as studies
+    from . import tables as tables
+    from . import zoo as zoo
+    from .analysis import DriftSignal as DriftSignal
+    from .analysis import bootstrap as bootstrap
+    from .analysis import certify as certify
+    from .analysis import mean_improvement_moved as mean_improvement_moved
+    from .analysis import replay as replay
+    from .deployment import Cascade as Cascade
+    from .deployment import StreamBudget as StreamBudget
+    from .evaluation import Baseline as Baseline
+    from .evaluation import evaluate as evaluate
+    from .evaluation import pareto_front as pareto_front
+    from .explorer import explore as explore
+    from .extraction import extract as extract
+    from .front_end import has_front_end as has_front_end
+    from .fronts import Front as Front
+    from .fronts import Point as Point
+    from .fronts import hold_out as hold_out
+    from .fronts import pair_table as pair_table
+    from .fronts import peaks as peaks
+    from .fronts import pick as pick
+    from .fronts import search as search
+    from .fronts import search_arrays as search_arrays
+    from .fronts import search_outcomes as search_outcomes
+    from .methods import METHODS as METHODS
+    from .methods import Method as Method
+    from .methods import confidence as confidence
+    from .methods import fit_temperature as fit_temperature
+    from .store import LogitStore as LogitStore
+    from .store import ScoreTable as ScoreTable
+    from .studies import published as published
+    from .tables import readable as readable
+    from .zoo import count_macs as count_macs
+
+__getattr__, __dir__, __all__ = attach(__name__)

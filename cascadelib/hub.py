@@ -1,7 +1,6 @@
 """The Hugging Face Hub, or the lack of it: whether it answers, and which revision of a checkpoint was read."""
 
 import os
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 PATIENCE = 5  # seconds; the libraries themselves would retry for about a minute
 
 
-def answers() -> bool:
+def is_reachable() -> bool:
     """Whether the Hub can be reached at all, through a proxy where the environment names one."""
     if constants.HF_HUB_OFFLINE:
         return False
@@ -24,12 +23,12 @@ def answers() -> bool:
     return True
 
 
-def check(what: str, cached: bool, instead: str) -> None:
+def check_reachable(what: str, cached: bool, instead: str) -> None:
     """Raise ConnectionError at once where ``what`` is not in the local cache and the Hub does not answer.
 
     instead: the local alternative, for the message.
     """
-    if not cached and not answers():
+    if not cached and not is_reachable():
         raise ConnectionError(
             f"{what} is not in the local cache and {constants.ENDPOINT} does not answer; {instead}, or try again online"
         )

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from .names import unmasked
+from .checks import unmasked
 
 
 def chosen_rows(indices, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import cascadelib as cl
-from cascadelib.confidence import softmax
+from cascadelib.methods.confidence_metrics import softmax
 
 HERE = Path(__file__).resolve().parent
 

@@ -13,7 +13,7 @@ from kaleido.errors import ChromeNotFoundError
 from PIL import Image
 from report import WIDGET, last_of_each_line, title_of
 
-from cascadelib.display import PLOTLY_JSON
+from cascadelib.figures.style import PLOTLY_JSON
 
 SIZE = {"width": 900, "height": 500}  # pixels, where a figure does not say
 

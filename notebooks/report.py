@@ -11,7 +11,7 @@ import plotly.io as pio
 from nbconvert import HTMLExporter
 from plotly.offline import get_plotlyjs
 
-from cascadelib.display import PLOTLY_JSON
+from cascadelib.figures.style import PLOTLY_JSON
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE_ONLY = "<p><em>Sliders: live in JupyterLab (make lab); the table and the figure below show the same.</em></p>"

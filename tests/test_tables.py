@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import LogitStore, agreement, figures, pair_curve, pair_table, readable, search
+from cascadelib import LogitStore, figures, pair_table, readable, search
+from cascadelib.fronts.pairs import pair_curve
+from cascadelib.store.pairing import agreement
 from cascadelib.tables import digits, fraction, number
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from cascadelib.zoo.bundled.bundled_models import bundled_models
 
-from cascadelib import zoo
-from cascadelib.datasets import fashion_mnist
-from cascadelib.extraction import extract
+from cascadelib.datasets.bundled import fashion_mnist
+from cascadelib.extraction.extraction import extract
+from cascadelib.zoo.loaders import load
 
 HERE = Path(__file__).parent
 SPLITS = ("val", "test")
@@ -39,9 +40,9 @@ def main():
     parser.add_argument("--replace", action="store_true", help="extract models anew that are there already")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    out, table = args.out or args.folder, zoo.bundled(args.folder)
+    out, table = args.out or args.folder, bundled_models(args.folder)
     table = table[table.trained]
-    models = {name: zoo.load(name, args.folder) for name in table.index}
+    models = {name: load(name, args.folder) for name in table.index}
     # Full precision everywhere: the bundled logits are what fresh ones are compared with.
     settings = {"device": args.device, "batch_size": args.batch_size, "dtype": args.dtype, "amp": False}
     stores = {

@@ -9,10 +9,11 @@ import argparse
 from pathlib import Path
 
 import torch
+from cascadelib.zoo.bundled.bundled_models import bundled_models
 
-from cascadelib import zoo
-from cascadelib.corruptions import SHIFTED, fashion_mnist_shifted
-from cascadelib.extraction import extract
+from cascadelib.datasets.bundled import SHIFTED, fashion_mnist_shifted
+from cascadelib.extraction.extraction import extract
+from cascadelib.zoo.loaders import load
 
 HERE = Path(__file__).parent
 
@@ -25,8 +26,8 @@ def main():
     parser.add_argument("--replace", action="store_true", help="extract models anew that are there already")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    out, table = args.out or args.folder / "shift", zoo.bundled(args.folder)
-    models = {name: zoo.load(name, args.folder) for name in table.index[table.trained]}
+    out, table = args.out or args.folder / "shift", bundled_models(args.folder)
+    models = {name: load(name, args.folder) for name in table.index[table.trained]}
     for name in SHIFTED:
         samples = fashion_mnist_shifted(name, args.folder)
         store = extract(models, samples, out / name, amp=False, replace=args.replace)

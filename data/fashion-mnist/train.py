@@ -11,6 +11,7 @@ import json
 import time
 from pathlib import Path
 
+import cascadelib.classical  # noqa: F401 - registers linear, mlp and lenet with timm
 import numpy as np
 import timm
 import torch
@@ -18,8 +19,7 @@ from safetensors.torch import save_file
 from split import read_split
 from torch.nn import functional
 
-import cascadelib.classical  # noqa: F401 - registers linear, mlp and lenet with timm
-from cascadelib.preprocessing import GreyImages
+from cascadelib.zoo.transforms import GreyImages
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"

@@ -18,30 +18,31 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from cascadelib import published, study
-from cascadelib.extraction import extract
+from cascadelib import published
+from cascadelib.extraction.extraction import extract
+from cascadelib.studies.study import KINDS, Images, Study, models_of_study, samples_of_study
 from cascadelib.tables import readable
 
 
-def described(options) -> study.Study:
+def described(options) -> Study:
     """What is to be extracted from what; read again by notebook 01."""
     images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
     labels = options.labels and str(options.labels.resolve())
     named = options.named or ("validation" if options.kind == "hub" else "val")
     step = options.every if options.v2 else 2 * options.every
-    val = study.Images(options.kind, images, labels, step, named=named)
+    val = Images(options.kind, images, labels, step, named=named)
     other = replace(val, offset=options.every)
     if options.v2:
-        other = study.Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
+        other = Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
     names = options.models or published.names_today(published.on_fronts(published.models()))
     checkpoints = options.checkpoints and str(options.checkpoints.resolve())
-    return study.Study({"val": val, "held_out": other}, tuple(names), checkpoints, options.classes)
+    return Study({"val": val, "held_out": other}, tuple(names), checkpoints, options.classes)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True, help="ImageNet's folder of labelled images, or a name on the Hub")
-    parser.add_argument("--kind", default="imagenet", choices=list(study.KINDS))
+    parser.add_argument("--kind", default="imagenet", choices=list(KINDS))
     parser.add_argument("--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file")
     parser.add_argument("--named", help="what the split is called there (default: val; on the Hub: validation)")
     parser.add_argument("--v2", type=Path, help="ImageNetV2's folder")
@@ -58,8 +59,10 @@ def main():
     options = parser.parse_args()
     asked = described(options)
     asked.save(options.out)
-    samples = {split: study.samples(options.out, split) for split in asked.splits}  # first: what fails, fails at once
-    models = study.models(options.out)
+    samples = {
+        split: samples_of_study(options.out, split) for split in asked.splits
+    }  # first: what fails, fails at once
+    models = models_of_study(options.out)
     settings = {key: getattr(options, key) for key in ("device", "batch_size", "workers", "amp", "dtype")}
     for split in samples:
         store = extract(models, samples[split], options.out / split, **settings)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cascadelib.zoo.loaders.timm_models import build_timm_model, photos
 from PIL import Image
 from safetensors.torch import save_file
 
-from cascadelib import timm_models
-from cascadelib.imagenet import synsets
-from cascadelib.memory import kept_memory
-from cascadelib.photographs import Files, Photographs
+from cascadelib.datasets.imagenet_1k import synsets
+from cascadelib.datasets.images import Files, Photographs
+from cascadelib.zoo.forward import kept_memory
 
 FEATURES = {"tinynet_e": 32, "lcnet_050": 1280, "tinynet_d": 96, "tinynet_b": 512}  # that each network's head reads
 RIDGE = 0.1
@@ -80,8 +80,8 @@ def features(module, transform, photographs: Photographs, batch: int = 50) -> to
 def write_checkpoint(path: Path, name: str, photographs: Photographs) -> None:
     """A network of seeded random weights with a fitted head, saved as timm would."""
     torch.manual_seed(SEED)
-    module = timm_models.build(name)
-    x = features(module, timm_models.photos(module, "test"), photographs)
+    module = build_timm_model(name)
+    x = features(module, photos(module, "test"), photographs)
     mean, scale, read = x.mean(0), x.std(0) + 1e-6, FEATURES[name]
     x = ((x - mean) / scale)[:, :read]
     targets = torch.nn.functional.one_hot(torch.as_tensor(photographs.labels), len(synsets())).double()

@@ -25,12 +25,13 @@ import pandas as pd
 import pooch
 import timm
 import torch
+from cascadelib.zoo.loaders.timm_models import WITHDRAWN, build_timm_model, current_name, family
 from timm.models import get_arch_name
 from tqdm import tqdm
 
-from cascadelib import published, timm_models
-from cascadelib.costs import count_macs
-from cascadelib.memory import kept_memory
+from cascadelib import published
+from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.macs import count_macs
 
 HERE = Path(__file__).parent
 COMMIT = "e987e29036"
@@ -95,7 +96,7 @@ def read_table(path) -> pd.DataFrame:
 
 def macs_of(name: str, size: int) -> tuple[int, int]:
     """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels."""
-    module = timm_models.build(THEN.get(name, name), size)
+    module = build_timm_model(THEN.get(name, name), size)
     return count_macs(module, torch.zeros(1, 3, size, size)), sum(p.numel() for p in module.parameters())
 
 
@@ -132,7 +133,7 @@ def seconds_of(results, benchmark) -> np.ndarray:
 
 
 def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
-    """The derived table, in the order of ``results``; see :func:`cascadelib.published.models` for its columns."""
+    """The derived table, in the order of ``results``; see :func:`cascadelib.studies.published.models` for its columns."""
     twice = results["model"].duplicated(keep=False)
     names = [f"{m}@{s}" if t else m for m, s, t in zip(results["model"], results["img_size"], twice)]
     counts = counted(list(zip(results["model"], results["img_size"].tolist())), cache)
@@ -149,7 +150,7 @@ def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
             "parameters": counts["parameters"].astype("Int64"),
             "macs": counts["macs"].astype("Int64"),
             "seconds": [float(f"{s:.6g}") for s in seconds_of(results, benchmark)],
-            "family": [timm_models.family(m) for m in results["model"]],
+            "family": [family(m) for m in results["model"]],
             "current": [today(m) for m in results["model"]],
             "source": source,
         }
@@ -158,7 +159,7 @@ def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
 
 def today(name: str) -> str:
     """Today's name of a model of the table; empty where timm no longer has that checkpoint."""
-    return "" if name in timm_models.WITHDRAWN else timm_models.current_name(THEN.get(name, name))
+    return "" if name in WITHDRAWN else current_name(THEN.get(name, name))
 
 
 def report(table, results, benchmark) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from cascadelib.zoo.bundled.bundled_models import bundled_text_models, load_bundled_text_model
 
-from cascadelib import text_zoo
-from cascadelib.extraction import extract
-from cascadelib.store import LogitStore
-from cascadelib.texts import reviews
+from cascadelib.datasets.bundled import reviews
+from cascadelib.extraction.extraction import extract
+from cascadelib.store.logit_store import LogitStore
 
 HERE = Path(__file__).parent
 SPLITS = ("val", "test", "products", "editorials", "tweets")
@@ -35,8 +35,8 @@ def main():
     parser.add_argument("--replace", action="store_true", help="extract models anew that are there already")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    trained = [name for name in text_zoo.names() if (HERE / "weights" / f"{name}.safetensors").is_file()]
-    models = {name: text_zoo.load(name) for name in trained}
+    trained = [name for name in bundled_text_models() if (HERE / "weights" / f"{name}.safetensors").is_file()]
+    models = {name: load_bundled_text_model(name) for name in trained}
     # Full precision everywhere: the bundled logits are what fresh ones are compared with.
     settings = {"batch_size": args.batch_size, "amp": False, "replace": args.replace, "device": "cpu"}
     for split in args.splits:

@@ -14,12 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from cascadelib.zoo.bundled.bundled_models import built, embedding_of, read_weights, write_weights
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
-
-from cascadelib.packed_weights import read_weights, write_weights
-from cascadelib.text_zoo import built, embedding_of
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"

@@ -1,0 +1,198 @@
+"""How far confidences are from accuracies: expected calibration error, its bins, and the Brier score."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, rankdata
+
+from ..checks import known
+from ..fronts.pairs import pair_curve
+from ..methods.confidence_metrics import CHUNK, softmax
+from ..methods.method import cached_confidence, cached_temperature
+from ..methods.temperature import perfect_temperature
+from ..store.score_table import ScoreTable
+
+BINNINGS = ("equal_width", "equal_mass")
+
+
+def checked(confidence, correct):
+    """(confidence, correct) as float64 [k], or ValueError: other shapes, no sample, a confidence outside [0, 1]."""
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
+        raise ValueError(f"confidence {confidence.shape} and correct {correct.shape} must be [samples], at least one")
+    outside = np.flatnonzero(~((confidence >= -1e-9) & (confidence <= 1 + 1e-9)))
+    if len(outside):
+        row = outside[0]
+        raise ValueError(
+            f"confidence {confidence[row]} of sample {row} is outside [0, 1]: calibration is defined "
+            "for max softmax and other probabilities"
+        )
+    return confidence, correct
+
+
+def bin_numbers(confidence, bins=15, binning="equal_width"):
+    """Bin of each confidence in [0, 1]: int64 [k] in 0 … bins − 1.
+
+    equal_width: ((i / bins), (i + 1) / bins], the first with 0, the last with exactly 1.0. equal_mass: by rank, about
+    k / bins samples each; equal confidences share their mean rank, so that they are never parted.
+    """
+    if known(binning, BINNINGS, "binning") == "equal_width":
+        edges = np.linspace(0, 1, bins + 1)
+        return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    return np.minimum(((rankdata(confidence) - 0.5) / len(confidence) * bins).astype(np.int64), bins - 1)
+
+
+def calibration_bins(confidence, correct, bins=15, binning="equal_width"):
+    """A row a bin that holds samples: confidence and accuracy (means), samples (how many)."""
+    confidence, correct = checked(confidence, correct)
+    table = pd.DataFrame({"bin": bin_numbers(confidence, bins, binning), "confidence": confidence, "accuracy": correct})
+    grouped = table.groupby("bin")
+    return grouped.mean().assign(samples=grouped.size())
+
+
+def expected_calibration_error(confidence, correct, bins=15, binning="equal_width"):
+    """Mean of |accuracy − confidence| over bins, weighted by their samples (Naeini et al., 2015; Guo et al., 2017).
+
+    confidence float [k] in [0, 1], correct bool [k]. A confidence of exactly 1.0 counts in the last bin.
+    """
+    table = calibration_bins(confidence, correct, bins, binning)
+    return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["samples"]))
+
+
+def brier_score(logits, labels, temperature=1.0):
+    """Mean of Σ_c (p_c − [c is the label])² over samples, in [0, 2] (Brier, 1950), at p = softmax(logits / T)."""
+    total = 0.0
+    for start in range(0, len(logits), CHUNK):
+        p = softmax(logits[start : start + CHUNK], temperature)
+        right = p[np.arange(len(p)), labels[start : start + CHUNK]]
+        total += np.sum(p**2) - 2 * right.sum() + len(p)
+    return float(total / len(logits))
+
+
+def tied_means(confidence, correct):
+    """Samples by rising confidence: (confidence [k], correct [k]), the latter averaged over equal confidences.
+
+    So nothing depends on the order in which the samples came.
+    """
+    order = np.argsort(confidence, kind="stable")
+    sure, group = np.unique(confidence[order], return_inverse=True)
+    means = np.bincount(group, weights=correct[order]) / np.bincount(group)
+    return sure[group], means[group]
+
+
+def moving_average(confidence, correct, window=None):
+    """Reliability without bins: means over ``window`` neighbouring samples in the order of their confidence.
+
+    Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. Returns a DataFrame, a row for each of the
+    k − window + 1 windows: position (of its middle, as a share of the samples), confidence, accuracy. Raises
+    ValueError for a window longer than the data.
+    """
+    confidence, correct = checked(confidence, correct)
+    k = len(confidence)
+    window = max(1, k // 50) if window is None else window
+    if not 1 <= window <= k:
+        raise ValueError(f"a window of {window} samples does not fit into the {k} samples there are")
+    columns = {}
+    for name, values in zip(("confidence", "accuracy"), tied_means(confidence, correct)):
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        columns[name] = (sums[window:] - sums[:-window]) / window
+    return pd.DataFrame({"position": (np.arange(k - window + 1) + window / 2) / k, **columns})
+
+
+def above_below(confidence, correct):
+    """Accuracy of the samples above and of those below each threshold (paper, figure 14).
+
+    confidence float [k], any metric; correct [k], bool or an assumed probability. Returns a DataFrame, a row for each
+    threshold that parts samples of different confidence (exit: confidence ≥ threshold), rising in exit_rate:
+    threshold (the least confidence that exits), exit_rate, accuracy_above, accuracy_below (nan where nobody is left).
+    """
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    order = np.argsort(-confidence, kind="stable")
+    sure, right = confidence[order], np.cumsum(correct[order])
+    k, ends = len(sure), np.append(np.flatnonzero(np.diff(sure)), len(sure) - 1)
+    exits, inside = ends + 1, right[ends]
+    with np.errstate(invalid="ignore"):
+        below = (right[-1] - inside) / (k - exits)
+    return pd.DataFrame(
+        {"threshold": sure[ends], "exit_rate": exits / k, "accuracy_above": inside / exits, "accuracy_below": below}
+    )
+
+
+def ideal_above_below(accuracy, points=201):
+    """Figure 14's ideal for a model of this accuracy: some threshold parts all right answers from all wrong ones."""
+    rate = np.linspace(1 / points, 1, points)
+    with np.errstate(invalid="ignore"):
+        below = np.maximum(accuracy - rate, 0) / (1 - rate)
+    return pd.DataFrame({"exit_rate": rate, "accuracy_above": np.minimum(1, accuracy / rate), "accuracy_below": below})
+
+
+VERDICTS = ("underconfident", "neither", "overconfident")
+
+
+def confidence_gap(confidence, correct, level=0.95):
+    """Mean confidence − accuracy (positive: overconfident) and the ends of its normal interval, paired by sample."""
+    excess = np.asarray(confidence, np.float64) - correct
+    half = norm.isf((1 - level) / 2) * excess.std() / np.sqrt(len(excess))
+    return float(excess.mean()), float(excess.mean() - half), float(excess.mean() + half)
+
+
+def calibration_table(store, fitted_on, bins=15):
+    """Max softmax of every model of a LogitStore, a row a model, cheapest first.
+
+    accuracy; confidence (mean); gap (confidence − accuracy) with its 95% interval, and the verdict that it allows; ece
+    and ece_equal_mass in so many bins, brier; temperature, fitted on the store ``fitted_on``, and with it gap_scaled,
+    ece_scaled, ece_equal_mass_scaled and brier_scaled here.
+    """
+    rows = {}
+    for name in store.models.index:
+        right, temperature = store.ranks(name) == 0, cached_temperature(fitted_on, name)
+        sure = cached_confidence(store, name, "max_softmax", 1.0)
+        gap, low, high = confidence_gap(sure, right)
+        row = {"accuracy": right.mean(), "confidence": sure.mean(), "gap": gap, "gap_low": low, "gap_high": high}
+        row |= {"verdict": VERDICTS[1 + int(low > 0) - int(high < 0)], "temperature": temperature}
+        for suffix, t in (("", 1.0), ("_scaled", temperature)):
+            sure = cached_confidence(store, name, "max_softmax", t)
+            row[f"gap{suffix}"] = sure.mean() - right.mean()
+            row[f"ece{suffix}"] = expected_calibration_error(sure, right, bins)
+            row[f"ece_equal_mass{suffix}"] = expected_calibration_error(sure, right, bins, "equal_mass")
+            row[f"brier{suffix}"] = brier_score(store.logits(name), store.labels, t)
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def threshold_curves(store, name, fitted_on):
+    """Figure 14 of one model: {label: accuracy above and below each threshold}, see :func:`above_below`.
+
+    Labels: uncalibrated, temperature scaled (fitted on ``fitted_on``), ideal, and assumed perfect calibration.
+    """
+    right = store.ranks(name) == 0
+    perfect = cached_confidence(store, name, "max_softmax", perfect_temperature(store.logits(name), right.mean(), name))
+    return {
+        "uncalibrated": above_below(cached_confidence(store, name, "max_softmax", 1.0), right),
+        "temperature scaled": above_below(
+            cached_confidence(store, name, "max_softmax", cached_temperature(fitted_on, name)), right
+        ),
+        "assumed perfect calibration": above_below(perfect, perfect),
+        "ideal": ideal_above_below(right.mean()),
+    }
+
+
+def assumed_perfect(store, cost="macs"):
+    """A ScoreTable in which every answer is right with the probability that its max softmax claims.
+
+    Each model's temperature makes its mean max softmax equal its accuracy (see :func:`perfect_temperature`), so single
+    models keep their accuracies; what changes is which answers count as right. Search it, or draw its pair curves, to
+    see the cascades that perfect calibration would promise.
+    """
+    names, sure = list(store.models.index), []
+    for name in names:
+        temperature = perfect_temperature(store.logits(name), float(np.mean(store.ranks(name) == 0)), name)
+        sure.append(cached_confidence(store, name, "max_softmax", temperature))
+    return ScoreTable(np.stack(sure), np.stack(sure), store.costs(cost), names, store.origin)
+
+
+def predicted_pair(store, first, second, cost="macs"):
+    """A pair at every exit rate: exit_rate, cost, accuracy, and accuracy_predicted by assumed perfect calibration."""
+    real = pair_curve(store, first, second, cost=cost)
+    promised = pair_curve(assumed_perfect(store.select([first, second]), cost), first, second)
+    predicted = np.interp(real["exit_rate"], promised["exit_rate"], promised["accuracy"])
+    return real[["exit_rate", "cost", "accuracy"]].assign(accuracy_predicted=predicted)

@@ -1,0 +1,225 @@
+"""Is the loss of accuracy larger than ε? Valid p-values from paired outcomes, for any number of samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import beta, binom
+
+from ..checks import known
+from ..evaluation.evaluation import check_store, point_list, right_alone, run_cascades
+from ..fronts.front import Point
+from ..labels import samples_in_common
+from ..scoring import F1
+from ..tables import arrow
+
+NUISANCE = 1 / 500  # of the level: what the confidence set of the nuisance parameter may miss
+NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end; it is added to the result
+GRIDS = (25, 100, 400, 1600)  # finer where a coarser one does not tell
+
+
+def paired_p_value(lost, gained, samples, epsilon, level=0.05):
+    """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one side is right.
+
+    lost: samples that only the reference gets right; gained: samples that only the cascade gets right; both of
+    ``samples`` independent draws. The loss is P(lost) − P(gained). level: at which it will be compared; the value is
+    valid at any level, and worked out until it is known to lie on one side of this one.
+
+    An exact unconditional test, with nothing asymptotic in it. Outcomes are ordered by the studentized loss. Their
+    distribution depends on the loss and on the nuisance ψ = P(lost) + P(gained); at given ψ the probability of an
+    outcome as extreme is largest at a loss of exactly ε (the number of discordant samples depends on ψ only, and
+    given it ``lost`` is binomial). That is maximized over Clopper and Pearson's interval for ψ at confidence 1 − γ,
+    and γ = level / 500 is added (Berger and Boos, 1994, *P values maximized over a confidence set for the nuisance
+    parameter*). The maximum is bounded, not sampled: between points of a grid the probability of an event A moves by
+    at most √(P(A) χ²) (Cauchy and Schwarz), where 1 + χ² = (1 + χ₁²)^samples for independent draws.
+    """
+    discordant, gamma = lost + gained, level * NUISANCE
+    low = beta.ppf(gamma / 2, discordant, samples - discordant + 1) if discordant else 0.0
+    high = beta.isf(gamma / 2, discordant + 1, samples - discordant) if discordant < samples else 1.0
+    if high < epsilon:
+        return gamma
+    for points in GRIDS:
+        ends = np.linspace(max(low, epsilon, 1e-300), high, points + 1)
+        middle, half = (ends[1:] + ends[:-1]) / 2, np.diff(ends) / 2
+        p = probability_as_extreme(lost - gained, discordant, samples, epsilon, middle)
+        parts = np.stack([(middle + epsilon) / 2, (middle - epsilon) / 2, 1 - middle])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            moved = np.nan_to_num(np.stack([half / 2, half / 2, half]) ** 2 / parts, nan=0.0).sum(axis=0)
+            bound = p + np.sqrt(p * np.expm1(samples * np.log1p(moved)))
+        largest = min(1.0, float(bound.max()) + gamma)
+        if largest <= level or p.max() + gamma > level:
+            break
+    return largest
+
+
+def probability_as_extreme(s, discordant, samples, loss, psi):
+    """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ, float64 [G]."""
+    spread = np.sqrt(np.maximum(np.arange(samples + 1), samples * loss) + 1 - samples * loss**2)
+    studentized = (s - samples * loss) / spread[discordant]
+    first = int(binom.ppf(NEGLIGIBLE, samples, psi.min()))
+    last = int(binom.ppf(1 - NEGLIGIBLE, samples, psi.max()))
+    d = np.arange(first, last + 1)
+    most_lost = np.floor((d + samples * loss + studentized * spread[d]) / 2 + 1e-9)
+    share_lost = np.minimum(1.0, (1 + loss / psi) / 2)[:, None]
+    terms = binom.pmf(d, samples, psi[:, None]) * binom.cdf(most_lost, d, share_lost)
+    return np.minimum(1.0, terms.sum(axis=1) + 2 * NEGLIGIBLE)
+
+
+def betting_p_value(losses, epsilon, level=0.05):
+    """p-value of the hypothesis "the mean loss is ε or more" from losses in [−1, 1], float [k], for graded scores.
+
+    Capital of a gambler who bets against the hypothesis: each loss d multiplies it by 1 + λ (ε − d), where λ in
+    [0, 1 / (1 + |ε|)] is chosen from the losses before. Under the hypothesis that is a nonnegative supermartingale, so
+    1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
+    variables by betting*, section 4, with their predictable plug-in bets for ``level``). Losses must come in an order
+    that does not depend on their values.
+    """
+    losses, k = np.asarray(losses, np.float64), len(losses)
+    number = np.arange(1, k + 1)
+    means = (np.cumsum(losses)) / (number + 1)
+    variances = (0.25 + np.cumsum((losses - means) ** 2)) / (number + 1)
+    before = np.concatenate([[0.25], variances[:-1]])
+    bets = np.minimum(np.sqrt(2 * np.log(1 / level) / (k * before)), 0.75 / (1 + abs(epsilon)))
+    capital = np.cumsum(np.log1p(bets * (epsilon - losses)))
+    return float(min(1.0, np.exp(-max(0.0, capital.max()))))
+
+
+UNCHECKED = (
+    "This holds if none of the samples took part in finding the cascades, which was not checked: "
+    "sample ids are not known for both (sample_ids=)."
+)
+STEPS = 100  # most points of a front that are tested, one after another
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What :func:`certify` found: ``certified`` Points, the safest first; ``point``, the last of them, or None.
+
+    ``table``: a row a tested point, up to the first that fails: models, thresholds, cost (where the point was chosen),
+    accuracy_loss (reference − cascade on the certification split; negative: a gain), lost and gained (share of samples
+    that only the reference, or only the cascade, gets right; graded: mean loss and gain), p_value, certified. samples:
+    of the certification split. overlap_checked: whether it is known that none of them took part in finding the points.
+    As text: the promise.
+    """
+
+    certified: tuple[Point, ...]
+    reference: str
+    epsilon: float
+    delta: float
+    samples: int
+    table: pd.DataFrame
+    overlap_checked: bool = False
+
+    @property
+    def point(self):
+        """The cheapest certified Point, None where nothing is certified."""
+        return self.certified[-1] if self.certified else None
+
+    def __str__(self):
+        if self.point is None:
+            return (
+                f"Nothing is certified: {self.samples} samples do not show a loss below {self.epsilon:.2%} against "
+                f"{self.reference} at confidence {1 - self.delta:.0%}. Allow a larger loss, or bring more samples."
+            )
+        return (
+            f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
+            f"samples, {arrow(self.point.models)} loses at most {self.epsilon:.2%} of accuracy "
+            f"against {self.reference}, on data from the same source."
+            + ("" if self.overlap_checked else f" {UNCHECKED}")
+        )
+
+
+def certify(points, store, epsilon, delta=0.05, reference=None):
+    """Certify cascades that were chosen elsewhere: a :class:`Certificate` for the cheapest that passes.
+
+    points: a Front, of which points are tried from the most accurate downwards (at most 100, evenly spread, up to a
+    loss of ε where it was found), or Points in the order in which to try them. store: the certification split
+    (LogitStore or ScoreTable), samples that had no part in choosing points, order or reference. reference: the model
+    that ε refers to, by default the most accurate single model of the store on which the Front was found.
+
+    Guarantee: if the certification samples are independent draws from the distribution on which the cascade will run,
+    the probability that *any* certified point loses ε or more of expected accuracy against the reference is at most δ.
+    Learn-then-Test (Angelopoulos, Bates, Candès, Jordan, Lei, 2021, *Learn then test*) with fixed-sequence testing:
+    each point's hypothesis "the loss is ε or more" is tested at level δ in an order fixed beforehand, the first that
+    is not rejected ends it, and the family-wise error is at most δ without a correction. Trying a Pareto front in this
+    way is Pareto testing (Laufer-Goldshtein, Fisch, Barzilay, Jaakkola, 2023). The p-values are valid for any number of
+    samples: :func:`paired_p_value` where outcomes are right or wrong, :func:`betting_p_value` for graded scores.
+
+    It says nothing of data that have drifted, of single classes, or of cost. Raises ValueError for ε outside [0, 1), δ
+    outside (0, 1), an unknown reference, a store that is the very split on which the points were found, and one that
+    has samples in common with a split on which one of them was found, as far as ids, names and files tell; where they
+    do not, the certificate says so.
+    """
+    if not 0 <= epsilon < 1 or not 0 < delta < 1:
+        raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")
+    check_store(store)
+    if hasattr(points, "table"):
+        reference = points.singles["accuracy"].idxmax() if reference is None else reference
+        points = descending(points, known(reference, points.singles.index, "model"), epsilon)
+    elif reference is None:
+        raise ValueError("name the reference= model that epsilon refers to")
+    points = point_list(points)
+    checked = refuse_shared_samples(points, store.origin)
+    outcomes = {at: (exits, correct) for at, exits, correct, _ in run_cascades(store, points)}
+    refuse_same_split(points, outcomes)
+    if any(point.score == F1 for point in points):
+        raise ValueError("F1 is no mean over samples, so its loss cannot be certified: use score='top1'")
+    name, score = known(reference, store.models.index, "model of this store"), points[0].score
+    right = right_alone(store, name, score)
+    rows = []
+    for at, point in enumerate(points):
+        rows.append(tested(point, outcomes[at][1], right, epsilon, delta))
+        if not rows[-1]["certified"]:
+            break
+    table = pd.DataFrame(rows)
+    return Certificate(tuple(points[: table["certified"].sum()]), reference, epsilon, delta, len(store), table, checked)
+
+
+def descending(front, reference, epsilon):
+    """At most STEPS points of a front, falling in accuracy, the last no more than ε below the reference there."""
+    wanted = front.singles.loc[reference, "accuracy"] - epsilon
+    rows = np.flatnonzero(front.table["accuracy"] >= wanted)[::-1]
+    if not len(rows):
+        raise ValueError(f"no cascade of the front comes within {epsilon:.2%} of {reference} even where it was found")
+    return [front.point(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, STEPS).astype(int))]
+
+
+def refuse_shared_samples(points, origin):
+    """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
+    splits = {id(point.found_on): point.found_on for point in points}
+    counts = [samples_in_common(found_on, origin) for found_on in splits.values()]
+    if any(counts):
+        name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
+        raise ValueError(
+            f"{max(c or 0 for c in counts)} of the {len(origin)} samples took part in finding the cascades{name}; a "
+            "guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
+            "store.take(slice(1, None, 2))"
+        )
+    return None not in counts
+
+
+def refuse_same_split(points, outcomes):
+    """ValueError where three cascades or more come out to the last sample as where they were found."""
+    found = [(p.accuracy, *p.exit_rates) for p in points]
+    here = [
+        (np.mean(outcomes[i][1]), *np.bincount(outcomes[i][0], minlength=len(p.models)) / len(outcomes[i][0]))
+        for i, p in enumerate(points)
+    ]
+    if len(points) >= 3 and all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(found, here, strict=True)):
+        raise ValueError(
+            "this store is the split on which the cascades were found; a guarantee needs samples that they have not "
+            "seen: search on store.take(one half) and certify on the other"
+        )
+
+
+def tested(point, correct, right, epsilon, delta):
+    """One test as a row of the table; correct, right [k]: outcomes of the cascade and of the reference."""
+    losses = right.astype(np.float64) - correct
+    lost, gained = np.maximum(losses, 0), np.maximum(-losses, 0)
+    if np.isin(losses, (-1, 0, 1)).all():
+        p = paired_p_value(int(lost.sum()), int(gained.sum()), len(losses), epsilon, delta)
+    else:
+        p = betting_p_value(losses, epsilon, delta)
+    means = {"accuracy_loss": losses.mean(), "lost": lost.mean(), "gained": gained.mean()}
+    row = {"models": point.models, "thresholds": point.thresholds, "cost": point.cost, **means}
+    return row | {"p_value": p, "certified": p <= delta}

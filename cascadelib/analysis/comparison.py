@@ -1,0 +1,81 @@
+"""Methods side by side (paper, figures 3, 8, 9 and 11): mean improvement, range dominance, top accuracy."""
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation.pareto import least_cost
+from ..fronts.exact import search
+
+
+def fronts_of(store, methods, n_models=2, **options):
+    """{label: Front}: one search a method. methods: names of METHODS, or {label: method}; options as for `search`."""
+    methods = methods if isinstance(methods, dict) else {name: name for name in methods}
+    return {label: search(store, n_models, method, **options) for label, method in methods.items()}
+
+
+def highest_accuracy(cost, accuracy, budget):
+    """Highest accuracy among points of a front (rising in both) with cost ≤ ``budget``; −inf where none is."""
+    return np.concatenate([[-np.inf], accuracy])[np.searchsorted(cost, budget, side="right")]
+
+
+def shares_of_best(scores, widths):
+    """Share of the total width in which each row of scores [F, W] is the highest; ties are shared equally."""
+    best = scores == scores.max(axis=0)
+    best &= np.isfinite(scores)
+    return (best / np.maximum(best.sum(axis=0), 1) * widths).sum(axis=1) / widths.sum()
+
+
+def range_dominance(fronts):
+    """Share of the accuracy range, and of the log-cost range, in which each front is the best.
+
+    Ranges are those of the single-model front; steps are compared exactly, between all their breakpoints. The paper
+    (section 4.1) speaks of dominance over "the accuracy range" and "the log-scaled MAC range" in this sense.
+    Returns a DataFrame, a row a label: accuracy_dominance, cost_dominance.
+    """
+    curves = [(f.table["cost"].to_numpy(), f.table["accuracy"].to_numpy()) for f in fronts.values()]
+    baseline = next(iter(fronts.values())).baseline
+    ends = baseline.front[[0, -1]]
+    columns = {}
+    for column, axis in (("accuracy_dominance", 1), ("cost_dominance", 0)):
+        low, high = (baseline.accuracy if axis else baseline.cost)[ends]
+        breaks = np.concatenate([curve[axis] for curve in curves])
+        x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+        if axis:  # the least cost at accuracy ≥ a is constant on (x0, x1]
+            scores, widths = np.stack([-least_cost(*curve, x[1:]) for curve in curves]), np.diff(x)
+        else:  # the highest accuracy at cost ≤ c is constant on [x0, x1)
+            scores, widths = np.stack([highest_accuracy(*curve, x[:-1]) for curve in curves]), np.diff(np.log(x))
+        columns[column] = shares_of_best(scores, widths)
+    return pd.DataFrame(columns, index=pd.Index(fronts, name="method"))
+
+
+def compare(fronts, lows=()):
+    """A row a method, best mean improvement first: mean_improvement, the same above each accuracy of ``lows`` (up to
+    the best single model), accuracy_dominance, cost_dominance, top_accuracy."""
+    table = pd.DataFrame({"mean_improvement": {label: f.mean_improvement() for label, f in fronts.items()}})
+    for low in lows:
+        table[f"improvement above {low:.1%}"] = {label: f.mean_improvement(low) for label, f in fronts.items()}
+    table = table.join(range_dominance(fronts))
+    table["top_accuracy"] = {label: f.table["accuracy"].iloc[-1] for label, f in fronts.items()}
+    return table.rename_axis("method").sort_values("mean_improvement", ascending=False)
+
+
+def fronts_table(tasks) -> pd.DataFrame:
+    """Figure 7 as numbers: a row a task and front of {label: {name: :class:`cascadelib.Front`}}.
+
+    candidates; mean and largest improvement; accuracy (or F1) of the best single model and of the best cascade;
+    cost_ratio: baseline cost ÷ cascade cost at the accuracy of the best model, or at the front's where it is lower.
+    """
+    rows = {}
+    for label, fronts in tasks.items():
+        for name, front in fronts.items():
+            best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
+            shared = min(best, top)
+            rows[label, name] = {
+                "candidates": len(front.singles),
+                "mean_improvement": front.mean_improvement() if len(front.baseline.front) > 1 else float("nan"),
+                "largest_improvement": front.table["improvement"].max(),
+                "accuracy_of_best_model": best,
+                "accuracy_of_best_cascade": top,
+                "cost_ratio": front.baseline.cost_at(shared) / front.cost_at(shared),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,0 +1,91 @@
+"""What choosing costs and buys: thresholds chosen again on a few labelled samples, and the bias of choosing at all."""
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation.evaluation import evaluate
+from ..front_end import watched
+from ..fronts.exact import search
+from ..fronts.selection import pick
+from .shift import mean_improvement_moved, replay
+
+
+def rechoose(point, labelled):
+    """The same models with thresholds chosen on ``labelled``: the least cost at no less than the accuracy that the
+    last model alone has there. Returns a Point; its own numbers are those of the samples that it was chosen on."""
+    options = {"score": point.score, "cost": point.cost_kind, "models": list(point.models)}
+    front = search(labelled, len(point.models), point.method, **options)
+    return pick(front, accuracy=front.singles.loc[point.models[-1], "accuracy"])
+
+
+def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
+    """What choosing a cascade's thresholds again on a small labelled sample of new data wins back.
+
+    store: the new data. A random sample of each size chooses (see :func:`rechoose`), the *rest* measures; repeated.
+    Returns a DataFrame, a row a size and repeat: size, repeat, and for the thresholds rechosen, unchanged and chosen in
+    hindsight (on the very samples that measure: a bound): difference_… (accuracy − the last model's there), cost_…,
+    improvement_…. Raises ValueError for sizes that leave nothing to measure on.
+    """
+    if max(sizes) >= len(store):
+        raise ValueError(f"a sample of {max(sizes)} leaves nothing of {len(store)} samples to measure on")
+    rng, rows = np.random.default_rng(seed), []
+    for repeat in watched(range(repeats), "choosing again"):
+        order = rng.permutation(len(store))
+        for size in sizes:
+            rest = store.take(order[size:])
+            last = rest.models.loc[point.models[-1], "top1"]
+            points = {"rechosen": rechoose(point, store.take(order[:size])), "unchanged": point}
+            row = {"size": size, "repeat": repeat}
+            for label, one in {**points, "hindsight": rechoose(point, rest)}.items():
+                result = evaluate(rest, one)
+                row |= {f"difference_{label}": result.accuracy - last, f"cost_{label}": result.cost}
+                row[f"improvement_{label}"] = result.improvement
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def won_back_table(tables):
+    """{split: ``won_back``} as one table, a row a split and size, medians over the repeats.
+
+    cost_ratio: cost rechosen ÷ unchanged; difference to the last model's accuracy for the three choices, with the 5%
+    and 95% quantiles of the rechosen ones; improvement of the three.
+    """
+    rows = {}
+    for split, table in tables.items():
+        for size, part in table.groupby("size"):
+            middle, (low, high) = part.median(), part["difference_rechosen"].quantile([0.05, 0.95])
+            row = {"cost_ratio": (part["cost_rechosen"] / part["cost_unchanged"]).median()}
+            row |= {"difference_rechosen": middle["difference_rechosen"], "difference_5%": low, "difference_95%": high}
+            others = ["difference_unchanged", "difference_hindsight"]
+            others += ["improvement_rechosen", "improvement_unchanged", "improvement_hindsight"]
+            row |= middle[others].to_dict()
+            rows[split, size] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "labelled samples"])
+
+
+def selection_bias(store, n_models=2, method=None, repeats=20, seed=0, **options):
+    """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
+
+    Returns a DataFrame, a row a repeat: the mean over the front's points of accuracy (…_chosen, …_measured), its mean
+    improvement, and the improvement of the point that looks best; single_models: the mean accuracy of single models on
+    both halves, which differs by chance alone. options: as for :func:`search`.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for _ in watched(range(repeats), "halves"):
+        order = rng.permutation(len(store))
+        here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
+        front = search(here, n_models, method, **options)
+        moved, best = replay(front, there, ranges=False), pick(front, "max_improvement")
+        rows.append(
+            {
+                "accuracy_chosen": front.table["accuracy"].mean(),
+                "accuracy_measured": moved["accuracy_moved"].mean(),
+                "single_models_chosen": here.models["top1"].mean(),
+                "single_models_measured": there.models["top1"].mean(),
+                "mean_improvement_chosen": front.mean_improvement(),
+                "mean_improvement_measured": mean_improvement_moved(front, there, ranges=False),
+                "best_improvement_chosen": best.improvement,
+                "best_improvement_measured": evaluate(there, best).improvement,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,239 @@
+"""A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation.evaluation import (
+    baseline_of,
+    check_store,
+    costs_of,
+    evaluate,
+    exit_stages,
+    mean_cost,
+    outcomes_of,
+    quality,
+    right_alone,
+    run_cascades,
+    store_stage,
+)
+from ..evaluation.pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..fronts.pairs import curve_of
+from ..methods.method import Method
+from ..methods.thresholds import own_units
+from ..scoring import F1
+from ..store.pairing import check_same_task
+from .uncertainty import (
+    LEVEL,
+    bootstrap,
+    cost_interval,
+    difference_interval,
+    interval,
+    paired_difference_interval,
+    share_interval,
+)
+
+
+def own_baseline(front, store):
+    """The Baseline of a store under a front's score and kind of cost."""
+    return baseline_of(store, front.score, front.cost_kind)
+
+
+def check_front(front):
+    """Refuse what is no front of cascades: a store where the front belongs, a single point."""
+    if not hasattr(front, "table"):
+        store, point = hasattr(front, "take"), hasattr(front, "thresholds")
+        raise TypeError(
+            f"a Front is needed here, not {type(front).__name__}"
+            + (": give the front first, then the store" if store else "")
+            + (": cascadelib.evaluate(store, point) runs a single one" if point else "")
+        )
+
+
+def replay(front, store, ranges=True):
+    """A front, unchanged, on another split: the identical cascades at the identical ranges of thresholds.
+
+    A segment is a stretch of neighbouring points of one cascade. One of a pair is swept from one end of its range of
+    thresholds to the other, over every threshold that the other split can tell apart in between. One of three models
+    or more is a box of thresholds and not a path: its points are replayed, as are all with ``ranges=False``.
+
+    Returns a DataFrame, segment by segment in the front's order, cost rising in those that are swept: models,
+    thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep), ``segment`` (number),
+    ``replayed`` ("range" or "point"), accuracy_moved, cost_moved and improvement_moved (against the other split's own
+    baseline). A segment stays in one piece on the other split; different segments move apart. A model that the other
+    split lacks is refused by name, and so are arguments in the wrong order.
+    """
+    check_front(front)
+    check_store(store)
+    table = front.table[["models", "thresholds", "accuracy", "cost"]].reset_index(drop=True)
+    table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
+    length = table["models"].map(len)
+    table["replayed"] = np.where(ranges & (length <= 2), "range", "point")
+    swept = ranges & (length == 2)
+    parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
+    moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
+    moved["improvement_moved"] = own_baseline(front, store).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
+    return moved
+
+
+def _at_points(front, rows, store):
+    """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
+    moved = np.empty((len(rows), 2))
+    if len(rows):
+        for position, exits, correct, costs in run_cascades(store, [front.point(row) for row in rows.index]):
+            moved[position] = quality(store, correct, front.score), mean_cost(costs, exits)
+    return rows.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
+
+
+def _sweeps(front, rows, store):
+    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all."""
+    metric = None if front.method is None else front.method.metric
+    for models, same in rows.groupby("models", sort=False):
+        (first, sure), (second, _) = outcomes_of(store, models, front.method, front.score)
+        curve = curve_of(store, front.score)(sure, first, second, *costs_of(store, models, front.cost_kind))
+        for segment, points in same.groupby("segment"):
+            inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
+            thresholds, accuracy, cost = within(curve, sure, inside.min(), inside.max())
+            moved = {"thresholds": [(t,) for t in own_units(metric, thresholds).tolist()], "accuracy": np.nan}
+            moved |= {"cost": np.nan, "segment": segment, "replayed": "range", "accuracy_moved": accuracy}
+            yield pd.DataFrame({"models": [models] * len(cost), **moved, "cost_moved": cost})
+
+
+def within(curve, sure, low, high):
+    """The points of a pair's Curve whose set of exits a threshold from ``low`` to ``high`` gives, by rising cost.
+
+    sure [k]: confidences of the first model; low, high: inside (higher = surer). Returns thresholds (inside; midway
+    between neighbours, or the end of the range where that lies beyond it), accuracy, cost.
+    """
+    least, most = (np.mean(exit_stages([sure], [end]) == 0) for end in (high, low))
+    rows = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
+    return np.clip(curve.threshold[rows], low, high), curve.accuracy[rows], curve.cost[rows]
+
+
+def moved_front(moved):
+    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising.
+
+    Picking them there is slightly optimistic where many points lie close together.
+    """
+    cost, accuracy = moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()
+    keep = pareto_front(cost, accuracy)
+    return cost[keep], accuracy[keep]
+
+
+def moved_curve(front, moved, store, points=401):
+    """Figure 6: improvement of a replayed front at evenly spaced accuracies of the other split's own range.
+
+    moved: ``replay(front, store)``. Returns a DataFrame with accuracy and improvement.
+    """
+    baseline = own_baseline(front, store)
+    at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
+    return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
+
+
+def mean_improvement_moved(front, store, low=None, ranges=True):
+    """Mean improvement of what of a replayed front is Pareto-optimal on the other split, over its own baseline.
+
+    From ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays
+    pairs as points too, to compare them with longer cascades.
+    """
+    moved = replay(front, store, ranges)
+    return mean_improvement(own_baseline(front, store), *moved_front(moved), low)
+
+
+def cost_ratio_moved(first, second, store):
+    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there.
+
+    Of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples.
+    """
+    fronts = [moved_front(replay(front, store, ranges=False)) for front in (first, second)]
+    return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
+
+
+def holds(point, splits, resamples=1000, seed=0, level=LEVEL):
+    """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
+
+    cost_ratio: the last model's cost ÷ the cascade's, with its interval by :func:`cost_interval`; last_model_accuracy:
+    of the cascade's last model alone; accuracy; difference (cascade − last model), with its paired interval (by the
+    bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost; improvement at equal
+    accuracy over that split's own single models, with bootstrap percentiles that may be too narrow near the best
+    model (see :func:`cascadelib.analysis.uncertainty.interval`; above it the cost of that model counts).
+
+    level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
+    give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
+    """
+    rows = []
+    for store in splits.values():
+        result, last = evaluate(store, point), right_alone(store, point.models[-1], point.score)
+        accuracy, baseline = float(quality(store, last, point.score)), own_baseline(point, store)
+        resampled, place = bootstrap(store, point, resamples, seed), list(store.models.index).index(point.models[-1])
+        low, high = paired_difference_interval(last, result.correct, level)
+        if point.score == F1:  # no share of samples
+            low, high = interval(resampled.accuracy[:, 0] - resampled.single_accuracy[:, place], level)
+        improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
+        row = [len(store), *cost_ratio(store, point, result, level), accuracy, result.accuracy]
+        row += [result.accuracy - accuracy, low, high, result.exit_rates, result.exit_rates[0]]
+        row += [*share_interval(result.exit_stage == 0, level, "exact"), result.cost, improvement]
+        rows.append([*row, *interval(resampled.improvement[:, 0], level)])
+    columns = ["samples", "cost_ratio", "cost_ratio_low", "cost_ratio_high", "last_model_accuracy", "accuracy"]
+    columns += ["difference", "difference_low", "difference_high", "exit_rates"]
+    columns += ["exit_rate", "exit_rate_low", "exit_rate_high", "cost"]
+    columns += ["improvement", "improvement_low", "improvement_high"]
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(splits, name="split"))
+
+
+def cost_ratio(store, point, result, level=LEVEL):
+    """The last model's cost ÷ that of the cascade as evaluated on a store: value, low, high.
+
+    The last model's own cost has an interval only where it differs by sample; then each gets half of what may fail.
+    """
+    costs = costs_of(store, point.models, point.cost_kind)
+    each = 1 - (1 - level) / (1 + np.ndim(costs[-1]))
+    low, high = cost_interval(result.exit_stage, costs, each)
+    least, most = cost_interval(np.zeros(len(store), int), costs[-1:], each)
+    return float(np.mean(costs[-1])) / result.cost, least / high, most / low
+
+
+def member_drops(store, other, score="top1", level=LEVEL):
+    """What each single model loses from one split to another, a row a model, cheapest first.
+
+    accuracy, accuracy_moved, drop (positive: worse there) and the ends of its interval: paired where both splits
+    hold the same samples in the same order (see :func:`matched`), of independent samples otherwise. ValueError where
+    the two are one split: the same samples, and of every model the same outcomes and confidences.
+    """
+    check_same_task(store, other)
+    if score == F1:
+        raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
+    names = list(store.models.index)
+    here, there = (store_stage(s, names, Method(), score) for s in (store, other))
+    outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
+    ids = [getattr(s, "sample_ids", None) for s in (store, other)]
+    same = len(store) == len(other) and np.array_equal(*ids)
+    if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
+        what = f"{getattr(store, 'split', '')!r} ({len(store):,} samples)"
+        raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
+    kind, rows = paired_difference_interval if same and ids[0] is not None else difference_interval, []
+    for (first, _), (second, _) in outcomes:
+        low, high = kind(first, second, level)
+        rows.append((first.mean(), second.mean(), first.mean() - second.mean(), -high, -low))
+    columns = ["accuracy", "accuracy_moved", "drop", "drop_low", "drop_high"]
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(names, name="model"))
+
+
+def elsewhere(point, front, stores) -> pd.DataFrame:
+    """One cascade and its whole front, unchanged, on other splits {name: store}: a row a split.
+
+    samples; accuracy of the best single model there and of the cascade; its cost, exit_rate (first stage), improvement;
+    mean_improvement of the replayed front over that split's own baseline.
+    """
+    rows = {}
+    for name, store in stores.items():
+        result = evaluate(store, point)
+        rows[name] = {
+            "samples": len(store),
+            "accuracy_of_best_model": store.models["top1"].max(),
+            "accuracy": result.accuracy,
+            "cost": result.cost,
+            "exit_rate": result.exit_rates[0],
+            "improvement": result.improvement,
+            "mean_improvement": mean_improvement_moved(front, store),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").astype({"samples": int})

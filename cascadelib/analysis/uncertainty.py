@@ -1,0 +1,298 @@
+"""Intervals without resampling: a share, a cost, the difference of two accuracies on the same samples or on others.
+
+For improvement factors and fronts see :mod:`cascadelib.bootstrap`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.sparse import csr_array
+from scipy.stats import binomtest, norm
+
+from ..evaluation.evaluation import check_store, point_list, run_cascades, store_costs, store_stage
+from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..methods.method import Method
+from ..scoring import F1, positives
+
+LEVEL = 0.95
+
+
+def _counted(correct, name):
+    """correct as bool [k], or ValueError: these intervals count samples."""
+    correct = np.asarray(correct)
+    if correct.ndim != 1 or not correct.size:
+        raise ValueError(f"{name} must be [samples] with at least one, not {correct.shape}")
+    if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
+        raise ValueError(f"{name} must be bool: these intervals count samples; for graded scores use the bootstrap")
+    return correct.astype(bool)
+
+
+def share_interval(correct, level=LEVEL, kind="wilson"):
+    """(low, high) of the share of true entries of bool [k], by scipy.
+
+    "wilson" (1927) covers as promised on average over shares; "exact" (Clopper and Pearson, 1934) covers at least so
+    for every share, also where one sample in thousands counts.
+    """
+    correct = _counted(correct, "correct")
+    found = binomtest(int(correct.sum()), len(correct)).proportion_ci(level, kind)
+    return float(found.low), float(found.high)
+
+
+def cost_interval(exits, costs, level=LEVEL):
+    """(low, high) of a cascade's mean cost from exit stages int [k] and the n costs of its stages, at least ``level``.
+
+    Costs that are numbers: the cost is a sum over the n − 1 later stages of cost × share of samples that reach it, each
+    with its exact interval, all at once by Bonferroni. Costs float [k]: :func:`betting_interval` of what each sample
+    paid, taken to lie between the least first cost and the dearest run through all stages that the k samples show.
+    (A price that occurs in fewer than one of k inputs is seen by no interval.)
+    """
+    if any(np.ndim(c) for c in costs):
+        paid = np.sum([c * (exits >= i) for i, c in enumerate(costs)], axis=0)
+        return betting_interval(paid, np.min(costs[0]), np.max(sum(costs)), level)
+    each = 1 - (1 - level) / max(1, len(costs) - 1)
+    ends = [np.multiply(c, share_interval(exits >= i, each, "exact")) for i, c in enumerate(costs) if i]
+    low, high = costs[0] + np.sum(ends, axis=0) if ends else (costs[0], costs[0])
+    return float(low), float(high)
+
+
+def betting_interval(values, least, most, level=LEVEL):
+    """(low, high) of the mean of independent values [k] in [least, most]: covers at least ``level``, for any k.
+
+    Hedged capital with predictable plug-in bets (Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
+    variables by betting*, theorem 3). Bets follow one another, so the values are shuffled, the same way every time.
+    """
+    if not least < most:
+        return float(least), float(most)
+    x = np.clip((np.random.default_rng(0).permutation(values) - least) / (most - least), 0, 1)
+    low, high = (_lower_mean(side, 2 / (1 - level)) for side in (x, 1 - x))
+    return float(least + (most - least) * low), float(most - (most - least) * high)
+
+
+def _lower_mean(x, wealth):
+    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth`` times their stake."""
+    number = np.arange(1, len(x) + 1)
+    means = (0.5 + np.cumsum(x)) / (number + 1)
+    variances = (0.25 + np.cumsum((x - means) ** 2)) / (number + 1)
+    bets = np.sqrt(2 * np.log(wealth) / (len(x) * np.append(0.25, variances[:-1])))
+
+    def won(mean):
+        return np.cumsum(np.log1p(np.minimum(bets, 0.75 / mean) * (x - mean))).max() - np.log(wealth)
+
+    return brentq(won, 1e-12, 1.0) if won(1e-12) > 0 else 0.0
+
+
+def holm(p_values):
+    """p-values adjusted for their number (Holm, 1979): those at most α are jointly wrong with probability at most α."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def paired_difference_interval(first, second, level=LEVEL):
+    """(low, high) of accuracy(second) − accuracy(first) on the same samples: bool [k] each, paired by row.
+
+    Wald's interval of the discordant pairs with half a sample added to each of the four cells (Agresti and Min,
+    2005), which covers as promised where few samples or none are discordant.
+    """
+    first, second = _counted(first, "first"), _counted(second, "second")
+    if len(first) != len(second):
+        raise ValueError(f"first has {len(first)} samples, second {len(second)}: a paired interval needs the same")
+    k = len(first) + 2
+    gained, lost = np.count_nonzero(second & ~first) + 0.5, np.count_nonzero(first & ~second) + 0.5
+    difference = (gained - lost) / k
+    half = norm.isf((1 - level) / 2) * np.sqrt((gained + lost) / k - difference**2) / np.sqrt(k)
+    return float(max(-1, difference - half)), float(min(1, difference + half))
+
+
+def difference_interval(first, second, level=LEVEL):
+    """(low, high) of accuracy(second) − accuracy(first) on different samples: bool [k1] and bool [k2].
+
+    From the two Wilson intervals (Newcombe, 1998, *Interval estimation for the difference between independent
+    proportions*, method 10).
+    """
+    first, second = _counted(first, "first"), _counted(second, "second")
+    (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
+    a, b = first.mean(), second.mean()
+    return float(b - a - np.hypot(b - low_2, high_1 - a)), float(b - a + np.hypot(high_2 - b, a - low_1))
+
+
+COLUMNS = 500  # cascades at once: k × 500 outcomes are held
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """P fixed cascades and M single models on R resamples of one split.
+
+    accuracy, cost float64 [R, P]; exit_rates float64 [R, P, n] (0 past the end of a shorter cascade); single_accuracy,
+    single_cost float64 [R, M]. Two of them from the same store and seed are paired: subtract them row by row.
+    """
+
+    accuracy: np.ndarray
+    cost: np.ndarray
+    exit_rates: np.ndarray
+    single_accuracy: np.ndarray
+    single_cost: np.ndarray
+
+    def __repr__(self):
+        resamples, cascades = self.accuracy.shape
+        return f"<Resampled: {cascades} cascades, {self.single_cost.shape[1]} single models, {resamples} resamples>"
+
+    @cached_property
+    def baselines(self):
+        """Each resample's own :class:`Baseline`."""
+        return [Baseline(*pair) for pair in zip(self.single_cost, self.single_accuracy)]
+
+    @property
+    def improvement(self):
+        """Improvement factor of each cascade, float64 [R, P].
+
+        Where a resample puts a cascade above its best single model, where the factor is nan by definition, the cost
+        of that best model counts: a lower bound.
+        """
+        rows = zip(self.baselines, self.accuracy, self.cost)
+        return np.stack([b.cost_at(np.minimum(accuracy, b.best)) / cost for b, accuracy, cost in rows])
+
+    @cached_property
+    def fronts(self):
+        """Cost and accuracy of each resample's non-dominated cascades, rising."""
+        keep = [pareto_front(*pair) for pair in zip(self.cost, self.accuracy)]
+        return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
+
+    def improvement_at(self, accuracies):
+        """Improvement factor of the whole set at ``accuracies`` [A]: float64 [R, A].
+
+        Baseline cost ÷ least cost among the set's cascades with at least that accuracy; 0 where none has. Above a
+        resample's best single model the factor at that model's accuracy counts.
+        """
+        at, rows = np.asarray(accuracies, np.float64), []
+        for baseline, front in zip(self.baselines, self.fronts):
+            clipped = np.minimum(at, baseline.best)
+            rows.append(improvement_at(baseline, *front, clipped))
+        return np.stack(rows)
+
+    def mean_improvement(self, low=None):
+        """Mean improvement of the set over each resample's own accuracy range (from ``low``): float64 [R]."""
+        return np.array([mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)])
+
+    def mean_cost_ratio(self, other):
+        """Cost of another set (same store and seed) ÷ this one's at equal accuracy, geometric mean: float64 [R].
+
+        Over the accuracies from the resample's cheapest model to what both sets and its best model reach.
+        """
+        trio = zip(self.baselines, self.fronts, other.fronts)
+        return np.array([mean_cost_ratio(a, b, *common_range(base, a, b)) for base, a, b in trio])
+
+
+def sample_counts(k, resamples, seed=0):
+    """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to k."""
+    rng = np.random.default_rng(seed)
+    return np.stack([np.bincount(rng.integers(k, size=k), minlength=k) for _ in range(resamples)], 1).astype(np.int32)
+
+
+def resampled_means(counts, values):
+    """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P].
+
+    Neighbouring thresholds of one cascade treat few samples differently: the product is taken with the differences
+    between columns, which are sparse, and summed up again.
+    """
+    values = values.astype(np.int8) if values.dtype == bool else values
+    changes = csr_array(np.diff(values, axis=1, prepend=0).T)
+    return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
+
+
+def bootstrap(store, points, resamples=1000, seed=0):
+    """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`.
+
+    points: a Front, a Point or a list of Points, all of one score and kind of cost. Raises TypeError for other things.
+    """
+    check_store(store)
+    points = point_list(points)
+    kinds = {(p.score, p.cost_kind) for p in points}
+    if len(kinds) > 1:
+        raise ValueError(f"the cascades differ in score or kind of cost: {sorted(kinds)}; bootstrap them apart")
+    counts, n = sample_counts(len(store), resamples, seed), max(len(p.models) for p in points)
+    accuracy, cost = np.empty((2, resamples, len(points)))
+    rates, runs = np.empty((resamples, len(points), n)), run_cascades(store, points)
+    while block := list(islice(runs, COLUMNS)):
+        at, stages, correct, costs = (list(column) for column in zip(*block))
+        stages = np.stack(stages, 1)
+        accuracy[:, at] = _quality(counts, np.stack(correct, 1), store, points[0].score)
+        reached = np.stack([resampled_means(counts, stages >= i) for i in range(n)], -1)
+        rates[:, at] = -np.diff(reached, axis=2, append=0)
+        cost[:, at] = _costs(counts, stages, reached, costs)
+    return Resampled(accuracy, cost, rates, *_singles(store, counts, *kinds.pop()))
+
+
+def _quality(counts, correct, store, score):
+    """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P].
+
+    F1 is 2 TP ÷ (2 TP + errors), all of which are counted; 0 where a resample has neither.
+    """
+    accuracy = resampled_means(counts, correct)
+    if score != F1:
+        return accuracy
+    twice = 2 * resampled_means(counts, correct & positives(store)[:, None])
+    return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
+
+
+def _costs(counts, stages, reached, costs):
+    """Mean cost of B cascades in each resample [R, B]; stages int [k, B], reached [R, B, n], costs: a list for each."""
+    if all(np.ndim(c) == 0 for own in costs for c in own):
+        padded = np.array([[*own, *[0.0] * (reached.shape[2] - len(own))] for own in costs])
+        return np.einsum("rbn,bn->rb", reached, padded)
+    paid = [sum(c * (stages[:, b] >= i) for i, c in enumerate(own)) for b, own in enumerate(costs)]
+    return resampled_means(counts, np.stack(paid, 1))
+
+
+def _singles(store, counts, score, cost_kind):
+    """Accuracy and cost of every single model in each resample: two arrays [R, M]."""
+    names, costs = list(store.models.index), store_costs(store, cost_kind)
+    stage = store_stage(store, names, Method(), score)
+    accuracy = _quality(counts, np.stack([stage((m,))[0] for m in range(len(names))], 1), store, score)
+    if costs.ndim == 2:
+        return accuracy, resampled_means(counts, costs.T)
+    return accuracy, np.broadcast_to(costs, accuracy.shape)
+
+
+def interval(values, level=0.95):
+    """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes.
+
+    They fail where a resample is no small copy of the truth. Rare events: of 0.2% of 500 samples that pass on, a third
+    of all splits shows none, and so do all resamples of those (:func:`cascadelib.analysis.uncertainty.cost_interval`,
+    ``share_interval`` hold there). The improvement factor near the accuracy of the best single model, where the
+    baseline is steep and ends: 95% percentiles held the truth in 86% to 88% of draws; ask for the last model's cost ÷
+    the cascade's instead (``cost_ratio`` of :func:`cascadelib.holds`). Maxima over many cascades: ``basic_interval``.
+    """
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low[()], high[()]
+
+
+def basic_interval(values, estimate, level=0.95):
+    """(low, high) from resampled ``values`` [R, …] by how far they stray from the ``estimate``, mirrored.
+
+    For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
+    resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
+    (benchmarks/uncertainty.py measures both). For single cascades see :func:`interval`.
+    """
+    low, high = interval(values, level)
+    return 2 * estimate - high, 2 * estimate - low
+
+
+def point_intervals(resampled, level=0.95):
+    """A row a cascade: low and high end of accuracy, cost, improvement and of the first stage's exit rate."""
+    columns = {"accuracy": resampled.accuracy, "cost": resampled.cost, "improvement": resampled.improvement}
+    columns["exit_rate"] = resampled.exit_rates[:, :, 0]
+    ends = {name: interval(values, level) for name, values in columns.items()}
+    return pd.DataFrame({f"{name}_{end}": ends[name][i] for name in columns for i, end in enumerate(("low", "high"))})
+
+
+def improvement_band(resampled, accuracies, level=0.95):
+    """Band of the improvement factor of a fixed set of cascades at ``accuracies``: accuracy, low, high."""
+    low, high = interval(resampled.improvement_at(accuracies), level)
+    return pd.DataFrame({"accuracy": accuracies, "low": low, "high": high})

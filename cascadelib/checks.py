@@ -1,0 +1,47 @@
+"""Checks of what a user hands over: a name is known, or refused with the nearest valid ones; no value is masked."""
+
+import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import numpy as np
+
+
+def known(name: str, names: Iterable[str], kind: str) -> str:
+    """Return ``name`` if it is one of ``names``; else raise ValueError that names the nearest ones.
+
+    ``kind`` is the word for the thing in the message: "model", "metric", "cost" …
+    """
+    names = list(names)
+    if name in names:
+        return name
+    near = get_close_matches(str(name), [str(n) for n in names], n=5, cutoff=0.4) or names[:12]
+    raise ValueError(f"unknown {kind} {name!r}; nearest: {', '.join(map(repr, near))}")
+
+
+def unmasked(values, what: str):
+    """``values`` as they are, or ValueError where a masked array (numpy.ma), alone or in a list, hides one of them:
+    as a plain array it would be an answer that nobody gave."""
+    parts = values if isinstance(values, list | tuple) else [values]
+    hidden = sum(np.count_nonzero(np.ma.getmaskarray(part)) for part in parts if isinstance(part, np.ma.MaskedArray))
+    if hidden:
+        raise ValueError(f"{what}: {hidden} values are masked; leave those samples out, or fill them")
+    return values
+
+
+def is_cost(cost) -> bool:
+    """Whether ``cost`` is a positive, finite number."""
+    try:
+        return math.isfinite(cost) and cost > 0
+    except TypeError:
+        return False
+
+
+def check_costs(cost, names=None):
+    """Costs as float64, or ValueError naming the first that is zero, negative, infinite or missing."""
+    cost = np.asarray(unmasked(cost, "cost"), np.float64)
+    bad = np.flatnonzero(~(np.isfinite(cost) & (cost > 0)).reshape(len(cost), -1).all(axis=1))
+    if len(bad):
+        first = int(bad[0]) if names is None else names[bad[0]]
+        raise ValueError(f"cost of model {first!r} is {cost[bad[0]]}: costs must be positive and finite")
+    return cost

@@ -1,0 +1,125 @@
+"""Fashion-MNIST under harder conditions: graded corruptions of small grey images, the same for the same seed.
+
+The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense at 28 pixels. The
+`imagecorruptions` package asks for 32 pixels or more, so the operations are torchvision's.
+"""
+
+import zipfile
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from ..checks import known
+from ..files import REVIEWS, located
+from .samples import Samples
+from .texts import Texts, table
+
+SEED, COUNT = 2023, 2000
+
+
+def sensor_noise(x, rng, photons, read):
+    """Shot noise of ``photons`` for white, then read noise of standard deviation ``read``."""
+    counted = torch.from_numpy(rng.poisson(x.numpy() * photons)).float() / photons
+    return counted + read * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
+
+
+def blur(x, _rng, sigma):
+    """Gaussian blur of ``sigma`` pixels."""
+    return tv.gaussian_blur(x, [7, 7], [sigma, sigma])
+
+
+def exposure(x, rng, stops):
+    """Each image ``stops`` too dark or as many too bright, by chance; what is too bright saturates."""
+    dark = torch.from_numpy(rng.random(len(x)) < 0.5)[:, None, None, None]
+    return torch.where(dark, tv.adjust_brightness(x, 2.0**-stops), tv.adjust_brightness(x, 2.0**stops))
+
+
+def movement(x, rng, degrees, pixels):
+    """Rotation by up to ± ``degrees`` and a shift by up to ± ``pixels`` along each axis, uniform."""
+    angles, shifts = rng.uniform(-degrees, degrees, len(x)), rng.uniform(-pixels, pixels, (len(x), 2))
+    moved = [
+        tv.affine(image, float(angle), shift.tolist(), 1.0, [0.0, 0.0], InterpolationMode.BILINEAR)
+        for image, angle, shift in zip(x, angles, shifts)
+    ]
+    return torch.stack(moved)
+
+
+def occlusion(x, rng, side):
+    """A mid-grey square of ``side`` pixels somewhere in the image."""
+    corners = rng.integers(0, x.shape[-1] - side + 1, (len(x), 2))
+    grey = torch.tensor(0.5)
+    return torch.stack([tv.erase(image, int(i), int(j), side, side, grey) for image, (i, j) in zip(x, corners)])
+
+
+SEVERITIES = {  # kind: (operation, options at severity 1, at severity 2)
+    "noise": (sensor_noise, {"photons": 200, "read": 0.02}, {"photons": 30, "read": 0.05}),
+    "blur": (blur, {"sigma": 0.5}, {"sigma": 0.9}),
+    "exposure": (exposure, {"stops": 0.5}, {"stops": 1.2}),
+    "movement": (movement, {"degrees": 5, "pixels": 1}, {"degrees": 12, "pixels": 2}),
+    "occlusion": (occlusion, {"side": 5}, {"side": 10}),
+}
+SHIFTED = tuple(f"{kind}-{severity}" for kind in SEVERITIES for severity in (1, 2))
+"""Names of the shifted splits: kind and severity (1 mild, 2 strong)."""
+
+
+def corrupted(images, name, seed=SEED):
+    """Images uint8 [k, height, width] under the shift ``name`` (of SHIFTED), uint8 again."""
+    kind, severity = known(name, SHIFTED, "shifted split").split("-")
+    operation, *options = SEVERITIES[kind]
+    rng = np.random.default_rng([seed, SHIFTED.index(name)])
+    x = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1).float() / 255
+    out = operation(x, rng, **options[int(severity) - 1])
+    return (out.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(1).numpy()
+
+
+def fashion_mnist_shifted(name, folder="data/fashion-mnist") -> Samples:
+    """The same 2,000 of the bundled *test* images under a shift; ids are those of the test split, labels too."""
+    test = fashion_mnist("test", folder)
+    rows = np.sort(np.random.default_rng(SEED).permutation(len(test))[:COUNT])
+    part = test.take(rows)
+    images = corrupted(part.inputs, name)
+    return Samples(images, part.labels, part.sample_ids, part.classes, part.dataset, name)
+
+
+FASHION_MNIST = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def fashion_mnist(split="val", folder="data/fashion-mnist") -> Samples:
+    """Bundled Fashion-MNIST, images uint8 [10000, 28, 28]: "val" (cut from the training images) or "test".
+
+    ``folder`` is looked for from here, then from the root of the repository.
+    Raises FileNotFoundError for a missing file, ValueError for one of another layout. Source: data/fashion-mnist.
+    """
+    path = located(folder) / f"{split}.npz"
+    if not path.is_file():
+        there = sorted(p.stem for p in path.parent.glob("*.npz"))
+        raise FileNotFoundError(f"no {path}; splits there: {there}; split.py in data/fashion-mnist makes val and test")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels, ids = arrays["images"], arrays["labels"], arrays["sample_ids"]
+        if images.ndim != 3 or images.dtype != np.uint8:
+            raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 [k, height, width]")
+        return Samples(images, labels, ids, FASHION_MNIST, "fashion-mnist", split)
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a split with images, labels and sample_ids ({error})") from None
+
+
+SENTIMENTS = ("negative", "positive")
+
+
+def reviews(split="val", folder=REVIEWS) -> Texts:
+    """Bundled sentences with a binary sentiment (data/reviews): film reviews "train", "val" and "test", and the
+    shifted "products", "editorials" and "tweets".
+
+    ``folder`` is looked for from here, then from the root of the repository.
+    Raises FileNotFoundError for a split that is not there.
+    """
+    path = located(folder) / f"{split}.parquet"
+    if not path.is_file():
+        there = sorted(p.stem for p in path.parent.glob("*.parquet"))
+        raise FileNotFoundError(f"no {path}; splits there: {there}; prepare.py in {REVIEWS} makes them")
+    return table(path, "text", "label", "sample_id", SENTIMENTS, "reviews", split)

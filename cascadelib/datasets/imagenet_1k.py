@@ -1,0 +1,182 @@
+"""ImageNet (ILSVRC 2012) and ImageNetV2, in the layouts in which people have them, with labels in timm's order."""
+
+import csv
+import functools
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+from timm.data import ImageNetInfo
+
+from .images import Files, Photographs, class_folders, existing, from_items, image_folder, images_in
+
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+LAYOUTS = (
+    "1,000 folders named by synset (n01440764 …), or a flat folder of ILSVRC2012_val_*.JPEG with labels=: the devkit's "
+    "folder, or a csv or text file of file names and labels"
+)
+
+
+@functools.cache
+def synsets() -> tuple[str, ...]:
+    """The 1,000 classes in the order of timm's logits: WordNet ids, sorted."""
+    return tuple(ImageNetInfo().label_names())
+
+
+@functools.cache
+def descriptions() -> tuple[str, ...]:
+    """The same in words: "tench, Tinca tinca" …"""
+    return tuple(ImageNetInfo().label_descriptions())
+
+
+def imagenet(folder, split="val", labels=None, dataset="imagenet-1k") -> Photographs:
+    """ImageNet's labelled images below ``folder`` (or its folder ``split``): class folders, or flat with ``labels``.
+
+    labels: for a flat folder: the devkit (``ILSVRC2012_devkit_t12``, looked for in ``folder`` by default), or a file
+        with a line an image: "file,label" or "file label", with a synset, a number in timm's order (0 … 999), or
+        Kaggle's ``ImageId,PredictionString``.
+    Raises FileNotFoundError for a missing folder, ValueError naming a missing class folder, images without label and
+    labels without image, and a label file of the wrong length.
+    """
+    root = existing(folder, LAYOUTS)
+    root = root / split if (root / split).is_dir() else root
+    if labels is None and class_folders(root):
+        _check_synsets(root)
+        return image_folder(root, synsets(), dataset, split)
+    labels = labels if labels is not None else _devkit_near(root)
+    if labels is None:
+        raise ValueError(f"{root} holds no class folders and no labels are given; expected {LAYOUTS}")
+    names = images_in(root)
+    if not names:
+        raise ValueError(f"{root} holds no images; expected {LAYOUTS}")
+    return Photographs(Files(root, tuple(names)), labels_of_files(names, labels), names, synsets(), dataset, split)
+
+
+def _check_synsets(root):
+    found = class_folders(root)
+    if not set(found) & set(synsets()):
+        raise ValueError(
+            f"{root}: its folders ({', '.join(found[:3])} …) are not named by synset; expected {LAYOUTS}. "
+            "For ImageNetV2 use imagenet_v2(…), for other classes image_folder(…)"
+        )
+
+
+def _devkit_near(root):
+    found = [path for base in (root, root.parent) for path in sorted(base.glob("*devkit*")) if path.is_dir()]
+    return found[0] if found else None
+
+
+def labels_of_files(names, labels) -> np.ndarray:
+    """Labels int64 [k] of image files, in timm's order of classes; see :func:`imagenet` for ``labels``."""
+    path = Path(labels)
+    if path.is_dir():
+        return _devkit_labels(names, path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no labels {path}; expected {LAYOUTS}")
+    given = _listed_labels(path)
+    missing = [name for name in names if name not in given and Path(name).stem not in given]
+    if missing:
+        raise ValueError(f"{path}: no label for image {missing[0]!r} ({len(missing)} of {len(names)} have none)")
+    if len(given) != len(names):
+        raise ValueError(f"{path} has {len(given)} labels for {len(names)} images; both must be the whole split")
+    return np.array([given[name] if name in given else given[Path(name).stem] for name in names])
+
+
+def _listed_labels(path) -> dict[str, int]:
+    places, given = {synset: i for i, synset in enumerate(synsets())}, {}
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.reader(line.strip().replace("\t", ",") for line in file) if row]
+    for number, row in enumerate(rows, 1):
+        words = [row[0], *row[1].split()] if len(row) > 1 else row[0].rsplit(maxsplit=1)
+        word = words[1] if len(words) > 1 else ""
+        if not (word in places or word.isdigit() and int(word) < len(places)):
+            if number == 1:
+                continue  # the names of the columns
+            raise ValueError(f"{path}, line {number}: {','.join(row)!r} is no image with a synset or a number 0 … 999")
+        if words[0] in given:
+            raise ValueError(f"{path}, line {number}: image {words[0]!r} is there more than once")
+        given[words[0]] = places.get(word, int(word) if word.isdigit() else None)
+    return given
+
+
+def _devkit_file(devkit, name) -> Path:
+    found = [path for path in (devkit / name, devkit / "data" / name) if path.is_file()]
+    if not found:
+        raise FileNotFoundError(f"no {name} in {devkit} or its folder data; expected ImageNet's devkit_t12")
+    return found[0]
+
+
+def ilsvrc_order(devkit) -> np.ndarray:
+    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge calls i (1 … 1000).
+
+    The challenge numbers its classes in an order of its own; ``meta.mat`` of the devkit says which synset each is.
+    """
+    path = _devkit_file(Path(devkit), "meta.mat")
+    try:
+        table = loadmat(path, squeeze_me=True)["synsets"]
+        ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["ILSVRC2012_ID"]) <= 1000}
+        order = np.array([synsets().index(ids[i]) for i in range(1, 1001)])
+    except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
+    return order
+
+
+def _devkit_labels(names, devkit):
+    path = _devkit_file(devkit, GROUND_TRUTH)
+    lines = path.read_text(encoding="utf-8").split()
+    if len(lines) != len(names):
+        raise ValueError(f"{path} has {len(lines)} labels for {len(names)} images; both must be the whole split")
+    bad = [i for i, line in enumerate(lines) if not line.isdigit() or not 1 <= int(line) <= 1000]
+    if bad:
+        raise ValueError(f"{path}, line {bad[0] + 1}: {lines[bad[0]]!r} is no class 1 … 1000")
+    return ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
+
+
+def imagenet_v2(folder, split="matched-frequency") -> Photographs:
+    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order as text.
+
+    Raises ValueError naming missing folders. Sorted as text, "10" would come before "2" and most labels be wrong.
+    """
+    root = existing(folder, "ImageNetV2's 1,000 folders 0 … 999")
+    found = class_folders(root)
+    if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
+        return imagenet_v2(root / found[0], split)
+    photographs = image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split)
+    return Photographs(photographs.source, photographs.labels, photographs.sample_ids, synsets(), "imagenetv2", split)
+
+
+def hub_images(name: str, split="validation", revision: str | None = None) -> Photographs:
+    """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that ``datasets`` can read.
+
+    Raises ConnectionError, at once, where the Hub is needed and does not answer; ValueError where there is no such
+    split or columns.
+    """
+    import datasets as hub_datasets
+
+    from . import hub
+
+    if not Path(name).exists():
+        hub.check(f"the data set {name!r}", _in_cache(name), "give a folder of images (imagenet(…), image_folder(…))")
+    try:
+        data = hub_datasets.load_dataset(str(name), split=split, revision=revision)
+    except (ValueError, OSError, ConnectionError) as error:
+        raise ValueError(
+            f"{name!r} cannot be read as a data set of images: {' '.join(str(error).split())[:300]}"
+        ) from None
+    found = from_items(data, dataset=str(name).rpartition("/")[2], split=split)
+    if found.classes and len(found.classes) == 1000 and set(found.classes) == set(synsets()):
+        _check_order(name, found.classes)
+    return found
+
+
+def _in_cache(name):
+    from datasets import config
+
+    return (Path(config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
+
+
+def _check_order(name, classes):
+    wrong = [i for i, (own, timms) in enumerate(zip(classes, synsets())) if own != timms]
+    if wrong:
+        raise ValueError(f"{name}: class {wrong[0]} is {classes[wrong[0]]}, in timm's order {synsets()[wrong[0]]}")

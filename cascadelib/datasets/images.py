@@ -1,0 +1,244 @@
+"""Labelled photographs that are read and decoded only when they are asked for."""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from ..labels import chosen_rows, settle
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files: ``paths``, relative to ``root``. Called with a row, it decodes that file into an RGB image."""
+
+    root: Path
+    paths: tuple[str, ...]
+
+    def __len__(self):
+        return len(self.paths)
+
+    def take(self, rows) -> "Files":
+        return replace(self, paths=tuple(self.paths[r] for r in rows))
+
+    def raw(self, row: int) -> bytes:
+        """The file's bytes."""
+        return (self.root / self.paths[row]).read_bytes()
+
+    def __call__(self, row: int) -> Image.Image:
+        path = self.root / self.paths[row]
+        try:
+            return decoded_image(path)
+        except FileNotFoundError:
+            raise ValueError(f"{path}: the image is no longer there; restore it or list the folder again") from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            kind = "is no image that can be read" if isinstance(error, UnidentifiedImageError) else "cannot be decoded"
+            raise ValueError(f"{path}: {kind} ({error}); replace the file, no sample is left out silently") from None
+
+
+def decoded_image(path) -> Image.Image:
+    """The image in the file as RGB; OSError where it is truncated, whatever PIL was told before."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+@dataclass(frozen=True)
+class Items:
+    """Images of a map-style data set: item ``rows[i]`` is (image, label), or a dict with ``keys`` = (image, label).
+
+    Images may be PIL, uint8 arrays or tensors [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} as in ``datasets``.
+    """
+
+    data: Sequence
+    rows: np.ndarray
+    labels: np.ndarray
+    keys: tuple = (0, 1)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, rows) -> "Items":
+        return replace(self, rows=self.rows[rows], labels=self.labels[rows])
+
+    def raw(self, row: int) -> bytes:
+        """The decoded image's bytes."""
+        return np.asarray(self(row)).tobytes()
+
+    def __call__(self, row: int) -> Image.Image:
+        try:
+            item = self.data[int(self.rows[row])]
+            image, label = (item[key] for key in self.keys)
+            image = as_image(image)
+        except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError) as error:
+            raise ValueError(
+                f"item {self.rows[row]} of {type(self.data).__name__}: not (image, label): {error!r}"
+            ) from None
+        if int(label) != self.labels[row]:
+            raise ValueError(f"item {self.rows[row]} has label {int(label)} now, {self.labels[row]} when it was listed")
+        return image
+
+
+def as_image(image) -> Image.Image:
+    """PIL image, uint8 array or tensor, or {"bytes": …} → RGB image; ValueError for other dtypes and shapes."""
+    if isinstance(image, dict) and image.get("bytes"):
+        image = Image.open(io.BytesIO(image["bytes"]))
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise ValueError(
+            f"an image must be PIL or uint8, not {array.dtype} {array.shape}; drop the set's own transform"
+        )
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
+        array = array.transpose(1, 2, 0)
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).convert("RGB")
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """k labelled photographs: ``source(row)`` decodes one; labels int [k], ids, class names, origin.
+
+    Extraction decodes each once for all models, in worker processes. Raises ValueError as
+    :class:`cascadelib.datasets.samples.Samples` does.
+    """
+
+    source: Files | Items
+    labels: np.ndarray
+    sample_ids: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    dataset: str = ""
+    split: str = ""
+
+    def __post_init__(self):
+        settle(self, len(self.source), "images")
+
+    def __len__(self):
+        return len(self.labels)
+
+    def batch(self, start: int, stop: int) -> list[Image.Image]:
+        """Decoded images of rows start … stop − 1."""
+        return [self.source(row) for row in range(start, stop)]
+
+    def raw(self, row: int) -> bytes:
+        """What tells this image from another: the file's bytes, or the decoded pixels."""
+        return self.source.raw(row)
+
+    def take(self, indices) -> "Photographs":
+        """Some of the photographs: distinct row indices, a bool mask [k] or a slice."""
+        rows = chosen_rows(indices, len(self))
+        return replace(self, source=self.source.take(rows), labels=self.labels[rows], sample_ids=self.sample_ids[rows])
+
+
+def from_items(data, labels=None, classes=None, sample_ids=None, dataset="", split="") -> Photographs:
+    """Photographs from any map-style data set of (image, label): torchvision, timm, ``datasets``, one's own.
+
+    labels: int [len(data)]; by default its ``targets`` or ``labels``, a column "label", or else every item is read
+    once. A ``datasets.Dataset`` may call its columns "image"/"img" and "label"/"labels"/"fine_label".
+    Raises ValueError naming the first item that is no such pair.
+    """
+    keys = _keys(data)
+    if labels is None:
+        labels = _own_labels(data, keys)
+    classes = classes if classes is not None else _own_classes(data, keys)
+    labels = np.asarray(labels)
+    return Photographs(Items(data, np.arange(len(data)), labels, keys), labels, sample_ids, classes, dataset, split)
+
+
+def _keys(data):
+    columns = getattr(data, "column_names", None)
+    if columns is None:
+        return (0, 1)
+    found = [next((c for c in names if c in columns), None) for names in IMAGE_AND_LABEL]
+    if None in found:
+        raise ValueError(f"no columns for image and label among {columns}; rename them to 'image' and 'label'")
+    return tuple(found)
+
+
+IMAGE_AND_LABEL = (("image", "img", "jpg"), ("label", "labels", "fine_label", "cls"))
+
+
+def _own_labels(data, keys):
+    if keys != (0, 1):
+        return np.asarray(data[keys[1]])
+    own = getattr(data, "targets", getattr(data, "labels", None))
+    try:
+        return np.asarray([data[i][1] for i in range(len(data))] if own is None else own).astype(np.int64)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise ValueError(
+            f"{type(data).__name__} does not give (image, label) with whole-number labels: {error}"
+        ) from None
+
+
+def _own_classes(data, keys):
+    features = getattr(data, "features", None)
+    names = getattr(features[keys[1]], "names", None) if features and keys[1] in features else None
+    return names or getattr(data, "classes", None)
+
+
+ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
+BYSTANDERS = {"thumbs.db", "desktop.ini"}  # what file managers leave behind; so do names that begin with a dot
+
+
+def existing(folder, what: str) -> Path:
+    """``folder`` as a path; FileNotFoundError that says what was expected there."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise FileNotFoundError(f"no folder {path}; expected {what}")
+    return path
+
+
+def images_in(folder: Path) -> list[str]:
+    """Names of the images in a folder, sorted; ValueError naming any other file: nothing is left out silently."""
+    names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name))
+    strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
+    if strangers:
+        raise ValueError(
+            f"{folder / strangers[0]} is no image by its ending ({len(strangers)} such in this folder); "
+            f"expected {', '.join(ENDINGS[:4])} …; "
+            + ("class folders need no list of labels" if (folder / strangers[0]).is_dir() else "move it elsewhere")
+        )
+    return names
+
+
+def _counts(name):
+    return not name.startswith(".") and name.lower() not in BYSTANDERS
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the folders in ``folder``, sorted as text."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name))
+
+
+def image_folder(folder, classes=None, dataset="", split="") -> Photographs:
+    """Any folder with a folder of images a class: labels are places in ``classes``, ids "class/file".
+
+    classes: names of the class folders in the order of the labels; by default the folders, sorted as text.
+    Raises FileNotFoundError for a missing folder, ValueError naming a missing, empty or unexpected class folder and
+    any file in them that is no image.
+    """
+    root = existing(folder, "a folder of images for each class")
+    found = class_folders(root)
+    if not found:
+        raise ValueError(f"{root} holds no class folders; for a flat folder of ImageNet give its labels (imagenet(…))")
+    classes = [str(c) for c in (found if classes is None else classes)]
+    missing, more = [c for c in classes if c not in found], [f for f in found if f not in classes]
+    if missing:
+        raise ValueError(f"{root}: no folder for class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)")
+    if more:
+        raise ValueError(f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …")
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        images = images_in(root / name)
+        if not images:
+            raise ValueError(f"{root / name}: no images for class {name!r}")
+        paths += [f"{name}/{image}" for image in images]
+        labels += [label] * len(images)
+    return Photographs(Files(root, tuple(paths)), np.array(labels), paths, classes, dataset or root.name, split)

@@ -1,0 +1,126 @@
+"""Labelled texts: sentences or pairs of sentences, from a table, from GLUE, or the bundled review sentences."""
+
+import csv
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..checks import known
+from ..labels import chosen_rows, settle
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """k labelled texts: ``texts`` str [k], or pairs (str, str) [k]; labels int [k]; ids default to row numbers.
+
+    Raises ValueError naming the first row whose text is missing, and what is wrong with labels or ids. Empty texts
+    are kept, with a warning that counts them: a classifier has an answer for them, too.
+    """
+
+    texts: tuple
+    labels: np.ndarray
+    sample_ids: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    dataset: str = ""
+    split: str = ""
+
+    def __post_init__(self):
+        texts = tuple(tuple(t) if isinstance(t, (tuple, list)) else t for t in self.texts)
+        settle(self, len(texts), "texts")
+        _check_texts(texts, self.sample_ids)
+        object.__setattr__(self, "texts", texts)
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __repr__(self):
+        return f"<Texts: {self.dataset} {self.split}, {len(self)} {'pairs' if self.pairs else 'texts'}>"
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a sample is a pair of texts."""
+        return isinstance(self.texts[0], tuple)
+
+    def batch(self, start: int, stop: int) -> tuple:
+        """Texts of rows start … stop − 1."""
+        return self.texts[start:stop]
+
+    def raw(self, row: int) -> bytes:
+        """One text as bytes, for its digest."""
+        return repr(self.texts[row]).encode()
+
+    def take(self, indices) -> "Texts":
+        """Some of the samples: distinct row indices, a bool mask [k] or a slice."""
+        rows = chosen_rows(indices, len(self))
+        chosen = tuple(self.texts[row] for row in rows)
+        return Texts(chosen, self.labels[rows], self.sample_ids[rows], self.classes, self.dataset, self.split)
+
+    @property
+    def order(self) -> np.ndarray:
+        """Rows by length in characters, int64 [k]: texts of one batch are then padded little."""
+        lengths = [sum(map(len, t)) if isinstance(t, tuple) else len(t) for t in self.texts]
+        return np.argsort(lengths, kind="stable")
+
+
+def _check_texts(texts, ids):
+    pairs, empty = isinstance(texts[0], tuple), 0
+    for row, text in enumerate(texts):
+        parts = text if isinstance(text, tuple) else (text,)
+        if isinstance(text, tuple) != pairs or len(parts) != 1 + pairs or not all(isinstance(p, str) for p in parts):
+            expected = "a pair of strings" if pairs else "a string"
+            raise ValueError(f"the text of row {row} ({ids[row]}) is {text!r}, expected {expected}")
+        empty += not all(part.strip() for part in parts)
+    if empty:
+        warnings.warn(f"{empty} of {len(texts)} texts are empty; they are kept", stacklevel=4)
+
+
+def table(source, text="text", label="label", sample_id=None, classes=None, dataset="", split="") -> Texts:
+    """:class:`Texts` from a DataFrame or a file: .parquet, .csv, .tsv (no quoting), .jsonl.
+
+    text: a column, or two for pairs; label: a column of class numbers, or of names out of ``classes``; sample_id: a
+    column (default: row numbers). Raises ValueError for missing columns, with the nearest, and for unknown labels;
+    FileNotFoundError.
+    """
+    frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
+    columns = [text] if isinstance(text, str) else list(text)
+    for column in [*columns, label, *([] if sample_id is None else [sample_id])]:
+        known(column, frame.columns, f"column of {dataset or 'the table'}")
+    parts = [frame[column].tolist() for column in columns]
+    ids = None if sample_id is None else frame[sample_id].astype(str).to_numpy()
+    labels = _numbers(frame[label], classes, dataset or "the table")
+    return Texts(tuple(parts[0] if len(parts) == 1 else zip(*parts)), labels, ids, classes, dataset, split)
+
+
+def _read(path):
+    readers = {
+        ".parquet": pd.read_parquet,
+        ".csv": lambda p: pd.read_csv(p, keep_default_na=False),
+        ".tsv": lambda p: pd.read_csv(p, sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False),
+        ".jsonl": lambda p: pd.read_json(p, lines=True),
+    }
+    if not path.is_file():
+        raise FileNotFoundError(f"no table {path}")
+    try:
+        return readers[known(path.suffix, readers, "kind of table")](path)
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from None
+
+
+def _numbers(column, classes, name) -> np.ndarray:
+    """Labels as class numbers; −1 is how GLUE hides the labels of its test splits."""
+    values = column.to_numpy()
+    if values.dtype.kind not in "iu":
+        names = list(classes or ())
+        texts = [str(v) for v in values]
+        whole = [str(n) for n in range(len(names))]
+        found = [names.index(t) if t in names else whole.index(t) if t in whole else None for t in texts]
+        if None in found:
+            row = found.index(None)
+            raise ValueError(f"{name}: label {texts[row]!r} of row {row} is none of {names or 'the whole numbers'}")
+        return np.array(found, np.int64)
+    if len(values) and (values == -1).all():
+        raise ValueError(f"{name}: all labels are −1: this split hides them (GLUE's test splits do); use another split")
+    return values

@@ -1,0 +1,271 @@
+"""A cascade that runs (paper, algorithm 1): in batches, and only the undecided samples go on to the next model."""
+
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..evaluation.evaluation import evaluate, leaves, outcomes_of
+from ..methods.ensembles import Output
+from ..methods.incremental import output_after
+from ..methods.thresholds import own_units
+from ..scoring import F1
+from .cascade_file import description_of, point_of, read_cascade, write_cascade
+from .members import joined, members_of, rows_of, size_of
+from .monitoring import Running
+
+
+@dataclass(eq=False)
+class Group:
+    """Samples on their way: their numbers int64 [N], raw inputs, output so far, confidences [N, n] so far."""
+
+    numbers: np.ndarray
+    inputs: object
+    output: Output | None
+    confidences: np.ndarray
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def take(self, rows):
+        """Some of the samples, int64 [n]."""
+        output = None if self.output is None else self.output.take(rows)
+        return Group(self.numbers[rows], rows_of(self.inputs, rows), output, self.confidences[rows])
+
+    def decided(self, rows):
+        """The samples that leave, int64 [n] or a slice, with all that is still needed of them."""
+        return Group(self.numbers[rows], (), self.output.decided(rows), self.confidences[rows])
+
+    @classmethod
+    def joined(cls, groups):
+        """Groups as one."""
+        if len(groups) == 1:
+            return groups[0]
+        numbers, inputs, outputs, confidences = zip(*((g.numbers, g.inputs, g.output, g.confidences) for g in groups))
+        output = None if outputs[0] is None else Output.joined(outputs)
+        return cls(np.concatenate(numbers), joined(inputs), output, np.concatenate(confidences))
+
+
+class Cascade(torch.nn.Module):
+    """Models in order of rising cost with a threshold fewer: ``cascade(batch)`` gives :class:`Decisions`.
+
+    Made by :meth:`from_point` or :meth:`load`. A batch is a tensor or array [N, …] of raw inputs, a list of N samples
+    (texts), or a mapping or tuple of batches; each model's transform makes its input of it, and sees undecided samples
+    only. Confidences are computed in float64 from the logits by the evaluator's formulas: decisions are those of
+    :func:`cascadelib.evaluate`. Models may lie on different devices and have any floating dtype; they stay in eval
+    mode. A sample for which a model gives nan or infinite logits goes to the last model; it is counted in ``running``
+    and warned of, and that output does not count in an ensemble.
+
+    point: the :class:`Point`; description: what :meth:`save` writes; running: see :class:`Running`; differences: what
+    differs from where the cascade was measured (a tuple of sentences).
+    """
+
+    def __init__(self, description, models=None):
+        super().__init__()
+        self.point = point_of(description)
+        if self.point.method is None:
+            raise ValueError(
+                "this cascade comes from a ScoreTable, whose confidences have no formula: name it, "
+                "dataclasses.replace(point, method=cascadelib.Method(…))"
+            )
+        self.members, self.description, self.differences = members_of(description, models)
+        self.models = torch.nn.ModuleList(member.module for member in self.members)
+        self.models.to(memory_format=torch.channels_last)
+        self.thresholds = self.point.thresholds
+        self.running = Running(list(self.point.models), self.point.method.metric, description["expected"])
+        self.eval()
+
+    @classmethod
+    def from_point(cls, point, models=None, store=None, held_out=None):
+        """The cascade of a :class:`Point`.
+
+        models: {name: (module, transform)}, {name: module}, {name: zoo.Model}; names that it lacks are looked up in the
+        zoo. A module may be any callable that takes a batch and returns logits [N, classes]. store: where the point was
+        chosen; held_out: where it is measured (default: store): see :func:`cascade_files.described`; without them
+        nothing is known of the accuracy and exit rates to expect.
+        """
+        return cls(description_of(point, store, held_out), models)
+
+    @classmethod
+    def load(cls, path, models=None):
+        """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled.
+
+        Warns of, and keeps in ``differences``, library versions, weights and transforms other than those recorded.
+        Raises ValueError for a file of another version, an edited one, unknown models.
+        """
+        cascade = cls(read_cascade(path), models)
+        if cascade.differences:
+            warnings.warn(f"{path}: " + "; ".join(cascade.differences), UserWarning, stacklevel=2)
+        return cascade
+
+    def save(self, path):
+        """Write the cascade, without weights, as a small JSON file: see :mod:`cascadelib.cascade_files`.
+
+        The thresholds are those of its point, on which the expectations rest.
+        """
+        write_cascade(self.description, path)
+
+    def __repr__(self):
+        stages = [f"{name} at {t:.4g}" for name, t in zip(self.point.models, self.thresholds)]
+        return f"<Cascade: {' → '.join([*stages, self.point.models[-1]])}, {self.point.method.metric}>"
+
+    @property
+    def thresholds(self):
+        """Thresholds in use, in the metric's own units; set others to move them, as :class:`StreamBudget` does."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, values):
+        values = tuple(float(t) for t in values)
+        if len(values) != len(self.members) - 1 or np.isnan(values).any():
+            raise ValueError(f"{len(self.members) - 1} thresholds without nan are needed, not {values}")
+        self._thresholds = values
+        self._inside = own_units(self.point.method.metric, np.array(values))
+
+    def train(self, mode=True):
+        """Stays in eval mode: a cascade only runs."""
+        return super().train(False)
+
+    def forward(self, batch):
+        """Decide a batch of N samples, each model on the samples that are undecided: :class:`Decisions` of N."""
+        return self.run([batch], max(1, size_of(batch)))
+
+    @torch.inference_mode()
+    def run(self, stream, batch_size=64, guesses=1):
+        """Decide a stream (iterable) of batches: :class:`Decisions` of all samples, in their order.
+
+        Undecided samples wait until ``batch_size`` of them need the same model, so that all models run on full batches,
+        which are of one size (torch prepares its kernels anew for every other size); the last ones run at the end.
+        guesses: how many of the best classes ``decisions.guesses`` names; ValueError where a vote has one winner only.
+        """
+        if guesses > 1 and self.point.method.combination.one_winner:
+            raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
+        queues, done, count = [[] for _ in self.members], [], 0
+        self._guesses = guesses
+        for batch in stream:
+            size = size_of(batch)
+            confidences = np.full((size, len(self.members)), np.nan)
+            queues[0].append(Group(np.arange(count, count + size), batch, None, confidences))
+            count += size
+            self._advance(queues, done, batch_size)
+        self._advance(queues, done, batch_size, least=1)
+        return self._finished(done)
+
+    def _advance(self, queues, done, batch_size, least=None):
+        """Run each model for which ``least`` samples (default: a batch) wait; what leaves goes to ``done``: (stage,
+        Group, how many logits were broken)."""
+        for i, queue in enumerate(queues):
+            while (waiting := sum(map(len, queue))) >= (least or batch_size):
+                group = Group.joined(queue)
+                queue.clear()
+                if waiting > batch_size:
+                    queue.append(group.take(np.arange(batch_size, waiting)))
+                    group = group.take(np.arange(batch_size))
+                self._run_stage(i, group, queues, done)
+
+    def _run_stage(self, i, group, queues, done):
+        begun = time.perf_counter()
+        logits = self.members[i].logits(group.inputs)
+        decided = time.perf_counter()
+        if self.members[i].classes != self.members[0].classes:
+            seen = {m.name: m.classes for m in self.members}
+            raise ValueError(f"the models of a cascade must have the same number of classes, not {seen}")
+        place, temperature = (i, len(self.members)), self.point.method.temperature_of(self.members[i].name)
+        group.output, broken = output_after(self.point.method, temperature, logits, group.output, place, self._guesses)
+        group.confidences[:, i] = group.output.sure
+        if broken is not None:
+            group.confidences[broken, i] = np.nan
+        self._part(i, group, broken, queues, done)
+        self.running.seconds[i] += decided - begun, time.perf_counter() - decided
+
+    def _part(self, i, group, broken, queues, done):
+        """Who leaves after stage i, who goes to the next model, who to the last."""
+        count = 0 if broken is None else int(broken.sum())
+        if i + 1 == len(self.members):
+            done.append((i, group.decided(slice(None)), count))
+            return
+        gone = leaves(group.output.sure, self._inside[i])  # nan passes
+        stays = ~gone
+        if broken is not None:
+            gone, stays = gone & ~broken, stays & ~broken
+            if count:
+                queues[-1].append(group.take(np.flatnonzero(broken)))
+        done.append((i, group.decided(gone.nonzero()[0]), count))
+        on = stays.nonzero()[0]
+        if len(on):
+            queues[i + 1].append(group.take(on))
+
+    def _finished(self, done):
+        """Groups that left, with their stages, as :class:`Decisions` in the order of the samples."""
+        broken = np.zeros(len(self.members), np.int64)
+        for stage, _, count in done:
+            broken[stage] += count
+        if not done:
+            empty = np.empty(0), np.empty((0, len(self.members)))
+            return Decisions(np.empty(0, np.int64), np.empty(0, np.int64), *empty, broken, np.empty((0, 1), np.int64))
+        stage = np.concatenate([np.full(len(group), i) for i, group, _ in done])
+        group = Group.joined([group for _, group, _ in done])
+        order = np.argsort(group.numbers)
+        metric, output, confidences = self.point.method.metric, group.output.take(order), group.confidences[order]
+        own = own_units(metric, output.sure), own_units(metric, confidences)
+        decisions = Decisions(output.prediction, stage[order], *own, broken, output.guesses)
+        self.running.add(decisions)
+        self._warn(broken)
+        return decisions
+
+    def _warn(self, broken):
+        where = [f"{m.name!r} for {count} samples" for m, count in zip(self.members, broken) if count]
+        if where:
+            text = (
+                f"nan or infinite logits of {', '.join(where)}: they went to the last model, or kept what came before"
+            )
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def same_decisions(decisions, store, point, tolerance=1e-5):
+    """:class:`~cascadelib.deployment.cascade.Decisions` of a running cascade beside :func:`evaluate` on the same samples.
+
+    store: the logits of the same samples in the same order, e.g. ``store.take(slice(0, 1000))``. Returns counts, a
+    Series: samples; same (exit stage and correctness); near (they differ, and a confidence that the evaluator sees on
+    the sample's way lies within ``tolerance`` of its threshold: another batch size or processor rounds otherwise);
+    other (they differ for another reason: to be looked into). Raises ValueError for another number of samples.
+    """
+    if len(decisions) != len(store):
+        raise ValueError(f"{len(decisions)} decisions for a store of {len(store)} samples")
+    expected, outcomes = evaluate(store, point), outcomes_of(store, point.models, point.method, point.score)
+    same = decisions.exit_stage == expected.exit_stage
+    if point.score in ("top1", F1):
+        same &= (decisions.predictions == store.labels) == expected.correct
+    near = np.zeros(len(store), bool)
+    for i, (t, (_, sure)) in enumerate(zip(point.inside, outcomes)):
+        near |= (np.abs(sure - t) <= tolerance) & (expected.exit_stage >= i)
+    counts = {"samples": len(store), "same": same.sum(), "near": (~same & near).sum(), "other": (~same & ~near).sum()}
+    return pd.Series(counts, dtype=int)
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What a cascade says of N samples.
+
+    predictions int64 [N]: class, −1 where no model gave a finite output; exit_stage int64 [N]: 0 = first model, as in
+    an :class:`~cascadelib.evaluation.evaluation.Evaluation`; confidence float64 [N]: at the exit, in the metric's own units;
+    confidences float64 [N, n]: at each stage, nan where a sample did not get there; broken int64 [n]: samples for
+    which a model gave nan or infinite logits; guesses int64 [N, g]: the best classes, best first, as many as asked.
+    """
+
+    predictions: np.ndarray
+    exit_stage: np.ndarray
+    confidence: np.ndarray
+    confidences: np.ndarray
+    broken: np.ndarray
+    guesses: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.predictions)
+
+    def __repr__(self):
+        left = np.bincount(self.exit_stage, minlength=self.confidences.shape[1]).tolist()
+        return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"

@@ -1,0 +1,284 @@
+"""A cascade as a small JSON file: readable by a human, floats to the last bit, nothing that runs when it is read."""
+
+import hashlib
+import json
+import math
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from ..analysis.uncertainty import LEVEL, betting_interval, bootstrap, cost_interval, interval, share_interval
+from ..checks import known
+from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
+from ..files import replacing
+from ..fronts.front import Point
+from ..labels import Recorded
+from ..methods.method import Method
+from ..methods.thresholds import WORDS, own_units
+from ..scoring import F1
+
+FORMAT, VERSION = "cascadelib cascade", 1
+PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
+CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
+PARTS = ("models", "thresholds", "method", "score", "cost_kind", "chosen", "chosen_on", "expected", "versions")
+
+
+def description_of(point, store=None, held_out=None):
+    """A :class:`Point` as a plain dict, ready for JSON: what :func:`write` writes and :func:`point_of` takes back.
+
+    store: where the point was chosen (names what tells each model from another of its name, and the split's
+    fingerprint); held_out: another split with the same models. ``expected`` is measured on ``held_out`` where it is
+    given, else on ``store``, where it is a little too good: the point was chosen there. Only the temperatures of the
+    point's own models are kept.
+    """
+    check_point(point)
+    measured = held_out if held_out is not None else store
+    return {
+        "models": [model_to_json(store, name) for name in point.models],
+        "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
+        "method": method_to_json(point.method, point.models),
+        "score": point.score,
+        "cost_kind": point.cost_kind,
+        "chosen": {key: number_to_json(getattr(point, key)) for key in CHOSEN},
+        "chosen_on": chosen_on(point, store),
+        "expected": None if measured is None else {"on": split_to_json(measured), **expected(point, measured)},
+        "versions": versions(),
+    }
+
+
+def point_of(description):
+    """The :class:`Point` that :func:`described` described, to the last bit."""
+    method = description["method"] and Method(**description["method"])
+    metric = method.metric if method else None
+    chosen = {key: number_from_json(description["chosen"][key]) for key in CHOSEN}
+    thresholds = tuple(threshold_from_json(metric, t) for t in description["thresholds"])
+    names, split = tuple(model["name"] for model in description["models"]), description["chosen_on"]
+    kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
+    found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
+    return Point(names, thresholds, **chosen, **kind, found_on=found_on)
+
+
+def text_of(description):
+    """The JSON text of a description, with format, version and a checksum that tells later edits.
+
+    Raises ValueError for a metric or an ensemble that is a function: it has no name to write.
+    """
+    functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
+    if functions:
+        raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
+    description = {part: description[part] for part in PARTS}
+    head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
+    text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
+
+
+def on_one_line(match):
+    """A list or object of plain values on one line, unless that makes it a long one."""
+    opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
+    line = opening + " ".join(middle) + closing
+    return line if len(line) < 120 else match[0]
+
+
+def write_cascade(description, path):
+    """Write :func:`text_of` to ``path``; the file appears whole or not at all."""
+    text = text_of(description)
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_cascade(path):
+    """The description in a file; ValueError that names the file and what is wrong with it.
+
+    Refused: what is no JSON, another format or version, an edited file, and thresholds, names, temperatures or a
+    method that no cascade can have.
+    """
+    try:
+        return parse_cascade(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse_cascade(text):
+    """The description in a JSON text; see :func:`read`."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"this is no JSON ({error})") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
+    if content.get("version") != VERSION:
+        raise ValueError(
+            f"format version {content.get('version')!r}, but this cascadelib reads version {VERSION}: use the "
+            "cascadelib that wrote it, or save the cascade again with this one"
+        )
+    missing = [part for part in PARTS if part not in content]
+    if missing:
+        raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
+    description = {part: content[part] for part in PARTS}
+    check_description(description)
+    if content.get("checksum") != checksum(description):
+        raise ValueError(
+            "the file was edited after it was written: its checksum does not fit. Its expected accuracy, cost and exit "
+            "rates may no longer hold. Choose the point anew; or, where the edit is meant, write it again: "
+            "cascadelib.deployment.cascade_file.write_cascade(json.loads(Path(path).read_text()), path)"
+        )
+    return description
+
+
+def checksum(description):
+    """SHA-256 of a description's content, whatever its layout on the page."""
+    parts = {part: description[part] for part in PARTS}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def check_description(description):
+    """Raise ValueError, naming the part, unless the decisions that a description asks for can be made."""
+    try:
+        names = [model["name"] for model in description["models"]]
+        if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"'models' must be distinct names, not {names}")
+        if len(description["thresholds"]) != len(names) - 1:
+            raise ValueError(
+                f"{len(description['thresholds'])} thresholds for {len(names)} models; one fewer is needed"
+            )
+        point = point_of(description)
+        for name in names if point.method else ():
+            t = point.method.temperature_of(name)
+            if not (isinstance(t, (int, float)) and math.isfinite(t) and t > 0):
+                raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"a part of the cascade is missing or of another kind ({error!r})") from None
+
+
+def threshold_to_json(metric, threshold):
+    """A threshold in the metric's own units → the number; at the two ends when to exit: "always" or "never"."""
+    inside = float(own_units(metric, threshold))
+    return next((word for word, end in WORDS.items() if inside == end), float(threshold))
+
+
+def threshold_from_json(metric, value):
+    """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the two words."""
+    if isinstance(value, str):
+        return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
+    return float(value)
+
+
+def number_to_json(value):
+    """Numbers and tuples of them as JSON has them: nan (no improvement above the best model) as null."""
+    if isinstance(value, (tuple, list)):
+        return [number_to_json(v) for v in value]
+    return float(value) if math.isfinite(value) else None
+
+
+def number_from_json(value):
+    """The inverse of :func:`number_to_json`."""
+    if isinstance(value, list):
+        return tuple(number_from_json(v) for v in value)
+    return math.nan if value is None else float(value)
+
+
+def method_to_json(method, models):
+    """A Method with the temperatures of ``models``, as the keywords that make it; or None."""
+    if method is None:
+        return None
+    temperatures = {name: float(method.temperature_of(name)) for name in models} if method.temperature else None
+    return {
+        "metric": method.metric,
+        "ensemble": method.ensemble,
+        "temperature": method.temperature,
+        "temperatures": temperatures,
+    }
+
+
+def model_to_json(store, name):
+    """What tells a model from another of its name, as far as the store's header records it."""
+    if not hasattr(store, "metadata"):
+        return {"name": name}
+    header = store.metadata(name)
+    extraction = header.get("extraction") or {}
+    kept = {key: header[key] for key in ("checkpoint", "revision", "image_size") if header.get(key) is not None}
+    kept |= {key: extraction[key] for key in ("weights_sha256", "transform") if key in extraction}
+    return {"name": name, "classes": int(store.logits(name).shape[1]), **kept}
+
+
+def split_to_json(store):
+    """Which samples: data set, split, fingerprint over ids and labels (None for a ScoreTable), their number, and the
+    digest of their sorted ids (None where they are row numbers of a split without a name)."""
+    origin = {key: getattr(store, key, None) for key in ("dataset", "split", "fingerprint")}
+    return origin | {"samples": len(store), "ids": store.origin.digest}
+
+
+def chosen_on(point, store):
+    """The split that a point was chosen on, as :func:`split_to_json`: what the point itself says of it comes first."""
+    split, own = None if store is None else split_to_json(store), point.found_on
+    if own is None or split and split["ids"] == own.digest:
+        return split
+    return {"dataset": own.dataset, "split": own.split, "fingerprint": None, "samples": len(own), "ids": own.digest}
+
+
+def versions():
+    """{package: version} of what a cascade's decisions may depend on, Python included."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
+
+
+def expected(point, store):
+    """{"accuracy", "cost", "exit_rates", "confidences"} of a cascade's point on a store, as plain numbers.
+
+    accuracy (F1 under that score), cost and each exit rate: {"value", "low", "high"}, a 95% interval over the draw of
+    the samples for a cascade that was not chosen on them: Wilson's, :func:`cost_interval`, and exact ones.
+    confidences: for each stage, of the samples that reach it, what :func:`summary` keeps of their confidences in the
+    metric's own units.
+    """
+    _, exits, correct, costs = next(run_cascades(store, [point]))
+    return {
+        "accuracy": f1_with_interval(point, store, correct) if point.score == F1 else with_interval(correct),
+        "cost": described(mean_cost(costs, exits), cost_interval(exits, costs)),
+        "exit_rates": [with_interval(exits == i, "exact") for i in range(len(costs))],
+        "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
+    }
+
+
+def described(value, ends):
+    """A number and the two ends of its interval as {"value", "low", "high"}."""
+    return {"value": float(value), "low": float(ends[0]), "high": float(ends[1])}
+
+
+def with_interval(values, kind="wilson"):
+    """Mean of one value a sample [k], with its 95% interval: of a share (bool; kind: see :func:`share_interval`), or of
+    graded scores in [0, 1], by :func:`betting_interval`."""
+    share = np.asarray(values).dtype == bool
+    return described(np.mean(values), share_interval(values, LEVEL, kind) if share else betting_interval(values, 0, 1))
+
+
+def f1_with_interval(point, store, correct):
+    """F1 of a point's outcomes bool [k] on a store as {"value", "low", "high"}: percentiles of 500 resamples."""
+    return described(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0], LEVEL))
+
+
+def summary(values):
+    """A sample of numbers in short: {"values", "counts"}, at most 51 of its quantiles (numbers that occur in it) and
+    how many of the sample lie at or below each and above the one before."""
+    if not len(values):
+        return {"values": [], "counts": []}
+    edges = np.unique(np.quantile(values, SHARES, method="inverted_cdf"))
+    below = np.searchsorted(np.sort(values), edges, side="right")
+    return {"values": edges.tolist(), "counts": np.diff(below, prepend=0).tolist()}
+
+
+def rounded_up(values, edges):
+    """Each value as the first of the rising ``edges`` that is no smaller; infinite above the last."""
+    return np.append(edges, np.inf)[np.searchsorted(edges, values, side="left")]

@@ -1,0 +1,184 @@
+"""Batches of any kind: a tensor or array [N, …], a list or tuple of N samples (texts, pairs of texts), or several
+batches of the same N samples side by side, in a mapping or in a tuple of tensors, arrays, lists or mappings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..checks import known
+from ..zoo.forward import output_of
+from ..zoo.loaders import load, resolved
+from ..zoo.model import Model, identity
+from ..zoo.transforms import prepared
+from .cascade_file import versions
+
+
+def side_by_side(batch):
+    """Whether a batch is a tuple of batches, not of samples."""
+    parts = (torch.Tensor, np.ndarray, Mapping, list)
+    return isinstance(batch, tuple) and len(batch) > 0 and all(isinstance(part, parts) for part in batch)
+
+
+def size_of(batch):
+    """Number of samples N of a batch; ValueError where its parts disagree, and for one text or nothing."""
+    if isinstance(batch, str | None):
+        raise ValueError(f"a batch is needed, not {batch!r}: a tensor or array [N, …], or a list of N samples")
+    if isinstance(batch, Mapping) or side_by_side(batch):
+        parts = list(batch.values()) if isinstance(batch, Mapping) else list(batch)
+        sizes = {size_of(part) for part in parts}
+        if len(sizes) != 1:
+            raise ValueError(f"the parts of a batch must hold equally many samples, not {sorted(sizes)}")
+        return sizes.pop()
+    return len(batch)
+
+
+def rows_of(batch, rows):
+    """Some samples of a batch, in its own form. rows: int64 [n]."""
+    if isinstance(batch, Mapping):
+        return {key: rows_of(part, rows) for key, part in batch.items()}
+    if side_by_side(batch):
+        return tuple(rows_of(part, rows) for part in batch)
+    if isinstance(batch, torch.Tensor):
+        return batch.index_select(0, torch.from_numpy(rows).to(batch.device))
+    return batch[rows] if isinstance(batch, np.ndarray) else [batch[i] for i in rows]
+
+
+def joined(batches):
+    """Batches of one form, one after another, as one."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    if isinstance(first, Mapping):
+        return {key: joined([batch[key] for batch in batches]) for key in first}
+    if side_by_side(first):
+        return tuple(joined(list(parts)) for parts in zip(*batches, strict=True))
+    if isinstance(first, torch.Tensor):
+        return torch.cat(batches)
+    return np.concatenate(batches) if isinstance(first, np.ndarray) else [s for batch in batches for s in batch]
+
+
+def as_inputs(batch, device, dtype):
+    """A prepared batch for a module: tensors on ``device``, floats in ``dtype``, images in channels_last."""
+    if isinstance(batch, Mapping):
+        return {key: as_inputs(part, device, dtype) for key, part in batch.items()}
+    if side_by_side(batch):
+        return tuple(as_inputs(part, device, dtype) for part in batch)
+    if isinstance(batch, np.ndarray):
+        batch = torch.from_numpy(np.require(batch, requirements="CW"))
+    if not isinstance(batch, torch.Tensor):
+        return batch
+    batch = batch.to(device, dtype if batch.is_floating_point() else None, non_blocking=True)
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+
+
+class Called(torch.nn.Module):
+    """Any callable as a module: an API, another framework, a compiled function. It gets batches as they are."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, batch):
+        output = self.function(batch)
+        return getattr(output, "logits", output)
+
+
+@dataclass(eq=False)
+class Member:
+    """One model of a cascade; ``classes`` is learnt from its first output."""
+
+    name: str
+    module: torch.nn.Module
+    transform: object
+    classes: int | None = None
+
+    def logits(self, batch):
+        """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32.
+
+        The batch is on the device of the model's weights, and cast to their dtype, when the module sees it; a transform
+        gets it on that device as well. ValueError, naming the model, for outputs that are no logits.
+        """
+        weight = next(self.module.parameters(), None)
+        device, dtype = (weight.device, weight.dtype) if weight is not None else (None, None)
+        if isinstance(self.module, Called):
+            output = self.module(batch if self.transform is None else self.transform(batch))
+        else:
+            raw = as_inputs(batch, device, None)
+            inputs = as_inputs(prepared(self.transform, raw), device, dtype)
+            output = output_of(self.module, inputs)
+        return self._checked(output, size_of(batch))
+
+    def _checked(self, logits, samples):
+        if isinstance(logits, torch.Tensor):
+            wide = torch.float64 if logits.dtype == torch.float64 else torch.float32  # numpy knows no bfloat16
+            logits = logits.detach().to("cpu", wide).numpy()
+        logits = np.asarray(logits)
+        if logits.ndim != 2 or len(logits) != samples or logits.dtype.kind not in "fiu":
+            raise ValueError(
+                f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} samples; expected logits "
+                "[samples, classes]"
+            )
+        if self.classes not in (None, logits.shape[1]):
+            raise ValueError(f"model {self.name!r} gave {logits.shape[1]} classes, {self.classes} before")
+        self.classes = logits.shape[1]
+        return logits
+
+
+def members_of(description, models=None):
+    """The models of a cascade file: (members, the description with their identities, differences).
+
+    models: as in :meth:`cascadelib.Cascade.from_point`. differences: sentences, one for each thing that is not as
+    recorded: weights, transform, number of classes, library versions. Raises ValueError for unknown names.
+    """
+    records, models = description["models"], {} if models is None else dict(models)
+    names = [record["name"] for record in records]
+    for name in models:
+        known(name, names, "model of this cascade")
+    found = [member_named(name, models, record.get("checkpoint")) for name, record in zip(names, records, strict=True)]
+    identified, differences = [], []
+    for record, model in zip(records, found, strict=True):
+        identity = identity_of(model)
+        differences += [
+            f"model {model.name!r}: {key} is not as recorded ({record[key]!r:.60} then, {value!r:.60} now)"
+            for key, value in identity.items()
+            if record.get(key) not in (None, value)
+        ]
+        identified.append(identity | record)
+    differences += differing_versions(description["versions"])
+    members = [Member(m.name, m.module, m.transform, r.get("classes")) for m, r in zip(found, records, strict=True)]
+    if len({m.classes for m in members if m.classes}) > 1:
+        stated = {m.name: m.classes for m in members}
+        raise ValueError(f"the models of a cascade must have the same number of classes, not {stated}")
+    return members, description | {"models": identified}, tuple(differences)
+
+
+def member_named(name, models, checkpoint=None):
+    """The :class:`zoo.Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
+    if name not in models:
+        revision = (checkpoint or {}).get("revision")
+        try:
+            return load(name, **({"revision": revision} if revision else {}))
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}") from None
+    value = models[name]
+    module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    if isinstance(module, torch.nn.Module | Model) or not callable(module):
+        return resolved({name: value})[0]
+    return Model(name, Called(module), transform)
+
+
+def identity_of(model):
+    """SHA-256 of a model's weights and its transform, as extraction records them; nothing of a mere callable."""
+    return {} if isinstance(model.module, Called) else identity(model)
+
+
+def differing_versions(recorded):
+    """A sentence for each package whose version is not the recorded one."""
+    here = versions()
+    return [
+        f"{package} is {here.get(package, 'missing')}, it was {then}"
+        for package, then in recorded.items()
+        if here.get(package) != then
+    ]

@@ -1,0 +1,84 @@
+"""What a running cascade sees, without labels, beside what was expected: exit rates, confidences, drift, time."""
+
+from collections import deque
+
+import numpy as np
+import pandas as pd
+
+from ..analysis.drift_signal import DriftSignal
+from ..methods.thresholds import own_units
+from .cascade_file import rounded_up, with_interval
+
+WINDOW = 1000  # inputs that the drift signal looks back on
+
+
+class Running:
+    """Counts since the start (or :meth:`reset`) and the last ``window`` inputs (with finite logits) of a cascade.
+
+    inputs: how many; exits, broken int64 [n]: how many left at each of the n stages, and for how many a model's logits
+    were nan or infinite; seconds float64 [n, 2]: spent at each stage in the model (with its preprocessing) and in the
+    exit decision. expected: the ``expected`` part of a cascade file, or None.
+    """
+
+    def __init__(self, models, metric, expected=None, window=WINDOW):
+        self.models, self.metric, self.expected, self.window = models, metric, expected, window
+        self.reset()
+
+    def reset(self):
+        """Forget all inputs so far."""
+        n = len(self.models)
+        self.inputs, self.exits, self.broken = 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.seconds = np.zeros((n, 2))
+        self.last = deque(maxlen=self.window)
+
+    def add(self, decisions):
+        """Count the :class:`Decisions` of one call."""
+        self.inputs += len(decisions)
+        self.exits += np.bincount(decisions.exit_stage, minlength=len(self.models))
+        self.broken += decisions.broken
+        reached = np.arange(len(self.models)) <= decisions.exit_stage[:, None]
+        whole = ~(np.isnan(decisions.confidences) & reached).any(axis=1)  # broken logits say nothing of the data
+        self.last.extend(decisions.confidences[whole][-self.window :])
+
+    @property
+    def exit_rates(self):
+        """Share of all inputs so far that left at each stage, float64 [n]; nan before the first input."""
+        return self.exits / self.inputs if self.inputs else np.full(len(self.models), np.nan)
+
+    @property
+    def confidences(self):
+        """Of the last inputs those that reached each stage: n arrays of confidences, higher = surer."""
+        recent = np.array(self.last).reshape(-1, len(self.models))
+        return [own_units(self.metric, column[~np.isnan(column)]) for column in recent.T]
+
+    @property
+    def table(self):
+        """A row a model: inputs that it saw, exit rate with the 95% interval expected and measured, seconds a
+        sample in the model and in the decision."""
+        reached = self.inputs - np.cumsum(self.exits) + self.exits
+        table = pd.DataFrame({"inputs": reached, "broken": self.broken}, index=pd.Index(self.models, name="model"))
+        if self.expected is not None:
+            for end in ("value", "low", "high"):
+                table[f"exit_rate_expected{'' if end == 'value' else '_' + end}"] = [
+                    rate[end] for rate in self.expected["exit_rates"]
+                ]
+        table["exit_rate"] = self.exit_rates
+        if self.inputs:
+            live = [with_interval(np.arange(self.inputs) < count, "exact") for count in self.exits]
+            table["exit_rate_low"], table["exit_rate_high"] = [i["low"] for i in live], [i["high"] for i in live]
+        with np.errstate(invalid="ignore"):
+            table["model_seconds"], table["decision_seconds"] = (self.seconds / reached[:, None]).T
+        return table
+
+    def drift(self, false_alarm_rate=0.01):
+        """The last inputs against the samples on which the cascade was measured: a :class:`DriftReport`.
+
+        The file keeps quantiles, so live confidences are rounded up to them, which can only lower the statistic: the
+        false-alarm rate of :class:`DriftSignal` holds. ValueError where nothing was expected.
+        """
+        if self.expected is None:
+            raise ValueError("nothing is expected of this cascade: give from_point the store that it was measured on")
+        summaries = [(np.array(s["values"]), s["counts"]) for s in self.expected["confidences"]]
+        signal = DriftSignal(tuple(np.repeat(v, counts) for v, counts in summaries), false_alarm_rate)
+        live = [rounded_up(own_units(self.metric, sure), v) for sure, (v, _) in zip(self.confidences, summaries)]
+        return signal.check(live)

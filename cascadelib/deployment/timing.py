@@ -1,0 +1,99 @@
+"""Measured time of a running cascade beside each model's own, and beside what its exit rates promise."""
+
+import statistics
+import time
+
+import pandas as pd
+import torch
+
+from .members import Member, member_named, rows_of, size_of
+
+
+def timed(call):
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def alone(member, pieces):
+    """One model on all batches."""
+    for piece in pieces:
+        member.logits(piece)
+
+
+def one_by_one(cascade, pieces):
+    """The cascade on one batch after another, none waiting for the next."""
+    for piece in pieces:
+        cascade(piece)
+
+
+def pieces_of(inputs, batch_size):
+    """Raw inputs (a batch of any form) in batches of ``batch_size``; the last may be smaller."""
+    rows = torch.arange(size_of(inputs)).split(batch_size)
+    return [rows_of(inputs, piece.numpy()) for piece in rows]
+
+
+def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
+    """Seconds a sample, measured: a DataFrame indexed by what ran.
+
+    inputs: N raw samples, a batch of any form; others: names of zoo models that are timed as well. Rows: every model
+    alone on all samples in full batches (with its preprocessing and the copy of its logits from the device); ``ideal``,
+    Σ C_i · reach_i from these times and the exit rates of the run; ``cascade`` batch by batch; ``cascade, stream``,
+    where the undecided wait for full batches; and ``exit decisions``, their part in the first of the two. Columns:
+    seconds (a sample), share_run (samples that the model saw in the cascade), seconds_in_cascade (of ``cascade``: in
+    the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage and batch). All take turns, and
+    medians of ``repeats`` rounds count, so that whatever else the machine does weighs on all.
+    """
+    size, pieces = size_of(inputs), pieces_of(inputs, batch_size)
+    members = [*cascade.members, *(_member(name) for name in others if name not in cascade.point.models)]
+    calls = {m.name: lambda m=m: alone(m, pieces) for m in members}
+    calls["cascade"] = lambda: one_by_one(cascade, pieces)
+    calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
+    times, spent = {name: [] for name in calls}, []
+    for round_number in range(repeats + 1):  # the first round warms up
+        for name, call in calls.items():
+            cascade.running.reset()
+            seconds = timed(call)
+            if round_number:
+                times[name].append(seconds / size)
+            if round_number and name == "cascade":
+                spent.append(cascade.running.seconds / size)
+    seconds = pd.Series({name: statistics.median_high(values) for name, values in times.items()}, name="seconds")
+    reach = pd.Series(cascade.running.table["inputs"] / size)
+    seconds["ideal"] = (seconds[reach.index] * reach).sum()
+    in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"])].T
+    seconds["exit decisions"] = in_decisions.sum()
+    parts = pd.Series(in_models, index=reach.index)
+    table = seconds.to_frame().assign(share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=float("nan"))
+    for name in ("cascade", "cascade, stream"):
+        table.loc[name, "throughput_to_ideal"] = seconds["ideal"] / seconds[name]
+    each = seconds["exit decisions"] * size / len(pieces) / len(cascade.members)
+    table.loc["exit decisions", "decision_seconds"] = each
+    return table
+
+
+def _member(name):
+    model = member_named(name, {})
+    return Member(name, model.module.eval(), model.transform)
+
+
+def savings(tables, single, costs, kind="MACs"):
+    """Cost of a cascade ÷ that of a single model, part by part: a DataFrame, a row a kind of cost.
+
+    tables: label → :func:`time_cascade` of one cascade, ``single`` among its models or others; costs: Series from model
+    to its cost, named ``kind``, which the exit rates of the first table weigh. Columns: what each model took in the
+    cascade, exit decisions, rest (parting batches, putting results in order), and total.
+    """
+    reach = next(iter(tables.values()))["share_run"].dropna()
+    rows = {kind: costs[reach.index] * reach / costs[single]}
+    rows[kind]["total"] = rows[kind].sum()
+    for label, table in tables.items():
+        seconds, row = table["seconds"], table["seconds_in_cascade"].dropna()
+        row["exit decisions"], total = seconds["exit decisions"], seconds["cascade"]
+        row["rest"] = total - row.sum()
+        row["total"] = total
+        rows[label] = row / seconds[single]
+    columns = [*reach.index, "exit decisions", "rest", "total"]
+    return pd.DataFrame(rows).T.fillna(0.0)[columns]

@@ -1,0 +1,245 @@
+"""Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checks import known
+from ..methods.method import Method, method_named
+from ..scoring import F1, f1, positives
+from ..store.score_table import ScoreTable
+from .pareto import Baseline
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A cascade on one split: accuracy, cost a sample, exit_rates [n], exit_stage int [k] (0 = first model),
+    correct [k], and against that split's own single models baseline_cost (nan above the best) and improvement."""
+
+    accuracy: float
+    cost: float
+    exit_rates: tuple[float, ...]
+    exit_stage: np.ndarray
+    correct: np.ndarray
+    baseline_cost: float
+    improvement: float
+
+
+def leaves(confidence, threshold):
+    """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at inf (never) none,
+    not even those of infinite confidence."""
+    return (confidence >= threshold) & (threshold < np.inf)
+
+
+def exit_stages(confidences, thresholds):
+    """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
+
+    confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1, inf: never, whatever the confidence. Returns
+    int64 [k] in 0 … n − 1.
+    """
+    stage = np.full(len(confidences[0]) if confidences else 0, len(thresholds), np.int64)
+    for i in reversed(range(len(thresholds))):
+        stage[leaves(confidences[i], thresholds[i])] = i
+    return stage
+
+
+def mean_cost(costs, stage):
+    """Mean cost a sample: each stage's cost (a number, or float [k]) over the samples that reach it."""
+    k, total = len(stage), 0.0
+    for i, cost in enumerate(costs):
+        reached = stage >= i
+        total += cost * (np.count_nonzero(reached) / k) if np.ndim(cost) == 0 else np.sum(cost[reached]) / k
+    return float(total)
+
+
+def run_outcomes(outcomes, thresholds, costs):
+    """(exit_stage int [k], correct [k], cost) of a cascade.
+
+    outcomes: a stage's (correct [k], confidence [k]) each; thresholds inside (higher = surer), one fewer.
+    """
+    stage = exit_stages([sure for _, sure in outcomes[:-1]], thresholds)
+    if len(outcomes) == 1:
+        stage = np.zeros(len(outcomes[0][0]), np.int64)
+    correct = np.choose(stage, [right for right, _ in outcomes])
+    return stage, correct, mean_cost(costs, stage)
+
+
+def check_store(store):
+    """Refuse what is no table of models and samples: a path, a front, a point."""
+    if not (hasattr(store, "models") and hasattr(store, "take")):
+        raise TypeError(
+            f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}"
+            + (": open the folder with cascadelib.LogitStore(path)" if isinstance(store, str | os.PathLike) else "")
+        )
+
+
+def check_point(point):
+    """Refuse what is no operating point, a whole front above all."""
+    if not (hasattr(point, "thresholds") and hasattr(point, "models")):
+        raise TypeError(
+            f"a Point is needed here, not {type(point).__name__}"
+            + (": choose one with cascadelib.pick, or replay them all" if hasattr(point, "table") else "")
+            + (": where it is a certificate's, nothing was certified (print it)" if point is None else "")
+        )
+
+
+def asked(store, method=None, score=None, cost=None):
+    """(Method or None, score, kind of cost) that a search of a store was asked for; None: not asked, the default.
+
+    Raises ValueError for what a ScoreTable cannot honour: its confidences, correctness and costs are given.
+    """
+    if not isinstance(store, ScoreTable):
+        return method_named("max_softmax" if method is None else method), score or "top1", cost or "macs"
+    given = {"method": method, "score": None if score == "top1" else score, "cost": None if cost == "cost" else cost}
+    refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
+    if refused:
+        raise ValueError(
+            f"{', '.join(refused)}: a ScoreTable has its own confidences, correctness and cost, so nothing else can be "
+            "asked of it; leave this out, or use a LogitStore"
+        )
+    return None, "top1", "cost"
+
+
+def store_stage(store, names, method, score):
+    """The stage function of models ``names`` on a LogitStore (by its method) or on a ScoreTable (as it stands).
+
+    Under F1 a stage says who is right, as under top-1; :func:`quality` makes F1 of it.
+    """
+    if isinstance(store, ScoreTable):
+        rows = [store.row(name) for name in names]
+        return lambda prefix: (store.correct[rows[prefix[-1]]], store.confidence[rows[prefix[-1]]])
+    return method.stage(store, names, score)
+
+
+def outcomes_of(store, models, method, score):
+    """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
+
+    TypeError for what is no store, ValueError naming a model that it lacks.
+    """
+    check_store(store)
+    names = [known(name, store.models.index, "model of this store") for name in models]
+    stage = store_stage(store, names, method, score)
+    return [stage(tuple(range(i + 1))) for i in range(len(names))]
+
+
+def right_alone(store, model, score):
+    """Whether one model by itself is right, [k]. Raises as :func:`outcomes_of`."""
+    return outcomes_of(store, [model], Method(), score)[0][0]
+
+
+def costs_of(store, models, kind):
+    """Costs of some models of a store: numbers, or float [k] from a ScoreTable with an own cost for every sample."""
+    costs = dict(zip(store.models.index, store_costs(store, kind)))
+    return [costs[name] for name in models]
+
+
+def store_costs(store, kind):
+    """Costs [M] (or [M, k], from a ScoreTable) of all models of a store, in the order of its ``models``."""
+    if isinstance(store, ScoreTable):
+        return store.cost[[store.row(name) for name in store.models.index]]
+    return store.costs(kind)
+
+
+def quality(store, correct, score):
+    """What outcomes correct [k] of a store come to: accuracy, or F1 under that score."""
+    return f1(correct, positives(store)) if score == F1 else float(np.mean(correct))
+
+
+def single_models(store, score, cost_kind):
+    """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
+    names, costs = list(store.models.index), store_costs(store, cost_kind)
+    if score == "top1":
+        accuracy = store.models["top1"].to_numpy(np.float64)
+    else:
+        stage = store_stage(store, names, Method(), score)
+        accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
+    return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
+
+
+def baseline_of(store, score, cost_kind):
+    """The :class:`Baseline` of a store's single models."""
+    accuracy, cost = single_models(store, score, cost_kind)
+    return Baseline(cost, accuracy)
+
+
+def evaluate(store, point):
+    """The very same cascade (models, thresholds, method with its temperatures) on a store: an :class:`Evaluation`.
+
+    store: LogitStore or ScoreTable with all models of ``point``; the baseline is that store's own. Unknown models
+    are refused by name; ``accuracy`` is F1 where the point was found under it. On the split that a point was found
+    on, its own accuracy and cost come out exactly.
+    """
+    check_store(store)
+    check_point(point)
+    outcomes = outcomes_of(store, point.models, point.method, point.score)
+    exits, correct, cost = run_outcomes(outcomes, point.inside, costs_of(store, point.models, point.cost_kind))
+    accuracy = quality(store, correct, point.score)
+    baseline_cost = float(baseline_of(store, point.score, point.cost_kind).cost_at(accuracy))
+    rates = tuple((np.bincount(exits, minlength=len(outcomes)) / len(exits)).tolist())
+    return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)
+
+
+def point_list(points):
+    """A Front's points, a single Point or a sequence of Points, as a list."""
+    if hasattr(points, "table"):
+        return [points.point(row) for row in range(len(points))]
+    points = list(points) if isinstance(points, (list, tuple)) else [points]
+    if not points:
+        raise ValueError("no cascades: give a Front, a Point or a list of Points")
+    for point in points:
+        check_point(point)
+    return points
+
+
+def run_cascades(store, points):
+    """Yield (position, exit_stage int [k], correct [k], costs) of each Point on a store, cascade by cascade.
+
+    costs: of each of its models (numbers, or float [k] from a ScoreTable). Models that the store lacks are refused by
+    name.
+    """
+    groups = {}
+    for position, point in enumerate(points):
+        groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)
+    for positions in groups.values():
+        first = points[positions[0]]
+        outcomes = outcomes_of(store, first.models, first.method, first.score)
+        costs = costs_of(store, first.models, first.cost_kind)
+        for position in positions:
+            exits, correct, _ = run_outcomes(outcomes, points[position].inside, costs)
+            yield position, exits, correct, costs
+
+
+def all_confidences(store, point):
+    """(n arrays [k] of confidences after each stage, n − 1 thresholds), both inside (higher = surer)."""
+    outcomes = outcomes_of(store, point.models, point.method, point.score)
+    return [np.asarray(sure, np.float64) for _, sure in outcomes], point.inside
+
+
+def reaching(sure, thresholds):
+    """Of confidences [k] after each of n stages, those of the samples that reach the stage: n arrays."""
+    reaches, found = np.ones(len(sure[0]), bool), []
+    for i, values in enumerate(sure):
+        found.append(values[reaches])
+        if i < len(thresholds):
+            reaches &= values < thresholds[i]
+    return found
+
+
+def stage_confidences(store, point):
+    """Confidences at each stage of the samples that reach it: n arrays, higher = surer; labels do not count.
+
+    The last array is the confidence of the last model's output, which decides nothing.
+    """
+    return reaching(*all_confidences(store, point))
+
+
+def exits_of(sure):
+    """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together).
+
+    The largest of all floats ties with inf: no finite threshold parts them.
+    """
+    order = np.argsort(-sure)
+    falling = sure[order]
+    parted = (falling[1:] != falling[:-1]) & (falling[1:] < np.finfo(np.float64).max)
+    return order, np.concatenate([[0], np.flatnonzero(parted) + 1, [len(sure)]])

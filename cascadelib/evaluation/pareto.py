@@ -1,0 +1,106 @@
+"""Pareto fronts, what single models give (the baseline), and improvement factors (paper, section 3)."""
+
+import numpy as np
+
+from ..checks import check_costs
+
+
+def pareto_front(cost, accuracy):
+    """Indices of the non-dominated points, cheapest first, so rising in cost and accuracy.
+
+    cost, accuracy: [P]. A point is dominated by one of no greater cost and no lower accuracy; of equal points the
+    first stays. Points with nan are refused.
+    """
+    cost, accuracy = np.asarray(cost, np.float64), np.asarray(accuracy, np.float64)
+    if np.isnan(cost).any() or np.isnan(accuracy).any():
+        raise ValueError("cost and accuracy must not be nan")
+    order = np.lexsort((np.arange(len(cost)), -accuracy, cost))
+    best_before = np.concatenate([[-np.inf], np.maximum.accumulate(accuracy[order])[:-1]])
+    return order[accuracy[order] > best_before]
+
+
+def lower_hull(x, y):
+    """Positions of the lower convex hull of points with rising x (monotone chain; Andrew, 1979)."""
+    hull = []
+    for i in range(len(x)):
+        while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-2]]) >= (y[i] - y[hull[-2]]) * (
+            x[hull[-1]] - x[hull[-2]]
+        ):
+            hull.pop()
+        hull.append(i)
+    return np.array(hull, np.int64)
+
+
+class Baseline:
+    """What single models give: ``front``, their non-dominated ones, and ``hull``, its lower convex hull.
+
+    cost, accuracy: [M]. A point of the hull between two models is what random routing between them gives
+    ("Pareto optimal linear interpolation", paper, section 3). Both attributes are indices, cheapest first.
+    """
+
+    def __init__(self, cost, accuracy):
+        self.cost, self.accuracy = check_costs(cost), np.asarray(accuracy, np.float64)
+        self.front = pareto_front(self.cost, self.accuracy)
+        self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
+
+    def cost_at(self, accuracy):
+        """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above the best."""
+        at = np.asarray(accuracy, np.float64)
+        cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
+        return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
+
+    @property
+    def best(self):
+        """Accuracy of the best single model."""
+        return float(self.accuracy[self.hull[-1]])
+
+
+def least_cost(cost, accuracy, at):
+    """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where none has."""
+    return np.append(cost, np.inf)[np.searchsorted(accuracy, at, side="left")]
+
+
+def improvement_at(baseline, cost, accuracy, at):
+    """Improvement factor at accuracy ``at``: baseline cost ÷ least cost of the front at accuracy ≥ ``at``.
+
+    The front (cost, accuracy, rising) is not interpolated. 0 where only the baseline reaches ``at``; nan above the
+    best single model (paper, section 3: I = C_b / C).
+    """
+    return (baseline.cost_at(at) / least_cost(cost, accuracy, at))[()]
+
+
+def mean_improvement(baseline, cost, accuracy, low=None, high=None):
+    """Mean improvement factor over accuracies low … high: the exact integral ÷ (high − low).
+
+    Default range: from the cheapest to the best model of the baseline's front. Between breakpoints the baseline is
+    linear and the front constant, so each piece is integrated in closed form. nan if ``high`` is above the best.
+    """
+    low = float(baseline.accuracy[baseline.front[0]]) if low is None else low
+    high = baseline.best if high is None else high
+    if not low < high:
+        raise ValueError(f"empty accuracy range {low} … {high}")
+    breaks = np.concatenate([accuracy, baseline.accuracy[baseline.hull]])
+    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    base = baseline.cost_at(x)
+    pieces = np.diff(x) * (base[:-1] + base[1:]) / 2 / least_cost(cost, accuracy, x[1:])
+    return float(pieces.sum() / (high - low))
+
+
+def mean_cost_ratio(first, second, low, high):
+    """Cost of one front ÷ cost of another at equal accuracy: the geometric mean over accuracies low … high.
+
+    first, second: (cost, accuracy) of fronts, rising; the ratio is second ÷ first, below 1 where the second is
+    cheaper. Least costs are steps, so the integral of the logarithm is exact. No baseline is involved. Both must
+    reach ``high``; nan for an empty range.
+    """
+    breaks = np.concatenate([first[1], second[1]])
+    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    if not low < high:
+        return float("nan")
+    logs = np.log(least_cost(*second, x[1:])) - np.log(least_cost(*first, x[1:]))
+    return float(np.exp(np.sum(np.diff(x) * logs) / (high - low)))
+
+
+def common_range(baseline, first, second):
+    """(low, high): accuracies from the cheapest single model's up to what both fronts and the best one reach."""
+    return float(baseline.accuracy[baseline.front[0]]), float(min(first[1][-1], second[1][-1], baseline.best))

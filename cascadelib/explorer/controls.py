@@ -1,0 +1,274 @@
+"""One stage's threshold under the hand: as a share of inputs sent on, and in the metric's own units, always in step."""
+
+from dataclasses import dataclass
+from html import escape
+
+import ipywidgets as widgets
+import numpy as np
+
+from ..methods.thresholds import WORDS, own_units
+from ..tables import fraction, number
+from .state import between_ties, exiting, next_exits, threshold_for, threshold_text
+
+STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
+
+
+def control(kind, width, **settings):
+    """A widget of a fixed width, such as "72px"."""
+    return kind(layout=widgets.Layout(width=width), **settings)
+
+
+def threshold_of_share(sure, share):
+    """The achievable threshold that sends on nearest to ``share`` of the falling confidences [r]; 0 and 1: the ends."""
+    return threshold_for(sure, between_ties(sure, round((1 - share) * len(sure))))
+
+
+def share_sent_on(sure, threshold):
+    """Share of the falling confidences [r] below the threshold; 0 where none arrives."""
+    return 1 - exiting(sure, threshold) / len(sure) if len(sure) else 0.0
+
+
+def snapped(sure, wanted):
+    """The achievable threshold midway between the neighbours that ``wanted`` parts."""
+    return threshold_for(sure, exiting(sure, wanted))
+
+
+class ThresholdSlider(widgets.HBox):
+    """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside.
+
+    Thresholds snap to those that can be achieved among the samples that arrive at the stage. The control that a hand
+    is on is never written to, so that a late answer does not pull a slider back. Both sliders count whole steps of a
+    fixed range: front ends answer any other value, or another range, with a value of their own, as if it were a move.
+    """
+
+    def __init__(self, stage, moved):
+        self.stage, self.moved = stage, moved
+        self.sure, self.threshold, self.metric, self.range = np.zeros(1), -np.inf, None, (0.0, 1.0)
+        self.quiet, self.source = False, None
+        self.name = control(widgets.HTML, "170px")
+        steps = {"min": 0, "max": STEPS, "readout": False}
+        self.share = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: share sent on", **steps)
+        self.share_text = control(widgets.Text, "72px", continuous_update=False, tooltip="per cent sent on")
+        self.slider = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: threshold", **steps)
+        self.text = control(widgets.Text, "100px", continuous_update=False, tooltip="threshold, or always, or never")
+        self.fewer = control(widgets.Button, "32px", description="‹", tooltip="send one step fewer on")
+        self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
+        parts = [self.name, widgets.Label("sends on"), self.share, self.share_text, self.fewer, self.more]
+        super().__init__([*parts, widgets.Label("threshold"), self.slider, self.text])
+        self.layout.align_items, self.layout.flex_flow = "center", "row wrap"
+        for part, read in (
+            (self.share, lambda: threshold_of_share(self.sure, self.share.value / STEPS)),
+            (self.share_text, lambda: threshold_of_share(self.sure, fraction_in(self.share_text.value))),
+            (self.slider, self.slid),
+            (self.text, self.typed),
+        ):
+            part.observe(lambda change, read=read: self.change(change["owner"], read), "value")
+        self.fewer.on_click(lambda button: self.change(button, lambda: self.stepped(1)))
+        self.more.on_click(lambda button: self.change(button, lambda: self.stepped(-1)))
+
+    def change(self, source, read):
+        """A control moved: pass its threshold on; text that is no threshold is put back."""
+        if self.quiet or not len(self.sure):
+            return
+        try:
+            threshold = read()
+        except ValueError:
+            self.show(self.threshold)
+            return
+        self.source = source
+        try:
+            self.moved(self.stage, threshold)
+        finally:
+            self.source = None
+
+    def slid(self):
+        """Threshold of the slider in own units: its ends mean always and never."""
+        low, high = self.range
+        wanted = float(own_units(self.metric, low + (high - low) * self.slider.value / STEPS))
+        ends = sorted(own_units(self.metric, self.range).tolist())
+        return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else snapped(self.sure, wanted)
+
+    def typed(self):
+        """Threshold of the text: a number in own units, "always" or "never"."""
+        word = self.text.value.strip().lower()
+        return WORDS[word] if word in WORDS else snapped(self.sure, float(own_units(self.metric, float(word))))
+
+    def stepped(self, step):
+        """The next achievable threshold with more (1) or fewer (−1) exits."""
+        return threshold_for(self.sure, next_exits(self.sure, exiting(self.sure, self.threshold), step))
+
+    def show_model(self, name, metric, low, high):
+        """Take on a model's name and the range of its confidences, in own units."""
+        self.metric, self.range = metric, (low, high if high > low else low + 1)
+        self.name.value = f"<b>{self.stage + 1}</b> {escape(name)}"
+
+    def show(self, threshold):
+        """Show a threshold (inside) among ``sure``, the falling confidences of the samples that arrive."""
+        self.threshold, self.quiet = threshold, True
+        share, (low, high) = share_sent_on(self.sure, threshold), self.range
+        own = float(np.clip(own_units(self.metric, threshold), low, high))
+        for slider, part in ((self.share, share), (self.slider, (own - low) / (high - low))):
+            if slider is not self.source:
+                slider.value = round(STEPS * part)
+        self.share_text.value = f"{share:.2%}"
+        self.text.value = threshold_text(self.sure, threshold, self.metric)
+        self.quiet = False
+
+
+def fraction_in(text):
+    """ "20%" and "20" as 0.2; ValueError where it is no share."""
+    share = float(text.strip().rstrip("%") + "e-2")
+    if not 0 <= share <= 1:
+        raise ValueError(f"{text!r} is no share from 0% to 100%")
+    return share
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cascade without its thresholds: names in the order they run, and names of method, cost and score."""
+
+    models: tuple[str, ...]
+    method: str
+    cost: str
+    score: str
+
+
+def replaced(models, position, name, cost):
+    """The models by rising cost once ``name`` stands at ``position``; taken twice, it swaps places.
+
+    cost: Series from model to cost.
+    """
+    chosen = [models[position] if m == name else m for m in models]
+    chosen[position] = name
+    return tuple(sorted(chosen, key=cost.get))
+
+
+def resized(models, exit_rates, n, cost):
+    """The cascade with n models: those that fewest inputs leave at go first, but never the last.
+
+    What comes in is the nearest dearer model beyond the last one, else the dearest that is free. cost: Series from
+    model to cost, cheapest first.
+    """
+    models, rates, names = list(models), list(exit_rates), list(cost.index)
+    while len(models) > n:
+        least = min(range(len(models) - 1), key=rates.__getitem__)
+        del models[least], rates[least]
+    while len(models) < n:
+        dearer = names[names.index(models[-1]) + 1 :]
+        models.append(dearer[0] if dearer else [m for m in names if m not in models][-1])
+        models.sort(key=cost.get)
+    return tuple(models)
+
+
+def listed(label, options, width, label_width):
+    """A list to choose from."""
+    part = widgets.Dropdown(options=options, description=label, layout=widgets.Layout(width=width))
+    part.style.description_width = label_width
+    return part
+
+
+class CascadeChooser(widgets.VBox):
+    """Buttons and lists that show a :class:`Choice` and tell what of it is to change.
+
+    lengths: how many models there may be; methods, costs, scores: names to choose from. Called on a change:
+    ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)`` with kind "method", "cost" or "score".
+    """
+
+    def __init__(self, lengths, methods, costs, scores, resize, replace_model, change):
+        self.quiet = False
+        names = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
+        self.number = widgets.ToggleButtons(options=names, style={"button_width": "84px"})
+        self.models = [listed(f"{i + 1}", (), "345px", "20px") for i in range(max(lengths))]
+        self.lists = {
+            "method": listed("method", methods, "320px", "56px"),
+            "cost": listed("cost", costs, "160px", "36px"),
+            "score": listed("score", scores, "140px", "40px"),
+        }
+        line = widgets.Layout(flex_flow="row wrap", align_items="center")
+        settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
+        super().__init__([settings, widgets.HBox(self.models, layout=line)])
+        self.on(self.number, resize)
+        for i, part in enumerate(self.models):
+            self.on(part, lambda name, i=i: replace_model(i, name))
+        for kind, part in self.lists.items():
+            self.on(part, lambda name, kind=kind: change(kind, name))
+
+    def on(self, part, listener):
+        """Call ``listener(new value)`` when a hand, not :meth:`show`, changes a part."""
+        part.observe(lambda news: None if self.quiet else listener(news["new"]), "value")
+
+    def show(self, choice, singles):
+        """Show a choice. singles: accuracy and cost of each model, cheapest first, as the lists show them."""
+        self.quiet = True
+        rows = zip(singles.index, singles["accuracy"], singles["cost"])
+        options = tuple((f"{name} · {fraction(a)} · {number(c)}", name) for name, a, c in rows)
+        self.number.value = len(choice.models)
+        for part, name in zip(self.models, (*choice.models, *[None] * len(self.models))):
+            part.layout.display = "none" if name is None else "flex"
+            if name is not None:
+                if part.options != options:
+                    part.options = options
+                part.value = name
+        for kind, part in self.lists.items():
+            part.value = getattr(choice, kind)
+        self.quiet = False
+
+
+SIZES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def amount(text):
+    """ "11.5M" as 11500000.0, with k, M, G or T or without; ValueError where it is no number."""
+    text = text.strip()
+    size = SIZES.get(text[-1:], 1)
+    return float(text.rstrip("kMGT") if size > 1 else text) * size
+
+
+def share(text):
+    """ "94.2%", "94.2" or "0.942" as 0.942; ValueError where it is no number."""
+    text = text.strip()
+    per_cent = text.endswith("%") or float(text) > 1
+    return float(text.removesuffix("%") + "e-2") if per_cent else float(text)  # 94.2 / 100 is not 0.942
+
+
+class GoalButtons(widgets.HBox):
+    """``wanted(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``undone()`` for undo.
+
+    ``failed(message)`` is called where a box holds no number.
+    """
+
+    def __init__(self, wanted, undone, failed):
+        self.wanted, self.failed = wanted, failed
+        self.budget, self.accuracy = (
+            widgets.Text(placeholder=example, continuous_update=False, layout=widgets.Layout(width="84px"))
+            for example in ("e.g. 11M", "e.g. 94.2%")
+        )
+        self.goals = {
+            "largest improvement": lambda: {"goal": "max_improvement"},
+            "match the best single model": lambda: {"goal": "match_best"},
+            "this budget": lambda: {"budget": amount(self.budget.value)},
+            "this accuracy": lambda: {"accuracy": share(self.accuracy.value)},
+        }
+        self.buttons = {
+            label: widgets.Button(description=label, layout=widgets.Layout(width="auto")) for label in self.goals
+        }
+        for label, button in self.buttons.items():
+            button.on_click(lambda _, label=label: self.go(label))
+        self.undo = widgets.Button(description="undo", layout=widgets.Layout(width="auto"), disabled=True)
+        self.undo.on_click(lambda _: undone())
+        best, match, budget, accuracy = self.buttons.values()
+        super().__init__([best, match, self.budget, budget, self.accuracy, accuracy, self.undo])
+        self.layout.flex_flow = "row wrap"
+
+    def go(self, label):
+        try:
+            goal = self.goals[label]()
+        except ValueError:
+            self.failed(f"{label}: write a number such as 11M, 94.2% or 0.942")
+            return
+        self.wanted(goal)
+
+    def enable(self, ready):
+        """Allow the goals once there is a front to pick from."""
+        for button in self.buttons.values():
+            button.disabled = not ready

@@ -1,0 +1,256 @@
+"""Dragging thresholds: an interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
+
+import time
+from dataclasses import replace
+from html import escape
+
+import ipywidgets as widgets
+
+from ..cost_kinds import COSTS
+from ..fronts.selection import pick
+from ..methods.thresholds import own_units
+from ..scoring import score_of
+from .charts import Charts
+from .controls import (
+    CascadeChooser,
+    Choice,
+    GoalButtons,
+    ThresholdSlider,
+    replaced,
+    resized,
+    share_sent_on,
+    threshold_of_share,
+)
+from .events import Pause, Soon, beside
+from .examples import ExampleStrip
+from .export import ExportBox
+from .readout import numbers, numbers_html
+from .splits import ExploredSplits
+from .state import falling, reading_at
+
+DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
+SETTLED = 0.25  # seconds without a drag after which examples and export follow
+ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
+SENT_ON = 0.2  # by a stage that a cascade gains
+
+
+def explore(store, held_out=None, images=None, front=None):
+    """A widget to drag the thresholds of cascades of ``store``, with the same on ``held_out`` beside it.
+
+    store, held_out: LogitStore or ScoreTable, the second with all models of the first; images: the inputs of
+    ``store`` in its order (arrays [h, w], [h, w, 3] or [3, h, w], PIL images, paths, texts, or a data set of
+    ``cl.datasets``), shown as examples; front: a :class:`Front` found on ``store``, to start from instead of
+    searching all pairs. The present cascade is ``.point``, a :class:`Point`.
+
+    Raises ValueError where ``held_out`` lacks a model, or the number of images is not that of the samples.
+    """
+    return Explorer(store, held_out, images, front)
+
+
+def certainty(front):
+    """What to say of a front: nothing where it is exact."""
+    if front is None:
+        return "searching the front …"
+    gap = float(front.gap.max(initial=0))
+    cheaper = gap / (1 + gap)
+    return (
+        f"front certified: no cascade of its kind is more than {cheaper:.1%} cheaper at equal accuracy" if gap else ""
+    )
+
+
+class Explorer(widgets.VBox):
+    """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its Reading there}."""
+
+    def __init__(self, store, held_out, images, front):
+        self.splits, self.past, self.gesture = ExploredSplits(store, held_out, front), [], (None, 0.0)
+        self.choice, self.drawn, self.thresholds, lengths = None, None, [], self.splits.lengths
+        self.searching = None
+        names = list(self.splits.methods), self.splits.costs, self.splits.scores
+        self.chooser = CascadeChooser(lengths, *names, self.resize, self.replace_model, self.change)
+        self.goals = GoalButtons(self.go, self.undo, self.say)
+        self.sliders = [ThresholdSlider(i, self.drag) for i in range(max(lengths) - 1)]
+        self.numbers, self.message = widgets.HTML(), widgets.HTML()
+        self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
+        self.strip = None if images is None else ExampleStrip(store, images)
+        self.export = ExportBox(store, held_out)
+        self.settling, self.drawing, self.undrawn = Pause(SETTLED, self.settle), Soon(DRAWN, self.draw), 0
+        self.begin(front)
+        upper = [self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
+        super().__init__([*upper, *filter(None, [self.strip]), self.export])
+
+    def begin(self, front):
+        """Show the largest improvement of the given front, or of all pairs (of the one model there is)."""
+        names, n = self.splits.store.models.index, min(2, len(self.splits.store.models))
+        choice = Choice(tuple(names[:n]), self.splits.first, self.splits.costs[0], self.splits.scores[0])
+        front = front or self.splits.search(choice)
+        point = pick(front, "max_improvement")
+        self.use(replace(choice, models=point.models), self.inside(choice, point.thresholds))
+        self.settle()
+
+    # What hands do
+
+    def drag(self, stage, threshold):
+        """A slider moved: the only path that has to be fast."""
+        self.remember(stage)
+        self.thresholds[stage], self.undrawn = threshold, min(self.undrawn, stage)
+        self.show_numbers()
+        for i in range(stage, len(self.thresholds)):
+            self.sliders[i].sure = falling(self.cascades["validation"], self.thresholds, i)
+        self.sliders[stage].show(threshold)
+        self.drawing.again()
+
+    def draw(self):
+        """What follows a drag: the later stages' sliders, the charts."""
+        for slider, threshold in list(zip(self.sliders, self.thresholds))[self.undrawn + 1 :]:
+            slider.show(threshold)
+        self.charts.show_thresholds(self.thresholds, self.readings, self.undrawn)
+        self.undrawn = len(self.thresholds)
+
+    def resize(self, n):
+        """Another number of models, from the present ones."""
+        cost = self.splits.singles(self.choice)["validation"]["cost"]
+        rates = self.readings["validation"].exit_rates
+        self.take(replace(self.choice, models=resized(self.choice.models, rates, n, cost)))
+
+    def replace_model(self, position, name):
+        """Another model at a position; the cascade stays in order of rising cost."""
+        cost = self.splits.singles(self.choice)["validation"]["cost"]
+        self.take(replace(self.choice, models=replaced(self.choice.models, position, name, cost)))
+
+    def change(self, kind, name):
+        """Another "method", "cost" or "score"; by another cost the models may run in another order."""
+        choice = replace(self.choice, **{kind: name})
+        cost = self.splits.singles(choice)["validation"]["cost"]
+        self.take(replace(choice, models=tuple(sorted(choice.models, key=cost.get))))
+
+    def go(self, goal):
+        """To a point of the front, by the arguments of :func:`pick`."""
+        try:
+            front = self.splits.front_of(self.choice)
+            if front is not None:  # a click may come before its button is disabled
+                self.load(pick(front, **goal))
+            self.say(certainty(front))
+        except ValueError as error:
+            self.say(str(error))
+
+    def clicked(self, row):
+        """To the point of the front that was clicked."""
+        self.load(self.splits.front_of(self.choice).point(row))
+
+    def undo(self):
+        """Back to before the last change."""
+        if self.past:
+            choice, thresholds = self.past.pop()
+            self.gesture = (None, 0.0)
+            self.use(choice, thresholds)
+
+    # What follows
+
+    def inside(self, choice, thresholds):
+        """Thresholds in own units to inside ones."""
+        method = self.splits.methods[choice.method]
+        return [float(own_units(method.metric if method else None, t)) for t in thresholds]
+
+    def load(self, point):
+        """Show the cascade of a point of the present front."""
+        self.remember()
+        self.use(replace(self.choice, models=point.models), self.inside(self.choice, point.thresholds))
+
+    def take(self, choice):
+        """Another cascade: each stage sends on the share that it sent on before."""
+        self.remember()
+        self.use(choice)
+
+    def remember(self, gesture=None):
+        """Keep what is on screen for undo; moves of one slider in quick succession count as one."""
+        now = time.monotonic()
+        same = gesture is not None and self.gesture[0] == gesture and now - self.gesture[1] < ONE_GESTURE
+        self.gesture = (gesture, now)
+        if not same:
+            self.past.append((self.choice, list(self.thresholds)))
+            self.goals.undo.disabled = False
+
+    def use(self, choice, thresholds=None):
+        """Show a cascade; without thresholds, at the shares that its stages send on now."""
+        shares = [share_sent_on(slider.sure, t) for slider, t in zip(self.sliders, self.thresholds)]
+        self.choice, self.cascades = choice, self.splits.cascades(choice)
+        self.thresholds = self.at_shares(shares) if thresholds is None else list(thresholds)
+        self.show_cascade()
+        self.show_front()
+        self.goals.undo.disabled = not self.past
+
+    def at_shares(self, shares):
+        """Thresholds at which each stage in turn sends on its share, :data:`SENT_ON` where none is given."""
+        thresholds, cascade = [], self.cascades["validation"]
+        for stage in range(cascade.stages - 1):
+            share = shares[stage] if stage < len(shares) else SENT_ON
+            thresholds.append(threshold_of_share(falling(cascade, thresholds, stage), share))
+        return thresholds
+
+    # What is shown
+
+    def show_cascade(self):
+        """All that depends on the cascade, and its thresholds."""
+        models, method = self.choice.models, self.splits.methods[self.choice.method]
+        metric = method.metric if method else None
+        self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
+        for i, slider in enumerate(self.sliders):
+            slider.layout.display = "flex" if i < len(models) - 1 else "none"
+        for i, (slider, threshold) in enumerate(zip(self.sliders, self.thresholds)):
+            sure = self.cascades["validation"].sure[i]
+            slider.show_model(models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))
+            slider.sure = falling(self.cascades["validation"], self.thresholds, i)
+            slider.show(threshold)
+        self.show_numbers()
+        self.charts.show_cascade(models, metric, self.cascades, self.thresholds, self.readings)
+        self.undrawn = len(self.thresholds)
+
+    def show_front(self):
+        """The front of as many models by the present method, cost and score; searched meanwhile if it is not known."""
+        choice = replace(self.choice, models=(len(self.choice.models),))
+        if choice == self.drawn:
+            return
+        self.drawn, front = choice, self.splits.front_of(self.choice)
+        self.charts.show_front(self.splits.singles(self.choice), self.choice.cost, self.score, front)
+        self.goals.enable(front is not None)
+        self.say(certainty(front))
+        if front is None and self.searching is None:  # one at a time; what is wanted by then comes next
+            self.searching, wanted = choice, self.choice
+            beside(lambda: self.splits.search(wanted), lambda front: self.searched(), self.searched)
+
+    def searched(self, error=None):
+        """A search ended, or failed: draw the front that is wanted now, search it, or say that it cannot be."""
+        ended, self.searching = self.searching, None
+        if error is not None and ended == self.drawn:
+            self.say(f"the front could not be searched: {error}")
+            return
+        self.drawn = None
+        self.show_front()
+
+    def show_numbers(self):
+        """Numbers at the present thresholds."""
+        self.readings = {split: reading_at(cascade, self.thresholds) for split, cascade in self.cascades.items()}
+        single, unit = self.splits.best_single(self.choice), COSTS[self.choice.cost].unit
+        rows = numbers(self.readings, self.cascades, single, unit, self.score)
+        self.numbers.value = numbers_html(rows, self.splits.stores)
+        self.settling.again()
+
+    def settle(self):
+        """Examples and export, which follow once the hand rests."""
+        if self.strip is not None:
+            self.strip.show(self.choice.models, self.cascades["validation"], self.readings["validation"])
+        self.export.show(self.point, self.readings.get("held-out"))
+        self.charts.rest()
+
+    def say(self, text):
+        """A line of text above the sliders."""
+        self.message.value = f"<em>{escape(text)}</em>" if text else ""
+
+    @property
+    def score(self):
+        """The title of what counts as accuracy."""
+        return score_of(self.choice.score).title
+
+    @property
+    def point(self):
+        return self.splits.point(self.choice, self.thresholds, self.readings["validation"])

@@ -1,0 +1,71 @@
+"""Is a model's class order the data set's? By names where there are any, else by what it confuses (DESIGN §9)."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ..datasets.imagenet_1k import descriptions, synsets
+from ..labels import Labels
+
+CLEARLY = 4  # standard errors by which another order must be better, on samples that did not choose it
+LEAST = 4  # samples a class, on average, below which an assignment says nothing
+
+
+def check_names(models, labels: Labels) -> None:
+    """Raise ValueError where a model names the same classes as the data set in another order.
+
+    ImageNet's classes go by synset (n01440764) or by description; names that are no permutation say nothing.
+    """
+    if not labels.classes:
+        return
+    spellings = [labels.classes]
+    if labels.classes == synsets():
+        spellings.append(descriptions())
+    for model in models:
+        named = tuple(map(str, model.metadata.get("classes") or ()))
+        for own in spellings:
+            if sorted(named) == sorted(own) and named != own:
+                _refuse(model, next(i for i, pair in enumerate(zip(named, own)) if pair[0] != pair[1]), named, own)
+
+
+def _refuse(model, first, named, own):
+    raise ValueError(
+        f"model {model.name!r} has its classes in another order: its class {first} is {named[first]!r}, the data set's "
+        f"is {own[first]!r}. {_remedy(model.name)}"
+    )
+
+
+def _remedy(name):
+    return f"Give the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, logit j = its own logit order[j]"
+
+
+def best_order(predictions, labels, classes: int) -> np.ndarray:
+    """Int [classes]: the assignment class → predicted column that is right most often (Hungarian method)."""
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    return linear_sum_assignment(-confusion)[1]
+
+
+def check_order(model, logits, labels: Labels) -> None:
+    """Raise ValueError where a permutation of the model's classes explains its predictions clearly better than none.
+
+    The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4
+    standard errors and by a tenth at least. Below 4 samples a class, and for a model with an explicit order, nothing
+    is concluded.
+    """
+    classes = logits.shape[1]
+    if "class_order" in model.metadata or len(labels) < LEAST * classes:
+        return
+    predictions = np.concatenate([np.asarray(logits[a : a + 8192]).argmax(1) for a in range(0, len(labels), 8192)])
+    chosen, judged = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
+    order = best_order(predictions[chosen], labels.values[chosen], classes)
+    predicted, right = predictions[judged], labels.values[judged]
+    as_is, moved = predicted == right, predicted == order[right]
+    gain = moved.mean() - as_is.mean()
+    if gain > max(0.1, CLEARLY * np.std(moved.astype(float) - as_is) / np.sqrt(len(moved))):
+        names = labels.classes or range(classes)
+        first = int(np.flatnonzero(order != np.arange(classes))[0])
+        raise ValueError(
+            f"model {model.name!r} seems to have its classes in another order: accuracy {as_is.mean():.1%} as it is, "
+            f"{moved.mean():.1%} with its columns reordered (class {names[first]!r} is its column {order[first]}, …). "
+            f"{_remedy(model.name)}"
+        )

@@ -1,0 +1,304 @@
+"""From models and a data set to a store of logits: many models in one pass, resumable, at most one shard lost."""
+
+import hashlib
+import os
+import platform
+import shutil
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+
+from ..checks import is_cost, known
+from ..datasets.images import Photographs
+from ..datasets.samples import from_arrays
+from ..datasets.texts import Texts
+from ..files import file_name, remove_leftovers
+from ..labels import labels_of
+from ..store.logit_store import DTYPES, LogitStore
+from ..zoo.forward import Precision, kept_memory
+from ..zoo.loaders import resolved
+from ..zoo.macs import with_text_costs
+from ..zoo.model import Model, identity
+from .class_order import check_names, check_order
+from .inference import PROBED, Candidate, Pass, explained_when_full, feed, probed, run_pass
+from .shards import Shards, shard_bounds, started
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an extraction will take: seconds of computing and bytes on disk, for so many models and samples."""
+
+    models: int
+    samples: int
+    seconds: float
+    bytes: int
+
+    def __str__(self):
+        minutes, seconds = divmod(round(self.seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        time = (
+            f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+        )
+        return f"{self.models} models × {self.samples} samples: about {time}, {self.bytes / 1e6:.1f} MB on disk"
+
+
+def extract(
+    models,
+    dataset,
+    path,
+    device=None,
+    batch_size: int = 256,
+    amp: bool | None = None,
+    shard_size: int = 2048,
+    progress: bool = True,
+    dtype: str = "float32",
+    macs: dict | None = None,
+    replace: bool = False,
+    workers: int | None = None,
+) -> LogitStore:
+    """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
+
+    models: names that :func:`zoo.load` knows, or {name: module}, {name: (module, transform)} or {name: zoo.Model}. A
+        transform turns a batch of raw inputs (a tensor, already on the device) into the module's input: a tensor, a
+        tuple of arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
+    dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
+        ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
+        most); there a transform is a :class:`preprocessing.Photos` or a function of one PIL image. ``Texts`` run in
+        the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths without
+        padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
+    device: CUDA where there is one. amp: mixed precision, by default on CUDA only. dtype: of the stored logits.
+    macs: {name: MACs a sample} for models that fvcore cannot count. progress: print the estimate of time and disk
+        before the start, and draw a bar where somebody watches.
+
+    Interrupted, it resumes: the same call skips what is finished and loses at most one shard of ``shard_size``
+    samples (rounded to whole batches); with the same shard and batch sizes the tensors are those of an uninterrupted
+    run. A model that the store holds already is skipped if weights and transform are the same; ``replace=True``
+    extracts it anew. All models are in memory at once; a batch that memory has no room for is halved, for the model
+    concerned, until it fits. Under ``torchrun`` the processes (one a GPU) share the samples and fill one store; a run
+    may be resumed by another number of them.
+
+    Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
+    than the data set's, outputs that are no logits, MACs that cannot be counted, too little space on the disk; then
+    for an image that cannot be read, and for a model whose classes are in another order (see :mod:`class_order`).
+    """
+    if not hasattr(dataset, "batch") and not (isinstance(dataset, tuple) and len(dataset) == 2):
+        raise ValueError(
+            f"dataset must be a data set of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
+        )
+    samples = dataset if hasattr(dataset, "batch") else from_arrays(*dataset)
+    found, macs, labels = resolved(models), macs or {}, labels_of(samples)
+    workers = _workers(samples) if workers is None else workers
+    _check_arguments(found, batch_size, shard_size, workers, macs, dtype)
+    check_names(found, labels)
+    bounds = shard_bounds(len(samples), shard_size, batch_size)
+    order = samples.order if isinstance(samples, Texts) else None  # by length, so that batches hold little padding
+    with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
+        precision = Precision.chosen(device or mine.device(), amp)
+        settings = Pass(precision, batch_size, np.dtype(dtype), workers, progress and mine.first)
+        store = _existing(path, labels)
+        pending, inputs = _pending(found, store, samples, replace)
+        if isinstance(samples, Texts):
+            pending, macs = with_text_costs(pending, samples, macs)
+        run = _circumstances_that_count(settings) | {"samples": labels.fingerprint, "inputs": inputs}
+        pending = _probed(pending, samples, settings, run, macs)
+        _check_classes(pending, labels, store)
+        missing = {(a, b): [c for c in pending if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
+        _announce(path, pending, missing, settings, mine.count)
+        mine.wait()  # until all have seen what is missing
+        run_pass(
+            samples if order is None else samples.take(order),
+            dict(mine.share((b, m) for b, m in missing.items() if m)),
+            shards,
+            settings,
+        )
+        mine.wait()
+        if mine.first:
+            store = store or _created(path, labels)
+            for candidate in pending:
+                _assemble(candidate, store, shards, bounds, settings, order)
+        mine.wait()
+    return LogitStore(path)
+
+
+def _workers(samples) -> int:
+    """Processes that decode photographs: as many as cores, 16 at most; none for inputs that are in memory."""
+    return min(16, os.cpu_count() or 1) if isinstance(samples, Photographs) else 0
+
+
+def _pending(found, store, samples, replace):
+    inputs = inputs_digest(samples)
+    return [m for m in found if replace or not finished(store, m, inputs)], inputs
+
+
+def _probed(models, samples, settings, run, macs):
+    """The models as :class:`Candidate`, probed one after another on the first samples, which are read once."""
+    if not models:
+        return []
+    few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
+    transforms = [m.transform for m in models]
+    _, prepare = next(feed(samples, [(0, few)], transforms, settings.precision.device))
+    return [probed(m, prepare, settings.precision, run, macs.get(m.name), settings.most) for m in models]
+
+
+def _circumstances_that_count(settings: Pass) -> dict:
+    """Of the settings, those that decide the logits."""
+    precision = settings.precision
+    dtype = {"batch_size": settings.batch_size, "dtype": settings.dtype.name}
+    return dtype | {"amp": precision.amp, "device": precision.device.type}
+
+
+def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
+    for kind, value in (("batch_size", batch_size), ("shard_size", shard_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{kind} must be a positive whole number, not {value!r}")
+    if not isinstance(workers, int) or workers < 0:
+        raise ValueError(f"workers must be a whole number, 0 for none, not {workers!r}")
+    known(dtype, DTYPES, "dtype")
+    for name, value in macs.items():
+        known(name, [m.name for m in models], "model in macs")
+        if not is_cost(value):
+            raise ValueError(f"model {name!r}: macs must be a positive number, not {value!r}")
+
+
+def _existing(path, labels) -> LogitStore | None:
+    """The store at ``path``, refused if it is of other samples; None where there is none yet."""
+    if not (Path(path) / "manifest.json").exists():
+        return None
+    store = LogitStore(path)
+    try:
+        labels_of(store).check_same(labels.sample_ids, labels.values)
+        if store.classes and labels.classes and store.classes != labels.classes:
+            raise ValueError(f"its classes are {store.classes}, not {labels.classes}")
+    except ValueError as error:
+        raise ValueError(f"the store {path} is of another split: {error}; choose another path") from None
+    return store
+
+
+def _created(path, labels):
+    return LogitStore.create(path, labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split)
+
+
+def _check_classes(candidates, labels, store):
+    """All models must have the data set's classes; where those have no names, the classes that the others have."""
+    expected, source = len(labels.classes or ()), "the data set"
+    if not expected and store is not None and len(store.models):
+        name = store.models.index[0]
+        expected, source = store.logits(name).shape[1], f"model {name!r} in the store"
+    for candidate in candidates:
+        name, count = candidate.model.name, candidate.classes
+        expected, source = (expected, source) if expected else (count, f"model {name!r}")
+        if count != expected:
+            raise ValueError(f"model {name!r} gives {count} classes, {source} has {expected}")
+        if labels.values.max() >= count:
+            raise ValueError(f"model {name!r} gives {count} classes, but a label is {labels.values.max()}")
+
+
+def _announce(path, pending, missing, settings, processes):
+    """Print the estimate of what is left to do; refuse a disk with too little space for it."""
+    left = [(candidate, stop - start) for (start, stop), found in missing.items() for candidate in found]
+    samples = max((stop for _, stop in missing), default=0)
+    itemsize = settings.dtype.itemsize
+    final = [candidate.classes * samples * itemsize for candidate in pending]
+    seconds = sum(candidate.seconds * count for candidate, count in left) / processes
+    # Shards stay until their model is in the store: for a moment the largest model is there twice.
+    needed = sum(c.classes * count * itemsize for c, count in left) + max(final, default=0)
+    free = shutil.disk_usage(path).free
+    if needed > free:
+        raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
+    if settings.progress and pending:
+        print(Estimate(len(pending), samples, seconds, sum(final)), flush=True)
+
+
+def _circumstances(precision) -> dict:
+    """What the header records beside the settings: device in words, library versions."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
+    return {"device_name": precision.device_name, "versions": versions | {"numpy": np.__version__}}
+
+
+def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order):
+    """Put a model whose shards are all there into the store, and forget the shards.
+
+    order: rows of the samples in the order in which they ran, or None where that is their own.
+    """
+    model, run = candidate.model, candidate.run
+    parts = [shards.read(model.name, run, start, stop) for start, stop in bounds]
+    logits = np.concatenate([part for part, _ in parts])
+    if order is not None:
+        logits = logits[np.argsort(order)]
+    check_order(model, logits, labels_of(store))
+    times = [time for _, times in parts for time in times]
+    remove_leftovers(store.path / file_name(model.name))
+    extraction = {key: run[key] for key in ("weights_sha256", "transform", "inputs")}
+    extraction |= _circumstances_that_count(settings) | _circumstances(settings.precision)
+    if model.name in settings.most:
+        extraction["largest_batch_in_memory"] = settings.most[model.name]
+    size = {"image_size": candidate.image_size} if candidate.image_size else {}
+    metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
+    with explained_when_full(store.path):
+        store.add(
+            model.name,
+            logits,
+            macs=candidate.macs,
+            seconds=_seconds(candidate, times, len(logits), settings, order is not None),
+            replace=True,
+            dtype=run["dtype"],
+            **size | metadata | {"extraction": extraction},
+        )
+    shards.remove(model.name)
+
+
+def _seconds(candidate, times, count, settings, sorted_by_length):
+    """Median seconds a sample over the full batches (a last, smaller one is less efficient).
+
+    The mean over all samples where batches differ in kind, as those of texts sorted by length do. Where workers
+    decode beside it on the same processor, the probe before them is the better measurement.
+    """
+    if sorted_by_length:
+        sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
+        return float(np.average(times, weights=sizes))
+    if settings.workers and settings.precision.device.type == "cpu":
+        return candidate.seconds
+    return statistics.median(times[: count // settings.batch_size] or times)
+
+
+def inputs_digest(samples) -> str:
+    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them.
+
+    A data set of other things than tensors has ``raw(row) -> bytes`` for it.
+    """
+    digest = hashlib.sha256()
+    for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
+        if hasattr(samples, "raw"):
+            digest.update(hashlib.sha256(samples.raw(row)).digest())
+            continue
+        one = samples.batch(row, row + 1)
+        if isinstance(one, torch.Tensor):
+            one = one.detach().cpu().contiguous()
+            digest.update(
+                f"{one.dtype} {tuple(one.shape)}".encode() + one.reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
+    return digest.hexdigest()
+
+
+def finished(store, model: Model, inputs: str | None = None) -> bool:
+    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none.
+
+    inputs: :func:`inputs_digest` of the samples, compared with the recorded one where there is one. Raises
+    ValueError where the store holds another model of that name, or the same one on other inputs.
+    """
+    if store is None or model.name not in store.models.index:
+        return False
+    recorded = store.metadata(model.name).get("extraction") or {}
+    differing = [key for key, value in identity(model).items() if recorded.get(key) != value]
+    if inputs is not None and recorded.get("inputs", inputs) != inputs:
+        differing.append("inputs")
+    if differing:
+        raise ValueError(
+            f"the store {store.path} holds another {model.name!r} (other {' and '.join(differing)}); "
+            "pass replace=True to extract it anew, or give this one another name"
+        )
+    return True

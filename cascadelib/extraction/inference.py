@@ -1,0 +1,211 @@
+"""The models of an extraction: found by name or handed over, identified, probed for cost and output."""
+
+import contextlib
+import errno
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..checks import is_cost
+from ..front_end import is_watched
+from ..zoo.forward import Precision, on_device, ready, timed_logits
+from ..zoo.macs import count_macs
+from ..zoo.model import Model, identity
+from ..zoo.transforms import cut_of, distinct, place_of, prepared
+
+PROBED = 32  # samples, on the CPU; a GPU needs a full batch to show its speed
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model to extract, and what a probe on a few samples showed.
+
+    ``run`` is all that decides its logits, as text and numbers; ``macs`` and ``seconds`` are per sample.
+    """
+
+    model: Model
+    run: dict
+    macs: float
+    classes: int
+    seconds: float
+    image_size: int | None
+
+
+def probed(model: Model, prepare, precision: Precision, run: dict, macs: float | None, most: dict) -> Candidate:
+    """Count the model's MACs (unless given) and time it on the first samples, once they have warmed it up.
+
+    prepare: transform → the input that it makes of those samples; most: see :func:`forwarding.timed_logits`.
+    """
+    with ready(model.module, precision.device):
+        inputs = prepare(model.transform)
+        try:
+            macs = macs or count_macs(model.module, inputs)
+        except ValueError as error:
+            raise ValueError(f"model {model.name!r}: {error}") from None
+        with torch.inference_mode():
+            timed_logits(model.name, model.module, inputs, precision, most)
+            logits, seconds = timed_logits(model.name, model.module, inputs, precision, most)
+    if not is_cost(macs):
+        raise ValueError(f"model {model.name!r}: fvcore counts {macs} MACs; pass macs={{{model.name!r}: …}}")
+    size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
+    return Candidate(model, run | identity(model), macs, logits.shape[1], seconds, size)
+
+
+CHUNK = 16  # photographs that a worker hands over at once; bounds what waits in shared memory
+
+
+def feed(samples, spans, transforms, device, workers: int = 0):
+    """Yield (span, prepare) for each (start, stop) of ``spans``; ``prepare(transform)`` gives a model's input.
+
+    transforms: all that will be asked for. Of photographs (anything with a ``source`` that decodes a row), ``workers``
+    processes read and decode each once and make every distinct cut of it; other data sets give their raw batch, which
+    the transforms turn into inputs on ``device``.
+    Raises ValueError naming a photograph that cannot be read.
+    """
+    if hasattr(samples, "source"):
+        yield from _photographs(samples, spans, distinct(transforms), device, workers)
+        return
+    for start, stop in spans:
+        raw = on_device(samples.batch(start, stop), device)
+        yield (start, stop), lambda transform, raw=raw: on_device(prepared(transform, raw), device)
+
+
+class _Cuts(torch.utils.data.Dataset):
+    """Row → the photograph in each cut, or the ValueError that says why not (workers would wrap it in a traceback)."""
+
+    def __init__(self, source, cuts):
+        self.source, self.cuts = source, cuts
+
+    def __getitem__(self, row):
+        try:
+            image = self.source(row)
+            return [torch.as_tensor(cut(image)) for cut in self.cuts]
+        except ValueError as error:
+            return error
+
+
+def _stacked(items):
+    failed = next((item for item in items if isinstance(item, ValueError)), None)
+    return failed or [torch.stack(cut) for cut in zip(*items)]
+
+
+def _photographs(samples, spans, transforms, device, workers):
+    spans = list(spans)
+    cuts = distinct(cut_of(t) for t in transforms)
+    chunks = [range(a, min(a + CHUNK, stop)) for start, stop in spans for a in range(start, stop, CHUNK)]
+    loader = torch.utils.data.DataLoader(
+        _Cuts(samples.source, cuts),
+        batch_sampler=chunks,
+        collate_fn=_stacked,
+        num_workers=min(workers, len(chunks)),
+        pin_memory=device.type == "cuda",
+        **({"prefetch_factor": 4} if workers and chunks else {}),
+    )
+    arriving = iter(loader)
+    for start, stop in spans:
+        parts = [_checked(next(arriving)) for _ in range(start, stop, CHUNK)]
+        whole = [torch.cat(cut) for cut in zip(*parts)]
+        yield (start, stop), lambda transform, whole=whole: _finished(transform, cuts, whole, device)
+
+
+def _checked(chunk):
+    if isinstance(chunk, ValueError):
+        raise chunk
+    return chunk
+
+
+def _finished(transform, cuts, whole, device):
+    cut = whole[place_of(cut_of(transform), cuts)].to(device, non_blocking=True)
+    return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How samples are run: precision, ``batch_size``, dtype of the logits, ``workers`` that read and decode.
+
+    ``most`` {model: samples at once} fills in where the memory is too small for a batch.
+    """
+
+    precision: Precision
+    batch_size: int
+    dtype: np.dtype
+    workers: int = 0
+    progress: bool = True
+    most: dict = field(default_factory=dict)
+
+
+def run_pass(samples, missing, shards, settings: Pass) -> None:
+    """Fill in the ``missing`` shards {(start, stop): candidates}, batch by batch, all candidates of a batch at once.
+
+    Every shard has candidates.
+    """
+    candidates = {c.model.name: c for found in missing.values() for c in found}.values()
+    total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
+    shown = settings.progress and is_watched()
+    bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
+    batches = {bounds: _batches(*bounds, settings.batch_size) for bounds in missing}
+    transforms = [c.model.transform for c in candidates]
+    device = settings.precision.device
+    with contextlib.ExitStack() as stack, bar, torch.inference_mode():
+        for candidate in candidates:
+            stack.enter_context(ready(candidate.model.module, device))
+        spans = [span for shard in batches.values() for span in shard]
+        fed = stack.enter_context(contextlib.closing(feed(samples, spans, transforms, device, settings.workers)))
+        for bounds, found in missing.items():
+            _run_shard(*bounds, found, fed, len(batches[bounds]), shards, settings, bar)
+
+
+def _batches(start, stop, size):
+    return [(first, min(first + size, stop)) for first in range(start, stop, size)]
+
+
+def _run_shard(start, stop, candidates, fed, count, shards, settings, bar):
+    logits = {c.model.name: np.empty((stop - start, c.classes), settings.dtype) for c in candidates}
+    seconds = {c.model.name: [] for c in candidates}
+    wide = torch.float64 if settings.dtype == np.float64 else torch.float32  # numpy knows no bfloat16
+    for _ in range(count):
+        (first, last), prepare = next(fed)
+        for candidate, output, time in _outputs(candidates, prepare, settings):
+            logits[candidate.model.name][first - start : last - start] = output.to("cpu", wide).numpy()
+            seconds[candidate.model.name].append(time)
+            bar.update(last - first)
+    for candidate in candidates:
+        name = candidate.model.name
+        _check_finite(name, logits[name], start)
+        with explained_when_full(shards.path):
+            shards.write(name, candidate.run, start, stop, logits[name], seconds[name])
+
+
+def _outputs(candidates, prepare, settings):
+    """(candidate, logits, seconds a sample) of each candidate for a batch; each distinct transform runs once."""
+    transforms = distinct(c.model.transform for c in candidates)
+    for transform in transforms:
+        inputs = prepare(transform)
+        for candidate in candidates:
+            if transforms[place_of(candidate.model.transform, transforms)] is transform:
+                name, module = candidate.model.name, candidate.model.module
+                yield candidate, *timed_logits(name, module, inputs, settings.precision, settings.most)
+
+
+def _check_finite(name, logits, start):
+    bad = np.flatnonzero(~np.isfinite(logits).all(1))
+    if len(bad):
+        raise ValueError(
+            f"model {name!r}: nan or inf in the logits of row {start + bad[0]} (as {logits.dtype}); "
+            "if this is half precision, try amp=False or dtype='float32'"
+        )
+
+
+@contextlib.contextmanager
+def explained_when_full(path):
+    """A full disk is reported with the folder and what to do; nothing that was finished is lost."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno, f"no space is left for {path}; free some and repeat the call: finished shards are kept"
+        ) from None

@@ -1,0 +1,149 @@
+"""Several processes (``torchrun``) on one extraction: who am I, what is my share, and when are the others done."""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import distributed
+
+from ..files import SUFFIX, file_name
+from ..store.formats import LogitFile, write_logits
+
+FOREVER = datetime.timedelta(days=30)  # a slow process is waited for; torchrun itself ends the others when one dies
+
+
+@dataclass(frozen=True)
+class Processes:
+    """``count`` processes, of which this is number ``rank``; alone: rank 0 of 1."""
+
+    rank: int = 0
+    count: int = 1
+    group: object = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process does what only one may: locks, prints, puts models into the store."""
+        return self.rank == 0
+
+    def share(self, items) -> list:
+        """Every ``count``-th of the items, from the ``rank``-th on."""
+        return list(items)[self.rank :: self.count]
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        if self.count > 1:
+            distributed.monitored_barrier(self.group, timeout=FOREVER)
+
+    def device(self) -> torch.device | None:
+        """This process's own GPU; None where there is one process or no GPU."""
+        if self.count == 1 or not torch.cuda.is_available():
+            return None
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)) % torch.cuda.device_count())
+
+
+@contextlib.contextmanager
+def started() -> Iterator[Processes]:
+    """The processes of ``torchrun``, or of a group that the caller has started, over gloo; else this one alone."""
+    if distributed.is_available() and distributed.is_initialized():
+        group = distributed.new_group(backend="gloo", timeout=FOREVER)
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
+    elif int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        distributed.init_process_group("gloo", timeout=FOREVER)
+        try:
+            yield Processes(distributed.get_rank(), distributed.get_world_size())
+        finally:
+            distributed.destroy_process_group()
+    else:
+        yield Processes()
+
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing stops two extractions into one store there
+    fcntl = None
+
+
+def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
+    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one.
+
+    Batches so begin at the same rows in every run, which makes resumed tensors equal to uninterrupted ones.
+    """
+    size = max(1, shard_size // batch_size) * batch_size
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+class Shards:
+    """Shards of several models, each one file, written whole or not at all; a context that locks the store's folder.
+
+    locked: whether this process takes the lock; of several that share the work, one does.
+    Raises ValueError where another process extracts into the same folder.
+    """
+
+    def __init__(self, store_path, locked=True):
+        self.path, self.locked = Path(store_path) / ".partial", locked
+
+    def __enter__(self):
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.locked:
+            return self
+        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held open as long as the lock
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / "lock"))
+            except OSError:
+                held = False
+            if not held:
+                self._lock.close()
+                raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it")
+        return self
+
+    def __exit__(self, *_):
+        if not self.locked:
+            return
+        with contextlib.suppress(OSError):
+            if [p.name for p in self.path.iterdir()] == ["lock"]:  # nothing unfinished: leave no trace
+                shutil.rmtree(self.path)
+        if fcntl is not None:  # closing would not do: workers that decode have inherited it
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._lock.close()
+
+    def _file(self, model, start, stop):
+        return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"
+
+    def read(self, model: str, run: dict, start: int, stop: int) -> tuple[np.ndarray, list[float]] | None:
+        """(logits [stop − start, classes], seconds a sample of each batch); None if not finished under this ``run``.
+
+        ``run`` is all that decides the logits (samples, weights, transform, batch size …), as text and numbers.
+        """
+        try:
+            file = LogitFile.read(self._file(model, start, stop))
+            file.check_tensor()
+        except (ValueError, OSError):
+            return None
+        if file.metadata.get("run") != _digest(run):
+            return None
+        return file.open(), file.metadata["batch_seconds"]
+
+    def write(self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list) -> None:
+        """Keep one finished shard."""
+        path = self._file(model, start, stop)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        # No fsync: what a power cut spoils fails its SHA-256 and is computed again.
+        write_logits(path, logits, {"run": _digest(run), "batch_seconds": batch_seconds}, durable=False)
+
+    def remove(self, model: str) -> None:
+        """Forget the shards of a model that is in the store."""
+        shutil.rmtree(self._file(model, 0, 0).parent, ignore_errors=True)
+
+
+def _digest(run: dict) -> str:
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()

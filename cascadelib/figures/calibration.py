@@ -1,0 +1,78 @@
+"""Figures of calibration (paper, figures 13 and 14), each from plain tables."""
+
+from .style import BLACK, GREY, PALETTE, decimated, figure, panels, per_cent_axis
+
+STYLES = {"uncalibrated": 0, "temperature scaled": 1, "assumed perfect calibration": 2, "ideal": None}
+
+
+def reliability_figure(averages, columns=4, title="Accuracy and confidence along the samples, moving averages"):
+    """Figure 13: {model: ``moving_average``}, a small panel a model; samples by rising confidence on the x axis."""
+    space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.055, "shared_yaxes": True}
+    fig, places = panels(averages, min(columns, len(averages)), 130, **space)
+    lines = {"confidence": {"color": PALETTE[1], "width": 1.6}, "accuracy": {"color": PALETTE[0], "width": 1.2}}
+    for number, ((row, col), table) in enumerate(zip(places, averages.values())):
+        shown = decimated(table, 250)
+        for name, line in lines.items():
+            fig.add_scatter(
+                x=shown["position"], y=shown[name], mode="lines", line=line, name=name, legendgroup=name,
+                showlegend=number == 0, hovertemplate="%{y:.2%} at %{x:.0%}<extra>" + name + "</extra>",
+                row=row, col=col,
+            )  # fmt: skip
+    lowest = min(table[["confidence", "accuracy"]].min().min() for table in averages.values())
+    fig.update_yaxes(range=[lowest - 0.03, 1.03], dtick=0.2, tickfont_size=10, **per_cent_axis())
+    fig.update_xaxes(range=[0, 1], tickvals=[0.25, 0.5, 0.75], tickfont_size=10, **per_cent_axis())
+    fig.update_annotations(font_size=11)
+    note = {"text": "share of samples, least confident first", "showarrow": False, "xref": "paper", "yref": "paper"}
+    fig.add_annotation(x=0.5, y=-0.02, yshift=-28, font_size=12, **note)
+    fig.update_layout(title=title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
+    return fig
+
+
+def threshold_figure(curves, marks=None, title="Above (solid), below (dashed), threshold (dotted)", columns=2):
+    """Figure 14: {model: ``threshold_curves``}, a panel a model; the early exit rate on the x axis.
+
+    marks: {model: thresholds chosen} (max softmax), drawn where the uncalibrated curve has them.
+    """
+    fig, places = panels(curves, min(columns, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12)
+    for number, ((row, col), (model, lines)) in enumerate(zip(places, curves.items())):
+        for label, table in lines.items():
+            _draw(fig, label, decimated(table, 500), number == 0, row=row, col=col)
+        for threshold in (marks or {}).get(model, ()):
+            table = lines["uncalibrated"]
+            rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
+            fig.add_vline(x=rate, line={"color": GREY, "dash": "dash"}, row=row, col=col)
+            fig.add_annotation(
+                x=rate, y=0.02, yref="y domain", text=f"t = {threshold:.4g}", showarrow=False, xanchor="right",
+                row=row, col=col,
+            )  # fmt: skip
+    fig.update_xaxes(title="early exit rate", range=[0, 1], **per_cent_axis())
+    fig.update_yaxes(title="accuracy, threshold", range=[0, 1.02], **per_cent_axis())
+    return fig.update_layout(title=title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
+
+
+def _draw(fig, label, table, in_legend, **at):
+    """The lines of one label: above solid, below dashed, the threshold itself dotted where there is one."""
+    colour = BLACK if STYLES[label] is None else PALETTE[STYLES[label]]
+    kinds = {"accuracy_above": "solid", "accuracy_below": "dash", "threshold": "dot"}
+    for kind in [k for k in kinds if k in table]:
+        fig.add_scatter(
+            x=table["exit_rate"], y=table[kind], mode="lines", name=label, legendgroup=label,
+            line={"color": colour, "dash": kinds[kind], "width": 1.0 if kind == "threshold" else 1.6},
+            showlegend=in_legend and kind == "accuracy_above",
+            hovertemplate="%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>",
+            **at,
+        )  # fmt: skip
+
+
+def predicted_figure(pairs, title="Pairs as perfect calibration would predict them (dashed), and as they are"):
+    """{label: ``predicted_pair``}: accuracy against the early exit rate."""
+    fig = figure(title, xaxis=per_cent_axis(title="early exit rate"), yaxis=per_cent_axis(title="accuracy"))
+    for i, (label, table) in enumerate(pairs.items()):
+        shown = decimated(table, 400)
+        for column, dash in (("accuracy", "solid"), ("accuracy_predicted", "dash")):
+            line = {"color": PALETTE[i % len(PALETTE)], "dash": dash}
+            fig.add_scatter(
+                x=shown["exit_rate"], y=shown[column], mode="lines", line=line, name=label, legendgroup=label,
+                showlegend=dash == "solid",
+            )  # fmt: skip
+    return fig

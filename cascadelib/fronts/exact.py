@@ -1,0 +1,286 @@
+"""Every cascade × every threshold → the exact Pareto front (paper, section 3, *Evaluation*; without sampling)."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ..checks import check_costs, known, unmasked
+from ..evaluation.evaluation import asked, check_store, single_models, store_costs, store_stage
+from ..evaluation.pareto import Baseline
+from ..methods.thresholds import own_units
+from ..scoring import F1, positives
+from ..store.score_table import ScoreTable
+from .cascades import Cascades, Outcomes, check_work, extensions
+from .front import Front, Points, front_table, points_of, singles_table
+from .graded import search_graded
+from .kernels.state import MAX_MODELS, improves, new_best, note
+from .pairs import search_f1
+from .parallel import BOXES, CORNERS, in_executor, in_threads, patience
+from .shared_threshold import search_shared_threshold
+
+Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
+# Tolerances of the rounds before the last, where time is limited; the first opens nothing, and bounds every cascade.
+COARSER = (1e300, 0.3, 0.1, 0.03, 0.01)
+SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
+
+
+def until(deadline, part):
+    """The time at which a part of what is left until the deadline is over; None without one."""
+    now = time.time()
+    return None if deadline is None else now + part * (deadline - now)
+
+
+def note_singles(outcomes, cost, cascades, best):
+    """Note every single model."""
+    none = np.empty(0, np.int64)
+    for head, lasts in cascades.heads:
+        for number, m in lasts:
+            n = int(outcomes.right((*head, m)).sum())
+            if improves(best, n, cost[m], number, none):
+                note(best, n, cost[m], number, none, none)
+
+
+def note_first_models(outcomes, cost, cascades, best):
+    """Note, for each model that may come first, a cascade in which all samples leave there: there is a front then,
+    however little time there is."""
+    for head, lasts in {head[0]: (head, lasts) for head, lasts in reversed(cascades.heads)}.values():
+        n, nobody = int(outcomes.right(head[:1]).sum()), np.zeros(len(head), np.int64)
+        always = np.array([outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))])
+        if improves(best, n, cost[head[0]], lasts[0][0], nobody):
+            note(best, n, cost[head[0]], lasts[0][0], always, nobody)
+
+
+def seed(outcomes, cost, cascades, best, tolerance):
+    """Note the front of the cascades without their last model: longer ones whose last stage is never reached."""
+    heads, shorter = {}, {}
+    for head, lasts in cascades.heads:
+        heads.setdefault(head[:-1], []).append((lasts[0][0], head[-1]))
+        shorter[lasts[0][0]] = outcomes.groups(head).max() + 1
+    own = new_best(len(best[0]) - 1, cascades.length - 1)
+    search_length(outcomes, cost, list(heads.items()), own, tolerance)
+    d = cascades.length - 2
+    for n in np.flatnonzero(np.isfinite(own[1])):
+        number, boundaries, at = own[2][n, 0], own[2][n, 1 : 1 + d], own[2][n, 1 + d :]
+        at = np.append(at, 0)
+        if improves(best, n, own[1][n], number, at):
+            note(best, n, own[1][n], number, np.append(boundaries, shorter[number]), at)
+
+
+def search_length(outcomes, cost, heads, best, tolerance):
+    """Note every threshold of cascades of one length, given by their heads, on all cores."""
+    if len(heads[0][0]) > 1:
+        in_threads(outcomes, cost, heads, best, tolerance, CORNERS)
+    in_threads(outcomes, cost, heads, best, tolerance)
+
+
+def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
+    """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
+
+    parts: of the first round (see :func:`cascadelib.fronts.parallel.search_head`); after a round that ended, boxes only. Each
+    round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
+    """
+    rounds = [t for t in COARSER if t > tolerance] if deadline else []
+    certain = np.full_like(best[3], -np.inf)
+    for round_tolerance in [*rounds, tolerance]:
+        best[3][:] = np.inf
+        if executor is not None:
+            complete = in_executor(executor, outcomes, cost, cascades.heads, best, round_tolerance, deadline, parts)
+        else:
+            with patience(round_tolerance, deadline) as shared:
+                in_threads(outcomes, cost, cascades.heads, best, shared, parts)
+                complete = not np.isinf(shared[0])
+        floor = np.minimum.accumulate(best[3][::-1])[::-1]
+        certain = np.maximum(certain, floor)
+        if not complete:
+            break
+        parts = BOXES
+    best[3][:] = certain
+
+
+def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
+    """The best cascade of each number of correct samples over all cascades of the given lengths.
+
+    Returns (best, function from a cascade's number to its models).
+    """
+    best, kinds, end, floor = new_best(k, max(lengths)), [], 0, np.full(k + 1, np.inf)
+    for length in lengths:
+        kinds.append(cascades := Cascades(cost, length, end))
+        end = cascades.end
+        if length == 1:
+            note_singles(outcomes, cost, cascades, best)
+        elif length == 2:
+            in_threads(outcomes, cost, cascades.heads, best, np.zeros(1))
+        else:
+            if deadline is not None:
+                note_first_models(outcomes, cost, cascades, best)
+            with patience(tolerance, until(deadline, SEEDING)) as shared:
+                if length - 1 not in lengths:
+                    seed(outcomes, cost, cascades, best, shared)
+                in_threads(outcomes, cost, cascades.heads, best, shared, CORNERS)
+                parts = CORNERS + BOXES if np.isinf(shared[0]) else BOXES
+            search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
+            np.minimum(floor, best[3], out=floor)
+    best[3][:] = floor
+    return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)
+
+
+def check_lengths(n_models, n_candidates):
+    """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
+    lengths = (n_models,) if np.isscalar(n_models) else tuple(n_models)
+    for n in lengths:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool):
+            raise ValueError(f"n_models={n!r}: how many models a cascade has, 1 … {MAX_MODELS}, or a tuple of such")
+        if not 1 <= n <= MAX_MODELS:
+            raise ValueError(f"n_models={n}: the search covers cascades of 1 … {MAX_MODELS} models")
+        if n > n_candidates:
+            raise ValueError(f"n_models={n} but only {n_candidates} models to choose from")
+    if not lengths:
+        raise ValueError("n_models is empty: give a length or a tuple of lengths")
+    return tuple(sorted({int(n) for n in lengths}))
+
+
+def check_limits(tolerance, time_limit):
+    """Refuse a negative or infinite tolerance and a time limit that is not positive."""
+    if isinstance(tolerance, str) or not 0 <= tolerance < np.inf:
+        raise ValueError(f"tolerance={tolerance}: a share of the cost, 0 or more")
+    if time_limit is not None and not time_limit > 0:
+        raise ValueError(f"time_limit={time_limit}: seconds, more than 0")
+
+
+def search_stages(stage, cost, n_models, last_only, tolerance=0.0, time_limit=None, executor=None):
+    """Search over a stage function; ``last_only``: only the last model of a prefix counts."""
+    deadline = None if time_limit is None else time.time() + time_limit
+    cost = check_costs(cost)
+    if cost.ndim != 1:
+        raise ValueError("one cost a model is needed here: a row of costs a sample works in `search` with n_models=2")
+    check_limits(tolerance, time_limit)
+    lengths, outcomes = check_lengths(n_models, len(cost)), Outcomes(stage, last_only)
+    check_work(cost, lengths, time_limit)
+    k = len(outcomes.right((0,)))
+    if k == 0:
+        raise ValueError("no samples: the split is empty")
+    outcomes.prepare(c for n in lengths for c in extensions(cost, (), n))
+    if max(lengths) > 1:
+        with ThreadPoolExecutor() as pool:  # sorts run without the GIL
+            list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
+    best, cascade_of = search_all(outcomes, cost, k, lengths, tolerance, deadline, executor)
+    return points_of(outcomes, best, cascade_of, cost)
+
+
+def search_outcomes(stage: Stage, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None) -> Points:
+    """The exact Pareto front over all cascades of ``n_models`` models and all achievable thresholds.
+
+    stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
+    after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
+    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together; infinite
+    confidences may occur, nan not. Where several cascades give the same accuracy at the same cost, that of the fewest
+    models is reported, then of the cheapest first models (in the order given where costs are equal), then that which
+    passes the fewest samples on to stage 2, 3, …: the same whatever the number of threads or processes.
+
+    tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
+    stops; either leaves a front that is certified instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
+    executor: a ``concurrent.futures.Executor`` that searches cascades of three models and more.
+    ValueError: unusable outcomes or costs, more stages than models, more cascades than patience allows.
+    """
+    return search_stages(stage, cost, n_models, False, tolerance, time_limit, executor)
+
+
+def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None) -> Points:
+    """:func:`search_outcomes` where only the last model of a prefix counts (no ensembling).
+
+    correct bool [M, k], confidence float [M, k] (higher = surer), cost float [M]; any order of models.
+    """
+    stage = array_stage(correct, confidence, cost)
+    return search_stages(stage, cost, n_models, True, tolerance, time_limit, executor)
+
+
+def array_stage(correct, confidence, cost):
+    """The stage function of arrays [M, k] without ensembling; refused where shapes differ."""
+    correct = np.asarray(unmasked(correct, "correct"))
+    sure = np.asarray(unmasked(confidence, "confidence"), np.float64)
+    if correct.ndim != 2 or correct.shape != sure.shape or len(cost) != len(correct):
+        raise ValueError(f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}")
+    return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
+
+
+def candidate_names(models, store, baseline):
+    """The models to combine: "all", "pareto" (those on the single-model front, as the paper does) or a list."""
+    names = list(store.models.index)
+    if isinstance(models, str):
+        if models not in ("all", "pareto"):
+            raise ValueError(f'models={models!r}: "all", "pareto" or a list of names of models')
+        return names if models == "all" else [names[i] for i in baseline.front]
+    chosen = [known(name, names, "model") for name in models]
+    if len(set(chosen)) < max(len(chosen), 1):
+        raise ValueError(f"models must name one model or more, none of them twice, not {chosen}")
+    return chosen
+
+
+def search(
+    store,
+    n_models=2,
+    method=None,
+    *,
+    score=None,
+    cost=None,
+    models="all",
+    tolerance=0.0,
+    time_limit=None,
+    executor=None,
+) -> Front:
+    """Every cascade of ``n_models`` models of a store at every threshold: the exact Pareto :class:`Front`.
+
+    store: LogitStore, or ScoreTable (its own confidences and costs; ``method``, ``score`` and ``cost`` are refused);
+    n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS (default: "max_softmax"), fitted on this
+    store where it scales by temperature, or a :class:`Method`, used as fitted; score: "top1" (default), "top<k>", or
+    "f1" (two classes, n_models 1 and 2); cost: "macs" (default) or "seconds"; models: "all", "pareto" or a list
+    of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
+    far from exact it may be.
+    """
+    task = SearchTask(store, method, score, cost, models)
+    if task.score == F1:
+        return task.front(search_f1(task.stage, task.costs, n_models, positives(store)))
+    if isinstance(store, ScoreTable) and (task.costs.ndim == 2 or store.correct.dtype != bool):
+        return task.front(search_graded(task.stage, task.costs, n_models))
+    limits = (tolerance, time_limit, executor)
+    return task.front(search_stages(task.stage, task.costs, n_models, task.last_only, *limits))
+
+
+def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=None, models="all"):
+    """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
+
+    Arguments as those of :func:`search`, without F1; n_models: 2 or more.
+    """
+    if score == F1:
+        raise ValueError("F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'")
+    task = SearchTask(store, method, score, cost, models)
+    return task.front(search_shared_threshold(task.stage, task.costs, n_models))
+
+
+class SearchTask:
+    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline."""
+
+    def __init__(self, store, method, score, cost, models):
+        check_store(store)
+        method, score, cost = asked(store, method, score, cost)
+        if method is not None and method.temperatures is None:
+            method = method.fit(store)
+        self.method, self.score, self.cost_kind = method, score, cost
+        accuracy, mean = single_models(store, score, cost)
+        names, costs = list(store.models.index), store_costs(store, cost)
+        self.baseline = Baseline(mean, accuracy)
+        self.singles = singles_table(names, accuracy, mean, self.baseline)
+        self.names = candidate_names(models, store, self.baseline)
+        self.costs = costs[[names.index(name) for name in self.names]]
+        self.stage = store_stage(store, self.names, method, score)
+        self.last_only = method is None or method.combination.last_only
+        self.found_on = store.origin
+
+    def front(self, points):
+        """Points of this search as a Front."""
+        own = own_units(self.method.metric if self.method else None, points.thresholds)
+        table = front_table(points, self.names, own, self.baseline)
+        kind = self.method, self.score, self.cost_kind
+        return Front(table, self.singles, tuple(self.names), *kind, points, self.found_on)

@@ -1,0 +1,284 @@
+"""The result of an exact search as plain arrays: points, their thresholds, and what the search certifies."""
+
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+
+import numpy as np
+import pandas as pd
+from numba import njit
+
+from ..evaluation.pareto import Baseline, improvement_at, least_cost, mean_improvement
+from ..labels import Labels, Recorded
+from ..methods.method import Method
+from ..methods.thresholds import midway, own_units
+from ..tables import number, readable
+from .cascades import extensions
+
+
+@dataclass(frozen=True)
+class Points:
+    """A Pareto front as arrays, rising in cost and accuracy. P points of cascades of up to n models.
+
+    accuracy, cost float64 [P]; models int64 [P, n]: rows of the input; thresholds float64 [P, n − 1]: exit when
+    confidence (higher = surer) ≥ threshold, −inf "always", inf "never"; exit_rates float64 [P, n]: share of all
+    samples that leave at each stage. Rows of shorter cascades end in −1, nan and 0.
+    floor float64 [k + 1], or None where the search ran to its end: no cascade with at least n of k samples right
+    that was not searched costs less than floor[n].
+    """
+
+    accuracy: np.ndarray
+    cost: np.ndarray
+    models: np.ndarray
+    thresholds: np.ndarray
+    exit_rates: np.ndarray
+    floor: np.ndarray | None = None
+
+    def lower_bound_at(self, accuracy):
+        """No cascade of the lengths asked for reaches this accuracy at a lower cost, searched or not."""
+        at = np.asarray(accuracy, np.float64)
+        found = np.append(self.cost, np.inf)[np.searchsorted(self.accuracy, at, side="left")]
+        if self.floor is None:
+            return found[()]
+        k = len(self.floor) - 1
+        n = np.clip(np.ceil(at * k - 1e-9), 0, k + 1).astype(np.int64)
+        return np.minimum(found, np.append(self.floor, np.inf)[n])[()]
+
+    @property
+    def gap(self):
+        """float64 [P]: by how much of the least possible cost a point may be too dear, over the accuracies that it
+        serves (above the previous point's, up to its own): 0 where the search was exact."""
+        if self.floor is None:
+            return np.zeros(len(self.cost))
+        k = len(self.floor) - 1
+        n = np.concatenate([[0], np.rint(self.accuracy[:-1] * k).astype(np.int64) + 1])
+        return self.cost / np.minimum(self.cost, self.floor[n]) - 1
+
+
+@njit(nogil=True, cache=True)
+def neighbours(group, order, sure, boundaries):
+    """For the thresholds of one cascade's points: the least confidence that exits and the largest that passes on among
+    the samples that get there, nan where there is none: float64 [2, P, d].
+
+    group int32 [d, k], order int64 [d, k] (by falling confidence), sure float64 [d, k], boundaries int64 [P, d].
+    """
+    d, k = group.shape
+    out = np.full((2, *boundaries.shape), np.nan)
+    for p in range(len(boundaries)):
+        e = boundaries[p]
+        for i in range(d):
+            low, high = 0, k  # first position whose group is not below the boundary
+            while low < high:
+                middle = (low + high) // 2
+                if group[i, order[i, middle]] < e[i]:
+                    low = middle + 1
+                else:
+                    high = middle
+            for side, x, move in ((0, low - 1, -1), (1, low, 1)):
+                while 0 <= x < k and np.isnan(out[side, p, i]):
+                    s = order[i, x]
+                    here = True
+                    for earlier in range(i):
+                        here &= group[earlier, s] >= e[earlier]
+                    if here:
+                        out[side, p, i] = sure[i, s]
+                    x += move
+    return out
+
+
+def front_rows(best):
+    """The numbers of correct samples at which a Best holds a non-dominated cascade."""
+    reach, exact = best[:2]
+    return np.flatnonzero((exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
+
+
+def naming(cost):
+    """A function that replaces the models of a cascade that no sample reaches (arbitrary) by the cheapest that fit."""
+
+    @cache
+    def completed(reached, length):
+        return next(extensions(cost, reached, length))
+
+    return lambda cascade, at: completed(cascade[: 1 + np.count_nonzero(at[: len(cascade) - 1])], len(cascade))
+
+
+def points_of(outcomes, best, cascade_of, cost):
+    """The non-dominated entries of a Best as Points; cascade_of: number → models."""
+    named = naming(cost)
+    where, k, correct = best[2], len(best[0]) - 1, front_rows(best)
+    d = where.shape[1] // 2
+    boundaries, at = where[correct, 1 : 1 + d], where[correct, 1 + d :]
+    models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
+    rates, rows_of = np.zeros((len(correct), d + 1)), {}
+    for row, number in enumerate(where[correct, 0].tolist()):
+        cascade = named(cascade_of(number), at[row])
+        n = len(cascade)
+        models[row, :n] = cascade
+        rates[row, :n] = -np.diff([k, *at[row, : n - 1], 0]) / k
+        rows_of.setdefault(cascade, []).append(row)
+    for cascade, rows in rows_of.items():
+        heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
+        if heads:
+            parts = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
+            thresholds[rows, : len(heads)] = midway(*neighbours(*parts, boundaries[rows, : len(heads)]))
+    floor = np.minimum.accumulate(best[3][::-1])[::-1]
+    floor = floor if np.isfinite(floor[0]) else None
+    return Points(correct / k, best[1][correct], models, thresholds, rates, floor)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cascade at fixed thresholds: all that :func:`cascadelib.evaluate` needs, and what it measured.
+
+    models: names, in the order in which they run; thresholds: one fewer, in the metric's own units (exit when
+    confidence ≥ t, entropy when H ≤ t), ±inf at the ends; accuracy and exit_rates: fractions; cost: of ``cost_kind``
+    a sample; improvement: factor over the baseline of the split it was found on; found_on: which samples those were.
+    """
+
+    models: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    exit_rates: tuple[float, ...]
+    accuracy: float
+    cost: float
+    improvement: float
+    method: Method | None = None
+    score: str = "top1"
+    cost_kind: str = "macs"
+    found_on: Labels | Recorded | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def metric(self):
+        """The metric that exits are decided by; None for a point of a ScoreTable, whose confidences have no name."""
+        return None if self.method is None else self.method.metric
+
+    @property
+    def inside(self):
+        """Thresholds as they are compared with confidences (higher = surer), float64 [n − 1]."""
+        return own_units(self.metric, np.array(self.thresholds, np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """A Pareto front of cascades (rising in cost and accuracy) and the single models' :class:`Baseline`.
+
+    ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement.
+    ``singles`` has a row a model of the store, cheapest first: accuracy, cost, on_front, on_hull. ``candidates``: the
+    models that were combined. found_on: the samples. One row as a :class:`Point`: ``front.point(row)``, or
+    :func:`cascadelib.pick`.
+    """
+
+    table: pd.DataFrame
+    singles: pd.DataFrame
+    candidates: tuple[str, ...]
+    method: Method | None
+    score: str
+    cost_kind: str
+    points: Points | None = None
+    found_on: Labels | None = None
+
+    @cached_property
+    def baseline(self):
+        """What single models give on the same samples."""
+        return Baseline(self.singles["cost"], self.singles["accuracy"])
+
+    def __len__(self):
+        return len(self.table)
+
+    def __repr__(self):
+        return f"<Front: {len(self)} points of {len(self.candidates)} models>\n{readable(self.table, 12).to_string()}"
+
+    def _repr_html_(self):
+        best = number(self.table["improvement"].max())
+        note = f"{len(self)} Pareto points of {len(self.candidates)} models; largest improvement {best} ×; 12 of them:"
+        return f"<p>{note}</p>{readable(self.table, 12).to_html()}"
+
+    def point(self, row):
+        """Row of the table (its position) as a Point."""
+        values = {k: float(v) if isinstance(v, np.floating) else v for k, v in self.table.iloc[row].items()}
+        kind = {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
+        return Point(**values, **kind, found_on=self.found_on)
+
+    def cost_at(self, accuracy):
+        """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""
+        return least_cost(self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy(), accuracy)
+
+    @property
+    def gap(self):
+        """By how much of the least possible cost each point may be too dear, float64 [P]; 0 for an exact search."""
+        return np.zeros(len(self)) if self.points is None else self.points.gap
+
+    def lower_bound_at(self, accuracy):
+        """No cascade of the kinds searched reaches this accuracy at a lower cost, whatever was left unsearched."""
+        return self.cost_at(accuracy) if self.points is None else self.points.lower_bound_at(accuracy)
+
+    def improvement_at(self, accuracy):
+        """Improvement factor at this accuracy: 0 where only the baseline reaches it, nan above the best model."""
+        return improvement_at(self.baseline, *self._curve, accuracy)
+
+    def mean_improvement(self, low=None, high=None):
+        """Mean improvement factor over accuracies low … high (default: the baseline's), an exact integral."""
+        return mean_improvement(self.baseline, *self._curve, low, high)
+
+    @property
+    def _curve(self):
+        return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
+
+    def improvement_curve(self, low=None, high=None, points=801):
+        """Improvement factor at evenly spaced accuracies (default: the baseline's range): accuracy, improvement."""
+        low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
+        at = np.linspace(low, self.baseline.best if high is None else high, points)
+        return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
+
+    def mean_improvements(self, lows):
+        """Mean improvement above each accuracy of ``lows``, up to the best single model: a Series."""
+        means = [self.mean_improvement(low) for low in lows]
+        return pd.Series(means, index=pd.Index(lows, name="above accuracy"), name="mean improvement")
+
+    def members(self):
+        """Which models the front's cascades use: a row a point and model: accuracy, cost, model, stage (1 = first)."""
+        rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
+        rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
+        rows = rows.explode(["models", "exit_rates", "stage"]).rename(columns={"models": "model"})
+        reached = rows.groupby(level=0)["exit_rates"].transform(
+            lambda r: 1 - r.astype(float).cumsum().shift(fill_value=0)
+        )
+        return rows.loc[reached > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
+
+    def shares(self, of=None):
+        """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
+
+        A point stands for the stretch of log cost from itself to the next one; a model's part is the share of
+        the whole stretch that belongs to cascades in which it runs on some samples. Parts overlap, so they add up
+        to more than 1. The paper names families "in descending order of importance" without a measure.
+        """
+        stretch = np.diff(np.log(self.table["cost"].to_numpy()))
+        rows = []
+        for weight, models, rates in zip(stretch, self.table["models"], self.table["exit_rates"]):
+            reached = 1 - np.concatenate([[0], np.cumsum(rates)[:-1]])
+            used = {m for m, r in zip(models, reached) if r > 1e-12}
+            rows += [(name, weight) for name in ({of[m] for m in used} if of is not None else used)]
+        total = pd.DataFrame(rows, columns=["member", "share"]).groupby("member")["share"].sum()
+        return (total / stretch.sum()).sort_values(ascending=False)
+
+
+def singles_table(names, accuracy, cost, baseline):
+    """Single models as the ``singles`` of a Front: accuracy, cost, and whether each is on the front and the hull."""
+    position = np.arange(len(names))
+    columns = {"on_front": np.isin(position, baseline.front), "on_hull": np.isin(position, baseline.hull)}
+    table = pd.DataFrame({"accuracy": accuracy, "cost": cost, **columns}, index=pd.Index(names, name="model"))
+    return table.sort_values("cost", kind="stable")
+
+
+def front_table(points, names, own_thresholds, baseline):
+    """Points of a search as the table of a Front."""
+    lengths = (points.models >= 0).sum(axis=1)
+    improvement = baseline.cost_at(points.accuracy) / points.cost
+    return pd.DataFrame(
+        {
+            "accuracy": points.accuracy,
+            "cost": points.cost,
+            "models": [tuple(names[m] for m in row[:n]) for row, n in zip(points.models, lengths)],
+            "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own_thresholds, lengths)],
+            "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
+            "improvement": improvement,
+        }
+    )

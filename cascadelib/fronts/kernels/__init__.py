@@ -1,0 +1,1 @@
+"""The compiled branch and bound under the exact search."""

@@ -1,0 +1,229 @@
+"""A sharp bound on all cascades within one box of thresholds: lines under their costs (Lagrangian duality).
+
+The samples of a box whose exit is open fall in two kinds. One *open at a single stage* exits there or at one later
+stage that is settled: what all of them gain and save depends on that stage's boundary alone, as a prefix sum over its
+groups. One *open at several stages* (few, in a small box) is given its best exit. So for any price λ of a correct
+sample, the least of cost − λ · correct over the box is bounded by a sum of one maximum prefix sum a stage; and with it
+the cost of every cascade of the box with n correct samples, by a line in n. Optimism that is linear in the size of the
+box cancels, as the loosest count (each sample goes wherever it is right) does not have it.
+"""
+
+import numpy as np
+from numba import njit
+
+from .state import LINES
+
+SAFE = 1 - 1e-11  # sums of costs round; a bound may not
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def gather_singles(w, level, first, end, low, high, m):
+    """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``: what exiting their
+    group gains and saves. Returns the number gathered in all; ``w.sums`` adds up what passing them all on means."""
+    gains, saved, group, lowest = w.gains[first], w.saved[first], w.group[level, first], w.low[first]
+    saves, right, either = w.price[end] - w.price[first], 0, 0
+    for s in range(low, high):
+        here, there = (w.bits[level, s] >> first) & 1, (w.bits[level, s] >> end) & 1
+        g = group[s] - lowest
+        gains[g] += here - there
+        saved[g] += saves
+        right += there
+        either += here | there
+        w.kept[m] = s
+        m += 1
+    w.sums[0] += right
+    w.sums[1] += (high - low) * w.price[end]
+    base = w.base[level + 1]
+    base[0] -= either
+    for i in range(first):
+        base[1 + i] -= high - low
+    return m
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def gather_several(w, level, first, low, high, m):
+    """Gather and list the samples at low … high, open at stage ``first`` and at others."""
+    several = int(w.sums[2])
+    for s in range(low, high):
+        w.kept[m] = w.several[several] = s
+        m += 1
+        several += 1
+    w.sums[2] = several
+    for i in range(first):
+        w.base[level + 1, 1 + i] -= high - low
+    return m
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def gather(w, level, target):
+    """Gather the samples of a level whose exit depends on the box ``target``; returns how many, places in ``w.kept``.
+
+    Samples lie in the order of grid cells, so each kind is a few contiguous stretches. ``w.sums``: correct samples of
+    the singles if all pass on, their cost then, how many are open at several stages. The next level's ``base`` loses
+    what is gathered, down to what the settled samples amount to.
+    """
+    d, m, i, prefix, first = len(target), 0, 0, 0, len(target)
+    slots, cells, start = w.slots[level], w.cells[level], w.start[level]
+    w.sums[:] = 0
+    w.j[0] = target[0]
+    while i >= 0:
+        here = prefix + w.j[i] * cells[i]
+        if w.j[i] == slots[i]:
+            i -= 1
+            if i >= 0:
+                prefix -= w.j[i] * cells[i]
+                first = d if first == i else first
+                w.j[i] += 1
+        elif start[here] == start[here + cells[i]]:
+            w.j[i] += 1
+        else:
+            first = i if first == d and w.j[i] == target[i] else first
+            prefix, i = here, i + 1
+            here = prefix + target[i] * cells[i]
+            low, high = start[here], start[here + cells[i]]
+            w.j[i] = slots[i] if i + 1 == d else target[i] + (first < d)
+            if first < d:
+                m = gather_singles(w, level, first, i, start[prefix], low, m)
+                m = gather_several(w, level, first, low, high, m)
+                if i + 1 == d:
+                    m = gather_singles(w, level, first, d, high, start[prefix + slots[i] * cells[i]], m)
+            elif i + 1 == d:
+                m = gather_singles(w, level, i, d, low, high, m)
+    return m
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def range_of_several(w, level, several):
+    """(least, most) correct samples among those open at several stages."""
+    d, least, most = len(w.j), 0, 0
+    for x in range(several):
+        s = w.several[x]
+        bits, any_right, all_right, right = w.bits[level, s], 0, 1, 0
+        for i in range(d + 1):
+            right = (bits >> i) & 1
+            g = w.group[level, i, s] - w.low[i] if i < d else -1
+            if g < 0:
+                any_right |= right
+                all_right &= right
+                break
+            if g < w.span[i]:
+                any_right |= right
+                all_right &= right
+        least += all_right
+        most += any_right
+    return least, most
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def least_of_several(w, level, several, value):
+    """Least total of cost − ``value`` · correct of the samples open at several stages, each at its best exit."""
+    d, total = len(w.j), 0.0
+    for x in range(several):
+        s = w.several[x]
+        bits, best = w.bits[level, s], np.inf
+        for i in range(d + 1):
+            g = w.group[level, i, s] - w.low[i] if i < d else -1
+            if i == d or g < w.span[i]:
+                best = min(best, w.price[i] - value * ((bits >> i) & 1))
+            if g < 0:
+                break
+        total += best
+    return total
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def most_along(saved, gains, first, second, third):
+    """The greatest of what exiting 0, 1, … groups of a stage saves + value · gains, for three values at once."""
+    most_1 = here_1 = most_2 = here_2 = most_3 = here_3 = 0.0
+    for g in range(len(saved)):
+        save, gain = saved[g], gains[g]
+        here_1 += save + first * gain
+        here_2 += save + second * gain
+        here_3 += save + third * gain
+        most_1, most_2, most_3 = max(most_1, here_1), max(most_2, here_2), max(most_3, here_3)
+    return most_1, most_2, most_3
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def range_of_singles(w):
+    """(least, most) that exits of the samples open at a single stage gain, over all boundaries of the box."""
+    least = most = 0
+    for i in range(len(w.j)):
+        low = high = here = 0
+        for g in range(w.span[i]):
+            here += w.gains[i, g]
+            low, high = min(low, here), max(high, here)
+        least += low
+        most += high
+    return least, most
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def set_lines(w, level, several, low, high, fixed, reach):
+    """Lines (offset, slope) below cost against correct samples for all of the box; slopes as the front's there.
+
+    low … high: correct samples beside the settled ones; fixed: (settled correct samples, settled cost).
+    """
+    while high > low and reach[fixed[0] + high] == np.inf:
+        high -= 1
+    for line in range(LINES):
+        a, b = low + (high - low) * line // LINES, low + (high - low) * (line + 1) // LINES
+        from_cost, to_cost = reach[fixed[0] + a], reach[fixed[0] + b]
+        known = b > a and from_cost < np.inf and to_cost < np.inf  # while another thread writes, either may be unknown
+        value = (to_cost - from_cost) / (b - a) if known else 0.0
+        offset = fixed[1] + least_of_several(w, level, several, value)
+        w.lines[line, 0], w.lines[line, 1] = offset - value * fixed[0], value
+    for i in range(len(w.j)):
+        span, values = w.span[i], w.lines[:, 1]
+        most = most_along(w.saved[i, :span], w.gains[i, :span], values[0], values[1], values[2])
+        for line in range(LINES):
+            w.lines[line, 0] -= most[line]
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def covered(w, low, high, least, best, tolerance):
+    """Whether what has been found is as good as all that lines and least cost leave for low … high correct samples.
+
+    What only the tolerance covers is left in ``floor`` (see :func:`cascadelib.fronts.kernels.state.worth`).
+    """
+    reach, floor, slack = best[0], best[3], 1 + tolerance[0]
+    for leaving in range(2):
+        for n in range(high, low - 1, -1):
+            bound = least
+            for line in range(LINES):
+                bound = max(bound, w.lines[line, 0] + w.lines[line, 1] * n)
+            bound *= SAFE
+            if reach[n] < bound:
+                continue
+            if leaving:
+                floor[n] = min(floor[n], bound)
+            elif not (tolerance[0] > 0 and reach[n] <= slack * bound):
+                return False
+        if tolerance[0] == 0:
+            break
+    return True
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def set_prices(w, costs, k):
+    """``w.price``: what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
+    w.price[0] = 0.0
+    for i in range(len(w.j)):
+        w.price[i + 1] = w.price[i] + costs[i + 1] / k
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def nothing_new(w, level, b, costs, k, best, tolerance):
+    """Whether a box, its samples gathered, holds no cascade worth finding."""
+    up, several = level + 1, int(w.sums[2])
+    settled, least = costs[0] + w.sums[1], costs[0]
+    low, high = range_of_singles(w)
+    least_several, most_several = range_of_several(w, level, several)
+    w.base[up, 0] -= most_several
+    for i in range(len(w.j)):
+        settled += costs[1 + i] * (w.base[up, 1 + i] / k)
+        least += costs[1 + i] * (w.state[level, b, 1 + i] / k)
+    correct = w.base[up, 0] + int(w.sums[0])
+    low, high = low + least_several, high + most_several
+    set_lines(w, level, several, low, high, (correct, settled), best[0])
+    return covered(w, correct + low, correct + high, least, best, tolerance)

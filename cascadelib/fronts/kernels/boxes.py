@@ -1,0 +1,278 @@
+"""Branch and bound over boxes of thresholds, for cascades of any number of models (exact when it runs to the end).
+
+The root of a cascade (:mod:`cascadelib.roots`) is a grid over all its boundaries. Its corners are noted; a box whose
+optimistic accuracy is already reached at no more than its least cost holds nothing new; every other box is opened:
+
+1. *Gather* the samples whose exit still depends on thresholds within the box; all others are settled. Samples lie in
+   the order of grid cells, so these are a few contiguous stretches.
+2. *Drop useless boundaries*: moving a boundary past some groups makes the cascade cheaper. Where it also cannot cost
+   a correct sample (summed over these groups, whatever the other thresholds), the boundary before them is dominated.
+3. Lay a new, finer grid over what is left, and go on with its boxes. Where every bin is one group, the corners are
+   all cascades there are.
+"""
+
+import numpy as np
+from numba import njit
+
+from .bounds import gather, nothing_new, set_prices
+from .grid import lay_out, walk
+from .state import LEAST_BOXES, MOST_BOXES, worth
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def copy(target, source, size):
+    """target[:size] = source[:size], without what numba's slices allocate."""
+    for x in range(size):
+        target[x] = source[x]
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def sort_by_cell(w, level, m, n_cells):
+    """Turn counts a cell (in ``w.all``) into where its samples end; filling backwards makes them where they start."""
+    running = 0
+    for c in range(n_cells):
+        running += w.all[c]
+        w.start[level, c] = running
+    w.start[level, n_cells] = m
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def set_grid(w, level, most_bins):
+    """Cut each stage's boundaries into at most ``most_bins`` bins of equal numbers of groups."""
+    for i in range(len(w.j)):
+        top = w.top[level, i]
+        width = max((top + most_bins - 1) // most_bins, 1)
+        w.width[level, i] = width
+        w.slots[level, i] = 2 + max((top + width - 1) // width, 1)
+    lay_out(w, level)
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def assess_several(w, level, several):
+    """Add to ``w.gains`` the least that exits gain among the samples open at several stages."""
+    d = len(w.j)
+    for x in range(several):
+        s = w.several[x]
+        bits, end, first = w.bits[level, s], d, d
+        for i in range(d):
+            g = w.group[level, i, s] - w.low[i]
+            if g < 0:
+                end = i
+                break
+            if first == d and g < w.span[i]:
+                first = i
+        most = (bits >> end) & 1
+        for i in range(end - 1, first - 1, -1):
+            g = w.group[level, i, s] - w.low[i]
+            if g < w.span[i]:
+                right = (bits >> i) & 1
+                if i == first or right < most:
+                    w.gains[i, g] += right - most
+                most |= right
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def clear(w):
+    """Forget what a box's groups gain and save."""
+    for i in range(len(w.j)):
+        w.gains[i, : w.span[i]] = 0
+        w.saved[i, : w.span[i]] = 0
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def drop_useless(w, level, i):
+    """Renumber the boundaries of stage i that can matter; the samples' new groups are in ``w.label``."""
+    span, low = w.span[i], w.low[i]
+    gains, label = w.gains[i], w.label[i]
+    gain = least = 0
+    label[span] = 1
+    for e in range(span - 1, -1, -1):
+        gain += gains[e]
+        label[e] = gain < least
+        least = min(least, gain)
+    new = -1
+    for e in range(span + 1):
+        if label[e]:
+            new += 1
+            w.maps[level + 1, i, new] = w.maps[level, i, low + e]
+        label[e] = new
+    w.top[level + 1, i] = new
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def most_bins_for(top, budget):
+    """The most bins a stage that keep a grid within about ``budget`` boxes, where a stage may need fewer."""
+    bins, boxes, full = 0, 0, False
+    while not full and (boxes <= budget or bins < 2):
+        bins, boxes, full = bins + 1, 1, True
+        for i in range(len(top)):
+            boxes *= min(max(top[i], 1), bins + 1)
+            full &= top[i] <= bins
+    return bins
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def place(w, level, m):
+    """Count the gathered samples by slot of the new grid, and note the cell of each."""
+    d, up = len(w.j), level + 1
+    slots, inner, cells, width = w.slots[up], w.inner[up], w.cells[up], w.width[up]
+    w.right[: 2 * inner[0] * slots[0]] = 0
+    w.all[: cells[0] * slots[0]] = 0
+    for i in range(d):
+        for g in range(w.span[i]):
+            w.slot_of[i, g] = 0 if w.label[i, g] < 0 else 1 + w.label[i, g] // width[i]
+    for x in range(m):
+        s = w.kept[x]
+        bits = w.bits[level, s]
+        at, cell = bits >> d, 0
+        for i in range(d):
+            g = w.group[level, i, s] - w.low[i]
+            slot = 0 if g < 0 else slots[i] - 1 if g >= w.span[i] else w.slot_of[i, g]
+            at += (2 * slot + ((bits >> i) & 1)) * inner[i]
+            cell += slot * cells[i]
+        w.right[at] += 1
+        w.all[cell] += 1
+        w.cell[x] = cell
+
+
+@njit(nogil=True, cache=True, _nrt=False, inline="always")
+def carry_over(w, level, m):
+    """Copy the gathered samples to the next level, in the order of its cells, with their new groups."""
+    d, up = len(w.j), level + 1
+    sort_by_cell(w, up, m, w.cells[up, 0] * w.slots[up, 0])
+    for x in range(m - 1, -1, -1):
+        s = w.kept[x]
+        w.start[up, w.cell[x]] -= 1
+        y = w.start[up, w.cell[x]]
+        w.bits[up, y] = w.bits[level, s]
+        for i in range(d):
+            g = w.group[level, i, s] - w.low[i]
+            w.group[up, i, y] = -1 if g < 0 else w.top[up, i] if g >= w.span[i] else w.label[i, g]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def open_box(w, level, b, costs, k, best, tolerance):
+    """Make a box the next level of the search: 0 where it holds nothing new, 1 where its grid's corners are all that
+    it holds, 2 where there are boxes as well."""
+    d, up = len(w.j), level + 1
+    for i in range(d):
+        w.low[i] = (w.boxes[level, b, i] - 1) * w.width[level, i]
+        w.span[i] = min(w.width[level, i], w.top[level, i] - w.low[i])
+    copy(w.base[up], w.state[level, b], 1 + d)
+    m = gather(w, level, w.boxes[level, b])
+    if nothing_new(w, level, b, costs, k, best, tolerance):
+        clear(w)
+        return 0
+    assess_several(w, level, int(w.sums[2]))
+    for i in range(d):
+        drop_useless(w, level, i)
+    clear(w)
+    set_grid(w, up, most_bins_for(w.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
+    place(w, level, m)
+    w.found[up] = w.opened[up] = 0
+    more = False
+    for i in range(d):
+        more |= w.width[up, i] > 1
+    if more:
+        carry_over(w, level, m)
+    return 1 + more
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def search_boxes(w, costs, k, cascade, best, tolerance):
+    """Open the root's boxes, depth first and the cheapest first, until none is left that may hold better."""
+    level = 0
+    set_prices(w, costs, k)
+    while level >= 0:
+        b = w.opened[level]
+        if b == w.found[level]:
+            level -= 1
+            continue
+        w.opened[level] = b + 1
+        cost = costs[0]
+        for i in range(len(w.j)):
+            cost += costs[1 + i] * (w.state[level, b, 1 + i] / k)
+        if not worth(best, w.state[level, b, 0], cost, cascade, w.state[level, b, 1:], tolerance):
+            continue
+        kind = open_box(w, level, b, costs, k, best, tolerance)
+        if kind == 0:
+            continue
+        walk(w, level + 1, True, costs, k, cascade, best, tolerance)
+        if kind == 2:
+            walk(w, level + 1, False, costs, k, cascade, best, tolerance)
+            level += 1
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def open_head(w, group, bits, bins):
+    """Prepare the root of all cascades that share all models but the last.
+
+    group int32 [d, k]: each sample's group at stages 1 … d; bits int32 [k]: bit i set where stage i + 1 is right.
+    """
+    d, k = group.shape
+    for i in range(d):
+        w.top[0, i] = 0
+        for s in range(k):
+            w.top[0, i] = max(w.top[0, i], group[i, s] + 1)
+        for e in range(w.top[0, i] + 1):
+            w.maps[0, i, e] = e
+    set_grid(w, 0, bins)
+    slots, inner, cells, width = w.slots[0], w.inner[0], w.cells[0], w.width[0]
+    n_cells = cells[0] * slots[0]
+    w.root_right[: inner[0] * slots[0]] = 0
+    w.all[:n_cells] = 0
+    for s in range(k):
+        at = cell = 0
+        for i in range(d):
+            slot = 1 + group[i, s] // width[i]
+            cell += slot * cells[i]
+            at += (2 * slot + ((bits[s] >> i) & 1)) * inner[i]
+        w.index[s], w.cell[s] = at // 2, cell
+        w.root_right[at // 2] += 1
+        w.all[cell] += 1
+    copy(w.root_all, w.all, n_cells)
+    sort_by_cell(w, 0, k, n_cells)
+    for s in range(k - 1, -1, -1):
+        w.start[0, w.cell[s]] -= 1
+        x = w.start[0, w.cell[s]]
+        w.order[x] = s
+        for i in range(d):
+            w.group[0, i, x] = group[i, s]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def count_root(w, wrong):
+    """Count a cascade's samples by slot and correctness; ``wrong`` int32: the samples its last model gets wrong."""
+    lay_out(w, 0)
+    half, n_cells = w.inner[0, 0] * w.slots[0, 0], w.cells[0, 0] * w.slots[0, 0]
+    w.right[: 2 * half] = 0
+    for x in range(len(wrong)):
+        w.right[2 * w.index[wrong[x]]] += 1
+    for x in range(half):
+        w.right[2 * x + 1] = w.root_right[x] - w.right[2 * x]
+    copy(w.all, w.root_all, n_cells)
+    w.base[0, :] = 0
+    w.found[0] = w.opened[0] = 0
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def note_root(w, wrong, costs, cascade, best, tolerance):
+    """Note the corners of one cascade's root: real cascades, a start for pruning."""
+    count_root(w, wrong)
+    walk(w, 0, True, costs, len(w.index), cascade, best, tolerance)
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance):
+    """Search all thresholds of one cascade of the head that was opened (see :func:`open_head`).
+
+    right uint8 [k]: whether the last model is right; wrong int32: the samples where it is not; costs float64 [n].
+    """
+    k, d = len(right), len(w.j)
+    count_root(w, wrong)
+    walk(w, 0, False, costs, k, cascade, best, tolerance)
+    if w.found[0] > 0:
+        for x in range(k):
+            s = w.order[x]
+            w.bits[0, x] = head_bits[s] | (np.int32(right[s]) << d)
+        search_boxes(w, costs, k, cascade, best, tolerance)

@@ -1,0 +1,124 @@
+"""The work of an exact search on all cores: threads here, or tasks for any ``concurrent.futures.Executor``."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Timer
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..front_end import is_watched
+from .kernels.boxes import note_root, open_head, search_root
+from .kernels.state import merge_best, new_best, root_bins, same_reach, workspace
+from .kernels.sweep import sweep_pair
+
+LONG = 3e8  # cascades × samples from which a search shows its progress
+TASKS = 32
+CORNERS, BOXES = ("corners",), ("boxes",)  # parts of the search of a cascade: the corners of its root, then its boxes
+
+
+@contextmanager
+def patience(tolerance, deadline):
+    """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.time(); None: never)."""
+    left = np.inf if deadline is None else deadline - time.time()
+    shared = np.array([float(tolerance) if left > 0 else np.inf])
+    if not 0 < left < np.inf:
+        yield shared
+        return
+    timer = Timer(left, shared.__setitem__, (0, np.inf))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield shared
+    finally:
+        timer.cancel()
+
+
+def sweep_pairs(outcomes, cost, head, lasts, best):
+    """Note every threshold of one first model before each of ``lasts``."""
+    order = outcomes.order(head)
+    group, right = outcomes.groups(head)[order], outcomes.right(head)[order]
+    for number, m in lasts:
+        sweep_pair(group, right, outcomes.right((*head, m))[order], cost[head[0]], cost[m], number, best)
+
+
+def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
+    """A coarse grid of thresholds (CORNERS) of the cascades that share all models but the last, or all others (BOXES).
+
+    Boxes without anything between their corners are not opened: without its corners no search is complete.
+    """
+    heads = [head[: i + 1] for i in range(len(head))]
+    bits = np.zeros(len(best[0]) - 1, np.int32)
+    for i, prefix in enumerate(heads):
+        bits |= outcomes.right(prefix).astype(np.int32) << i
+    group = np.stack([outcomes.groups(prefix) for prefix in heads])
+    open_head(room, group, bits, root_bins(len(heads)))
+    for number, m in lasts:
+        costs, wrong = cost[[*head, m]], outcomes.wrong((*head, m))
+        if "corners" in parts:
+            note_root(room, wrong, costs, number, best, tolerance)
+        if "boxes" in parts:
+            search_root(room, bits, outcomes.right((*head, m)), wrong, costs, number, best, tolerance)
+
+
+def in_threads(outcomes, cost, heads, best, tolerance, parts=BOXES, workers=None):
+    """Search heads on all cores; threads share what they prune by and are merged into ``best`` at the end."""
+    workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best[0]) - 1
+    length, pending = len(heads[0][0]) + 1, iter(heads)
+    long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts
+    bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=not (long and is_watched()))
+
+    def work(own):
+        room = workspace(k, length - 1) if length > 2 else None
+        for head, lasts in pending:  # next() of a list iterator is atomic: each head goes to one thread
+            if np.isinf(tolerance[0]):  # out of time: no cascade of this head costs less than its first model
+                own[3][-1] = min(own[3][-1], cost[head[0]])
+            elif length == 2:
+                sweep_pairs(outcomes, cost, head, lasts, own)
+            else:
+                search_head(outcomes, cost, head, lasts, own, room, tolerance, parts)
+            bar.update()
+
+    owns = [same_reach(best) for _ in range(workers)]
+    with bar, ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, owns))
+    merge_best(best, owns)
+
+
+def run_task(task):
+    """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
+    outcomes, cost, heads, reach, width, tolerance, deadline, parts = task
+    best = new_best(len(reach) - 1, width)
+    best[0][:] = reach
+    with patience(tolerance, deadline) as shared:
+        in_threads(outcomes, cost, heads, best, shared, parts, workers=1)
+    found = np.flatnonzero(np.isfinite(best[1]))
+    floor = best[3] if np.isfinite(best[3]).any() else None
+    return found, best[1][found], best[2][found], floor, not np.isinf(shared[0])
+
+
+def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline, parts):
+    """Search heads as tasks of any executor (processes, Dask, Ray), merged into ``best``; returns whether in time.
+
+    Each task carries the outcomes that its heads need and the least costs known when it was made.
+    """
+    size = -(-len(heads) // min(TASKS, len(heads)))
+    tasks = []
+    for part in (heads[i :: -(-len(heads) // size)] for i in range(-(-len(heads) // size))):
+        prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
+        lasts = {(*head, m) for head, ms in part for _, m in ms}
+        width = best[2].shape[1] // 2 + 1
+        tasks.append((outcomes.only(prefixes, lasts), cost, part, best[0], width, tolerance, deadline, parts))
+    bar, complete = tqdm(total=len(tasks), desc="tasks", leave=False, disable=not is_watched()), True
+    with bar:
+        for found, exact, where, floor, in_time in executor.map(run_task, tasks):
+            own = new_best(len(best[0]) - 1, best[2].shape[1] // 2 + 1)
+            own[1][found], own[2][found] = exact, where
+            if floor is not None:
+                own[3][:] = floor
+            merge_best(best, [own])
+            complete &= in_time
+            bar.update()
+    return complete

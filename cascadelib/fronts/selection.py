@@ -1,0 +1,70 @@
+"""Choose operating points of a front (paper, section 3, *Threshold selection*)."""
+
+import numpy as np
+import pandas as pd
+from scipy.signal import find_peaks
+
+from ..checks import known
+from ..evaluation.evaluation import evaluate
+
+
+def pick(front, goal=None, *, accuracy=None, budget=None):
+    """One point of a front.
+
+    goal "max_improvement": the largest improvement factor (the cheaper at a tie); "match_best": the least cost with
+    at least the accuracy of the best single model; accuracy=a: the least cost with accuracy ≥ a; budget=c: the
+    highest accuracy with cost ≤ c. ValueError where no point qualifies, with the nearest that the front has.
+    """
+    if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
+        raise ValueError("give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget=")
+    table = front.table
+    if goal is None and np.isnan(budget if accuracy is None else accuracy):
+        raise ValueError("accuracy= and budget= must be numbers, not nan")
+    if goal is not None and known(goal, ["max_improvement", "match_best"], "goal") == "max_improvement":
+        return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
+    if budget is not None:
+        row = int(np.searchsorted(table["cost"].to_numpy(), budget, side="right")) - 1
+        if row < 0:
+            raise ValueError(f"no cascade costs {budget:g} or less; the cheapest costs {table['cost'].iloc[0]:g}")
+        return front.point(row)
+    wanted = front.baseline.best if accuracy is None else accuracy
+    row = int(np.searchsorted(table["accuracy"].to_numpy(), wanted, side="left"))
+    if row == len(table):
+        raise ValueError(f"no cascade reaches accuracy {wanted:.4f}; the best has {table['accuracy'].iloc[-1]:.4f}")
+    return front.point(row)
+
+
+def peaks(front, prominence=0.1):
+    """Points of locally largest improvement along accuracy (paper, table 1), by scipy's ``find_peaks``.
+
+    prominence: by how much a peak must stand out, in units of the improvement factor. Returns a list of Points.
+    """
+    improvement = np.nan_to_num(front.table["improvement"].to_numpy(), nan=0.0)
+    padded = np.concatenate([[0.0], improvement, [0.0]])
+    return [front.point(int(i) - 1) for i in find_peaks(padded, prominence=prominence)[0]]
+
+
+def hold_out(points, store, held_out):
+    """Table 1 as numbers: each point on the split it was chosen on and, unchanged, on another beside it.
+
+    Returns a DataFrame, a row a point: models, thresholds, accuracy, cost and improvement on both splits (suffix
+    ``_held_out``), and ``best_member_drop``: by how much the most accurate of its models alone loses.
+    """
+    rows = []
+    for point in points:
+        here, there = evaluate(store, point), evaluate(held_out, point)
+        best = store.models.loc[list(point.models), "top1"].idxmax()
+        rows.append(
+            {
+                "models": point.models,
+                "thresholds": point.thresholds,
+                "accuracy": here.accuracy,
+                "accuracy_held_out": there.accuracy,
+                "cost": here.cost,
+                "cost_held_out": there.cost,
+                "improvement": here.improvement,
+                "improvement_held_out": there.improvement,
+                "best_member_drop": store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"],
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,208 @@
+"""Blocks of samples on all cores, for numpy and numba code that runs without the GIL."""
+
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ..checks import known
+from ..scoring import log_of
+
+
+def over_blocks(k, size, block):
+    """[block(rows: slice), …] over k samples, ``size`` at a time, in their order; a single one without threads."""
+    blocks = [slice(start, min(start + size, k)) for start in range(0, k, size)]
+    if len(blocks) == 1:
+        return [block(blocks[0])]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(block, blocks))
+
+
+CHUNK = 4096
+FEW = 32  # classes up to which a loop over rows is faster than numpy
+ELEMENTS = 2**18  # of a block in float64: what a core's cache holds
+
+
+class Sums(NamedTuple):
+    """What several metrics need of rows z = logits / T, float64 [n] each: the largest; with that subtracted, the second
+    largest (−inf with one class), and over all other classes the sum of exp(z) and of exp(z) · z."""
+
+    largest: np.ndarray
+    second: np.ndarray
+    rest: np.ndarray
+    weighted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Metric:
+    """All that differs between confidence metrics; every function returns float64 [n], higher = surer.
+
+    of_softmax: p [n, classes] → [n] (None: it needs logits, and no ensemble of softmax can have it); of_sums: the same
+    from the :class:`Sums` of logits / T, which is faster and keeps apart what softmax rounds to 1; of_logits: the same
+    from logits / T [n, classes], where that is no function of their softmax; negated: whether its own units are minus
+    the confidence; largest_share: whether it is the largest softmax, for which mean ensembles have a kernel.
+    """
+
+    name: str
+    of_softmax: Callable | None = None
+    of_sums: Callable | None = None
+    of_logits: Callable | None = None
+    negated: bool = False
+    largest_share: bool = False
+
+    def from_logits(self, logits, temperature=1.0):
+        """Confidence of each row of logits [k, classes]."""
+        if self.of_sums is not None:
+            return self.of_sums(sums(logits, temperature))
+        own = self.of_logits or (lambda z: self.of_softmax(softmax(z)))
+        return blockwise(lambda rows: own(np.asarray(logits[rows], np.float64) / temperature), len(logits), CHUNK)
+
+    def from_probabilities(self, p):
+        """Confidence of each row of probabilities [k, classes] that are a model's own output.
+
+        All that is a function of softmax is read from p itself: rows that are equal there have equal confidence.
+        """
+        if self.of_logits is not None:
+            return blockwise(lambda rows: self.from_logits(log_of(p[rows])), len(p), CHUNK)
+        return blockwise(lambda rows: self.of_softmax(np.asarray(p[rows], np.float64)), len(p), CHUNK)
+
+    def own(self, values):
+        """Confidences in the metric's own units, or back."""
+        return -np.asarray(values) if self.negated else np.asarray(values)
+
+
+def blockwise(block, k, size):
+    """block(rows) of all k samples, a block at a time, as one array float64 [k]."""
+    return np.concatenate([np.asarray(part, np.float64) for part in over_blocks(k, size, block)])
+
+
+def softmax(logits, temperature=1.0):
+    """Softmax over the last axis of logits / temperature, float64 (paper, eq. 1 and 3)."""
+    z = np.asarray(logits, np.float64) / temperature
+    z = np.exp(z - z.max(axis=-1, keepdims=True))
+    return z / z.sum(axis=-1, keepdims=True)
+
+
+def largest(values, count):
+    """The ``count`` largest values of each row, rising: [k, count]."""
+    count = min(count, values.shape[1])
+    return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
+
+
+def margin(values):
+    """Largest minus second largest of each row of [k, classes]; with one class, the largest itself."""
+    if values.shape[1] == 1:
+        return values[:, 0].copy()
+    top = largest(values, 2)
+    return top[:, 1] - top[:, 0]
+
+
+def margin_of_sums(s):
+    """The same of logits."""
+    alone = np.isneginf(s.second)
+    return np.where(alone, s.largest, -np.where(alone, 0.0, s.second))
+
+
+def negative_entropy(p):
+    """Sum of p log p of each row (0 log 0 = 0): minus the Shannon entropy in nats (paper, eq. 2)."""
+    return np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("max_softmax", lambda p: p.max(axis=1), lambda s: 1 / (1 + s.rest), largest_share=True),
+        Metric("softmax_margin", margin, lambda s: (1 - np.exp(s.second)) / (1 + s.rest)),
+        Metric("entropy", negative_entropy, lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest), negated=True),
+        Metric("logits_margin", None, margin_of_sums, margin),
+    )
+}
+
+
+@cache
+def top_sum(count):
+    """The metric top<count>_softmax_sum."""
+    return Metric(f"top{count}_softmax_sum", lambda p: largest(p, count).sum(axis=1))
+
+
+def metric_of(metric) -> Metric:
+    """The :class:`Metric` of a name or of a user's own function; ValueError, naming the nearest, for other names."""
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        return Metric(getattr(metric, "__name__", "own"), metric, None, metric)
+    top = re.fullmatch(r"top(\d+)_softmax_sum", str(metric))
+    if top and int(top[1]) > 0:
+        return top_sum(int(top[1]))
+    return METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
+
+
+def confidence(logits, metric="max_softmax", temperature=1.0):
+    """Confidence of each row of logits [k, classes] (softmax at ``temperature``): float64 [k], higher = surer."""
+    return metric_of(metric).from_logits(logits, temperature)
+
+
+def sums(logits, temperature=1.0):
+    """The :class:`Sums` of logits [k, classes] / T from one walk on all cores."""
+    k, classes = logits.shape
+    of_block = sums_of_rows if classes <= FEW else sums_of_block
+    parts = over_blocks(
+        k, max(64, ELEMENTS // classes), lambda rows: of_block(np.asarray(logits[rows]), temperature)[0]
+    )
+    return Sums(*np.concatenate(parts, axis=1))
+
+
+def sums_of_block(logits, temperature):
+    """The :class:`Sums` of a block of rows, float64 [4, n], and their largest classes, int64 [n]: for many classes."""
+    z = np.asarray(logits, np.float64) / temperature
+    rows, top = np.arange(len(z)), z.argmax(axis=1)
+    largest = z[rows, top]
+    z -= largest[:, None]
+    e = np.exp(z)
+    weighted = np.einsum("ij,ij->i", e, z)
+    e[rows, top], z[rows, top] = 0.0, -np.inf
+    return np.stack([largest, z.max(axis=1), e.sum(axis=1), weighted]), top
+
+
+@njit(nogil=True, cache=True)
+def sums_of_rows(logits, temperature):
+    """The same, fast for few rows or classes."""
+    (rows, classes), temperature = logits.shape, np.float64(temperature)
+    out, top = np.empty((4, rows)), np.empty(rows, np.int64)
+    for j in range(len(logits)):
+        best = 0
+        for c in range(1, classes):
+            if logits[j, c] > logits[j, best]:
+                best = c
+        largest = np.float64(logits[j, best]) / temperature
+        rest, second, weighted = 0.0, -np.inf, 0.0
+        for c in range(classes):
+            if c != best:
+                z = np.float64(logits[j, c]) / temperature - largest
+                e = np.exp(z)
+                rest, second, weighted = rest + e, max(second, z), weighted + e * z
+        top[j] = best
+        out[0, j], out[1, j], out[2, j], out[3, j] = largest, second, rest, weighted
+    return out, top
+
+
+def answers(logits, metric, temperature=1.0, guesses=1):
+    """What a model says by itself of a small batch of finite logits [N, classes]: its ``guesses`` best classes, best
+    first, int64 [N, guesses], and its confidence under a :class:`Metric`, float64 [N]."""
+    if metric.of_sums is None:
+        return ranked(logits, guesses), metric.from_logits(logits, temperature)
+    out, top = sums_of_rows(logits, float(temperature))
+    return top[:, None] if guesses == 1 else ranked(logits, guesses), metric.of_sums(Sums(*out))
+
+
+def ranked(scores, guesses):
+    """The best classes of each row of scores [N, classes], best first, equal ones by class: int64 [N, guesses]."""
+    if guesses == 1:
+        return scores.argmax(axis=1)[:, None]
+    return np.argsort(-np.asarray(scores, np.float64), axis=1, kind="stable")[:, :guesses]

@@ -1,0 +1,135 @@
+"""TODO."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def all_finite(logits):
+    """Whether logits [N, classes] hold neither nan nor infinity."""
+    for j in range(logits.shape[0]):
+        for c in range(logits.shape[1]):
+            if not np.isfinite(logits[j, c]):
+                return False
+    return True
+
+
+KEPT = 6  # best classes kept of each model
+
+
+@njit(nogil=True, cache=True)
+def top_values(row, floor_rank, mark):
+    """Mark the ``floor_rank`` largest entries of a row [classes] in ``mark`` and return the least of them."""
+    size = min(floor_rank, len(row))
+    values, places, count = np.empty(size), np.empty(size, np.int64), 0
+    for c in range(len(row)):
+        v = row[c]
+        if count == size and v <= values[size - 1]:
+            continue
+        i = count if count < size else size - 1
+        while i > 0 and values[i - 1] < v:
+            values[i], places[i] = values[i - 1], places[i - 1]
+            i -= 1
+        values[i], places[i] = v, c
+        count = min(count + 1, size)
+    for i in range(size):
+        mark[places[i]] = True
+    return values[size - 1] if size < len(row) else -np.inf
+
+
+@njit(nogil=True, cache=True)
+def beaten_by(total, own, label_at):
+    """How many entries of ``total`` rank before the one at ``label_at``, whose value is ``own`` (ties: lower first)."""
+    count = 0
+    for u in range(label_at):
+        count += total[u] >= own
+    for u in range(label_at + 1, len(total)):
+        count += total[u] > own
+    return count
+
+
+@njit(nogil=True, cache=True)
+def in_top_of_sum(values, members, label, rank):
+    """Whether the label is among the ``rank`` best classes of the sum of some rows of values [M, classes]."""
+    total = values[members[0]].copy()
+    for m in members[1:]:
+        if m >= 0:
+            total += values[m]
+    return beaten_by(total, total[label], label) < rank
+
+
+@njit(nogil=True, cache=True)
+def right_of_combinations(values, labels, heads, first, lasts, rank, right):
+    """Fill right uint8 [combinations, s] for values [M, s, classes] of s samples.
+
+    heads int64 [H, n − 1] lists models (−1 pads); lasts[first[h]:first[h + 1]] are the models that follow head h
+    (−1: none, the head alone); combinations are numbered as in ``lasts``.
+    """
+    models, samples, classes = values.shape
+    floors = np.empty(models)
+    for j in range(samples):
+        label, mark = labels[j], np.zeros(classes, np.bool_)
+        for m in range(models):
+            floors[m] = top_values(values[m, j], KEPT, mark)
+        mark[label] = True
+        kept = np.flatnonzero(mark)
+        at = np.searchsorted(kept, label)
+        near = np.empty((models, len(kept)))
+        for m in range(models):
+            for u in range(len(kept)):
+                near[m, u] = values[m, j, kept[u]]
+        total = np.empty(len(kept))
+        for h in range(len(heads)):
+            head, floor = np.zeros(len(kept)), 0.0
+            for m in heads[h]:
+                if m >= 0:
+                    head += near[m]
+                    floor += floors[m]
+            for i in range(first[h], first[h + 1]):
+                last, bound = lasts[i], floor
+                if last >= 0:
+                    for u in range(len(kept)):
+                        total[u] = head[u] + near[last, u]
+                    bound += floors[last]
+                else:
+                    total[:] = head
+                inside = beaten_by(total, total[at], at) < rank
+                if inside and total[at] <= bound:  # a class that no model kept might win
+                    inside = in_top_of_sum(values[:, j], np.append(heads[h], last), label, rank)
+                right[i, j] = inside
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def add_or_multiply(out, one, other, multiply):
+    """out = one · other or one + other, and its (sum, maximum): arrays [classes]."""
+    total, largest = 0.0, 0.0
+    for c in range(len(out)):
+        term = one[c] * other[c] if multiply else one[c] + other[c]
+        out[c] = term
+        total += term
+        largest = max(largest, term)
+    return total, largest
+
+
+@njit(nogil=True, cache=True)
+def surest_of_combinations(terms, heads, first, lasts, multiply, sure):
+    """Fill sure [combinations, s] with the max softmax of combinations, numbered as in :func:`right_of_combinations`.
+
+    terms [M, s, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
+    whose products are, but for their sum over classes, the softmax of the mean logits.
+    """
+    models, samples, classes = terms.shape
+    head, spare, neutral = np.empty(classes), np.empty(classes), np.full(classes, 1.0 if multiply else 0.0)
+    for j in range(samples):
+        for h in range(len(heads)):
+            head[:] = neutral
+            members = 1
+            for m in heads[h]:
+                if m >= 0:
+                    members += 1
+                    add_or_multiply(head, head, terms[m, j], multiply)
+            for i in range(first[h], first[h + 1]):
+                total, largest = add_or_multiply(spare, head, terms[lasts[i], j], multiply)
+                if not multiply:
+                    total = members
+                sure[i, j] = largest / total if total > 0 else np.nan

@@ -1,0 +1,111 @@
+"""Temperature scaling (Guo et al., 2017; paper, eq. 3), and the temperature of assumed perfect calibration."""
+
+import warnings
+
+import numpy as np
+from scipy.optimize import brentq, root_scalar
+from scipy.special import logsumexp
+
+from .confidence_metrics import ELEMENTS, confidence, over_blocks
+
+BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
+
+
+def negative_log_likelihood(logits, labels, temperature=1.0):
+    """Mean negative log-likelihood in nats of labels int [k] under softmax(logits [k, classes] / temperature)."""
+    z = np.asarray(logits, np.float64) / temperature
+    return float(np.mean(logsumexp(z, axis=1) - z[np.arange(len(z)), labels]))
+
+
+def bounds_of(logits):
+    """Logarithms of the least and the largest temperature that are tried: BOUNDS × the scale of logits [k, classes],
+    the mean over samples of largest − mean (cosines of CLIP want a T of 0.002, other logits one near 1)."""
+    parts = over_blocks(len(logits), max(64, ELEMENTS // logits.shape[1]), lambda rows: _spread(logits[rows]))
+    scale = sum(parts) / len(logits)
+    return np.log(BOUNDS) + np.log(scale) if scale > 0 else np.zeros(2)
+
+
+def _spread(logits):
+    z = np.asarray(logits, np.float64)
+    return np.sum(z.max(axis=1) - z.mean(axis=1))
+
+
+def slope(logits, labels, log_t):
+    """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, and that slope's own by log T.
+
+    The slope is the mean of E_p[z] − z_label; its derivative by b is the mean variance of z, so it never falls as b
+    grows and has one root at most.
+    """
+    k, b = len(labels), np.exp(-log_t)
+
+    def block(rows):
+        z = np.asarray(logits[rows], np.float64)
+        z = z - z.max(axis=1, keepdims=True)
+        e = np.exp(z * b)
+        total = e.sum(axis=1)
+        e *= z
+        mean, square = e.sum(axis=1) / total, np.einsum("ij,ij->i", e, z) / total
+        first = np.sum(mean - z[np.arange(len(z)), labels[rows]])
+        return first, np.sum(square - mean**2)
+
+    first, second = np.sum(over_blocks(k, max(64, ELEMENTS // logits.shape[1]), block), axis=0) / k
+    return first, -b * second
+
+
+def fit_temperature(logits, labels, name=None):
+    """The temperature that minimises the negative log-likelihood (Guo et al., 2017), between :func:`bounds_of` logits.
+
+    logits [k, classes], labels int [k] of the *fitting* split; name: of the model, for the warning. scipy finds the
+    root of the likelihood's slope on log T: Brent's method on at most 2,000 of the samples, from there Newton's on all.
+    Where the likelihood grows up to a bound, that is the temperature, with a RuntimeWarning. A model that is never
+    wrong there would want T → 0, where all confidences are 1: it keeps T = 1, with a RuntimeWarning.
+    """
+    labels, (low, high) = np.asarray(labels), bounds_of(logits)
+    if all((logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all() for i in range(0, len(labels), 4096)):
+        return _left_at_one(name, "it is never wrong on this split, and its likelihood only grows as T falls to 0")
+    few = np.unique(np.linspace(0, len(labels) - 1, 2000).astype(int))
+    start = _root(logits[few], labels[few], low, high)
+    with warnings.catch_warnings():  # scipy's own, of a slope that is flat: Brent's method follows
+        warnings.simplefilter("ignore")
+        newton = root_scalar(
+            lambda u: slope(logits, labels, np.clip(u, low, high)), x0=start, fprime=True, method="newton", maxiter=20
+        )
+    root = newton.root if newton.converged and low < newton.root < high else _root(logits, labels, low, high)
+    if root in (low, high):
+        reason = f"its likelihood only grows up to this bound, {np.exp(root):.4g}"
+        warnings.warn(f"temperature of {_named(name)}: {reason}", RuntimeWarning, stacklevel=2)
+    return float(np.exp(root))
+
+
+def perfect_temperature(logits, accuracy, name=None):
+    """The temperature, between :func:`bounds_of` logits, at which their mean max softmax equals ``accuracy``.
+
+    Paper, appendix E and figure 14, *assumed perfect calibration*: the mean max softmax falls as T grows, so there is
+    one at most. A model that is never wrong, or hardly better than chance, has none: T = 1, with a RuntimeWarning.
+    """
+
+    def excess(log_t):
+        return confidence(logits, "max_softmax", np.exp(log_t)).mean() - accuracy
+
+    low, high = bounds_of(logits)
+    if excess(low) <= 0 or excess(high) >= 0:
+        return _left_at_one(name, f"no mean max softmax equals its accuracy of {accuracy:.4f}")
+    return float(np.exp(brentq(excess, low, high, xtol=1e-9)))
+
+
+def _root(logits, labels, low, high):
+    """log T where the slope changes its sign, or the bound up to which the likelihood grows."""
+    if slope(logits, labels, high)[0] >= 0:
+        return high
+    if slope(logits, labels, low)[0] <= 0:
+        return low
+    return brentq(lambda u: slope(logits, labels, u)[0], low, high, xtol=1e-9)
+
+
+def _left_at_one(name, reason):
+    warnings.warn(f"temperature of {_named(name)} left at 1: {reason}", RuntimeWarning, stacklevel=3)
+    return 1.0
+
+
+def _named(name):
+    return "the model" if name is None else f"model {name!r}"

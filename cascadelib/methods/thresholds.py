@@ -1,0 +1,27 @@
+"""TODO."""
+
+import numpy as np
+
+from .confidence_metrics import metric_of
+
+WORDS = {"always": -np.inf, "never": np.inf}  # when a stage exits, as inside thresholds (higher = surer)
+
+
+def midway(exits, passes):
+    """Thresholds midway between the least confidence that exits and the largest that passes on (exits > passes).
+
+    ``exits`` itself where the midpoint rounds to ``passes``, and above −inf; below inf the next float above ``passes``.
+    Only the two ends are infinite: inf (never) where none exits, −inf (always) where none passes on, both told by nan.
+    """
+    exits, passes = np.asarray(exits, np.float64), np.asarray(passes, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        middle = passes + (exits - passes) / 2
+        middle = np.where(np.isfinite(middle), middle, passes / 2 + exits / 2)
+        middle = np.where(middle > passes, middle, exits)
+        middle = np.where(np.isposinf(exits), np.nextafter(passes, np.inf), middle)
+    return np.where(np.isnan(passes), -np.inf, np.where(np.isnan(exits), np.inf, middle))[()]
+
+
+def own_units(metric, values):
+    """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own units they are."""
+    return np.asarray(values) if metric is None else metric_of(metric).own(values)

@@ -1,0 +1,318 @@
+"""A committee that the paper cites: exit from an ensemble by confidence interval (section 2)."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtr
+
+from ..evaluation.evaluation import run_outcomes
+from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
+from ..fronts.exact import search, shared_threshold_front
+from ..methods.confidence_metrics import CHUNK
+from ..methods.method import Method, ModelsOnSplit
+from ..methods.thresholds import midway, own_units
+from ..scoring import ranks_of, score_of
+from .oracles import frontier, oracle, pool, rising_chains
+
+LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
+
+
+def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, models="all"):
+    """Exit from an ensemble once its confidence intervals part; at least two models run.
+
+    Inoue, 2019: Adaptive ensemble prediction for deep neural networks based on confidence level, AISTATS. Models run
+    in order of cost and their softmax is averaged. A sample leaves when, at the confidence level, Student's interval
+    of the top class's mean probability lies above that of the runner-up. Kept: the averaging and this condition, one
+    level for all stages. Different: the original runs 10 or 20 equally large networks; here an ensemble is any run of
+    candidates that are neighbours in cost, beginning at one of the ``starts`` cheapest (None: at any; the time grows
+    with the square of the number of models).
+
+    levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level.
+    """
+    names, costs, _ = pool(store, None, score, cost, models)
+    doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
+    for start in range(max(1, len(names) - 1))[:starts]:
+        right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
+        for size, accuracy, total in interval_points(right, doubt, doubts, costs[start:]):
+            points = pd.DataFrame({"accuracy": accuracy, "cost": total, "level": 1 - doubts})
+            points.insert(2, "models", [tuple(names[start : start + size])] * len(doubts))
+            parts.append(frontier(points))
+    return frontier(pd.concat(parts, ignore_index=True))
+
+
+def interval_outcomes(store, names, rank=1):
+    """Mean softmax of the first 1 … n of some models: right bool [n, k], doubt float64 [n, k].
+
+    Doubt is 1 − the confidence level at which the intervals of top class and runner-up touch: a sample leaves at
+    levels below 1 − doubt. It is 1 after the first model, whose spread is unknown.
+    """
+    split = ModelsOnSplit(store, names, [1.0] * len(names), Method().rule, rank)
+    right, doubt = np.empty((len(names), len(store)), bool), np.ones((len(names), len(store)))
+    for first in range(0, len(store), CHUNK):
+        rows, mean, squares = slice(first, first + CHUNK), 0.0, 0.0
+        for i in range(len(names)):
+            p = split.softmax(i, rows)
+            step = p - mean
+            mean = mean + step / (i + 1)
+            squares = squares + step * (p - mean)
+            right[i, rows] = ranks_of(mean, store.labels[rows]) < rank
+            if i:
+                doubt[i, rows] = interval_doubt(mean, squares, i + 1)
+    return right, doubt
+
+
+def interval_doubt(mean, squares, n):
+    """Two-sided error probability at which Student's intervals of the two largest means touch: float64 [k].
+
+    mean, squares [k, classes]: mean and sum of squared deviations of n values.
+    """
+    if mean.shape[1] == 1:
+        return np.zeros(len(mean))
+    rows, others = np.arange(len(mean)), mean.copy()
+    top = mean.argmax(axis=1)
+    others[rows, top] = -np.inf
+    second = others.argmax(axis=1)
+    gap = mean[rows, top] - mean[rows, second]
+    error = sum(np.sqrt(squares[rows, c] / (n - 1) / n) for c in (top, second))
+    apart = np.divide(gap, error, out=np.where(gap > 0, np.inf, 0.0), where=error > 0)
+    return 2 * stdtr(n - 1, -apart)
+
+
+def interval_points(right, doubt, doubts, costs):
+    """For the ensembles of the first 2, 3 … n models: (size, accuracy [L], cost [L]) at each of ``doubts``, rising [L].
+
+    right, doubt [n, k]: see :func:`interval_outcomes`; a sample leaves after the first stage with doubt < doubts[j].
+    """
+    n, k = right.shape
+    size = len(doubts) + 1
+    gone_from = np.searchsorted(doubts, np.minimum.accumulate(doubt, axis=0), side="right")
+
+    def gone(stage, rows):
+        return np.cumsum(np.bincount(gone_from[stage][rows], minlength=size))[:-1]
+
+    everyone, answered, total = np.ones(k, bool), np.zeros(size - 1), np.full(size - 1, float(costs[0]))
+    if n == 1:
+        yield 1, answered + right[0].mean(), total
+    for i in range(1, n):
+        total = total + costs[i] * ((k - gone(i - 1, everyone)) / k)
+        unanswered = np.count_nonzero(right[i]) - gone(i - 1, right[i])
+        yield i + 1, (answered + unanswered) / k, total
+        answered = answered + gone(i, right[i]) - gone(i - 1, right[i])
+
+
+def park_2015(store, *, score=None, cost=None, models="all"):
+    """big/LITTLE: a small and a large model, softmax margin, one threshold (the *static* one of the original).
+
+    Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS. Every pair, every
+    threshold. Returns the ``table`` of :func:`cascadelib.search`.
+    """
+    return search(store, 2, "softmax_margin", score=score, cost=cost, models=models).table
+
+
+def wang_2022(store, n_models=(2, 3), *, score=None, cost=None, models="all"):
+    """Committees: mean logits of the models run so far, max softmax, exhaustive search over thresholds.
+
+    Wang, Kondratyuk et al., 2022: Wisdom of committees: an overlooked approach to faster and more accurate models,
+    ICLR. Every threshold instead of a grid, models of any family, and up to 3 of them (the original: 4 of one family).
+    Returns the ``table`` of :func:`cascadelib.search`.
+    """
+    return search(store, n_models, "max_softmax_mean_logits", score=score, cost=cost, models=models).table
+
+
+def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, score=None, cost=None, models="all"):
+    """IDK cascades: grid search over the thresholds of chains of up to ``n_models`` models.
+
+    Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI. Kept: the search over
+    thresholds on entropy or max softmax for a least accuracy. ``cost_aware`` takes the grid point of least cost;
+    cost-oblivious takes, chain by chain, the point that exits most samples early (fewest models run a sample),
+    whatever these cost. Not kept: their IDK classifiers trained on features, and the learned cost-aware objective,
+    which logits alone do not allow; chains are all those of the candidates rather than one that was given.
+
+    metric: "entropy", "max_softmax" or any other; grid: thresholds a stage, evenly spaced from the model's least to
+    its largest confidence. Returns accuracy, cost, models, thresholds (own units).
+    """
+    if grid < 1:
+        raise ValueError(f"grid={grid}: at least one threshold a stage is needed")
+    names, costs, stage = pool(store, Method(metric), score, cost, models)
+    outcomes = [stage((m,)) for m in range(len(names))]
+    grids = [np.linspace(sure.min(), sure.max(), grid) for _, sure in outcomes]
+    below, k = grid_counts([right for right, _ in outcomes], [sure for _, sure in outcomes], grids), len(outcomes[0][0])
+    chains, parts = rising_chains(costs, n_models), []
+    for number, chain in enumerate(chains):
+        correct, reach = chain_points(below, chain, k)
+        accuracy = correct.ravel() / k
+        total = sum(costs[m] * (r / k) for m, r in zip(chain, reach)).ravel()
+        keep = pareto_front(total if cost_aware else sum(reach).ravel(), accuracy)
+        parts.append((np.full(len(keep), number), keep, accuracy[keep], total[keep]))
+    number, place, accuracy, total = (np.concatenate(part) for part in zip(*parts))
+    rows = []
+    for i in pareto_front(total, accuracy):
+        chain = chains[number[i]]
+        at = np.unravel_index(place[i], (grid,) * (len(chain) - 1))
+        thresholds = tuple(float(own_units(metric, grids[m][j])) for m, j in zip(chain, at))
+        rows.append((accuracy[i], total[i], tuple(names[m] for m in chain), thresholds))
+    return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
+
+
+def grid_counts(right, sure, grids):
+    """below(prefix, m=None): samples (that model m gets right) which every model of ``prefix`` passes on.
+
+    right bool [M][k], sure float [M][k], grids rising [M][G]. The result has one axis of length G for each model of
+    the prefix: entry (i, j, …) counts confidence < grid[i] in the first, < grid[j] in the second, and so on.
+    """
+    size = len(grids[0]) + 1
+    bins = [np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
+
+    @cache
+    def cell(prefix):
+        return bins[prefix[0]] if len(prefix) == 1 else cell(prefix[:-1]) * size + bins[prefix[-1]]
+
+    @cache
+    def below(prefix, m=None):
+        if not prefix:
+            return np.array(len(sure[0]) if m is None else np.count_nonzero(right[m]))
+        at = cell(prefix) if m is None else cell(prefix)[right[m]]
+        counts = np.bincount(at, minlength=size ** len(prefix)).reshape((size,) * len(prefix))
+        for axis in range(len(prefix)):
+            counts = counts.cumsum(axis)
+        return counts[(slice(size - 1),) * len(prefix)]
+
+    return below
+
+
+def chain_points(below, chain, k):
+    """(correct [G, …], [samples that reach each stage, broadcastable to it]) of a chain at every grid point."""
+    dims = len(chain) - 1
+
+    def spread(counts):
+        return counts.reshape(counts.shape + (1,) * (dims - counts.ndim))
+
+    correct = spread(below(chain[:-1], chain[-1]))
+    for i, m in enumerate(chain[:-1]):
+        correct = correct + spread(below(chain[:i], m)) - spread(below(chain[: i + 1], m))
+    return correct, [np.broadcast_to(spread(below(chain[:i])), correct.shape) for i in range(len(chain))]
+
+
+def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, score=None, cost=None, models="all"):
+    """Greedy construction from the pool: again and again the stage that answers most per unit of cost.
+
+    Streeter, 2018: Approximation algorithms for cascading prediction models, ICML. For a target accuracy, the next
+    stage is the (model, threshold) that answers most of the remaining samples ÷ cost, while those it answers keep the
+    accuracy constraint: at least target ÷ best of the right answers which the most accurate candidate gives on them.
+    So the cascade as a whole reaches the target. The stage that answers all of the rest is the last. Kept: the greedy
+    rule and the constraint relative to a reference model. Not kept: confidences learned from several features (here
+    one ``metric``), and costs of computation that models share. Stages need not rise in cost.
+
+    targets: how many accuracies, evenly spaced from the worst candidate's to the best's; n_models: at most so many
+    stages. Returns accuracy, cost, models, thresholds (own units).
+    """
+    names, costs, stage = pool(store, Method(metric), score, cost, models)
+    right, sure = (np.stack(part) for part in zip(*(stage((m,)) for m in range(len(names)))))
+    order = np.argsort(-sure, axis=1)
+    single = right.mean(axis=1)
+    best, rows = int(single.argmax()), []
+    for target in np.linspace(single.min(), single[best], targets):
+        least = target / single[best] if single[best] > 0 else 1.0
+        chain, thresholds = greedy(right, sure, order, costs, best, least, n_models or len(names))
+        _, correct, total = run_outcomes([(right[m], sure[m]) for m in chain], thresholds, costs[chain])
+        own = tuple(float(own_units(metric, t)) for t in thresholds)
+        rows.append((np.mean(correct), total, tuple(names[m] for m in chain), own))
+    return frontier(pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"]))
+
+
+def greedy(right, sure, order, costs, reference, least, most):
+    """Models and thresholds (one fewer) of the greedy cascade of at most ``most`` stages, see :func:`streeter_2018`.
+
+    right, sure, order [M, k]: correct, confidence, samples by falling confidence; least: share of the reference
+    model's right answers that each stage must keep. The reference itself can always answer the rest.
+    """
+    remaining, chain, thresholds = np.ones(right.shape[1], bool), [], []
+    while True:
+        left, offers = np.count_nonzero(remaining), []
+        for m in range(len(costs)):
+            rows = order[m][remaining[order[m]]]
+            count, threshold = answerable(sure[m][rows], right[m][rows], right[reference][rows], least)
+            allowed = m not in chain and (len(chain) < most - 1 or count == left)
+            offers.append((count / costs[m] if allowed else 0, threshold))
+        best = max(range(len(costs)), key=lambda m: offers[m][0])
+        chain.append(best)
+        if offers[best][1] == -np.inf:
+            return chain, thresholds
+        thresholds.append(offers[best][1])
+        remaining &= sure[best] < thresholds[-1]
+
+
+def answerable(sure, right, reference, least):
+    """(how many, threshold) of the surest samples that can be answered: right ≥ ``least`` × the reference's right.
+
+    All [k], by falling confidence; equal confidences stay together. Threshold −inf: all of them; inf: none.
+    """
+    last_of_tie = np.append(sure[1:] != sure[:-1], True)
+    kept = np.cumsum(right) >= least * np.cumsum(reference) - 1e-9
+    ends = np.flatnonzero(kept & last_of_tie)
+    if not len(ends):
+        return 0, np.inf
+    end = ends[-1]
+    if end == len(sure) - 1:
+        return len(sure), -np.inf
+    return int(end) + 1, float(midway(sure[end], sure[end + 1]))
+
+
+def all_recipes(store, *, cost=None, models="all"):
+    """Every recipe of this module on one store, with its defaults: {label with author and year: points}."""
+    options = {"cost": cost, "models": models}
+    return {
+        "Park 2015, softmax margin, 2 models": park_2015(store, **options),
+        "Wang 2018, entropy grid": wang_2018(store, "entropy", **options),
+        "Wang 2018, max-softmax grid": wang_2018(store, "max_softmax", **options),
+        "Wang 2018, max-softmax grid, cost-oblivious": wang_2018(store, "max_softmax", cost_aware=False, **options),
+        "Streeter 2018, greedy": streeter_2018(store, **options),
+        "Inoue 2019, confidence interval": inoue_2019(store, **options),
+        "Wang 2022, mean logits": wang_2022(store, **options),
+        "plurality vote": search(store, (1, 2, 3), Method(ensemble="vote"), **options).table,
+        "one shared threshold, 2 models": shared_threshold_front(store, 2, **options).table,
+        "one shared threshold, 3 models": shared_threshold_front(store, 3, **options).table,
+        "oracle": oracle(store, **options),
+    }
+
+
+def compare_recipes(exact_front, recipes, above=()):
+    """Recipes beside the exact front, a row each, the front first ("exact").
+
+    exact_front: a :class:`cascadelib.Front`, whose baseline counts; recipes: {label: points with accuracy and cost,
+    rising}; above: accuracies. Columns: mean_improvement over the baseline's range, "improvement above <a>" for each,
+    best_accuracy, excess_cost (see :func:`excess_cost`).
+    """
+    baseline, rows = exact_front.baseline, {}
+    for label, points in {"exact": exact_front.table, **recipes}.items():
+        curve = points["cost"].to_numpy(), points["accuracy"].to_numpy()
+        rows[label] = {
+            "mean_improvement": improvement_above(baseline, *curve, None),
+            **{f"improvement above {low:.1%}": improvement_above(baseline, *curve, low) for low in above},
+            "best_accuracy": curve[1][-1],
+            "excess_cost": excess_cost(baseline, exact_front.table, points),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+
+
+def improvement_above(baseline, cost, accuracy, low):
+    """Mean improvement from ``low`` (None: the cheapest model) to the best single model; nan where that is empty."""
+    start = baseline.accuracy[baseline.front[0]] if low is None else low
+    return mean_improvement(baseline, cost, accuracy, start) if start < baseline.best else np.nan
+
+
+def excess_cost(baseline, exact, points):
+    """Mean over accuracies of points' cost ÷ exact cost − 1, where both reach within the baseline's range.
+
+    exact, points: tables with accuracy and cost, rising. An exact integral: between breakpoints both are constant.
+    nan where there is no such range. Negative where ``points`` (an ensemble, the oracle) is the cheaper.
+    """
+    (a, c), (b, d) = ((t["accuracy"].to_numpy(), t["cost"].to_numpy()) for t in (exact, points))
+    low, high = float(baseline.accuracy[baseline.front[0]]), min(baseline.best, a[-1], b[-1])
+    if not low < high:
+        return np.nan
+    breaks = np.concatenate([a, b])
+    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    ratio = least_cost(d, b, x[1:]) / least_cost(c, a, x[1:])
+    return float(np.sum(np.diff(x) * (ratio - 1)) / (high - low))

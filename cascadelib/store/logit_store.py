@@ -1,0 +1,341 @@
+"""Arrays of logits [k, classes]: checked before they are believed, and ranked against the labels."""
+
+import copy
+import math
+
+import numpy as np
+import pandas as pd
+
+from ..checks import is_cost, known, unmasked
+from ..cost_kinds import COSTS
+from ..files import file_name, folder_of, short_path
+from ..labels import Labels, chosen_rows
+from ..scoring import accuracies, log_of, ranks_of
+from .formats import Folder, Memory, create, decoded_metadata, encoded_metadata
+
+DTYPES = ("float16", "float32", "float64")
+
+
+def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarray:
+    """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the first bad row."""
+    if hasattr(logits, "detach"):  # torch, without importing it
+        logits = logits.detach().cpu()
+        logits = (logits if logits.dtype.itemsize > 4 else logits.float()).numpy()
+    logits = np.asarray(unmasked(logits, f"model {name!r}"))
+    if logits.ndim != 2 or not logits.shape[1] or logits.dtype.kind not in "fiu":
+        raise ValueError(f"model {name!r}: logits must be numbers [k, classes], not {logits.dtype} {logits.shape}")
+    if len(logits) != len(labels):
+        raise ValueError(f"model {name!r}: {len(logits)} rows of logits for {len(labels)} samples")
+    if sample_ids is not None:
+        try:
+            labels.check_same(sample_ids)
+        except ValueError as error:
+            raise ValueError(f"model {name!r}: {error}") from None
+    if labels.values.max() >= logits.shape[1]:
+        row = int(np.argmax(labels.values >= logits.shape[1]))
+        raise ValueError(
+            f"model {name!r}: {logits.shape[1]} classes, but the label of row {row} "
+            f"({labels.sample_ids[row]}) is {labels.values[row]}"
+        )
+    with np.errstate(over="ignore"):  # what overflows is inf, and refused below
+        logits = logits.astype(dtype, copy=False)
+    bad = np.flatnonzero(~np.isfinite(logits).all(1))
+    if len(bad):
+        row = bad[0]
+        raise ValueError(
+            f"model {name!r}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} such rows"
+        )
+    return logits
+
+
+def check_probabilities(name, p) -> None:
+    """ValueError, naming the model and the first bad row of p [k, classes], where a row does not sum to 1."""
+    p = np.asarray(p, np.float64)
+    bad = np.flatnonzero(~((p >= 0).all(1) & (p <= 1 + 1e-6).all(1) & (abs(p.sum(1) - 1) <= 1e-3)))
+    if len(bad):
+        raise ValueError(
+            f"model {name!r}: row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); "
+            f"{len(bad)} such rows"
+        )
+
+
+FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
+NEXT_COLUMNS = ["family", "architecture", "image_size"]
+RESERVED = {"model", "samples", "sha256", "order", "top1", "top5"}
+
+
+class LogitStore:
+    """The logits of many models on one labelled split: ``LogitStore(path)`` opens the folder ``path``.
+
+    A relative path is looked for from here, then from the root of the repository, where notebooks find their data.
+    Files are read when asked for: opening costs a header a model. Broken files are left out with a warning.
+    Raises FileNotFoundError where there is no store, ValueError where its manifest or labels are damaged.
+    """
+
+    def __init__(self, path):
+        self.path = folder_of(path)
+        self._use(Folder(self.path))
+
+    def _use(self, shelf, rows=None, names=None):
+        self._shelf, self._rows, self._names = shelf, rows, names
+        self._labels = shelf.labels if rows is None else shelf.labels.take(rows)
+        self._table = None
+        return self
+
+    @classmethod
+    def create(cls, path, labels, sample_ids=None, classes=None, dataset="", split="") -> "LogitStore":
+        """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers.
+
+        Raises ValueError for an existing store, an empty split, repeated ids, labels outside the classes.
+        """
+        create(path, Labels.checked(labels, sample_ids, classes, dataset, split))
+        return cls(path)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        labels,
+        logits,
+        macs=None,
+        seconds=None,
+        sample_ids=None,
+        classes=None,
+        dataset="",
+        split="",
+        dtype="float32",
+        probabilities=False,
+    ) -> "LogitStore":
+        """In memory: ``logits`` {model: [k, classes]}, costs {model: number} or None; checked as by :meth:`add`."""
+        store = cls.__new__(cls)
+        store.path = None
+        store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split)))
+        for kind, given in (("macs", macs or {}), ("seconds", seconds or {})):
+            for name in given:
+                known(name, logits, f"model in {kind}")
+        for name, values in logits.items():
+            costs = {"macs": (macs or {}).get(name), "seconds": (seconds or {}).get(name)}
+            store.add(name, values, **costs, dtype=dtype, probabilities=probabilities)
+        return store
+
+    @classmethod
+    def from_probabilities(cls, labels, probabilities, *args, dtype="float64", **kwargs) -> "LogitStore":
+        """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
+        and from their logarithms (zeros count as the smallest positive float) where a method needs logits.
+
+        Raises ValueError where a row leaves [0, 1] or its sum is further than 0.001 from 1.
+        """
+        return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of each sample, int64 [k]."""
+        return self._labels.values
+
+    @property
+    def sample_ids(self) -> np.ndarray:
+        """Id of each sample, str [k]."""
+        return self._labels.sample_ids
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, where they are known."""
+        return self._labels.classes
+
+    @property
+    def dataset(self) -> str:
+        return self._labels.dataset
+
+    @property
+    def split(self) -> str:
+        return self._labels.split
+
+    @property
+    def origin(self) -> Labels:
+        """Where the samples come from: their labels, ids, data set and split."""
+        return self._labels
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over sample ids and labels, in their order."""
+        return self._labels.fingerprint
+
+    def __len__(self):
+        return len(self._labels)
+
+    def __repr__(self):
+        where = "in memory" if self.path is None else short_path(self.path)
+        return f"<LogitStore {where}: {self.dataset} {self.split}, {len(self)} samples, {len(self._present())} models>"
+
+    def _present(self):
+        return [n for n in self._shelf.entries if self._names is None or n in self._names]
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """A row a model, cheapest first: top1, top5 (fractions), macs and seconds a sample, parameters, and more.
+
+        Ordered by MACs if every model has them, else by seconds if every model has those, else as they were added.
+        top5 is nan with five classes or fewer.
+        """
+        if self._table is None:
+            self._table = _table({name: self._shelf.entries[name] for name in self._present()})
+            if self._rows is not None:
+                for name in self._table.index:
+                    self._table.loc[name, ["top1", "top5"]] = accuracies(self.ranks(name), self._classes_of(name))
+        return self._table.copy()
+
+    def metadata(self, name: str) -> dict:
+        """All that the header of ``name`` records, nested values included."""
+        return copy.deepcopy(self._shelf.entries[self._known(name)])
+
+    def _known(self, name):
+        if name in self._shelf.broken:
+            raise ValueError(f"model {name!r} cannot be read: {self._shelf.broken[name]}")
+        return known(name, self._present(), "model")
+
+    def _classes_of(self, name):
+        return self._shelf.tensor(name).shape[1]
+
+    def logits(self, name: str) -> np.ndarray:
+        """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is probabilities."""
+        output = self.output(name)
+        return log_of(output) if self.holds_probabilities(name) else output
+
+    def output(self, name: str) -> np.ndarray:
+        """Float [k, classes] as it was added, read-only; memory-mapped from disk unless :meth:`take` chose rows.
+
+        The first read checks the tensor's SHA-256 (up to 256 MB; larger files: :meth:`verify`).
+        """
+        tensor = self._shelf.tensor(self._known(name))
+        return tensor if self._rows is None else tensor[self._rows]
+
+    def holds_probabilities(self, name: str) -> bool:
+        """Whether the :meth:`output` of a model is probabilities, not logits."""
+        return self._shelf.kinds[self._known(name)] == "probabilities"
+
+    def ranks(self, name: str) -> np.ndarray:
+        """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5.
+
+        Equal ones rank by class index, so that ``ranks == 0`` is ``argmax == label``.
+        """
+        cached, name = self._shelf.ranks, self._known(name)
+        if name not in cached:  # of all samples, once: bootstraps take many views
+            cached[name] = ranks_of(self._shelf.tensor(name), self._shelf.labels.values)
+        return cached[name].copy() if self._rows is None else cached[name][self._rows]
+
+    def costs(self, kind: str) -> np.ndarray:
+        """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS.
+
+        Raises ValueError for an unknown kind, and naming the models whose cost is missing, nan, zero or negative.
+        """
+        table = self.models
+        costs = table[known(kind, [c for c in COSTS if c in table], "cost")].to_numpy(np.float64, na_value=np.nan)
+        bad = [f"{name!r} ({cost:g})" for name, cost in zip(table.index, costs, strict=True) if not is_cost(cost)]
+        if bad:
+            raise ValueError(
+                f"{kind} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: give {kind}= where the "
+                "logits are added, count_macs(module, input) counts MACs, select(names) leaves those models out"
+            )
+        return costs
+
+    def take(self, indices) -> "LogitStore":
+        """The same store on some of its samples: row indices (repeats allowed), a bool mask [k] or a slice."""
+        rows = chosen_rows(indices, len(self))
+        return self._view(rows if self._rows is None else self._rows[rows], self._names)
+
+    def select(self, names) -> "LogitStore":
+        """The same store with some of its models."""
+        names = [names] if isinstance(names, str) else names
+        return self._view(self._rows, {self._known(name) for name in names})
+
+    def _view(self, rows, names):
+        view = type(self).__new__(type(self))
+        view.path = self.path
+        return view._use(self._shelf, rows, names)
+
+    def add(
+        self,
+        name: str,
+        logits,
+        sample_ids=None,
+        macs: float | None = None,
+        seconds: float | None = None,
+        *,
+        replace: bool = False,
+        dtype: str = "float32",
+        probabilities: bool = False,
+        **metadata,
+    ) -> None:
+        """Add one model's logits (or ``probabilities``) [k, classes] (numpy or torch), in the order of the store's
+        samples; all or nothing.
+
+        ``sample_ids``, if given, must be the store's. Costs are per sample. Further keywords are kept as metadata.
+        Raises ValueError, naming the model and the first bad row, and leaves the store as it was.
+        """
+        if self._rows is not None or self._names is not None:
+            raise ValueError(f"model {name!r} cannot be added to a part of a store; add it to the whole")
+        file_name(name)  # a name that no file can have is refused in memory as well
+        if not replace and (name in self._shelf.entries or name in self._shelf.broken):
+            raise ValueError(f"model {name!r} is in the store already; pass replace=True to replace it")
+        if RESERVED & metadata.keys():
+            raise ValueError(f"model {name!r}: metadata may not be named {sorted(RESERVED & metadata.keys())}")
+        metadata = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
+        for kind, cost in (("macs", macs), ("seconds", seconds)):
+            if cost is not None and not is_cost(cost):
+                raise ValueError(f"model {name!r}: {kind} must be a positive number, not {cost!r}")
+            metadata[kind] = cost.item() if hasattr(cost, "item") else cost
+        checked = checked_logits(name, logits, sample_ids, self._labels, np.dtype(known(dtype, DTYPES, "dtype")))
+        if probabilities:
+            check_probabilities(name, checked)
+        self._check_classes(name, checked.shape[1])
+        top1, top5 = accuracies(ranks_of(checked, self.labels), checked.shape[1])
+        order = 1 + max((entry["order"] for entry in self._shelf.entries.values()), default=-1)
+        entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
+        self._shelf.put(name, checked, entry, "probabilities" if probabilities else "logits")
+        self._table = None
+
+    def _check_classes(self, name, count):
+        if self.classes is not None:
+            expected, source = len(self.classes), "the store's classes"
+        else:
+            others = [n for n in self._shelf.entries if n != name]
+            if not others:
+                return
+            expected, source = self._classes_of(others[0]), f"model {others[0]!r}"
+        if count != expected:
+            raise ValueError(f"model {name!r}: logits for {count} classes, but {source} has {expected}")
+
+    def verify(self) -> None:
+        """Read everything; raise ValueError that lists each broken file and the check that it failed."""
+        failures = list(self._shelf.broken.values())
+        for name in self._present():
+            try:
+                self._shelf.verify(name)
+                tensor, entry = self._shelf.tensor(name), self._shelf.entries[name]
+                checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
+                if self.holds_probabilities(name):
+                    check_probabilities(name, tensor)
+                if accuracies(ranks_of(tensor, self._shelf.labels.values), tensor.shape[1])[0] != entry["top1"]:
+                    raise ValueError(f"model {name!r}: top1 in its header is not that of its logits")
+            except (ValueError, OSError) as error:
+                failures.append(str(error))
+        if failures:
+            raise ValueError("the store is damaged:\n" + "\n".join(failures))
+
+
+def _table(entries: dict) -> pd.DataFrame:
+    """{model: metadata} → the table of models, cheapest first; nested metadata stays in the headers."""
+    by_age = sorted(entries, key=lambda name: (entries[name]["order"], name))
+    hidden = RESERVED - set(FIRST_COLUMNS)
+    rows = [
+        {k: v for k, v in entries[n].items() if k not in hidden and not isinstance(v, (dict, list))} for n in by_age
+    ]
+    table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
+    for column in FIRST_COLUMNS:
+        values = table[column] if column in table else pd.Series(math.nan, table.index)
+        table[column] = pd.to_numeric(values, errors="coerce").astype(np.float64)
+    others = [c for c in NEXT_COLUMNS if c in table] + sorted(set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS})
+    table = table[FIRST_COLUMNS + others]
+    for kind in ("macs", "seconds"):
+        if table[kind].notna().all():
+            return table.sort_values(kind, kind="stable")
+    return table

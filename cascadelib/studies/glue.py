@@ -1,0 +1,71 @@
+"""Fine-tuned checkpoints of GLUE's tasks, as a table lists them, run into a store a task (paper, figure 7)."""
+
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from ..checks import known
+from ..datasets.glue_tasks import TASKS, glue
+from ..extraction.extraction import extract
+from ..files import ROOT
+from ..store.logit_store import LogitStore
+from ..zoo.loaders import load
+from ..zoo.model import Model, reordered
+
+MODELS = "data/glue/models.csv"
+COLUMNS = ("task", "name", "family", "label_order")
+
+
+def checkpoints(task: str, table=MODELS) -> pd.DataFrame:
+    """The rows of one task in a table of checkpoints (a .csv with task, name, family, label_order), by name.
+
+    A relative path is looked for from here, then from the root of the repository. Raises ValueError for missing
+    columns and tasks without a row, FileNotFoundError.
+    """
+    path = Path(table) if Path(table).is_file() else ROOT / table
+    if not path.is_file():
+        raise FileNotFoundError(f"no table of checkpoints {table} here nor under {ROOT}")
+    rows = pd.read_csv(path)
+    for column in COLUMNS:
+        known(column, rows.columns, f"column of {table}")
+    return rows[rows["task"] == known(task, dict.fromkeys(rows["task"]), f"task in {table}")].set_index("name")
+
+
+def load_checkpoint(name: str, family: str, label_order: str, max_length: int | None = None) -> Model:
+    """A checkpoint with its classes in the data set's order: logit j is its own at place j of ``label_order``.
+
+    label_order: such as "1 0"; for the identity nothing is changed, and extraction still checks it.
+    """
+    model = load(name) if max_length is None else load(name, max_length=max_length)
+    order = [int(place) for place in str(label_order).split()]
+    model.metadata["family"] = family
+    return model if order == sorted(order) else reordered(model, order)
+
+
+def glue_store(task: str, path, table=MODELS, folder=None, max_length=None, **options) -> LogitStore:
+    """The store at ``path`` of all checkpoints that ``table`` lists for a GLUE task, on its validation split.
+
+    What the store holds already stays; the others run one after another, so that only one is in memory at a time. One
+    that cannot be loaded or is refused is left out with a warning that says why. folder: local files of GLUE instead
+    of the Hub's; options go to :func:`cascadelib.extract`.
+
+    Raises ValueError where no checkpoint is left, and what :func:`glue` raises.
+    """
+    known(task, TASKS, "GLUE task")
+    rows, there = checkpoints(task, table), _present(path)
+    missing = rows[~rows.index.isin(there)]
+    samples = glue(task, folder=folder) if len(missing) else None
+    for name, row in missing.iterrows():
+        try:
+            model = load_checkpoint(name, row["family"], row["label_order"], max_length)
+            extract({name: model}, samples, path, **options)
+        except (ValueError, ConnectionError) as error:
+            warnings.warn(f"{task}: {name} is left out: {error}", stacklevel=2)
+    if not _present(path):
+        raise ValueError(f"none of the {len(rows)} checkpoints of {task} in {table} could be run; the warnings say why")
+    return LogitStore(path)
+
+
+def _present(path):
+    return list(LogitStore(path).models.index) if (Path(path) / "manifest.json").is_file() else []

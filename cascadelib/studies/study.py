@@ -1,0 +1,138 @@
+"""A study: a folder with one logit store a split, and what its logits were made from: images and models.
+
+``study.json`` in the folder says where images and checkpoints lie; a bundled zoo (``zoo.json``) needs none. So a
+notebook that is given the folder can extract again, whatever the data.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ..checks import known
+from ..datasets.bundled import fashion_mnist
+from ..datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
+from ..datasets.images import image_folder
+from ..files import located, replacing
+from ..store.logit_store import LogitStore
+from ..zoo.bundled import bundled_models, load_bundled
+from ..zoo.loaders import load
+from ..zoo.model import Model
+from ..zoo.timm_models import is_timm_model
+from .published import models, row_of
+
+FILE = "study.json"
+KINDS = {
+    "imagenet": imagenet,
+    "imagenet_v2": imagenet_v2,
+    "image_folder": image_folder,
+    "hub": hub_images,
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels of a flat folder.
+
+    every, offset: take only every so many-th image, from that one on. named: what the split is called there, if
+    otherwise.
+    """
+
+    kind: str
+    source: str
+    labels: str | None = None
+    every: int = 1
+    offset: int = 0
+    named: str | None = None
+
+    def open(self, split: str):
+        """The labelled photographs, named ``split``."""
+        options = {} if self.labels is None else {"labels": self.labels}
+        found = KINDS[known(self.kind, KINDS, "kind of images")](self.source, split=self.named or split, **options)
+        found = replace(found, split=split)
+        return found if self.every == 1 else found.take(slice(self.offset, None, self.every))
+
+
+@dataclass(frozen=True)
+class Study:
+    """Splits {name: :class:`Images`}, models by name, and the folder of their checkpoints where they are local."""
+
+    splits: dict[str, Images]
+    models: tuple[str, ...]
+    checkpoints: str | None = None
+    classes: int = 1000
+
+    def save(self, folder) -> None:
+        """Write ``study.json`` into ``folder``."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with replacing(Path(folder) / FILE) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def read_study(folder) -> Study | None:
+    """The study that ``study.json`` in ``folder`` describes; None without one. ValueError where it is damaged."""
+    path = located(folder) / FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        splits = {name: Images(**images) for name, images in found.pop("splits").items()}
+        return Study(splits, tuple(found.pop("models")), **found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
+
+
+def samples_of_study(folder, split: str):
+    """The labelled inputs of a split of the study in ``folder``, or of bundled Fashion-MNIST."""
+    found = read_study(folder)
+    if found is None:
+        return fashion_mnist(split, folder)
+    return found.splits[known(split, found.splits, "split")].open(split)
+
+
+def models_of_study(folder) -> dict[str, Model]:
+    """{name: model} of the study in ``folder``, or of the bundled zoo there (those that are trained)."""
+    found = read_study(folder)
+    if found is None:
+        table = bundled_models(folder)
+        return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
+    return {name: load(name, **_options(found, name)) for name in found.models}
+
+
+def _options(study, name):
+    """Local checkpoints are timm's; models of the Hub and bundled ones know their own."""
+    own = study.checkpoints is not None and is_timm_model(name)
+    return {"checkpoint": study.checkpoints, "classes": study.classes} if own else {}
+
+
+def candidates_of_study(folder) -> pd.DataFrame:
+    """The models of a study or a bundled zoo, a row each, with what is known before anything runs.
+
+    Of published models: family, image_size, macs, seconds and top1 as published; of bundled ones: family,
+    architecture, size, weights, trained.
+    """
+    found = read_study(folder)
+    if found is None:
+        return bundled_models(folder)
+    table = models()
+    rows = [row_of(table, name) for name in found.models]
+    columns = ["family", "image_size", "macs", "seconds", "top1"]
+    known_rows = {name: row[columns] for name, row in zip(found.models, rows) if row is not None}
+    return (
+        pd.DataFrame.from_dict(known_rows, orient="index", columns=columns).reindex(found.models).rename_axis("model")
+    )
+
+
+def open_splits(folder, patterns):
+    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several.
+
+    Raises FileNotFoundError for a pattern that no store matches.
+    """
+    root, found = located(folder), []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))
+        if not paths:
+            raise FileNotFoundError(f"no store {pattern!r} in {folder}; a store is a folder with manifest.json")
+        found += paths
+    return {path.name: LogitStore(path) for path in found}

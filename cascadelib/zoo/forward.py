@@ -1,0 +1,189 @@
+"""Freed memory kept for the next batch while models run on the CPU."""
+
+import contextlib
+import ctypes
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
+ALL = 2**31 - 1
+# What glibc's own adjustment comes to in a process that has freed a large tensor (mallopt(3), M_MMAP_THRESHOLD).
+USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+
+
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """Inside, what tensors free stays with the process; afterwards it goes back to the system.
+
+    glibc hands blocks above 32 MB back as soon as they are free, and asks for others for the next layer's output, which
+    the system must map and clear page by page: for wide layers that takes as long as the layer itself. Nothing happens
+    where malloc is not glibc's. CUDA tensors have torch's own caching allocator.
+    """
+    libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if libc is None:
+        yield
+        return
+    libc.mallopt(MMAP_MAX, 0)
+    libc.mallopt(TRIM_THRESHOLD, ALL)
+    try:
+        yield
+    finally:
+        for parameter, value in USUAL.items():
+            libc.mallopt(parameter, value)
+        libc.malloc_trim(0)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Where and how precisely models run: a torch device, and automatic mixed precision or not."""
+
+    device: torch.device
+    amp: bool
+
+    @classmethod
+    def chosen(cls, device=None, amp=None) -> "Precision":
+        """Defaults: CUDA where there is one; mixed precision (float16) on CUDA only."""
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(device, device.type == "cuda" if amp is None else bool(amp))
+
+    def autocast(self):
+        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        return torch.autocast(self.device.type, half, enabled=self.amp)
+
+    @property
+    def device_name(self) -> str:
+        """The device in words, for the record beside a measured time."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{self.device.type} {_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor():
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    return platform.processor() or platform.machine()
+
+
+def on_device(inputs, device: torch.device):
+    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last; texts stay."""
+    if isinstance(inputs, str):
+        return inputs
+    if isinstance(inputs, dict):
+        return {key: on_device(value, device) for key, value in inputs.items()}
+    if isinstance(inputs, (tuple, list)):
+        return tuple(on_device(value, device) for value in inputs)
+    if inputs.device.type == "cpu" and device.type == "cuda":
+        inputs = inputs.pin_memory()
+    inputs = inputs.to(device, non_blocking=True)
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+
+
+@contextlib.contextmanager
+def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """``module`` in eval mode on ``device`` in channels_last inside; as it was found afterwards."""
+    weights = [p for p in module.parameters() if p.ndim == 4]
+    home = next((p.device for p in module.parameters()), torch.device("cpu"))
+    was_last = any(not p.is_contiguous() for p in weights)
+    with inference_mode_of(module):
+        module.to(device, memory_format=torch.channels_last)
+        try:
+            yield
+        finally:
+            module.to(home, memory_format=torch.channels_last if was_last else torch.contiguous_format)
+
+
+def output_of(module: torch.nn.Module, inputs):
+    """What a module gives for a tensor, a tuple of arguments or a dict of keywords: its ``.logits`` if it has them."""
+    if isinstance(inputs, dict):
+        output = module(**inputs)
+    else:
+        output = module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    return getattr(output, "logits", output)
+
+
+def logits_of(name: str, module: torch.nn.Module, inputs) -> torch.Tensor:
+    """Output of ``module`` for a batch (tensor; tuple of arguments; dict of keywords): float tensor [N, classes].
+
+    Raises ValueError naming the model where the output (or its ``.logits``) is no such tensor.
+    """
+    logits, batch = output_of(module, inputs), batch_of(inputs)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"model {name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]")
+    return logits
+
+
+def timed_logits(
+    name: str, module: torch.nn.Module, inputs, precision: Precision, most: dict[str, int] | None = None
+) -> tuple[torch.Tensor, float]:
+    """(logits [N, classes] on the device, seconds a sample that the forward pass took).
+
+    most: {model: samples at once}; where memory runs out, the batch is halved until it fits, and what fits is kept
+    there. Raises ValueError naming the model for which the memory is too small for one sample.
+    """
+    most = {} if most is None else most
+    synchronize(precision.device)
+    start = time.perf_counter()
+    with precision.autocast():
+        logits = _in_pieces(name, module, inputs, most)
+    synchronize(precision.device)
+    return logits, (time.perf_counter() - start) / len(logits)
+
+
+def _in_pieces(name, module, inputs, most):
+    batch = batch_of(inputs)
+    while True:
+        size = most.get(name, batch)
+        try:
+            pieces = [_piece(inputs, a, a + size, batch) for a in range(0, batch, size)]
+            parts = [logits_of(name, module, piece) for piece in pieces]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+        except RuntimeError as error:  # the device's own error is one, too
+            if not _out_of_memory(error):
+                raise
+            if size == 1:
+                raise ValueError(f"model {name!r}: not enough memory for one sample ({error})") from None
+            most[name] = (min(size, batch) + 1) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _out_of_memory(error) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
+
+
+def batch_of(inputs) -> int:
+    """Number of samples in a module's input: a tensor, or the first of a tuple or dict of them."""
+    if isinstance(inputs, dict):
+        return len(next(iter(inputs.values())))
+    return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+
+
+def _piece(inputs, start, stop, batch):
+    if isinstance(inputs, dict):
+        return {key: _piece(value, start, stop, batch) for key, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(_piece(value, start, stop, batch) for value in inputs)
+    return inputs[start:stop] if len(inputs) == batch else inputs
+
+
+@contextlib.contextmanager
+def inference_mode_of(module: torch.nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards every submodule is back in the mode it was in."""
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until ``device`` has done what it was asked; nothing to do on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,242 @@
+"""Cost of a model a sample: multiply-accumulates (MACs) counted by fvcore, and measured seconds."""
+
+import math
+import warnings
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import einsum_flop_jit, get_shape
+
+from ..datasets.texts import Texts
+from .forward import inference_mode_of
+from .model import Model
+from .transforms import Tokenized
+
+# fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
+# norms do; written without the trailing underscore of their in-place forms. What is not here is refused.
+NO_MACS = set(
+    """
+    abs add sub rsub mul div addcmul addcdiv neg exp exp2 expm1 log log2 log1p sqrt rsqrt pow square reciprocal
+    sign sin cos erf
+    round ceil floor trunc fmod nan_to_num clamp clamp_min clamp_max min max minimum maximum where
+    eq ne lt le gt ge isnan isinf isfinite any all logical_and logical_or logical_not logical_xor
+    __and__ __or__ bitwise_and bitwise_or bitwise_not cumsum sum mean var std var_mean std_mean prod
+    amax amin argmax argmin norm linalg_vector_norm frobenius_norm rms_norm softmax log_softmax softmin
+    relu relu6 hardtanh leaky_relu elu selu celu gelu silu mish sigmoid hardsigmoid hardswish tanh softplus
+    softsign log_sigmoid logsigmoid prelu glu threshold dropout feature_dropout alpha_dropout
+    max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+    upsample_nearest1d upsample_nearest3d _upsample_nearest_exact2d
+    embedding index index_select take_along_dim gather scatter sort topk argsort masked_fill tril triu
+    pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
+    channel_shuffle unfold im2col col2im repeat repeat_interleave expand_as view_as reshape_as unflatten
+    swapaxes movedim flip rot90 tile meshgrid broadcast_to hstack vstack concat tensor_split unsafe_chunk
+    clone alias lift_fresh eye
+    ones_like empty_like rand_like new_ones fill zero numel type tensor scalar_tensor linspace
+    """.split()  # noqa: SIM905 - a list literal of these takes five times the room
+)
+
+
+def _matmul(inputs, outputs):
+    """Output elements × contracted length; unlike fvcore's, right for vectors and for a broadcast left side."""
+    return math.prod(get_shape(outputs[0]) or [1]) * get_shape(inputs[0])[-1]
+
+
+def _einsum(inputs, outputs):
+    """Two operands: the product of all index lengths; fvcore's rounds to four digits. Others as fvcore."""
+    left, *right = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
+    shapes = [get_shape(v) for v in inputs[1].node().inputs()]
+    if len(right) != 1 or "." in left + right[0]:
+        return einsum_flop_jit(inputs, outputs)
+    return math.prod(dict(zip(left + right[0], shapes[0] + shapes[1], strict=True)).values())
+
+
+def _attention(inputs, outputs):
+    """QKᵀ and AV: heads · L · S · (E + Ev) a sample; queries [N, …, L, E], keys [N, …, S, E], values [N, …, S, Ev]."""
+    query, key, output = get_shape(inputs[0]), get_shape(inputs[1]), get_shape(outputs[0])
+    return math.prod(output[:-1]) * key[-2] * (query[-1] + output[-1])
+
+
+def _bicubic(inputs, outputs):
+    """16 neighbours an output, in the manner of fvcore's 4 for bilinear."""
+    return 16 * math.prod(get_shape(outputs[0]))
+
+
+def _convolution(inputs, outputs):
+    """As fvcore's, for a padding given as a word ("same"): output places × weights, [out, in / groups, …]."""
+    output = get_shape(outputs[0])
+    return output[0] * math.prod(output[2:]) * math.prod(get_shape(inputs[1]))
+
+
+def _lstm(inputs, outputs):
+    """Every weight matrix (gates, both directions, projections) once a step: steps · batch · their elements."""
+    shapes = [get_shape(value) for value in inputs[2].node().inputs()]
+    return math.prod(get_shape(inputs[0])[:2]) * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+
+
+HANDLES = {
+    "aten::_convolution_mode": _convolution,
+    "aten::lstm": _lstm,
+    "aten::matmul": _matmul,
+    "aten::einsum": _einsum,
+    "aten::scaled_dot_product_attention": _attention,
+    "aten::upsample_bicubic2d": _bicubic,
+}
+
+
+class _Positional(torch.nn.Module):
+    """``module`` with positional tensors in place of keywords and a tensor in place of an output with ``.logits``."""
+
+    def __init__(self, module, keys):
+        super().__init__()
+        self.module, self.keys = module, keys
+
+    def forward(self, *values):
+        output = self.module(*values) if self.keys is None else self.module(**dict(zip(self.keys, values, strict=True)))
+        return getattr(output, "logits", output)
+
+
+def one_sample(example_input) -> tuple[list[str] | None, tuple]:
+    """Tensor, tuple or dict of batches → (keywords or None, tensors of its first sample)."""
+    keys = list(example_input) if isinstance(example_input, dict) else None
+    values = list(example_input.values()) if keys else example_input
+    values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
+    if not values or not all(isinstance(v, torch.Tensor) and v.ndim and len(v) for v in values):
+        raise ValueError("example_input must be a tensor [N, …], or a tuple or dict of such tensors")
+    batch = len(values[0])
+    return keys, tuple(v[:1] if len(v) == batch else v for v in values)
+
+
+def count_macs(module: torch.nn.Module, example_input) -> int:
+    """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis(…).total()``.
+
+    ``example_input``: tensor [N, …], or a tuple or dict of keywords of such; its first sample is used.
+    The module is traced in eval mode on the device of the example and left in the mode it was in.
+
+    Raises ValueError naming the operation and the module where fvcore has no formula for an operation that
+    multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
+
+    Limitations. As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers,
+    matrix products, einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and
+    group norm 5), bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input).
+    Biases, activations, other pooling, softmax and elementwise products count nothing. The path that the example
+    takes is counted; MACs do not tell time.
+    """
+    keys, values = one_sample(example_input)
+    scripted = [n or "itself" for n, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+    if scripted:
+        raise ValueError(_refusal(module, f"it holds TorchScript ({', '.join(scripted[:3])}), which fvcore cannot see"))
+    fast, wrapped = torch.backends.mha.get_fastpath_enabled(), _Positional(module, keys)
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from fvcore
+    try:
+        with inference_mode_of(wrapped), torch.no_grad():
+            analysis = FlopCountAnalysis(wrapped, values).set_op_handle(**HANDLES).unsupported_ops_warnings(False)
+            analysis.uncalled_modules_warnings(False).tracer_warnings("none")
+            total, unknown = analysis.total(), analysis.unsupported_ops()
+            places = {op: name for name in analysis.by_module() for op in analysis.unsupported_ops(name)}
+    except (AssertionError, IndexError, NotImplementedError, torch.jit.TracingCheckError) as error:
+        raise ValueError(_refusal(module, f"fvcore fails on it ({error!r})")) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    places = {op: name.removeprefix("module").lstrip(".") or "the module itself" for op, name in places.items()}
+    refused = [f"{op} (in {places[op]})" for op in unknown if _multiplies(op)]
+    if refused:
+        raise ValueError(_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
+    return round(total)
+
+
+def _multiplies(op: str) -> bool:
+    space, _, name = op.partition("::")
+    return space != "aten" or not ({name, name.rstrip("_")} & NO_MACS)
+
+
+def _refusal(module, reason):
+    return (
+        f"the MACs of {type(module).__name__} cannot be counted: {reason}. Give the count yourself (macs=…), build the "
+        "model without fused kernels, or add a formula to cascadelib.zoo.macs.HANDLES"
+    )
+
+
+AT = (4, 8, 16, 32)  # tokens; three lengths settle the formula, the fourth checks it
+
+
+def macs_at(module, transform: Tokenized, tokens: int) -> int:
+    """MACs of one text of so many tokens, special ones included, by :func:`cascadelib.count_macs`."""
+    tokenizer = transform.tokenizer
+    number = next(
+        i for i in (tokenizer.unk_token_id, tokenizer.eos_token_id, 5) if i not in (None, tokenizer.pad_token_id)
+    )
+    values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
+    return count_macs(module, {key: torch.full((1, tokens), values[key]) for key in transform.keys})
+
+
+def mean_macs(module, transform: Tokenized, lengths) -> float:
+    """Mean MACs a text over token counts ``lengths`` int [k], each text at its own length without padding.
+
+    A transformer takes a + b L + c L² at L tokens (c: attention). Three lengths give the formula, a fourth checks it;
+    a module that does not follow it (one that pools tokens, say) is counted at every length that occurs.
+    """
+    counted = [macs_at(module, transform, n) for n in AT]
+    formula = _through(AT[:3], counted[:3])
+    occurring, times = np.unique(lengths, return_counts=True)
+    if formula(AT[3]) == counted[3]:
+        at = [formula(int(n)) for n in occurring]
+    else:
+        at = [macs_at(module, transform, int(n)) for n in occurring]
+    return float(sum(m * int(t) for m, t in zip(at, times)) / len(lengths))
+
+
+def _through(x, y):
+    """The parabola through three points, exactly (Lagrange)."""
+    (a, b, c), (u, v, w) = x, y
+
+    def at(t):
+        return (
+            Fraction(u * (t - b) * (t - c), (a - b) * (a - c))
+            + Fraction(v * (t - a) * (t - c), (b - a) * (b - c))
+            + Fraction(w * (t - a) * (t - b), (c - a) * (c - b))
+        )
+
+    return at
+
+
+def with_text_costs(models: list[Model], samples: Texts, macs: dict) -> tuple[list[Model], dict]:
+    """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata, and MACs of all.
+
+    macs: those that are given stay. Warns where texts are cut, with their number. Each tokenizer runs once.
+    """
+    lengths, found, costs = {}, [], dict(macs)
+    for model in models:
+        if not isinstance(model.transform, Tokenized):
+            found.append(model)
+            continue
+        transform = model.transform
+        if transform not in lengths:
+            lengths[transform] = transform.lengths(samples.texts)
+            _report_cut(lengths[transform], transform.max_length)
+        whole = lengths[transform]
+        run = np.minimum(whole, transform.max_length)
+        counts = {"tokens": float(run.mean()), "truncated": int((whole > transform.max_length).sum())}
+        found.append(replace(model, metadata=model.metadata | counts))
+        if model.name not in costs:
+            costs[model.name] = _counted(model, run)
+    return found, costs
+
+
+def _counted(model, lengths):
+    try:
+        return mean_macs(model.module, model.transform, lengths)
+    except ValueError as error:
+        raise ValueError(f"model {model.name!r}: {error}") from None
+
+
+def _report_cut(lengths, limit):
+    cut = int((lengths > limit).sum())
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(lengths)} texts have more than {limit} tokens (the longest {lengths.max()}) and are cut",
+            stacklevel=4,
+        )

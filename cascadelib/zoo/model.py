@@ -1,0 +1,63 @@
+"""A classifier as extraction and cascades want it: a module, what its input is made of, and where it comes from."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from .transforms import text_of_transform
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A classifier: ``module`` (eval mode, float32), ``transform`` from a batch of raw inputs to its input, metadata.
+
+    ``transform`` None stands for ``float()``. ``metadata`` goes into the header of its logits.
+    """
+
+    name: str
+    module: torch.nn.Module
+    transform: Callable | None = None
+    metadata: dict = field(default_factory=dict)
+
+
+class _Reordered(torch.nn.Module):
+    """``module`` with columns ``order`` of its logits."""
+
+    def __init__(self, module, order):
+        super().__init__()
+        self.module = module
+        self.register_buffer("order", torch.as_tensor(order))
+
+    def forward(self, *args, **kwargs):
+        output = self.module(*args, **kwargs)
+        return getattr(output, "logits", output)[:, self.order]
+
+
+def reordered(model: Model, order) -> Model:
+    """The same classifier with its classes in the data set's order: logit j is the model's own logit ``order[j]``.
+
+    order: int [classes of the data set]; it may leave classes of the model out (a subset of ImageNet), none twice.
+    It is the explicit map that extraction asks for where it finds another order of classes, and is recorded.
+    Raises ValueError for repeated or negative columns.
+    """
+    order = np.asarray(order)
+    if order.ndim != 1 or order.dtype.kind not in "iu" or len(set(order.tolist())) < len(order) or order.min() < 0:
+        raise ValueError(f"model {model.name!r}: the order of classes must be distinct column numbers, not {order!r}")
+    metadata = {k: v for k, v in model.metadata.items() if k != "classes"} | {"class_order": order.tolist()}
+    return replace(model, module=_Reordered(model.module, order.astype(np.int64)).eval(), metadata=metadata)
+
+
+def identity(model: Model) -> dict:
+    """What tells a model from another of the same name: SHA-256 of its class and weights, and its transform.
+
+    A transform is known by its repr; values that a function closes over do not show there.
+    """
+    digest = hashlib.sha256(type(model.module).__qualname__.encode())
+    for key, value in sorted(model.module.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return {"weights_sha256": digest.hexdigest(), "transform": text_of_transform(model.transform)}

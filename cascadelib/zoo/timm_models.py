@@ -1,0 +1,203 @@
+"""Image classifiers of timm by name: pretrained from the Hub or from a local checkpoint, at one size or several."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import resolve_data_config
+from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, is_model
+
+from ..hub import cached_revision, check_reachable
+from .model import Model
+from .transforms import Cut, Photos
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
+PREPROCESSING = (
+    "input_size",
+    "test_input_size",
+    "interpolation",
+    "crop_pct",
+    "test_crop_pct",
+    "crop_mode",
+    "mean",
+    "std",
+)
+# Where timm's own map of old names leads to a network of another width (1.0.31).
+CORRECTED = {
+    "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
+    "ig_resnext101_32x32d": "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
+}
+# Checkpoints that timm no longer has → the same network by a name that it has, and options; for counting, and for
+# local weights.
+WITHDRAWN = {
+    "gluon_xception65": ("xception65", {}),
+    "ig_resnext101_32x48d": ("resnext101_32x8d", {"base_width": 48}),
+    "vit_base_patch16_224_sam": ("vit_base_patch16_224", {}),
+    "vit_base_patch32_224_sam": ("vit_base_patch32_224", {}),
+}
+
+
+def split_size(name: str) -> tuple[str, int | None]:
+    """ "resnet50@288" → ("resnet50", 288); without a size, (name, None)."""
+    base, at, size = name.rpartition("@")
+    return (base, int(size)) if at and size.isdigit() else (name, None)
+
+
+def is_timm_model(name: str) -> bool:
+    """Whether timm has this architecture, under this name or a later one; a size "@288" is left out of account."""
+    base = split_size(name)[0]
+    return "/" not in base and (base in WITHDRAWN or is_model(base))
+
+
+def pretrained_names() -> list[str]:
+    """All pretrained models of timm, with their tags."""
+    return timm.list_models(pretrained=True)
+
+
+def current_name(name: str) -> str:
+    """Today's name, with tag, of a model that timm may have renamed, e.g. tf_efficientnet_b4.ns_jft_in1k.
+
+    A name without a tag gets timm's default tag (of those with ImageNet's 1,000 classes, where the default has
+    others), which need not be the checkpoint that went by that name earlier.
+    """
+    name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
+    name = get_deprecated_models().get(name) or name
+    cfg = get_pretrained_cfg(name, allow_unregistered=True)
+    if cfg is not None and cfg.num_classes != 1000 and "." not in name:
+        cfg = next((c for c in get_arch_pretrained_cfgs(name).values() if c.num_classes == 1000), cfg)
+    return f"{cfg.architecture}.{cfg.tag}" if cfg and cfg.tag else name
+
+
+def evaluated_size(name: str) -> int:
+    """Pixels at which timm evaluates a pretrained model today."""
+    cfg = _cfg(name)
+    return (cfg.test_input_size or cfg.input_size)[-1]
+
+
+def build_timm_model(name: str, size: int | None = None, **options) -> torch.nn.Module:
+    """The module of a timm model in eval mode, at its own size or another; options as for ``timm.create_model``.
+
+    Raises ValueError where the architecture cannot run at ``size``.
+    """
+    own, today = _cfg(name), current_name(name)
+    options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
+    if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
+        return timm.create_model(today, **options).eval()
+    try:
+        return timm.create_model(today, img_size=size, **options).eval()
+    except (TypeError, AssertionError, ValueError) as error:
+        raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
+
+
+def _cfg(name):
+    return get_pretrained_cfg(current_name(name), allow_unregistered=True)
+
+
+def load_timm_model(
+    name: str, checkpoint=None, size: int | str = "test", revision: str | None = None, classes=1000
+) -> Model:
+    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288".
+
+    checkpoint: a local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME without the size, with
+        or without the tag) or a folder NAME with ``model.safetensors``; without one, the weights come from the Hub or
+        its cache. classes: number of classes of a local checkpoint.
+    size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes first. A checkpoint at
+        several sizes makes several models (self-cascades).
+    revision: of the Hub's repository. Preprocessing is the model's own; it is recorded with size and revision.
+
+    Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a missing one,
+    ConnectionError, at once, where the Hub is needed and does not answer.
+    """
+    base, pixels = split_size(name)
+    size = pixels or size
+    whole = size if isinstance(size, int) else None
+    if checkpoint is None:
+        module, source = _pretrained(base, whole, revision)
+    else:
+        path = _checkpoint_file(base, Path(checkpoint))
+        module, source = _from_file(base, path, whole, classes)
+    transform = photos(module, size)
+    facts = {"family": family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
+    size_from = size if isinstance(size, str) else "asked"
+    preprocessing = transform.record() | {"size_from": size_from}
+    parameters = sum(p.numel() for p in module.parameters())
+    return Model(
+        name, module, transform, facts | {"parameters": parameters} | source | {"preprocessing": preprocessing}
+    )
+
+
+def family(name: str) -> str:
+    """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
+    return timm.models._registry._model_to_module.get(timm.models.get_arch_name(current_name(name)), "timm")
+
+
+def _architecture(module, name):
+    return module.pretrained_cfg.get("architecture") or name
+
+
+def photos(module, size: int | str = "test") -> Photos:
+    """The preprocessing that a timm module's config asks for, at its "test" or "train" size, or at so many pixels."""
+    asked = {"img_size": size} if isinstance(size, int) else {}
+    config = resolve_data_config(asked, model=module, use_test_size=size == "test")
+    cut = Cut(tuple(config["input_size"][1:]), config["interpolation"], config["crop_pct"], config["crop_mode"])
+    return Photos(cut, tuple(config["mean"]), tuple(config["std"]))
+
+
+def _pretrained(name, size, revision):
+    try:
+        cfg = _cfg(name)
+    except RuntimeError as error:
+        tags = timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)
+        raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
+    if cfg is None or not cfg.has_weights or name in WITHDRAWN:
+        raise ValueError(f"timm has no pretrained weights for {name!r}; give a local file, checkpoint=…")
+    repository = cfg.hf_hub_id or ""
+    cached = bool(cfg.file or repository and cached_revision(repository, *WEIGHTS, revision=revision))
+    check_reachable(f"model {name!r} ({repository or cfg.url})", cached, "give a local file or folder, checkpoint=…")
+    overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
+    module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
+    found = cached_revision(repository, *WEIGHTS, revision=revision) if repository else None
+    return module, {"checkpoint": {"name": current_name(name), "source": repository or cfg.url, "revision": found}}
+
+
+def _checkpoint_file(name, path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"no checkpoint {path} for model {name!r}")
+    stems = dict.fromkeys([name, current_name(name), timm.models.get_arch_name(name)])
+    tried = [path / f"{stem}{ending}" for stem in stems for ending in ENDINGS]
+    tried += [folder / file for folder in (path, *(path / stem for stem in stems)) for file in WEIGHTS]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f"no checkpoint for model {name!r} in {path}; looked for {tried[0].name}, {tried[-2]} …")
+
+
+def _from_file(name, path, size, classes):
+    own = _folder_config(path.parent)
+    classes = own.get("num_classes", classes)
+    overlay = own | {"file": str(path), "hf_hub_id": None, "url": "", "num_classes": classes, "custom_load": False}
+    try:
+        module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
+    except Exception as error:  # torch, pickle and safetensors each have their own kinds
+        reason = " ".join(str(error).split())[:400]
+        raise ValueError(f"{path}: its weights do not fit model {name!r} or cannot be read: {reason}") from None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return module, {"checkpoint": {"name": path.name, "source": "local file", "sha256": digest}}
+
+
+def _folder_config(folder) -> dict:
+    """What timm's own ``config.json`` beside a checkpoint says about preprocessing and classes; {} without one."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        own = {key: config["pretrained_cfg"][key] for key in PREPROCESSING if key in config["pretrained_cfg"]}
+        return own | {"num_classes": config["num_classes"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a timm model's config with pretrained_cfg and num_classes ({error!r})") from None

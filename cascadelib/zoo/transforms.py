@@ -1,0 +1,176 @@
+"""What a model wants to see: images to normalised float tensors at the model's own size."""
+
+import functools
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from timm.data import create_transform
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class GreyImages:
+    """Transform of a batch: uint8 [N, H, W] → float32 [N, 1, size, size], (x / 255 − mean) / std.
+
+    Resized bilinearly, antialiased when shrinking. Equal transforms compare equal, so that
+    :func:`cascadelib.extract` runs each distinct one once a batch.
+    """
+
+    size: int
+    mean: float
+    std: float
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        x = torch.as_tensor(images).unsqueeze(1).float().div_(255).sub_(self.mean).div_(self.std)
+        if x.shape[-2:] != (self.size, self.size):
+            x = functional.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return x
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One photograph (PIL, RGB) → uint8 [3, height, width]: resized and cropped by timm's own transform.
+
+    size: (height, width); crop: the part of the resized image's shorter side that is kept; mode: as timm's
+    ``crop_mode`` ("center", "squash", "border").
+    """
+
+    size: tuple[int, int]
+    interpolation: str
+    crop: float
+    mode: str = "center"
+
+    def __call__(self, image) -> torch.Tensor:
+        return torch.as_tensor(_timm_transform(self)(image))
+
+
+@functools.lru_cache(maxsize=256)
+def _timm_transform(cut):
+    settings = {"interpolation": cut.interpolation, "crop_pct": cut.crop, "crop_mode": cut.mode}
+    return create_transform((3, *cut.size), use_prefetcher=True, **settings)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Transform of photographs: ``cut`` each into uint8 [3, H, W], stack, then (x − 255 mean) / (255 std) per channel.
+
+    Extraction cuts in the workers that decode, once for all models with an equal ``cut``, and normalises on the device;
+    called with a list of PIL images, it does both.
+    """
+
+    cut: Cut
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images) -> torch.Tensor:
+        return self.finished(torch.stack([self.cut(image.convert("RGB")) for image in images]))
+
+    def finished(self, cut: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""
+        mean, std = (
+            torch.tensor([v * 255 for v in values], device=cut.device).view(1, -1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return cut.to(torch.float32).sub_(mean).div_(std)
+
+    def record(self) -> dict:
+        """What the header of a model's logits says about its preprocessing."""
+        return asdict(self.cut) | {"mean": self.mean, "std": self.std}
+
+
+BLOCK = 4096  # texts that are tokenized at once where only lengths are asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenized:
+    """Transform of a batch of texts, or of pairs: {key: int64 tensor [N, L]}, padded to the longest of the batch.
+
+    ``keys``: what the model takes (input_ids, attention_mask …). Texts of more than ``max_length`` tokens are cut
+    there. Equal settings compare equal, so that :func:`cascadelib.extract` tokenizes once for all models that share
+    them. Raises ValueError for a tokenizer without a padding token.
+    """
+
+    tokenizer: object
+    max_length: int
+    keys: tuple[str, ...] = ("input_ids", "attention_mask")
+
+    def __post_init__(self):
+        if self.tokenizer.pad_token is None:
+            raise ValueError(
+                "the tokenizer has no padding token, so texts of different lengths make no batch; set "
+                "tokenizer.pad_token and the model's config.pad_token_id, and save both (save_pretrained)"
+            )
+        object.__setattr__(self, "_digest", _digest(self.tokenizer))
+
+    def __call__(self, texts) -> dict:
+        encoded = self.tokenizer(
+            *_columns(texts), padding="longest", truncation=True, max_length=self.max_length, return_tensors="pt"
+        )
+        return {key: encoded[key] for key in self.keys}
+
+    def lengths(self, texts) -> np.ndarray:
+        """Tokens of each text with its special ones, uncut, int64 [k]."""
+        counted = []
+        for start in range(0, len(texts), BLOCK):
+            columns = _columns(texts[start : start + BLOCK])
+            counted += map(len, self.tokenizer(*columns, truncation=False, verbose=False)["input_ids"])
+        return np.array(counted, np.int64)
+
+    def __eq__(self, other):
+        return isinstance(other, Tokenized) and repr(self) == repr(other)
+
+    def __hash__(self):
+        return hash(repr(self))
+
+    def __repr__(self):
+        return f"Tokenized({self._digest}, max_length={self.max_length}, keys={self.keys})"
+
+
+def _columns(texts):
+    """Texts → one list; pairs → two."""
+    return [list(part) for part in zip(*texts)] if isinstance(texts[0], (tuple, list)) else [list(texts)]
+
+
+def _digest(tokenizer) -> str:
+    """Part of a SHA-256 over the vocabulary and rules: tells tokenizers apart."""
+    rules = tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else None
+    whole = json.loads(rules) if rules else {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
+    # How it padded and cut last time is kept in the tokenizer, too.
+    kept = {key: value for key, value in whole.items() if key not in ("truncation", "padding")}
+    kept |= {"pad": tokenizer.pad_token, "side": [tokenizer.padding_side, tokenizer.truncation_side]}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def distinct(transforms) -> list:
+    """The transforms that differ; equal ones, and the same function again, are there once."""
+    found = []
+    for transform in transforms:
+        if not any(transform is other or type(transform) is type(other) and transform == other for other in found):
+            found.append(transform)
+    return found
+
+
+def place_of(transform, transforms) -> int:
+    """Where ``transform`` or one equal to it is in a list of distinct ones."""
+    return next(i for i, t in enumerate(transforms) if t is transform or type(t) is type(transform) and t == transform)
+
+
+def text_of_transform(transform) -> str:
+    """A transform as text that is the same in every run: its repr without addresses."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
+
+
+def prepared(transform, raw):
+    """A raw batch → the module's input."""
+    return raw.float() if transform is None else transform(raw)
+
+
+def cut_of(transform):
+    """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function (PIL → tensor)."""
+    if transform is None:
+        raise ValueError("a model of photographs needs a transform: (module, transform), or a model of the zoo")
+    return getattr(transform, "cut", transform)

@@ -1,0 +1,231 @@
+"""Calibration: ECE, Brier and temperature against torchmetrics, scikit-learn and loops; curves against loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import brier_score_loss
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from cascadelib import LogitStore, Method, confidence, fit_temperature, search
+from cascadelib.analysis.calibration import (
+    above_below,
+    assumed_perfect,
+    bin_numbers,
+    brier_score,
+    calibration_bins,
+    calibration_table,
+    confidence_gap,
+    expected_calibration_error,
+    ideal_above_below,
+    moving_average,
+    predicted_pair,
+    threshold_curves,
+)
+from cascadelib.methods.confidence_metrics import softmax
+from cascadelib.methods.temperature import perfect_temperature
+
+
+def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):
+    """Logits that are calibrated at a temperature of ``sharpness``, and labels."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(k, classes)) * 2
+    labels = (softmax(z).cumsum(1) < rng.random((k, 1))).sum(1)
+    return z * sharpness, labels
+
+
+class Identity(ClassifierMixin, BaseEstimator):
+    """Takes logits as features: what scikit-learn needs to scale them by a temperature."""
+
+    def fit(self, _x, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def decision_function(self, x):
+        return x
+
+    def predict(self, x):
+        return self.classes_[x.argmax(1)]
+
+
+def test_temperature_equals_scikit_learns():
+    z, labels = make_logits()
+    scaled = CalibratedClassifierCV(FrozenEstimator(Identity().fit(z, labels)), method="temperature").fit(z, labels)
+    t = fit_temperature(z, labels)
+    assert t == pytest.approx(1.8, rel=0.1)
+    np.testing.assert_allclose(softmax(z, t), scaled.predict_proba(z), atol=2e-4)
+
+
+def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
+    z, labels = make_logits()
+    sure, right = confidence(z), z.argmax(1) == labels
+    theirs = multiclass_calibration_error(torch.tensor(softmax(z)), torch.tensor(labels), 5, n_bins=15, norm="l1")
+    assert sure.max() < 1
+    assert expected_calibration_error(sure, right) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
+    """torchmetrics gives it a sixteenth bin of its own (its issue 3510): |1 − 0| and |0.95 − 1|, not their mean."""
+    p, labels = np.array([[0.05, 0.95], [0.0, 1.0]]), np.array([1, 0])
+    theirs = multiclass_calibration_error(torch.tensor(p), torch.tensor(labels), 2, n_bins=15, norm="l1")
+    assert float(theirs) == pytest.approx((0.05 + 1) / 2)
+    ours = expected_calibration_error(p.max(1), p.argmax(1) == labels)
+    assert ours == pytest.approx(abs(0.5 - 0.975))
+    assert bin_numbers(np.array([0.0, 1 / 15, 1.0])).tolist() == [0, 0, 14]
+
+
+def slow_ece(sure, right, bins):
+    total = 0.0
+    for b in range(bins):
+        low, high = np.linspace(0, 1, bins + 1)[b : b + 2]
+        inside = [i for i in range(len(sure)) if low < sure[i] <= high or b == 0 and sure[i] == 0]
+        if inside:
+            total += abs(np.mean([right[i] for i in inside]) - np.mean([sure[i] for i in inside])) * len(inside)
+    return total / len(sure)
+
+
+tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tied, st.integers(1, 12))
+def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
+    sure, right = np.array([s for s, _ in samples]) / 8, np.array([r for _, r in samples])
+    assert expected_calibration_error(sure, right, bins) == pytest.approx(slow_ece(sure, right, bins))
+    numbers = bin_numbers(sure, bins, "equal_mass")
+    assert ((0 <= numbers) & (numbers < bins)).all()
+    assert all(len(set(numbers[sure == s])) == 1 for s in sure)  # equal confidences are never parted
+    assert (np.diff(numbers[np.argsort(sure)]) >= 0).all()
+    assert calibration_bins(sure, right, bins, "equal_mass")["samples"].sum() == len(sure)
+
+
+def test_bins_of_equal_mass_hold_equally_many_samples():
+    sure = np.random.default_rng(0).random(1500) ** 4
+    assert np.bincount(bin_numbers(sure, 15, "equal_mass")).tolist() == [100] * 15
+
+
+def test_brier_equals_scikit_learns():
+    z, labels = make_logits(6000)
+    assert brier_score(z, labels) == pytest.approx(brier_score_loss(labels, softmax(z), scale_by_half=False))
+    assert brier_score(z, labels, 1.8) < brier_score(z, labels)
+    assert brier_score(np.array([[50.0, -50.0]]), np.array([1])) == pytest.approx(2)
+
+
+def test_the_perfect_temperature_equates_confidence_and_accuracy():
+    z, labels = make_logits()
+    accuracy = np.mean(z.argmax(1) == labels)
+    assert confidence(z, temperature=perfect_temperature(z, accuracy)).mean() == pytest.approx(accuracy)
+
+
+def test_models_that_are_never_wrong_are_named_and_left_alone():
+    right = np.eye(3)[[0, 1, 2]] * 1e4
+    store = LogitStore.from_arrays([0, 1, 2], {"sure": right, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2})
+    with pytest.warns(RuntimeWarning, match="model 'sure' left at 1: it is never wrong"):
+        fitted = Method(temperature=True).fit(store)
+    assert fitted.temperatures == {"sure": 1.0, "flat": 1.0}
+    with pytest.warns(RuntimeWarning, match="'sure' left at 1: no mean max softmax"):
+        assert perfect_temperature(right, 1.0, "sure") == 1.0
+    with pytest.warns(RuntimeWarning, match="no mean max softmax"):
+        assert perfect_temperature(right, 0.1) == 1.0
+
+
+@settings(max_examples=200, deadline=None)
+@given(tied)
+def test_above_and_below_equal_a_loop(samples):
+    sure, right = np.array([s for s, _ in samples]) / 8, np.array([r for _, r in samples])
+    table = above_below(sure, right)
+    assert table["threshold"].tolist() == sorted(set(sure), reverse=True)
+    for row in table.itertuples():
+        exits = sure >= row.threshold
+        assert (row.exit_rate, row.accuracy_above) == pytest.approx((exits.mean(), right[exits].mean()))
+        assert row.accuracy_below == pytest.approx(right[~exits].mean() if not exits.all() else np.nan, nan_ok=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(tied, st.data())
+def test_the_moving_average_equals_a_loop_whatever_the_order(samples, data):
+    sure, right = np.array([s for s, _ in samples]) / 8, np.array([float(r) for _, r in samples])
+    window, shuffle = data.draw(st.integers(1, len(sure))), data.draw(st.permutations(range(len(sure))))
+    table = moving_average(sure, right, window)
+    order = np.argsort(sure, kind="stable")
+    smooth = np.array([right[sure == s].mean() for s in sure])  # the mean over all orders of equal confidences
+    for i in range(len(sure) - window + 1):
+        inside = order[i : i + window]
+        assert table.loc[i, "accuracy"] == pytest.approx(smooth[inside].mean())
+        assert table.loc[i, "confidence"] == pytest.approx(sure[inside].mean())
+    again = moving_average(sure[shuffle], right[shuffle], window)
+    np.testing.assert_allclose(again, table, atol=1e-12)
+
+
+def test_moving_average_defaults_and_refusals():
+    sure = np.linspace(0, 1, 500)
+    assert len(moving_average(sure, sure > 0.5)) == 491  # window 500 / 50
+    with pytest.raises(ValueError, match="window of 501 samples does not fit into the 500"):
+        moving_average(sure, sure > 0.5, 501)
+    with pytest.raises(ValueError, match=r"sample 1 is outside \[0, 1\]"):
+        moving_average([0.5, 1.5], [True, True])
+    with pytest.raises(ValueError, match="at least one"):
+        expected_calibration_error([], [])
+    with pytest.raises(ValueError, match="equal_mass"):
+        bin_numbers(sure, 5, "equal_mas")
+
+
+def test_the_ideal_parts_right_from_wrong():
+    right = np.arange(100) < 80
+    real = above_below(np.where(right, 0.9, 0.1) + 0.001 * np.arange(100)[::-1] / 100, right)
+    table = ideal_above_below(0.8, 100)
+    for name in ("exit_rate", "accuracy_above", "accuracy_below"):
+        np.testing.assert_allclose(table[name], real[name], atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def stores():
+    both = []
+    for seed in (0, 1):
+        (z, labels), rng = make_logits(2000, seed=seed), np.random.default_rng(seed + 7)
+        logits = {"sharp": z, "flat": z / 4 + 0.1 * rng.normal(size=z.shape), "fair": z / 1.8}
+        both.append(LogitStore.from_arrays(labels, logits, macs={"sharp": 1, "flat": 5, "fair": 20}))
+    return both
+
+
+def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
+    table = calibration_table(stores[1], stores[0])
+    assert table["verdict"].to_dict() == {"sharp": "overconfident", "flat": "underconfident", "fair": "neither"}
+    for name in ("sharp", "flat"):
+        assert table.loc[name, "ece_scaled"] < table.loc[name, "ece"] / 2
+        assert table.loc[name, "brier_scaled"] < table.loc[name, "brier"]
+    own = fit_temperature(stores[0].logits("sharp"), stores[0].labels)
+    assert table.loc["sharp", "temperature"] == own  # fitted on the other store
+    assert (table["gap_low"] < table["gap"]).all()
+
+
+def test_the_gap_covers_zero_as_often_as_it_says():
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(500):
+        p = rng.beta(5, 1, 400)
+        _, low, high = confidence_gap(p, rng.random(400) < p)
+        inside += low <= 0 <= high
+    assert inside >= 458  # fewer with a probability of about 1 in 1,000 at 95%
+
+
+def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores):
+    store = stores[0]
+    table = assumed_perfect(store)
+    np.testing.assert_allclose(table.models["top1"], store.models["top1"].loc[table.models.index], atol=1e-8)
+    pair = predicted_pair(store, "sharp", "fair")
+    ends = pair.iloc[[0, -1]]
+    np.testing.assert_allclose(ends["accuracy_predicted"], ends["accuracy"], atol=1e-8)
+    assert pair["accuracy_predicted"].max() > pair["accuracy"].max()  # as if models never failed together
+    assert search(table, 2).cost_kind == "cost"
+
+
+def test_curves_of_figure_14(stores):
+    curves = threshold_curves(stores[0], "sharp", stores[1])
+    accuracy = stores[0].models.loc["sharp", "top1"]
+    for curve in curves.values():
+        assert curve["accuracy_above"].iloc[-1] == pytest.approx(accuracy, abs=1e-6)
+    assert list(curves) == ["uncalibrated", "temperature scaled", "assumed perfect calibration", "ideal"]

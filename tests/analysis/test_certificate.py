@@ -1,0 +1,269 @@
+"""The guarantee: p-values are valid, the order is fixed, and certified cascades keep their promise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, multinomial
+
+from cascadelib import LogitStore, ScoreTable, certify, evaluate, search
+from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value, probability_as_extreme
+from cascadelib.deployment.cascade_file import description_of, point_of, read_cascade, write_cascade
+
+
+def every_outcome(k):
+    """All (lost, gained) of k samples."""
+    return [(a, b) for a in range(k + 1) for b in range(k + 1 - a)]
+
+
+def probability(a, b, k, loss, psi):
+    return multinomial.pmf([a, b, k - a - b], k, [(psi + loss) / 2, (psi - loss) / 2, 1 - psi])
+
+
+@pytest.mark.parametrize(("k", "epsilon"), [(12, 0.1), (24, 0.05), (24, 0.0), (20, 0.2)])
+def test_no_distribution_with_that_loss_is_rejected_too_often(k, epsilon):
+    """All outcomes of k samples, all distributions on a grid with a loss of ε or more: P(p ≤ δ) ≤ δ, exactly."""
+    outcomes = every_outcome(k)
+    for level in (0.05, 0.2):
+        rejected = [(a, b) for a, b in outcomes if paired_p_value(a, b, k, epsilon, level) <= level]
+        assert rejected or (k, level) == (12, 0.05)
+        for loss in (epsilon, epsilon + 0.05):
+            for psi in np.linspace(max(loss, 1e-6), 1, 25):
+                assert sum(probability(a, b, k, loss, psi) for a, b in rejected) <= level
+
+
+@given(st.integers(1, 25), st.floats(0, 0.4), st.floats(0.01, 1), st.data())
+@settings(max_examples=60, deadline=None)
+def test_probability_of_outcomes_as_extreme_equals_the_sum(k, loss, psi, data):
+    assume(psi >= loss)
+    a, b = data.draw(st.sampled_from(every_outcome(k)))
+
+    def studentized(lost, gained):
+        return (lost - gained - k * loss) / np.sqrt(max(lost + gained, k * loss) + 1 - k * loss**2)
+
+    limit = studentized(a, b) + 1e-10
+    slow = sum(probability(c, d, k, loss, psi) for c, d in every_outcome(k) if studentized(c, d) <= limit)
+    assert probability_as_extreme(a - b, a + b, k, loss, np.array([psi]))[0] == pytest.approx(min(1, slow), abs=1e-9)
+
+
+def test_with_no_margin_it_is_near_mcnemars_exact_test():
+    for lost, gained in ((2, 15), (10, 30), (20, 21)):
+        mcnemar = binom.cdf(lost, lost + gained, 0.5)
+        ours = paired_p_value(lost, gained, 1000, 0.0, level=mcnemar)
+        assert 0.3 * mcnemar <= ours <= 1.2 * mcnemar
+
+
+def test_extremes():
+    assert paired_p_value(0, 0, 5000, 0.01) == pytest.approx(0.05 / 500)
+    assert paired_p_value(0, 0, 10, 0.01) > 0.5
+    assert paired_p_value(100, 0, 100, 0.01) == 1
+    assert paired_p_value(0, 100, 100, 0.01) < 1e-3
+    assert paired_p_value(0, 0, 1, 0.0) == 1
+
+
+def test_betting_p_values_are_valid_for_graded_losses():
+    rng = np.random.default_rng(0)
+    for epsilon in (0.0, 0.1):
+        losses = rng.choice([-0.5, 0.0, 1.0], p=[0.2, 0.7 - epsilon, 0.1 + epsilon], size=(1500, 400))
+        rejected = [betting_p_value(row, row_mean, 0.1) <= 0.1 for row, row_mean in zip(losses, [epsilon] * 1500)]
+        assert np.mean(rejected) <= 0.1 + 3 * np.sqrt(0.09 / 1500)
+    assert betting_p_value(np.zeros(2000), 0.01) < 0.05 < betting_p_value(np.full(2000, 0.02), 0.01)
+
+
+def betting_slowly(losses, epsilon, level):
+    """The same capital, one bet after another."""
+    k, capital, most, past = len(losses), 1.0, 1.0, []
+    mean_of = lambda d: sum(d) / (len(d) + 1)  # noqa: E731
+    for i, d in enumerate(losses):
+        squares = sum((past[j] - mean_of(past[: j + 1])) ** 2 for j in range(i))
+        variance = (0.25 + squares) / (i + 1)
+        bet = min(np.sqrt(2 * np.log(1 / level) / (k * variance)), 0.75 / (1 + abs(epsilon)))
+        capital *= 1 + bet * (epsilon - d)
+        most, past = max(most, capital), [*past, d]
+    return min(1.0, 1 / most)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(0, 0.5))
+@settings(max_examples=60, deadline=None)
+def test_betting_equals_a_loop(losses, epsilon):
+    assert betting_p_value(np.array(losses), epsilon) == pytest.approx(betting_slowly(losses, epsilon, 0.05))
+
+
+def population(k, seed=0):
+    """Outcomes of three models on k samples: (correct bool [3, k], confidence [3, k])."""
+    rng = np.random.default_rng(seed)
+    ease, own = rng.normal(size=k), rng.normal(size=(3, k))
+    margin = np.array([[0.8], [1.3], [1.6]]) + 0.8 * ease + 0.6 * own
+    return margin > 0, margin + rng.normal(size=(3, k))
+
+
+CORRECT, SURE = population(50_000)
+WHOLE = ScoreTable(CORRECT, SURE, [1, 5, 20], ["s", "m", "l"])
+
+
+def test_a_short_study_of_the_violation_rate():
+    """40 draws at δ = 0.2: the share of certificates whose cascade truly loses ε or more is at most δ (+ chance)."""
+    rng, epsilon, delta, violated, certified = np.random.default_rng(0), 0.01, 0.2, 0, 0
+    right = CORRECT[2].mean()
+    for _ in range(40):
+        drawn = rng.permutation(50_000)[:2000]
+        tune, check = WHOLE.take(drawn[:1000]), WHOLE.take(drawn[1000:])
+        found = certify(search(tune, 2), check, epsilon, delta, reference="l")
+        certified += found.point is not None
+        violated += any(right - evaluate(WHOLE, p).accuracy >= epsilon for p in found.certified[-1:])
+    assert certified > 10 and violated <= binom.ppf(0.999, 40, delta)
+
+
+HALVES = WHOLE.take(slice(0, 8000)), WHOLE.take(slice(8000, 16000))
+FRONT = search(HALVES[0], 2)
+
+
+def test_the_cheapest_certified_point_and_its_promise():
+    found = certify(FRONT, HALVES[1], 0.01, reference="l")
+    table = found.table
+    assert found.samples == 8000 and found.reference == "l"
+    assert table["certified"].tolist() == (table["p_value"] <= 0.05).tolist()
+    assert table["certified"].iloc[:-1].all() and (np.diff(table["cost"]) < 0).all()
+    assert found.point.cost == table.loc[table["certified"], "cost"].iloc[-1] < 21
+    assert "at least 95%" in str(found) and "at most 1.00%" in str(found) and "8000" in str(found)
+    result, single = evaluate(HALVES[1], found.point), HALVES[1].models.loc["l", "top1"]
+    row = table[table["certified"]].iloc[-1]
+    assert row["accuracy_loss"] == pytest.approx(single - result.accuracy)
+    assert row["lost"] - row["gained"] == pytest.approx(row["accuracy_loss"])
+
+
+def test_a_larger_loss_or_more_doubt_is_never_dearer():
+    costs = [
+        certify(FRONT, HALVES[1], epsilon, delta).point.cost
+        for epsilon, delta in ((0.008, 0.05), (0.015, 0.05), (0.015, 0.3))
+    ]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_testing_stops_at_the_first_failure():
+    points = [FRONT.point(len(FRONT) - 1), FRONT.point(0), FRONT.point(len(FRONT) - 2)]
+    found = certify(points, HALVES[1], 0.01, reference="l")
+    assert found.table["certified"].tolist() == [True, False] and found.certified == (points[0],)
+
+
+def test_where_nothing_can_be_certified():
+    few = HALVES[1].take(slice(0, 20))
+    found = certify(FRONT, few, 0.01)
+    assert found.point is None and found.certified == () and "Nothing is certified: 20 samples" in str(found)
+
+
+def test_graded_scores():
+    graded = ScoreTable(np.clip(CORRECT * 0.5 + 0.25, 0, 1), SURE, [1, 5, 20], ["s", "m", "l"])
+    front = search(graded.take(slice(0, 4000)), 2)
+    found = certify(front, graded.take(slice(4000, 12000)), 0.02, reference="l")
+    assert found.point is not None and found.point.cost < 21
+
+
+def test_order_of_a_front():
+    points = descending(FRONT, "l", 0.02)
+    accuracies = [p.accuracy for p in points]
+    assert accuracies == sorted(accuracies, reverse=True) and len(points) <= 100
+    assert accuracies[0] == FRONT.table["accuracy"].max()
+    assert accuracies[-1] >= FRONT.singles.loc["l", "accuracy"] - 0.02
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epsilon": -0.1}, "epsilon must lie"),
+        ({"delta": 0.0}, "delta in"),
+        ({"reference": "xl"}, "unknown model 'xl'"),
+        ({"store": HALVES[0]}, "8000 of the 8000 samples took part"),
+        ({"points": [FRONT.point(0)]}, "name the reference="),
+    ],
+)
+def test_refused(change, message):
+    given_ = {"points": FRONT, "store": HALVES[1], "epsilon": 0.01, "delta": 0.05} | change
+    with pytest.raises(ValueError, match=message):
+        certify(**given_)
+
+
+def test_a_front_too_far_below_the_reference():
+    low = search(HALVES[0].select(["s", "m"]), 2)
+    singles = FRONT.singles.assign(accuracy=FRONT.singles["accuracy"] + 0.1)
+    with pytest.raises(ValueError, match="even where it was found"):
+        certify(replace(low, singles=singles), HALVES[1], 0.001, reference="l")
+
+
+def test_a_store_serves_as_well():
+    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
+    front = search(store.take(slice(0, 5000)), 2)
+    found = certify(front, store.take(slice(5000, 10_000)), 0.01)
+    assert found.point is not None and found.reference == "resnet18_w16@28"
+    assert found.point.cost < store.models.loc["resnet18_w16@28", "macs"]
+
+
+def test_samples_that_took_part_in_the_search_are_refused():
+    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
+    front = search(store.take(slice(0, 5000)), 2)
+    with pytest.raises(ValueError, match="100 of the 2100 samples took part in finding.*fashion-mnist val"):
+        certify(front, store.take(slice(4900, 7000)), 0.01)
+    logits = {name: store.logits(name) for name in store.models.index}
+    unnamed = LogitStore.from_arrays(store.labels, logits, macs=store.models["macs"].to_dict())
+    found = certify(front, unnamed.take(slice(4900, 7000)), 0.01)  # row numbers tell nothing of other splits
+    assert not found.overlap_checked
+
+
+IDS = np.array([f"s{i}" for i in np.random.default_rng(0).permutation(16_000)])
+
+
+def table_of(rows, ids):
+    return ScoreTable(CORRECT[:, rows], SURE[:, rows], [1, 5, 20], ["s", "m", "l"], ids)
+
+
+@pytest.mark.parametrize("ids", [IDS, np.arange(16_000), np.arange(16_000).astype(str), None])
+def test_any_overlap_that_can_be_seen_is_refused(ids, tmp_path):
+    """Parts of one table, with ids or without; tables apart that have ids; points without their front; files."""
+    whole, here, there = table_of(slice(0, 16_000), ids), np.arange(8000), np.arange(7990, 12_000)
+    front = search(whole.take(here), 2)
+    points = [front.point(len(front) - 1), front.point(len(front) - 2)]
+    mixed = whole.take(np.random.default_rng(1).permutation(there))
+    for asked in (front, points, points[0]):
+        with pytest.raises(ValueError, match="10 of the 4010 samples took part"):
+            certify(asked, mixed, 0.02, reference="l")
+        apart = certify(asked, whole.take(slice(8000, 12_000)), 0.02, reference="l")
+        assert apart.overlap_checked and "not checked" not in str(apart)
+    other = table_of(there, None if ids is None else list(ids[there]))
+    if ids is None:
+        assert "not checked" in str(certify(points, other, 0.02, reference="l"))
+    else:
+        with pytest.raises(ValueError, match="10 of the 4010"):
+            certify(points, other, 0.02, reference="l")
+
+
+def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
+    whole, shuffled = table_of(slice(0, 16_000), IDS), np.random.default_rng(2).permutation(8000)
+    point = search(whole.take(slice(0, 8000)), 2).point(-1)
+    for store in (None, whole.take(slice(0, 8000))):
+        write_cascade(description_of(point, store), tmp_path / "c.json")
+        loaded = point_of(read_cascade(tmp_path / "c.json"))
+        assert loaded.thresholds == point.thresholds and len(loaded.found_on) == 8000
+        with pytest.raises(ValueError, match="8000 of the 8000"):
+            certify(loaded, whole.take(shuffled), 0.02, reference="l")
+        assert not certify(loaded, whole.take(slice(8000, None)), 0.02, reference="l").overlap_checked
+
+
+def test_named_stores_and_unnamed_ones_with_ids():
+    rng, ids = np.random.default_rng(0), [f"i{i}" for i in range(400)]
+    logits = rng.normal(size=(400, 3))
+
+    def store(rows, **names):
+        arrays = {m: logits[rows] + i for i, m in enumerate("ab")}
+        return LogitStore.from_arrays([0] * len(rows), arrays, macs={"a": 1, "b": 2}, **names)
+
+    first, second = list(range(200)), list(range(150, 400))
+    front = search(store(first, sample_ids=ids[:200]), 2)
+    with pytest.raises(ValueError, match="50 of the 250"):
+        certify(front, store(second, sample_ids=ids[150:]), 0.3)
+    with pytest.raises(ValueError, match="50 of the 250"):
+        certify(front, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
+    assert not certify(front, store(second), 0.3).overlap_checked
+    named = search(store(first, sample_ids=ids[:200], dataset="d", split="r"), 2)
+    assert certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3).overlap_checked

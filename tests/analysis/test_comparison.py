@@ -1,0 +1,66 @@
+"""Range dominance against a fine grid; a replayed front against evaluate."""
+
+import numpy as np
+import pytest
+
+from cascadelib import LogitStore, evaluate, search
+from cascadelib.analysis.comparison import compare, fronts_of, highest_accuracy, range_dominance
+from cascadelib.analysis.shift import mean_improvement_moved, replay
+
+
+def make(seed, k=400):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, k)
+    ease = rng.normal(size=(k, 1))
+    logits = {f"m{i}": (1 + i) * np.eye(4)[labels] * (1 + ease) + rng.normal(size=(k, 4)) for i in range(4)}
+    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(4)})
+
+
+STORE, OTHER = make(0), make(1)
+FRONTS = fronts_of(STORE, ["max_softmax", "entropy", "max_softmax_mean_logits"], 2)
+
+
+def test_dominance_equals_a_fine_grid():
+    table = range_dominance(FRONTS)
+    baseline = FRONTS["entropy"].baseline
+    low, high = baseline.accuracy[baseline.front[[0, -1]]]
+    grid = low + (np.arange(50000) + 0.5) / 50000 * (high - low)
+    cost = np.stack([f.cost_at(grid) for f in FRONTS.values()])
+    best = cost == cost.min(axis=0)
+    np.testing.assert_allclose(table["accuracy_dominance"], (best / best.sum(0)).mean(1), atol=1e-3)
+    low, high = np.log(baseline.cost[baseline.front[[0, -1]]])
+    grid = np.exp(low + (np.arange(50000) + 0.5) / 50000 * (high - low))
+    reached = np.stack([highest_accuracy(f.table["cost"], f.table["accuracy"], grid) for f in FRONTS.values()])
+    best = reached == reached.max(axis=0)
+    np.testing.assert_allclose(table["cost_dominance"], (best / best.sum(0)).mean(1), atol=1e-3)
+
+
+def test_dominance_adds_up_to_one_and_ties_are_shared():
+    twice = range_dominance({"a": FRONTS["entropy"], "b": FRONTS["entropy"]})
+    np.testing.assert_allclose(twice, 0.5)
+    np.testing.assert_allclose(range_dominance(FRONTS).sum(), 1)
+
+
+def test_compare_ranks_by_mean_improvement():
+    table = compare(FRONTS, lows=[0.6])
+    assert table["mean_improvement"].is_monotonic_decreasing
+    assert table.loc["entropy", "improvement above 60.0%"] == FRONTS["entropy"].mean_improvement(0.6)
+    assert table.loc["entropy", "top_accuracy"] == FRONTS["entropy"].table["accuracy"].max()
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("method", ["entropy", "max_softmax_mean_logits_ts"])
+def test_a_replayed_front_is_each_point_evaluated(n, method):
+    front = search(STORE, n, method)
+    moved = replay(front, OTHER, ranges=False)
+    for row in range(0, len(front), 7):
+        there = evaluate(OTHER, front.point(row))
+        assert moved["accuracy_moved"].iloc[row] == there.accuracy
+        assert moved["cost_moved"].iloc[row] == there.cost
+    assert moved.groupby("segment")["models"].nunique().max() == 1
+
+
+def test_a_front_replayed_where_it_was_found_keeps_its_improvement():
+    front = FRONTS["max_softmax"]
+    assert mean_improvement_moved(front, STORE) == pytest.approx(front.mean_improvement())
+    assert mean_improvement_moved(front, OTHER) != pytest.approx(front.mean_improvement())

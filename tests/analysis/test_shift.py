@@ -1,0 +1,357 @@
+"""Fronts and cascades on another split: replay, the table of what holds, choosing again, and bad input."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twins import segment_range
+
+from cascadelib import LogitStore, ScoreTable, evaluate, pick, replay, search
+from cascadelib.analysis.drift_signal import DriftSignal, alarm_share, false_alarm_share
+from cascadelib.analysis.reselection import rechoose, selection_bias, won_back
+from cascadelib.analysis.shift import (
+    cost_ratio_moved,
+    holds,
+    mean_improvement_moved,
+    member_drops,
+    moved_curve,
+    moved_front,
+    own_baseline,
+)
+from cascadelib.analysis.uncertainty import difference_interval
+from cascadelib.datasets.bundled import SHIFTED, corrupted, fashion_mnist_shifted
+from cascadelib.evaluation.evaluation import outcomes_of
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.fronts.pairs import pair_curve
+from cascadelib.store.pairing import check_same_task, matched
+from cascadelib.zoo.loaders import load
+
+
+def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m1", "m2")):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, k)
+    ease = rng.normal(size=(k, 1))
+    logits = {
+        name: (1.0 + i) * np.eye(5)[labels] * (1.5 + ease) + noise * rng.normal(size=(k, 5))
+        for i, name in enumerate(names)
+    }
+    macs = {name: 10.0 ** (i + 1) for i, name in enumerate(names)}
+    return LogitStore.from_arrays(labels, logits, macs=macs, classes=classes, split=f"seed {seed}")
+
+
+STORE, OTHER = make_store(), make_store(1, noise=1.5)
+
+
+@pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts"])
+def test_a_replayed_point_is_the_point_evaluated_there(method):
+    front = search(STORE, (1, 2, 3), method)
+    moved = replay(front, OTHER, ranges=False)
+    assert (moved["replayed"] == "point").all()
+    for row in range(0, len(front), 7):
+        result = evaluate(OTHER, front.point(row))
+        assert moved["accuracy_moved"][row] == result.accuracy
+        assert moved["cost_moved"][row] == result.cost
+        assert moved["improvement_moved"][row] == pytest.approx(result.improvement, nan_ok=True)
+    changes = [a != b for a, b in zip(moved["models"], moved["models"][1:])]
+    assert moved["segment"].iloc[-1] == sum(changes)
+
+
+def ranges_of(front, store):
+    """The twin of a replayed front of pairs: for each segment, what every threshold of its range comes to."""
+    found, previous = [], None
+    for point in (front.point(row) for row in range(len(front))):
+        if point.models != previous:
+            found.append([])
+            previous = point.models
+        found[-1].append(point)
+    costs = dict(zip(store.models.index, store.costs(front.cost_kind)))
+    parts = []
+    for points in found:
+        outcomes = outcomes_of(store, points[0].models, front.method, front.score)
+        ends = [point.inside[0] for point in points]
+        parts.append(segment_range(outcomes, min(ends), max(ends), [costs[name] for name in points[0].models]))
+    return parts
+
+
+def check_ranges(front, store, quality):
+    """Every segment of a replayed front against its twin; each row against the cascade run at its threshold."""
+    moved, twin = replay(front, store), ranges_of(front, store)
+    assert moved["segment"].unique().tolist() == list(range(len(twin)))
+    for (_, rows), expected in zip(moved.groupby("segment"), twin):
+        found = sorted(zip(rows["accuracy_moved"], rows["cost_moved"]))
+        wanted = sorted((quality(right), cost) for right, cost in expected)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        assert rows["cost_moved"].is_monotonic_increasing
+    for row in moved.iloc[:: max(1, len(moved) // 20)].itertuples():
+        point = replace(front.point(0), models=row.models, thresholds=row.thresholds)
+        result = evaluate(store, point)
+        assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost), rel=1e-12)
+        assert row.improvement_moved == pytest.approx(result.improvement, nan_ok=True)
+    return moved
+
+
+@st.composite
+def two_tables(draw):
+    """ScoreTables of a few models on two splits, with many equal confidences."""
+    models, rng = draw(st.integers(2, 4)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    cost = rng.integers(1, 4, models)
+    sizes, levels = draw(st.tuples(st.integers(1, 12), st.integers(1, 30))), draw(st.integers(1, 6))
+    return [ScoreTable(rng.random((models, k)) < 0.6, rng.integers(0, levels, (models, k)) / 4, cost) for k in sizes]
+
+
+@settings(max_examples=200, deadline=None)
+@given(two_tables())
+def test_every_threshold_of_a_segments_range_is_replayed(tables):
+    here, there = tables
+    check_ranges(search(here, 2), there, lambda right: right.mean())
+
+
+@pytest.mark.parametrize("score", ["top1", "top2"])
+@pytest.mark.parametrize("method", ["entropy", "softmax_margin", "max_softmax_mean_logits_ts"])
+def test_ranges_in_own_units_and_by_other_scores(method, score):
+    front = search(STORE, 2, method, score=score)
+    moved = check_ranges(front, OTHER, lambda right: right.mean())
+    assert (moved["replayed"] == "range").all() and len(moved) > len(front)
+    own = [t for pair in moved["thresholds"] for t in pair if np.isfinite(t)]
+    assert (min(own) >= 0) and (method != "entropy" or max(own) <= np.log(5))
+
+
+def test_a_segment_between_always_and_never_is_the_whole_pair():
+    front = search(STORE, 2, models=["m0", "m2"])
+    ends = pd.concat([front.table.iloc[:1]] * 2, ignore_index=True)
+    ends["models"], ends["thresholds"] = [("m0", "m2")] * 2, [(-np.inf,), (np.inf,)]
+    moved = check_ranges(replace(front, table=ends), OTHER, lambda right: right.mean())
+    curve = pair_curve(OTHER, "m0", "m2")
+    assert moved["cost_moved"].tolist() == curve["cost"][::-1].tolist()
+    assert moved["accuracy_moved"].tolist() == curve["accuracy"][::-1].tolist()
+
+
+def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
+    rng = np.random.default_rng(0)
+    here, there = (
+        ScoreTable(
+            rng.integers(0, 3, (3, 60)) / 2, rng.integers(0, 9, (3, 60)), rng.uniform(1, 2, (3, 60)) * [[1], [4], [9]]
+        )
+        for _ in range(2)
+    )
+    moved = replay(search(here, 2), there)
+    for row in moved.itertuples():
+        result = evaluate(there, replace(search(here, 2).point(0), models=row.models, thresholds=row.thresholds))
+        assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost))
+
+
+def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
+    front = search(STORE, (2, 3))
+    moved = replay(front, OTHER)
+    lengths = moved["models"].map(len)
+    assert set(lengths) == {2, 3}
+    assert moved["replayed"].tolist() == lengths.map({2: "range", 3: "point"}).tolist()
+    kept, points = moved[lengths == 3], replay(front, OTHER, ranges=False)
+    points = points[points["models"].map(len) == 3]
+    for column in ("models", "thresholds", "accuracy", "cost", "accuracy_moved", "cost_moved", "segment"):
+        assert kept[column].tolist() == points[column].tolist()
+    assert moved["segment"].is_monotonic_increasing and moved.index.tolist() == list(range(len(moved)))
+
+
+def test_a_front_replayed_where_it_was_found_is_itself():
+    front = search(STORE, 2)
+    moved = replay(front, STORE, ranges=False)
+    assert moved["accuracy_moved"].equals(moved["accuracy"])
+    assert moved["cost_moved"].equals(moved["cost"])
+    for own, there in zip((front.table["cost"], front.table["accuracy"]), moved_front(replay(front, STORE))):
+        assert own.tolist() == there.tolist()
+    assert mean_improvement_moved(front, STORE) == front.mean_improvement()
+
+
+def test_ranges_hold_the_points_and_so_are_no_worse():
+    front = search(STORE, 2)
+    points, moved = replay(front, OTHER, ranges=False), replay(front, OTHER)
+    for segment, rows in points.groupby("segment"):
+        swept = moved[moved["segment"] == segment]
+        pairs = [set(zip(part["accuracy_moved"], part["cost_moved"])) for part in (rows, swept)]
+        assert pairs[0] <= pairs[1]
+    assert mean_improvement_moved(front, OTHER) >= mean_improvement_moved(front, OTHER, ranges=False)
+
+
+def test_arguments_in_the_wrong_order_are_named():
+    front = search(STORE, 2)
+    with pytest.raises(TypeError, match="front first, then the store"):
+        replay(STORE, front)
+    with pytest.raises(TypeError, match="front first, then the store"):
+        mean_improvement_moved(STORE, front)
+    with pytest.raises(TypeError, match="a Front is needed here, not Point: .*evaluate"):
+        replay(front.point(0), STORE)
+    with pytest.raises(TypeError, match="a LogitStore or a ScoreTable is needed here, not Front"):
+        replay(front, front)
+    with pytest.raises(TypeError, match="LogitStore.path."):
+        replay(front, "some/folder")
+
+
+def test_the_moved_curve_equals_a_loop():
+    front = search(STORE, 2)
+    moved, baseline = replay(front, OTHER), own_baseline(front, OTHER)
+    curve = moved_curve(front, moved, OTHER, points=9)
+    for row in curve.itertuples():
+        enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
+        assert row.improvement == pytest.approx(baseline.cost_at(row.accuracy) / min(enough, default=np.inf))
+    assert len(pareto_front(moved["cost_moved"], moved["accuracy_moved"])) <= len(moved)
+
+
+def test_more_models_are_never_dearer_where_the_front_was_found():
+    two, either = search(STORE, 2), search(STORE, (2, 3))
+    assert cost_ratio_moved(two, either, STORE) <= 1
+    assert cost_ratio_moved(two, two, OTHER) == pytest.approx(1)
+
+
+def test_holds_has_a_row_a_split():
+    point = pick(search(STORE, 2), "match_best")
+    table = holds(point, {"here": STORE, "there": OTHER}, resamples=100)
+    here = table.loc["here"]
+    assert here["accuracy"] == point.accuracy
+    assert here["difference_low"] < here["difference"] < here["difference_high"]
+    assert here["improvement_low"] <= here["improvement"] <= here["improvement_high"]
+    assert here["cost_ratio"] == pytest.approx(STORE.models.loc[point.models[-1], "macs"] / here["cost"])
+    assert here["cost_ratio_low"] < here["cost_ratio"] < here["cost_ratio_high"]
+    wider = holds(point, {"here": STORE}, resamples=100, level=0.999).loc["here"]
+    for name in ("cost_ratio", "difference", "exit_rate"):
+        assert wider[f"{name}_low"] < here[f"{name}_low"] and here[f"{name}_high"] < wider[f"{name}_high"]
+    assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates
+
+
+def test_drops_are_paired_where_the_samples_are_the_same():
+    shifted = LogitStore.from_arrays(
+        STORE.labels, {n: 2 * STORE.logits(n) for n in STORE.models.index}, macs=dict(STORE.models["macs"])
+    )
+    paired, apart = member_drops(STORE, shifted), member_drops(STORE, OTHER)
+    assert (paired["drop"] == 0).all()
+    assert (paired["drop_high"] < 0.01).all()
+    np.testing.assert_allclose(apart["drop"], STORE.models["top1"] - OTHER.models["top1"])
+    assert (apart["drop_high"] - apart["drop_low"] > 0.03).all()
+
+
+def test_a_split_is_not_compared_with_itself(tmp_path):
+    written = LogitStore.create(tmp_path / "v2", STORE.labels, dataset="d", split="v2")
+    for name in STORE.models.index:
+        written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
+    copied = shutil.copytree(tmp_path / "v2", tmp_path / "copy")
+    for again in (written, LogitStore(tmp_path / "v2"), LogitStore(copied), matched(written, LogitStore(copied))):
+        with pytest.raises(ValueError, match="'v2'.* compared with itself"):
+            member_drops(written, again)
+    scores = ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
+    with pytest.raises(ValueError, match="compared with itself"):
+        member_drops(scores, scores)
+    halves = written.take(slice(300)), written.take(slice(300, 600))
+    assert (member_drops(*halves)["drop_high"] > 0).any()
+
+
+def test_drops_of_samples_without_ids_are_not_paired():
+    rng = np.random.default_rng(0)
+    here, there = (ScoreTable(rng.random((2, 400)) < 0.7, rng.random((2, 400)), [1.0, 2.0]) for _ in range(2))
+    low, high = difference_interval(here.correct[0], there.correct[0])
+    assert member_drops(here, there).iloc[0][["drop_low", "drop_high"]].tolist() == [-high, -low]
+
+
+def test_matched_samples_come_in_the_order_of_the_other_split():
+    rows = np.array([5, 3, 100])
+    part = matched(STORE, STORE.take(rows))
+    np.testing.assert_array_equal(part.sample_ids, STORE.sample_ids[rows])
+    with pytest.raises(ValueError, match="lacks 1 of the 3 samples.*'900'"):
+        matched(STORE, make_store(0, 1000).take([5, 900, 3]))
+    with pytest.raises(ValueError, match="is labelled"):
+        matched(STORE, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (make_store(1, classes=("a", "b", "x", "d", "e")), "first difference at class 2"),
+        (make_store(1, names=("m0", "m1")), "unknown model of the other split 'm2'"),
+    ],
+)
+def test_splits_of_another_task_are_refused(other, message):
+    with pytest.raises(ValueError, match=message):
+        member_drops(STORE, other)
+    if "m2" in message:
+        front = search(STORE, 2, models=["m1", "m2"])
+        with pytest.raises(ValueError, match="unknown model of this store 'm2'"):
+            replay(front, other)
+
+
+def test_other_widths_are_refused_where_classes_have_no_names():
+    other = LogitStore.from_arrays([0, 1], {n: np.eye(7)[:2] for n in ("m0", "m1", "m2")})
+    with pytest.raises(ValueError, match="5 classes on one split and 7"):
+        check_same_task(STORE, other)
+
+
+def test_rechosen_thresholds_keep_the_accuracy_where_they_were_chosen():
+    point = pick(search(STORE, 2), "match_best")
+    again = rechoose(point, OTHER)
+    assert again.models == point.models
+    assert again.accuracy >= OTHER.models.loc[point.models[-1], "top1"]
+    cheaper = search(OTHER, 2, models=list(point.models)).table.query("cost < @again.cost")
+    assert (cheaper["accuracy"] < OTHER.models.loc[point.models[-1], "top1"]).all()
+    scores = ScoreTable(
+        *(np.stack(p) for p in ([STORE.ranks(n) == 0 for n in STORE.models.index], np.eye(3, 600))), [1, 2, 3]
+    )
+    assert rechoose(pick(search(scores, 2), "match_best"), scores).cost_kind == "cost"
+
+
+def test_won_back_measures_on_the_rest():
+    point = pick(search(STORE, 2), "match_best")
+    table = won_back(point, OTHER, sizes=(50, 200), repeats=3)
+    assert len(table) == 6
+    row, order = table.iloc[1], np.random.default_rng(0).permutation(len(OTHER))
+    rest = OTHER.take(order[200:])
+    again = rechoose(point, OTHER.take(order[:200]))
+    assert row["improvement_rechosen"] == pytest.approx(evaluate(rest, again).improvement, nan_ok=True)
+    assert row["cost_unchanged"] == evaluate(rest, point).cost
+    assert (table["difference_hindsight"] >= 0).all()
+    with pytest.raises(ValueError, match="leaves nothing of 600"):
+        won_back(point, OTHER, sizes=(50, 600))
+
+
+def test_a_front_chosen_among_noise_looks_better_than_it_is():
+    rng = np.random.default_rng(0)
+    noise = ScoreTable(rng.random((6, 400)) < 0.7, rng.random((6, 400)), 2.0 ** np.arange(6))
+    table = selection_bias(noise, repeats=5)
+    by_chance = table["single_models_chosen"] - table["single_models_measured"]
+    assert (table["accuracy_chosen"] - table["accuracy_measured"] > by_chance).all()
+
+
+def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
+    point = pick(search(STORE, 2), "match_best")
+    signal = DriftSignal.at_selection(STORE, point, 0.01)
+    assert alarm_share(signal, make_store(2, 2000, noise=3.0), point, 300, repeats=20) > 0.8
+    assert false_alarm_share(make_store(3, 2000), point, 200, 0.01, repeats=100) <= 0.06
+    with pytest.raises(ValueError, match="longer than the 600"):
+        alarm_share(signal, OTHER, point, 601)
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_committed_logits_are_those_of_the_images_made_again(name):
+    import torch
+
+    samples, store = fashion_mnist_shifted(name), LogitStore(f"data/fashion-mnist/shift/{name}")
+    np.testing.assert_array_equal(samples.sample_ids, store.sample_ids)
+    np.testing.assert_array_equal(samples.labels, store.labels)
+    model = load("mlp@28")
+    with torch.inference_mode():
+        logits = model.module(model.transform(samples.batch(0, 64))).numpy()
+    np.testing.assert_allclose(logits, store.logits("mlp@28")[:64], atol=0.05)
+
+
+def test_corruptions_change_images_by_severity_and_repeat_themselves():
+    images = fashion_mnist_shifted("noise-1").inputs[:20]
+    for kind in ("noise", "blur", "exposure", "movement", "occlusion"):
+        mild, strong = (corrupted(images, f"{kind}-{severity}") for severity in (1, 2))
+        assert mild.shape == images.shape
+        assert mild.dtype == np.uint8
+        distances = [np.abs(x.astype(int) - images).mean() for x in (mild, strong)]
+        assert 0 < distances[0] < distances[1]
+        np.testing.assert_array_equal(mild, corrupted(images, f"{kind}-1"))
+    with pytest.raises(ValueError, match="noise-1"):
+        corrupted(images, "nois-1")

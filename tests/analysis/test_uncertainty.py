@@ -1,0 +1,283 @@
+"""Intervals and the bootstrap of fixed cascades: against loops over resampled samples, and against known truth."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib.analysis.shift import holds, member_drops
+from cascadelib.analysis.uncertainty import (
+    basic_interval,
+    betting_interval,
+    cost_interval,
+    difference_interval,
+    holm,
+    improvement_band,
+    interval,
+    paired_difference_interval,
+    point_intervals,
+    resampled_means,
+    sample_counts,
+    share_interval,
+)
+from cascadelib.evaluation.pareto import mean_improvement, pareto_front
+
+
+def make_scores(seed=0, k=120, models=3, cost=(1.0, 5.0, 30.0)):
+    rng = np.random.default_rng(seed)
+    ease = rng.normal(size=k)
+    margin = np.stack([0.5 + 0.4 * m + ease + rng.normal(size=k) for m in range(models)])
+    sure = np.round(np.abs(margin + 0.3 * rng.normal(size=margin.shape)), 1)  # rounded: ties
+    return ScoreTable(margin > 0, sure, np.array(cost))
+
+
+def drawn_rows(k, seed, resample):
+    """The rows of one resample, from the same random numbers."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(k, size=k) for _ in range(resample + 1)][-1]
+
+
+@pytest.mark.parametrize("n", [1, 2, (1, 2, 3)])
+def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n):
+    scores = make_scores()
+    front = search(scores, n)
+    resampled = bootstrap(scores, front, resamples=4, seed=9)
+    part = scores.take(drawn_rows(len(scores), 9, 3))
+    for p in range(0, len(front), 3):
+        point = front.point(p)
+        again = evaluate(part, point)
+        assert resampled.accuracy[3, p] == pytest.approx(again.accuracy)
+        assert resampled.cost[3, p] == pytest.approx(again.cost)
+        assert resampled.exit_rates[3, p, : len(point.models)] == pytest.approx(again.exit_rates)
+        if not np.isnan(again.improvement):
+            assert resampled.improvement[3, p] == pytest.approx(again.improvement)
+    assert resampled.exit_rates.sum(axis=2) == pytest.approx(1)
+    assert resampled.single_accuracy[3] == pytest.approx(part.models["top1"].to_numpy())
+
+
+def test_the_set_of_cascades_on_a_resample_equals_its_front_there():
+    scores = make_scores(2)
+    resampled = bootstrap(scores, search(scores, 2), resamples=3)
+    cost, accuracy, baseline = resampled.cost[1], resampled.accuracy[1], resampled.baselines[1]
+    keep = pareto_front(cost, accuracy)
+    assert resampled.mean_improvement()[1] == mean_improvement(baseline, cost[keep], accuracy[keep])
+    at = np.linspace(baseline.accuracy.min(), baseline.best, 7)
+    expected = [baseline.cost_at(a) / min(cost[accuracy >= a], default=np.inf) for a in at]
+    assert resampled.improvement_at(at)[1] == pytest.approx(expected)
+
+
+def test_the_cost_ratio_of_two_sets_equals_a_fine_grid():
+    scores = make_scores(3, k=300)
+    sets = [search(scores, n) for n in (2, 3)]
+    first, second = (bootstrap(scores, front, resamples=3, seed=5) for front in sets)
+    ratios = first.mean_cost_ratio(second)
+    for r in range(3):
+        base, fronts = first.baselines[r], (first.fronts[r], second.fronts[r])
+        high = min(base.best, *(accuracy[-1] for _, accuracy in fronts))
+        at = np.linspace(base.accuracy[base.front[0]], high, 200_001)[1:]
+        logs = [np.log(cost[np.searchsorted(accuracy, at)]) for cost, accuracy in fronts]
+        assert ratios[r] == pytest.approx(np.exp(np.mean(logs[1] - logs[0])), rel=1e-4)
+    assert first.mean_cost_ratio(first) == pytest.approx(1)
+
+
+def test_f1_is_resampled_too():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    logits = {name: s * np.eye(2)[labels] + rng.normal(size=(200, 2)) for name, s in (("a", 1), ("b", 2))}
+    store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 9})
+    front = search(store, 2, score="f1")
+    resampled, part = bootstrap(store, front, resamples=3, seed=4), store.take(drawn_rows(200, 4, 2))
+    for row in range(0, len(front), 5):
+        assert resampled.accuracy[2, row] == pytest.approx(evaluate(part, front.point(row)).accuracy)
+    singles = search(part, 1, score="f1").singles["accuracy"]
+    assert resampled.single_accuracy[2] == pytest.approx(singles.to_numpy())
+    held = holds(front.point(3), {"here": store}, resamples=50).iloc[0]
+    assert held["accuracy"] == evaluate(store, front.point(3)).accuracy
+    assert held["difference_low"] <= held["difference"] <= held["difference_high"]
+    with pytest.raises(ValueError, match="no share of samples"):
+        member_drops(store, store, "f1")
+
+
+def test_costs_a_sample_are_resampled_too():
+    plain = make_scores(4, models=2, cost=(1.0, 5.0))
+    rng = np.random.default_rng(0)
+    scores = ScoreTable(plain.correct, plain.confidence, np.stack([rng.uniform(1, 2, 120), rng.uniform(5, 9, 120)]))
+    point = pick(search(scores, 2), "max_improvement")
+    resampled = bootstrap(scores, point, resamples=2, seed=1)
+    part = scores.take(drawn_rows(120, 1, 1))
+    assert resampled.cost[1, 0] == pytest.approx(evaluate(part, point).cost)
+    assert resampled.single_cost[1] == pytest.approx(part.costs())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 1000))
+def test_means_of_a_resample_equal_a_loop(k, columns, seed):
+    rng = np.random.default_rng(seed)
+    counts = sample_counts(k, 3, seed)
+    assert (counts.sum(axis=0) == k).all()
+    for values in (rng.random((k, columns)) < 0.5, rng.random((k, columns))):
+        found = resampled_means(counts, values)
+        for r in range(3):
+            rows = np.repeat(np.arange(k), counts[:, r])
+            np.testing.assert_allclose(found[r], values[rows].mean(axis=0), atol=1e-12)
+
+
+def test_one_sample_and_one_model():
+    store = LogitStore.from_arrays([0], {"a": np.array([[1.0, 0.0]])}, macs={"a": 5})
+    resampled = bootstrap(store, search(store, 1), resamples=2)
+    assert resampled.accuracy.tolist() == [[1.0], [1.0]]
+    assert resampled.improvement.tolist() == [[1.0], [1.0]]
+
+
+def test_tables_hold_the_estimates_between_their_ends():
+    scores = make_scores(5, k=400)
+    front = search(scores, 2)
+    resampled = bootstrap(scores, front, resamples=300)
+    table = point_intervals(resampled)
+    for name in ("accuracy", "cost"):
+        assert (table[f"{name}_low"] <= front.table[name]).all()
+        assert (front.table[name] <= table[f"{name}_high"]).all()
+    band = improvement_band(resampled, np.linspace(0.7, front.baseline.best, 5))
+    assert (band["low"] <= band["high"]).all()
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    """A short run of the study in benchmarks/uncertainty.py: 95% intervals of a fixed cascade, 100 draws."""
+    truth, point = make_scores(7, k=100_000), None
+    point = pick(search(make_scores(8, k=2000), 2), "max_improvement")
+    wanted, rng, inside = evaluate(truth, point), np.random.default_rng(0), np.zeros(3)
+    for draw in range(100):
+        sample = truth.take(rng.choice(len(truth), 500, replace=False))
+        r = bootstrap(sample, point, resamples=200, seed=draw)
+        for i, name in enumerate(("accuracy", "cost", "improvement")):
+            low, high = interval(getattr(r, name)[:, 0])
+            inside[i] += low <= getattr(wanted, name) <= high
+    assert (inside >= 87).all()  # below with a probability of 1 in 1,000 if 95% are right
+
+
+def test_the_basic_interval_mirrors_the_percentiles():
+    values = np.arange(101.0)
+    assert interval(values, 0.9) == pytest.approx((5, 95))
+    assert basic_interval(values, 40.0, 0.9) == pytest.approx((-15, 75))
+
+
+def test_cascades_of_different_costs_are_refused():
+    scores = make_scores()
+    points = [search(scores, 2).point(0)]
+    store = LogitStore.from_arrays([0, 1], {"model 0": np.eye(2)}, macs={"model 0": 1}, seconds={"model 0": 2})
+    points.append(search(store, 1, cost="seconds").point(0))
+    with pytest.raises(ValueError, match="differ"):
+        bootstrap(scores, points)
+    with pytest.raises(ValueError, match="no cascades"):
+        bootstrap(scores, [])
+
+
+def test_wilson_equals_its_formula_and_is_sane_at_the_ends():
+    z, n, a = 1.959963984540054, 50, 43 / 50
+    centre, half = a + z**2 / (2 * n), z * np.sqrt(a * (1 - a) / n + z**2 / (4 * n**2))
+    correct = np.arange(n) < 43
+    assert share_interval(correct) == pytest.approx(
+        ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
+    )
+    low, high = share_interval(np.ones(10, bool))
+    assert 0.6 < low < high == 1.0
+
+
+@pytest.mark.parametrize(("kind", "least"), [(paired_difference_interval, 0.93), (difference_interval, 0.93)])
+def test_differences_cover_as_often_as_they_say(kind, least):
+    rng, inside = np.random.default_rng(1), 0
+    for _ in range(1000):
+        ease = rng.normal(size=300)
+        other = ease if kind is paired_difference_interval else rng.normal(size=300)
+        first, second = ease + rng.normal(size=300) > -1.2, other + rng.normal(size=300) > -1.6
+        low, high = kind(first, second)
+        inside += low <= 0.8710 - 0.8019 <= high  # P(N(0, 2) > −1.6) − P(N(0, 2) > −1.2)
+    assert inside / 1000 >= least
+
+
+def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero():
+    right = np.arange(1000) % 10 > 0
+    low, high = paired_difference_interval(right, right)
+    assert -0.003 < low < 0 < high < 0.003
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(([0.5, 1.0], [1.0, 0.0]), "bool"), (([], []), "at least one"), (([True], [True, False]), "needs the same")],
+)
+def test_intervals_refuse_what_they_cannot_count(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        paired_difference_interval(*arguments)
+
+
+def drawn_exits(rng, k, rates):
+    """Exit stages [k] of a cascade whose stages let ``rates`` of what reaches them pass."""
+    going, exits = np.ones(k, bool), np.zeros(k, int)
+    for rate in rates:
+        going &= rng.random(k) < rate
+        exits += going
+    return exits
+
+
+@pytest.mark.parametrize("k", [50, 500, 5000])
+@pytest.mark.parametrize("rates", [(0.002,), (0.0,), (0.999,), (1.0,), (0.3,), (0.01, 0.5), (0.4, 0.002), (0.5,) * 3])
+@pytest.mark.parametrize("by_sample", [False, True])
+def test_cost_intervals_hold_the_truth_as_often_as_they_say(k, rates, by_sample):
+    rng, draws, hits, costs = np.random.default_rng(k), 100, 0, 10.0 ** np.arange(len(rates) + 1)
+    truth = np.sum(costs * np.cumprod([1, *rates]))
+    for _ in range(draws):
+        prices = [c * rng.choice([0.5, 1.5], k) for c in costs] if by_sample else list(costs)
+        low, high = cost_interval(drawn_exits(rng, k, rates), prices)
+        hits += low <= truth <= high
+    assert hits / draws >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / draws)
+
+
+def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain():
+    rng = np.random.default_rng(0)
+    width = [np.diff(cost_interval(drawn_exits(rng, k, (0.3,)), [1, 10]))[0] for k in (50, 500, 5000)]
+    assert width[0] > 2 * width[1] > 4 * width[2]
+    assert cost_interval(np.zeros(50, int), [3.0]) == (3.0, 3.0)
+    assert cost_interval(np.zeros(50, int), [np.full(50, 3.0)]) == (3.0, 3.0)
+    one_stage, share = cost_interval(np.arange(50) % 2, [0.0, 1.0]), share_interval(np.arange(50) % 2, kind="exact")
+    assert one_stage == pytest.approx(share)
+
+
+def capital_slowly(x, mean, wealth):
+    """The most that a gambler ever has who bets on values above ``mean``, bet after bet."""
+    capital, most, past, spread = 1.0, 1.0, 0.5, 0.25
+    for i, value in enumerate(x):
+        bet = min(np.sqrt(2 * np.log(wealth) / (len(x) * spread / (i + 1))), 0.75 / mean)
+        capital *= 1 + bet * (value - mean)
+        most, past = max(most, capital), past + value
+        spread += (value - past / (i + 2)) ** 2
+    return most
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=60), st.floats(0.6, 0.99))
+@settings(max_examples=50, deadline=None)
+def test_a_betting_interval_is_what_no_gambler_refutes(values, level):
+    low, high = betting_interval(np.array(values), 0, 1, level)
+    assert 0 <= low <= np.mean(values) + 1e-9 and np.mean(values) - 1e-9 <= high <= 1
+    x, wealth = np.random.default_rng(0).permutation(values), 2 / (1 - level)
+    for side, end in ((x, low), (1 - x, 1 - high)):
+        assert end < 1e-6 or capital_slowly(side, end * 0.99, wealth) >= wealth * (1 - 1e-6)
+        assert capital_slowly(side, min(1, end + 1e-6), wealth) <= wealth * (1 + 1e-6)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_one_after_another(p_values):
+    adjusted = holm(p_values)
+    for level in (0.01, 0.05, 0.3):
+        left, rejected = sorted(range(len(p_values)), key=lambda i: p_values[i]), set()
+        while left and p_values[left[0]] * len(left) <= level:
+            rejected.add(left.pop(0))
+        assert {i for i, p in enumerate(adjusted) if p <= level} == rejected
+
+
+def test_swapped_arguments_of_the_bootstrap_are_told():
+    scores = make_scores()
+    front = search(scores, 2)
+    for store, points in ((front, scores), (front.point(0), scores), (scores, scores), ([front.point(0)], scores)):
+        with pytest.raises(TypeError, match="is needed here, not"):
+            bootstrap(store, points, 10)

@@ -1,0 +1,371 @@
+"""The running cascade: decisions are the evaluator's; every metric and ensemble; broken, odd and empty input."""
+
+import json
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import cascadelib as cl
+from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
+from cascadelib.deployment.cascade_file import description_of, point_of, read_cascade, write_cascade
+from cascadelib.deployment.members import joined, rows_of, size_of
+from cascadelib.files import ROOT
+from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
+from cascadelib.zoo.loaders import load
+
+VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
+IMAGES = cl.datasets.fashion_mnist("test")
+FEW = 500
+TABLE = {name: np.random.default_rng(i).normal(size=(60, 4)).astype(np.float32) for i, name in enumerate("abc")}
+
+
+class Rows(torch.nn.Module):
+    """A model that looks its logits up: its input is row numbers."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.nn.Parameter(torch.from_numpy(logits))
+        self.seen = []
+
+    def forward(self, rows):
+        self.seen.append(rows.long().tolist())
+        return self.logits[rows.long()]
+
+
+def rows_model(name, change=lambda z: z):
+    return Rows(change(TABLE[name].copy()))
+
+
+def make_point(thresholds, method, names="abc"):
+    names = tuple(names[: len(thresholds) + 1])
+    temperatures = {name: 0.7 + 0.4 * i for i, name in enumerate(names)}
+    method = replace(method, temperatures=temperatures) if method.temperature else method
+    return Point(names, tuple(thresholds), (0.0,) * len(names), 0.5, 1.0, 1.0, method)
+
+
+def made(point, changes=None, **kwargs):
+    models = {name: rows_model(name, (changes or {}).get(name, lambda z: z)) for name in point.models}
+    return Cascade.from_point(point, {name: (m, torch.as_tensor) for name, m in models.items()}, **kwargs)
+
+
+def one_sample(point, j, tables):
+    """Algorithm 1 for one sample, the slow way: (prediction, exit stage, confidence)."""
+    method, surest, total, votes = point.method, None, 0, []
+    for i, name in enumerate(point.models):
+        z = tables[name][j].astype(np.float64) / method.temperature_of(name)
+        p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+        total = total + (z if method.ensemble == "mean_logits" else p)
+        if method.ensemble.startswith("mean"):
+            z = total / (i + 1)
+            p = np.exp(z) / np.exp(z).sum() if method.ensemble == "mean_logits" else z
+        ranked = np.sort(p)[::-1]
+        sure = {
+            "max_softmax": ranked[0],
+            "softmax_margin": ranked[0] - ranked[1],
+            "logits_margin": np.sort(z)[-1] - np.sort(z)[-2],
+            "entropy": np.sum(p * np.log(p)),
+            "top2_softmax_sum": ranked[:2].sum(),
+        }[method.metric]
+        answer = (p.argmax(), sure)
+        votes.append(answer)
+        if method.ensemble == "vote":
+            most = max(sum(v[0] == w[0] for v in votes) for w in votes)
+            tied = [v for v in votes if sum(v[0] == w[0] for w in votes) == most]
+            answer = max(tied, key=lambda v: v[1])
+        if method.ensemble == "most_confident" and surest is not None and surest[1] >= sure:
+            answer = surest
+        surest = answer
+        own = -answer[1] if method.metric == "entropy" else answer[1]
+        last = i + 1 == len(point.models)
+        if last or (own <= point.thresholds[i] if method.metric == "entropy" else own >= point.thresholds[i]):
+            return answer[0], i, own
+
+
+ENSEMBLES = ["none", "mean_logits", "mean_softmax", "most_confident", "vote"]
+METRICS = ["max_softmax", "softmax_margin", "logits_margin", "entropy", "top2_softmax_sum"]
+ALL = [(m, e) for m in METRICS for e in ENSEMBLES if (m, e) != ("logits_margin", "mean_softmax")]
+
+
+@pytest.mark.parametrize("temperature", [False, True])
+@pytest.mark.parametrize(("metric", "ensemble"), ALL)
+def test_every_metric_and_ensemble_equals_a_loop(metric, ensemble, temperature):
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 2):
+        point = make_point(rng.uniform(0.3, 0.9, n), Method(metric, ensemble, temperature))
+        cascade, expected = made(point), [one_sample(point, j, TABLE) for j in range(60)]
+        for decisions in (cascade(np.arange(60)), cascade.run(np.split(np.arange(60), 12), 8)):
+            assert decisions.predictions.tolist() == [e[0] for e in expected]
+            assert decisions.exit_stage.tolist() == [e[1] for e in expected]
+            np.testing.assert_allclose(decisions.confidence, [e[2] for e in expected], rtol=1e-9)
+
+
+def mean_of(logits):
+    return logits.mean(axis=0)
+
+
+def test_an_ensemble_of_ones_own():
+    own, mean = (
+        made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60)) for e in (mean_of, "mean_logits")
+    )
+    np.testing.assert_array_equal(own.predictions, mean.predictions)
+    np.testing.assert_allclose(own.confidence, mean.confidence, rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 20), st.lists(st.floats(0.2, 1), min_size=1, max_size=2))
+def test_any_cut_into_batches_gives_the_same(sizes, batch_size, thresholds):
+    point = make_point(thresholds, Method("max_softmax", "mean_logits"))
+    cascade, ends = made(point), np.cumsum([0, *sizes])
+    whole = cascade(np.arange(ends[-1]) % 60)
+    pieces = cascade.run([np.arange(a, b) % 60 for a, b in zip(ends, ends[1:])], batch_size)
+    assert len(whole) == len(pieces) == ends[-1]
+    for part in ("predictions", "exit_stage", "confidence", "confidences"):
+        np.testing.assert_array_equal(getattr(whole, part), getattr(pieces, part))
+
+
+def test_only_the_undecided_go_on_and_later_models_get_full_batches():
+    cascade = made(make_point([0.6], Method()))
+    stage = cascade(np.arange(60)).exit_stage
+    first, second = cascade.models
+    assert first.seen == [list(range(60))] and second.seen == [np.flatnonzero(stage == 1).tolist()]
+    cascade = made(make_point([0.6], Method()))
+    cascade.run(np.split(np.arange(60), 12), 10)
+    sizes = [len(seen) for seen in cascade.models[1].seen]
+    assert set(sizes[:-1]) <= {10} and sizes[-1] <= 10 and sum(sizes) == (stage == 1).sum()
+
+
+@pytest.mark.parametrize(
+    ("method", "n"),
+    [("max_softmax", 2), ("entropy", 3), ("max_softmax_mean_logits_ts", 3), ("entropy_most_confident_ts", 2)],
+)
+def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
+    front = search(VAL, n, method, models=["mlp@28", "lenet@28", "resnet18_w8@28", "resnet18_w16@28"])
+    point = front.point(int(len(front) * 0.8))
+    decisions = Cascade.from_point(point, store=VAL).run((IMAGES.batch(i, i + 50) for i in range(0, FEW, 50)), 64)
+    counts = cl.deployment.same_decisions(decisions, TEST.take(slice(0, FEW)), point)
+    assert counts["other"] == 0 and counts["near"] <= 2 and counts["same"] + counts["near"] == FEW
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-30, 30, width=32)),
+    st.sampled_from(METRICS),
+    st.floats(0.1, 10),
+)
+@settings(max_examples=80, deadline=None)
+def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
+    theirs = confidence(logits, metric, temperature)
+    np.testing.assert_allclose(answers(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_what_differs_is_counted():
+    point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+    decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
+    part, other = TEST.take(slice(0, FEW)), replace(point, thresholds=(2.0,))
+    moved = cl.deployment.same_decisions(decisions, part, other)
+    assert moved["other"] == (decisions.exit_stage == 0).sum() and moved["near"] == 0
+    assert cl.deployment.same_decisions(decisions, part, other, tolerance=2.0)["other"] == 0
+    with pytest.raises(ValueError, match="500 decisions for a store of 10000"):
+        cl.deployment.same_decisions(decisions, TEST, point)
+
+
+def spoil(rows, value):
+    def change(z):
+        z[rows, 1] = value
+        return z
+
+    return change
+
+
+@pytest.mark.parametrize("ensemble", [*ENSEMBLES, mean_of])
+def test_broken_logits_go_to_the_last_model(ensemble):
+    point = make_point([0.5, 0.5], Method("max_softmax", ensemble))
+    cascade = made(point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)})
+    with pytest.warns(RuntimeWarning, match="'a' for 3 samples"):
+        decisions = cascade(np.arange(60))
+    assert (decisions.exit_stage[[3, 5, 7]] == 2).all()
+    assert not set(cascade.models[1].seen[0]) & {3, 5, 7}
+    assert decisions.predictions[[3, 5]].tolist() == TABLE["c"][[3, 5]].argmax(1).tolist()
+    assert decisions.predictions[7] == -1 and np.isnan(decisions.confidence[7])
+    assert decisions.broken.tolist()[0] == 3 and cascade.running.broken.tolist() == decisions.broken.tolist()
+    whole = made(point)(np.arange(60))
+    rest = np.setdiff1d(np.arange(60), [3, 4, 5, 7])
+    np.testing.assert_array_equal(decisions.predictions[rest], whole.predictions[rest])
+
+
+def test_a_broken_last_model_leaves_what_came_before():
+    cascade = made(make_point([2.0], Method()), {"b": spoil([0], np.nan)})
+    with pytest.warns(RuntimeWarning, match="kept what came before"):
+        decisions = cascade(np.arange(3))
+    assert decisions.predictions[0] == TABLE["a"][0].argmax() and decisions.exit_stage.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("batch", [torch.empty(0), np.empty(0), [], {"rows": torch.empty(0)}])
+def test_an_empty_batch(batch):
+    decisions = made(make_point([0.5], Method()))(batch)
+    assert len(decisions) == 0 and decisions.confidences.shape == (0, 2)
+
+
+@pytest.mark.parametrize(("thresholds", "stage"), [((-np.inf, 0.5), 0), ((np.inf, -np.inf), 1), ((np.inf, np.inf), 2)])
+def test_always_and_never(thresholds, stage):
+    assert (made(make_point(thresholds, Method()))(np.arange(60)).exit_stage == stage).all()
+
+
+class Words(torch.nn.Module):
+    """A model of texts: keywords of tensors, as a tokenizer makes them."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Embedding(300, classes)
+
+    def forward(self, input_ids, attention_mask):
+        return (self.table(input_ids) * attention_mask[..., None]).sum(1)
+
+
+def tokens(texts):
+    """Characters as tokens, padded to the longest text of the batch."""
+    width = max(map(len, texts))
+    ids = torch.tensor([[ord(c) % 300 for c in text.ljust(width)] for text in texts])
+    lengths = torch.tensor([[len(text)] for text in texts])
+    return {"input_ids": ids, "attention_mask": (torch.arange(width) < lengths).float()}
+
+
+def test_texts_and_tokens():
+    texts = ["a", "few words", "and many more of them", "x" * 40]
+    point = make_point([0.9], Method(), "ab")
+    plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(tuple(texts))
+    as_tensors = {name: (Words(), dict) for name in "ab"}
+    tokenized = Cascade.from_point(point, as_tensors)(tokens(texts))
+    np.testing.assert_array_equal(plain.predictions, tokenized.predictions)
+    assert (plain.exit_stage == tokenized.exit_stage).all()
+
+
+def test_any_callable_is_a_model():
+    point = make_point([0.6], Method(), "ab")
+    apis = {name: lambda rows, name=name: TABLE[name][np.asarray(rows)] for name in "ab"}
+    decisions = Cascade.from_point(point, apis)([3, 1, 4])
+    np.testing.assert_array_equal(decisions.predictions, made(point)(np.array([3, 1, 4])).predictions)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes(dtype):
+    point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+    cascade = Cascade.from_point(point, {name: load(name) for name in point.models})
+    wide, narrow = cascade(IMAGES.batch(0, 200)), cascade.to(dtype)(IMAGES.batch(0, 200))
+    assert (wide.predictions == narrow.predictions).mean() > 0.97
+
+
+def test_it_stays_in_eval_mode_and_needs_no_gradient():
+    cascade = Cascade.from_point(pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement"))
+    assert not any(m.training for m in cascade.train().modules())
+
+
+def saved(tmp_path, **kwargs):
+    point = pick(search(VAL, 2, "max_softmax_mean_logits_ts", models=["mlp@28", "lenet@28"]), "max_improvement")
+    Cascade.from_point(point, **kwargs).save(tmp_path / "c.json")
+    return tmp_path / "c.json", point
+
+
+def test_a_new_process_decides_the_same(tmp_path):
+    path, point = saved(tmp_path, store=VAL, held_out=TEST)
+    code = (
+        "import sys, numpy as np, cascadelib as cl; c = cl.Cascade.load(sys.argv[1]); "
+        "d = c(cl.datasets.fashion_mnist('test').batch(0, 200)); print(d.exit_stage.tolist(), d.predictions.tolist())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code, path], capture_output=True, text=True, cwd=ROOT
+    )
+    here = Cascade.from_point(point)(IMAGES.batch(0, 200))
+    assert said.stdout.strip() == f"{here.exit_stage.tolist()} {here.predictions.tolist()}", said.stderr
+
+
+def test_loading_says_what_differs(tmp_path):
+    path, point = saved(tmp_path, store=VAL)
+    other = load("mlp@28")
+    with torch.no_grad():
+        next(other.module.parameters()).add_(0.01)
+    with pytest.warns(UserWarning, match=r"c\.json: model 'mlp@28': weights_sha256 is not as recorded"):
+        loaded = Cascade.load(path, {"mlp@28": other})
+    assert len(loaded.differences) == 1
+    description = read_cascade(path)
+    description["versions"] |= {"torch": "1.0", "antikythera": "2"}
+    write_cascade(description, path)
+    with pytest.warns(UserWarning, match=r"torch is .*, it was 1\.0; antikythera is missing, it was 2"):
+        Cascade.load(path)
+
+
+def test_weights_are_recorded_without_a_store(tmp_path):
+    path, _ = saved(tmp_path)
+    recorded = read_cascade(path)["models"][0]
+    assert recorded["weights_sha256"] == VAL.metadata("mlp@28")["extraction"]["weights_sha256"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Cascade.load(path).differences == ()
+
+
+def test_bad_models(tmp_path):
+    point = make_point([0.5], Method(), "ab")
+    with pytest.raises(ValueError, match=r"unknown model 'b'.*hand your own over: models=\{'b'"):
+        Cascade.from_point(point, {"a": rows_model("a")})
+    with pytest.raises(ValueError, match="unknown model of this cascade 'c'"):
+        Cascade.from_point(point, {name: rows_model(name) for name in "abc"})
+    with pytest.raises(ValueError, match="model 'b' must be a torch module"):
+        Cascade.from_point(point, {"a": rows_model("a"), "b": 3})
+    with pytest.raises(ValueError, match="ScoreTable"):
+        Cascade.from_point(replace(point, method=None), {name: rows_model(name) for name in "ab"})
+
+
+def test_members_with_other_classes():
+    narrow = {"b": lambda z: z[:, :3]}
+    with pytest.raises(ValueError, match=r"same number of classes, not \{'a': 4, 'b': 3\}"):
+        made(make_point([2.0], Method()), narrow)(np.arange(5))
+    description = description_of(make_point([2.0], Method()))
+    description["models"] = [m | {"classes": 4 - i} for i, m in enumerate(description["models"])]
+    with pytest.raises(ValueError, match="same number of classes"):
+        Cascade(description, {name: rows_model(name) for name in "ab"})
+
+
+@pytest.mark.parametrize(
+    ("output", "message"), [(torch.zeros(2, 4), "gave float32"), (torch.zeros(5), "gave float32"), ("no", "gave <U2")]
+)
+def test_outputs_that_are_no_logits(output, message):
+    with pytest.raises(ValueError, match=f"model 'a' {message}"):
+        Cascade.from_point(make_point([0.5], Method()), {"a": lambda b: output, "b": lambda b: output})(np.arange(5))
+
+
+@pytest.mark.parametrize("thresholds", [(), (0.5, 0.5), (np.nan,)])
+def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds):
+    cascade = made(make_point([0.5], Method()))
+    cascade.thresholds = (-np.inf,)
+    assert (cascade(np.arange(60)).exit_stage == 0).all()
+    with pytest.raises(ValueError, match="1 thresholds"):
+        cascade.thresholds = thresholds
+
+
+def test_batches_of_all_forms():
+    rows = np.array([2, 0])
+    forms = {"x": torch.arange(3), "y": (np.arange(3), ["a", "b", "c"])}
+    assert size_of(forms) == 3
+    taken = rows_of(forms, rows)
+    assert taken["x"].tolist() == [2, 0] and taken["y"][0].tolist() == [2, 0] and taken["y"][1] == ["c", "a"]
+    again = joined([taken, rows_of(forms, np.array([1]))])
+    assert again["x"].tolist() == [2, 0, 1] and again["y"][1] == ["c", "a", "b"]
+    pairs = (("a", "bc"), ("d", "e"), ("f", "g"))  # samples, not batches side by side
+    assert size_of(pairs) == 3 and rows_of(pairs, rows) == [("f", "g"), ("a", "bc")]
+    assert size_of(("one", "two texts")) == 2 and joined([("one",), ["two"]]) == ["one", "two"]
+    with pytest.raises(ValueError, match="equally many"):
+        size_of({"x": [1], "y": [1, 2]})
+
+
+def test_saved_text_is_json_alone(tmp_path):
+    path, _ = saved(tmp_path, store=VAL, held_out=TEST)
+    assert json.loads(path.read_text())["format"] == "cascadelib cascade" and path.stat().st_size < 10_000
+    assert evaluate(TEST, point_of(read_cascade(path))).accuracy > 0.85

@@ -1,0 +1,118 @@
+"""Running statistics: counts, expected beside measured, drift without labels; and measured time as tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cascadelib import Cascade, LogitStore, datasets, pick, search
+from cascadelib.analysis.drift_signal import DriftSignal
+from cascadelib.deployment.cascade import same_decisions
+from cascadelib.deployment.cascade_file import rounded_up, summary
+from cascadelib.deployment.timing import pieces_of, savings, time_cascade
+from cascadelib.figures.deployment import guarantee_figure, savings_figure
+
+VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
+SMALL = ["mlp@28", "lenet@28"]
+POINT = pick(search(VAL, 2, models=SMALL), accuracy=0.91)
+IMAGES = datasets.fashion_mnist("test").batch(0, 600)
+
+
+def running(metric="max_softmax"):
+    point = pick(search(VAL, 2, metric, models=SMALL), accuracy=0.91)
+    return Cascade.from_point(point, store=VAL, held_out=TEST)
+
+
+def test_counts_and_rates():
+    cascade = running()
+    first, second = cascade(IMAGES[:400]), cascade(IMAGES[400:])
+    seen, stages = cascade.running, np.concatenate([first.exit_stage, second.exit_stage])
+    assert seen.inputs == 600 and seen.exits.tolist() == np.bincount(stages, minlength=2).tolist()
+    np.testing.assert_allclose(seen.exit_rates, np.bincount(stages) / 600)
+    table = seen.table
+    assert list(table.index) == SMALL and table["inputs"].tolist() == [600, (stages == 1).sum()]
+    assert (table["exit_rate_low"] < table["exit_rate"]).all() and (table["exit_rate"] < table["exit_rate_high"]).all()
+    expected = cascade.description["expected"]["exit_rates"]
+    assert table["exit_rate_expected"].tolist() == [rate["value"] for rate in expected]
+    assert (table[["model_seconds", "decision_seconds"]] > 0).all(axis=None)
+    seen.reset()
+    assert seen.inputs == 0 and np.isnan(seen.exit_rates).all() and seen.table["exit_rate"].isna().all()
+
+
+@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
+def test_drift_is_seen_without_labels_and_its_absence_too(metric):
+    cascade = running(metric)
+    cascade.run(pieces_of(IMAGES, 100))
+    assert not cascade.running.drift().alarm
+    cascade.running.reset()
+    cascade.run(pieces_of(255 - IMAGES, 100))
+    report = cascade.running.drift()
+    assert report.alarm and set(report.tests["what"]) == {"exit rate", "confidence"}
+
+
+def test_only_the_last_inputs_count_and_broken_ones_do_not():
+    cascade = running()
+    cascade.running.window = 100
+    cascade.running.reset()
+    whole = cascade(IMAGES)
+    first, second = cascade.running.confidences
+    np.testing.assert_array_equal(first, whole.confidences[-100:, 0])
+    assert len(second) == (whole.exit_stage[-100:] == 1).sum()
+
+
+def test_drift_needs_something_to_expect():
+    cascade = Cascade.from_point(POINT)
+    with pytest.raises(ValueError, match="nothing is expected"):
+        cascade.running.drift()
+
+
+def test_false_alarms_with_quantiles_in_place_of_the_reference():
+    """Over 300 windows of unchanged data at a rate of 10%, rounded as running statistics are: at most that often."""
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(300):
+        short = summary(rng.random(2000))
+        signal = DriftSignal((np.repeat(short["values"], short["counts"]),), 0.1)
+        alarms += signal.check([rounded_up(rng.random(300), np.array(short["values"]))]).alarm
+    assert alarms / 300 <= 0.1 + 3 * np.sqrt(0.09 / 300)
+
+
+def test_texts_of_the_bundled_zoo():
+    val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
+    point = pick(search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best")
+    cascade = Cascade.from_point(point, store=val)
+    assert cascade.differences == ()
+    sentences = datasets.reviews("test").batch(0, 200)
+    counts = same_decisions(cascade.run(pieces_of(list(sentences), 64)), test.take(slice(0, 200)), point)
+    assert counts["other"] == 0 and counts["near"] <= 1
+
+
+def test_measured_time_and_savings():
+    cascade = Cascade.from_point(POINT, store=VAL)
+    table = time_cascade(cascade, IMAGES[:64], 32, 1, others=["linear@28"])
+    assert list(table.index[:5]) == [*SMALL, "linear@28", "cascade", "cascade, stream"]
+    reach = table["share_run"].dropna()
+    assert list(reach.index) == SMALL and reach.iloc[0] == 1 and 0 <= reach.iloc[1] <= 1
+    assert table.loc["ideal", "seconds"] == pytest.approx((table["seconds"][SMALL] * reach).sum())
+    ratio = table.loc["ideal", "seconds"] / table.loc["cascade", "seconds"]
+    assert table.loc["cascade", "throughput_to_ideal"] == pytest.approx(ratio)
+    saved = savings({"seconds": table}, "lenet@28", VAL.models["macs"])
+    macs = VAL.models["macs"]
+    assert saved.loc["MACs", "total"] == pytest.approx(macs["mlp@28"] / macs["lenet@28"] + reach.iloc[1])
+    assert saved.loc["seconds", "total"] == pytest.approx(
+        table.loc["cascade", "seconds"] / table.loc["lenet@28", "seconds"]
+    )
+    parts = saved.drop(columns="total")
+    assert np.allclose(parts.sum(axis=1), saved["total"]) and (parts.loc["seconds"] > 0).all()
+    figure = savings_figure(saved)
+    assert [bar.name for bar in figure.data[:-1]] == [*SMALL, "exit decisions", "rest"]
+
+
+def test_pieces_of_all_forms():
+    assert [len(p) for p in pieces_of(list("abcde"), 2)] == [2, 2, 1]
+    assert [p["x"].tolist() for p in pieces_of({"x": np.arange(3)}, 2)] == [[0, 1], [2]]
+
+
+def test_guarantee_figure_leaves_out_what_is_not_certified():
+    table = pd.DataFrame({"epsilon": [0.01, 0.02], "cost": [np.nan, 5.0], "cascade": ["–", "a → b"]})
+    figure = guarantee_figure(table.assign(accuracy_loss_held_out=[np.nan, 0.015]), 10.0)
+    assert [list(trace.x) for trace in figure.data] == [[0.02], [0.015]]
+    assert figure.layout.yaxis.type == "log"

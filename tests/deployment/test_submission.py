@@ -1,0 +1,88 @@
+"""Predictions of a fixed cascade on images without labels agree with evaluate where labels are known."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cascadelib.datasets.images import Photographs
+from cascadelib.deployment.submission import predictions, unlabelled, write
+from cascadelib.evaluation.evaluation import evaluate
+from cascadelib.extraction.extraction import extract
+from cascadelib.fronts.front import Point
+from cascadelib.methods.method import METHODS, Method
+from cascadelib.zoo.transforms import Cut, Photos
+
+CLASSES = 6
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("flat"), np.random.default_rng(0)
+    for i in range(40):
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / f"test_{i:03}.png")
+    return unlabelled(folder)
+
+
+def models():
+    def linear(seed, size):
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size**2, CLASSES)).eval()
+
+    photos = {size: Photos(Cut((size, size), "bilinear", 1.0), (0.5,) * 3, (0.1,) * 3) for size in (8, 12)}
+    return {"a": (linear(1, 8), photos[8]), "b": (linear(2, 8), photos[8]), "c": (linear(3, 12), photos[12])}
+
+
+@pytest.fixture(scope="module")
+def store(images, tmp_path_factory):
+    labelled = Photographs(images.source, np.random.default_rng(1).integers(0, CLASSES, 40), images.source.paths)
+    return extract(models(), labelled, tmp_path_factory.mktemp("s") / "s", batch_size=8, workers=0, progress=False)
+
+
+@pytest.mark.parametrize("name", [*METHODS, "top2", "own"])
+def test_the_same_as_evaluate(images, store, name):
+    others = {"top2": Method("top2_softmax_sum"), "own": Method(ensemble=lambda z: z[-1] - 0.9 * z[0] * (len(z) > 1))}
+    method = others[name] if name in others else METHODS[name]
+    method = method.fit(store)
+    chain = ("a", "b", "c")
+    stage = method.stage(store, chain)
+    sure = [np.median(stage(prefix)[1]) for prefix in ((0,), (0, 1))]
+    thresholds = tuple(-t if method.metric == "entropy" else t for t in (sure[0] + 1e-6, sure[1] + 1e-6))
+    point = Point(chain, thresholds, (), 0, 0, 0, method)
+    expected = evaluate(store, point)
+    classes, exits = predictions(point, models(), images, guesses=3, batch_size=16)
+    assert classes.shape == (40, 3) and len(set(expected.exit_stage)) > 1
+    np.testing.assert_array_equal(exits, expected.exit_stage)
+    np.testing.assert_array_equal(classes[:, 0] == store.labels, expected.correct)
+
+
+def test_a_later_model_sees_only_what_has_not_left(images):
+    given, seen = models(), []
+    given["b"][0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    for threshold, count in ((-np.inf, 0), (np.inf, 40)):
+        seen.clear()
+        point = Point(("a", "b"), (threshold,), (), 0, 0, 0, Method())
+        classes, exits = predictions(point, given, images, batch_size=16)
+        assert sum(seen) == count and set(exits) == {int(count > 0)} and classes.shape == (40, 5)
+
+
+def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
+    classes, order = [[2, 0], [1, 2]], [1, 2, 0]  # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
+    write(tmp_path / "plain.txt", classes)
+    write(tmp_path / "numbers.txt", classes, order)
+    assert (tmp_path / "plain.txt").read_text() == "2 0\n1 2\n"
+    assert (tmp_path / "numbers.txt").read_text() == "2 3\n1 2\n"
+    with pytest.raises(ValueError, match="order names 2 classes, but image 1 has another"):
+        write(tmp_path / "x.txt", [[0, 1], [2, 1]], [1, 0])
+
+
+def test_refusals(images, tmp_path):
+    point = Point(("a", "z"), (0.5,), (), 0, 0, 0, Method())
+    with pytest.raises(ValueError, match="needs model 'z'; given are 'a', 'b', 'c'"):
+        predictions(point, models(), images)
+    with pytest.raises(ValueError, match="a vote"):
+        predictions(Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote")), models(), images)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        unlabelled(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="no images"):
+        unlabelled(tmp_path)

@@ -1,0 +1,438 @@
+"""The explorer without a browser: what its controls do, what it exports, and odd stores. See test_explorer_browser."""
+
+import asyncio
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import cascadelib as cl
+from cascadelib.deployment.cascade_file import parse_cascade, point_of
+from cascadelib.explorer.charts import front_points
+from cascadelib.explorer.controls import amount, fraction_in, replaced, resized, share
+from cascadelib.explorer.events import Pause, Soon, beside
+from cascadelib.explorer.examples import KINDS, SHOWN, counts_of, example_html, example_rows, picture
+from cascadelib.explorer.explorer import certainty
+from cascadelib.explorer.export import as_call, as_json, literal
+from cascadelib.explorer.state import on_split, reading_at
+
+
+def made(seed=0, k=400, classes=7, models=5):
+    rng = np.random.default_rng(seed)
+    labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
+    right = np.eye(classes)[labels]
+    logits = {f"m{i}": (1 + 0.7 * i) * right * (1 + ease) + rng.normal(size=(k, classes)) for i in range(models)}
+    costs = {name: 10.0 ** (i + 2) for i, name in enumerate(logits)}
+    return cl.LogitStore.from_arrays(labels, logits, macs=costs, seconds={name: c / 1e9 for name, c in costs.items()})
+
+
+STORE, OTHER = made(), made(1, 300)
+
+
+@pytest.fixture
+def explorer():
+    return cl.explore(STORE, OTHER)
+
+
+def told(point):
+    """A point without its improvement, which may be nan."""
+    return {key: value for key, value in vars(point).items() if key != "improvement"}
+
+
+def assert_shows_its_point(explorer, store=STORE, other=OTHER):
+    """All that is shown and exported is the point, and the point is what evaluate says, on both splits."""
+    point = explorer.point
+    for split, at in (("validation", store), ("held-out", other)):
+        if at is not None:
+            result = cl.evaluate(at, point)
+            reading = explorer.readings[split]
+            assert (reading.accuracy, reading.cost) == (result.accuracy, result.cost)
+    namespace = {"store": store}
+    exec(explorer.export.call.value, namespace)
+    again, part = namespace["point"], ("models", "thresholds", "exit_rates", "accuracy", "cost", "score", "cost_kind")
+    assert [getattr(again, key) for key in part] == [getattr(point, key) for key in part]
+    assert cl.evaluate(store, again).accuracy == point.accuracy
+    assert point_of(parse_cascade(explorer.export.json.value)).thresholds == point.thresholds
+    now = next(trace for trace in explorer.charts.figure.data if trace.meta == "now, validation")
+    assert (now.x[0], now.y[0]) == (np.float32(point.cost), np.float32(point.accuracy))
+    return point
+
+
+def test_it_opens_at_the_largest_improvement_of_all_pairs(explorer):
+    expected = cl.pick(cl.search(STORE, 2), "max_improvement")
+    point = assert_shows_its_point(explorer)
+    assert (point.models, point.thresholds, point.improvement) == (
+        expected.models,
+        expected.thresholds,
+        expected.improvement,
+    )
+
+
+@pytest.mark.parametrize("control", ["share", "slider"])
+@pytest.mark.parametrize("value", [0, 1, 137, 500, 999, 1000])
+@pytest.mark.parametrize("method", ["max_softmax", "entropy", "logits_margin"])
+def test_either_slider_moves_the_other(explorer, control, value, method):
+    explorer.change("method", method)
+    slider = explorer.sliders[0]
+    getattr(slider, control).value = 501 if value == 500 else 500
+    getattr(slider, control).value = value
+    point = assert_shows_its_point(explorer)
+    sure = explorer.cascades["validation"].sure[0]
+    sent_on = np.mean(sure < explorer.thresholds[0])
+    assert point.exit_rates[1] == sent_on
+    assert slider.share_text.value == f"{sent_on:.2%}"
+    if control == "share":
+        assert sent_on == pytest.approx(value / 1000, abs=0.5 / len(STORE) + 1e-9)
+    else:
+        assert slider.share.value == pytest.approx(1000 * sent_on, abs=0.51)
+    if value in (0, 1000) and control == "share":
+        assert slider.text.value == ("always" if value == 0 else "never")
+
+
+def test_boxes_and_arrows(explorer):
+    slider = explorer.sliders[0]
+    slider.share_text.value = "12.5%"
+    assert assert_shows_its_point(explorer).exit_rates[1] == 0.125
+    slider.more.click()
+    assert explorer.point.exit_rates[1] == pytest.approx(0.125 + 1 / 400)
+    slider.fewer.click()
+    slider.text.value = "never"
+    assert explorer.point.thresholds == (np.inf,)
+    slider.text.value = "0.8"
+    assert (
+        explorer.point.exit_rates
+        == cl.evaluate(STORE, cl.Point(explorer.point.models, (0.8,), (), 0, 0, 0, cl.Method())).exit_rates
+    )
+    before = explorer.point
+    for nonsense in ("much", "", "1e", "nan%"):
+        slider.text.value = nonsense
+        slider.share_text.value = nonsense
+        assert explorer.point == before and slider.text.value != nonsense and slider.share_text.value != nonsense
+
+
+def test_choices_keep_the_shares_and_undo_takes_them_back(explorer):
+    explorer.sliders[0].share.value = 300
+    seen = [explorer.point]
+    for act in (
+        lambda: setattr(explorer.chooser.number, "value", 3),
+        lambda: setattr(explorer.chooser.models[0], "value", "m1"),
+        lambda: setattr(explorer.chooser.lists["method"], "value", "max_softmax_mean_logits_ts"),
+        lambda: setattr(explorer.chooser.lists["cost"], "value", "seconds"),
+        lambda: setattr(explorer.chooser.lists["score"], "value", "top5"),
+        lambda: setattr(explorer.chooser.number, "value", 2),
+        lambda: explorer.goals.buttons["largest improvement"].click(),
+    ):
+        act()
+        seen.append(assert_shows_its_point(explorer))
+    assert [len(point.models) for point in seen] == [2, 3, 3, 3, 3, 3, 2, 2]
+    assert [point.cost_kind for point in seen[3:5]] == ["macs", "seconds"] and seen[5].score == "top5"
+    rates = [point.exit_rates[0] for point in seen[:6]]
+    assert rates == pytest.approx([0.7] * 6, abs=0.01)
+    for point in seen[-2::-1]:
+        explorer.goals.undo.click()
+        assert told(assert_shows_its_point(explorer)) == told(point)
+
+
+def test_moves_of_one_slider_are_undone_together(explorer):
+    start = explorer.point
+    for value in (100, 200, 300):
+        explorer.sliders[0].share.value = value
+    explorer.goals.undo.click()
+    assert explorer.point == start and explorer.goals.undo.disabled
+
+
+def test_goals_are_those_of_pick(explorer):
+    front = cl.search(STORE, 2)
+    explorer.goals.budget.value, explorer.goals.accuracy.value = "2k", "70.5%"
+    for label, goal in {
+        "match the best single model": {"goal": "match_best"},
+        "this budget": {"budget": 2000},
+        "this accuracy": {"accuracy": 0.705},
+        "largest improvement": {"goal": "max_improvement"},
+    }.items():
+        expected = cl.pick(front, **goal)
+        explorer.goals.buttons[label].click()
+        assert (explorer.point.models, explorer.point.thresholds) == (expected.models, expected.thresholds)
+    before = explorer.point
+    for text, said in (("1", "the cheapest costs"), ("", "write a number"), ("-", "write a number")):
+        explorer.goals.budget.value = text
+        explorer.goals.buttons["this budget"].click()
+        assert said in explorer.message.value and explorer.point == before
+
+
+def test_a_given_front_is_where_it_starts():
+    method = cl.METHODS["entropy_most_confident_ts"].fit(STORE)
+    front = cl.search(STORE, (1, 2, 3), method, cost="seconds", models=["m0", "m2", "m3"])
+    explorer = cl.explore(STORE, OTHER, front=front)
+    expected = cl.pick(front, "max_improvement")
+    assert vars(assert_shows_its_point(explorer)) == vars(expected)
+    assert explorer.chooser.lists["method"].value == "entropy_most_confident_ts"
+    for row in (0, len(front) // 2, len(front) - 1):
+        explorer.clicked(row)
+        assert told(assert_shows_its_point(explorer)) == told(front.point(row))
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 3, (1, 2), (2, 3)])
+def test_a_given_front_counts_for_the_lengths_that_it_holds(n_models):
+    """Other numbers of models draw and steer by a front of their own, with each goal and a row that is clicked."""
+    given, best = cl.search(STORE, n_models), STORE.models["top1"].max()
+    explorer, held = cl.explore(STORE, OTHER, front=given), {len(models) for models in given.table["models"]}
+    explorer.goals.budget.value, explorer.goals.accuracy.value = "5k", f"{best - 0.1}"
+    for n in (2, 3, 4, 2):
+        explorer.chooser.number.value = n
+        front = given if n in held else cl.search(STORE, n)
+        drawn = next(trace for trace in explorer.charts.figure.data if trace.meta == "front")
+        points = front_points(front.table)[0]["front"]
+        np.testing.assert_array_equal([drawn.x, drawn.y], [points["x"], points["y"]])
+        for label, goal in {
+            "largest improvement": {"goal": "max_improvement"},
+            "match the best single model": {"goal": "match_best"},
+            "this budget": {"budget": 5000},
+            "this accuracy": {"accuracy": best - 0.1},
+        }.items():
+            explorer.chooser.number.value = n
+            explorer.goals.buttons[label].click()
+            expected = cl.pick(front, **goal)
+            assert (explorer.point.models, explorer.point.thresholds) == (expected.models, expected.thresholds)
+            assert n in held or len(explorer.point.models) == n
+        explorer.chooser.number.value = n
+        explorer.clicked(len(front) // 2)
+        assert told(assert_shows_its_point(explorer)) == told(front.point(len(front) // 2))
+
+
+def test_a_method_of_its_own_comes_with_its_front():
+    front = cl.search(STORE, 2, cl.Method("top2_softmax_sum"))
+    explorer = cl.explore(STORE, front=front)
+    assert explorer.chooser.lists["method"].value == "of the given front"
+    assert_shows_its_point(explorer, other=None)
+
+
+def test_one_model_has_nothing_to_drag():
+    alone = cl.explore(STORE.select(["m3"]), OTHER.select(["m3"]))
+    assert assert_shows_its_point(alone).models == ("m3",) and alone.sliders == []
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_few_samples(k):
+    explorer = cl.explore(STORE.take(slice(0, k)))
+    for value in (0, 1000, 500):
+        explorer.sliders[0].share.value = value
+    assert_shows_its_point(explorer, STORE.take(slice(0, k)), None)
+
+
+def test_a_thousand_classes_and_no_second_split():
+    store = made(k=60, classes=1000, models=2)
+    explorer = cl.explore(store, images=np.zeros((60, 3, 8, 9), np.float32))
+    explorer.sliders[0].share.value = 500
+    assert "top5" in explorer.chooser.lists["score"].options and "held-out" not in explorer.numbers.value
+    assert_shows_its_point(explorer, store, None)
+
+
+def test_a_page_that_opens_later_sees_the_figure_as_it_is(explorer):
+    explorer.sliders[0].share.value = 640
+    explorer.settle()
+    state = explorer.charts.figure.get_state("_widget_data")["_widget_data"]
+    now = next(trace for trace in state if trace["meta"] == "now, validation")
+    assert np.frombuffer(now["x"]["buffer"], np.float32) == np.float32(explorer.point.cost)
+
+
+def test_f1_with_two_classes():
+    store, other = made(k=300, classes=2), made(1, 200, 2)
+    explorer = cl.explore(store, other)
+    explorer.chooser.lists["score"].value = "f1"
+    explorer.sliders[0].share.value = 300
+    point = assert_shows_its_point(explorer, store, other)
+    assert point.score == "f1" and ">F1</th>" in explorer.numbers.value
+    explorer.goals.buttons["largest improvement"].click()
+    point, expected = (
+        assert_shows_its_point(explorer, store, other),
+        cl.pick(cl.search(store, 2, score="f1"), "max_improvement"),
+    )
+    assert (point.models, point.thresholds, point.accuracy) == (expected.models, expected.thresholds, expected.accuracy)
+    explorer.chooser.number.value = 3  # no search of three under F1, but its sliders
+    assert "could not be searched" in explorer.message.value
+    explorer.sliders[1].share.value = 500
+    assert_shows_its_point(explorer, store, other)
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_a_score_table_has_its_own_confidences(graded):
+    rng = np.random.default_rng(0)
+    correct = rng.random((3, 50)) if graded else rng.random((3, 50)) < 0.7
+    table = cl.ScoreTable(correct, rng.integers(0, 9, (3, 50)), [1.0, 3.0, 9.0], ["a", "b", "c"])
+    explorer = cl.explore(table, table.take(slice(0, 30)), images=["some text"] * 50)
+    explorer.sliders[0].share.value = 400
+    explorer.settle()
+    result = cl.evaluate(table, explorer.point)
+    assert (explorer.point.accuracy, explorer.point.cost) == (result.accuracy, result.cost)
+    assert "some text" in explorer.strip.value and explorer.chooser.lists["method"].value == "as given"
+
+
+def test_held_out_histograms_have_the_first_splits_total(explorer):
+    traces = {trace.meta: trace for trace in explorer.charts.figure.data}
+    total = {kind: sum(traces[f"{kind} 1"].y) for kind in ("right", "wrong", "held-out right", "held-out wrong")}
+    assert total["right"] + total["wrong"] == len(STORE)
+    assert total["held-out right"] + total["held-out wrong"] == pytest.approx(len(STORE), rel=1e-5)
+    alone = {trace.meta: trace for trace in cl.explore(STORE).charts.figure.data}
+    assert not alone["held-out right 1"].visible and alone["right 1"].visible
+
+
+def test_it_says_what_is_certain_of_a_front():
+    exact = cl.search(STORE, 2)
+    assert certainty(exact) == "" and "searching" in certainty(None)
+    rough = cl.search(STORE, 3, tolerance=0.5)
+    cheaper = 1 - 1 / (1 + rough.gap.max())
+    assert 0 < cheaper <= 1 / 3 and f"more than {cheaper:.1%} cheaper" in certainty(rough)
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    with pytest.raises(TypeError, match="open the folder with cascadelib.LogitStore"):
+        cl.explore("data/fashion-mnist/val")
+    with pytest.raises(ValueError, match="held-out split 'm2'|'m2'"):
+        cl.explore(STORE, OTHER.select(["m0", "m1"]))
+    with pytest.raises(ValueError, match="399 images for the 400 samples"):
+        cl.explore(STORE, images=np.zeros((399, 8, 8)))
+
+
+def test_models_stay_in_order_of_cost():
+    cost = pd.Series({"a": 1.0, "b": 2.0, "c": 2.0, "d": 9.0})
+    assert replaced(("a", "b"), 1, "d", cost) == ("a", "d")
+    assert replaced(("b", "d"), 1, "a", cost) == ("a", "b")
+    assert replaced(("a", "d"), 0, "d", cost) == ("a", "d")
+    assert replaced(("b", "c"), 0, "c", cost) == ("c", "b")  # of equal cost: both orders
+    assert resized(("a", "b"), (0.5, 0.5), 3, cost) == ("a", "b", "c")
+    assert resized(("a", "d"), (0.5, 0.5), 3, cost) == ("a", "c", "d")
+    assert resized(("a", "b", "d"), (0.5, 0.1, 0.4), 2, cost) == ("a", "d")
+    assert resized(("a", "b", "d"), (0.1, 0.9, 0.0), 1, cost) == ("d",)
+
+
+def test_examples_are_of_their_kind_and_nearest_to_the_threshold():
+    cascade = on_split(STORE, ["m0", "m3"], cl.Method(), "top1", "macs", "m4")
+    reading = reading_at(cascade, [0.6])
+    rows, counts = example_rows(cascade, reading), counts_of(cascade, reading)
+    exits, right, sure = reading.exit_stage == 0, cascade.right, cascade.sure[0]
+    kinds = (exits, ~exits & ~right[0] & right[1], exits & ~right[0] & right[1])
+    for kind, here in zip(KINDS, kinds):
+        assert counts[kind] == here.sum() and here[rows[kind]].all()
+        left_out = np.setdiff1d(np.flatnonzero(here), rows[kind])
+        assert len(rows[kind]) == min(here.sum(), SHOWN)
+        if kind != KINDS[2] and len(left_out):
+            side = sure[left_out].min() if exits[left_out[0]] else sure[left_out].max()
+            assert np.all(abs(sure[rows[kind]] - 0.6) <= abs(side - 0.6))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((5, 6), 9, np.uint8),
+        np.zeros((5, 6, 3), np.uint8),
+        np.ones((3, 5, 6), np.float32),
+        np.ones((1, 5, 6), np.float64),
+        Image.new("L", (6, 5)),
+    ],
+)
+def test_pictures_of_any_kind(image, tmp_path):
+    assert picture(image).size == (6, 5)
+    path = tmp_path / "a.png"
+    picture(image).save(path)
+    assert "data:image/png" in example_html(path, 0)
+
+
+def test_texts_are_escaped():
+    assert "&lt;b&gt;" in example_html("<b>" + "x" * 500, 0)
+    assert "a / b" in example_html(("a", "b"), 0)
+
+
+def nameless_metric(logits):
+    return logits.max(axis=1)
+
+
+def test_an_exported_call_knows_infinity_and_fitted_temperatures():
+    method = cl.METHODS["max_softmax_mean_logits_ts"].fit(STORE)
+    point = cl.Point(("m0", "m1", "m2"), (np.inf, -np.inf), (0.0, 1.0, 0.0), 0.5, 1.0, np.nan, method)
+    namespace = {"store": STORE}
+    exec(as_call(point, STORE), namespace)
+    again = namespace["point"]
+    assert again.thresholds == point.thresholds and np.isnan(again.improvement)
+    assert again.method.temperatures == {name: method.temperatures[name] for name in point.models}
+    assert literal((1.5,)) == "(1.5,)"
+    nameless = cl.Point(("m0", "m1"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, cl.Method(nameless_metric))
+    assert "function" in as_json(nameless, STORE)
+
+
+@pytest.mark.parametrize(("text", "number"), [("11.5M", 11.5e6), ("2k", 2000), (" 3 ", 3), ("1e6", 1e6), ("0.5G", 5e8)])
+def test_amounts(text, number):
+    assert amount(text) == number
+
+
+def test_shares():
+    assert share("94.2") == 0.942
+    assert (share("94.2%"), share("0.942"), fraction_in("20%"), fraction_in("20")) == (0.942, 0.942, 0.2, 0.2)
+    with pytest.raises(ValueError, match="no share"):
+        fraction_in("120%")
+
+
+def test_work_beside_events_and_pauses():
+    said, calls = [], []
+
+    async def events():
+        pause, soon = Pause(0.05, lambda: calls.append("rest")), Soon(0.02, lambda: calls.append("drawn"))
+        for _ in range(5):
+            pause.again()
+            soon.again()
+            await asyncio.sleep(0.01)
+        beside(lambda: 7, said.append, said.append)
+        beside(lambda: 1 / 0, said.append, lambda error: said.append(type(error)))
+        said.append("later")
+        while len(said) < 3 or "rest" not in calls:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(events(), 20))
+    assert said[0] == "later" and set(said[1:]) == {7, ZeroDivisionError} and calls.count("rest") == 1
+    assert 2 <= calls.count("drawn") <= 4
+    beside(lambda: 8, said.append, said.append)
+    assert said[-1] == 8
+
+
+def test_a_front_that_comes_late_is_dropped_if_another_is_wanted():
+    async def events():
+        explorer = cl.explore(STORE)
+        explorer.chooser.number.value = 3
+        assert explorer.goals.buttons["largest improvement"].disabled and "searching" in explorer.message.value
+        explorer.go({"goal": "match_best"})  # a click that comes before the button is disabled
+        assert "searching" in explorer.message.value and len(explorer.point.models) == 3
+        explorer.chooser.number.value = 2
+        while len(explorer.splits.fronts) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        return explorer
+
+    explorer = asyncio.run(asyncio.wait_for(events(), 120))
+    front = next(trace for trace in explorer.charts.figure.data if trace.meta == "front")
+    assert len(front.x) == len(cl.search(STORE, 2)) and explorer.message.value == ""
+    assert not explorer.goals.buttons["largest improvement"].disabled
+
+
+def test_a_search_that_fails_late_does_not_keep_the_next_from_starting(monkeypatch):
+    def refused(self, choice, real=cl.explorer.ExploredSplits.search):
+        if len(choice.models) == 3:
+            raise ValueError("no such luck")
+        return real(self, choice)
+
+    monkeypatch.setattr(cl.explorer.ExploredSplits, "search", refused)
+
+    async def events():
+        explorer = cl.explore(STORE)
+        explorer.chooser.number.value = 3
+        explorer.chooser.number.value = 4
+        while len(explorer.splits.fronts) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        enabled = not explorer.goals.buttons["largest improvement"].disabled, explorer.message.value
+        explorer.chooser.number.value = 3
+        await asyncio.sleep(0.2)
+        return enabled, explorer.message.value
+
+    enabled, message = asyncio.run(asyncio.wait_for(events(), 120))
+    assert enabled == (True, "") and "could not be searched: no such luck" in message

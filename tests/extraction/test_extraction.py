@@ -1,0 +1,397 @@
+"""Extraction: a plain loop gives the same; transforms are shared; it resumes, refuses, and says what it will take."""
+
+import platform
+import resource
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cascadelib import datasets
+from cascadelib.extraction import extraction, inference
+from cascadelib.extraction.extraction import Estimate, extract
+from cascadelib.extraction.shards import Shards, shard_bounds
+from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo import loaders
+from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.model import Model
+
+K, C = 50, 4
+torch.manual_seed(0)
+INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
+LABELS = torch.randint(0, C, (K,))
+SMALL = {"batch_size": 8, "shard_size": 17, "progress": False}  # shards of two batches; a last batch of two
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Equal when its factor is; counts its calls over all instances."""
+
+    factor: float
+    calls = []
+
+    def __call__(self, images):
+        self.calls.append(len(images))
+        return images.unsqueeze(1).float() * self.factor
+
+
+def conv_net(width):
+    torch.manual_seed(width)
+    return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(16 * width, C))
+
+
+def models():
+    return {"small": (conv_net(2), Scaled(0.01)), "timm/large.v1@6": (conv_net(5), Scaled(0.01))}
+
+
+class Counting(nn.Module):
+    """Counts its batches; raises on the batch ``fail_at`` (counted from 0), after the two probes and the trace."""
+
+    def __init__(self, fail_at=None):
+        super().__init__()
+        self.linear, self.batches, self.fail_at = nn.Linear(36, C), [], fail_at
+        nn.init.constant_(self.linear.weight, 0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x):
+        if len(self.batches) == self.fail_at:
+            raise KeyboardInterrupt
+        self.batches.append(len(x))
+        return self.linear(x.flatten(1)) * x[:, 0, :4]
+
+
+PROBES = 3  # one trace, one warm-up, one timed
+
+
+def test_equals_a_plain_loop(tmp_path):
+    given = models()
+    given["small"][0].train()
+    store = extract(given, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert given["small"][0].training and not given["small"][0][1].num_batches_tracked
+    for name, (module, transform) in given.items():
+        with torch.inference_mode():
+            expected = torch.cat([module.eval()(transform(x)) for x in INPUTS.split(8)]).numpy()
+        np.testing.assert_allclose(store.logits(name), expected, atol=1e-5)
+        row = store.models.loc[name]
+        assert row.top1 == (expected.argmax(1) == LABELS.numpy()).mean()
+        assert row.seconds > 0 and row.image_size == 6
+        assert row.parameters == sum(p.numel() for p in module.parameters())
+    assert list(store.models.macs) == [9 * 2 * 16 + 2 * 32 + 32 * C, 9 * 5 * 16 + 2 * 80 + 80 * C]
+    record = store.metadata("small")["extraction"]
+    assert (record["batch_size"], record["amp"], record["device"]) == (8, False, "cpu") and record["versions"]["torch"]
+    np.testing.assert_array_equal(store.labels, LABELS)
+    assert not (tmp_path / "s" / ".partial").exists()
+    store.verify()
+
+
+def test_module_comes_back_as_it_was(tmp_path):
+    module = conv_net(3)
+    strides = module[0].weight.stride()
+    weights = {k: v.clone() for k, v in module.state_dict().items()}
+    extract({"a": (module, Scaled(0.5))}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert module[0].weight.stride() == strides and all(m.training for m in module.modules())
+    assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
+
+
+def test_equal_transforms_run_once_a_batch(tmp_path):
+    def calls(given):
+        Scaled.calls.clear()
+        extract(given, (INPUTS, LABELS), tmp_path / str(len(list(tmp_path.iterdir()))), **SMALL)
+        return Scaled.calls[len(given) :]  # without one probe a model
+
+    batches = [8, 8, 8, 8, 8, 8, 2]
+    assert calls({f"m{n}": (conv_net(n), Scaled(0.5)) for n in (1, 2, 3)}) == batches
+    assert calls({f"m{n}": (conv_net(n), Scaled(0.1 * n)) for n in (1, 2)}) == [b for b in batches for _ in range(2)]
+
+
+def test_bundled_names(tmp_path, monkeypatch):
+    loaded = Model("lenet@28", conv_net(2), Scaled(0.1), {"family": "LeNet", "parameters": 7})
+    monkeypatch.setattr(loaders, "load", {"lenet@28": loaded}.__getitem__)
+    for asked in (["lenet@28"], "lenet@28"):
+        store = extract(asked, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        assert store.models.family["lenet@28"] == "LeNet" and store.models.parameters["lenet@28"] == 7
+
+
+def test_unknown_bundled_name(tmp_path):
+    with pytest.raises(ValueError, match="unknown model 'lenet28'; nearest: .*'lenet@28'"):
+        extract(["lenet28"], (INPUTS, LABELS), tmp_path / "s")
+
+
+def test_data_set_facts_reach_the_store(tmp_path):
+    samples = datasets.from_arrays(INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test")
+    store = extract(models(), samples, tmp_path / "s", **SMALL)
+    assert (store.classes, store.dataset, store.split) == (tuple("wxyz"), "toy", "test")
+    assert store.sample_ids[3] == "i3"
+
+
+def test_other_forms_of_input_and_output(tmp_path):
+    class Keywords(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(36, C)
+
+        def forward(self, images, scale):
+            class Output:
+                logits = self.head(images.flatten(1)) * scale[:, None]
+
+            return Output()
+
+    def keywords(raw):
+        return {"scale": torch.full((len(raw),), 2.0), "images": raw.float()}
+
+    def positional(raw):
+        return raw.float(), torch.full((len(raw),), 2.0)
+
+    module = Keywords()
+    store = extract({"k": (module, keywords), "p": (module, positional)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    expected = 2 * module.head(INPUTS.float().flatten(1))
+    for name in "kp":
+        np.testing.assert_allclose(store.logits(name), expected.detach(), rtol=1e-4, atol=1e-3)
+
+
+def test_dtype_and_amp(tmp_path):
+    half = extract(models(), (INPUTS, LABELS), tmp_path / "h", dtype="float16", **SMALL)
+    assert half.logits("small").dtype == np.float16
+    mixed = extract(models(), (INPUTS, LABELS), tmp_path / "m", amp=True, **SMALL)
+    full = extract(models(), (INPUTS, LABELS), tmp_path / "f", **SMALL)
+    assert mixed.metadata("small")["extraction"]["amp"] is True and mixed.logits("small").dtype == np.float32
+    difference = abs(mixed.logits("small") - full.logits("small")).max()
+    assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize(
+    ("count", "shard", "batch", "expected"),
+    [
+        (10, 4, 2, [(0, 4), (4, 8), (8, 10)]),
+        (10, 5, 2, [(0, 4), (4, 8), (8, 10)]),
+        (3, 1, 8, [(0, 3)]),
+        (8, 8, 8, [(0, 8)]),
+    ],
+)
+def test_shards_hold_whole_batches(count, shard, batch, expected):
+    assert shard_bounds(count, shard, batch) == expected
+
+
+@pytest.mark.parametrize("fail_at", [PROBES, PROBES + 1, PROBES + 3, PROBES + 6])
+def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
+    whole = extract({"m": Counting(), "n": Counting()}, (INPUTS, LABELS), tmp_path / "whole", **SMALL)
+    interrupted = {"m": Counting(), "n": Counting(fail_at)}
+    with pytest.raises(KeyboardInterrupt):
+        extract(interrupted, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert all(m.training for m in interrupted.values())
+    again = {"m": Counting(), "n": Counting()}
+    store = extract(again, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    kept = (fail_at - PROBES) // 2  # shards of two batches
+    for name, module in again.items():
+        assert len(module.batches) == PROBES + 7 - 2 * kept
+        assert store.logits(name).tobytes() == whole.logits(name).tobytes()
+    assert not (tmp_path / "s" / ".partial").exists()
+
+
+@pytest.mark.parametrize("change", ["weights", "transform", "batch_size", "dtype", "damage"])
+def test_shards_of_another_run_are_not_used(tmp_path, change):
+    with pytest.raises(KeyboardInterrupt):
+        extract({"m": Counting(PROBES + 6)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    module, transform, settings = Counting(), None, dict(SMALL)
+    if change == "weights":
+        nn.init.constant_(module.linear.bias, 1)
+    elif change == "transform":
+        transform = Scaled(1.0)
+        module = nn.Sequential(nn.Flatten(1, 2), module)
+    elif change == "batch_size":
+        settings |= {"batch_size": 4, "shard_size": 16}
+    elif change == "dtype":
+        settings |= {"dtype": "float64"}
+    else:
+        for path in (tmp_path / "s" / ".partial" / "m").iterdir():
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+    store = extract({"m": (module, transform)}, (INPUTS, LABELS), tmp_path / "s", **settings)
+    counter = module[1] if change == "transform" else module
+    assert sum(counter.batches[PROBES:]) == K
+    fresh = extract({"m": (module, transform)}, (INPUTS, LABELS), tmp_path / "fresh", **settings)
+    assert store.logits("m").tobytes() == fresh.logits("m").tobytes()
+
+
+def test_finished_models_are_skipped_others_added(tmp_path):
+    first = Counting()
+    extract({"a": first}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    done = len(first.batches)
+    store = extract({"a": first, "b": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert len(first.batches) == done and set(store.models.index) == {"a", "b"}
+
+
+def test_another_model_of_the_same_name_is_refused(tmp_path):
+    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    before = store.logits("small").tobytes()
+    other = {"small": (conv_net(3), Scaled(0.01))}
+    with pytest.raises(ValueError, match="another 'small' .other weights_sha256.*replace=True"):
+        extract(other, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
+    store = extract(other, (INPUTS, LABELS), tmp_path / "s", replace=True, **SMALL)
+    assert store.logits("small").tobytes() != before and len(store.models) == 2
+
+
+def test_a_broken_file_is_extracted_anew(tmp_path):
+    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    before = store.logits("small").tobytes()
+    (tmp_path / "s" / "small.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="small"):
+        store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert store.logits("small").tobytes() == before
+
+
+def test_a_store_of_another_split_is_refused(tmp_path):
+    extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()}
+    for inputs, labels in ((INPUTS[1:], LABELS[1:]), (INPUTS, (LABELS + 1) % C)):
+        with pytest.raises(ValueError, match="another split"):
+            extract(models(), (inputs, labels), tmp_path / "s", **SMALL)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()} == before
+
+
+class Constant(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.linear, self.output = nn.Linear(6, 6), output
+
+    def forward(self, x):
+        return self.output(self.linear(x))
+
+
+REFUSED = {
+    "too few classes": (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), "'bad'.*3 classes"),
+    "not two-dimensional": (Constant(lambda x: x), r"'bad' gave \(\d+, 6, 6\)"),
+    "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' gave \(1, 4\)"),
+    "no tensor": (Constant(lambda x: (x, x)), "'bad' gave tuple"),
+    "nan": (Constant(lambda x: x[:, 0, :4] * float("nan")), "'bad'.*nan or inf.*row 0"),
+    "uncountable": (nn.Sequential(nn.GRU(6, 4, batch_first=True)), "'bad'.*gru.*macs="),
+    "no module": (lambda x: x, "'bad' must be a torch module"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_outputs(tmp_path, case):
+    module, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        extract({"good": Counting(), "bad": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = extract({"good": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert list(store.models.index) == ["good"]
+
+
+def test_classes_of_the_data_set(tmp_path):
+    samples = datasets.from_arrays(INPUTS, LABELS, classes=list("vwxyz"))
+    with pytest.raises(ValueError, match="'m' gives 4 classes, the data set has 5"):
+        extract({"m": Counting()}, samples, tmp_path / "s", **SMALL)
+
+
+def test_given_macs(tmp_path):
+    class Table(nn.Module):
+        def forward(self, x):
+            return x[:, 0, :C]
+
+    with pytest.raises(ValueError, match="'m'.*0 MACs.*macs="):
+        extract({"m": Table()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = extract({"m": Table()}, (INPUTS, LABELS), tmp_path / "s", macs={"m": 12}, **SMALL)
+    assert store.costs("macs").tolist() == [12]
+    for wrong, message in (({"n": 1}, "unknown model in macs 'n'"), ({"m": -1}, "'m'.*positive")):
+        with pytest.raises(ValueError, match=message):
+            extract({"m": Table()}, (INPUTS, LABELS), tmp_path / "s", macs=wrong)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"shard_size": 2.5}, "shard_size"),
+        ({"dtype": "int8"}, "unknown dtype"),
+        ({"models": {}}, "no models"),
+        ({"models": ["linear@28", "linear@28"]}, "more than once"),
+        ({"models": {"": conv_net(2)}}, "name"),
+        ({"dataset": (INPUTS, LABELS[1:])}, "50 inputs for 49 labels"),
+    ],
+)
+def test_bad_arguments(tmp_path, keywords, message):
+    given = {"models": {"m": Counting()}, "dataset": (INPUTS, LABELS)} | keywords
+    with pytest.raises(ValueError, match=message):
+        extract(path=tmp_path / "s", **given)
+    assert not (tmp_path / "s").exists()
+
+
+def test_two_extractions_into_one_store(tmp_path):
+    with Shards(tmp_path / "s"), pytest.raises(ValueError, match="another process"):
+        extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+
+
+def test_too_little_space(tmp_path, monkeypatch):
+    usage = extraction.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(extraction.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(ValueError, match="needed"):
+        extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+
+
+def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsys):
+    extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1 and out.startswith("2 models × 50 samples: about 0 s, 0.0 MB") and err == ""
+    extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
+    extract(models(), (INPUTS, LABELS), tmp_path / "t", **SMALL)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_in_a_terminal_that_vanishes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(inference, "is_watched", lambda: True)
+    extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
+    err = capsys.readouterr().err
+    assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
+
+
+def test_estimate_in_words():
+    def words(seconds):
+        return str(Estimate(27, 50_000, seconds, 5_400_000_000)).split("about ")[1]
+
+    assert words(12.4) == "12 s, 5400.0 MB on disk"
+    assert words(125).startswith("2 min 05 s") and words(3 * 3600 + 60).startswith("3 h 01 min")
+
+
+def test_shards_say_nothing_when_read_for_another_run(tmp_path):
+    with Shards(tmp_path) as shards, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shards.write("m/1", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
+        assert shards.read("m/1", {"a": 2}, 0, 2) is None and shards.read("m/1", {"a": 1}, 2, 4) is None
+        logits, seconds = shards.read("m/1", {"a": 1}, 0, 2)
+        assert logits.tolist() == np.eye(2).tolist() and seconds == [0.5]
+    assert sorted(p.name for p in (tmp_path / ".partial").iterdir()) == ["lock", "m%2F1"]
+
+
+def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
+    torch.manual_seed(0)
+    module, inputs, labels = torch.nn.Linear(4, 3), torch.randn(50, 4), torch.arange(50) % 3
+    extract({"a": module}, (inputs, labels), tmp_path / "s", progress=False)
+    with pytest.raises(ValueError, match="inputs"):
+        extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False)
+    store = extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False, replace=True)
+    np.testing.assert_allclose(store.logits("a"), module(inputs * 9).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_dataset_of_another_kind_is_named(tmp_path):
+    with pytest.raises(ValueError, match="DataLoader"):
+        extract({"a": torch.nn.Linear(4, 3)}, torch.utils.data.DataLoader([1, 2]), tmp_path / "s")
+
+
+def page_faults(size=2**26):
+    """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and dropped again."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(size, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
+def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
+    with kept_memory():
+        first, second = page_faults(), page_faults()
+        assert second * 4 < first
+    assert page_faults() > second * 4

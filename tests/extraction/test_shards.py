@@ -1,0 +1,286 @@
+"""Several processes fill one store, and photographs are decoded once: what torchrun and the workers do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cascadelib import datasets
+from cascadelib.datasets.images import Files, Photographs
+from cascadelib.extraction.extraction import extract
+from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo.model import Model, reordered
+from cascadelib.zoo.transforms import Cut, Photos
+
+ROOT = Path(__file__).resolve().parents[2]
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)
+SCRIPT = """
+import sys
+import torch
+from cascadelib import datasets
+from cascadelib.extraction import extract
+from cascadelib.preprocessing import Cut, Photos
+
+torch.set_num_threads(1)
+def network(seed):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(4))
+
+photos = Photos(Cut((32, 32), "bilinear", 0.9), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
+models = {f"m{seed}": (network(seed), photos) for seed in (1, 2)}
+for module, _ in models.values():
+    module(torch.zeros(1, 3, 32, 32))
+if len(sys.argv) > 3:
+    class Stops(torch.nn.Module):
+        def __init__(self, module, batches):
+            super().__init__()
+            self.module, self.batches = module, batches
+        def forward(self, x):
+            self.batches -= 1
+            if self.batches < 0:
+                raise KeyboardInterrupt
+            return self.module(x)
+    counts = {}
+    models["m2"] = (Stops(models["m2"][0], 3 + int(sys.argv[3])), photos)
+samples = datasets.image_folder(sys.argv[1], split="val")
+extract(models, samples, sys.argv[2], batch_size=5, shard_size=5, workers=1, progress=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """62 photographs in four class folders."""
+    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(1)
+    for i in range(62):
+        path = root / "abcd"[i % 4] / f"{i:02}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40 + i, 60, 3), np.uint8)).save(path)
+    return root
+
+
+def run(folder, out, script, *arguments, processes=1):
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [*command, str(script), str(folder), str(out), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+
+
+def same(one, other):
+    one, other = LogitStore(one), LogitStore(other)
+    assert one.fingerprint == other.fingerprint and set(one.models.index) == set(other.models.index) == {"m1", "m2"}
+    for name in one.models.index:
+        np.testing.assert_array_equal(one.logits(name), other.logits(name))
+    one.verify()
+
+
+def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    alone = run(folder, tmp_path / "alone", script)
+    assert alone.returncode == 0, alone.stderr
+    together = run(folder, tmp_path / "together", script, processes=2)
+    assert together.returncode == 0, together.stderr
+    assert together.stdout.count("2 models × 62 samples") == 1  # one of the two speaks
+    same(tmp_path / "alone", tmp_path / "together")
+    assert not (tmp_path / "together" / ".partial").exists()
+
+    stopped = run(folder, tmp_path / "resumed", script, 3, processes=2)
+    assert stopped.returncode != 0
+    partial = list((tmp_path / "resumed" / ".partial").glob("m1/*.safetensors"))
+    assert 0 < len(partial) < 13  # of thirteen shards
+    times = {path: path.stat().st_mtime_ns for path in partial}
+    assert run(folder, tmp_path / "resumed", script, 0).returncode != 0  # one process, stopped at its first batch
+    assert times == {path: path.stat().st_mtime_ns for path in partial}
+    finished = run(folder, tmp_path / "resumed", script)
+    assert finished.returncode == 0, finished.stderr
+    same(tmp_path / "alone", tmp_path / "resumed")
+
+
+class Counted(Files):
+    """Files that write down which rows are decoded (the list is this process's)."""
+
+    decoded = []
+
+    def __call__(self, row):
+        self.decoded.append(self.paths[row])
+        return super().__call__(row)
+
+
+def head(seed, size=16):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size * size, 4))
+
+
+def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path, monkeypatch):
+    found = datasets.image_folder(folder)
+    samples = Photographs(Counted(folder, found.source.paths), found.labels, found.sample_ids, found.classes)
+    cuts, own = [], Cut.__call__
+    monkeypatch.setattr(Cut, "__call__", lambda self, image: cuts.append(self) or own(self, image))
+    small, large = Cut((16, 16), "bilinear", 0.9), Cut((24, 24), "bicubic", 1.0)
+    models = {
+        "a": (head(1), Photos(small, MEAN, STD)),
+        "b": (head(2), Photos(small, MEAN, STD)),
+        "c": (head(3), Photos(small, STD, MEAN)),  # the same cut, normalised otherwise
+        "d": (head(4, 24), Photos(large, MEAN, STD)),
+    }
+    Counted.decoded.clear()
+    store = extract(models, samples, tmp_path / "s", batch_size=8, workers=0, progress=False)
+    probed = 32
+    assert Counted.decoded[probed:] == list(found.source.paths)
+    assert cuts.count(small) == cuts.count(large) == probed + 62
+    for name, (module, transform) in models.items():
+        expected = module.eval()(transform(found.batch(0, 62))).detach().numpy()
+        np.testing.assert_allclose(store.logits(name), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_function_of_one_image_is_a_transform_too(folder, tmp_path):
+    from torchvision.transforms import v2
+
+    crop = v2.Compose([v2.Resize(20), v2.CenterCrop(16), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    samples = datasets.image_folder(folder)
+    store = extract({"a": (head(1), crop)}, samples, tmp_path / "s", workers=2, progress=False)
+    expected = head(1)(torch.stack([crop(image) for image in samples.batch(0, 62)])).detach().numpy()
+    np.testing.assert_allclose(store.logits("a"), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="photographs needs a transform"):
+        extract({"b": head(1)}, samples, tmp_path / "t", progress=False, workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(folder, tmp_path, workers):
+    samples = datasets.image_folder(folder)
+    path = samples.source.root / samples.source.paths[45]
+    whole = path.read_bytes()
+    models = {"a": (head(1), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD))}
+    settings = {"batch_size": 8, "shard_size": 8, "workers": workers, "progress": False}
+    try:
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match=rf"^{path}: cannot be decoded"):
+            extract(models, samples, tmp_path / "s", **settings)
+        assert len(list((tmp_path / "s" / ".partial" / "a").iterdir())) == 5
+    finally:
+        path.write_bytes(whole)
+    assert len(extract(models, samples, tmp_path / "s", **settings).models) == 1
+
+
+class Narrow(torch.nn.Module):
+    """Says that memory has run out for more than ``room`` samples, as a device does or as the CPU's allocator."""
+
+    def __init__(self, room, error):
+        super().__init__()
+        self.linear, self.room, self.error, self.seen = head(5), room, error, []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        if len(x) > self.room:
+            raise self.error
+        return self.linear(x)
+
+
+OUT = [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+
+
+@pytest.mark.parametrize("error", OUT, ids=["device", "processor"])
+def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
+    samples, transform = datasets.image_folder(folder), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
+    models = {"narrow": (Narrow(5, error), transform), "wide": (head(5), transform)}
+    store = extract(models, samples, tmp_path / "s", batch_size=16, workers=0, progress=False)
+    np.testing.assert_allclose(store.logits("narrow"), store.logits("wide"), rtol=1e-5, atol=1e-5)
+    assert store.metadata("narrow")["extraction"]["largest_batch_in_memory"] == 4
+    assert "largest_batch_in_memory" not in store.metadata("wide")["extraction"]
+    assert models["narrow"][0].seen.count(16) <= 1  # what failed once is not tried again
+    with pytest.raises(ValueError, match="'none': not enough memory for one sample"):
+        extract({"none": (Narrow(0, error), transform)}, samples, tmp_path / "t", macs={"none": 1}, progress=False)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(folder, tmp_path):
+    samples, transform = datasets.image_folder(folder), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
+    with pytest.raises(RuntimeError, match="^something else$"):
+        models = {"a": (Narrow(0, RuntimeError("something else")), transform)}
+        extract(models, samples, tmp_path / "s", macs={"a": 1}, workers=0, progress=False)
+
+
+def test_a_full_disk_is_explained(folder, tmp_path, monkeypatch):
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    samples, transform = datasets.image_folder(folder), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match=r"no space is left for .*/s.*repeat the call: finished shards are kept"):
+            extract({"a": (head(1), transform)}, samples, tmp_path / "s", workers=0, progress=False)
+    assert len(extract({"a": (head(1), transform)}, samples, tmp_path / "s", workers=0, progress=False).models) == 1
+
+
+def test_workers_must_be_a_number(folder, tmp_path):
+    with pytest.raises(ValueError, match="workers must be a whole number"):
+        extract({"a": head(1)}, datasets.image_folder(folder), tmp_path / "s", workers=-1)
+
+
+class Right(torch.nn.Module):
+    """Knows the labels of inputs that hold them; puts class c into column ``columns[c]``."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.columns = torch.as_tensor(columns)
+        self.scale = torch.nn.Linear(1, 1)
+
+    def forward(self, x):
+        wrong = x[:, 1].long() == 0  # one in ten
+        known = torch.where(wrong, (x[:, 0].long() + 1) % 4, x[:, 0].long())
+        return 5.0 * torch.nn.functional.one_hot(self.columns[known], 4) + 0 * self.scale(x[:, :1])
+
+
+def labelled(k=400):
+    labels = torch.arange(k) % 4
+    return torch.stack([labels, torch.arange(k) % 10], 1).float(), labels
+
+
+def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
+    moved, inputs = Right([2, 0, 1, 3]), labelled()
+    with pytest.raises(ValueError, match=r"'moved' seems to have.*accuracy 3\d.*9\d.\d% with.*cl\.zoo\.reordered"):
+        extract({"moved": moved}, inputs, tmp_path / "s", macs={"moved": 1}, progress=False)
+    given = reordered(Model("moved", moved), [2, 0, 1, 3])
+    store = extract({"moved": given}, inputs, tmp_path / "s", macs={"moved": 1}, progress=False)
+    assert store.models.top1["moved"] == 0.9 and store.metadata("moved")["class_order"] == [2, 0, 1, 3]
+    right = extract({"right": Right(range(4))}, inputs, tmp_path / "r", macs={"right": 1}, progress=False)
+    assert right.models.top1["right"] == 0.9
+
+
+def test_a_poor_model_is_not_taken_for_another_order(tmp_path):
+    rng = np.random.default_rng(0)
+    inputs = torch.as_tensor(rng.normal(size=(400, 768)), dtype=torch.float32).reshape(400, 3, 16, 16)
+    store = extract({"a": head(1)}, (inputs, rng.integers(0, 4, 400)), tmp_path / "s", progress=False)
+    assert store.models.top1["a"] < 0.4
+
+
+def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
+    samples = datasets.image_folder(folder)
+    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
+    for names, refused in (("abcd", False), ("badc", True), ("wxyz", False)):
+        model = Model("m", head(1), transform, {"classes": list(names)})
+        if refused:
+            with pytest.raises(ValueError, match="its class 0 is 'b', the data set's is 'a'.*reordered"):
+                extract({"m": model}, samples, tmp_path / "s", progress=False)
+            assert not (tmp_path / "s" / "manifest.json").exists()
+        else:
+            store = extract({"m": model}, samples, tmp_path / names, workers=0, progress=False)
+            assert "classes" not in store.metadata("m")
+
+
+def test_another_number_of_classes_is_refused(folder, tmp_path):
+    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
+    many = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
+    with pytest.raises(ValueError, match="'many' gives 5 classes, the data set has 4"):
+        extract({"many": (many, transform)}, datasets.image_folder(folder), tmp_path / "s", workers=0, progress=False)

@@ -1,0 +1,199 @@
+"""Texts through `extract`: sorted by length and put back, tokenized once, cut and counted, resumed; label orders."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_checkpoints as tiny
+import torch
+
+import cascadelib as cl
+from cascadelib.datasets.texts import Texts
+from cascadelib.extraction.extraction import extract
+from cascadelib.studies.glue import checkpoints, glue_store
+from cascadelib.zoo import loaders
+from cascadelib.zoo.model import Model, reordered
+from cascadelib.zoo.transforms import Tokenized
+
+CLASSES = ("negative", "positive")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    texts, labels = tiny.sentences(150, 5)
+    return Texts(tuple(texts), labels, classes=CLASSES, dataset="toy", split="val")
+
+
+@pytest.fixture(scope="module")
+def good():
+    """A module that has learnt the toy sentences."""
+    return tiny.trained(tiny.module(8, 1))
+
+
+def model(module, name="m", max_length=64, words=None):
+    return Model(name, module.eval(), Tokenized(words or tiny.tokenizer(), max_length), {})
+
+
+def one_by_one(module, transform, texts):
+    """Logits of each text alone, unpadded: what no batching may change."""
+    with torch.inference_mode():
+        return np.concatenate([module(**transform((text,))).logits.numpy() for text in texts])
+
+
+def test_rows_come_back_in_their_order(samples, good, tmp_path):
+    models = {"good": model(good), "raw": model(tiny.module(16, 2, seed=1))}
+    store = extract(models, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False)
+    for name, one in models.items():
+        expected = one_by_one(one.module, one.transform, samples.texts)
+        assert np.abs(store.logits(name) - expected).max() < 1e-5
+    assert store.sample_ids.tolist() == samples.sample_ids.tolist() and store.models.top1["good"] > 0.7
+    row = store.models.loc["good"]
+    lengths = [len(text.split()) + 2 for text in samples.texts]
+    assert row.tokens == pytest.approx(np.mean(lengths)) and row.truncated == 0 and row.seconds > 0
+
+
+def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
+    class Counting(Tokenized):
+        seen = []
+
+        def __call__(self, texts):
+            inputs = super().__call__(texts)
+            self.seen.append(inputs["input_ids"].shape)
+            return inputs
+
+    models = {name: Model(name, good, Counting(tiny.tokenizer(), 64), {}) for name in "ab"}
+    extract(models, samples, tmp_path / "s", batch_size=25, progress=False)
+    widths = [width for _, width in Counting.seen[2:]]  # the first two are the probes
+    assert len(widths) == 6  # not twelve
+    fixed = 150 * max(len(text.split()) + 2 for text in samples.texts)
+    assert sum(25 * width for width in widths) < 0.75 * fixed
+
+
+def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
+    long = Texts((*samples.texts[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES)
+    expected = sum(len(text.split()) + 2 > 10 for text in long.texts)
+    with pytest.warns(UserWarning, match=rf"{expected} of 41 texts have more than 10 tokens \(the longest 100002\)"):
+        store = extract({"m": model(good, max_length=10)}, long, tmp_path / "s", progress=False)
+    assert store.models.truncated["m"] == expected and store.models.tokens["m"] <= 10
+
+
+def test_given_macs_stay(samples, good, tmp_path):
+    store = extract({"m": model(good)}, samples, tmp_path / "s", macs={"m": 7.0}, progress=False)
+    assert store.models.macs["m"] == 7
+
+
+def test_resumes_and_notices_other_texts(samples, good, tmp_path):
+    whole = extract({"m": model(good)}, samples, tmp_path / "whole", batch_size=16, shard_size=32, progress=False)
+
+    class Fails(torch.nn.Module):
+        calls = 0
+
+        def __init__(self):
+            super().__init__()
+            self.module = good
+
+        def forward(self, **inputs):
+            Fails.calls += 1
+            if Fails.calls == 9:
+                raise KeyboardInterrupt
+            return self.module(**inputs)
+
+    wrapped = {"m": model(Fails())}
+    with pytest.raises(KeyboardInterrupt):
+        extract(wrapped, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False, macs={"m": 1.0})
+    done = Fails.calls
+    store = extract(wrapped, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False, macs={"m": 1.0})
+    assert Fails.calls - done < 10 + 2  # the finished shards did not run again; two calls are the probe
+    assert np.array_equal(store.logits("m"), whole.logits("m"))
+    other = Texts(tuple(f"{text} film" for text in samples.texts), samples.labels, classes=CLASSES)
+    with pytest.raises(ValueError, match="other inputs"):
+        extract({"m": model(good)}, other, tmp_path / "whole", progress=False)
+
+
+def swapped(module):
+    """The same classifier with its two classes exchanged."""
+    clone = tiny.module(8, 1)
+    clone.load_state_dict(module.state_dict())
+    clone.classifier.weight.data, clone.classifier.bias.data = (
+        module.classifier.weight.flip(0),
+        module.classifier.bias.flip(0),
+    )
+    return clone
+
+
+def test_permuted_labels_are_caught(samples, good, tmp_path):
+    wrong = swapped(good)
+    with pytest.raises(ValueError, match=r"model 'm' seems to have its classes in another order.*reordered"):
+        extract({"m": model(wrong)}, samples, tmp_path / "s", progress=False)
+    named = Model("m", wrong, Tokenized(tiny.tokenizer(), 64), {"classes": ["positive", "negative"]})
+    with pytest.raises(ValueError, match="its class 0 is 'positive', the data set's is 'negative'"):
+        extract({"m": named}, samples, tmp_path / "s", progress=False)
+    store = extract({"m": reordered(named, [1, 0])}, samples, tmp_path / "s", progress=False)
+    right = extract({"m": model(good)}, samples, tmp_path / "t", progress=False)
+    assert np.allclose(store.logits("m"), right.logits("m"), atol=1e-6)
+    assert store.models.macs["m"] == right.models.macs["m"]
+
+
+def test_wrong_number_of_classes(samples, tmp_path):
+    with pytest.raises(ValueError, match="model 'm' gives 3 classes, the data set has 2"):
+        extract({"m": model(tiny.module(classes=3))}, samples, tmp_path / "s", progress=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, good):
+    """GLUE's layout, checkpoints, and a table of them: two good ones, one swapped, one that is not there."""
+    folder = tmp_path_factory.mktemp("glue")
+    tiny.write_glue(folder / "data", 150)
+    places = {
+        "small": tiny.save(folder / "small", good),
+        "large": tiny.save(folder / "large", tiny.trained(tiny.module(16, 2, seed=2))),
+        "swapped": tiny.save(folder / "swapped", swapped(good)),
+    }
+    rows = [
+        (task, places[m], m.title(), o)
+        for task in tiny.FOLDERS
+        for m, o in (("small", "0 1"), ("large", "0 1"), ("swapped", "1 0"))
+    ]
+    tiny.write_table(
+        folder / "models.csv",
+        [*rows, ("sst2", str(folder / "gone"), "Gone", "0 1"), ("mrpc", places["swapped"] + "/", "Wrong", "0 1")],
+    )
+    return folder
+
+
+def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
+    arguments = ("sst2", tmp_path / "s", folder / "models.csv", folder / "data")
+    with pytest.warns(UserWarning, match="gone is left out"):
+        store = glue_store(*arguments, progress=False)
+    assert sorted(store.models.family) == ["Large", "Small", "Swapped"] and (store.models.top1 > 0.65).all()
+    names = [str(folder / name) for name in ("small", "swapped")]
+    assert np.allclose(*(store.logits(name) for name in names), atol=1e-6)
+    monkeypatch.setattr(loaders, "load", lambda *_: pytest.fail("loaded again"))
+    with pytest.raises(pytest.fail.Exception):
+        glue_store(*arguments, progress=False)  # only the one that is missing is tried again
+
+
+def test_a_swapped_checkpoint_in_the_table_is_left_out(folder, tmp_path):
+    with pytest.warns(UserWarning, match="seems to have its classes in another order"):
+        store = glue_store("mrpc", tmp_path / "s", folder / "models.csv", folder / "data", progress=False)
+    assert sorted(store.models.family) == ["Large", "Small", "Swapped"]
+    assert cl.search(store, 2, score="f1").baseline.best > 0.6
+
+
+def test_bad_tables_of_checkpoints(folder, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="no table of checkpoints nowhere.csv"):
+        checkpoints("sst2", "nowhere.csv")
+    pd.DataFrame({"task": ["sst2"], "name": ["a"], "family": ["b"]}).to_csv(tmp_path / "models.csv")
+    with pytest.raises(ValueError, match="unknown column of .*models.csv 'label_order'"):
+        checkpoints("sst2", tmp_path / "models.csv")
+    table = tiny.write_table(tmp_path / "gone.csv", [("sst2", "nobody/gone", "Gone", "0 1")])
+    monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="none of the 1 checkpoints of sst2"):
+        glue_store("sst2", tmp_path / "s", table, folder / "data")
+
+
+def test_the_curated_table_is_whole():
+    rows = pd.concat([checkpoints(task) for task in tiny.FOLDERS])
+    assert rows.groupby("task").size().ge([16, 15, 12, 18]).all()  # mrpc, qnli, qqp, sst2, as in the paper
+    assert not rows.reset_index().duplicated(["task", "name"]).any() and rows.verified.notna().all()
+    assert set(rows.label_order) == {"0 1"}

@@ -1,0 +1,130 @@
+"""Figures of drift and calibration hold what their tables hold, the same label in the same colour, axes with units."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cascadelib import LogitStore, pick, replay, search
+from cascadelib.analysis.calibration import moving_average, threshold_curves
+from cascadelib.analysis.reselection import won_back, won_back_table
+from cascadelib.analysis.shift import moved_curve
+from cascadelib.figures.calibration import reliability_figure, threshold_figure
+from cascadelib.figures.shift import (
+    by_kind,
+    confidences_figure,
+    how_replayed,
+    moved_improvement_figure,
+    segments_figure,
+    splits_figure,
+    won_back_figure,
+)
+from cascadelib.figures.uncertainty import band_figure
+from cascadelib.studies.study import open_splits
+
+
+def make_store(seed, k=400, noise=1.0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, k)
+    ease = 1.5 + rng.normal(size=(k, 1))
+    logits = {f"m{i}": (1 + i) * ease * np.eye(4)[labels] + noise * rng.normal(size=(k, 4)) for i in range(3)}
+    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0**i for i in range(3)})
+
+
+STORE, OTHER = make_store(0), make_store(1, noise=1.6)
+FRONT = search(STORE, 2)
+
+
+def test_severities_of_a_kind_share_a_panel():
+    grouped = by_kind({"noise-1": 1, "noise-2": 2, "imagenet-v2": 3, "test": 4}, {"val": 0})
+    assert grouped == {
+        "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
+        "imagenet-v2": {"val": 0, "moved": 3},
+        "test": {"val": 0, "moved": 4},
+    }
+
+
+def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
+    curve = moved_curve(FRONT, replay(FRONT, OTHER), OTHER, 50)
+    fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
+    lines = [(t.name, t.line.color) for t in fig.data]
+    assert len(set(lines)) == 2
+    assert sum(t.showlegend for t in fig.data) == 2
+    assert fig.layout.yaxis.type == "log"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "ranges", "words"),
+    [
+        (2, True, "ranges of thresholds"),
+        (2, False, "single points"),
+        (3, True, "single points: a segment of 3 models is a box, no path"),
+        ((2, 3), True, "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"),
+    ],
+)
+def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
+    moved, own = replay(search(STORE, lengths), OTHER, ranges), search(OTHER, lengths)
+    assert how_replayed(moved) == words
+    drawn = segments_figure(moved, own.table, own.singles), splits_figure({"other": moved})
+    for fig in drawn:
+        texts = [fig.layout.title.text, *(note.text for note in fig.layout.annotations)]
+        assert sum(words in text.replace("<br>", " ") for text in texts) == 1
+
+
+def test_figure_12_has_a_line_a_segment():
+    moved, own = replay(FRONT, OTHER), search(OTHER, 2)
+    fig = segments_figure(moved, own.table, own.singles)
+    pieces = [t for t in fig.data if t.mode == "lines+markers"]
+    assert len(pieces) == moved["segment"].max() + 1
+    assert sum(len(t.x) for t in pieces) == len(moved)
+    assert fig.layout.xaxis.type == "log"
+    assert fig.layout.xaxis.title.text == "MACs a sample"
+
+
+def test_a_split_like_the_reference_is_flat():
+    sure = np.random.default_rng(0).random(4000) ** 0.2
+    fig = confidences_figure(sure, {"same": sure[::2], "surer": sure**0.5}, 0.9)
+    assert np.allclose(fig.data[0].y, 1)
+    assert np.abs(np.asarray(fig.data[1].y) - 1).max() < 0.3
+    assert fig.data[2].y[0] < 0.5
+    assert fig.layout.shapes[0].x0 == pytest.approx(np.mean(sure < 0.9))
+
+
+def test_equal_confidences_do_not_break_the_histogram():
+    fig = confidences_figure(np.ones(50), {"live": np.linspace(0, 1, 20)}, 0.5)
+    assert all(np.isfinite(t.y).all() for t in fig.data)
+
+
+def test_bands_and_points_of_choosing_again():
+    curve = FRONT.improvement_curve(points=20)
+    band = pd.DataFrame({"accuracy": curve["accuracy"], "low": 1.0, "high": 2.0})
+    assert band_figure(curve, band).data[-1].name == "front"
+    table = won_back(pick(FRONT, "match_best"), OTHER, (30, 100), repeats=2)
+    fig = won_back_figure(table)
+    assert [t.name for t in fig.data] == ["30 samples", "100 samples", "thresholds unchanged"]
+    summary = won_back_table({"other": table})
+    assert summary.index.tolist() == [("other", 30), ("other", 100)]
+    assert summary.loc[("other", 30), "cost_ratio"] == pytest.approx(
+        (table["cost_rechosen"] / table["cost_unchanged"])[table["size"] == 30].median()
+    )
+
+
+def test_figure_13_and_14_have_a_panel_a_model_and_mark_the_threshold():
+    right = {name: STORE.ranks(name) == 0 for name in STORE.models.index}
+    averages = {name: moving_average(np.linspace(0.3, 1, 400), r) for name, r in right.items()}
+    fig = reliability_figure(averages)
+    assert [a.text for a in fig.layout.annotations[:3]] == ["m0", "m1", "m2"]
+    assert len(fig.data) == 6
+    curves = threshold_curves(STORE, "m0", OTHER)
+    threshold = curves["uncalibrated"]["threshold"].iloc[100]
+    fig = threshold_figure({"m0": curves}, {"m0": (threshold,)})
+    assert fig.layout.shapes[0].x0 == curves["uncalibrated"]["exit_rate"].iloc[100]
+    assert len(fig.data) == 11  # above, below and the threshold itself, which the ideal has not
+
+
+def test_stores_are_opened_by_pattern(tmp_path):
+    for name in ("noise-1", "noise-2", "v2"):
+        LogitStore.create(tmp_path / "shift" / name, [0, 1]).add("m", np.eye(2))
+    assert list(open_splits(tmp_path, "shift/noise-*")) == ["noise-1", "noise-2"]
+    assert list(open_splits(tmp_path, ["shift/v2", "shift/noise-1"])) == ["v2", "noise-1"]
+    with pytest.raises(FileNotFoundError, match="no store 'blur-"):
+        open_splits(tmp_path, "blur-*")

@@ -1,0 +1,291 @@
+"""The exact search against a loop over every model and threshold, ties, extremes and degenerate inputs included."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twins import brute_front, non_dominated, single_cascade
+
+from cascadelib import ScoreTable, evaluate, replay, search
+from cascadelib.evaluation.evaluation import leaves
+from cascadelib.explorer.state import exiting, on_split, reading_at
+from cascadelib.fronts.cascades import extensions
+from cascadelib.fronts.exact import search_arrays, search_outcomes
+from cascadelib.fronts.graded import search_graded
+from cascadelib.fronts.shared_threshold import search_shared_threshold
+from cascadelib.methods.thresholds import midway
+
+RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
+    """Correctness, confidences with heavy ties and costs, some equal."""
+    m, k = draw(st.integers(*models)), draw(st.integers(*samples))
+    correct = draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=m, max_size=m))
+    sure = draw(st.lists(st.lists(st.integers(0, levels - 1), min_size=k, max_size=k), min_size=m, max_size=m))
+    cost = draw(st.lists(st.sampled_from([1.0, 2.0, 2.5, 7.0, 40.0]), min_size=m, max_size=m))
+    return np.array(correct), np.array(sure) / 3, np.array(cost)
+
+
+def last_of(correct, sure):
+    return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
+
+
+def as_dict(points, k):
+    return {round(a * k): c for a, c in zip(points.accuracy, points.cost, strict=True)}
+
+
+def assert_same_front(points, expected, k):
+    assert list(as_dict(points, k)) == list(expected)
+    np.testing.assert_allclose(points.cost, list(expected.values()), rtol=1e-12)
+
+
+@RELAXED
+@given(tables(), st.sampled_from([1, 2, (1, 2)]))
+def test_front_equals_brute_force(table, n_models):
+    correct, sure, cost = table
+    lengths = (n_models,) if isinstance(n_models, int) else n_models
+    expected = brute_front(last_of(correct, sure), cost, lengths)
+    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+
+
+@RELAXED
+@given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([3, (2, 3), (1, 2, 3)]))
+def test_front_of_three_models_equals_brute_force(table, n_models):
+    correct, sure, cost = table
+    lengths = (n_models,) if isinstance(n_models, int) else n_models
+    expected = brute_front(last_of(correct, sure), cost, lengths)
+    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+
+
+@RELAXED
+@given(tables(models=(3, 3), samples=(2, 7)), st.integers(0, 2**31))
+def test_outcomes_that_depend_on_the_whole_prefix(table, seed):
+    """An ensemble: each prefix has outcomes of its own."""
+    correct, _, cost = table
+    k = correct.shape[1]
+
+    def stage(prefix):
+        rng = np.random.default_rng([seed, *prefix])
+        return rng.random(k) < 0.6, rng.integers(0, 4, k) / 3.0
+
+    for n in (2, 3):
+        assert_same_front(search_outcomes(stage, cost, n), brute_front(stage, cost, (n,)), k)
+
+
+def synthetic(m, k, seed, digits=2):
+    rng = np.random.default_rng(seed)
+    skill, ease = np.sort(rng.normal(1, 0.5, m)), rng.normal(size=k)
+    margin = skill[:, None] + ease + rng.normal(0, 0.7, (m, k))
+    sure = 1 / (1 + np.exp(-np.abs(margin) - rng.normal(0, 0.5, (m, k))))
+    return margin > 0.3, np.round(sure, digits), np.sort(rng.uniform(1, 100, m))
+
+
+@pytest.mark.parametrize("digits", [1, 2, 6])
+def test_three_models_at_a_size_that_splits_boxes(digits):
+    """Enough boundaries for several levels of the branch and bound, against a dense numpy grid of all of them."""
+    correct, sure, cost = synthetic(4, 400, seed=digits, digits=digits)
+    k, best = correct.shape[1], {}
+    for a, b, c in [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]:
+        levels_b = np.append(np.unique(sure[b]), np.inf)
+        for t1 in np.append(np.unique(sure[a]), np.inf):
+            on = sure[a] < t1
+            passes = on & (sure[b][None] < levels_b[:, None])
+            right = (~on & correct[a]).sum() + (on & ~passes & correct[b]).sum(1) + (passes & correct[c]).sum(1)
+            total = cost[a] + cost[b] * (on.sum() / k) + cost[c] * (passes.sum(1) / k)
+            for n, t in zip(right.tolist(), total.tolist(), strict=True):
+                best[n] = min(best.get(n, np.inf), t)
+    points, least = as_dict(search_arrays(correct, sure, cost, 3), k), np.inf
+    expected = {}
+    for n in sorted(best, reverse=True):
+        if best[n] < least:
+            expected[n] = least = best[n]
+    assert points == dict(sorted(expected.items()))
+
+
+@RELAXED
+@given(tables(models=(3, 4)), st.sampled_from([2, 3]))
+def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table, n):
+    correct, sure, cost = table
+    k, points = correct.shape[1], search_arrays(*table, n)
+    for row in range(len(points.cost)):
+        models, thresholds = points.models[row], points.thresholds[row]
+        outcomes = [(correct[m], sure[m]) for m in models]
+        right, total, stages = single_cascade(outcomes, thresholds, cost[models])
+        assert right == round(points.accuracy[row] * k)
+        assert total == pytest.approx(points.cost[row], rel=1e-12)
+        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+
+
+@RELAXED
+@given(tables(models=(3, 4)), st.integers(0, 2**31), st.sampled_from([1, 2, 3]))
+def test_order_of_models_and_samples_changes_nothing(table, seed, n):
+    correct, sure, cost = table
+    rng = np.random.default_rng(seed)
+    models, samples = rng.permutation(len(cost)), rng.permutation(correct.shape[1])
+    here = search_arrays(correct, sure, cost, n)
+    there = search_arrays(correct[models][:, samples], sure[models][:, samples], cost[models], n)
+    np.testing.assert_array_equal(here.accuracy, there.accuracy)
+    np.testing.assert_array_equal(here.cost, there.cost)
+
+
+def test_thresholds_lie_midway_between_neighbours():
+    correct = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool)
+    sure = np.array([[0.9, 0.7, 0.4, 0.1], [0.5] * 4])
+    points = search_arrays(correct, sure, [1.0, 10.0], 2)
+    best = points.accuracy.argmax()
+    assert points.accuracy[best] == 1.0
+    assert points.thresholds[best, 0] == pytest.approx(0.55)
+
+
+def test_a_threshold_between_adjacent_floats_is_the_upper_one():
+    low = 0.5
+    high = np.nextafter(low, 1)
+    points = search_arrays(np.array([[True, False], [False, True]]), np.array([[high, low], [0, 0]]), [1.0, 2.0], 2)
+    assert points.thresholds[points.accuracy.argmax(), 0] == high
+
+
+LARGEST = np.finfo(np.float64).max
+ENDS = [-np.inf, -LARGEST, -1.0, 0.0, np.nextafter(0, 1), 1.0, LARGEST, np.inf]
+
+
+def plain_stages(confidences, thresholds):
+    """Exit stages, sample by sample; the ends are flags: always takes all along, never holds all back."""
+    stages = []
+    for sure in zip(*confidences, strict=True):
+        gone = [t == -np.inf or (t != np.inf and s >= t) for s, t in zip(sure, thresholds, strict=True)]
+        stages.append(gone.index(True) if True in gone else len(gone))
+    return stages
+
+
+@RELAXED
+@given(tables(models=(2, 3), samples=(1, 6)), st.data())
+def test_infinite_confidences_equal_brute_force(table, data):
+    """Columns with infinite confidences, all of one infinity included: every search, the evaluator and the explorer's
+    readings agree with a loop, and thresholds are finite or the two ends."""
+    correct, sure, cost = table
+    m, k = correct.shape
+    sure = np.array([data.draw(st.lists(st.sampled_from(ENDS), min_size=k, max_size=k)) for _ in range(m)])
+    for column in range(m):
+        whole = data.draw(st.sampled_from([None, None, np.inf, -np.inf]))
+        sure[column] = sure[column] if whole is None else whole
+    tied = np.where(sure == LARGEST, np.inf, sure)  # no finite threshold parts them
+    n, stage = data.draw(st.integers(2, m)), last_of(correct, sure)
+    expected = ends_front(correct, tied, cost, n)
+    points, graded = search_arrays(correct, sure, cost, n), search_graded(stage, cost, n)
+    for found in (points, graded):
+        assert_same_front(found, expected, k)
+    store = ScoreTable(correct, sure, cost)
+    front = search(store, n)
+    for row in range(len(points.cost)):
+        models, thresholds = points.models[row], points.thresholds[row]
+        stages = plain_stages(sure[models[:-1]], thresholds)
+        right = correct[models, :][stages, np.arange(k)]
+        assert right.sum() == round(points.accuracy[row] * k)
+        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+        again = evaluate(store, front.point(row))
+        assert again.exit_stage.tolist() == stages and again.correct.tolist() == right.tolist()
+        on = on_split(store, front.point(row).models, None, "top1", "cost", store.names[0])
+        assert reading_at(on, front.point(row).inside).exit_stage.tolist() == stages
+        for i in range(n - 1):
+            fall = np.sort(sure[models[i]])[::-1]
+            assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)
+    moved = replay(front, store)
+    np.testing.assert_array_equal(moved["accuracy_moved"], front.table["accuracy"])
+    np.testing.assert_array_equal(moved["cost_moved"], front.table["cost"])
+
+
+def ends_front(correct, sure, cost, n):
+    """{correct samples: least cost} over all cascades and all splits between distinct confidences."""
+    best, k = {}, correct.shape[1]
+    for cascade in extensions(cost, (), n):
+        ranks = [np.unique(sure[m], return_inverse=True)[1] for m in cascade[:-1]]
+        for edges in product(*(range(r.max() + 2) for r in ranks)):
+            stages = np.array(plain_stages(ranks, edges))
+            right = int(correct[list(cascade)][stages, np.arange(k)].sum())
+            total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
+            best[right] = min(best.get(right, np.inf), total)
+    return non_dominated(best)
+
+
+@RELAXED
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9, unique=True), st.data())
+def test_a_threshold_parts_what_it_lies_between(values, data):
+    """Any two floats but the largest and inf; the threshold itself is finite."""
+    falling = np.sort(np.array(values))[::-1]
+    for high, low in zip(falling[:-1], falling[1:], strict=True):
+        if low < LARGEST:
+            threshold = midway(high, low)
+            assert np.isfinite(threshold) and low < threshold <= high
+    assert midway(falling[0], np.nan) == -np.inf and midway(np.nan, falling[0]) == np.inf
+
+
+@RELAXED
+@given(tables(models=(2, 3), samples=(1, 6)), st.data())
+def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
+    correct, _, cost = table
+    m, k = correct.shape
+    ends = st.sampled_from([-np.inf, 0.0, 1.0, np.inf])
+    sure = np.array([data.draw(st.lists(ends, min_size=k, max_size=k)) for _ in range(m)])
+    n, best = data.draw(st.integers(2, m)), {}
+    for cascade in extensions(cost, (), n):
+        for t in [-np.inf, 0.0, 1.0, LARGEST, np.inf]:
+            stages = np.array(plain_stages(sure[list(cascade[:-1])], [t] * (n - 1)))
+            right = int(correct[list(cascade)][stages, np.arange(k)].sum())
+            total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
+            best[right] = min(best.get(right, np.inf), total)
+    points = search_shared_threshold(last_of(correct, sure), cost, n)
+    assert_same_front(points, non_dominated(best), k)
+    for row in range(len(points.cost)):
+        stages = plain_stages(sure[points.models[row][:-1]], points.thresholds[row])
+        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+
+
+def test_a_running_cascade_takes_ends_as_flags():
+    """Never holds even infinite confidence back, always takes even −inf along."""
+    sure = np.array([np.inf, 1.0, -np.inf])
+    assert leaves(sure, np.inf).tolist() == [False] * 3
+    assert leaves(sure, -np.inf).tolist() == [True] * 3
+    assert leaves(np.array([np.nan, np.inf]), 0.0).tolist() == [False, True]
+
+
+def test_constant_confidence_only_exits_all_or_none():
+    correct = np.array([[True, False, False], [True, True, False]])
+    points = search_arrays(correct, np.ones((2, 3)), [1.0, 3.0], 2)
+    assert points.cost.tolist() == [1.0, 4.0]
+    assert points.thresholds[:, 0].tolist() == [-np.inf, np.inf]
+
+
+def test_perfect_and_hopeless_models():
+    perfect, hopeless = np.ones(5, bool), np.zeros(5, bool)
+    sure = np.arange(5) / 5
+    points = search_arrays(np.stack([perfect, hopeless]), np.stack([sure, sure]), [1.0, 3.0], 2)
+    assert (points.accuracy.tolist(), points.cost.tolist()) == ([1.0], [1.0])
+    points = search_arrays(np.stack([hopeless, hopeless]), np.stack([sure, sure]), [1.0, 3.0], 2)
+    assert (points.accuracy.tolist(), points.cost.tolist()) == ([0.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_models": 3}, "only 2 models"),
+        ({"n_models": 0}, "n_models=0"),
+        ({"cost": [1.0, 0.0]}, "cost of model 1 is 0.0"),
+        ({"cost": [1.0, np.nan]}, "cost of model 1 is nan"),
+        ({"confidence": np.array([[0.1, np.nan], [0, 0]])}, "nan at sample 1"),
+        ({"correct": np.array([[0.5, 1], [1, 1]])}, "not boolean"),
+        ({"correct": np.ones((2, 0)), "confidence": np.ones((2, 0))}, "empty"),
+    ],
+)
+def test_bad_input_is_refused_by_name(change, message):
+    given_ = {
+        "correct": np.ones((2, 2), bool),
+        "confidence": np.array([[0.1, 0.2], [0, 0]]),
+        "cost": [1.0, 2.0],
+        "n_models": 2,
+    } | change
+    with pytest.raises(ValueError, match=message):
+        search_arrays(**given_)

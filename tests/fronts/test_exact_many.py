@@ -1,0 +1,294 @@
+"""Four models and more, certificates, executors, one shared threshold: against loops over everything."""
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_exact import RELAXED, as_dict, assert_same_front, last_of, synthetic, tables
+from test_selection import STORE
+from twins import all_thresholds, brute_front, shared_front, single_cascade
+
+from cascadelib import evaluate, search
+from cascadelib.fronts import parallel
+from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades
+from cascadelib.fronts.exact import search_arrays, search_outcomes, shared_threshold_front
+from cascadelib.fronts.kernels.state import improves, new_best, note
+from cascadelib.fronts.shared_threshold import search_shared_threshold
+
+
+def dense_front(correct, sure, cost, n):
+    """{correct: least cost} of one order of n models on a full grid of thresholds, by numpy, one axis a stage."""
+    d, best = n - 1, {}
+    edges = [np.append(np.unique(s), np.inf) for s in sure[:d]]
+    shape = tuple(len(e) for e in edges)
+    right, at = np.zeros(shape, np.int64), [np.zeros(shape, np.int64) for _ in range(d)]
+    for s in range(correct.shape[1]):
+        here = np.ones(shape, bool)
+        for i in range(d):
+            passes = sure[i, s] < edges[i].reshape([-1 if j == i else 1 for j in range(d)])
+            right += here & ~passes & correct[i, s]
+            here = here & passes
+            at[i] += here
+        right += here & correct[d, s]
+    total = np.full(shape, cost[0])
+    for i in range(d):
+        total = total + cost[i + 1] * (at[i] / correct.shape[1])
+    np.minimum.at(least := np.full(correct.shape[1] + 1, np.inf), right.ravel(), total.ravel())
+    lowest = np.inf
+    for right_, c in reversed(list(enumerate(least.tolist()))):
+        if c < lowest:
+            best[right_] = lowest = c
+    return dict(sorted(best.items()))
+
+
+@RELAXED
+@given(tables(models=(4, 4), samples=(1, 6), levels=3), st.sampled_from([4, (3, 4), (1, 2, 4)]))
+def test_front_of_four_models_equals_brute_force(table, n_models):
+    correct, sure, cost = table
+    lengths = (n_models,) if isinstance(n_models, int) else n_models
+    expected = brute_front(last_of(correct, sure), cost, lengths)
+    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+
+
+@RELAXED
+@given(tables(models=(4, 4), samples=(2, 5), levels=3), st.integers(0, 2**31))
+def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
+    k, cost = table[0].shape[1], np.unique(table[2] + np.arange(4) / 8)
+
+    def stage(prefix):
+        rng = np.random.default_rng([seed, *prefix])
+        return rng.random(k) < 0.6, rng.integers(0, 3, k) / 2
+
+    assert_same_front(search_outcomes(stage, cost, 4), brute_front(stage, cost, (4,)), k)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 6])
+def test_four_models_at_a_size_that_splits_boxes(digits):
+    """More boundaries than bins at several levels, against every threshold on one dense grid."""
+    correct, sure, cost = synthetic(4, 100, seed=digits, digits=digits)
+    assert as_dict(search_arrays(correct, sure, cost, 4), 100) == dense_front(correct, sure, cost, 4)
+
+
+def test_five_models_equal_a_dense_grid():
+    correct, sure, cost = synthetic(5, 40, seed=3, digits=1)
+    assert as_dict(search_arrays(correct, sure, cost, 5), 40) == dense_front(correct, sure, cost, 5)
+
+
+LARGE = synthetic(6, 3000, seed=5, digits=4)
+EXACT = {n: search_arrays(*LARGE, n) for n in (3, 4)}
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_points_of_longer_cascades_reproduce_themselves(n):
+    correct, sure, cost = LARGE
+    points = EXACT[n]
+    for row in range(0, len(points.cost), max(len(points.cost) // 10, 1)):
+        models = points.models[row]
+        outcomes = [(correct[m], sure[m]) for m in models]
+        right, total, stages = single_cascade(outcomes, points.thresholds[row], cost[models])
+        assert right == round(points.accuracy[row] * 3000)
+        assert total == pytest.approx(points.cost[row], rel=1e-12)
+        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / 3000, atol=1e-12)
+
+
+def assert_certified(points, exact, gap):
+    """The true front never lies below the bound, and the claimed gap covers the true one at every accuracy."""
+    at = np.union1d(points.accuracy, exact.accuracy)
+    truth = np.append(exact.cost, np.inf)[np.searchsorted(exact.accuracy, at)]
+    bound = points.lower_bound_at(at)
+    assert (bound <= truth).all()
+    assert points.gap.max() <= gap + 1e-12
+    found = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, at)]
+    claimed = np.append(points.gap, np.inf)[np.searchsorted(points.accuracy, at)]
+    assert (found <= truth * (1 + claimed) * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("n", [3, 4])
+@pytest.mark.parametrize("tolerance", [0.001, 0.02, 0.3])
+def test_a_tolerance_is_kept_and_certified(n, tolerance):
+    points = search_arrays(*LARGE, n, tolerance=tolerance)
+    assert_certified(points, EXACT[n], tolerance)
+
+
+@pytest.mark.parametrize("time_limit", [1e-6, 0.05, 0.3])
+def test_a_time_limit_leaves_a_valid_certificate(time_limit):
+    assert_certified(search_arrays(*LARGE, 4, time_limit=time_limit), EXACT[4], np.inf)
+
+
+def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
+    opened = []
+    monkeypatch.setattr(parallel, "search_head", lambda *arguments: opened.append(arguments))
+    points = search_arrays(*LARGE, 4, time_limit=1e-9)
+    assert not opened and points.floor is not None
+    table = search(STORE, 4, time_limit=1e-9).table
+    assert len(table) and (table["thresholds"] == (-np.inf,) * 3).all()
+
+
+def test_enough_time_is_exact():
+    points = search_arrays(*LARGE, 3, time_limit=600)
+    assert points.floor is None
+    assert points.gap.max() == 0
+    np.testing.assert_array_equal(points.cost, EXACT[3].cost)
+
+
+def assert_equal_points(points, others):
+    for field in ("accuracy", "cost", "models", "thresholds", "exit_rates"):
+        np.testing.assert_array_equal(getattr(points, field), getattr(others, field))
+
+
+def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
+    correct, sure, cost = synthetic(6, 300, seed=8, digits=1)
+    table = np.repeat(correct, 2, 0), np.repeat(sure, 2, 0), np.repeat(np.rint(cost[:6]), 2)
+    once = search_arrays(*table, 3)
+    for threads in (1, 2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        assert_equal_points(search_arrays(*table, 3), once)
+
+
+def test_a_stale_reach_lets_no_dearer_cascade_in():
+    """A late write of another thread has raised ``reach`` above what this thread has noted."""
+    best, none = new_best(4, 2), np.zeros(1, np.int64)
+    note(best, 2, 3.0, 7, none, none)
+    best[0][:3] = 5.0
+    assert not improves(best, 2, 4.0, 1, none)
+    assert not improves(best, 2, 3.0, 8, none) and improves(best, 2, 3.0, 6, none)
+
+
+def stressed(m, k, seed):
+    """Scores without ties, of models whose skill hardly differs: many points, found in many orders."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random((m, k)) < np.linspace(0.5, 0.9, m)[:, None]
+    return correct, rng.random((m, k)), np.sort(rng.uniform(1, 100, m))
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+@pytest.mark.parametrize(("n", "m", "k", "runs"), [(2, 18, 10_000, 100), (3, 6, 3000, 12), (4, 6, 400, 12)])
+def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
+    table = stressed(m, k, seed=n)
+    if n > 2:
+        table = table[0], np.round(table[1], 2), np.rint(table[2] / 10) + 1  # costs and confidences that tie
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    alone = search_arrays(*table, n)
+    monkeypatch.setattr("os.cpu_count", lambda: threads)
+    for _ in range(runs):
+        assert_equal_points(search_arrays(*table, n), alone)
+
+
+@pytest.mark.parametrize("limit", [{"tolerance": 0.05}, {"time_limit": 0.05}])
+def test_threads_leave_certificates_valid(monkeypatch, limit):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for _ in range(5):
+        assert_certified(search_arrays(*LARGE, 3, **limit), EXACT[3], limit.get("tolerance", np.inf))
+
+
+@RELAXED
+@given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
+def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
+    """At equal accuracy and cost the first in order of length, then models by cost, then the fewest that pass on."""
+    correct, sure, cost = table
+    k, first, number = correct.shape[1], {}, 0
+    for n in (n_models,) if isinstance(n_models, int) else n_models:
+        for cascade in extensions(cost, (), n):
+            outcomes = [(correct[m], sure[m]) for m in cascade]
+            for thresholds in product(*(all_thresholds(s) for _, s in outcomes[:-1])):
+                right, _, stages = single_cascade(outcomes, thresholds, cost[list(cascade)])
+                at = [sum(s > i for s in stages) for i in range(n - 1)]
+                total = cost[cascade[0]]
+                for i in range(n - 1):
+                    total = total + cost[cascade[1 + i]] * (at[i] / k)
+                first[right] = min(first.get(right, (np.inf,)), (total, number, at, stages))
+            number += 1
+    points = search_arrays(correct, sure, cost, n_models)
+    for row, right in enumerate(np.rint(points.accuracy * k).astype(int)):
+        width = points.exit_rates.shape[1]
+        assert points.cost[row] == first[right][0]
+        np.testing.assert_allclose(
+            points.exit_rates[row], np.bincount(first[right][3], minlength=width) / k, atol=1e-12
+        )
+
+
+def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
+    """Confidences so few that the root's corners are all cascades: time for a start is up, time for the rest is not."""
+    table = synthetic(5, 300, seed=1, digits=1)
+    exact = search_arrays(*table, 3)
+    monkeypatch.setattr(sys.modules["cascadelib.search"], "SEEDING", 0)
+    points = search_arrays(*table, 3, time_limit=600)
+    assert points.floor is None
+    assert_equal_points(points, exact)
+
+
+def test_an_executor_of_processes_gives_the_same_front():
+    correct, sure, cost = synthetic(6, 400, seed=2, digits=2)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        for n, table in ((3, (correct, sure, cost)), ((2, 4), (correct, sure, np.rint(cost / 10) + 1))):
+            there, here = (search_arrays(*(*table, n), executor=e) for e in (executor, None))
+            assert_equal_points(there, here)
+        front = search(STORE, 3, "max_softmax_mean_logits", executor=executor)
+    assert front.table.equals(search(STORE, 3, "max_softmax_mean_logits").table)
+
+
+def test_dask_is_an_executor_too():
+    distributed = pytest.importorskip("distributed")
+    correct, sure, cost = synthetic(5, 300, seed=4, digits=2)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        there = search_arrays(correct, sure, cost, 4, executor=client.get_executor())
+    assert_equal_points(there, search_arrays(correct, sure, cost, 4))
+
+
+@RELAXED
+@given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4))
+def test_one_shared_threshold_equals_a_loop(table, n):
+    correct, sure, cost = table
+    n, k = min(n, len(cost)), correct.shape[1]
+    stage = last_of(correct, sure)
+    points = search_shared_threshold(stage, cost, n)
+    assert_same_front(points, shared_front(stage, cost, n), k)
+    for row in range(len(points.cost)):
+        models = points.models[row]
+        right, total, _ = single_cascade([stage((m,)) for m in models], points.thresholds[row], cost[models])
+        assert right == round(points.accuracy[row] * k)
+        assert total == pytest.approx(points.cost[row], rel=1e-12)
+
+
+def test_a_shared_threshold_is_never_better_than_separate_ones():
+    shared, free = shared_threshold_front(STORE, 3), search(STORE, 3)
+    assert (free.cost_at(shared.table["accuracy"]) <= shared.table["cost"]).all()
+    point = shared.point(len(shared) // 2)
+    assert len(set(point.thresholds)) == 1
+    assert evaluate(STORE, point).accuracy == point.accuracy
+
+
+def test_a_front_says_how_exact_it_is():
+    front, loose = search(STORE, 3), search(STORE, 3, tolerance=0.5)
+    assert (front.gap == 0).all()
+    assert front.lower_bound_at(0.7) == front.cost_at(0.7)
+    assert loose.gap.max() <= 0.5
+    assert (loose.lower_bound_at(front.table["accuracy"]) <= front.table["cost"]).all()
+
+
+def test_numbering_and_counting_agree():
+    cost = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 3.0])
+    for n in (1, 2, 3, 4):
+        listed, cascades = list(extensions(cost, (), n)), Cascades(cost, n, 7)
+        assert len(listed) == number_of_cascades(cost, n) == cascades.end - 7
+        assert [cascades.cascade(7 + i) for i in range(len(listed))] == listed
+
+
+def test_too_much_work_is_refused_with_an_estimate():
+    table = np.ones((60, 2), bool), np.ones((60, 2)), np.arange(1.0, 61)
+    with pytest.raises(ValueError, match="5,461,512 cascades of 5.*time_limit"):
+        search_arrays(*table, 5)
+    with pytest.raises(ValueError, match="1 … 8 models"):
+        search_arrays(*table, 9)
+    with pytest.raises(ValueError, match="tolerance=-1"):
+        search_arrays(*table, 2, tolerance=-1)
+    with pytest.raises(ValueError, match="time_limit=0"):
+        search_arrays(*table, 2, time_limit=0)

@@ -1,0 +1,145 @@
+"""F1 along two-model sweeps against a twin that scores every threshold from the predictions themselves."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twins import all_thresholds
+
+import cascadelib as cl
+from cascadelib.fronts.pairs import search_f1
+from cascadelib.scoring import f1, f1_of
+
+
+def slow_f1(predicted, labels):
+    """F1 of class 1 from precision and recall; 0 where nothing is right about it."""
+    hits = sum(1 for p, y in zip(predicted, labels, strict=True) if p == y == 1)
+    if not hits:
+        return 0.0
+    precision, recall = hits / sum(p == 1 for p in predicted), hits / sum(y == 1 for y in labels)
+    return 2 * precision * recall / (precision + recall)
+
+
+def slow_front(predicted, sure, labels, cost, lengths):
+    """{F1: least cost} of the non-dominated cascades, sample by sample."""
+    found = []
+    if 1 in lengths:
+        found += [(slow_f1(predicted[m], labels), cost[m]) for m in range(len(cost))]
+    pairs = [(a, b) for a in range(len(cost)) for b in range(len(cost)) if a != b and cost[a] <= cost[b]]
+    for a, b in pairs if 2 in lengths else []:
+        for t in all_thresholds(sure[a]):
+            stays = sure[a] >= t
+            answer = [predicted[a][j] if stays[j] else predicted[b][j] for j in range(len(labels))]
+            found.append((slow_f1(answer, labels), cost[a] + cost[b] * float(np.mean(~stays))))
+    best = {}
+    for score, total in found:
+        best[round(score, 12)] = min(best.get(round(score, 12), np.inf), total)
+    front, least = {}, np.inf
+    for score in sorted(best, reverse=True):
+        if best[score] < least * (1 - 1e-12):
+            front[score] = least = best[score]
+    return front
+
+
+def least(front, at):
+    """Least cost of F1 ≥ ``at``."""
+    return min((cost for score, cost in front.items() if score >= at - 1e-9), default=np.inf)
+
+
+def case(draw_seed, models, k, levels, positive_share):
+    rng = np.random.default_rng(draw_seed)
+    labels = (rng.random(k) < positive_share).astype(int)
+    predicted = rng.integers(0, 2, (models, k))
+    sure = rng.integers(0, levels, (models, k)) / levels
+    cost = rng.integers(1, 4, models).astype(float)  # equal costs happen
+    return predicted, sure, labels, cost
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 10**6), st.integers(2, 4), st.integers(1, 14), st.integers(1, 6),
+    st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1,), (2,), (1, 2)]),
+)  # fmt: skip
+def test_front_is_the_twins(seed, models, k, levels, share, lengths):
+    predicted, sure, labels, cost = case(seed, models, k, levels, share)
+    correct = predicted == labels
+    points = search_f1(lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, lengths, labels == 1)
+    expected = slow_front(predicted, sure, labels, cost, lengths)
+    found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
+    assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()
+    for at in [*expected, *found]:  # equal costs may differ in the last bit, so fronts are compared as steps
+        assert least(found, at) == pytest.approx(least(expected, at), rel=1e-12)
+    assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from([0.0, 0.5, 1.0]))
+def test_f1_from_correctness(seed, k, share):
+    predicted, _, labels, _ = case(seed, 1, k, 3, share)
+    assert f1(predicted[0] == labels, labels == 1) == pytest.approx(slow_f1(predicted[0], labels))
+
+
+def test_f1_of_nothing():
+    assert f1_of(0, 0) == 0 and f1_of(0, 5) == 0 and f1_of(3, 0) == 1
+    assert f1_of(np.array([0, 1]), np.array([0, 2])).tolist() == [0, 0.5]
+
+
+def store_of(k=400, models=4, classes=2, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(k) < 0.7).astype(int)
+    right = np.eye(classes)[labels]
+    logits = {f"m{i}": rng.normal(0, 1, (k, classes)) + right * (0.6 + 0.5 * i) for i in range(models)}
+    return cl.LogitStore.from_arrays(labels, logits, {f"m{i}": 10.0**i for i in range(models)})
+
+
+@pytest.mark.parametrize("method", ["max_softmax", "entropy", "softmax_margin_most_confident_ts"])
+def test_search_evaluate_and_replay_agree(method):
+    store = store_of()
+    front = cl.search(store, (1, 2), method, score="f1")
+    assert front.score == "f1" and front.singles.accuracy["m3"] == pytest.approx(
+        slow_f1(store.logits("m3").argmax(1), store.labels)
+    )
+    for row in range(0, len(front), 7):
+        point = front.point(row)
+        result = cl.evaluate(store, point)
+        assert result.accuracy == point.accuracy and result.cost == pytest.approx(point.cost, rel=1e-12)
+        assert result.exit_rates == pytest.approx(point.exit_rates)
+    moved = cl.replay(front, store, ranges=False)
+    assert moved.accuracy_moved.tolist() == front.table.accuracy.tolist()
+    other = cl.evaluate(store_of(seed=1), front.point(len(front) - 1))
+    assert 0 < other.accuracy < 1
+
+
+def test_pair_curve_and_front_under_f1():
+    store = store_of()
+    curve = cl.fronts.pair_curve(store, "m0", "m3", score="f1")
+    ends = [slow_f1(store.logits(m).argmax(1), store.labels) for m in ("m3", "m0")]
+    assert curve.accuracy.iloc[[0, -1]].tolist() == pytest.approx(ends)
+    front = cl.search(store, 2, score="f1", models=["m0", "m3"])
+    at = curve.accuracy.max()
+    assert front.cost_at(at) == curve.cost[curve.accuracy == at].min()
+    table = cl.pair_table(store, score="f1", models="all")
+    assert table.accuracy_difference.iloc[0] == pytest.approx(
+        slow_f1(store.logits("m1").argmax(1), store.labels) - ends[1]
+    )
+
+
+def test_f1_and_accuracy_differ():
+    store = store_of()
+    accuracy, score = cl.search(store, 2), cl.search(store, 2, score="f1")
+    assert score.baseline.best > accuracy.baseline.best  # 70% are positive
+
+
+def test_what_f1_is_refused_for():
+    with pytest.raises(ValueError, match="F1 is exact for one and two models only"):
+        cl.search(store_of(), 3, score="f1")
+    with pytest.raises(ValueError, match="3 classes"):
+        cl.search(store_of(classes=3), 2, score="f1")
+    table = cl.ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
+    with pytest.raises(ValueError, match="LogitStore"):
+        cl.search(table, 2, score="f1")
+    with pytest.raises(ValueError, match="a threshold a stage"):
+        cl.fronts.shared_threshold_front(store_of(), 2, score="f1")
+    with pytest.raises(ValueError, match="two-model sweeps only"):
+        cl.recipes.oracle(store_of(), score="f1")
+    with pytest.raises(ValueError, match="unknown score"):
+        cl.search(store_of(), 2, score="f2")

@@ -1,0 +1,78 @@
+"""Confidence metrics against per-sample twins, and the identities that the paper states."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cascadelib.methods.confidence_metrics import METRICS, confidence, softmax
+from cascadelib.methods.thresholds import own_units
+
+logits = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-40, 40))
+
+
+def slow(row, metric, t):
+    row = [v / t for v in row]
+    e = [math.exp(v - max(row)) for v in row]
+    p = sorted((v / sum(e) for v in e), reverse=True)
+    if metric == "max_softmax":
+        return p[0]
+    if metric == "softmax_margin":
+        return p[0] - (p[1] if len(p) > 1 else 0)
+    if metric == "entropy":
+        return sum(v * math.log(v) for v in p if v > 0)
+    if metric == "top2_softmax_sum":
+        return sum(p[:2])
+    z = sorted(row, reverse=True)
+    return z[0] - z[1] if len(z) > 1 else z[0]
+
+
+@settings(deadline=None)
+@given(logits, st.sampled_from([*METRICS, "top2_softmax_sum"]), st.sampled_from([0.5, 1.0, 3.0]))
+def test_metrics_equal_their_twin(z, metric, t):
+    expected = [slow(row, metric, t) for row in z.tolist()]
+    np.testing.assert_allclose(confidence(z, metric, t), expected, atol=1e-12)
+
+
+def test_extreme_logits_stay_finite():
+    z = np.array([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]], np.float32)
+    for metric in METRICS:
+        assert np.isfinite(confidence(z, metric)).all()
+    assert confidence(z, "max_softmax")[0] == 1.0
+    assert confidence(z, "entropy")[1] == pytest.approx(-math.log(3))
+
+
+def test_float32_logits_are_computed_in_float64():
+    z = np.array([[20.0, 0.0], [21.0, 0.0]], np.float32)
+    first, second = confidence(z, "max_softmax")
+    assert first < second < 1.0  # in float32 both round to 1
+
+
+@given(st.lists(st.floats(0.01, 15), min_size=2, max_size=20, unique_by=lambda d: round(d, 3)))
+def test_for_two_classes_all_metrics_give_one_order(differences):
+    z = np.stack([np.array(differences), np.zeros(len(differences))], axis=1)
+    orders = {tuple(np.argsort(confidence(z, metric), kind="stable")) for metric in METRICS}
+    assert len(orders) == 1
+
+
+def test_entropy_changes_its_sign_outside():
+    z = np.array([[0.0, 0.0]])
+    assert own_units("entropy", confidence(z, "entropy"))[0] == pytest.approx(math.log(2))
+    assert own_units("max_softmax", 0.7) == 0.7
+
+
+def test_a_callable_is_a_metric():
+    z = np.array([[1.0, 5.0], [2.0, 0.0]])
+    assert confidence(z, lambda logits: logits[:, 0]).tolist() == [1.0, 2.0]
+
+
+def test_unknown_metric_names_the_nearest():
+    with pytest.raises(ValueError, match="max_softmax"):
+        confidence(np.zeros((1, 2)), "max_sofmax")
+
+
+def test_softmax_sums_to_one():
+    assert softmax(np.array([[3.0, 1.0, 0.2]])).sum() == pytest.approx(1)

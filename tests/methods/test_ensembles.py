@@ -1,0 +1,77 @@
+"""Mean ensembles of many combinations at once against numpy, one combination at a time."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib import LogitStore, Method
+from cascadelib.methods.confidence_metrics import confidence, metric_of, softmax
+from cascadelib.methods.ensembles import ensemble_of
+from cascadelib.methods.method import ModelsOnSplit
+
+
+def make(models, k, classes, seed, digits=None):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, k)
+    shared = rng.normal(size=(k, classes))
+    logits = [shared + rng.normal(size=(k, classes)) + 1.5 * np.eye(classes)[labels] for _ in range(models)]
+    return labels, [(z if digits is None else np.round(z, digits)).astype(np.float32) for z in logits]
+
+
+def rank_of(mean, labels):
+    """Classes before the label, ties towards the lower class, one sample at a time."""
+    return np.array(
+        [sum(v > row[y] or (v == row[y] and c < y) for c, v in enumerate(row)) for row, y in zip(mean, labels)]
+    )
+
+
+def mean_stage(logits, temperatures, labels, rank, ensemble):
+    """Max softmax of means of arrays [k, classes]."""
+    names = [f"m{i}" for i in range(len(logits))]
+    store = LogitStore.from_arrays(labels, dict(zip(names, logits)))
+    split = ModelsOnSplit(store, names, list(temperatures), metric_of("max_softmax"), rank)
+    return ensemble_of(ensemble).whole(split)
+
+
+@pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax"])
+@pytest.mark.parametrize(("classes", "rank"), [(2, 1), (5, 1), (60, 1), (60, 5)])
+def test_every_combination_equals_numpy(ensemble, classes, rank):
+    labels, logits = make(5, 700, classes, seed=classes)
+    t = np.array([1.0, 0.7, 2.0, 1.3, 1.0])
+    stage = mean_stage(logits, t, labels, rank, ensemble)
+    prefixes = [p for n in (1, 2, 3, 4) for p in combinations(range(5), n)]
+    stage.prepare(prefixes, prefixes)
+    for prefix in prefixes:
+        members = [logits[m].astype(float) / t[m] for m in prefix]
+        mean = np.mean(members if ensemble == "mean_logits" else [softmax(z) for z in members], axis=0)
+        right, sure = stage(prefix)
+        np.testing.assert_array_equal(right, rank_of(mean, labels) < rank)
+        expected = confidence(mean, "max_softmax") if ensemble == "mean_logits" else mean.max(axis=1)
+        np.testing.assert_allclose(sure, expected, rtol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([3, 12, 40]), st.integers(1, 3))
+def test_ties_go_to_the_lower_class(seed, classes, rank):
+    """Logits rounded to whole numbers: ties inside and outside the classes that are kept."""
+    labels, logits = make(3, 40, classes, seed, digits=0)
+    stage = mean_stage(logits, np.ones(3), labels, rank, "mean_logits")
+    for prefix in [(0, 1), (0, 1, 2)]:
+        total = sum(logits[m].astype(float) for m in prefix)
+        np.testing.assert_array_equal(stage.right(prefix), rank_of(total, labels) < rank)
+
+
+@pytest.mark.parametrize("metric", ["softmax_margin", "entropy", "top2_softmax_sum", "max_softmax"])
+def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric):
+    labels, logits = make(4, 600, 7, seed=1)
+    store = LogitStore.from_arrays(labels, {f"m{i}": z for i, z in enumerate(logits)})
+    stage = Method(metric, "mean_softmax").stage(store, ["m0", "m1", "m2", "m3"])
+    prefixes = list(combinations(range(4), 2))
+    stage.prepare(prefixes, prefixes)
+    for prefix in prefixes:
+        alone = Method(metric, "mean_softmax").stage(store, [f"m{m}" for m in prefix])((0, 1))
+        np.testing.assert_array_equal(alone[0], stage.right(prefix))
+        np.testing.assert_array_equal(alone[1], stage(prefix)[1])

@@ -1,0 +1,148 @@
+"""Every metric × ensemble × temperature of the tables decides alike in the evaluator, the running cascade and the
+submission (HOUSE, rule 5); what is put into a table is there everywhere."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import cascadelib as cl
+from cascadelib import LogitStore, Method, Point, evaluate, search
+from cascadelib.cost_kinds import COSTS, Cost
+from cascadelib.methods.confidence_metrics import METRICS, Metric, answers, confidence, metric_of
+from cascadelib.methods.ensembles import ENSEMBLES, Ensemble, ensemble_of
+from cascadelib.scoring import SCORES, score_of
+
+NAMES, K, CLASSES = ("a", "b", "c"), 240, 5
+
+
+def make_store(seed=0, step=0.5):
+    """Logits on a grid of ``step``: confidences and votes tie within models and between them."""
+    rng = np.random.default_rng(seed)
+    labels, shared = rng.integers(0, CLASSES, K), rng.normal(size=(K, CLASSES))
+    signal = np.eye(CLASSES)[labels]
+    logits = {n: np.round((shared + rng.normal(size=(K, CLASSES)) + (1 + i) * signal) / step) * step
+              for i, n in enumerate(NAMES)}  # fmt: skip
+    return LogitStore.from_arrays(labels, logits, macs={"a": 1.0, "b": 5.0, "c": 20.0})
+
+
+STORE = make_store()
+MODELS = {name: lambda rows, name=name: np.asarray(STORE.logits(name))[rows] for name in NAMES}
+
+
+def combinations():
+    """Of all that the tables hold, the methods that can be made."""
+    for metric in (*METRICS, "top2_softmax_sum"):
+        for name, ensemble in ENSEMBLES.items():
+            if metric_of(metric).of_softmax is not None or not ensemble.of_softmax:
+                yield from (Method(metric, name, temperature) for temperature in (False, True))
+
+
+def decides_alike(method):
+    """At several thresholds: the same exit stage and class, sample by sample, however the cascade is run."""
+    method = method.fit(STORE)
+    found = search(STORE, 3, method)
+    rows = np.unique(np.linspace(0, len(found.table) - 1, 6).astype(int))
+    for point in [found.point(int(row)) for row in rows]:
+        expected = evaluate(STORE, point)
+        assert (expected.accuracy, expected.cost) == (point.accuracy, point.cost)
+        cascade = cl.Cascade.from_point(point, MODELS)
+        batches = np.array_split(np.arange(K), 7)
+        most = 1 if method.combination.one_winner else 3
+        for guesses, decisions in ((1, cascade(np.arange(K))), (most, cascade.run(batches, 16, most))):
+            np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
+            np.testing.assert_array_equal(decisions.predictions == STORE.labels, expected.correct)
+            assert decisions.guesses.shape == (K, guesses)
+            np.testing.assert_array_equal(decisions.guesses[:, 0], decisions.predictions)
+            if guesses > 1:  # as many of them hold the label as top-3 accuracy says
+                top3 = evaluate(STORE, replace(point, score="top3"))
+                np.testing.assert_array_equal((decisions.guesses == STORE.labels[:, None]).any(axis=1), top3.correct)
+
+
+@pytest.mark.parametrize("method", list(combinations()), ids=lambda m: f"{m.metric}-{m.ensemble}-{m.temperature}")
+def test_evaluator_running_cascade_and_submission_decide_alike(method):
+    decides_alike(method)
+
+
+def test_an_own_metric_and_an_own_ensemble_go_the_same_way():
+    decides_alike(Method(lambda z: z.max(axis=1) - z.mean(axis=1)))
+    decides_alike(Method("entropy", lambda z: z.max(axis=0)))
+
+
+@pytest.mark.parametrize("metric", [*METRICS, "top2_softmax_sum"])
+def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric):
+    z = np.asarray(STORE.logits("b"))
+    guesses, sure = answers(z, metric_of(metric), 0.7, 2)
+    np.testing.assert_allclose(sure, confidence(z, metric, 0.7), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(guesses, [sorted(range(CLASSES), key=lambda c: (-row[c], c))[:2] for row in z])
+
+
+def test_one_object_adds_a_metric(monkeypatch):
+    gini = Metric("gini", lambda p: np.sum(p**2, axis=1) - 1, negated=True)
+    monkeypatch.setitem(METRICS, gini.name, gini)
+    added = [method for method in combinations() if method.metric == "gini"]
+    assert {method.ensemble for method in added} == set(ENSEMBLES)
+    for method in added:
+        decides_alike(method)
+    front = search(STORE, 2, Method("gini"))
+    assert all(t[0] >= 0 for t in front.table["thresholds"] if np.isfinite(t[0]))  # 1 − Σ p²: its own units
+    explorer = cl.explore(STORE, front=front)
+    assert explorer.point.method.metric == "gini"
+
+
+class Strongest(Ensemble):
+    """The model with the largest logit."""
+
+    name, last_only = "strongest", False
+
+    def whole(self, split):
+        everything = slice(0, len(split.store))
+
+        def stage(prefix):
+            z = np.stack([split.logits(m, everything) for m in prefix])
+            chosen = z.max(axis=2).argmax(axis=0)
+            rights, sures = zip(*(split.alone(m) for m in prefix))
+            return tuple(np.choose(chosen, list(part)) for part in (rights, sures))
+
+        return stage
+
+    def memory(self, samples, classes, models):
+        return (np.full(samples, -np.inf),)
+
+    def after(self, metric, temperature, logits, before, stage):
+        own = replace(super().after(metric, temperature, logits, before, stage), memory=logits.max(1) / temperature)
+        return own.where(before.memory >= own.memory, before)
+
+
+def test_one_object_adds_an_ensemble(monkeypatch):
+    monkeypatch.setitem(ENSEMBLES, "strongest", Strongest())
+    for method in combinations():
+        if method.ensemble == "strongest":
+            decides_alike(method)
+
+
+def test_one_object_adds_a_cost(monkeypatch):
+    monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
+    store = LogitStore.from_arrays(STORE.labels, {})
+    for i, name in enumerate(NAMES):
+        store.add(name, STORE.logits(name), macs=10.0**i, joules=3.0 ** (2 - i))
+    front = search(store, 2, cost="joules")
+    assert front.cost_kind == "joules" and front.singles.index[0] == "c"
+    figure = cl.figures.front_figure({"pairs": front.table}, front.singles, "joules")
+    assert figure.layout.xaxis.title.text == "joules a sample"
+    explorer = cl.explore(store)
+    assert explorer.splits.costs == ["macs", "joules"]
+
+
+def test_what_no_table_holds_is_refused_with_the_nearest():
+    for make, nearest in (
+        (lambda: metric_of("entropi"), "entropy"),
+        (lambda: metric_of("top0_softmax_sum"), "top5_softmax_sum"),
+        (lambda: ensemble_of("mean_softmx"), "mean_softmax"),
+        (lambda: score_of("top0"), "top1"),
+        (lambda: evaluate(STORE, Point(("a",), (), (), 0, 0, 0, Method(), "top1", "mac")), "macs"),
+    ):
+        with pytest.raises(ValueError, match=f"unknown.*'{nearest}'"):
+            make()
+    for table in (METRICS, ENSEMBLES, COSTS, SCORES):
+        assert all(name == kind.name for name, kind in table.items())

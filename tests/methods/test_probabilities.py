@@ -1,0 +1,168 @@
+"""Probabilities are read as they are: what a table holds equal stays equal (DESIGN §4, *Exact*)."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cascadelib import LogitStore, Method, ScoreTable, pair_table, search
+from cascadelib.fronts.exact import search_arrays, search_outcomes, shared_threshold_front
+from cascadelib.fronts.pairs import pair_curve
+from cascadelib.scoring import log_of
+
+MODELS, K = ("a", "b", "c"), 300
+MACS = {"a": 1.0, "b": 5.0, "c": 20.0}
+
+
+def whole_parts(seed, parts, classes, k=K):
+    """{model: whole numbers [k, classes] whose rows sum to ``parts``} with labels: softmax as small files hold it."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, k)
+    given = {}
+    for i, name in enumerate(MODELS):
+        z = rng.normal(size=(k, classes)) * 2 + (1.0 + i) * np.eye(classes)[labels]
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        q = np.floor(p * parts).astype(int)
+        q[np.arange(k), p.argmax(1)] += parts - q.sum(1)
+        given[name] = q
+    return labels, given
+
+
+def brute(row, metric):
+    """Confidence of one sample's probabilities, from these themselves."""
+    top = np.sort(row)[::-1]
+    if metric == "max_softmax":
+        return top[0]
+    if metric == "softmax_margin":
+        return top[0] - top[1]
+    if metric == "entropy":
+        return np.sum([v * np.log(v) if v > 0 else 0.0 for v in row])
+    if metric == "top2_softmax_sum":
+        return top[0] + top[1]
+    return float(np.log(max(top[0], np.finfo(float).tiny)) - np.log(max(top[1], np.finfo(float).tiny)))
+
+
+METRICS = ("max_softmax", "softmax_margin", "entropy", "top2_softmax_sum", "logits_margin")
+
+
+def stores_of(labels, p, tmp_path):
+    """The same probabilities in memory, on disk, and as a part of a larger store."""
+    on_disk = LogitStore.create(tmp_path / "s", labels)
+    for name, values in p.items():
+        on_disk.add(name, values, macs=MACS[name], dtype="float64", probabilities=True)
+    twice = {name: np.concatenate([values, values[::-1]]) for name, values in p.items()}
+    whole = LogitStore.from_probabilities(np.concatenate([labels, labels[::-1]]), twice, macs=MACS)
+    return LogitStore.from_probabilities(labels, p, macs=MACS), LogitStore(on_disk.path), whole.take(slice(0, K))
+
+
+@pytest.mark.parametrize(("parts", "classes"), [(100, 3), (255, 4), (255, 7)])
+def test_the_front_is_that_of_the_probabilities(parts, classes, tmp_path):
+    labels, q = whole_parts(parts + classes, parts, classes)
+    p = {name: values / parts for name, values in q.items()}
+    stores = stores_of(labels, p, tmp_path)
+    correct = np.stack([[row.argmax() == y for row, y in zip(p[name], labels)] for name in MODELS])
+    for metric in METRICS:
+        sure = np.array([[brute(row, metric) for row in p[name]] for name in MODELS])
+        table = search(ScoreTable(correct, sure, list(MACS.values()), MODELS), (1, 2, 3)).table
+        for store in stores:
+            found = search(store, (1, 2, 3), Method(metric)).table
+            kept = ["accuracy", "cost", "models", "exit_rates"]
+            assert found[kept].equals(table[kept]), metric
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+@pytest.mark.parametrize("temperature", [False, True])
+@pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax", "most_confident", "vote"])
+def test_the_first_stage_knows_nothing_of_the_ensemble(ensemble, temperature, probabilities):
+    labels, q = whole_parts(1, 255, 5)
+    p = {name: values / 255 for name, values in q.items()}
+    of = LogitStore.from_probabilities if probabilities else LogitStore.from_arrays
+    store = of(labels, p if probabilities else {n: np.round(log_of(v), 1) for n, v in p.items()}, macs=MACS)
+    for metric in ("max_softmax", "softmax_margin", "entropy", "top2_softmax_sum"):
+        alone = Method(metric, "none", temperature).fit(store).stage(store, list(MODELS))
+        stage = Method(metric, ensemble, temperature).fit(store).stage(store, list(MODELS))
+        if hasattr(stage, "prepare"):
+            stage.prepare([(0, 1), (1,)], [(0,), (1,)])
+        for m in range(3):
+            for own, theirs in zip(alone((m,)), stage((m,)), strict=True):
+                np.testing.assert_array_equal(own, theirs)
+
+
+def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms():
+    labels, q = whole_parts(2, 100, 3)
+    p = {name: values / 100 for name, values in q.items()}
+    store = LogitStore.from_probabilities(labels, p, macs=MACS)
+    mean = (p["a"] + p["b"]) / 2
+    right, sure = Method("max_softmax", "mean_softmax").stage(store, list(MODELS))((0, 1))
+    np.testing.assert_array_equal(sure, mean.max(axis=1))
+    np.testing.assert_array_equal(right, mean.argmax(axis=1) == labels)
+    assert store.logits("a")[0, 0] == math.log(max(p["a"][0, 0], np.finfo(float).tiny))
+    np.testing.assert_array_equal(store.output("a"), p["a"])
+    assert (store.ranks("a") == 0).tolist() == (p["a"].argmax(axis=1) == labels).tolist()
+    scaled = Method(temperature=True, temperatures=dict.fromkeys(MODELS, 2.0)).stage(store, list(MODELS))
+    root = np.sqrt(np.maximum(p["b"], np.finfo(float).tiny))
+    np.testing.assert_allclose(scaled((1,))[1], (root / root.sum(1, keepdims=True)).max(1), rtol=1e-12)
+
+
+def test_a_damaged_file_of_probabilities_is_named(tmp_path):
+    labels, q = whole_parts(3, 100, 3)
+    store = LogitStore.create(tmp_path / "s", labels)
+    store.add("a", q["a"] / 100, macs=1, probabilities=True)
+    LogitStore(tmp_path / "s").verify()
+    with pytest.raises(ValueError, match="'b': row 0 does not hold probabilities"):
+        store.add("b", q["a"], macs=1, probabilities=True)
+    path = tmp_path / "s" / "a.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="SHA-256"):
+        LogitStore(tmp_path / "s").output("a")
+
+
+def masked(values):
+    hidden = np.zeros(np.shape(values), bool)
+    hidden.flat[1] = True
+    return np.ma.MaskedArray(values, hidden)
+
+
+def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
+    labels, q = whole_parts(4, 100, 3, k=20)
+    p = {name: values / 100 for name, values in q.items()}
+    sure, right = np.stack([p[n].max(1) for n in MODELS]), np.ones((3, 20), bool)
+    plain = LogitStore.from_arrays(labels, p, macs=MACS)
+    calls = {
+        "from_arrays": lambda wrap: LogitStore.from_arrays(labels, {**p, "a": wrap(p["a"])}, macs=MACS),
+        "from_probabilities": lambda wrap: LogitStore.from_probabilities(labels, {**p, "a": wrap(p["a"])}, macs=MACS),
+        "labels": lambda wrap: LogitStore.from_arrays(wrap(labels), p, macs=MACS),
+        "sample_ids": lambda wrap: LogitStore.from_arrays(labels, p, sample_ids=wrap(np.arange(20)), macs=MACS),
+        "take": lambda wrap: plain.take(wrap(np.arange(20))),
+        "confidence": lambda wrap: ScoreTable(right, wrap(sure), [1, 2, 3]),
+        "rows": lambda wrap: ScoreTable(right, [wrap(row) for row in sure], [1, 2, 3]),
+        "correct": lambda wrap: ScoreTable(wrap(right), sure, [1, 2, 3]),
+        "cost": lambda wrap: ScoreTable(right, sure, wrap(np.array([1, 2, 3]))),
+        "arrays": lambda wrap: search_arrays(right, wrap(sure), [1, 2, 3], 2),
+        "arrays, correct": lambda wrap: search_arrays(wrap(right), sure, [1, 2, 3], 2),
+        "arrays, cost": lambda wrap: search_arrays(right, sure, wrap(np.array([1, 2, 3])), 2),
+        "outcomes": lambda wrap: search_outcomes(lambda c: (right[0], wrap(sure[c[-1]])), [1, 2, 3], 2),
+        "outcomes, right": lambda wrap: search_outcomes(lambda c: (wrap(right[0]), sure[c[-1]]), [1, 2, 3], 2),
+    }
+    for call in calls.values():
+        call(np.ma.MaskedArray)
+        with pytest.raises(ValueError, match="masked"):
+            call(masked)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"method": "entropy"}, {"method": Method("entropy", "vote")}, {"method": Method(temperature=True)}]
+    + [{"method": "max_softmax"}, {"score": "top5"}, {"cost": "macs"}, {"cost": "seconds"}],
+    ids=str,
+)
+def test_what_a_table_of_scores_cannot_honour_is_refused(option):
+    table = ScoreTable(np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"])
+    calls = [search, lambda t, **o: pair_curve(t, "a", "b", **o), pair_table, shared_threshold_front]
+    for call in calls:
+        with pytest.raises(ValueError, match="a ScoreTable has its own"):
+            call(table, **option)
+        call(table)
+    search(table, score="top1", cost="cost")

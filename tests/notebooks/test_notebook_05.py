@@ -1,0 +1,52 @@
+"""Notebook 05 on a study as `make imagenet` leaves it, by the very command of data/imagenet-1k/README.md."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+
+from cascadelib import LogitStore
+from cascadelib.datasets.imagenet_1k import synsets
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "notebooks"))
+import run  # noqa: E402 - the runner is a script beside the notebooks, not a package
+
+CLASSES, MODELS = 10, {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 205e6}
+
+
+def write_split(folder, split, per_class, noise, seed):
+    """A store of stand-in logits in which larger models are better, and all of them worse where there is more noise."""
+    rng, labels = np.random.default_rng(seed), np.repeat(np.arange(CLASSES), per_class)
+    names = [f"{synsets()[label]}/{split}_{i}.JPEG" for i, label in enumerate(labels)]
+    store = LogitStore.create(folder / split, labels, names, synsets()[:CLASSES], "imagenet", split)
+    ease = rng.normal(1.5, 1, (len(labels), 1))
+    for i, (name, macs) in enumerate(MODELS.items()):
+        logits = (1 + i) * ease * np.eye(CLASSES)[labels] + noise * rng.normal(size=(len(labels), CLASSES))
+        store.add(name, logits, macs=macs)
+    return store
+
+
+def documented_parameters(study):
+    """The arguments of the README's command for notebooks/run.py, with ``study`` for the folder of the extraction."""
+    text = (ROOT / "data" / "imagenet-1k" / "README.md").read_text(encoding="utf-8")
+    (arguments,) = re.findall(r'^make run ARGS="(05 .*)"$', text, re.MULTILINE)
+    return shlex.split(arguments.replace("$PWD/build/imagenet", str(study)))
+
+
+def test_imagenet_v2_is_compared_with_the_split_that_chose(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CASCADELIB_QUICK", "1")
+    here = write_split(tmp_path / "study", "val", 120, 1.0, 0)
+    there = write_split(tmp_path / "study", "held_out", 80, 1.7, 1)
+    drops = here.models["top1"] - there.models["top1"]
+    assert (drops > 0.04).all()  # the stand-in's accuracy really falls
+    out = tmp_path / "report"
+    assert run.main([*documented_parameters(tmp_path / "study"), "--out", str(out)]) == 0, capsys.readouterr().err
+    cells = nbformat.read(out / "05_distribution_shift.ipynb", as_version=4).cells
+    last = re.sub(r"<[^>]*>\s*", " ", cells[-1].outputs[-1].data["text/html"])  # the cells of the table, in words
+    assert f" 7.2% to 13.8%  {drops.min():.1%} to {drops.max():.1%} " in last
+    grown = np.ptp(there.models["top1"]) - np.ptp(here.models["top1"])
+    assert f" grows by 5.7%  {grown:+.1%} to {grown:+.1%} " in last

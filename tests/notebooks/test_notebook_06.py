@@ -1,0 +1,43 @@
+"""Notebook 06 on the four tasks of GLUE by parameter: local files, local checkpoints, no network."""
+
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import tiny_checkpoints as tiny
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "06_glue.ipynb"
+
+
+@pytest.fixture(scope="module")
+def parameters(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("glue")
+    models = {
+        "tiny": tiny.save(folder / "tiny", tiny.trained(tiny.module(4, 1), 40)),
+        "small": tiny.save(folder / "small", tiny.trained(tiny.module(8, 1, seed=1), 80)),
+        "large": tiny.save(folder / "large", tiny.trained(tiny.module(16, 2, seed=2), 150)),
+    }
+    rows = [(task, place, name.title(), "0 1") for task in tiny.FOLDERS for name, place in models.items()]
+    return {
+        "tasks": list(tiny.FOLDERS),
+        "glue_folder": str(tiny.write_glue(folder / "data", 300)),
+        "checkpoints": tiny.write_table(folder / "models.csv", rows),
+        "stores": str(folder / "stores"),
+        "longest": 2,
+    }
+
+
+def test_all_four_tasks(parameters, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, which wait by spinning
+    papermill.execute_notebook(
+        NOTEBOOK, tmp_path / "06.ipynb", parameters, cwd=NOTEBOOK.parent, kernel_name="python3", progress_bar=False
+    )
+    outputs = [o for cell in nbformat.read(tmp_path / "06.ipynb", 4).cells for o in cell.get("outputs", [])]
+    text = "\n".join(o.get("data", {}).get("text/plain", "") for o in outputs)
+    for label in ("sst2, accuracy", "qnli, accuracy", "mrpc, accuracy", "mrpc, F1", "qqp, F1"):
+        assert label in text
+    assert "sst2, F1" not in text and "identical fronts" in text
+    assert "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in text
+    assert not any(o.output_type == "error" for o in outputs)
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 2

@@ -1,0 +1,167 @@
+"""The runner on throw-away notebooks: live offline pages, small committed outputs, failures that name their cell."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import find_browser
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "notebooks"))
+import report  # noqa: E402 - the runner is a script beside the notebooks, not a package
+import run  # noqa: E402
+
+from cascadelib.figures.style import renderer_without_script
+from cascadelib.front_end import has_front_end
+
+FIGURE = """import cascadelib.display, plotly.express as px
+px.scatter(x=list(range(points)), y=list(range(points)), title="A <b>line</b>")"""
+TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
+LARGEST_PAGE = 1_500_000  # bytes; nbconvert's style sheet is most of it
+SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
+NOISE = """import sys, warnings
+print(7, 'of 9\\r', 9, 'of 9\\ndone', file=sys.stderr)
+print(sys.prefix + '/lib')
+warnings.warn('mind')"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("project") / "notebooks"
+
+
+def test_report_and_rewrite(folder, write_notebook, capsys):
+    source = write_notebook(folder / "01_page.ipynb", FIGURE, TABLE, SLIDER, NOISE)
+    ids = [cell.id for cell in nbformat.read(source, as_version=4).cells]
+    rewrite = ["--rewrite"] if find_browser() else []
+    assert run.main(rewrite, folder) == 0
+
+    out = folder.parent / "build" / "report"
+    html = (out / "01_page.html").read_text(encoding="utf-8")
+    assert re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']*\.(?:js|css|mjs)""", html) == []
+    assert re.findall(r"url\(['\"]?https?:", html) == [] and not re.search("import mermaid|MathJax.js", html)
+    assert html.count('<script src="plotly.min.js"></script>') == 1 and len(html) < LARGEST_PAGE
+    assert "Plotly.newPlot" in html and 'aria-label="A line"' in html and "live in JupyterLab" in html
+    assert "7 of 9" not in html and "9 of 9" in html
+    assert (out / "plotly.min.js").stat().st_size > 1e6
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert "Is 0.5% enough?" in index and 'href="01_page.html"' in index and "explains" not in index
+
+    if not rewrite:
+        pytest.skip("no Chrome or Chromium: the committed outputs were not drawn")
+    nb = nbformat.read(source, as_version=4)
+    assert [cell.id for cell in nb.cells] == ids
+    assert [cell.get("execution_count") for cell in nb.cells] == [None, 1, 2, 3, 4, 5]
+    figure, table, slider, noise = (cell.outputs for cell in nb.cells[2:])
+    assert list(figure[0].data) == ["image/png"] and figure[0].metadata["image/png"]["alt"] == "A line"
+    assert "<table" in table[0].data["text/html"] and slider == []
+    assert "ipykernel" not in str(noise) and "cell:4: UserWarning: mind" in str(noise)
+    assert sys.prefix not in str(noise) and " 9 of 9\\ndone\\n" in str(noise)
+    assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
+
+
+@pytest.mark.browser
+def test_page_draws_its_figure_offline(folder, write_notebook, page):
+    write_notebook(folder / "01_page.ipynb", FIGURE)
+    out = folder.parent / "drawn"
+    assert run.main(["--out", str(out), "-p", "points", "7"], folder) == 0
+    asked, wrong = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(error))
+    page.goto((out / "01_page.html").as_uri())
+    page.wait_for_selector(".js-plotly-plot .main-svg .points path")
+    assert page.locator(".points path").count() == 7
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == [] and wrong == []
+
+
+def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook, capsys):
+    folder = tmp_path / "notebooks"
+    write_notebook(folder / "01_bad.ipynb", "1 / 0", "never = 1")
+    write_notebook(folder / "02_dead.ipynb", "import os\nos._exit(1)")
+    write_notebook(folder / "03_good.ipynb", "points + 1")
+    assert run.main([], folder) == 1
+    said = capsys.readouterr()
+    assert "FAILED 01_bad.ipynb: code cell 2, `1 / 0`: ZeroDivisionError: division by zero" in said.err
+    assert "FAILED 02_dead.ipynb: code cell 2, `import os`: DeadKernelError" in said.err
+    assert re.search(r"03_good +\d+\.\d s  ok", said.out)
+    index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
+    assert index.count('class="failed"') == 2 and "03_good.html" in index
+
+
+def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
+    paths = [write_notebook(tmp_path / name) for name in ("01_a.ipynb", "02_b.ipynb")]
+    other = nbformat.read(paths[1], as_version=4)
+    other.cells[1].source = 'split = "val"'
+    nbformat.write(other, paths[1])
+    assert run.deal_parameters(paths, {"points": 7}) == {paths[0]: {"points": 7}, paths[1]: {}}
+    with pytest.raises(SystemExit, match="'splt'; nearest: split"):
+        run.deal_parameters(paths, {"splt": "test"})
+    assert run.find_notebooks(tmp_path, ["02"]) == paths[1:]
+    with pytest.raises(SystemExit, match="no notebook starts with '3'"):
+        run.find_notebooks(tmp_path, ["3"])
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])])
+def test_literals(text, value):
+    assert run.literal(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("# 02 · Pairs\n\nWhich two? And why?", "Which two?"),
+        ("# Which *two* models?\nText.", "Which two models?"),
+        ("# Title\n\nA word first. Is 0.5% of `x` much?", "Is 0.5% of x much?"),
+        ("# Title\n\nNone here.", "Title"),
+    ],
+)
+def test_question_of(text, question):
+    assert report.question_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])) == question
+
+
+def test_title_of_a_figure_without_a_title():
+    layout = {"xaxis": {"title": {"text": "MACs"}}, "yaxis": {"title": {"text": "Accuracy"}}}
+    assert report.title_of({"layout": layout}) == "Accuracy against MACs"
+    assert report.title_of({}) == "Figure"
+
+
+@pytest.mark.parametrize(
+    ("default", "kept"),
+    [
+        ("plotly_mimetype+notebook", "plotly_mimetype"),
+        ("plotly_mimetype", "plotly_mimetype"),
+        ("colab", "colab"),
+        ("notebook", "notebook"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_the_kernel_embeds_no_script(default, kept):
+    assert renderer_without_script(default) == kept
+
+
+@pytest.mark.parametrize(
+    ("environment", "live"),
+    [({}, False), ({"JPY_SESSION_NAME": "a.ipynb"}, True), ({"VSCODE_PID": "1"}, True)]
+    + [({"SERVER_SOFTWARE": "voila/0.5.8"}, True), ({"SERVER_SOFTWARE": "other"}, False)],
+)
+def test_has_front_end(environment, live, monkeypatch):
+    monkeypatch.setattr(os, "environ", environment)
+    assert has_front_end() is live
+
+
+def test_rewriting_asks_for_a_browser_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    with pytest.raises(SystemExit, match="drawn by Chrome or Chromium"):
+        run.main(["--rewrite"], tmp_path)
+
+
+def test_help_says_how(capsys):
+    text = subprocess.run(
+        [sys.executable, ROOT / "notebooks" / "run.py", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "--rewrite" in text and "02 05 -p split test" in text

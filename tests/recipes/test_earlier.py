@@ -1,0 +1,354 @@
+"""Earlier recipes against slow twins, at the degenerate ends, and between the oracle and the exact front."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from twins import brute_front, single_cascade
+
+from cascadelib import METHODS, LogitStore, Method, Point, ScoreTable, evaluate, recipes, search
+from cascadelib.evaluation.pareto import least_cost, pareto_front
+from cascadelib.methods.confidence_metrics import softmax
+from cascadelib.methods.thresholds import own_units
+from cascadelib.recipes.earlier import greedy, interval_doubt
+
+
+def make_store(seed=0, k=40, models=4, classes=4, step=0.5, costs=None):
+    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger the signal."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, k)
+    ease = rng.normal(size=(k, 1))
+    logits = {}
+    for i in range(models):
+        z = (0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes))
+        logits[f"m{i}"] = np.round(z / step) * step
+    costs = [3.0**i for i in range(models)] if costs is None else costs
+    return LogitStore.from_arrays(labels, logits, macs=dict(zip(logits, costs)))
+
+
+def outcomes_of(store, metric):
+    names = list(store.models.index)
+    return names, list(store.costs("macs")), Method(metric).stage(store, names)
+
+
+def chains_of(costs, most):
+    for n in range(1, most + 1):
+        for chain in permutations(range(len(costs)), n):
+            if all(costs[a] <= costs[b] for a, b in zip(chain, chain[1:])):
+                yield chain
+
+
+def same_front(table, points):
+    """Whether a table holds just the non-dominated of points (accuracy, cost)."""
+    accuracy, cost = np.array(points).T
+    cost = np.round(cost, 9)
+    keep = pareto_front(cost, accuracy)
+    np.testing.assert_allclose(table["accuracy"], accuracy[keep], atol=1e-12)
+    np.testing.assert_allclose(table["cost"], cost[keep], atol=1e-8)
+
+
+def replayed(store, table, metric):
+    """Each row evaluated anew gives its own accuracy and cost."""
+    for row in table.itertuples():
+        point = Point(row.models, row.thresholds, (), row.accuracy, row.cost, np.nan, Method(metric))
+        again = evaluate(store, point)
+        assert again.accuracy == row.accuracy
+        assert again.cost == pytest.approx(row.cost, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "lengths"),
+    [
+        (recipes.park_2015, METHODS["softmax_margin"], (2,)),
+        (recipes.wang_2022, METHODS["max_softmax_mean_logits"], (2, 3)),
+    ],
+)
+def test_recipes_that_search_equal_a_loop(recipe, method, lengths):
+    store = make_store(k=12, models=3)
+    brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), lengths)
+    same_front(recipe(store), [(n / 12, cost) for n, cost in brute.items()])
+
+
+@pytest.mark.parametrize("metric", ["entropy", "max_softmax"])
+@pytest.mark.parametrize("cost_aware", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
+    store = make_store(seed, models=3, step=2.0, costs=[[3, 5, 6], [4, 4, 5]][seed % 2])
+    names, costs, stage = outcomes_of(store, metric)
+    k, cheap, dear = len(store), [], []
+    for chain in chains_of(costs, 3):
+        outcomes = [stage((m,)) for m in chain]
+        points = []
+        for thresholds in product(*(np.linspace(sure.min(), sure.max(), 5) for _, sure in outcomes[:-1])):
+            right, cost, stages = single_cascade(outcomes, thresholds, [costs[m] for m in chain])
+            points.append((round(cost, 9) if cost_aware else sum(stages), -right, cost))
+        for target in range(max(-p[1] for p in points) + 1):
+            best = min(p[:2] for p in points if -p[1] >= target)
+            alike = [p[2] for p in points if p[:2] == best]  # as many models run, as accurate: either may be taken
+            cheap.append((-best[1] / k, min(alike)))
+            dear.append((-best[1] / k, max(alike)))
+    table = recipes.wang_2018(store, metric, cost_aware=cost_aware, grid=5)
+    replayed(store, table, metric)
+    if cost_aware:
+        same_front(table, cheap)
+        return
+    for target in np.arange(max(a for a, _ in cheap) * k + 1) / k:
+        low, high = (min(c for a, c in points if a >= target) for points in (cheap, dear))
+        assert low - 1e-9 <= table.loc[table["accuracy"] >= target, "cost"].min() <= high + 1e-9
+
+
+def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
+    store = make_store(k=400, models=3, step=0.01, costs=[1, 2, 1000])
+    aware, oblivious = (recipes.wang_2018(store, "max_softmax", cost_aware=aware) for aware in (True, False))
+    cheapest = least_cost(aware["cost"].to_numpy(), aware["accuracy"].to_numpy(), oblivious["accuracy"].to_numpy())
+    assert (cheapest <= oblivious["cost"] + 1e-9).all()
+    assert (cheapest < oblivious["cost"] - 1e-3).any()
+    pairs = [recipes.wang_2018(store, "entropy", n_models=2, cost_aware=aware) for aware in (True, False)]
+    pd.testing.assert_frame_equal(*pairs)  # with two models the fewest models run is the least cost
+
+
+def slow_greedy(right, sure, costs, least, most):
+    """Streeter's rule by trying every model and every threshold on sets of samples."""
+    k, reference = len(right[0]), int(np.argmax([np.mean(r) for r in right]))
+    left, chain, cost, number_right = set(range(k)), [], 0.0, 0
+    while left:
+        best = (0, None, None)
+        for m in range(len(costs)):
+            for t in np.unique([sure[m][j] for j in left]):
+                answers = {j for j in left if sure[m][j] >= t}
+                own, theirs = (sum(r[j] for j in answers) for r in (right[m], right[reference]))
+                last = len(chain) == most - 1
+                if m in chain or own < least * theirs - 1e-9 or (last and answers != left):
+                    continue
+                if len(answers) / costs[m] > best[0]:
+                    best = (len(answers) / costs[m], m, answers)
+        _, m, answers = best
+        cost += costs[m] * len(left) / k
+        number_right += sum(right[m][j] for j in answers)
+        chain.append(m)
+        left -= answers
+    return number_right / k, cost, chain
+
+
+@pytest.mark.parametrize("n_models", [None, 1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_streeter_2018_equals_a_loop(n_models, seed):
+    store = make_store(seed)
+    names, costs, stage = outcomes_of(store, "logits_margin")
+    right, sure = zip(*(stage((m,)) for m in range(4)))
+    single = [np.mean(r) for r in right]
+    targets = np.linspace(min(single), max(single), 9)
+    slow = [slow_greedy(right, sure, costs, target / max(single), n_models or 4) for target in targets]
+    table = recipes.streeter_2018(store, targets=9, n_models=n_models)
+    same_front(table, [point[:2] for point in slow])
+    assert {tuple(names[m] for m in chain) for *_, chain in slow} >= set(table["models"])
+    replayed(store, table, "logits_margin")
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_a_greedy_cascade_keeps_its_share_of_the_best_models_right_answers(seed, least, most):
+    names, costs, stage = outcomes_of(make_store(seed % 50, k=100), "max_softmax")
+    right, sure = (np.stack(part) for part in zip(*(stage((m,)) for m in range(4))))
+    reference = int(right.mean(axis=1).argmax())
+    chain, thresholds = greedy(right, sure, np.argsort(-sure, axis=1), costs, reference, least, most)
+    outcomes = [(right[m], sure[m]) for m in chain]
+    correct, _, stages = single_cascade(outcomes, thresholds, [costs[m] for m in chain])
+    assert correct >= least * right[reference].sum() - 1e-6
+    assert len(set(chain)) == len(chain) == len(thresholds) + 1 <= most
+    assert set(stages) == set(range(len(chain)))
+
+
+def slow_interval_exit(probabilities, labels, costs, level):
+    """Accuracy and cost of Inoue's ensemble, sample by sample, with the intervals themselves."""
+    n, right, cost = len(probabilities), 0, 0.0
+    for j in range(len(labels)):
+        for i in range(n):
+            p = np.array([probabilities[m][j] for m in range(i + 1)])
+            mean, done = p.mean(axis=0), i == n - 1
+            if i:
+                half = stats.t.ppf(0.5 + level / 2, i) * p.std(axis=0, ddof=1) / np.sqrt(i + 1)
+                second, first = np.argsort(mean)[-2:]
+                done = done or mean[first] - half[first] > mean[second] + half[second]
+            if done:
+                break
+        right += np.argmax(mean) == labels[j]
+        cost += sum(costs[: i + 1])
+    return right / len(labels), cost / len(labels)
+
+
+def test_inoue_2019_equals_a_loop():
+    store, levels = make_store(k=30, step=0.01), (0.0, 0.3, 0.6, 0.9)
+    names, costs = list(store.models.index), store.costs("macs")
+    p = [softmax(store.logits(name)) for name in names]
+    windows = [(a, b) for a in range(4) for b in range(a + 2, 5)]
+    for starts in (None, 1):
+        slow = [
+            slow_interval_exit(p[a:b], store.labels, costs[a:b], level)
+            for a, b in windows
+            for level in levels
+            if starts is None or a < starts
+        ]
+        same_front(recipes.inoue_2019(store, levels=levels, starts=starts), slow)
+
+
+def test_interval_doubt_of_equal_and_of_certain_members():
+    mean = np.array([[0.5, 0.5], [0.9, 0.1], [0.6, 0.4]])
+    squares = np.array([[0.0, 0.0], [0.0, 0.0], [0.02, 0.02]])
+    doubt = interval_doubt(mean, squares, 2)
+    assert doubt[0] == 1
+    assert doubt[1] == 0
+    assert doubt[2] == pytest.approx(2 * stats.t.sf(0.2 / (2 * 0.1), 1))
+
+
+def test_the_oracle_refuses_graded_scores():
+    """0.25 and 0.5 were right answers to it: accuracy 1 at cost 1."""
+    with pytest.raises(ValueError, match="graded"):
+        recipes.oracle(ScoreTable([[0.25, 0.5], [0.5, 1.0]], np.zeros((2, 2)), [1, 4]))
+    ones = recipes.oracle(ScoreTable([[0.0, 1.0], [1.0, 1.0]], np.zeros((2, 2)), [1, 4]))
+    assert ones["accuracy"].tolist() == [0.5, 1.0] and ones["cost"].tolist() == [1, 3]
+
+
+def test_oracle_equals_trying_every_exit_of_every_sample():
+    rng = np.random.default_rng(5)
+    for costs in ([1, 4, 9], [2, 2, 5]):
+        right = rng.random((3, 6)) < [[0.4], [0.5], [0.7]]
+        points = []
+        for chain in chains_of(costs, 3):
+            for exits in product(range(len(chain)), repeat=6):
+                n = sum(right[chain[e]][j] for j, e in enumerate(exits))
+                points.append((n / 6, sum(costs[m] for e in exits for m in chain[: e + 1]) / 6))
+        table = recipes.oracle(ScoreTable(right, np.zeros((3, 6)), costs))
+        same_front(table, points)
+
+
+def all_recipes(store):
+    return {
+        "wang 2018, entropy": recipes.wang_2018(store, grid=6),
+        "wang 2018, max softmax": recipes.wang_2018(store, "max_softmax", grid=6),
+        "wang 2018, oblivious": recipes.wang_2018(store, cost_aware=False, grid=6),
+        "streeter 2018": recipes.streeter_2018(store, targets=11),
+        "inoue 2019": recipes.inoue_2019(store),
+        "oracle": recipes.oracle(store),
+    }
+
+
+def assert_rising(table):
+    assert len(table)
+    assert (np.diff(table["cost"]) > 0).all()
+    assert (np.diff(table["accuracy"]) > 0).all()
+
+
+def test_one_model_is_what_every_recipe_gives():
+    store = make_store(models=1)
+    for table in all_recipes(store).values():
+        assert table[["accuracy", "cost"]].to_numpy().tolist() == [[store.models["top1"].iloc[0], 1.0]]
+        assert table["models"].tolist() == [("m0",)]
+
+
+def test_ties_everywhere_leave_only_whole_models():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    flat = {
+        f"m{i}": np.eye(3)[np.where(np.arange(6) < right, labels, (labels + 1) % 3)] for i, right in enumerate((2, 4))
+    }
+    store = LogitStore.from_arrays(labels, flat, macs={"m0": 1, "m1": 10})
+    for label, table in all_recipes(store).items():
+        assert_rising(table)
+        if label == "inoue 2019":
+            assert table["cost"].tolist() == [11.0]
+        elif label != "oracle":
+            np.testing.assert_allclose(table["accuracy"], [2 / 6, 4 / 6])
+            assert table["cost"].tolist() == [1.0, 10.0]
+
+
+def test_a_perfect_first_model_needs_no_other():
+    labels = np.arange(20) % 4
+    logits = {"m0": 5 * np.eye(4)[labels], "m1": make_store(k=20).logits("m1")}
+    store = LogitStore.from_arrays(labels, logits, macs={"m0": 1, "m1": 10})
+    for label, table in all_recipes(store).items():
+        if label != "inoue 2019":
+            assert table[["accuracy", "cost"]].to_numpy().tolist() == [[1.0, 1.0]]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.25, 1.0, 3.0]), st.sampled_from([None, [1, 1, 1, 1], [1, 2, 2, 4]]))
+def test_no_recipe_beats_the_exact_front_and_it_never_beats_the_oracle(seed, step, costs):
+    store = make_store(seed, step=step, costs=costs)
+    cost_of, floor = dict(zip(store.models.index, store.costs("macs"))), recipes.oracle(store)
+    assert_rising(floor)
+    for metric in ("entropy", "max_softmax", "softmax_margin", "logits_margin"):
+        front = search(store, (1, 2, 3), metric)
+        own = [recipes.wang_2018(store, metric, grid=5, cost_aware=aware) for aware in (True, False)]
+        greedy = recipes.streeter_2018(store, metric, targets=15)
+        rising = [len(m) <= 3 and list(m) == sorted(m, key=cost_of.get) for m in greedy["models"]]
+        own += [greedy[rising], recipes.park_2015(store)] if metric == "softmax_margin" else [greedy[rising]]
+        for table in own:
+            assert (front.cost_at(table["accuracy"].to_numpy()) <= table["cost"] * (1 + 1e-12)).all()
+        least = least_cost(floor["cost"].to_numpy(), floor["accuracy"].to_numpy(), front.table["accuracy"].to_numpy())
+        assert (least <= front.table["cost"] * (1 + 1e-12)).all()
+
+
+def test_candidates_are_chosen_as_in_search():
+    store = make_store(k=100)
+    chosen = ["m2", "m0"]
+    for recipe in (
+        recipes.wang_2018,
+        recipes.streeter_2018,
+        recipes.inoue_2019,
+        recipes.oracle,
+    ):
+        assert {m for row in recipe(store, models=chosen)["models"] for m in row} <= set(chosen)
+        assert_rising(recipe(store, models="pareto"))
+        with pytest.raises(ValueError, match="m0"):
+            recipe(store, models=["m00"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: recipes.wang_2018(s, "entropi"), "entropy"),
+        (lambda s: recipes.wang_2018(s, grid=0), "grid"),
+        (lambda s: recipes.oracle(s, cost="mac"), "macs"),
+        (lambda s: recipes.park_2015(s.select(["m0"])), "only 1 models"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(make_store())
+
+
+def test_compare_equals_a_fine_sum():
+    store = make_store(k=400, step=0.01)
+    front, points = search(store, (1, 2, 3)), recipes.park_2015(store)
+    low, best = store.models["top1"].iloc[0], store.models["top1"].max()
+    table = recipes.compare(front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best))
+    assert list(table.index) == ["exact", "park", "oracle"]
+    at = np.linspace(low, best, 200_001)[1:]
+    park = least_cost(points["cost"].to_numpy(), points["accuracy"].to_numpy(), at)
+    row = table.loc["park"]
+    assert row["excess_cost"] == pytest.approx(np.mean(park / front.cost_at(at) - 1), rel=1e-3, abs=1e-4)
+    assert row["mean_improvement"] == pytest.approx(np.mean(front.baseline.cost_at(at) / park), rel=1e-3)
+    assert row["mean_improvement"] == row[f"improvement above {low:.1%}"]
+    assert np.isnan(row[f"improvement above {best:.1%}"])
+    assert row["best_accuracy"] == points["accuracy"].max()
+    assert table.loc["exact", "excess_cost"] == 0
+    assert table.loc["oracle", "excess_cost"] < 0
+
+
+def test_compare_of_one_model_has_no_range():
+    store = make_store(models=1)
+    row = recipes.compare(search(store, 1), {"oracle": recipes.oracle(store)}).loc["oracle"]
+    assert np.isnan(row["mean_improvement"])
+    assert np.isnan(row["excess_cost"])
+
+
+def test_entropy_thresholds_are_in_nats():
+    store = make_store(k=200)
+    table = recipes.wang_2018(store)
+    values = [t for row in table["thresholds"] for t in row]
+    assert min(values) >= own_units("entropy", 0.0)
+    assert max(values) <= np.log(4) + 1e-12

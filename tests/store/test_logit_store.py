@@ -1,0 +1,468 @@
+"""LogitStore: what goes in comes out; bad input is refused and nothing is lost."""
+
+import math
+import os
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from cascadelib import search
+from cascadelib.cost_kinds import COSTS, Cost
+from cascadelib.files import file_name
+from cascadelib.store import formats
+from cascadelib.store.formats import LogitFile, decoded_metadata, encoded_metadata, model_name, write_logits
+from cascadelib.store.logit_store import LogitStore
+
+K, C = 40, 7
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, C, K)
+LOGITS = {name: RNG.normal(size=(K, C)).astype(np.float32) for name in "abc"}
+IDS = [f"image/{i:03}.png" for i in range(K)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return LogitStore.create(
+        tmp_path / "val", LABELS, IDS, classes=[f"c{i}" for i in range(C)], dataset="toy", split="val"
+    )
+
+
+def files(store):
+    return {p.name: p.read_bytes() for p in store.path.iterdir()}
+
+
+def test_round_trip_through_the_folder(store):
+    store.add("b", LOGITS["b"], IDS, macs=20, seconds=0.5, family="net", parameters=3, extraction={"amp": False})
+    store.add("a", torch.from_numpy(LOGITS["a"]), macs=np.int64(10))
+    opened = LogitStore(store.path)
+    assert list(opened.models.index) == ["a", "b"] and opened.models.index.name == "model"
+    assert list(opened.models.columns) == ["top1", "top5", "macs", "seconds", "parameters", "family"]
+    for name in "ab":
+        np.testing.assert_array_equal(opened.logits(name), LOGITS[name])
+        assert opened.models.top1[name] == (LOGITS[name].argmax(1) == LABELS).mean()
+        top5 = np.argsort(-LOGITS[name], 1)[:, :5]
+        assert opened.models.top5[name] == (top5 == LABELS[:, None]).any(1).mean()
+    np.testing.assert_array_equal(opened.labels, LABELS)
+    assert list(opened.sample_ids) == IDS and opened.classes[6] == "c6" and opened.labels.dtype == np.int64
+    assert (opened.dataset, opened.split, len(opened)) == ("toy", "val", K)
+    assert opened.metadata("b")["extraction"] == {"amp": False}
+    assert opened.fingerprint == store.fingerprint
+    opened.verify()
+    np.testing.assert_array_equal(load_file(store.path / "a.safetensors")["logits"], LOGITS["a"])
+
+
+def test_logits_are_memory_mapped_and_read_only(store):
+    store.add("a", LOGITS["a"])
+    assert isinstance(LogitStore(store.path).logits("a"), np.memmap)
+    for some in (store, LogitStore.from_arrays(LABELS, LOGITS)):
+        with pytest.raises(ValueError):
+            some.logits("a")[0, 0] = 1
+
+
+def test_files_are_readable_by_the_group(store):
+    umask = os.umask(0)
+    os.umask(umask)
+    store.add("a", LOGITS["a"])
+    assert (store.path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@given(
+    name=st.text(min_size=1, max_size=20).filter(lambda s: len(s.encode("utf-8", "ignore")) < 50),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=5,
+    ),
+)
+def test_any_name_and_metadata_come_back(name, value):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return
+    file = file_name(name)
+    assert "/" not in file and ":" not in file and not file.startswith(".")
+    assert model_name(formats.Path(file)) == name
+    assert decoded_metadata(encoded_metadata("key", value)) == value
+
+
+@pytest.mark.parametrize("name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"])
+def test_awkward_names_on_disk(store, name):
+    store.add(name, LOGITS["a"], macs=1)
+    opened = LogitStore(store.path)
+    assert list(opened.models.index) == [name]
+    np.testing.assert_array_equal(opened.logits(name), LOGITS["a"])
+
+
+@pytest.mark.parametrize("name", ["", 3, "x" * 300, "\ud800"])
+def test_impossible_names(store, name):
+    for some in (store, LogitStore.from_arrays(LABELS, {})):
+        with pytest.raises(ValueError, match="name"):
+            some.add(name, LOGITS["a"])
+
+
+def with_value(row, value):
+    logits = LOGITS["a"].copy()
+    logits[row, 2] = value
+    return logits
+
+
+BAD_LOGITS = {
+    "nan": (with_value(17, np.nan), {}, r"'bad'.*row 17 \(image/017.png\)"),
+    "inf": (with_value(3, np.inf), {}, "'bad'.*row 3 "),
+    "half overflow": (with_value(5, 1e6), {"dtype": "float16"}, "'bad'.*row 5 .*float16"),
+    "one-dimensional": (LOGITS["a"][:, 0], {}, "'bad'.*shape|'bad'.*classes"),
+    "too few rows": (LOGITS["a"][1:], {}, "'bad'.*39 rows.*40 samples"),
+    "too few classes": (LOGITS["a"][:, :3], {}, "'bad'.*3 classes"),
+    "too many classes": (np.pad(LOGITS["a"], ((0, 0), (0, 1))), {}, "'bad'.*8 classes"),
+    "text": (LOGITS["a"].astype(str), {}, "'bad'.*numbers"),
+    "other order": (LOGITS["a"], {"sample_ids": IDS[:1] + IDS[1:][::-1]}, "'bad'.*another order: row 1 .*039"),
+    "other split": (LOGITS["a"], {"sample_ids": [i + "x" for i in IDS]}, "'bad'.*other samples: row 0"),
+    "too few ids": (LOGITS["a"], {"sample_ids": IDS[1:]}, "'bad'.*39 sample ids"),
+    "zero macs": (LOGITS["a"], {"macs": 0}, "'bad'.*macs"),
+    "negative seconds": (LOGITS["a"], {"seconds": -1.0}, "'bad'.*seconds"),
+    "nan macs": (LOGITS["a"], {"macs": math.nan}, "'bad'.*macs"),
+    "text macs": (LOGITS["a"], {"macs": "12"}, "'bad'.*macs"),
+    "dtype": (LOGITS["a"], {"dtype": "float23"}, "dtype 'float23'.*float32"),
+    "reserved": (LOGITS["a"], {"top1": 1.0}, "'bad'.*top1"),
+    "metadata": (LOGITS["a"], {"thing": object()}, "'thing'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LOGITS)
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory):
+    logits, keywords, message = BAD_LOGITS[case]
+    if in_memory:
+        some = LogitStore.from_arrays(LABELS, {"good": LOGITS["b"]}, sample_ids=IDS, classes=store.classes)
+    else:
+        store.add("good", LOGITS["b"])
+        some, before = store, files(store)
+    with pytest.raises(ValueError, match=message):
+        some.add("bad", logits, **keywords)
+    assert list(some.models.index) == ["good"]
+    assert in_memory or files(store) == before
+
+
+def test_classes_must_agree_between_models_where_they_have_no_names():
+    store = LogitStore.from_arrays([0, 1], {"a": np.eye(2)})
+    with pytest.raises(ValueError, match="'b'.*3 classes.*'a' has 2"):
+        store.add("b", np.eye(3)[:2])
+    store.add("a", np.eye(3)[:2], replace=True)
+
+
+def test_same_name_twice(store):
+    store.add("a", LOGITS["a"])
+    with pytest.raises(ValueError, match="'a'.*replace=True"):
+        store.add("a", LOGITS["b"])
+    np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
+    store.add("a", LOGITS["b"], replace=True)
+    for some in (store, LogitStore(store.path)):
+        np.testing.assert_array_equal(some.logits("a"), LOGITS["b"])
+        np.testing.assert_array_equal(some.ranks("a") == 0, LOGITS["b"].argmax(1) == LABELS)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"labels": []}, "empty"),
+        ({"labels": [0, 3], "classes": ["x", "y"]}, "label 3 of sample 1.*2 classes"),
+        ({"labels": [0, -1]}, "label -1 of sample 1"),
+        ({"labels": [0.5, 1.0]}, "integers"),
+        ({"labels": [[0, 1]]}, "one a sample"),
+        ({"labels": [0, 1], "sample_ids": ["x", "x"]}, "'x' is there more than once"),
+        ({"labels": [0, 1], "sample_ids": ["x"]}, "sample_ids has shape"),
+        ({"labels": [0, 1], "classes": ["x", "x"]}, "repeat"),
+    ],
+)
+def test_bad_labels(tmp_path, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        LogitStore.create(tmp_path / "s", **keywords)
+    assert not (tmp_path / "s").exists()
+    labels = keywords.pop("labels")
+    with pytest.raises(ValueError, match=message):
+        LogitStore.from_arrays(labels, {}, **keywords)
+
+
+def test_one_class_is_degenerate_but_right():
+    store = LogitStore.from_arrays([0, 0], {"a": [[1.0], [2.0]]}, macs={"a": 1})
+    assert store.models.top1["a"] == 1 and math.isnan(store.models.top5["a"])
+
+
+def test_create_and_open_refuse(store, tmp_path):
+    with pytest.raises(ValueError, match="already holds a store"):
+        LogitStore.create(store.path, LABELS)
+    with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
+        LogitStore(tmp_path / "nothing")
+    assert LogitStore(store.path).models.empty
+
+
+def test_equal_logits_count_for_the_lowest_class():
+    store = LogitStore.from_arrays([0, 1], {"a": np.zeros((2, 8))})
+    assert store.models.top1["a"] == 0.5 and list(store.ranks("a")) == [0, 1]
+
+
+def test_order_is_by_macs_then_seconds_then_age():
+    def order(macs, seconds):
+        return list(LogitStore.from_arrays(LABELS, LOGITS, macs, seconds).models.index)
+
+    assert order({"a": 3, "b": 1, "c": 2}, {"a": 1, "b": 2, "c": 3}) == ["b", "c", "a"]
+    assert order({"a": 3, "b": 1}, {"a": 2, "b": 3, "c": 1}) == ["c", "a", "b"]
+    assert order({"a": 3, "b": 1}, None) == ["a", "b", "c"]
+    assert order({"a": 1, "b": 1, "c": 1}, None) == ["a", "b", "c"]
+
+
+def test_costs():
+    store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2}, {"a": 0.5})
+    assert list(store.costs("macs")) == [1, 2, 3] and store.costs("macs").dtype == np.float64
+    with pytest.raises(ValueError, match="seconds.*'b'.*'c'"):
+        store.costs("seconds")
+    assert list(store.select(["a"]).costs("seconds")) == [0.5]
+    for wrong in ("mac", "top1"):
+        with pytest.raises(ValueError, match="unknown cost.*'macs'"):
+            store.costs(wrong)
+    with pytest.raises(ValueError, match="'d'"):
+        LogitStore.from_arrays(LABELS, LOGITS, {"d": 3})
+
+
+def test_only_costs_are_costs(monkeypatch):
+    store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
+    store.add("z", LOGITS["a"], macs=9, joules=0, image_size=224)
+    for wrong in ("image_size", "joules", "top1", "parameters"):
+        with pytest.raises(ValueError, match="unknown cost.*'macs'"):
+            search(store, 2, cost=wrong)
+    monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
+    with pytest.raises(ValueError, match=r"joules.*'z' \(0\)"):
+        store.costs("joules")
+
+
+def test_unknown_model(store):
+    store.add("resnet18", LOGITS["a"])
+    for ask in (store.logits, store.select, store.ranks, store.metadata):
+        with pytest.raises(ValueError, match="unknown model 'resnet8'; nearest: 'resnet18'"):
+            ask("resnet8")
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=st.lists(st.integers(-K, K - 1), min_size=1), data=st.data())
+def test_take_composes_like_indexing(first, data):
+    second = data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1))
+    part = LogitStore.from_arrays(LABELS, LOGITS, sample_ids=IDS).take(first).take(second)
+    rows = np.arange(K)[first][second]
+    np.testing.assert_array_equal(part.logits("b"), LOGITS["b"][rows])
+    np.testing.assert_array_equal(part.labels, LABELS[rows])
+    assert list(part.sample_ids) == [IDS[r] for r in rows]
+    assert part.models.top1["b"] == (LOGITS["b"].argmax(1) == LABELS)[rows].mean()
+
+
+def test_take_forms(store):
+    store.add("a", LOGITS["a"], macs=1)
+    mask = LABELS == 2
+    for form, rows in ((mask, np.flatnonzero(mask)), (slice(5, 9), range(5, 9)), (torch.tensor([1, 1]), [1, 1])):
+        part = store.take(form)
+        np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][rows])
+        assert part.models.macs["a"] == 1 and part.classes == store.classes
+    assert store.take(slice(0, 9)).fingerprint != store.fingerprint
+    with pytest.raises(ValueError, match="part of a store"):
+        part.add("b", LOGITS["b"][:2])
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([], "no sample"),
+        (np.zeros(K, bool), "no sample"),
+        (np.ones(3, bool), "mask has 3 entries"),
+        ([K], "40 samples"),
+        ([0.5], "indices"),
+        ([[0, 1]], "indices"),
+    ],
+)
+def test_take_refuses(indices, message):
+    with pytest.raises(ValueError, match=message):
+        LogitStore.from_arrays(LABELS, LOGITS).take(indices)
+
+
+def test_select_on_a_part():
+    part = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2}).take([3, 4]).select(["a", "b"])
+    assert list(part.models.index) == ["b", "a"]
+    with pytest.raises(ValueError, match="unknown model 'c'"):
+        part.logits("c")
+
+
+def test_probabilities():
+    p = np.exp(LOGITS["a"].astype(float))
+    p /= p.sum(1, keepdims=True)
+    p[0] = np.eye(C)[2]
+    store = LogitStore.from_probabilities(LABELS, {"a": p}, macs={"a": 5})
+    z = store.logits("a")
+    np.testing.assert_allclose(np.exp(z) / np.exp(z).sum(1, keepdims=True), p, atol=1e-15)
+    assert np.isfinite(z).all() and store.models.macs["a"] == 5
+    for value in (0.9, np.nan, -0.1):
+        wrong = p.copy()
+        wrong[4, 0] = value
+        with pytest.raises(ValueError, match="'a'.*row 4"):
+            LogitStore.from_probabilities(LABELS, {"a": wrong})
+
+
+def test_torch_bfloat16_and_stored_dtypes(store):
+    store.add("bf", torch.from_numpy(LOGITS["a"]).bfloat16().requires_grad_())
+    store.add("half", LOGITS["a"], dtype="float16")
+    assert store.logits("bf").dtype == np.float32 and store.logits("half").dtype == np.float16
+    np.testing.assert_array_equal(store.logits("half"), LOGITS["a"].astype(np.float16))
+
+
+def test_arrays_are_not_shared_with_the_caller():
+    mine = LOGITS["a"].copy()
+    store = LogitStore.from_arrays(LABELS, {"a": mine})
+    mine[:] = 0
+    np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def appended(path):
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def foreign(path):
+    save_file({"weights": np.zeros(3)}, path)
+
+
+def foreign_logits(path):
+    save_file({"logits": LOGITS["a"]}, path)
+
+
+def renamed(path):
+    path.write_bytes((path.parent / "good.safetensors").read_bytes())
+
+
+def of_another_store(path):
+    other = LogitStore.create(path.parent / "other", LABELS[::-1])
+    other.add("bad", LOGITS["a"])
+    path.write_bytes((other.path / "bad.safetensors").read_bytes())
+
+
+def text(path):
+    path.write_text("hello, I am not a tensor")
+
+
+@pytest.mark.parametrize(
+    ("damage", "check"),
+    [
+        (truncated, "truncated"),
+        (appended, "appended"),
+        (emptied, "not a whole safetensors file"),
+        (foreign, "header"),
+        (foreign_logits, "header"),
+        (renamed, "holds 'good', not 'bad'"),
+        (of_another_store, "fingerprint"),
+        (text, "not a whole safetensors file"),
+    ],
+)
+def test_a_broken_file_is_named_and_hides_no_other(store, damage, check):
+    store.add("good", LOGITS["b"])
+    store.add("bad", LOGITS["a"])
+    damage(store.path / "bad.safetensors")
+    with pytest.warns(UserWarning, match=r"bad\.safetensors.*" + check):
+        opened = LogitStore(store.path)
+    assert list(opened.models.index) == ["good"]
+    np.testing.assert_array_equal(opened.logits("good"), LOGITS["b"])
+    for ask in (lambda: opened.logits("bad"), opened.verify):
+        with pytest.raises(ValueError, match=r"bad\.safetensors.*" + check):
+            ask()
+    with pytest.raises(ValueError, match="replace=True"):
+        opened.add("bad", LOGITS["a"])
+    opened.add("bad", LOGITS["a"], replace=True)
+    opened.verify()
+
+
+def test_an_edited_tensor_is_found_on_first_reading(store):
+    store.add("good", LOGITS["b"])
+    store.add("bad", LOGITS["a"])
+    path = store.path / "bad.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    opened = LogitStore(store.path)
+    for ask in (lambda: opened.logits("bad"), opened.verify):
+        with pytest.raises(ValueError, match=r"bad\.safetensors.*SHA-256"):
+            ask()
+    opened.logits("good")
+
+
+def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
+    monkeypatch.setattr("cascadelib.store.formats.QUICKLY_HASHED", 10)
+    test_edited = store.path / "bad.safetensors"
+    store.add("bad", LOGITS["a"])
+    data = bytearray(test_edited.read_bytes())
+    data[-1] ^= 1
+    test_edited.write_bytes(data)
+    opened = LogitStore(store.path)
+    opened.logits("bad")
+    with pytest.raises(ValueError, match="SHA-256"):
+        opened.verify()
+
+
+def test_edited_header_accuracy_is_found_by_verify(store):
+    store.add("a", LOGITS["a"])
+    path = store.path / "a.safetensors"
+    metadata = LogitFile.read(path).metadata
+    write_logits(path, LOGITS["a"], metadata | {"top1": 0.999})
+    with pytest.raises(ValueError, match="top1"):
+        LogitStore(store.path).verify()
+
+
+def test_manifest_and_labels_are_checked(store):
+    manifest = store.path / "manifest.json"
+    whole = manifest.read_text()
+    for broken in ("{", "[]", whole.replace("logits 1", "logits 9"), whole.replace(store.fingerprint[:6], "000000")):
+        manifest.write_text(broken)
+        with pytest.raises(ValueError, match=r"manifest\.json"):
+            LogitStore(store.path)
+    manifest.write_text(whole)
+    (store.path / "labels.npz").write_bytes((store.path / "labels.npz").read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"labels\.npz"):
+        LogitStore(store.path)
+
+
+def test_temporaries_of_a_killed_writer_are_no_models(store):
+    store.add("a", LOGITS["a"])
+    (store.path / ".b.safetensors.123.tmp").write_bytes(b"half a file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(LogitStore(store.path).models.index) == ["a"]
+
+
+def test_a_failed_write_leaves_nothing(store, monkeypatch):
+    store.add("a", LOGITS["a"])
+    before = files(store)
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        store.add("a", LOGITS["b"], replace=True)
+    assert files(store) == before
+    np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
+
+
+def test_a_file_replaced_behind_an_open_store(store):
+    store.add("a", LOGITS["a"])
+    early, late = LogitStore(store.path), LogitStore(store.path)
+    early.logits("a")
+    store.add("a", LOGITS["b"], replace=True, note="a longer header than before")
+    np.testing.assert_array_equal(early.logits("a"), LOGITS["a"])
+    with pytest.raises(ValueError, match="replaced since"):
+        late.logits("a")

@@ -1,0 +1,240 @@
+"""Published models: the paper's fronts, names of then and now, and the comparison with what is extracted."""
+
+import hashlib
+import importlib.util
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascadelib import published
+from cascadelib.evaluation.pareto import Baseline
+from cascadelib.figures.fronts import fronts_figure
+from cascadelib.files import ROOT
+from cascadelib.store.logit_store import LogitStore
+from cascadelib.studies.study import Images, Study, candidates_of_study, read_study, samples_of_study
+
+TABLE = published.models()
+
+
+def script(name, monkeypatch):
+    """A script of data/imagenet-1k as a module; what it sets in the environment is undone."""
+    monkeypatch.setenv("TIMM_FUSED_ATTN", os.environ.get("TIMM_FUSED_ATTN", "1"))
+    spec = importlib.util.spec_from_file_location(name, ROOT / "data" / "imagenet-1k" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_papers_fronts():
+    assert len(TABLE) == 668 and TABLE["macs"].notna().all() and TABLE["seconds"].notna().sum() == 661
+    fronts = {cost: published.singles(TABLE, cost) for cost in ("macs", "seconds")}
+    assert {cost: front["on_front"].sum() for cost, front in fronts.items()} == {"macs": 27, "seconds": 25}
+    both = published.on_fronts(TABLE)
+    assert len(both) == 43 and both["on_macs"].sum() == 27 and both["on_seconds"].sum() == 25
+    # Unrounded, one more would be on the front, by the fifth digit of its MACs.
+    exact = Baseline(TABLE["macs"].to_numpy(float), TABLE["top1"].to_numpy())
+    assert set(TABLE.index[exact.front]) - set(both.index) == {"mobilenetv3_rw"}
+
+
+def test_models_that_the_paper_names():
+    """Section 4.1 and table 1: EfficientNets with noisy students, BEiT-L at 224, LeViT-128S on the time front."""
+    both = published.on_fronts(TABLE)
+    assert both["on_macs"][["tf_efficientnet_b3_ns", "tf_efficientnet_b4_ns", "beit_large_patch16_224"]].all()
+    assert both["on_seconds"]["levit_128s"] and both["on_macs"]["mobilenetv3_large_100_miil"]
+
+
+def test_macs_of_a_vision_transformer_in_closed_form():
+    tokens, width, depth, patch = 197, 768, 12, 16
+    block = 12 * tokens * width**2 + 2 * tokens**2 * width + 2 * 5 * tokens * width
+    expected = 196 * 3 * patch**2 * width + depth * block + 5 * tokens * width + 1000 * width
+    assert TABLE.loc["vit_base_patch16_224", "macs"] == expected
+
+
+def test_names_of_today():
+    names = published.names_today(TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]])
+    assert names == ["tf_efficientnet_b4.ns_jft_in1k", "convnext_base.fb_in22k_ft_in1k@224"]
+
+
+@given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=20))
+def test_rounding(costs):
+    for cost, rounded in zip(costs, published.rounded(costs)):
+        assert rounded == float(f"{cost:.4g}")
+    np.testing.assert_array_equal(published.rounded(published.rounded(costs)), published.rounded(costs))
+
+
+def test_rounding_decides_who_is_on_the_front():
+    table = pd.DataFrame({"macs": [10001.0, 10002.0, 20000.0], "top1": [0.5, 0.6, 0.7]}, index=list("abc"))
+    assert published.singles(table)["on_front"].to_dict() == {"a": False, "b": True, "c": True}
+
+
+def test_another_table(tmp_path):
+    own = TABLE.iloc[:5].reset_index()
+    own.to_csv(tmp_path / "own.csv", index=False)
+    assert list(published.models(tmp_path / "own.csv").index) == list(own["model"])
+    own.drop(columns=["macs"]).to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(ValueError, match=r"own\.csv: columns \['macs'\] are missing"):
+        published.models(tmp_path / "own.csv")
+    with pytest.raises(FileNotFoundError, match=r"tables\.py makes one"):
+        published.models(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="unknown cost 'watts'"):
+        published.singles(TABLE, "watts")
+
+
+def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
+    """A store whose models are right on so many of k samples."""
+    labels, logits = np.zeros(k, int), {}
+    for name, accuracy in accuracies.items():
+        right = np.arange(k) < round(accuracy * k)
+        logits[name] = np.stack([right, ~right], 1).astype(float)
+    store = LogitStore.from_arrays(labels, logits, dataset=dataset)
+    for name, size in (sizes or {}).items():
+        store.add(name, store.logits(name), replace=True, image_size=size)
+    return store
+
+
+def test_extracted_beside_published():
+    row = TABLE.loc["tf_efficientnet_b4_ns"]
+    names = {"tf_efficientnet_b4.ns_jft_in1k": row["top1"], "resnet18": 0.2, "own": 0.5}
+    sizes = {"tf_efficientnet_b4.ns_jft_in1k": 380}
+    beside = published.compared(store_of(names, sizes=sizes))
+    assert beside["agrees"].to_dict() == {"tf_efficientnet_b4.ns_jft_in1k": True, "resnet18": False}
+    beside = beside.loc[["tf_efficientnet_b4.ns_jft_in1k"]]
+    assert beside["published_top1"].iloc[0] == row["top1"]
+    error = 4 * np.sqrt(row["top1"] * (1 - row["top1"]) / 1000)
+    assert beside["tolerance"].iloc[0] == pytest.approx(0.002 + error)
+    v2 = published.compared(store_of(names, 10_000, "imagenetv2"))
+    assert v2["published_top1"].iloc[0] == row["imagenetv2_top1"] and v2["tolerance"].iloc[0] == 0.002
+
+
+def test_what_is_not_comparable_is_not_compared():
+    assert len(published.compared(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
+    name = "tf_efficientnet_b4.ns_jft_in1k"
+    assert len(published.compared(store_of({name: 0.7}, sizes={name: 300}))) == 0
+    assert len(published.compared(store_of({f"{name}@300": 0.7}))) == 0
+    assert len(published.compared(store_of({f"{name}@380": 0.7}))) == 1
+
+
+def test_figure_marks_every_family_and_names_every_model():
+    both = published.on_fronts(TABLE)
+    front = published.singles(TABLE)
+    fig = fronts_figure({"2022": front, "newer": front}, both["family"])
+    marked = {name for trace in fig.data if trace.name in set(both["family"]) for name in trace.text}
+    assert marked == set(front.index[front["on_front"]])
+    styles = [(t.marker.color, t.marker.symbol) for t in fig.data if t.name in set(both["family"])]
+    assert len(set(styles)) == len(styles)
+    assert {"dominated", "newer", "random routing (hull)"} <= {trace.name for trace in fig.data}
+
+
+def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
+    tables = script("tables", monkeypatch)
+    rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", "test_vit.r160_in1k,40,60,0.37,160"]
+    (tmp_path / "r.csv").write_text("\n".join(["model,top1,top5,param_count,img_size", *rows]))
+    (tmp_path / "v.csv").write_text("model,top1,img_size\ntest_vit.r160_in1k,30,160\n")
+    speed = "model,infer_img_size,infer_samples_per_sec,infer_gmacs\ntest_vit,160,1000,0.04\ntest_vit,192,1,9\n"
+    (tmp_path / "b.csv").write_text(speed)
+    arguments = ["--tables", tmp_path, "--results", "r.csv", "--v2", "v.csv", "--benchmark", "b.csv"]
+    arguments += ["--out", tmp_path / "out.csv", "--counts", tmp_path / "counts.jsonl", "--source", "toy"]
+    monkeypatch.setattr("sys.argv", ["tables.py", *map(str, arguments)])
+    tables.main()
+    table = published.models(tmp_path / "out.csv")
+    assert table.loc["test_vit.r160_in1k", ["top1", "imagenetv2_top1", "seconds", "source"]].tolist() == [
+        0.4,
+        0.3,
+        0.001,
+        "toy",
+    ]
+    assert table["macs"].iloc[0] == TABLE.loc["tf_mobilenetv3_small_075", "macs"]
+    assert table["current"].iloc[0].endswith("075.in1k")
+    assert "of 1 published GMACs, 1 agree" in capsys.readouterr().out
+
+    monkeypatch.setattr(tables, "macs_of", lambda *_: pytest.fail("counted again"))
+    tables.main()
+    assert published.models(tmp_path / "out.csv").equals(table)
+
+
+def stand_ins(folder, monkeypatch, tables, *more):
+    """Small tables with a number from a thousand on, and the arguments that read them into out.csv."""
+    rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", 'test_vit.r160_in1k,40,60,"1,014.45",160']
+    (folder / "r.csv").write_text("\n".join(["model,top1,top5,param_count,img_size", *rows]))
+    (folder / "v.csv").write_text("model,top1,img_size\ntest_vit.r160_in1k,30,160\n")
+    speed = 'model,infer_img_size,infer_samples_per_sec,infer_gmacs\ntest_vit,160,"1,000.0",0.04\n'
+    (folder / "b.csv").write_text(speed)
+    arguments = ["--tables", folder, "--results", "r.csv", "--v2", "v.csv", "--benchmark", "b.csv"]
+    arguments += ["--out", folder / "out.csv", "--counts", folder / "counts.jsonl", *more]
+    monkeypatch.setattr("sys.argv", ["tables.py", *map(str, arguments)])
+    monkeypatch.setattr(tables, "macs_of", lambda name, size: (10**6, 10**6))
+    return folder / "out.csv"
+
+
+def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, monkeypatch):
+    tables = script("tables", monkeypatch)
+    out = stand_ins(tmp_path, monkeypatch, tables)
+    with pytest.raises(SystemExit, match=r"no known commit has r\.csv, v\.csv, b\.csv: state it with --source"):
+        tables.main()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.csv", "r.csv", "v.csv"]  # not even counted
+    sums = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("r.csv", "v.csv", "b.csv")}
+    monkeypatch.setattr(tables, "SOURCES", {"one": {sums["r.csv"], sums["v.csv"]}, "two": {sums["b.csv"]}})
+    with pytest.raises(SystemExit, match="of several commits"):
+        tables.main()
+    monkeypatch.setattr(tables, "SOURCES", {"one": {"other"}, "two": set(sums.values())})
+    tables.main()
+    assert set(published.models(out)["source"]) == {"two"}
+    stand_ins(tmp_path, monkeypatch, tables, "--source", "one")
+    with pytest.raises(SystemExit, match="are those of 'two', not of 'one'"):
+        tables.main()
+
+
+def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypatch, capsys):
+    tables = script("tables", monkeypatch)
+    assert tables.SOURCES[TABLE["source"].unique().item()] == set(tables.FILES.values())
+    monkeypatch.setattr(tables, "OWN", tmp_path / "bundled.csv")
+    stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
+    arguments = sys.argv.copy()
+    del arguments[(at := arguments.index("--out")) : at + 2]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit):
+        tables.main()
+    assert "say where these go: --out" in capsys.readouterr().err and not tables.OWN.exists()
+
+
+def test_numbers_with_separators_are_read_and_a_table_is_written_last(tmp_path, monkeypatch, capsys):
+    tables = script("tables", monkeypatch)
+    out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
+    whole = tables.report
+
+    def fails(*arguments):
+        whole(*arguments)
+        raise ValueError("in the report")
+
+    monkeypatch.setattr(tables, "report", fails)
+    with pytest.raises(ValueError, match="in the report"):
+        tables.main()
+    assert not out.exists() and not list(tmp_path.glob(".out*"))
+    monkeypatch.setattr(tables, "report", whole)
+    tables.main()
+    assert published.models(out).loc["test_vit.r160_in1k", "seconds"] == 0.001
+    assert "parameters other than timm's: ['tf_mobilenetv3_small_075', 'test_vit.r160_in1k']" in capsys.readouterr().out
+
+
+def test_a_study_says_what_it_was_made_from(tmp_path):
+    own = Study({"val": Images("imagenet", "/somewhere", every=3)}, ("resnet18", "own/model"), "/weights")
+    own.save(tmp_path)
+    assert read_study(tmp_path) == own
+    table = candidates_of_study(tmp_path)
+    assert list(table.index) == ["resnet18", "own/model"] and table["macs"].notna().tolist() == [True, False]
+    with pytest.raises(ValueError, match="unknown split 'test'; nearest: 'val'"):
+        samples_of_study(tmp_path, "test")
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"study\.json: not a study"):
+        read_study(tmp_path)
+
+
+def test_the_bundled_zoo_is_a_study_too():
+    assert read_study("data/fashion-mnist") is None
+    assert len(samples_of_study("data/fashion-mnist", "val")) == 10_000
+    assert list(candidates_of_study("data/fashion-mnist").columns)[0] == "family"

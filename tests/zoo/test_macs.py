@@ -1,0 +1,153 @@
+"""MACs against closed forms; what cannot be counted is refused; seconds are measured."""
+
+import logging
+import warnings
+
+import pytest
+import timm
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+from torch.nn import functional
+
+from cascadelib.zoo.macs import count_macs
+
+
+class Of(nn.Module):
+    """A module from a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
+
+
+CLOSED_FORMS = {
+    "linear": (nn.Linear(12, 7), torch.zeros(1, 12), 12 * 7),
+    "conv": (nn.Conv2d(3, 8, 3, padding=1), torch.zeros(1, 3, 5, 6), 3 * 8 * 9 * 30),
+    "grouped conv": (nn.Conv2d(4, 8, 3, groups=4), torch.zeros(1, 4, 5, 5), 8 * 9 * 9),
+    "batch norm": (nn.BatchNorm2d(3), torch.zeros(1, 3, 4, 4), 2 * 48),
+    "matmul": (Of(lambda a, b: a @ b), (torch.zeros(1, 4, 5), torch.zeros(1, 5, 6)), 120),
+    "broadcast left": (Of(lambda a, b: a[0] @ b), (torch.zeros(1, 4, 5), torch.zeros(1, 3, 5, 6)), 3 * 120),
+    "vectors": (Of(lambda a, b: a[0] @ b[0]), (torch.zeros(1, 9), torch.zeros(1, 9)), 9),
+    "einsum": (
+        Of(lambda a, b: torch.einsum("nij,nkj->nik", a, b)),
+        (torch.zeros(1, 17, 19), torch.zeros(1, 23, 19)),
+        17 * 19 * 23,
+    ),
+    "relu, pool, softmax": (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Softmax(1)), torch.zeros(1, 3, 4, 4), 0),
+    "attention": (
+        Of(functional.scaled_dot_product_attention),
+        (torch.zeros(1, 3, 11, 8), torch.zeros(1, 3, 13, 8), torch.zeros(1, 3, 13, 6)),
+        3 * 11 * 13 * (8 + 6),
+    ),
+    "fused multi-head attention": (
+        nn.MultiheadAttention(8, 2, batch_first=True),
+        (torch.zeros(1, 5, 8),) * 3,
+        4 * 5 * 8 * 8 + 2 * 2 * 5 * 5 * 4,
+    ),
+    "transformer layer": (
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        torch.zeros(1, 5, 8),
+        4 * 5 * 8 * 8 + 2 * 2 * 5 * 5 * 4 + 2 * 5 * 8 * 16 + 2 * 5 * 5 * 8,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_closed_forms(name):
+    module, example, expected = CLOSED_FORMS[name]
+    assert count_macs(module, example) == expected
+    assert type(count_macs(module, example)) is int
+
+
+@pytest.mark.parametrize(("depth", "heads", "tokens", "width"), [(2, 3, 17, 96), (1, 4, 5, 64)])
+def test_vision_transformer(depth, heads, tokens, width):
+    patch = 28 // round((tokens - 1) ** 0.5)
+    vit = timm.create_model(
+        "vit_tiny_patch16_224", img_size=28, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads,
+        in_chans=1, num_classes=10,
+    )  # fmt: skip
+    embed = (tokens - 1) * patch**2 * width
+    block = 12 * tokens * width**2 + 2 * heads * tokens**2 * (width // heads) + 2 * 5 * tokens * width
+    assert count_macs(vit, torch.zeros(1, 1, 28, 28)) == embed + depth * block + 5 * tokens * width + 10 * width
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "convnext_atto"])
+def test_is_fvcores_total_where_fvcore_counts_all(name):
+    model = timm.create_model(name).eval()
+    image = torch.zeros(1, 3, 64, 64)
+    fvcore = FlopCountAnalysis(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert count_macs(model, image) == fvcore.total()
+
+
+def test_one_sample_of_a_batch_keywords_and_logits_attribute():
+    class Text(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = nn.Embedding(9, 6), nn.Linear(6, 2)
+
+        def forward(self, ids, mask=None):
+            class Output(dict):
+                logits = self.head((self.table(ids) * mask[..., None]).mean(1))
+
+            return Output()
+
+    inputs = {"mask": torch.ones(4, 3), "ids": torch.ones(4, 3, dtype=torch.long)}
+    assert count_macs(Text(), inputs) == 12
+    assert count_macs(nn.Linear(6, 2), torch.zeros(32, 6)) == 12
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x @ x.mT
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+UNCOUNTABLE = {
+    "gru": (nn.Sequential(nn.GRU(4, 5, batch_first=True)), torch.zeros(1, 7, 4), r"GRU|aten::gru \(in 0\)"),
+    "bilinear": (nn.Bilinear(3, 3, 4), (torch.zeros(1, 3),) * 2, "aten::bilinear"),
+    "cdist": (Of(lambda x: torch.cdist(x, x)), torch.zeros(1, 30, 4), "cdist"),
+    "fft": (Of(lambda x: torch.fft.rfft(x).real), torch.zeros(1, 8), "fft_rfft"),
+    "custom function": (Of(Double.apply), torch.zeros(1, 3, 4), "Double"),
+}
+
+
+@pytest.mark.parametrize("name", UNCOUNTABLE)
+def test_refused_not_undercounted(name):
+    module, example, message = UNCOUNTABLE[name]
+    with pytest.raises(ValueError, match=f"cannot be counted.*({message}).*macs="):
+        count_macs(module, example)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused():
+    scripted = torch.jit.trace(nn.Linear(3, 4), torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=r"TorchScript \(0\)"):
+        count_macs(nn.Sequential(scripted), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("example", [torch.zeros(0, 3), torch.tensor(1.0), (), {}, {"x": "text"}, ("text",)])
+def test_bad_examples(example):
+    with pytest.raises(ValueError, match="example_input"):
+        count_macs(nn.Linear(3, 4), example)
+
+
+def test_modes_are_restored_and_nothing_is_said(caplog, capsys):
+    module = nn.Sequential(nn.Linear(3, 3), nn.Dropout(), nn.Linear(3, 3))
+    module[1].eval()
+    unused = nn.ModuleDict({"used": module, "unused": nn.Linear(2, 2)})
+    unused.forward = lambda x: module(x)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with warnings.catch_warnings(), caplog.at_level(logging.DEBUG):
+        warnings.simplefilter("error")
+        assert count_macs(unused, torch.zeros(1, 3)) == 18
+    assert not caplog.records and not capsys.readouterr().err
+    assert module.training and module[0].training and not module[1].training
+    assert torch.backends.mha.get_fastpath_enabled() == fast

@@ -1,0 +1,218 @@
+"""timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from cascadelib.zoo.loaders.timm_models import build_timm_model, current_name, is_timm_model, photos
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_dataset, create_loader, resolve_data_config
+
+from cascadelib import hub
+from cascadelib.datasets.images import image_folder
+from cascadelib.hub import is_reachable
+from cascadelib.zoo import loaders
+from cascadelib.zoo.loaders import load
+from cascadelib.zoo.model import Model, reordered
+from cascadelib.zoo.transforms import Cut, Photos
+
+NAME = "mobilenetv3_small_050"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """A folder of local checkpoints with seeded random weights: safetensors, pth, and a folder as timm saves it."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    module = timm.create_model(NAME)
+    save_file(module.state_dict(), folder / f"{NAME}.safetensors")
+    torch.save({"state_dict": timm.create_model("resnet10t", num_classes=7).state_dict()}, folder / "resnet10t.pth")
+    own = folder / "test_vit"
+    own.mkdir()
+    module = timm.create_model("test_vit", num_classes=5)
+    save_file(module.state_dict(), own / "model.safetensors")
+    config = {"input_size": [3, 160, 160], "crop_pct": 0.5, "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
+    (own / "config.json").write_text(json.dumps({"num_classes": 5, "pretrained_cfg": config}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Eight photographs of several sizes in two class folders; one grey, one with a palette."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        size = (90 + 17 * i, 130 - 9 * i, 3)
+        image = Image.fromarray(rng.integers(0, 256, size, np.uint8)).resize((size[1] * 2, size[0] * 2))
+        image = image.convert({3: "L", 6: "P"}.get(i, "RGB"))
+        path = folder / "ab"[i % 2] / f"{i}.{'png' if i == 6 else 'jpg'}"
+        path.parent.mkdir(exist_ok=True)
+        image.save(path)
+    return folder
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No Hub, as where there is no network."""
+    monkeypatch.setattr(hub, "is_reachable", lambda: False)
+
+
+def test_local_checkpoint(checkpoints):
+    for where in (checkpoints, checkpoints / f"{NAME}.safetensors"):
+        model = load(NAME, checkpoint=where)
+        weights = loaders.load_file(checkpoints / f"{NAME}.safetensors")
+        assert all(torch.equal(v, weights[k]) for k, v in model.module.state_dict().items())
+        assert not model.module.training and model.module(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
+        facts = model.metadata
+        assert (facts["family"], facts["image_size"], facts["architecture"]) == ("mobilenetv3", 224, NAME)
+        assert facts["checkpoint"]["source"] == "local file" and len(facts["checkpoint"]["sha256"]) == 64
+        assert facts["preprocessing"]["interpolation"] == "bicubic" and facts["preprocessing"]["size_from"] == "test"
+
+
+def test_names_with_a_tag_find_the_checkpoint(checkpoints):
+    assert load(f"{NAME}.lamb_in1k", checkpoint=checkpoints).metadata["checkpoint"]["name"] == f"{NAME}.safetensors"
+
+
+def test_other_classes_and_other_files(checkpoints):
+    model = load("resnet10t", checkpoint=checkpoints, classes=7)
+    assert model.module(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+    own = load("test_vit", checkpoint=checkpoints)
+    assert own.module(torch.zeros(1, 3, 160, 160)).shape == (1, 5)
+    assert own.transform == Photos(Cut((160, 160), "bicubic", 0.5), (0.1, 0.2, 0.3), (1, 1, 1))
+
+
+def test_one_checkpoint_at_two_sizes(checkpoints):
+    small, large = (load(f"{NAME}@{size}", checkpoint=checkpoints) for size in (128, 160))
+    assert small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
+    assert (small.transform.cut.size, large.transform.cut.size) == ((128, 128), (160, 160))
+    assert small.metadata["preprocessing"]["size_from"] == "asked"
+    vit = load("test_vit@192", checkpoint=checkpoints)
+    assert vit.module(torch.zeros(1, 3, 192, 192)).shape == (1, 5)
+    assert vit.metadata["image_size"] == 192
+
+
+def test_train_or_test_size():
+    module = build_timm_model("resnet50.a1_in1k")
+    assert photos(module, "train").cut == Cut((224, 224), "bicubic", 0.95)
+    assert photos(module, "test").cut == Cut((288, 288), "bicubic", 1.0)
+
+
+def test_a_size_that_a_network_cannot_run_at(monkeypatch):
+    def fixed(name, pretrained=False):
+        raise AssertionError("never called: it takes no img_size")
+
+    monkeypatch.setattr(timm, "create_model", fixed)
+    with pytest.raises(ValueError, match="'vit_tiny_patch16_224' cannot run at 200 pixels: .*img_size"):
+        build_timm_model("vit_tiny_patch16_224", 200)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"crop_mode": "squash"}, {"crop_mode": "border", "interpolation": "bilinear"}]
+)
+def test_preprocessing_is_timms(photographs, settings):
+    """The very numbers of timm's own loader, as its validate.py sets it up."""
+    module = timm.create_model(NAME, pretrained_cfg_overlay={"crop_pct": 0.9, **settings})
+    config = resolve_data_config({"img_size": 96}, model=module, use_test_size=True)
+    data = create_dataset("", root=str(photographs))
+    loader = create_loader(
+        data,
+        input_size=config["input_size"],
+        batch_size=8,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+        num_workers=0,
+        device=torch.device("cpu"),
+    )
+    (theirs, labels), ours = next(iter(loader)), image_folder(photographs)
+    transform = photos(module, 96)
+    assert torch.equal(transform(ours.batch(0, 8)), theirs) and labels.tolist() == ours.labels.tolist()
+
+
+def test_names_of_then_and_now():
+    assert current_name("tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
+    assert current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
+    assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
+    assert not is_timm_model("resnet51") and not is_timm_model("organisation/resnet50")
+
+
+def test_refusals(checkpoints, tmp_path, offline):
+    with pytest.raises(ValueError, match="unknown model 'resnet5O'; nearest: .*'resnet50"):
+        load("resnet5O")
+    with pytest.raises(ValueError, match=r"Invalid pretrained tag \(nosuch\) for resnet50.*resnet50\.a1_in1k"):
+        load("resnet50.nosuch")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint for model 'resnet18' in .*resnet18\.safetensors"):
+        load("resnet18", checkpoint=checkpoints)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load("resnet18", checkpoint=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=rf"{NAME}\.safetensors: its weights do not fit model 'resnet18'"):
+        load("resnet18", checkpoint=checkpoints / f"{NAME}.safetensors")
+    with pytest.raises(ValueError, match=r"resnet10t\.pth: its weights do not fit"):
+        load("resnet10t", checkpoint=checkpoints)
+    (tmp_path / "resnet18.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"resnet18\.safetensors.*cannot be read"):
+        load("resnet18", checkpoint=tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"config\.json"):
+        load("resnet18", checkpoint=tmp_path)
+    with pytest.raises(TypeError, match="checkpoint"):
+        load("linear@28", checkpoint=tmp_path)
+
+
+def test_no_hub_says_so_at_once(offline):
+    with pytest.raises(ConnectionError, match="'resnet18'.*not in the local cache.*does not answer.*checkpoint="):
+        load("resnet18")
+    with pytest.raises(ConnectionError, match=r"'some/resnet'.*save_pretrained"):
+        load("some/resnet")
+    with pytest.raises(ConnectionError, match=r"'some/images'.*imagenet\("):
+        from cascadelib.datasets.imagenet_1k import hub_images
+
+        hub_images("some/images")
+
+
+def test_whether_the_hub_answers(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert not is_reachable()
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    assert not is_reachable()
+
+
+@pytest.fixture
+def hub_model(tmp_path):
+    from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(0)
+    labels = {0: "cat", 1: "dog", 2: "emu"}
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", id2label=labels)
+    ResNetForImageClassification(config).save_pretrained(tmp_path / "own")
+    ConvNextImageProcessor(size={"shortest_edge": 64}).save_pretrained(tmp_path / "own")
+    assert ViTImageProcessor
+    return tmp_path / "own"
+
+
+def test_a_local_transformers_folder(hub_model, photographs):
+    model = load(str(hub_model))
+    pixels = model.transform(image_folder(photographs).batch(0, 3))
+    assert pixels.shape == (3, 3, 64, 64) and pixels.dtype == torch.float32
+    assert model.module(pixels).logits.shape == (3, 3)
+    assert model.metadata["classes"] == ["cat", "dog", "emu"] and model.metadata["family"] == "resnet"
+    assert load(str(hub_model)).transform == model.transform
+    (hub_model / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="own' cannot be loaded as an image classifier"):
+        load(str(hub_model))
+
+
+def test_reordered_classes():
+    module = torch.nn.Linear(2, 3)
+    model = reordered(Model("m", module, None, {"classes": list("abc"), "family": "x"}), [2, 0])
+    x = torch.randn(4, 2)
+    assert torch.equal(model.module(x), module(x)[:, [2, 0]])
+    assert model.metadata == {"family": "x", "class_order": [2, 0]}
+    for order in ([0, 0], [-1, 0], [0.5], [[0]]):
+        with pytest.raises(ValueError, match="'m': the order of classes"):
+            reordered(model, order)

@@ -1,0 +1,170 @@
+"""Sequence classifiers by name: bundled, from a folder; tokens and MACs as they are counted; what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny_checkpoints as tiny
+import torch
+from cascadelib.zoo.bundled.bundled_models import (
+    BagOfWords,
+    load_bundled_text_model,
+    packed,
+    read_weights,
+    unpacked,
+    write_weights,
+)
+from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+
+from cascadelib import count_macs
+from cascadelib.files import ROOT
+from cascadelib.zoo import loaders
+from cascadelib.zoo.macs import macs_at, mean_macs
+from cascadelib.zoo.transformers_models import load_sequence_classifier
+from cascadelib.zoo.transforms import Tokenized
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    names = ("NEGATIVE", "Positive")
+    return tiny.save(tmp_path_factory.mktemp("checkpoint"), tiny.module(names=names).half())
+
+
+def test_a_folder_loads_in_float32(checkpoint):
+    model = loaders.load(checkpoint)
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32} and not model.module.training
+    assert model.metadata["classes"] == ["negative", "positive"] and model.metadata["family"] == "bert"
+    inputs = model.transform(("the bright film", "a dull and tired plot"))
+    assert set(inputs) == {"input_ids", "attention_mask", "token_type_ids"} and inputs["input_ids"].shape == (2, 7)
+    whole = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    assert torch.equal(model.module(**inputs).logits, whole(**inputs).logits)
+
+
+def test_max_length_is_what_the_model_takes(checkpoint):
+    assert loaders.load(checkpoint).transform.max_length == 64
+    model = loaders.load(checkpoint, max_length=5)
+    assert model.transform(("the bright film story",))["input_ids"].shape == (1, 5)
+    assert model.transform.lengths(("the bright film story", "a")).tolist() == [6, 3]
+
+
+def test_pairs(checkpoint):
+    inputs = loaders.load(checkpoint).transform((("the film", "dull"), ("a", "a b")))
+    assert inputs["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_equal_tokenizers_compare_equal():
+    one, two = Tokenized(tiny.tokenizer(), 8), Tokenized(tiny.tokenizer(), 8)
+    one(("a b c",))  # leaves its padding in the tokenizer
+    assert one == two and hash(one) == hash(two) and repr(one) == repr(Tokenized(one.tokenizer, 8))
+    assert one != Tokenized(tiny.tokenizer(), 9) and one != Tokenized(tiny.tokenizer(), 8, ("input_ids",))
+
+
+def test_what_a_checkpoint_is_refused_for(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="no padding token.*pad_token.*save_pretrained"):
+        load_sequence_classifier(tiny.save(tmp_path / "pad", tiny.module(), tiny.tokenizer(pad=False)))
+    plain = BertModel(BertConfig(vocab_size=40, hidden_size=8, num_hidden_layers=1, num_attention_heads=2))
+    with pytest.raises(ValueError, match="not fine-tuned for classification.*classifier"):
+        load_sequence_classifier(tiny.save(tmp_path / "plain", plain))
+    broken = tiny.save(tmp_path / "broken", tiny.module())
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="cannot be loaded as a sequence classifier"):
+        load_sequence_classifier(broken)
+    monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
+    for load in (load_sequence_classifier, loaders.load):
+        with pytest.raises(ConnectionError, match="'nobody/nothing.* not in the local cache"):
+            load("nobody/nothing")
+
+
+def bert_macs(layers, tokens, width, inner, classes, norms=True):
+    """MACs of BERT: projections, attention, feed-forward, pooler, classifier; 5 a normed value, as fvcore has it."""
+    layer = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * inner
+    norm = 5 * tokens * width * (2 * layers + 1) if norms else 0
+    return layers * layer + width**2 + width * classes + norm
+
+
+def test_bert_base_at_128_tokens_is_the_closed_form():
+    module = AutoModelForSequenceClassification.from_config(BertConfig()).eval()
+    transform = Tokenized(tiny.tokenizer(), 128, ("input_ids", "attention_mask", "token_type_ids"))
+    macs = macs_at(module, transform, 128)
+    assert macs == bert_macs(12, 128, 768, 3072, 2)
+    assert macs == pytest.approx(bert_macs(12, 128, 768, 3072, 2, norms=False), rel=2e-3)  # 11.17 G
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_mean_macs_is_the_mean_over_the_lengths(attention):
+    module = tiny.module(16, 2).eval()
+    module.config._attn_implementation = attention
+    transform, lengths = Tokenized(tiny.tokenizer(), 64), np.array([3, 3, 7, 20, 64])
+    expected = np.mean([bert_macs(2, n, 16, 32, 2) for n in lengths])
+    assert mean_macs(module, transform, lengths) == pytest.approx(expected, rel=1e-12)
+
+
+class Pooled(torch.nn.Module):
+    """MACs that are no parabola in the length."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = torch.nn.Embedding(len(tiny.WORDS), 4), torch.nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        return self.head(self.words(input_ids)[:, ::5]).mean(1)
+
+
+def test_a_module_of_another_kind_is_counted_at_every_length():
+    transform, lengths = Tokenized(tiny.tokenizer(), 64), np.array([3, 6, 6, 11])
+    assert mean_macs(Pooled(), transform, lengths) == np.mean([8, 16, 16, 24])
+
+
+def test_bag_of_words_is_a_sum():
+    module = BagOfWords(10, 2)
+    torch.nn.init.normal_(module.weights.weight)
+    ids, mask = torch.tensor([[1, 2, 0], [3, 3, 4]]), torch.tensor([[1, 1, 0], [1, 1, 1]])
+    weight = module.weights.weight
+    expected = torch.stack([weight[1] + weight[2], 2 * weight[3] + weight[4]])
+    assert torch.allclose(module(ids, mask), expected)
+    assert count_macs(module, {"input_ids": ids, "attention_mask": mask}) == 3 * 2
+
+
+def test_packed_weights_stay_within_half_a_step(tmp_path):
+    state = {"matrix": torch.randn(5, 7) * torch.tensor([1e-3, 1, 10, 0, 2])[:, None], "bias": torch.randn(5)}
+    back = unpacked(packed(state))
+    step = state["matrix"].abs().amax(1, keepdim=True) / 127
+    assert ((back["matrix"] - state["matrix"]).abs() <= step * 0.501 + 1e-12).all()
+    assert torch.equal(back["bias"], state["bias"].half().float())
+    write_weights(tmp_path / "w.safetensors", state)
+    assert all(torch.equal(read_weights(tmp_path / "w.safetensors")[key], value) for key, value in back.items())
+    assert unpacked(packed(back))["matrix"] == pytest.approx(back["matrix"], rel=1e-6)
+    (tmp_path / "w.safetensors").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"w\.safetensors: its weights cannot be read"):
+        read_weights(tmp_path / "w.safetensors")
+
+
+ENTRIES = json.loads((ROOT / "data/reviews/zoo.json").read_text())
+BUNDLED = [n for n in ENTRIES["models"] if (ROOT / f"data/reviews/weights/{n}.safetensors").is_file()]
+
+
+def test_enough_is_bundled():
+    assert len(ENTRIES["models"]) >= 10 and len(BUNDLED) >= 3
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_models_run(name):
+    model = loaders.load(name)
+    with torch.inference_mode():
+        output = model.module(**model.transform(["a lovely film", "a dull, tired and clumsy story"]))
+    logits = getattr(output, "logits", output)
+    assert logits.shape == (2, 2) and logits.argmax(1).tolist() == [1, 0]
+    assert model.metadata["parameters"] == sum(p.numel() for p in model.module.parameters())
+
+
+def test_bad_names_and_files_of_the_text_zoo(tmp_path):
+    with pytest.raises(ValueError, match="unknown model 'minilm_l5'; nearest: "):
+        loaders.load("minilm_l5")
+    shutil.copy(ROOT / "data/reviews/zoo.json", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no weights .*bag_of_words.*bundled are \[\]"):
+        load_bundled_text_model("bag_of_words", tmp_path)
+    (tmp_path / "weights").mkdir()
+    write_weights(tmp_path / "weights" / "bag_of_words.safetensors", {"other": torch.zeros(3, 2)})
+    with pytest.raises(ValueError, match=r"bag_of_words\.safetensors: its weights do not fit"):
+        load_bundled_text_model("bag_of_words", tmp_path)
