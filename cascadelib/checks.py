@@ -45,3 +45,9 @@ def check_costs(cost, names=None):
         first = int(bad[0]) if names is None else names[bad[0]]
         raise ValueError(f"cost of model {first!r} is {cost[bad[0]]}: costs must be positive and finite")
     return cost
+
+
+def split_size(name: str) -> tuple[str, int | None]:
+    """ "resnet50@288" → ("resnet50", 288); without a size, (name, None)."""
+    base, at, size = name.rpartition("@")
+    return (base, int(size)) if at and size.isdigit() else (name, None)

@@ -58,8 +58,8 @@ def replay(front, store, ranges=True):
 
     Returns a DataFrame, segment by segment in the front's order, cost rising in those that are swept: models,
     thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep), ``segment`` (number),
-    ``replayed`` ("range" or "point"), accuracy_moved, cost_moved and improvement_moved (against the other split's own
-    baseline). A segment stays in one piece on the other split; different segments move apart. A model that the other
+    ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, improvement_moved (against the other split's own
+    baseline) and on_front (Pareto-optimal among all rows there). A segment stays in one piece on the other split; different segments move apart. A model that the other
     split lacks is refused by name, and so are arguments in the wrong order.
     """
     check_front(front)
@@ -72,6 +72,8 @@ def replay(front, store, ranges=True):
     parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
     moved["improvement_moved"] = own_baseline(front, store).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
+    moved["on_front"] = False
+    moved.loc[pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"] = True
     return moved
 
 
@@ -114,9 +116,8 @@ def moved_front(moved):
 
     Picking them there is slightly optimistic where many points lie close together.
     """
-    cost, accuracy = moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()
-    keep = pareto_front(cost, accuracy)
-    return cost[keep], accuracy[keep]
+    rows = moved[moved["on_front"]].sort_values("cost_moved")
+    return rows["cost_moved"].to_numpy(), rows["accuracy_moved"].to_numpy()
 
 
 def moved_curve(front, moved, store, points=401):

@@ -1,8 +1,6 @@
 """Plotly figures, each from a plain table. Costs stand on a log axis, accuracies as per cent."""
 
 import numpy as np
-import plotly.graph_objects as go
-import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from .style import (
@@ -11,6 +9,8 @@ from .style import (
     GREY,
     PALETTE,
     SYMBOLS,
+    TEMPLATE,
+    Figure,
     add_hull,
     add_models,
     add_singles,
@@ -19,25 +19,6 @@ from .style import (
     decimated,
     figure,
     per_cent_axis,
-)
-
-pio.templates["cascadelib"] = go.layout.Template(
-    layout={
-        "width": 900,
-        "height": 460,
-        "colorway": PALETTE,
-        "font": {"family": "Inter, Helvetica, Arial, sans-serif", "size": 13, "color": BLACK},
-        "title": {"font": {"size": 15}, "x": 0.02, "xanchor": "left"},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-        "margin": {"l": 70, "r": 20, "t": 50, "b": 55},
-        "hoverlabel": {"align": "left"},
-        "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
-        **{
-            f"{axis}axis": {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False}
-            for axis in "xy"
-        },
-    }
 )
 
 
@@ -140,11 +121,13 @@ def exit_rate_figure(curves, title="Accuracy of pairs against their exit rate"):
 
 def pairs_figure(pairs, title="Every pair of models"):
     """Figure 2, middle and right. pairs: ``pair_table``; a point a pair, coloured by size or mean improvement."""
-    fig = make_subplots(
-        1,
-        2,
-        horizontal_spacing=0.17,
-        subplot_titles=("largest exit rate on the plateau", "mean improvement over the pair's range"),
+    fig = Figure(
+        make_subplots(
+            1,
+            2,
+            horizontal_spacing=0.17,
+            subplot_titles=("largest exit rate on the plateau", "mean improvement over the pair's range"),
+        )
     )
     size, gain = np.log10(pairs["cost_ratio"]), pairs["mean_improvement"]
     panels = (
@@ -166,7 +149,7 @@ def pairs_figure(pairs, title="Every pair of models"):
     fig.update_xaxes(title="accuracy difference", **per_cent_axis())
     fig.update_yaxes(title="early exit rate", row=1, col=1, **per_cent_axis())
     fig.update_yaxes(type="log", title="size ratio", exponentformat="SI", dtick=1, row=1, col=2)
-    return fig.update_layout(template="cascadelib", title=title, showlegend=False, margin={"t": 80})
+    return fig.update_layout(template=TEMPLATE, title=title, showlegend=False, margin={"t": 80})
 
 
 def fronts_figure(tables, families, cost="macs", accuracy_from=0.55, title=None):
@@ -203,8 +186,8 @@ def _grid(rows, titles, height):
     """Panels in two columns, each ``height`` pixels high."""
     inside = height * rows + BETWEEN * (rows - 1)
     gap = {"vertical_spacing": BETWEEN / inside} if rows > 1 else {}
-    fig = make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.11, **gap)
-    fig.update_layout(template="cascadelib", height=inside + TOP + 55, margin={"t": TOP, "b": 55})
+    fig = Figure(make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.11, **gap))
+    fig.update_layout(template=TEMPLATE, height=inside + TOP + 55, margin={"t": TOP, "b": 55})
     for title in fig.layout.annotations:
         title.font.size = 13
     return fig

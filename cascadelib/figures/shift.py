@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..analysis.shift import moved_front
 from .fronts import _grid
 from .style import BLACK, GREY, PALETTE, add_segments, add_singles, cost_axis, figure, panels, per_cent_axis
 
@@ -61,7 +60,8 @@ def segments_figure(moved, own, singles, cost="macs", title="The front as the pi
     fig, places = panels(("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370)
     hover = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
     add_segments(fig, moved, "cost_moved", "accuracy_moved", hover, row=1, col=1)
-    x, y = moved_front(moved)
+    best = moved[moved["on_front"]].sort_values("cost_moved")
+    x, y = best["cost_moved"], best["accuracy_moved"]
     line = {"color": PALETTE[1], "width": 2, "shape": "hv"}
     fig.add_scatter(x=x, y=y, mode="lines", line=line, name="moved front", row=1, col=2)
     for row, col in places:

@@ -1,7 +1,8 @@
 """How figures leave a kernel: as plotly's own JSON and nothing else.
 
-Importing this module is enough. JupyterLab, VS Code and Colab draw that JSON as a live figure. The notebook keeps
-only the numbers, where plotly's "notebook" renderer would add a copy of plotly.js (5 MB) to the first figure.
+A :class:`Figure` sees to that; plotly's own settings stay as they are. JupyterLab, VS Code and Colab draw that JSON as
+a live figure. The notebook keeps only the numbers, where plotly's "notebook" renderer would add a copy of plotly.js
+(5 MB) to the first figure.
 ``notebooks/run.py`` turns the same JSON into live figures in the HTML report (:mod:`report` beside it) and into
 PNGs in the committed notebooks (:mod:`committed`), so that a kernel never starts a browser. A renderer that the
 user chose (``PLOTLY_RENDERER``, ``plotly.io.renderers.default``) stays, short of that copy.
@@ -30,15 +31,44 @@ def renderer_without_script(default: str | None) -> str | None:
     return "+".join(name for name in names if name != "notebook")
 
 
-pio.renderers.default = renderer_without_script(pio.renderers.default)
+class Figure(go.Figure):
+    """A plotly figure that a notebook shows as plotly's JSON alone, whatever copy of plotly.js the renderer adds."""
+
+    def _ipython_display_(self):
+        renderer = renderer_without_script(pio.renderers.default)
+        pio.show(self, renderer=renderer) if renderer else print(repr(self))
+
+
+# Okabe and Ito (2008), readable with every colour vision, then darker companions
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#5D3A9B", "#8A8D00", "#B2182B"]
+GREY, BLACK = "#8C8C8C", "#222222"
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "width": 900,
+        "height": 460,
+        "colorway": PALETTE,
+        "font": {"family": "Inter, Helvetica, Arial, sans-serif", "size": 13, "color": BLACK},
+        "title": {"font": {"size": 15}, "x": 0.02, "xanchor": "left"},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "margin": {"l": 70, "r": 20, "t": 50, "b": 55},
+        "hoverlabel": {"align": "left"},
+        "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
+        **{
+            f"{axis}axis": {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False}
+            for axis in "xy"
+        },
+    }
+)
 
 
 def panels(titles, columns, height=250, **spacing):
     """A grid of subplots in the project's template, and the (row, column) of each title."""
     rows = -(-len(titles) // columns)
-    fig = make_subplots(rows, columns, subplot_titles=list(titles), **spacing)
+    fig = Figure(make_subplots(rows, columns, subplot_titles=list(titles), **spacing))
     fig.update_annotations(font_size=12)
-    fig.update_layout(template="cascadelib", height=90 + height * rows, margin={"t": 80})
+    fig.update_layout(template=TEMPLATE, height=90 + height * rows, margin={"t": 80})
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
 
 
@@ -59,9 +89,6 @@ def add_segments(fig, moved, x, y, hover, **at):
         )
 
 
-# Okabe and Ito (2008), readable with every colour vision, then darker companions
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#5D3A9B", "#8A8D00", "#B2182B"]
-GREY, BLACK = "#8C8C8C", "#222222"
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
 DASHES = ["solid", "dash"]
 HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, a cost and an accuracy
@@ -86,7 +113,7 @@ def cost_axis(cost):
 
 def figure(title, **layout):
     """An empty figure in the project's template."""
-    return go.Figure(layout={"template": "cascadelib", "title": title, **layout})
+    return Figure(layout={"template": TEMPLATE, "title": title, **layout})
 
 
 def per_cent_axis(**axis):

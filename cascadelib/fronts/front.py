@@ -109,8 +109,8 @@ def points_of(outcomes, best, cascade_of, cost):
     boundaries, at = where[correct, 1 : 1 + d], where[correct, 1 + d :]
     models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
     rates, rows_of = np.zeros((len(correct), d + 1)), {}
-    for row, number in enumerate(where[correct, 0].tolist()):
-        cascade = named(cascade_of(number), at[row])
+    for row, place in enumerate(where[correct, 0].tolist()):
+        cascade = named(cascade_of(place), at[row])
         n = len(cascade)
         models[row, :n] = cascade
         rates[row, :n] = -np.diff([k, *at[row, : n - 1], 0]) / k

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import known, split_size
 from ..evaluation.pareto import Baseline
 from ..files import folder_of
 from ..fronts.front import singles_table
-from ..zoo.timm_models import evaluated_size, split_size
 
 TABLE = "data/imagenet-1k/models-2022-07.csv"
 COLUMNS = [
@@ -74,6 +73,8 @@ def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
 def names_today(table: pd.DataFrame) -> list[str]:
     """Names under which :func:`zoo.load` gives these models at the size they were published for: "name@size" where
     timm evaluates at another size now. Those that timm no longer has are left out."""
+    from ..zoo.timm_models import evaluated_size  # timm takes seconds, and the published figures do without
+
     rows = table[table["current"].notna()]
     sizes = zip(rows["current"], rows["image_size"].astype(int))
     return [name if evaluated_size(name) == size else f"{name}@{size}" for name, size in sizes]

@@ -19,7 +19,6 @@ from ..store.logit_store import LogitStore
 from ..zoo.bundled import bundled_models, load_bundled
 from ..zoo.loaders import load
 from ..zoo.model import Model
-from ..zoo.timm_models import is_timm_model
 from .published import models, row_of
 
 FILE = "study.json"
@@ -102,7 +101,11 @@ def models_of_study(folder) -> dict[str, Model]:
 
 def _options(study, name):
     """Local checkpoints are timm's; models of the Hub and bundled ones know their own."""
-    own = study.checkpoints is not None and is_timm_model(name)
+    if study.checkpoints is None:
+        return {}
+    from ..zoo.timm_models import is_timm_model
+
+    own = is_timm_model(name)
     return {"checkpoint": study.checkpoints, "classes": study.classes} if own else {}
 
 

@@ -1,4 +1,7 @@
-"""The linear floor under sequence classifiers: a weight a word and class, summed."""
+"""The zoos that come with the repository: classifiers of images and of texts, their weights and architectures.
+
+timm and transformers are imported where a model is built: they take seconds.
+"""
 
 import functools
 import hashlib
@@ -6,13 +9,10 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from timm.models import register_model
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from ..checks import known
 from ..files import REVIEWS, folder_of, located
@@ -33,22 +33,19 @@ class BagOfWords(torch.nn.Module):
         return (attention_mask.to(self.weights.weight.dtype).unsqueeze(1) @ self.weights(input_ids)).squeeze(1)
 
 
-@register_model
-def linear(pretrained=False, in_chans=1, num_classes=10, img_size=28, **_):
+def linear(in_chans=1, num_classes=10, img_size=28):
     """Softmax regression on pixels: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     return nn.Sequential(nn.Flatten(), nn.Linear(in_chans * img_size**2, num_classes))
 
 
-@register_model
-def mlp(pretrained=False, in_chans=1, num_classes=10, img_size=28, hidden=64, **_):
+def mlp(in_chans=1, num_classes=10, img_size=28, hidden=64):
     """One hidden layer of ``hidden`` ReLU units: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(in_chans * img_size**2, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
     )
 
 
-@register_model
-def lenet(pretrained=False, in_chans=1, num_classes=10, img_size=28, width=1.0, **_):
+def lenet(in_chans=1, num_classes=10, img_size=28, width=1.0):
     """LeNet-5 with channels and units × ``width``: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
     features = nn.Sequential(
@@ -64,6 +61,20 @@ def lenet(pretrained=False, in_chans=1, num_classes=10, img_size=28, width=1.0, 
         nn.Flatten(), nn.Linear(c2 * side**2, f1), nn.ReLU(), nn.Linear(f1, f2), nn.ReLU(), nn.Linear(f2, num_classes)
     )
     return nn.Sequential(features, head)
+
+
+CLASSICAL = {"linear": linear, "mlp": mlp, "lenet": lenet}
+"""Nets below timm's smallest, by the architecture that zoo.json names; the others are timm's."""
+
+
+def image_classifier(entry: dict, classes: int) -> torch.nn.Module:
+    """An untrained classifier of an image zoo, [N, 1, size, size] → [N, classes]. entry: the model in zoo.json."""
+    options = {"in_chans": 1, "num_classes": classes, **entry.get("options", {})}
+    if entry["architecture"] in CLASSICAL:
+        return CLASSICAL[entry["architecture"]](**options)
+    import timm
+
+    return timm.create_model(entry["architecture"], **options)
 
 
 SCALE = ".scale"
@@ -114,6 +125,8 @@ def built(entry: dict, zoo: dict) -> torch.nn.Module:
     """An untrained classifier of a text zoo, float32: its architecture in transformers, or the bag of words."""
     if entry["architecture"] == "bag_of_words":
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
     sizes = {"vocab_size": zoo["vocab_size"], "max_position_embeddings": zoo["max_length"], "pad_token_id": 0}
     names = {"id2label": dict(enumerate(zoo["classes"])), "label2id": {c: i for i, c in enumerate(zoo["classes"])}}
     config = AutoConfig.for_model(entry["architecture"], **sizes, **names, **entry["options"])
@@ -180,6 +193,8 @@ def _embeddings(folder):
 
 @functools.lru_cache(maxsize=2)
 def _tokenizer(folder):
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **SPECIAL)
 
 
@@ -230,9 +245,7 @@ def load_bundled(name: str, folder=FOLDER) -> Model:
     path = _weights_file(folder, entry)
     if not path.is_file():
         raise FileNotFoundError(f"no weights {path} for model {name!r}; data/fashion-mnist/train.py makes them")
-    module = timm.create_model(
-        entry["architecture"], in_chans=1, num_classes=len(zoo["classes"]), **entry.get("options", {})
-    )
+    module = image_classifier(entry, len(zoo["classes"]))
     _load_weights(module, path)
     transform = GreyImages(entry["size"], zoo["mean"], zoo["std"])
     return Model(name, module.eval(), transform, _metadata(entry, module, transform, path))

@@ -13,13 +13,6 @@ from .bundled import (
     load_bundled_text_model,
 )
 from .model import Model
-from .timm_models import is_timm_model, load_timm_model, pretrained_names
-from .transformers_models import (
-    is_sequence_classifier,
-    is_transformers_model,
-    load_image_model,
-    load_sequence_classifier,
-)
 
 
 def load(name: str, folder=FOLDER, **options) -> Model:
@@ -34,19 +27,18 @@ def load(name: str, folder=FOLDER, **options) -> Model:
     bundled_names = list(_catalogue(folder)[1]["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
     if name in bundled_names:
         return load_bundled(name, folder, **options)
-    for knows, loader in LOADERS:
+    if is_bundled_text_model(name):
+        return load_bundled_text_model(name, **options)
+    from . import timm_models, transformers_models  # seconds each, which a bundled model does not need
+
+    for knows, loader in (
+        (timm_models.is_timm_model, timm_models.load_timm_model),
+        (transformers_models.is_sequence_classifier, transformers_models.load_sequence_classifier),
+        (transformers_models.is_transformers_model, transformers_models.load_image_model),
+    ):
         if knows(name):
             return loader(name, **options)
-    return known(name, [*bundled_names, *bundled_text_models(), *pretrained_names()], "model")
-
-
-# Tried in this order for a name that the bundled zoo does not have.
-LOADERS = [
-    (is_bundled_text_model, load_bundled_text_model),
-    (is_timm_model, load_timm_model),
-    (is_sequence_classifier, load_sequence_classifier),
-    (is_transformers_model, load_image_model),
-]
+    return known(name, [*bundled_names, *bundled_text_models(), *timm_models.pretrained_names()], "model")
 
 
 def resolved(models) -> list[Model]:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,7 +11,6 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import einsum_flop_jit, get_shape
 
-from ..datasets.texts import Texts
 from .forward import inference_mode_of
 from .model import Model
 from .transforms import Tokenized
@@ -203,7 +203,7 @@ def _through(x, y):
     return at
 
 
-def with_text_costs(models: list[Model], samples: Texts, macs: dict) -> tuple[list[Model], dict]:
+def with_text_costs(models: list[Model], samples: Sequence[str], macs: dict) -> tuple[list[Model], dict]:
     """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata, and MACs of all.
 
     macs: those that are given stay. Warns where texts are cut, with their number. Each tokenizer runs once.

@@ -9,6 +9,7 @@ import torch
 from timm.data import resolve_data_config
 from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, is_model
 
+from ..checks import split_size
 from ..hub import cached_revision, check_reachable
 from .model import Model
 from .transforms import Cut, Photos
@@ -38,12 +39,6 @@ WITHDRAWN = {
     "vit_base_patch16_224_sam": ("vit_base_patch16_224", {}),
     "vit_base_patch32_224_sam": ("vit_base_patch32_224", {}),
 }
-
-
-def split_size(name: str) -> tuple[str, int | None]:
-    """ "resnet50@288" → ("resnet50", 288); without a size, (name, None)."""
-    base, at, size = name.rpartition("@")
-    return (base, int(size)) if at and size.isdigit() else (name, None)
 
 
 def is_timm_model(name: str) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from timm.data import create_transform
 from torch.nn import functional
 
 
@@ -51,6 +50,8 @@ class Cut:
 @functools.lru_cache(maxsize=256)
 def _timm_transform(cut):
     settings = {"interpolation": cut.interpolation, "crop_pct": cut.crop, "crop_mode": cut.mode}
+    from timm.data import create_transform  # seconds, which tensors and texts do without
+
     return create_transform((3, *cut.size), use_prefetcher=True, **settings)
 
 

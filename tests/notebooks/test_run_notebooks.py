@@ -15,11 +15,11 @@ sys.path.insert(0, str(ROOT / "notebooks"))
 import report  # noqa: E402 - the runner is a script beside the notebooks, not a package
 import run  # noqa: E402
 
-from cascadelib.figures.style import renderer_without_script
-from cascadelib.front_end import has_front_end
+from cascadelib.figures.style import renderer_without_script  # noqa: E402
+from cascadelib.front_end import has_front_end  # noqa: E402
 
-FIGURE = """import cascadelib.display, plotly.express as px
-px.scatter(x=list(range(points)), y=list(range(points)), title="A <b>line</b>")"""
+FIGURE = """from cascadelib.figures.style import Figure
+Figure([{"x": list(range(points)), "y": list(range(points))}], {"title": {"text": "A <b>line</b>"}})"""
 TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
 LARGEST_PAGE = 1_500_000  # bytes; nbconvert's style sheet is most of it
 SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
