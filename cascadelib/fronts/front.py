@@ -5,8 +5,8 @@ from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
-from numba import njit
 
+from .._kernels import kernel
 from ..evaluation.pareto import Baseline, improvement_at, least_cost, mean_improvement
 from ..labels import Labels, Recorded
 from ..methods.method import Method
@@ -54,7 +54,7 @@ class Points:
         return self.cost / np.minimum(self.cost, self.floor[n]) - 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def neighbours(group, order, sure, boundaries):
     """For the thresholds of one cascade's points: the least confidence that exits and the largest that passes on among
     the samples that get there, nan where there is none: float64 [2, P, d].

@@ -9,8 +9,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from .._kernels import kernel
 from ..checks import known
 from ..scoring import log_of
 
@@ -170,7 +170,7 @@ def sums_of_block(logits, temperature):
     return np.stack([largest, z.max(axis=1), e.sum(axis=1), weighted]), top
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sums_of_rows(logits, temperature):
     """The same, fast for few rows or classes."""
     (rows, classes), temperature = logits.shape, np.float64(temperature)

@@ -7,8 +7,8 @@ cascade. One that is put into ENSEMBLES has all that either needs. A user's own 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from .._kernels import kernel
 from ..checks import known
 from ..scoring import ranks_of
 from .confidence_metrics import CHUNK, answers, over_blocks, ranked, softmax
@@ -243,7 +243,7 @@ def vote(votes, sure):
     return np.take_along_axis(votes, speaker, 0)[0], np.take_along_axis(sure, speaker, 0)[0]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_scaled(scores, scale, before, count, total, mean):
     """Fill total = before + scores / scale and mean = total / count; all [N, classes], count float64 [N]."""
     for j in range(scores.shape[0]):

@@ -1,10 +1,11 @@
 """TODO."""
 
 import numpy as np
-from numba import njit
+
+from .._kernels import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def all_finite(logits):
     """Whether logits [N, classes] hold neither nan nor infinity."""
     for j in range(logits.shape[0]):
@@ -17,7 +18,7 @@ def all_finite(logits):
 KEPT = 6  # best classes kept of each model
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def top_values(row, floor_rank, mark):
     """Mark the ``floor_rank`` largest entries of a row [classes] in ``mark`` and return the least of them."""
     size = min(floor_rank, len(row))
@@ -37,7 +38,7 @@ def top_values(row, floor_rank, mark):
     return values[size - 1] if size < len(row) else -np.inf
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def beaten_by(total, own, label_at):
     """How many entries of ``total`` rank before the one at ``label_at``, whose value is ``own`` (ties: lower first)."""
     count = 0
@@ -48,7 +49,7 @@ def beaten_by(total, own, label_at):
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def in_top_of_sum(values, members, label, rank):
     """Whether the label is among the ``rank`` best classes of the sum of some rows of values [M, classes]."""
     total = values[members[0]].copy()
@@ -58,7 +59,7 @@ def in_top_of_sum(values, members, label, rank):
     return beaten_by(total, total[label], label) < rank
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def right_of_combinations(values, labels, heads, first, lasts, rank, right):
     """Fill right uint8 [combinations, s] for values [M, s, classes] of s samples.
 
@@ -99,7 +100,7 @@ def right_of_combinations(values, labels, heads, first, lasts, rank, right):
                 right[i, j] = inside
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@kernel(fastmath=True)
 def add_or_multiply(out, one, other, multiply):
     """out = one · other or one + other, and its (sum, maximum): arrays [classes]."""
     total, largest = 0.0, 0.0
@@ -111,7 +112,7 @@ def add_or_multiply(out, one, other, multiply):
     return total, largest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def surest_of_combinations(terms, heads, first, lasts, multiply, sure):
     """Fill sure [combinations, s] with the max softmax of combinations, numbered as in :func:`right_of_combinations`.
 

@@ -9,14 +9,14 @@ box cancels, as the loosest count (each sample goes wherever it is right) does n
 """
 
 import numpy as np
-from numba import njit
 
+from ..._kernels import kernel
 from .state import LINES
 
 SAFE = 1 - 1e-11  # sums of costs round; a bound may not
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def gather_singles(w, level, first, end, low, high, m):
     """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``: what exiting their
     group gains and saves. Returns the number gathered in all; ``w.sums`` adds up what passing them all on means."""
@@ -40,7 +40,7 @@ def gather_singles(w, level, first, end, low, high, m):
     return m
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def gather_several(w, level, first, low, high, m):
     """Gather and list the samples at low … high, open at stage ``first`` and at others."""
     several = int(w.sums[2])
@@ -54,7 +54,7 @@ def gather_several(w, level, first, low, high, m):
     return m
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def gather(w, level, target):
     """Gather the samples of a level whose exit depends on the box ``target``; returns how many, places in ``w.kept``.
 
@@ -92,7 +92,7 @@ def gather(w, level, target):
     return m
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def range_of_several(w, level, several):
     """(least, most) correct samples among those open at several stages."""
     d, least, most = len(w.j), 0, 0
@@ -114,7 +114,7 @@ def range_of_several(w, level, several):
     return least, most
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def least_of_several(w, level, several, value):
     """Least total of cost − ``value`` · correct of the samples open at several stages, each at its best exit."""
     d, total = len(w.j), 0.0
@@ -131,7 +131,7 @@ def least_of_several(w, level, several, value):
     return total
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def most_along(saved, gains, first, second, third):
     """The greatest of what exiting 0, 1, … groups of a stage saves + value · gains, for three values at once."""
     most_1 = here_1 = most_2 = here_2 = most_3 = here_3 = 0.0
@@ -144,7 +144,7 @@ def most_along(saved, gains, first, second, third):
     return most_1, most_2, most_3
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def range_of_singles(w):
     """(least, most) that exits of the samples open at a single stage gain, over all boundaries of the box."""
     least = most = 0
@@ -158,7 +158,7 @@ def range_of_singles(w):
     return least, most
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def set_lines(w, level, several, low, high, fixed, reach):
     """Lines (offset, slope) below cost against correct samples for all of the box; slopes as the front's there.
 
@@ -180,7 +180,7 @@ def set_lines(w, level, several, low, high, fixed, reach):
             w.lines[line, 0] -= most[line]
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def covered(w, low, high, least, best, tolerance):
     """Whether what has been found is as good as all that lines and least cost leave for low … high correct samples.
 
@@ -204,7 +204,7 @@ def covered(w, low, high, least, best, tolerance):
     return True
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def set_prices(w, costs, k):
     """``w.price``: what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
     w.price[0] = 0.0
@@ -212,7 +212,7 @@ def set_prices(w, costs, k):
         w.price[i + 1] = w.price[i] + costs[i + 1] / k
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def nothing_new(w, level, b, costs, k, best, tolerance):
     """Whether a box, its samples gathered, holds no cascade worth finding."""
     up, several = level + 1, int(w.sums[2])

@@ -12,21 +12,21 @@ optimistic accuracy is already reached at no more than its least cost holds noth
 """
 
 import numpy as np
-from numba import njit
 
+from ..._kernels import kernel
 from .bounds import gather, nothing_new, set_prices
 from .grid import lay_out, walk
 from .state import LEAST_BOXES, MOST_BOXES, worth
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def copy(target, source, size):
     """target[:size] = source[:size], without what numba's slices allocate."""
     for x in range(size):
         target[x] = source[x]
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def sort_by_cell(w, level, m, n_cells):
     """Turn counts a cell (in ``w.all``) into where its samples end; filling backwards makes them where they start."""
     running = 0
@@ -36,7 +36,7 @@ def sort_by_cell(w, level, m, n_cells):
     w.start[level, n_cells] = m
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def set_grid(w, level, most_bins):
     """Cut each stage's boundaries into at most ``most_bins`` bins of equal numbers of groups."""
     for i in range(len(w.j)):
@@ -47,7 +47,7 @@ def set_grid(w, level, most_bins):
     lay_out(w, level)
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def assess_several(w, level, several):
     """Add to ``w.gains`` the least that exits gain among the samples open at several stages."""
     d = len(w.j)
@@ -71,7 +71,7 @@ def assess_several(w, level, several):
                 most |= right
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def clear(w):
     """Forget what a box's groups gain and save."""
     for i in range(len(w.j)):
@@ -79,7 +79,7 @@ def clear(w):
         w.saved[i, : w.span[i]] = 0
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def drop_useless(w, level, i):
     """Renumber the boundaries of stage i that can matter; the samples' new groups are in ``w.label``."""
     span, low = w.span[i], w.low[i]
@@ -99,7 +99,7 @@ def drop_useless(w, level, i):
     w.top[level + 1, i] = new
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def most_bins_for(top, budget):
     """The most bins a stage that keep a grid within about ``budget`` boxes, where a stage may need fewer."""
     bins, boxes, full = 0, 0, False
@@ -111,7 +111,7 @@ def most_bins_for(top, budget):
     return bins
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def place(w, level, m):
     """Count the gathered samples by slot of the new grid, and note the cell of each."""
     d, up = len(w.j), level + 1
@@ -135,7 +135,7 @@ def place(w, level, m):
         w.cell[x] = cell
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def carry_over(w, level, m):
     """Copy the gathered samples to the next level, in the order of its cells, with their new groups."""
     d, up = len(w.j), level + 1
@@ -150,7 +150,7 @@ def carry_over(w, level, m):
             w.group[up, i, y] = -1 if g < 0 else w.top[up, i] if g >= w.span[i] else w.label[i, g]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def open_box(w, level, b, costs, k, best, tolerance):
     """Make a box the next level of the search: 0 where it holds nothing new, 1 where its grid's corners are all that
     it holds, 2 where there are boxes as well."""
@@ -178,7 +178,7 @@ def open_box(w, level, b, costs, k, best, tolerance):
     return 1 + more
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def search_boxes(w, costs, k, cascade, best, tolerance):
     """Open the root's boxes, depth first and the cheapest first, until none is left that may hold better."""
     level = 0
@@ -203,7 +203,7 @@ def search_boxes(w, costs, k, cascade, best, tolerance):
             level += 1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def open_head(w, group, bits, bins):
     """Prepare the root of all cascades that share all models but the last.
 
@@ -240,7 +240,7 @@ def open_head(w, group, bits, bins):
             w.group[0, i, x] = group[i, s]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def count_root(w, wrong):
     """Count a cascade's samples by slot and correctness; ``wrong`` int32: the samples its last model gets wrong."""
     lay_out(w, 0)
@@ -255,14 +255,14 @@ def count_root(w, wrong):
     w.found[0] = w.opened[0] = 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def note_root(w, wrong, costs, cascade, best, tolerance):
     """Note the corners of one cascade's root: real cascades, a start for pruning."""
     count_root(w, wrong)
     walk(w, 0, True, costs, len(w.index), cascade, best, tolerance)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance):
     """Search all thresholds of one cascade of the head that was opened (see :func:`open_head`).
 

@@ -14,12 +14,11 @@ first adds one slice at a time to a *tail* of the same layout without stage 1: w
 is undecided and wrong here, so that only later stages can help it. So a grid of n stages becomes S grids of n − 1.
 """
 
-from numba import njit
-
+from ..._kernels import kernel
 from .state import improves, note, worth
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def lay_out(w, level):
     """Set the strides and tail offsets of a level's grid from its slots."""
     slots, inner, cells = w.slots[level], w.inner[level], w.cells[level]
@@ -33,14 +32,14 @@ def lay_out(w, level):
         w.all_at[i] = w.all_at[i - 1] + slots[i - 1] * cells[i - 1]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def add(target, source):
     """target += source, in place: counts of one length."""
     for x in range(len(source)):
         target[x] += source[x]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def total(counts):
     """The sum of counts."""
     n = 0
@@ -49,7 +48,7 @@ def total(counts):
     return n
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def add_right(w, level, i, slot, right):
     """Add a slice of stage i (those right or wrong there) to the tail of correct samples."""
     size = w.inner[level, i]
@@ -57,7 +56,7 @@ def add_right(w, level, i, slot, right):
     add(w.right[target : target + size], w.right[source : source + size])
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def add_all(w, level, i, slot):
     """Let a slice of stage i pass on: into the tail of all samples; its right ones no longer count here."""
     size = w.cells[level, i]
@@ -67,7 +66,7 @@ def add_all(w, level, i, slot):
     w.through[i] += w.passing[i, slot]
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def enter(w, level, i, corners):
     """Begin the walk over the slots of stage i: totals of every slice, an empty tail."""
     slots, size, cells = w.slots[level, i], w.inner[level, i], w.cells[level, i]
@@ -87,7 +86,7 @@ def enter(w, level, i, corners):
         add_all(w, level, i, slots - 1)
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def step(w, level, i, corners, costs, k):
     """Move stage i to its next lower edge or bin, and hand what gets past it to the next stage."""
     slot = w.j[i]
@@ -104,7 +103,7 @@ def step(w, level, i, corners, costs, k):
     w.cost[i + 1] = w.cost[i] + costs[i + 1] * (w.through[i] / k)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def note_corner(w, level, n, cost, cascade, best):
     """Note the cascade at the present corner, in the boundaries of the whole search."""
     for i in range(len(w.j)):
@@ -113,7 +112,7 @@ def note_corner(w, level, n, cost, cascade, best):
     note(best, n, cost, cascade, w.boundaries, w.through)
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def last_stage(w, level):
     """(counts, samples) by slot of the last stage with a threshold: int32 [4 · slots] (see ``right``), [slots]."""
     last = len(w.j) - 1
@@ -122,7 +121,7 @@ def last_stage(w, level):
     return w.right[at : at + 4 * slots], w.all[here : here + slots]
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def corner_row(w, level, costs, k, cascade, best):
     """Every edge of the last stage, the earlier ones fixed; cost rises along the way (see ``sweep_pair``)."""
     last = len(w.j) - 1
@@ -141,7 +140,7 @@ def corner_row(w, level, costs, k, cascade, best):
             note_corner(w, level, n, cost, cascade, best)
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def keep_box(w, level, n):
     """Append the present box to those to be opened, unless its corners are all that it holds."""
     inside = False
@@ -156,7 +155,7 @@ def keep_box(w, level, n):
         w.found[level] = b + 1
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel(_nrt=False, inline="always")
 def box_row(w, level, costs, k, cascade, best, tolerance):
     """Every bin of the last stage, the earlier ones within theirs: keep the boxes that may hold better."""
     last = len(w.j) - 1
@@ -175,7 +174,7 @@ def box_row(w, level, costs, k, cascade, best, tolerance):
         at += passes[slot]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def walk(w, level, corners, costs, k, cascade, best, tolerance):
     """Note every corner of a level's grid (``corners``), or list every box of it that may hold better."""
     last, i = len(w.j) - 1, 0

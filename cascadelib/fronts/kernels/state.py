@@ -25,7 +25,8 @@ the same cascade at the same thresholds, whatever threads, processes and rounds 
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
+
+from ..._kernels import kernel
 
 
 def new_best(n_samples, stages):
@@ -50,7 +51,7 @@ def merge_best(best, others):
     np.minimum(reach, np.minimum.accumulate(exact[::-1])[::-1], out=reach)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def merge_entries(best, other):
     """Take over the cascades of another Best that come before this one's."""
     most = best[2].shape[1] // 2
@@ -59,7 +60,7 @@ def merge_entries(best, other):
             best[1][n], best[2][n] = other[1][n], other[2][n]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def comes_first(best, n, cost, cascade, at):
     """Whether a cascade comes before the one noted at n: by cost, then number, then the samples ``at`` stages 2, 3, ….
 
@@ -77,7 +78,7 @@ def comes_first(best, n, cost, cascade, at):
     return False
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def improves(best, n, cost, cascade, at):
     """Whether a cascade with n correct samples at this cost, and so many ``at`` stages 2, 3, …, would be noted."""
     reach = best[0]
@@ -86,7 +87,7 @@ def improves(best, n, cost, cascade, at):
     return comes_first(best, n, cost, cascade, at)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def note(best, n, cost, cascade, boundaries, at):
     """Enter a cascade that :func:`improves`: its boundaries [d] and the samples at stages 2 … d + 1 [d]."""
     reach, exact, where, _ = best
@@ -100,7 +101,7 @@ def note(best, n, cost, cascade, boundaries, at):
         n -= 1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel(_nrt=False)
 def worth(best, n, cost, cascade, at, tolerance):
     """Whether a box whose cascades have at most n correct, cost at least this and pass at least so many on must be
     searched.

@@ -1,12 +1,12 @@
 """Two-model cascades at every threshold, and cascades of any length with one threshold for all stages."""
 
 import numpy as np
-from numba import njit
 
+from ..._kernels import kernel
 from .state import improves, note
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sweep_pair(group, right_1, right_2, cost_1, cost_2, cascade, best):
     """Note every boundary of one pair; samples in falling confidence of the first model.
 
@@ -30,7 +30,7 @@ def sweep_pair(group, right_1, right_2, cost_1, cost_2, cascade, best):
             note(best, n, cost, cascade, boundary, at)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sweep_shared(order, sure, right, costs, cascade, best, levels):
     """Note every cascade of one set of models whose stages share a single threshold, as it falls from infinity.
 

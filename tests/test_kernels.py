@@ -1,0 +1,88 @@
+"""Kernels where nothing can be written, and where what was written is damaged: the same results, never an error."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cascadelib import ScoreTable, search
+from cascadelib.files import ROOT
+
+SEARCH = """
+import sys, numpy as np, cascadelib as cl
+rng = np.random.default_rng(0)
+table = cl.ScoreTable(rng.random((3, 60)) < [[0.5], [0.7], [0.9]], rng.random((3, 60)), [1, 3, 9])
+front = cl.search(table, cost="cost")
+print(cl.__file__, front.table["cost"].tolist())
+"""
+TINY = """
+from cascadelib._kernels import kernel
+
+@kernel
+def added(a, b):
+    return a + b
+
+print(added(1, 2), added(0.5, 1.0), len(added.stats.cache_hits))
+"""
+
+
+def run(code, path, **environment):
+    """stdout and stderr of Python code with the package at ``path``, and no other cache than ``environment`` has."""
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_", "PYTHON"))}
+    others |= {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    command = [sys.executable, *(["-c", code] if "\n" in str(code) else [code])]
+    done = subprocess.run(command, capture_output=True, text=True, env=others, cwd=path)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_nothing_can_be_written(tmp_path):
+    """As on a read-only mount without a home folder; a file where the cache would lie stops even root."""
+    shutil.copytree(ROOT / "cascadelib", tmp_path / "cascadelib", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [tmp_path / "cascadelib", *(tmp_path / "cascadelib").rglob("*")]:
+        if folder.is_dir():
+            (folder / "__pycache__").touch()
+    said, warned = run(SEARCH, tmp_path, HOME=os.devnull)
+    rng = np.random.default_rng(0)
+    correct, confidence = rng.random((3, 60)) < [[0.5], [0.7], [0.9]], rng.random((3, 60))
+    here = search(ScoreTable(correct, confidence, [1, 3, 9]), cost="cost")
+    assert said.split(" ", 1) == [f"{tmp_path}/cascadelib/__init__.py", f"{here.table['cost'].tolist()}\n"]
+    assert warned.count("Warning") == 1 and "set NUMBA_CACHE_DIR" in warned
+
+
+def flip(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGE = [
+    ("index cut short", "nbi", lambda content: content[:-20]),
+    ("index foreign", "nbi", lambda content: b"no pickle at all"),
+    ("code flipped", "nbc", flip),
+    ("code empty", "nbc", lambda content: b""),
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A script with a kernel, beside a cache that it has filled."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.py"
+    path.write_text(TINY)
+    cache = {"NUMBA_CACHE_DIR": str(path.parent / "cache")}
+    assert [run(path, ROOT, **cache)[0] for _ in range(2)] == ["3 1.5 0\n", "3 1.5 2\n"]
+    return path
+
+
+@pytest.mark.parametrize(("kind", "damaged"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
+def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
+    cache = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
+    files = list(tiny.parent.rglob(f"*.{kind}"))
+    assert files
+    for file in files:
+        file.write_bytes(damaged(file.read_bytes()))
+    said, warned = run(tiny, ROOT, **cache)
+    assert (said, warned) == ("3 1.5 0\n", "")
+    assert run(tiny, ROOT, **cache) == ("3 1.5 2\n", "")
