@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .analysis import mean_improvement_moved as mean_improvement_moved
     from .analysis import replay as replay
     from .deployment import Cascade as Cascade
+    from .deployment import Policy as Policy
     from .deployment import StreamBudget as StreamBudget
     from .evaluation import Baseline as Baseline
     from .evaluation import evaluate as evaluate

@@ -137,19 +137,23 @@ class Recorded:
 def samples_in_common(found_on, here: Labels) -> int | None:
     """How many samples of ``here`` are in ``found_on`` (:class:`Labels`, :class:`Recorded` or None); None: unknown.
 
-    Splits of different names have none in common. Ids are compared where they come from one split, where both splits
-    have the same full name, or where both were given; of digests only equal ones tell.
+    Other data sets have none in common. Ids are compared where they come from one split, where both splits have the same
+    full name, or where both were given, whatever the splits are called: shifted copies of a split keep its ids. Of
+    digests only equal ones tell. Splits of different names without given ids are taken as disjoint.
     """
     if found_on is None:
         return None
     names = [(getattr(found_on, key), getattr(here, key)) for key in ("dataset", "split")]
-    if any(a and b and a != b for a, b in names):
+    other_data, other_split = (bool(a and b and a != b) for a, b in names)
+    if other_data:
         return 0
     if isinstance(found_on, Recorded):
-        return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
-    if found_on.source == here.source or all(a and b for a, b in names) or found_on.given and here.given:
+        if found_on.digest is not None and found_on.digest == here.digest:
+            return len(here)
+        return 0 if other_split else None
+    if found_on.source == here.source or found_on.given and here.given or all(a and a == b for a, b in names):
         return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
-    return None
+    return 0 if other_split else None
 
 
 def labels_of(source) -> Labels:

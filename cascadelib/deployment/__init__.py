@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .cascade import Decisions as Decisions
     from .cascade import same_decisions as same_decisions
     from .monitoring import Running as Running
+    from .policy import Policy as Policy
     from .stream_budget import StreamBudget as StreamBudget
     from .timing import pieces_of as pieces_of
     from .timing import savings as savings

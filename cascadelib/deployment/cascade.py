@@ -2,20 +2,21 @@
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..evaluation.evaluation import evaluate, leaves, outcomes_of
+from ..evaluation.evaluation import evaluate, outcomes_of
 from ..methods.ensembles import Output
 from ..methods.incremental import output_after
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from .cascade_file import description_of, point_of, read_cascade, write_cascade
+from .cascade_file import description_of, point_of
 from .members import joined, members_of, rows_of, size_of
 from .monitoring import Running
+from .policy import Policy
 
 
 @dataclass(eq=False)
@@ -59,8 +60,8 @@ class Cascade(torch.nn.Module):
     mode. A sample for which a model gives nan or infinite logits goes to the last model; it is counted in ``running``
     and warned of, and that output does not count in an ensemble.
 
-    point: the :class:`Point`; description: what :meth:`save` writes; running: see :class:`Running`; differences: what
-    differs from where the cascade was measured (a tuple of sentences).
+    point: the :class:`Point`; policy: the :class:`Policy` that decides; description: what :meth:`save` writes; running:
+    see :class:`Running`; differences: what differs from where the cascade was measured (a tuple of sentences).
     """
 
     def __init__(self, description, models=None):
@@ -72,9 +73,9 @@ class Cascade(torch.nn.Module):
                 "dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.members, self.description, self.differences = members_of(description, models)
+        self.policy = Policy(self.description)
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)
-        self.thresholds = self.point.thresholds
         self.running = Running(list(self.point.models), self.point.method.metric, description["expected"])
         self.eval()
 
@@ -96,17 +97,17 @@ class Cascade(torch.nn.Module):
         Warns of, and keeps in ``differences``, library versions, weights and transforms other than those recorded.
         Raises ValueError for a file of another version, an edited one, unknown models.
         """
-        cascade = cls(read_cascade(path), models)
+        cascade = cls(Policy.load(path).description, models)
         if cascade.differences:
             warnings.warn(f"{path}: " + "; ".join(cascade.differences), UserWarning, stacklevel=2)
         return cascade
 
     def save(self, path):
-        """Write the cascade, without weights, as a small JSON file: see :mod:`cascadelib.cascade_files`.
+        """Write the cascade, without weights, as a small JSON file: see :mod:`cascadelib.deployment.policy`.
 
         The thresholds are those of its point, on which the expectations rest.
         """
-        write_cascade(self.description, path)
+        self.policy.save(path)
 
     def __repr__(self):
         stages = [f"{name} at {t:.4g}" for name, t in zip(self.point.models, self.thresholds)]
@@ -115,15 +116,11 @@ class Cascade(torch.nn.Module):
     @property
     def thresholds(self):
         """Thresholds in use, in the metric's own units; set others to move them, as :class:`StreamBudget` does."""
-        return self._thresholds
+        return self.policy.thresholds
 
     @thresholds.setter
     def thresholds(self, values):
-        values = tuple(float(t) for t in values)
-        if len(values) != len(self.members) - 1 or np.isnan(values).any():
-            raise ValueError(f"{len(self.members) - 1} thresholds without nan are needed, not {values}")
-        self._thresholds = values
-        self._inside = own_units(self.point.method.metric, np.array(values))
+        self.policy = replace(self.policy, thresholds=values)
 
     def train(self, mode=True):
         """Stays in eval mode: a cascade only runs."""
@@ -187,7 +184,7 @@ class Cascade(torch.nn.Module):
         if i + 1 == len(self.members):
             done.append((i, group.decided(slice(None)), count))
             return
-        gone = leaves(group.output.sure, self._inside[i])  # nan passes
+        gone = self.policy.exits(i, group.output.sure, inside=True)  # nan passes
         stays = ~gone
         if broken is not None:
             gone, stays = gone & ~broken, stays & ~broken

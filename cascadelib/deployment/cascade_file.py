@@ -1,29 +1,20 @@
-"""A cascade as a small JSON file: readable by a human, floats to the last bit, nothing that runs when it is read."""
+"""What a cascade's file says of it: its point, where that was chosen, what to expect of it, with which libraries."""
 
-import hashlib
-import json
-import math
 import platform
-import re
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 
 from ..analysis.uncertainty import LEVEL, betting_interval, bootstrap, cost_interval, interval, share_interval
-from ..checks import known
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
-from ..files import replacing
 from ..fronts.front import Point
 from ..labels import Recorded
 from ..methods.method import Method
-from ..methods.thresholds import WORDS, own_units
+from ..methods.thresholds import own_units
 from ..scoring import F1
+from .policy import CHOSEN, number_from_json, number_to_json, threshold_from_json, threshold_to_json
 
-FORMAT, VERSION = "cascadelib cascade", 1
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
-CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
-PARTS = ("models", "thresholds", "method", "score", "cost_kind", "chosen", "chosen_on", "expected", "versions")
 
 
 def description_of(point, store=None, held_out=None):
@@ -59,127 +50,6 @@ def point_of(description):
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
     return Point(names, thresholds, **chosen, **kind, found_on=found_on)
-
-
-def text_of(description):
-    """The JSON text of a description, with format, version and a checksum that tells later edits.
-
-    Raises ValueError for a metric or an ensemble that is a function: it has no name to write.
-    """
-    functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
-    if functions:
-        raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
-    description = {part: description[part] for part in PARTS}
-    head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
-    text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
-    return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
-
-
-def on_one_line(match):
-    """A list or object of plain values on one line, unless that makes it a long one."""
-    opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
-    line = opening + " ".join(middle) + closing
-    return line if len(line) < 120 else match[0]
-
-
-def write_cascade(description, path):
-    """Write :func:`text_of` to ``path``; the file appears whole or not at all."""
-    text = text_of(description)
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def read_cascade(path):
-    """The description in a file; ValueError that names the file and what is wrong with it.
-
-    Refused: what is no JSON, another format or version, an edited file, and thresholds, names, temperatures or a
-    method that no cascade can have.
-    """
-    try:
-        return parse_cascade(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def parse_cascade(text):
-    """The description in a JSON text; see :func:`read`."""
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"this is no JSON ({error})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
-    if content.get("version") != VERSION:
-        raise ValueError(
-            f"format version {content.get('version')!r}, but this cascadelib reads version {VERSION}: use the "
-            "cascadelib that wrote it, or save the cascade again with this one"
-        )
-    missing = [part for part in PARTS if part not in content]
-    if missing:
-        raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
-    description = {part: content[part] for part in PARTS}
-    check_description(description)
-    if content.get("checksum") != checksum(description):
-        raise ValueError(
-            "the file was edited after it was written: its checksum does not fit. Its expected accuracy, cost and exit "
-            "rates may no longer hold. Choose the point anew; or, where the edit is meant, write it again: "
-            "cascadelib.deployment.cascade_file.write_cascade(json.loads(Path(path).read_text()), path)"
-        )
-    return description
-
-
-def checksum(description):
-    """SHA-256 of a description's content, whatever its layout on the page."""
-    parts = {part: description[part] for part in PARTS}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def check_description(description):
-    """Raise ValueError, naming the part, unless the decisions that a description asks for can be made."""
-    try:
-        names = [model["name"] for model in description["models"]]
-        if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
-            raise ValueError(f"'models' must be distinct names, not {names}")
-        if len(description["thresholds"]) != len(names) - 1:
-            raise ValueError(
-                f"{len(description['thresholds'])} thresholds for {len(names)} models; one fewer is needed"
-            )
-        point = point_of(description)
-        for name in names if point.method else ():
-            t = point.method.temperature_of(name)
-            if not (isinstance(t, (int, float)) and math.isfinite(t) and t > 0):
-                raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"a part of the cascade is missing or of another kind ({error!r})") from None
-
-
-def threshold_to_json(metric, threshold):
-    """A threshold in the metric's own units → the number; at the two ends when to exit: "always" or "never"."""
-    inside = float(own_units(metric, threshold))
-    return next((word for word, end in WORDS.items() if inside == end), float(threshold))
-
-
-def threshold_from_json(metric, value):
-    """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the two words."""
-    if isinstance(value, str):
-        return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
-    return float(value)
-
-
-def number_to_json(value):
-    """Numbers and tuples of them as JSON has them: nan (no improvement above the best model) as null."""
-    if isinstance(value, (tuple, list)):
-        return [number_to_json(v) for v in value]
-    return float(value) if math.isfinite(value) else None
-
-
-def number_from_json(value):
-    """The inverse of :func:`number_to_json`."""
-    if isinstance(value, list):
-        return tuple(number_from_json(v) for v in value)
-    return math.nan if value is None else float(value)
 
 
 def method_to_json(method, models):

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..checks import known
 from ..methods.method import Method, method_named
+from ..methods.thresholds import leaves
 from ..scoring import F1, f1, positives
 from ..store.score_table import ScoreTable
 from .pareto import Baseline
@@ -24,12 +25,6 @@ class Evaluation:
     correct: np.ndarray
     baseline_cost: float
     improvement: float
-
-
-def leaves(confidence, threshold):
-    """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at inf (never) none,
-    not even those of infinite confidence."""
-    return (confidence >= threshold) & (threshold < np.inf)
 
 
 def exit_stages(confidences, thresholds):

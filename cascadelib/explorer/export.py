@@ -7,7 +7,8 @@ from html import escape
 import ipywidgets as widgets
 import pandas as pd
 
-from ..deployment.cascade_file import description_of, text_of
+from ..deployment.cascade_file import description_of
+from ..deployment.policy import text_of
 from ..files import short_path
 from ..methods.method import METHODS
 from ..tables import readable

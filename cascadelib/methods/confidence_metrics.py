@@ -1,4 +1,4 @@
-"""Blocks of samples on all cores, for numpy and numba code that runs without the GIL."""
+"""Confidence metrics, one object each (paper, section 3), and blocks of samples on all cores."""
 
 import os
 import re
@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._kernels import kernel
 from ..checks import known
 from ..scoring import log_of
 
@@ -150,6 +149,8 @@ def confidence(logits, metric="max_softmax", temperature=1.0):
 
 def sums(logits, temperature=1.0):
     """The :class:`Sums` of logits [k, classes] / T from one walk on all cores."""
+    from .kernels import sums_of_rows  # numba, which a policy does without
+
     k, classes = logits.shape
     of_block = sums_of_rows if classes <= FEW else sums_of_block
     parts = over_blocks(
@@ -170,31 +171,11 @@ def sums_of_block(logits, temperature):
     return np.stack([largest, z.max(axis=1), e.sum(axis=1), weighted]), top
 
 
-@kernel
-def sums_of_rows(logits, temperature):
-    """The same, fast for few rows or classes."""
-    (rows, classes), temperature = logits.shape, np.float64(temperature)
-    out, top = np.empty((4, rows)), np.empty(rows, np.int64)
-    for j in range(len(logits)):
-        best = 0
-        for c in range(1, classes):
-            if logits[j, c] > logits[j, best]:
-                best = c
-        largest = np.float64(logits[j, best]) / temperature
-        rest, second, weighted = 0.0, -np.inf, 0.0
-        for c in range(classes):
-            if c != best:
-                z = np.float64(logits[j, c]) / temperature - largest
-                e = np.exp(z)
-                rest, second, weighted = rest + e, max(second, z), weighted + e * z
-        top[j] = best
-        out[0, j], out[1, j], out[2, j], out[3, j] = largest, second, rest, weighted
-    return out, top
-
-
 def answers(logits, metric, temperature=1.0, guesses=1):
     """What a model says by itself of a small batch of finite logits [N, classes]: its ``guesses`` best classes, best
     first, int64 [N, guesses], and its confidence under a :class:`Metric`, float64 [N]."""
+    from .kernels import sums_of_rows
+
     if metric.of_sums is None:
         return ranked(logits, guesses), metric.from_logits(logits, temperature)
     out, top = sums_of_rows(logits, float(temperature))

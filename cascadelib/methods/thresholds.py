@@ -1,10 +1,16 @@
-"""TODO."""
+"""Thresholds: their units, where they lie between confidences, and who leaves at one."""
 
 import numpy as np
 
 from .confidence_metrics import metric_of
 
 WORDS = {"always": -np.inf, "never": np.inf}  # when a stage exits, as inside thresholds (higher = surer)
+
+
+def leaves(confidence, threshold):
+    """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at inf (never) none,
+    not even those of infinite confidence."""
+    return (confidence >= threshold) & (threshold < np.inf)
 
 
 def midway(exits, passes):

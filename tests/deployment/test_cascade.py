@@ -15,8 +15,9 @@ from hypothesis.extra.numpy import arrays
 
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
-from cascadelib.deployment.cascade_file import description_of, point_of, read_cascade, write_cascade
+from cascadelib.deployment.cascade_file import description_of, point_of
 from cascadelib.deployment.members import joined, rows_of, size_of
+from cascadelib.deployment.policy import read_cascade, write_cascade
 from cascadelib.files import ROOT
 from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
 from cascadelib.zoo.loaders import load

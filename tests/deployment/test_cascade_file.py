@@ -13,15 +13,17 @@ from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, se
 from cascadelib.deployment.cascade_file import (
     description_of,
     expected,
-    parse_cascade,
     point_of,
-    read_cascade,
     rounded_up,
     summary,
+    with_interval,
+)
+from cascadelib.deployment.policy import (
+    parse_cascade,
+    read_cascade,
     text_of,
     threshold_from_json,
     threshold_to_json,
-    with_interval,
     write_cascade,
 )
 
@@ -157,7 +159,7 @@ BAD = {
     "a threshold that is nothing": (lambda c: c.update(thresholds=[None]), "finite number"),
     "a threshold that is true": (lambda c: c.update(thresholds=[True]), "finite number"),
     "an unknown metric": (lambda c: c["method"].update(metric="max_sofmax"), "nearest: 'max_softmax'"),
-    "an unknown ensemble": (lambda c: c["method"].update(ensemble="mean"), "unknown ensemble"),
+    "an unknown ensemble": (lambda c: c["method"].update(ensemble="mean"), "edited after it was written"),
     "a temperature missing": (lambda c: c["method"]["temperatures"].pop(POINT.models[0]), "fitted temperature"),
     "a temperature of 0": (lambda c: c["method"]["temperatures"].update({POINT.models[0]: 0}), "positive number"),
     "a part missing": (lambda c: c.pop("expected"), "lacks 'expected'"),

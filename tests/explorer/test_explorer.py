@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import cascadelib as cl
-from cascadelib.deployment.cascade_file import parse_cascade, point_of
+from cascadelib.deployment.cascade_file import point_of
+from cascadelib.deployment.policy import parse_cascade
 from cascadelib.explorer.charts import front_points
 from cascadelib.explorer.controls import amount, fraction_in, replaced, resized, share
 from cascadelib.explorer.events import Pause, Soon, beside

@@ -1,0 +1,126 @@
+"""A policy decides as its cascade and as the evaluator do, reads and writes the cascade's file, and needs numpy alone."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib import Cascade, LogitStore, Method, Point, Policy, ScoreTable, evaluate, pick, search
+from cascadelib.deployment.policy import write_cascade
+from cascadelib.files import ROOT
+from cascadelib.methods.thresholds import own_units
+
+
+def make_store(k=200, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, k)
+    logits = {f"m{i}": (1.0 + i) * np.eye(4)[labels] + rng.normal(size=(k, 4)) for i in range(3)}
+    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(3)})
+
+
+STORE = make_store()
+POINT = pick(search(STORE, 3, "entropy"), "max_improvement")
+MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
+
+
+def stages(policy, confidences):
+    """Exit stage of each sample by a policy, one at a time; confidences [n, N] in own units."""
+    sure = [[bool(policy.exits(i, np.array([c]))[0]) for c in row] for i, row in enumerate(confidences)]
+    return [next(i for i in range(len(sure)) if sure[i][s]) for s in range(len(sure[0]))]
+
+
+@pytest.mark.parametrize("method", ["entropy", "max_softmax", "max_softmax_mean_logits_ts", Method(ensemble="vote")])
+def test_decides_as_the_evaluator(method):
+    point = pick(search(STORE, 3, method), "max_improvement")
+    stage = point.method.stage(STORE, point.models)
+    sure = [stage(tuple(range(i + 1)))[1] for i in range(len(point.models))]
+    assert stages(Policy.from_point(point), own_units(point.metric, sure)) == evaluate(STORE, point).exit_stage.tolist()
+
+
+EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
+
+
+@settings(deadline=None)
+@given(st.lists(EDGES, min_size=1, max_size=3), st.lists(EDGES | st.just(math.nan), min_size=1), st.booleans())
+def test_ties_ends_and_nan(thresholds, confidence, negated):
+    """Inside: at −inf all leave but nan, at inf none does, else from the threshold upwards; all after the last stage."""
+    sign, names = -1.0 if negated else 1.0, tuple(f"m{i}" for i in range(len(thresholds) + 1))
+    method = Method("entropy" if negated else "max_softmax")
+    rates = (1.0,) + (0.0,) * len(thresholds)
+    point = Point(names, tuple(sign * t for t in thresholds), rates, 0.5, 1.0, math.nan, method)
+    policy = Policy.from_point(point)
+    for i, t in enumerate(thresholds):
+        twin = [c >= t and t != math.inf for c in confidence]
+        assert policy.exits(i, sign * np.array(confidence)).tolist() == twin
+        assert policy.exits(i, np.array(confidence), inside=True).tolist() == twin
+    assert policy.exits(len(thresholds), confidence).all()
+
+
+@pytest.mark.parametrize("stage", [-1, 3])
+def test_a_stage_that_is_not_there(stage):
+    with pytest.raises(ValueError, match=f"not {stage}"):
+        Policy.from_point(POINT).exits(stage, np.zeros(1))
+
+
+def test_policy_and_cascade_share_the_file(tmp_path):
+    cascade = Cascade.from_point(POINT, MODULES, STORE)
+    cascade.save(tmp_path / "cascade.json")
+    policy = Policy.load(tmp_path / "cascade.json")
+    assert policy == cascade.policy and policy.models == POINT.models and policy.thresholds == POINT.thresholds
+    policy.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cascade.json").read_bytes()
+    Policy.from_point(POINT, STORE).save(tmp_path / "policy.json")
+    assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
+
+
+def test_of_a_score_table(tmp_path):
+    rng = np.random.default_rng(0)
+    table = ScoreTable(rng.random((2, 50)) < [[0.6], [0.9]], rng.random((2, 50)), [1, 5])
+    point = pick(search(table, cost="cost"), "max_improvement")
+    policy = Policy.from_point(point, table)
+    policy.save(tmp_path / "p.json")
+    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None
+    assert stages(policy, table.confidence) == evaluate(table, point).exit_stage.tolist()
+
+
+def test_it_is_frozen_and_its_thresholds_fit():
+    policy = Policy.from_point(POINT)
+    with pytest.raises(FrozenInstanceError):
+        policy.thresholds = ()
+    for values in ((), (math.nan, 0.5), (0.5,) * 3):
+        with pytest.raises(ValueError, match="2 thresholds without nan"):
+            replace(policy, thresholds=values)
+
+
+def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path):
+    description = json.loads(json.dumps(Policy.from_point(POINT).description))
+    description["method"]["ensemble"] = "mean"
+    write_cascade(description, tmp_path / "c.json")
+    assert Policy.load(tmp_path / "c.json").models == POINT.models
+    with pytest.raises(ValueError, match="unknown ensemble 'mean'"):
+        Cascade.load(tmp_path / "c.json", MODULES)
+
+
+LOAD = """
+import sys
+before = set(sys.modules)
+from cascadelib.deployment.policy import Policy
+policy = Policy.load(sys.argv[1])
+assert policy.exits(0, [0.0]).all()
+policy.save(sys.argv[1])
+heavy = {"torch", "pandas", "scipy", "numba", "timm", "transformers", "plotly", "pyarrow", "safetensors", "tqdm"}
+print(sorted(heavy & (set(sys.modules) - before)))
+"""
+
+
+def test_to_load_and_decide_takes_numpy_alone(tmp_path):
+    Policy.from_point(POINT, STORE).save(tmp_path / "p.json")
+    said = subprocess.run([sys.executable, "-c", LOAD, tmp_path / "p.json"], capture_output=True, text=True, cwd=ROOT)
+    assert (said.stdout, said.stderr) == ("[]\n", "")
