@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import studies as studies
     from . import tables as tables
     from . import zoo as zoo
+    from ._version import __version__ as __version__
     from .analysis import DriftSignal as DriftSignal
     from .analysis import bootstrap as bootstrap
     from .analysis import certify as certify

@@ -23,7 +23,7 @@ def attach(package):
         setattr(sys.modules[package], name, found)
         return found
 
-    public = sorted(name for name, home in homes.items() if home != ".")
+    public = sorted(name for name, home in homes.items() if home != "." and not name.startswith("_"))
     return __getattr__, lambda: sorted({*homes, *vars(sys.modules[package])}), public
 
 
