@@ -1,4 +1,4 @@
-"""Where the data that comes with the repository lies, whatever folder a notebook runs in."""
+"""Where the data that comes with the repository lies, whatever folder a notebook runs in, and files that appear whole."""
 
 import contextlib
 import os
@@ -7,19 +7,36 @@ from pathlib import Path
 from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = "CASCADELIB_DATA"  # environment: a folder with what the repository's data/ holds, for an installed package
+
+
+def bundled_path(path) -> Path | None:
+    """Where ``path`` of the repository (data/…) is to be: in the checkout where this runs from one, else below the
+    folder that CASCADELIB_DATA names; None without either."""
+    if (ROOT / "pyproject.toml").is_file():
+        return ROOT / path
+    first, *rest = Path(path).parts or ("",)
+    return Path(os.environ[DATA], *rest) if first == "data" and os.environ.get(DATA) else None
 
 
 def folder_of(folder) -> Path:
-    """``folder`` as given if it exists from here or nowhere, else the one of that name under the repository's root."""
-    return ROOT / folder if not Path(folder).is_dir() and (ROOT / folder).is_dir() else Path(folder)
+    """``folder`` as given if it exists from here or nowhere, else its :func:`bundled_path`."""
+    path = None if Path(folder).is_dir() else bundled_path(folder)
+    return path if path is not None and path.is_dir() else Path(folder)
 
 
 def located(folder) -> Path:
-    """:func:`found`, or FileNotFoundError, naming both places, where neither exists."""
+    """:func:`folder_of`, or FileNotFoundError that says where was looked and what helps."""
     path = folder_of(folder)
     if path.is_dir():
         return path
-    raise FileNotFoundError(f"no folder {folder} here ({Path.cwd()}) nor under {ROOT}; pass folder=… or clone the data")
+    place = bundled_path(folder)
+    raise FileNotFoundError(
+        f"no folder {folder} here ({Path.cwd()}) nor {place}; pass folder=… or clone the data"
+        if place is not None
+        else f"no folder {folder} here ({Path.cwd()}), and an installed cascadelib comes without the repository's data: "
+        f"set {DATA} to a folder with what its data/ holds (a clone's, say), or pass folder=…"
+    )
 
 
 def short_path(path) -> str:

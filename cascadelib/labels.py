@@ -148,9 +148,10 @@ def samples_in_common(found_on, here: Labels) -> int | None:
     if other_data:
         return 0
     if isinstance(found_on, Recorded):
-        if found_on.digest is not None and found_on.digest == here.digest:
-            return len(here)
-        return 0 if other_split else None
+        if other_split and not here.given:
+            return 0
+        same = found_on.digest is not None and found_on.digest == here.digest
+        return len(here) if same else 0 if other_split else None
     if found_on.source == here.source or found_on.given and here.given or all(a and a == b for a, b in names):
         return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
     return 0 if other_split else None

@@ -8,25 +8,26 @@ import pandas as pd
 from ..checks import known
 from ..datasets.glue_tasks import TASKS, glue
 from ..extraction.extraction import extract
-from ..files import ROOT
+from ..files import bundled_path, short_path
 from ..store.logit_store import LogitStore
 from ..zoo.loaders import load
 from ..zoo.model import Model, reordered
 
-MODELS = "data/glue/models.csv"
+MODELS = Path(__file__).with_name("glue-checkpoints.csv")
 COLUMNS = ("task", "name", "family", "label_order")
 
 
-def checkpoints(task: str, table=MODELS) -> pd.DataFrame:
+def checkpoints(task: str, table=None) -> pd.DataFrame:
     """The rows of one task in a table of checkpoints (a .csv with task, name, family, label_order), by name.
 
-    A relative path is looked for from here, then from the root of the repository. Raises ValueError for missing
-    columns and tasks without a row, FileNotFoundError.
+    Default: the table that comes with the package. A relative path is looked for from here, then from the root of the
+    repository. Raises ValueError for missing columns and tasks without a row, FileNotFoundError.
     """
-    path = Path(table) if Path(table).is_file() else ROOT / table
-    if not path.is_file():
-        raise FileNotFoundError(f"no table of checkpoints {table} here nor under {ROOT}")
-    rows = pd.read_csv(path)
+    table = MODELS if table is None else table
+    path = Path(table) if Path(table).is_file() else bundled_path(table)
+    if path is None or not path.is_file():
+        raise FileNotFoundError(f"no table of checkpoints {table} here nor {path or 'in the package'}")
+    rows, table = pd.read_csv(path), short_path(path)
     for column in COLUMNS:
         known(column, rows.columns, f"column of {table}")
     return rows[rows["task"] == known(task, dict.fromkeys(rows["task"]), f"task in {table}")].set_index("name")
@@ -43,7 +44,7 @@ def load_checkpoint(name: str, family: str, label_order: str, max_length: int | 
     return model if order == sorted(order) else reordered(model, order)
 
 
-def glue_store(task: str, path, table=MODELS, folder=None, max_length=None, **options) -> LogitStore:
+def glue_store(task: str, path, table=None, folder=None, max_length=None, **options) -> LogitStore:
     """The store at ``path`` of all checkpoints that ``table`` lists for a GLUE task, on its validation split.
 
     What the store holds already stays; the others run one after another, so that only one is in memory at a time. One
@@ -63,7 +64,9 @@ def glue_store(task: str, path, table=MODELS, folder=None, max_length=None, **op
         except (ValueError, ConnectionError) as error:
             warnings.warn(f"{task}: {name} is left out: {error}", stacklevel=2)
     if not _present(path):
-        raise ValueError(f"none of the {len(rows)} checkpoints of {task} in {table} could be run; the warnings say why")
+        raise ValueError(
+            f"none of the {len(rows)} checkpoints of {task} in {table or short_path(MODELS)} could be run; the warnings say why"
+        )
     return LogitStore(path)
 
 

@@ -10,7 +10,7 @@ from ..evaluation.pareto import Baseline
 from ..files import folder_of
 from ..fronts.front import singles_table
 
-TABLE = "data/imagenet-1k/models-2022-07.csv"
+TABLE = Path(__file__).with_name("models-2022-07.csv")
 COLUMNS = [
     "top1",
     "top5",

@@ -1,6 +1,6 @@
 """Make the table of pretrained ImageNet models: timm's published accuracies and speeds, and MACs counted by fvcore.
 
-    python data/imagenet-1k/tables.py                       the paper's 668 models → models-2022-07.csv here
+    python data/imagenet-1k/tables.py                       the paper's 668 models → cascadelib/studies/models-2022-07.csv
     python data/imagenet-1k/tables.py --tables FOLDER       from local copies of timm's three files
     python data/imagenet-1k/tables.py --tables FOLDER --benchmark benchmark-infer-….csv --out models-today.csv
         newer tables, another GPU (--results and --v2 where those are called otherwise too)
@@ -53,7 +53,7 @@ SOURCES = {
         "0ee56fb006cad780c5931d314422874777502d408f734273bcac4c74d5e3c67a",  # RTX 3090
     },
 }  # a commit's files by their SHA-256
-OWN = HERE / "models-2022-07.csv"
+OWN = published.TABLE
 GIGA = 1e9
 # What went by this name in 2022 is called otherwise now, and another network has taken the name.
 THEN = {"tnt_s_patch16_224": "tnt_s_legacy_patch16_224.in1k"}
@@ -133,7 +133,7 @@ def seconds_of(results, benchmark) -> np.ndarray:
 
 
 def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
-    """The derived table, in the order of ``results``; see :func:`cascadelib.studies.published.models` for its columns."""
+    """The derived table, in the order of ``results``; columns: ``published.models``."""
     twice = results["model"].duplicated(keep=False)
     names = [f"{m}@{s}" if t else m for m, s, t in zip(results["model"], results["img_size"], twice)]
     counts = counted(list(zip(results["model"], results["img_size"].tolist())), cache)
@@ -192,7 +192,7 @@ def main():
     parser.add_argument("--results", default=RESULTS)
     parser.add_argument("--v2", default=V2)
     parser.add_argument("--benchmark", default=BENCHMARK)
-    parser.add_argument("--out", type=Path, help=f"default, for the files of 2022 only: {OWN.name} here")
+    parser.add_argument("--out", type=Path, help="default, for the files of 2022 only: the package's own")
     parser.add_argument("--source", help="what the table says of files that no known commit of timm has")
     parser.add_argument("--counts", type=Path, default=HERE.parents[1] / "build" / "macs.jsonl")
     parser.add_argument("--threads", type=int, default=1)
