@@ -1,7 +1,9 @@
 """The house itself: one list of packages, a Makefile that explains itself, files that name no folder of a machine."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,9 +15,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = {"help", "run", "test", "lab", "app", "bench", "data", "imagenet", "notebooks"}
+CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 ASKED_FOR = set(
-    "jupyterlab torch timm fvcore transformers numpy pandas plotly ipywidgets papermill nbval anywidget safetensors "
-    "numba scipy pooch pyarrow tqdm datasets torchvision kaleido nbconvert voila".split()
+    "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch datasets torchvision "
+    "kaleido nbconvert voila".split()
 )
 
 
@@ -37,11 +40,24 @@ def clean_environment():
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "RAW", "ARGS"))}
 
 
+def packages(*extras):
+    """Names of the packages that the extras ask for, those of the extras that they name included."""
+    names = []
+    for line in (line for extra in extras for line in PROJECT["optional-dependencies"][extra]):
+        own = re.fullmatch(r"cascadelib\[([\w,]+)\]", line)
+        names += packages(*own[1].split(",")) if own else [re.match(r"[\w-]+", line)[0]]
+    return names
+
+
 def test_one_list_of_packages():
-    names = [re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]]
-    assert ASKED_FOR <= set(names) and names == sorted(names)
-    pinned = [line for extra in PROJECT["optional-dependencies"].values() for line in extra if ">=" not in line]
-    assert [line for line in PROJECT["dependencies"] if ">=" not in line] + pinned == []
+    extras = PROJECT["optional-dependencies"]
+    assert [re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]] == CORE
+    assert ASKED_FOR <= set(packages("all")) and extras["all"] == ["cascadelib[vision,text,explore,notebooks]"]
+    assert all(lines == sorted(lines) for lines in extras.values())
+    lines = [line for extra in [PROJECT["dependencies"], *extras.values()] for line in extra]
+    floors = [line for line in lines if not line.startswith("cascadelib[")]
+    assert [line for line in floors if not re.fullmatch(r"[\w-]+(\[\w+\])?>=[\w.]+", line)] == []
+    assert len({line for line in floors}) == len({re.match(r"[\w-]+", line)[0] for line in floors})  # one floor each
 
 
 def test_conda_defers_to_it():
@@ -49,7 +65,7 @@ def test_conda_defers_to_it():
     plain = [item for item in environment["dependencies"] if isinstance(item, str)]
     assert [re.match(r"\w+", item)[0] for item in plain] == ["python", "pip", "make"]
     assert f"python{PROJECT['requires-python']}" in plain
-    assert environment["dependencies"][-1] == {"pip": ["-e .[test]"]}
+    assert environment["dependencies"][-1] == {"pip": ["-e .[all,test]"]}
 
 
 def test_make_explains_itself():
@@ -91,3 +107,129 @@ def test_no_file_names_a_folder_of_this_machine():
 def test_citation_and_version_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+
+
+def interpreters():
+    """The Python that runs this, and 3.13 where there is one: what CI has."""
+    found = {".".join(map(str, sys.version_info[:2])): sys.executable}
+    other = shutil.which("python3.13", path=os.environ.get("PATH", "") + os.pathsep + "/usr/bin")
+    if other and not subprocess.run([other, "-c", "import ensurepip, venv"], capture_output=True).returncode:
+        found.setdefault("3.13", other)
+    return found
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The wheel of this tree, built from a copy: setuptools leaves its own behind."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "cascadelib", folder / "cascadelib", ignore=shutil.ignore_patterns("__pycache__"))
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder)
+    return next(folder.glob("cascadelib-*.whl"))
+
+
+@pytest.fixture(scope="session", params=interpreters())
+def thin(request, wheel, tmp_path_factory):
+    """The Python of a new environment in which the wheel and its core alone are installed."""
+    folder = tmp_path_factory.mktemp("thin")
+    subprocess.run([interpreters()[request.param], "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    pip(python, "install", wheel)
+    return python
+
+
+def pip(python, *arguments):
+    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+    assert done.returncode == 0, done.stderr
+
+
+def alone(python, code, folder, **environment):
+    """What code prints, run by a Python in a folder that is no checkout."""
+    others = {name: v for name, v in os.environ.items() if not name.startswith(("PYTHON", "CASCADELIB_"))}
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, cwd=folder, env=others | environment, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_core_is_at_most_twenty_packages(thin):
+    listed = subprocess.run([thin, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True)
+    names = {package["name"] for package in json.loads(listed.stdout)} - {"pip", "setuptools", "wheel", "cascadelib"}
+    assert set(CORE) <= names and len(names) <= 20 and not names & ASKED_FOR
+
+
+FROM_SCORES = """
+import sys, numpy as np, cascadelib as cl
+rng = np.random.default_rng(0)
+right = rng.random((3, 4000)) < [[0.7], [0.8], [0.9]]
+scores = cl.ScoreTable(right, np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape), [1, 5, 30], ["s", "m", "l"])
+front = cl.search(scores.take(slice(0, None, 3)), n_models=(1, 2, 3), cost="cost")
+point = cl.pick(front, "match_best")
+held_out = cl.evaluate(scores.take(slice(1, None, 3)), point)
+certificate = cl.certify(front, scores.take(slice(2, None, 3)), epsilon=0.03)
+policy = cl.Policy.from_point(certificate.point, scores)
+policy.save("policy.json")
+assert cl.Policy.load("policy.json") == policy and held_out.improvement > 1
+heavy = {"torch", "torchvision", "timm", "transformers", "datasets", "fvcore", "plotly", "ipywidgets", "PIL"}
+print(cl.__version__, *certificate.point.models, heavy & set(sys.modules))
+"""
+
+
+def test_scores_to_a_policy_on_the_core_alone(thin, tmp_path):
+    said = alone(thin, FROM_SCORES, tmp_path).split()
+    assert said[0] == PROJECT["version"] and said[-2] == "l" and said[-1] == "set()"
+
+
+def test_published_models_on_the_core_alone(thin, tmp_path):
+    code = "import cascadelib as cl; t = cl.published.models(); print(len(t), len(cl.published.on_fronts(t)))"
+    assert alone(thin, code, tmp_path).split()[0] == "668"
+
+
+LACKING = """
+from cascadelib.files import located
+try:
+    located("data/reviews")
+except FileNotFoundError as error:
+    print(error)
+"""
+
+
+def test_bundled_data_is_where_the_environment_says(thin, tmp_path):
+    code = "import cascadelib as cl; print(len(cl.LogitStore('data/fashion-mnist/val')))"
+    assert alone(thin, code, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).split() == ["10000"]
+    assert "set CASCADELIB_DATA to a folder" in alone(thin, LACKING, tmp_path)
+    assert "nowhere/reviews" in alone(thin, LACKING, tmp_path, CASCADELIB_DATA="nowhere")
+
+
+OWN_MODULES = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+BLOCKED = {"timm", "transformers", "plotly", "fvcore", "torchvision", "datasets", "ipywidgets", "PIL"}
+sys.meta_path.insert(0, Absent())
+import numpy as np, torch, cascadelib as cl
+rng = np.random.default_rng(0)
+x, weights = torch.randn(300, 8, generator=torch.manual_seed(0)), torch.randn(8, 3)
+modules = {name: torch.nn.Linear(8, 3) for name in ("small", "large")}
+with torch.no_grad():
+    logits = {name: module(x).numpy() for name, module in modules.items()}
+store = cl.LogitStore.from_arrays(logits["large"].argmax(1), logits, macs={"small": 10, "large": 24})
+point = cl.pick(cl.search(store), accuracy=0.9)
+cascade = cl.Cascade.from_point(point, modules, store)
+cascade.save("cascade.json")
+decisions = cl.Cascade.load("cascade.json", modules)(x)
+assert (decisions.exit_stage == cl.evaluate(store, point).exit_stage).all()
+print(BLOCKED & set(sys.modules))
+"""
+
+
+def test_a_cascade_of_own_modules_needs_torch_alone(tmp_path):
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    assert alone(sys.executable, OWN_MODULES, tmp_path, **path) == "set()\n"

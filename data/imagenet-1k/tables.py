@@ -1,6 +1,6 @@
 """Make the table of pretrained ImageNet models: timm's published accuracies and speeds, and MACs counted by fvcore.
 
-    python data/imagenet-1k/tables.py                       the paper's 668 models → cascadelib/studies/models-2022-07.csv
+    python data/imagenet-1k/tables.py                       the paper's 668 models → the table in cascadelib/studies
     python data/imagenet-1k/tables.py --tables FOLDER       from local copies of timm's three files
     python data/imagenet-1k/tables.py --tables FOLDER --benchmark benchmark-infer-….csv --out models-today.csv
         newer tables, another GPU (--results and --v2 where those are called otherwise too)
