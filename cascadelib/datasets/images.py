@@ -23,6 +23,7 @@ class Files:
         return len(self.paths)
 
     def take(self, rows) -> "Files":
+        """The files of some rows."""
         return replace(self, paths=tuple(self.paths[r] for r in rows))
 
     def raw(self, row: int) -> bytes:
@@ -30,6 +31,7 @@ class Files:
         return (self.root / self.paths[row]).read_bytes()
 
     def __call__(self, row: int) -> Image.Image:
+        """The decoded file; ValueError naming the file that cannot be read."""
         path = self.root / self.paths[row]
         try:
             return decoded_image(path)
@@ -66,6 +68,7 @@ class Items:
         return len(self.rows)
 
     def take(self, rows) -> "Items":
+        """The items of some rows."""
         return replace(self, rows=self.rows[rows], labels=self.labels[rows])
 
     def raw(self, row: int) -> bytes:
@@ -73,6 +76,7 @@ class Items:
         return np.asarray(self(row)).tobytes()
 
     def __call__(self, row: int) -> Image.Image:
+        """The decoded item; ValueError where it is no image, or its label has changed."""
         try:
             item = self.data[int(self.rows[row])]
             image, label = (item[key] for key in self.keys)

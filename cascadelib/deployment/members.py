@@ -81,6 +81,7 @@ class Called(torch.nn.Module):
         self.function = function
 
     def forward(self, batch):
+        """Logits [n, classes] of the function's output for a batch."""
         output = self.function(batch)
         return getattr(output, "logits", output)
 

@@ -261,6 +261,7 @@ class GoalButtons(widgets.HBox):
         self.layout.flex_flow = "row wrap"
 
     def go(self, label):
+        """To the point that the button of this label names, or say why there is none."""
         try:
             goal = self.goals[label]()
         except ValueError:

@@ -41,11 +41,13 @@ class Pause:
         self.seconds, self.function, self.waiting = seconds, function, None
 
     def again(self):
+        """Begin the pause anew."""
         if self.waiting is not None:
             self.waiting.cancel()
         self.begin()
 
     def begin(self):
+        """Call the function once the pause is over; at once where no event loop runs."""
         loop = running_loop()
         if loop is None:
             self.function()
@@ -53,6 +55,7 @@ class Pause:
             self.waiting = loop.call_later(self.seconds, self.end)
 
     def end(self):
+        """The pause is over: call the function."""
         self.waiting = None
         self.function()
 
@@ -64,5 +67,6 @@ class Soon(Pause):
     """
 
     def again(self):
+        """Begin a pause unless one runs."""
         if self.waiting is None:
             self.begin()

@@ -253,4 +253,5 @@ class Explorer(widgets.VBox):
 
     @property
     def point(self):
+        """The :class:`Point` on screen, as measured on the split that it is chosen on."""
         return self.splits.point(self.choice, self.thresholds, self.readings["validation"])

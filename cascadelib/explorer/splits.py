@@ -45,10 +45,12 @@ class ExploredSplits:
 
     @property
     def store(self):
+        """The split that cascades are chosen on."""
         return self.stores["validation"]
 
     @property
     def held_out(self):
+        """The split that nothing is chosen on; None without one."""
         return self.stores.get("held-out")
 
     @property

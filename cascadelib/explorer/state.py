@@ -109,6 +109,7 @@ class CascadeOnSplit:
 
     @property
     def stages(self):
+        """How many models the cascade has."""
         return len(self.right)
 
 
@@ -131,6 +132,7 @@ class Reading:
 
     @property
     def exit_rates(self):
+        """Share of all samples that leave at each stage, n numbers that sum to 1."""
         return tuple((self.exits / len(self.correct)).tolist())
 
 

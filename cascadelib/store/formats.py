@@ -91,6 +91,7 @@ class LogitFile:
 
     @property
     def nbytes(self) -> int:
+        """Size of the tensor in bytes."""
         return self.dtype.itemsize * self.shape[0] * self.shape[1]
 
     def open(self) -> np.ndarray:
@@ -115,6 +116,7 @@ class Memory:
         self.kinds, self._tensors = {}, {}
 
     def tensor(self, model: str) -> np.ndarray:
+        """What is stored of a model, [k, classes], read-only."""
         view = self._tensors[model].view()
         view.flags.writeable = False
         return view
@@ -138,6 +140,7 @@ class Folder:
 
     @property
     def entries(self) -> dict:
+        """Metadata of each model whose file is whole."""
         return {model: file.metadata for model, file in self._files.items()}
 
     @property
@@ -170,6 +173,7 @@ class Folder:
         return file
 
     def tensor(self, model: str) -> np.ndarray:
+        """What is stored of a model, [k, classes], memory-mapped; small files are hashed first."""
         if model not in self._maps:
             file = self._unchanged(model)
             if file.nbytes <= QUICKLY_HASHED:
@@ -184,6 +188,7 @@ class Folder:
         return now
 
     def verify(self, model: str) -> None:
+        """Raise ValueError unless the model's file is the one that was opened, and whole."""
         self._unchanged(model).check_tensor()
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:

@@ -143,10 +143,12 @@ class LogitStore:
 
     @property
     def dataset(self) -> str:
+        """Name of the data set."""
         return self._labels.dataset
 
     @property
     def split(self) -> str:
+        """Name of the split."""
         return self._labels.split
 
     @property

@@ -29,6 +29,7 @@ class BagOfWords(torch.nn.Module):
         torch.nn.init.zeros_(self.weights.weight)
 
     def forward(self, input_ids, attention_mask, token_type_ids=None):
+        """Logits [n, classes] of token ids and mask [n, length]."""
         # As a product, so that a count of multiply-accumulates sees one a word and class.
         return (attention_mask.to(self.weights.weight.dtype).unsqueeze(1) @ self.weights(input_ids)).squeeze(1)
 

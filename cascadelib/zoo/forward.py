@@ -51,6 +51,7 @@ class Precision:
         return cls(device, device.type == "cuda" if amp is None else bool(amp))
 
     def autocast(self):
+        """The context in which modules run: half precision on this device where it was asked for."""
         half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         return torch.autocast(self.device.type, half, enabled=self.amp)
 

@@ -32,6 +32,7 @@ class ProcessorCut:
     processor: object
 
     def __call__(self, image) -> torch.Tensor:
+        """The processor's pixels of one RGB image, [3, height, width]."""
         return self.processor(image, return_tensors="pt")["pixel_values"][0]
 
     def __eq__(self, other):
@@ -51,6 +52,7 @@ class ProcessedPhotos:
     cut: ProcessorCut
 
     def __call__(self, images) -> torch.Tensor:
+        """Input [n, 3, height, width] from n PIL images."""
         return torch.stack([self.cut(image.convert("RGB")) for image in images])
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ class GreyImages:
     std: float
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Input [n, 1, size, size] from grey images uint8 [n, height, width]."""
         x = torch.as_tensor(images).unsqueeze(1).float().div_(255).sub_(self.mean).div_(self.std)
         if x.shape[-2:] != (self.size, self.size):
             x = functional.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=True)
@@ -44,6 +45,7 @@ class Cut:
     mode: str = "center"
 
     def __call__(self, image) -> torch.Tensor:
+        """Pixels of one RGB image, cut by timm's rules."""
         return torch.as_tensor(_timm_transform(self)(image))
 
 
@@ -68,6 +70,7 @@ class Photos:
     std: tuple[float, ...]
 
     def __call__(self, images) -> torch.Tensor:
+        """Input [n, 3, height, width] from n PIL images."""
         return self.finished(torch.stack([self.cut(image.convert("RGB")) for image in images]))
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
@@ -108,6 +111,7 @@ class Tokenized:
         object.__setattr__(self, "_digest", _digest(self.tokenizer))
 
     def __call__(self, texts) -> dict:
+        """Token ids and masks [n, length] of n texts or pairs of texts."""
         encoded = self.tokenizer(
             *_columns(texts), padding="longest", truncation=True, max_length=self.max_length, return_tensors="pt"
         )
