@@ -1,4 +1,4 @@
-"""All twelve methods × all pairs and triples, from logits on disk to fronts (DESIGN §4; paper, figures 3 and 8)."""
+"""All twelve methods × all pairs and triples, from logits on disk to fronts (paper, figures 3 and 8)."""
 
 import tempfile
 import time

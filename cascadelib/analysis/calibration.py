@@ -126,6 +126,7 @@ def ideal_above_below(accuracy, points=201):
 
 
 VERDICTS = ("underconfident", "neither", "overconfident")
+"""What a model may be, in the order of rising mean confidence − accuracy."""
 
 
 def confidence_gap(confidence, correct, level=0.95):

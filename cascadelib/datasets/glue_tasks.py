@@ -34,6 +34,7 @@ TASKS = {
     "qnli": Task("QNLI", ("question", "sentence"), ("entailment", "not_entailment"), {}),
     "qqp": Task("QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), {"label": "is_duplicate"}, f1=True),
 }
+"""The paper's four tasks of GLUE by name: where each lies, its columns and classes, whether it is scored by F1."""
 FILES = {"validation": ("validation", "dev"), "train": ("train",)}
 
 

@@ -1,4 +1,4 @@
-"""Is a model's class order the data set's? By names where there are any, else by what it confuses (DESIGN §9)."""
+"""Is a model's class order the data set's? By names where there are any, else by what it confuses."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment

@@ -147,6 +147,7 @@ METHODS = {
     "max_softmax_mean_softmax": Method("max_softmax", "mean_softmax"),
     "max_softmax_mean_softmax_ts": Method("max_softmax", "mean_softmax", True),
 }
+"""The paper's twelve methods by name; ``_ts``: with temperature scaling."""
 
 
 def method_named(method):

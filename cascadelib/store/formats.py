@@ -130,7 +130,7 @@ class Memory:
 
 
 class Folder:
-    """Models held as files beside ``manifest.json`` and ``labels.npz``; see DESIGN §6."""
+    """Models held as files beside ``manifest.json`` and ``labels.npz``; see docs/architecture.md, *On disk*."""
 
     def __init__(self, path):
         self.path = Path(path)
