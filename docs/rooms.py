@@ -1,0 +1,47 @@
+"""What is public, room by room, read from the sources and not imported: names, and what their docstrings say."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "cascadelib"
+
+
+def rooms():
+    """Names of the rooms, in the order of the alphabet."""
+    return sorted(init.parent.name for init in PACKAGE.glob("*/__init__.py") if "TYPE_CHECKING" in init.read_text())
+
+
+def listed(package):
+    """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of the face: ""."""
+    tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    return {alias.name: line.module or "" for line in block.body for alias in line.names}
+
+
+def docstrings(file):
+    """{name: docstring, "" without one} of what a file defines at its top; a constant's is the string that follows."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    found = {"": ast.get_docstring(tree) or ""}
+    for node, after in zip(tree.body, [*tree.body[1:], None]):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = ast.get_docstring(node) or ""
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            follows = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                found[getattr(target, "id", "")] = after.value.value if follows else ""
+    return found
+
+
+def public(package):
+    """{public name: docstring, "" without one} of a room; of the face, those that lie in no room."""
+    found = {}
+    for name, module in listed(package).items():
+        file = PACKAGE / package / f"{module or name}.py"
+        if file.is_file():
+            found[name] = docstrings(file)[name if module else ""]
+    return found
+
+
+def undocumented():
+    """["room.name", …] of the public names without a docstring."""
+    return [f"{room}.{name}" for room in [*rooms(), ""] for name, text in public(room).items() if not text]
