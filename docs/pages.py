@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT / "notebooks")]
 from report import question_of  # noqa: E402
-from rooms import docstrings, listed, public, rooms, undocumented  # noqa: E402
+from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
 
 
 def on_config(config):
@@ -52,7 +52,7 @@ def with_pages(entry, pages):
 def first_sentence(text):
     """The first sentence of a docstring on one line, fit for a cell of a table."""
     paragraph = " ".join(text.split("\n\n")[0].split())
-    return re.split(r"(?<=[.:]) (?=[A-Z(])", paragraph)[0].replace("|", "\\|")
+    return markdown(re.split(r"(?<=[.:]) (?=[A-Z(])", paragraph)[0]).replace("|", "\\|")
 
 
 def reference():
@@ -61,11 +61,10 @@ def reference():
     own = public("")
     rows = []
     for name, module in listed("").items():
-        room = name if not module else module
         if name in own:
             rows.append(f"| [`cl.{name}`][cascadelib.{name}] | {first_sentence(own[name])} |")
         elif module:
-            rows.append(f"| [`cl.{name}`][cascadelib.{room}.{name}] | {first_sentence(public(room)[name])} |")
+            rows.append(f"| [`cl.{name}`][cascadelib.{module}.{name}] | {first_sentence(public(module)[name])} |")
         else:
             about = docstrings(ROOT / "cascadelib" / name / "__init__.py")[""]
             rows.append(f"| [`cl.{name}`]({name}.md) | {first_sentence(about)} |")
@@ -93,9 +92,7 @@ def notebooks():
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
         text, resources = MarkdownExporter().from_notebook_node(nb)
-        text = text.replace("![png](", f"![figure]({path.stem}/").replace(
-            '<table border="1" class="dataframe">', "<table>"
-        )
+        text = text.replace("![png](", f"![figure]({path.stem}/").replace('border="1" class="dataframe"', "")
         pages[f"notebooks/{path.stem}.md"] = text
         pages |= {f"notebooks/{path.stem}/{name}": png for name, png in resources["outputs"].items()}
         rows.append(f"| [{path.stem}]({path.stem}.md) | {question_of(nb)} |")

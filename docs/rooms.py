@@ -1,6 +1,8 @@
 """What is public, room by room, read from the sources and not imported: names, and what their docstrings say."""
 
 import ast
+import re
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cascadelib"
@@ -45,3 +47,26 @@ def public(package):
 def undocumented():
     """["room.name", …] of the public names without a docstring."""
     return [f"{room}.{name}" for room in [*rooms(), ""] for name, text in public(room).items() if not text]
+
+
+ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([^`]+)`")
+
+
+def markdown(docstring):
+    """A docstring as Markdown: Sphinx's roles as links where they name something public, as code elsewhere; no HTML."""
+    parts = re.split(r"(`[^`]+`)", ROLE.sub(_linked, docstring))
+    return "".join(part if part.startswith("`") else re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts)
+
+
+@cache
+def _paths():
+    return {name: f"cascadelib.{room}.{name}" for room in rooms() for name in public(room)}
+
+
+def _linked(match):
+    """``:func:`cascadelib.fronts.exact.search``` → a link named ``search``; members of public classes as well."""
+    parts = match[1].split(".")
+    for i, part in enumerate(parts):
+        if part in _paths() and (i + 1 == len(parts) or part[0].isupper()):
+            return f"[`{'.'.join(parts[i:])}`][{'.'.join([_paths()[part], *parts[i + 1 :]])}]"
+    return f"`{match[1]}`"
