@@ -30,7 +30,8 @@ def docstrings(file):
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             follows = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                found[getattr(target, "id", "")] = after.value.value if follows else ""
+                if isinstance(target, ast.Name):
+                    found[target.id] = after.value.value if follows else ""
     return found
 
 
@@ -54,7 +55,7 @@ ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([^`]+)`")
 
 def markdown(docstring):
     """A docstring as Markdown: Sphinx's roles as links where they name something public, as code elsewhere; no HTML."""
-    parts = re.split(r"(`[^`]+`)", ROLE.sub(_linked, docstring))
+    parts = re.split(r"(`+[^`]+`+)", ROLE.sub(_linked, docstring))
     return "".join(part if part.startswith("`") else re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts)
 
 

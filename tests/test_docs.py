@@ -1,0 +1,176 @@
+"""docs/ says what is so: its example is computed again, its files exist, every public name says what it is."""
+
+import doctest
+import importlib
+import importlib.util
+import re
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cascadelib as cl
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+@pytest.fixture
+def rooms():
+    """docs/rooms.py, afresh."""
+    spec = importlib.util.spec_from_file_location("rooms_of_docs", ROOT / "docs" / "rooms.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tables(path):
+    """The tables of a Markdown page, each as rows of stripped cells, header first."""
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
+    rows = [[[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()] for table in found]
+    return [[header, *body] for header, _, *body in rows]
+
+
+def integers(cell):
+    """The whole numbers in a cell; the minus sign may be a typographic one."""
+    return [int(number) for number in re.findall(r"-?\d+", cell.replace("−", "-"))]
+
+
+class Example:
+    """The worked example of the page, from its own table of samples, by brute force."""
+
+    cost = (1, 3, 8)
+
+    def __init__(self):
+        (samples,) = [t for t in tables(ARCHITECTURE) if t[0][0] == "sample"]
+        columns = np.array(samples[1:], float).T
+        self.sure, self.correct = columns[[1, 3]], columns[[2, 4, 5]].astype(int)
+        self.k = len(self.correct[0])
+        self.rank = [(self.k - 1 - values.argsort().argsort()).tolist() for values in self.sure]
+
+    def exits(self, sample, ranges):
+        """Stages at which a sample may leave while each boundary lies in its (lowest, highest)."""
+        stages = []
+        for stage, (low, high) in enumerate(ranges):
+            if self.rank[stage][sample] < high:
+                stages.append(stage)
+            if self.rank[stage][sample] < low:
+                return stages
+        return [*stages, len(ranges)]
+
+    def paid(self, stage):
+        return sum(self.cost[: stage + 1])
+
+    def bounds(self, ranges):
+        """(most correct, least cost) of a box of boundaries: each sample at its best, and at its cheapest."""
+        exits = [self.exits(s, ranges) for s in range(self.k)]
+        most = sum(max(self.correct[stage][s] for stage in stages) for s, stages in enumerate(exits))
+        return most, sum(self.paid(min(stages)) for stages in exits)
+
+    def priced(self, ranges, price):
+        """Least cost − price · correct of the samples, each at the exit that is best at this price."""
+        return sum(
+            min(self.paid(stage) - price * self.correct[stage][s] for stage in self.exits(s, ranges))
+            for s in range(self.k)
+        )
+
+    def reach(self, boundaries):
+        """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as many."""
+        found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
+        return {n: min([cost for m, cost in found if m >= n], default=np.inf) for n in range(self.k + 1)}
+
+
+def test_the_worked_example_is_true():
+    example, edges = Example(), (0, 3, 6)
+    corners, boxes, prices = tables(ARCHITECTURE)[-3:]
+    for a, row in zip(edges, corners[1:], strict=True):
+        for b, cell in zip(edges, row[1:], strict=True):
+            assert integers(cell) == list(example.bounds([(a, a), (b, b)])), (a, b)
+    sides = ((0, 3), (3, 6))
+    for a, row in zip(sides, boxes[1:], strict=True):
+        assert integers(row[0]) == list(a)
+        for b, cell in zip(sides, row[1:], strict=True):
+            assert integers(cell) == list(example.bounds([a, b])), (a, b)
+
+
+def test_the_worked_example_closes_its_boxes_as_it_says():
+    """One by its bounds, one by looking into it, two by prices; what is found is all that brute force finds."""
+    example, sides = Example(), ((0, 3), (3, 6))
+    at_corners = example.reach(product((0, 3, 6), repeat=2))
+    closed = [(a, b) for a in sides for b in sides if at_corners[(m := example.bounds([a, b]))[0]] <= m[1]]
+    assert closed == [((0, 3), (0, 3))]
+    reach = example.reach([*product((0, 3, 6), repeat=2), *product(range(3, 7), repeat=2)])
+    assert reach == example.reach(product(range(7), repeat=2))
+    assert {n: reach[n] for n in (3, 4, 5, 6)} == {3: 6, 4: 9, 5: 15, 6: 23}
+    assert example.bounds([(5, 5), (6, 6)]) == (4, 9) and example.bounds([(3, 3), (5, 5)]) == (6, 23)
+    lines, ranges = {}, None
+    for row in tables(ARCHITECTURE)[-1][1:]:
+        if row[0]:
+            numbers = integers(row[0])
+            ranges = (tuple(numbers[:2]), tuple(numbers[2:]))
+        (price,), (least,), *costs = map(integers, row[1:])
+        assert least == example.priced(ranges, price)
+        assert [cost for (cost,) in costs] == [least + price * n for n in (3, 4, 5, 6)]
+        lines.setdefault(ranges, []).append((price, least))
+    assert {*lines, *closed} == {*product(sides, sides)} - {((3, 6), (3, 6))}
+    for box in lines.values():
+        assert all(max(least + price * n for price, least in box) >= reach[n] for n in reach)
+
+
+def test_the_worked_example_is_what_the_search_finds():
+    example = Example()
+    sure = np.vstack([example.sure, np.zeros(example.k)])
+    points = cl.search_arrays(example.correct.astype(bool), sure, list(example.cost), n_models=3)
+    reach = example.reach(product(range(example.k + 1), repeat=2))
+    front = {n: cost for n, cost in reach.items() if n == example.k or reach[n + 1] > cost}
+    found = zip((points.accuracy * example.k).round().astype(int).tolist(), (points.cost * example.k).tolist())
+    assert dict(found) == pytest.approx(front)
+
+
+def test_code_on_the_page_runs():
+    failed, tried = doctest.testfile(str(ARCHITECTURE), module_relative=False)
+    assert tried > 3 and failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page):
+    """Where to add what, above all; that links lead somewhere is for ``make docs``."""
+    folders = "cascadelib|tests|benchmarks|notebooks|data|docs"
+    named = re.findall(rf"(?<![\w/(])(?:{folders})/[\w./-]*\w", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_public_name_has_a_docstring(rooms):
+    assert rooms.undocumented() == []
+
+
+def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
+    (tmp_path / "garden").mkdir()
+    (tmp_path / "garden" / "shed.py").write_text("LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n")
+    listed = "".join(f"    from .shed import {name} as {name}\n" for name in ("LIMIT", "WORD", "dig"))
+    (tmp_path / "garden" / "__init__.py").write_text(f"if TYPE_CHECKING:\n{listed}")
+    (tmp_path / "__init__.py").write_text("if TYPE_CHECKING:\n    from .garden import dig as dig\n")
+    rooms.PACKAGE = tmp_path
+    assert rooms.undocumented() == ["garden.LIMIT", "garden.dig"]
+
+
+def test_the_reference_lists_what_the_faces_offer(rooms):
+    for room in rooms.rooms():
+        assert set(rooms.public(room)) >= set(importlib.import_module(f"cascadelib.{room}").__all__), room
+
+
+def test_docstrings_become_markdown(rooms):
+    text = "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; ``a<b>``, top<k>."
+    assert rooms.markdown(text) == (
+        "See [`search`][cascadelib.fronts.search], [`Front.gap`][cascadelib.fronts.Front.gap] and `sweep_pair`; "
+        "``a<b>``, top&lt;k>."
+    )
+
+
+def test_docstrings_cite_what_the_checkout_has():
+    sources = [*ROOT.glob("cascadelib/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("data/*/*.py")]
+    citing = [path.name for path in sources if re.search(r"\b(?:DESIGN|HOUSE)\b", path.read_text(encoding="utf-8"))]
+    assert citing == []
