@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test lab app bench data imagenet notebooks
+.PHONY: help run test lint lab app bench docs data imagenet notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -15,10 +15,13 @@ help: ## list the targets
 run: $(READY) ## run all notebooks on the bundled data; HTML report in build/report (ARGS="-p split test" passes on)
 	$(BIN)/python notebooks/run.py $(ARGS)
 
-test: $(READY) ## ruff, the tests, and every notebook at its quick parameters under nbval
+test: lint ## lint, the tests, and every notebook at its quick parameters under nbval
+	CASCADELIB_QUICK=1 $(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## the static checks: ruff, the rule of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	CASCADELIB_QUICK=1 $(BIN)/python -m pytest $(ARGS)
+	$(if $(shell grep '^.tool.importlinter' pyproject.toml),$(BIN)/lint-imports)
 
 lab: $(READY) ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
@@ -28,6 +31,10 @@ app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="
 
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: $(READY) ## build the site into build/docs, strictly: no broken link, no public name without a docstring
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'Site: build/docs/index.html'
 
 data: $(if $(RAW),$(READY)) ## how to redo the bundled data; RAW=folder with the four IDX files does it (hours)
 ifdef RAW
