@@ -33,7 +33,7 @@ bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--q
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 docs: $(READY) ## build the site into build/docs, strictly: no broken link, no public name without a docstring
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo 'Site: build/docs/index.html'
 
 data: $(if $(RAW),$(READY)) ## how to redo the bundled data; RAW=folder with the four IDX files does it (hours)

@@ -174,3 +174,9 @@ def test_docstrings_cite_what_the_checkout_has():
     sources = [*ROOT.glob("cascadelib/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("data/*/*.py")]
     citing = [path.name for path in sources if re.search(r"\b(?:DESIGN|HOUSE)\b", path.read_text(encoding="utf-8"))]
     assert citing == []
+
+
+def test_the_site_is_built_strictly():
+    """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
+    (line,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if "mkdocs build" in line]
+    assert "--strict" in line and "-q" not in line
