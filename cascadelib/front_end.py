@@ -1,4 +1,4 @@
-"""A bar for long loops, drawn only where somebody watches: in a terminal or a front end, not in logs and reports."""
+"""Does somebody watch? A progress bar is drawn in a terminal or a front end, not in logs and reports."""
 
 import os
 import sys

@@ -1,4 +1,5 @@
-"""How far confidences are from accuracies: expected calibration error, its bins, and the Brier score."""
+"""Are confidences what they say? Calibration error and bins, moving averages, the gap of each model, and figures 13
+and 14 of the paper as tables."""
 
 import numpy as np
 import pandas as pd

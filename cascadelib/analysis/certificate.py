@@ -1,4 +1,5 @@
-"""Is the loss of accuracy larger than ε? Valid p-values from paired outcomes, for any number of samples."""
+"""A certificate: is the loss of accuracy of a cascade at most ε? Learn-then-Test over a front, with exact p-values
+from paired outcomes, for any number of samples."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Labelled texts: sentences or pairs of sentences, from a table, from GLUE, or the bundled review sentences."""
+"""Labelled texts: sentences or pairs of sentences, as they are or from a table."""
 
 import csv
 import warnings

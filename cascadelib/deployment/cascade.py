@@ -223,7 +223,7 @@ class Cascade(torch.nn.Module):
 
 
 def same_decisions(decisions, store, point, tolerance=1e-5):
-    """:class:`~cascadelib.deployment.cascade.Decisions` of a running cascade beside :func:`evaluate` on the same samples.
+    """:class:`Decisions` of a running cascade beside :func:`evaluate` on the same samples.
 
     store: the logits of the same samples in the same order, e.g. ``store.take(slice(0, 1000))``. Returns counts, a
     Series: samples; same (exit stage and correctness); near (they differ, and a confidence that the evaluator sees on
@@ -248,7 +248,7 @@ class Decisions:
     """What a cascade says of N samples.
 
     predictions int64 [N]: class, −1 where no model gave a finite output; exit_stage int64 [N]: 0 = first model, as in
-    an :class:`~cascadelib.evaluation.evaluation.Evaluation`; confidence float64 [N]: at the exit, in the metric's own units;
+    an :class:`Evaluation`; confidence float64 [N]: at the exit, in the metric's own units;
     confidences float64 [N, n]: at each stage, nan where a sample did not get there; broken int64 [n]: samples for
     which a model gave nan or infinite logits; guesses int64 [N, g]: the best classes, best first, as many as asked.
     """

@@ -1,5 +1,5 @@
-"""Batches of any kind: a tensor or array [N, …], a list or tuple of N samples (texts, pairs of texts), or several
-batches of the same N samples side by side, in a mapping or in a tuple of tensors, arrays, lists or mappings."""
+"""The models of a running cascade, and the batches that they take: a tensor or array [N, …], a list or tuple of N
+samples (texts, pairs of texts), or several batches of the same N samples side by side, in a mapping or in a tuple."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

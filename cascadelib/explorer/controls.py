@@ -1,4 +1,4 @@
-"""One stage's threshold under the hand: as a share of inputs sent on, and in the metric's own units, always in step."""
+"""What hands do in the explorer: choose the cascade, drag a threshold, go to a goal."""
 
 from dataclasses import dataclass
 from html import escape

@@ -1,4 +1,5 @@
-"""A cascade's whole curve as a screen shows it: every combination of a grid of thresholds, in one count of samples."""
+"""A cascade on a split as the screen shows it, in plain arrays: its curve over a grid of thresholds, its numbers at
+the present ones."""
 
 from dataclasses import dataclass
 

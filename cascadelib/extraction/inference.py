@@ -1,4 +1,5 @@
-"""The models of an extraction: found by name or handed over, identified, probed for cost and output."""
+"""The loop that runs models over a data set: each probed for cost and output, every distinct input made once a
+batch."""
 
 import contextlib
 import errno

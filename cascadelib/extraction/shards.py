@@ -1,4 +1,5 @@
-"""Several processes (``torchrun``) on one extraction: who am I, what is my share, and when are the others done."""
+"""An extraction in shards, so that what an interrupted run has finished is kept, and shared out among several
+processes (``torchrun``)."""
 
 import contextlib
 import datetime

@@ -1,4 +1,4 @@
-"""Plotly figures, each from a plain table. Costs stand on a log axis, accuracies as per cent."""
+"""Figures of fronts, each from plain tables. Costs stand on a log axis, accuracies as per cent."""
 
 import numpy as np
 from plotly.subplots import make_subplots

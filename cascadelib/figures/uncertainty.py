@@ -1,4 +1,4 @@
-"""TODO."""
+"""Figures of intervals, each from plain tables."""
 
 from .style import BLACK, GREY, PALETTE, add_singles, cost_axis, figure, per_cent_axis
 

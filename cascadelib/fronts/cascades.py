@@ -1,4 +1,5 @@
-"""Which cascades there are: models in order of rising cost, equal costs in both orders; and how much work they are."""
+"""Which cascades there are (models in order of rising cost, equal costs in both orders), how much work they are, and
+the outcomes of their prefixes."""
 
 from bisect import bisect_right
 from itertools import count

@@ -1,4 +1,4 @@
-"""The result of an exact search as plain arrays: points, their thresholds, and what the search certifies."""
+"""The result of a search: points as plain arrays with what they certify, and the Front and Point that people handle."""
 
 from dataclasses import dataclass, field
 from functools import cache, cached_property

@@ -21,7 +21,7 @@ def threshold_of(sure, order, levels):
 def search_shared_threshold(stage, cost, n_models) -> Points:
     """The exact front over all cascades of exactly ``n_models`` ≥ 2 models with one threshold for all stages.
 
-    stage and cost as :func:`cascadelib.fronts.exact.search_outcomes` takes them; O(n·k) a cascade. Thresholds of a point
+    stage and cost as :func:`search_outcomes` takes them; O(n·k) a cascade. Thresholds of a point
     are equal, so the metric must mean the same at every stage.
     """
     cost = check_costs(cost)

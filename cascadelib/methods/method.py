@@ -17,10 +17,10 @@ from .temperature import fit_temperature
 class Method:
     """How a cascade turns the logits of the models run so far into a prediction and a confidence.
 
-    metric: a name in :mod:`cascadelib.confidence` or a callable; ensemble: ``none`` uses the last model alone,
+    metric: a name in :data:`METRICS` or a callable; ensemble: ``none`` uses the last model alone,
     ``mean_logits`` and ``mean_softmax`` average over the models run so far, ``most_confident`` takes the surest
     of them for each sample (the paper's comparison ensemble; the cheaper at a tie), ``vote`` the class with most votes
-    (:func:`cascadelib.methods.ensembles.vote`); a callable that takes logits [n, k, classes] of the n models run so far and
+    (``ensembles.vote``); a callable that takes logits [n, k, classes] of the n models run so far and
     returns combined logits [k, classes] is an ensemble too. temperature: divide each
     model's logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they
     are applied unchanged to any other. rule, combination: the objects that metric and ensemble name.

@@ -1,4 +1,4 @@
-"""A committee that the paper cites: exit from an ensemble by confidence interval (section 2)."""
+"""Recipes for cascades that came before, to compare the exact front with."""
 
 from functools import cache
 

@@ -1,4 +1,5 @@
-"""One model's logits in one safetensors file: written whole or not at all, checked and memory-mapped on reading."""
+"""A store on disk: its manifest and labels, and one model's logits in one safetensors file, written whole or not at
+all, checked and memory-mapped on reading."""
 
 import hashlib
 import json

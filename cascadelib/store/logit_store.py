@@ -1,4 +1,4 @@
-"""Arrays of logits [k, classes]: checked before they are believed, and ranked against the labels."""
+"""LogitStore: the logits of many models on one labelled split, checked before they are believed."""
 
 import copy
 import math

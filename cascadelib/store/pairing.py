@@ -1,4 +1,4 @@
-"""Do two stores hold the same logits? A line a model, before any cascade number is believed."""
+"""Two stores side by side: do they hold the same task, the same samples, the same logits?"""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,5 @@
-"""Freed memory kept for the next batch while models run on the CPU."""
+"""A forward pass: on which device, how precisely, how fast, and with freed memory kept for the next batch on the
+CPU."""
 
 import contextlib
 import ctypes

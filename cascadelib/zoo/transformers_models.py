@@ -1,4 +1,5 @@
-"""Image classifiers of Hugging Face transformers: "organisation/name" on the Hub, or a local folder."""
+"""Classifiers of Hugging Face transformers, of images and of texts: "organisation/name" on the Hub, or a local
+folder."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""What a model wants to see: images to normalised float tensors at the model's own size."""
+"""Transforms, from raw inputs to what a model takes: grey images, photographs cut by timm's rules, texts as tokens."""
 
 import functools
 import hashlib

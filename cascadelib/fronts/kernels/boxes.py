@@ -1,6 +1,6 @@
 """Branch and bound over boxes of thresholds, for cascades of any number of models (exact when it runs to the end).
 
-The root of a cascade (:mod:`cascadelib.roots`) is a grid over all its boundaries. Its corners are noted; a box whose
+The root of a cascade (:func:`open_head`) is a grid over all its boundaries. Its corners are noted; a box whose
 optimistic accuracy is already reached at no more than its least cost holds nothing new; every other box is opened:
 
 1. *Gather* the samples whose exit still depends on thresholds within the box; all others are settled. Samples lie in
