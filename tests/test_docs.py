@@ -13,7 +13,8 @@ import pytest
 import cascadelib as cl
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *TOP]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
@@ -141,6 +142,12 @@ def test_files_that_a_page_names_exist(page):
     folders = "cascadelib|tests|benchmarks|notebooks|data|docs"
     named = re.findall(rf"(?<![\w/(])(?:{folders})/[\w./-]*\w", page.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", TOP, ids=lambda page: page.name)
+def test_links_of_top_level_pages_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
 def test_every_public_name_has_a_docstring(rooms):
