@@ -26,6 +26,8 @@ import report
 from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
+# timm and torchvision script functions when they are imported, which torch deprecates: no news to a reader.
+QUIET = "ignore:`torch.jit."
 # Without it, ipykernel 7.4 and later warn at every start that a local kernel talks in plain text.
 ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
 
@@ -125,6 +127,8 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     if options.rewrite:
         committed.check_browser()
         os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
+    given = [text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text not in ("", QUIET)]
+    os.environ["PYTHONWARNINGS"] = ",".join([*given, QUIET])  # for the kernels
 
     paths = find_notebooks(folder, options.notebooks)
     runs = run_all(paths, out, {name: literal(value) for name, value in options.parameter})

@@ -95,6 +95,9 @@ def test_ci_ends_in_make_test():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     steps = [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
     assert "bash .ci/run" in steps and "make run" in steps
+    assert {"3.11", "3.13"} <= set(workflow["jobs"]["test"]["strategy"]["matrix"]["python"])
+    lowest = " ".join(step.get("run", "") for step in workflow["jobs"]["lowest"]["steps"])
+    assert "--resolution lowest-direct" in lowest and "bash .ci/run" in lowest
 
 
 def test_no_file_names_a_folder_of_this_machine():

@@ -26,6 +26,7 @@ SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
 NOISE = """import sys, warnings
 print(7, 'of 9\\r', 9, 'of 9\\ndone', file=sys.stderr)
 print(sys.prefix + '/lib')
+warnings.warn('`torch.jit.script` is deprecated. Please switch')
 warnings.warn('mind')"""
 
 
@@ -59,7 +60,8 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     figure, table, slider, noise = (cell.outputs for cell in nb.cells[2:])
     assert list(figure[0].data) == ["image/png"] and figure[0].metadata["image/png"]["alt"] == "A line"
     assert "<table" in table[0].data["text/html"] and slider == []
-    assert "ipykernel" not in str(noise) and "cell:4: UserWarning: mind" in str(noise)
+    assert "ipykernel" not in str(noise) and "cell:5: UserWarning: mind" in str(noise)
+    assert "torch.jit" not in str(noise)
     assert sys.prefix not in str(noise) and " 9 of 9\\ndone\\n" in str(noise)
     assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
 
