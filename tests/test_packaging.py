@@ -175,7 +175,7 @@ held_out = cl.evaluate(scores.take(slice(1, None, 3)), point)
 certificate = cl.certify(front, scores.take(slice(2, None, 3)), epsilon=0.03)
 policy = cl.Policy.from_point(certificate.point, scores)
 policy.save("policy.json")
-assert cl.Policy.load("policy.json") == policy and held_out.improvement > 1
+assert cl.Policy.load("policy.json") == policy and held_out.cost < 30
 heavy = {"torch", "torchvision", "timm", "transformers", "datasets", "fvcore", "plotly", "ipywidgets", "PIL"}
 print(cl.__version__, *certificate.point.models, heavy & set(sys.modules))
 """
