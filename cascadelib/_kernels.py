@@ -30,7 +30,7 @@ def kernel(function=None, **options):
 def warn_of_no_cache():
     """Say that kernels are compiled anew by each process, and what helps."""
     warnings.warn(
-        "compiled kernels cannot be kept: neither cascadelib's folder nor a cache in the home folder can be written, so "
+        "compiled kernels cannot be kept: neither cascadelib's folder nor a home folder can be written, so "
         "every process compiles them anew (up to a minute); set NUMBA_CACHE_DIR to a folder that can be written",
         RuntimeWarning,
         stacklevel=2,

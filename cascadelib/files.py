@@ -1,4 +1,4 @@
-"""Where the data that comes with the repository lies, whatever folder a notebook runs in, and files that appear whole."""
+"""Where the data that comes with the repository lies, whatever folder a notebook runs in; whole files."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ def located(folder) -> Path:
     raise FileNotFoundError(
         f"no folder {folder} here ({Path.cwd()}) nor {place}; pass folder=… or clone the data"
         if place is not None
-        else f"no folder {folder} here ({Path.cwd()}), and an installed cascadelib comes without the repository's data: "
+        else f"no folder {folder} here ({Path.cwd()}), and an installed cascadelib has no data of its own: "
         f"set {DATA} to a folder with what its data/ holds (a clone's, say), or pass folder=…"
     )
 

@@ -1,4 +1,4 @@
-"""A policy decides as its cascade and as the evaluator do, reads and writes the cascade's file, and needs numpy alone."""
+"""A policy decides as its cascade and as the evaluator do, reads and writes the cascade's file, and needs numpy."""
 
 import json
 import math
@@ -50,7 +50,7 @@ EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
 @settings(deadline=None)
 @given(st.lists(EDGES, min_size=1, max_size=3), st.lists(EDGES | st.just(math.nan), min_size=1), st.booleans())
 def test_ties_ends_and_nan(thresholds, confidence, negated):
-    """Inside: at −inf all leave but nan, at inf none does, else from the threshold upwards; all after the last stage."""
+    """At −inf all leave but nan, at inf none does, else from the threshold upwards; all after the last stage."""
     sign, names = -1.0 if negated else 1.0, tuple(f"m{i}" for i in range(len(thresholds) + 1))
     method = Method("entropy" if negated else "max_softmax")
     rates = (1.0,) + (0.0,) * len(thresholds)
