@@ -58,14 +58,14 @@ def seed(outcomes, cost, cascades, best, tolerance):
     for head, lasts in cascades.heads:
         heads.setdefault(head[:-1], []).append((lasts[0][0], head[-1]))
         shorter[lasts[0][0]] = outcomes.groups(head).max() + 1
-    own = new_best(len(best[0]) - 1, cascades.length - 1)
+    own = new_best(len(best.reach) - 1, cascades.length - 1)
     search_length(outcomes, cost, list(heads.items()), own, tolerance)
     d = cascades.length - 2
-    for n in np.flatnonzero(np.isfinite(own[1])):
-        number, boundaries, at = own[2][n, 0], own[2][n, 1 : 1 + d], own[2][n, 1 + d :]
+    for n in np.flatnonzero(np.isfinite(own.exact)):
+        number, boundaries, at = own.where[n, 0], own.where[n, 1 : 1 + d], own.where[n, 1 + d :]
         at = np.append(at, 0)
-        if improves(best, n, own[1][n], number, at):
-            note(best, n, own[1][n], number, np.append(boundaries, shorter[number]), at)
+        if improves(best, n, own.exact[n], number, at):
+            note(best, n, own.exact[n], number, np.append(boundaries, shorter[number]), at)
 
 
 def search_length(outcomes, cost, heads, best, tolerance):
@@ -82,21 +82,21 @@ def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executo
     round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
     rounds = [t for t in COARSER if t > tolerance] if deadline else []
-    certain = np.full_like(best[3], -np.inf)
+    certain = np.full_like(best.floor, -np.inf)
     for round_tolerance in [*rounds, tolerance]:
-        best[3][:] = np.inf
+        best.floor[:] = np.inf
         if executor is not None:
             complete = in_executor(executor, outcomes, cost, cascades.heads, best, round_tolerance, deadline, parts)
         else:
             with patience(round_tolerance, deadline) as shared:
                 in_threads(outcomes, cost, cascades.heads, best, shared, parts)
                 complete = not np.isinf(shared[0])
-        floor = np.minimum.accumulate(best[3][::-1])[::-1]
+        floor = np.minimum.accumulate(best.floor[::-1])[::-1]
         certain = np.maximum(certain, floor)
         if not complete:
             break
         parts = BOXES
-    best[3][:] = certain
+    best.floor[:] = certain
 
 
 def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
@@ -121,8 +121,8 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
                 in_threads(outcomes, cost, cascades.heads, best, shared, CORNERS)
                 parts = CORNERS + BOXES if np.isinf(shared[0]) else BOXES
             search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
-            np.minimum(floor, best[3], out=floor)
-    best[3][:] = floor
+            np.minimum(floor, best.floor, out=floor)
+    best.floor[:] = floor
     return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)
 
 

@@ -87,7 +87,7 @@ def neighbours(group, order, sure, boundaries):
 
 def front_rows(best):
     """The numbers of correct samples at which a Best holds a non-dominated cascade."""
-    reach, exact = best[:2]
+    reach, exact = best.reach, best.exact
     return np.flatnonzero((exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
 
 
@@ -104,7 +104,7 @@ def naming(cost):
 def points_of(outcomes, best, cascade_of, cost):
     """The non-dominated entries of a Best as Points; cascade_of: number → models."""
     named = naming(cost)
-    where, k, correct = best[2], len(best[0]) - 1, front_rows(best)
+    where, k, correct = best.where, len(best.reach) - 1, front_rows(best)
     d = where.shape[1] // 2
     boundaries, at = where[correct, 1 : 1 + d], where[correct, 1 + d :]
     models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
@@ -120,9 +120,9 @@ def points_of(outcomes, best, cascade_of, cost):
         if heads:
             parts = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
             thresholds[rows, : len(heads)] = midway(*neighbours(*parts, boundaries[rows, : len(heads)]))
-    floor = np.minimum.accumulate(best[3][::-1])[::-1]
+    floor = np.minimum.accumulate(best.floor[::-1])[::-1]
     floor = floor if np.isfinite(floor[0]) else None
-    return Points(correct / k, best[1][correct], models, thresholds, rates, floor)
+    return Points(correct / k, best.exact[correct], models, thresholds, rates, floor)
 
 
 @dataclass(frozen=True)
