@@ -91,27 +91,20 @@ def front_rows(best):
     return np.flatnonzero((exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
 
 
-def naming(cost):
-    """A function that replaces the models of a cascade that no sample reaches (arbitrary) by the cheapest that fit."""
-
-    @cache
-    def completed(reached, length):
-        return next(extensions(cost, reached, length))
-
-    return lambda cascade, at: completed(cascade[: 1 + np.count_nonzero(at[: len(cascade) - 1])], len(cascade))
-
-
 def points_of(outcomes, best, cascade_of, cost):
-    """The non-dominated entries of a Best as Points; cascade_of: number → models."""
-    named = naming(cost)
+    """The non-dominated entries of a Best as Points; cascade_of: number → models.
+
+    Models that no sample reaches are arbitrary: the cheapest that fit are named in their place.
+    """
+    completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
     where, k, correct = best.where, len(best.reach) - 1, front_rows(best)
     d = where.shape[1] // 2
     boundaries, at = where[correct, 1 : 1 + d], where[correct, 1 + d :]
     models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
     rates, rows_of = np.zeros((len(correct), d + 1)), {}
     for row, place in enumerate(where[correct, 0].tolist()):
-        cascade = named(cascade_of(place), at[row])
-        n = len(cascade)
+        n = len(cascade := cascade_of(place))
+        cascade = completed(cascade[: 1 + np.count_nonzero(at[row, : n - 1])], n)
         models[row, :n] = cascade
         rates[row, :n] = -np.diff([k, *at[row, : n - 1], 0]) / k
         rows_of.setdefault(cascade, []).append(row)

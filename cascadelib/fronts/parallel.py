@@ -20,9 +20,10 @@ CORNERS, BOXES = ("corners",), ("boxes",)  # parts of the search of a cascade: t
 
 
 @contextmanager
-def patience(tolerance, deadline):
-    """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.time(); None: never)."""
-    left = np.inf if deadline is None else deadline - time.time()
+def patience(tolerance, deadline, part=1.0):
+    """A tolerance float64 [1] for the kernels that becomes infinite after ``part`` of the time until the
+    deadline (time.time(); None: never)."""
+    left = np.inf if deadline is None else part * (deadline - time.time())
     shared = np.array([float(tolerance) if left > 0 else np.inf])
     if not 0 < left < np.inf:
         yield shared
@@ -114,7 +115,7 @@ def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline, part
     bar, complete = tqdm(total=len(tasks), desc="tasks", leave=False, disable=not is_watched()), True
     with bar:
         for found, exact, where, floor, in_time in executor.map(run_task, tasks):
-            own = new_best(len(best.reach) - 1, best.where.shape[1] // 2 + 1)
+            own = same_reach(best)
             own.exact[found], own.where[found] = exact, where
             if floor is not None:
                 own.floor[:] = floor

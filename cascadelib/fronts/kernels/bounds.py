@@ -205,7 +205,7 @@ def covered(w, low, high, least, best, tolerance):
 
 @kernel(_nrt=False, inline="always")
 def set_prices(w, costs, k):
-    """``w.box.price``: what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
+    """Set what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
     w.box.price[0] = 0.0
     for i in range(len(w.walk.j)):
         w.box.price[i + 1] = w.box.price[i] + costs[i + 1] / k
