@@ -325,7 +325,7 @@ def test_compare_equals_a_fine_sum():
     store = make_store(k=400, step=0.01)
     front, points = search(store, (1, 2, 3)), recipes.park_2015(store)
     low, best = store.models["top1"].iloc[0], store.models["top1"].max()
-    table = recipes.compare(front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best))
+    table = recipes.compare_recipes(front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best))
     assert list(table.index) == ["exact", "park", "oracle"]
     at = np.linspace(low, best, 200_001)[1:]
     park = least_cost(points["cost"].to_numpy(), points["accuracy"].to_numpy(), at)
@@ -341,7 +341,7 @@ def test_compare_equals_a_fine_sum():
 
 def test_compare_of_one_model_has_no_range():
     store = make_store(models=1)
-    row = recipes.compare(search(store, 1), {"oracle": recipes.oracle(store)}).loc["oracle"]
+    row = recipes.compare_recipes(search(store, 1), {"oracle": recipes.oracle(store)}).loc["oracle"]
     assert np.isnan(row["mean_improvement"])
     assert np.isnan(row["excess_cost"])
 
