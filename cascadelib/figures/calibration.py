@@ -1,23 +1,26 @@
 """Figures of calibration (paper, figures 13 and 14), each from plain tables."""
 
-from .style import BLACK, GREY, PALETTE, decimated, figure, panels, per_cent_axis
+import pandas as pd
 
+from .style import BLACK, GREY, PALETTE, Figure, add_line, decimated, figure, panels, per_cent_axis
+
+Tables = dict[str, pd.DataFrame]
 STYLES = {"uncalibrated": 0, "temperature scaled": 1, "assumed perfect calibration": 2, "ideal": None}
 
 
-def reliability_figure(averages, columns=4, title="Accuracy and confidence along the samples, moving averages"):
+def reliability_figure(
+    averages: Tables, columns: int = 4, title: str = "Accuracy and confidence along the samples, moving averages"
+) -> Figure:
     """Figure 13: {model: ``moving_average``}, a small panel a model; samples by rising confidence on the x axis."""
     space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.055, "shared_yaxes": True}
     fig, places = panels(averages, min(columns, len(averages)), 130, **space)
-    lines = {"confidence": {"color": PALETTE[1], "width": 1.6}, "accuracy": {"color": PALETTE[0], "width": 1.2}}
+    lines = {"confidence": (PALETTE[1], 1.6), "accuracy": (PALETTE[0], 1.2)}
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
         shown = decimated(table, 250)
         for name, line in lines.items():
-            fig.add_scatter(
-                x=shown["position"], y=shown[name], mode="lines", line=line, name=name, legendgroup=name,
-                showlegend=number == 0, hovertemplate="%{y:.2%} at %{x:.0%}<extra>" + name + "</extra>",
-                row=row, col=col,
-            )  # fmt: skip
+            at = {"legendgroup": name, "showlegend": number == 0, "row": row, "col": col}
+            hover = "%{y:.2%} at %{x:.0%}<extra>" + name + "</extra>"
+            add_line(fig, shown["position"], shown[name], *line, name=name, hovertemplate=hover, **at)
     lowest = min(table[["confidence", "accuracy"]].min().min() for table in averages.values())
     fig.update_yaxes(range=[lowest - 0.03, 1.03], dtick=0.2, tickfont_size=10, **per_cent_axis())
     fig.update_xaxes(range=[0, 1], tickvals=[0.25, 0.5, 0.75], tickfont_size=10, **per_cent_axis())
@@ -28,7 +31,12 @@ def reliability_figure(averages, columns=4, title="Accuracy and confidence along
     return fig
 
 
-def threshold_figure(curves, marks=None, title="Above (solid), below (dashed), threshold (dotted)", columns=2):
+def threshold_figure(
+    curves: dict[str, Tables],
+    marks: dict[str, tuple[float, ...]] | None = None,
+    title: str = "Above (solid), below (dashed), threshold (dotted)",
+    columns: int = 2,
+) -> Figure:
     """Figure 14: {model: ``threshold_curves``}, a panel a model; the early exit rate on the x axis.
 
     marks: {model: thresholds chosen} (max softmax), drawn where the uncalibrated curve has them.
@@ -41,10 +49,8 @@ def threshold_figure(curves, marks=None, title="Above (solid), below (dashed), t
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
             fig.add_vline(x=rate, line={"color": GREY, "dash": "dash"}, row=row, col=col)
-            fig.add_annotation(
-                x=rate, y=0.02, yref="y domain", text=f"t = {threshold:.4g}", showarrow=False, xanchor="right",
-                row=row, col=col,
-            )  # fmt: skip
+            at = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right", "row": row, "col": col}
+            fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", **at)
     fig.update_xaxes(title="early exit rate", range=[0, 1], **per_cent_axis())
     fig.update_yaxes(title="accuracy, threshold", range=[0, 1.02], **per_cent_axis())
     return fig.update_layout(title=title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
@@ -55,24 +61,20 @@ def _draw(fig, label, table, in_legend, **at):
     colour = BLACK if STYLES[label] is None else PALETTE[STYLES[label]]
     kinds = {"accuracy_above": "solid", "accuracy_below": "dash", "threshold": "dot"}
     for kind in [k for k in kinds if k in table]:
-        fig.add_scatter(
-            x=table["exit_rate"], y=table[kind], mode="lines", name=label, legendgroup=label,
-            line={"color": colour, "dash": kinds[kind], "width": 1.0 if kind == "threshold" else 1.6},
-            showlegend=in_legend and kind == "accuracy_above",
-            hovertemplate="%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>",
-            **at,
-        )  # fmt: skip
+        at |= {"name": label, "legendgroup": label, "showlegend": in_legend and kind == "accuracy_above"}
+        hover = "%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>"
+        width = 1.0 if kind == "threshold" else 1.6
+        add_line(fig, table["exit_rate"], table[kind], colour, width, kinds[kind], hovertemplate=hover, **at)
 
 
-def predicted_figure(pairs, title="Pairs as perfect calibration would predict them (dashed), and as they are"):
+def predicted_figure(
+    pairs: Tables, title: str = "Pairs as perfect calibration would predict them (dashed), and as they are"
+) -> Figure:
     """{label: ``predicted_pair``}: accuracy against the early exit rate."""
     fig = figure(title, xaxis=per_cent_axis(title="early exit rate"), yaxis=per_cent_axis(title="accuracy"))
     for i, (label, table) in enumerate(pairs.items()):
         shown = decimated(table, 400)
         for column, dash in (("accuracy", "solid"), ("accuracy_predicted", "dash")):
-            line = {"color": PALETTE[i % len(PALETTE)], "dash": dash}
-            fig.add_scatter(
-                x=shown["exit_rate"], y=shown[column], mode="lines", line=line, name=label, legendgroup=label,
-                showlegend=dash == "solid",
-            )  # fmt: skip
+            at = {"name": label, "legendgroup": label, "showlegend": dash == "solid"}
+            add_line(fig, shown["exit_rate"], shown[column], PALETTE[i % len(PALETTE)], 2, dash, **at)
     return fig

@@ -10,7 +10,8 @@ from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value, probability_as_extreme
-from cascadelib.deployment.cascade_file import description_of, point_of, read_cascade, write_cascade
+from cascadelib.deployment.cascade_file import description_of, point_of
+from cascadelib.deployment.policy import read_cascade, write_cascade
 
 
 def every_outcome(k):
