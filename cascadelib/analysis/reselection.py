@@ -1,24 +1,31 @@
 """What choosing costs and buys: thresholds chosen again on a few labelled samples, and the bias of choosing at all."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from ..evaluation.evaluation import evaluate
 from ..front_end import watched
 from ..fronts.exact import search
+from ..fronts.front import Point
 from ..fronts.selection import pick
+from ..methods.method import Method
+from ..store.logit_store import LogitStore
 from .shift import mean_improvement_moved, replay
 
 
-def rechoose(point, labelled):
+def rechoose(point: Point, labelled: LogitStore) -> Point:
     """The same models with thresholds chosen on ``labelled``: the least cost at no less than the accuracy that the
-    last model alone has there. Returns a Point; its own numbers are those of the samples that it was chosen on."""
+    last model alone has there. Its own numbers are those of the samples that it was chosen on."""
     options = {"score": point.score, "cost": point.cost_kind, "models": list(point.models)}
     front = search(labelled, len(point.models), point.method, **options)
     return pick(front, accuracy=front.singles.loc[point.models[-1], "accuracy"])
 
 
-def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
+def won_back(
+    point: Point, store: LogitStore, sizes: Sequence[int] = (50, 200, 1000), repeats: int = 50, seed: int = 0
+) -> pd.DataFrame:
     """What choosing a cascade's thresholds again on a small labelled sample of new data wins back.
 
     store: the new data. A random sample of each size chooses (see :func:`rechoose`), the *rest* measures; repeated.
@@ -44,7 +51,7 @@ def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
     return pd.DataFrame(rows)
 
 
-def won_back_table(tables):
+def won_back_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """{split: ``won_back``} as one table, a row a split and size, medians over the repeats.
 
     cost_ratio: cost rechosen ÷ unchanged; difference to the last model's accuracy for the three choices, with the 5%
@@ -53,17 +60,21 @@ def won_back_table(tables):
     rows = {}
     for split, table in tables.items():
         for size, part in table.groupby("size"):
-            middle, (low, high) = part.median(), part["difference_rechosen"].quantile([0.05, 0.95])
+            low, high = part["difference_rechosen"].quantile([0.05, 0.95])
             row = {"cost_ratio": (part["cost_rechosen"] / part["cost_unchanged"]).median()}
-            row |= {"difference_rechosen": middle["difference_rechosen"], "difference_5%": low, "difference_95%": high}
-            others = ["difference_unchanged", "difference_hindsight"]
-            others += ["improvement_rechosen", "improvement_unchanged", "improvement_hindsight"]
-            row |= middle[others].to_dict()
-            rows[split, size] = row
+            row |= {"difference_rechosen": None, "difference_5%": low, "difference_95%": high}
+            rows[split, size] = row | part.filter(regex="^(difference|improvement)_").median().to_dict()
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "labelled samples"])
 
 
-def selection_bias(store, n_models=2, method=None, repeats=20, seed=0, **options):
+def selection_bias(
+    store: LogitStore,
+    n_models: int | tuple[int, ...] = 2,
+    method: Method | str | None = None,
+    repeats: int = 20,
+    seed: int = 0,
+    **options,
+) -> pd.DataFrame:
     """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
 
     Returns a DataFrame, a row a repeat: the mean over the front's points of accuracy (…_chosen, …_measured), its mean
