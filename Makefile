@@ -16,12 +16,13 @@ run: $(READY) ## run all notebooks on the bundled data; HTML report in build/rep
 	$(BIN)/python notebooks/run.py $(ARGS)
 
 test: lint ## lint, the tests, and every notebook at its quick parameters under nbval
-	CASCADELIB_QUICK=1 $(BIN)/python -m pytest $(ARGS)
+	CASCADELIB_QUICK=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
-lint: $(READY) ## the static checks: ruff, the rule of imports
+lint: $(READY) ## the static checks: ruff, the rule of imports, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(if $(shell grep '^.tool.importlinter' pyproject.toml),$(BIN)/lint-imports)
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 lab: $(READY) ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))

@@ -38,7 +38,7 @@ def timed(owner, name):
     setattr(owner, name, call)
 timed(ThresholdSlider, "change")
 for name in ("draw", "replace_model", "resize"):
-    timed(cl.Explorer, name)
+    timed(cl.explorer.Explorer, name)
 begun = time.perf_counter()
 x = cl.explore(store, other)
 times["open"] = [time.perf_counter() - begun]

@@ -17,7 +17,8 @@ def listed(package):
     """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of the face: ""."""
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    return {alias.name: line.module or "" for line in block.body for alias in line.names}
+    names = {alias.name: line.module or "" for line in block.body for alias in line.names}
+    return {name: module for name, module in names.items() if not name.startswith("_")}
 
 
 def docstrings(file):

@@ -82,8 +82,9 @@ def test_a_cascade_of_own_modules_loads_no_zoo():
 
 def test_imports_change_no_settings_of_other_packages():
     code = (
-        "import plotly.io as pio, timm; settings = lambda: (pio.renderers.default, {*pio.templates}, timm.list_models()); "
-        "before = settings(); import cascadelib as cl; cl.figures.front_figure, cl.zoo.load_bundled; "
-        "assert settings() == before"
+        "import plotly.io as pio, timm; "
+        "settings = lambda: (pio.renderers.default, {*pio.templates}, timm.list_models()); "
+        "was = settings(); import cascadelib as cl; cl.figures.front_figure, cl.zoo.load_bundled; "
+        "assert settings() == was"
     )
     loaded_by(code)

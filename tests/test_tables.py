@@ -7,6 +7,7 @@ import pytest
 from cascadelib import LogitStore, figures, pair_table, readable, search
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.store.pairing import agreement
+from cascadelib.figures.style import decimated
 from cascadelib.tables import digits, fraction, number
 
 
@@ -49,7 +50,7 @@ def test_front_figure_draws_the_points_of_the_table(store):
 
 def test_large_tables_are_decimated_with_their_ends():
     table = pd.DataFrame({"x": range(100_000)})
-    shown = figures.decimated(table, 100)
+    shown = decimated(table, 100)
     assert len(shown) == 100
     assert shown["x"].iloc[[0, -1]].tolist() == [0, 99_999]
 

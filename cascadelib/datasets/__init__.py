@@ -22,5 +22,6 @@ if TYPE_CHECKING:
     from .samples import Samples as Samples
     from .samples import from_arrays as from_arrays
     from .texts import Texts as Texts
+    from .texts import table as table
 
 __getattr__, __dir__, __all__ = attach(__name__)

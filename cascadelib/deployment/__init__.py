@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from .cascade import Cascade as Cascade
     from .cascade import Decisions as Decisions
     from .cascade import same_decisions as same_decisions
+    from .cascade_file import expected as expected
+    from .cascade_file import point_of as point_of
     from .monitoring import Running as Running
     from .policy import Policy as Policy
+    from .policy import parse_cascade as parse_cascade
     from .stream_budget import StreamBudget as StreamBudget
     from .timing import pieces_of as pieces_of
     from .timing import savings as savings

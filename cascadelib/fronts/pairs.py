@@ -99,8 +99,8 @@ def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
 
 
 def own_range_improvement(baseline, cost, accuracy, accuracy_1, accuracy_2):
-    """Mean improvement of one pair's front over its own accuracies, from its less to its more accurate model (DESIGN
-    §4, figure 2, right); where they are equally accurate, the improvement there."""
+    """Mean improvement of one pair's front over its own accuracies, from its less to its more accurate model (paper,
+    figure 2, right); where they are equally accurate, the improvement there."""
     low, high = sorted((accuracy_1, accuracy_2))
     if low == high:
         return float(improvement_at(baseline, cost, accuracy, high))

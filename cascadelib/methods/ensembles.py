@@ -1,4 +1,4 @@
-"""Ensembles (DESIGN §4): how the outputs of the models run so far become one, on a whole split and model by model.
+"""Ensembles (paper, section 3): how the outputs of the models run so far become one, on a whole split and model by model.
 
 Each is one object: :meth:`Ensemble.whole` for searches and :func:`evaluate`, :meth:`Ensemble.after` for a running
 cascade. One that is put into ENSEMBLES has all that either needs. A user's own function is an ensemble too.

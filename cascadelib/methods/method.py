@@ -118,7 +118,7 @@ def cached(store, name, what, compute):
 
 def cached_confidence(store, name, metric, temperature):
     """Confidence of one model of a store by itself, float64 [k]: that of the first stage of any cascade, whatever its
-    ensemble. Probabilities are read as they are (DESIGN §4, *Exact*); metrics of logits share one walk over them."""
+    ensemble. Probabilities are read as they are; metrics of logits share one walk over them."""
     rule = metric_of(metric)
 
     def compute():

@@ -17,17 +17,17 @@ def negative_log_likelihood(logits, labels, temperature=1.0):
     return float(np.mean(logsumexp(z, axis=1) - z[np.arange(len(z)), labels]))
 
 
+def some(count):
+    """At most 2,000 of so many rows, evenly spread: int64."""
+    return np.unique(np.linspace(0, count - 1, 2000).astype(int))
+
+
 def bounds_of(logits):
     """Logarithms of the least and the largest temperature that are tried: BOUNDS × the scale of logits [k, classes],
-    the mean over samples of largest − mean (cosines of CLIP want a T of 0.002, other logits one near 1)."""
-    parts = over_blocks(len(logits), max(64, ELEMENTS // logits.shape[1]), lambda rows: _spread(logits[rows]))
-    scale = sum(parts) / len(logits)
+    the mean of largest − mean over some samples (cosines of CLIP want a T of 0.002, other logits one near 1)."""
+    z = np.asarray(logits[some(len(logits))], np.float64)
+    scale = np.mean(z.max(axis=1) - z.mean(axis=1))
     return np.log(BOUNDS) + np.log(scale) if scale > 0 else np.zeros(2)
-
-
-def _spread(logits):
-    z = np.asarray(logits, np.float64)
-    return np.sum(z.max(axis=1) - z.mean(axis=1))
 
 
 def slope(logits, labels, log_t):
@@ -63,8 +63,8 @@ def fit_temperature(logits, labels, name=None):
     labels, (low, high) = np.asarray(labels), bounds_of(logits)
     if all((logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all() for i in range(0, len(labels), 4096)):
         return _left_at_one(name, "it is never wrong on this split, and its likelihood only grows as T falls to 0")
-    few = np.unique(np.linspace(0, len(labels) - 1, 2000).astype(int))
-    start = _root(logits[few], labels[few], low, high)
+    few = some(len(labels))
+    start = _root(logits[few], labels[few], low, high, 1e-3)
     with warnings.catch_warnings():  # scipy's own, of a slope that is flat: Brent's method follows
         warnings.simplefilter("ignore")
         newton = root_scalar(
@@ -93,13 +93,13 @@ def perfect_temperature(logits, accuracy, name=None):
     return float(np.exp(brentq(excess, low, high, xtol=1e-9)))
 
 
-def _root(logits, labels, low, high):
+def _root(logits, labels, low, high, xtol=1e-9):
     """log T where the slope changes its sign, or the bound up to which the likelihood grows."""
     if slope(logits, labels, high)[0] >= 0:
         return high
     if slope(logits, labels, low)[0] <= 0:
         return low
-    return brentq(lambda u: slope(logits, labels, u)[0], low, high, xtol=1e-9)
+    return brentq(lambda u: slope(logits, labels, u)[0], low, high, xtol=xtol)
 
 
 def _left_at_one(name, reason):
