@@ -127,9 +127,7 @@ class Certificate:
         )
 
 
-def certify(
-    points: Front | Point | list[Point], store: Any, epsilon: float, delta: float = 0.05, reference: str | None = None
-) -> Certificate:
+def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, reference: str | None = None) -> Certificate:
     """Certify cascades that were chosen elsewhere: a :class:`Certificate` for the cheapest that passes.
 
     points: a Front, tried from the most accurate point downwards (at most 100, evenly spread, up to a loss of ε where
@@ -199,6 +197,7 @@ def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
 
 def refuse_same_split(points: list[Point], outcomes: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
     """ValueError where three cascades or more come out to the last sample as where they were found."""
+
     def unchanged(point, exits, correct):
         here = (np.mean(correct), *np.bincount(exits, minlength=len(point.models)) / len(exits))
         return np.allclose(here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12)

@@ -57,13 +57,14 @@ def won_back_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     cost_ratio: cost rechosen ÷ unchanged; difference to the last model's accuracy for the three choices, with the 5%
     and 95% quantiles of the rechosen ones; improvement of the three.
     """
-    rows = {}
+    choices, rows = ("rechosen", "unchanged", "hindsight"), {}
+    columns = [f"{what}_{choice}" for what in ("difference", "improvement") for choice in choices]
     for split, table in tables.items():
         for size, part in table.groupby("size"):
             low, high = part["difference_rechosen"].quantile([0.05, 0.95])
             row = {"cost_ratio": (part["cost_rechosen"] / part["cost_unchanged"]).median()}
             row |= {"difference_rechosen": None, "difference_5%": low, "difference_95%": high}
-            rows[split, size] = row | part.filter(regex="^(difference|improvement)_").median().to_dict()
+            rows[split, size] = row | part[columns].median().to_dict()
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "labelled samples"])
 
 

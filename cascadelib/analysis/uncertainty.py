@@ -1,4 +1,4 @@
-"""Intervals: of a share, a cost, the difference of two accuracies in closed form; of fixed cascades by the bootstrap."""
+"""Intervals in closed form (of a share, a cost, a difference of accuracies), and the bootstrap of fixed cascades."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,6 @@ from scipy.stats import binomtest, norm
 
 from ..evaluation.evaluation import check_store, point_list, run_cascades, store_costs, store_stage
 from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
-from ..fronts.front import Front, Point
 from ..methods.method import Method
 from ..scoring import F1, positives
 
@@ -205,10 +204,10 @@ def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
 
 
-def bootstrap(store: Any, points: Front | Point | list[Point], resamples: int = 1000, seed: int = 0) -> Resampled:
+def bootstrap(store: Any, points: Any, resamples: int = 1000, seed: int = 0) -> Resampled:
     """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`.
 
-    points: all of one score and kind of cost. Raises TypeError for other things.
+    points: a Front, a Point or a list of Points, all of one score and kind of cost. Raises TypeError for other things.
     """
     check_store(store)
     points = point_list(points)
@@ -219,8 +218,8 @@ def bootstrap(store: Any, points: Front | Point | list[Point], resamples: int = 
     accuracy, cost = np.empty((2, resamples, len(points)))
     rates, runs = np.empty((resamples, len(points), n)), run_cascades(store, points)
     while block := list(islice(runs, COLUMNS)):
-        at, stages, correct, costs = (list(column) for column in zip(*block))
-        stages = np.stack(stages, 1)
+        at, exits, correct, costs = (list(column) for column in zip(*block))
+        stages = np.stack(exits, 1)
         accuracy[:, at] = _quality(counts, np.stack(correct, 1), store, points[0].score)
         reached = np.stack([resampled_means(counts, stages >= i) for i in range(n)], -1)
         rates[:, at] = -np.diff(reached, axis=2, append=0)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ..tables import number
-from .style import BLACK, DOTTED, GREY, PALETTE, Figure, add_line, cost_axis, figure, per_cent_axis
+from . import style
 
 
 def guarantee_figure(
@@ -11,32 +11,36 @@ def guarantee_figure(
     reference_cost: float,
     cost: str = "macs",
     title: str = "What a promise costs (dotted: the reference model alone)",
-) -> Figure:
+) -> style.Figure:
     """Least certified cost against the loss that is allowed.
 
     table: rows of epsilon, cost (of the certified point; nan where nothing is certified), accuracy_loss_held_out and
     cascade (its models, as text). reference_cost: of the reference model.
     """
-    fig = figure(title, xaxis=per_cent_axis(title="accuracy loss against the reference"), yaxis=cost_axis(cost))
-    fig.add_hline(y=reference_cost, line=DOTTED)
+    fig = style.figure(
+        title, xaxis=style.per_cent_axis(title="accuracy loss against the reference"), yaxis=style.cost_axis(cost)
+    )
+    fig.add_hline(y=reference_cost, line=style.DOTTED)
     shown = table.dropna(subset=["cost"])
     for column, label, colour, symbol in (
-        ("epsilon", "certified: at most ε", PALETTE[0], "circle"),
-        ("accuracy_loss_held_out", "measured on held-out data", PALETTE[1], "diamond"),
+        ("epsilon", "certified: at most ε", style.PALETTE[0], "circle"),
+        ("accuracy_loss_held_out", "measured on held-out data", style.PALETTE[1], "diamond"),
     ):
         marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["cascade"]}
         hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
-        add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)
+        style.add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)
     return fig
 
 
 def savings_figure(
     table: pd.DataFrame, title: str = "The cascade against the best single model, at equal accuracy"
-) -> Figure:
+) -> style.Figure:
     """Bars of cost ÷ the single model's. table: :func:`cascadelib.deployment.timing.savings`, a row a kind of cost."""
-    fig = figure(title, barmode="stack", xaxis=per_cent_axis(title="cost ÷ the single model's"), margin={"l": 190})
+    fig = style.figure(
+        title, barmode="stack", xaxis=style.per_cent_axis(title="cost ÷ the single model's"), margin={"l": 190}
+    )
     parts, totals = table.drop(columns="total"), table["total"]
-    colours = [*PALETTE[: len(parts.columns) - 2], BLACK, GREY]
+    colours = [*style.PALETTE[: len(parts.columns) - 2], style.BLACK, style.GREY]
     names = list(table.index)
     for (part, values), colour in zip(parts.items(), colours):
         bar = {
@@ -47,5 +51,5 @@ def savings_figure(
         fig.add_bar(x=values, y=names, name=part, **bar)
     text = {"text": [f" {number(1 / t)} × less" for t in totals], "textposition": "middle right"}
     fig.add_scatter(x=parts.sum(axis=1), y=names, mode="text", showlegend=False, **text)
-    fig.add_vline(x=1, line=DOTTED)
+    fig.add_vline(x=1, line=style.DOTTED)
     return fig.update_xaxes(range=[0, max(1.1, 1.25 * totals.max())]).update_yaxes(autorange="reversed")
