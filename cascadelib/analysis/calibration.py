@@ -195,9 +195,9 @@ def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
     Claims are :func:`assumed` ones, so single models keep their accuracies; what changes is which answers count as
     right. Search it, or draw its pair curves, to see the cascades that perfect calibration would promise.
     """
-    names = list(store.models.index)
+    names = tuple(store.models.index)
     sure = np.stack([assumed(store, name) for name in names])
-    return ScoreTable(sure, sure, store.costs(cost), names, store.origin)
+    return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]
 
 
 def predicted_pair(store: LogitStore, first: str, second: str, cost: str = "macs") -> pd.DataFrame:

@@ -207,13 +207,14 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = unc
     names = list(store.models.index)
     here, there = (evaluation.store_stage(s, names, Method(), score) for s in (store, other))
     outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
-    ids = [getattr(s, "sample_ids", None) for s in (store, other)]
-    same = len(store) == len(other) and np.array_equal(*ids)
+    same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
     if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
         what = f"{getattr(store, 'split', '')!r} ({len(store):,} samples)"
         raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
     kind, rows = (
-        uncertainty.paired_difference_interval if same and ids[0] is not None else uncertainty.difference_interval,
+        uncertainty.paired_difference_interval
+        if same and store.sample_ids is not None
+        else uncertainty.difference_interval,
         [],
     )
     for (first, _), (second, _) in outcomes:

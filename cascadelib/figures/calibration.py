@@ -18,7 +18,7 @@ def reliability_figure(
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
         shown = style.decimated(table, 250)
         for name, line in lines.items():
-            at = {"legendgroup": name, "showlegend": number == 0, "row": row, "col": col}
+            at: dict = {"legendgroup": name, "showlegend": number == 0, "row": row, "col": col}
             hover = "%{y:.2%} at %{x:.0%}<extra>" + name + "</extra>"
             style.add_line(fig, shown["position"], shown[name], *line, name=name, hovertemplate=hover, **at)
     lowest = min(table[["confidence", "accuracy"]].min().min() for table in averages.values())
@@ -49,8 +49,8 @@ def threshold_figure(
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
             fig.add_vline(x=rate, line={"color": style.GREY, "dash": "dash"}, row=row, col=col)
-            at = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right", "row": row, "col": col}
-            fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", **at)
+            note = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right", "row": row, "col": col}
+            fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", **note)
     fig.update_xaxes(title="early exit rate", range=[0, 1], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy, threshold", range=[0, 1.02], **style.per_cent_axis())
     return fig.update_layout(title=title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
@@ -71,12 +71,11 @@ def predicted_figure(
     pairs: Tables, title: str = "Pairs as perfect calibration would predict them (dashed), and as they are"
 ) -> style.Figure:
     """{label: ``predicted_pair``}: accuracy against the early exit rate."""
-    fig = style.figure(
-        title, xaxis=style.per_cent_axis(title="early exit rate"), yaxis=style.per_cent_axis(title="accuracy")
-    )
+    rate, accuracy = (style.per_cent_axis(title=axis) for axis in ("early exit rate", "accuracy"))
+    fig = style.figure(title, xaxis=rate, yaxis=accuracy)
     for i, (label, table) in enumerate(pairs.items()):
         shown = style.decimated(table, 400)
         for column, dash in (("accuracy", "solid"), ("accuracy_predicted", "dash")):
-            at = {"name": label, "legendgroup": label, "showlegend": dash == "solid"}
-            style.add_line(fig, shown["exit_rate"], shown[column], style.PALETTE[i % len(style.PALETTE)], 2, dash, **at)
+            at: dict = {"name": label, "legendgroup": label, "showlegend": dash == "solid"}
+            style.add_line(fig, shown["exit_rate"], shown[column], style.colour(i), 2, dash, **at)
     return fig

@@ -35,13 +35,8 @@ def front_figure(
     fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
     style.add_singles(fig, singles)
     for i, (label, table) in enumerate(tables.items()):
-        line = {
-            "shape": "hv",
-            "dash": style.DASHES[i // len(style.PALETTE) % 2],
-            "mode": "lines+markers",
-            "marker": {"size": 3},
-        }
-        style.add_cascades(fig, style.decimated(table), style.PALETTE[i % len(style.PALETTE)], name=label, **line)
+        line = {"shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
+        style.add_cascades(fig, style.decimated(table), style.colour(i), name=label, **line)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
     return fig.update_yaxes(range=[low - 0.02 * (high - low), high + 0.03 * (high - low)])
@@ -54,9 +49,8 @@ def improvement_figure(
 
     references: labels drawn as thin black lines, for comparison.
     """
-    fig = style.figure(
-        title, xaxis=style.per_cent_axis(title="accuracy"), yaxis={"title": style.GAIN, "rangemode": "tozero"}
-    )
+    gain = {"title": style.GAIN, "rangemode": "tozero"}
+    fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis=gain)
     style.add_break_even(fig)
     others = [label for label in curves if label not in references]
     for label, curve in curves.items():
@@ -64,8 +58,7 @@ def improvement_figure(
             style.add_improvement(fig, curve, label, style.BLACK, 1.2)
         else:
             i = others.index(label)
-            dash = "solid" if i < len(style.PALETTE) else "dash"
-            style.add_improvement(fig, curve, label, style.PALETTE[i % len(style.PALETTE)], 1.8, dash=dash)
+            style.add_improvement(fig, curve, label, style.colour(i), 1.8, dash=style.dash(i))
     return fig.update_layout(hovermode="x", showlegend=True)
 
 
@@ -95,9 +88,9 @@ def exit_rate_figure(curves: Tables, title: str = "Accuracy of pairs against the
     fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
     fig.add_hline(y=0, line=style.DOTTED)
     for i, (label, curve) in enumerate(curves.items()):
-        shown, dash = style.decimated(curve, 400), "solid" if i < len(style.PALETTE) else "dash"
+        shown = style.decimated(curve, 400)
         y = shown["accuracy"] - curve["accuracy"].iloc[0]
-        style.add_line(fig, shown["exit_rate"], y, style.PALETTE[i % len(style.PALETTE)], 2, dash, name=label)
+        style.add_line(fig, shown["exit_rate"], y, style.colour(i), 2, style.dash(i), name=label)
     return fig
 
 
@@ -132,9 +125,8 @@ def fronts_figure(
     (label, singles), *others = tables.items()
     front = singles[singles["on_front"]]
     title = title or f"{len(front)} of {len(singles)} published models are on the front ({label})"
-    fig = style.figure(
-        title, height=520, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="published top-1 accuracy")
-    )
+    accuracy = style.per_cent_axis(title="published top-1 accuracy")
+    fig = style.figure(title, height=520, xaxis=style.cost_axis(cost), yaxis=accuracy)
     marker = {"color": style.GREY, "size": 4, "opacity": 0.35}
     style.add_models(fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker)
     style.add_hull(fig, singles)
@@ -142,11 +134,8 @@ def fronts_figure(
         rows = front[[families.get(name) == family for name in front.index]]
         if len(rows):
             # More families than colours: the eleventh takes the first colour with the second symbol.
-            colour, symbol = (
-                style.PALETTE[i % len(style.PALETTE)],
-                style.SYMBOLS[(i + i // len(style.PALETTE)) % len(style.SYMBOLS)],
-            )
-            marker = {"color": colour, "symbol": symbol, "size": 9}
+            symbol = style.SYMBOLS[(i + i // len(style.PALETTE)) % len(style.SYMBOLS)]
+            marker = {"color": style.colour(i), "symbol": symbol, "size": 9}
             style.add_models(fig, rows, name=family, mode="markers", marker=marker)
     for i, (other, table) in enumerate(others):
         line = {"color": (style.BLACK, *style.PALETTE)[i % (1 + len(style.PALETTE))], "width": 1.5, "shape": "hv"}

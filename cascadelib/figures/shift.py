@@ -13,7 +13,7 @@ def by_kind(tables: dict, first: dict) -> dict[str, dict]:
 
     first: {label: table} of the split that the cascades were chosen on.
     """
-    grouped = {}
+    grouped: dict[str, dict] = {}
     for name, table in tables.items():
         kind, _, severity = name.rpartition("-")
         graded = bool(kind) and severity.isdigit()
@@ -28,7 +28,7 @@ def moved_improvement_figure(
 
     A label has the same colour in all panels, the first is black.
     """
-    space = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
+    space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = style.panels(curves, min(columns, len(curves)), **space)
     labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
     colour, shown = dict(zip(labels, [style.BLACK, *style.PALETTE])), set()
@@ -64,7 +64,7 @@ def segments_figure(
     x, y = best["cost_moved"], best["accuracy_moved"]
     style.add_line(fig, x, y, style.PALETTE[1], 2, shape="hv", name="moved front", row=1, col=2)
     for row, col in places:
-        at = {"showlegend": col == 2, "row": row, "col": col}
+        at: dict = {"showlegend": col == 2, "row": row, "col": col}
         style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, shape="hv", name="its own front", **at)
     style.add_singles(fig, singles, row=1, col=2)
     fig.update_xaxes(matches="x", **style.cost_axis(cost))
@@ -79,10 +79,8 @@ def exit_rates_figure(
     table: pd.DataFrame, title: str = "Share of inputs that leave at the first stage"
 ) -> style.Figure:
     """A bar a split, with its 95% interval. table: exit_rate, exit_rate_low, exit_rate_high, indexed by split."""
-    fig = style.figure(
-        title, height=130 + 26 * len(table), xaxis=style.per_cent_axis(title="early exit rate"), margin={"l": 130}
-    )
-    rate = table["exit_rate"]
+    rate, axis = table["exit_rate"], style.per_cent_axis(title="early exit rate")
+    fig = style.figure(title, height=130 + 26 * len(table), xaxis=axis, margin={"l": 130})
     error = {"array": table["exit_rate_high"] - rate, "arrayminus": rate - table["exit_rate_low"]}
     error |= {"type": "data", "symmetric": False, "color": style.BLACK, "thickness": 1.2}
     bar = {"orientation": "h", "marker": {"color": style.PALETTE[0]}, "hovertemplate": "%{y}: %{x:.2%}<extra></extra>"}

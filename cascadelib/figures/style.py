@@ -9,6 +9,7 @@ user chose (``PLOTLY_RENDERER``, ``plotly.io.renderers.default``) stays, short o
 """
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,17 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def panels(titles: Collection[str], columns: int, height=250, **spacing) -> tuple[Figure, list[tuple[int, int]]]:
+def colour(i: int) -> str:
+    """The colour of the i-th of many lines; after the last colour the first again, then with another :func:`dash`."""
+    return PALETTE[i % len(PALETTE)]
+
+
+def dash(i: int) -> str:
+    """The dash of the i-th of many lines."""
+    return DASHES[i // len(PALETTE) % 2]
+
+
+def panels(titles: Collection[str], columns: int, height: int = 250, **spacing) -> tuple[Figure, list[tuple[int, int]]]:
     """A grid of subplots in the project's template, and the (row, column) of each title."""
     rows = -(-len(titles) // columns)
     fig = Figure(make_subplots(rows, columns, subplot_titles=list(titles), **spacing))
@@ -87,52 +98,55 @@ def two_columns(titles: list[str], height: int) -> tuple[Figure, list[tuple[int,
     """:func:`panels` in two columns, each ``height`` pixels high, with room for axis titles and a legend."""
     rows = -(-len(titles) // 2)
     inside = height * rows + BETWEEN * (rows - 1)
-    gap = {"vertical_spacing": BETWEEN / inside} if rows > 1 else {}
-    fig, places = panels(titles, 2, horizontal_spacing=0.11, **gap)
+    fig, places = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=BETWEEN / inside if rows > 1 else None)
     fig.update_annotations(font_size=13)
     return fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55}), places
 
 
-def add_line(fig: go.Figure, x, y, colour: str, width=1.6, dash: str | None = None, shape: str | None = None, **trace):
+def add_line(
+    fig: go.Figure, x, y, color: str, width=1.6, dash: str | None = None, shape: str | None = None, **trace
+) -> None:
     """A trace that is a line from array to array; trace: what else it has, its name above all."""
-    line = {"color": colour, "width": width, "dash": dash, "shape": shape}
+    line = {"color": color, "width": width, "dash": dash, "shape": shape}
     fig.add_scatter(x=x, y=y, line=line, **{"mode": "lines", **trace})
 
 
-def add_cascades(fig: go.Figure, table: pd.DataFrame, colour: str, x="cost", y="accuracy", hover=FRONT_HOVER, **trace):
+def add_cascades(
+    fig: go.Figure, table: pd.DataFrame, color: str, x="cost", y="accuracy", hover=FRONT_HOVER, **trace
+) -> None:
     """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
-    add_line(fig, table[x], table[y], colour, 2, text=cascade_hover(table), hovertemplate=hover, **trace)
+    add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=hover, **trace)
 
 
-def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, hover=FRONT_HOVER, **at):
+def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, hover=FRONT_HOVER, **at) -> None:
     """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
     at |= {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False}
     for segment, rows in moved.groupby("segment"):
-        add_cascades(fig, decimated(rows, 300), PALETTE[segment % len(PALETTE)], x, y, hover, **at)
+        add_cascades(fig, decimated(rows, 300), colour(segment), x, y, hover, **at)
 
 
-def add_improvement(fig: go.Figure, curve: pd.DataFrame, label: str, colour: str, width: float = 2, **trace):
+def add_improvement(fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace) -> None:
     """A line of improvement factors: a table with accuracy and improvement."""
     hover = "%{y:.2f} × at %{x:.2%}<extra>" + label + "</extra>"
-    add_line(fig, curve["accuracy"], curve["improvement"], colour, width, name=label, hovertemplate=hover, **trace)
+    add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 
 
-def add_interval(fig: go.Figure, x, low, high, name: str):
+def add_interval(fig: go.Figure, x, low, high, name: str) -> None:
     """The band between two arrays."""
     line = {"mode": "lines", "line": {"width": 0, "color": PALETTE[0]}}
     fig.add_scatter(x=x, y=high, showlegend=False, hoverinfo="skip", **line)
     fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
 
 
-def add_break_even(fig: go.Figure, **at):
+def add_break_even(fig: go.Figure, **at) -> None:
     """A dotted line at an improvement factor of 1."""
     fig.add_hline(y=1, line=DOTTED, **at)
 
 
-def colours(groups: Iterable) -> dict:
+def colours(groups: Iterable) -> dict[Any, tuple[str, str]]:
     """One colour and marker symbol a group, the same wherever the same list of groups is given."""
     unique = list(dict.fromkeys(groups))
-    return {g: (PALETTE[i % len(PALETTE)], SYMBOLS[i % len(SYMBOLS)]) for i, g in enumerate(unique)}
+    return {g: (colour(i), SYMBOLS[i % len(SYMBOLS)]) for i, g in enumerate(unique)}
 
 
 def cost_axis(cost: str) -> dict:
@@ -163,7 +177,7 @@ def cascade_hover(table: pd.DataFrame) -> list[str] | None:
     return ["<br>".join(lines) for lines in zip(*parts)] if parts else None
 
 
-def add_models(fig: go.Figure, rows: pd.DataFrame, **style):
+def add_models(fig: go.Figure, rows: pd.DataFrame, **style) -> None:
     """A trace of single models by cost and accuracy, named where the mouse is. rows: cost, accuracy; index: names."""
     fig.add_scatter(x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style)
 
@@ -176,7 +190,7 @@ def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 
-def add_hull(fig: go.Figure, singles: pd.DataFrame, **at):
+def add_hull(fig: go.Figure, singles: pd.DataFrame, **at) -> None:
     """What random routing between single models gives, as a grey line. singles: ``front.singles``."""
     x, y = hull_line(singles)
     fig.add_scatter(x=x, y=y, mode="lines", line=DOTTED, name="random routing (hull)", hoverinfo="skip", **at)
@@ -190,7 +204,7 @@ def add_singles(fig: go.Figure, singles: pd.DataFrame, families: pd.Series | Non
         groups, palette = {f: families.index[families == f] for f in families.unique()}, colours(families)
     for group, members in groups.items():
         rows = singles.loc[singles.index.intersection(members)]
-        colour, symbol = palette[group]
-        marker = {"color": colour, "symbol": symbol, "size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
+        color, symbol = palette[group]
+        marker = {"color": color, "symbol": symbol, "size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
         add_models(fig, rows, name=group, mode="markers", marker=marker, **at)
     return fig
