@@ -74,34 +74,23 @@ def brier_score(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
     return float(total / len(logits))
 
 
-def tied_means(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Samples by rising confidence: (confidence [k], correct [k]), the latter averaged over equal confidences.
-
-    So nothing depends on the order in which the samples came.
-    """
-    order = np.argsort(confidence, kind="stable")
-    sure, group = np.unique(confidence[order], return_inverse=True)
-    means = np.bincount(group, weights=correct[order]) / np.bincount(group)
-    return sure[group], means[group]
-
-
 def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | None = None) -> pd.DataFrame:
     """Reliability without bins: means over ``window`` neighbouring samples in the order of their confidence.
 
-    Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. Returns a DataFrame, a row for each of the
-    k − window + 1 windows: position (of its middle, as a share of the samples), confidence, accuracy. Raises
-    ValueError for a window longer than the data.
+    Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. A row for each of the k − window + 1
+    windows: position (of its middle, as a share of the samples), confidence, accuracy. Raises ValueError for a window
+    longer than the data.
     """
     confidence, correct = checked(confidence, correct)
     k = len(confidence)
     window = max(1, k // 50) if window is None else window
     if not 1 <= window <= k:
         raise ValueError(f"a window of {window} samples does not fit into the {k} samples there are")
-    columns = {}
-    for name, values in zip(("confidence", "accuracy"), tied_means(confidence, correct)):
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-        columns[name] = (sums[window:] - sums[:-window]) / window
-    return pd.DataFrame({"position": (np.arange(k - window + 1) + window / 2) / k, **columns})
+    table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")
+    table["accuracy"] = table.groupby("confidence")["accuracy"].transform("mean")  # whatever the order of equal ones
+    means = table.rolling(window).mean().iloc[window - 1 :].reset_index(drop=True)
+    means.insert(0, "position", (np.arange(k - window + 1) + window / 2) / k)
+    return means
 
 
 def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:

@@ -82,22 +82,17 @@ def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> 
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
 
 
-UNCHECKED = (
-    "This holds if none of the samples took part in finding the cascades, which was not checked: "
-    "sample ids are not known for both (sample_ids=)."
-)
 STEPS = 100  # most points of a front that are tested, one after another
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What :func:`certify` found: ``certified`` Points, the safest first; ``point``, the last of them, or None.
+    """What :func:`certify` found: ``certified`` Points, the safest first. As text: the promise.
 
     ``table``: a row a tested point, up to the first that fails: models, thresholds, cost (where the point was chosen),
     accuracy_loss (reference − cascade on the certification split; negative: a gain), lost and gained (share of samples
     that only the reference, or only the cascade, gets right; graded: mean loss and gain), p_value, certified. samples:
     of the certification split. overlap_checked: whether it is known that none of them took part in finding the points.
-    As text: the promise.
     """
 
     certified: tuple[Point, ...]
@@ -119,11 +114,14 @@ class Certificate:
                 f"Nothing is certified: {self.samples} samples do not show a loss below {self.epsilon:.2%} against "
                 f"{self.reference} at confidence {1 - self.delta:.0%}. Allow a larger loss, or bring more samples."
             )
+        unchecked = (
+            " This holds if none of the samples took part in finding the cascades, which was not checked: "
+            "sample ids are not known for both (sample_ids=)."
+        )
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
             f"samples, {arrow(self.point.models)} loses at most {self.epsilon:.2%} of accuracy "
-            f"against {self.reference}, on data from the same source."
-            + ("" if self.overlap_checked else f" {UNCHECKED}")
+            f"against {self.reference}, on data from the same source." + ("" if self.overlap_checked else unchecked)
         )
 
 

@@ -1,7 +1,7 @@
 """A warning without labels: do live inputs leave, and are they as sure, as the samples on which thresholds were chosen?
 
-Accuracy may fall without any of them moving, and they may move while accuracy holds: the signal says that the data are
-no longer those of the selection, not that the answers are worse.
+Accuracy may fall while shares and confidences stay, and hold while they move: the signal says that the data are no
+longer those of the selection, not that the answers are worse.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ import pandas as pd
 from ..evaluation import evaluation
 from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 from ..fronts.front import Front, Point
-from ..fronts.pairs import Curve, curve_of
+from ..fronts.pairs import curve_of
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -70,28 +70,24 @@ def _at_points(front, rows, store):
 
 
 def _sweeps(front, rows, store):
-    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all."""
+    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all.
+
+    A segment has the points whose set of exits some threshold of its range gives, by rising cost. Thresholds lie midway
+    between neighbours, or at the end of the range where that lies beyond it.
+    """
     metric = None if front.method is None else front.method.metric
     for models, same in rows.groupby("models", sort=False):
         (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
         curve = curve_of(store, front.score)(sure, first, second, *evaluation.costs_of(store, models, front.cost_kind))
         for segment, points in same.groupby("segment"):
             inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
-            thresholds, accuracy, cost = within(curve, sure, inside.min(), inside.max())
-            moved = {"thresholds": [(t,) for t in own_units(metric, thresholds).tolist()], "accuracy": np.nan}
-            moved |= {"cost": np.nan, "segment": segment, "replayed": "range", "accuracy_moved": accuracy}
-            yield pd.DataFrame({"models": [models] * len(cost), **moved, "cost_moved": cost})
-
-
-def within(curve: Curve, sure: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The points of a pair's Curve whose set of exits a threshold from ``low`` to ``high`` gives, by rising cost.
-
-    sure [k]: confidences of the first model; low, high: inside (higher = surer). Returns thresholds (inside; midway
-    between neighbours, or the end of the range where that lies beyond it), accuracy, cost.
-    """
-    least, most = (np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low))
-    rows = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
-    return np.clip(curve.threshold[rows], low, high), curve.accuracy[rows], curve.cost[rows]
+            low, high = inside.min(), inside.max()
+            least, most = (np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low))
+            at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
+            thresholds = own_units(metric, np.clip(curve.threshold[at], low, high)).tolist()
+            moved = {"models": [models] * len(at), "thresholds": [(t,) for t in thresholds], "accuracy": np.nan}
+            moved |= {"cost": np.nan, "segment": segment, "replayed": "range"}
+            yield pd.DataFrame({**moved, "accuracy_moved": curve.accuracy[at], "cost_moved": curve.cost[at]})
 
 
 def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

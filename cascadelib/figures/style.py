@@ -1,11 +1,8 @@
-"""How figures leave a kernel: as plotly's own JSON and nothing else.
+"""The look of all figures: template, colours, axes, and the traces that several figures share.
 
-A :class:`Figure` sees to that; plotly's own settings stay as they are. JupyterLab, VS Code and Colab draw that JSON as
-a live figure. The notebook keeps only the numbers, where plotly's "notebook" renderer would add a copy of plotly.js
-(5 MB) to the first figure.
-``notebooks/run.py`` turns the same JSON into live figures in the HTML report (:mod:`report` beside it) and into
-PNGs in the committed notebooks (:mod:`committed`), so that a kernel never starts a browser. A renderer that the
-user chose (``PLOTLY_RENDERER``, ``plotly.io.renderers.default``) stays, short of that copy.
+A :class:`Figure` leaves a kernel as plotly's own JSON and nothing else, so that a notebook keeps the numbers alone:
+plotly's "notebook" renderer would add a copy of plotly.js (5 MB). ``notebooks/run.py`` makes live figures (HTML report)
+and PNGs (committed notebooks) of it without a browser. Plotly's own settings, and a renderer that the user chose, stay.
 """
 
 from collections.abc import Collection, Iterable

@@ -1,7 +1,6 @@
 """A study: a folder with one logit store a split, and what its logits were made from: images and models.
 
-``study.json`` in the folder says where images and checkpoints lie; a bundled zoo (``zoo.json``) needs none. So a
-notebook that is given the folder can extract again, whatever the data.
+``study.json`` in the folder says where images and checkpoints lie; a bundled zoo (``zoo.json``) needs none.
 """
 
 import json
