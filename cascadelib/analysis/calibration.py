@@ -1,5 +1,4 @@
-"""Are confidences what they say? Calibration error and bins, moving averages, the gap of each model, and figures 13
-and 14 of the paper as tables."""
+"""Are confidences what they say? Calibration error, gaps and averages, and figures 13 and 14 of the paper as tables."""
 
 import numpy as np
 import pandas as pd
@@ -24,10 +23,7 @@ def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np
     outside = np.flatnonzero(~((confidence >= -1e-9) & (confidence <= 1 + 1e-9)))
     if len(outside):
         row = outside[0]
-        raise ValueError(
-            f"confidence {confidence[row]} of sample {row} is outside [0, 1]: calibration is defined "
-            "for max softmax and other probabilities"
-        )
+        raise ValueError(f"confidence {confidence[row]} of sample {row} is outside [0, 1]: not a probability")
     return confidence, correct
 
 
@@ -164,7 +160,7 @@ def assumed(store: LogitStore, name: str) -> np.ndarray:
 def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dict[str, pd.DataFrame]:
     """Figure 14 of one model: {label: accuracy above and below each threshold}, see :func:`above_below`.
 
-    Labels: uncalibrated, temperature scaled (fitted on ``fitted_on``), ideal, and assumed perfect calibration.
+    "temperature scaled" is fitted on ``fitted_on``.
     """
     right, perfect = store.ranks(name) == 0, assumed(store, name)
     plain, scaled = (

@@ -82,6 +82,10 @@ def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> 
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
 
 
+UNSEEN = (
+    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
+    "store.take(slice(1, None, 2))"
+)
 STEPS = 100  # most points of a front that are tested, one after another
 
 
@@ -184,12 +188,9 @@ def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     splits = {id(point.found_on): point.found_on for point in points}
     counts = [samples_in_common(found_on, origin) for found_on in splits.values()]
     if any(counts):
+        shared = max(count or 0 for count in counts)
         name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
-        raise ValueError(
-            f"{max(c or 0 for c in counts)} of the {len(origin)} samples took part in finding the cascades{name}; a "
-            "guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
-            "store.take(slice(1, None, 2))"
-        )
+        raise ValueError(f"{shared} of the {len(origin)} samples took part in finding the cascades{name}; {UNSEEN}")
     return None not in counts
 
 
@@ -201,10 +202,7 @@ def refuse_same_split(points: list[Point], outcomes: dict[int, tuple[np.ndarray,
         return np.allclose(here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12)
 
     if len(points) >= 3 and all(unchanged(point, *outcomes[at]) for at, point in enumerate(points)):
-        raise ValueError(
-            "this store is the split on which the cascades were found; a guarantee needs samples that they have not "
-            "seen: search on store.take(one half) and certify on the other"
-        )
+        raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")
 
 
 def tested(point: Point, correct: np.ndarray, right: np.ndarray, epsilon: float, delta: float) -> dict:

@@ -74,13 +74,10 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     for label, fronts in tasks.items():
         for name, front in fronts.items():
             best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
-            shared = min(best, top)
-            rows[label, name] = {
-                "candidates": len(front.singles),
-                "mean_improvement": front.mean_improvement() if len(front.baseline.front) > 1 else float("nan"),
-                "largest_improvement": front.table["improvement"].max(),
-                "accuracy_of_best_model": best,
-                "accuracy_of_best_cascade": top,
-                "cost_ratio": front.baseline.cost_at(shared) / front.cost_at(shared),
-            }
+            mean = front.mean_improvement() if len(front.baseline.front) > 1 else float("nan")
+            row = {"candidates": len(front.singles), "mean_improvement": mean}
+            row |= {"largest_improvement": front.table["improvement"].max()}
+            row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
+            at = min(best, top)
+            rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
     return pd.DataFrame.from_dict(rows, orient="index")

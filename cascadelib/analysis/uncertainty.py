@@ -284,10 +284,10 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
 
 def point_intervals(resampled: Resampled, level: float = LEVEL) -> pd.DataFrame:
     """A row a cascade: low and high end of accuracy, cost, improvement and of the first stage's exit rate."""
-    columns = {"accuracy": resampled.accuracy, "cost": resampled.cost, "improvement": resampled.improvement}
+    columns = {name: getattr(resampled, name) for name in ("accuracy", "cost", "improvement")}
     columns["exit_rate"] = resampled.exit_rates[:, :, 0]
-    ends = {name: interval(values, level) for name, values in columns.items()}
-    return pd.DataFrame({f"{name}_{end}": ends[name][i] for name in columns for i, end in enumerate(("low", "high"))})
+    ends = {name: zip(("low", "high"), interval(values, level)) for name, values in columns.items()}
+    return pd.DataFrame({f"{name}_{end}": values for name, pair in ends.items() for end, values in pair})
 
 
 def improvement_band(resampled: Resampled, accuracies: np.ndarray, level: float = LEVEL) -> pd.DataFrame:

@@ -22,10 +22,7 @@ PLOTLY_JSON = "application/vnd.plotly.v1+json"
 
 
 def renderer_without_script(default: str | None) -> str | None:
-    """Plotly's renderer string without ``notebook``, e.g. "plotly_mimetype+notebook" → "plotly_mimetype".
-
-    Strings that do not hold both are returned as they are.
-    """
+    """Plotly's renderer string without ``notebook`` where it holds "plotly_mimetype" as well; others as they are."""
     names = (default or "").split("+")
     if "plotly_mimetype" not in names:
         return default
