@@ -1,5 +1,4 @@
-"""Are confidences what they say? Calibration error and bins, moving averages, the gap of each model, and figures 13
-and 14 of the paper as tables."""
+"""Are confidences what they say? Calibration error, gaps and averages, and figures 13 and 14 of the paper as tables."""
 
 import numpy as np
 import pandas as pd
@@ -10,12 +9,13 @@ from ..fronts.pairs import pair_curve
 from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
 from ..methods.temperature import perfect_temperature
+from ..store.logit_store import LogitStore
 from ..store.score_table import ScoreTable
 
 BINNINGS = ("equal_width", "equal_mass")
 
 
-def checked(confidence, correct):
+def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(confidence, correct) as float64 [k], or ValueError: other shapes, no sample, a confidence outside [0, 1]."""
     confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
@@ -23,14 +23,11 @@ def checked(confidence, correct):
     outside = np.flatnonzero(~((confidence >= -1e-9) & (confidence <= 1 + 1e-9)))
     if len(outside):
         row = outside[0]
-        raise ValueError(
-            f"confidence {confidence[row]} of sample {row} is outside [0, 1]: calibration is defined "
-            "for max softmax and other probabilities"
-        )
+        raise ValueError(f"confidence {confidence[row]} of sample {row} is outside [0, 1]: not a probability")
     return confidence, correct
 
 
-def bin_numbers(confidence, bins=15, binning="equal_width"):
+def bin_numbers(confidence: np.ndarray, bins: int = 15, binning: str = "equal_width") -> np.ndarray:
     """Bin of each confidence in [0, 1]: int64 [k] in 0 … bins − 1.
 
     equal_width: ((i / bins), (i + 1) / bins], the first with 0, the last with exactly 1.0. equal_mass: by rank, about
@@ -42,7 +39,9 @@ def bin_numbers(confidence, bins=15, binning="equal_width"):
     return np.minimum(((rankdata(confidence) - 0.5) / len(confidence) * bins).astype(np.int64), bins - 1)
 
 
-def calibration_bins(confidence, correct, bins=15, binning="equal_width"):
+def calibration_bins(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, binning: str = "equal_width"
+) -> pd.DataFrame:
     """A row a bin that holds samples: confidence and accuracy (means), samples (how many)."""
     confidence, correct = checked(confidence, correct)
     table = pd.DataFrame({"bin": bin_numbers(confidence, bins, binning), "confidence": confidence, "accuracy": correct})
@@ -50,7 +49,9 @@ def calibration_bins(confidence, correct, bins=15, binning="equal_width"):
     return grouped.mean().assign(samples=grouped.size())
 
 
-def expected_calibration_error(confidence, correct, bins=15, binning="equal_width"):
+def expected_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, binning: str = "equal_width"
+) -> float:
     """Mean of |accuracy − confidence| over bins, weighted by their samples (Naeini et al., 2015; Guo et al., 2017).
 
     confidence float [k] in [0, 1], correct bool [k]. A confidence of exactly 1.0 counts in the last bin.
@@ -59,7 +60,7 @@ def expected_calibration_error(confidence, correct, bins=15, binning="equal_widt
     return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["samples"]))
 
 
-def brier_score(logits, labels, temperature=1.0):
+def brier_score(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
     """Mean of Σ_c (p_c − [c is the label])² over samples, in [0, 2] (Brier, 1950), at p = softmax(logits / T)."""
     total = 0.0
     for start in range(0, len(logits), CHUNK):
@@ -69,37 +70,26 @@ def brier_score(logits, labels, temperature=1.0):
     return float(total / len(logits))
 
 
-def tied_means(confidence, correct):
-    """Samples by rising confidence: (confidence [k], correct [k]), the latter averaged over equal confidences.
-
-    So nothing depends on the order in which the samples came.
-    """
-    order = np.argsort(confidence, kind="stable")
-    sure, group = np.unique(confidence[order], return_inverse=True)
-    means = np.bincount(group, weights=correct[order]) / np.bincount(group)
-    return sure[group], means[group]
-
-
-def moving_average(confidence, correct, window=None):
+def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | None = None) -> pd.DataFrame:
     """Reliability without bins: means over ``window`` neighbouring samples in the order of their confidence.
 
-    Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. Returns a DataFrame, a row for each of the
-    k − window + 1 windows: position (of its middle, as a share of the samples), confidence, accuracy. Raises
-    ValueError for a window longer than the data.
+    Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. A row for each of the k − window + 1
+    windows: position (of its middle, as a share of the samples), confidence, accuracy. Raises ValueError for a window
+    longer than the data.
     """
     confidence, correct = checked(confidence, correct)
     k = len(confidence)
     window = max(1, k // 50) if window is None else window
     if not 1 <= window <= k:
         raise ValueError(f"a window of {window} samples does not fit into the {k} samples there are")
-    columns = {}
-    for name, values in zip(("confidence", "accuracy"), tied_means(confidence, correct)):
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-        columns[name] = (sums[window:] - sums[:-window]) / window
-    return pd.DataFrame({"position": (np.arange(k - window + 1) + window / 2) / k, **columns})
+    table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")
+    table["accuracy"] = table.groupby("confidence")["accuracy"].transform("mean")  # whatever the order of equal ones
+    means = table.rolling(window).mean().iloc[window - 1 :].reset_index(drop=True)
+    means.insert(0, "position", (np.arange(k - window + 1) + window / 2) / k)
+    return means
 
 
-def above_below(confidence, correct):
+def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     """Accuracy of the samples above and of those below each threshold (paper, figure 14).
 
     confidence float [k], any metric; correct [k], bool or an assumed probability. Returns a DataFrame, a row for each
@@ -118,7 +108,7 @@ def above_below(confidence, correct):
     )
 
 
-def ideal_above_below(accuracy, points=201):
+def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
     """Figure 14's ideal for a model of this accuracy: some threshold parts all right answers from all wrong ones."""
     rate = np.linspace(1 / points, 1, points)
     with np.errstate(invalid="ignore"):
@@ -130,14 +120,14 @@ VERDICTS = ("underconfident", "neither", "overconfident")
 """What a model may be, in the order of rising mean confidence − accuracy."""
 
 
-def confidence_gap(confidence, correct, level=0.95):
+def confidence_gap(confidence: np.ndarray, correct: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     """Mean confidence − accuracy (positive: overconfident) and the ends of its normal interval, paired by sample."""
     excess = np.asarray(confidence, np.float64) - correct
     half = norm.isf((1 - level) / 2) * excess.std() / np.sqrt(len(excess))
     return float(excess.mean()), float(excess.mean() - half), float(excess.mean() + half)
 
 
-def calibration_table(store, fitted_on, bins=15):
+def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) -> pd.DataFrame:
     """Max softmax of every model of a LogitStore, a row a model, cheapest first.
 
     accuracy; confidence (mean); gap (confidence − accuracy) with its 95% interval, and the verdict that it allows; ece
@@ -161,38 +151,41 @@ def calibration_table(store, fitted_on, bins=15):
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-def threshold_curves(store, name, fitted_on):
+def assumed(store: LogitStore, name: str) -> np.ndarray:
+    """Max softmax [k] of a model at the temperature that makes its mean the accuracy (:func:`perfect_temperature`)."""
+    accuracy = float(np.mean(store.ranks(name) == 0))
+    return cached_confidence(store, name, "max_softmax", perfect_temperature(store.logits(name), accuracy, name))
+
+
+def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dict[str, pd.DataFrame]:
     """Figure 14 of one model: {label: accuracy above and below each threshold}, see :func:`above_below`.
 
-    Labels: uncalibrated, temperature scaled (fitted on ``fitted_on``), ideal, and assumed perfect calibration.
+    "temperature scaled" is fitted on ``fitted_on``.
     """
-    right = store.ranks(name) == 0
-    perfect = cached_confidence(store, name, "max_softmax", perfect_temperature(store.logits(name), right.mean(), name))
+    right, perfect = store.ranks(name) == 0, assumed(store, name)
+    plain, scaled = (
+        cached_confidence(store, name, "max_softmax", t) for t in (1.0, cached_temperature(fitted_on, name))
+    )
     return {
-        "uncalibrated": above_below(cached_confidence(store, name, "max_softmax", 1.0), right),
-        "temperature scaled": above_below(
-            cached_confidence(store, name, "max_softmax", cached_temperature(fitted_on, name)), right
-        ),
+        "uncalibrated": above_below(plain, right),
+        "temperature scaled": above_below(scaled, right),
         "assumed perfect calibration": above_below(perfect, perfect),
         "ideal": ideal_above_below(right.mean()),
     }
 
 
-def assumed_perfect(store, cost="macs"):
+def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
     """A ScoreTable in which every answer is right with the probability that its max softmax claims.
 
-    Each model's temperature makes its mean max softmax equal its accuracy (see :func:`perfect_temperature`), so single
-    models keep their accuracies; what changes is which answers count as right. Search it, or draw its pair curves, to
-    see the cascades that perfect calibration would promise.
+    Claims are :func:`assumed` ones, so single models keep their accuracies; what changes is which answers count as
+    right. Search it, or draw its pair curves, to see the cascades that perfect calibration would promise.
     """
-    names, sure = list(store.models.index), []
-    for name in names:
-        temperature = perfect_temperature(store.logits(name), float(np.mean(store.ranks(name) == 0)), name)
-        sure.append(cached_confidence(store, name, "max_softmax", temperature))
-    return ScoreTable(np.stack(sure), np.stack(sure), store.costs(cost), names, store.origin)
+    names = tuple(store.models.index)
+    sure = np.stack([assumed(store, name) for name in names])
+    return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]
 
 
-def predicted_pair(store, first, second, cost="macs"):
+def predicted_pair(store: LogitStore, first: str, second: str, cost: str = "macs") -> pd.DataFrame:
     """A pair at every exit rate: exit_rate, cost, accuracy, and accuracy_predicted by assumed perfect calibration."""
     real = pair_curve(store, first, second, cost=cost)
     promised = pair_curve(assumed_perfect(store.select([first, second]), cost), first, second)

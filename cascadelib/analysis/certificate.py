@@ -2,6 +2,7 @@
 from paired outcomes, for any number of samples."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,17 +10,18 @@ from scipy.stats import beta, binom
 
 from ..checks import known
 from ..evaluation.evaluation import check_store, point_list, right_alone, run_cascades
-from ..fronts.front import Point
-from ..labels import samples_in_common
+from ..fronts.front import Front, Point
+from ..labels import Labels, samples_in_common
 from ..scoring import F1
 from ..tables import arrow
+from .uncertainty import plug_in_bets
 
 NUISANCE = 1 / 500  # of the level: what the confidence set of the nuisance parameter may miss
 NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end; it is added to the result
 GRIDS = (25, 100, 400, 1600)  # finer where a coarser one does not tell
 
 
-def paired_p_value(lost, gained, samples, epsilon, level=0.05):
+def paired_p_value(lost: int, gained: int, samples: int, epsilon: float, level: float = 0.05) -> float:
     """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one side is right.
 
     lost: samples that only the reference gets right; gained: samples that only the cascade gets right; both of
@@ -53,7 +55,7 @@ def paired_p_value(lost, gained, samples, epsilon, level=0.05):
     return largest
 
 
-def probability_as_extreme(s, discordant, samples, loss, psi):
+def probability_as_extreme(s: int, discordant: int, samples: int, loss: float, psi: np.ndarray) -> np.ndarray:
     """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ, float64 [G]."""
     spread = np.sqrt(np.maximum(np.arange(samples + 1), samples * loss) + 1 - samples * loss**2)
     studentized = (s - samples * loss) / spread[discordant]
@@ -66,41 +68,35 @@ def probability_as_extreme(s, discordant, samples, loss, psi):
     return np.minimum(1.0, terms.sum(axis=1) + 2 * NEGLIGIBLE)
 
 
-def betting_p_value(losses, epsilon, level=0.05):
+def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> float:
     """p-value of the hypothesis "the mean loss is ε or more" from losses in [−1, 1], float [k], for graded scores.
 
     Capital of a gambler who bets against the hypothesis: each loss d multiplies it by 1 + λ (ε − d), where λ in
     [0, 1 / (1 + |ε|)] is chosen from the losses before. Under the hypothesis that is a nonnegative supermartingale, so
     1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
-    variables by betting*, section 4, with their predictable plug-in bets for ``level``). Losses must come in an order
-    that does not depend on their values.
+    variables by betting*, section 4). Losses must come in an order that does not depend on their values.
     """
-    losses, k = np.asarray(losses, np.float64), len(losses)
-    number = np.arange(1, k + 1)
-    means = (np.cumsum(losses)) / (number + 1)
-    variances = (0.25 + np.cumsum((losses - means) ** 2)) / (number + 1)
-    before = np.concatenate([[0.25], variances[:-1]])
-    bets = np.minimum(np.sqrt(2 * np.log(1 / level) / (k * before)), 0.75 / (1 + abs(epsilon)))
+    losses = np.asarray(losses, np.float64)
+    bets = np.minimum(plug_in_bets(losses, 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
     capital = np.cumsum(np.log1p(bets * (epsilon - losses)))
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
 
 
-UNCHECKED = (
-    "This holds if none of the samples took part in finding the cascades, which was not checked: "
-    "sample ids are not known for both (sample_ids=)."
+UNSEEN = (
+    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
+    "store.take(slice(1, None, 2))"
 )
 STEPS = 100  # most points of a front that are tested, one after another
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What :func:`certify` found: ``certified`` Points, the safest first; ``point``, the last of them, or None.
+    """What :func:`certify` found: ``certified`` Points, the safest first. As text: the promise.
 
     ``table``: a row a tested point, up to the first that fails: models, thresholds, cost (where the point was chosen),
     accuracy_loss (reference − cascade on the certification split; negative: a gain), lost and gained (share of samples
     that only the reference, or only the cascade, gets right; graded: mean loss and gain), p_value, certified. samples:
     of the certification split. overlap_checked: whether it is known that none of them took part in finding the points.
-    As text: the promise.
     """
 
     certified: tuple[Point, ...]
@@ -112,31 +108,34 @@ class Certificate:
     overlap_checked: bool = False
 
     @property
-    def point(self):
+    def point(self) -> Point | None:
         """The cheapest certified Point, None where nothing is certified."""
         return self.certified[-1] if self.certified else None
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.point is None:
             return (
                 f"Nothing is certified: {self.samples} samples do not show a loss below {self.epsilon:.2%} against "
                 f"{self.reference} at confidence {1 - self.delta:.0%}. Allow a larger loss, or bring more samples."
             )
+        unchecked = (
+            " This holds if none of the samples took part in finding the cascades, which was not checked: "
+            "sample ids are not known for both (sample_ids=)."
+        )
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
             f"samples, {arrow(self.point.models)} loses at most {self.epsilon:.2%} of accuracy "
-            f"against {self.reference}, on data from the same source."
-            + ("" if self.overlap_checked else f" {UNCHECKED}")
+            f"against {self.reference}, on data from the same source." + ("" if self.overlap_checked else unchecked)
         )
 
 
-def certify(points, store, epsilon, delta=0.05, reference=None):
+def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, reference: str | None = None) -> Certificate:
     """Certify cascades that were chosen elsewhere: a :class:`Certificate` for the cheapest that passes.
 
-    points: a Front, of which points are tried from the most accurate downwards (at most 100, evenly spread, up to a
-    loss of ε where it was found), or Points in the order in which to try them. store: the certification split
-    (LogitStore or ScoreTable), samples that had no part in choosing points, order or reference. reference: the model
-    that ε refers to, by default the most accurate single model of the store on which the Front was found.
+    points: a Front, tried from the most accurate point downwards (at most 100, evenly spread, up to a loss of ε where
+    it was found), or Points in the order in which to try them. store: the certification split, samples that had no
+    part in choosing points, order or reference. reference: the model that ε refers to, by default the most accurate
+    single model where the Front was found.
 
     Guarantee: if the certification samples are independent draws from the distribution on which the cascade will run,
     the probability that *any* certified point loses ε or more of expected accuracy against the reference is at most δ.
@@ -147,9 +146,8 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
     samples: :func:`paired_p_value` where outcomes are right or wrong, :func:`betting_p_value` for graded scores.
 
     It says nothing of data that have drifted, of single classes, or of cost. Raises ValueError for ε outside [0, 1), δ
-    outside (0, 1), an unknown reference, a store that is the very split on which the points were found, and one that
-    has samples in common with a split on which one of them was found, as far as ids, names and files tell; where they
-    do not, the certificate says so.
+    outside (0, 1), an unknown reference, and a store that has samples in common with a split on which one of the points
+    was found, as far as ids, names and files tell; where they do not, the certificate says so.
     """
     if not 0 <= epsilon < 1 or not 0 < delta < 1:
         raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")
@@ -176,7 +174,7 @@ def certify(points, store, epsilon, delta=0.05, reference=None):
     return Certificate(tuple(points[: table["certified"].sum()]), reference, epsilon, delta, len(store), table, checked)
 
 
-def descending(front, reference, epsilon):
+def descending(front: Front, reference: str, epsilon: float) -> list[Point]:
     """At most STEPS points of a front, falling in accuracy, the last no more than ε below the reference there."""
     wanted = front.singles.loc[reference, "accuracy"] - epsilon
     rows = np.flatnonzero(front.table["accuracy"] >= wanted)[::-1]
@@ -185,35 +183,29 @@ def descending(front, reference, epsilon):
     return [front.point(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, STEPS).astype(int))]
 
 
-def refuse_shared_samples(points, origin):
+def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
     splits = {id(point.found_on): point.found_on for point in points}
     counts = [samples_in_common(found_on, origin) for found_on in splits.values()]
     if any(counts):
+        shared = max(count or 0 for count in counts)
         name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
-        raise ValueError(
-            f"{max(c or 0 for c in counts)} of the {len(origin)} samples took part in finding the cascades{name}; a "
-            "guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
-            "store.take(slice(1, None, 2))"
-        )
+        raise ValueError(f"{shared} of the {len(origin)} samples took part in finding the cascades{name}; {UNSEEN}")
     return None not in counts
 
 
-def refuse_same_split(points, outcomes):
+def refuse_same_split(points: list[Point], outcomes: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
     """ValueError where three cascades or more come out to the last sample as where they were found."""
-    found = [(p.accuracy, *p.exit_rates) for p in points]
-    here = [
-        (np.mean(outcomes[i][1]), *np.bincount(outcomes[i][0], minlength=len(p.models)) / len(outcomes[i][0]))
-        for i, p in enumerate(points)
-    ]
-    if len(points) >= 3 and all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(found, here, strict=True)):
-        raise ValueError(
-            "this store is the split on which the cascades were found; a guarantee needs samples that they have not "
-            "seen: search on store.take(one half) and certify on the other"
-        )
+
+    def unchanged(point, exits, correct):
+        here = (np.mean(correct), *np.bincount(exits, minlength=len(point.models)) / len(exits))
+        return np.allclose(here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12)
+
+    if len(points) >= 3 and all(unchanged(point, *outcomes[at]) for at, point in enumerate(points)):
+        raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")
 
 
-def tested(point, correct, right, epsilon, delta):
+def tested(point: Point, correct: np.ndarray, right: np.ndarray, epsilon: float, delta: float) -> dict:
     """One test as a row of the table; correct, right [k]: outcomes of the cascade and of the reference."""
     losses = right.astype(np.float64) - correct
     lost, gained = np.maximum(losses, 0), np.maximum(-losses, 0)

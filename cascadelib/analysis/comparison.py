@@ -1,31 +1,36 @@
 """Methods side by side (paper, figures 3, 8, 9 and 11): mean improvement, range dominance, top accuracy."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from ..evaluation.pareto import least_cost
 from ..fronts.exact import search
+from ..fronts.front import Front
 
 
-def fronts_of(store, methods, n_models=2, **options):
+def fronts_of(
+    store: Any, methods: Sequence[str] | dict, n_models: int | tuple[int, ...] = 2, **options
+) -> dict[str, Front]:
     """{label: Front}: one search a method. methods: names of METHODS, or {label: method}; options as for `search`."""
     methods = methods if isinstance(methods, dict) else {name: name for name in methods}
     return {label: search(store, n_models, method, **options) for label, method in methods.items()}
 
 
-def highest_accuracy(cost, accuracy, budget):
+def highest_accuracy(cost: np.ndarray, accuracy: np.ndarray, budget: np.ndarray) -> np.ndarray:
     """Highest accuracy among points of a front (rising in both) with cost ≤ ``budget``; −inf where none is."""
     return np.concatenate([[-np.inf], accuracy])[np.searchsorted(cost, budget, side="right")]
 
 
-def shares_of_best(scores, widths):
+def shares_of_best(scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Share of the total width in which each row of scores [F, W] is the highest; ties are shared equally."""
-    best = scores == scores.max(axis=0)
-    best &= np.isfinite(scores)
+    best = (scores == scores.max(axis=0)) & np.isfinite(scores)
     return (best / np.maximum(best.sum(axis=0), 1) * widths).sum(axis=1) / widths.sum()
 
 
-def range_dominance(fronts):
+def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
     """Share of the accuracy range, and of the log-cost range, in which each front is the best.
 
     Ranges are those of the single-model front; steps are compared exactly, between all their breakpoints. The paper
@@ -48,7 +53,7 @@ def range_dominance(fronts):
     return pd.DataFrame(columns, index=pd.Index(fronts, name="method"))
 
 
-def compare(fronts, lows=()):
+def compare(fronts: dict[str, Front], lows: Sequence[float] = ()) -> pd.DataFrame:
     """A row a method, best mean improvement first: mean_improvement, the same above each accuracy of ``lows`` (up to
     the best single model), accuracy_dominance, cost_dominance, top_accuracy."""
     table = pd.DataFrame({"mean_improvement": {label: f.mean_improvement() for label, f in fronts.items()}})
@@ -59,7 +64,7 @@ def compare(fronts, lows=()):
     return table.rename_axis("method").sort_values("mean_improvement", ascending=False)
 
 
-def fronts_table(tasks) -> pd.DataFrame:
+def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     """Figure 7 as numbers: a row a task and front of {label: {name: :class:`cascadelib.Front`}}.
 
     candidates; mean and largest improvement; accuracy (or F1) of the best single model and of the best cascade;
@@ -69,13 +74,10 @@ def fronts_table(tasks) -> pd.DataFrame:
     for label, fronts in tasks.items():
         for name, front in fronts.items():
             best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
-            shared = min(best, top)
-            rows[label, name] = {
-                "candidates": len(front.singles),
-                "mean_improvement": front.mean_improvement() if len(front.baseline.front) > 1 else float("nan"),
-                "largest_improvement": front.table["improvement"].max(),
-                "accuracy_of_best_model": best,
-                "accuracy_of_best_cascade": top,
-                "cost_ratio": front.baseline.cost_at(shared) / front.cost_at(shared),
-            }
+            mean = front.mean_improvement() if len(front.baseline.front) > 1 else float("nan")
+            row = {"candidates": len(front.singles), "mean_improvement": mean}
+            row |= {"largest_improvement": front.table["improvement"].max()}
+            row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
+            at = min(best, top)
+            rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,11 +1,12 @@
 """A warning without labels: do live inputs leave, and are they as sure, as the samples on which thresholds were chosen?
 
-What is compared at each stage of a fixed cascade: the share that leaves, and the distribution of confidences, both
-among the inputs that reach the stage. Accuracy may fall without any of them moving, and they may move while accuracy
-holds: the signal says that the data are no longer those of the selection, not that the answers are worse.
+Accuracy may fall while shares and confidences stay, and hold while they move: the signal says that the data are no
+longer those of the selection, not that the answers are worse.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scipy.stats import fisher_exact, ks_2samp
 
 from ..evaluation.evaluation import all_confidences, reaching, stage_confidences
 from ..front_end import watched
+from ..fronts.front import Point
 
 FEWEST = 20  # inputs at a stage: below, its tests say nothing and are left out
 
@@ -54,11 +56,11 @@ class DriftSignal:
         object.__setattr__(self, "reference", tuple(np.sort(a) for a in arrays))
 
     @classmethod
-    def at_selection(cls, store, point, false_alarm_rate=0.01):
+    def at_selection(cls, store: Any, point: Point, false_alarm_rate: float = 0.01) -> "DriftSignal":
         """The signal of a Point, with the samples of ``store`` (its labels do not count) as the reference."""
         return cls(tuple(stage_confidences(store, point)), false_alarm_rate)
 
-    def check(self, live):
+    def check(self, live: Sequence[np.ndarray]) -> DriftReport:
         """A window of live inputs against the reference: a :class:`DriftReport`.
 
         live: n arrays, the confidences at each stage of the inputs that reached it, so their lengths fall; e.g. the
@@ -100,7 +102,7 @@ def _checked(stages, name):
     return arrays
 
 
-def alarm_share(signal, store, point, window, repeats=200, seed=0):
+def alarm_share(signal: DriftSignal, store: Any, point: Point, window: int, repeats: int = 200, seed: int = 0) -> float:
     """Share of ``repeats`` random windows of a store's samples that raise an alarm: the power on shifted data.
 
     Raises ValueError for a window longer than the data.
@@ -110,7 +112,9 @@ def alarm_share(signal, store, point, window, repeats=200, seed=0):
     return float(np.mean([signal.check(reaching([s[rows] for s in sure], thresholds)).alarm for rows in windows]))
 
 
-def false_alarm_share(store, point, window, false_alarm_rate=0.01, repeats=200, seed=0):
+def false_alarm_share(
+    store: Any, point: Point, window: int, false_alarm_rate: float = 0.01, repeats: int = 200, seed: int = 0
+) -> float:
     """Share of false alarms on unchanged data: each time a random half is the reference, the window is of the other."""
     (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
     k, alarms = len(store), []

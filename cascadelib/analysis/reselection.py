@@ -1,24 +1,33 @@
 """What choosing costs and buys: thresholds chosen again on a few labelled samples, and the bias of choosing at all."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from ..evaluation.evaluation import evaluate
 from ..front_end import watched
 from ..fronts.exact import search
+from ..fronts.front import Point
 from ..fronts.selection import pick
+from ..methods.method import Method
+from ..store.logit_store import LogitStore
 from .shift import mean_improvement_moved, replay
 
+HALVES = ("chosen", "measured")
 
-def rechoose(point, labelled):
+
+def rechoose(point: Point, labelled: LogitStore) -> Point:
     """The same models with thresholds chosen on ``labelled``: the least cost at no less than the accuracy that the
-    last model alone has there. Returns a Point; its own numbers are those of the samples that it was chosen on."""
+    last model alone has there. Its own numbers are those of the samples that it was chosen on."""
     options = {"score": point.score, "cost": point.cost_kind, "models": list(point.models)}
     front = search(labelled, len(point.models), point.method, **options)
     return pick(front, accuracy=front.singles.loc[point.models[-1], "accuracy"])
 
 
-def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
+def won_back(
+    point: Point, store: LogitStore, sizes: Sequence[int] = (50, 200, 1000), repeats: int = 50, seed: int = 0
+) -> pd.DataFrame:
     """What choosing a cascade's thresholds again on a small labelled sample of new data wins back.
 
     store: the new data. A random sample of each size chooses (see :func:`rechoose`), the *rest* measures; repeated.
@@ -44,26 +53,31 @@ def won_back(point, store, sizes=(50, 200, 1000), repeats=50, seed=0):
     return pd.DataFrame(rows)
 
 
-def won_back_table(tables):
+def won_back_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """{split: ``won_back``} as one table, a row a split and size, medians over the repeats.
 
-    cost_ratio: cost rechosen ÷ unchanged; difference to the last model's accuracy for the three choices, with the 5%
-    and 95% quantiles of the rechosen ones; improvement of the three.
+    cost_ratio: cost rechosen ÷ unchanged; difference and improvement of the three choices, with the 5% and 95%
+    quantiles of the rechosen difference.
     """
-    rows = {}
+    choices, rows = ("rechosen", "unchanged", "hindsight"), {}
+    columns = [f"{what}_{choice}" for what in ("difference", "improvement") for choice in choices]
     for split, table in tables.items():
         for size, part in table.groupby("size"):
-            middle, (low, high) = part.median(), part["difference_rechosen"].quantile([0.05, 0.95])
+            low, high = part["difference_rechosen"].quantile([0.05, 0.95])
             row = {"cost_ratio": (part["cost_rechosen"] / part["cost_unchanged"]).median()}
-            row |= {"difference_rechosen": middle["difference_rechosen"], "difference_5%": low, "difference_95%": high}
-            others = ["difference_unchanged", "difference_hindsight"]
-            others += ["improvement_rechosen", "improvement_unchanged", "improvement_hindsight"]
-            row |= middle[others].to_dict()
-            rows[split, size] = row
+            row |= {"difference_rechosen": None, "difference_5%": low, "difference_95%": high}
+            rows[split, size] = row | part[columns].median().to_dict()
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "labelled samples"])
 
 
-def selection_bias(store, n_models=2, method=None, repeats=20, seed=0, **options):
+def selection_bias(
+    store: LogitStore,
+    n_models: int | tuple[int, ...] = 2,
+    method: Method | str | None = None,
+    repeats: int = 20,
+    seed: int = 0,
+    **options,
+) -> pd.DataFrame:
     """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
 
     Returns a DataFrame, a row a repeat: the mean over the front's points of accuracy (…_chosen, …_measured), its mean
@@ -76,16 +90,11 @@ def selection_bias(store, n_models=2, method=None, repeats=20, seed=0, **options
         here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
         front = search(here, n_models, method, **options)
         moved, best = replay(front, there, ranges=False), pick(front, "max_improvement")
-        rows.append(
-            {
-                "accuracy_chosen": front.table["accuracy"].mean(),
-                "accuracy_measured": moved["accuracy_moved"].mean(),
-                "single_models_chosen": here.models["top1"].mean(),
-                "single_models_measured": there.models["top1"].mean(),
-                "mean_improvement_chosen": front.mean_improvement(),
-                "mean_improvement_measured": mean_improvement_moved(front, there, ranges=False),
-                "best_improvement_chosen": best.improvement,
-                "best_improvement_measured": evaluate(there, best).improvement,
-            }
-        )
+        pairs = {
+            "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
+            "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
+            "mean_improvement": (front.mean_improvement(), mean_improvement_moved(front, there, ranges=False)),
+            "best_improvement": (best.improvement, evaluate(there, best).improvement),
+        }
+        rows.append({f"{name}_{on}": mean for name, pair in pairs.items() for on, mean in zip(HALVES, pair)})
     return pd.DataFrame(rows)

@@ -1,44 +1,27 @@
 """A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluation import (
-    baseline_of,
-    check_store,
-    costs_of,
-    evaluate,
-    exit_stages,
-    mean_cost,
-    outcomes_of,
-    quality,
-    right_alone,
-    run_cascades,
-    store_stage,
-)
-from ..evaluation.pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..evaluation import evaluation
+from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..fronts.front import Front, Point
 from ..fronts.pairs import curve_of
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.pairing import check_same_task
-from .uncertainty import (
-    LEVEL,
-    bootstrap,
-    cost_interval,
-    difference_interval,
-    interval,
-    paired_difference_interval,
-    share_interval,
-)
+from . import uncertainty
 
 
-def own_baseline(front, store):
-    """The Baseline of a store under a front's score and kind of cost."""
-    return baseline_of(store, front.score, front.cost_kind)
+def own_baseline(front: Front | Point, store: Any) -> Baseline:
+    """The Baseline of a store under a front's, or a point's, score and kind of cost."""
+    return evaluation.baseline_of(store, front.score, front.cost_kind)
 
 
-def check_front(front):
+def check_front(front: Any) -> None:
     """Refuse what is no front of cascades: a store where the front belongs, a single point."""
     if not hasattr(front, "table"):
         store, point = hasattr(front, "take"), hasattr(front, "thresholds")
@@ -49,7 +32,7 @@ def check_front(front):
         )
 
 
-def replay(front, store, ranges=True):
+def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
     """A front, unchanged, on another split: the identical cascades at the identical ranges of thresholds.
 
     A segment is a stretch of neighbouring points of one cascade. One of a pair is swept from one end of its range of
@@ -59,11 +42,11 @@ def replay(front, store, ranges=True):
     Returns a DataFrame, segment by segment in the front's order, cost rising in those that are swept: models,
     thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep), ``segment`` (number),
     ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, improvement_moved (against the other split's own
-    baseline) and on_front (Pareto-optimal among all rows there). A segment stays in one piece on the other split; different segments move apart. A model that the other
-    split lacks is refused by name, and so are arguments in the wrong order.
+    baseline) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and move apart. A model
+    that the other split lacks is refused by name, and so are arguments in the wrong order.
     """
     check_front(front)
-    check_store(store)
+    evaluation.check_store(store)
     table = front.table[["models", "thresholds", "accuracy", "cost"]].reset_index(drop=True)
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
     length = table["models"].map(len)
@@ -81,37 +64,33 @@ def _at_points(front, rows, store):
     """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
     moved = np.empty((len(rows), 2))
     if len(rows):
-        for position, exits, correct, costs in run_cascades(store, [front.point(row) for row in rows.index]):
-            moved[position] = quality(store, correct, front.score), mean_cost(costs, exits)
+        for position, exits, correct, costs in evaluation.run_cascades(store, [front.point(row) for row in rows.index]):
+            moved[position] = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
     return rows.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
 
 
 def _sweeps(front, rows, store):
-    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all."""
+    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all.
+
+    A segment has the points whose set of exits some threshold of its range gives, by rising cost. Thresholds lie midway
+    between neighbours, or at the end of the range where that lies beyond it.
+    """
     metric = None if front.method is None else front.method.metric
     for models, same in rows.groupby("models", sort=False):
-        (first, sure), (second, _) = outcomes_of(store, models, front.method, front.score)
-        curve = curve_of(store, front.score)(sure, first, second, *costs_of(store, models, front.cost_kind))
+        (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
+        curve = curve_of(store, front.score)(sure, first, second, *evaluation.costs_of(store, models, front.cost_kind))
         for segment, points in same.groupby("segment"):
             inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
-            thresholds, accuracy, cost = within(curve, sure, inside.min(), inside.max())
-            moved = {"thresholds": [(t,) for t in own_units(metric, thresholds).tolist()], "accuracy": np.nan}
-            moved |= {"cost": np.nan, "segment": segment, "replayed": "range", "accuracy_moved": accuracy}
-            yield pd.DataFrame({"models": [models] * len(cost), **moved, "cost_moved": cost})
+            low, high = inside.min(), inside.max()
+            least, most = (np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low))
+            at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
+            thresholds = own_units(metric, np.clip(curve.threshold[at], low, high)).tolist()
+            moved = {"models": [models] * len(at), "thresholds": [(t,) for t in thresholds], "accuracy": np.nan}
+            moved |= {"cost": np.nan, "segment": segment, "replayed": "range"}
+            yield pd.DataFrame({**moved, "accuracy_moved": curve.accuracy[at], "cost_moved": curve.cost[at]})
 
 
-def within(curve, sure, low, high):
-    """The points of a pair's Curve whose set of exits a threshold from ``low`` to ``high`` gives, by rising cost.
-
-    sure [k]: confidences of the first model; low, high: inside (higher = surer). Returns thresholds (inside; midway
-    between neighbours, or the end of the range where that lies beyond it), accuracy, cost.
-    """
-    least, most = (np.mean(exit_stages([sure], [end]) == 0) for end in (high, low))
-    rows = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
-    return np.clip(curve.threshold[rows], low, high), curve.accuracy[rows], curve.cost[rows]
-
-
-def moved_front(moved):
+def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising.
 
     Picking them there is slightly optimistic where many points lie close together.
@@ -120,17 +99,17 @@ def moved_front(moved):
     return rows["cost_moved"].to_numpy(), rows["accuracy_moved"].to_numpy()
 
 
-def moved_curve(front, moved, store, points=401):
+def moved_curve(front: Front, moved: pd.DataFrame, store: Any, points: int = 401) -> pd.DataFrame:
     """Figure 6: improvement of a replayed front at evenly spaced accuracies of the other split's own range.
 
-    moved: ``replay(front, store)``. Returns a DataFrame with accuracy and improvement.
+    moved: ``replay(front, store)``. Columns: accuracy, improvement.
     """
     baseline = own_baseline(front, store)
     at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
     return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
 
 
-def mean_improvement_moved(front, store, low=None, ranges=True):
+def mean_improvement_moved(front: Front, store: Any, low: float | None = None, ranges: bool = True) -> float:
     """Mean improvement of what of a replayed front is Pareto-optimal on the other split, over its own baseline.
 
     From ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays
@@ -140,7 +119,7 @@ def mean_improvement_moved(front, store, low=None, ranges=True):
     return mean_improvement(own_baseline(front, store), *moved_front(moved), low)
 
 
-def cost_ratio_moved(first, second, store):
+def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
     """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there.
 
     Of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples.
@@ -149,51 +128,69 @@ def cost_ratio_moved(first, second, store):
     return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
 
 
-def holds(point, splits, resamples=1000, seed=0, level=LEVEL):
+def holds(
+    point: Point, splits: dict[str, Any], resamples: int = 1000, seed: int = 0, level: float = uncertainty.LEVEL
+) -> pd.DataFrame:
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
     cost_ratio: the last model's cost ÷ the cascade's, with its interval by :func:`cost_interval`; last_model_accuracy:
-    of the cascade's last model alone; accuracy; difference (cascade − last model), with its paired interval (by the
-    bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost; improvement at equal
-    accuracy over that split's own single models, with bootstrap percentiles that may be too narrow near the best
-    model (see :func:`cascadelib.analysis.uncertainty.interval`; above it the cost of that model counts).
+    of the cascade's last model alone; accuracy with Wilson's interval, difference (cascade − last model) with its
+    paired one (both by the bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost;
+    improvement at equal accuracy over that split's own single models, with bootstrap percentiles that may be too narrow
+    near the best model (see :func:`interval`; above it the cost of that model counts).
 
     level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
     give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
     rows = []
     for store in splits.values():
-        result, last = evaluate(store, point), right_alone(store, point.models[-1], point.score)
-        accuracy, baseline = float(quality(store, last, point.score)), own_baseline(point, store)
-        resampled, place = bootstrap(store, point, resamples, seed), list(store.models.index).index(point.models[-1])
-        low, high = paired_difference_interval(last, result.correct, level)
+        result, last = evaluation.evaluate(store, point), evaluation.right_alone(store, point.models[-1], point.score)
+        alone, baseline = float(evaluation.quality(store, last, point.score)), own_baseline(point, store)
+        resampled, place = (
+            uncertainty.bootstrap(store, point, resamples, seed),
+            list(store.models.index).index(point.models[-1]),
+        )
         if point.score == F1:  # no share of samples
-            low, high = interval(resampled.accuracy[:, 0] - resampled.single_accuracy[:, place], level)
+            drawn = resampled.accuracy[:, 0]
+            own, less = (
+                uncertainty.interval(drawn, level),
+                uncertainty.interval(drawn - resampled.single_accuracy[:, place], level),
+            )
+        else:
+            own = uncertainty.share_interval(result.correct, level)
+            less = uncertainty.paired_difference_interval(last, result.correct, level)
         improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
-        row = [len(store), *cost_ratio(store, point, result, level), accuracy, result.accuracy]
-        row += [result.accuracy - accuracy, low, high, result.exit_rates, result.exit_rates[0]]
-        row += [*share_interval(result.exit_stage == 0, level, "exact"), result.cost, improvement]
-        rows.append([*row, *interval(resampled.improvement[:, 0], level)])
-    columns = ["samples", "cost_ratio", "cost_ratio_low", "cost_ratio_high", "last_model_accuracy", "accuracy"]
-    columns += ["difference", "difference_low", "difference_high", "exit_rates"]
-    columns += ["exit_rate", "exit_rate_low", "exit_rate_high", "cost"]
-    columns += ["improvement", "improvement_low", "improvement_high"]
-    return pd.DataFrame(rows, columns=columns, index=pd.Index(splits, name="split"))
+        leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
+        row = {"samples": len(store), **with_ends("cost_ratio", *cost_ratio(store, point, result, level))}
+        row |= {"last_model_accuracy": alone, **with_ends("accuracy", result.accuracy, *own)}
+        row |= {**with_ends("difference", result.accuracy - alone, *less), "exit_rates": result.exit_rates}
+        row |= {**with_ends("exit_rate", result.exit_rates[0], *leaving), "cost": result.cost}
+        rows.append(
+            row | with_ends("improvement", improvement, *uncertainty.interval(resampled.improvement[:, 0], level))
+        )
+    return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
 
 
-def cost_ratio(store, point, result, level=LEVEL):
+def with_ends(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    """A number and the ends of its interval as columns of a table."""
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def cost_ratio(
+    store: Any, point: Point, result: evaluation.Evaluation, level: float = uncertainty.LEVEL
+) -> tuple[float, float, float]:
     """The last model's cost ÷ that of the cascade as evaluated on a store: value, low, high.
 
     The last model's own cost has an interval only where it differs by sample; then each gets half of what may fail.
     """
-    costs = costs_of(store, point.models, point.cost_kind)
+    costs = evaluation.costs_of(store, point.models, point.cost_kind)
     each = 1 - (1 - level) / (1 + np.ndim(costs[-1]))
-    low, high = cost_interval(result.exit_stage, costs, each)
-    least, most = cost_interval(np.zeros(len(store), int), costs[-1:], each)
+    low, high = uncertainty.cost_interval(result.exit_stage, costs, each)
+    least, most = uncertainty.cost_interval(np.zeros(len(store), int), costs[-1:], each)
     return float(np.mean(costs[-1])) / result.cost, least / high, most / low
 
 
-def member_drops(store, other, score="top1", level=LEVEL):
+def member_drops(store: Any, other: Any, score: str = "top1", level: float = uncertainty.LEVEL) -> pd.DataFrame:
     """What each single model loses from one split to another, a row a model, cheapest first.
 
     accuracy, accuracy_moved, drop (positive: worse there) and the ends of its interval: paired where both splits
@@ -204,37 +201,35 @@ def member_drops(store, other, score="top1", level=LEVEL):
     if score == F1:
         raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
     names = list(store.models.index)
-    here, there = (store_stage(s, names, Method(), score) for s in (store, other))
+    here, there = (evaluation.store_stage(s, names, Method(), score) for s in (store, other))
     outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
-    ids = [getattr(s, "sample_ids", None) for s in (store, other)]
-    same = len(store) == len(other) and np.array_equal(*ids)
+    same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
     if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
         what = f"{getattr(store, 'split', '')!r} ({len(store):,} samples)"
         raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
-    kind, rows = paired_difference_interval if same and ids[0] is not None else difference_interval, []
+    kind, rows = (
+        uncertainty.paired_difference_interval
+        if same and store.sample_ids is not None
+        else uncertainty.difference_interval,
+        [],
+    )
     for (first, _), (second, _) in outcomes:
         low, high = kind(first, second, level)
-        rows.append((first.mean(), second.mean(), first.mean() - second.mean(), -high, -low))
-    columns = ["accuracy", "accuracy_moved", "drop", "drop_low", "drop_high"]
-    return pd.DataFrame(rows, columns=columns, index=pd.Index(names, name="model"))
+        row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
+        rows.append(row | with_ends("drop", first.mean() - second.mean(), -high, -low))
+    return pd.DataFrame(rows, index=pd.Index(names, name="model"))
 
 
-def elsewhere(point, front, stores) -> pd.DataFrame:
+def elsewhere(point: Point, front: Front, stores: dict[str, Any]) -> pd.DataFrame:
     """One cascade and its whole front, unchanged, on other splits {name: store}: a row a split.
 
     samples; accuracy of the best single model there and of the cascade; its cost, exit_rate (first stage), improvement;
     mean_improvement of the replayed front over that split's own baseline.
     """
-    rows = {}
-    for name, store in stores.items():
-        result = evaluate(store, point)
-        rows[name] = {
-            "samples": len(store),
-            "accuracy_of_best_model": store.models["top1"].max(),
-            "accuracy": result.accuracy,
-            "cost": result.cost,
-            "exit_rate": result.exit_rates[0],
-            "improvement": result.improvement,
-            "mean_improvement": mean_improvement_moved(front, store),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").astype({"samples": int})
+    rows = []
+    for store in stores.values():
+        result = evaluation.evaluate(store, point)
+        row = {"samples": len(store), "accuracy_of_best_model": store.models["top1"].max(), "accuracy": result.accuracy}
+        row |= {"cost": result.cost, "exit_rate": result.exit_rates[0], "improvement": result.improvement}
+        rows.append(row | {"mean_improvement": mean_improvement_moved(front, store)})
+    return pd.DataFrame(rows, index=list(stores))

@@ -1,11 +1,9 @@
-"""Intervals without resampling: a share, a cost, the difference of two accuracies on the same samples or on others.
-
-For improvement factors and fronts see :mod:`cascadelib.bootstrap`.
-"""
+"""Intervals in closed form (of a share, a cost, a difference of accuracies), and the bootstrap of fixed cascades."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,7 @@ from ..methods.method import Method
 from ..scoring import F1, positives
 
 LEVEL = 0.95
+Ends = tuple[float, float]
 
 
 def _counted(correct, name):
@@ -31,7 +30,7 @@ def _counted(correct, name):
     return correct.astype(bool)
 
 
-def share_interval(correct, level=LEVEL, kind="wilson"):
+def share_interval(correct: np.ndarray, level: float = LEVEL, kind: str = "wilson") -> Ends:
     """(low, high) of the share of true entries of bool [k], by scipy.
 
     "wilson" (1927) covers as promised on average over shares; "exact" (Clopper and Pearson, 1934) covers at least so
@@ -42,7 +41,7 @@ def share_interval(correct, level=LEVEL, kind="wilson"):
     return float(found.low), float(found.high)
 
 
-def cost_interval(exits, costs, level=LEVEL):
+def cost_interval(exits: np.ndarray, costs: list, level: float = LEVEL) -> Ends:
     """(low, high) of a cascade's mean cost from exit stages int [k] and the n costs of its stages, at least ``level``.
 
     Costs that are numbers: the cost is a sum over the n − 1 later stages of cost × share of samples that reach it, each
@@ -59,7 +58,7 @@ def cost_interval(exits, costs, level=LEVEL):
     return float(low), float(high)
 
 
-def betting_interval(values, least, most, level=LEVEL):
+def betting_interval(values: np.ndarray, least: float, most: float, level: float = LEVEL) -> Ends:
     """(low, high) of the mean of independent values [k] in [least, most]: covers at least ``level``, for any k.
 
     Hedged capital with predictable plug-in bets (Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
@@ -72,29 +71,31 @@ def betting_interval(values, least, most, level=LEVEL):
     return float(least + (most - least) * low), float(most - (most - least) * high)
 
 
-def _lower_mean(x, wealth):
-    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth`` times their stake."""
+def plug_in_bets(x: np.ndarray, wealth: float, guess: float) -> np.ndarray:
+    """Predictable plug-in bets [k] of Waudby-Smith and Ramdas on values x [k]: each from the values before it.
+
+    wealth: to be reached, in stakes; guess: of the mean before the first value.
+    """
     number = np.arange(1, len(x) + 1)
-    means = (0.5 + np.cumsum(x)) / (number + 1)
+    means = (guess + np.cumsum(x)) / (number + 1)
     variances = (0.25 + np.cumsum((x - means) ** 2)) / (number + 1)
-    bets = np.sqrt(2 * np.log(wealth) / (len(x) * np.append(0.25, variances[:-1])))
+    return np.sqrt(2 * np.log(wealth) / (len(x) * np.append(0.25, variances[:-1])))
+
+
+def _lower_mean(x, wealth):
+    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth`` times their stake.
+
+    At most the mean of x: an interval holds what was found, also where bets were won early and lost again.
+    """
+    bets = plug_in_bets(x, wealth, 0.5)
 
     def won(mean):
         return np.cumsum(np.log1p(np.minimum(bets, 0.75 / mean) * (x - mean))).max() - np.log(wealth)
 
-    return brentq(won, 1e-12, 1.0) if won(1e-12) > 0 else 0.0
+    return min(brentq(won, 1e-12, 1.0), float(x.mean())) if won(1e-12) > 0 else 0.0
 
 
-def holm(p_values):
-    """p-values adjusted for their number (Holm, 1979): those at most α are jointly wrong with probability at most α."""
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
-
-
-def paired_difference_interval(first, second, level=LEVEL):
+def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
     """(low, high) of accuracy(second) − accuracy(first) on the same samples: bool [k] each, paired by row.
 
     Wald's interval of the discordant pairs with half a sample added to each of the four cells (Agresti and Min,
@@ -110,7 +111,7 @@ def paired_difference_interval(first, second, level=LEVEL):
     return float(max(-1, difference - half)), float(min(1, difference + half))
 
 
-def difference_interval(first, second, level=LEVEL):
+def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
     """(low, high) of accuracy(second) − accuracy(first) on different samples: bool [k1] and bool [k2].
 
     From the two Wilson intervals (Newcombe, 1998, *Interval estimation for the difference between independent
@@ -139,17 +140,17 @@ class Resampled:
     single_accuracy: np.ndarray
     single_cost: np.ndarray
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         resamples, cascades = self.accuracy.shape
         return f"<Resampled: {cascades} cascades, {self.single_cost.shape[1]} single models, {resamples} resamples>"
 
     @cached_property
-    def baselines(self):
+    def baselines(self) -> list[Baseline]:
         """Each resample's own :class:`Baseline`."""
         return [Baseline(*pair) for pair in zip(self.single_cost, self.single_accuracy)]
 
     @property
-    def improvement(self):
+    def improvement(self) -> np.ndarray:
         """Improvement factor of each cascade, float64 [R, P].
 
         Where a resample puts a cascade above its best single model, where the factor is nan by definition, the cost
@@ -159,28 +160,25 @@ class Resampled:
         return np.stack([b.cost_at(np.minimum(accuracy, b.best)) / cost for b, accuracy, cost in rows])
 
     @cached_property
-    def fronts(self):
+    def fronts(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Cost and accuracy of each resample's non-dominated cascades, rising."""
         keep = [pareto_front(*pair) for pair in zip(self.cost, self.accuracy)]
         return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
 
-    def improvement_at(self, accuracies):
+    def improvement_at(self, accuracies: np.ndarray) -> np.ndarray:
         """Improvement factor of the whole set at ``accuracies`` [A]: float64 [R, A].
 
         Baseline cost ÷ least cost among the set's cascades with at least that accuracy; 0 where none has. Above a
         resample's best single model the factor at that model's accuracy counts.
         """
-        at, rows = np.asarray(accuracies, np.float64), []
-        for baseline, front in zip(self.baselines, self.fronts):
-            clipped = np.minimum(at, baseline.best)
-            rows.append(improvement_at(baseline, *front, clipped))
-        return np.stack(rows)
+        at, pairs = np.asarray(accuracies, np.float64), zip(self.baselines, self.fronts)
+        return np.stack([improvement_at(base, *front, np.minimum(at, base.best)) for base, front in pairs])
 
-    def mean_improvement(self, low=None):
+    def mean_improvement(self, low: float | None = None) -> np.ndarray:
         """Mean improvement of the set over each resample's own accuracy range (from ``low``): float64 [R]."""
         return np.array([mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)])
 
-    def mean_cost_ratio(self, other):
+    def mean_cost_ratio(self, other: "Resampled") -> np.ndarray:
         """Cost of another set (same store and seed) ÷ this one's at equal accuracy, geometric mean: float64 [R].
 
         Over the accuracies from the resample's cheapest model to what both sets and its best model reach.
@@ -189,13 +187,13 @@ class Resampled:
         return np.array([mean_cost_ratio(a, b, *common_range(base, a, b)) for base, a, b in trio])
 
 
-def sample_counts(k, resamples, seed=0):
+def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
     """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to k."""
     rng = np.random.default_rng(seed)
     return np.stack([np.bincount(rng.integers(k, size=k), minlength=k) for _ in range(resamples)], 1).astype(np.int32)
 
 
-def resampled_means(counts, values):
+def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P].
 
     Neighbouring thresholds of one cascade treat few samples differently: the product is taken with the differences
@@ -206,7 +204,7 @@ def resampled_means(counts, values):
     return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
 
 
-def bootstrap(store, points, resamples=1000, seed=0):
+def bootstrap(store: Any, points: Any, resamples: int = 1000, seed: int = 0) -> Resampled:
     """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`.
 
     points: a Front, a Point or a list of Points, all of one score and kind of cost. Raises TypeError for other things.
@@ -220,8 +218,8 @@ def bootstrap(store, points, resamples=1000, seed=0):
     accuracy, cost = np.empty((2, resamples, len(points)))
     rates, runs = np.empty((resamples, len(points), n)), run_cascades(store, points)
     while block := list(islice(runs, COLUMNS)):
-        at, stages, correct, costs = (list(column) for column in zip(*block))
-        stages = np.stack(stages, 1)
+        at, exits, correct, costs = (list(column) for column in zip(*block))
+        stages = np.stack(exits, 1)
         accuracy[:, at] = _quality(counts, np.stack(correct, 1), store, points[0].score)
         reached = np.stack([resampled_means(counts, stages >= i) for i in range(n)], -1)
         rates[:, at] = -np.diff(reached, axis=2, append=0)
@@ -260,7 +258,7 @@ def _singles(store, counts, score, cost_kind):
     return accuracy, np.broadcast_to(costs, accuracy.shape)
 
 
-def interval(values, level=0.95):
+def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
     """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes.
 
     They fail where a resample is no small copy of the truth. Rare events: of 0.2% of 500 samples that pass on, a third
@@ -273,7 +271,7 @@ def interval(values, level=0.95):
     return low[()], high[()]
 
 
-def basic_interval(values, estimate, level=0.95):
+def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) -> tuple:
     """(low, high) from resampled ``values`` [R, …] by how far they stray from the ``estimate``, mirrored.
 
     For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
@@ -284,15 +282,15 @@ def basic_interval(values, estimate, level=0.95):
     return 2 * estimate - high, 2 * estimate - low
 
 
-def point_intervals(resampled, level=0.95):
+def point_intervals(resampled: Resampled, level: float = LEVEL) -> pd.DataFrame:
     """A row a cascade: low and high end of accuracy, cost, improvement and of the first stage's exit rate."""
-    columns = {"accuracy": resampled.accuracy, "cost": resampled.cost, "improvement": resampled.improvement}
+    columns = {name: getattr(resampled, name) for name in ("accuracy", "cost", "improvement")}
     columns["exit_rate"] = resampled.exit_rates[:, :, 0]
-    ends = {name: interval(values, level) for name, values in columns.items()}
-    return pd.DataFrame({f"{name}_{end}": ends[name][i] for name in columns for i, end in enumerate(("low", "high"))})
+    ends = {name: zip(("low", "high"), interval(values, level)) for name, values in columns.items()}
+    return pd.DataFrame({f"{name}_{end}": values for name, pair in ends.items() for end, values in pair})
 
 
-def improvement_band(resampled, accuracies, level=0.95):
+def improvement_band(resampled: Resampled, accuracies: np.ndarray, level: float = LEVEL) -> pd.DataFrame:
     """Band of the improvement factor of a fixed set of cascades at ``accuracies``: accuracy, low, high."""
     low, high = interval(resampled.improvement_at(accuracies), level)
     return pd.DataFrame({"accuracy": accuracies, "low": low, "high": high})

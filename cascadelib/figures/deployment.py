@@ -1,58 +1,55 @@
 """Figures of a running cascade: what a guarantee costs, and what MACs become in seconds. Each from a plain table."""
 
+import pandas as pd
+
 from ..tables import number
-from .style import BLACK, GREY, PALETTE, cost_axis, figure, per_cent_axis
+from . import style
 
 
 def guarantee_figure(
-    table, reference_cost, cost="macs", title="What a promise costs (dotted: the reference model alone)"
-):
+    table: pd.DataFrame,
+    reference_cost: float,
+    cost: str = "macs",
+    title: str = "What a promise costs (dotted: the reference model alone)",
+) -> style.Figure:
     """Least certified cost against the loss that is allowed.
 
     table: rows of epsilon, cost (of the certified point; nan where nothing is certified), accuracy_loss_held_out and
     cascade (its models, as text). reference_cost: of the reference model.
     """
-    fig = figure(title, xaxis=per_cent_axis(title="accuracy loss against the reference"), yaxis=cost_axis(cost))
-    fig.add_hline(y=reference_cost, line={"color": GREY, "dash": "dot"})
+    fig = style.figure(
+        title, xaxis=style.per_cent_axis(title="accuracy loss against the reference"), yaxis=style.cost_axis(cost)
+    )
+    fig.add_hline(y=reference_cost, line=style.DOTTED)
     shown = table.dropna(subset=["cost"])
     for column, label, colour, symbol in (
-        ("epsilon", "certified: at most ε", PALETTE[0], "circle"),
-        ("accuracy_loss_held_out", "measured on held-out data", PALETTE[1], "diamond"),
+        ("epsilon", "certified: at most ε", style.PALETTE[0], "circle"),
+        ("accuracy_loss_held_out", "measured on held-out data", style.PALETTE[1], "diamond"),
     ):
-        fig.add_scatter(
-            x=shown[column],
-            y=shown["cost"],
-            text=shown["cascade"],
-            mode="lines+markers",
-            line={"color": colour, "width": 1.6},
-            marker={"symbol": symbol, "size": 9},
-            name=label,
-            hovertemplate="%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>",
-        )
+        marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["cascade"]}
+        hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
+        style.add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)
     return fig
 
 
-def savings_figure(table, title="The cascade against the best single model, at equal accuracy"):
+def savings_figure(
+    table: pd.DataFrame, title: str = "The cascade against the best single model, at equal accuracy"
+) -> style.Figure:
     """Bars of cost ÷ the single model's. table: :func:`cascadelib.deployment.timing.savings`, a row a kind of cost."""
-    fig = figure(title, barmode="stack", xaxis=per_cent_axis(title="cost ÷ the single model's"), margin={"l": 190})
-    parts, totals = table.drop(columns="total"), table["total"]
-    colours = [*PALETTE[: len(parts.columns) - 2], BLACK, GREY]
-    for (part, values), colour in zip(parts.items(), colours):
-        fig.add_bar(
-            x=values,
-            y=list(table.index),
-            orientation="h",
-            name=part,
-            marker={"color": colour},
-            hovertemplate="%{y}: %{x:.1%}<extra>" + part + "</extra>",
-        )
-    fig.add_scatter(
-        x=parts.sum(axis=1),
-        y=list(table.index),
-        mode="text",
-        text=[f" {number(1 / t)} × less" for t in totals],
-        textposition="middle right",
-        showlegend=False,
+    fig = style.figure(
+        title, barmode="stack", xaxis=style.per_cent_axis(title="cost ÷ the single model's"), margin={"l": 190}
     )
-    fig.add_vline(x=1, line={"color": GREY, "dash": "dot"})
+    parts, totals = table.drop(columns="total"), table["total"]
+    colours = [*style.PALETTE[: len(parts.columns) - 2], style.BLACK, style.GREY]
+    names = list(table.index)
+    for (part, values), colour in zip(parts.items(), colours):
+        bar = {
+            "orientation": "h",
+            "marker": {"color": colour},
+            "hovertemplate": "%{y}: %{x:.1%}<extra>" + part + "</extra>",
+        }
+        fig.add_bar(x=values, y=names, name=part, **bar)
+    text = {"text": [f" {number(1 / t)} × less" for t in totals], "textposition": "middle right"}
+    fig.add_scatter(x=parts.sum(axis=1), y=names, mode="text", showlegend=False, **text)
+    fig.add_vline(x=1, line=style.DOTTED)
     return fig.update_xaxes(range=[0, max(1.1, 1.25 * totals.max())]).update_yaxes(autorange="reversed")

@@ -1,158 +1,122 @@
 """Figures of fronts, each from plain tables. Costs stand on a log axis, accuracies as per cent."""
 
+from collections.abc import Collection
+
 import numpy as np
-from plotly.subplots import make_subplots
+import pandas as pd
 
-from .style import (
-    BLACK,
-    DASHES,
-    GREY,
-    PALETTE,
-    SYMBOLS,
-    TEMPLATE,
-    Figure,
-    add_hull,
-    add_models,
-    add_singles,
-    cascade_hover,
-    cost_axis,
-    decimated,
-    figure,
-    per_cent_axis,
-)
+from . import style
+
+Tables = dict[str, pd.DataFrame]
 
 
-def singles_figure(singles, families=None, cost="macs", title="Single models: faint ones are dominated"):
+def singles_figure(
+    singles: pd.DataFrame,
+    families: pd.Series | None = None,
+    cost: str = "macs",
+    title: str = "Single models: faint ones are dominated",
+) -> style.Figure:
     """Single models by cost and accuracy. singles: ``front.singles``; families: Series from model to its family."""
-    fig = figure(title, xaxis=cost_axis(cost), yaxis=per_cent_axis(title="accuracy"))
-    return add_singles(fig, singles, families)
+    fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
+    return style.add_singles(fig, singles, families)
 
 
-def front_figure(tables, singles, cost="macs", title="Cascades against single models", accuracy_from=None):
+def front_figure(
+    tables: Tables,
+    singles: pd.DataFrame,
+    cost: str = "macs",
+    title: str = "Cascades against single models",
+    accuracy_from: float | None = None,
+) -> style.Figure:
     """Figure 1, top: fronts (label → ``front.table``) over the single models (``front.singles``).
 
     accuracy_from: lowest accuracy shown (default: a little below the cheapest model on the hull).
     """
-    fig = figure(title, xaxis=cost_axis(cost), yaxis=per_cent_axis(title="accuracy"))
-    add_singles(fig, singles)
+    fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
+    style.add_singles(fig, singles)
     for i, (label, table) in enumerate(tables.items()):
-        shown = decimated(table)
-        fig.add_scatter(
-            x=shown["cost"],
-            y=shown["accuracy"],
-            text=cascade_hover(shown),
-            mode="lines+markers",
-            marker={"size": 3},
-            line={"color": PALETTE[i % len(PALETTE)], "width": 2, "shape": "hv", "dash": DASHES[i // len(PALETTE) % 2]},
-            name=label,
-            hovertemplate="%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>",
-        )
+        line = {"shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
+        style.add_cascades(fig, style.decimated(table), style.colour(i), name=label, **line)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
     return fig.update_yaxes(range=[low - 0.02 * (high - low), high + 0.03 * (high - low)])
 
 
-def improvement_figure(curves, title="Improvement factor at equal accuracy", references=()):
+def improvement_figure(
+    curves: Tables, title: str = "Improvement factor at equal accuracy", references: Collection[str] = ()
+) -> style.Figure:
     """Figure 1, bottom, and figure 3: label → table with accuracy and improvement (``front.improvement_curve()``).
 
     references: labels drawn as thin black lines, for comparison.
     """
-    fig = figure(
-        title,
-        xaxis=per_cent_axis(title="accuracy"),
-        yaxis={"title": "baseline cost ÷ cascade cost", "rangemode": "tozero"},
-    )
-    fig.add_hline(y=1, line={"color": GREY, "dash": "dot"})
+    gain = {"title": style.GAIN, "rangemode": "tozero"}
+    fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis=gain)
+    style.add_break_even(fig)
     others = [label for label in curves if label not in references]
     for label, curve in curves.items():
-        colour = BLACK if label in references else PALETTE[others.index(label) % len(PALETTE)]
-        dash = "solid" if label in references or others.index(label) < len(PALETTE) else "dash"
-        width = 1.2 if label in references else 1.8
-        fig.add_scatter(
-            x=curve["accuracy"],
-            y=curve["improvement"],
-            mode="lines",
-            line={"color": colour, "width": width, "dash": dash},
-            name=label,
-            hovertemplate="%{y:.2f} × at %{x:.2%}<extra>" + label + "</extra>",
-        )
+        if label in references:
+            style.add_improvement(fig, curve, label, style.BLACK, 1.2)
+        else:
+            i = others.index(label)
+            style.add_improvement(fig, curve, label, style.colour(i), 1.8, dash=style.dash(i))
     return fig.update_layout(hovermode="x", showlegend=True)
 
 
-def members_figure(members, order, title="Which models the front uses"):
+def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which models the front uses") -> style.Figure:
     """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
     used = [m for m in order if m in set(members["model"])]
-    fig = figure(title, height=120 + 24 * len(used), xaxis=per_cent_axis(title="accuracy"))
+    fig = style.figure(title, height=120 + 24 * len(used), xaxis=style.per_cent_axis(title="accuracy"))
     for stage, rows in members.groupby("stage"):
-        shown = decimated(rows.sort_values(["model", "accuracy"]), 3000)
-        marker = {"color": PALETTE[int(stage) - 1], "symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
+        shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
+        marker = {"color": style.PALETTE[int(stage) - 1], "symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
         fig.add_scatter(x=shown["accuracy"], y=shown["model"], mode="markers", marker=marker, name=f"stage {stage}")
     fig.update_yaxes(categoryorder="array", categoryarray=used)
     return fig.update_layout(margin={"l": 190})
 
 
-def shares_figure(shares, title="Part in the front (share of its log-cost range)"):
+def shares_figure(shares: pd.Series, title: str = "Part in the front (share of its log-cost range)") -> style.Figure:
     """A bar a model or family: ``front.shares()``."""
     rows = shares.sort_values()
-    fig = figure(title, height=130 + 26 * len(rows), xaxis=per_cent_axis(title="share"), margin={"l": 190})
-    fig.add_bar(x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": PALETTE[0]})
+    fig = style.figure(title, height=130 + 26 * len(rows), xaxis=style.per_cent_axis(title="share"), margin={"l": 190})
+    fig.add_bar(x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": style.PALETTE[0]})
     return fig
 
 
-def exit_rate_figure(curves, title="Accuracy of pairs against their exit rate"):
+def exit_rate_figure(curves: Tables, title: str = "Accuracy of pairs against their exit rate") -> style.Figure:
     """Figure 2, left. curves: label → ``pair_curve`` table; accuracy is shown relative to the second model's."""
-    fig = figure(
-        title,
-        xaxis=per_cent_axis(title="early exit rate of the first model"),
-        yaxis=per_cent_axis(title="accuracy − second model's"),
-    )
-    fig.add_hline(y=0, line={"color": GREY, "dash": "dot"})
+    axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
+    fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
+    fig.add_hline(y=0, line=style.DOTTED)
     for i, (label, curve) in enumerate(curves.items()):
-        shown = decimated(curve, 400)
-        fig.add_scatter(
-            x=shown["exit_rate"],
-            y=shown["accuracy"] - curve["accuracy"].iloc[0],
-            mode="lines",
-            line={"color": PALETTE[i % len(PALETTE)], "dash": "solid" if i < len(PALETTE) else "dash"},
-            name=label,
-        )
+        shown = style.decimated(curve, 400)
+        y = shown["accuracy"] - curve["accuracy"].iloc[0]
+        style.add_line(fig, shown["exit_rate"], y, style.colour(i), 2, style.dash(i), name=label)
     return fig
 
 
-def pairs_figure(pairs, title="Every pair of models"):
+def pairs_figure(pairs: pd.DataFrame, title: str = "Every pair of models") -> style.Figure:
     """Figure 2, middle and right. pairs: ``pair_table``; a point a pair, coloured by size or mean improvement."""
-    fig = Figure(
-        make_subplots(
-            1,
-            2,
-            horizontal_spacing=0.17,
-            subplot_titles=("largest exit rate on the plateau", "mean improvement over the pair's range"),
-        )
-    )
+    titles = ("largest exit rate on the plateau", "mean improvement over the pair's range")
+    fig, places = style.panels(titles, 2, 370, horizontal_spacing=0.17)
     size, gain = np.log10(pairs["cost_ratio"]), pairs["mean_improvement"]
-    panels = (
+    shows = (
         ("plateau", size, {"x": 0.42, "title": "log₁₀<br>size ratio"}, "exit rate %{y:.1%}"),
         ("cost_ratio", gain, {"x": 1.0, "title": "mean im-<br>provement"}, "size × %{y:.4s}<br>%{marker.color:.3f}"),
     )
-    for col, (y, colour, bar, hover) in enumerate(panels, 1):
-        bar = {**bar, "len": 1.0, "thickness": 12}
-        fig.add_scatter(
-            x=pairs["accuracy_difference"],
-            y=pairs[y],
-            text=pairs["first"] + " → " + pairs["second"],
-            mode="markers",
-            marker={"color": colour, "colorscale": "Viridis", "size": 7, "colorbar": bar},
-            hovertemplate=f"%{{text}}<br>difference %{{x:.2%}}, {hover}<extra></extra>",
-            row=1,
-            col=col,
-        )
-    fig.update_xaxes(title="accuracy difference", **per_cent_axis())
-    fig.update_yaxes(title="early exit rate", row=1, col=1, **per_cent_axis())
+    for (row, col), (y, colour, bar, hover) in zip(places, shows):
+        marker = {"color": colour, "colorscale": "Viridis", "size": 7, "colorbar": {**bar, "len": 1.0, "thickness": 12}}
+        hover = f"%{{text}}<br>difference %{{x:.2%}}, {hover}<extra></extra>"
+        at = {"text": pairs["first"] + " → " + pairs["second"], "mode": "markers", "row": row, "col": col}
+        fig.add_scatter(x=pairs["accuracy_difference"], y=pairs[y], marker=marker, hovertemplate=hover, **at)
+    fig.update_xaxes(title="accuracy difference", **style.per_cent_axis())
+    fig.update_yaxes(title="early exit rate", row=1, col=1, **style.per_cent_axis())
     fig.update_yaxes(type="log", title="size ratio", exponentformat="SI", dtick=1, row=1, col=2)
-    return fig.update_layout(template=TEMPLATE, title=title, showlegend=False, margin={"t": 80})
+    return fig.update_layout(title=title, showlegend=False)
 
 
-def fronts_figure(tables, families, cost="macs", accuracy_from=0.55, title=None):
+def fronts_figure(
+    tables: Tables, families: pd.Series, cost: str = "macs", accuracy_from: float = 0.55, title: str | None = None
+) -> style.Figure:
     """Published models by cost and accuracy, the front of the first table by family, those of the others as lines.
 
     tables: label → ``published.singles(…)``; families: Series from model to family (of the first table), for colours:
@@ -161,89 +125,51 @@ def fronts_figure(tables, families, cost="macs", accuracy_from=0.55, title=None)
     (label, singles), *others = tables.items()
     front = singles[singles["on_front"]]
     title = title or f"{len(front)} of {len(singles)} published models are on the front ({label})"
-    fig = figure(title, height=520, xaxis=cost_axis(cost), yaxis=per_cent_axis(title="published top-1 accuracy"))
-    marker = {"color": GREY, "size": 4, "opacity": 0.35}
-    add_models(fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker)
-    add_hull(fig, singles)
+    accuracy = style.per_cent_axis(title="published top-1 accuracy")
+    fig = style.figure(title, height=520, xaxis=style.cost_axis(cost), yaxis=accuracy)
+    marker = {"color": style.GREY, "size": 4, "opacity": 0.35}
+    style.add_models(fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker)
+    style.add_hull(fig, singles)
     for i, family in enumerate(families.unique()):
         rows = front[[families.get(name) == family for name in front.index]]
         if len(rows):
             # More families than colours: the eleventh takes the first colour with the second symbol.
-            colour, symbol = PALETTE[i % len(PALETTE)], SYMBOLS[(i + i // len(PALETTE)) % len(SYMBOLS)]
-            marker = {"color": colour, "symbol": symbol, "size": 9}
-            add_models(fig, rows, name=family, mode="markers", marker=marker)
+            symbol = style.SYMBOLS[(i + i // len(style.PALETTE)) % len(style.SYMBOLS)]
+            marker = {"color": style.colour(i), "symbol": symbol, "size": 9}
+            style.add_models(fig, rows, name=family, mode="markers", marker=marker)
     for i, (other, table) in enumerate(others):
-        line = {"color": (BLACK, *PALETTE)[i % (1 + len(PALETTE))], "width": 1.5, "shape": "hv"}
-        add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
+        line = {"color": (style.BLACK, *style.PALETTE)[i % (1 + len(style.PALETTE))], "width": 1.5, "shape": "hv"}
+        style.add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
     best = max(table["accuracy"].max() for table in tables.values())
     return fig.update_yaxes(range=[accuracy_from, best + 0.01])
 
 
-TOP, BETWEEN = 95, 85  # pixels: title and legend; axis titles of one row and the title of the next
-
-
-def _grid(rows, titles, height):
-    """Panels in two columns, each ``height`` pixels high."""
-    inside = height * rows + BETWEEN * (rows - 1)
-    gap = {"vertical_spacing": BETWEEN / inside} if rows > 1 else {}
-    fig = Figure(make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.11, **gap))
-    fig.update_layout(template=TEMPLATE, height=inside + TOP + 55, margin={"t": TOP, "b": 55})
-    for title in fig.layout.annotations:
-        title.font.size = 13
-    return fig
-
-
-def tasks_figure(tasks, cost="macs", title="Cascades on each task"):
+def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task") -> style.Figure:
     """Figure 7: a row a task and score, its fronts on the left, their improvement factors on the right.
 
     tasks: {label: {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in every row. Scores
     are those of the fronts: accuracy, or F1.
     """
-    fig = _grid(len(tasks), [t for label in tasks for t in (label, f"{label}: improvement")], 240)
+    fig, _ = style.two_columns([t for label in tasks for t in (label, f"{label}: improvement")], 240)
     names = list(dict.fromkeys(name for fronts in tasks.values() for name in fronts))
     for row, fronts in enumerate(tasks.values(), 1):
         first = next(iter(fronts.values()))
         at = {"row": row, "col": 1, "showlegend": row == 1}
-        add_singles(fig, first.singles, **at)
+        style.add_singles(fig, first.singles, **at)
         for name, front in fronts.items():
-            _add_front(fig, front, name, PALETTE[names.index(name)], row)
+            colour, new = style.PALETTE[names.index(name)], not any(trace.name == name for trace in fig.data)
+            at = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
+            style.add_cascades(fig, style.decimated(front.table), colour, shape="hv", **at)
+            curve, at = front.improvement_curve(), {"showlegend": False, "row": row, "col": 2}
+            style.add_improvement(fig, curve, name, colour, **at)
+        style.add_break_even(fig, row=row, col=2)
         score = "F1" if first.score == "f1" else "accuracy"
         low = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
         high = max(front.table["accuracy"].max() for front in fronts.values())
         margin = 0.04 * max(high - low, 0.01)
-        fig.update_xaxes(row=row, col=1, **cost_axis(cost))
-        fig.update_yaxes(row=row, col=1, **per_cent_axis(title=score, range=[low - margin, high + margin]))
-        fig.update_xaxes(row=row, col=2, **per_cent_axis(title=score))
-        fig.update_yaxes(row=row, col=2, title="baseline cost ÷ cascade cost", rangemode="tozero")
+        fig.update_xaxes(row=row, col=1, **style.cost_axis(cost))
+        fig.update_yaxes(row=row, col=1, **style.per_cent_axis(title=score, range=[low - margin, high + margin]))
+        fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
+        fig.update_yaxes(row=row, col=2, title=style.GAIN, rangemode="tozero")
     legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 - 40 / fig.layout.height, "yref": "container"}
     return fig.update_layout(title=title, legend=legend)
-
-
-def _add_front(fig, front, name, colour, row):
-    shown, curve = decimated(front.table), front.improvement_curve()
-    line = {"color": colour, "width": 2}
-    fig.add_scatter(
-        x=shown["cost"],
-        y=shown["accuracy"],
-        text=cascade_hover(shown),
-        mode="lines",
-        line=line | {"shape": "hv"},
-        name=name,
-        legendgroup=name,
-        showlegend=not any(trace.name == name for trace in fig.data),
-        hovertemplate="%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>",
-        row=row,
-        col=1,
-    )
-    fig.add_scatter(
-        x=curve["accuracy"],
-        y=curve["improvement"],
-        mode="lines",
-        line=line,
-        name=name,
-        showlegend=False,
-        hovertemplate="%{y:.2f} × at %{x:.2%}<extra></extra>",
-        row=row,
-        col=2,
-    )
-    fig.add_hline(y=1, line={"color": GREY, "dash": "dot"}, row=row, col=2)

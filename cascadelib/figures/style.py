@@ -1,14 +1,15 @@
-"""How figures leave a kernel: as plotly's own JSON and nothing else.
+"""The look of all figures: template, colours, axes, and the traces that several figures share.
 
-A :class:`Figure` sees to that; plotly's own settings stay as they are. JupyterLab, VS Code and Colab draw that JSON as
-a live figure. The notebook keeps only the numbers, where plotly's "notebook" renderer would add a copy of plotly.js
-(5 MB) to the first figure.
-``notebooks/run.py`` turns the same JSON into live figures in the HTML report (:mod:`report` beside it) and into
-PNGs in the committed notebooks (:mod:`committed`), so that a kernel never starts a browser. A renderer that the
-user chose (``PLOTLY_RENDERER``, ``plotly.io.renderers.default``) stays, short of that copy.
+A :class:`Figure` leaves a kernel as plotly's own JSON and nothing else, so that a notebook keeps the numbers alone:
+plotly's "notebook" renderer would add a copy of plotly.js (5 MB). ``notebooks/run.py`` makes live figures (HTML report)
+and PNGs (committed notebooks) of it without a browser. Plotly's own settings, and a renderer that the user chose, stay.
 """
 
+from collections.abc import Collection, Iterable
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.subplots import make_subplots
@@ -21,10 +22,7 @@ PLOTLY_JSON = "application/vnd.plotly.v1+json"
 
 
 def renderer_without_script(default: str | None) -> str | None:
-    """Plotly's renderer string without ``notebook``, e.g. "plotly_mimetype+notebook" → "plotly_mimetype".
-
-    Strings that do not hold both are returned as they are.
-    """
+    """Plotly's renderer string without ``notebook`` where it holds "plotly_mimetype" as well; others as they are."""
     names = (default or "").split("+")
     if "plotly_mimetype" not in names:
         return default
@@ -43,6 +41,14 @@ class Figure(go.Figure):
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#5D3A9B", "#8A8D00", "#B2182B"]
 GREY, BLACK = "#8C8C8C", "#222222"
 
+SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
+DASHES = ["solid", "dash"]
+HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, a cost and an accuracy
+FRONT_HOVER = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
+DOTTED = {"color": GREY, "dash": "dot"}
+GAIN = "baseline cost ÷ cascade cost"
+
+AXIS = {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False}
 TEMPLATE = go.layout.Template(
     layout={
         "width": 900,
@@ -55,15 +61,22 @@ TEMPLATE = go.layout.Template(
         "margin": {"l": 70, "r": 20, "t": 50, "b": 55},
         "hoverlabel": {"align": "left"},
         "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
-        **{
-            f"{axis}axis": {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False}
-            for axis in "xy"
-        },
+        **dict.fromkeys(("xaxis", "yaxis"), AXIS),
     }
 )
 
 
-def panels(titles, columns, height=250, **spacing):
+def colour(i: int) -> str:
+    """The colour of the i-th of many lines; after the last colour the first again, then with another :func:`dash`."""
+    return PALETTE[i % len(PALETTE)]
+
+
+def dash(i: int) -> str:
+    """The dash of the i-th of many lines."""
+    return DASHES[i // len(PALETTE) % 2]
+
+
+def panels(titles: Collection[str], columns: int, height: int = 250, **spacing) -> tuple[Figure, list[tuple[int, int]]]:
     """A grid of subplots in the project's template, and the (row, column) of each title."""
     rows = -(-len(titles) // columns)
     fig = Figure(make_subplots(rows, columns, subplot_titles=list(titles), **spacing))
@@ -72,73 +85,98 @@ def panels(titles, columns, height=250, **spacing):
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
 
 
-def add_segments(fig, moved, x, y, hover, **at):
+BETWEEN = 85  # pixels: axis titles of one row and the title of the next
+
+
+def two_columns(titles: list[str], height: int) -> tuple[Figure, list[tuple[int, int]]]:
+    """:func:`panels` in two columns, each ``height`` pixels high, with room for axis titles and a legend."""
+    rows = -(-len(titles) // 2)
+    inside = height * rows + BETWEEN * (rows - 1)
+    fig, places = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=BETWEEN / inside if rows > 1 else None)
+    fig.update_annotations(font_size=13)
+    return fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55}), places
+
+
+def add_line(
+    fig: go.Figure, x, y, color: str, width=1.6, dash: str | None = None, shape: str | None = None, **trace
+) -> None:
+    """A trace that is a line from array to array; trace: what else it has, its name above all."""
+    line = {"color": color, "width": width, "dash": dash, "shape": shape}
+    fig.add_scatter(x=x, y=y, line=line, **{"mode": "lines", **trace})
+
+
+def add_cascades(
+    fig: go.Figure, table: pd.DataFrame, color: str, x="cost", y="accuracy", hover=FRONT_HOVER, **trace
+) -> None:
+    """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
+    add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=hover, **trace)
+
+
+def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, hover=FRONT_HOVER, **at) -> None:
     """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
+    at |= {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False}
     for segment, rows in moved.groupby("segment"):
-        shown = decimated(rows, 300)
-        fig.add_scatter(
-            x=shown[x],
-            y=shown[y],
-            text=cascade_hover(shown),
-            mode="lines+markers",
-            marker={"size": 3},
-            line={"color": PALETTE[segment % len(PALETTE)], "width": 2},
-            showlegend=False,
-            hovertemplate=hover,
-            **at,
-        )
+        add_cascades(fig, decimated(rows, 300), colour(segment), x, y, hover, **at)
 
 
-SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
-DASHES = ["solid", "dash"]
-HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, a cost and an accuracy
+def add_improvement(fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace) -> None:
+    """A line of improvement factors: a table with accuracy and improvement."""
+    hover = "%{y:.2f} × at %{x:.2%}<extra>" + label + "</extra>"
+    add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 
 
-def colours(groups):
+def add_interval(fig: go.Figure, x, low, high, name: str) -> None:
+    """The band between two arrays."""
+    line = {"mode": "lines", "line": {"width": 0, "color": PALETTE[0]}}
+    fig.add_scatter(x=x, y=high, showlegend=False, hoverinfo="skip", **line)
+    fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
+
+
+def add_break_even(fig: go.Figure, **at) -> None:
+    """A dotted line at an improvement factor of 1."""
+    fig.add_hline(y=1, line=DOTTED, **at)
+
+
+def colours(groups: Iterable) -> dict[Any, tuple[str, str]]:
     """One colour and marker symbol a group, the same wherever the same list of groups is given."""
     unique = list(dict.fromkeys(groups))
-    return {g: (PALETTE[i % len(PALETTE)], SYMBOLS[i % len(SYMBOLS)]) for i, g in enumerate(unique)}
+    return {g: (colour(i), SYMBOLS[i % len(SYMBOLS)]) for i, g in enumerate(unique)}
 
 
-def cost_axis(cost):
+def cost_axis(cost: str) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
-    return {
-        "type": "log",
-        "title": COSTS[cost].title if cost in COSTS else cost,
-        "exponentformat": "SI",
-        "dtick": 1,
-        "minor": {"dtick": "D1"},
-    }
+    title = COSTS[cost].title if cost in COSTS else cost
+    return {"type": "log", "title": title, "exponentformat": "SI", "dtick": 1, "minor": {"dtick": "D1"}}
 
 
-def figure(title, **layout):
+def figure(title: str, **layout) -> Figure:
     """An empty figure in the project's template."""
     return Figure(layout={"template": TEMPLATE, "title": title, **layout})
 
 
-def per_cent_axis(**axis):
+def per_cent_axis(**axis) -> dict:
     """Settings of an axis of fractions."""
     return {"tickformat": ".4~p", **axis}
 
 
-def decimated(table, most=1500):
+def decimated(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
     """At most ``most`` rows, evenly spread by position, first and last kept: what a screen can show."""
     return table.iloc[np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).astype(int))]
 
 
-def cascade_hover(table):
+def cascade_hover(table: pd.DataFrame) -> list[str] | None:
     """One text a row of a table of cascades: of models, thresholds and exit rates what it has."""
     shows = {"models": arrow, "thresholds": digits, "exit_rates": percents}
     parts = [table[column].map(show) for column, show in shows.items() if column in table]
     return ["<br>".join(lines) for lines in zip(*parts)] if parts else None
 
 
-def add_models(fig, rows, **style):
+def add_models(fig: go.Figure, rows: pd.DataFrame, **style) -> None:
     """A trace of single models by cost and accuracy, named where the mouse is. rows: cost, accuracy; index: names."""
     fig.add_scatter(x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style)
 
 
-def hull_line(singles):
+def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis its straight parts are curves."""
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
@@ -146,27 +184,21 @@ def hull_line(singles):
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 
-def add_hull(fig, singles, **at):
+def add_hull(fig: go.Figure, singles: pd.DataFrame, **at) -> None:
     """What random routing between single models gives, as a grey line. singles: ``front.singles``."""
-    (x, y), line = hull_line(singles), {"color": GREY, "dash": "dot"}
-    fig.add_scatter(x=x, y=y, mode="lines", line=line, name="random routing (hull)", hoverinfo="skip", **at)
+    x, y = hull_line(singles)
+    fig.add_scatter(x=x, y=y, mode="lines", line=DOTTED, name="random routing (hull)", hoverinfo="skip", **at)
 
 
-def add_singles(fig, singles, families=None, label="single models", **at):
+def add_singles(fig: go.Figure, singles: pd.DataFrame, families: pd.Series | None = None, **at) -> go.Figure:
     """Single models as points (by family where given) and their hull as a grey line."""
     add_hull(fig, singles, **at)
-    groups = (
-        {label: singles.index} if families is None else {f: families.index[families == f] for f in families.unique()}
-    )
-    palette = {label: (GREY, "circle")} if families is None else colours(groups)
+    groups, palette = {"single models": singles.index}, {"single models": (GREY, "circle")}
+    if families is not None:
+        groups, palette = {f: families.index[families == f] for f in families.unique()}, colours(families)
     for group, members in groups.items():
         rows = singles.loc[singles.index.intersection(members)]
-        colour, symbol = palette[group]
-        marker = {
-            "color": colour,
-            "symbol": symbol,
-            "size": 8,
-            "opacity": [1.0 if f else 0.4 for f in rows["on_front"]],
-        }
+        color, symbol = palette[group]
+        marker = {"color": color, "symbol": symbol, "size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
         add_models(fig, rows, name=group, mode="markers", marker=marker, **at)
     return fig

@@ -17,7 +17,7 @@ MODELS = Path(__file__).with_name("glue-checkpoints.csv")
 COLUMNS = ("task", "name", "family", "label_order")
 
 
-def checkpoints(task: str, table=None) -> pd.DataFrame:
+def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     """The rows of one task in a table of checkpoints (a .csv with task, name, family, label_order), by name.
 
     Default: the table that comes with the package. A relative path is looked for from here, then from the root of the
@@ -44,7 +44,14 @@ def load_checkpoint(name: str, family: str, label_order: str, max_length: int | 
     return model if order == sorted(order) else reordered(model, order)
 
 
-def glue_store(task: str, path, table=None, folder=None, max_length=None, **options) -> LogitStore:
+def glue_store(
+    task: str,
+    path: str | Path,
+    table: str | Path | None = None,
+    folder: str | Path | None = None,
+    max_length: int | None = None,
+    **options,
+) -> LogitStore:
     """The store at ``path`` of all checkpoints that ``table`` lists for a GLUE task, on its validation split.
 
     What the store holds already stays; the others run one after another, so that only one is in memory at a time. One
@@ -64,9 +71,8 @@ def glue_store(task: str, path, table=None, folder=None, max_length=None, **opti
         except (ValueError, ConnectionError) as error:
             warnings.warn(f"{task}: {name} is left out: {error}", stacklevel=2)
     if not _present(path):
-        raise ValueError(
-            f"none of the {len(rows)} checkpoints of {task} in {table or short_path(MODELS)} could be run; the warnings say why"
-        )
+        table = table or short_path(MODELS)
+        raise ValueError(f"none of the {len(rows)} checkpoints of {task} in {table} could be run; the warnings say why")
     return LogitStore(path)
 
 

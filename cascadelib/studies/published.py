@@ -9,26 +9,16 @@ from ..checks import known, split_size
 from ..evaluation.pareto import Baseline
 from ..files import folder_of
 from ..fronts.front import singles_table
+from ..store.logit_store import LogitStore
 
 TABLE = Path(__file__).with_name("models-2022-07.csv")
-COLUMNS = [
-    "top1",
-    "top5",
-    "imagenetv2_top1",
-    "image_size",
-    "parameters",
-    "macs",
-    "seconds",
-    "family",
-    "current",
-    "source",
-]
+COLUMNS = "top1 top5 imagenetv2_top1 image_size parameters macs seconds family current source".split()
 ROUNDED = 4  # significant digits to which the paper rounds costs
 ACCURACY = {"imagenet-1k": "top1", "imagenetv2": "imagenetv2_top1"}
 TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen
 
 
-def models(path=TABLE) -> pd.DataFrame:
+def models(path: str | Path = TABLE) -> pd.DataFrame:
     """A row a model, by its name in that table: top1, top5, imagenetv2_top1 (fractions), image_size (pixels),
     parameters, macs and seconds an image (nan where none is published), family, current (today's name), source.
 
@@ -45,7 +35,7 @@ def models(path=TABLE) -> pd.DataFrame:
     return table.set_index("model")[COLUMNS]
 
 
-def rounded(costs, digits: int = ROUNDED) -> np.ndarray:
+def rounded(costs: pd.Series, digits: int = ROUNDED) -> np.ndarray:
     """Costs at so many significant digits, float64 of the same shape; nan stays."""
     return np.array([float(f"{cost:.{digits - 1}e}") for cost in np.asarray(costs, np.float64)])
 
@@ -80,7 +70,7 @@ def names_today(table: pd.DataFrame) -> list[str]:
     return [name if evaluated_size(name) == size else f"{name}@{size}" for name, size in sizes]
 
 
-def compared(store, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE) -> pd.DataFrame:
+def compared(store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE) -> pd.DataFrame:
     """Extracted top-1 beside the published one, a line a model that both have, before any cascade is believed.
 
     Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for

@@ -1,10 +1,10 @@
 """A study: a folder with one logit store a split, and what its logits were made from: images and models.
 
-``study.json`` in the folder says where images and checkpoints lie; a bundled zoo (``zoo.json``) needs none. So a
-notebook that is given the folder can extract again, whatever the data.
+``study.json`` in the folder says where images and checkpoints lie; a bundled zoo (``zoo.json``) needs none.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pandas as pd
 from ..checks import known
 from ..datasets.bundled import fashion_mnist
 from ..datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
-from ..datasets.images import image_folder
+from ..datasets.images import Photographs, image_folder
+from ..datasets.samples import Samples
 from ..files import located, replacing
 from ..store.logit_store import LogitStore
 from ..zoo.bundled import bundled_models, load_bundled
@@ -22,7 +23,7 @@ from ..zoo.model import Model
 from .published import models, row_of
 
 FILE = "study.json"
-KINDS = {
+KINDS: dict[str, Callable[..., Photographs]] = {
     "imagenet": imagenet,
     "imagenet_v2": imagenet_v2,
     "image_folder": image_folder,
@@ -45,7 +46,7 @@ class Images:
     offset: int = 0
     named: str | None = None
 
-    def open(self, split: str):
+    def open(self, split: str) -> Photographs:
         """The labelled photographs, named ``split``."""
         options = {} if self.labels is None else {"labels": self.labels}
         found = KINDS[known(self.kind, KINDS, "kind of images")](self.source, split=self.named or split, **options)
@@ -62,14 +63,14 @@ class Study:
     checkpoints: str | None = None
     classes: int = 1000
 
-    def save(self, folder) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write ``study.json`` into ``folder``."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         with replacing(Path(folder) / FILE) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
-def read_study(folder) -> Study | None:
+def read_study(folder: str | Path) -> Study | None:
     """The study that ``study.json`` in ``folder`` describes; None without one. ValueError where it is damaged."""
     path = located(folder) / FILE
     if not path.is_file():
@@ -82,7 +83,7 @@ def read_study(folder) -> Study | None:
         raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
 
 
-def samples_of_study(folder, split: str):
+def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
     """The labelled inputs of a split of the study in ``folder``, or of bundled Fashion-MNIST."""
     found = read_study(folder)
     if found is None:
@@ -90,7 +91,7 @@ def samples_of_study(folder, split: str):
     return found.splits[known(split, found.splits, "split")].open(split)
 
 
-def models_of_study(folder) -> dict[str, Model]:
+def models_of_study(folder: str | Path) -> dict[str, Model]:
     """{name: model} of the study in ``folder``, or of the bundled zoo there (those that are trained)."""
     found = read_study(folder)
     if found is None:
@@ -109,7 +110,7 @@ def _options(study, name):
     return {"checkpoint": study.checkpoints, "classes": study.classes} if own else {}
 
 
-def candidates_of_study(folder) -> pd.DataFrame:
+def candidates_of_study(folder: str | Path) -> pd.DataFrame:
     """The models of a study or a bundled zoo, a row each, with what is known before anything runs.
 
     Of published models: family, image_size, macs, seconds and top1 as published; of bundled ones: family,
@@ -118,16 +119,14 @@ def candidates_of_study(folder) -> pd.DataFrame:
     found = read_study(folder)
     if found is None:
         return bundled_models(folder)
-    table = models()
-    rows = [row_of(table, name) for name in found.models]
-    columns = ["family", "image_size", "macs", "seconds", "top1"]
-    known_rows = {name: row[columns] for name, row in zip(found.models, rows) if row is not None}
-    return (
-        pd.DataFrame.from_dict(known_rows, orient="index", columns=columns).reindex(found.models).rename_axis("model")
-    )
+    columns, table = ["family", "image_size", "macs", "seconds", "top1"], models()
+    rows = {name: row_of(table, name) for name in found.models}
+    known_rows = {name: row[columns] for name, row in rows.items() if row is not None}
+    frame = pd.DataFrame.from_dict(known_rows, orient="index", columns=columns)
+    return frame.reindex(found.models).rename_axis("model")
 
 
-def open_splits(folder, patterns):
+def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
     """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several.
 
     Raises FileNotFoundError for a pattern that no store matches.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cascadelib.zoo.loaders.timm_models import build_timm_model, photos
+from cascadelib.zoo.timm_models import build_timm_model, photos
 from PIL import Image
 from safetensors.torch import save_file
 

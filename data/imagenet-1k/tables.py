@@ -25,7 +25,7 @@ import pandas as pd
 import pooch
 import timm
 import torch
-from cascadelib.zoo.loaders.timm_models import WITHDRAWN, build_timm_model, current_name, family
+from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, family
 from timm.models import get_arch_name
 from tqdm import tqdm
 

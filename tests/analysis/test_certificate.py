@@ -10,7 +10,8 @@ from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value, probability_as_extreme
-from cascadelib.deployment.cascade_file import description_of, point_of, read_cascade, write_cascade
+from cascadelib.deployment.cascade_file import description_of, point_of
+from cascadelib.deployment.policy import read_cascade, write_cascade
 
 
 def every_outcome(k):
@@ -266,4 +267,6 @@ def test_named_stores_and_unnamed_ones_with_ids():
         certify(front, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
     assert not certify(front, store(second), 0.3).overlap_checked
     named = search(store(first, sample_ids=ids[:200], dataset="d", split="r"), 2)
-    assert certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3).overlap_checked
+    with pytest.raises(ValueError, match="50 of the 250"):  # whatever the splits are called
+        certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
+    assert certify(named, store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), 0.3).overlap_checked

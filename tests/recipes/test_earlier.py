@@ -14,7 +14,7 @@ from cascadelib import METHODS, LogitStore, Method, Point, ScoreTable, evaluate,
 from cascadelib.evaluation.pareto import least_cost, pareto_front
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.methods.thresholds import own_units
-from cascadelib.recipes.earlier import greedy, interval_doubt
+from cascadelib.recipes.earlier import greedy, inoue_2019, interval_doubt
 
 
 def make_store(seed=0, k=40, models=4, classes=4, step=0.5, costs=None):
@@ -193,7 +193,7 @@ def test_inoue_2019_equals_a_loop():
             for level in levels
             if starts is None or a < starts
         ]
-        same_front(recipes.inoue_2019(store, levels=levels, starts=starts), slow)
+        same_front(inoue_2019(store, levels=levels, starts=starts), slow)
 
 
 def test_interval_doubt_of_equal_and_of_certain_members():
@@ -232,7 +232,7 @@ def all_recipes(store):
         "wang 2018, max softmax": recipes.wang_2018(store, "max_softmax", grid=6),
         "wang 2018, oblivious": recipes.wang_2018(store, cost_aware=False, grid=6),
         "streeter 2018": recipes.streeter_2018(store, targets=11),
-        "inoue 2019": recipes.inoue_2019(store),
+        "inoue 2019": inoue_2019(store),
         "oracle": recipes.oracle(store),
     }
 
@@ -298,7 +298,7 @@ def test_candidates_are_chosen_as_in_search():
     for recipe in (
         recipes.wang_2018,
         recipes.streeter_2018,
-        recipes.inoue_2019,
+        inoue_2019,
         recipes.oracle,
     ):
         assert {m for row in recipe(store, models=chosen)["models"] for m in row} <= set(chosen)
