@@ -49,6 +49,8 @@ def _checked_ids(sample_ids, count):
     ids = np.arange(count) if sample_ids is None else np.asarray(unmasked(sample_ids, "sample_ids"))
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
+    if ids.dtype.kind == "f" and np.isfinite(ids).all() and (ids == np.round(ids)).all():
+        ids = ids.astype(np.int64)  # what pandas makes of whole numbers beside a missing one
     ids = ids.astype(str)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
@@ -96,10 +98,12 @@ class Labels:
 
     @property
     def digest(self) -> str | None:
-        """SHA-256 over the sorted distinct ids; None where they are row numbers of a split without a name."""
-        if not (self.given or self.dataset and self.split):
-            return None
-        return hashlib.sha256(json.dumps(np.unique(self.sample_ids).tolist()).encode()).hexdigest()
+        """SHA-256 over the sorted distinct ids; where they are row numbers, over the names of data set and split, rows
+        and labels, or None without such names."""
+        if self.given:
+            return hashlib.sha256(json.dumps(np.unique(self.sample_ids).tolist()).encode()).hexdigest()
+        named = f"{self.dataset}/{self.split} {self.fingerprint}" if self.dataset and self.split else None
+        return named and hashlib.sha256(named.encode()).hexdigest()
 
     def take(self, rows: np.ndarray) -> "Labels":
         """The same for int64 ``rows``."""
@@ -137,24 +141,17 @@ class Recorded:
 def samples_in_common(found_on, here: Labels) -> int | None:
     """How many samples of ``here`` are in ``found_on`` (:class:`Labels`, :class:`Recorded` or None); None: unknown.
 
-    Other data sets have none in common. Ids are compared where they come from one split, where both splits have the same
-    full name, or where both were given, whatever the splits are called: shifted copies of a split keep its ids. Of
-    digests only equal ones tell. Splits of different names without given ids are taken as disjoint.
+    Ids are compared where both splits were given some, whatever the splits are called (shifted copies of a split keep
+    its ids), and rows where both are parts of one split. Without, only a whole split of the same name is recognised, by
+    its row numbers and labels. A digest tells equal ids and nothing else. Names alone keep no two splits apart.
     """
     if found_on is None:
         return None
-    names = [(getattr(found_on, key), getattr(here, key)) for key in ("dataset", "split")]
-    other_data, other_split = (bool(a and b and a != b) for a, b in names)
-    if other_data:
-        return 0
     if isinstance(found_on, Recorded):
-        if other_split and not here.given:
-            return 0
-        same = found_on.digest is not None and found_on.digest == here.digest
-        return len(here) if same else 0 if other_split else None
-    if found_on.source == here.source or found_on.given and here.given or all(a and a == b for a, b in names):
+        return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
+    if found_on.source == here.source or found_on.given and here.given:
         return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
-    return 0 if other_split else None
+    return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
 
 
 def labels_of(source) -> Labels:

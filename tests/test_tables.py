@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from cascadelib import LogitStore, figures, pair_table, readable, search
+from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.store.pairing import agreement
-from cascadelib.figures.style import decimated
 from cascadelib.tables import digits, fraction, number
 
 

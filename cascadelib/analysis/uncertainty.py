@@ -98,8 +98,9 @@ def _lower_mean(x, wealth):
 def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
     """(low, high) of accuracy(second) − accuracy(first) on the same samples: bool [k] each, paired by row.
 
-    Wald's interval of the discordant pairs with half a sample added to each of the four cells (Agresti and Min,
-    2005), which covers as promised where few samples or none are discordant.
+    Wald's interval of the discordant pairs with half a sample added to each of the four cells (Agresti and Min, 2005).
+    It covers 94 to 99% where samples differ both ways; where only losses occur and rarely, it is too short: of 500
+    samples with 0.4% lost and none gained, 86%. For a promise about rare losses use :func:`certify`, which is exact.
     """
     first, second = _counted(first, "first"), _counted(second, "second")
     if len(first) != len(second):

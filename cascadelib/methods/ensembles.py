@@ -178,7 +178,8 @@ class Vote(Remembering):
 
 
 class Own(Remembering):
-    """A user's function: logits / T float64 [n, k, classes] of the n models run so far → combined logits."""
+    """A user's function: logits / T float64 [n, k, classes] of the n ≥ 2 models run so far → combined logits. The first
+    model stands for itself, as in every ensemble."""
 
     def __init__(self, function):
         self.name, self.function = getattr(function, "__name__", "own"), function
@@ -191,6 +192,8 @@ class Own(Remembering):
             return ranks_of(output, labels[rows]) < split.rank, split.metric.from_logits(output)
 
         def stage(prefix):
+            if len(prefix) == 1:
+                return split.alone(prefix[0])
             parts = [block(prefix, slice(start, start + CHUNK)) for start in range(0, len(labels), CHUNK)]
             return tuple(np.concatenate(part) for part in zip(*parts))
 
@@ -203,7 +206,7 @@ class Own(Remembering):
         return logits.astype(np.float64) / temperature
 
     def together(self, metric, parts, guesses):
-        return answers(self.output(parts), metric, 1.0, guesses)
+        return answers(parts[0] if len(parts) == 1 else self.output(parts), metric, 1.0, guesses)
 
     def output(self, logits):
         """What the function returns, float64 [k, classes]; refused where its shape or values are wrong."""

@@ -216,6 +216,7 @@ def create(path, labels: Labels) -> None:
         "samples": len(labels),
         "classes": labels.classes,
         "fingerprint": labels.fingerprint,
+        "ids_given": labels.given,
         "labels": "labels.npz",
     }
     with replacing(path / "manifest.json") as temporary:
@@ -245,4 +246,5 @@ def read_labels(path: Path) -> Labels:
     if labels.fingerprint != fingerprint:
         raise ValueError(f"{labels_path}: labels and sample ids are not those of {manifest_path} (fingerprint)")
     numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
-    return replace(labels, given=not numbered, source=fingerprint)
+    given = manifest.get("ids_given", not numbered)
+    return replace(labels, given=bool(given), source=f"{path.resolve()} {fingerprint}")

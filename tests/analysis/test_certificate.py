@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from cascadelib import LogitStore, ScoreTable, certify, evaluate, search
+from cascadelib import LogitStore, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value, probability_as_extreme
 from cascadelib.deployment.cascade_file import description_of, point_of
 from cascadelib.deployment.policy import read_cascade, write_cascade
@@ -270,3 +270,69 @@ def test_named_stores_and_unnamed_ones_with_ids():
     with pytest.raises(ValueError, match="50 of the 250"):  # whatever the splits are called
         certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
     assert certify(named, store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), 0.3).overlap_checked
+
+
+def labelled(ids, split, dataset="d", rows=slice(None), path=None):
+    """A store of two models on 600 samples of one draw, or on some rows of it: their ids (or None) as given."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, 600)[rows]
+    small, large = (rng.normal(size=(600, 3))[rows] + a * np.eye(3)[labels] for a in (1.0, 3.0))
+    options = {"sample_ids": None if ids is None else ids[rows], "dataset": dataset, "split": split}
+    if path is None:
+        return LogitStore.from_arrays(labels, {"a": small, "b": large}, macs={"a": 1.0, "b": 5.0}, **options)
+    store = LogitStore.create(path, labels, **options)
+    store.add("a", small, macs=1.0)
+    store.add("b", large, macs=5.0)
+    return store
+
+
+NAMED = np.array([f"img{i}" for i in range(600)])
+FIRST, LATER = slice(0, 300), slice(150, 450)
+
+
+@pytest.mark.parametrize("other", [{"split": "test"}, {"split": "val"}, {"split": "val", "dataset": "D"}])
+@pytest.mark.parametrize("ids", [NAMED, np.arange(600), np.arange(600.0)], ids=["text", "int", "float"])
+def test_shared_ids_are_seen_whatever_the_splits_are_called(ids, other):
+    front = search(labelled(ids, "val", rows=FIRST))
+    with pytest.raises(ValueError, match="150 of the 300"):
+        certify(front, labelled(ids, rows=LATER, **other), 0.3)
+    with pytest.raises(ValueError, match="150 of the 300"):
+        certify(front, labelled(np.arange(600.0) if ids.dtype.kind in "if" else ids, rows=LATER, **other), 0.3)
+
+
+def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
+    ids = np.arange(600)
+    front = search(labelled(ids, "a", rows=FIRST, path=tmp_path / "a"))
+    labelled(ids, "b", rows=LATER, path=tmp_path / "b")
+    with pytest.raises(ValueError, match="150 of the 300"):
+        certify(front, LogitStore(tmp_path / "b"), 0.3)
+
+
+@pytest.mark.parametrize("ids, there", [(None, None), (NAMED, None), (None, NAMED)], ids=["none", "first", "second"])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
+    front = search(labelled(ids, "val", rows=FIRST))
+    assert not certify(front, labelled(there, split, rows=LATER), 0.3).overlap_checked
+    whole = labelled(None, "val", rows=FIRST)
+    with pytest.raises(ValueError, match="300 of the 300"):
+        certify(search(whole), labelled(None, "val", rows=FIRST), 0.3)
+
+
+def test_a_file_tells_equal_ids_and_does_not_claim_more(tmp_path):
+    found_on = labelled(NAMED, "val", rows=FIRST)
+    Policy.from_point(search(found_on).point(0), found_on).save(tmp_path / "policy.json")
+    point = point_of(Policy.load(tmp_path / "policy.json").description)
+    assert not certify([point], labelled(NAMED, "test", rows=LATER), 0.9, reference="b").overlap_checked
+    with pytest.raises(ValueError, match="300 of the 300"):
+        certify([point], labelled(NAMED, "test", rows=FIRST), 0.9, reference="b")
+
+
+def test_two_sorted_splits_on_disk_are_not_one(tmp_path):
+    labels = np.repeat([0, 1], 50)
+    rng, stores = np.random.default_rng(0), []
+    for split in ("train", "test"):
+        store = LogitStore.create(tmp_path / split, labels, dataset="d", split=split)
+        store.add("a", rng.normal(size=(100, 2)), macs=1.0)
+        store.add("b", rng.normal(size=(100, 2)) + np.eye(2)[labels], macs=2.0)
+        stores.append(LogitStore(tmp_path / split))
+    assert not certify(search(stores[0]), stores[1], 0.9).overlap_checked

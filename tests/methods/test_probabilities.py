@@ -1,6 +1,7 @@
 """Probabilities are read as they are: what a table holds equal stays equal (DESIGN §4, *Exact*)."""
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from cascadelib import LogitStore, Method, ScoreTable, pair_table, search
 from cascadelib.fronts.exact import search_arrays, search_outcomes, shared_threshold_front
 from cascadelib.fronts.pairs import pair_curve
+from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import log_of
 
 MODELS, K = ("a", "b", "c"), 300
@@ -166,3 +168,19 @@ def test_what_a_table_of_scores_cannot_honour_is_refused(option):
             call(table, **option)
         call(table)
     search(table, score="top1", cost="cost")
+
+
+def test_the_order_of_the_classes_makes_no_difference_to_entropy():
+    rng = np.random.default_rng(1)
+    p = rng.multinomial(100, [0.6, 0.3, 0.1], 500) / 100
+    orders = [metric_of("entropy").from_probabilities(p[:, list(order)]) for order in permutations(range(3))]
+    assert all(np.array_equal(orders[0], other) for other in orders)
+
+
+def test_a_function_as_ensemble_leaves_the_first_stage_alone():
+    p = np.random.default_rng(2).multinomial(255, np.full(10, 0.1), 400) / 255
+    labels = np.arange(400) % 10
+    store = LogitStore.from_probabilities(labels, {"a": p, "b": p[::-1]}, macs={"a": 1, "b": 2})
+    own, plain = (Method("max_softmax", e).stage(store, ["a", "b"]) for e in (lambda z: z.mean(0), "none"))
+    for left, right in zip(own((0,)), plain((0,))):
+        np.testing.assert_array_equal(left, right)
