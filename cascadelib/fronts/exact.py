@@ -26,12 +26,6 @@ COARSER = (1e300, 0.3, 0.1, 0.03, 0.01)
 SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
 
 
-def until(deadline, part):
-    """The time at which a part of what is left until the deadline is over; None without one."""
-    now = time.time()
-    return None if deadline is None else now + part * (deadline - now)
-
-
 def note_singles(outcomes, cost, cascades, best):
     """Note every single model."""
     none = np.empty(0, np.int64)
@@ -58,45 +52,40 @@ def seed(outcomes, cost, cascades, best, tolerance):
     for head, lasts in cascades.heads:
         heads.setdefault(head[:-1], []).append((lasts[0][0], head[-1]))
         shorter[lasts[0][0]] = outcomes.groups(head).max() + 1
-    own = new_best(len(best[0]) - 1, cascades.length - 1)
-    search_length(outcomes, cost, list(heads.items()), own, tolerance)
+    own = new_best(len(best.reach) - 1, cascades.length - 1)
     d = cascades.length - 2
-    for n in np.flatnonzero(np.isfinite(own[1])):
-        number, boundaries, at = own[2][n, 0], own[2][n, 1 : 1 + d], own[2][n, 1 + d :]
+    if d > 1:
+        in_threads(outcomes, cost, list(heads.items()), own, tolerance, CORNERS)
+    in_threads(outcomes, cost, list(heads.items()), own, tolerance)
+    for n in np.flatnonzero(np.isfinite(own.exact)):
+        number, boundaries, at = own.where[n, 0], own.where[n, 1 : 1 + d], own.where[n, 1 + d :]
         at = np.append(at, 0)
-        if improves(best, n, own[1][n], number, at):
-            note(best, n, own[1][n], number, np.append(boundaries, shorter[number]), at)
-
-
-def search_length(outcomes, cost, heads, best, tolerance):
-    """Note every threshold of cascades of one length, given by their heads, on all cores."""
-    if len(heads[0][0]) > 1:
-        in_threads(outcomes, cost, heads, best, tolerance, CORNERS)
-    in_threads(outcomes, cost, heads, best, tolerance)
+        if improves(best, n, own.exact[n], number, at):
+            note(best, n, own.exact[n], number, np.append(boundaries, shorter[number]), at)
 
 
 def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
 
-    parts: of the first round (see :func:`cascadelib.fronts.parallel.search_head`); after a round that ended, boxes only. Each
-    round's ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
+    parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's
+    ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
     rounds = [t for t in COARSER if t > tolerance] if deadline else []
-    certain = np.full_like(best[3], -np.inf)
+    certain = np.full_like(best.floor, -np.inf)
     for round_tolerance in [*rounds, tolerance]:
-        best[3][:] = np.inf
+        best.floor[:] = np.inf
         if executor is not None:
             complete = in_executor(executor, outcomes, cost, cascades.heads, best, round_tolerance, deadline, parts)
         else:
             with patience(round_tolerance, deadline) as shared:
                 in_threads(outcomes, cost, cascades.heads, best, shared, parts)
                 complete = not np.isinf(shared[0])
-        floor = np.minimum.accumulate(best[3][::-1])[::-1]
+        floor = np.minimum.accumulate(best.floor[::-1])[::-1]
         certain = np.maximum(certain, floor)
         if not complete:
             break
         parts = BOXES
-    best[3][:] = certain
+    best.floor[:] = certain
 
 
 def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
@@ -115,14 +104,14 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
         else:
             if deadline is not None:
                 note_first_models(outcomes, cost, cascades, best)
-            with patience(tolerance, until(deadline, SEEDING)) as shared:
+            with patience(tolerance, deadline, SEEDING) as shared:
                 if length - 1 not in lengths:
                     seed(outcomes, cost, cascades, best, shared)
                 in_threads(outcomes, cost, cascades.heads, best, shared, CORNERS)
                 parts = CORNERS + BOXES if np.isinf(shared[0]) else BOXES
             search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
-            np.minimum(floor, best[3], out=floor)
-    best[3][:] = floor
+            np.minimum(floor, best.floor, out=floor)
+    best.floor[:] = floor
     return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)
 
 
@@ -192,17 +181,15 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
 
     correct bool [M, k], confidence float [M, k] (higher = surer), cost float [M]; any order of models.
     """
-    stage = array_stage(correct, confidence, cost)
-    return search_stages(stage, cost, n_models, True, tolerance, time_limit, executor)
-
-
-def array_stage(correct, confidence, cost):
-    """The stage function of arrays [M, k] without ensembling; refused where shapes differ."""
     correct = np.asarray(unmasked(correct, "correct"))
     sure = np.asarray(unmasked(confidence, "confidence"), np.float64)
     if correct.ndim != 2 or correct.shape != sure.shape or len(cost) != len(correct):
         raise ValueError(f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}")
-    return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
+
+    def stage(prefix):
+        return correct[prefix[-1]], sure[prefix[-1]]
+
+    return search_stages(stage, cost, n_models, True, tolerance, time_limit, executor)
 
 
 def candidate_names(models, store, baseline):

@@ -87,31 +87,24 @@ def neighbours(group, order, sure, boundaries):
 
 def front_rows(best):
     """The numbers of correct samples at which a Best holds a non-dominated cascade."""
-    reach, exact = best[:2]
+    reach, exact = best.reach, best.exact
     return np.flatnonzero((exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
 
 
-def naming(cost):
-    """A function that replaces the models of a cascade that no sample reaches (arbitrary) by the cheapest that fit."""
-
-    @cache
-    def completed(reached, length):
-        return next(extensions(cost, reached, length))
-
-    return lambda cascade, at: completed(cascade[: 1 + np.count_nonzero(at[: len(cascade) - 1])], len(cascade))
-
-
 def points_of(outcomes, best, cascade_of, cost):
-    """The non-dominated entries of a Best as Points; cascade_of: number → models."""
-    named = naming(cost)
-    where, k, correct = best[2], len(best[0]) - 1, front_rows(best)
+    """The non-dominated entries of a Best as Points; cascade_of: number → models.
+
+    Models that no sample reaches are arbitrary: the cheapest that fit are named in their place.
+    """
+    completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
+    where, k, correct = best.where, len(best.reach) - 1, front_rows(best)
     d = where.shape[1] // 2
     boundaries, at = where[correct, 1 : 1 + d], where[correct, 1 + d :]
     models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
     rates, rows_of = np.zeros((len(correct), d + 1)), {}
     for row, place in enumerate(where[correct, 0].tolist()):
-        cascade = named(cascade_of(place), at[row])
-        n = len(cascade)
+        n = len(cascade := cascade_of(place))
+        cascade = completed(cascade[: 1 + np.count_nonzero(at[row, : n - 1])], n)
         models[row, :n] = cascade
         rates[row, :n] = -np.diff([k, *at[row, : n - 1], 0]) / k
         rows_of.setdefault(cascade, []).append(row)
@@ -120,9 +113,9 @@ def points_of(outcomes, best, cascade_of, cost):
         if heads:
             parts = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
             thresholds[rows, : len(heads)] = midway(*neighbours(*parts, boundaries[rows, : len(heads)]))
-    floor = np.minimum.accumulate(best[3][::-1])[::-1]
+    floor = np.minimum.accumulate(best.floor[::-1])[::-1]
     floor = floor if np.isfinite(floor[0]) else None
-    return Points(correct / k, best[1][correct], models, thresholds, rates, floor)
+    return Points(correct / k, best.exact[correct], models, thresholds, rates, floor)
 
 
 @dataclass(frozen=True)

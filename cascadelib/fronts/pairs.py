@@ -36,37 +36,31 @@ def right_at(order, ends, gain_1, gain_2):
     return first + (np.sum(gain_2, dtype=exact) - second)
 
 
-def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2):
+def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2, positive=None):
     """The :class:`Curve` of one pair.
 
     sure float [k]: confidence of the first model (higher = surer); gain_1, gain_2 [k]: correct (bool, or graded in
-    [0, 1]) at each stage; cost_1, cost_2: a number, or float [k] where every sample has its own.
+    [0, 1]) at each stage; cost_1, cost_2: a number, or float [k] where every sample has its own; positive bool [k]:
+    F1 in place of accuracy (true positives and errors accumulate along the sweep).
     """
-    order, ends = exits_of(sure)
-    return _curve(sure, order, ends, right_at(order, ends, gain_1, gain_2) / len(sure), cost_1, cost_2)
-
-
-def f1_curve(sure, correct_1, correct_2, cost_1, cost_2, positive) -> Curve:
-    """:func:`two_model_curve` with F1 in place of accuracy: true positives and errors accumulate along the sweep."""
-    order, ends = exits_of(sure)
-    right = right_at(order, ends, correct_1, correct_2)
-    hits = right_at(order, ends, correct_1 & positive, correct_2 & positive)
-    return _curve(sure, order, ends, f1_of(hits, len(sure) - right), cost_1, cost_2)
-
-
-def _curve(sure, order, ends, accuracy, cost_1, cost_2):
-    k, sure = len(sure), sure[order]
+    k, (order, ends) = len(sure), exits_of(sure)
+    right = right_at(order, ends, gain_1, gain_2)
+    if positive is None:
+        accuracy = right / k
+    else:
+        accuracy = f1_of(right_at(order, ends, gain_1 & positive, gain_2 & positive), k - right)
     if np.ndim(cost_2) == 0:
         added = cost_2 * ((k - ends) / k)
     else:
         added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
-    threshold = midway(np.append(np.nan, sure[ends[1:] - 1]), np.append(sure[ends[:-1]], np.nan))
+    falling = sure[order]
+    threshold = midway(np.append(np.nan, falling[ends[1:] - 1]), np.append(falling[ends[:-1]], np.nan))
     return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
 
 
 def curve_of(store, score):
-    """The function that draws the curve of a pair under a score: :func:`two_model_curve`, or :func:`f1_curve`."""
-    return partial(f1_curve, positive=positives(store)) if score == F1 else two_model_curve
+    """:func:`two_model_curve` under a score of a store."""
+    return partial(two_model_curve, positive=positives(store) if score == F1 else None)
 
 
 def pair_curve(store, first, second, method=None, score=None, cost=None):
@@ -78,14 +72,7 @@ def pair_curve(store, first, second, method=None, score=None, cost=None):
     costs = costs[names.index(first)], costs[names.index(second)]
     curve = curve_of(store, score)(sure, gain_1, stage((0, 1))[0], *costs)
     metric = None if method is None else method.metric
-    return pd.DataFrame(
-        {
-            "threshold": own_units(metric, curve.threshold),
-            "exit_rate": curve.exit_rate,
-            "accuracy": curve.accuracy,
-            "cost": curve.cost,
-        }
-    )
+    return pd.DataFrame({**vars(curve), "threshold": own_units(metric, curve.threshold)})
 
 
 def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
@@ -175,7 +162,7 @@ def _single(stage, cost, m, positive):
 def _pair(stage, cost, a, b, positive):
     """The same for the front of one pair, a row a point."""
     correct_1, sure = stage((a,))
-    curve = f1_curve(sure, correct_1, stage((a, b))[0], cost[a], cost[b], positive)
+    curve = two_model_curve(sure, correct_1, stage((a, b))[0], cost[a], cost[b], positive)
     keep = pareto_front(curve.cost, curve.accuracy)
     models = np.full((len(keep), 2), (a, b), np.int64)
     return curve.accuracy[keep], curve.cost[keep], curve.exit_rate[keep], curve.threshold[keep], models

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from ..front_end import is_watched
 from .kernels.boxes import note_root, open_head, search_root
-from .kernels.state import merge_best, new_best, root_bins, same_reach, workspace
+from .kernels.state import ROOT_BINS, merge_best, new_best, same_reach, workspace
 from .kernels.sweep import sweep_pair
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
@@ -20,9 +20,10 @@ CORNERS, BOXES = ("corners",), ("boxes",)  # parts of the search of a cascade: t
 
 
 @contextmanager
-def patience(tolerance, deadline):
-    """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.time(); None: never)."""
-    left = np.inf if deadline is None else deadline - time.time()
+def patience(tolerance, deadline, part=1.0):
+    """A tolerance float64 [1] for the kernels that becomes infinite after ``part`` of the time until the
+    deadline (time.time(); None: never)."""
+    left = np.inf if deadline is None else part * (deadline - time.time())
     shared = np.array([float(tolerance) if left > 0 else np.inf])
     if not 0 < left < np.inf:
         yield shared
@@ -50,11 +51,11 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
     Boxes without anything between their corners are not opened: without its corners no search is complete.
     """
     heads = [head[: i + 1] for i in range(len(head))]
-    bits = np.zeros(len(best[0]) - 1, np.int32)
+    bits = np.zeros(len(best.reach) - 1, np.int32)
     for i, prefix in enumerate(heads):
         bits |= outcomes.right(prefix).astype(np.int32) << i
     group = np.stack([outcomes.groups(prefix) for prefix in heads])
-    open_head(room, group, bits, root_bins(len(heads)))
+    open_head(room, group, bits, ROOT_BINS[len(heads)])
     for number, m in lasts:
         costs, wrong = cost[[*head, m]], outcomes.wrong((*head, m))
         if "corners" in parts:
@@ -65,7 +66,7 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
 
 def in_threads(outcomes, cost, heads, best, tolerance, parts=BOXES, workers=None):
     """Search heads on all cores; threads share what they prune by and are merged into ``best`` at the end."""
-    workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best[0]) - 1
+    workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best.reach) - 1
     length, pending = len(heads[0][0]) + 1, iter(heads)
     long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts
     bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=not (long and is_watched()))
@@ -74,7 +75,7 @@ def in_threads(outcomes, cost, heads, best, tolerance, parts=BOXES, workers=None
         room = workspace(k, length - 1) if length > 2 else None
         for head, lasts in pending:  # next() of a list iterator is atomic: each head goes to one thread
             if np.isinf(tolerance[0]):  # out of time: no cascade of this head costs less than its first model
-                own[3][-1] = min(own[3][-1], cost[head[0]])
+                own.floor[-1] = min(own.floor[-1], cost[head[0]])
             elif length == 2:
                 sweep_pairs(outcomes, cost, head, lasts, own)
             else:
@@ -91,12 +92,12 @@ def run_task(task):
     """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
     outcomes, cost, heads, reach, width, tolerance, deadline, parts = task
     best = new_best(len(reach) - 1, width)
-    best[0][:] = reach
+    best.reach[:] = reach
     with patience(tolerance, deadline) as shared:
         in_threads(outcomes, cost, heads, best, shared, parts, workers=1)
-    found = np.flatnonzero(np.isfinite(best[1]))
-    floor = best[3] if np.isfinite(best[3]).any() else None
-    return found, best[1][found], best[2][found], floor, not np.isinf(shared[0])
+    found = np.flatnonzero(np.isfinite(best.exact))
+    floor = best.floor if np.isfinite(best.floor).any() else None
+    return found, best.exact[found], best.where[found], floor, not np.isinf(shared[0])
 
 
 def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline, parts):
@@ -109,15 +110,15 @@ def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline, part
     for part in (heads[i :: -(-len(heads) // size)] for i in range(-(-len(heads) // size))):
         prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
         lasts = {(*head, m) for head, ms in part for _, m in ms}
-        width = best[2].shape[1] // 2 + 1
-        tasks.append((outcomes.only(prefixes, lasts), cost, part, best[0], width, tolerance, deadline, parts))
+        width = best.where.shape[1] // 2 + 1
+        tasks.append((outcomes.only(prefixes, lasts), cost, part, best.reach, width, tolerance, deadline, parts))
     bar, complete = tqdm(total=len(tasks), desc="tasks", leave=False, disable=not is_watched()), True
     with bar:
         for found, exact, where, floor, in_time in executor.map(run_task, tasks):
-            own = new_best(len(best[0]) - 1, best[2].shape[1] // 2 + 1)
-            own[1][found], own[2][found] = exact, where
+            own = same_reach(best)
+            own.exact[found], own.where[found] = exact, where
             if floor is not None:
-                own[3][:] = floor
+                own.floor[:] = floor
             merge_best(best, [own])
             complete &= in_time
             bar.update()

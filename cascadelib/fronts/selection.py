@@ -54,17 +54,8 @@ def hold_out(points, store, held_out):
     for point in points:
         here, there = evaluate(store, point), evaluate(held_out, point)
         best = store.models.loc[list(point.models), "top1"].idxmax()
-        rows.append(
-            {
-                "models": point.models,
-                "thresholds": point.thresholds,
-                "accuracy": here.accuracy,
-                "accuracy_held_out": there.accuracy,
-                "cost": here.cost,
-                "cost_held_out": there.cost,
-                "improvement": here.improvement,
-                "improvement_held_out": there.improvement,
-                "best_member_drop": store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"],
-            }
-        )
+        row = {"models": point.models, "thresholds": point.thresholds}
+        for what in ("accuracy", "cost", "improvement"):
+            row |= {what: getattr(here, what), f"{what}_held_out": getattr(there, what)}
+        rows.append(row | {"best_member_drop": store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"]})
     return pd.DataFrame(rows)

@@ -40,11 +40,11 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
             sweep_shared(order, sure, right, cost[[*head, m]], number, best, np.empty(d, np.int64))
     rows = front_rows(best)
     models, thresholds = np.empty((len(rows), n_models), np.int64), np.empty((len(rows), d))
-    for row, (number, *rest) in enumerate(best[2][rows].tolist()):
+    for row, (number, *rest) in enumerate(best.where[rows].tolist()):
         models[row] = cascade = cascades.cascade(number)
         heads = [cascade[: i + 1] for i in range(d)]
         sure, order = [outcomes.sure(h) for h in heads], [outcomes.order(h) for h in heads]
         thresholds[row] = threshold_of(sure, order, rest[:d])
-    at = best[2][rows, 1 + d :]
+    at = best.where[rows, 1 + d :]
     rates = -np.diff(np.column_stack([np.full(len(rows), k), at, np.zeros(len(rows), np.int64)]), axis=1) / k
-    return Points(rows / k, best[1][rows], models, thresholds, rates)
+    return Points(rows / k, best.exact[rows], models, thresholds, rates)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .earlier import all_recipes as all_recipes
     from .earlier import compare_recipes as compare_recipes
     from .earlier import excess_cost as excess_cost
-    from .earlier import improvement_above as improvement_above
+    from .earlier import inoue_2019 as inoue_2019
     from .earlier import park_2015 as park_2015
     from .earlier import streeter_2018 as streeter_2018
     from .earlier import wang_2018 as wang_2018

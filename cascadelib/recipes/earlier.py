@@ -285,21 +285,19 @@ def compare_recipes(exact_front, recipes, above=()):
     best_accuracy, excess_cost (see :func:`excess_cost`).
     """
     baseline, rows = exact_front.baseline, {}
+
+    def mean_above(low, cost, accuracy):
+        return mean_improvement(baseline, cost, accuracy, low) if low < baseline.best else np.nan
+
     for label, points in {"exact": exact_front.table, **recipes}.items():
         curve = points["cost"].to_numpy(), points["accuracy"].to_numpy()
         rows[label] = {
-            "mean_improvement": improvement_above(baseline, *curve, None),
-            **{f"improvement above {low:.1%}": improvement_above(baseline, *curve, low) for low in above},
+            "mean_improvement": mean_above(baseline.accuracy[baseline.front[0]], *curve),
+            **{f"improvement above {low:.1%}": mean_above(low, *curve) for low in above},
             "best_accuracy": curve[1][-1],
             "excess_cost": excess_cost(baseline, exact_front.table, points),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
-
-
-def improvement_above(baseline, cost, accuracy, low):
-    """Mean improvement from ``low`` (None: the cheapest model) to the best single model; nan where that is empty."""
-    start = baseline.accuracy[baseline.front[0]] if low is None else low
-    return mean_improvement(baseline, cost, accuracy, start) if start < baseline.best else np.nan
 
 
 def excess_cost(baseline, exact, points):

@@ -1,12 +1,11 @@
 """What an exit rule that knows the answers could do with the same models: a floor under the cost of any cascade."""
 
-from itertools import permutations
-
 import numpy as np
 import pandas as pd
 
 from ..evaluation.evaluation import store_stage
 from ..evaluation.pareto import pareto_front
+from ..fronts.cascades import extensions
 from ..fronts.exact import search
 from ..scoring import F1
 
@@ -31,18 +30,12 @@ def frontier(points):
 
 def rising_chains(cost, most):
     """All sequences of 1 … ``most`` different models whose costs do not fall; equal costs in both orders."""
-    lengths = range(1, min(most, len(cost)) + 1)
-    chains = (c for n in lengths for c in permutations(np.argsort(cost, kind="stable").tolist(), n))
-    return [c for c in chains if all(cost[a] <= cost[b] for a, b in zip(c, c[1:]))]
+    return [chain for n in range(1, min(most, len(cost)) + 1) for chain in extensions(cost, (), n)]
 
 
 def rescues(right):
     """Of each stage of a chain, right bool [n, k]: how many samples it gets right and no earlier stage does, [n]."""
-    counts, wrong = [], np.ones(right.shape[1], bool)
-    for row in right:
-        counts.append(np.count_nonzero(row & wrong))
-        wrong &= ~row
-    return counts
+    return np.bincount(right.argmax(axis=0)[right.any(axis=0)], minlength=len(right))
 
 
 def rescue_costs(costs, counts, k):

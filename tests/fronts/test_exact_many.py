@@ -1,6 +1,5 @@
 """Four models and more, certificates, executors, one shared threshold: against loops over everything."""
 
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
@@ -216,7 +215,7 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
     """Confidences so few that the root's corners are all cascades: time for a start is up, time for the rest is not."""
     table = synthetic(5, 300, seed=1, digits=1)
     exact = search_arrays(*table, 3)
-    monkeypatch.setattr(sys.modules["cascadelib.search"], "SEEDING", 0)
+    monkeypatch.setattr("cascadelib.fronts.exact.SEEDING", 0)
     points = search_arrays(*table, 3, time_limit=600)
     assert points.floor is None
     assert_equal_points(points, exact)

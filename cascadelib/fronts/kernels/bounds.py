@@ -19,21 +19,21 @@ SAFE = 1 - 1e-11  # sums of costs round; a bound may not
 @kernel(_nrt=False)
 def gather_singles(w, level, first, end, low, high, m):
     """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``: what exiting their
-    group gains and saves. Returns the number gathered in all; ``w.sums`` adds up what passing them all on means."""
-    gains, saved, group, lowest = w.gains[first], w.saved[first], w.group[level, first], w.low[first]
-    saves, right, either = w.price[end] - w.price[first], 0, 0
+    group gains and saves. Returns the number gathered in all; ``w.box.sums`` adds up what passing them all on means."""
+    gains, saved, group, lowest = w.box.gains[first], w.box.saved[first], w.levels.group[level, first], w.box.low[first]
+    saves, right, either = w.box.price[end] - w.box.price[first], 0, 0
     for s in range(low, high):
-        here, there = (w.bits[level, s] >> first) & 1, (w.bits[level, s] >> end) & 1
+        here, there = (w.levels.bits[level, s] >> first) & 1, (w.levels.bits[level, s] >> end) & 1
         g = group[s] - lowest
         gains[g] += here - there
         saved[g] += saves
         right += there
         either += here | there
-        w.kept[m] = s
+        w.box.kept[m] = s
         m += 1
-    w.sums[0] += right
-    w.sums[1] += (high - low) * w.price[end]
-    base = w.base[level + 1]
+    w.box.sums[0] += right
+    w.box.sums[1] += (high - low) * w.box.price[end]
+    base = w.levels.base[level + 1]
     base[0] -= either
     for i in range(first):
         base[1 + i] -= high - low
@@ -43,45 +43,44 @@ def gather_singles(w, level, first, end, low, high, m):
 @kernel(_nrt=False, inline="always")
 def gather_several(w, level, first, low, high, m):
     """Gather and list the samples at low … high, open at stage ``first`` and at others."""
-    several = int(w.sums[2])
+    several = int(w.box.sums[2])
     for s in range(low, high):
-        w.kept[m] = w.several[several] = s
+        w.box.kept[m] = w.box.several[several] = s
         m += 1
         several += 1
-    w.sums[2] = several
+    w.box.sums[2] = several
     for i in range(first):
-        w.base[level + 1, 1 + i] -= high - low
+        w.levels.base[level + 1, 1 + i] -= high - low
     return m
 
 
 @kernel(_nrt=False)
 def gather(w, level, target):
-    """Gather the samples of a level whose exit depends on the box ``target``; returns how many, places in ``w.kept``.
+    """Gather the samples of a level whose exit depends on the box ``target``; returns how many, places in ``kept``.
 
-    Samples lie in the order of grid cells, so each kind is a few contiguous stretches. ``w.sums``: correct samples of
-    the singles if all pass on, their cost then, how many are open at several stages. The next level's ``base`` loses
+    Samples lie in the order of grid cells, so each kind is a few contiguous stretches. The next level's ``base`` loses
     what is gathered, down to what the settled samples amount to.
     """
     d, m, i, prefix, first = len(target), 0, 0, 0, len(target)
-    slots, cells, start = w.slots[level], w.cells[level], w.start[level]
-    w.sums[:] = 0
-    w.j[0] = target[0]
+    slots, cells, start = w.levels.slots[level], w.levels.cells[level], w.levels.start[level]
+    w.box.sums[:] = 0
+    w.walk.j[0] = target[0]
     while i >= 0:
-        here = prefix + w.j[i] * cells[i]
-        if w.j[i] == slots[i]:
+        here = prefix + w.walk.j[i] * cells[i]
+        if w.walk.j[i] == slots[i]:
             i -= 1
             if i >= 0:
-                prefix -= w.j[i] * cells[i]
+                prefix -= w.walk.j[i] * cells[i]
                 first = d if first == i else first
-                w.j[i] += 1
+                w.walk.j[i] += 1
         elif start[here] == start[here + cells[i]]:
-            w.j[i] += 1
+            w.walk.j[i] += 1
         else:
-            first = i if first == d and w.j[i] == target[i] else first
+            first = i if first == d and w.walk.j[i] == target[i] else first
             prefix, i = here, i + 1
             here = prefix + target[i] * cells[i]
             low, high = start[here], start[here + cells[i]]
-            w.j[i] = slots[i] if i + 1 == d else target[i] + (first < d)
+            w.walk.j[i] = slots[i] if i + 1 == d else target[i] + (first < d)
             if first < d:
                 m = gather_singles(w, level, first, i, start[prefix], low, m)
                 m = gather_several(w, level, first, low, high, m)
@@ -95,18 +94,18 @@ def gather(w, level, target):
 @kernel(_nrt=False, inline="always")
 def range_of_several(w, level, several):
     """(least, most) correct samples among those open at several stages."""
-    d, least, most = len(w.j), 0, 0
+    d, least, most = len(w.walk.j), 0, 0
     for x in range(several):
-        s = w.several[x]
-        bits, any_right, all_right, right = w.bits[level, s], 0, 1, 0
+        s = w.box.several[x]
+        bits, any_right, all_right, right = w.levels.bits[level, s], 0, 1, 0
         for i in range(d + 1):
             right = (bits >> i) & 1
-            g = w.group[level, i, s] - w.low[i] if i < d else -1
+            g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
             if g < 0:
                 any_right |= right
                 all_right &= right
                 break
-            if g < w.span[i]:
+            if g < w.box.span[i]:
                 any_right |= right
                 all_right &= right
         least += all_right
@@ -117,14 +116,14 @@ def range_of_several(w, level, several):
 @kernel(_nrt=False, inline="always")
 def least_of_several(w, level, several, value):
     """Least total of cost − ``value`` · correct of the samples open at several stages, each at its best exit."""
-    d, total = len(w.j), 0.0
+    d, total = len(w.walk.j), 0.0
     for x in range(several):
-        s = w.several[x]
-        bits, best = w.bits[level, s], np.inf
+        s = w.box.several[x]
+        bits, best = w.levels.bits[level, s], np.inf
         for i in range(d + 1):
-            g = w.group[level, i, s] - w.low[i] if i < d else -1
-            if i == d or g < w.span[i]:
-                best = min(best, w.price[i] - value * ((bits >> i) & 1))
+            g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
+            if i == d or g < w.box.span[i]:
+                best = min(best, w.box.price[i] - value * ((bits >> i) & 1))
             if g < 0:
                 break
         total += best
@@ -148,10 +147,10 @@ def most_along(saved, gains, first, second, third):
 def range_of_singles(w):
     """(least, most) that exits of the samples open at a single stage gain, over all boundaries of the box."""
     least = most = 0
-    for i in range(len(w.j)):
+    for i in range(len(w.walk.j)):
         low = high = here = 0
-        for g in range(w.span[i]):
-            here += w.gains[i, g]
+        for g in range(w.box.span[i]):
+            here += w.box.gains[i, g]
             low, high = min(low, here), max(high, here)
         least += low
         most += high
@@ -172,12 +171,12 @@ def set_lines(w, level, several, low, high, fixed, reach):
         known = b > a and from_cost < np.inf and to_cost < np.inf  # while another thread writes, either may be unknown
         value = (to_cost - from_cost) / (b - a) if known else 0.0
         offset = fixed[1] + least_of_several(w, level, several, value)
-        w.lines[line, 0], w.lines[line, 1] = offset - value * fixed[0], value
-    for i in range(len(w.j)):
-        span, values = w.span[i], w.lines[:, 1]
-        most = most_along(w.saved[i, :span], w.gains[i, :span], values[0], values[1], values[2])
+        w.box.lines[line, 0], w.box.lines[line, 1] = offset - value * fixed[0], value
+    for i in range(len(w.walk.j)):
+        span, values = w.box.span[i], w.box.lines[:, 1]
+        most = most_along(w.box.saved[i, :span], w.box.gains[i, :span], values[0], values[1], values[2])
         for line in range(LINES):
-            w.lines[line, 0] -= most[line]
+            w.box.lines[line, 0] -= most[line]
 
 
 @kernel(_nrt=False, inline="always")
@@ -186,12 +185,12 @@ def covered(w, low, high, least, best, tolerance):
 
     What only the tolerance covers is left in ``floor`` (see :func:`cascadelib.fronts.kernels.state.worth`).
     """
-    reach, floor, slack = best[0], best[3], 1 + tolerance[0]
+    reach, floor, slack = best.reach, best.floor, 1 + tolerance[0]
     for leaving in range(2):
         for n in range(high, low - 1, -1):
             bound = least
             for line in range(LINES):
-                bound = max(bound, w.lines[line, 0] + w.lines[line, 1] * n)
+                bound = max(bound, w.box.lines[line, 0] + w.box.lines[line, 1] * n)
             bound *= SAFE
             if reach[n] < bound:
                 continue
@@ -206,24 +205,24 @@ def covered(w, low, high, least, best, tolerance):
 
 @kernel(_nrt=False, inline="always")
 def set_prices(w, costs, k):
-    """``w.price``: what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
-    w.price[0] = 0.0
-    for i in range(len(w.j)):
-        w.price[i + 1] = w.price[i] + costs[i + 1] / k
+    """Set what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
+    w.box.price[0] = 0.0
+    for i in range(len(w.walk.j)):
+        w.box.price[i + 1] = w.box.price[i] + costs[i + 1] / k
 
 
 @kernel(_nrt=False, inline="always")
 def nothing_new(w, level, b, costs, k, best, tolerance):
     """Whether a box, its samples gathered, holds no cascade worth finding."""
-    up, several = level + 1, int(w.sums[2])
-    settled, least = costs[0] + w.sums[1], costs[0]
+    up, several = level + 1, int(w.box.sums[2])
+    settled, least = costs[0] + w.box.sums[1], costs[0]
     low, high = range_of_singles(w)
     least_several, most_several = range_of_several(w, level, several)
-    w.base[up, 0] -= most_several
-    for i in range(len(w.j)):
-        settled += costs[1 + i] * (w.base[up, 1 + i] / k)
-        least += costs[1 + i] * (w.state[level, b, 1 + i] / k)
-    correct = w.base[up, 0] + int(w.sums[0])
+    w.levels.base[up, 0] -= most_several
+    for i in range(len(w.walk.j)):
+        settled += costs[1 + i] * (w.levels.base[up, 1 + i] / k)
+        least += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
+    correct = w.levels.base[up, 0] + int(w.box.sums[0])
     low, high = low + least_several, high + most_several
-    set_lines(w, level, several, low, high, (correct, settled), best[0])
+    set_lines(w, level, several, low, high, (correct, settled), best.reach)
     return covered(w, correct + low, correct + high, least, best, tolerance)

@@ -28,62 +28,62 @@ def copy(target, source, size):
 
 @kernel(_nrt=False, inline="always")
 def sort_by_cell(w, level, m, n_cells):
-    """Turn counts a cell (in ``w.all``) into where its samples end; filling backwards makes them where they start."""
+    """Turn counts a cell (in ``all``) into where its samples end; filling backwards makes them where they start."""
     running = 0
     for c in range(n_cells):
-        running += w.all[c]
-        w.start[level, c] = running
-    w.start[level, n_cells] = m
+        running += w.walk.all[c]
+        w.levels.start[level, c] = running
+    w.levels.start[level, n_cells] = m
 
 
 @kernel(_nrt=False, inline="always")
 def set_grid(w, level, most_bins):
     """Cut each stage's boundaries into at most ``most_bins`` bins of equal numbers of groups."""
-    for i in range(len(w.j)):
-        top = w.top[level, i]
+    for i in range(len(w.walk.j)):
+        top = w.levels.top[level, i]
         width = max((top + most_bins - 1) // most_bins, 1)
-        w.width[level, i] = width
-        w.slots[level, i] = 2 + max((top + width - 1) // width, 1)
+        w.levels.width[level, i] = width
+        w.levels.slots[level, i] = 2 + max((top + width - 1) // width, 1)
     lay_out(w, level)
 
 
 @kernel(_nrt=False, inline="always")
 def assess_several(w, level, several):
-    """Add to ``w.gains`` the least that exits gain among the samples open at several stages."""
-    d = len(w.j)
+    """Add to ``w.box.gains`` the least that exits gain among the samples open at several stages."""
+    d = len(w.walk.j)
     for x in range(several):
-        s = w.several[x]
-        bits, end, first = w.bits[level, s], d, d
+        s = w.box.several[x]
+        bits, end, first = w.levels.bits[level, s], d, d
         for i in range(d):
-            g = w.group[level, i, s] - w.low[i]
+            g = w.levels.group[level, i, s] - w.box.low[i]
             if g < 0:
                 end = i
                 break
-            if first == d and g < w.span[i]:
+            if first == d and g < w.box.span[i]:
                 first = i
         most = (bits >> end) & 1
         for i in range(end - 1, first - 1, -1):
-            g = w.group[level, i, s] - w.low[i]
-            if g < w.span[i]:
+            g = w.levels.group[level, i, s] - w.box.low[i]
+            if g < w.box.span[i]:
                 right = (bits >> i) & 1
                 if i == first or right < most:
-                    w.gains[i, g] += right - most
+                    w.box.gains[i, g] += right - most
                 most |= right
 
 
 @kernel(_nrt=False, inline="always")
 def clear(w):
     """Forget what a box's groups gain and save."""
-    for i in range(len(w.j)):
-        w.gains[i, : w.span[i]] = 0
-        w.saved[i, : w.span[i]] = 0
+    for i in range(len(w.walk.j)):
+        w.box.gains[i, : w.box.span[i]] = 0
+        w.box.saved[i, : w.box.span[i]] = 0
 
 
 @kernel(_nrt=False, inline="always")
 def drop_useless(w, level, i):
-    """Renumber the boundaries of stage i that can matter; the samples' new groups are in ``w.label``."""
-    span, low = w.span[i], w.low[i]
-    gains, label = w.gains[i], w.label[i]
+    """Renumber the boundaries of stage i that can matter; the samples' new groups are in ``w.box.label``."""
+    span, low = w.box.span[i], w.box.low[i]
+    gains, label = w.box.gains[i], w.box.label[i]
     gain = least = 0
     label[span] = 1
     for e in range(span - 1, -1, -1):
@@ -94,9 +94,9 @@ def drop_useless(w, level, i):
     for e in range(span + 1):
         if label[e]:
             new += 1
-            w.maps[level + 1, i, new] = w.maps[level, i, low + e]
+            w.levels.maps[level + 1, i, new] = w.levels.maps[level, i, low + e]
         label[e] = new
-    w.top[level + 1, i] = new
+    w.levels.top[level + 1, i] = new
 
 
 @kernel(_nrt=False, inline="always")
@@ -114,65 +114,65 @@ def most_bins_for(top, budget):
 @kernel(_nrt=False, inline="always")
 def place(w, level, m):
     """Count the gathered samples by slot of the new grid, and note the cell of each."""
-    d, up = len(w.j), level + 1
-    slots, inner, cells, width = w.slots[up], w.inner[up], w.cells[up], w.width[up]
-    w.right[: 2 * inner[0] * slots[0]] = 0
-    w.all[: cells[0] * slots[0]] = 0
+    d, up = len(w.walk.j), level + 1
+    slots, inner, cells, width = w.levels.slots[up], w.levels.inner[up], w.levels.cells[up], w.levels.width[up]
+    w.walk.right[: 2 * inner[0] * slots[0]] = 0
+    w.walk.all[: cells[0] * slots[0]] = 0
     for i in range(d):
-        for g in range(w.span[i]):
-            w.slot_of[i, g] = 0 if w.label[i, g] < 0 else 1 + w.label[i, g] // width[i]
+        for g in range(w.box.span[i]):
+            w.box.slot_of[i, g] = 0 if w.box.label[i, g] < 0 else 1 + w.box.label[i, g] // width[i]
     for x in range(m):
-        s = w.kept[x]
-        bits = w.bits[level, s]
+        s = w.box.kept[x]
+        bits = w.levels.bits[level, s]
         at, cell = bits >> d, 0
         for i in range(d):
-            g = w.group[level, i, s] - w.low[i]
-            slot = 0 if g < 0 else slots[i] - 1 if g >= w.span[i] else w.slot_of[i, g]
+            g = w.levels.group[level, i, s] - w.box.low[i]
+            slot = 0 if g < 0 else slots[i] - 1 if g >= w.box.span[i] else w.box.slot_of[i, g]
             at += (2 * slot + ((bits >> i) & 1)) * inner[i]
             cell += slot * cells[i]
-        w.right[at] += 1
-        w.all[cell] += 1
-        w.cell[x] = cell
+        w.walk.right[at] += 1
+        w.walk.all[cell] += 1
+        w.box.cell[x] = cell
 
 
 @kernel(_nrt=False, inline="always")
 def carry_over(w, level, m):
     """Copy the gathered samples to the next level, in the order of its cells, with their new groups."""
-    d, up = len(w.j), level + 1
-    sort_by_cell(w, up, m, w.cells[up, 0] * w.slots[up, 0])
+    d, up = len(w.walk.j), level + 1
+    sort_by_cell(w, up, m, w.levels.cells[up, 0] * w.levels.slots[up, 0])
     for x in range(m - 1, -1, -1):
-        s = w.kept[x]
-        w.start[up, w.cell[x]] -= 1
-        y = w.start[up, w.cell[x]]
-        w.bits[up, y] = w.bits[level, s]
+        s = w.box.kept[x]
+        w.levels.start[up, w.box.cell[x]] -= 1
+        y = w.levels.start[up, w.box.cell[x]]
+        w.levels.bits[up, y] = w.levels.bits[level, s]
         for i in range(d):
-            g = w.group[level, i, s] - w.low[i]
-            w.group[up, i, y] = -1 if g < 0 else w.top[up, i] if g >= w.span[i] else w.label[i, g]
+            g = w.levels.group[level, i, s] - w.box.low[i]
+            w.levels.group[up, i, y] = -1 if g < 0 else w.levels.top[up, i] if g >= w.box.span[i] else w.box.label[i, g]
 
 
 @kernel(_nrt=False)
 def open_box(w, level, b, costs, k, best, tolerance):
     """Make a box the next level of the search: 0 where it holds nothing new, 1 where its grid's corners are all that
     it holds, 2 where there are boxes as well."""
-    d, up = len(w.j), level + 1
+    d, up = len(w.walk.j), level + 1
     for i in range(d):
-        w.low[i] = (w.boxes[level, b, i] - 1) * w.width[level, i]
-        w.span[i] = min(w.width[level, i], w.top[level, i] - w.low[i])
-    copy(w.base[up], w.state[level, b], 1 + d)
-    m = gather(w, level, w.boxes[level, b])
+        w.box.low[i] = (w.levels.boxes[level, b, i] - 1) * w.levels.width[level, i]
+        w.box.span[i] = min(w.levels.width[level, i], w.levels.top[level, i] - w.box.low[i])
+    copy(w.levels.base[up], w.levels.state[level, b], 1 + d)
+    m = gather(w, level, w.levels.boxes[level, b])
     if nothing_new(w, level, b, costs, k, best, tolerance):
         clear(w)
         return 0
-    assess_several(w, level, int(w.sums[2]))
+    assess_several(w, level, int(w.box.sums[2]))
     for i in range(d):
         drop_useless(w, level, i)
     clear(w)
-    set_grid(w, up, most_bins_for(w.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
+    set_grid(w, up, most_bins_for(w.levels.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
     place(w, level, m)
-    w.found[up] = w.opened[up] = 0
+    w.levels.found[up] = w.levels.opened[up] = 0
     more = False
     for i in range(d):
-        more |= w.width[up, i] > 1
+        more |= w.levels.width[up, i] > 1
     if more:
         carry_over(w, level, m)
     return 1 + more
@@ -184,15 +184,15 @@ def search_boxes(w, costs, k, cascade, best, tolerance):
     level = 0
     set_prices(w, costs, k)
     while level >= 0:
-        b = w.opened[level]
-        if b == w.found[level]:
+        b = w.levels.opened[level]
+        if b == w.levels.found[level]:
             level -= 1
             continue
-        w.opened[level] = b + 1
+        w.levels.opened[level] = b + 1
         cost = costs[0]
-        for i in range(len(w.j)):
-            cost += costs[1 + i] * (w.state[level, b, 1 + i] / k)
-        if not worth(best, w.state[level, b, 0], cost, cascade, w.state[level, b, 1:], tolerance):
+        for i in range(len(w.walk.j)):
+            cost += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
+        if not worth(best, w.levels.state[level, b, 0], cost, cascade, w.levels.state[level, b, 1:], tolerance):
             continue
         kind = open_box(w, level, b, costs, k, best, tolerance)
         if kind == 0:
@@ -211,55 +211,55 @@ def open_head(w, group, bits, bins):
     """
     d, k = group.shape
     for i in range(d):
-        w.top[0, i] = 0
+        w.levels.top[0, i] = 0
         for s in range(k):
-            w.top[0, i] = max(w.top[0, i], group[i, s] + 1)
-        for e in range(w.top[0, i] + 1):
-            w.maps[0, i, e] = e
+            w.levels.top[0, i] = max(w.levels.top[0, i], group[i, s] + 1)
+        for e in range(w.levels.top[0, i] + 1):
+            w.levels.maps[0, i, e] = e
     set_grid(w, 0, bins)
-    slots, inner, cells, width = w.slots[0], w.inner[0], w.cells[0], w.width[0]
+    slots, inner, cells, width = w.levels.slots[0], w.levels.inner[0], w.levels.cells[0], w.levels.width[0]
     n_cells = cells[0] * slots[0]
-    w.root_right[: inner[0] * slots[0]] = 0
-    w.all[:n_cells] = 0
+    w.root.right[: inner[0] * slots[0]] = 0
+    w.walk.all[:n_cells] = 0
     for s in range(k):
         at = cell = 0
         for i in range(d):
             slot = 1 + group[i, s] // width[i]
             cell += slot * cells[i]
             at += (2 * slot + ((bits[s] >> i) & 1)) * inner[i]
-        w.index[s], w.cell[s] = at // 2, cell
-        w.root_right[at // 2] += 1
-        w.all[cell] += 1
-    copy(w.root_all, w.all, n_cells)
+        w.root.index[s], w.box.cell[s] = at // 2, cell
+        w.root.right[at // 2] += 1
+        w.walk.all[cell] += 1
+    copy(w.root.all, w.walk.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
     for s in range(k - 1, -1, -1):
-        w.start[0, w.cell[s]] -= 1
-        x = w.start[0, w.cell[s]]
-        w.order[x] = s
+        w.levels.start[0, w.box.cell[s]] -= 1
+        x = w.levels.start[0, w.box.cell[s]]
+        w.root.order[x] = s
         for i in range(d):
-            w.group[0, i, x] = group[i, s]
+            w.levels.group[0, i, x] = group[i, s]
 
 
 @kernel(_nrt=False)
 def count_root(w, wrong):
     """Count a cascade's samples by slot and correctness; ``wrong`` int32: the samples its last model gets wrong."""
     lay_out(w, 0)
-    half, n_cells = w.inner[0, 0] * w.slots[0, 0], w.cells[0, 0] * w.slots[0, 0]
-    w.right[: 2 * half] = 0
+    half, n_cells = w.levels.inner[0, 0] * w.levels.slots[0, 0], w.levels.cells[0, 0] * w.levels.slots[0, 0]
+    w.walk.right[: 2 * half] = 0
     for x in range(len(wrong)):
-        w.right[2 * w.index[wrong[x]]] += 1
+        w.walk.right[2 * w.root.index[wrong[x]]] += 1
     for x in range(half):
-        w.right[2 * x + 1] = w.root_right[x] - w.right[2 * x]
-    copy(w.all, w.root_all, n_cells)
-    w.base[0, :] = 0
-    w.found[0] = w.opened[0] = 0
+        w.walk.right[2 * x + 1] = w.root.right[x] - w.walk.right[2 * x]
+    copy(w.walk.all, w.root.all, n_cells)
+    w.levels.base[0, :] = 0
+    w.levels.found[0] = w.levels.opened[0] = 0
 
 
 @kernel(_nrt=False)
 def note_root(w, wrong, costs, cascade, best, tolerance):
     """Note the corners of one cascade's root: real cascades, a start for pruning."""
     count_root(w, wrong)
-    walk(w, 0, True, costs, len(w.index), cascade, best, tolerance)
+    walk(w, 0, True, costs, len(w.root.index), cascade, best, tolerance)
 
 
 @kernel(_nrt=False)
@@ -268,11 +268,11 @@ def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance):
 
     right uint8 [k]: whether the last model is right; wrong int32: the samples where it is not; costs float64 [n].
     """
-    k, d = len(right), len(w.j)
+    k, d = len(right), len(w.walk.j)
     count_root(w, wrong)
     walk(w, 0, False, costs, k, cascade, best, tolerance)
-    if w.found[0] > 0:
+    if w.levels.found[0] > 0:
         for x in range(k):
-            s = w.order[x]
-            w.bits[0, x] = head_bits[s] | (np.int32(right[s]) << d)
+            s = w.root.order[x]
+            w.levels.bits[0, x] = head_bits[s] | (np.int32(right[s]) << d)
         search_boxes(w, costs, k, cascade, best, tolerance)

@@ -28,36 +28,36 @@ import numpy as np
 
 from ..._kernels import kernel
 
+Best = namedtuple("Best", "reach exact where floor")
+
 
 def new_best(n_samples, stages):
     """An empty ``Best`` for cascades of up to ``stages`` models: nothing found, every cost infinite."""
-    infinite = np.full(n_samples + 1, np.inf)
+    reach, exact, floor = np.full((3, n_samples + 1), np.inf)
     where = np.full((n_samples + 1, 1 + 2 * (stages - 1)), -1, np.int64)
-    return infinite, infinite.copy(), where, infinite.copy()
+    return Best(reach, exact, where, floor)
 
 
 def same_reach(best):
     """An empty ``Best`` that shares the ``reach`` of another: what a thread writes to."""
-    reach, exact, where, floor = best
-    return reach, np.full_like(exact, np.inf), np.full_like(where, -1), np.full_like(floor, np.inf)
+    return new_best(len(best.reach) - 1, best.where.shape[1] // 2 + 1)._replace(reach=best.reach)
 
 
 def merge_best(best, others):
     """The first of several at each n by :func:`comes_first`, in place, whoever found it first."""
-    reach, exact, _, floor = best
     for other in others:
         merge_entries(best, other)
-        np.minimum(floor, other[3], out=floor)
-    np.minimum(reach, np.minimum.accumulate(exact[::-1])[::-1], out=reach)
+        np.minimum(best.floor, other.floor, out=best.floor)
+    np.minimum(best.reach, np.minimum.accumulate(best.exact[::-1])[::-1], out=best.reach)
 
 
 @kernel
 def merge_entries(best, other):
     """Take over the cascades of another Best that come before this one's."""
-    most = best[2].shape[1] // 2
-    for n in range(len(best[1])):
-        if comes_first(best, n, other[1][n], other[2][n, 0], other[2][n, 1 + most :]):
-            best[1][n], best[2][n] = other[1][n], other[2][n]
+    most = best.where.shape[1] // 2
+    for n in range(len(best.exact)):
+        if comes_first(best, n, other.exact[n], other.where[n, 0], other.where[n, 1 + most :]):
+            best.exact[n], best.where[n] = other.exact[n], other.where[n]
 
 
 @kernel(_nrt=False)
@@ -66,7 +66,7 @@ def comes_first(best, n, cost, cascade, at):
 
     The cost, the number and these counts settle which samples exit where, so that no two different ones are equal.
     """
-    exact, where = best[1], best[2]
+    exact, where = best.exact, best.where
     if cost != exact[n]:
         return cost < exact[n]
     if cascade != where[n, 0]:
@@ -81,7 +81,7 @@ def comes_first(best, n, cost, cascade, at):
 @kernel(_nrt=False)
 def improves(best, n, cost, cascade, at):
     """Whether a cascade with n correct samples at this cost, and so many ``at`` stages 2, 3, …, would be noted."""
-    reach = best[0]
+    reach = best.reach
     if reach[n] < cost or (n + 1 < len(reach) and reach[n + 1] <= cost):
         return False
     return comes_first(best, n, cost, cascade, at)
@@ -111,9 +111,8 @@ def worth(best, n, cost, cascade, at, tolerance):
     """
     if not improves(best, n, cost, cascade, at):
         return False
-    reach, floor = best[0], best[3]
-    if tolerance[0] > 0 and reach[n] <= (1 + tolerance[0]) * cost:
-        floor[n] = min(floor[n], cost)
+    if tolerance[0] > 0 and best.reach[n] <= (1 + tolerance[0]) * cost:
+        best.floor[n] = min(best.floor[n], cost)
         return False
     return True
 
@@ -121,63 +120,72 @@ def worth(best, n, cost, cascade, at, tolerance):
 LINES = 3  # see most_along
 
 MAX_MODELS = 8
-ROOT_BINS = {2: 80, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}
+ROOT_BINS = {2: 80, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}  # bins a stage of the root's grid, by its number of boundaries d
 LEVELS = 24
 LEAST_BOXES, MOST_BOXES = 32, 2048
 
-Workspace = namedtuple(
-    "Workspace",
-    # a level of the search: samples in cell order, the grid over them, the boxes yet to open
-    "group bits start maps base slots width top inner cells boxes state found opened "
-    # the grid that is walked, and the state of the walk
-    "right all right_at all_at ones passing j gain fixed through cost boundaries "
-    # a box that is opened: its samples, low ends, groups, what exiting each group gains, their new numbers and slots
-    "kept cell low span gains label slot_of "
-    # for its bound: what exiting each group saves, samples open at several stages, costs of each exit, lines
-    "saved several price lines sums "
-    # the root of all cascades that share all models but the last
-    "index order root_right root_all",
-)
-
-
-def root_bins(d):
-    """Bins a stage of the root's grid for d boundaries."""
-    return ROOT_BINS[d]
+# What the kernels for cascades of d + 1 models on k samples write to, a thread each; see workspace for every field.
+Workspace = namedtuple("Workspace", "levels walk box root")
+Levels = namedtuple("Levels", "group bits start maps base slots width top inner cells boxes state found opened")
+Walk = namedtuple("Walk", "right all right_at all_at ones passing j gain fixed through cost boundaries")
+Box = namedtuple("Box", "kept cell low span gains saved label slot_of several price lines sums")
+Root = namedtuple("Root", "index order right all")
 
 
 def workspace(k, d):
     """Room for a thread to search cascades of d + 1 models on k samples; pages are only used when touched."""
-    slots = root_bins(d) + 2
-    cells = max(slots**d, MOST_BOXES * 3**d if d < 4 else 0, 4**d)
-    rights, alls = 2 * (2**d) * cells, cells
-    most_boxes = max(root_bins(d) ** d, MOST_BOXES)
+    slots = ROOT_BINS[d] + 2
+    n_cells = max(slots**d, MOST_BOXES * 3**d if d < 4 else 0, 4**d)
+    n_boxes, n_right, n_slots = max(ROOT_BINS[d] ** d, MOST_BOXES), 2 ** (d + 1) * n_cells, max(slots, k + 3)
     i32, i64 = np.int32, np.int64
-    return Workspace(
-        np.empty((LEVELS, d, k), i32),
-        np.empty((LEVELS, k), i32),
-        np.empty((LEVELS, cells + 1), i32),
-        np.empty((LEVELS, d, k + 2), i32),
-        np.zeros((LEVELS, 1 + d), i64),
-        *(np.empty((LEVELS, d), i64) for _ in range(5)),
-        np.empty((LEVELS, most_boxes, d), i32),
-        np.empty((LEVELS, most_boxes, 1 + d), i64),
-        *(np.zeros(LEVELS, i64) for _ in range(2)),
-        np.empty(2 * rights, i32),
-        np.empty(2 * alls, i32),
-        *(np.empty(d, i64) for _ in range(2)),
-        *(np.empty((d, max(slots, k + 3)), i64) for _ in range(2)),
-        *(np.zeros(d, i64) for _ in range(4)),
-        np.zeros(d),
-        np.zeros(d, i64),
-        *(np.empty(k, i32) for _ in range(2)),
-        *(np.empty(d, i64) for _ in range(2)),
-        *(np.zeros((d, k + 1), i32) for _ in range(3)),
-        np.zeros((d, k + 1)),
-        np.empty(k, i32),
-        np.zeros(d + 1),
-        np.zeros((LINES, 2)),
-        np.zeros(3),
-        *(np.empty(k, i32) for _ in range(2)),
-        np.empty(rights // 2, i32),
-        np.empty(cells, i32),
+    levels = Levels(  # of the depth-first search; a sample's place is that in the order of the level's cells
+        group=np.empty((LEVELS, d, k), i32),  # of a sample at each stage, −1 before the box
+        bits=np.empty((LEVELS, k), i32),  # of a sample: bit i set where stage i + 1 is right
+        start=np.empty((LEVELS, n_cells + 1), i32),  # first place of a cell
+        maps=np.empty((LEVELS, d, k + 2), i32),  # boundary of the level → boundary of the whole search
+        base=np.zeros((LEVELS, 1 + d), i64),  # settled samples: the correct ones, those at stages 2 … d + 1
+        slots=np.empty((LEVELS, d), i64),  # of each stage's grid
+        width=np.empty((LEVELS, d), i64),  # groups a bin
+        top=np.empty((LEVELS, d), i64),  # the last boundary
+        inner=np.empty((LEVELS, d), i64),  # stride of a half slot of each stage in ``walk.right``
+        cells=np.empty((LEVELS, d), i64),  # stride of a slot of each stage in ``walk.all``
+        boxes=np.empty((LEVELS, n_boxes, d), i32),  # to be opened: slot at each stage
+        state=np.empty((LEVELS, n_boxes, 1 + d), i64),  # theirs: most correct samples, fewest at stages 2 … d + 1
+        found=np.zeros(LEVELS, i64),  # number of boxes listed
+        opened=np.zeros(LEVELS, i64),  # number of them done with
     )
+    walk = Walk(  # over the grid of one level (see cascadelib.fronts.kernels.grid)
+        right=np.empty(2 * n_right, i32),  # samples by slot and correctness, then the tails of stages 2 … d
+        all=np.empty(2 * n_cells, i32),  # samples by slot, then the tails of stages 2 … d
+        right_at=np.empty(d, i64),  # where each stage begins in ``right``
+        all_at=np.empty(d, i64),  # where each stage begins in ``all``
+        ones=np.empty((d, n_slots), i64),  # samples of each slot that are right at the stage
+        passing=np.empty((d, n_slots), i64),  # samples of each slot
+        j=np.zeros(d, i64),  # present slot of each stage
+        gain=np.zeros(d, i64),  # correct samples settled before each stage
+        fixed=np.zeros(d, i64),  # correct samples settled once the stage is at its present slot
+        through=np.zeros(d, i64),  # samples that each stage passes on
+        cost=np.zeros(d),  # of the stages up to each
+        boundaries=np.zeros(d, i64),  # of the corner that is noted, in those of the whole search
+    )
+    box = Box(  # that is opened (see cascadelib.fronts.kernels.bounds)
+        kept=np.empty(k, i32),  # places of the samples gathered
+        cell=np.empty(k, i32),  # of each of them in the new grid
+        low=np.empty(d, i64),  # first boundary at each stage
+        span=np.empty(d, i64),  # groups at each stage
+        gains=np.zeros((d, k + 1), i32),  # correct samples that exiting a group gains
+        saved=np.zeros((d, k + 1)),  # cost that exiting a group saves
+        label=np.zeros((d, k + 1), i32),  # new number of a group or boundary
+        slot_of=np.zeros((d, k + 1), i32),  # slot of a group in the new grid
+        several=np.empty(k, i32),  # places of the samples open at several stages
+        price=np.zeros(d + 1),  # of a sample that exits at each stage, beyond the first model
+        lines=np.zeros((LINES, 2)),  # (offset, slope) of cost against correct samples
+        sums=np.zeros(3),  # if all singles pass on: correct, their cost; number of samples in ``several``
+    )
+    root = Root(  # of all cascades that share all models but the last
+        index=np.empty(k, i32),  # of a sample in ``right``
+        order=np.empty(k, i32),  # the sample at each place
+        right=np.empty(n_right // 2, i32),  # as ``walk.right``, without the last model
+        all=np.empty(n_cells, i32),  # as ``walk.all``
+    )
+    return Workspace(levels, walk, box, root)

@@ -22,7 +22,7 @@ def sweep_pair(group, right_1, right_2, cost_1, cost_2, cascade, best):
         if passed > 0:
             n += np.int64(right_2[first]) - np.int64(right_1[first])
         cost = cost_1 + cost_2 * (passed / k)
-        if cost > best[0][n] or (0 < passed < k and group[first] == group[first - 1]):
+        if cost > best.reach[n] or (0 < passed < k and group[first] == group[first - 1]):
             continue
         at[0] = passed
         if improves(best, n, cost, cascade, at):
@@ -48,7 +48,7 @@ def sweep_shared(order, sure, right, costs, cascade, best, levels):
         cost = costs[0]
         for i in range(d):
             cost += costs[i + 1] * (at[i] / k)
-        if cost <= best[0][n] and improves(best, n, cost, cascade, at):
+        if cost <= best.reach[n] and improves(best, n, cost, cascade, at):
             note(best, n, cost, cascade, levels, at)
         value, more = -np.inf, False
         for i in range(d):
