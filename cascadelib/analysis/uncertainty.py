@@ -266,7 +266,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
     of all splits shows none, and so do all resamples of those (:func:`cascadelib.analysis.uncertainty.cost_interval`,
     ``share_interval`` hold there). The improvement factor near the accuracy of the best single model, where the
     baseline is steep and ends: 95% percentiles held the truth in 86% to 88% of draws; ask for the last model's cost ÷
-    the cascade's instead (``cost_ratio`` of :func:`cascadelib.holds`). Maxima over many cascades: ``basic_interval``.
+    the cascade's instead (``cost_ratio`` of :func:`holds`). Maxima over many cascades: ``basic_interval``.
     """
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low[()], high[()]
