@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cascadelib.zoo.loaders.timm_models import build_timm_model, photos
+from cascadelib.zoo.timm_models import build_timm_model, photos
 from search import row
 from timm.data import create_dataset, create_loader, resolve_data_config
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cascadelib.zoo.timm_models import build_timm_model, photos
 from PIL import Image
 from safetensors.torch import save_file
 
 from cascadelib.datasets.imagenet_1k import synsets
 from cascadelib.datasets.images import Files, Photographs
 from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.timm_models import build_timm_model, photos
 
 FEATURES = {"tinynet_e": 32, "lcnet_050": 1280, "tinynet_d": 96, "tinynet_b": 512}  # that each network's head reads
 RIDGE = 0.1

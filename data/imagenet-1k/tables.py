@@ -25,13 +25,13 @@ import pandas as pd
 import pooch
 import timm
 import torch
-from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, family
 from timm.models import get_arch_name
 from tqdm import tqdm
 
 from cascadelib import published
 from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.macs import count_macs
+from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, family
 
 HERE = Path(__file__).parent
 COMMIT = "e987e29036"

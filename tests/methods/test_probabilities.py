@@ -38,7 +38,7 @@ def brute(row, metric):
     if metric == "softmax_margin":
         return top[0] - top[1]
     if metric == "entropy":
-        return np.sum([v * np.log(v) if v > 0 else 0.0 for v in row])
+        return np.sum(sorted(v * np.log(v) if v > 0 else 0.0 for v in row))  # in no order of the classes
     if metric == "top2_softmax_sum":
         return top[0] + top[1]
     return float(np.log(max(top[0], np.finfo(float).tiny)) - np.log(max(top[1], np.finfo(float).tiny)))

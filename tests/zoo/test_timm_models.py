@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from cascadelib.zoo.loaders.timm_models import build_timm_model, current_name, is_timm_model, photos
+from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
