@@ -11,14 +11,13 @@ import json
 import time
 from pathlib import Path
 
-import cascadelib.classical  # noqa: F401 - registers linear, mlp and lenet with timm
 import numpy as np
-import timm
 import torch
 from safetensors.torch import save_file
 from split import read_split
 from torch.nn import functional
 
+from cascadelib.zoo.bundled import image_classifier
 from cascadelib.zoo.transforms import GreyImages
 
 HERE = Path(__file__).parent
@@ -91,9 +90,7 @@ def train(name, zoo, data, held_out):
     sizes = sizes_by_epoch(recipe)
     torch.manual_seed(list(zoo["models"]).index(name))
     rng = torch.Generator().manual_seed(list(zoo["models"]).index(name))
-    model = timm.create_model(
-        entry["architecture"], in_chans=1, num_classes=len(zoo["classes"]), **entry["options"]
-    ).to(memory_format=torch.channels_last)
+    model = image_classifier(entry, len(zoo["classes"])).to(memory_format=torch.channels_last)
     optimizer, schedule = optimizer_and_schedule(model, recipe, len(sizes) * (len(images) // BATCH))
     log, parts = [], {"model": model, "optimizer": optimizer, "schedule": schedule}
     if state_file.exists():
