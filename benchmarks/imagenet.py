@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cascadelib.zoo.timm_models import build_timm_model, photos
 from search import row
 from timm.data import create_dataset, create_loader, resolve_data_config
 
@@ -31,6 +30,7 @@ from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.inference import feed
 from cascadelib.files import ROOT
 from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.timm_models import build_timm_model, photos
 
 BATCH, WORKERS, THREADS = 64, 1, 1
 # timm's smallest, at 96 pixels: cheaper together than decoding; and four that are dearer than it.

@@ -5,26 +5,28 @@ import sys
 from importlib import import_module
 
 
-def attach(package):
-    """``(__getattr__, __dir__, __all__)`` of a package that imports its names under ``if TYPE_CHECKING:``.
+def attach(package, modules="", **homes):
+    """``(__getattr__, __dir__, __all__)`` of a package: ``pareto="Baseline pareto_front"`` says that its module
+    ``pareto`` has these public names; modules: those that are public as they are.
 
-    That block is the one list: editors and type checkers read it as it stands, and this reads it from the source.
-    ``from .pareto import Baseline as Baseline`` there imports ``pareto`` when ``Baseline`` is first asked for;
-    ``from . import figures as figures`` makes a module reachable without naming it in ``__all__``.
+    Without any, the list is what the package imports under ``if TYPE_CHECKING:``, which editors read as it stands;
+    modules there and private names are no part of ``__all__``.
     """
-    spec = sys.modules[package].__spec__
-    homes = dict(_listed(ast.parse(spec.loader.get_source(package))))
+    home_of = {name: f".{home}" for home, names in homes.items() for name in names.split()}
+    home_of |= dict.fromkeys(modules.split(), ".")
+    if not home_of:
+        home_of = dict(_listed(ast.parse(sys.modules[package].__spec__.loader.get_source(package))))
 
     def __getattr__(name):
-        if name not in homes:
+        if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = homes[name]
+        home = home_of[name]
         found = import_module(f".{name}", package) if home == "." else getattr(import_module(home, package), name)
         setattr(sys.modules[package], name, found)
         return found
 
-    public = sorted(name for name, home in homes.items() if home != "." and not name.startswith("_"))
-    return __getattr__, lambda: sorted({*homes, *vars(sys.modules[package])}), public
+    public = sorted(name for name, home in home_of.items() if home != "." and not name.startswith("_"))
+    return __getattr__, lambda: sorted({*home_of, *vars(sys.modules[package])}), public
 
 
 def _listed(tree):

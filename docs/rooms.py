@@ -10,14 +10,19 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cascadelib"
 
 def rooms():
     """Names of the rooms, in the order of the alphabet."""
-    return sorted(init.parent.name for init in PACKAGE.glob("*/__init__.py") if "TYPE_CHECKING" in init.read_text())
+    return sorted(init.parent.name for init in PACKAGE.glob("*/__init__.py") if "attach(" in init.read_text())
 
 
 def listed(package):
     """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of the face: ""."""
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    names = {alias.name: line.module or "" for line in block.body for alias in line.names}
+    block = next((node for node in tree.body if isinstance(node, ast.If)), None)
+    if block is None:
+        call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        homes = {keyword.arg: ast.literal_eval(keyword.value).split() for keyword in call.keywords}
+        names = {name: "" if home == "modules" else home for home, listed in homes.items() for name in listed}
+    else:
+        names = {alias.name: line.module or "" for line in block.body for alias in line.names}
     return {name: module for name, module in names.items() if not name.startswith("_")}
 
 

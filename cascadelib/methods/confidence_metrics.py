@@ -125,6 +125,7 @@ METRICS = {
         Metric("logits_margin", None, margin_of_sums, margin),
     )
 }
+"""Confidence metrics by name: one object each, with all that differs between them."""
 
 
 @cache

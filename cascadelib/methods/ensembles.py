@@ -1,4 +1,4 @@
-"""Ensembles (paper, section 3): how the outputs of the models run so far become one, on a whole split and model by model.
+"""Ensembles (paper, section 3): the outputs of the models run so far become one, on a whole split and model by model.
 
 Each is one object: :meth:`Ensemble.whole` for searches and :func:`evaluate`, :meth:`Ensemble.after` for a running
 cascade. One that is put into ENSEMBLES has all that either needs. A user's own function is an ensemble too.
@@ -276,7 +276,7 @@ class MeanStage:
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
     output: function (m, rows) → what is averaged of model m, float64 [s, classes]: logits / T, or (``of_softmax``)
-    their softmax; split: :class:`cascadelib.methods.method.ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one.
+    their softmax; split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one.
     :meth:`prepare` computes many prefixes in one walk over the samples; any other prefix is computed when asked for, by
     the same kernels, so to the same bits.
     """

@@ -38,10 +38,12 @@ class Method:
 
     @property
     def rule(self) -> Metric:
+        """The confidence metric's object."""
         return metric_of(self.metric)
 
     @property
     def combination(self) -> Ensemble:
+        """The ensemble's object."""
         return ensemble_of(self.ensemble)
 
     def fit(self, store):
@@ -105,7 +107,7 @@ class ModelsOnSplit:
         return softmax(self.logits(m, rows))
 
 
-KEPT = WeakKeyDictionary()  # store → what was computed from its logits, as long as the store lives
+KEPT: WeakKeyDictionary = WeakKeyDictionary()  # store → what was computed from its logits, as long as the store lives
 
 
 def cached(store, name, what, compute):

@@ -123,6 +123,7 @@ class Memory:
         return view
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
+        """Add or replace a model; kind: "logits" or "probabilities"."""
         self._tensors[model], self.entries[model], self.kinds[model] = tensor.copy(), metadata, kind
         self.ranks.pop(model, None)
 
@@ -146,6 +147,7 @@ class Folder:
 
     @property
     def kinds(self) -> dict:
+        """Whether each model's file holds "logits" or "probabilities"."""
         return {model: file.kind for model, file in self._files.items()}
 
     def scan(self) -> None:
@@ -193,6 +195,7 @@ class Folder:
         self._unchanged(model).check_tensor()
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
+        """Add or replace a model: its file appears whole or not at all."""
         path = self.path / file_name(model)
         write_logits(path, tensor, metadata | {"samples": self.labels.fingerprint}, kind=kind)
         self._files[model] = LogitFile.read(path)

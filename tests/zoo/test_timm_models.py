@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
@@ -17,6 +16,7 @@ from cascadelib.hub import is_reachable
 from cascadelib.zoo import loaders
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.model import Model, reordered
+from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
 from cascadelib.zoo.transforms import Cut, Photos
 
 NAME = "mobilenetv3_small_050"
