@@ -43,7 +43,8 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
     for row, (number, *rest) in enumerate(best.where[rows].tolist()):
         models[row] = cascade = cascades.cascade(number)
         heads = [cascade[: i + 1] for i in range(d)]
-        thresholds[row] = threshold_of(*([f(h) for h in heads] for f in (outcomes.sure, outcomes.order)), rest[:d])
+        sures, orders = [outcomes.sure(h) for h in heads], [outcomes.order(h) for h in heads]
+        thresholds[row] = threshold_of(sures, orders, rest[:d])
     at = best.where[rows, 1 + d :]
     rates = -np.diff(np.column_stack([np.full(len(rows), k), at, np.zeros(len(rows), np.int64)]), axis=1) / k
     return Points(rows / k, best.exact[rows], models, thresholds, rates)
