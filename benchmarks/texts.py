@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cascadelib.zoo.bundled.bundled_models import built, load_bundled_text_model, text_catalogue
 from search import row
 
 import cascadelib as cl
+from cascadelib.zoo.bundled import built, load_bundled_text_model, text_catalogue
 from cascadelib.zoo.transforms import Tokenized
 
 LENGTH, BATCH = 128, 64

@@ -9,6 +9,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from timm.data import ImageNetInfo
 
+from ..hub import check_reachable
 from .images import Files, Photographs, class_folders, existing, from_items, image_folder, images_in
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -154,10 +155,9 @@ def hub_images(name: str, split="validation", revision: str | None = None) -> Ph
     """
     import datasets as hub_datasets
 
-    from . import hub
-
     if not Path(name).exists():
-        hub.check(f"the data set {name!r}", _in_cache(name), "give a folder of images (imagenet(…), image_folder(…))")
+        instead = "give a folder of images (imagenet(…), image_folder(…))"
+        check_reachable(f"the data set {name!r}", _in_cache(name), instead)
     try:
         data = hub_datasets.load_dataset(str(name), split=split, revision=revision)
     except (ValueError, OSError, ConnectionError) as error:

@@ -36,7 +36,7 @@ def as_call(point, store):
     """Python that makes the point again, to the last bit."""
     lines = ["import cascadelib as cl", "", store_line(store), "point = cl.Point("]
     values = {**vars(point), "method": None}
-    lines += [f"    {key}={literal(value)}," for key, value in values.items() if key != "method"]
+    lines += [f"    {key}={literal(value)}," for key, value in values.items() if key not in ("method", "found_on")]
     lines += [f"    method={method_call(point)},", ")", "cl.evaluate(store, point)", ""]
     return "\n".join(lines)
 

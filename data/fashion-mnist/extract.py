@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from cascadelib.zoo.bundled.bundled_models import bundled_models
 
 from cascadelib.datasets.bundled import fashion_mnist
 from cascadelib.extraction.extraction import extract
+from cascadelib.zoo.bundled import bundled_models
 from cascadelib.zoo.loaders import load
 
 HERE = Path(__file__).parent

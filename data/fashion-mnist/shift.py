@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from cascadelib.zoo.bundled.bundled_models import bundled_models
 
 from cascadelib.datasets.bundled import SHIFTED, fashion_mnist_shifted
 from cascadelib.extraction.extraction import extract
+from cascadelib.zoo.bundled import bundled_models
 from cascadelib.zoo.loaders import load
 
 HERE = Path(__file__).parent

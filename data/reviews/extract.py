@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from cascadelib.zoo.bundled.bundled_models import bundled_text_models, load_bundled_text_model
 
 from cascadelib.datasets.bundled import reviews
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo.bundled import bundled_text_models, load_bundled_text_model
 
 HERE = Path(__file__).parent
 SPLITS = ("val", "test", "products", "editorials", "tweets")

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cascadelib.zoo.bundled.bundled_models import built, embedding_of, read_weights, write_weights
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
+
+from cascadelib.zoo.bundled import built, embedding_of, read_weights, write_weights
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"

@@ -24,7 +24,7 @@ import sys
 import torch
 from cascadelib import datasets
 from cascadelib.extraction import extract
-from cascadelib.preprocessing import Cut, Photos
+from cascadelib.zoo.transforms import Cut, Photos
 
 torch.set_num_threads(1)
 def network(seed):

@@ -3,13 +3,12 @@
 import json
 
 import pytest
-import timm
 import torch
-from cascadelib.zoo.bundled.bundled_models import bundled_models
 from safetensors.torch import save_file
 
 from cascadelib.files import ROOT
 from cascadelib.zoo import loaders
+from cascadelib.zoo.bundled import bundled_models, image_classifier
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
 
@@ -25,7 +24,7 @@ def folder(tmp_path_factory):
     (folder / "zoo.json").write_text(json.dumps(ENTRIES))
     for name in NAMES:
         entry = ENTRIES["models"][name]
-        module = timm.create_model(entry["architecture"], in_chans=1, num_classes=10, **entry["options"])
+        module = image_classifier(entry, 10)
         weights = {k: v.half() for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
         save_file(weights, folder / "weights" / f"{entry['weights']}.safetensors")
     return folder

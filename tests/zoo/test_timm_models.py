@@ -7,13 +7,12 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 
 from cascadelib import hub
 from cascadelib.datasets.images import image_folder
 from cascadelib.hub import is_reachable
-from cascadelib.zoo import loaders
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.model import Model, reordered
 from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
@@ -63,7 +62,7 @@ def offline(monkeypatch):
 def test_local_checkpoint(checkpoints):
     for where in (checkpoints, checkpoints / f"{NAME}.safetensors"):
         model = load(NAME, checkpoint=where)
-        weights = loaders.load_file(checkpoints / f"{NAME}.safetensors")
+        weights = load_file(checkpoints / f"{NAME}.safetensors")
         assert all(torch.equal(v, weights[k]) for k, v in model.module.state_dict().items())
         assert not model.module.training and model.module(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
         facts = model.metadata

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import tiny_checkpoints as tiny
 import torch
-from cascadelib.zoo.bundled.bundled_models import (
+from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+
+from cascadelib import count_macs
+from cascadelib.files import ROOT
+from cascadelib.zoo import loaders
+from cascadelib.zoo.bundled import (
     BagOfWords,
     load_bundled_text_model,
     packed,
@@ -15,11 +20,6 @@ from cascadelib.zoo.bundled.bundled_models import (
     unpacked,
     write_weights,
 )
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
-
-from cascadelib import count_macs
-from cascadelib.files import ROOT
-from cascadelib.zoo import loaders
 from cascadelib.zoo.macs import macs_at, mean_macs
 from cascadelib.zoo.transformers_models import load_sequence_classifier
 from cascadelib.zoo.transforms import Tokenized
