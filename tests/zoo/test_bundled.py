@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cascadelib.files import ROOT
-from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import bundled_models, image_classifier
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
@@ -53,7 +52,7 @@ def test_load(folder, name):
     model = load(name, folder)
     check_model(model, ENTRIES["models"][name]["size"])
     assert count_macs(model.module, model.transform(torch.zeros(1, 28, 28, dtype=torch.uint8))) > 1000
-    stored = loaders.load_file(folder / "weights" / f"{ENTRIES['models'][name]['weights']}.safetensors")
+    stored = load_file(folder / "weights" / f"{ENTRIES['models'][name]['weights']}.safetensors")
     loaded = model.module.state_dict()
     assert all(torch.equal(loaded[key], value.float()) for key, value in stored.items())
 
@@ -106,6 +105,6 @@ def test_weights_that_do_not_fit(folder, tmp_path, damage):
     (tmp_path / "zoo.json").write_text((folder / "zoo.json").read_text())
     path = tmp_path / "weights" / "linear@28.safetensors"
     path.write_bytes((folder / "weights" / path.name).read_bytes())
-    damage(path, loaders.load_file(path))
+    damage(path, load_file(path))
     with pytest.raises(ValueError, match=r"linear@28\.safetensors"):
         load("linear@28", tmp_path)
