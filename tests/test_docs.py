@@ -157,9 +157,10 @@ def test_every_public_name_has_a_docstring(rooms):
 def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
     (tmp_path / "garden").mkdir()
     (tmp_path / "garden" / "shed.py").write_text("LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n")
-    listed = "".join(f"    from .shed import {name} as {name}\n" for name in ("LIMIT", "WORD", "dig"))
-    (tmp_path / "garden" / "__init__.py").write_text(f"if TYPE_CHECKING:\n{listed}")
-    (tmp_path / "__init__.py").write_text("if TYPE_CHECKING:\n    from .garden import dig as dig\n")
+    (tmp_path / "garden" / "__init__.py").write_text("_ = attach(__name__, shed='LIMIT WORD dig')\n")
+    (tmp_path / "__init__.py").write_text(
+        "if TYPE_CHECKING:\n    from .garden import dig as dig\n_ = attach(__name__)\n"
+    )
     rooms.PACKAGE = tmp_path
     assert rooms.undocumented() == ["garden.LIMIT", "garden.dig"]
 

@@ -116,13 +116,13 @@ def expected(point, store):
     _, exits, correct, costs = next(run_cascades(store, [point]))
     return {
         "accuracy": f1_with_interval(point, store, correct) if point.score == F1 else with_interval(correct),
-        "cost": with_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
+        "cost": value_and_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
         "exit_rates": [with_interval(exits == i, "exact") for i in range(len(costs))],
         "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
     }
 
 
-def with_ends(value, ends):
+def value_and_ends(value, ends):
     """A number and the two ends of its interval as {"value", "low", "high"}."""
     return {"value": float(value), "low": float(ends[0]), "high": float(ends[1])}
 
@@ -131,12 +131,14 @@ def with_interval(values, kind="wilson"):
     """Mean of one value a sample [k], with its 95% interval: of a share (bool; kind: see :func:`share_interval`), or of
     graded scores in [0, 1], by :func:`betting_interval`."""
     share = np.asarray(values).dtype == bool
-    return with_ends(np.mean(values), share_interval(values, LEVEL, kind) if share else betting_interval(values, 0, 1))
+    return value_and_ends(
+        np.mean(values), share_interval(values, LEVEL, kind) if share else betting_interval(values, 0, 1)
+    )
 
 
 def f1_with_interval(point, store, correct):
     """F1 of a point's outcomes bool [k] on a store as {"value", "low", "high"}: percentiles of 500 resamples."""
-    return with_ends(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0], LEVEL))
+    return value_and_ends(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0], LEVEL))
 
 
 def summary(values):

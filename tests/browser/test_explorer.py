@@ -1,5 +1,6 @@
 """The explorer under a mouse and a keyboard, in JupyterLab, Notebook 7 and Voilà, beside `cl.evaluate`."""
 
+import contextlib
 import re
 import time
 
@@ -214,6 +215,7 @@ def test_nobody_complained(lab, server):
 
 
 def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
+    late = pytest.importorskip("playwright.sync_api").TimeoutError
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     listen(page)
     run_cell(page, f"{server[0]}/doc/tree/given.ipynb")
@@ -235,10 +237,14 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
             number.click()
             button, expected = page.get_by_role("button", name=label), cl.pick(front, **goal)
             page.wait_for_function("b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE)
-            button.click()
             accuracy = per_cent_text(expected.accuracy, 900)
             shown = "a => document.querySelector('td.accuracy').firstChild.textContent.trim() == a"
-            page.wait_for_function(shown, arg=accuracy, timeout=PATIENCE)
+            for patience in (PATIENCE / 4, PATIENCE):  # a click while the front is searched again says so, and no more
+                button.click()
+                with contextlib.suppress(late):
+                    page.wait_for_function(shown, arg=accuracy, timeout=patience)
+                    break
+            assert page.evaluate(shown, accuracy)
             point = assert_right(page, stores)
             assert (point.models, point.thresholds) == (expected.models, expected.thresholds) and len(point.models) == n
     assert complaints(page, server[1]) == []
