@@ -49,8 +49,8 @@ def _checked_ids(sample_ids, count):
     ids = np.arange(count) if sample_ids is None else np.asarray(unmasked(sample_ids, "sample_ids"))
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
-    if ids.dtype.kind == "f" and np.isfinite(ids).all() and (ids == np.round(ids)).all():
-        ids = ids.astype(np.int64)  # what pandas makes of whole numbers beside a missing one
+    if ids.dtype.kind in "fO":  # whole numbers as pandas makes floats of them, beside a missing one
+        ids = np.array([int(i) if isinstance(i, float) and i.is_integer() else i for i in ids.tolist()], object)
     ids = ids.astype(str)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
