@@ -13,6 +13,7 @@ from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.pairing import check_same_task
+from ..store.protocol import Store
 from . import uncertainty
 
 
@@ -24,7 +25,7 @@ def own_baseline(front: Front | Point, store: Any) -> Baseline:
 def check_front(front: Any) -> None:
     """Refuse what is no front of cascades: a store where the front belongs, a single point."""
     if not hasattr(front, "table"):
-        store, point = hasattr(front, "take"), hasattr(front, "thresholds")
+        store, point = isinstance(front, Store), hasattr(front, "thresholds")
         raise TypeError(
             f"a Front is needed here, not {type(front).__name__}"
             + (": give the front first, then the store" if store else "")
@@ -201,11 +202,11 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = unc
     if score == F1:
         raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
     names = list(store.models.index)
-    here, there = (evaluation.store_stage(s, names, Method(), score) for s in (store, other))
+    here, there = (s.outcome(names, Method(), score) for s in (store, other))
     outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
     same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
     if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
-        what = f"{getattr(store, 'split', '')!r} ({len(store):,} samples)"
+        what = f"{store.origin.split!r} ({len(store):,} samples)"
         raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
     kind, rows = (
         uncertainty.paired_difference_interval

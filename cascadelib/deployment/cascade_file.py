@@ -67,7 +67,7 @@ def method_to_json(method, models):
 
 def model_to_json(store, name):
     """What tells a model from another of its name, as far as the store's header records it."""
-    if not hasattr(store, "metadata"):
+    if store is None or not store.has_outputs:
         return {"name": name}
     header = store.metadata(name)
     extraction = header.get("extraction") or {}

@@ -8,8 +8,8 @@ import numpy as np
 from ..checks import known
 from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
-from ..scoring import F1, f1, positives
-from ..store.score_table import ScoreTable
+from ..scoring import F1, f1
+from ..store.protocol import Store
 from .pareto import Baseline
 
 
@@ -62,7 +62,7 @@ def run_outcomes(outcomes, thresholds, costs):
 
 def check_store(store):
     """Refuse what is no table of models and samples: a path, a front, a point."""
-    if not (hasattr(store, "models") and hasattr(store, "take")):
+    if not isinstance(store, Store):
         raise TypeError(
             f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}"
             + (": open the folder with cascadelib.LogitStore(path)" if isinstance(store, str | os.PathLike) else "")
@@ -84,7 +84,7 @@ def asked(store, method=None, score=None, cost=None):
 
     Raises ValueError for what a ScoreTable cannot honour: its confidences, correctness and costs are given.
     """
-    if not isinstance(store, ScoreTable):
+    if store.has_outputs:
         return method_named("max_softmax" if method is None else method), score or "top1", cost or "macs"
     given = {"method": method, "score": None if score == "top1" else score, "cost": None if cost == "cost" else cost}
     refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
@@ -96,17 +96,6 @@ def asked(store, method=None, score=None, cost=None):
     return None, "top1", "cost"
 
 
-def store_stage(store, names, method, score):
-    """The stage function of models ``names`` on a LogitStore (by its method) or on a ScoreTable (as it stands).
-
-    Under F1 a stage says who is right, as under top-1; :func:`quality` makes F1 of it.
-    """
-    if isinstance(store, ScoreTable):
-        rows = [store.row(name) for name in names]
-        return lambda prefix: (store.correct[rows[prefix[-1]]], store.confidence[rows[prefix[-1]]])
-    return method.stage(store, names, score)
-
-
 def outcomes_of(store, models, method, score):
     """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
 
@@ -114,7 +103,7 @@ def outcomes_of(store, models, method, score):
     """
     check_store(store)
     names = [known(name, store.models.index, "model of this store") for name in models]
-    stage = store_stage(store, names, method, score)
+    stage = store.outcome(names, method, score)
     return [stage(tuple(range(i + 1))) for i in range(len(names))]
 
 
@@ -125,29 +114,22 @@ def right_alone(store, model, score):
 
 def costs_of(store, models, kind):
     """Costs of some models of a store: numbers, or float [k] from a ScoreTable with an own cost for every sample."""
-    costs = dict(zip(store.models.index, store_costs(store, kind)))
+    costs = dict(zip(store.models.index, store.sample_costs(kind)))
     return [costs[name] for name in models]
-
-
-def store_costs(store, kind):
-    """Costs [M] (or [M, k], from a ScoreTable) of all models of a store, in the order of its ``models``."""
-    if isinstance(store, ScoreTable):
-        return store.cost[[store.row(name) for name in store.models.index]]
-    return store.costs(kind)
 
 
 def quality(store, correct, score):
     """What outcomes correct [k] of a store come to: accuracy, or F1 under that score."""
-    return f1(correct, positives(store)) if score == F1 else float(np.mean(correct))
+    return f1(correct, store.positives()) if score == F1 else float(np.mean(correct))
 
 
 def single_models(store, score, cost_kind):
     """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
-    names, costs = list(store.models.index), store_costs(store, cost_kind)
+    names, costs = list(store.models.index), store.sample_costs(cost_kind)
     if score == "top1":
         accuracy = store.models["top1"].to_numpy(np.float64)
     else:
-        stage = store_stage(store, names, Method(), score)
+        stage = store.outcome(names, Method(), score)
         accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 

@@ -127,7 +127,7 @@ class ExampleStrip(widgets.HTML):
 
     def caption(self, models, row):
         """The label, and what each of the models alone answers."""
-        if not hasattr(self.store, "labels"):
+        if not self.store.has_outputs:
             return f"sample {row}"
         answers = [self.named(self.store.logits(model)[row].argmax()) for model in models]
         return f"<b>{escape(self.named(self.store.labels[row]))}</b><br>" + " → ".join(map(escape, answers))

@@ -43,7 +43,7 @@ def as_call(point, store):
 
 def store_line(store):
     """The line that opens the store; one in memory has none."""
-    if getattr(store, "path", None) is None:
+    if store.path is None:
         return "# store: the one that cl.explore was given"
     return f'store = cl.LogitStore("{short_path(store.path)}")  # {len(store):,} samples'
 

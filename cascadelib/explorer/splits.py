@@ -10,7 +10,6 @@ from ..fronts.front import Point
 from ..methods.method import METHODS
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..store.score_table import ScoreTable
 from .state import on_split
 
 LENGTHS = (2, 3, 4)
@@ -34,8 +33,8 @@ class ExploredSplits:
             known(name, held_out.models.index, "model of the held-out split")
         self.given, self.tasks, self.fronts = front, {}, {}
         self.candidates = "all" if front is None else list(front.candidates)
-        self.methods = {AS_GIVEN: None} if isinstance(store, ScoreTable) else dict(METHODS)
-        self.first = next(iter(self.methods)) if isinstance(store, ScoreTable) else "max_softmax"
+        self.methods = dict(METHODS) if store.has_outputs else {AS_GIVEN: None}
+        self.first = "max_softmax" if store.has_outputs else AS_GIVEN
         if front is not None and front.method is not None:
             bare = replace(front.method, temperatures=None)
             self.first = next((name for name, method in METHODS.items() if method == bare), "of the given front")
@@ -68,7 +67,7 @@ class ExploredSplits:
     def costs(self):
         """Kinds of cost that every model of every split has, the given front's first."""
         given = [] if self.given is None else [self.given.cost_kind]
-        if isinstance(self.store, ScoreTable):
+        if not self.store.has_outputs:
             return given or ["cost"]
         tables = [store.models for store in self.stores.values()]
         there = [kind for kind in COSTS if all(kind in t and t[kind].gt(0).all() for t in tables)]
@@ -78,7 +77,7 @@ class ExploredSplits:
     def scores(self):
         """Scores, the given front's first; top-5 where there are more than five classes, F1 where there are two."""
         given = [] if self.given is None else [self.given.score]
-        if isinstance(self.store, ScoreTable):
+        if not self.store.has_outputs:
             return given or ["top1"]
         top5 = ["top5"] if self.store.models["top5"].notna().all() else []
         two_classes = [F1] if self.store.logits(self.store.models.index[0]).shape[1] == 2 else []

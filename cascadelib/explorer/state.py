@@ -8,7 +8,7 @@ import numpy as np
 from ..evaluation.evaluation import baseline_of, costs_of, exit_stages, outcomes_of, right_alone, run_outcomes
 from ..evaluation.pareto import Baseline, pareto_front
 from ..methods.thresholds import midway, own_units
-from ..scoring import F1, f1, f1_of, positives
+from ..scoring import F1, f1, f1_of
 
 EDGES = {1: 400, 2: 64, 3: 24}  # thresholds a stage, by the number of stages that have one; with more stages: FEWEST
 FEWEST = 10
@@ -152,7 +152,7 @@ def on_split(store, models, method, score, cost_kind, single, baseline=None):
         order=tuple(np.argsort(-s, kind="stable") for s in sure),
         single=right_alone(store, single, score),
         baseline=baseline or baseline_of(store, score, cost_kind),
-        positive=positives(store) if score == F1 else None,
+        positive=store.positives() if score == F1 else None,
     )
 
 

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..checks import check_costs, known, unmasked
-from ..evaluation.evaluation import asked, check_store, single_models, store_costs, store_stage
+from ..evaluation.evaluation import asked, check_store, single_models
 from ..evaluation.pareto import Baseline
 from ..methods.thresholds import own_units
-from ..scoring import F1, positives
-from ..store.score_table import ScoreTable
+from ..scoring import F1
 from .cascades import Cascades, Outcomes, check_work, extensions
 from .front import Front, Points, front_table, points_of, singles_table
 from .graded import search_graded
@@ -228,8 +227,8 @@ def search(
     """
     task = SearchTask(store, method, score, cost, models)
     if task.score == F1:
-        return task.front(search_f1(task.stage, task.costs, n_models, positives(store)))
-    if isinstance(store, ScoreTable) and (task.costs.ndim == 2 or store.correct.dtype != bool):
+        return task.front(search_f1(task.stage, task.costs, n_models, store.positives()))
+    if task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
         return task.front(search_graded(task.stage, task.costs, n_models))
     limits = (tolerance, time_limit, executor)
     return task.front(search_stages(task.stage, task.costs, n_models, task.last_only, *limits))
@@ -256,12 +255,12 @@ class SearchTask:
             method = method.fit(store)
         self.method, self.score, self.cost_kind = method, score, cost
         accuracy, mean = single_models(store, score, cost)
-        names, costs = list(store.models.index), store_costs(store, cost)
+        names, costs = list(store.models.index), store.sample_costs(cost)
         self.baseline = Baseline(mean, accuracy)
         self.singles = singles_table(names, accuracy, mean, self.baseline)
         self.names = candidate_names(models, store, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
-        self.stage = store_stage(store, self.names, method, score)
+        self.stage = store.outcome(self.names, method, score)
         self.last_only = method is None or method.combination.last_only
         self.found_on = store.origin
 

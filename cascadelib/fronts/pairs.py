@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ..checks import check_costs
-from ..evaluation.evaluation import asked, exits_of, single_models, store_costs, store_stage
+from ..evaluation.evaluation import asked, exits_of, single_models
 from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 from ..methods.thresholds import midway, own_units
-from ..scoring import F1, f1, f1_of, positives
+from ..scoring import F1, f1, f1_of
 from .cascades import extensions
 from .front import Points
 
@@ -60,14 +60,14 @@ def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2, positive=None):
 
 def curve_of(store, score):
     """:func:`two_model_curve` under a score of a store."""
-    return partial(two_model_curve, positive=positives(store) if score == F1 else None)
+    return partial(two_model_curve, positive=store.positives() if score == F1 else None)
 
 
 def pair_curve(store, first, second, method=None, score=None, cost=None):
     """One pair at every threshold as a DataFrame: threshold (own units), exit_rate, accuracy (or F1), cost."""
     (method, score, cost), names = asked(store, method, score, cost), list(store.models.index)
-    costs = store_costs(store, cost)
-    stage = store_stage(store, [first, second], method, score)
+    costs = store.sample_costs(cost)
+    stage = store.outcome([first, second], method, score)
     gain_1, sure = stage((0,))
     costs = costs[names.index(first)], costs[names.index(second)]
     curve = curve_of(store, score)(sure, gain_1, stage((0, 1))[0], *costs)
@@ -105,7 +105,7 @@ def pair_table(store, method=None, score=None, cost=None, models="pareto"):
     baseline = Baseline(costs, accuracy)
     chosen = baseline.front if models == "pareto" else np.argsort(costs, kind="stable")
     names = [all_names[i] for i in chosen]
-    stage, rows = store_stage(store, names, method, score), []
+    stage, rows = store.outcome(names, method, score), []
     drawn = curve_of(store, score)
     for i, a in enumerate(chosen):
         for j, b in list(enumerate(chosen))[i + 1 :]:

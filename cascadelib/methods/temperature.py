@@ -4,17 +4,10 @@ import warnings
 
 import numpy as np
 from scipy.optimize import brentq, root_scalar
-from scipy.special import logsumexp
 
 from .confidence_metrics import ELEMENTS, confidence, over_blocks
 
 BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
-
-
-def negative_log_likelihood(logits, labels, temperature=1.0):
-    """Mean negative log-likelihood in nats of labels int [k] under softmax(logits [k, classes] / temperature)."""
-    z = np.asarray(logits, np.float64) / temperature
-    return float(np.mean(logsumexp(z, axis=1) - z[np.arange(len(z)), labels]))
 
 
 def some(count):

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluation import store_stage
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import extensions
 from ..fronts.exact import search
@@ -20,7 +19,7 @@ def pool(store, method, score, cost, models):
     front = search(store, 1, method, score=score, cost=cost, models=models)
     names = [name for name in front.singles.index if name in front.candidates]
     costs = front.singles.loc[names, "cost"].to_numpy(np.float64)
-    return names, costs, store_stage(store, names, front.method, front.score)
+    return names, costs, store.outcome(names, front.method, front.score)
 
 
 def frontier(points):

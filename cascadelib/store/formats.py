@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from ..files import SUFFIX, file_name, replacing
 from ..labels import Labels
 
-DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 def model_name(path: Path) -> str:
@@ -43,7 +43,7 @@ def decoded_metadata(text: str):
 
 def sha256(array: np.ndarray) -> str:
     """SHA-256 of the array's bytes, in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def write_logits(path: Path, logits: np.ndarray, metadata: dict, durable: bool = True, kind: str = "logits") -> None:
@@ -113,8 +113,12 @@ class Memory:
     """Models held as arrays."""
 
     def __init__(self, labels: Labels):
-        self.labels, self.entries, self.broken, self.ranks = labels, {}, {}, {}
-        self.kinds, self._tensors = {}, {}
+        self.labels = labels
+        self.entries: dict[str, dict] = {}
+        self.broken: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
+        self.ranks: dict[str, np.ndarray] = {}
+        self._tensors: dict[str, np.ndarray] = {}
 
     def tensor(self, model: str) -> np.ndarray:
         """What is stored of a model, [k, classes], read-only."""

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
 from .formats import Folder, Memory, create, decoded_metadata, encoded_metadata
+from .protocol import Stage
 
 DTYPES = ("float16", "float32", "float64")
 
@@ -72,6 +74,8 @@ class LogitStore:
     Raises FileNotFoundError where there is no store, ValueError where its manifest or labels are damaged.
     """
 
+    has_outputs = True
+
     def __init__(self, path):
         self.path = folder_of(path)
         self._use(Folder(self.path))
@@ -113,8 +117,8 @@ class LogitStore:
             for name in given:
                 known(name, logits, f"model in {kind}")
         for name, values in logits.items():
-            costs = {"macs": (macs or {}).get(name), "seconds": (seconds or {}).get(name)}
-            store.add(name, values, **costs, dtype=dtype, probabilities=probabilities)
+            costs = (macs or {}).get(name), (seconds or {}).get(name)
+            store.add(name, values, None, *costs, dtype=dtype, probabilities=probabilities)
         return store
 
     @classmethod
@@ -124,7 +128,7 @@ class LogitStore:
 
         Raises ValueError where a row leaves [0, 1] or its sum is further than 0.001 from 1.
         """
-        return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)
+        return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)  # type: ignore[misc]
 
     @property
     def labels(self) -> np.ndarray:
@@ -239,6 +243,20 @@ class LogitStore:
             )
         return costs
 
+    sample_costs = costs
+
+    def outcome(self, names: list[str], method: Any, score: str = "top1") -> Stage:
+        """The stage function of models ``names`` under a Method: :meth:`cascadelib.Method.stage`."""
+        return method.stage(self, names, score)
+
+    def positives(self) -> np.ndarray:
+        """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and F1 is undefined."""
+        names = self._present()
+        classes = len(self.classes) if self.classes else self._classes_of(names[0]) if names else 2
+        if classes != 2:
+            raise ValueError(f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'")
+        return self.labels == 1
+
     def take(self, indices) -> "LogitStore":
         """The same store on some of its samples: row indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
@@ -284,7 +302,7 @@ class LogitStore:
         for kind, cost in (("macs", macs), ("seconds", seconds)):
             if cost is not None and not is_cost(cost):
                 raise ValueError(f"model {name!r}: {kind} must be a positive number, not {cost!r}")
-            metadata[kind] = cost.item() if hasattr(cost, "item") else cost
+            metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
         checked = checked_logits(name, logits, sample_ids, self._labels, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:
             check_probabilities(name, checked)

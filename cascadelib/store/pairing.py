@@ -31,7 +31,7 @@ def agreement(store, reference):
 
 def check_same_task(store, other):
     """Raise ValueError unless ``other`` has the classes of ``store`` (where both know them) and all of its models."""
-    classes, others = getattr(store, "classes", None), getattr(other, "classes", None)
+    classes, others = store.origin.classes, other.origin.classes
     if classes and others and classes != others:
         differing = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes))
         raise ValueError(
@@ -40,7 +40,7 @@ def check_same_task(store, other):
         )
     for name in store.models.index:
         known(name, other.models.index, "model of the other split")
-    if hasattr(store, "logits"):
+    if store.has_outputs and other.has_outputs:
         name = store.models.index[0]
         widths = [s.logits(name).shape[1] for s in (store, other)]
         if widths[0] != widths[1]:
