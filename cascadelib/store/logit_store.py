@@ -12,7 +12,8 @@ from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
-from .formats import Folder, Memory, create, decoded_metadata, encoded_metadata
+from .formats import Folder, Memory, decoded_metadata, encoded_metadata
+from .manifest import create
 from .protocol import Stage
 
 DTYPES = ("float16", "float32", "float64")

@@ -92,8 +92,7 @@ class ScoreTable:
         return self.models[known(kind, ["cost"], "cost")].to_numpy()
 
     def sample_costs(self, kind: str = "cost") -> np.ndarray:
-        """The same as they were given: [M], or [M, k] where they differ by sample."""
-        known(kind, ["cost"], "cost")
+        """The same as they were given, whatever the kind: [M], or [M, k] where they differ by sample."""
         return self.cost[[self.row(name) for name in self.models.index]]
 
     def outcome(self, names: list[str], method: None = None, score: str = "top1") -> Stage:
