@@ -23,7 +23,7 @@ from ..files import (
     replacing,
 )
 from ..labels import Labels
-from .manifest import MANIFEST, alone, read_labels, read_manifest
+from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
 DIGEST = "metadata_sha256"
 DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
@@ -73,16 +73,15 @@ def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
 
 @dataclass(frozen=True)
 class LogitFile:
-    """The checked header of a file of logits: what :meth:`open` maps, its metadata, and the SHA-256 of all of it (None
-    in a file of format 1)."""
+    """The checked header of a file of logits: what :meth:`open` maps, its metadata, and the SHA-256 of all of it."""
 
     path: Path
     dtype: np.dtype
     shape: tuple[int, int]
     offset: int
     metadata: dict
-    kind: str = "logits"
-    digest: str | None = None
+    kind: str
+    digest: str
 
     @classmethod
     def read(cls, path: Path) -> "LogitFile":
@@ -97,13 +96,14 @@ class LogitFile:
             kind = "probabilities" if "probabilities" in header else "logits"
             texts, entry = header.pop("__metadata__"), header.pop(kind)
             shape, (begin, end) = (int(entry["shape"][0]), int(entry["shape"][1])), entry["data_offsets"]
-            dtype, digest = DTYPES[entry["dtype"]], texts.pop(DIGEST, None)
+            dtype, stated = DTYPES[entry["dtype"]], texts.pop(DIGEST, None)  # none in files of format 1
             metadata = {key: decoded_metadata(text) for key, text in texts.items()}
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: its header is not that of a file of logits ({error!r:.200})") from None
         if header or entry.keys() != {"dtype", "shape", "data_offsets"} or len(entry["shape"]) != 2:
             raise ValueError(f"{path}: its header is not that of a file of one table of logits")
-        if digest is not None and digest != digest_of([kind, entry["dtype"], entry["shape"], texts]):
+        digest = digest_of([kind, entry["dtype"], entry["shape"], texts])
+        if stated not in (None, digest):
             raise ValueError(f"{path}: its header is not the one that was written (SHA-256): edited or damaged")
         if min(shape) < 1 or begin != 0 or end != dtype.itemsize * shape[0] * shape[1]:
             raise ValueError(f"{path}: tensor {kind!r} of shape {shape} and {dtype} does not fill its {end} bytes")
@@ -231,7 +231,7 @@ class Folder:
 
     def _unchanged(self, model):
         known, now = self._files[model], LogitFile.read(self._files[model].path)
-        if (now.digest, now.metadata["sha256"]) != (known.digest, known.metadata["sha256"]):
+        if now.digest != known.digest:
             raise ValueError(f"{now.path}: it was replaced since this store was opened; open the store again")
         return now
 
@@ -249,13 +249,20 @@ class Folder:
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):
             before = read_manifest(self.path)
+            if before.format == OLD_FORMAT:
+                before = self.upgraded(before)
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
                 digest = LogitFile.read(temporary).digest
                 before.listing(model, *before.models.get(model, [None]), digest).write(self.path)
             before.listing(model, digest).write(self.path)
-        self.manifest = self.manifest.listing(model, digest)
+        self.manifest = before.listing(model, digest)
         self._files[model] = LogitFile.read(path)
         self._maps.pop(model, None)
         self.ranks.pop(model, None)
         self.broken.pop(model, None)
+
+    def upgraded(self, manifest: Manifest) -> Manifest:
+        """The manifest of a folder of format 1 with the digests of what its files hold now."""
+        digests = {model: [file.digest] for model, file in self._files.items()}
+        return with_digests(manifest, self.path, self.labels, digests)

@@ -24,7 +24,7 @@ class Manifest:
     """What ``manifest.json`` says: origin of the samples, their number and :attr:`Labels.fingerprint`, SHA-256 of
     labels.npz, and of each model the digests of headers that its file may have (None: it may not be there yet).
 
-    models and labels_sha256 are None where it states format 1, which keeps no digests.
+    Of format 1 (cascadelib 0.1), which keeps no digests, models and labels_sha256 are empty.
     """
 
     dataset: str
@@ -37,21 +37,20 @@ class Manifest:
     models: dict[str, list] = field(default_factory=dict)
     format: str = FORMAT
 
-    def lists(self, model: str, digest: str | None) -> bool:
+    def lists(self, model: str, digest: str) -> bool:
         """Whether a file with this digest is a model's; all that say so are, in format 1."""
-        return self.format == OLD_FORMAT or digest is not None and digest in self.models.get(model, [])
+        return self.format == OLD_FORMAT or digest in self.models.get(model, [])
 
     def listing(self, model: str, *digests) -> "Manifest":
         """The same with another list of digests for a model."""
         return replace(self, models=self.models | {model: list(dict.fromkeys(digests))})
 
     def write(self, folder: Path) -> None:
-        """Write it, with a digest of its own; one of format 1 lists no models and stays as it is."""
-        if self.format == FORMAT:
-            content = json.loads(json.dumps(asdict(self) | {"labels": LABELS}))
-            text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
-            with replacing(folder / MANIFEST) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
+        """Write it, with a digest of its own."""
+        content = {"format": self.format} | asdict(self) | {"labels": LABELS}
+        text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
+        with replacing(folder / MANIFEST) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 KEYS: dict = {"format": str, "dataset": str, "split": str, "samples": int, "fingerprint": str, "labels": str}
@@ -99,8 +98,14 @@ def create(path, labels: Labels) -> None:
     path.mkdir(parents=True, exist_ok=True)
     with replacing(path / LABELS) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, labels=labels.values, sample_ids=labels.sample_ids)
-    origin = labels.dataset, labels.split, len(labels), labels.classes, labels.fingerprint, labels.given
-    Manifest(*origin, hashlib.sha256((path / LABELS).read_bytes()).hexdigest()).write(path)
+    manifest = Manifest(labels.dataset, labels.split, len(labels), labels.classes, labels.fingerprint)
+    with_digests(manifest, path, labels, {}).write(path)
+
+
+def with_digests(manifest: Manifest, folder: Path, labels: Labels, models: dict[str, list]) -> Manifest:
+    """A manifest of the present format: with the SHA-256 of labels.npz as it stands, and those of the models' files."""
+    labels_sha256 = hashlib.sha256((folder / LABELS).read_bytes()).hexdigest()
+    return replace(manifest, format=FORMAT, ids_given=labels.given, labels_sha256=labels_sha256, models=models)
 
 
 def read_labels(folder: Path, manifest: Manifest) -> Labels:

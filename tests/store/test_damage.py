@@ -76,6 +76,8 @@ def test_a_store_of_the_first_format_is_read_and_added_to(store):
     old.add("c", LOGITS["c"], macs=30)
     assert list(cl.LogitStore(store.path).models.index) == ["a", "b", "c"]
     old.verify()
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    assert manifest["format"] == "cascadelib logits 2" and sorted(manifest["models"]) == ["a", "b", "c"]
 
 
 def test_no_new_store_passes_for_an_old_one(store):
