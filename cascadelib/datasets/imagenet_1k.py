@@ -162,8 +162,8 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
     found = from_items(data, dataset=str(name).rpartition("/")[2], split=split)
-    if set(found.classes or ()) == set(synsets()):
-        for i, (own, timms) in enumerate(zip(found.classes, synsets())):
-            if own != timms:
-                raise ValueError(f"{name}: class {i} is {own}, in timm's order {timms}")
+    classes = found.classes or ()
+    wrong = [i for i, (own, timms) in enumerate(zip(classes, synsets())) if own != timms]
+    if wrong and set(classes) == set(synsets()):
+        raise ValueError(f"{name}: class {wrong[0]} is {classes[wrong[0]]}, in timm's order {synsets()[wrong[0]]}")
     return found
