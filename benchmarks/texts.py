@@ -15,7 +15,7 @@ import torch
 from search import row
 
 import cascadelib as cl
-from cascadelib.zoo.bundled import built, load_bundled_text_model, text_catalogue
+from cascadelib.zoo.bundled import TEXT_ZOO, built, catalogue, load_bundled_text_model
 from cascadelib.zoo.transforms import Tokenized
 
 LENGTH, BATCH = 128, 64
@@ -44,7 +44,7 @@ def extraction_rows(quick):
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # threads of several processes wait for each other by spinning
-    samples, zoo = cl.datasets.reviews("val"), text_catalogue()
+    samples, zoo = cl.datasets.reviews("val"), catalogue("data/reviews", TEXT_ZOO)
     samples = samples.take(slice(0, 256)) if quick else samples
     module = built(zoo["models"][MODEL], zoo).eval()
     sorted_by_length = load_bundled_text_model("bag_of_words").transform

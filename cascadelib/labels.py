@@ -160,15 +160,3 @@ def samples_in_common(found_on: "Labels | Recorded | None", here: Labels) -> int
 def labels_of(source: Any) -> Labels:
     """The :class:`Labels` of a data set: what its attributes of those names hold."""
     return Labels.checked(source.labels, source.sample_ids, source.classes, source.dataset, source.split)
-
-
-def settle(data: Any, count: int, what: str) -> None:
-    """Check labels, ids and class names of a frozen data set of ``count`` inputs, and keep them as :class:`Labels`.
-
-    what: the word for its inputs, for the message. Raises ValueError naming the first thing that is wrong.
-    """
-    checked = labels_of(data)
-    if count != len(checked):
-        raise ValueError(f"{count} {what} for {len(checked)} labels")
-    for name, value in (("labels", checked.values), ("sample_ids", checked.sample_ids), ("classes", checked.classes)):
-        object.__setattr__(data, name, value)
