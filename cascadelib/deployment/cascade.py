@@ -83,9 +83,9 @@ class Cascade(torch.nn.Module):
     def from_point(cls, point, models=None, store=None, held_out=None):
         """The cascade of a :class:`Point`.
 
-        models: {name: (module, transform)}, {name: module}, {name: zoo.Model}; names that it lacks are looked up in the
+        models: {name: (module, transform)}, {name: module}, {name: Model}; names that it lacks are looked up in the
         zoo. A module may be any callable that takes a batch and returns logits [N, classes]. store: where the point was
-        chosen; held_out: where it is measured (default: store): see :func:`cascade_files.described`; without them
+        chosen; held_out: where it is measured (default: store): see :func:`description_of`; without them
         nothing is known of the accuracy and exit rates to expect.
         """
         return cls(description_of(point, store, held_out), models)

@@ -18,7 +18,7 @@ PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 
 
 def description_of(point, store=None, held_out=None):
-    """A :class:`Point` as a plain dict, ready for JSON: what :func:`write` writes and :func:`point_of` takes back.
+    """A :class:`Point` as a plain dict, ready for JSON: what the file holds and :func:`point_of` takes back.
 
     store: where the point was chosen (names what tells each model from another of its name, and the split's
     fingerprint); held_out: another split with the same models. ``expected`` is measured on ``held_out`` where it is
@@ -41,7 +41,7 @@ def description_of(point, store=None, held_out=None):
 
 
 def point_of(description):
-    """The :class:`Point` that :func:`described` described, to the last bit."""
+    """The :class:`Point` that :func:`description_of` described, to the last bit."""
     method = description["method"] and Method(**description["method"])
     metric = method.metric if method else None
     chosen = {key: number_from_json(description["chosen"][key]) for key in CHOSEN}

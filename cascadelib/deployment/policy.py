@@ -135,7 +135,7 @@ def read_cascade(path):
 
 
 def parse_cascade(text):
-    """The description in a JSON text; see :func:`read`."""
+    """The description in a JSON text; see :meth:`Policy.load`."""
     try:
         content = json.loads(text)
     except ValueError as error:

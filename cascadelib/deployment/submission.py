@@ -59,7 +59,7 @@ def predictions(point, models, images, guesses=5, batch_size=64, device=None, am
 def write(path, classes, order=None) -> None:
     """One line an image: its guesses, best first, separated by spaces; the order of the lines is that of the images.
 
-    order: int [classes], from :func:`imagenet.ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the
+    order: int [classes], from :func:`ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the
     test server wants them; without it, labels as in the stores. Raises ValueError for a class that order lacks.
     """
     classes = np.asarray(classes)

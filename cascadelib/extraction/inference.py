@@ -37,7 +37,7 @@ class Candidate:
 def probed(model: Model, prepare, precision: Precision, run: dict, macs: float | None, most: dict) -> Candidate:
     """Count the model's MACs (unless given) and time it on the first samples, once they have warmed it up.
 
-    prepare: transform → the input that it makes of those samples; most: see :func:`forwarding.timed_logits`.
+    prepare: transform → the input that it makes of those samples; most: see :func:`timed_logits`.
     """
     with ready(model.module, precision.device):
         inputs = prepare(model.transform)

@@ -18,8 +18,8 @@ from .model import Model
 def load(name: str, folder=FOLDER, **options) -> Model:
     """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else of transformers.
 
-    options go to the loader that knows the name: :func:`timm_models.load` (checkpoint, size, revision, classes),
-    :func:`hub_models.load` (revision), :func:`sequence_models.load` (revision, max_length); the bundled zoos take none.
+    options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size, revision, classes),
+    :func:`load_image_model` (revision), :func:`load_sequence_classifier` (revision, max_length); bundled ones: none.
     Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones,
     ConnectionError where the Hub is needed and does not answer.
     """
@@ -44,7 +44,7 @@ def load(name: str, folder=FOLDER, **options) -> Model:
 def resolved(models) -> list[Model]:
     """What the user names or hands over → models; the one place where names are looked up.
 
-    A name, names, or {name: module, (module, transform) or zoo.Model}. Raises ValueError naming what is none of these.
+    A name, names, or {name: module, (module, transform) or Model}. Raises ValueError naming what is none of these.
     """
     if isinstance(models, dict):
         found = [_handed_over(name, value) for name, value in models.items()]
