@@ -15,6 +15,7 @@ from ..scoring import F1
 from ..store.pairing import check_same_task
 from ..store.protocol import Store
 from . import uncertainty
+from .uncertainty import with_ends
 
 
 def own_baseline(front: Front | Point, store: Any) -> Baseline:
@@ -143,44 +144,32 @@ def holds(
     level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
     give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
-    rows = []
+    last, rows = point.models[-1], []
     for store in splits.values():
-        result, last = evaluation.evaluate(store, point), evaluation.right_alone(store, point.models[-1], point.score)
-        alone, baseline = float(evaluation.quality(store, last, point.score)), own_baseline(point, store)
-        resampled, place = (
-            uncertainty.bootstrap(store, point, resamples, seed),
-            list(store.models.index).index(point.models[-1]),
-        )
+        result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
+        alone, baseline = float(evaluation.quality(store, right, point.score)), own_baseline(point, store)
+        resampled = uncertainty.bootstrap(store, point, resamples, seed)
         if point.score == F1:  # no share of samples
-            drawn = resampled.accuracy[:, 0]
-            own, less = (
-                uncertainty.interval(drawn, level),
-                uncertainty.interval(drawn - resampled.single_accuracy[:, place], level),
-            )
+            drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]
+            own, less = uncertainty.interval(drawn, level), uncertainty.interval(drawn - drawn_last, level)
         else:
             own = uncertainty.share_interval(result.correct, level)
-            less = uncertainty.paired_difference_interval(last, result.correct, level)
+            less = uncertainty.paired_difference_interval(right, result.correct, level)
         improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
-        row = {"samples": len(store), **with_ends("cost_ratio", *cost_ratio(store, point, result, level))}
-        row |= {"last_model_accuracy": alone, **with_ends("accuracy", result.accuracy, *own)}
-        row |= {**with_ends("difference", result.accuracy - alone, *less), "exit_rates": result.exit_rates}
-        row |= {**with_ends("exit_rate", result.exit_rates[0], *leaving), "cost": result.cost}
-        rows.append(
-            row | with_ends("improvement", improvement, *uncertainty.interval(resampled.improvement[:, 0], level))
-        )
+        row = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
+        row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
+        row |= {**with_ends(result.accuracy - alone, less, "difference"), "exit_rates": result.exit_rates}
+        row |= {**with_ends(result.exit_rates[0], leaving, "exit_rate"), "cost": result.cost}
+        row |= with_ends(improvement, uncertainty.interval(resampled.improvement[:, 0], level), "improvement")
+        rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
-
-
-def with_ends(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    """A number and the ends of its interval as columns of a table."""
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def cost_ratio(
     store: Any, point: Point, result: evaluation.Evaluation, level: float = uncertainty.LEVEL
-) -> tuple[float, float, float]:
-    """The last model's cost ÷ that of the cascade as evaluated on a store: value, low, high.
+) -> tuple[float, uncertainty.Ends]:
+    """The last model's cost ÷ that of the cascade as evaluated on a store, and the ends of its interval.
 
     The last model's own cost has an interval only where it differs by sample; then each gets half of what may fail.
     """
@@ -188,7 +177,7 @@ def cost_ratio(
     each = 1 - (1 - level) / (1 + np.ndim(costs[-1]))
     low, high = uncertainty.cost_interval(result.exit_stage, costs, each)
     least, most = uncertainty.cost_interval(np.zeros(len(store), int), costs[-1:], each)
-    return float(np.mean(costs[-1])) / result.cost, least / high, most / low
+    return float(np.mean(costs[-1])) / result.cost, (least / high, most / low)
 
 
 def member_drops(store: Any, other: Any, score: str = "top1", level: float = uncertainty.LEVEL) -> pd.DataFrame:
@@ -208,16 +197,13 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = unc
     if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
         what = f"{store.origin.split!r} ({len(store):,} samples)"
         raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
-    kind, rows = (
-        uncertainty.paired_difference_interval
-        if same and store.sample_ids is not None
-        else uncertainty.difference_interval,
-        [],
-    )
+    paired = same and store.sample_ids is not None
+    interval = uncertainty.paired_difference_interval if paired else uncertainty.difference_interval
+    rows = []
     for (first, _), (second, _) in outcomes:
-        low, high = kind(first, second, level)
+        low, high = interval(first, second, level)
         row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
-        rows.append(row | with_ends("drop", first.mean() - second.mean(), -high, -low))
+        rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
 
 

@@ -20,6 +20,12 @@ LEVEL = 0.95
 Ends = tuple[float, float]
 
 
+def with_ends(value: float, ends: Ends, name: str = "") -> dict[str, float]:
+    """A number and the ends of its interval as {"value", "low", "high"}, or as columns {name, name_low, name_high}."""
+    keys = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
+    return dict(zip(keys, map(float, (value, *ends))))
+
+
 def _counted(correct, name):
     """correct as bool [k], or ValueError: these intervals count samples."""
     correct = np.asarray(correct)

@@ -156,7 +156,7 @@ def members_of(description, models=None):
 
 
 def member_named(name, models, checkpoint=None):
-    """The :class:`zoo.Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
+    """The :class:`Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
     if name not in models:
         revision = (checkpoint or {}).get("revision")
         try:

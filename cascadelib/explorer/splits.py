@@ -84,7 +84,7 @@ class ExploredSplits:
         return list(dict.fromkeys([*given, "top1", *top5, *two_classes]))
 
     def task(self, split, choice):
-        """Fitted method, singles and baseline of one split (:class:`search.Task`), computed once."""
+        """Fitted method, singles and baseline of one split (:class:`SearchTask`), computed once."""
         key = (split, choice.cost, choice.score, choice.method)
         if key not in self.tasks:
             first = split == "validation"

@@ -63,12 +63,12 @@ def extract(
 ) -> LogitStore:
     """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
 
-    models: names that :func:`zoo.load` knows, or {name: module}, {name: (module, transform)} or {name: zoo.Model}. A
+    models: names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name: :class:`Model`}. A
         transform turns a batch of raw inputs (a tensor, already on the device) into the module's input: a tensor, a
         tuple of arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
     dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
         ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
-        most); there a transform is a :class:`zoo.transforms.Photos` or a function of one PIL image. ``Texts`` run in
+        most); there a transform is a :class:`Photos` or a function of one PIL image. ``Texts`` run in
         the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths without
         padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
     device: CUDA where there is one. amp: mixed precision, by default on CUDA only. dtype: of the stored logits.

@@ -44,7 +44,7 @@ def encoded_metadata(key: str, value) -> str:
 
 
 def decoded_metadata(text: str):
-    """The inverse of :func:`encoded`."""
+    """The inverse of :func:`encoded_metadata`."""
     try:
         return json.loads(text)
     except ValueError:

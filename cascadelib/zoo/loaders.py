@@ -14,9 +14,8 @@ from .model import Model
 def load(name: str, folder: Path | str = FOLDER, **options: Any) -> Model:
     """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else of transformers.
 
-    options go to the loader that knows the name: :func:`timm_models.load_timm_model` (checkpoint, size, revision,
-    classes), :func:`transformers_models.load_sequence_classifier` (revision, max_length) and ``load_image_model``
-    (revision); the bundled zoos take none.
+    options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size, revision, classes),
+    :func:`load_image_model` (revision), :func:`load_sequence_classifier` (revision, max_length); bundled ones: none.
     Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones,
     ConnectionError where the Hub is needed and does not answer.
     """
@@ -44,7 +43,7 @@ def load(name: str, folder: Path | str = FOLDER, **options: Any) -> Model:
 def resolved(models: Any) -> list[Model]:
     """What the user names or hands over → models; the one place where names are looked up.
 
-    A name, names, or {name: module, (module, transform) or zoo.Model}. Raises ValueError naming what is none of these.
+    A name, names, or {name: module, (module, transform) or Model}. Raises ValueError naming what is none of these.
     """
     if isinstance(models, dict):
         found = [_handed_over(name, value) for name, value in models.items()]
