@@ -24,7 +24,7 @@ from .controls import (
 from .events import Pause, Soon, beside
 from .examples import ExampleStrip
 from .export import ExportBox
-from .readout import numbers, numbers_html
+from .readout import numbers_html
 from .splits import ExploredSplits
 from .state import falling, reading_at
 
@@ -231,8 +231,7 @@ class Explorer(widgets.VBox):
         """Numbers at the present thresholds."""
         self.readings = {split: reading_at(cascade, self.thresholds) for split, cascade in self.cascades.items()}
         single, unit = self.splits.best_single(self.choice), COSTS[self.choice.cost].unit
-        rows = numbers(self.readings, self.cascades, single, unit, self.score)
-        self.numbers.value = numbers_html(rows, self.splits.stores)
+        self.numbers.value = numbers_html(self.readings, self.cascades, single, unit, self.score)
         self.settling.again()
 
     def settle(self):

@@ -103,11 +103,9 @@ class ExploredSplits:
 
     def cascades(self, choice):
         """{split: :class:`CascadeOnSplit`}."""
-        method, single = self.task("validation", choice).method, self.best_single(choice)
+        single = self.best_single(choice)
         return {
-            split: on_split(
-                store, choice.models, method, choice.score, choice.cost, single, self.task(split, choice).baseline
-            )
+            split: on_split(store, self.task(split, choice), choice.models, single)
             for split, store in self.stores.items()
         }
 

@@ -17,6 +17,7 @@ from cascadelib.explorer.examples import KINDS, SHOWN, counts_of, example_html, 
 from cascadelib.explorer.explorer import certainty
 from cascadelib.explorer.export import as_call, as_json, literal
 from cascadelib.explorer.state import on_split, reading_at
+from cascadelib.fronts.exact import SearchTask
 
 
 def made(seed=0, k=400, classes=7, models=5):
@@ -309,7 +310,7 @@ def test_models_stay_in_order_of_cost():
 
 
 def test_examples_are_of_their_kind_and_nearest_to_the_threshold():
-    cascade = on_split(STORE, ["m0", "m3"], cl.Method(), "top1", "macs", "m4")
+    cascade = on_split(STORE, SearchTask(STORE, cl.Method(), "top1", "macs", "all"), ["m0", "m3"], "m4")
     reading = reading_at(cascade, [0.6])
     rows, counts = example_rows(cascade, reading), counts_of(cascade, reading)
     exits, right, sure = reading.exit_stage == 0, cascade.right, cascade.sure[0]
