@@ -15,10 +15,26 @@ from ..store.logit_store import LogitStore
 from ..store.score_table import ScoreTable
 
 Store = LogitStore | ScoreTable
+Metric = str | Callable | None  # None: of a ScoreTable
 Thresholds = Sequence[float]  # inside, one a stage that has one: higher = surer
 BINS = 40  # of a histogram
 EDGES = {1: 400, 2: 64, 3: 24}  # thresholds a stage, by the number of stages that have one; with more stages: FEWEST
 FEWEST = 10
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cascade without its thresholds: names in the order they run, and names of method, cost and score."""
+
+    models: tuple[str, ...]
+    method: str
+    cost: str
+    score: str
+
+    @property
+    def kind(self) -> tuple[str, str, str, int]:
+        """What the front is searched by: cost, score, method, how many models."""
+        return self.cost, self.score, self.method, len(self.models)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +230,7 @@ def threshold_for(sure: np.ndarray, count: int) -> float:
     return float(midway(sure[count - 1] if count else np.nan, sure[count] if count < len(sure) else np.nan))
 
 
-def threshold_text(sure: np.ndarray, threshold: float, metric: str | Callable | None) -> str:
+def threshold_text(sure: np.ndarray, threshold: float, metric: Metric) -> str:
     """The threshold as text in own units: as few digits, at least four, as part the same samples; "always", "never"."""
     if np.isinf(threshold):
         return "always" if threshold < 0 else "never"
