@@ -48,7 +48,6 @@ class Labelled:
 class Samples(Labelled):
     """k labelled inputs in memory (or a memory-mapped array): inputs numpy or torch [k, …], see :class:`Labelled`."""
 
-
     def __post_init__(self) -> None:
         kind = getattr(self.inputs, "dtype", np.dtype("O"))
         if not isinstance(kind, torch.dtype) and kind.kind not in "biuf":

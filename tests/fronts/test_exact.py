@@ -12,7 +12,7 @@ from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.evaluation.evaluation import leaves
 from cascadelib.explorer.state import exiting, on_split, reading_at
 from cascadelib.fronts.cascades import extensions
-from cascadelib.fronts.exact import search_arrays, search_outcomes
+from cascadelib.fronts.exact import SearchTask, search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
 from cascadelib.fronts.shared_threshold import search_shared_threshold
 from cascadelib.methods.thresholds import midway
@@ -179,7 +179,7 @@ def test_infinite_confidences_equal_brute_force(table, data):
     for found in (points, graded):
         assert_same_front(found, expected, k)
     store = ScoreTable(correct, sure, cost)
-    front = search(store, n)
+    front, task = search(store, n), SearchTask(store, None, None, None, "all")
     for row in range(len(points.cost)):
         models, thresholds = points.models[row], points.thresholds[row]
         stages = plain_stages(sure[models[:-1]], thresholds)
@@ -188,7 +188,7 @@ def test_infinite_confidences_equal_brute_force(table, data):
         np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
         again = evaluate(store, front.point(row))
         assert again.exit_stage.tolist() == stages and again.correct.tolist() == right.tolist()
-        on = on_split(store, front.point(row).models, None, "top1", "cost", store.names[0])
+        on = on_split(store, task, front.point(row).models, store.names[0])
         assert reading_at(on, front.point(row).inside).exit_stage.tolist() == stages
         for i in range(n - 1):
             fall = np.sort(sure[models[i]])[::-1]
