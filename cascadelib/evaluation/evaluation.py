@@ -32,7 +32,7 @@ class Evaluation:
     improvement: float
 
 
-def exit_stages(confidences: list[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
+def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
     """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
 
     confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1, inf: never, whatever the confidence. Returns

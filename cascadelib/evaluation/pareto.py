@@ -90,7 +90,7 @@ def mean_improvement(
     return float(pieces.sum() / (high - low))
 
 
-def mean_cost_ratio(first: tuple, second: tuple, low: float, high: float) -> float:
+def mean_cost_ratio(first: Any, second: Any, low: float, high: float) -> float:
     """Cost of one front ÷ cost of another at equal accuracy: the geometric mean over accuracies low … high.
 
     first, second: (cost, accuracy) of fronts, rising; the ratio is second ÷ first, below 1 where the second is

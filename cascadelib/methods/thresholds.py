@@ -1,6 +1,7 @@
 """Thresholds: their units, where they lie between confidences, and who leaves at one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ def leaves(confidence: np.ndarray, threshold: float) -> np.ndarray:
     return (confidence >= threshold) & (threshold < np.inf)
 
 
-def midway(exits: np.ndarray, passes: np.ndarray) -> np.ndarray:
+def midway(exits: Any, passes: Any) -> Any:
     """Thresholds midway between the least confidence that exits and the largest that passes on (exits > passes).
 
     ``exits`` itself where the midpoint rounds to ``passes``, and above −inf; below inf the next float above ``passes``.
@@ -30,6 +31,6 @@ def midway(exits: np.ndarray, passes: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(passes), -np.inf, np.where(np.isnan(exits), np.inf, middle))[()]
 
 
-def own_units(metric: str | Callable | None, values: np.ndarray) -> np.ndarray:
+def own_units(metric: str | Callable | None, values: Any) -> Any:
     """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own units they are."""
     return np.asarray(values) if metric is None else metric_of(metric).own(values)
