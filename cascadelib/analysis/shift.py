@@ -126,8 +126,8 @@ def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
 
     Of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples.
     """
-    fronts = [moved_front(replay(front, store, ranges=False)) for front in (first, second)]
-    return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
+    one, two = (moved_front(replay(front, store, ranges=False)) for front in (first, second))
+    return mean_cost_ratio(one, two, *common_range(own_baseline(first, store), one, two))
 
 
 def holds(
@@ -157,7 +157,7 @@ def holds(
             less = uncertainty.paired_difference_interval(right, result.correct, level)
         improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
-        row = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
+        row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
         row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
         row |= {**with_ends(result.accuracy - alone, less, "difference"), "exit_rates": result.exit_rates}
         row |= {**with_ends(result.exit_rates[0], leaving, "exit_rate"), "cost": result.cost}

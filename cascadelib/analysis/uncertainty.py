@@ -283,7 +283,7 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
 
     For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
     resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
-    (benchmarks/uncertainty.py measures both). For single cascades see :func:`interval`.
+    (benchmarks/analysis.py measures both). For single cascades see :func:`interval`.
     """
     low, high = interval(values, level)
     return 2 * estimate - high, 2 * estimate - low

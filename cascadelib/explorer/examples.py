@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -108,7 +109,8 @@ class ExampleStrip(widgets.HTML):
         """The label, and what each of the models alone answers."""
         if not self.store.has_outputs:
             return f"sample {row}"
-        classes = [self.store.labels[row], *(self.store.logits(model)[row].argmax() for model in models)]
-        names = self.store.classes
+        store: Any = self.store
+        classes = [store.labels[row], *(store.logits(model)[row].argmax() for model in models)]
+        names = store.classes
         label, *answers = (escape(str(c if names is None else names[c])) for c in classes)
         return f"<b>{label}</b><br>" + " → ".join(answers)

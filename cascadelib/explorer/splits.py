@@ -1,6 +1,7 @@
 """What the explorer computes: the splits it shows side by side, cascades on them, fronts. No widgets."""
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -82,7 +83,8 @@ class ExploredSplits:
             return ["top1"]
         given = [] if self.given is None else [self.given.score]
         top5 = ["top5"] if self.store.models["top5"].notna().all() else []
-        two_classes = [F1] if self.store.logits(self.store.models.index[0]).shape[1] == 2 else []
+        store: Any = self.store
+        two_classes = [F1] if store.logits(store.models.index[0]).shape[1] == 2 else []
         return list(dict.fromkeys([*given, "top1", *top5, *two_classes]))
 
     def task(self, split: str, choice: Choice) -> SearchTask:
