@@ -36,9 +36,12 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     for start in range(max(1, len(names) - 1))[:starts]:
         right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
         for size, accuracy, total in interval_points(right, doubt, doubts, costs[start:]):
-            points = pd.DataFrame({"accuracy": accuracy, "cost": total, "level": 1 - doubts})
-            points.insert(2, "models", [tuple(names[start : start + size])] * len(doubts))
-            parts.append(frontier(points))
+            columns = {
+                "accuracy": accuracy,
+                "cost": total,
+                "models": [tuple(names[start : start + size])] * len(doubts),
+            }
+            parts.append(frontier(pd.DataFrame({**columns, "level": 1 - doubts})))
     return frontier(pd.concat(parts, ignore_index=True))
 
 

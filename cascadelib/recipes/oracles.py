@@ -27,15 +27,11 @@ def frontier(points):
     return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)
 
 
-def rescues(right):
-    """Of each stage of a chain, right bool [n, k]: how many samples it gets right and no earlier stage does, [n]."""
-    return np.bincount(right.argmax(axis=0)[right.any(axis=0)], minlength=len(right))
-
-
 def rescue_costs(costs, counts, k):
     """Cost of a chain that rescues 0, 1, 2 … samples, in the order of the stages that rescue them.
 
-    costs, counts [n] (see :func:`rescues`). Returns float64 [1 + counts[1] + … + counts[n − 1]].
+    costs [n]; counts [n]: how many samples each stage gets right and no earlier one does. Returns float64
+    [1 + counts[1] + … + counts[n − 1]].
     """
     rescued, earlier = np.arange(sum(counts[1:]) + 1), 0
     total = np.full(len(rescued), float(costs[0]))
@@ -67,7 +63,8 @@ def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
     k, chains = right.shape[1], list(cascades_of(costs, range(1, min(n_models, len(costs)) + 1)))
     least, which = np.full(k + 1, np.inf), np.full(k + 1, -1)
     for number, chain in enumerate(chains):
-        counts = rescues(right[list(chain)])
+        answers = right[list(chain)]
+        counts = np.bincount(answers.argmax(axis=0)[answers.any(axis=0)], minlength=len(chain))
         total = rescue_costs(costs[list(chain)], counts, k)
         reached = slice(counts[0], counts[0] + len(total))
         better = total < least[reached]
