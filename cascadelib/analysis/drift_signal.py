@@ -15,6 +15,7 @@ from scipy.stats import fisher_exact, ks_2samp
 from ..evaluation.evaluation import all_confidences, reaching, stage_confidences
 from ..front_end import watched
 from ..fronts.front import Point
+from ..store.protocol import Store
 
 FEWEST = 20  # inputs at a stage: below, its tests say nothing and are left out
 
@@ -86,7 +87,7 @@ class DriftSignal:
 
 def _checked(stages, name):
     """Arrays of confidences, a stage each, or ValueError."""
-    if hasattr(stages, "models"):
+    if isinstance(stages, Store):
         raise ValueError(f"{name} holds confidences, not a store: use DriftSignal.at_selection(store, point)")
     arrays = [np.asarray(a, np.float64) for a in stages]
     if not arrays or any(a.ndim != 1 or np.isnan(a).any() for a in arrays):

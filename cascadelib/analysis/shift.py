@@ -13,6 +13,7 @@ from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.pairing import check_same_task
+from ..store.protocol import Store
 from . import uncertainty
 from .uncertainty import with_ends
 
@@ -38,7 +39,7 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
     if not hasattr(front, "table"):
         raise TypeError(
             f"a Front is needed here, not {type(front).__name__}"
-            + (": give the front first, then the store" if hasattr(front, "take") else "")
+            + (": give the front first, then the store" if isinstance(front, Store) else "")
             + (": cascadelib.evaluate(store, point) runs a single one" if hasattr(front, "thresholds") else "")
         )
     evaluation.check_store(store)
@@ -110,8 +111,8 @@ def mean_improvement_moved(front: Front, store: Any, low: float | None = None, r
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
     """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there; of
     the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
-    fronts = [moved_front(replay(front, store, ranges=False)) for front in (first, second)]
-    return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
+    one, two = (moved_front(replay(front, store, ranges=False)) for front in (first, second))
+    return mean_cost_ratio(one, two, *common_range(own_baseline(first, store), one, two))
 
 
 def holds(
@@ -141,7 +142,7 @@ def holds(
             less = uncertainty.paired_difference_interval(right, result.correct, level)
         improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
-        row = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
+        row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
         row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
         row |= {**with_ends(result.accuracy - alone, less, "difference"), "exit_rates": result.exit_rates}
         row |= {**with_ends(result.exit_rates[0], leaving, "exit_rate"), "cost": result.cost}
@@ -173,11 +174,11 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = unc
     if score == F1:
         raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
     names = list(store.models.index)
-    here, there = (evaluation.store_stage(s, names, Method(), score) for s in (store, other))
+    here, there = (s.outcome(names, Method(), score) for s in (store, other))
     outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
     same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
     if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
-        what = f"{getattr(store, 'split', '')!r} ({len(store):,} samples)"
+        what = f"{store.origin.split!r} ({len(store):,} samples)"
         raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
     paired = same and store.sample_ids is not None
     interval = uncertainty.paired_difference_interval if paired else uncertainty.difference_interval

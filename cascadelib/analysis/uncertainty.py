@@ -11,10 +11,10 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
-from ..evaluation.evaluation import check_store, point_list, run_cascades, store_costs, store_stage
+from ..evaluation.evaluation import check_store, point_list, run_cascades
 from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 from ..methods.method import Method
-from ..scoring import F1, positives
+from ..scoring import F1
 
 LEVEL = 0.95
 COLUMNS = 500  # cascades at once in a bootstrap: k × 500 outcomes are held
@@ -217,7 +217,7 @@ def _quality(counts, correct, store, score):
     accuracy = resampled_means(counts, correct)
     if score != F1:
         return accuracy
-    twice = 2 * resampled_means(counts, correct & positives(store)[:, None])
+    twice = 2 * resampled_means(counts, correct & store.positives()[:, None])
     return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
 
 
@@ -232,8 +232,8 @@ def _costs(counts, stages, reached, costs):
 
 def _singles(store, counts, score, cost_kind):
     """Accuracy and cost of every single model in each resample: two arrays [R, M]."""
-    names, costs = list(store.models.index), store_costs(store, cost_kind)
-    stage = store_stage(store, names, Method(), score)
+    names, costs = list(store.models.index), store.sample_costs(cost_kind)
+    stage = store.outcome(names, Method(), score)
     accuracy = _quality(counts, np.stack([stage((m,))[0] for m in range(len(names))], 1), store, score)
     if costs.ndim == 2:
         return accuracy, resampled_means(counts, costs.T)
@@ -257,7 +257,7 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
 
     For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
     resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
-    (benchmarks/uncertainty.py measures both). For single cascades see :func:`interval`.
+    (benchmarks/analysis.py measures both). For single cascades see :func:`interval`.
     """
     low, high = interval(values, level)
     return 2 * estimate - high, 2 * estimate - low

@@ -72,7 +72,7 @@ def method_to_json(method: Method | None, models: Sequence[str]) -> dict | None:
 
 def model_to_json(store: Any, name: str) -> dict:
     """What tells a model from another of its name, as far as the store's header records it."""
-    if not hasattr(store, "metadata"):
+    if store is None or not store.has_outputs:
         return {"name": name}
     header = store.metadata(name)
     extraction = header.get("extraction") or {}
@@ -117,16 +117,16 @@ def expected(point: Point, store: Any) -> dict:
     if point.score == F1:
         accuracy = with_ends(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0]))
     else:
-        accuracy = with_interval(correct)
+        accuracy = mean_with_ends(correct)
     return {
         "accuracy": accuracy,
         "cost": with_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
-        "exit_rates": [with_interval(exits == i, "exact") for i in range(len(costs))],
+        "exit_rates": [mean_with_ends(exits == i, "exact") for i in range(len(costs))],
         "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
     }
 
 
-def with_interval(values: np.ndarray, kind: str = "wilson") -> dict[str, float]:
+def mean_with_ends(values: np.ndarray, kind: str = "wilson") -> dict[str, float]:
     """Mean of one value a sample [k], with its 95% interval: of a share (bool; kind: see :func:`share_interval`), or of
     graded scores in [0, 1], by :func:`betting_interval`."""
     share = np.asarray(values).dtype == bool

@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,14 +28,14 @@ class Processes:
 
     rank: int = 0
     count: int = 1
-    group: object = None
+    group: Any = None
 
     @property
     def first(self) -> bool:
         """Whether this process does what only one may: locks, prints, puts models into the store."""
         return self.rank == 0
 
-    def share(self, items) -> list:
+    def share(self, items: Iterable) -> list:
         """Every ``count``-th of the items, from the ``rank``-th on."""
         return list(items)[self.rank :: self.count]
 
@@ -69,7 +70,7 @@ def started() -> Iterator[Processes]:
 try:
     import fcntl
 except ImportError:  # Windows: nothing stops two extractions into one store there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
@@ -77,8 +78,12 @@ def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int
 
     Batches so begin at the same rows in every run, which makes resumed tensors equal to uninterrupted ones.
     """
-    size = max(1, shard_size // batch_size) * batch_size
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+    return spans(0, count, max(1, shard_size // batch_size) * batch_size)
+
+
+def spans(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """(first, last + 1) of rows start … stop − 1 in pieces of ``size``, the last one shorter."""
+    return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 class Shards:
@@ -88,10 +93,10 @@ class Shards:
     Raises ValueError where another process extracts into the same folder.
     """
 
-    def __init__(self, store_path, locked=True):
+    def __init__(self, store_path: Path | str, locked: bool = True):
         self.path, self.locked = Path(store_path) / ".partial", locked
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.locked:
             return self
@@ -107,7 +112,7 @@ class Shards:
                 raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if not self.locked:
             return
         with contextlib.suppress(OSError):

@@ -5,8 +5,7 @@ plotly's "notebook" renderer would add a copy of plotly.js (5 MB). ``notebooks/r
 and PNGs (committed notebooks) of it without a browser. Plotly's own settings, and a renderer that the user chose, stay.
 """
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -137,12 +136,6 @@ def add_break_even(fig: go.Figure, **at) -> None:
     fig.add_hline(y=1, line=DOTTED, **at)
 
 
-def colours(groups: Iterable) -> dict[Any, tuple[str, str]]:
-    """One colour and marker symbol a group, the same wherever the same list of groups is given."""
-    unique = list(dict.fromkeys(groups))
-    return {g: (colour(i), SYMBOLS[i % len(SYMBOLS)]) for i, g in enumerate(unique)}
-
-
 def cost_axis(cost: str) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
     title = COSTS[cost].title if cost in COSTS else cost
@@ -193,12 +186,12 @@ def add_hull(fig: go.Figure, singles: pd.DataFrame, **at) -> None:
 def add_singles(fig: go.Figure, singles: pd.DataFrame, families: pd.Series | None = None, **at) -> go.Figure:
     """Single models as points (by family where given) and their hull as a grey line."""
     add_hull(fig, singles, **at)
-    groups, palette = {"single models": singles.index}, {"single models": (GREY, "circle")}
+    groups = {"single models": singles.index}
     if families is not None:
-        groups, palette = {f: families.index[families == f] for f in families.unique()}, colours(families)
-    for group, members in groups.items():
+        groups = {family: families.index[families == family] for family in families.unique()}
+    for i, (group, members) in enumerate(groups.items()):
         rows = singles.loc[singles.index.intersection(members)]
-        color, symbol = palette[group]
-        marker = {"color": color, "symbol": symbol, "size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
+        marker: dict = {"size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
+        marker |= {"color": GREY if families is None else colour(i), "symbol": SYMBOLS[i % len(SYMBOLS)]}
         add_models(fig, rows, name=group, mode="markers", marker=marker, **at)
     return fig

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -95,7 +96,7 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
         return {name: load(name) for name in found.models}
     from ..zoo.timm_models import is_timm_model
 
-    own = {"checkpoint": found.checkpoints, "classes": found.classes}  # models of the Hub and bundled ones know theirs
+    own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # other models know their own
     return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
 
 
