@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import torch
 from ..evaluation.evaluation import evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.ensembles import Output
-from ..methods.kernels import all_finite
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .cascade_file import description_of, point_of
@@ -50,33 +49,26 @@ class Decisions:
 
 @dataclass(eq=False)
 class Group:
-    """Samples on their way: their numbers int64 [N], raw inputs, output so far, confidences [N, n] so far."""
+    """Samples on their way: their numbers int64 [N], raw inputs, and output so far."""
 
     numbers: np.ndarray
     inputs: Any
-    output: Output | None
-    confidences: np.ndarray
+    output: Output | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> "Group":
         """Some of the samples, int64 [n]."""
-        output = None if self.output is None else self.output.take(rows)
-        return Group(self.numbers[rows], rows_of(self.inputs, rows), output, self.confidences[rows])
-
-    def decided(self, rows):
-        """The samples that leave, int64 [n], with all that is still needed of them."""
-        return Group(self.numbers[rows], (), self.output.decided(rows), self.confidences[rows])
+        return Group(self.numbers[rows], rows_of(self.inputs, rows), self.output and self.output.take(rows))
 
     @classmethod
-    def joined(cls, groups):
-        """Groups as one."""
+    def joined(cls, groups: Sequence["Group"]) -> "Group":
+        """Groups that wait for the same model as one."""
         if len(groups) == 1:
             return groups[0]
-        numbers, inputs, outputs, confidences = zip(*((g.numbers, g.inputs, g.output, g.confidences) for g in groups))
-        output = None if outputs[0] is None else Output.joined(outputs)
-        return cls(np.concatenate(numbers), joined(inputs), output, np.concatenate(confidences))
+        numbers, inputs, outputs = zip(*((group.numbers, group.inputs, group.output) for group in groups))
+        return cls(np.concatenate(numbers), joined(inputs), outputs[0] and Output.joined(outputs))
 
 
 class Cascade(torch.nn.Module):
@@ -127,7 +119,7 @@ class Cascade(torch.nn.Module):
         """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled.
 
         Warns of, and keeps in ``differences``, library versions, weights and transforms other than those recorded.
-        Raises ValueError for a file of another version, an edited one, unknown models.
+        Raises as :meth:`Policy.load`, and ValueError for unknown models.
         """
         cascade = cls(Policy.load(path).description, models)
         if cascade.differences:
@@ -169,22 +161,20 @@ class Cascade(torch.nn.Module):
         """
         if guesses > 1 and self.method.combination.one_winner:
             raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
-        n, count, nobody = len(self.members), 0, Output(np.empty((0, guesses), np.int64), np.empty(0))
-        queues: list[list[Group]] = [[] for _ in range(n)]
-        done = [(0, Group(np.empty(0, np.int64), (), nobody, np.empty((0, n))), 0)]
+        queues: list[list[Group]] = [[] for _ in self.members]
+        count, log = 0, []
         for batch in stream:
-            size = size_of(batch)
-            queues[0].append(Group(np.arange(count, count + size), batch, None, np.full((size, n), np.nan)))
-            count += size
-            self._advance(queues, done, batch_size, guesses)
-        self._advance(queues, done, batch_size, guesses, least=1)
-        return self._finished(done)
+            queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
+            count += len(queues[0][-1])
+            log += self._advance(queues, batch_size, guesses, batch_size)
+        log += self._advance(queues, batch_size, guesses, 1)
+        return self._decisions(count, guesses, log)
 
-    def _advance(self, queues, done, batch_size, guesses, least=None):
-        """Run each model for which ``least`` samples (default: a batch) wait; what leaves goes to ``done``: (stage,
-        Group, how many logits were broken)."""
+    def _advance(self, queues, batch_size, guesses, least):
+        """Run each model for which ``least`` samples wait, and yield what came of it: (stage, numbers of the samples
+        [N], whose logits were broken bool [N], who leaves bool [N], confidence [N], guesses [N, g])."""
         for i, queue in enumerate(queues):
-            while (waiting := sum(map(len, queue))) >= (least or batch_size):
+            while (waiting := sum(map(len, queue))) >= least:
                 group = Group.joined(queue)
                 queue.clear()
                 if waiting > batch_size:
@@ -193,48 +183,42 @@ class Cascade(torch.nn.Module):
                 begun = time.perf_counter()
                 logits = self.members[i].logits(group.inputs)
                 decided = time.perf_counter()
-                self._part(i, group, self._decide(i, group, logits, guesses), queues, done)
+                group.output, broken = self._after(i, logits, group.output, guesses)
+                gone = self.policy.exits(i, group.output.sure, inside=True)  # nan passes
+                if i + 1 < len(self.members):
+                    gone &= ~broken
+                for place, rows in ((-1, ~gone & broken), (i + 1, ~gone & ~broken)):
+                    if rows.any():
+                        queues[place].append(group.take(rows.nonzero()[0]))
                 self.running.seconds[i] += decided - begun, time.perf_counter() - decided
+                yield i, group.numbers, broken, gone, group.output.sure, group.output.guesses
 
-    def _decide(self, i, group, logits, guesses):
-        """Note the output after model i in a group; whose logits are nan or infinite, bool [N]: theirs stays."""
+    def _after(self, i, logits, before, guesses):
+        """The output after model i, and whose logits are nan or infinite, bool [N]: of those it stays as before."""
         name, classes, ensemble = self.members[i].name, self.members[i].classes, self.method.combination
         if classes != self.members[0].classes:
             seen = {m.name: m.classes for m in self.members}
             raise ValueError(f"the models of a cascade must have the same number of classes, not {seen}")
-        before = group.output or ensemble.nothing(*logits.shape, len(self.members), guesses)
+        before = before or ensemble.nothing(*logits.shape, len(self.members), guesses)
         broken = np.zeros(len(logits), bool)
-        if not all_finite(logits):
+        if not np.isfinite(logits).all():
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
-        group.output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
-        if broken.any():
-            group.output = group.output.where(broken, before)
-        group.confidences[:, i] = np.where(broken, np.nan, group.output.sure)
-        return broken
+        output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
+        return (output.where(broken, before) if broken.any() else output), broken
 
-    def _part(self, i, group, broken, queues, done):
-        """Who leaves after stage i, who goes to the next model, who to the last: the broken."""
-        count = int(broken.sum())
-        gone = self.policy.exits(i, group.output.sure, inside=True)  # nan passes
-        if i + 1 < len(self.members):
-            gone &= ~broken
-        done.append((i, group.decided(gone.nonzero()[0]), count))
-        for place, rows in ((-1, ~gone & broken), (i + 1, ~gone & ~broken)):
-            if rows.any():
-                queues[place].append(group.take(rows.nonzero()[0]))
-
-    def _finished(self, done):
-        """Groups that left, with their stages, as :class:`Decisions` in the order of the samples."""
-        broken = np.zeros(len(self.members), np.int64)
-        for i, _, count in done:
-            broken[i] += count
-        group = Group.joined([group for _, group, _ in done])
-        order = np.argsort(group.numbers)
-        stage = np.repeat([i for i, _, _ in done], [len(group) for _, group, _ in done])[order]
-        output, confidences = group.output.take(order), group.confidences[order]
-        own = own_units(self.method.metric, output.sure), own_units(self.method.metric, confidences)
-        decisions = Decisions(output.prediction, stage, *own, broken, output.guesses)
+    def _decisions(self, count, guesses, log):
+        """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
+        n = len(self.members)
+        stage, sure, best = np.empty(count, np.int64), np.empty(count), np.empty((count, guesses), np.int64)
+        confidences, broken = np.full((count, n), np.nan), np.zeros(n, np.int64)
+        for i, numbers, bad, gone, confidence, classes in log:
+            confidences[numbers, i] = np.where(bad, np.nan, confidence)
+            broken[i] += bad.sum()
+            left = numbers[gone]
+            stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
+        sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
+        decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
         self.running.add(decisions)
         where = ", ".join(f"{m.name!r} for {count} samples" for m, count in zip(self.members, broken) if count)
         if where:

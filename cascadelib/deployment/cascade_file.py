@@ -2,19 +2,13 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from ..analysis.uncertainty import (
-    betting_interval,
-    bootstrap,
-    cost_interval,
-    interval,
-    share_interval,
-    with_ends,
-)
+from ..analysis.uncertainty import betting_interval, bootstrap, cost_interval, interval, share_interval, with_ends
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
 from ..labels import Recorded, samples_in_common
@@ -24,6 +18,7 @@ from ..scoring import F1
 from .policy import CHOSEN, threshold_from_json, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
+SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
 
 
 def description_of(point: Point, store: Any = None, held_out: Any = None) -> dict:
@@ -35,15 +30,21 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
     choosing". Only the temperatures of the point's own models are kept.
     """
     check_point(point)
+    numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}
+    measured, said = store if held_out is None else held_out, None
+    if measured is not None:
+        chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
+        said = {"on": split_to_json(measured), "intervals": "95%, without choosing" if chose else "95%"}
+        said |= expected(point, measured)
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
         "method": method_to_json(point.method, point.models),
         "score": point.score,
         "cost_kind": point.cost_kind,
-        "chosen": {key: number_to_json(getattr(point, key)) for key in CHOSEN},
+        "chosen": {key: None if np.isnan(n).any() else n.tolist() for key, n in numbers.items()},
         "chosen_on": chosen_on(point, store),
-        "expected": expected_on(point, store, held_out),
+        "expected": said,
         "versions": versions(),
     }
 
@@ -59,13 +60,6 @@ def point_of(description: Mapping) -> Point:
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
     return Point(names, thresholds, **chosen, **kind, found_on=found_on)
-
-
-def number_to_json(value: float | Sequence[float]) -> float | list | None:
-    """A number or a tuple of them as JSON has them: nan (no improvement above the best model) as null."""
-    if isinstance(value, Sequence):
-        return [number_to_json(v) for v in value]
-    return float(value) if np.isfinite(value) else None
 
 
 def method_to_json(method: Method | None, models: Sequence[str]) -> dict | None:
@@ -106,24 +100,9 @@ def versions() -> dict[str, str]:
     """{package: version} of what a cascade's decisions may depend on, Python included."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
-
-
-def expected_on(point: Point, store: Any, held_out: Any = None) -> dict | None:
-    """:func:`expected` of the split that measures, which samples those are ("on"), and what its "intervals" are."""
-    measured = store if held_out is None else held_out
-    if measured is None:
-        return None
-    chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
-    said = {"on": split_to_json(measured), "intervals": "95%, without choosing" if chose else "95%"}
-    return said | expected(point, measured)
-
-
-SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
 
 
 def expected(point: Point, store: Any) -> dict:
@@ -138,16 +117,16 @@ def expected(point: Point, store: Any) -> dict:
     if point.score == F1:
         accuracy = with_ends(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0]))
     else:
-        accuracy = with_interval(correct)
+        accuracy = mean_with_ends(correct)
     return {
         "accuracy": accuracy,
         "cost": with_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
-        "exit_rates": [with_interval(exits == i, "exact") for i in range(len(costs))],
+        "exit_rates": [mean_with_ends(exits == i, "exact") for i in range(len(costs))],
         "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
     }
 
 
-def with_interval(values: np.ndarray, kind: str = "wilson") -> dict[str, float]:
+def mean_with_ends(values: np.ndarray, kind: str = "wilson") -> dict[str, float]:
     """Mean of one value a sample [k], with its 95% interval: of a share (bool; kind: see :func:`share_interval`), or of
     graded scores in [0, 1], by :func:`betting_interval`."""
     share = np.asarray(values).dtype == bool

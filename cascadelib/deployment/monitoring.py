@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..analysis.drift_signal import DriftReport, DriftSignal
 from ..methods.thresholds import own_units
-from .cascade_file import rounded_up, with_interval
+from .cascade_file import mean_with_ends, rounded_up
 
 if TYPE_CHECKING:
     from .cascade import Decisions
@@ -69,7 +69,7 @@ class Running:
             table[columns] = [(rate["value"], rate["low"], rate["high"]) for rate in self.expected["exit_rates"]]
         table["exit_rate"] = self.exit_rates
         if self.inputs:
-            live = [with_interval(np.arange(self.inputs) < count, "exact") for count in self.exits]
+            live = [mean_with_ends(np.arange(self.inputs) < count, "exact") for count in self.exits]
             table[["exit_rate_low", "exit_rate_high"]] = [(rate["low"], rate["high"]) for rate in live]
         with np.errstate(invalid="ignore"):
             table["model_seconds"], table["decision_seconds"] = (self.seconds / reached[:, None]).T

@@ -60,21 +60,16 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | Path) -> "Policy":
-        """A policy from :meth:`save` or :meth:`Cascade.save`.
-
-        Raises ValueError that names the file and what is wrong with it: no JSON, another format or version, an edit,
-        thresholds, names, temperatures or a method that no cascade can have.
-        """
+        """A policy from :meth:`save` or :meth:`Cascade.save`. ValueError names the file and what is wrong with it: no
+        JSON, another format or version, an edit, thresholds, names or a method that no cascade can have."""
         try:
             return cls(parse_cascade(Path(path).read_text(encoding="utf-8")))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest.
-
-        Raises ValueError for a metric or an ensemble that is a function.
-        """
+        """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
+        for a metric or an ensemble that is a function."""
         text = text_of(self.description)
         with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -108,10 +103,8 @@ class Policy:
 
 
 def text_of(description: Mapping) -> str:
-    """The JSON text of a description, with format, version and a checksum that tells later edits.
-
-    Raises ValueError for a metric or an ensemble that is a function: it has no name to write.
-    """
+    """The JSON text of a description, with format, version and a checksum that tells later edits; ValueError for a
+    metric or an ensemble that is a function: it has no name to write."""
     functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
     if functions:
         raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
@@ -166,10 +159,8 @@ def check_description(description: Mapping) -> None:
         names = [model["name"] for model in description["models"]]
         if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"'models' must be distinct names, not {names}")
-        if len(description["thresholds"]) != len(names) - 1:
-            raise ValueError(
-                f"{len(description['thresholds'])} thresholds for {len(names)} models; one fewer is needed"
-            )
+        if (count := len(description["thresholds"])) != len(names) - 1:
+            raise ValueError(f"{count} thresholds for {len(names)} models; one fewer is needed")
         for key in CHOSEN:
             np.array(description["chosen"][key], np.float64)
         if description["method"] is not None:
@@ -181,10 +172,8 @@ def check_description(description: Mapping) -> None:
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:
-    """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures.
-
-    An ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know.
-    """
+    """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
+    ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
     if set(method) != set(METHOD):
         raise TypeError(f"a method has {', '.join(METHOD)}, not {', '.join(method)}")
     metric_of(method["metric"])

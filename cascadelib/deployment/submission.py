@@ -33,7 +33,7 @@ def image_batches(folder: str | Path, batch_size: int = 64, workers: int = 0) ->
 def write_submission(path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None) -> None:
     """One line an image: its guesses, best first, separated by spaces; the order of the lines is that of the images.
 
-    guesses: int [k, g], as :attr:`Decisions.guesses` of ``cascade.run(batches, guesses=g)``. order: int [classes], from
+    guesses: int [k, g], such as ``cascade.run(batches, guesses=g).guesses``. order: int [classes], from
     :func:`ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server wants them; without it,
     labels as in the stores. Raises ValueError for a class that order lacks.
     """

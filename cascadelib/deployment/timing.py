@@ -46,16 +46,16 @@ def time_cascade(
             taken = timeit.timeit(call, number=1)
             if round_number:
                 times[name].append(taken / size)
-                spent += [cascade.running.seconds / size] if name == "cascade" else []
+            if round_number and name == "cascade":
+                spent.append(cascade.running.seconds / size)
     seconds = pd.Series({name: statistics.median_high(values) for name, values in times.items()}, name="seconds")
     reach = pd.Series(cascade.running.table["inputs"] / size)
     seconds["ideal"] = (seconds[reach.index] * reach).sum()
     in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"])].T
     seconds["exit decisions"] = in_decisions.sum()
     parts = pd.Series(in_models, index=reach.index)
-    table = seconds.to_frame().assign(share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=float("nan"))
-    for name in ("cascade", "cascade, stream"):
-        table.loc[name, "throughput_to_ideal"] = seconds["ideal"] / seconds[name]
+    ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]
+    table = seconds.to_frame().assign(share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio)
     stages = len(pieces) * len(cascade.members)
     table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / stages
     return table

@@ -13,10 +13,10 @@ from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, se
 from cascadelib.deployment.cascade_file import (
     description_of,
     expected,
+    mean_with_ends,
     point_of,
     rounded_up,
     summary,
-    with_interval,
 )
 from cascadelib.deployment.policy import (
     Policy,
@@ -133,7 +133,7 @@ def test_intervals_cover():
     for _ in range(400):
         for kind, truth in ((bool, 0.9), (float, 0.45)):
             drawn = rng.random(300) < 0.9
-            found = with_interval(drawn if kind is bool else drawn * 0.5)
+            found = mean_with_ends(drawn if kind is bool else drawn * 0.5)
             hits[kind] += found["low"] <= truth <= found["high"]
     assert 0.92 <= hits[bool] / 400 <= 0.985 and hits[float] / 400 >= 0.95
 
