@@ -30,10 +30,7 @@ class Unlabelled:
 def unlabelled(folder) -> Unlabelled:
     """All images of a flat folder, sorted by name. Raises FileNotFoundError, or ValueError for an empty one."""
     root = existing(folder, "a flat folder of images")
-    names = images_in(root)
-    if not names:
-        raise ValueError(f"{root} holds no images")
-    return Unlabelled(Files(root, tuple(names)))
+    return Unlabelled(Files(root, tuple(images_in(root))))
 
 
 def predictions(point, models, images, guesses=5, batch_size=64, device=None, amp=False, workers=0):

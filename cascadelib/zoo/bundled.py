@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from ..checks import known
-from ..files import REVIEWS, folder_of, located, replacing
+from ..files import REVIEWS, folder_of, located
 from .model import Model
 from .transforms import GreyImages, Tokenized
 
@@ -84,33 +84,18 @@ def image_classifier(entry: dict, classes: int) -> nn.Module:
 SCALE = ".scale"
 
 
-def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -> None:
-    """Write weights as safetensors, whole or not at all: matrices rounded to int8 with ``name.scale`` [rows] beside
-    them, the others in float16."""
-    tensors = {}
-    for name, value in state.items():
-        value = value.detach().float()
-        if value.ndim == 2:
-            scale = value.abs().amax(1).clamp_min(1e-12) / 127
-            tensors[name], tensors[name + SCALE] = (value / scale[:, None]).round().to(torch.int8), scale
-        else:
-            tensors[name] = value.half()
-    with replacing(path) as new:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new, metadata)
-        new.chmod(0o644)  # safetensors makes files that only their owner reads
-
-
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """{name: float32 tensor} of a file of :func:`write_weights`, or of plain floats. ValueError names a damaged one."""
+    """{name: float32 tensor} of a file of floats, or of int8 matrices with ``name.scale`` [rows] beside them.
+
+    Raises ValueError naming a damaged file.
+    """
     try:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: its weights cannot be read: {error}") from None
-    scales = {name: tensors.pop(name + SCALE) for name in list(tensors) if name + SCALE in tensors}
-    return {
-        name: value.float() * scales[name][:, None] if name in scales else value.float()
-        for name, value in tensors.items()
-    }
+    for name in [name for name in tensors if name + SCALE in tensors]:
+        tensors[name] = tensors[name].float() * tensors.pop(name + SCALE)[:, None]
+    return {name: value.float() for name, value in tensors.items()}
 
 
 SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}

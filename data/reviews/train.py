@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from cascadelib.zoo.bundled import built, embedding_of, read_weights, write_weights
+from cascadelib.files import replacing
+from cascadelib.zoo.bundled import SCALE, built, embedding_of, read_weights
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"
@@ -135,6 +136,21 @@ def train(name, zoo, parts, data, held_out):
     shared = {id(embedding_of(model).weight)} if entry["shared_embeddings"] else set()
     kept = {key: value for key, value in model.named_parameters() if id(value) not in shared}
     write_weights(HERE / "weights" / f"{name}.safetensors", kept, model=name)
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -> None:
+    """Write weights for ``read_weights``, whole or not at all: matrices as int8 and scales, the others in float16."""
+    tensors = {}
+    for name, value in state.items():
+        value = value.detach().float()
+        if value.ndim == 2:
+            scale = value.abs().amax(1).clamp_min(1e-12) / 127
+            tensors[name], tensors[name + SCALE] = (value / scale[:, None]).round().to(torch.int8), scale
+        else:
+            tensors[name] = value.half()
+    with replacing(path) as new:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new, metadata)
+        new.chmod(0o644)  # safetensors makes files that only their owner reads
 
 
 def write_log(zoo):
