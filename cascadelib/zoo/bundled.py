@@ -29,9 +29,11 @@ class BagOfWords(nn.Module):
         self.weights = nn.Embedding(vocab_size, classes)
         nn.init.zeros_(self.weights.weight)
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: Any = None
-    ) -> torch.Tensor:
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings, by the name that it has in transformers."""
+        return self.weights
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits [n, classes] of token ids and mask [n, length]."""
         # As a product, so that a count of multiply-accumulates sees one a word and class.
         return (attention_mask.to(self.weights.weight.dtype).unsqueeze(1) @ self.weights(input_ids)).squeeze(1)
@@ -101,7 +103,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
 
 
-def built(entry: dict, zoo: dict) -> nn.Module:
+def built(entry: dict, zoo: dict) -> Any:
     """An untrained classifier of a text zoo, float32: its architecture in transformers, or the bag of words."""
     if entry["architecture"] == "bag_of_words":
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
@@ -111,11 +113,6 @@ def built(entry: dict, zoo: dict) -> nn.Module:
     names = {"id2label": dict(enumerate(zoo["classes"])), "label2id": {c: i for i, c in enumerate(zoo["classes"])}}
     config = AutoConfig.for_model(entry["architecture"], **sizes, **names, **entry["options"])
     return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-
-
-def embedding_of(module: Any) -> nn.Embedding:
-    """The table of token embeddings."""
-    return module.weights if isinstance(module, BagOfWords) else module.get_input_embeddings()
 
 
 FOLDER = "data/fashion-mnist"
@@ -183,7 +180,7 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     entry, path = _trained(name, zoo, folder)
     module, shared = built(entry, zoo), {}
     if entry["shared_embeddings"]:
-        weight = embedding_of(module).weight
+        weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)
         shared[key] = read_weights(path.parent / "embeddings.safetensors")["embeddings"]
     _load_weights(module, path, shared)

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from cascadelib.files import replacing
-from cascadelib.zoo.bundled import SCALE, built, embedding_of, read_weights
+from cascadelib.zoo.bundled import SCALE, built, read_weights
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"
@@ -62,7 +62,7 @@ def start(entry, zoo, encoder, embeddings):
         fitting = {k: v[: len(own[k])] for k, v in weights.items() if k in own and "word_embeddings" not in k}
         model.load_state_dict(fitting, strict=False)
     if entry["shared_embeddings"]:
-        table = embedding_of(model)
+        table = model.get_input_embeddings()
         table.weight.data.copy_(embeddings)
         table.weight.requires_grad_(False)
     return model
@@ -133,7 +133,7 @@ def train(name, zoo, parts, data, held_out):
         state_file.with_suffix(".new").replace(state_file)
     with open(STATE / f"{name}.csv", "w", newline="") as file:
         csv.writer(file).writerows(log)
-    shared = {id(embedding_of(model).weight)} if entry["shared_embeddings"] else set()
+    shared = {id(model.get_input_embeddings().weight)} if entry["shared_embeddings"] else set()
     kept = {key: value for key, value in model.named_parameters() if id(value) not in shared}
     write_weights(HERE / "weights" / f"{name}.safetensors", kept, model=name)
 
