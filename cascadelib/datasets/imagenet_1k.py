@@ -45,27 +45,21 @@ def imagenet(
     """
     root = existing(folder, LAYOUTS)
     root = root / split if (root / split).is_dir() else root
-    if labels is None and class_folders(root):
-        _check_synsets(root)
+    folders = class_folders(root) if labels is None else []
+    if folders and not set(folders) & set(synsets()):
+        raise ValueError(
+            f"{root}: its folders ({', '.join(folders[:3])} …) are not named by synset; expected {LAYOUTS}. "
+            "For ImageNetV2 use imagenet_v2(…), for other classes image_folder(…)"
+        )
+    if folders:
         return image_folder(root, synsets(), dataset, split)
     if labels is None:
         devkits = [path for base in (root, root.parent) for path in sorted(base.glob("*devkit*")) if path.is_dir()]
         if not devkits:
             raise ValueError(f"{root} holds no class folders and no labels are given; expected {LAYOUTS}")
         labels = devkits[0]
-    names = images_in(root)
-    if not names:
-        raise ValueError(f"{root} holds no images; expected {LAYOUTS}")
+    names = images_in(root, f"images; expected {LAYOUTS}")
     return Photographs(Files(root, tuple(names)), _labels_of(names, Path(labels)), names, synsets(), dataset, split)
-
-
-def _check_synsets(root):
-    found = class_folders(root)
-    if not set(found) & set(synsets()):
-        raise ValueError(
-            f"{root}: its folders ({', '.join(found[:3])} …) are not named by synset; expected {LAYOUTS}. "
-            "For ImageNetV2 use imagenet_v2(…), for other classes image_folder(…)"
-        )
 
 
 def _labels_of(names, path) -> np.ndarray:

@@ -196,8 +196,11 @@ def existing(folder: Path | str, what: str) -> Path:
     return path
 
 
-def images_in(folder: Path) -> list[str]:
-    """Names of the images in a folder, sorted; ValueError naming any other file: nothing is left out silently."""
+def images_in(folder: Path, needed: str = "images") -> list[str]:
+    """Names of the images in a folder, sorted. needed: the word for them where there are none.
+
+    Raises ValueError for an empty folder, and naming any other file: nothing is left out silently.
+    """
     names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name))
     strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strangers:
@@ -206,6 +209,8 @@ def images_in(folder: Path) -> list[str]:
             f"expected {', '.join(ENDINGS[:4])} …; "
             + ("class folders need no list of labels" if (folder / strangers[0]).is_dir() else "move it elsewhere")
         )
+    if not names:
+        raise ValueError(f"{folder}: no {needed}")
     return names
 
 
@@ -239,9 +244,7 @@ def image_folder(
         raise ValueError(f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …")
     paths, labels = [], []
     for label, name in enumerate(classes):
-        images = images_in(root / name)
-        if not images:
-            raise ValueError(f"{root / name}: no images for class {name!r}")
+        images = images_in(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
     return Photographs(Files(root, tuple(paths)), np.array(labels), paths, classes, dataset or root.name, split)

@@ -18,7 +18,7 @@ class Labelled:
     """
 
     inputs: Any
-    labels: np.ndarray
+    labels: Any
     sample_ids: Any = None
     classes: Sequence[str] | None = None
     dataset: str = ""
@@ -46,12 +46,18 @@ class Labelled:
 
 
 class Samples(Labelled):
-    """k labelled inputs in memory (or a memory-mapped array): inputs numpy or torch [k, …], see :class:`Labelled`."""
+    """k labelled inputs in memory (or a memory-mapped array): numbers [k, …] as numpy or torch, or nested lists.
+
+    See :class:`Labelled` for labels, ids, class names and origin.
+    """
 
     def __post_init__(self) -> None:
-        kind = getattr(self.inputs, "dtype", np.dtype("O"))
-        if not isinstance(kind, torch.dtype) and kind.kind not in "biuf":
+        inputs = self.inputs if isinstance(self.inputs, torch.Tensor) else np.asanyarray(self.inputs)
+        if not isinstance(inputs, torch.Tensor) and inputs.dtype.kind not in "biuf":
             raise ValueError("inputs must be a numeric numpy array or a torch tensor [samples, …]")
+        object.__setattr__(self, "inputs", inputs)
+        if isinstance(self.labels, torch.Tensor):
+            object.__setattr__(self, "labels", self.labels.cpu().numpy())
         super().__post_init__()
 
     def batch(self, start: int, stop: int) -> torch.Tensor:
@@ -61,15 +67,5 @@ class Samples(Labelled):
         return inputs if isinstance(inputs, torch.Tensor) else torch.from_numpy(np.require(inputs, None, ["C", "W"]))
 
 
-def from_arrays(
-    inputs: Any,
-    labels: Any,
-    sample_ids: Any = None,
-    classes: Sequence[str] | None = None,
-    dataset: str = "",
-    split: str = "",
-) -> Samples:
-    """:class:`Samples` from arrays or nested lists of numbers."""
-    inputs = inputs if isinstance(inputs, torch.Tensor) else np.asanyarray(inputs)
-    labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
-    return Samples(inputs, labels, sample_ids, classes, dataset, split)
+from_arrays = Samples
+"""Another name of :class:`Samples`."""

@@ -15,7 +15,7 @@ import torch
 
 from ..checks import is_cost, known
 from ..datasets.images import Photographs
-from ..datasets.samples import from_arrays
+from ..datasets.samples import Samples
 from ..datasets.texts import Texts
 from ..files import file_name, remove_leftovers
 from ..labels import labels_of
@@ -25,7 +25,7 @@ from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
 from ..zoo.model import identity
 from .class_order import check_names, check_order
-from .inference import PROBED, Candidate, Pass, explained_when_full, feed, probed, run_pass
+from .inference import Candidate, Pass, explained_when_full, probed, run_pass
 from .shards import Shards, shard_bounds, started
 
 
@@ -86,11 +86,11 @@ def extract(
     than the data set's, outputs that are no logits, MACs that cannot be counted, too little space on the disk; then
     for an image that cannot be read, and for a model whose classes are in another order (see :mod:`class_order`).
     """
-    if not hasattr(dataset, "batch") and not (isinstance(dataset, tuple) and len(dataset) == 2):
+    samples = Samples(*dataset) if isinstance(dataset, tuple) and len(dataset) == 2 else dataset
+    if not hasattr(samples, "batch"):
         raise ValueError(
             f"dataset must be a data set of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
         )
-    samples = dataset if hasattr(dataset, "batch") else from_arrays(*dataset)
     found, macs, labels = resolved(models), macs or {}, labels_of(samples)
     if workers is None:
         workers = min(16, os.cpu_count() or 1) if isinstance(samples, Photographs) else 0
@@ -106,8 +106,9 @@ def extract(
         pending = [model for model in found if replace or not _is_finished(store, model, inputs)]
         if isinstance(samples, Texts):
             pending, macs = with_text_costs(pending, samples.texts, macs)
-        run = _circumstances_that_count(settings) | {"samples": labels.fingerprint, "inputs": inputs}
-        candidates = _probed(pending, samples, settings, run, macs)
+        run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": precision.amp}
+        run |= {"device": precision.device.type, "samples": labels.fingerprint, "inputs": inputs}
+        candidates = probed(pending, samples, settings, run, macs)
         _check_classes(candidates, labels, store)
         missing = {(a, b): [c for c in candidates if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
         _announce(path, candidates, missing, settings, mine.count)
@@ -122,26 +123,6 @@ def extract(
                 _assemble(candidate, store, shards, bounds, settings, order)
         mine.wait()
     return LogitStore(path)
-
-
-def _probed(models, samples, settings, run, macs):
-    """The models as :class:`Candidate`, probed one after another on the first samples, which are read once."""
-    if not models:
-        return []
-    few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
-    transforms = [m.transform for m in models]
-    _, prepare = next(feed(samples, [(0, few)], transforms, settings.precision.device))
-    return [probed(m, prepare, settings, run, macs.get(m.name)) for m in models]
-
-
-def _circumstances_that_count(settings: Pass) -> dict:
-    """Of the settings, those that decide the logits."""
-    return {
-        "batch_size": settings.batch_size,
-        "dtype": settings.dtype.name,
-        "amp": settings.precision.amp,
-        "device": settings.precision.device.type,
-    }
 
 
 def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
@@ -213,10 +194,9 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order
     check_order(model, logits, labels_of(store))
     times = [time for _, times in parts for time in times]
     remove_leftovers(store.path / file_name(model.name))
-    extraction = {key: run[key] for key in ("weights_sha256", "transform", "inputs")}
-    extraction |= _circumstances_that_count(settings) | {"device_name": settings.precision.device_name}
+    extraction = {key: value for key, value in run.items() if key != "samples"}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
-    extraction["versions"] = versions | {"numpy": np.__version__}
+    extraction |= {"device_name": settings.precision.device_name, "versions": versions | {"numpy": np.__version__}}
     if model.name in settings.most:
         extraction["largest_batch_in_memory"] = settings.most[model.name]
     size = {"image_size": candidate.image_size} if candidate.image_size else {}

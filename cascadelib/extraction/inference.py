@@ -4,7 +4,7 @@ batch."""
 import contextlib
 import errno
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,18 +54,26 @@ class Candidate:
     image_size: int | None
 
 
-def probed(model: Model, prepare: Callable, settings: Pass, run: dict, macs: float | None) -> Candidate:
-    """Count the model's MACs (unless given) and time it on the first samples, once they have warmed it up.
+def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: dict[str, float]) -> list[Candidate]:
+    """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up.
 
-    prepare: transform → the input that it makes of those samples.
+    Those samples are read once for all models.
     """
+    if not models:
+        return []
+    few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
+    _, prepare = next(feed(samples, [(0, few)], [m.transform for m in models], settings.precision.device))
+    return [_probed(model, prepare, settings, run, macs.get(model.name)) for model in models]
+
+
+def _probed(model, prepare, settings, run, macs):
     with ready(model.module, settings.precision.device):
         inputs = prepare(model.transform)
         with about(model.name):
             macs = macs or count_macs(model.module, inputs)
         with torch.inference_mode():
             for _ in range(2):
-                logits, seconds = _timed(model, inputs, settings)
+                logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
     if not is_cost(macs):
         raise ValueError(f"model {model.name!r}: fvcore counts {macs} MACs; pass macs={{{model.name!r}: …}}")
     size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
@@ -187,11 +195,7 @@ def _outputs(candidates, prepare, settings):
         inputs = prepare(transform)
         for candidate in candidates:
             if candidate.model.transform == transform:
-                yield candidate, *_timed(candidate.model, inputs, settings)
-
-
-def _timed(model, inputs, settings):
-    return timed_logits(model.name, model.module, inputs, settings.precision, settings.most)
+                yield candidate, *timed_logits(candidate.model, inputs, settings.precision, settings.most)
 
 
 def _check_finite(name, logits, start):

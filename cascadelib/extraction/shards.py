@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import distributed
 
 from ..files import SUFFIX, file_name
@@ -67,12 +68,6 @@ def started() -> Iterator[Processes]:
         yield Processes()
 
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing stops two extractions into one store there
-    fcntl = None  # type: ignore[assignment]
-
-
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
     """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one.
 
@@ -95,21 +90,15 @@ class Shards:
 
     def __init__(self, store_path: Path | str, locked: bool = True):
         self.path, self.locked = Path(store_path) / ".partial", locked
+        self._lock = FileLock(self.path / "lock", blocking=False)
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.locked:
-            return self
-        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held open as long as the lock
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / "lock"))
-            except OSError:
-                held = False
-            if not held:
-                self._lock.close()
-                raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it")
+        try:
+            if self.locked:
+                self._lock.acquire()
+        except Timeout:
+            raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it") from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,9 +107,7 @@ class Shards:
         with contextlib.suppress(OSError):
             if [p.name for p in self.path.iterdir()] == ["lock"]:  # nothing unfinished: leave no trace
                 shutil.rmtree(self.path)
-        if fcntl is not None:  # closing would not do: workers that decode have inherited it
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-        self._lock.close()
+        self._lock.release()
 
     def _file(self, model, start, stop):
         return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"

@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from ..checks import known
-from ..files import REVIEWS, folder_of, located, replacing
+from ..files import REVIEWS, folder_of, located
 from .model import Model
 from .transforms import GreyImages, Tokenized
 
@@ -29,9 +29,11 @@ class BagOfWords(nn.Module):
         self.weights = nn.Embedding(vocab_size, classes)
         nn.init.zeros_(self.weights.weight)
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: Any = None
-    ) -> torch.Tensor:
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings, by the name that it has in transformers."""
+        return self.weights
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits [n, classes] of token ids and mask [n, length]."""
         # As a product, so that a count of multiply-accumulates sees one a word and class.
         return (attention_mask.to(self.weights.weight.dtype).unsqueeze(1) @ self.weights(input_ids)).squeeze(1)
@@ -84,39 +86,24 @@ def image_classifier(entry: dict, classes: int) -> nn.Module:
 SCALE = ".scale"
 
 
-def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -> None:
-    """Write weights as safetensors, whole or not at all: matrices rounded to int8 with ``name.scale`` [rows] beside
-    them, the others in float16."""
-    tensors = {}
-    for name, value in state.items():
-        value = value.detach().float()
-        if value.ndim == 2:
-            scale = value.abs().amax(1).clamp_min(1e-12) / 127
-            tensors[name], tensors[name + SCALE] = (value / scale[:, None]).round().to(torch.int8), scale
-        else:
-            tensors[name] = value.half()
-    with replacing(path) as new:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new, metadata)
-        new.chmod(0o644)  # safetensors makes files that only their owner reads
-
-
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """{name: float32 tensor} of a file of :func:`write_weights`, or of plain floats. ValueError names a damaged one."""
+    """{name: float32 tensor} of a file of floats, or of int8 matrices with ``name.scale`` [rows] beside them.
+
+    Raises ValueError naming a damaged file.
+    """
     try:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: its weights cannot be read: {error}") from None
-    scales = {name: tensors.pop(name + SCALE) for name in list(tensors) if name + SCALE in tensors}
-    return {
-        name: value.float() * scales[name][:, None] if name in scales else value.float()
-        for name, value in tensors.items()
-    }
+    for name in [name for name in tensors if name + SCALE in tensors]:
+        tensors[name] = tensors[name].float() * tensors.pop(name + SCALE)[:, None]
+    return {name: value.float() for name, value in tensors.items()}
 
 
 SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
 
 
-def built(entry: dict, zoo: dict) -> nn.Module:
+def built(entry: dict, zoo: dict) -> Any:
     """An untrained classifier of a text zoo, float32: its architecture in transformers, or the bag of words."""
     if entry["architecture"] == "bag_of_words":
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
@@ -126,11 +113,6 @@ def built(entry: dict, zoo: dict) -> nn.Module:
     names = {"id2label": dict(enumerate(zoo["classes"])), "label2id": {c: i for i, c in enumerate(zoo["classes"])}}
     config = AutoConfig.for_model(entry["architecture"], **sizes, **names, **entry["options"])
     return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-
-
-def embedding_of(module: Any) -> nn.Embedding:
-    """The table of token embeddings."""
-    return module.weights if isinstance(module, BagOfWords) else module.get_input_embeddings()
 
 
 FOLDER = "data/fashion-mnist"
@@ -198,7 +180,7 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     entry, path = _trained(name, zoo, folder)
     module, shared = built(entry, zoo), {}
     if entry["shared_embeddings"]:
-        weight = embedding_of(module).weight
+        weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)
         shared[key] = read_weights(path.parent / "embeddings.safetensors")["embeddings"]
     _load_weights(module, path, shared)

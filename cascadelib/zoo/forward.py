@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from .model import Model
+
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
 ALL = 2**31 - 1
 # What glibc's own adjustment comes to in a process that has freed a large tensor (mallopt(3), M_MMAP_THRESHOLD).
@@ -118,17 +120,17 @@ def output_of(module: torch.nn.Module, inputs: Any) -> Any:
     return getattr(output, "logits", output)
 
 
-def _logits_of(name, module, inputs) -> torch.Tensor:
-    logits, batch = output_of(module, inputs), batch_of(inputs)
+def _logits_of(model, inputs) -> torch.Tensor:
+    logits, batch = output_of(model.module, inputs), batch_of(inputs)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(f"model {name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]")
+        raise ValueError(
+            f"model {model.name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]"
+        )
     return logits
 
 
-def timed_logits(
-    name: str, module: torch.nn.Module, inputs: Any, precision: Precision, most: dict[str, int]
-) -> tuple[torch.Tensor, float]:
+def timed_logits(model: Model, inputs: Any, precision: Precision, most: dict[str, int]) -> tuple[torch.Tensor, float]:
     """(logits [N, classes] on the device, seconds a sample that the forward pass took).
 
     inputs: as for :func:`output_of`. most: {model: samples at once}; where memory runs out, the batch is halved until
@@ -138,7 +140,7 @@ def timed_logits(
     _synchronize(precision.device)
     start = time.perf_counter()
     with precision.autocast():
-        logits = _in_pieces(name, module, inputs, most)
+        logits = _in_pieces(model, inputs, most)
     _synchronize(precision.device)
     return logits, (time.perf_counter() - start) / len(logits)
 
@@ -148,12 +150,12 @@ def _synchronize(device):
         torch.cuda.synchronize(device)
 
 
-def _in_pieces(name, module, inputs, most):
-    batch = batch_of(inputs)
+def _in_pieces(model, inputs, most):
+    name, batch = model.name, batch_of(inputs)
     while True:
         size = most.get(name, batch)
         try:
-            parts = [_logits_of(name, module, piece_of(inputs, a, a + size)) for a in range(0, batch, size)]
+            parts = [_logits_of(model, piece_of(inputs, a, a + size)) for a in range(0, batch, size)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         except RuntimeError as error:  # the device's own error is one, too
             if not isinstance(error, torch.cuda.OutOfMemoryError) and "DefaultCPUAllocator: " not in str(error):

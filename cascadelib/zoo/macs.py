@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from fvcore.nn import FlopCountAnalysis
-from fvcore.nn.jit_handles import einsum_flop_jit, get_shape
+from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
 from .forward import inference_mode_of, output_of, piece_of
 from .model import Model, about
@@ -62,11 +62,6 @@ def _attention(inputs, outputs):
     return math.prod(output[:-1]) * key[-2] * (query[-1] + output[-1])
 
 
-def _bicubic(inputs, outputs):
-    """16 neighbours an output, in the manner of fvcore's 4 for bilinear."""
-    return 16 * math.prod(get_shape(outputs[0]))
-
-
 def _convolution(inputs, outputs):
     """As fvcore's, for a padding given as a word ("same"): output places × weights, [out, in / groups, …]."""
     output = get_shape(outputs[0])
@@ -85,7 +80,7 @@ HANDLES = {
     "aten::matmul": _matmul,
     "aten::einsum": _einsum,
     "aten::scaled_dot_product_attention": _attention,
-    "aten::upsample_bicubic2d": _bicubic,
+    "aten::upsample_bicubic2d": elementwise_flop_counter(0, 16),  # neighbours, as fvcore's 4 for bilinear
 }
 
 
@@ -201,8 +196,10 @@ def with_text_costs(models: list[Model], texts: Sequence, macs: dict[str, float]
             continue
         limit = transform.max_length
         if transform not in lengths:
-            lengths[transform] = transform.lengths(texts)
-            _report_cut(lengths[transform], limit)
+            whole = lengths[transform] = transform.lengths(texts)
+            if (whole > limit).any():
+                more = f"have more than {limit} tokens (the longest {whole.max()}) and are cut"
+                warnings.warn(f"{(whole > limit).sum()} of {len(whole)} texts {more}", stacklevel=3)
         run = np.minimum(lengths[transform], limit)
         counts = {"tokens": float(run.mean()), "truncated": int((lengths[transform] > limit).sum())}
         found.append(replace(model, metadata=model.metadata | counts))
@@ -210,12 +207,3 @@ def with_text_costs(models: list[Model], texts: Sequence, macs: dict[str, float]
             with about(model.name):
                 costs[model.name] = mean_macs(model.module, transform, run)
     return found, costs
-
-
-def _report_cut(lengths, limit):
-    cut = int((lengths > limit).sum())
-    if cut:
-        warnings.warn(
-            f"{cut} of {len(lengths)} texts have more than {limit} tokens (the longest {lengths.max()}) and are cut",
-            stacklevel=4,
-        )
