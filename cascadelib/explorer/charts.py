@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from ..figures.style import (
     BLACK,
@@ -55,7 +56,7 @@ NO_FRONT = pd.DataFrame({"cost": [], "accuracy": [], "models": []})
 MOST = 300  # points of a curve: what a screen shows
 
 
-def wire(values) -> np.ndarray:
+def wire(values: ArrayLike) -> np.ndarray:
     """Numbers as float32."""
     return np.asarray(values, np.float32)
 

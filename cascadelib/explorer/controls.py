@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -14,7 +15,7 @@ from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
 
 
-def control(kind: type[widgets.DOMWidget], width: str, **settings) -> widgets.DOMWidget:
+def control(kind: type[widgets.DOMWidget], width: str, **settings: Any) -> widgets.DOMWidget:
     """A widget of a fixed width, such as "72px"."""
     return kind(layout=widgets.Layout(width=width), **settings)
 
@@ -162,29 +163,24 @@ def listed(label: str, options: Sequence, width: str, label_width: str) -> widge
 class CascadeChooser(widgets.VBox):
     """Buttons and lists that show a :class:`Choice` and tell what of it is to change.
 
-    lengths: how many models there may be; methods, costs, scores: names to choose from. Called on a change:
-    ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)`` with kind "method", "cost" or "score".
+    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from. Called
+    on a change: ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)``.
     """
 
     def __init__(
         self,
         lengths: list[int],
-        methods: list[str],
-        costs: list[str],
-        scores: list[str],
+        names: dict[str, list[str]],
         resize: Callable[[int], None],
         replace_model: Callable[[int, str], None],
         change: Callable[[str, str], None],
     ) -> None:
         self.quiet = False
-        names = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
-        self.number = widgets.ToggleButtons(options=names, style={"button_width": "84px"})
+        numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
+        self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
         self.models = [listed(f"{i + 1}", (), "345px", "20px") for i in range(max(lengths))]
-        self.lists = {
-            "method": listed("method", methods, "320px", "56px"),
-            "cost": listed("cost", costs, "160px", "36px"),
-            "score": listed("score", scores, "140px", "40px"),
-        }
+        widths = {"method": ("320px", "56px"), "cost": ("160px", "36px"), "score": ("140px", "40px")}
+        self.lists = {kind: listed(kind, names[kind], *width) for kind, width in widths.items()}
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])

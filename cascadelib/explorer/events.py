@@ -18,11 +18,12 @@ def beside(work: Callable[[], object], ended: Callable[[Exception | None], None]
     So sliders move meanwhile. Without an event loop all of it happens at once.
     """
 
-    def outcome():
+    def outcome() -> Exception | None:
         try:
             work()
         except Exception as error:  # for the person who asked, where there is no cell to raise in
             return error
+        return None
 
     loop = running_loop()
     if loop is None:

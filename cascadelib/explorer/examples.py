@@ -48,7 +48,7 @@ def nearest(cascade: CascadeOnSplit, reading: Reading, here: np.ndarray) -> np.n
     return order[position[np.argsort(distance, kind="stable")[:SHOWN]]]
 
 
-def picture(image) -> Image.Image:
+def picture(image: Any) -> Image.Image:
     """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image, or a path."""
     if isinstance(image, Path):
         return decoded_image(image)
@@ -61,7 +61,7 @@ def picture(image) -> Image.Image:
     return as_image(pixels)
 
 
-def example_html(item, row: int) -> str:
+def example_html(item: Any, row: int) -> str:
     """One input as HTML: a thumbnail of an image, or the beginning of a text (str, or a tuple of them)."""
     if isinstance(item, (str, tuple)):
         text = item if isinstance(item, str) else " / ".join(map(str, item))
@@ -81,7 +81,7 @@ class ExampleStrip(widgets.HTML):
     data set of :mod:`cascadelib.datasets`. Raises ValueError where their number is not k.
     """
 
-    def __init__(self, store: Store, images) -> None:
+    def __init__(self, store: Store, images: Any) -> None:
         if len(images) != len(store):
             raise ValueError(f"{len(images)} images for the {len(store)} samples of the store")
         super().__init__()

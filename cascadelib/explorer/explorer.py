@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
@@ -36,7 +37,7 @@ ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone togethe
 SENT_ON = 0.2  # by a stage that a cascade gains
 
 
-def explore(store: Store, held_out: Store | None = None, images=None, front: Front | None = None) -> "Explorer":
+def explore(store: Store, held_out: Store | None = None, images: Any = None, front: Front | None = None) -> "Explorer":
     """A widget to drag the thresholds of cascades of ``store``, with the same on ``held_out`` beside it.
 
     store, held_out: LogitStore or ScoreTable, the second with all models of the first; images: the inputs of
@@ -61,7 +62,7 @@ def certainty(front: Front | None) -> str:
 class Explorer(widgets.VBox):
     """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its Reading there}."""
 
-    def __init__(self, store: Store, held_out: Store | None, images, front: Front | None) -> None:
+    def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None) -> None:
         self.splits = ExploredSplits(store, held_out, front)
         self.past: list[tuple[Choice, list[float]]] = []
         self.gesture: tuple[int | None, float] = (None, 0.0)
@@ -69,8 +70,8 @@ class Explorer(widgets.VBox):
         self.drawn: tuple | None = None
         self.searching: tuple | None = None
         self.undrawn = 0
-        names = list(self.splits.methods), self.splits.costs, self.splits.scores
-        self.chooser = CascadeChooser(self.splits.lengths, *names, self.resize, self.replace_model, self.change)
+        names = {"method": list(self.splits.methods), "cost": self.splits.costs, "score": self.splits.scores}
+        self.chooser = CascadeChooser(self.splits.lengths, names, self.resize, self.replace_model, self.change)
         self.goals = GoalButtons(self.go, self.undo, self.say)
         self.sliders = [ThresholdSlider(i, self.drag) for i in range(max(self.splits.lengths) - 1)]
         self.numbers, self.message = widgets.HTML(), widgets.HTML()

@@ -151,7 +151,7 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
         for e, s in zip(edges, cascade.sure)
     ]
 
-    def total(values):
+    def total(values: np.ndarray) -> np.ndarray:
         return sum((sum_passed_on(slots[:i], sizes, part) for i, part in enumerate(values)), np.zeros(sizes))
 
     right = np.array(cascade.right, np.float64)
@@ -218,9 +218,8 @@ def tie(sure: np.ndarray, count: int) -> tuple[int, int]:
 
 def next_exits(sure: np.ndarray, count: int, step: int) -> int:
     """The next achievable number of exits above (step 1) or below (step −1) the achievable ``count``."""
-    if step > 0:
-        return count if count == len(sure) else tie(sure, count)[1]
-    return count if count == 0 else tie(sure, count - 1)[0]
+    position = count if step > 0 else count - 1
+    return tie(sure, position)[step > 0] if 0 <= position < len(sure) else count
 
 
 def threshold_for(sure: np.ndarray, count: int) -> float:

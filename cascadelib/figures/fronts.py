@@ -35,7 +35,7 @@ def front_figure(
     fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
     style.add_singles(fig, singles)
     for i, (label, table) in enumerate(tables.items()):
-        line = {"shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
+        line: dict = {"shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
         style.add_cascades(fig, style.decimated(table), style.colour(i), name=label, **line)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
@@ -186,8 +186,8 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         style.add_singles(fig, first.singles, **at)
         for name, front in fronts.items():
             colour, new = style.PALETTE[names.index(name)], not any(trace.name == name for trace in fig.data)
-            at = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
-            style.add_cascades(fig, style.decimated(front.table), colour, shape="hv", **at)
+            line: dict = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
+            style.add_cascades(fig, style.decimated(front.table), colour, shape="hv", **line)
             curve, at = front.improvement_curve(), {"showlegend": False, "row": row, "col": 2}
             style.add_improvement(fig, curve, name, colour, **at)
         style.add_break_even(fig, row=row, col=2)
