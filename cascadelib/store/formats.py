@@ -13,15 +13,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from ..checks import is_cost
-from ..files import (
-    LARGEST_JSON,
-    SUFFIX,
-    digest_of,
-    file_name,
-    opened,
-    parsed,
-    replacing,
-)
+from ..files import LARGEST_JSON, SUFFIX, digest_of, file_name, opened, parsed, replacing
 from ..labels import Labels
 from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
