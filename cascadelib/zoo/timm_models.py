@@ -8,8 +8,9 @@ import timm
 import torch
 from timm.data import resolve_data_config
 from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, is_model
+from timm.utils.model import reparameterize_model
 
-from ..checks import split_size
+from ..checks import split_size, timm_name
 from ..hub import cached_revision, check_reachable
 from .model import Model
 from .transforms import Cut, Photos
@@ -58,6 +59,7 @@ def current_name(name: str) -> str:
     A name without a tag gets timm's default tag (of those with ImageNet's 1,000 classes, where the default has
     others), which need not be the checkpoint that went by that name earlier.
     """
+    name = timm_name(name)
     name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
     name = get_deprecated_models().get(name) or name
     cfg = get_pretrained_cfg(name, allow_unregistered=True)
@@ -77,7 +79,7 @@ def build_timm_model(name: str, size: int | None = None, **options) -> torch.nn.
 
     Raises ValueError where the architecture cannot run at ``size``.
     """
-    own, today = _cfg(name), current_name(name)
+    own, today, name = _cfg(name), current_name(name), timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
     if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
         return timm.create_model(today, **options).eval()
@@ -91,10 +93,24 @@ def _cfg(name):
     return get_pretrained_cfg(current_name(name), allow_unregistered=True)
 
 
+def deployed(module: torch.nn.Module) -> tuple[torch.nn.Module, bool]:
+    """The module as it is deployed, changed in place, and whether that differs: where branches of the training are
+    folded into one convolution, or norms into the layer before (RepVGG, MobileOne, GhostNetV3, LeViT …)."""
+    trained = set(module.state_dict())
+    module = reparameterize_model(module, inplace=True)
+    return module, set(module.state_dict()) != trained
+
+
 def load_timm_model(
-    name: str, checkpoint=None, size: int | str = "test", revision: str | None = None, classes=1000
+    name: str,
+    checkpoint=None,
+    size: int | str = "test",
+    revision: str | None = None,
+    classes=1000,
+    reparameterize: bool = True,
 ) -> Model:
-    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288".
+    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288", or
+    as the Hub writes it, "timm/resnet50.a1_in1k".
 
     checkpoint: a local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME without the size, with
         or without the tag) or a folder NAME with ``model.safetensors``; without one, the weights come from the Hub or
@@ -102,6 +118,7 @@ def load_timm_model(
     size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes first. A checkpoint at
         several sizes makes several models (self-cascades).
     revision: of the Hub's repository. Preprocessing is the model's own; it is recorded with size and revision.
+    reparameterize: :func:`deployed`, recorded as ``reparameterized``; False keeps the modules of the training.
 
     Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a missing one,
     ConnectionError, at once, where the Hub is needed and does not answer.
@@ -114,14 +131,14 @@ def load_timm_model(
     else:
         path = _checkpoint_file(base, Path(checkpoint))
         module, source = _from_file(base, path, whole, classes)
+    module, changed = deployed(module) if reparameterize else (module, False)
     transform = photos(module, size)
     facts = {"family": family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
     size_from = size if isinstance(size, str) else "asked"
     preprocessing = transform.record() | {"size_from": size_from}
     parameters = sum(p.numel() for p in module.parameters())
-    return Model(
-        name, module, transform, facts | {"parameters": parameters} | source | {"preprocessing": preprocessing}
-    )
+    facts |= {"parameters": parameters, "reparameterized": changed}
+    return Model(name, module, transform, facts | source | {"preprocessing": preprocessing})
 
 
 def family(name: str) -> str:

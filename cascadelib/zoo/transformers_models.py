@@ -17,6 +17,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from ..checks import timm_name
 from ..hub import cached_revision, check_reachable, is_reachable
 from .model import Model
 from .transforms import Tokenized
@@ -63,7 +64,7 @@ class ProcessedPhotos:
 
 def is_transformers_model(name: str) -> bool:
     """Whether this looks like a transformers model: a folder with config.json, or "organisation/name"."""
-    return is_folder(name) or len(name.split("/")) == 2 and not name.startswith(("/", ".", "timm/"))
+    return is_folder(name) or len(name.split("/")) == 2 and not name.startswith(("/", ".")) and timm_name(name) == name
 
 
 def is_folder(name: str) -> bool:
