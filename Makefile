@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lab app bench docs data imagenet zoo notebooks
+.PHONY: help run test lint fuzz lab app bench docs data imagenet zoo notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -23,6 +23,9 @@ lint: $(READY) ## the static checks: ruff, the rule of imports, types
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+
+fuzz: $(READY) ## damage stores and cascade files for longer than the tests do (ARGS="--minutes 60 --seed 7")
+	$(BIN)/python tests/fuzz.py $(ARGS)
 
 lab: $(READY) ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))

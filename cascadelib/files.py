@@ -1,16 +1,26 @@
 """Where the data that comes with the repository lies, whatever folder a notebook runs in; whole files."""
 
 import contextlib
+import hashlib
+import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any, BinaryIO
 from urllib.parse import quote
+from uuid import uuid4
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "CASCADELIB_DATA"  # environment: a folder with what the repository's data/ holds, for an installed package
 
 
-def bundled_path(path) -> Path | None:
+def bundled_path(path: str | Path) -> Path | None:
     """Where ``path`` of the repository (data/…) is to be: in the checkout where this runs from one, else below the
     folder that CASCADELIB_DATA names; None without either."""
     if (ROOT / "pyproject.toml").is_file():
@@ -19,13 +29,13 @@ def bundled_path(path) -> Path | None:
     return Path(os.environ[DATA], *rest) if first == "data" and os.environ.get(DATA) else None
 
 
-def folder_of(folder) -> Path:
+def folder_of(folder: str | Path) -> Path:
     """``folder`` as given if it exists from here or nowhere, else its :func:`bundled_path`."""
     path = None if Path(folder).is_dir() else bundled_path(folder)
     return path if path is not None and path.is_dir() else Path(folder)
 
 
-def located(folder) -> Path:
+def located(folder: str | Path) -> Path:
     """:func:`folder_of`, or FileNotFoundError that says where was looked and what helps."""
     path = folder_of(folder)
     if path.is_dir():
@@ -39,13 +49,14 @@ def located(folder) -> Path:
     )
 
 
-def short_path(path) -> str:
+def short_path(path: str | Path) -> str:
     """A path for people: below the repository's root without the root, so that notebooks read the same everywhere."""
     path = Path(path).resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-SUFFIX = ".safetensors"
+SUFFIX, TEMPORARY = ".safetensors", ".tmp"
+LARGEST_JSON = 2**26  # bytes
 
 
 def file_name(model: str) -> str:
@@ -66,17 +77,22 @@ def file_name(model: str) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``path``; what is written there appears under ``path`` at the end, whole, or never.
+    """A temporary path beside ``path``, of its own for every writer; what is written there appears under ``path`` at
+    the end, whole, or never.
 
-    ``durable``: also after a power cut (fsync).
+    ``durable``: also after a power cut (fsync). An OSError (a full disk, a read-only file system) names the path.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
         yield temporary
         if durable:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary), temporary):
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     if durable:
@@ -92,10 +108,57 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Delete temporaries for ``path`` that a killed process left behind (an encoded name holds no wildcards)."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+def hold(file: IO, wait: bool = True) -> bool:
+    """Lock an open file until it is closed, against other processes and threads; whether that was possible. Without
+    ``wait`` one that is held stays so. (On Windows nothing is locked.)"""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporaries that killed writers left in a folder; the caller keeps other writers out."""
+    for leftover in folder.glob(f".*{TEMPORARY}"):
         leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file to read bytes from; ValueError for a pipe or a device, which could block or never end."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError(f"{path}: this is no regular file")
+    with open(handle, "rb") as file:
+        yield file
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 over a value of JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def parsed(text: str | bytes, what: Any) -> dict:
+    """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where there is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what}: this is no JSON ({str(error)[:200]})") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{what}: this is no JSON object")
+    return found
+
+
+def read_json(path: Path) -> dict:
+    """:func:`parsed` of a file that nobody has checked."""
+    with opened(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_JSON:
+            raise ValueError(f"{path}: more than {LARGEST_JSON} bytes of JSON")
+        return parsed(file.read(), path)
 
 
 REVIEWS = "data/reviews"

@@ -1,16 +1,21 @@
 """Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..checks import known
 from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
-from ..scoring import F1, f1, positives
-from ..store.score_table import ScoreTable
+from ..scoring import F1, f1
+from ..store.protocol import Store
 from .pareto import Baseline
+
+if TYPE_CHECKING:
+    from ..fronts.front import Point
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +32,7 @@ class Evaluation:
     improvement: float
 
 
-def exit_stages(confidences, thresholds):
+def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
     """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
 
     confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1, inf: never, whatever the confidence. Returns
@@ -39,7 +44,7 @@ def exit_stages(confidences, thresholds):
     return stage
 
 
-def mean_cost(costs, stage):
+def mean_cost(costs: list, stage: np.ndarray) -> float:
     """Mean cost a sample: each stage's cost (a number, or float [k]) over the samples that reach it."""
     k, total = len(stage), 0.0
     for i, cost in enumerate(costs):
@@ -60,16 +65,16 @@ def run_outcomes(outcomes, thresholds, costs):
     return stage, correct, mean_cost(costs, stage)
 
 
-def check_store(store):
+def check_store(store: Any) -> None:
     """Refuse what is no table of models and samples: a path, a front, a point."""
-    if not (hasattr(store, "models") and hasattr(store, "take")):
+    if not isinstance(store, Store):
         raise TypeError(
             f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}"
             + (": open the folder with cascadelib.LogitStore(path)" if isinstance(store, str | os.PathLike) else "")
         )
 
 
-def check_point(point):
+def check_point(point: Any) -> None:
     """Refuse what is no operating point, a whole front above all."""
     if not (hasattr(point, "thresholds") and hasattr(point, "models")):
         raise TypeError(
@@ -84,7 +89,7 @@ def asked(store, method=None, score=None, cost=None):
 
     Raises ValueError for what a ScoreTable cannot honour: its confidences, correctness and costs are given.
     """
-    if not isinstance(store, ScoreTable):
+    if store.has_outputs:
         return method_named("max_softmax" if method is None else method), score or "top1", cost or "macs"
     given = {"method": method, "score": None if score == "top1" else score, "cost": None if cost == "cost" else cost}
     refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
@@ -96,69 +101,53 @@ def asked(store, method=None, score=None, cost=None):
     return None, "top1", "cost"
 
 
-def store_stage(store, names, method, score):
-    """The stage function of models ``names`` on a LogitStore (by its method) or on a ScoreTable (as it stands).
-
-    Under F1 a stage says who is right, as under top-1; :func:`quality` makes F1 of it.
-    """
-    if isinstance(store, ScoreTable):
-        rows = [store.row(name) for name in names]
-        return lambda prefix: (store.correct[rows[prefix[-1]]], store.confidence[rows[prefix[-1]]])
-    return method.stage(store, names, score)
-
-
-def outcomes_of(store, models, method, score):
+def outcomes_of(
+    store: Store, models: Sequence[str], method: Method | None, score: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
 
     TypeError for what is no store, ValueError naming a model that it lacks.
     """
     check_store(store)
     names = [known(name, store.models.index, "model of this store") for name in models]
-    stage = store_stage(store, names, method, score)
+    stage = store.outcome(names, method, score)
     return [stage(tuple(range(i + 1))) for i in range(len(names))]
 
 
-def right_alone(store, model, score):
+def right_alone(store: Store, model: str, score: str) -> np.ndarray:
     """Whether one model by itself is right, [k]. Raises as :func:`outcomes_of`."""
     return outcomes_of(store, [model], Method(), score)[0][0]
 
 
-def costs_of(store, models, kind):
+def costs_of(store: Store, models: Sequence[str], kind: str) -> list:
     """Costs of some models of a store: numbers, or float [k] from a ScoreTable with an own cost for every sample."""
-    costs = dict(zip(store.models.index, store_costs(store, kind)))
+    costs = dict(zip(store.models.index, store.sample_costs(kind)))
     return [costs[name] for name in models]
 
 
-def store_costs(store, kind):
-    """Costs [M] (or [M, k], from a ScoreTable) of all models of a store, in the order of its ``models``."""
-    if isinstance(store, ScoreTable):
-        return store.cost[[store.row(name) for name in store.models.index]]
-    return store.costs(kind)
-
-
-def quality(store, correct, score):
+def quality(store: Store, correct: np.ndarray, score: str) -> float:
     """What outcomes correct [k] of a store come to: accuracy, or F1 under that score."""
-    return f1(correct, positives(store)) if score == F1 else float(np.mean(correct))
+    return f1(correct, store.positives()) if score == F1 else float(np.mean(correct))
 
 
-def single_models(store, score, cost_kind):
+def single_models(store: Store, score: str, cost_kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
-    names, costs = list(store.models.index), store_costs(store, cost_kind)
+    names, costs = list(store.models.index), store.sample_costs(cost_kind)
     if score == "top1":
         accuracy = store.models["top1"].to_numpy(np.float64)
     else:
-        stage = store_stage(store, names, Method(), score)
+        stage = store.outcome(names, Method(), score)
         accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 
 
-def baseline_of(store, score, cost_kind):
+def baseline_of(store: Store, score: str, cost_kind: str) -> Baseline:
     """The :class:`Baseline` of a store's single models."""
     accuracy, cost = single_models(store, score, cost_kind)
     return Baseline(cost, accuracy)
 
 
-def evaluate(store, point):
+def evaluate(store: Store, point: "Point") -> Evaluation:
     """The very same cascade (models, thresholds, method with its temperatures) on a store: an :class:`Evaluation`.
 
     store: LogitStore or ScoreTable with all models of ``point``; the baseline is that store's own. Unknown models
@@ -175,7 +164,7 @@ def evaluate(store, point):
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)
 
 
-def point_list(points):
+def point_list(points: Any) -> list["Point"]:
     """A Front's points, a single Point or a sequence of Points, as a list."""
     if hasattr(points, "table"):
         return [points.point(row) for row in range(len(points))]
@@ -187,13 +176,13 @@ def point_list(points):
     return points
 
 
-def run_cascades(store, points):
+def run_cascades(store: Store, points: Sequence["Point"]) -> Iterator[tuple[int, np.ndarray, np.ndarray, list]]:
     """Yield (position, exit_stage int [k], correct [k], costs) of each Point on a store, cascade by cascade.
 
     costs: of each of its models (numbers, or float [k] from a ScoreTable). Models that the store lacks are refused by
     name.
     """
-    groups = {}
+    groups: dict[tuple, list[int]] = {}
     for position, point in enumerate(points):
         groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)
     for positions in groups.values():
@@ -205,13 +194,13 @@ def run_cascades(store, points):
             yield position, exits, correct, costs
 
 
-def all_confidences(store, point):
+def all_confidences(store: Store, point: "Point") -> tuple[list[np.ndarray], np.ndarray]:
     """(n arrays [k] of confidences after each stage, n − 1 thresholds), both inside (higher = surer)."""
     outcomes = outcomes_of(store, point.models, point.method, point.score)
     return [np.asarray(sure, np.float64) for _, sure in outcomes], point.inside
 
 
-def reaching(sure, thresholds):
+def reaching(sure: list[np.ndarray], thresholds: np.ndarray) -> list[np.ndarray]:
     """Of confidences [k] after each of n stages, those of the samples that reach the stage: n arrays."""
     reaches, found = np.ones(len(sure[0]), bool), []
     for i, values in enumerate(sure):
@@ -221,7 +210,7 @@ def reaching(sure, thresholds):
     return found
 
 
-def stage_confidences(store, point):
+def stage_confidences(store: Store, point: "Point") -> list[np.ndarray]:
     """Confidences at each stage of the samples that reach it: n arrays, higher = surer; labels do not count.
 
     The last array is the confidence of the last model's output, which decides nothing.
@@ -229,7 +218,7 @@ def stage_confidences(store, point):
     return reaching(*all_confidences(store, point))
 
 
-def exits_of(sure):
+def exits_of(sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together).
 
     The largest of all floats ties with inf: no finite threshold parts them.

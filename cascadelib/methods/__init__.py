@@ -6,5 +6,5 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     confidence_metrics="METRICS confidence softmax",
     method="METHODS Method cached_confidence",
-    temperature="fit_temperature negative_log_likelihood perfect_temperature",
+    temperature="fit_temperature perfect_temperature",
 )

@@ -4,17 +4,10 @@ import warnings
 
 import numpy as np
 from scipy.optimize import brentq, root_scalar
-from scipy.special import logsumexp
 
 from .confidence_metrics import ELEMENTS, confidence, over_blocks
 
 BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
-
-
-def negative_log_likelihood(logits, labels, temperature=1.0):
-    """Mean negative log-likelihood in nats of labels int [k] under softmax(logits [k, classes] / temperature)."""
-    z = np.asarray(logits, np.float64) / temperature
-    return float(np.mean(logsumexp(z, axis=1) - z[np.arange(len(z)), labels]))
 
 
 def some(count):
@@ -52,7 +45,7 @@ def slope(logits, labels, log_t):
     return first, -b * second
 
 
-def fit_temperature(logits, labels, name=None):
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = None) -> float:
     """The temperature that minimises the negative log-likelihood (Guo et al., 2017), between :func:`bounds_of` logits.
 
     logits [k, classes], labels int [k] of the *fitting* split; name: of the model, for the warning. scipy finds the
@@ -77,7 +70,7 @@ def fit_temperature(logits, labels, name=None):
     return float(np.exp(root))
 
 
-def perfect_temperature(logits, accuracy, name=None):
+def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = None) -> float:
     """The temperature, between :func:`bounds_of` logits, at which their mean max softmax equals ``accuracy``.
 
     Paper, appendix E and figure 14, *assumed perfect calibration*: the mean max softmax falls as T grows, so there is

@@ -5,18 +5,20 @@ import hashlib
 import json
 import os
 import warnings
-import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 from safetensors.numpy import save
 
-from ..files import SUFFIX, file_name, replacing
+from ..checks import is_cost
+from ..files import LARGEST_JSON, SUFFIX, digest_of, file_name, opened, parsed, replacing
 from ..labels import Labels
+from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
-DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+DIGEST = "metadata_sha256"
+DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 def model_name(path: Path) -> str:
@@ -34,7 +36,7 @@ def encoded_metadata(key: str, value) -> str:
 
 
 def decoded_metadata(text: str):
-    """The inverse of :func:`encoded`."""
+    """The inverse of :func:`encoded_metadata`."""
     try:
         return json.loads(text)
     except ValueError:
@@ -43,52 +45,65 @@ def decoded_metadata(text: str):
 
 def sha256(array: np.ndarray) -> str:
     """SHA-256 of the array's bytes, in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def write_logits(path: Path, logits: np.ndarray, metadata: dict, durable: bool = True, kind: str = "logits") -> None:
     """Write ``logits`` [k, classes] (or another ``kind`` of tensor) and ``metadata`` to ``path``, atomically, with the
-    tensor's SHA-256."""
+    SHA-256 of the tensor and that of all the header says."""
+    with replacing(path, durable) as temporary:
+        temporary.write_bytes(encoded(logits, metadata, kind))
+
+
+def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
+    """The safetensors file of a tensor and its metadata, whose own save_file would hide it from other users."""
     logits = np.ascontiguousarray(logits)
     texts = {key: encoded_metadata(key, value) for key, value in (metadata | {"sha256": sha256(logits)}).items()}
-    with replacing(path, durable) as temporary:
-        temporary.write_bytes(save({kind: logits}, texts))  # its save_file would hide the file from other users
+    dtype = next(name for name, own in DTYPES.items() if own == logits.dtype)
+    return save({kind: logits}, texts | {DIGEST: digest_of([kind, dtype, list(logits.shape), texts])})
 
 
 @dataclass(frozen=True)
 class LogitFile:
-    """The checked header of a file of logits: what :meth:`open` maps, and its metadata."""
+    """The checked header of a file of logits: what :meth:`open` maps, its metadata, and the SHA-256 of all of it."""
 
     path: Path
     dtype: np.dtype
     shape: tuple[int, int]
     offset: int
     metadata: dict
-    kind: str = "logits"
+    kind: str
+    digest: str
 
     @classmethod
     def read(cls, path: Path) -> "LogitFile":
         """Raises ValueError naming the file and the check that failed: length, header, tensor, metadata."""
-        with open(path, "rb") as file:
+        with opened(path) as file:
             size, start = os.fstat(file.fileno()).st_size, file.read(8)
             length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > size - 8:
+            if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
                 raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})")
-            try:
-                header = json.loads(file.read(length))
-                kind = "probabilities" if "probabilities" in header else "logits"
-                metadata, entry = header["__metadata__"], header[kind]
-                dtype, shape, (begin, end) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
-                metadata = {key: decoded_metadata(text) for key, text in metadata.items()}
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(f"{path}: its header is not that of a file of logits ({error!r})") from None
-        if len(shape) != 2 or begin != 0 or end != dtype.itemsize * shape[0] * shape[1]:
+            header = parsed(file.read(length), path)
+        try:
+            kind = "probabilities" if "probabilities" in header else "logits"
+            texts, entry = header.pop("__metadata__"), header.pop(kind)
+            shape, (begin, end) = (int(entry["shape"][0]), int(entry["shape"][1])), entry["data_offsets"]
+            dtype, stated = DTYPES[entry["dtype"]], texts.pop(DIGEST, None)  # none in files of format 1
+            metadata = {key: decoded_metadata(text) for key, text in texts.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{path}: its header is not that of a file of logits ({error!r:.200})") from None
+        if header or entry.keys() != {"dtype", "shape", "data_offsets"} or len(entry["shape"]) != 2:
+            raise ValueError(f"{path}: its header is not that of a file of one table of logits")
+        digest = digest_of([kind, entry["dtype"], entry["shape"], texts])
+        if stated not in (None, digest):
+            raise ValueError(f"{path}: its header is not the one that was written (SHA-256): edited or damaged")
+        if min(shape) < 1 or begin != 0 or end != dtype.itemsize * shape[0] * shape[1]:
             raise ValueError(f"{path}: tensor {kind!r} of shape {shape} and {dtype} does not fill its {end} bytes")
         if size != 8 + length + end:
             raise ValueError(f"{path}: has {size} bytes, its header says {8 + length + end} (truncated or appended to)")
         if "sha256" not in metadata:
             raise ValueError(f"{path}: its header lacks the tensor's SHA-256")
-        return cls(path, dtype, shape, 8 + length, metadata, kind)
+        return cls(path, dtype, shape, 8 + length, metadata, kind, digest)
 
     @property
     def nbytes(self) -> int:
@@ -97,7 +112,8 @@ class LogitFile:
 
     def open(self) -> np.ndarray:
         """Logits [k, classes], memory-mapped, read-only."""
-        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        with opened(self.path) as file:
+            return np.memmap(file, self.dtype, "r", self.offset, self.shape)
 
     def check_tensor(self) -> None:
         """Raise ValueError unless the tensor's bytes have the SHA-256 that the header names."""
@@ -105,7 +121,6 @@ class LogitFile:
             raise ValueError(f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or damaged)")
 
 
-FORMAT = "cascadelib logits 1"
 QUICKLY_HASHED = 256 * 2**20  # bytes; larger tensors are hashed by verify() only
 
 
@@ -113,8 +128,12 @@ class Memory:
     """Models held as arrays."""
 
     def __init__(self, labels: Labels):
-        self.labels, self.entries, self.broken, self.ranks = labels, {}, {}, {}
-        self.kinds, self._tensors = {}, {}
+        self.labels = labels
+        self.entries: dict[str, dict] = {}
+        self.broken: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
+        self.ranks: dict[str, np.ndarray] = {}
+        self._tensors: dict[str, np.ndarray] = {}
 
     def tensor(self, model: str) -> np.ndarray:
         """What is stored of a model, [k, classes], read-only."""
@@ -136,8 +155,10 @@ class Folder:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.labels = read_labels(self.path)
-        self.ranks, self._maps = {}, {}
+        self.ranks: dict[str, np.ndarray] = {}
+        self._maps: dict[str, np.ndarray] = {}
+        self.manifest = read_manifest(self.path)
+        self.labels = read_labels(self.path, self.manifest)
         self.scan()
 
     @property
@@ -151,24 +172,40 @@ class Folder:
         return {model: file.kind for model, file in self._files.items()}
 
     def scan(self) -> None:
-        """Read every header; a broken file is left out with a warning and does not hide the others."""
-        fingerprint = self.labels.fingerprint
-        self._files, self.broken = {}, {}
-        for path in sorted(self.path.glob("[!.]*" + SUFFIX)):
-            model = model_name(path)
-            try:
-                self._files[model] = self._checked(LogitFile.read(path), model, fingerprint)
-            except (ValueError, OSError) as error:
-                self.broken[model] = str(error)
-                warnings.warn(f"left out of the store: {error}", stacklevel=4)
+        """Read every header; a broken or lost file is left out with a warning and does not hide the others."""
+        while True:
+            manifest = self.manifest
+            self._files: dict[str, LogitFile] = {}
+            self.broken: dict[str, str] = {}
+            for model in sorted({model_name(path) for path in self.path.glob("[!.]*" + SUFFIX)} | set(manifest.models)):
+                self._read(model)
+            if not self.broken or (now := read_manifest(self.path)) == manifest:
+                break
+            self.manifest = now  # a writer was at work
+        for failure in self.broken.values():
+            warnings.warn(f"left out of the store: {failure}", stacklevel=4)
 
-    def _checked(self, file, model, fingerprint):
-        given = file.metadata
+    def _read(self, model):
+        try:
+            self._files[model] = self._checked(LogitFile.read(self.path / file_name(model)), model)
+        except FileNotFoundError:
+            if None not in self.manifest.models.get(model, [None]):
+                self.broken[model] = f"{self.path / file_name(model)}: lost, though {MANIFEST} lists it"
+        except (ValueError, OSError) as error:
+            self.broken[model] = str(error)
+
+    def _checked(self, file, model):
+        given, count = file.metadata, len(self.labels)
+        wrong = [kind for kind in ("macs", "seconds") if given.get(kind) is not None and not is_cost(given[kind])]
         checks = {
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
-            "it belongs to other samples (fingerprint)": given.get("samples") == fingerprint,
-            f"it has {file.shape[0]} rows for {len(self.labels)} samples": file.shape[0] == len(self.labels),
-            "top1, top5 or order is missing from its header": {"top1", "top5", "order"} <= given.keys(),
+            "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,
+            f"it has {file.shape[0]} rows for {count} samples": file.shape[0] == count,
+            "top1, top5 or order is missing from its header, or no number": all(
+                type(given.get(key)) in (int, float) for key in ("top1", "top5", "order")
+            ),
+            f"{' and '.join(wrong)} in its header is no positive number": not wrong,
+            f"it is not the file that {MANIFEST} lists": self.manifest.lists(model, file.digest),
         }
         for failure, passed in checks.items():
             if not passed:
@@ -186,7 +223,7 @@ class Folder:
 
     def _unchanged(self, model):
         known, now = self._files[model], LogitFile.read(self._files[model].path)
-        if now.metadata["sha256"] != known.metadata["sha256"]:
+        if now.digest != known.digest:
             raise ValueError(f"{now.path}: it was replaced since this store was opened; open the store again")
         return now
 
@@ -195,59 +232,29 @@ class Folder:
         self._unchanged(model).check_tensor()
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
-        """Add or replace a model: its file appears whole or not at all."""
+        """Add or replace a model: its file appears whole or not at all, beside those that others add.
+
+        The manifest first lists both the file that there is and the one that comes, then the new one alone: a reader,
+        and whoever finds the folder after a crash, takes either.
+        """
         path = self.path / file_name(model)
-        write_logits(path, tensor, metadata | {"samples": self.labels.fingerprint}, kind=kind)
+        content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
+        with alone(self.path):
+            before = read_manifest(self.path)
+            if before.format == OLD_FORMAT:
+                before = self.upgraded(before)
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+                digest = LogitFile.read(temporary).digest
+                before.listing(model, *before.models.get(model, [None]), digest).write(self.path)
+            before.listing(model, digest).write(self.path)
+        self.manifest = before.listing(model, digest)
         self._files[model] = LogitFile.read(path)
         self._maps.pop(model, None)
         self.ranks.pop(model, None)
         self.broken.pop(model, None)
 
-
-def create(path, labels: Labels) -> None:
-    """Make ``path`` an empty store; the manifest comes last, so a folder without one is no store yet."""
-    path = Path(path)
-    if (path / "manifest.json").exists():
-        raise ValueError(f"{path} already holds a store; open it with LogitStore(path) or choose another folder")
-    path.mkdir(parents=True, exist_ok=True)
-    with replacing(path / "labels.npz") as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, labels=labels.values, sample_ids=labels.sample_ids)
-    manifest = {
-        "format": FORMAT,
-        "dataset": labels.dataset,
-        "split": labels.split,
-        "samples": len(labels),
-        "classes": labels.classes,
-        "fingerprint": labels.fingerprint,
-        "ids_given": labels.given,
-        "labels": "labels.npz",
-    }
-    with replacing(path / "manifest.json") as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_labels(path: Path) -> Labels:
-    """The labels that ``manifest.json`` in ``path`` names, checked against its fingerprint."""
-    manifest_path = path / "manifest.json"
-    if not manifest_path.exists():
-        inside = sorted(f"{path.name}/{found.parent.name}" for found in path.glob("*/manifest.json"))
-        there = f"open one of {', '.join(inside)}" if inside else "make one with LogitStore.create"
-        raise FileNotFoundError(f"{path} is not a store: it has no manifest.json; {there}")
-    try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']!r}, expected {FORMAT!r}")
-        origin = [manifest[key] for key in ("classes", "dataset", "split")]
-        labels_path, fingerprint = path / Path(manifest["labels"]).name, manifest["fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{manifest_path}: not the manifest of a store ({error})") from None
-    try:
-        with np.load(labels_path, allow_pickle=False) as arrays:
-            labels = Labels.checked(arrays["labels"], arrays["sample_ids"], *origin)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{labels_path}: the store's labels cannot be read ({error})") from None
-    if labels.fingerprint != fingerprint:
-        raise ValueError(f"{labels_path}: labels and sample ids are not those of {manifest_path} (fingerprint)")
-    numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
-    given = manifest.get("ids_given", not numbered)
-    return replace(labels, given=bool(given), source=f"{path.resolve()} {fingerprint}")
+    def upgraded(self, manifest: Manifest) -> Manifest:
+        """The manifest of a folder of format 1 with the digests of what its files hold now."""
+        digests = {model: [file.digest] for model, file in self._files.items()}
+        return with_digests(manifest, self.path, self.labels, digests)

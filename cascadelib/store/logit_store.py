@@ -2,16 +2,22 @@
 
 import copy
 import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..checks import is_cost, known, unmasked
 from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
-from .formats import Folder, Memory, create, decoded_metadata, encoded_metadata
+from .formats import Folder, Memory, decoded_metadata, encoded_metadata
+from .manifest import create
+from .protocol import Stage
 
 DTYPES = ("float16", "float32", "float64")
 
@@ -72,6 +78,8 @@ class LogitStore:
     Raises FileNotFoundError where there is no store, ValueError where its manifest or labels are damaged.
     """
 
+    has_outputs = True
+
     def __init__(self, path):
         self.path = folder_of(path)
         self._use(Folder(self.path))
@@ -83,7 +91,15 @@ class LogitStore:
         return self
 
     @classmethod
-    def create(cls, path, labels, sample_ids=None, classes=None, dataset="", split="") -> "LogitStore":
+    def create(
+        cls,
+        path: str | Path,
+        labels: ArrayLike,
+        sample_ids: ArrayLike | None = None,
+        classes: Iterable[str] | None = None,
+        dataset: str = "",
+        split: str = "",
+    ) -> "LogitStore":
         """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers.
 
         Raises ValueError for an existing store, an empty split, repeated ids, labels outside the classes.
@@ -94,16 +110,16 @@ class LogitStore:
     @classmethod
     def from_arrays(
         cls,
-        labels,
-        logits,
-        macs=None,
-        seconds=None,
-        sample_ids=None,
-        classes=None,
-        dataset="",
-        split="",
-        dtype="float32",
-        probabilities=False,
+        labels: ArrayLike,
+        logits: Mapping[str, Any],
+        macs: Mapping | None = None,
+        seconds: Mapping | None = None,
+        sample_ids: ArrayLike | None = None,
+        classes: Iterable[str] | None = None,
+        dataset: str = "",
+        split: str = "",
+        dtype: str = "float32",
+        probabilities: bool = False,
     ) -> "LogitStore":
         """In memory: ``logits`` {model: [k, classes]}, costs {model: number} or None; checked as by :meth:`add`."""
         store = cls.__new__(cls)
@@ -113,18 +129,20 @@ class LogitStore:
             for name in given:
                 known(name, logits, f"model in {kind}")
         for name, values in logits.items():
-            costs = {"macs": (macs or {}).get(name), "seconds": (seconds or {}).get(name)}
-            store.add(name, values, **costs, dtype=dtype, probabilities=probabilities)
+            costs = (macs or {}).get(name), (seconds or {}).get(name)
+            store.add(name, values, None, *costs, dtype=dtype, probabilities=probabilities)
         return store
 
     @classmethod
-    def from_probabilities(cls, labels, probabilities, *args, dtype="float64", **kwargs) -> "LogitStore":
+    def from_probabilities(
+        cls, labels: ArrayLike, probabilities: Mapping[str, Any], *args, dtype: str = "float64", **kwargs
+    ) -> "LogitStore":
         """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
         and from their logarithms (zeros count as the smallest positive float) where a method needs logits.
 
         Raises ValueError where a row leaves [0, 1] or its sum is further than 0.001 from 1.
         """
-        return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)
+        return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)  # type: ignore[misc]
 
     @property
     def labels(self) -> np.ndarray:
@@ -239,12 +257,26 @@ class LogitStore:
             )
         return costs
 
-    def take(self, indices) -> "LogitStore":
+    sample_costs = costs
+
+    def outcome(self, names: list[str], method: Any, score: str = "top1") -> Stage:
+        """The stage function of models ``names`` under a Method: :meth:`cascadelib.Method.stage`."""
+        return method.stage(self, names, score)
+
+    def positives(self) -> np.ndarray:
+        """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and F1 is undefined."""
+        names = self._present()
+        classes = len(self.classes) if self.classes else self._classes_of(names[0]) if names else 2
+        if classes != 2:
+            raise ValueError(f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'")
+        return self.labels == 1
+
+    def take(self, indices: Any) -> "LogitStore":
         """The same store on some of its samples: row indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
         return self._view(rows if self._rows is None else self._rows[rows], self._names)
 
-    def select(self, names) -> "LogitStore":
+    def select(self, names: str | Iterable[str]) -> "LogitStore":
         """The same store with some of its models."""
         names = [names] if isinstance(names, str) else names
         return self._view(self._rows, {self._known(name) for name in names})
@@ -257,8 +289,8 @@ class LogitStore:
     def add(
         self,
         name: str,
-        logits,
-        sample_ids=None,
+        logits: Any,
+        sample_ids: ArrayLike | None = None,
         macs: float | None = None,
         seconds: float | None = None,
         *,
@@ -284,7 +316,7 @@ class LogitStore:
         for kind, cost in (("macs", macs), ("seconds", seconds)):
             if cost is not None and not is_cost(cost):
                 raise ValueError(f"model {name!r}: {kind} must be a positive number, not {cost!r}")
-            metadata[kind] = cost.item() if hasattr(cost, "item") else cost
+            metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
         checked = checked_logits(name, logits, sample_ids, self._labels, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:
             check_probabilities(name, checked)

@@ -1,12 +1,15 @@
 """ScoreTable: scores of models that we never see (routing logs, an API's confidences, another framework)."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from ..checks import known, unmasked
 from ..labels import Labels, chosen_rows
+from .protocol import Stage
 
 
 def _refuse(names, rows, what):
@@ -28,19 +31,23 @@ class ScoreTable:
     distinct, or None where it is unknown. Raises ValueError naming the argument and the model that is wrong.
     """
 
+    has_outputs: ClassVar[bool] = False
+    path: ClassVar[None] = None
+
     correct: np.ndarray
     confidence: np.ndarray
     cost: np.ndarray
-    names: tuple[str, ...] | None = None
-    sample_ids: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    sample_ids: np.ndarray | Labels | None = None
+    origin: Labels = field(init=False, repr=False)
 
     def __post_init__(self):
         given = {kind: getattr(self, kind) for kind in ("correct", "confidence", "cost")}
         correct, confidence, cost = (np.array(unmasked(values, kind)) for kind, values in given.items())
         if correct.ndim != 2 or not correct.size:
             raise ValueError(f"correct must be [models, samples] with at least one of each, not {correct.shape}")
-        names = self.names
-        names = tuple(f"model {i}" for i in range(len(correct))) if names is None else tuple(map(str, names))
+        named = self.names is not None and len(self.names)
+        names = tuple(map(str, self.names)) if named else tuple(f"model {i}" for i in range(len(correct)))
         if len(names) != len(correct) or len(set(names)) != len(names):
             raise ValueError(f"names must be {len(correct)} distinct names, not {names}")
         if confidence.shape != correct.shape:
@@ -57,9 +64,9 @@ class ScoreTable:
         _refuse(names, ~((correct >= 0) & (correct <= 1)), "correct must be bool or lie in [0, 1]; it does not")
         _refuse(names, np.isnan(confidence), "confidence is nan")
         _refuse(names, ~(np.isfinite(cost) & (cost > 0)), "cost must be positive numbers; it is not")
-        for field, value in (("correct", correct), ("confidence", confidence), ("cost", cost)):
+        for kind, value in (("correct", correct), ("confidence", confidence), ("cost", cost)):
             value.flags.writeable = False
-            object.__setattr__(self, field, value)
+            object.__setattr__(self, kind, value)
         ids, count = self.sample_ids, correct.shape[1]
         origin = ids if isinstance(ids, Labels) else Labels.checked(np.zeros(count, np.int64), ids)
         object.__setattr__(self, "names", names)
@@ -85,15 +92,28 @@ class ScoreTable:
         """Mean cost a sample of each model, float64 [M], in the order of :attr:`models`; its only kind is "cost"."""
         return self.models[known(kind, ["cost"], "cost")].to_numpy()
 
-    def take(self, indices) -> "ScoreTable":
+    def sample_costs(self, kind: str = "cost") -> np.ndarray:
+        """The same as they were given, whatever the kind: [M], or [M, k] where they differ by sample."""
+        return self.cost[[self.row(name) for name in self.models.index]]
+
+    def outcome(self, names: list[str], method: None = None, score: str = "top1") -> Stage:
+        """The stage function of models ``names``: what the last of a prefix was given, whatever came before it."""
+        rows = [self.row(name) for name in names]
+        return lambda prefix: (self.correct[rows[prefix[-1]]], self.confidence[rows[prefix[-1]]])
+
+    def positives(self) -> np.ndarray:
+        """Refused with ValueError: the table knows who is right, but not of which class."""
+        raise ValueError("F1 needs the classes of the samples: use a LogitStore, or score='top1'")
+
+    def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
         cost = self.cost if self.cost.ndim == 1 else self.cost[:, rows]
         return ScoreTable(self.correct[:, rows], self.confidence[:, rows], cost, self.names, self.origin.take(rows))
 
-    def select(self, names) -> "ScoreTable":
+    def select(self, names: str | Iterable[str]) -> "ScoreTable":
         """The same with some of its models, in the order of the table."""
         names = [names] if isinstance(names, str) else names
         rows = sorted({self.row(name) for name in names})
-        chosen = [self.names[i] for i in rows]
+        chosen = tuple(self.names[i] for i in rows)
         return ScoreTable(self.correct[rows], self.confidence[rows], self.cost[rows], chosen, self.origin)

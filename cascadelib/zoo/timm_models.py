@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -17,16 +19,7 @@ from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
-PREPROCESSING = (
-    "input_size",
-    "test_input_size",
-    "interpolation",
-    "crop_pct",
-    "test_crop_pct",
-    "crop_mode",
-    "mean",
-    "std",
-)
+PREPROCESSING = "input_size test_input_size interpolation crop_pct test_crop_pct crop_mode mean std".split()
 # Where timm's own map of old names leads to a network of another width (1.0.31).
 CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
@@ -46,11 +39,6 @@ def is_timm_model(name: str) -> bool:
     """Whether timm has this architecture, under this name or a later one; a size "@288" is left out of account."""
     base = split_size(name)[0]
     return "/" not in base and (base in WITHDRAWN or is_model(base))
-
-
-def pretrained_names() -> list[str]:
-    """All pretrained models of timm, with their tags."""
-    return timm.list_models(pretrained=True)
 
 
 def current_name(name: str) -> str:
@@ -74,7 +62,7 @@ def evaluated_size(name: str) -> int:
     return (cfg.test_input_size or cfg.input_size)[-1]
 
 
-def build_timm_model(name: str, size: int | None = None, **options) -> torch.nn.Module:
+def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
     """The module of a timm model in eval mode, at its own size or another; options as for ``timm.create_model``.
 
     Raises ValueError where the architecture cannot run at ``size``.
@@ -93,20 +81,20 @@ def _cfg(name):
     return get_pretrained_cfg(current_name(name), allow_unregistered=True)
 
 
-def deployed(module: torch.nn.Module) -> tuple[torch.nn.Module, bool]:
-    """The module as it is deployed, changed in place, and whether that differs: where branches of the training are
-    folded into one convolution, or norms into the layer before (RepVGG, MobileOne, GhostNetV3, LeViT …)."""
+def deploy(module: torch.nn.Module) -> bool:
+    """Make the module what runs where it is deployed, in place: branches of the training are folded into one
+    convolution, or norms into the layer before (RepVGG, MobileOne, GhostNetV3, LeViT …). Whether that changed it."""
     trained = set(module.state_dict())
-    module = reparameterize_model(module, inplace=True)
-    return module, set(module.state_dict()) != trained
+    reparameterize_model(module, inplace=True)
+    return set(module.state_dict()) != trained
 
 
 def load_timm_model(
     name: str,
-    checkpoint=None,
+    checkpoint: Path | str | None = None,
     size: int | str = "test",
     revision: str | None = None,
-    classes=1000,
+    classes: int = 1000,
     reparameterize: bool = True,
 ) -> Model:
     """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288", or
@@ -118,7 +106,7 @@ def load_timm_model(
     size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes first. A checkpoint at
         several sizes makes several models (self-cascades).
     revision: of the Hub's repository. Preprocessing is the model's own; it is recorded with size and revision.
-    reparameterize: :func:`deployed`, recorded as ``reparameterized``; False keeps the modules of the training.
+    reparameterize: :func:`deploy`, recorded as ``reparameterized``; False keeps the modules of the training.
 
     Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a missing one,
     ConnectionError, at once, where the Hub is needed and does not answer.
@@ -131,14 +119,19 @@ def load_timm_model(
     else:
         path = _checkpoint_file(base, Path(checkpoint))
         module, source = _from_file(base, path, whole, classes)
-    module, changed = deployed(module) if reparameterize else (module, False)
+    reparameterized = reparameterize and deploy(module)
     transform = photos(module, size)
-    facts = {"family": family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
-    size_from = size if isinstance(size, str) else "asked"
-    preprocessing = transform.record() | {"size_from": size_from}
-    parameters = sum(p.numel() for p in module.parameters())
-    facts |= {"parameters": parameters, "reparameterized": changed}
-    return Model(name, module, transform, facts | source | {"preprocessing": preprocessing})
+    preprocessing = asdict(transform.cut) | {"mean": transform.mean, "std": transform.std}
+    metadata = {
+        "family": family(base),
+        "architecture": module.pretrained_cfg.get("architecture") or base,
+        "image_size": transform.cut.size[-1],
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "reparameterized": reparameterized,
+        "checkpoint": source,
+        "preprocessing": preprocessing | {"size_from": size if isinstance(size, str) else "asked"},
+    }
+    return Model(name, module, transform, metadata)
 
 
 def family(name: str) -> str:
@@ -146,11 +139,7 @@ def family(name: str) -> str:
     return timm.models._registry._model_to_module.get(timm.models.get_arch_name(current_name(name)), "timm")
 
 
-def _architecture(module, name):
-    return module.pretrained_cfg.get("architecture") or name
-
-
-def photos(module, size: int | str = "test") -> Photos:
+def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
     """The preprocessing that a timm module's config asks for, at its "test" or "train" size, or at so many pixels."""
     asked = {"img_size": size} if isinstance(size, int) else {}
     config = resolve_data_config(asked, model=module, use_test_size=size == "test")
@@ -172,7 +161,7 @@ def _pretrained(name, size, revision):
     overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
     module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
     found = cached_revision(repository, *WEIGHTS, revision=revision) if repository else None
-    return module, {"checkpoint": {"name": current_name(name), "source": repository or cfg.url, "revision": found}}
+    return module, {"name": current_name(name), "source": repository or cfg.url, "revision": found}
 
 
 def _checkpoint_file(name, path) -> Path:
@@ -199,7 +188,7 @@ def _from_file(name, path, size, classes):
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{path}: its weights do not fit model {name!r} or cannot be read: {reason}") from None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return module, {"checkpoint": {"name": path.name, "source": "local file", "sha256": digest}}
+    return module, {"name": path.name, "source": "local file", "sha256": digest}
 
 
 def _folder_config(folder) -> dict:

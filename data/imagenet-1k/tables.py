@@ -41,7 +41,7 @@ from cascadelib import published
 from cascadelib.files import replacing
 from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.macs import count_macs
-from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, deployed, family
+from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, deploy, family
 
 HERE = Path(__file__).parent
 COMMIT, TODAY = "e987e29036", "90cae8c5"
@@ -137,7 +137,8 @@ def kept(results) -> pd.DataFrame:
 def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
     """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels, as deployed or as trained."""
     module = build_timm_model(THEN.get(name, name), size)
-    module = module if trained else deployed(module)[0]
+    if not trained:
+        deploy(module)
     return count_macs(module, torch.zeros(1, 3, size, size)), sum(p.numel() for p in module.parameters())
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from cascadelib import METHODS, LogitStore, Method, fit_temperature, search
 from cascadelib.methods.confidence_metrics import confidence, softmax
-from cascadelib.methods.temperature import negative_log_likelihood
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +64,10 @@ def test_top_k_counts_ties_towards_the_lower_class():
     store = LogitStore.from_arrays([1, 2], {"a": z}, macs={"a": 1})
     for score, expected in [("top1", [False, False]), ("top2", [True, True]), ("top3", [True, True])]:
         assert Method().stage(store, ["a"], score)((0,))[0].tolist() == expected
+
+
+def negative_log_likelihood(logits, labels, temperature):
+    return -np.log(softmax(logits, temperature)[np.arange(len(labels)), labels]).mean()
 
 
 def test_temperature_is_the_minimum_of_the_likelihood(store):

@@ -414,19 +414,22 @@ def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
         opened.verify()
 
 
-def test_edited_header_accuracy_is_found_by_verify(store):
+def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(store):
     store.add("a", LOGITS["a"])
     path = store.path / "a.safetensors"
     metadata = LogitFile.read(path).metadata
-    write_logits(path, LOGITS["a"], metadata | {"top1": 0.999})
-    with pytest.raises(ValueError, match="top1"):
-        LogitStore(store.path).verify()
+    write_logits(path, LOGITS["a"], metadata | {"macs": 10})
+    with pytest.warns(UserWarning, match=r"a\.safetensors.*manifest"):
+        opened = LogitStore(store.path)
+    for ask in (lambda: opened.logits("a"), opened.verify):
+        with pytest.raises(ValueError, match=r"a\.safetensors.*manifest"):
+            ask()
 
 
 def test_manifest_and_labels_are_checked(store):
     manifest = store.path / "manifest.json"
     whole = manifest.read_text()
-    for broken in ("{", "[]", whole.replace("logits 1", "logits 9"), whole.replace(store.fingerprint[:6], "000000")):
+    for broken in ("{", "[]", whole.replace("logits 2", "logits 9"), whole.replace(store.fingerprint[:6], "000000")):
         manifest.write_text(broken)
         with pytest.raises(ValueError, match=r"manifest\.json"):
             LogitStore(store.path)

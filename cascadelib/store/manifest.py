@@ -1,0 +1,143 @@
+"""What a store's folder says of itself, ``manifest.json`` and ``labels.npz``: written whole, read as bytes that nobody
+has checked."""
+
+import contextlib
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..files import digest_of, hold, opened, read_json, remove_leftovers, replacing
+from ..labels import Labels
+
+FORMAT, OLD_FORMAT = "cascadelib logits 2", "cascadelib logits 1"
+MANIFEST, LABELS = "manifest.json", "labels.npz"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says: origin of the samples, their number and :attr:`Labels.fingerprint`, SHA-256 of
+    labels.npz, and of each model the digests of headers that its file may have (None: it may not be there yet).
+
+    Of format 1 (cascadelib 0.1), which keeps no digests, models and labels_sha256 are empty.
+    """
+
+    dataset: str
+    split: str
+    samples: int
+    classes: tuple[str, ...] | None
+    fingerprint: str
+    ids_given: bool | None = None
+    labels_sha256: str | None = None
+    models: dict[str, list] = field(default_factory=dict)
+    format: str = FORMAT
+
+    def lists(self, model: str, digest: str) -> bool:
+        """Whether a file with this digest is a model's; all that say so are, in format 1."""
+        return self.format == OLD_FORMAT or digest in self.models.get(model, [])
+
+    def listing(self, model: str, *digests) -> "Manifest":
+        """The same with another list of digests for a model."""
+        return replace(self, models=self.models | {model: list(dict.fromkeys(digests))})
+
+    def write(self, folder: Path) -> None:
+        """Write it, with a digest of its own."""
+        content = {"format": self.format} | asdict(self) | {"labels": LABELS}
+        text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
+        with replacing(folder / MANIFEST) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+KEYS: dict = {"format": str, "dataset": str, "split": str, "samples": int, "fingerprint": str, "labels": str}
+KEYS |= {"classes": list | None, "ids_given": bool | None}
+NEW_KEYS = KEYS | {"labels_sha256": str, "models": dict, "sha256": str}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What ``manifest.json`` in a folder says; FileNotFoundError without one, ValueError where it is damaged."""
+    path = folder / MANIFEST
+    if not path.exists():
+        inside = sorted(f"{folder.name}/{found.parent.name}" for found in folder.glob(f"*/{MANIFEST}"))
+        there = f"open one of {', '.join(inside)}" if inside else "make one with LogitStore.create"
+        raise FileNotFoundError(f"{folder} is not a store: it has no {MANIFEST}; {there}")
+    content = read_json(path)
+    if content.get("format") not in (FORMAT, OLD_FORMAT):
+        raise ValueError(f"{path}: not the manifest of a store: format {content.get('format')!r}, expected {FORMAT!r}")
+    keys = NEW_KEYS if content["format"] == FORMAT else KEYS
+    wrong = [key for key, kind in keys.items() if not isinstance(content.get(key), kind)]
+    wrong = sorted({*wrong, *(content.keys() - keys.keys())})
+    if wrong:
+        raise ValueError(
+            f"{path}: not the manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown"
+        )
+    if content.pop("sha256", None) not in (None, digest_of(content)) or content.pop("labels") != LABELS:
+        raise ValueError(f"{path}: it is not the manifest that was written (SHA-256): edited or damaged")
+    classes = None if content["classes"] is None else tuple(map(str, content["classes"]))
+    return Manifest(**content | {"classes": classes})
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait for other writers of a store, keep them out, and sweep what killed ones left."""
+    with open(folder / LABELS, "rb+") as file:  # never replaced, so that all lock the same file
+        hold(file)
+        remove_leftovers(folder)
+        yield
+
+
+def create(path: str | Path, labels: Labels) -> None:
+    """Make ``path`` an empty store; the manifest comes last, so a folder without one is no store yet."""
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        raise ValueError(f"{path} already holds a store; open it with LogitStore(path) or choose another folder")
+    path.mkdir(parents=True, exist_ok=True)
+    with replacing(path / LABELS) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, labels=labels.values, sample_ids=labels.sample_ids)
+    manifest = Manifest(labels.dataset, labels.split, len(labels), labels.classes, labels.fingerprint)
+    with_digests(manifest, path, labels, {}).write(path)
+
+
+def with_digests(manifest: Manifest, folder: Path, labels: Labels, models: dict[str, list]) -> Manifest:
+    """A manifest of the present format: with the SHA-256 of labels.npz as it stands, and those of the models' files."""
+    labels_sha256 = hashlib.sha256((folder / LABELS).read_bytes()).hexdigest()
+    return replace(manifest, format=FORMAT, ids_given=labels.given, labels_sha256=labels_sha256, models=models)
+
+
+def read_labels(folder: Path, manifest: Manifest) -> Labels:
+    """The labels of a store, checked against its manifest; ValueError, naming the file, where they are others."""
+    path = folder / LABELS
+    try:
+        with opened(path) as file:
+            content = file.read()
+        if manifest.labels_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            values, ids = (read_column(archive, name, manifest.samples) for name in ("labels", "sample_ids"))
+        labels = Labels.checked(values, ids, manifest.classes, manifest.dataset, manifest.split)
+        if labels.fingerprint != manifest.fingerprint:
+            raise ValueError(f"labels and sample ids are not those of {MANIFEST} (fingerprint)")
+    except Exception as error:  # zipfile, zlib and numpy raise anything for bytes that are no npz file
+        raise ValueError(f"{path}: the store's labels cannot be read ({error!s:.300})") from None
+    numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
+    given = not numbered if manifest.ids_given is None else manifest.ids_given
+    return replace(labels, given=given, source=f"{folder.resolve()} {manifest.fingerprint}")
+
+
+def read_column(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
+    """An array [count] of whole numbers or text from an npz file that nobody has checked: no more is read than it
+    holds, whatever its header says."""
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        of_version = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = of_version(file)
+        if shape != (count,) or dtype.kind not in "iuU":
+            raise ValueError(f"{name} is {dtype} {shape}, expected one a sample, of {count}")
+        content = file.read(count * dtype.itemsize + 1)
+    if len(content) != count * dtype.itemsize:
+        raise ValueError(f"{name} does not fill its {count} entries")
+    return np.frombuffer(content, dtype)

@@ -1,0 +1,53 @@
+"""What every store of scores offers, so that nobody asks which kind it is."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from ..labels import Labels
+
+Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
+"""Outcome of a cascade's output after a prefix of its models: prefix → (correct [k], confidence float64 [k])."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Scores of M models on k samples: a :class:`LogitStore`, a :class:`ScoreTable`, or a class of your own.
+
+    has_outputs: whether the models' outputs are there, of which methods, scores and kinds of cost are chosen; without,
+    confidences, correctness and one kind of cost are given. path: the folder on disk, or None.
+    """
+
+    has_outputs: bool
+    path: Any
+
+    @property
+    def origin(self) -> Labels:
+        """Where the samples come from."""
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """A row a model, cheapest first: top1, costs, and more."""
+
+    def __len__(self) -> int: ...
+
+    def outcome(self, names: list[str], method: Any, score: str) -> Stage:
+        """The stage function of models ``names`` under a :class:`cascadelib.Method` (None without outputs) and a score.
+        Under F1 a stage says who is right, as under top-1."""
+
+    def positives(self) -> np.ndarray:
+        """Bool [k]: the samples of class 1, whose F1 is asked for; ValueError where there are not two classes."""
+
+    def costs(self, kind: str) -> np.ndarray:
+        """Mean cost a sample of each model, float64 [M], in the order of ``models``."""
+
+    def sample_costs(self, kind: str) -> np.ndarray:
+        """The same, [M], or [M, k] where costs differ by sample."""
+
+    def take(self, indices: Any) -> "Store":
+        """The same on some of its samples."""
+
+    def select(self, names: str | Iterable[str]) -> "Store":
+        """The same with some of its models."""

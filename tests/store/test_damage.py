@@ -1,0 +1,217 @@
+"""Stores under damage and under many writers: a named error or the very same data, and nothing left behind."""
+
+import errno
+import json
+import os
+import signal
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fuzz
+import numpy as np
+import pytest
+
+import cascadelib as cl
+from cascadelib.files import remove_leftovers, replacing
+
+LABELS = np.arange(40) % 4
+LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enumerate("abc")}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = cl.LogitStore.create(tmp_path / "val", LABELS, classes="wxyz", dataset="toy", split="val")
+    store.add("a", LOGITS["a"], macs=10)
+    store.add("b", LOGITS["b"], macs=20)
+    return store
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_stores_give_named_errors_or_the_same_data(seed):
+    assert fuzz.fuzz_stores(seed, cases=150) == 150
+
+
+def test_every_single_bit_of_a_header_and_a_manifest(store):
+    whole, _ = fuzz.read_all(store.path)
+    header = store.path / "a.safetensors"
+    spans = {header: 8 + int.from_bytes(header.read_bytes()[:8], "little")}
+    spans[store.path / "manifest.json"] = (store.path / "manifest.json").stat().st_size
+    rng = np.random.default_rng(5)
+    for path, size in spans.items():
+        content = path.read_bytes()
+        for bit in rng.choice(8 * size, 400, replace=False):
+            data = bytearray(content)
+            data[bit // 8] ^= 1 << (bit % 8)
+            path.write_bytes(data)
+            fuzz.check_store(whole, store.path, f"{path.name}, bit {bit}")
+        path.write_bytes(content)
+    assert fuzz.read_all(store.path) == (whole, [])
+
+
+def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store):
+    (store.path / "a.safetensors").rename(store.path / "c.safetensors")
+    with pytest.warns(UserWarning) as caught:
+        opened = cl.LogitStore(store.path)
+    assert list(opened.models.index) == ["b"]
+    texts = sorted(str(w.message) for w in caught)
+    assert "a.safetensors: lost" in texts[0] and "holds 'a', not 'c'" in texts[1]
+    with pytest.raises(ValueError, match=r"a\.safetensors: lost"):
+        opened.logits("a")
+
+
+def old_format(store):
+    """A store as cascadelib 0.1 wrote it: without digests of headers, manifest and labels."""
+    path = store.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for key in ("models", "sha256", "labels_sha256"):
+        del manifest[key]
+    path.write_text(json.dumps(manifest | {"format": "cascadelib logits 1"}))
+    return cl.LogitStore(store.path)
+
+
+def test_a_store_of_the_first_format_is_read_and_added_to(store):
+    old = old_format(store)
+    assert list(old.models.index) == ["a", "b"]
+    old.add("c", LOGITS["c"], macs=30)
+    assert list(cl.LogitStore(store.path).models.index) == ["a", "b", "c"]
+    old.verify()
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    assert manifest["format"] == "cascadelib logits 2" and sorted(manifest["models"]) == ["a", "b", "c"]
+
+
+def test_no_new_store_passes_for_an_old_one(store):
+    path = store.path / "manifest.json"
+    path.write_text(path.read_text().replace("logits 2", "logits 1"))
+    with pytest.raises(
+        ValueError, match=r"manifest\.json: .*'labels_sha256', 'models', 'sha256' wrong, missing or unknown"
+    ):
+        cl.LogitStore(store.path)
+
+
+def test_threads_and_processes_add_and_replace_side_by_side(store):
+    def work(number):
+        own = cl.LogitStore(store.path)
+        for i in range(20):
+            own.add(f"m{number}-{i % 10}", LOGITS["a"], macs=1 + i, replace=i >= 10)
+            own.add("shared", LOGITS["b"], macs=1 + number, replace=True)
+
+    children = []
+    for number in (8, 9):
+        if not (child := os.fork()):
+            try:
+                work(number)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    opened = cl.LogitStore(store.path)
+    assert len(opened.models) == 2 + 100 + 1 and not opened._shelf.broken
+    opened.verify()
+    assert not list(store.path.glob(".*"))
+
+
+CALLS = {"replace": os, "fsync": os, "unlink": Path, "write_bytes": Path, "write_text": Path, "open": os}
+
+
+def at_call(number, act, monkeypatch, after):
+    """Let ``act`` happen at so manieth call of CALLS, before or after it; returns the list of calls."""
+    made = []
+    for name, owner in CALLS.items():
+        real = getattr(owner, name)
+
+        def call(*arguments, real=real, name=name, **options):
+            made.append(name)
+            mine = len(made) == number
+            if mine and not after:
+                act(*arguments[:1] if name in ("open", "unlink") else ())
+            result = real(*arguments, **options)
+            if mine and after:
+                act(*arguments[:1] if name in ("open", "unlink") else ())
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+    return made
+
+
+def change(folder):
+    """One model more, one replaced."""
+    store = cl.LogitStore(folder)
+    store.add("c", LOGITS["c"], macs=30)
+    store.add("a", LOGITS["c"], macs=11, replace=True)
+
+
+def check_half_changed(folder):
+    """Each model is the old one or the new one, whole; repeated, the change leaves the store that it should."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store = cl.LogitStore(folder)
+    store.verify()
+    assert {"a", "b"} <= {*store.models.index} <= {"a", "b", "c"}
+    macs = store.models["macs"].to_dict()
+    for name, wanted in (("a", {10: "a", 11: "c"}), ("b", {20: "b"}), ("c", {30: "c"})):
+        if name in macs:
+            np.testing.assert_array_equal(store.logits(name), LOGITS[wanted[macs[name]]].astype(np.float32))
+    for name, value in (("c", 30), ("a", 11)):
+        store.add(name, LOGITS["c"], macs=value, replace=True)
+    assert cl.LogitStore(folder).models["macs"].to_dict() == {"a": 11, "b": 20, "c": 30}
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        ["manifest.json", "labels.npz", *(f"{name}.safetensors" for name in "abc")]
+    )
+
+
+FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, errno.ENOSPC)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
+)  # a signal after one call is before the next
+def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path, kind, after):
+    def act(*path):
+        if isinstance(kind, signal.Signals):
+            os.kill(os.getpid(), kind)
+        else:
+            raise OSError(kind, os.strerror(kind), *path)
+
+    number, finished = 0, False
+    while not finished:
+        number += 1
+        folder = tmp_path / str(number)
+        store = cl.LogitStore.create(folder, LABELS)
+        store.add("a", LOGITS["a"], macs=10)
+        store.add("b", LOGITS["b"], macs=20)
+        if not (child := os.fork()):
+            with pytest.MonkeyPatch.context() as patch:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                made = at_call(number, act, patch, after)
+                try:
+                    change(folder)
+                except (OSError, ValueError, KeyboardInterrupt) as error:
+                    named = isinstance(error, KeyboardInterrupt) or str(folder) in str(error)
+                    os._exit(7 if named else 8)
+                os._exit(0 if len(made) < number else 9)
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) in (0, 7, 9), (number, status)
+        finished = status == 0
+        check_half_changed(folder)
+    assert number > 15
+
+
+def test_an_error_of_the_disk_names_the_path(tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left.*report") as caught, replacing(tmp_path / "report") as temporary:
+        temporary.write_text("half")
+        full()
+    assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
+def test_leftovers_of_killed_writers_are_swept_by_the_next(store):
+    (store.path / ".c.safetensors.0123456789ab.tmp").write_bytes(b"half a file")
+    store.add("c", LOGITS["c"])
+    assert not list(store.path.glob(".*"))
+    remove_leftovers(store.path)
