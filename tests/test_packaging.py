@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"docs", "lint", "help", "run", "test", "lab", "app", "bench", "data", "imagenet", "zoo", "notebooks"}
+TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 ASKED_FOR = set(
     "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch datasets torchvision "
