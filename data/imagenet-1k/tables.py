@@ -311,8 +311,9 @@ def main():
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="models that are counted at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each")
     options = parser.parse_args()
-    if options.tables is None and {options.results, options.v2, options.benchmark or BENCHMARK} - set(FILES):
-        parser.error("other files than those of 2022-07-27 are read from a folder: --tables FOLDER")
+    files = FILES_TODAY if options.today else FILES
+    if options.tables is None and {options.results, options.v2, options.benchmark or RESULTS} - set(files):
+        parser.error(f"other files than {', '.join(files)} are read from a folder: --tables FOLDER")
     folder = options.tables or downloaded(options.today)
     paths = paths_of(folder, options.results, options.v2, options.benchmark)
     source = source_of(paths, options.source)
@@ -328,7 +329,6 @@ def main():
     report(table, results, gmacs)
     if options.out is None and table["macs"].isna().any():
         parser.error(f"{OWN.name} needs all counts; some are missing: more time is --limit SECONDS")
-    options.out and options.out.parent.mkdir(parents=True, exist_ok=True)
     write(table, options.out or OWN)
 
 
@@ -346,6 +346,7 @@ def counts_of(results, seconds, gmacs, options, trained) -> pd.DataFrame:
 
 def write(table, path) -> None:
     """Write the table as a whole: a reader, or an interrupted run, never leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as fresh:
         table.to_csv(fresh, index=False, lineterminator="\n")
 

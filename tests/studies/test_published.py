@@ -222,6 +222,19 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(tmp_path, 
     assert "parameters other than timm's: ['tf_mobilenetv3_small_075', 'test_vit.r160_in1k']" in capsys.readouterr().out
 
 
+def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monkeypatch, capsys):
+    tables, asked = script("tables", monkeypatch), []
+    monkeypatch.setattr(tables.pooch, "retrieve", lambda url, known_hash, **_: asked.append((url, known_hash)))
+    folder = tables.downloaded(today=True)
+    assert folder.name == "90cae8c5" and {digest for _, digest in asked} == set(tables.FILES_TODAY.values())
+    assert all("/90cae8c5/results/" in url for url, _ in asked)
+    for more in (["--results", "own.csv"], ["--today", "--benchmark", tables.BENCHMARK]):
+        monkeypatch.setattr("sys.argv", ["tables.py", *more])
+        with pytest.raises(SystemExit):
+            tables.main()
+        assert "are read from a folder: --tables" in capsys.readouterr().err
+
+
 def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypatch, capsys):
     """The giant is named, everything else is kept on disk, and the next run counts what is left only."""
     tables = script("tables", monkeypatch)
