@@ -17,12 +17,17 @@ PATIENCE = 120_000  # ms; a busy machine starts a kernel slowly
 DRAWN = "td.accuracy"
 
 
+def free_port():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @contextmanager
 def serving(folder):
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and Voilà."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home, log = folder / ".jupyter", folder / "server.log"
     own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
