@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from search import row
+from measuring import row
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -20,7 +20,7 @@ STORES = """
 import sys, json, time; sys.path.insert(0, {here!r})
 from synthetic import scores
 import cascadelib as cl
-from cascadelib.threshold_slider import ThresholdSlider
+from cascadelib.explorer.controls import ThresholdSlider
 names = [f"net {{i:02}}" for i in range({models})]
 store, other = (cl.ScoreTable(*scores({models}, {samples}, seed), names) for seed in (0, 1))
 cl.search(cl.ScoreTable(*scores(3, 500)), (2, 3))  # compile
@@ -125,7 +125,7 @@ def distribution(label, values, unit, target):
     ]
 
 
-def run(quick=False):
+def explorer(quick=False):
     """Rows of the table: a drag in the kernel, on screen, opening, switching; nothing where there is no browser."""
     if find_browser() is None:
         return []
@@ -145,3 +145,6 @@ def run(quick=False):
     rows += distribution("switching a model, kernel", 1e3 * np.array(last["replace_model"]), "ms", "≤ 300")
     rows += distribution("another number of models, kernel", 1e3 * np.array(last["resize"]), "ms", "≤ 300")
     return [*rows, row(f"opening, {what}", last["open"][0], "s", "≤ 2")]
+
+
+JOBS = {"explorer": explorer}

@@ -1,14 +1,17 @@
 """Run every benchmark here and write down what it measured: one table, ``results.md`` and ``results.parquet``.
 
     python benchmarks/run.py                 all of them (half an hour); the results are written
-    python benchmarks/run.py search          modules whose name starts with "search"; their results are replaced
+    python benchmarks/run.py search          jobs whose name starts with "search"; their results are replaced
+    python benchmarks/run.py fronts          all jobs of a room
     python benchmarks/run.py --quick         small sizes, print only
 
-A benchmark is a module beside this one with ``run(quick=False) -> list[dict]``; each dict has ``benchmark`` (what),
-``measured`` (a number), ``unit``, and ``target`` (text such as "≤ 0.5" or "≥ 0.85"; empty where there is none).
+A room's jobs stand in a file beside this one, in its table ``JOBS``: name → ``job(quick=False) -> list[dict]``; each
+dict has ``benchmark`` (what), ``measured`` (a number), ``unit``, and ``target`` (text such as "≤ 0.5" or "≥ 0.85";
+empty where there is none).
 """
 
 import argparse
+import ast
 import datetime
 import importlib
 import os
@@ -22,6 +25,7 @@ from pathlib import Path
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
+NO_ROOMS = ("run", "synthetic", "measuring")
 COLUMNS = ["benchmark", "measured", "unit", "target", "met"]
 PACKAGES = ("numpy", "numba", "torch", "pandas")
 
@@ -56,13 +60,24 @@ def met(measured: float, target: str) -> str:
     return "yes" if (measured <= bound if sign == "≤" else measured >= bound) else "no"
 
 
-def collect(names: list[str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
-    """(table with module and COLUMNS, names of modules that failed); one failing module does not stop the others."""
+def listed(folder: Path) -> dict[str, str]:
+    """{job: its room} in order of name, read from the tables JOBS; no room is imported, since one may need torch."""
+    jobs = {}
+    for path in folder.glob("*.py"):
+        if path.stem not in NO_ROOMS:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "JOBS":
+                    jobs |= {key.value: path.stem for key in node.value.keys}
+    return dict(sorted(jobs.items()))
+
+
+def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
+    """(table with module, the job's name, and COLUMNS; jobs that failed). One failing job does not stop the others."""
     rows, failed = [], []
-    for name in names:
+    for name, room in jobs.items():
         start = time.perf_counter()
         try:
-            rows += [{"module": name, **row} for row in importlib.import_module(name).run(quick=quick)]
+            rows += [{"module": name, **row} for row in importlib.import_module(room).JOBS[name](quick=quick)]
         except Exception:
             traceback.print_exc()
             failed.append(name)
@@ -82,7 +97,7 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 
 def write_results(folder: Path, table: pd.DataFrame) -> None:
-    """Put a table into results.parquet, in place of the earlier rows of its modules, and write results.md from all."""
+    """Put a table into results.parquet, in place of the earlier rows of its jobs, and write results.md from all."""
     kept = folder / "results.parquet"
     if kept.exists():
         earlier = pd.read_parquet(kept)
@@ -96,14 +111,14 @@ def write_results(folder: Path, table: pd.DataFrame) -> None:
 
 def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", help="how their names start (default: all)")
+    parser.add_argument("jobs", nargs="*", help="how their names start, or rooms (default: all)")
     parser.add_argument("--quick", action="store_true", help="small sizes; prints only")
     options = parser.parse_args(arguments)
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("run", "synthetic", "conftest"))
-    names = [name for name in names if not options.modules or name.startswith(tuple(options.modules))]
+    asked = tuple(options.jobs)
+    jobs = {n: room for n, room in listed(folder).items() if not asked or room in asked or n.startswith(asked)}
 
     about = machine()
-    table, failed = collect(names, options.quick)
+    table, failed = collect(jobs, options.quick)
     text = f"{about}\n\n{as_markdown(table)}"
     print(text)
     if failed:

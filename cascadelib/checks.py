@@ -1,8 +1,9 @@
 """Checks of what a user hands over: a name is known, or refused with the nearest valid ones; no value is masked."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def known(name: str, names: Iterable[str], kind: str) -> str:
     raise ValueError(f"unknown {kind} {name!r}; nearest: {', '.join(map(repr, near))}")
 
 
-def unmasked(values, what: str):
+def unmasked(values: Any, what: str) -> Any:
     """``values`` as they are, or ValueError where a masked array (numpy.ma), alone or in a list, hides one of them:
     as a plain array it would be an answer that nobody gave."""
     parts = values if isinstance(values, list | tuple) else [values]
@@ -29,7 +30,7 @@ def unmasked(values, what: str):
     return values
 
 
-def is_cost(cost) -> bool:
+def is_cost(cost: Any) -> bool:
     """Whether ``cost`` is a positive, finite number."""
     try:
         return math.isfinite(cost) and cost > 0
@@ -37,7 +38,7 @@ def is_cost(cost) -> bool:
         return False
 
 
-def check_costs(cost, names=None):
+def check_costs(cost: Any, names: Sequence[str] | None = None) -> np.ndarray:
     """Costs as float64, or ValueError naming the first that is zero, negative, infinite or missing."""
     cost = np.asarray(unmasked(cost, "cost"), np.float64)
     bad = np.flatnonzero(~(np.isfinite(cost) & (cost > 0)).reshape(len(cost), -1).all(axis=1))

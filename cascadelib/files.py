@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = "CASCADELIB_DATA"  # environment: a folder with what the repository's data/ holds, for an installed package
 
 
-def bundled_path(path) -> Path | None:
+def bundled_path(path: str | Path) -> Path | None:
     """Where ``path`` of the repository (data/…) is to be: in the checkout where this runs from one, else below the
     folder that CASCADELIB_DATA names; None without either."""
     if (ROOT / "pyproject.toml").is_file():
@@ -29,13 +29,13 @@ def bundled_path(path) -> Path | None:
     return Path(os.environ[DATA], *rest) if first == "data" and os.environ.get(DATA) else None
 
 
-def folder_of(folder) -> Path:
+def folder_of(folder: str | Path) -> Path:
     """``folder`` as given if it exists from here or nowhere, else its :func:`bundled_path`."""
     path = None if Path(folder).is_dir() else bundled_path(folder)
     return path if path is not None and path.is_dir() else Path(folder)
 
 
-def located(folder) -> Path:
+def located(folder: str | Path) -> Path:
     """:func:`folder_of`, or FileNotFoundError that says where was looked and what helps."""
     path = folder_of(folder)
     if path.is_dir():
@@ -49,7 +49,7 @@ def located(folder) -> Path:
     )
 
 
-def short_path(path) -> str:
+def short_path(path: str | Path) -> str:
     """A path for people: below the repository's root without the root, so that notebooks read the same everywhere."""
     path = Path(path).resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
@@ -108,7 +108,7 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
 
 
-def hold(file, wait: bool = True) -> bool:
+def hold(file: IO, wait: bool = True) -> bool:
     """Lock an open file until it is closed, against other processes and threads; whether that was possible. Without
     ``wait`` one that is held stays so. (On Windows nothing is locked.)"""
     if fcntl is None:
@@ -137,12 +137,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def digest_of(value) -> str:
+def digest_of(value: Any) -> str:
     """SHA-256 over a value of JSON, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def parsed(text: str | bytes, what) -> dict:
+def parsed(text: str | bytes, what: Any) -> dict:
     """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where there is none."""
     try:
         found = json.loads(text)

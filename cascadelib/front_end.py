@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 
 from tqdm.auto import tqdm
 
@@ -11,7 +12,7 @@ def is_watched() -> bool:
     return has_front_end() if "ipykernel" in sys.modules else sys.stderr.isatty()
 
 
-def watched(iterable, what):
+def watched(iterable: Iterable, what: str) -> Iterable:
     """``iterable`` under a bar named ``what``, which vanishes at the end."""
     return tqdm(iterable, desc=what, leave=False, disable=not is_watched())
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from .checks import unmasked
 
 
-def chosen_rows(indices, count: int) -> np.ndarray:
+def chosen_rows(indices: Any, count: int) -> np.ndarray:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed (bootstrap).
 
     Raises ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all.
@@ -77,7 +78,9 @@ class Labels:
     source: str = field(default_factory=lambda: uuid4().hex)
 
     @classmethod
-    def checked(cls, labels, sample_ids=None, classes=None, dataset="", split="") -> "Labels":
+    def checked(
+        cls, labels: Any, sample_ids: Any = None, classes: Any = None, dataset: str = "", split: str = ""
+    ) -> "Labels":
         """From user input; ids default to row numbers. Raises ValueError naming the first thing that is wrong."""
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
@@ -109,7 +112,7 @@ class Labels:
         """The same for int64 ``rows``."""
         return replace(self, values=self.values[rows], sample_ids=self.sample_ids[rows])
 
-    def check_same(self, sample_ids, labels=None) -> None:
+    def check_same(self, sample_ids: Any, labels: Any = None) -> None:
         """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the first other row."""
         ids = np.asarray(sample_ids).astype(str)
         if ids.shape != self.sample_ids.shape:
@@ -138,7 +141,7 @@ class Recorded:
         return self.samples
 
 
-def samples_in_common(found_on, here: Labels) -> int | None:
+def samples_in_common(found_on: "Labels | Recorded | None", here: Labels) -> int | None:
     """How many samples of ``here`` are in ``found_on`` (:class:`Labels`, :class:`Recorded` or None); None: unknown.
 
     Ids are compared where both splits were given some, whatever the splits are called (shifted copies of a split keep
@@ -154,18 +157,6 @@ def samples_in_common(found_on, here: Labels) -> int | None:
     return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
 
 
-def labels_of(source) -> Labels:
+def labels_of(source: Any) -> Labels:
     """The :class:`Labels` of a data set: what its attributes of those names hold."""
     return Labels.checked(source.labels, source.sample_ids, source.classes, source.dataset, source.split)
-
-
-def settle(data, count: int, what: str) -> None:
-    """Check labels, ids and class names of a frozen data set of ``count`` inputs, and keep them as :class:`Labels`.
-
-    what: the word for its inputs, for the message. Raises ValueError naming the first thing that is wrong.
-    """
-    checked = labels_of(data)
-    if count != len(checked):
-        raise ValueError(f"{count} {what} for {len(checked)} labels")
-    for name, value in (("labels", checked.values), ("sample_ids", checked.sample_ids), ("classes", checked.classes)):
-        object.__setattr__(data, name, value)

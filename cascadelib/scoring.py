@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,20 +24,20 @@ class Score:
 SCORES = {score.name: score for score in (Score("top1", 1, "accuracy"), Score(F1, 1, "F1"))}
 
 
-def score_of(name) -> Score:
+def score_of(name: str) -> Score:
     """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest, for other names."""
     if str(name).startswith("top") and str(name)[3:].isdigit() and int(name[3:]) > 0 and name not in SCORES:
         return Score(name, int(name[3:]), f"{name} accuracy")
     return SCORES[known(name, [*SCORES, "top2", "top5"], "score")]
 
 
-def f1_of(true_positives, wrong):
+def f1_of(true_positives: Any, wrong: Any) -> Any:
     """2 TP ÷ (2 TP + FP + FN), from counts (numbers or arrays); FP + FN are all that is wrong. 0 where TP = 0."""
     hits = 2 * np.asarray(true_positives, np.float64)
     return np.divide(hits, hits + wrong, out=np.zeros_like(hits), where=hits > 0)[()]
 
 
-def f1(correct, positive) -> float:
+def f1(correct: np.ndarray, positive: np.ndarray) -> float:
     """F1 of predictions of which correct bool [k] is known, with positive bool [k] the samples of class 1."""
     return float(f1_of(np.count_nonzero(correct & positive), np.count_nonzero(~correct)))
 
@@ -44,12 +45,12 @@ def f1(correct, positive) -> float:
 ROWS_AT_ONCE = 8192  # bounds the memory that the ranks of a large memory-mapped tensor take
 
 
-def log_of(p) -> np.ndarray:
+def log_of(p: np.ndarray) -> np.ndarray:
     """Logarithms of probabilities, float64; zeros count as the smallest positive float."""
     return np.log(np.maximum(np.asarray(p, np.float64), np.finfo(np.float64).tiny))
 
 
-def ranks_of(logits, labels) -> np.ndarray:
+def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Place of the right class in each row, int64 [k]; equal logits rank by class index."""
     ranks = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), ROWS_AT_ONCE):
@@ -60,6 +61,6 @@ def ranks_of(logits, labels) -> np.ndarray:
     return ranks
 
 
-def accuracies(ranks, classes) -> tuple[float, float]:
+def accuracies(ranks: np.ndarray, classes: int) -> tuple[float, float]:
     """(top1, top5) of ``ranks``; top5 is nan with five classes or fewer, where it says nothing."""
     return float((ranks < 1).mean()), float((ranks < 5).mean()) if classes > 5 else math.nan

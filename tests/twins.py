@@ -71,3 +71,13 @@ def shared_front(stage, cost, n):
             right, total, _ = single_cascade(outcomes, [t] * (n - 1), costs)
             best[right] = min(best.get(right, np.inf), total)
     return non_dominated(best)
+
+
+def last_of(correct, sure):
+    """The stage function without ensembling: only the last model of a prefix counts."""
+    return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
+
+
+def as_dict(points, k):
+    """{correct samples: cost} of the points of a search of k samples."""
+    return {round(a * k): c for a, c in zip(points.accuracy, points.cost, strict=True)}

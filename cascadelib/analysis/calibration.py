@@ -12,7 +12,8 @@ from ..methods.temperature import perfect_temperature
 from ..store.logit_store import LogitStore
 from ..store.score_table import ScoreTable
 
-BINNINGS = ("equal_width", "equal_mass")
+VERDICTS = ("underconfident", "neither", "overconfident")
+"""What a model may be, in the order of rising mean confidence − accuracy."""
 
 
 def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,9 +34,8 @@ def bin_numbers(confidence: np.ndarray, bins: int = 15, binning: str = "equal_wi
     equal_width: ((i / bins), (i + 1) / bins], the first with 0, the last with exactly 1.0. equal_mass: by rank, about
     k / bins samples each; equal confidences share their mean rank, so that they are never parted.
     """
-    if known(binning, BINNINGS, "binning") == "equal_width":
-        edges = np.linspace(0, 1, bins + 1)
-        return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    if known(binning, ("equal_width", "equal_mass"), "binning") == "equal_width":
+        return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
     return np.minimum(((rankdata(confidence) - 0.5) / len(confidence) * bins).astype(np.int64), bins - 1)
 
 
@@ -52,10 +52,8 @@ def calibration_bins(
 def expected_calibration_error(
     confidence: np.ndarray, correct: np.ndarray, bins: int = 15, binning: str = "equal_width"
 ) -> float:
-    """Mean of |accuracy − confidence| over bins, weighted by their samples (Naeini et al., 2015; Guo et al., 2017).
-
-    confidence float [k] in [0, 1], correct bool [k]. A confidence of exactly 1.0 counts in the last bin.
-    """
+    """Mean of |accuracy − confidence| over :func:`calibration_bins`, weighted by their samples (Naeini et al., 2015;
+    Guo et al., 2017). confidence float [k] in [0, 1], correct bool [k]."""
     table = calibration_bins(confidence, correct, bins, binning)
     return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["samples"]))
 
@@ -116,10 +114,6 @@ def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
     return pd.DataFrame({"exit_rate": rate, "accuracy_above": np.minimum(1, accuracy / rate), "accuracy_below": below})
 
 
-VERDICTS = ("underconfident", "neither", "overconfident")
-"""What a model may be, in the order of rising mean confidence − accuracy."""
-
-
 def confidence_gap(confidence: np.ndarray, correct: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     """Mean confidence − accuracy (positive: overconfident) and the ends of its normal interval, paired by sample."""
     excess = np.asarray(confidence, np.float64) - correct
@@ -158,28 +152,18 @@ def assumed(store: LogitStore, name: str) -> np.ndarray:
 
 
 def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dict[str, pd.DataFrame]:
-    """Figure 14 of one model: {label: accuracy above and below each threshold}, see :func:`above_below`.
-
-    "temperature scaled" is fitted on ``fitted_on``.
-    """
+    """Figure 14 of one model, whose temperature is fitted on ``fitted_on``: {label: :func:`above_below`}."""
     right, perfect = store.ranks(name) == 0, assumed(store, name)
-    plain, scaled = (
-        cached_confidence(store, name, "max_softmax", t) for t in (1.0, cached_temperature(fitted_on, name))
-    )
-    return {
-        "uncalibrated": above_below(plain, right),
-        "temperature scaled": above_below(scaled, right),
-        "assumed perfect calibration": above_below(perfect, perfect),
-        "ideal": ideal_above_below(right.mean()),
-    }
+    at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
+    curves = {label: above_below(cached_confidence(store, name, "max_softmax", t), right) for label, t in at.items()}
+    curves["assumed perfect calibration"] = above_below(perfect, perfect)
+    return curves | {"ideal": ideal_above_below(right.mean())}
 
 
 def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
-    """A ScoreTable in which every answer is right with the probability that its max softmax claims.
-
-    Claims are :func:`assumed` ones, so single models keep their accuracies; what changes is which answers count as
-    right. Search it, or draw its pair curves, to see the cascades that perfect calibration would promise.
-    """
+    """A ScoreTable in which every answer is right with the probability that its max softmax claims, for the cascades
+    that perfect calibration would promise. Claims are :func:`assumed` ones: single models keep their accuracies, and
+    which answers count as right changes."""
     names = tuple(store.models.index)
     sure = np.stack([assumed(store, name) for name in names])
     return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]

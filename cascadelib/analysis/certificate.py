@@ -19,6 +19,11 @@ from .uncertainty import plug_in_bets
 NUISANCE = 1 / 500  # of the level: what the confidence set of the nuisance parameter may miss
 NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end; it is added to the result
 GRIDS = (25, 100, 400, 1600)  # finer where a coarser one does not tell
+STEPS = 100  # most points of a front that are tested, one after another
+UNSEEN = (
+    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
+    "store.take(slice(1, None, 2))"
+)
 
 
 def paired_p_value(lost: int, gained: int, samples: int, epsilon: float, level: float = 0.05) -> float:
@@ -80,13 +85,6 @@ def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> 
     bets = np.minimum(plug_in_bets(losses, 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
     capital = np.cumsum(np.log1p(bets * (epsilon - losses)))
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
-
-
-UNSEEN = (
-    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
-    "store.take(slice(1, None, 2))"
-)
-STEPS = 100  # most points of a front that are tested, one after another
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,13 +194,12 @@ def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
 
 def refuse_same_split(points: list[Point], outcomes: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
     """ValueError where three cascades or more come out to the last sample as where they were found."""
-
-    def unchanged(point, exits, correct):
+    for at, point in enumerate(points):
+        exits, correct = outcomes[at]
         here = (np.mean(correct), *np.bincount(exits, minlength=len(point.models)) / len(exits))
-        return np.allclose(here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12)
-
-    if len(points) >= 3 and all(unchanged(point, *outcomes[at]) for at, point in enumerate(points)):
-        raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")
+        if len(points) < 3 or not np.allclose(here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12):
+            return
+    raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")
 
 
 def tested(point: Point, correct: np.ndarray, right: np.ndarray, epsilon: float, delta: float) -> dict:

@@ -21,21 +21,14 @@ def fronts_of(
 
 def highest_accuracy(cost: np.ndarray, accuracy: np.ndarray, budget: np.ndarray) -> np.ndarray:
     """Highest accuracy among points of a front (rising in both) with cost ≤ ``budget``; −inf where none is."""
-    return np.concatenate([[-np.inf], accuracy])[np.searchsorted(cost, budget, side="right")]
-
-
-def shares_of_best(scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Share of the total width in which each row of scores [F, W] is the highest; ties are shared equally."""
-    best = (scores == scores.max(axis=0)) & np.isfinite(scores)
-    return (best / np.maximum(best.sum(axis=0), 1) * widths).sum(axis=1) / widths.sum()
+    return np.append(-np.inf, accuracy)[np.searchsorted(cost, budget, side="right")]
 
 
 def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
-    """Share of the accuracy range, and of the log-cost range, in which each front is the best.
+    """Share of the accuracy range, and of the log-cost range, in which each front is the best; ties are shared equally.
 
-    Ranges are those of the single-model front; steps are compared exactly, between all their breakpoints. The paper
-    (section 4.1) speaks of dominance over "the accuracy range" and "the log-scaled MAC range" in this sense.
-    Returns a DataFrame, a row a label: accuracy_dominance, cost_dominance.
+    Ranges are those of the single-model front; steps are compared exactly, between all their breakpoints (paper,
+    section 4.1). Returns a DataFrame, a row a label: accuracy_dominance, cost_dominance.
     """
     curves = [(f.table["cost"].to_numpy(), f.table["accuracy"].to_numpy()) for f in fronts.values()]
     baseline = next(iter(fronts.values())).baseline
@@ -49,7 +42,8 @@ def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
             scores, widths = np.stack([-least_cost(*curve, x[1:]) for curve in curves]), np.diff(x)
         else:  # the highest accuracy at cost ≤ c is constant on [x0, x1)
             scores, widths = np.stack([highest_accuracy(*curve, x[:-1]) for curve in curves]), np.diff(np.log(x))
-        columns[column] = shares_of_best(scores, widths)
+        best = (scores == scores.max(axis=0)) & np.isfinite(scores)
+        columns[column] = (best / np.maximum(best.sum(axis=0), 1) * widths).sum(axis=1) / widths.sum()
     return pd.DataFrame(columns, index=pd.Index(fronts, name="method"))
 
 
@@ -65,19 +59,16 @@ def compare(fronts: dict[str, Front], lows: Sequence[float] = ()) -> pd.DataFram
 
 
 def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
-    """Figure 7 as numbers: a row a task and front of {label: {name: :class:`cascadelib.Front`}}.
-
-    candidates; mean and largest improvement; accuracy (or F1) of the best single model and of the best cascade;
-    cost_ratio: baseline cost ÷ cascade cost at the accuracy of the best model, or at the front's where it is lower.
-    """
+    """Figure 7 as numbers, a row a task and front of {label: {name: Front}}: candidates; mean and largest improvement;
+    accuracy (or F1) of the best single model and of the best cascade; cost_ratio: baseline cost ÷ cascade cost at the
+    accuracy of the best model, or at the front's where it is lower."""
     rows = {}
     for label, fronts in tasks.items():
         for name, front in fronts.items():
             best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
             mean = front.mean_improvement() if len(front.baseline.front) > 1 else float("nan")
-            row = {"candidates": len(front.singles), "mean_improvement": mean}
-            row |= {"largest_improvement": front.table["improvement"].max()}
+            largest, at = front.table["improvement"].max(), min(best, top)
+            row = {"candidates": len(front.singles), "mean_improvement": mean, "largest_improvement": largest}
             row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
-            at = min(best, top)
             rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
     return pd.DataFrame.from_dict(rows, orient="index")

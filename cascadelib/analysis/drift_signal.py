@@ -33,16 +33,15 @@ class DriftReport:
 class DriftSignal:
     """Compares windows of live inputs with the samples at selection time.
 
-    reference: n arrays, the confidences at each stage of the samples that reach it (higher = surer, as
-    :func:`stage_confidences` gives them); false_alarm_rate: of one window.
+    reference: n arrays, the confidences at each stage of the samples that reach it, as :func:`stage_confidences` gives
+    them; false_alarm_rate: of one window.
 
     Each stage but the last gives a Fisher exact test of the share that leaves, each stage a two-sample
-    Kolmogorov–Smirnov test of the confidences (both by scipy; the latter exact up to 10,000 inputs, by its limit
-    beyond). Given how many inputs reach a stage the p-values are valid (ties only raise them) where live inputs and
-    reference are independent draws of one distribution, so by Bonferroni's inequality a window of unchanged data
-    raises an alarm with a probability of at most ``false_alarm_rate``. Two limits: that is for one window, so divide
-    the rate by L where one alarm in L windows is one too many. And thresholds *chosen* on the reference make its own
-    exit rates a little special, which does not show unless a window is about as large as the reference.
+    Kolmogorov–Smirnov test of the confidences (by scipy; exact up to 10,000 inputs, by its limit beyond). Given how
+    many inputs reach a stage the p-values are valid (ties only raise them) where live inputs and reference are
+    independent draws of one distribution, so by Bonferroni's inequality a window of unchanged data raises an alarm with
+    a probability of at most ``false_alarm_rate``. Of L windows one does with at most L times that. Thresholds *chosen*
+    on the reference make its own exit rates a little special, which shows only in windows about as large as it.
     """
 
     reference: tuple[np.ndarray, ...]
@@ -62,11 +61,8 @@ class DriftSignal:
         return cls(tuple(stage_confidences(store, point)), false_alarm_rate)
 
     def check(self, live: Sequence[np.ndarray]) -> DriftReport:
-        """A window of live inputs against the reference: a :class:`DriftReport`.
-
-        live: n arrays, the confidences at each stage of the inputs that reached it, so their lengths fall; e.g. the
-        last thousand inputs of a running cascade. ValueError for another number of stages, nan, rising lengths.
-        """
+        """A window of live inputs, confidences as in ``reference``, against it: a :class:`DriftReport`. ValueError for
+        another number of stages, nan, rising lengths."""
         live = _checked(live, "live")
         if len(live) != len(self.reference):
             raise ValueError(f"live has {len(live)} stages, the reference {len(self.reference)}: another cascade?")
@@ -80,14 +76,13 @@ class DriftSignal:
         here, there = self.reference[i], live[i]
         if min(len(here), len(there)) < FEWEST:
             return []
-        rows = []
-        if i + 1 < len(live):
-            passed = [len(a[i + 1]) for a in (self.reference, live)]
-            table = [[len(a) - b, b] for a, b in zip((here, there), passed)]
-            p = fisher_exact(table).pvalue
-            rows.append((i + 1, "exit rate", *(left / (left + b) for left, b in table), len(there), p))
         p = ks_2samp(here, there).pvalue
-        return [*rows, (i + 1, "confidence", np.median(here), np.median(there), len(there), p)]
+        rows = [(i + 1, "confidence", np.median(here), np.median(there), len(there), p)]
+        if i + 1 < len(live):
+            table = [[len(a[i]) - len(a[i + 1]), len(a[i + 1])] for a in (self.reference, live)]
+            p = fisher_exact(table).pvalue
+            rows.insert(0, (i + 1, "exit rate", *(left / (left + b) for left, b in table), len(there), p))
+        return rows
 
 
 def _checked(stages, name):
@@ -98,16 +93,14 @@ def _checked(stages, name):
     if not arrays or any(a.ndim != 1 or np.isnan(a).any() for a in arrays):
         raise ValueError(f"{name} must be a list of arrays of confidences without nan, one a stage of the cascade")
     lengths = [len(a) for a in arrays]
-    if any(b > a for a, b in zip(lengths, lengths[1:])):
+    if lengths != sorted(lengths, reverse=True):
         raise ValueError(f"{name}: {lengths} inputs a stage; a later stage cannot be reached by more")
     return arrays
 
 
 def alarm_share(signal: DriftSignal, store: Any, point: Point, window: int, repeats: int = 200, seed: int = 0) -> float:
     """Share of ``repeats`` random windows of a store's samples that raise an alarm: the power on shifted data.
-
-    Raises ValueError for a window longer than the data.
-    """
+    ValueError for a window longer than the data."""
     (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
     windows = (_rows(rng, len(store), window) for _ in watched(range(repeats), "windows"))
     return float(np.mean([signal.check(reaching([s[rows] for s in sure], thresholds)).alarm for rows in windows]))

@@ -14,15 +14,15 @@ from ..methods.method import Method
 from ..store.logit_store import LogitStore
 from .shift import mean_improvement_moved, replay
 
-HALVES = ("chosen", "measured")
+CHOICES = ("rechosen", "unchanged", "hindsight")
 
 
 def rechoose(point: Point, labelled: LogitStore) -> Point:
     """The same models with thresholds chosen on ``labelled``: the least cost at no less than the accuracy that the
     last model alone has there. Its own numbers are those of the samples that it was chosen on."""
-    options = {"score": point.score, "cost": point.cost_kind, "models": list(point.models)}
-    front = search(labelled, len(point.models), point.method, **options)
-    return pick(front, accuracy=front.singles.loc[point.models[-1], "accuracy"])
+    names = list(point.models)
+    front = search(labelled, len(names), point.method, score=point.score, cost=point.cost_kind, models=names)
+    return pick(front, accuracy=front.singles.loc[names[-1], "accuracy"])
 
 
 def won_back(
@@ -43,9 +43,8 @@ def won_back(
         for size in sizes:
             rest = store.take(order[size:])
             last = rest.models.loc[point.models[-1], "top1"]
-            points = {"rechosen": rechoose(point, store.take(order[:size])), "unchanged": point}
-            row = {"size": size, "repeat": repeat}
-            for label, one in {**points, "hindsight": rechoose(point, rest)}.items():
+            row, chosen = {"size": size, "repeat": repeat}, rechoose(point, store.take(order[:size]))
+            for label, one in zip(CHOICES, (chosen, point, rechoose(point, rest))):
                 result = evaluate(rest, one)
                 row |= {f"difference_{label}": result.accuracy - last, f"cost_{label}": result.cost}
                 row[f"improvement_{label}"] = result.improvement
@@ -54,13 +53,9 @@ def won_back(
 
 
 def won_back_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """{split: ``won_back``} as one table, a row a split and size, medians over the repeats.
-
-    cost_ratio: cost rechosen ÷ unchanged; difference and improvement of the three choices, with the 5% and 95%
-    quantiles of the rechosen difference.
-    """
-    choices, rows = ("rechosen", "unchanged", "hindsight"), {}
-    columns = [f"{what}_{choice}" for what in ("difference", "improvement") for choice in choices]
+    """{split: ``won_back``} as one table, a row a split and size, medians over the repeats: cost_ratio (cost rechosen ÷
+    unchanged), difference and improvement of the three choices, 5% and 95% quantiles of the rechosen difference."""
+    rows, columns = {}, [f"{what}_{choice}" for what in ("difference", "improvement") for choice in CHOICES]
     for split, table in tables.items():
         for size, part in table.groupby("size"):
             low, high = part["difference_rechosen"].quantile([0.05, 0.95])
@@ -96,5 +91,6 @@ def selection_bias(
             "mean_improvement": (front.mean_improvement(), mean_improvement_moved(front, there, ranges=False)),
             "best_improvement": (best.improvement, evaluate(there, best).improvement),
         }
-        rows.append({f"{name}_{on}": mean for name, pair in pairs.items() for on, mean in zip(HALVES, pair)})
+        halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}
+        rows.append({f"{name}_{on}": mean for name, pair in halves.items() for on, mean in pair})
     return pd.DataFrame(rows)

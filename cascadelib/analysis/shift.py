@@ -15,22 +15,12 @@ from ..scoring import F1
 from ..store.pairing import check_same_task
 from ..store.protocol import Store
 from . import uncertainty
+from .uncertainty import with_ends
 
 
 def own_baseline(front: Front | Point, store: Any) -> Baseline:
     """The Baseline of a store under a front's, or a point's, score and kind of cost."""
     return evaluation.baseline_of(store, front.score, front.cost_kind)
-
-
-def check_front(front: Any) -> None:
-    """Refuse what is no front of cascades: a store where the front belongs, a single point."""
-    if not hasattr(front, "table"):
-        store, point = isinstance(front, Store), hasattr(front, "thresholds")
-        raise TypeError(
-            f"a Front is needed here, not {type(front).__name__}"
-            + (": give the front first, then the store" if store else "")
-            + (": cascadelib.evaluate(store, point) runs a single one" if point else "")
-        )
 
 
 def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
@@ -46,7 +36,12 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
     baseline) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and move apart. A model
     that the other split lacks is refused by name, and so are arguments in the wrong order.
     """
-    check_front(front)
+    if not hasattr(front, "table"):
+        raise TypeError(
+            f"a Front is needed here, not {type(front).__name__}"
+            + (": give the front first, then the store" if isinstance(front, Store) else "")
+            + (": cascadelib.evaluate(store, point) runs a single one" if hasattr(front, "thresholds") else "")
+        )
     evaluation.check_store(store)
     table = front.table[["models", "thresholds", "accuracy", "cost"]].reset_index(drop=True)
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
@@ -64,9 +59,8 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
 def _at_points(front, rows, store):
     """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
     moved = np.empty((len(rows), 2))
-    if len(rows):
-        for position, exits, correct, costs in evaluation.run_cascades(store, [front.point(row) for row in rows.index]):
-            moved[position] = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
+    for position, exits, correct, costs in evaluation.run_cascades(store, [front.point(row) for row in rows.index]):
+        moved[position] = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
     return rows.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
 
 
@@ -92,41 +86,33 @@ def _sweeps(front, rows, store):
 
 
 def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising.
-
-    Picking them there is slightly optimistic where many points lie close together.
-    """
+    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising; to pick
+    them there is slightly optimistic where many points lie close together."""
     rows = moved[moved["on_front"]].sort_values("cost_moved")
     return rows["cost_moved"].to_numpy(), rows["accuracy_moved"].to_numpy()
 
 
 def moved_curve(front: Front, moved: pd.DataFrame, store: Any, points: int = 401) -> pd.DataFrame:
-    """Figure 6: improvement of a replayed front at evenly spaced accuracies of the other split's own range.
-
-    moved: ``replay(front, store)``. Columns: accuracy, improvement.
-    """
+    """Figure 6: accuracy and improvement of a replayed front, moved = ``replay(front, store)``, at evenly spaced
+    accuracies of the other split's own range."""
     baseline = own_baseline(front, store)
     at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
     return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
 
 
 def mean_improvement_moved(front: Front, store: Any, low: float | None = None, ranges: bool = True) -> float:
-    """Mean improvement of what of a replayed front is Pareto-optimal on the other split, over its own baseline.
-
-    From ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays
-    pairs as points too, to compare them with longer cascades.
-    """
+    """Mean improvement of what of a replayed front is Pareto-optimal on the other split, over its own baseline, from
+    ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays pairs as
+    points too, to compare them with longer cascades."""
     moved = replay(front, store, ranges)
     return mean_improvement(own_baseline(front, store), *moved_front(moved), low)
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
-    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there.
-
-    Of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples.
-    """
-    fronts = [moved_front(replay(front, store, ranges=False)) for front in (first, second)]
-    return mean_cost_ratio(*fronts, *common_range(own_baseline(first, store), *fronts))
+    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there; of
+    the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
+    one, two = (moved_front(replay(front, store, ranges=False)) for front in (first, second))
+    return mean_cost_ratio(one, two, *common_range(own_baseline(first, store), one, two))
 
 
 def holds(
@@ -143,52 +129,38 @@ def holds(
     level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
     give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
-    rows = []
+    last, rows = point.models[-1], []
     for store in splits.values():
-        result, last = evaluation.evaluate(store, point), evaluation.right_alone(store, point.models[-1], point.score)
-        alone, baseline = float(evaluation.quality(store, last, point.score)), own_baseline(point, store)
-        resampled, place = (
-            uncertainty.bootstrap(store, point, resamples, seed),
-            list(store.models.index).index(point.models[-1]),
-        )
+        result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
+        alone, baseline = float(evaluation.quality(store, right, point.score)), own_baseline(point, store)
+        resampled = uncertainty.bootstrap(store, point, resamples, seed)
         if point.score == F1:  # no share of samples
-            drawn = resampled.accuracy[:, 0]
-            own, less = (
-                uncertainty.interval(drawn, level),
-                uncertainty.interval(drawn - resampled.single_accuracy[:, place], level),
-            )
+            drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]
+            own, less = uncertainty.interval(drawn, level), uncertainty.interval(drawn - drawn_last, level)
         else:
             own = uncertainty.share_interval(result.correct, level)
-            less = uncertainty.paired_difference_interval(last, result.correct, level)
+            less = uncertainty.paired_difference_interval(right, result.correct, level)
         improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
-        row = {"samples": len(store), **with_ends("cost_ratio", *cost_ratio(store, point, result, level))}
-        row |= {"last_model_accuracy": alone, **with_ends("accuracy", result.accuracy, *own)}
-        row |= {**with_ends("difference", result.accuracy - alone, *less), "exit_rates": result.exit_rates}
-        row |= {**with_ends("exit_rate", result.exit_rates[0], *leaving), "cost": result.cost}
-        rows.append(
-            row | with_ends("improvement", improvement, *uncertainty.interval(resampled.improvement[:, 0], level))
-        )
+        row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
+        row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
+        row |= {**with_ends(result.accuracy - alone, less, "difference"), "exit_rates": result.exit_rates}
+        row |= {**with_ends(result.exit_rates[0], leaving, "exit_rate"), "cost": result.cost}
+        row |= with_ends(improvement, uncertainty.interval(resampled.improvement[:, 0], level), "improvement")
+        rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
-
-
-def with_ends(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    """A number and the ends of its interval as columns of a table."""
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def cost_ratio(
     store: Any, point: Point, result: evaluation.Evaluation, level: float = uncertainty.LEVEL
-) -> tuple[float, float, float]:
-    """The last model's cost ÷ that of the cascade as evaluated on a store: value, low, high.
-
-    The last model's own cost has an interval only where it differs by sample; then each gets half of what may fail.
-    """
+) -> tuple[float, uncertainty.Ends]:
+    """The last model's cost ÷ that of the cascade as evaluated on a store, and the ends of its interval. The last
+    model's own cost has one only where it differs by sample; then each gets half of what may fail."""
     costs = evaluation.costs_of(store, point.models, point.cost_kind)
     each = 1 - (1 - level) / (1 + np.ndim(costs[-1]))
     low, high = uncertainty.cost_interval(result.exit_stage, costs, each)
     least, most = uncertainty.cost_interval(np.zeros(len(store), int), costs[-1:], each)
-    return float(np.mean(costs[-1])) / result.cost, least / high, most / low
+    return float(np.mean(costs[-1])) / result.cost, (least / high, most / low)
 
 
 def member_drops(store: Any, other: Any, score: str = "top1", level: float = uncertainty.LEVEL) -> pd.DataFrame:
@@ -208,25 +180,20 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = unc
     if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
         what = f"{store.origin.split!r} ({len(store):,} samples)"
         raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
-    kind, rows = (
-        uncertainty.paired_difference_interval
-        if same and store.sample_ids is not None
-        else uncertainty.difference_interval,
-        [],
-    )
+    paired = same and store.sample_ids is not None
+    interval = uncertainty.paired_difference_interval if paired else uncertainty.difference_interval
+    rows = []
     for (first, _), (second, _) in outcomes:
-        low, high = kind(first, second, level)
+        low, high = interval(first, second, level)
         row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
-        rows.append(row | with_ends("drop", first.mean() - second.mean(), -high, -low))
+        rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
 
 
 def elsewhere(point: Point, front: Front, stores: dict[str, Any]) -> pd.DataFrame:
-    """One cascade and its whole front, unchanged, on other splits {name: store}: a row a split.
-
-    samples; accuracy of the best single model there and of the cascade; its cost, exit_rate (first stage), improvement;
-    mean_improvement of the replayed front over that split's own baseline.
-    """
+    """One cascade and its whole front, unchanged, on other splits {name: store}, a row a split: samples; accuracy of
+    the best single model there and of the cascade; its cost, exit_rate (first stage), improvement; mean_improvement of
+    the replayed front over that split's own baseline."""
     rows = []
     for store in stores.values():
         result = evaluation.evaluate(store, point)

@@ -17,25 +17,30 @@ from ..methods.method import Method
 from ..scoring import F1
 
 LEVEL = 0.95
+COLUMNS = 500  # cascades at once in a bootstrap: k × 500 outcomes are held
 Ends = tuple[float, float]
+
+
+def with_ends(value: float, ends: Ends, name: str = "") -> dict[str, float]:
+    """A number and the ends of its interval as {"value", "low", "high"}, or as columns {name, name_low, name_high}."""
+    keys = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
+    return dict(zip(keys, map(float, (value, *ends))))
 
 
 def _counted(correct, name):
     """correct as bool [k], or ValueError: these intervals count samples."""
     correct = np.asarray(correct)
-    if correct.ndim != 1 or not correct.size:
-        raise ValueError(f"{name} must be [samples] with at least one, not {correct.shape}")
-    if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
-        raise ValueError(f"{name} must be bool: these intervals count samples; for graded scores use the bootstrap")
+    if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
+        raise ValueError(
+            f"{name} must be bool [samples], at least one, not {correct.dtype} {correct.shape}: these intervals count "
+            "samples; for graded scores use the bootstrap"
+        )
     return correct.astype(bool)
 
 
 def share_interval(correct: np.ndarray, level: float = LEVEL, kind: str = "wilson") -> Ends:
-    """(low, high) of the share of true entries of bool [k], by scipy.
-
-    "wilson" (1927) covers as promised on average over shares; "exact" (Clopper and Pearson, 1934) covers at least so
-    for every share, also where one sample in thousands counts.
-    """
+    """(low, high) of the share of true entries of bool [k], by scipy: "wilson" (1927) covers as promised on average
+    over shares, "exact" (Clopper and Pearson, 1934) at least so for every share, also of one sample in thousands."""
     correct = _counted(correct, "correct")
     found = binomtest(int(correct.sum()), len(correct)).proportion_ci(level, kind)
     return float(found.low), float(found.high)
@@ -72,10 +77,8 @@ def betting_interval(values: np.ndarray, least: float, most: float, level: float
 
 
 def plug_in_bets(x: np.ndarray, wealth: float, guess: float) -> np.ndarray:
-    """Predictable plug-in bets [k] of Waudby-Smith and Ramdas on values x [k]: each from the values before it.
-
-    wealth: to be reached, in stakes; guess: of the mean before the first value.
-    """
+    """Predictable plug-in bets [k] of Waudby-Smith and Ramdas on values x [k], each from the values before it.
+    wealth: to be reached, in stakes; guess: of the mean before the first value."""
     number = np.arange(1, len(x) + 1)
     means = (guess + np.cumsum(x)) / (number + 1)
     variances = (0.25 + np.cumsum((x - means) ** 2)) / (number + 1)
@@ -83,10 +86,8 @@ def plug_in_bets(x: np.ndarray, wealth: float, guess: float) -> np.ndarray:
 
 
 def _lower_mean(x, wealth):
-    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth`` times their stake.
-
-    At most the mean of x: an interval holds what was found, also where bets were won early and lost again.
-    """
+    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth`` times their stake; at
+    most the mean of x: an interval holds what was found, also where bets were won early and lost again."""
     bets = plug_in_bets(x, wealth, 0.5)
 
     def won(mean):
@@ -113,18 +114,13 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
-    """(low, high) of accuracy(second) − accuracy(first) on different samples: bool [k1] and bool [k2].
-
-    From the two Wilson intervals (Newcombe, 1998, *Interval estimation for the difference between independent
-    proportions*, method 10).
-    """
+    """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and bool [k2], from the two
+    Wilson intervals (Newcombe, 1998, *Interval estimation for the difference between independent proportions*, method
+    10)."""
     first, second = _counted(first, "first"), _counted(second, "second")
     (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
     a, b = first.mean(), second.mean()
     return float(b - a - np.hypot(b - low_2, high_1 - a)), float(b - a + np.hypot(high_2 - b, a - low_1))
-
-
-COLUMNS = 500  # cascades at once: k × 500 outcomes are held
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,11 +148,8 @@ class Resampled:
 
     @property
     def improvement(self) -> np.ndarray:
-        """Improvement factor of each cascade, float64 [R, P].
-
-        Where a resample puts a cascade above its best single model, where the factor is nan by definition, the cost
-        of that best model counts: a lower bound.
-        """
+        """Improvement factor of each cascade, float64 [R, P]; above a resample's best single model, where the factor is
+        nan by definition, the cost of that model counts: a lower bound."""
         rows = zip(self.baselines, self.accuracy, self.cost)
         return np.stack([b.cost_at(np.minimum(accuracy, b.best)) / cost for b, accuracy, cost in rows])
 
@@ -167,11 +160,8 @@ class Resampled:
         return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
 
     def improvement_at(self, accuracies: np.ndarray) -> np.ndarray:
-        """Improvement factor of the whole set at ``accuracies`` [A]: float64 [R, A].
-
-        Baseline cost ÷ least cost among the set's cascades with at least that accuracy; 0 where none has. Above a
-        resample's best single model the factor at that model's accuracy counts.
-        """
+        """Improvement factor of the whole set at ``accuracies`` [A], float64 [R, A]: 0 where no cascade has at least
+        that accuracy; above a resample's best single model that model's accuracy counts."""
         at, pairs = np.asarray(accuracies, np.float64), zip(self.baselines, self.fronts)
         return np.stack([improvement_at(base, *front, np.minimum(at, base.best)) for base, front in pairs])
 
@@ -180,10 +170,8 @@ class Resampled:
         return np.array([mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)])
 
     def mean_cost_ratio(self, other: "Resampled") -> np.ndarray:
-        """Cost of another set (same store and seed) ÷ this one's at equal accuracy, geometric mean: float64 [R].
-
-        Over the accuracies from the resample's cheapest model to what both sets and its best model reach.
-        """
+        """Cost of another set (same store and seed) ÷ this one's, geometric mean over the accuracies from the
+        resample's cheapest model to what both sets and its best model reach: float64 [R]."""
         trio = zip(self.baselines, self.fronts, other.fronts)
         return np.array([mean_cost_ratio(a, b, *common_range(base, a, b)) for base, a, b in trio])
 
@@ -195,21 +183,16 @@ def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
 
 
 def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P].
-
-    Neighbouring thresholds of one cascade treat few samples differently: the product is taken with the differences
-    between columns, which are sparse, and summed up again.
-    """
+    """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P]. Neighbouring thresholds
+    of one cascade treat few samples differently: sparse differences of columns are summed up."""
     values = values.astype(np.int8) if values.dtype == bool else values
     changes = csr_array(np.diff(values, axis=1, prepend=0).T)
     return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
 
 
 def bootstrap(store: Any, points: Any, resamples: int = 1000, seed: int = 0) -> Resampled:
-    """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`.
-
-    points: a Front, a Point or a list of Points, all of one score and kind of cost. Raises TypeError for other things.
-    """
+    """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`. points: a
+    Front, a Point or a list of Points, all of one score and kind of cost. Raises TypeError for other things."""
     check_store(store)
     points = point_list(points)
     kinds = {(p.score, p.cost_kind) for p in points}
@@ -229,10 +212,8 @@ def bootstrap(store: Any, points: Any, resamples: int = 1000, seed: int = 0) -> 
 
 
 def _quality(counts, correct, store, score):
-    """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P].
-
-    F1 is 2 TP ÷ (2 TP + errors), all of which are counted; 0 where a resample has neither.
-    """
+    """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P]. F1 is 2 TP ÷ (2 TP + errors),
+    all of which are counted; 0 where a resample has neither."""
     accuracy = resampled_means(counts, correct)
     if score != F1:
         return accuracy
@@ -263,13 +244,12 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
     """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes.
 
     They fail where a resample is no small copy of the truth. Rare events: of 0.2% of 500 samples that pass on, a third
-    of all splits shows none, and so do all resamples of those (:func:`cascadelib.analysis.uncertainty.cost_interval`,
+    of all splits shows none, and so do all resamples of those (:func:`cost_interval`,
     ``share_interval`` hold there). The improvement factor near the accuracy of the best single model, where the
     baseline is steep and ends: 95% percentiles held the truth in 86% to 88% of draws; ask for the last model's cost ÷
     the cascade's instead (``cost_ratio`` of :func:`holds`). Maxima over many cascades: ``basic_interval``.
     """
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low[()], high[()]
+    return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
 
 def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) -> tuple:
@@ -277,7 +257,7 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
 
     For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
     resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
-    (benchmarks/uncertainty.py measures both). For single cascades see :func:`interval`.
+    (benchmarks/analysis.py measures both). For single cascades see :func:`interval`.
     """
     low, high = interval(values, level)
     return 2 * estimate - high, 2 * estimate - low

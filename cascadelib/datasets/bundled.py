@@ -1,10 +1,12 @@
-"""Fashion-MNIST under harder conditions: graded corruptions of small grey images, the same for the same seed.
+"""The bundled images and texts; and the images under graded corruptions, the same for the same seed.
 
 The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense at 28 pixels. The
 `imagecorruptions` package asks for 32 pixels or more, so the operations are torchvision's.
 """
 
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,24 +21,24 @@ from .texts import Texts, table
 SEED, COUNT = 2023, 2000
 
 
-def sensor_noise(x, rng, photons, read):
+def sensor_noise(x: torch.Tensor, rng: np.random.Generator, photons: int, read: float) -> torch.Tensor:
     """Shot noise of ``photons`` for white, then read noise of standard deviation ``read``."""
     counted = torch.from_numpy(rng.poisson(x.numpy() * photons)).float() / photons
     return counted + read * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
 
 
-def blur(x, _rng, sigma):
+def blur(x: torch.Tensor, _rng: np.random.Generator, sigma: float) -> torch.Tensor:
     """Gaussian blur of ``sigma`` pixels."""
     return tv.gaussian_blur(x, [7, 7], [sigma, sigma])
 
 
-def exposure(x, rng, stops):
+def exposure(x: torch.Tensor, rng: np.random.Generator, stops: float) -> torch.Tensor:
     """Each image ``stops`` too dark or as many too bright, by chance; what is too bright saturates."""
     dark = torch.from_numpy(rng.random(len(x)) < 0.5)[:, None, None, None]
     return torch.where(dark, tv.adjust_brightness(x, 2.0**-stops), tv.adjust_brightness(x, 2.0**stops))
 
 
-def movement(x, rng, degrees, pixels):
+def movement(x: torch.Tensor, rng: np.random.Generator, degrees: float, pixels: float) -> torch.Tensor:
     """Rotation by up to ± ``degrees`` and a shift by up to ± ``pixels`` along each axis, uniform."""
     angles, shifts = rng.uniform(-degrees, degrees, len(x)), rng.uniform(-pixels, pixels, (len(x), 2))
     moved = [
@@ -46,14 +48,14 @@ def movement(x, rng, degrees, pixels):
     return torch.stack(moved)
 
 
-def occlusion(x, rng, side):
+def occlusion(x: torch.Tensor, rng: np.random.Generator, side: int) -> torch.Tensor:
     """A mid-grey square of ``side`` pixels somewhere in the image."""
     corners = rng.integers(0, x.shape[-1] - side + 1, (len(x), 2))
     grey = torch.tensor(0.5)
     return torch.stack([tv.erase(image, int(i), int(j), side, side, grey) for image, (i, j) in zip(x, corners)])
 
 
-SEVERITIES = {  # kind: (operation, options at severity 1, at severity 2)
+SEVERITIES: dict[str, tuple] = {  # kind: (operation, options at severity 1, at severity 2)
     "noise": (sensor_noise, {"photons": 200, "read": 0.02}, {"photons": 30, "read": 0.05}),
     "blur": (blur, {"sigma": 0.5}, {"sigma": 0.9}),
     "exposure": (exposure, {"stops": 0.5}, {"stops": 1.2}),
@@ -64,7 +66,7 @@ SHIFTED = tuple(f"{kind}-{severity}" for kind in SEVERITIES for severity in (1, 
 """Names of the shifted splits: kind and severity (1 mild, 2 strong)."""
 
 
-def corrupted(images, name, seed=SEED):
+def corrupted(images: np.ndarray, name: str, seed: int = SEED) -> np.ndarray:
     """Images uint8 [k, height, width] under the shift ``name`` (of SHIFTED), uint8 again."""
     kind, severity = known(name, SHIFTED, "shifted split").split("-")
     operation, *options = SEVERITIES[kind]
@@ -74,13 +76,12 @@ def corrupted(images, name, seed=SEED):
     return (out.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(1).numpy()
 
 
-def fashion_mnist_shifted(name, folder="data/fashion-mnist") -> Samples:
+def fashion_mnist_shifted(name: str, folder: Path | str = "data/fashion-mnist") -> Samples:
     """The same 2,000 of the bundled *test* images under a shift; ids are those of the test split, labels too."""
     test = fashion_mnist("test", folder)
     rows = np.sort(np.random.default_rng(SEED).permutation(len(test))[:COUNT])
     part = test.take(rows)
-    images = corrupted(part.inputs, name)
-    return Samples(images, part.labels, part.sample_ids, part.classes, part.dataset, name)
+    return replace(part, inputs=corrupted(part.inputs, name), split=name)
 
 
 FASHION_MNIST = (
@@ -88,16 +89,13 @@ FASHION_MNIST = (
 )  # fmt: skip
 
 
-def fashion_mnist(split="val", folder="data/fashion-mnist") -> Samples:
+def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist") -> Samples:
     """Bundled Fashion-MNIST, images uint8 [10000, 28, 28]: "val" (cut from the training images) or "test".
 
     ``folder`` is looked for from here, then from the root of the repository.
     Raises FileNotFoundError for a missing file, ValueError for one of another layout. Source: data/fashion-mnist.
     """
-    path = located(folder) / f"{split}.npz"
-    if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob("*.npz"))
-        raise FileNotFoundError(f"no {path}; splits there: {there}; split.py in data/fashion-mnist makes val and test")
+    path = _file_of(folder, split, ".npz", "split.py in data/fashion-mnist makes val and test")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, labels, ids = arrays["images"], arrays["labels"], arrays["sample_ids"]
@@ -108,18 +106,20 @@ def fashion_mnist(split="val", folder="data/fashion-mnist") -> Samples:
         raise ValueError(f"{path}: not a split with images, labels and sample_ids ({error})") from None
 
 
-SENTIMENTS = ("negative", "positive")
-
-
-def reviews(split="val", folder=REVIEWS) -> Texts:
+def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
     """Bundled sentences with a binary sentiment (data/reviews): film reviews "train", "val" and "test", and the
     shifted "products", "editorials" and "tweets".
 
     ``folder`` is looked for from here, then from the root of the repository.
     Raises FileNotFoundError for a split that is not there.
     """
-    path = located(folder) / f"{split}.parquet"
+    path = _file_of(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
+    return table(path, "text", "label", "sample_id", ("negative", "positive"), "reviews", split)
+
+
+def _file_of(folder, split, ending, source) -> Path:
+    path = located(folder) / (split + ending)
     if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob("*.parquet"))
-        raise FileNotFoundError(f"no {path}; splits there: {there}; prepare.py in {REVIEWS} makes them")
-    return table(path, "text", "label", "sample_id", SENTIMENTS, "reviews", split)
+        there = sorted(p.stem for p in path.parent.glob(f"*{ending}"))
+        raise FileNotFoundError(f"no {path}; splits there: {there}; {source}")
+    return path

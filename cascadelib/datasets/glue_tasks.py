@@ -1,6 +1,6 @@
 """The four tasks of GLUE in the paper (section 4.2), from the Hub or from local files in either of its layouts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..checks import known
@@ -38,7 +38,7 @@ TASKS = {
 FILES = {"validation": ("validation", "dev"), "train": ("train",)}
 
 
-def glue(task: str, split="validation", folder=None, revision=None) -> Texts:
+def glue(task: str, split: str = "validation", folder: Path | str | None = None, revision: str | None = None) -> Texts:
     """One of GLUE's tasks "sst2", "mrpc", "qnli", "qqp" as :class:`Texts`; ids are task/row.
 
     folder: local files instead of the Hub's ``nyu-mll/glue``: ``SST-2/dev.tsv`` as in GLUE's archive, or
@@ -57,18 +57,12 @@ def glue(task: str, split="validation", folder=None, revision=None) -> Texts:
     columns = [entry.tsv.get(c, c) if tsv else c for c in (*entry.text, "label")]
     text = columns[0] if len(entry.text) == 1 else columns[:-1]
     found = table(source, text, columns[-1], None, entry.classes, f"glue/{task}", split)
-    ids = [f"{task}/{row}" for row in range(len(found))]
-    return Texts(found.texts, found.labels, ids, entry.classes, f"glue/{task}", split)
+    return replace(found, sample_ids=[f"{task}/{row}" for row in range(len(found))])
 
 
 def _local(task, entry, split, folder):
-    stems = FILES[split]
-    looked = [
-        folder / name / f"{stem}{end}"
-        for name in (entry.folder, task)
-        for stem in stems
-        for end in (".tsv", "*.parquet")
-    ]
+    endings = [stem + end for stem in FILES[split] for end in (".tsv", "*.parquet")]
+    looked = [folder / name / ending for name in (entry.folder, task) for ending in endings]
     for path in looked:
         found = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
         if len(found) > 1:
@@ -82,7 +76,6 @@ def _hub(task, split, revision):
     import datasets  # takes seconds, and only this way in needs it
 
     cached = any(Path(datasets.config.HF_DATASETS_CACHE).glob(f"{REPOSITORY.replace('/', '___')}/{task}/*/*"))
-    check_reachable(
-        f"GLUE's {task}", cached, "give folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
-    )
+    instead = "give folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
+    check_reachable(f"GLUE's {task}", cached, instead)
     return datasets.load_dataset(REPOSITORY, task, split=split, revision=revision).to_pandas()

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ def descriptions() -> tuple[str, ...]:
     return tuple(ImageNetInfo().label_descriptions())
 
 
-def imagenet(folder, split="val", labels=None, dataset="imagenet-1k") -> Photographs:
+def imagenet(
+    folder: Path | str, split: str = "val", labels: Path | str | None = None, dataset: str = "imagenet-1k"
+) -> Photographs:
     """ImageNet's labelled images below ``folder`` (or its folder ``split``): class folders, or flat with ``labels``.
 
     labels: for a flat folder: the devkit (``ILSVRC2012_devkit_t12``, looked for in ``folder`` by default), or a file
@@ -42,35 +45,24 @@ def imagenet(folder, split="val", labels=None, dataset="imagenet-1k") -> Photogr
     """
     root = existing(folder, LAYOUTS)
     root = root / split if (root / split).is_dir() else root
-    if labels is None and class_folders(root):
-        _check_synsets(root)
-        return image_folder(root, synsets(), dataset, split)
-    labels = labels if labels is not None else _devkit_near(root)
-    if labels is None:
-        raise ValueError(f"{root} holds no class folders and no labels are given; expected {LAYOUTS}")
-    names = images_in(root)
-    if not names:
-        raise ValueError(f"{root} holds no images; expected {LAYOUTS}")
-    return Photographs(Files(root, tuple(names)), labels_of_files(names, labels), names, synsets(), dataset, split)
-
-
-def _check_synsets(root):
-    found = class_folders(root)
-    if not set(found) & set(synsets()):
+    folders = class_folders(root) if labels is None else []
+    if folders and not set(folders) & set(synsets()):
         raise ValueError(
-            f"{root}: its folders ({', '.join(found[:3])} …) are not named by synset; expected {LAYOUTS}. "
+            f"{root}: its folders ({', '.join(folders[:3])} …) are not named by synset; expected {LAYOUTS}. "
             "For ImageNetV2 use imagenet_v2(…), for other classes image_folder(…)"
         )
+    if folders:
+        return image_folder(root, synsets(), dataset, split)
+    if labels is None:
+        devkits = [path for base in (root, root.parent) for path in sorted(base.glob("*devkit*")) if path.is_dir()]
+        if not devkits:
+            raise ValueError(f"{root} holds no class folders and no labels are given; expected {LAYOUTS}")
+        labels = devkits[0]
+    names = images_in(root, f"images; expected {LAYOUTS}")
+    return Photographs(Files(root, tuple(names)), _labels_of(names, Path(labels)), names, synsets(), dataset, split)
 
 
-def _devkit_near(root):
-    found = [path for base in (root, root.parent) for path in sorted(base.glob("*devkit*")) if path.is_dir()]
-    return found[0] if found else None
-
-
-def labels_of_files(names, labels) -> np.ndarray:
-    """Labels int64 [k] of image files, in timm's order of classes; see :func:`imagenet` for ``labels``."""
-    path = Path(labels)
+def _labels_of(names, path) -> np.ndarray:
     if path.is_dir():
         return _devkit_labels(names, path)
     if not path.is_file():
@@ -85,19 +77,21 @@ def labels_of_files(names, labels) -> np.ndarray:
 
 
 def _listed_labels(path) -> dict[str, int]:
-    places, given = {synset: i for i, synset in enumerate(synsets())}, {}
+    places = {synset: i for i, synset in enumerate(synsets())}
+    given: dict[str, int] = {}
     with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(line.strip().replace("\t", ",") for line in file) if row]
     for number, row in enumerate(rows, 1):
         words = [row[0], *row[1].split()] if len(row) > 1 else row[0].rsplit(maxsplit=1)
         word = words[1] if len(words) > 1 else ""
-        if not (word in places or word.isdigit() and int(word) < len(places)):
+        place = int(word) if word.isdigit() else places.get(word, len(places))
+        if place >= len(places):
             if number == 1:
                 continue  # the names of the columns
             raise ValueError(f"{path}, line {number}: {','.join(row)!r} is no image with a synset or a number 0 … 999")
         if words[0] in given:
             raise ValueError(f"{path}, line {number}: image {words[0]!r} is there more than once")
-        given[words[0]] = places.get(word, int(word) if word.isdigit() else None)
+        given[words[0]] = place
     return given
 
 
@@ -108,7 +102,7 @@ def _devkit_file(devkit, name) -> Path:
     return found[0]
 
 
-def ilsvrc_order(devkit) -> np.ndarray:
+def ilsvrc_order(devkit: Path | str) -> np.ndarray:
     """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge calls i (1 … 1000).
 
     The challenge numbers its classes in an order of its own; ``meta.mat`` of the devkit says which synset each is.
@@ -117,10 +111,9 @@ def ilsvrc_order(devkit) -> np.ndarray:
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
         ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["ILSVRC2012_ID"]) <= 1000}
-        order = np.array([synsets().index(ids[i]) for i in range(1, 1001)])
+        return np.array([synsets().index(ids[i]) for i in range(1, 1001)])
     except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
-    return order
 
 
 def _devkit_labels(names, devkit):
@@ -134,7 +127,7 @@ def _devkit_labels(names, devkit):
     return ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
 
 
-def imagenet_v2(folder, split="matched-frequency") -> Photographs:
+def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:
     """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order as text.
 
     Raises ValueError naming missing folders. Sorted as text, "10" would come before "2" and most labels be wrong.
@@ -143,11 +136,10 @@ def imagenet_v2(folder, split="matched-frequency") -> Photographs:
     found = class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
         return imagenet_v2(root / found[0], split)
-    photographs = image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split)
-    return Photographs(photographs.source, photographs.labels, photographs.sample_ids, synsets(), "imagenetv2", split)
+    return replace(image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split), classes=synsets())
 
 
-def hub_images(name: str, split="validation", revision: str | None = None) -> Photographs:
+def hub_images(name: str, split: str = "validation", revision: str | None = None) -> Photographs:
     """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that ``datasets`` can read.
 
     Raises ConnectionError, at once, where the Hub is needed and does not answer; ValueError where there is no such
@@ -156,27 +148,16 @@ def hub_images(name: str, split="validation", revision: str | None = None) -> Ph
     import datasets as hub_datasets
 
     if not Path(name).exists():
-        instead = "give a folder of images (imagenet(…), image_folder(…))"
-        check_reachable(f"the data set {name!r}", _in_cache(name), instead)
+        cached = Path(hub_datasets.config.HF_DATASETS_CACHE, name.replace("/", "___")).is_dir()
+        check_reachable(f"the data set {name!r}", cached, "give a folder of images (imagenet(…), image_folder(…))")
     try:
         data = hub_datasets.load_dataset(str(name), split=split, revision=revision)
     except (ValueError, OSError, ConnectionError) as error:
-        raise ValueError(
-            f"{name!r} cannot be read as a data set of images: {' '.join(str(error).split())[:300]}"
-        ) from None
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
     found = from_items(data, dataset=str(name).rpartition("/")[2], split=split)
-    if found.classes and len(found.classes) == 1000 and set(found.classes) == set(synsets()):
-        _check_order(name, found.classes)
-    return found
-
-
-def _in_cache(name):
-    from datasets import config
-
-    return (Path(config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
-
-
-def _check_order(name, classes):
+    classes = found.classes or ()
     wrong = [i for i, (own, timms) in enumerate(zip(classes, synsets())) if own != timms]
-    if wrong:
+    if wrong and set(classes) == set(synsets()):
         raise ValueError(f"{name}: class {wrong[0]} is {classes[wrong[0]]}, in timm's order {synsets()[wrong[0]]}")
+    return found

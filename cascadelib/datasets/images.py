@@ -5,11 +5,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ..labels import chosen_rows, settle
+from .samples import Labelled
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class Files:
     root: Path
     paths: tuple[str, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def take(self, rows) -> "Files":
+    def take(self, rows: np.ndarray) -> "Files":
         """The files of some rows."""
         return replace(self, paths=tuple(self.paths[r] for r in rows))
 
@@ -42,7 +43,7 @@ class Files:
             raise ValueError(f"{path}: {kind} ({error}); replace the file, no sample is left out silently") from None
 
 
-def decoded_image(path) -> Image.Image:
+def decoded_image(path: Path) -> Image.Image:
     """The image in the file as RGB; OSError where it is truncated, whatever PIL was told before."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
@@ -59,15 +60,15 @@ class Items:
     Images may be PIL, uint8 arrays or tensors [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} as in ``datasets``.
     """
 
-    data: Sequence
+    data: Any
     rows: np.ndarray
     labels: np.ndarray
     keys: tuple = (0, 1)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, rows) -> "Items":
+    def take(self, rows: np.ndarray) -> "Items":
         """The items of some rows."""
         return replace(self, rows=self.rows[rows], labels=self.labels[rows])
 
@@ -90,7 +91,7 @@ class Items:
         return image
 
 
-def as_image(image) -> Image.Image:
+def as_image(image: Any) -> Image.Image:
     """PIL image, uint8 array or tensor, or {"bytes": …} → RGB image; ValueError for other dtypes and shapes."""
     if isinstance(image, dict) and image.get("bytes"):
         image = Image.open(io.BytesIO(image["bytes"]))
@@ -106,42 +107,40 @@ def as_image(image) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).convert("RGB")
 
 
-@dataclass(frozen=True, eq=False)
-class Photographs:
-    """k labelled photographs: ``source(row)`` decodes one; labels int [k], ids, class names, origin.
+class Photographs(Labelled):
+    """k labelled photographs: ``source(row)`` decodes one; see :class:`Labelled` for labels, ids, class names, origin.
 
-    Extraction decodes each once for all models, in worker processes. Raises ValueError as
-    :class:`cascadelib.datasets.samples.Samples` does.
+    Extraction decodes each once for all models, in worker processes.
     """
 
-    source: Files | Items
-    labels: np.ndarray
-    sample_ids: np.ndarray | None = None
-    classes: tuple[str, ...] | None = None
-    dataset: str = ""
-    split: str = ""
+    inputs: Files | Items
+    word = "images"
 
-    def __post_init__(self):
-        settle(self, len(self.source), "images")
-
-    def __len__(self):
-        return len(self.labels)
+    @property
+    def source(self) -> Files | Items:
+        """The images, each decoded when it is asked for."""
+        return self.inputs
 
     def batch(self, start: int, stop: int) -> list[Image.Image]:
         """Decoded images of rows start … stop − 1."""
-        return [self.source(row) for row in range(start, stop)]
+        return [self.inputs(row) for row in range(start, stop)]
 
     def raw(self, row: int) -> bytes:
         """What tells this image from another: the file's bytes, or the decoded pixels."""
-        return self.source.raw(row)
+        return self.inputs.raw(row)
 
-    def take(self, indices) -> "Photographs":
-        """Some of the photographs: distinct row indices, a bool mask [k] or a slice."""
-        rows = chosen_rows(indices, len(self))
-        return replace(self, source=self.source.take(rows), labels=self.labels[rows], sample_ids=self.sample_ids[rows])
+    def _inputs(self, rows):
+        return self.inputs.take(rows)
 
 
-def from_items(data, labels=None, classes=None, sample_ids=None, dataset="", split="") -> Photographs:
+def from_items(
+    data: Any,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    sample_ids: Any = None,
+    dataset: str = "",
+    split: str = "",
+) -> Photographs:
     """Photographs from any map-style data set of (image, label): torchvision, timm, ``datasets``, one's own.
 
     labels: int [len(data)]; by default its ``targets`` or ``labels``, a column "label", or else every item is read
@@ -149,10 +148,8 @@ def from_items(data, labels=None, classes=None, sample_ids=None, dataset="", spl
     Raises ValueError naming the first item that is no such pair.
     """
     keys = _keys(data)
-    if labels is None:
-        labels = _own_labels(data, keys)
-    classes = classes if classes is not None else _own_classes(data, keys)
-    labels = np.asarray(labels)
+    labels = np.asarray(_own_labels(data, keys) if labels is None else labels)
+    classes = _own_classes(data, keys) if classes is None else classes
     return Photographs(Items(data, np.arange(len(data)), labels, keys), labels, sample_ids, classes, dataset, split)
 
 
@@ -191,7 +188,7 @@ ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".t
 BYSTANDERS = {"thumbs.db", "desktop.ini"}  # what file managers leave behind; so do names that begin with a dot
 
 
-def existing(folder, what: str) -> Path:
+def existing(folder: Path | str, what: str) -> Path:
     """``folder`` as a path; FileNotFoundError that says what was expected there."""
     path = Path(folder)
     if not path.is_dir():
@@ -199,8 +196,11 @@ def existing(folder, what: str) -> Path:
     return path
 
 
-def images_in(folder: Path) -> list[str]:
-    """Names of the images in a folder, sorted; ValueError naming any other file: nothing is left out silently."""
+def images_in(folder: Path, needed: str = "images") -> list[str]:
+    """Names of the images in a folder, sorted. needed: the word for them where there are none.
+
+    Raises ValueError for an empty folder, and naming any other file: nothing is left out silently.
+    """
     names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name))
     strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strangers:
@@ -209,6 +209,8 @@ def images_in(folder: Path) -> list[str]:
             f"expected {', '.join(ENDINGS[:4])} …; "
             + ("class folders need no list of labels" if (folder / strangers[0]).is_dir() else "move it elsewhere")
         )
+    if not names:
+        raise ValueError(f"{folder}: no {needed}")
     return names
 
 
@@ -221,7 +223,9 @@ def class_folders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name))
 
 
-def image_folder(folder, classes=None, dataset="", split="") -> Photographs:
+def image_folder(
+    folder: Path | str, classes: Sequence[str] | None = None, dataset: str = "", split: str = ""
+) -> Photographs:
     """Any folder with a folder of images a class: labels are places in ``classes``, ids "class/file".
 
     classes: names of the class folders in the order of the labels; by default the folders, sorted as text.
@@ -240,9 +244,7 @@ def image_folder(folder, classes=None, dataset="", split="") -> Photographs:
         raise ValueError(f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …")
     paths, labels = [], []
     for label, name in enumerate(classes):
-        images = images_in(root / name)
-        if not images:
-            raise ValueError(f"{root / name}: no images for class {name!r}")
+        images = images_in(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
     return Photographs(Files(root, tuple(paths)), np.array(labels), paths, classes, dataset or root.name, split)

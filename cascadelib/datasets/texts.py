@@ -2,66 +2,60 @@
 
 import csv
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..checks import known
-from ..labels import chosen_rows, settle
+from .samples import Labelled
 
 
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """k labelled texts: ``texts`` str [k], or pairs (str, str) [k]; labels int [k]; ids default to row numbers.
+class Texts(Labelled):
+    """k labelled texts: str [k], or pairs (str, str) [k]; see :class:`Labelled`.
 
     Raises ValueError naming the first row whose text is missing, and what is wrong with labels or ids. Empty texts
     are kept, with a warning that counts them: a classifier has an answer for them, too.
     """
 
-    texts: tuple
-    labels: np.ndarray
-    sample_ids: np.ndarray | None = None
-    classes: tuple[str, ...] | None = None
-    dataset: str = ""
-    split: str = ""
+    inputs: tuple
+    word = "texts"
 
-    def __post_init__(self):
-        texts = tuple(tuple(t) if isinstance(t, (tuple, list)) else t for t in self.texts)
-        settle(self, len(texts), "texts")
+    def __post_init__(self) -> None:
+        texts = tuple(tuple(t) if isinstance(t, (tuple, list)) else t for t in self.inputs)
+        object.__setattr__(self, "inputs", texts)
+        super().__post_init__()
         _check_texts(texts, self.sample_ids)
-        object.__setattr__(self, "texts", texts)
 
-    def __len__(self):
-        return len(self.texts)
-
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Texts: {self.dataset} {self.split}, {len(self)} {'pairs' if self.pairs else 'texts'}>"
+
+    @property
+    def texts(self) -> tuple:
+        """The texts: str [k], or pairs (str, str) [k]."""
+        return self.inputs
 
     @property
     def pairs(self) -> bool:
         """Whether a sample is a pair of texts."""
-        return isinstance(self.texts[0], tuple)
+        return isinstance(self.inputs[0], tuple)
 
     def batch(self, start: int, stop: int) -> tuple:
         """Texts of rows start … stop − 1."""
-        return self.texts[start:stop]
+        return self.inputs[start:stop]
 
     def raw(self, row: int) -> bytes:
         """One text as bytes, for its digest."""
-        return repr(self.texts[row]).encode()
+        return repr(self.inputs[row]).encode()
 
-    def take(self, indices) -> "Texts":
-        """Some of the samples: distinct row indices, a bool mask [k] or a slice."""
-        rows = chosen_rows(indices, len(self))
-        chosen = tuple(self.texts[row] for row in rows)
-        return Texts(chosen, self.labels[rows], self.sample_ids[rows], self.classes, self.dataset, self.split)
+    def _inputs(self, rows):
+        return tuple(self.inputs[row] for row in rows)
 
     @property
     def order(self) -> np.ndarray:
         """Rows by length in characters, int64 [k]: texts of one batch are then padded little."""
-        lengths = [sum(map(len, t)) if isinstance(t, tuple) else len(t) for t in self.texts]
+        lengths = [sum(map(len, t)) if isinstance(t, tuple) else len(t) for t in self.inputs]
         return np.argsort(lengths, kind="stable")
 
 
@@ -77,7 +71,15 @@ def _check_texts(texts, ids):
         warnings.warn(f"{empty} of {len(texts)} texts are empty; they are kept", stacklevel=4)
 
 
-def table(source, text="text", label="label", sample_id=None, classes=None, dataset="", split="") -> Texts:
+def table(
+    source: pd.DataFrame | Path | str,
+    text: str | Sequence[str] = "text",
+    label: str = "label",
+    sample_id: str | None = None,
+    classes: Sequence[str] | None = None,
+    dataset: str = "",
+    split: str = "",
+) -> Texts:
     """:class:`Texts` from a DataFrame or a file: .parquet, .csv, .tsv (no quoting), .jsonl.
 
     text: a column, or two for pairs; label: a column of class numbers, or of names out of ``classes``; sample_id: a

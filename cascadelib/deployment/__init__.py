@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = attach(
     monitoring="Running",
     policy="Policy parse_cascade",
     stream_budget="StreamBudget",
+    submission="image_batches write_submission",
     timing="pieces_of savings time_cascade",
 )

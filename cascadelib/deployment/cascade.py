@@ -2,15 +2,18 @@
 
 import time
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from ..evaluation.evaluation import evaluate, outcomes_of
+from ..fronts.front import Point
 from ..methods.ensembles import Output
-from ..methods.incremental import output_after
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .cascade_file import description_of, point_of
@@ -19,35 +22,53 @@ from .monitoring import Running
 from .policy import Policy
 
 
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What a cascade says of N samples.
+
+    predictions int64 [N]: class, −1 where no model gave a finite output; exit_stage int64 [N]: 0 = first model, as in
+    an :class:`Evaluation`; confidence float64 [N]: at the exit, in the metric's own units; confidences float64 [N, n]:
+    at each stage, nan where a sample did not get there; broken int64 [n]: samples for which a model gave nan or
+    infinite logits; guesses int64 [N, g]: the best classes, best first, as many as asked.
+    """
+
+    predictions: np.ndarray
+    exit_stage: np.ndarray
+    confidence: np.ndarray
+    confidences: np.ndarray
+    broken: np.ndarray
+    guesses: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __repr__(self) -> str:
+        left = np.bincount(self.exit_stage, minlength=self.confidences.shape[1]).tolist()
+        return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"
+
+
 @dataclass(eq=False)
 class Group:
-    """Samples on their way: their numbers int64 [N], raw inputs, output so far, confidences [N, n] so far."""
+    """Samples on their way: their numbers int64 [N], raw inputs, and output so far."""
 
     numbers: np.ndarray
-    inputs: object
-    output: Output | None
-    confidences: np.ndarray
+    inputs: Any
+    output: Output | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> "Group":
         """Some of the samples, int64 [n]."""
-        output = None if self.output is None else self.output.take(rows)
-        return Group(self.numbers[rows], rows_of(self.inputs, rows), output, self.confidences[rows])
-
-    def decided(self, rows):
-        """The samples that leave, int64 [n] or a slice, with all that is still needed of them."""
-        return Group(self.numbers[rows], (), self.output.decided(rows), self.confidences[rows])
+        return Group(self.numbers[rows], rows_of(self.inputs, rows), self.output and self.output.take(rows))
 
     @classmethod
-    def joined(cls, groups):
-        """Groups as one."""
+    def joined(cls, groups: Sequence["Group"]) -> "Group":
+        """Groups that wait for the same model as one."""
         if len(groups) == 1:
             return groups[0]
-        numbers, inputs, outputs, confidences = zip(*((g.numbers, g.inputs, g.output, g.confidences) for g in groups))
-        output = None if outputs[0] is None else Output.joined(outputs)
-        return cls(np.concatenate(numbers), joined(inputs), output, np.concatenate(confidences))
+        numbers, inputs, outputs = zip(*((group.numbers, group.inputs, group.output) for group in groups))
+        return cls(np.concatenate(numbers), joined(inputs), outputs[0] and Output.joined(outputs))
 
 
 class Cascade(torch.nn.Module):
@@ -64,7 +85,7 @@ class Cascade(torch.nn.Module):
     see :class:`Running`; differences: what differs from where the cascade was measured (a tuple of sentences).
     """
 
-    def __init__(self, description, models=None):
+    def __init__(self, description: Mapping, models: Mapping | None = None):
         super().__init__()
         self.point = point_of(description)
         if self.point.method is None:
@@ -72,157 +93,141 @@ class Cascade(torch.nn.Module):
                 "this cascade comes from a ScoreTable, whose confidences have no formula: name it, "
                 "dataclasses.replace(point, method=cascadelib.Method(…))"
             )
+        self.method = self.point.method
         self.members, self.description, self.differences = members_of(description, models)
         self.policy = Policy(self.description)
         self.models = torch.nn.ModuleList(member.module for member in self.members)
-        self.models.to(memory_format=torch.channels_last)
-        self.running = Running(list(self.point.models), self.point.method.metric, description["expected"])
+        self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.running = Running(self.point.models, self.method.metric, description["expected"])
         self.eval()
 
     @classmethod
-    def from_point(cls, point, models=None, store=None, held_out=None):
+    def from_point(
+        cls, point: Point, models: Mapping | None = None, store: Any = None, held_out: Any = None
+    ) -> "Cascade":
         """The cascade of a :class:`Point`.
 
-        models: {name: (module, transform)}, {name: module}, {name: zoo.Model}; names that it lacks are looked up in the
+        models: {name: (module, transform)}, {name: module}, {name: Model}; names that it lacks are looked up in the
         zoo. A module may be any callable that takes a batch and returns logits [N, classes]. store: where the point was
-        chosen; held_out: where it is measured (default: store): see :func:`cascade_files.described`; without them
-        nothing is known of the accuracy and exit rates to expect.
+        chosen; held_out: where it is measured (default: store), see :func:`description_of`; without them nothing is
+        known of the accuracy and exit rates to expect.
         """
         return cls(description_of(point, store, held_out), models)
 
     @classmethod
-    def load(cls, path, models=None):
+    def load(cls, path: str | Path, models: Mapping | None = None) -> "Cascade":
         """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled.
 
         Warns of, and keeps in ``differences``, library versions, weights and transforms other than those recorded.
-        Raises ValueError for a file of another version, an edited one, unknown models.
+        Raises as :meth:`Policy.load`, and ValueError for unknown models.
         """
         cascade = cls(Policy.load(path).description, models)
         if cascade.differences:
             warnings.warn(f"{path}: " + "; ".join(cascade.differences), UserWarning, stacklevel=2)
         return cascade
 
-    def save(self, path):
-        """Write the cascade, without weights, as a small JSON file: see :mod:`cascadelib.deployment.policy`.
-
-        The thresholds are those of its point, on which the expectations rest.
-        """
+    def save(self, path: str | Path) -> None:
+        """Write the cascade, without weights, as a small JSON file: see :meth:`Policy.save`."""
         self.policy.save(path)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         stages = [f"{name} at {t:.4g}" for name, t in zip(self.point.models, self.thresholds)]
-        return f"<Cascade: {' → '.join([*stages, self.point.models[-1]])}, {self.point.method.metric}>"
+        return f"<Cascade: {' → '.join([*stages, self.point.models[-1]])}, {self.method.metric}>"
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> tuple[float, ...]:
         """Thresholds in use, in the metric's own units; set others to move them, as :class:`StreamBudget` does."""
         return self.policy.thresholds
 
     @thresholds.setter
-    def thresholds(self, values):
-        self.policy = replace(self.policy, thresholds=values)
+    def thresholds(self, values: Iterable[float]) -> None:
+        self.policy = replace(self.policy, thresholds=tuple(values))
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "Cascade":
         """Stays in eval mode: a cascade only runs."""
         return super().train(False)
 
-    def forward(self, batch):
+    def forward(self, batch: Any) -> Decisions:
         """Decide a batch of N samples, each model on the samples that are undecided: :class:`Decisions` of N."""
         return self.run([batch], max(1, size_of(batch)))
 
     @torch.inference_mode()
-    def run(self, stream, batch_size=64, guesses=1):
+    def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
         """Decide a stream (iterable) of batches: :class:`Decisions` of all samples, in their order.
 
         Undecided samples wait until ``batch_size`` of them need the same model, so that all models run on full batches,
         which are of one size (torch prepares its kernels anew for every other size); the last ones run at the end.
         guesses: how many of the best classes ``decisions.guesses`` names; ValueError where a vote has one winner only.
         """
-        if guesses > 1 and self.point.method.combination.one_winner:
+        if guesses > 1 and self.method.combination.one_winner:
             raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
-        queues, done, count = [[] for _ in self.members], [], 0
-        self._guesses = guesses
+        queues: list[list[Group]] = [[] for _ in self.members]
+        count, log = 0, []
         for batch in stream:
-            size = size_of(batch)
-            confidences = np.full((size, len(self.members)), np.nan)
-            queues[0].append(Group(np.arange(count, count + size), batch, None, confidences))
-            count += size
-            self._advance(queues, done, batch_size)
-        self._advance(queues, done, batch_size, least=1)
-        return self._finished(done)
+            queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
+            count += len(queues[0][-1])
+            log += self._advance(queues, batch_size, guesses, batch_size)
+        log += self._advance(queues, batch_size, guesses, 1)
+        return self._decisions(count, guesses, log)
 
-    def _advance(self, queues, done, batch_size, least=None):
-        """Run each model for which ``least`` samples (default: a batch) wait; what leaves goes to ``done``: (stage,
-        Group, how many logits were broken)."""
+    def _advance(self, queues, batch_size, guesses, least):
+        """Run each model for which ``least`` samples wait, and yield what came of it: (stage, numbers of the samples
+        [N], whose logits were broken bool [N], who leaves bool [N], confidence [N], guesses [N, g])."""
         for i, queue in enumerate(queues):
-            while (waiting := sum(map(len, queue))) >= (least or batch_size):
+            while (waiting := sum(map(len, queue))) >= least:
                 group = Group.joined(queue)
                 queue.clear()
                 if waiting > batch_size:
                     queue.append(group.take(np.arange(batch_size, waiting)))
                     group = group.take(np.arange(batch_size))
-                self._run_stage(i, group, queues, done)
+                begun = time.perf_counter()
+                logits = self.members[i].logits(group.inputs)
+                decided = time.perf_counter()
+                group.output, broken = self._after(i, logits, group.output, guesses)
+                gone = self.policy.exits(i, group.output.sure, inside=True)  # nan passes
+                if i + 1 < len(self.members):
+                    gone &= ~broken
+                for place, rows in ((-1, ~gone & broken), (i + 1, ~gone & ~broken)):
+                    if rows.any():
+                        queues[place].append(group.take(rows.nonzero()[0]))
+                self.running.seconds[i] += decided - begun, time.perf_counter() - decided
+                yield i, group.numbers, broken, gone, group.output.sure, group.output.guesses
 
-    def _run_stage(self, i, group, queues, done):
-        begun = time.perf_counter()
-        logits = self.members[i].logits(group.inputs)
-        decided = time.perf_counter()
-        if self.members[i].classes != self.members[0].classes:
+    def _after(self, i, logits, before, guesses):
+        """The output after model i, and whose logits are nan or infinite, bool [N]: of those it stays as before."""
+        name, classes, ensemble = self.members[i].name, self.members[i].classes, self.method.combination
+        if classes != self.members[0].classes:
             seen = {m.name: m.classes for m in self.members}
             raise ValueError(f"the models of a cascade must have the same number of classes, not {seen}")
-        place, temperature = (i, len(self.members)), self.point.method.temperature_of(self.members[i].name)
-        group.output, broken = output_after(self.point.method, temperature, logits, group.output, place, self._guesses)
-        group.confidences[:, i] = group.output.sure
-        if broken is not None:
-            group.confidences[broken, i] = np.nan
-        self._part(i, group, broken, queues, done)
-        self.running.seconds[i] += decided - begun, time.perf_counter() - decided
+        before = before or ensemble.nothing(*logits.shape, len(self.members), guesses)
+        broken = np.zeros(len(logits), bool)
+        if not np.isfinite(logits).all():
+            broken = ~np.isfinite(logits).all(axis=1)
+            logits = np.where(broken[:, None], 0, logits)
+        output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
+        return (output.where(broken, before) if broken.any() else output), broken
 
-    def _part(self, i, group, broken, queues, done):
-        """Who leaves after stage i, who goes to the next model, who to the last."""
-        count = 0 if broken is None else int(broken.sum())
-        if i + 1 == len(self.members):
-            done.append((i, group.decided(slice(None)), count))
-            return
-        gone = self.policy.exits(i, group.output.sure, inside=True)  # nan passes
-        stays = ~gone
-        if broken is not None:
-            gone, stays = gone & ~broken, stays & ~broken
-            if count:
-                queues[-1].append(group.take(np.flatnonzero(broken)))
-        done.append((i, group.decided(gone.nonzero()[0]), count))
-        on = stays.nonzero()[0]
-        if len(on):
-            queues[i + 1].append(group.take(on))
-
-    def _finished(self, done):
-        """Groups that left, with their stages, as :class:`Decisions` in the order of the samples."""
-        broken = np.zeros(len(self.members), np.int64)
-        for stage, _, count in done:
-            broken[stage] += count
-        if not done:
-            empty = np.empty(0), np.empty((0, len(self.members)))
-            return Decisions(np.empty(0, np.int64), np.empty(0, np.int64), *empty, broken, np.empty((0, 1), np.int64))
-        stage = np.concatenate([np.full(len(group), i) for i, group, _ in done])
-        group = Group.joined([group for _, group, _ in done])
-        order = np.argsort(group.numbers)
-        metric, output, confidences = self.point.method.metric, group.output.take(order), group.confidences[order]
-        own = own_units(metric, output.sure), own_units(metric, confidences)
-        decisions = Decisions(output.prediction, stage[order], *own, broken, output.guesses)
+    def _decisions(self, count, guesses, log):
+        """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
+        n = len(self.members)
+        stage, sure, best = np.empty(count, np.int64), np.empty(count), np.empty((count, guesses), np.int64)
+        confidences, broken = np.full((count, n), np.nan), np.zeros(n, np.int64)
+        for i, numbers, bad, gone, confidence, classes in log:
+            confidences[numbers, i] = np.where(bad, np.nan, confidence)
+            broken[i] += bad.sum()
+            left = numbers[gone]
+            stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
+        sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
+        decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
         self.running.add(decisions)
-        self._warn(broken)
+        where = ", ".join(f"{m.name!r} for {count} samples" for m, count in zip(self.members, broken) if count)
+        if where:
+            text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
         return decisions
 
-    def _warn(self, broken):
-        where = [f"{m.name!r} for {count} samples" for m, count in zip(self.members, broken) if count]
-        if where:
-            text = (
-                f"nan or infinite logits of {', '.join(where)}: they went to the last model, or kept what came before"
-            )
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
 
-
-def same_decisions(decisions, store, point, tolerance=1e-5):
+def same_decisions(decisions: Decisions, store: Any, point: Point, tolerance: float = 1e-5) -> pd.Series:
     """:class:`Decisions` of a running cascade beside :func:`evaluate` on the same samples.
 
     store: the logits of the same samples in the same order, e.g. ``store.take(slice(0, 1000))``. Returns counts, a
@@ -241,28 +246,3 @@ def same_decisions(decisions, store, point, tolerance=1e-5):
         near |= (np.abs(sure - t) <= tolerance) & (expected.exit_stage >= i)
     counts = {"samples": len(store), "same": same.sum(), "near": (~same & near).sum(), "other": (~same & ~near).sum()}
     return pd.Series(counts, dtype=int)
-
-
-@dataclass(frozen=True, eq=False)
-class Decisions:
-    """What a cascade says of N samples.
-
-    predictions int64 [N]: class, −1 where no model gave a finite output; exit_stage int64 [N]: 0 = first model, as in
-    an :class:`Evaluation`; confidence float64 [N]: at the exit, in the metric's own units;
-    confidences float64 [N, n]: at each stage, nan where a sample did not get there; broken int64 [n]: samples for
-    which a model gave nan or infinite logits; guesses int64 [N, g]: the best classes, best first, as many as asked.
-    """
-
-    predictions: np.ndarray
-    exit_stage: np.ndarray
-    confidence: np.ndarray
-    confidences: np.ndarray
-    broken: np.ndarray
-    guesses: np.ndarray | None = None
-
-    def __len__(self):
-        return len(self.predictions)
-
-    def __repr__(self):
-        left = np.bincount(self.exit_stage, minlength=self.confidences.shape[1]).tolist()
-        return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"

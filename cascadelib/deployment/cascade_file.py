@@ -1,71 +1,76 @@
 """What a cascade's file says of it: its point, where that was chosen, what to expect of it, with which libraries."""
 
 import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
-from ..analysis.uncertainty import LEVEL, betting_interval, bootstrap, cost_interval, interval, share_interval
+from ..analysis.uncertainty import betting_interval, bootstrap, cost_interval, interval, share_interval, with_ends
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
-from ..labels import Recorded
+from ..labels import Recorded, samples_in_common
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from .policy import CHOSEN, number_from_json, number_to_json, threshold_from_json, threshold_to_json
+from .policy import CHOSEN, threshold_from_json, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
+SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
 
 
-def description_of(point, store=None, held_out=None):
-    """A :class:`Point` as a plain dict, ready for JSON: what :func:`write` writes and :func:`point_of` takes back.
+def description_of(point: Point, store: Any = None, held_out: Any = None) -> dict:
+    """A :class:`Point` as a plain dict, ready for JSON: what the file holds and :func:`point_of` takes back.
 
     store: where the point was chosen (names what tells each model from another of its name, and the split's
     fingerprint); held_out: another split with the same models. ``expected`` is measured on ``held_out`` where it is
-    given, else on ``store``, where it is a little too good: the point was chosen there. Only the temperatures of the
-    point's own models are kept.
+    given, else on ``store``, where it is a little too good: the point was chosen there, and its intervals are "without
+    choosing". Only the temperatures of the point's own models are kept.
     """
     check_point(point)
-    measured = held_out if held_out is not None else store
+    numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}
+    measured, said = store if held_out is None else held_out, None
+    if measured is not None:
+        chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
+        said = {"on": split_to_json(measured), "intervals": "95%, without choosing" if chose else "95%"}
+        said |= expected(point, measured)
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
         "method": method_to_json(point.method, point.models),
         "score": point.score,
         "cost_kind": point.cost_kind,
-        "chosen": {key: number_to_json(getattr(point, key)) for key in CHOSEN},
+        "chosen": {key: None if np.isnan(n).any() else n.tolist() for key, n in numbers.items()},
         "chosen_on": chosen_on(point, store),
-        "expected": None if measured is None else {"on": split_to_json(measured), **expected(point, measured)},
+        "expected": said,
         "versions": versions(),
     }
 
 
-def point_of(description):
-    """The :class:`Point` that :func:`described` described, to the last bit."""
+def point_of(description: Mapping) -> Point:
+    """The :class:`Point` that :func:`description_of` described, to the last bit."""
     method = description["method"] and Method(**description["method"])
     metric = method.metric if method else None
-    chosen = {key: number_from_json(description["chosen"][key]) for key in CHOSEN}
     thresholds = tuple(threshold_from_json(metric, t) for t in description["thresholds"])
+    chosen = {key: np.array(description["chosen"][key], np.float64).tolist() for key in CHOSEN}  # null is nan
+    chosen["exit_rates"] = tuple(chosen["exit_rates"])
     names, split = tuple(model["name"] for model in description["models"]), description["chosen_on"]
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
     return Point(names, thresholds, **chosen, **kind, found_on=found_on)
 
 
-def method_to_json(method, models):
+def method_to_json(method: Method | None, models: Sequence[str]) -> dict | None:
     """A Method with the temperatures of ``models``, as the keywords that make it; or None."""
     if method is None:
         return None
     temperatures = {name: float(method.temperature_of(name)) for name in models} if method.temperature else None
-    return {
-        "metric": method.metric,
-        "ensemble": method.ensemble,
-        "temperature": method.temperature,
-        "temperatures": temperatures,
-    }
+    return vars(method) | {"temperatures": temperatures}
 
 
-def model_to_json(store, name):
+def model_to_json(store: Any, name: str) -> dict:
     """What tells a model from another of its name, as far as the store's header records it."""
     if store is None or not store.has_outputs:
         return {"name": name}
@@ -76,14 +81,14 @@ def model_to_json(store, name):
     return {"name": name, "classes": int(store.logits(name).shape[1]), **kept}
 
 
-def split_to_json(store):
+def split_to_json(store: Any) -> dict:
     """Which samples: data set, split, fingerprint over ids and labels (None for a ScoreTable), their number, and the
     digest of their sorted ids (None where they are row numbers of a split without a name)."""
     origin = {key: getattr(store, key, None) for key in ("dataset", "split", "fingerprint")}
     return origin | {"samples": len(store), "ids": store.origin.digest}
 
 
-def chosen_on(point, store):
+def chosen_on(point: Point, store: Any) -> dict | None:
     """The split that a point was chosen on, as :func:`split_to_json`: what the point itself says of it comes first."""
     split, own = None if store is None else split_to_json(store), point.found_on
     if own is None or split and split["ids"] == own.digest:
@@ -91,57 +96,45 @@ def chosen_on(point, store):
     return {"dataset": own.dataset, "split": own.split, "fingerprint": None, "samples": len(own), "ids": own.digest}
 
 
-def versions():
+def versions() -> dict[str, str]:
     """{package: version} of what a cascade's decisions may depend on, Python included."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
-SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
-
-
-def expected(point, store):
+def expected(point: Point, store: Any) -> dict:
     """{"accuracy", "cost", "exit_rates", "confidences"} of a cascade's point on a store, as plain numbers.
 
-    accuracy (F1 under that score), cost and each exit rate: {"value", "low", "high"}, a 95% interval over the draw of
-    the samples for a cascade that was not chosen on them: Wilson's, :func:`cost_interval`, and exact ones.
-    confidences: for each stage, of the samples that reach it, what :func:`summary` keeps of their confidences in the
-    metric's own units.
+    accuracy (or F1), cost and each exit rate: {"value", "low", "high"}, a 95% interval over the draw of the samples for
+    a cascade that was not chosen on them: Wilson's (F1: percentiles of 500 resamples), :func:`cost_interval`, and exact
+    ones. confidences: for each stage, of the samples that reach it, what :func:`summary` keeps of their confidences in
+    the metric's own units.
     """
     _, exits, correct, costs = next(run_cascades(store, [point]))
+    if point.score == F1:
+        accuracy = with_ends(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0]))
+    else:
+        accuracy = mean_with_ends(correct)
     return {
-        "accuracy": f1_with_interval(point, store, correct) if point.score == F1 else with_interval(correct),
-        "cost": value_and_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
-        "exit_rates": [with_interval(exits == i, "exact") for i in range(len(costs))],
+        "accuracy": accuracy,
+        "cost": with_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
+        "exit_rates": [mean_with_ends(exits == i, "exact") for i in range(len(costs))],
         "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
     }
 
 
-def value_and_ends(value, ends):
-    """A number and the two ends of its interval as {"value", "low", "high"}."""
-    return {"value": float(value), "low": float(ends[0]), "high": float(ends[1])}
-
-
-def with_interval(values, kind="wilson"):
+def mean_with_ends(values: np.ndarray, kind: str = "wilson") -> dict[str, float]:
     """Mean of one value a sample [k], with its 95% interval: of a share (bool; kind: see :func:`share_interval`), or of
     graded scores in [0, 1], by :func:`betting_interval`."""
     share = np.asarray(values).dtype == bool
-    return value_and_ends(
-        np.mean(values), share_interval(values, LEVEL, kind) if share else betting_interval(values, 0, 1)
-    )
+    ends = share_interval(values, kind=kind) if share else betting_interval(values, 0, 1)
+    return with_ends(np.mean(values), ends)
 
 
-def f1_with_interval(point, store, correct):
-    """F1 of a point's outcomes bool [k] on a store as {"value", "low", "high"}: percentiles of 500 resamples."""
-    return value_and_ends(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0], LEVEL))
-
-
-def summary(values):
+def summary(values: np.ndarray) -> dict[str, list]:
     """A sample of numbers in short: {"values", "counts"}, at most 51 of its quantiles (numbers that occur in it) and
     how many of the sample lie at or below each and above the one before."""
     if not len(values):
@@ -151,6 +144,6 @@ def summary(values):
     return {"values": edges.tolist(), "counts": np.diff(below, prepend=0).tolist()}
 
 
-def rounded_up(values, edges):
+def rounded_up(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Each value as the first of the rising ``edges`` that is no smaller; infinite above the last."""
     return np.append(edges, np.inf)[np.searchsorted(edges, values, side="left")]

@@ -1,8 +1,9 @@
 """The models of a running cascade, and the batches that they take: a tensor or array [N, …], a list or tuple of N
 samples (texts, pairs of texts), or several batches of the same N samples side by side, in a mapping or in a tuple."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +16,25 @@ from ..zoo.transforms import prepared
 from .cascade_file import versions
 
 
-def side_by_side(batch):
+def side_by_side(batch: Any) -> bool:
     """Whether a batch is a tuple of batches, not of samples."""
     parts = (torch.Tensor, np.ndarray, Mapping, list)
     return isinstance(batch, tuple) and len(batch) > 0 and all(isinstance(part, parts) for part in batch)
 
 
-def size_of(batch):
+def size_of(batch: Any) -> int:
     """Number of samples N of a batch; ValueError where its parts disagree, and for one text or nothing."""
     if isinstance(batch, str | None):
         raise ValueError(f"a batch is needed, not {batch!r}: a tensor or array [N, …], or a list of N samples")
-    if isinstance(batch, Mapping) or side_by_side(batch):
-        parts = list(batch.values()) if isinstance(batch, Mapping) else list(batch)
-        sizes = {size_of(part) for part in parts}
-        if len(sizes) != 1:
-            raise ValueError(f"the parts of a batch must hold equally many samples, not {sorted(sizes)}")
-        return sizes.pop()
-    return len(batch)
+    if not (isinstance(batch, Mapping) or side_by_side(batch)):
+        return len(batch)
+    sizes = {size_of(part) for part in (batch.values() if isinstance(batch, Mapping) else batch)}
+    if len(sizes) != 1:
+        raise ValueError(f"the parts of a batch must hold equally many samples, not {sorted(sizes)}")
+    return sizes.pop()
 
 
-def rows_of(batch, rows):
+def rows_of(batch: Any, rows: np.ndarray) -> Any:
     """Some samples of a batch, in its own form. rows: int64 [n]."""
     if isinstance(batch, Mapping):
         return {key: rows_of(part, rows) for key, part in batch.items()}
@@ -45,7 +45,7 @@ def rows_of(batch, rows):
     return batch[rows] if isinstance(batch, np.ndarray) else [batch[i] for i in rows]
 
 
-def joined(batches):
+def joined(batches: list | tuple) -> Any:
     """Batches of one form, one after another, as one."""
     first = batches[0]
     if len(batches) == 1:
@@ -59,14 +59,14 @@ def joined(batches):
     return np.concatenate(batches) if isinstance(first, np.ndarray) else [s for batch in batches for s in batch]
 
 
-def as_inputs(batch, device, dtype):
+def as_inputs(batch: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
     """A prepared batch for a module: tensors on ``device``, floats in ``dtype``, images in channels_last."""
     if isinstance(batch, Mapping):
         return {key: as_inputs(part, device, dtype) for key, part in batch.items()}
     if side_by_side(batch):
         return tuple(as_inputs(part, device, dtype) for part in batch)
     if isinstance(batch, np.ndarray):
-        batch = torch.from_numpy(np.require(batch, requirements="CW"))
+        batch = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
     if not isinstance(batch, torch.Tensor):
         return batch
     batch = batch.to(device, dtype if batch.is_floating_point() else None, non_blocking=True)
@@ -76,12 +76,12 @@ def as_inputs(batch, device, dtype):
 class Called(torch.nn.Module):
     """Any callable as a module: an API, another framework, a compiled function. It gets batches as they are."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable):
         super().__init__()
         self.function = function
 
-    def forward(self, batch):
-        """Logits [n, classes] of the function's output for a batch."""
+    def forward(self, batch: Any) -> Any:
+        """The function's output for a batch, or its ``.logits``."""
         output = self.function(batch)
         return getattr(output, "logits", output)
 
@@ -92,71 +92,62 @@ class Member:
 
     name: str
     module: torch.nn.Module
-    transform: object
+    transform: Callable | None
     classes: int | None = None
 
-    def logits(self, batch):
+    def logits(self, batch: Any) -> np.ndarray:
         """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32.
 
         The batch is on the device of the model's weights, and cast to their dtype, when the module sees it; a transform
         gets it on that device as well. ValueError, naming the model, for outputs that are no logits.
         """
-        weight = next(self.module.parameters(), None)
+        weight, samples = next(self.module.parameters(), None), size_of(batch)
         device, dtype = (weight.device, weight.dtype) if weight is not None else (None, None)
         if isinstance(self.module, Called):
-            output = self.module(batch if self.transform is None else self.transform(batch))
+            logits = self.module(batch if self.transform is None else self.transform(batch))
         else:
-            raw = as_inputs(batch, device, None)
-            inputs = as_inputs(prepared(self.transform, raw), device, dtype)
-            output = output_of(self.module, inputs)
-        return self._checked(output, size_of(batch))
-
-    def _checked(self, logits, samples):
+            inputs = prepared(self.transform, as_inputs(batch, device, None))
+            logits = output_of(self.module, as_inputs(inputs, device, dtype))
         if isinstance(logits, torch.Tensor):
             wide = torch.float64 if logits.dtype == torch.float64 else torch.float32  # numpy knows no bfloat16
             logits = logits.detach().to("cpu", wide).numpy()
         logits = np.asarray(logits)
         if logits.ndim != 2 or len(logits) != samples or logits.dtype.kind not in "fiu":
-            raise ValueError(
-                f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} samples; expected logits "
-                "[samples, classes]"
-            )
+            gave = f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} samples"
+            raise ValueError(f"{gave}; expected logits [samples, classes]")
         if self.classes not in (None, logits.shape[1]):
             raise ValueError(f"model {self.name!r} gave {logits.shape[1]} classes, {self.classes} before")
         self.classes = logits.shape[1]
         return logits
 
 
-def members_of(description, models=None):
-    """The models of a cascade file: (members, the description with their identities, differences).
-
-    models: as in :meth:`cascadelib.Cascade.from_point`. differences: sentences, one for each thing that is not as
-    recorded: weights, transform, number of classes, library versions. Raises ValueError for unknown names.
-    """
-    records, models = description["models"], {} if models is None else dict(models)
-    names = [record["name"] for record in records]
+def members_of(description: Mapping, models: Mapping | None = None) -> tuple[list[Member], dict, tuple[str, ...]]:
+    """The models of a cascade file: (members, the description with their identities, differences: a sentence for each
+    thing that is not as recorded: weights, transform, library versions). models: as in :meth:`Cascade.from_point`.
+    Raises ValueError for unknown names, and for other numbers of classes."""
+    models, members, identified, differences = {} if models is None else models, [], [], []
     for name in models:
-        known(name, names, "model of this cascade")
-    found = [member_named(name, models, record.get("checkpoint")) for name, record in zip(names, records, strict=True)]
-    identified, differences = [], []
-    for record, model in zip(records, found, strict=True):
-        identity = identity_of(model)
+        known(name, [record["name"] for record in description["models"]], "model of this cascade")
+    for record in description["models"]:
+        model = member_named(record["name"], models, record.get("checkpoint"))
+        now = {} if isinstance(model.module, Called) else identity(model)  # nothing is known of a mere callable
         differences += [
             f"model {model.name!r}: {key} is not as recorded ({record[key]!r:.60} then, {value!r:.60} now)"
-            for key, value in identity.items()
+            for key, value in now.items()
             if record.get(key) not in (None, value)
         ]
-        identified.append(identity | record)
-    differences += differing_versions(description["versions"])
-    members = [Member(m.name, m.module, m.transform, r.get("classes")) for m, r in zip(found, records, strict=True)]
+        identified.append(now | record)
+        members.append(Member(model.name, model.module, model.transform, record.get("classes")))
+    here, then = versions(), description["versions"]
+    differences += [f"{p} is {here.get(p, 'missing')}, it was {then[p]}" for p in then if here.get(p) != then[p]]
     if len({m.classes for m in members if m.classes}) > 1:
         stated = {m.name: m.classes for m in members}
         raise ValueError(f"the models of a cascade must have the same number of classes, not {stated}")
-    return members, description | {"models": identified}, tuple(differences)
+    return members, {**description, "models": identified}, tuple(differences)
 
 
-def member_named(name, models, checkpoint=None):
-    """The :class:`zoo.Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
+def member_named(name: str, models: Mapping, checkpoint: Mapping | None = None) -> Model:
+    """The :class:`Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
     if name not in models:
         revision = (checkpoint or {}).get("revision")
         try:
@@ -168,18 +159,3 @@ def member_named(name, models, checkpoint=None):
     if isinstance(module, torch.nn.Module | Model) or not callable(module):
         return resolved({name: value})[0]
     return Model(name, Called(module), transform)
-
-
-def identity_of(model):
-    """SHA-256 of a model's weights and its transform, as extraction records them; nothing of a mere callable."""
-    return {} if isinstance(model.module, Called) else identity(model)
-
-
-def differing_versions(recorded):
-    """A sentence for each package whose version is not the recorded one."""
-    here = versions()
-    return [
-        f"{package} is {here.get(package, 'missing')}, it was {then}"
-        for package, then in recorded.items()
-        if here.get(package) != then
-    ]

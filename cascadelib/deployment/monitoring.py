@@ -1,13 +1,18 @@
 """What a running cascade sees, without labels, beside what was expected: exit rates, confidences, drift, time."""
 
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..analysis.drift_signal import DriftSignal
+from ..analysis.drift_signal import DriftReport, DriftSignal
 from ..methods.thresholds import own_units
-from .cascade_file import rounded_up, with_interval
+from .cascade_file import mean_with_ends, rounded_up
+
+if TYPE_CHECKING:
+    from .cascade import Decisions
 
 WINDOW = 1000  # inputs that the drift signal looks back on
 
@@ -20,18 +25,20 @@ class Running:
     exit decision. expected: the ``expected`` part of a cascade file, or None.
     """
 
-    def __init__(self, models, metric, expected=None, window=WINDOW):
+    def __init__(
+        self, models: Sequence[str], metric: str | Callable, expected: Mapping | None = None, window: int = WINDOW
+    ):
         self.models, self.metric, self.expected, self.window = models, metric, expected, window
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all inputs so far."""
         n = len(self.models)
         self.inputs, self.exits, self.broken = 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.seconds = np.zeros((n, 2))
-        self.last = deque(maxlen=self.window)
+        self.last: deque[np.ndarray] = deque(maxlen=self.window)
 
-    def add(self, decisions):
+    def add(self, decisions: "Decisions") -> None:
         """Count the :class:`Decisions` of one call."""
         self.inputs += len(decisions)
         self.exits += np.bincount(decisions.exit_stage, minlength=len(self.models))
@@ -41,36 +48,34 @@ class Running:
         self.last.extend(decisions.confidences[whole][-self.window :])
 
     @property
-    def exit_rates(self):
+    def exit_rates(self) -> np.ndarray:
         """Share of all inputs so far that left at each stage, float64 [n]; nan before the first input."""
         return self.exits / self.inputs if self.inputs else np.full(len(self.models), np.nan)
 
     @property
-    def confidences(self):
+    def confidences(self) -> list[np.ndarray]:
         """Of the last inputs those that reached each stage: n arrays of confidences, higher = surer."""
         recent = np.array(self.last).reshape(-1, len(self.models))
         return [own_units(self.metric, column[~np.isnan(column)]) for column in recent.T]
 
     @property
-    def table(self):
-        """A row a model: inputs that it saw, exit rate with the 95% interval expected and measured, seconds a
-        sample in the model and in the decision."""
+    def table(self) -> pd.DataFrame:
+        """A row a model: inputs that it saw, exit rate with the 95% interval expected (whether "without choosing", the
+        cascade's file says) and measured, seconds a sample in the model and in the decision."""
         reached = self.inputs - np.cumsum(self.exits) + self.exits
         table = pd.DataFrame({"inputs": reached, "broken": self.broken}, index=pd.Index(self.models, name="model"))
         if self.expected is not None:
-            for end in ("value", "low", "high"):
-                table[f"exit_rate_expected{'' if end == 'value' else '_' + end}"] = [
-                    rate[end] for rate in self.expected["exit_rates"]
-                ]
+            columns = ["exit_rate_expected", "exit_rate_expected_low", "exit_rate_expected_high"]
+            table[columns] = [(rate["value"], rate["low"], rate["high"]) for rate in self.expected["exit_rates"]]
         table["exit_rate"] = self.exit_rates
         if self.inputs:
-            live = [with_interval(np.arange(self.inputs) < count, "exact") for count in self.exits]
-            table["exit_rate_low"], table["exit_rate_high"] = [i["low"] for i in live], [i["high"] for i in live]
+            live = [mean_with_ends(np.arange(self.inputs) < count, "exact") for count in self.exits]
+            table[["exit_rate_low", "exit_rate_high"]] = [(rate["low"], rate["high"]) for rate in live]
         with np.errstate(invalid="ignore"):
             table["model_seconds"], table["decision_seconds"] = (self.seconds / reached[:, None]).T
         return table
 
-    def drift(self, false_alarm_rate=0.01):
+    def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
         """The last inputs against the samples on which the cascade was measured: a :class:`DriftReport`.
 
         The file keeps quantiles, so live confidences are rounded up to them, which can only lower the statistic: the

@@ -8,10 +8,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from ..checks import known
 from ..files import replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.thresholds import WORDS, leaves, own_units
+
+if TYPE_CHECKING:
+    from ..fronts.front import Point
 
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
@@ -36,35 +40,39 @@ class Policy:
     """
 
     description: Mapping
-    thresholds: tuple[float, ...] | None = None
+    thresholds: tuple[float, ...] = None  # type: ignore[assignment]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         values = self.thresholds
         if values is None:
-            values = (threshold_from_json(self.metric, t) for t in self.description["thresholds"])
+            values = [threshold_from_json(self.metric, t) for t in self.description["thresholds"]]
         values = tuple(float(t) for t in values)
         if len(values) != len(self.models) - 1 or any(map(math.isnan, values)):
             raise ValueError(f"{len(self.models) - 1} thresholds without nan are needed, not {values}")
         object.__setattr__(self, "thresholds", values)
 
     @classmethod
-    def from_point(cls, point, store=None, held_out=None) -> "Policy":
+    def from_point(cls, point: "Point", store: Any = None, held_out: Any = None) -> "Policy":
         """The policy of a :class:`Point`; store, held_out: as in :meth:`Cascade.from_point`."""
         from .cascade_file import description_of
 
         return cls(description_of(point, store, held_out))
 
     @classmethod
-    def load(cls, path) -> "Policy":
-        """A policy from :meth:`save` or :meth:`Cascade.save`. Raises ValueError, naming the file and what is wrong."""
-        return cls(read_cascade(path))
+    def load(cls, path: str | Path) -> "Policy":
+        """A policy from :meth:`save` or :meth:`Cascade.save`. ValueError names the file and what is wrong with it: no
+        JSON, another format or version, an edit, thresholds, names or a method that no cascade can have."""
+        try:
+            return cls(parse_cascade(Path(path).read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
-    def save(self, path) -> None:
-        """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest.
-
-        Raises ValueError for a metric or an ensemble that is a function.
-        """
-        write_cascade(self.description, path)
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
+        for a metric or an ensemble that is a function."""
+        text = text_of(self.description)
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -72,7 +80,7 @@ class Policy:
         return tuple(model["name"] for model in self.description["models"])
 
     @property
-    def metric(self):
+    def metric(self) -> str | None:
         """The confidence metric; None for a policy of a ScoreTable, whose confidences have no name."""
         return self.description["method"] and self.description["method"]["metric"]
 
@@ -81,7 +89,7 @@ class Policy:
         """Thresholds as they are compared with confidences (higher = surer), float64 [n − 1]."""
         return own_units(self.metric, np.array(self.thresholds, np.float64))
 
-    def exits(self, stage, confidence, inside=False) -> np.ndarray:
+    def exits(self, stage: int, confidence: np.ndarray, inside: bool = False) -> np.ndarray:
         """Which samples leave after a stage (0 = first model), bool [N]: all after the last one; nan passes on.
 
         confidence: float [N] of the cascade's output after that stage (of an ensemble, where the method has one), in
@@ -94,11 +102,9 @@ class Policy:
         return leaves(np.asarray(confidence) if inside else own_units(self.metric, confidence), self.inside[stage])
 
 
-def text_of(description):
-    """The JSON text of a description, with format, version and a checksum that tells later edits.
-
-    Raises ValueError for a metric or an ensemble that is a function: it has no name to write.
-    """
+def text_of(description: Mapping) -> str:
+    """The JSON text of a description, with format, version and a checksum that tells later edits; ValueError for a
+    metric or an ensemble that is a function: it has no name to write."""
     functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
     if functions:
         raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
@@ -108,34 +114,15 @@ def text_of(description):
     return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
 
 
-def on_one_line(match):
+def on_one_line(match: re.Match) -> str:
     """A list or object of plain values on one line, unless that makes it a long one."""
     opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
     line = opening + " ".join(middle) + closing
     return line if len(line) < 120 else match[0]
 
 
-def write_cascade(description, path):
-    """Write :func:`text_of` to ``path``; the file appears whole or not at all."""
-    text = text_of(description)
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def read_cascade(path):
-    """The description in a file; ValueError that names the file and what is wrong with it.
-
-    Refused: what is no JSON, another format or version, an edited file, and thresholds, names, temperatures or a
-    method that no cascade can have.
-    """
-    try:
-        return parse_cascade(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def parse_cascade(text):
-    """The description in a JSON text; see :func:`read`."""
+def parse_cascade(text: str) -> dict:
+    """The description in a JSON text. Raises as :meth:`Policy.load`."""
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -156,29 +143,26 @@ def parse_cascade(text):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected accuracy, cost and exit "
             "rates may no longer hold. Choose the point anew; or, where the edit is meant, write it again: "
-            "cascadelib.deployment.policy.write_cascade(json.loads(Path(path).read_text()), path)"
+            "cascadelib.Policy(json.loads(Path(path).read_text())).save(path)"
         )
     return description
 
 
-def checksum(description):
+def checksum(description: Mapping) -> str:
     """SHA-256 of a description's content, whatever its layout on the page."""
-    parts = {part: description[part] for part in PARTS}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def check_description(description):
+def check_description(description: Mapping) -> None:
     """Raise ValueError, naming the part, unless the decisions that a description asks for can be made."""
     try:
         names = [model["name"] for model in description["models"]]
         if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"'models' must be distinct names, not {names}")
-        if len(description["thresholds"]) != len(names) - 1:
-            raise ValueError(
-                f"{len(description['thresholds'])} thresholds for {len(names)} models; one fewer is needed"
-            )
+        if (count := len(description["thresholds"])) != len(names) - 1:
+            raise ValueError(f"{count} thresholds for {len(names)} models; one fewer is needed")
         for key in CHOSEN:
-            number_from_json(description["chosen"][key])
+            np.array(description["chosen"][key], np.float64)
         if description["method"] is not None:
             check_method(description["method"], names)
         for t in description["thresholds"]:
@@ -187,11 +171,9 @@ def check_description(description):
         raise ValueError(f"a part of the cascade is missing or of another kind ({error!r})") from None
 
 
-def check_method(method, names):
-    """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures.
-
-    An ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know.
-    """
+def check_method(method: Mapping, names: Sequence[str]) -> None:
+    """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
+    ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
     if set(method) != set(METHOD):
         raise TypeError(f"a method has {', '.join(METHOD)}, not {', '.join(method)}")
     metric_of(method["metric"])
@@ -201,30 +183,16 @@ def check_method(method, names):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
 
 
-def threshold_to_json(metric, threshold):
+def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
     """A threshold in the metric's own units → the number; at the two ends when to exit: "always" or "never"."""
     inside = float(own_units(metric, threshold))
     return next((word for word, end in WORDS.items() if inside == end), float(threshold))
 
 
-def threshold_from_json(metric, value):
+def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the two words."""
     if isinstance(value, str):
         return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
     return float(value)
-
-
-def number_to_json(value):
-    """Numbers and tuples of them as JSON has them: nan (no improvement above the best model) as null."""
-    if isinstance(value, (tuple, list)):
-        return [number_to_json(v) for v in value]
-    return float(value) if math.isfinite(value) else None
-
-
-def number_from_json(value):
-    """The inverse of :func:`number_to_json`."""
-    if isinstance(value, list):
-        return tuple(number_from_json(v) for v in value)
-    return math.nan if value is None else float(value)

@@ -1,8 +1,11 @@
 """An average cost held over a stream, whatever the inputs do: thresholds that follow what has been spent."""
 
+from typing import Any
+
 import numpy as np
 
 from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
+from ..fronts.front import Point
 from ..methods.thresholds import own_units
 
 STEP = 0.15  # by which one batch may move the level: larger steps swing between all leaving and all passing on
@@ -26,7 +29,7 @@ class StreamBudget:
     Guarantee, for any inputs (with finite logits) in any order, nothing random: :meth:`bound`. Accuracy is not held.
     """
 
-    def __init__(self, point, store, budget, rate=0.005):
+    def __init__(self, point: Point, store: Any, budget: float, rate: float = 0.005):
         self.costs = np.array(costs_of(store, point.models, point.cost_kind), np.float64)
         if self.costs.ndim != 1 or len(self.costs) < 2:
             raise ValueError("a budget needs two models or more with one cost each (not a cost for every sample)")
@@ -46,32 +49,30 @@ class StreamBudget:
         return (cost - self.cheapest) / (self.dearest - self.cheapest)
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> tuple[float, ...]:
         """Thresholds for the next batch, in the metric's own units."""
-        if not 0 < self.level < 1:
-            inside = np.full(len(self.sure), -np.inf if self.level <= 0 else np.inf)
-        else:
-            shares = [np.interp(self.level, [0, self.bend, 1], [0, share, 1]) for share in self.shares]
-            inside = [at_share(s, share) for s, share in zip(self.sure, shares)]
-        return tuple(own_units(self.metric, np.array(inside)).tolist())
+        inside = np.full(len(self.sure), -np.inf if self.level <= 0 else np.inf)
+        if 0 < self.level < 1:
+            for i, (sure, share) in enumerate(zip(self.sure, self.shares)):
+                at = round(np.interp(self.level, [0, self.bend, 1], [0, share, 1]) * len(sure))
+                # below the threshold lies that share; it is inf at 1 only, so that before it inf exits
+                inside[i] = np.inf if at == len(sure) else min(sure[at], np.finfo(np.float64).max)
+        return tuple(own_units(self.metric, inside).tolist())
 
-    def update(self, exit_stage):
+    def update(self, exit_stage: np.ndarray) -> None:
         """Take note of a batch that ran at :attr:`thresholds`: exit_stage int [b], 0 = first model."""
         spent = np.cumsum(self.costs)[np.asarray(exit_stage, np.int64)]
         self.largest = max(self.largest, len(spent))
         saved = float(np.sum(self._share_of(self.budget) - self._share_of(spent)))
-        self.level += self._rate_after(self.largest) * saved
+        self.level += min(self.rate, STEP / self.largest) * saved
         self.samples, self.spent = self.samples + len(spent), self.spent + float(spent.sum())
 
-    def _rate_after(self, largest):
-        return min(self.rate, STEP / largest)
-
     @property
-    def mean_cost(self):
+    def mean_cost(self) -> float:
         """Mean cost a sample so far; nan before the first."""
         return self.spent / self.samples if self.samples else np.nan
 
-    def bound(self, samples=None, batch=None):
+    def bound(self, samples: int | None = None, batch: int | None = None) -> float:
         """No stream makes the mean cost of its first ``samples`` differ from the budget by more than this.
 
         (dearest − cheapest) (1 + η_T b) / (η_T samples), b: the largest batch, η_T = min(η, 0.15 / b) the last rate.
@@ -80,11 +81,5 @@ class StreamBudget:
         never falls, summation by parts about L bounds it by (U − L) / η_T from above, about U by that from below.
         """
         samples, batch = samples or self.samples, batch or self.largest
-        rate = self._rate_after(batch)
+        rate = min(self.rate, STEP / batch)
         return (self.dearest - self.cheapest) * (1 + rate * batch) / (rate * samples)
-
-
-def at_share(sure, share):
-    """The threshold below which a share of ``sure`` [k] (rising) lies: inf only at 1, so that before it inf exits."""
-    at = round(share * len(sure))
-    return np.inf if at == len(sure) else min(sure[at], np.finfo(np.float64).max)

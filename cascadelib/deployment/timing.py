@@ -1,41 +1,27 @@
 """Measured time of a running cascade beside each model's own, and beside what its exit rates promise."""
 
 import statistics
-import time
+import timeit
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
 
+from .cascade import Cascade
 from .members import Member, member_named, rows_of, size_of
 
 
-def timed(call):
-    """Seconds that a call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-@torch.inference_mode()
-def alone(member, pieces):
-    """One model on all batches."""
-    for piece in pieces:
-        member.logits(piece)
-
-
-def one_by_one(cascade, pieces):
-    """The cascade on one batch after another, none waiting for the next."""
-    for piece in pieces:
-        cascade(piece)
-
-
-def pieces_of(inputs, batch_size):
+def pieces_of(inputs: Any, batch_size: int) -> list:
     """Raw inputs (a batch of any form) in batches of ``batch_size``; the last may be smaller."""
     rows = torch.arange(size_of(inputs)).split(batch_size)
     return [rows_of(inputs, piece.numpy()) for piece in rows]
 
 
-def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
+@torch.inference_mode()
+def time_cascade(
+    cascade: Cascade, inputs: Any, batch_size: int = 64, repeats: int = 5, others: Sequence[str] = ()
+) -> pd.DataFrame:
     """Seconds a sample, measured: a DataFrame indexed by what ran.
 
     inputs: N raw samples, a batch of any form; others: names of zoo models that are timed as well. Rows: every model
@@ -47,17 +33,19 @@ def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
     medians of ``repeats`` rounds count, so that whatever else the machine does weighs on all.
     """
     size, pieces = size_of(inputs), pieces_of(inputs, batch_size)
-    members = [*cascade.members, *(_member(name) for name in others if name not in cascade.point.models)]
-    calls = {m.name: lambda m=m: alone(m, pieces) for m in members}
-    calls["cascade"] = lambda: one_by_one(cascade, pieces)
+    more = [member_named(name, {}) for name in others if name not in cascade.point.models]
+    members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in more)]
+    calls: dict[str, Callable] = {m.name: lambda m=m: [m.logits(piece) for piece in pieces] for m in members}
+    calls["cascade"] = lambda: [cascade(piece) for piece in pieces]
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
-    times, spent = {name: [] for name in calls}, []
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    spent = []
     for round_number in range(repeats + 1):  # the first round warms up
         for name, call in calls.items():
             cascade.running.reset()
-            seconds = timed(call)
+            taken = timeit.timeit(call, number=1)
             if round_number:
-                times[name].append(seconds / size)
+                times[name].append(taken / size)
             if round_number and name == "cascade":
                 spent.append(cascade.running.seconds / size)
     seconds = pd.Series({name: statistics.median_high(values) for name, values in times.items()}, name="seconds")
@@ -66,20 +54,14 @@ def time_cascade(cascade, inputs, batch_size=64, repeats=5, others=()):
     in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"])].T
     seconds["exit decisions"] = in_decisions.sum()
     parts = pd.Series(in_models, index=reach.index)
-    table = seconds.to_frame().assign(share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=float("nan"))
-    for name in ("cascade", "cascade, stream"):
-        table.loc[name, "throughput_to_ideal"] = seconds["ideal"] / seconds[name]
-    each = seconds["exit decisions"] * size / len(pieces) / len(cascade.members)
-    table.loc["exit decisions", "decision_seconds"] = each
+    ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]
+    table = seconds.to_frame().assign(share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio)
+    stages = len(pieces) * len(cascade.members)
+    table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / stages
     return table
 
 
-def _member(name):
-    model = member_named(name, {})
-    return Member(name, model.module.eval(), model.transform)
-
-
-def savings(tables, single, costs, kind="MACs"):
+def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series, kind: str = "MACs") -> pd.DataFrame:
     """Cost of a cascade ÷ that of a single model, part by part: a DataFrame, a row a kind of cost.
 
     tables: label → :func:`time_cascade` of one cascade, ``single`` among its models or others; costs: Series from model
@@ -91,9 +73,8 @@ def savings(tables, single, costs, kind="MACs"):
     rows[kind]["total"] = rows[kind].sum()
     for label, table in tables.items():
         seconds, row = table["seconds"], table["seconds_in_cascade"].dropna()
-        row["exit decisions"], total = seconds["exit decisions"], seconds["cascade"]
-        row["rest"] = total - row.sum()
-        row["total"] = total
+        row["exit decisions"] = seconds["exit decisions"]
+        row["rest"], row["total"] = seconds["cascade"] - row.sum(), seconds["cascade"]
         rows[label] = row / seconds[single]
     columns = [*reach.index, "exit decisions", "rest", "total"]
     return pd.DataFrame(rows).T.fillna(0.0)[columns]

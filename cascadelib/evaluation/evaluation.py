@@ -1,7 +1,9 @@
 """Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from ..methods.thresholds import leaves
 from ..scoring import F1, f1
 from ..store.protocol import Store
 from .pareto import Baseline
+
+if TYPE_CHECKING:
+    from ..fronts.front import Point
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +32,7 @@ class Evaluation:
     improvement: float
 
 
-def exit_stages(confidences, thresholds):
+def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
     """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
 
     confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1, inf: never, whatever the confidence. Returns
@@ -39,7 +44,7 @@ def exit_stages(confidences, thresholds):
     return stage
 
 
-def mean_cost(costs, stage):
+def mean_cost(costs: list, stage: np.ndarray) -> float:
     """Mean cost a sample: each stage's cost (a number, or float [k]) over the samples that reach it."""
     k, total = len(stage), 0.0
     for i, cost in enumerate(costs):
@@ -60,7 +65,7 @@ def run_outcomes(outcomes, thresholds, costs):
     return stage, correct, mean_cost(costs, stage)
 
 
-def check_store(store):
+def check_store(store: Any) -> None:
     """Refuse what is no table of models and samples: a path, a front, a point."""
     if not isinstance(store, Store):
         raise TypeError(
@@ -69,7 +74,7 @@ def check_store(store):
         )
 
 
-def check_point(point):
+def check_point(point: Any) -> None:
     """Refuse what is no operating point, a whole front above all."""
     if not (hasattr(point, "thresholds") and hasattr(point, "models")):
         raise TypeError(
@@ -96,7 +101,9 @@ def asked(store, method=None, score=None, cost=None):
     return None, "top1", "cost"
 
 
-def outcomes_of(store, models, method, score):
+def outcomes_of(
+    store: Store, models: Sequence[str], method: Method | None, score: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
 
     TypeError for what is no store, ValueError naming a model that it lacks.
@@ -107,23 +114,23 @@ def outcomes_of(store, models, method, score):
     return [stage(tuple(range(i + 1))) for i in range(len(names))]
 
 
-def right_alone(store, model, score):
+def right_alone(store: Store, model: str, score: str) -> np.ndarray:
     """Whether one model by itself is right, [k]. Raises as :func:`outcomes_of`."""
     return outcomes_of(store, [model], Method(), score)[0][0]
 
 
-def costs_of(store, models, kind):
+def costs_of(store: Store, models: Sequence[str], kind: str) -> list:
     """Costs of some models of a store: numbers, or float [k] from a ScoreTable with an own cost for every sample."""
     costs = dict(zip(store.models.index, store.sample_costs(kind)))
     return [costs[name] for name in models]
 
 
-def quality(store, correct, score):
+def quality(store: Store, correct: np.ndarray, score: str) -> float:
     """What outcomes correct [k] of a store come to: accuracy, or F1 under that score."""
     return f1(correct, store.positives()) if score == F1 else float(np.mean(correct))
 
 
-def single_models(store, score, cost_kind):
+def single_models(store: Store, score: str, cost_kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
     names, costs = list(store.models.index), store.sample_costs(cost_kind)
     if score == "top1":
@@ -134,13 +141,13 @@ def single_models(store, score, cost_kind):
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 
 
-def baseline_of(store, score, cost_kind):
+def baseline_of(store: Store, score: str, cost_kind: str) -> Baseline:
     """The :class:`Baseline` of a store's single models."""
     accuracy, cost = single_models(store, score, cost_kind)
     return Baseline(cost, accuracy)
 
 
-def evaluate(store, point):
+def evaluate(store: Store, point: "Point") -> Evaluation:
     """The very same cascade (models, thresholds, method with its temperatures) on a store: an :class:`Evaluation`.
 
     store: LogitStore or ScoreTable with all models of ``point``; the baseline is that store's own. Unknown models
@@ -157,7 +164,7 @@ def evaluate(store, point):
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)
 
 
-def point_list(points):
+def point_list(points: Any) -> list["Point"]:
     """A Front's points, a single Point or a sequence of Points, as a list."""
     if hasattr(points, "table"):
         return [points.point(row) for row in range(len(points))]
@@ -169,13 +176,13 @@ def point_list(points):
     return points
 
 
-def run_cascades(store, points):
+def run_cascades(store: Store, points: Sequence["Point"]) -> Iterator[tuple[int, np.ndarray, np.ndarray, list]]:
     """Yield (position, exit_stage int [k], correct [k], costs) of each Point on a store, cascade by cascade.
 
     costs: of each of its models (numbers, or float [k] from a ScoreTable). Models that the store lacks are refused by
     name.
     """
-    groups = {}
+    groups: dict[tuple, list[int]] = {}
     for position, point in enumerate(points):
         groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)
     for positions in groups.values():
@@ -187,13 +194,13 @@ def run_cascades(store, points):
             yield position, exits, correct, costs
 
 
-def all_confidences(store, point):
+def all_confidences(store: Store, point: "Point") -> tuple[list[np.ndarray], np.ndarray]:
     """(n arrays [k] of confidences after each stage, n − 1 thresholds), both inside (higher = surer)."""
     outcomes = outcomes_of(store, point.models, point.method, point.score)
     return [np.asarray(sure, np.float64) for _, sure in outcomes], point.inside
 
 
-def reaching(sure, thresholds):
+def reaching(sure: list[np.ndarray], thresholds: np.ndarray) -> list[np.ndarray]:
     """Of confidences [k] after each of n stages, those of the samples that reach the stage: n arrays."""
     reaches, found = np.ones(len(sure[0]), bool), []
     for i, values in enumerate(sure):
@@ -203,7 +210,7 @@ def reaching(sure, thresholds):
     return found
 
 
-def stage_confidences(store, point):
+def stage_confidences(store: Store, point: "Point") -> list[np.ndarray]:
     """Confidences at each stage of the samples that reach it: n arrays, higher = surer; labels do not count.
 
     The last array is the confidence of the last model's output, which decides nothing.
@@ -211,7 +218,7 @@ def stage_confidences(store, point):
     return reaching(*all_confidences(store, point))
 
 
-def exits_of(sure):
+def exits_of(sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together).
 
     The largest of all floats ties with inf: no finite threshold parts them.

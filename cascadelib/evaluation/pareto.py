@@ -1,11 +1,13 @@
 """Pareto fronts, what single models give (the baseline), and improvement factors (paper, section 3)."""
 
+from typing import Any
+
 import numpy as np
 
 from ..checks import check_costs
 
 
-def pareto_front(cost, accuracy):
+def pareto_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     """Indices of the non-dominated points, cheapest first, so rising in cost and accuracy.
 
     cost, accuracy: [P]. A point is dominated by one of no greater cost and no lower accuracy; of equal points the
@@ -19,9 +21,9 @@ def pareto_front(cost, accuracy):
     return order[accuracy[order] > best_before]
 
 
-def lower_hull(x, y):
+def lower_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Positions of the lower convex hull of points with rising x (monotone chain; Andrew, 1979)."""
-    hull = []
+    hull: list[int] = []
     for i in range(len(x)):
         while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-2]]) >= (y[i] - y[hull[-2]]) * (
             x[hull[-1]] - x[hull[-2]]
@@ -43,24 +45,24 @@ class Baseline:
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 
-    def cost_at(self, accuracy):
+    def cost_at(self, accuracy: Any) -> Any:
         """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above the best."""
         at = np.asarray(accuracy, np.float64)
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
 
     @property
-    def best(self):
+    def best(self) -> float:
         """Accuracy of the best single model."""
         return float(self.accuracy[self.hull[-1]])
 
 
-def least_cost(cost, accuracy, at):
+def least_cost(cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
     """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where none has."""
     return np.append(cost, np.inf)[np.searchsorted(accuracy, at, side="left")]
 
 
-def improvement_at(baseline, cost, accuracy, at):
+def improvement_at(baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
     """Improvement factor at accuracy ``at``: baseline cost ÷ least cost of the front at accuracy ≥ ``at``.
 
     The front (cost, accuracy, rising) is not interpolated. 0 where only the baseline reaches ``at``; nan above the
@@ -69,7 +71,9 @@ def improvement_at(baseline, cost, accuracy, at):
     return (baseline.cost_at(at) / least_cost(cost, accuracy, at))[()]
 
 
-def mean_improvement(baseline, cost, accuracy, low=None, high=None):
+def mean_improvement(
+    baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, low: float | None = None, high: float | None = None
+) -> float:
     """Mean improvement factor over accuracies low … high: the exact integral ÷ (high − low).
 
     Default range: from the cheapest to the best model of the baseline's front. Between breakpoints the baseline is
@@ -86,7 +90,7 @@ def mean_improvement(baseline, cost, accuracy, low=None, high=None):
     return float(pieces.sum() / (high - low))
 
 
-def mean_cost_ratio(first, second, low, high):
+def mean_cost_ratio(first: Any, second: Any, low: float, high: float) -> float:
     """Cost of one front ÷ cost of another at equal accuracy: the geometric mean over accuracies low … high.
 
     first, second: (cost, accuracy) of fronts, rising; the ratio is second ÷ first, below 1 where the second is
@@ -97,10 +101,10 @@ def mean_cost_ratio(first, second, low, high):
     x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
     if not low < high:
         return float("nan")
-    logs = np.log(least_cost(*second, x[1:])) - np.log(least_cost(*first, x[1:]))
+    logs = np.log(least_cost(second[0], second[1], x[1:])) - np.log(least_cost(first[0], first[1], x[1:]))
     return float(np.exp(np.sum(np.diff(x) * logs) / (high - low)))
 
 
-def common_range(baseline, first, second):
+def common_range(baseline: Baseline, first: tuple, second: tuple) -> tuple[float, float]:
     """(low, high): accuracies from the cheapest single model's up to what both fronts and the best one reach."""
     return float(baseline.accuracy[baseline.front[0]]), float(min(first[1][-1], second[1][-1], baseline.best))

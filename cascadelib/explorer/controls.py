@@ -1,34 +1,36 @@
 """What hands do in the explorer: choose the cascade, drag a threshold, go to a goal."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 
 from ..methods.thresholds import WORDS, own_units
 from ..tables import fraction, number
-from .state import between_ties, exiting, next_exits, threshold_for, threshold_text
+from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_for, threshold_text
 
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
 
 
-def control(kind, width, **settings):
+def control(kind: type[widgets.DOMWidget], width: str, **settings: Any) -> widgets.DOMWidget:
     """A widget of a fixed width, such as "72px"."""
     return kind(layout=widgets.Layout(width=width), **settings)
 
 
-def threshold_of_share(sure, share):
+def threshold_of_share(sure: np.ndarray, share: float) -> float:
     """The achievable threshold that sends on nearest to ``share`` of the falling confidences [r]; 0 and 1: the ends."""
     return threshold_for(sure, between_ties(sure, round((1 - share) * len(sure))))
 
 
-def share_sent_on(sure, threshold):
+def share_sent_on(sure: np.ndarray, threshold: float) -> float:
     """Share of the falling confidences [r] below the threshold; 0 where none arrives."""
     return 1 - exiting(sure, threshold) / len(sure) if len(sure) else 0.0
 
 
-def snapped(sure, wanted):
+def snapped(sure: np.ndarray, wanted: float) -> float:
     """The achievable threshold midway between the neighbours that ``wanted`` parts."""
     return threshold_for(sure, exiting(sure, wanted))
 
@@ -41,10 +43,12 @@ class ThresholdSlider(widgets.HBox):
     fixed range: front ends answer any other value, or another range, with a value of their own, as if it were a move.
     """
 
-    def __init__(self, stage, moved):
+    def __init__(self, stage: int, moved: Callable[[int, float], None]) -> None:
         self.stage, self.moved = stage, moved
-        self.sure, self.threshold, self.metric, self.range = np.zeros(1), -np.inf, None, (0.0, 1.0)
-        self.quiet, self.source = False, None
+        self.sure, self.threshold, self.range = np.zeros(1), -np.inf, (0.0, 1.0)
+        self.metric: Metric = None
+        self.source: widgets.DOMWidget | None = None
+        self.quiet = False
         self.name = control(widgets.HTML, "170px")
         steps = {"min": 0, "max": STEPS, "readout": False}
         self.share = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: share sent on", **steps)
@@ -66,7 +70,7 @@ class ThresholdSlider(widgets.HBox):
         self.fewer.on_click(lambda button: self.change(button, lambda: self.stepped(1)))
         self.more.on_click(lambda button: self.change(button, lambda: self.stepped(-1)))
 
-    def change(self, source, read):
+    def change(self, source: widgets.DOMWidget, read: Callable[[], float]) -> None:
         """A control moved: pass its threshold on; text that is no threshold is put back."""
         if self.quiet or not len(self.sure):
             return
@@ -81,28 +85,28 @@ class ThresholdSlider(widgets.HBox):
         finally:
             self.source = None
 
-    def slid(self):
+    def slid(self) -> float:
         """Threshold of the slider in own units: its ends mean always and never."""
         low, high = self.range
         wanted = float(own_units(self.metric, low + (high - low) * self.slider.value / STEPS))
         ends = sorted(own_units(self.metric, self.range).tolist())
         return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else snapped(self.sure, wanted)
 
-    def typed(self):
+    def typed(self) -> float:
         """Threshold of the text: a number in own units, "always" or "never"."""
         word = self.text.value.strip().lower()
         return WORDS[word] if word in WORDS else snapped(self.sure, float(own_units(self.metric, float(word))))
 
-    def stepped(self, step):
+    def stepped(self, step: int) -> float:
         """The next achievable threshold with more (1) or fewer (−1) exits."""
         return threshold_for(self.sure, next_exits(self.sure, exiting(self.sure, self.threshold), step))
 
-    def show_model(self, name, metric, low, high):
+    def show_model(self, name: str, metric: Metric, low: float, high: float) -> None:
         """Take on a model's name and the range of its confidences, in own units."""
         self.metric, self.range = metric, (low, high if high > low else low + 1)
         self.name.value = f"<b>{self.stage + 1}</b> {escape(name)}"
 
-    def show(self, threshold):
+    def show(self, threshold: float) -> None:
         """Show a threshold (inside) among ``sure``, the falling confidences of the samples that arrive."""
         self.threshold, self.quiet = threshold, True
         share, (low, high) = share_sent_on(self.sure, threshold), self.range
@@ -115,7 +119,7 @@ class ThresholdSlider(widgets.HBox):
         self.quiet = False
 
 
-def fraction_in(text):
+def fraction_in(text: str) -> float:
     """ "20%" and "20" as 0.2; ValueError where it is no share."""
     share = float(text.strip().rstrip("%") + "e-2")
     if not 0 <= share <= 1:
@@ -123,17 +127,7 @@ def fraction_in(text):
     return share
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A cascade without its thresholds: names in the order they run, and names of method, cost and score."""
-
-    models: tuple[str, ...]
-    method: str
-    cost: str
-    score: str
-
-
-def replaced(models, position, name, cost):
+def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -> tuple[str, ...]:
     """The models by rising cost once ``name`` stands at ``position``; taken twice, it swaps places.
 
     cost: Series from model to cost.
@@ -143,7 +137,7 @@ def replaced(models, position, name, cost):
     return tuple(sorted(chosen, key=cost.get))
 
 
-def resized(models, exit_rates, n, cost):
+def resized(models: Sequence[str], exit_rates: Sequence[float], n: int, cost: pd.Series) -> tuple[str, ...]:
     """The cascade with n models: those that fewest inputs leave at go first, but never the last.
 
     What comes in is the nearest dearer model beyond the last one, else the dearest that is free. cost: Series from
@@ -160,30 +154,33 @@ def resized(models, exit_rates, n, cost):
     return tuple(models)
 
 
-def listed(label, options, width, label_width):
+def listed(label: str, options: Sequence, width: str, label_width: str) -> widgets.Dropdown:
     """A list to choose from."""
-    part = widgets.Dropdown(options=options, description=label, layout=widgets.Layout(width=width))
-    part.style.description_width = label_width
-    return part
+    style = {"description_width": label_width}
+    return control(widgets.Dropdown, width, options=options, description=label, style=style)
 
 
 class CascadeChooser(widgets.VBox):
     """Buttons and lists that show a :class:`Choice` and tell what of it is to change.
 
-    lengths: how many models there may be; methods, costs, scores: names to choose from. Called on a change:
-    ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)`` with kind "method", "cost" or "score".
+    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from. Called
+    on a change: ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)``.
     """
 
-    def __init__(self, lengths, methods, costs, scores, resize, replace_model, change):
+    def __init__(
+        self,
+        lengths: list[int],
+        names: dict[str, list[str]],
+        resize: Callable[[int], None],
+        replace_model: Callable[[int, str], None],
+        change: Callable[[str, str], None],
+    ) -> None:
         self.quiet = False
-        names = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
-        self.number = widgets.ToggleButtons(options=names, style={"button_width": "84px"})
+        numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
+        self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
         self.models = [listed(f"{i + 1}", (), "345px", "20px") for i in range(max(lengths))]
-        self.lists = {
-            "method": listed("method", methods, "320px", "56px"),
-            "cost": listed("cost", costs, "160px", "36px"),
-            "score": listed("score", scores, "140px", "40px"),
-        }
+        widths = {"method": ("320px", "56px"), "cost": ("160px", "36px"), "score": ("140px", "40px")}
+        self.lists = {kind: listed(kind, names[kind], *width) for kind, width in widths.items()}
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])
@@ -193,11 +190,11 @@ class CascadeChooser(widgets.VBox):
         for kind, part in self.lists.items():
             self.on(part, lambda name, kind=kind: change(kind, name))
 
-    def on(self, part, listener):
+    def on(self, part: widgets.DOMWidget, listener: Callable) -> None:
         """Call ``listener(new value)`` when a hand, not :meth:`show`, changes a part."""
         part.observe(lambda news: None if self.quiet else listener(news["new"]), "value")
 
-    def show(self, choice, singles):
+    def show(self, choice: Choice, singles: pd.DataFrame) -> None:
         """Show a choice. singles: accuracy and cost of each model, cheapest first, as the lists show them."""
         self.quiet = True
         rows = zip(singles.index, singles["accuracy"], singles["cost"])
@@ -214,17 +211,15 @@ class CascadeChooser(widgets.VBox):
         self.quiet = False
 
 
-SIZES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+SIZES = str.maketrans({"k": "e3", "M": "e6", "G": "e9", "T": "e12"})
 
 
-def amount(text):
+def amount(text: str) -> float:
     """ "11.5M" as 11500000.0, with k, M, G or T or without; ValueError where it is no number."""
-    text = text.strip()
-    size = SIZES.get(text[-1:], 1)
-    return float(text.rstrip("kMGT") if size > 1 else text) * size
+    return float(text.translate(SIZES))
 
 
-def share(text):
+def share(text: str) -> float:
     """ "94.2%", "94.2" or "0.942" as 0.942; ValueError where it is no number."""
     text = text.strip()
     per_cent = text.endswith("%") or float(text) > 1
@@ -237,30 +232,28 @@ class GoalButtons(widgets.HBox):
     ``failed(message)`` is called where a box holds no number.
     """
 
-    def __init__(self, wanted, undone, failed):
+    def __init__(
+        self, wanted: Callable[[dict], None], undone: Callable[[], None], failed: Callable[[str], None]
+    ) -> None:
         self.wanted, self.failed = wanted, failed
-        self.budget, self.accuracy = (
-            widgets.Text(placeholder=example, continuous_update=False, layout=widgets.Layout(width="84px"))
-            for example in ("e.g. 11M", "e.g. 94.2%")
-        )
-        self.goals = {
+        self.budget = control(widgets.Text, "84px", placeholder="e.g. 11M", continuous_update=False)
+        self.accuracy = control(widgets.Text, "84px", placeholder="e.g. 94.2%", continuous_update=False)
+        self.goals: dict[str, Callable[[], dict]] = {
             "largest improvement": lambda: {"goal": "max_improvement"},
             "match the best single model": lambda: {"goal": "match_best"},
             "this budget": lambda: {"budget": amount(self.budget.value)},
             "this accuracy": lambda: {"accuracy": share(self.accuracy.value)},
         }
-        self.buttons = {
-            label: widgets.Button(description=label, layout=widgets.Layout(width="auto")) for label in self.goals
-        }
+        self.buttons = {label: control(widgets.Button, "auto", description=label) for label in self.goals}
         for label, button in self.buttons.items():
             button.on_click(lambda _, label=label: self.go(label))
-        self.undo = widgets.Button(description="undo", layout=widgets.Layout(width="auto"), disabled=True)
+        self.undo = control(widgets.Button, "auto", description="undo", disabled=True)
         self.undo.on_click(lambda _: undone())
         best, match, budget, accuracy = self.buttons.values()
         super().__init__([best, match, self.budget, budget, self.accuracy, accuracy, self.undo])
         self.layout.flex_flow = "row wrap"
 
-    def go(self, label):
+    def go(self, label: str) -> None:
         """To the point that the button of this label names, or say why there is none."""
         try:
             goal = self.goals[label]()
@@ -269,7 +262,7 @@ class GoalButtons(widgets.HBox):
             return
         self.wanted(goal)
 
-    def enable(self, ready):
+    def enable(self, ready: bool) -> None:
         """Allow the goals once there is a front to pick from."""
         for button in self.buttons.values():
             button.disabled = not ready

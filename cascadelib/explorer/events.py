@@ -1,9 +1,10 @@
 """When work is done between the events of a kernel: in a thread beside them, or once they pause."""
 
 import asyncio
+from collections.abc import Callable
 
 
-def running_loop():
+def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop that this call runs in, or None: in a kernel there is one, in a script there is not."""
     try:
         return asyncio.get_running_loop()
@@ -11,62 +12,48 @@ def running_loop():
         return None
 
 
-def beside(work, then, failed):
-    """``then(work())`` or ``failed(error)``: the work in a thread, the answer between two later events.
+def beside(work: Callable[[], object], ended: Callable[[Exception | None], None]) -> None:
+    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None.
 
     So sliders move meanwhile. Without an event loop all of it happens at once.
     """
+
+    def outcome() -> Exception | None:
+        try:
+            work()
+        except Exception as error:  # for the person who asked, where there is no cell to raise in
+            return error
+        return None
+
     loop = running_loop()
     if loop is None:
-        answer(work, then, failed)
-        return
-    task = loop.run_in_executor(None, work)
-    task.add_done_callback(lambda done: answer(done.result, then, failed))
-
-
-def answer(result, then, failed):
-    """``then(result())``, or ``failed(error)`` where that raises."""
-    try:
-        value = result()
-    except Exception as error:  # shown to the person who asked, where there is no cell to raise in
-        failed(error)
+        ended(outcome())
     else:
-        then(value)
+        loop.run_in_executor(None, outcome).add_done_callback(lambda done: ended(done.result()))
 
 
-class Pause:
-    """Call ``function`` once no :meth:`again` has come for ``seconds``; at once without an event loop."""
+class Later:
+    """Call ``function`` ``seconds`` after :meth:`again`; at once without an event loop.
 
-    def __init__(self, seconds, function):
-        self.seconds, self.function, self.waiting = seconds, function, None
+    restarts: each :meth:`again` begins the pause anew, so that the call comes once events rest. Otherwise it serves
+    those that come meanwhile: however fast they come, none waits longer, the last is never lost, and calls never queue.
+    """
 
-    def again(self):
-        """Begin the pause anew."""
-        if self.waiting is not None:
-            self.waiting.cancel()
-        self.begin()
+    def __init__(self, seconds: float, function: Callable[[], None], restarts: bool) -> None:
+        self.seconds, self.function, self.restarts = seconds, function, restarts
+        self.waiting: asyncio.TimerHandle | None = None
 
-    def begin(self):
-        """Call the function once the pause is over; at once where no event loop runs."""
+    def again(self) -> None:
+        """Begin a pause, unless one runs that goes on."""
         loop = running_loop()
         if loop is None:
             self.function()
-        else:
+        elif self.waiting is None or self.restarts:
+            if self.waiting is not None:
+                self.waiting.cancel()
             self.waiting = loop.call_later(self.seconds, self.end)
 
-    def end(self):
+    def end(self) -> None:
         """The pause is over: call the function."""
         self.waiting = None
         self.function()
-
-
-class Soon(Pause):
-    """Call ``function`` ``seconds`` after the first :meth:`again`; the same call serves those that come meanwhile.
-
-    So however fast events come, none waits longer, the last is never lost, and calls never queue up.
-    """
-
-    def again(self):
-        """Begin a pause unless one runs."""
-        if self.waiting is None:
-            self.begin()

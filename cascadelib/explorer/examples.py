@@ -2,16 +2,19 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
 from ..datasets.images import as_image, decoded_image
+from ..store.protocol import Store
+from .state import CascadeOnSplit, Reading
 
-KINDS = ("exit at once", "passed on and repaired", "broken by the cascade")
 HEIGHT, WIDTH, TEXT_WIDTH = 64, 92, 190  # pixels of a thumbnail, of an example, of one that is a text
 SHOWN = 10  # examples of each kind
 MOST_TEXT, LINES = 240, 6  # characters, lines
@@ -26,40 +29,26 @@ TEXT = (
 )
 
 
-def kinds_of(cascade, reading):
-    """A bool [k] for each of KINDS.
-
-    Exit at once: leave at the first stage. Repaired: passed on, wrong at the first stage, right in the end. Broken: the
-    cascade is wrong where its last stage would have been right.
-    """
-    exits, correct = reading.exit_stage == 0, reading.correct
-    return exits, ~exits & (correct > cascade.right[0]), cascade.right[-1] > correct
-
-
-def example_rows(cascade, reading, most=SHOWN):
-    """{kind: rows int [≤ most]}: of each kind the samples nearest to the threshold of the first stage, nearest first.
-
-    Nothing of a single model, which has no threshold.
-    """
-    if cascade.stages == 1:
-        return {}
-    kinds, exits = kinds_of(cascade, reading), np.count_nonzero(reading.exit_stage == 0)
-    return {kind: nearest(cascade.order[0], here, exits, most) for kind, here in zip(KINDS, kinds)}
+def kinds_of(cascade: CascadeOnSplit, reading: Reading) -> dict[str, np.ndarray]:
+    """{kind: bool [k]} of the samples: exit at once: leave at the first stage; repaired: passed on, wrong at the first
+    stage, right in the end; broken: the cascade is wrong where its last stage would have been right."""
+    exits = reading.exit_stage == 0
+    return {
+        "exit at once": exits,
+        "passed on and repaired": ~exits & (reading.correct > cascade.right[0]),
+        "broken by the cascade": cascade.right[-1] > reading.correct,
+    }
 
 
-def nearest(order, here, exits, most):
-    """Of the samples ``here`` at most ``most``, those nearest in ``order`` (surest first) to where ``exits`` end."""
+def nearest(cascade: CascadeOnSplit, reading: Reading, here: np.ndarray) -> np.ndarray:
+    """At most SHOWN of the samples ``here`` (bool [k]): by confidence nearest to the first threshold, nearest first."""
+    order = cascade.order[0]
     position = np.flatnonzero(here[order])
-    distance = np.abs(position + 0.5 - exits)
-    return order[position[np.argsort(distance, kind="stable")[:most]]]
+    distance = np.abs(position + 0.5 - reading.exits[0])
+    return order[position[np.argsort(distance, kind="stable")[:SHOWN]]]
 
 
-def counts_of(cascade, reading):
-    """{kind: how many samples of that kind there are}."""
-    return {kind: int(np.count_nonzero(here)) for kind, here in zip(KINDS, kinds_of(cascade, reading))}
-
-
-def picture(image):
+def picture(image: Any) -> Image.Image:
     """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image, or a path."""
     if isinstance(image, Path):
         return decoded_image(image)
@@ -72,7 +61,7 @@ def picture(image):
     return as_image(pixels)
 
 
-def example_html(item, row):
+def example_html(item: Any, row: int) -> str:
     """One input as HTML: a thumbnail of an image, or the beginning of a text (str, or a tuple of them)."""
     if isinstance(item, (str, tuple)):
         text = item if isinstance(item, str) else " / ".join(map(str, item))
@@ -85,53 +74,43 @@ def example_html(item, row):
     return f'<img src="{source}" alt="sample {row}" style="height:{HEIGHT}px;max-width:100%">'
 
 
-def strip_html(rows, counts, drawn, captions):
-    """Examples as HTML. rows: {kind: rows}; counts: {kind: how many}; drawn, captions: {row: HTML}."""
-    parts = []
-    for kind, chosen in rows.items():
-        figures = "".join(
-            f'<figure style="{FIGURE}">{drawn[row]}<figcaption>{captions[row]}</figcaption></figure>'
-            for row in chosen.tolist()
-        )
-        head = f'<div style="{HEAD}"><b>{kind}</b><br>{counts[kind]:,}</div>'
-        parts.append(f'<div style="white-space:nowrap;overflow-x:auto">{head}{figures or "none"}</div>')
-    return "".join(parts)
-
-
 class ExampleStrip(widgets.HTML):
     """Inputs of the first split that exit, are repaired, are broken; each drawn once and kept.
 
-    store: LogitStore or ScoreTable with k samples; images: a sequence of k inputs, see :func:`examples.example_html`,
-    or a data set of :mod:`cascadelib.datasets`. Raises ValueError where their number is not k.
+    store: LogitStore or ScoreTable with k samples; images: a sequence of k inputs, see :func:`example_html`, or a
+    data set of :mod:`cascadelib.datasets`. Raises ValueError where their number is not k.
     """
 
-    def __init__(self, store, images):
+    def __init__(self, store: Store, images: Any) -> None:
         if len(images) != len(store):
             raise ValueError(f"{len(images)} images for the {len(store)} samples of the store")
         super().__init__()
-        self.store, self.images, self.drawn = store, images, {}
+        self.store, self.images = store, images
+        self.drawn: dict[int, str] = {}
 
-    def show(self, models, cascade, reading):
-        """Show examples of a cascade of ``models``."""
-        rows = example_rows(cascade, reading)
-        every = sorted({row for chosen in rows.values() for row in chosen.tolist()})
-        for row in every:
-            if row not in self.drawn:
-                self.drawn[row] = example_html(self.item(row), row)
-        captions = {row: self.caption(models, row) for row in every}
-        self.value = strip_html(rows, counts_of(cascade, reading), self.drawn, captions)
+    def show(self, models: Sequence[str], cascade: CascadeOnSplit, reading: Reading) -> None:
+        """Show examples of a cascade of ``models``; none of a single model, which has no threshold."""
+        parts = []
+        for kind, here in kinds_of(cascade, reading).items() if cascade.stages > 1 else ():
+            figures = "".join(self.figure(row, models) for row in nearest(cascade, reading, here).tolist())
+            head = f'<div style="{HEAD}"><b>{kind}</b><br>{np.count_nonzero(here):,}</div>'
+            parts.append(f'<div style="white-space:nowrap;overflow-x:auto">{head}{figures or "none"}</div>')
+        self.value = "".join(parts)
 
-    def item(self, row):
-        """One input: of a data set, or of a sequence."""
-        return self.images.batch(row, row + 1)[0] if hasattr(self.images, "batch") else self.images[row]
+    def figure(self, row: int, models: Sequence[str]) -> str:
+        """One input with its caption, as HTML."""
+        if row not in self.drawn:
+            item = self.images.batch(row, row + 1)[0] if hasattr(self.images, "batch") else self.images[row]
+            self.drawn[row] = example_html(item, row)
+        caption = f"<figcaption>{self.caption(models, row)}</figcaption>"
+        return f'<figure style="{FIGURE}">{self.drawn[row]}{caption}</figure>'
 
-    def caption(self, models, row):
+    def caption(self, models: Sequence[str], row: int) -> str:
         """The label, and what each of the models alone answers."""
         if not self.store.has_outputs:
             return f"sample {row}"
-        answers = [self.named(self.store.logits(model)[row].argmax()) for model in models]
-        return f"<b>{escape(self.named(self.store.labels[row]))}</b><br>" + " → ".join(map(escape, answers))
-
-    def named(self, number):
-        """A class by its name where the store knows it."""
-        return str(number) if self.store.classes is None else str(self.store.classes[number])
+        store: Any = self.store
+        classes = [store.labels[row], *(store.logits(model)[row].argmax() for model in models)]
+        names = store.classes
+        label, *answers = (escape(str(c if names is None else names[c])) for c in classes)
+        return f"<b>{label}</b><br>" + " → ".join(answers)

@@ -3,17 +3,20 @@
 import time
 from dataclasses import replace
 from html import escape
+from typing import Any
 
 import ipywidgets as widgets
+import pandas as pd
 
 from ..cost_kinds import COSTS
+from ..fronts.front import Front, Point
 from ..fronts.selection import pick
 from ..methods.thresholds import own_units
 from ..scoring import score_of
+from ..store.protocol import Store
 from .charts import Charts
 from .controls import (
     CascadeChooser,
-    Choice,
     GoalButtons,
     ThresholdSlider,
     replaced,
@@ -21,12 +24,12 @@ from .controls import (
     share_sent_on,
     threshold_of_share,
 )
-from .events import Pause, Soon, beside
+from .events import Later, beside
 from .examples import ExampleStrip
 from .export import ExportBox
-from .readout import numbers, numbers_html
+from .readout import numbers_html
 from .splits import ExploredSplits
-from .state import falling, reading_at
+from .state import Choice, falling, reading_at
 
 DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
 SETTLED = 0.25  # seconds without a drag after which examples and export follow
@@ -34,7 +37,7 @@ ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone togethe
 SENT_ON = 0.2  # by a stage that a cascade gains
 
 
-def explore(store, held_out=None, images=None, front=None):
+def explore(store: Store, held_out: Store | None = None, images: Any = None, front: Front | None = None) -> "Explorer":
     """A widget to drag the thresholds of cascades of ``store``, with the same on ``held_out`` beside it.
 
     store, held_out: LogitStore or ScoreTable, the second with all models of the first; images: the inputs of
@@ -47,49 +50,50 @@ def explore(store, held_out=None, images=None, front=None):
     return Explorer(store, held_out, images, front)
 
 
-def certainty(front):
+def certainty(front: Front | None) -> str:
     """What to say of a front: nothing where it is exact."""
     if front is None:
         return "searching the front …"
     gap = float(front.gap.max(initial=0))
-    cheaper = gap / (1 + gap)
-    return (
-        f"front certified: no cascade of its kind is more than {cheaper:.1%} cheaper at equal accuracy" if gap else ""
-    )
+    cheaper = f"more than {gap / (1 + gap):.1%} cheaper at equal accuracy"
+    return f"front certified: no cascade of its kind is {cheaper}" if gap else ""
 
 
 class Explorer(widgets.VBox):
     """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its Reading there}."""
 
-    def __init__(self, store, held_out, images, front):
-        self.splits, self.past, self.gesture = ExploredSplits(store, held_out, front), [], (None, 0.0)
-        self.choice, self.drawn, self.thresholds, lengths = None, None, [], self.splits.lengths
-        self.searching = None
-        names = list(self.splits.methods), self.splits.costs, self.splits.scores
-        self.chooser = CascadeChooser(lengths, *names, self.resize, self.replace_model, self.change)
+    def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None) -> None:
+        self.splits = ExploredSplits(store, held_out, front)
+        self.past: list[tuple[Choice, list[float]]] = []
+        self.gesture: tuple[int | None, float] = (None, 0.0)
+        self.thresholds: list[float] = []
+        self.drawn: tuple | None = None
+        self.searching: tuple | None = None
+        self.undrawn = 0
+        names = {"method": list(self.splits.methods), "cost": self.splits.costs, "score": self.splits.scores}
+        self.chooser = CascadeChooser(self.splits.lengths, names, self.resize, self.replace_model, self.change)
         self.goals = GoalButtons(self.go, self.undo, self.say)
-        self.sliders = [ThresholdSlider(i, self.drag) for i in range(max(lengths) - 1)]
+        self.sliders = [ThresholdSlider(i, self.drag) for i in range(max(self.splits.lengths) - 1)]
         self.numbers, self.message = widgets.HTML(), widgets.HTML()
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out)
-        self.settling, self.drawing, self.undrawn = Pause(SETTLED, self.settle), Soon(DRAWN, self.draw), 0
+        self.settling, self.drawing = Later(SETTLED, self.settle, True), Later(DRAWN, self.draw, False)
         self.begin(front)
         upper = [self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
 
-    def begin(self, front):
+    def begin(self, front: Front | None) -> None:
         """Show the largest improvement of the given front, or of all pairs (of the one model there is)."""
-        names, n = self.splits.store.models.index, min(2, len(self.splits.store.models))
-        choice = Choice(tuple(names[:n]), self.splits.first, self.splits.costs[0], self.splits.scores[0])
-        front = front or self.splits.search(choice)
-        point = pick(front, "max_improvement")
-        self.use(replace(choice, models=point.models), self.inside(choice, point.thresholds))
+        names = tuple(self.splits.store.models.index[:2])
+        choice = Choice(names, self.splits.first, self.splits.costs[0], self.splits.scores[0])
+        point = pick(front or self.splits.search(choice), "max_improvement")
+        self.use(replace(choice, models=point.models), point.inside.tolist())
         self.settle()
 
     # What hands do
 
-    def drag(self, stage, threshold):
+    def drag(self, stage: int, threshold: float) -> None:
         """A slider moved: the only path that has to be fast."""
         self.remember(stage)
         self.thresholds[stage], self.undrawn = threshold, min(self.undrawn, stage)
@@ -99,31 +103,30 @@ class Explorer(widgets.VBox):
         self.sliders[stage].show(threshold)
         self.drawing.again()
 
-    def draw(self):
+    def draw(self) -> None:
         """What follows a drag: the later stages' sliders, the charts."""
         for slider, threshold in list(zip(self.sliders, self.thresholds))[self.undrawn + 1 :]:
             slider.show(threshold)
         self.charts.show_thresholds(self.thresholds, self.readings, self.undrawn)
         self.undrawn = len(self.thresholds)
 
-    def resize(self, n):
+    def resize(self, n: int) -> None:
         """Another number of models, from the present ones."""
-        cost = self.splits.singles(self.choice)["validation"]["cost"]
         rates = self.readings["validation"].exit_rates
-        self.take(replace(self.choice, models=resized(self.choice.models, rates, n, cost)))
+        self.take(replace(self.choice, models=resized(self.choice.models, rates, n, self.costs_of(self.choice))))
 
-    def replace_model(self, position, name):
+    def replace_model(self, position: int, name: str) -> None:
         """Another model at a position; the cascade stays in order of rising cost."""
-        cost = self.splits.singles(self.choice)["validation"]["cost"]
-        self.take(replace(self.choice, models=replaced(self.choice.models, position, name, cost)))
+        models = replaced(self.choice.models, position, name, self.costs_of(self.choice))
+        self.take(replace(self.choice, models=models))
 
-    def change(self, kind, name):
+    def change(self, kind: str, name: str) -> None:
         """Another "method", "cost" or "score"; by another cost the models may run in another order."""
-        choice = replace(self.choice, **{kind: name})
-        cost = self.splits.singles(choice)["validation"]["cost"]
-        self.take(replace(choice, models=tuple(sorted(choice.models, key=cost.get))))
+        changed: dict = {kind: name}
+        choice = replace(self.choice, **changed)
+        self.take(replace(choice, models=tuple(sorted(choice.models, key=self.costs_of(choice).get))))
 
-    def go(self, goal):
+    def go(self, goal: dict) -> None:
         """To a point of the front, by the arguments of :func:`pick`."""
         try:
             front = self.splits.front_of(self.choice)
@@ -133,11 +136,13 @@ class Explorer(widgets.VBox):
         except ValueError as error:
             self.say(str(error))
 
-    def clicked(self, row):
+    def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
-        self.load(self.splits.front_of(self.choice).point(row))
+        front = self.splits.front_of(self.choice)
+        if front is not None:
+            self.load(front.point(row))
 
-    def undo(self):
+    def undo(self) -> None:
         """Back to before the last change."""
         if self.past:
             choice, thresholds = self.past.pop()
@@ -146,22 +151,21 @@ class Explorer(widgets.VBox):
 
     # What follows
 
-    def inside(self, choice, thresholds):
-        """Thresholds in own units to inside ones."""
-        method = self.splits.methods[choice.method]
-        return [float(own_units(method.metric if method else None, t)) for t in thresholds]
+    def costs_of(self, choice: Choice) -> pd.Series:
+        """Series from model to cost, cheapest first."""
+        return self.splits.singles(choice)["validation"]["cost"]
 
-    def load(self, point):
+    def load(self, point: Point) -> None:
         """Show the cascade of a point of the present front."""
         self.remember()
-        self.use(replace(self.choice, models=point.models), self.inside(self.choice, point.thresholds))
+        self.use(replace(self.choice, models=point.models), point.inside.tolist())
 
-    def take(self, choice):
+    def take(self, choice: Choice) -> None:
         """Another cascade: each stage sends on the share that it sent on before."""
         self.remember()
         self.use(choice)
 
-    def remember(self, gesture=None):
+    def remember(self, gesture: int | None = None) -> None:
         """Keep what is on screen for undo; moves of one slider in quick succession count as one."""
         now = time.monotonic()
         same = gesture is not None and self.gesture[0] == gesture and now - self.gesture[1] < ONE_GESTURE
@@ -170,7 +174,7 @@ class Explorer(widgets.VBox):
             self.past.append((self.choice, list(self.thresholds)))
             self.goals.undo.disabled = False
 
-    def use(self, choice, thresholds=None):
+    def use(self, choice: Choice, thresholds: list[float] | None = None) -> None:
         """Show a cascade; without thresholds, at the shares that its stages send on now."""
         shares = [share_sent_on(slider.sure, t) for slider, t in zip(self.sliders, self.thresholds)]
         self.choice, self.cascades = choice, self.splits.cascades(choice)
@@ -179,9 +183,10 @@ class Explorer(widgets.VBox):
         self.show_front()
         self.goals.undo.disabled = not self.past
 
-    def at_shares(self, shares):
+    def at_shares(self, shares: list[float]) -> list[float]:
         """Thresholds at which each stage in turn sends on its share, :data:`SENT_ON` where none is given."""
-        thresholds, cascade = [], self.cascades["validation"]
+        thresholds: list[float] = []
+        cascade = self.cascades["validation"]
         for stage in range(cascade.stages - 1):
             share = shares[stage] if stage < len(shares) else SENT_ON
             thresholds.append(threshold_of_share(falling(cascade, thresholds, stage), share))
@@ -189,10 +194,9 @@ class Explorer(widgets.VBox):
 
     # What is shown
 
-    def show_cascade(self):
+    def show_cascade(self) -> None:
         """All that depends on the cascade, and its thresholds."""
-        models, method = self.choice.models, self.splits.methods[self.choice.method]
-        metric = method.metric if method else None
+        models, metric = self.choice.models, self.splits.metric(self.choice)
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
             slider.layout.display = "flex" if i < len(models) - 1 else "none"
@@ -205,20 +209,22 @@ class Explorer(widgets.VBox):
         self.charts.show_cascade(models, metric, self.cascades, self.thresholds, self.readings)
         self.undrawn = len(self.thresholds)
 
-    def show_front(self):
+    def show_front(self) -> None:
         """The front of as many models by the present method, cost and score; searched meanwhile if it is not known."""
-        choice = replace(self.choice, models=(len(self.choice.models),))
-        if choice == self.drawn:
+        kind = self.choice.kind
+        if kind == self.drawn:
             return
-        self.drawn, front = choice, self.splits.front_of(self.choice)
-        self.charts.show_front(self.splits.singles(self.choice), self.choice.cost, self.score, front)
+        self.drawn, front = kind, self.splits.front_of(self.choice)
+        self.charts.show_front(
+            self.splits.singles(self.choice), self.choice.cost, score_of(self.choice.score).title, front
+        )
         self.goals.enable(front is not None)
         self.say(certainty(front))
         if front is None and self.searching is None:  # one at a time; what is wanted by then comes next
-            self.searching, wanted = choice, self.choice
-            beside(lambda: self.splits.search(wanted), lambda front: self.searched(), self.searched)
+            self.searching, wanted = kind, self.choice
+            beside(lambda: self.splits.search(wanted), self.searched)
 
-    def searched(self, error=None):
+    def searched(self, error: Exception | None) -> None:
         """A search ended, or failed: draw the front that is wanted now, search it, or say that it cannot be."""
         ended, self.searching = self.searching, None
         if error is not None and ended == self.drawn:
@@ -227,31 +233,26 @@ class Explorer(widgets.VBox):
         self.drawn = None
         self.show_front()
 
-    def show_numbers(self):
+    def show_numbers(self) -> None:
         """Numbers at the present thresholds."""
         self.readings = {split: reading_at(cascade, self.thresholds) for split, cascade in self.cascades.items()}
         single, unit = self.splits.best_single(self.choice), COSTS[self.choice.cost].unit
-        rows = numbers(self.readings, self.cascades, single, unit, self.score)
-        self.numbers.value = numbers_html(rows, self.splits.stores)
+        score = score_of(self.choice.score).title
+        self.numbers.value = numbers_html(self.readings, self.cascades, single, unit, score)
         self.settling.again()
 
-    def settle(self):
+    def settle(self) -> None:
         """Examples and export, which follow once the hand rests."""
         if self.strip is not None:
             self.strip.show(self.choice.models, self.cascades["validation"], self.readings["validation"])
         self.export.show(self.point, self.readings.get("held-out"))
         self.charts.rest()
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """A line of text above the sliders."""
         self.message.value = f"<em>{escape(text)}</em>" if text else ""
 
     @property
-    def score(self):
-        """The title of what counts as accuracy."""
-        return score_of(self.choice.score).title
-
-    @property
-    def point(self):
+    def point(self) -> Point:
         """The :class:`Point` on screen, as measured on the split that it is chosen on."""
         return self.splits.point(self.choice, self.thresholds, self.readings["validation"])

@@ -2,7 +2,6 @@
 
 import base64
 from dataclasses import replace
-from html import escape
 
 import ipywidgets as widgets
 import pandas as pd
@@ -10,13 +9,16 @@ import pandas as pd
 from ..deployment.cascade_file import description_of
 from ..deployment.policy import text_of
 from ..files import short_path
+from ..fronts.front import Point
 from ..methods.method import METHODS
+from ..store.protocol import Store
 from ..tables import readable
+from .state import Reading
 
 MEASURED = ("accuracy", "cost", "improvement")
 
 
-def as_json(point, store, held_out=None):
+def as_json(point: Point, store: Store, held_out: Store | None = None) -> str:
     """The text of the file that ``Cascade.load`` reads; for a metric without a name, why there is none."""
     try:
         return text_of(description_of(point, store, held_out))
@@ -24,7 +26,7 @@ def as_json(point, store, held_out=None):
         return f"not to be had: {error}\n"
 
 
-def as_row(point, held_out=None):
+def as_row(point: Point, held_out: Reading | None = None) -> pd.DataFrame:
     """The point as a table of one row, as in ``front.table``, beside what a :class:`Reading` elsewhere says of it."""
     row = {key: getattr(point, key) for key in ("models", "thresholds", "exit_rates", *MEASURED)}
     if held_out is not None:
@@ -32,23 +34,19 @@ def as_row(point, held_out=None):
     return pd.DataFrame([row])
 
 
-def as_call(point, store):
-    """Python that makes the point again, to the last bit."""
-    lines = ["import cascadelib as cl", "", store_line(store), "point = cl.Point("]
-    values = {**vars(point), "method": None}
-    lines += [f"    {key}={literal(value)}," for key, value in values.items() if key not in ("method", "found_on")]
-    lines += [f"    method={method_call(point)},", ")", "cl.evaluate(store, point)", ""]
-    return "\n".join(lines)
+def as_call(point: Point, store: Store) -> str:
+    """Python that makes the point, found on ``store``, again to the last bit."""
+    opened = "# store: the one that cl.explore was given"
+    if store.path is not None:
+        opened = f'store = cl.LogitStore("{short_path(store.path)}")  # {len(store):,} samples'
+    values = {key: literal(value) for key, value in vars(point).items() if key not in ("method", "found_on")}
+    values |= {"method": method_call(point), "found_on": "store.origin"}
+    lines = ["import cascadelib as cl", "", opened, "point = cl.Point("]
+    lines += [f"    {key}={value}," for key, value in values.items()]
+    return "\n".join([*lines, ")", "cl.evaluate(store, point)", ""])
 
 
-def store_line(store):
-    """The line that opens the store; one in memory has none."""
-    if store.path is None:
-        return "# store: the one that cl.explore was given"
-    return f'store = cl.LogitStore("{short_path(store.path)}")  # {len(store):,} samples'
-
-
-def literal(value):
+def literal(value: object) -> str:
     """repr, with infinities and nan as Python reads them."""
     if isinstance(value, tuple):
         return "(" + ", ".join(map(literal, value)) + ("," if len(value) == 1 else "") + ")"
@@ -56,33 +54,21 @@ def literal(value):
     return f'float("{text}")' if text in ("inf", "-inf", "nan") else text
 
 
-def method_call(point):
+def method_call(point: Point) -> str:
     """The method as an expression: its name where it is one of METHODS, fitted temperatures of the point's models."""
-    if point.method is None:
+    method = point.method
+    if method is None:
         return "None"
-    bare = replace(point.method, temperatures=None)
-    name = next((f'cl.METHODS["{name}"]' for name, method in METHODS.items() if method == bare), f"cl.{bare!r}")
-    if not point.method.temperature:
-        return name
-    kept = {model: float(point.method.temperature_of(model)) for model in point.models}
-    return f"cl.{replace(point.method, temperatures=kept)!r}"
-
-
-def download(text, name, kind="application/json"):
-    """A link that saves ``text`` under a file name, as HTML."""
-    data = base64.b64encode(text.encode()).decode()
-    return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">save {escape(name)}</a>'
-
-
-def row_html(table):
-    """The table of :func:`as_row` for reading."""
-    return readable(table).to_html(index=False)
+    if method.temperature:
+        kept = {model: float(method.temperature_of(model)) for model in point.models}
+        return f"cl.{replace(method, temperatures=kept)!r}"
+    return next((f'cl.METHODS["{name}"]' for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
 
 
 class ExportBox(widgets.Tab):
     """Python call, JSON and table row of the present point. store, held_out: as :func:`cascadelib.explore` has them."""
 
-    def __init__(self, store, held_out):
+    def __init__(self, store: Store, held_out: Store | None) -> None:
         self.store, self.held_out = store, held_out
         tall = widgets.Layout(width="100%", height="190px")
         self.call, self.json = (widgets.Textarea(layout=tall, disabled=False) for _ in range(2))
@@ -90,9 +76,11 @@ class ExportBox(widgets.Tab):
         parts = [self.call, widgets.VBox([self.json, self.link]), self.row]
         super().__init__(parts, titles=["Python", "JSON", "table row"])
 
-    def show(self, point, held_out_reading):
+    def show(self, point: Point, held_out_reading: Reading | None) -> None:
         """Show a point; held_out_reading: its Reading on the held-out split, or None."""
         self.call.value = as_call(point, self.store)
         self.json.value = text = as_json(point, self.store, self.held_out)
-        self.link.value = download(text, "cascade.json")
-        self.row.value = row_html(as_row(point, held_out_reading))
+        data = base64.b64encode(text.encode()).decode()
+        file = f'download="cascade.json" href="data:application/json;base64,{data}"'
+        self.link.value = f"<a {file}>save cascade.json</a>"
+        self.row.value = readable(as_row(point, held_out_reading)).to_html(index=False)

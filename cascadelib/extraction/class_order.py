@@ -1,16 +1,19 @@
 """Is a model's class order the data set's? By names where there are any, else by what it confuses."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..datasets.imagenet_1k import descriptions, synsets
 from ..labels import Labels
+from ..zoo.model import Model
 
 CLEARLY = 4  # standard errors by which another order must be better, on samples that did not choose it
 LEAST = 4  # samples a class, on average, below which an assignment says nothing
 
 
-def check_names(models, labels: Labels) -> None:
+def check_names(models: Iterable[Model], labels: Labels) -> None:
     """Raise ValueError where a model names the same classes as the data set in another order.
 
     ImageNet's classes go by synset (n01440764) or by description; names that are no permutation say nothing.
@@ -24,28 +27,25 @@ def check_names(models, labels: Labels) -> None:
         named = tuple(map(str, model.metadata.get("classes") or ()))
         for own in spellings:
             if sorted(named) == sorted(own) and named != own:
-                _refuse(model, next(i for i, pair in enumerate(zip(named, own)) if pair[0] != pair[1]), named, own)
-
-
-def _refuse(model, first, named, own):
-    raise ValueError(
-        f"model {model.name!r} has its classes in another order: its class {first} is {named[first]!r}, the data set's "
-        f"is {own[first]!r}. {_remedy(model.name)}"
-    )
+                first = next(i for i, pair in enumerate(zip(named, own)) if pair[0] != pair[1])
+                raise ValueError(
+                    f"model {model.name!r} has its classes in another order: its class {first} is {named[first]!r}, "
+                    f"the data set's is {own[first]!r}. {_remedy(model.name)}"
+                )
 
 
 def _remedy(name):
     return f"Give the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, logit j = its own logit order[j]"
 
 
-def best_order(predictions, labels, classes: int) -> np.ndarray:
+def best_order(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Int [classes]: the assignment class → predicted column that is right most often (Hungarian method)."""
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, predictions), 1)
     return linear_sum_assignment(-confusion)[1]
 
 
-def check_order(model, logits, labels: Labels) -> None:
+def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     """Raise ValueError where a permutation of the model's classes explains its predictions clearly better than none.
 
     The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4
@@ -55,7 +55,7 @@ def check_order(model, logits, labels: Labels) -> None:
     classes = logits.shape[1]
     if "class_order" in model.metadata or len(labels) < LEAST * classes:
         return
-    predictions = np.concatenate([np.asarray(logits[a : a + 8192]).argmax(1) for a in range(0, len(labels), 8192)])
+    predictions = logits.argmax(1)
     chosen, judged = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
     order = best_order(predictions[chosen], labels.values[chosen], classes)
     predicted, right = predictions[judged], labels.values[judged]

@@ -7,6 +7,7 @@ import shutil
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -14,7 +15,7 @@ import torch
 
 from ..checks import is_cost, known
 from ..datasets.images import Photographs
-from ..datasets.samples import from_arrays
+from ..datasets.samples import Samples
 from ..datasets.texts import Texts
 from ..files import file_name, remove_leftovers
 from ..labels import labels_of
@@ -22,9 +23,9 @@ from ..store.logit_store import DTYPES, LogitStore
 from ..zoo.forward import Precision, kept_memory
 from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
-from ..zoo.model import Model, identity
+from ..zoo.model import identity
 from .class_order import check_names, check_order
-from .inference import PROBED, Candidate, Pass, explained_when_full, feed, probed, run_pass
+from .inference import Candidate, Pass, explained_when_full, probed, run_pass
 from .shards import Shards, shard_bounds, started
 
 
@@ -37,7 +38,7 @@ class Estimate:
     seconds: float
     bytes: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         minutes, seconds = divmod(round(self.seconds), 60)
         hours, minutes = divmod(minutes, 60)
         time = (
@@ -47,10 +48,10 @@ class Estimate:
 
 
 def extract(
-    models,
-    dataset,
-    path,
-    device=None,
+    models: Any,
+    dataset: Any,
+    path: Path | str,
+    device: Any = None,
     batch_size: int = 256,
     amp: bool | None = None,
     shard_size: int = 2048,
@@ -62,12 +63,12 @@ def extract(
 ) -> LogitStore:
     """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
 
-    models: names that :func:`zoo.load` knows, or {name: module}, {name: (module, transform)} or {name: zoo.Model}. A
+    models: names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name: :class:`Model`}. A
         transform turns a batch of raw inputs (a tensor, already on the device) into the module's input: a tensor, a
         tuple of arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
     dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
         ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
-        most); there a transform is a :class:`preprocessing.Photos` or a function of one PIL image. ``Texts`` run in
+        most); there a transform is a :class:`Photos` or a function of one PIL image. ``Texts`` run in
         the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths without
         padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
     device: CUDA where there is one. amp: mixed precision, by default on CUDA only. dtype: of the stored logits.
@@ -85,13 +86,14 @@ def extract(
     than the data set's, outputs that are no logits, MACs that cannot be counted, too little space on the disk; then
     for an image that cannot be read, and for a model whose classes are in another order (see :mod:`class_order`).
     """
-    if not hasattr(dataset, "batch") and not (isinstance(dataset, tuple) and len(dataset) == 2):
+    samples = Samples(*dataset) if isinstance(dataset, tuple) and len(dataset) == 2 else dataset
+    if not hasattr(samples, "batch"):
         raise ValueError(
             f"dataset must be a data set of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
         )
-    samples = dataset if hasattr(dataset, "batch") else from_arrays(*dataset)
     found, macs, labels = resolved(models), macs or {}, labels_of(samples)
-    workers = _workers(samples) if workers is None else workers
+    if workers is None:
+        workers = min(16, os.cpu_count() or 1) if isinstance(samples, Photographs) else 0
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype)
     check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
@@ -100,63 +102,33 @@ def extract(
         precision = Precision.chosen(device or mine.device(), amp)
         settings = Pass(precision, batch_size, np.dtype(dtype), workers, progress and mine.first)
         store = _existing(path, labels)
-        pending, inputs = _pending(found, store, samples, replace)
+        inputs = inputs_digest(samples)
+        pending = [model for model in found if replace or not _is_finished(store, model, inputs)]
         if isinstance(samples, Texts):
-            pending, macs = with_text_costs(pending, samples, macs)
-        run = _circumstances_that_count(settings) | {"samples": labels.fingerprint, "inputs": inputs}
-        pending = _probed(pending, samples, settings, run, macs)
-        _check_classes(pending, labels, store)
-        missing = {(a, b): [c for c in pending if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
-        _announce(path, pending, missing, settings, mine.count)
+            pending, macs = with_text_costs(pending, samples.texts, macs)
+        run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": precision.amp}
+        run |= {"device": precision.device.type, "samples": labels.fingerprint, "inputs": inputs}
+        candidates = probed(pending, samples, settings, run, macs)
+        _check_classes(candidates, labels, store)
+        missing = {(a, b): [c for c in candidates if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
+        _announce(path, candidates, missing, settings, mine.count)
         mine.wait()  # until all have seen what is missing
-        run_pass(
-            samples if order is None else samples.take(order),
-            dict(mine.share((b, m) for b, m in missing.items() if m)),
-            shards,
-            settings,
-        )
+        samples = samples if order is None else samples.take(order)
+        run_pass(samples, dict(mine.share((b, m) for b, m in missing.items() if m)), shards, settings)
         mine.wait()
         if mine.first:
-            store = store or _created(path, labels)
-            for candidate in pending:
+            origin = labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split
+            store = store or LogitStore.create(path, *origin)
+            for candidate in candidates:
                 _assemble(candidate, store, shards, bounds, settings, order)
         mine.wait()
     return LogitStore(path)
 
 
-def _workers(samples) -> int:
-    """Processes that decode photographs: as many as cores, 16 at most; none for inputs that are in memory."""
-    return min(16, os.cpu_count() or 1) if isinstance(samples, Photographs) else 0
-
-
-def _pending(found, store, samples, replace):
-    inputs = inputs_digest(samples)
-    return [m for m in found if replace or not finished(store, m, inputs)], inputs
-
-
-def _probed(models, samples, settings, run, macs):
-    """The models as :class:`Candidate`, probed one after another on the first samples, which are read once."""
-    if not models:
-        return []
-    few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
-    transforms = [m.transform for m in models]
-    _, prepare = next(feed(samples, [(0, few)], transforms, settings.precision.device))
-    return [probed(m, prepare, settings.precision, run, macs.get(m.name), settings.most) for m in models]
-
-
-def _circumstances_that_count(settings: Pass) -> dict:
-    """Of the settings, those that decide the logits."""
-    precision = settings.precision
-    dtype = {"batch_size": settings.batch_size, "dtype": settings.dtype.name}
-    return dtype | {"amp": precision.amp, "device": precision.device.type}
-
-
 def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
-    for kind, value in (("batch_size", batch_size), ("shard_size", shard_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{kind} must be a positive whole number, not {value!r}")
-    if not isinstance(workers, int) or workers < 0:
-        raise ValueError(f"workers must be a whole number, 0 for none, not {workers!r}")
+    for kind, value, least in (("batch_size", batch_size, 1), ("shard_size", shard_size, 1), ("workers", workers, 0)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{kind} must be a whole number of {least} or more, not {value!r}")
     known(dtype, DTYPES, "dtype")
     for name, value in macs.items():
         known(name, [m.name for m in models], "model in macs")
@@ -176,10 +148,6 @@ def _existing(path, labels) -> LogitStore | None:
     except ValueError as error:
         raise ValueError(f"the store {path} is of another split: {error}; choose another path") from None
     return store
-
-
-def _created(path, labels):
-    return LogitStore.create(path, labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split)
 
 
 def _check_classes(candidates, labels, store):
@@ -213,12 +181,6 @@ def _announce(path, pending, missing, settings, processes):
         print(Estimate(len(pending), samples, seconds, sum(final)), flush=True)
 
 
-def _circumstances(precision) -> dict:
-    """What the header records beside the settings: device in words, library versions."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
-    return {"device_name": precision.device_name, "versions": versions | {"numpy": np.__version__}}
-
-
 def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order):
     """Put a model whose shards are all there into the store, and forget the shards.
 
@@ -232,8 +194,9 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order
     check_order(model, logits, labels_of(store))
     times = [time for _, times in parts for time in times]
     remove_leftovers(store.path / file_name(model.name))
-    extraction = {key: run[key] for key in ("weights_sha256", "transform", "inputs")}
-    extraction |= _circumstances_that_count(settings) | _circumstances(settings.precision)
+    extraction = {key: value for key, value in run.items() if key != "samples"}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
+    extraction |= {"device_name": settings.precision.device_name, "versions": versions | {"numpy": np.__version__}}
     if model.name in settings.most:
         extraction["largest_batch_in_memory"] = settings.most[model.name]
     size = {"image_size": candidate.image_size} if candidate.image_size else {}
@@ -265,7 +228,7 @@ def _seconds(candidate, times, count, settings, sorted_by_length):
     return statistics.median(times[: count // settings.batch_size] or times)
 
 
-def inputs_digest(samples) -> str:
+def inputs_digest(samples: Any) -> str:
     """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them.
 
     A data set of other things than tensors has ``raw(row) -> bytes`` for it.
@@ -284,7 +247,7 @@ def inputs_digest(samples) -> str:
     return digest.hexdigest()
 
 
-def finished(store, model: Model, inputs: str | None = None) -> bool:
+def _is_finished(store, model, inputs) -> bool:
     """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none.
 
     inputs: :func:`inputs_digest` of the samples, compared with the recorded one where there is one. Raises
@@ -294,7 +257,7 @@ def finished(store, model: Model, inputs: str | None = None) -> bool:
         return False
     recorded = store.metadata(model.name).get("extraction") or {}
     differing = [key for key, value in identity(model).items() if recorded.get(key) != value]
-    if inputs is not None and recorded.get("inputs", inputs) != inputs:
+    if recorded.get("inputs", inputs) != inputs:
         differing.append("inputs")
     if differing:
         raise ValueError(

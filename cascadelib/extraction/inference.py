@@ -3,7 +3,11 @@ batch."""
 
 import contextlib
 import errno
+import itertools
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +17,26 @@ from ..checks import is_cost
 from ..front_end import is_watched
 from ..zoo.forward import Precision, on_device, ready, timed_logits
 from ..zoo.macs import count_macs
-from ..zoo.model import Model, identity
-from ..zoo.transforms import cut_of, distinct, place_of, prepared
+from ..zoo.model import Model, about, identity
+from ..zoo.transforms import distinct, prepared
+from .shards import Shards, spans
 
 PROBED = 32  # samples, on the CPU; a GPU needs a full batch to show its speed
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How samples are run: precision, ``batch_size``, dtype of the logits, ``workers`` that read and decode.
+
+    ``most`` {model: samples at once} fills in where the memory is too small for a batch.
+    """
+
+    precision: Precision
+    batch_size: int
+    dtype: np.dtype
+    workers: int = 0
+    progress: bool = True
+    most: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +54,26 @@ class Candidate:
     image_size: int | None
 
 
-def probed(model: Model, prepare, precision: Precision, run: dict, macs: float | None, most: dict) -> Candidate:
-    """Count the model's MACs (unless given) and time it on the first samples, once they have warmed it up.
+def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: dict[str, float]) -> list[Candidate]:
+    """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up.
 
-    prepare: transform → the input that it makes of those samples; most: see :func:`forwarding.timed_logits`.
+    Those samples are read once for all models.
     """
-    with ready(model.module, precision.device):
+    if not models:
+        return []
+    few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
+    _, prepare = next(feed(samples, [(0, few)], [m.transform for m in models], settings.precision.device))
+    return [_probed(model, prepare, settings, run, macs.get(model.name)) for model in models]
+
+
+def _probed(model, prepare, settings, run, macs):
+    with ready(model.module, settings.precision.device):
         inputs = prepare(model.transform)
-        try:
+        with about(model.name):
             macs = macs or count_macs(model.module, inputs)
-        except ValueError as error:
-            raise ValueError(f"model {model.name!r}: {error}") from None
         with torch.inference_mode():
-            timed_logits(model.name, model.module, inputs, precision, most)
-            logits, seconds = timed_logits(model.name, model.module, inputs, precision, most)
+            for _ in range(2):
+                logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
     if not is_cost(macs):
         raise ValueError(f"model {model.name!r}: fvcore counts {macs} MACs; pass macs={{{model.name!r}: …}}")
     size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
@@ -57,8 +83,8 @@ def probed(model: Model, prepare, precision: Precision, run: dict, macs: float |
 CHUNK = 16  # photographs that a worker hands over at once; bounds what waits in shared memory
 
 
-def feed(samples, spans, transforms, device, workers: int = 0):
-    """Yield (span, prepare) for each (start, stop) of ``spans``; ``prepare(transform)`` gives a model's input.
+def feed(samples: Any, bounds: Iterable, transforms: Iterable, device: torch.device, workers: int = 0) -> Generator:
+    """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's input.
 
     transforms: all that will be asked for. Of photographs (anything with a ``source`` that decodes a row), ``workers``
     processes read and decode each once and make every distinct cut of it; other data sets give their raw batch, which
@@ -66,9 +92,9 @@ def feed(samples, spans, transforms, device, workers: int = 0):
     Raises ValueError naming a photograph that cannot be read.
     """
     if hasattr(samples, "source"):
-        yield from _photographs(samples, spans, distinct(transforms), device, workers)
+        yield from _photographs(samples, list(bounds), transforms, device, workers)
         return
-    for start, stop in spans:
+    for start, stop in bounds:
         raw = on_device(samples.batch(start, stop), device)
         yield (start, stop), lambda transform, raw=raw: on_device(prepared(transform, raw), device)
 
@@ -92,52 +118,41 @@ def _stacked(items):
     return failed or [torch.stack(cut) for cut in zip(*items)]
 
 
-def _photographs(samples, spans, transforms, device, workers):
-    spans = list(spans)
-    cuts = distinct(cut_of(t) for t in transforms)
-    chunks = [range(a, min(a + CHUNK, stop)) for start, stop in spans for a in range(start, stop, CHUNK)]
+def _photographs(samples, bounds, transforms, device, workers):
+    cuts = distinct(map(_cut_of, transforms))
+    chunks = [range(*span) for start, stop in bounds for span in spans(start, stop, CHUNK)]
     loader = torch.utils.data.DataLoader(
         _Cuts(samples.source, cuts),
         batch_sampler=chunks,
         collate_fn=_stacked,
         num_workers=min(workers, len(chunks)),
         pin_memory=device.type == "cuda",
-        **({"prefetch_factor": 4} if workers and chunks else {}),
+        prefetch_factor=4 if workers and chunks else None,
     )
     arriving = iter(loader)
-    for start, stop in spans:
-        parts = [_checked(next(arriving)) for _ in range(start, stop, CHUNK)]
+    for start, stop in bounds:
+        parts = []
+        for part in itertools.islice(arriving, len(spans(start, stop, CHUNK))):
+            if isinstance(part, ValueError):
+                raise part
+            parts.append(part)
         whole = [torch.cat(cut) for cut in zip(*parts)]
         yield (start, stop), lambda transform, whole=whole: _finished(transform, cuts, whole, device)
 
 
-def _checked(chunk):
-    if isinstance(chunk, ValueError):
-        raise chunk
-    return chunk
+def _cut_of(transform):
+    """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function (PIL → tensor)."""
+    if transform is None:
+        raise ValueError("a model of photographs needs a transform: (module, transform), or a model of the zoo")
+    return getattr(transform, "cut", transform)
 
 
 def _finished(transform, cuts, whole, device):
-    cut = whole[place_of(cut_of(transform), cuts)].to(device, non_blocking=True)
+    cut = whole[cuts.index(_cut_of(transform))].to(device, non_blocking=True)
     return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """How samples are run: precision, ``batch_size``, dtype of the logits, ``workers`` that read and decode.
-
-    ``most`` {model: samples at once} fills in where the memory is too small for a batch.
-    """
-
-    precision: Precision
-    batch_size: int
-    dtype: np.dtype
-    workers: int = 0
-    progress: bool = True
-    most: dict = field(default_factory=dict)
-
-
-def run_pass(samples, missing, shards, settings: Pass) -> None:
+def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass) -> None:
     """Fill in the ``missing`` shards {(start, stop): candidates}, batch by batch, all candidates of a batch at once.
 
     Every shard has candidates.
@@ -146,28 +161,23 @@ def run_pass(samples, missing, shards, settings: Pass) -> None:
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
     shown = settings.progress and is_watched()
     bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
-    batches = {bounds: _batches(*bounds, settings.batch_size) for bounds in missing}
+    batches = {bounds: spans(*bounds, settings.batch_size) for bounds in missing}
     transforms = [c.model.transform for c in candidates]
     device = settings.precision.device
     with contextlib.ExitStack() as stack, bar, torch.inference_mode():
         for candidate in candidates:
             stack.enter_context(ready(candidate.model.module, device))
-        spans = [span for shard in batches.values() for span in shard]
-        fed = stack.enter_context(contextlib.closing(feed(samples, spans, transforms, device, settings.workers)))
+        fed = feed(samples, itertools.chain(*batches.values()), transforms, device, settings.workers)
+        stack.enter_context(contextlib.closing(fed))
         for bounds, found in missing.items():
-            _run_shard(*bounds, found, fed, len(batches[bounds]), shards, settings, bar)
+            _run_shard(*bounds, found, itertools.islice(fed, len(batches[bounds])), shards, settings, bar)
 
 
-def _batches(start, stop, size):
-    return [(first, min(first + size, stop)) for first in range(start, stop, size)]
-
-
-def _run_shard(start, stop, candidates, fed, count, shards, settings, bar):
+def _run_shard(start, stop, candidates, fed, shards, settings, bar):
     logits = {c.model.name: np.empty((stop - start, c.classes), settings.dtype) for c in candidates}
     seconds = {c.model.name: [] for c in candidates}
     wide = torch.float64 if settings.dtype == np.float64 else torch.float32  # numpy knows no bfloat16
-    for _ in range(count):
-        (first, last), prepare = next(fed)
+    for (first, last), prepare in fed:
         for candidate, output, time in _outputs(candidates, prepare, settings):
             logits[candidate.model.name][first - start : last - start] = output.to("cpu", wide).numpy()
             seconds[candidate.model.name].append(time)
@@ -181,13 +191,11 @@ def _run_shard(start, stop, candidates, fed, count, shards, settings, bar):
 
 def _outputs(candidates, prepare, settings):
     """(candidate, logits, seconds a sample) of each candidate for a batch; each distinct transform runs once."""
-    transforms = distinct(c.model.transform for c in candidates)
-    for transform in transforms:
+    for transform in distinct(c.model.transform for c in candidates):
         inputs = prepare(transform)
         for candidate in candidates:
-            if transforms[place_of(candidate.model.transform, transforms)] is transform:
-                name, module = candidate.model.name, candidate.model.module
-                yield candidate, *timed_logits(name, module, inputs, settings.precision, settings.most)
+            if candidate.model.transform == transform:
+                yield candidate, *timed_logits(candidate.model, inputs, settings.precision, settings.most)
 
 
 def _check_finite(name, logits, start):
@@ -200,7 +208,7 @@ def _check_finite(name, logits, start):
 
 
 @contextlib.contextmanager
-def explained_when_full(path):
+def explained_when_full(path: Path) -> Iterator[None]:
     """A full disk is reported with the folder and what to do; nothing that was finished is lost."""
     try:
         yield

@@ -7,12 +7,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import distributed
 
 from ..files import SUFFIX, file_name
@@ -27,14 +29,14 @@ class Processes:
 
     rank: int = 0
     count: int = 1
-    group: object = None
+    group: Any = None
 
     @property
     def first(self) -> bool:
         """Whether this process does what only one may: locks, prints, puts models into the store."""
         return self.rank == 0
 
-    def share(self, items) -> list:
+    def share(self, items: Iterable) -> list:
         """Every ``count``-th of the items, from the ``rank``-th on."""
         return list(items)[self.rank :: self.count]
 
@@ -66,19 +68,17 @@ def started() -> Iterator[Processes]:
         yield Processes()
 
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing stops two extractions into one store there
-    fcntl = None
-
-
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
     """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one.
 
     Batches so begin at the same rows in every run, which makes resumed tensors equal to uninterrupted ones.
     """
-    size = max(1, shard_size // batch_size) * batch_size
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+    return spans(0, count, max(1, shard_size // batch_size) * batch_size)
+
+
+def spans(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """(first, last + 1) of rows start … stop − 1 in pieces of ``size``, the last one shorter."""
+    return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 class Shards:
@@ -88,34 +88,26 @@ class Shards:
     Raises ValueError where another process extracts into the same folder.
     """
 
-    def __init__(self, store_path, locked=True):
+    def __init__(self, store_path: Path | str, locked: bool = True):
         self.path, self.locked = Path(store_path) / ".partial", locked
+        self._lock = FileLock(self.path / "lock", blocking=False)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.locked:
-            return self
-        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held open as long as the lock
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / "lock"))
-            except OSError:
-                held = False
-            if not held:
-                self._lock.close()
-                raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it")
+        try:
+            if self.locked:
+                self._lock.acquire()
+        except Timeout:
+            raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it") from None
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if not self.locked:
             return
         with contextlib.suppress(OSError):
             if [p.name for p in self.path.iterdir()] == ["lock"]:  # nothing unfinished: leave no trace
                 shutil.rmtree(self.path)
-        if fcntl is not None:  # closing would not do: workers that decode have inherited it
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-        self._lock.close()
+        self._lock.release()
 
     def _file(self, model, start, stop):
         return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"

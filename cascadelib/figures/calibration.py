@@ -1,11 +1,18 @@
 """Figures of calibration (paper, figures 13 and 14), each from plain tables."""
 
+from typing import Any
+
 import pandas as pd
 
 from . import style
 
 Tables = dict[str, pd.DataFrame]
-STYLES = {"uncalibrated": 0, "temperature scaled": 1, "assumed perfect calibration": 2, "ideal": None}
+COLOURS = {
+    "uncalibrated": style.PALETTE[0],
+    "temperature scaled": style.PALETTE[1],
+    "assumed perfect calibration": style.PALETTE[2],
+    "ideal": style.BLACK,
+}
 
 
 def reliability_figure(
@@ -56,15 +63,16 @@ def threshold_figure(
     return fig.update_layout(title=title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
 
 
-def _draw(fig, label, table, in_legend, **at):
+def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, **at: Any) -> None:
     """The lines of one label: above solid, below dashed, the threshold itself dotted where there is one."""
-    colour = style.BLACK if STYLES[label] is None else style.PALETTE[STYLES[label]]
     kinds = {"accuracy_above": "solid", "accuracy_below": "dash", "threshold": "dot"}
     for kind in [k for k in kinds if k in table]:
         at |= {"name": label, "legendgroup": label, "showlegend": in_legend and kind == "accuracy_above"}
         hover = "%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>"
         width = 1.0 if kind == "threshold" else 1.6
-        style.add_line(fig, table["exit_rate"], table[kind], colour, width, kinds[kind], hovertemplate=hover, **at)
+        style.add_line(
+            fig, table["exit_rate"], table[kind], COLOURS[label], width, kinds[kind], hovertemplate=hover, **at
+        )
 
 
 def predicted_figure(

@@ -35,7 +35,7 @@ def front_figure(
     fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
     style.add_singles(fig, singles)
     for i, (label, table) in enumerate(tables.items()):
-        line = {"shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
+        line: dict = {"shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
         style.add_cascades(fig, style.decimated(table), style.colour(i), name=label, **line)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
@@ -53,13 +53,41 @@ def improvement_figure(
     fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis=gain)
     style.add_break_even(fig)
     others = [label for label in curves if label not in references]
+    looks = {label: (style.colour(i), 1.8, style.dash(i)) for i, label in enumerate(others)}
     for label, curve in curves.items():
-        if label in references:
-            style.add_improvement(fig, curve, label, style.BLACK, 1.2)
-        else:
-            i = others.index(label)
-            style.add_improvement(fig, curve, label, style.colour(i), 1.8, dash=style.dash(i))
+        colour, width, dash = looks.get(label, (style.BLACK, 1.2, None))
+        style.add_improvement(fig, curve, label, colour, width, dash=dash)
     return fig.update_layout(hovermode="x", showlegend=True)
+
+
+def band_figure(
+    curve: pd.DataFrame,
+    band: pd.DataFrame,
+    title: str = "Improvement factor with its 95% bootstrap band",
+    label: str = "front",
+) -> style.Figure:
+    """An improvement curve (accuracy, improvement) over its band (accuracy, low, high)."""
+    fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis={"title": style.GAIN})
+    style.add_interval(fig, band["accuracy"], band["low"], band["high"], "95% band")
+    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name=label)
+    style.add_break_even(fig)
+    return fig.update_layout(hovermode="x")
+
+
+def front_band_figure(
+    table: pd.DataFrame,
+    ends: pd.DataFrame,
+    singles: pd.DataFrame,
+    cost: str = "macs",
+    title: str = "The front with the 95% intervals of its cascades",
+) -> style.Figure:
+    """Cascades by cost and accuracy, with the interval of each accuracy. ends: ``point_intervals`` of the same."""
+    fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
+    style.add_singles(fig, singles)
+    style.add_interval(fig, table["cost"], ends["accuracy_low"], ends["accuracy_high"], "95% interval")
+    style.add_line(fig, table["cost"], table["accuracy"], style.PALETTE[0], shape="hv", name="front")
+    low, high = ends["accuracy_low"].min(), ends["accuracy_high"].max()
+    return fig.update_yaxes(range=[low - 0.01 * (high - low), high + 0.02 * (high - low)])
 
 
 def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which models the front uses") -> style.Figure:
@@ -158,8 +186,8 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         style.add_singles(fig, first.singles, **at)
         for name, front in fronts.items():
             colour, new = style.PALETTE[names.index(name)], not any(trace.name == name for trace in fig.data)
-            at = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
-            style.add_cascades(fig, style.decimated(front.table), colour, shape="hv", **at)
+            line: dict = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
+            style.add_cascades(fig, style.decimated(front.table), colour, shape="hv", **line)
             curve, at = front.improvement_curve(), {"showlegend": False, "row": row, "col": 2}
             style.add_improvement(fig, curve, name, colour, **at)
         style.add_break_even(fig, row=row, col=2)

@@ -5,7 +5,7 @@ plotly's "notebook" renderer would add a copy of plotly.js (5 MB). ``notebooks/r
 and PNGs (committed notebooks) of it without a browser. Plotly's own settings, and a renderer that the user chose, stay.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def renderer_without_script(default: str | None) -> str | None:
 class Figure(go.Figure):
     """A plotly figure that a notebook shows as plotly's JSON alone, whatever copy of plotly.js the renderer adds."""
 
-    def _ipython_display_(self):
+    def _ipython_display_(self) -> None:
         renderer = renderer_without_script(pio.renderers.default)
         pio.show(self, renderer=renderer) if renderer else print(repr(self))
 
@@ -76,7 +76,9 @@ def dash(i: int) -> str:
     return DASHES[i // len(PALETTE) % 2]
 
 
-def panels(titles: Collection[str], columns: int, height: int = 250, **spacing) -> tuple[Figure, list[tuple[int, int]]]:
+def panels(
+    titles: Collection[str], columns: int, height: int = 250, **spacing: Any
+) -> tuple[Figure, list[tuple[int, int]]]:
     """A grid of subplots in the project's template, and the (row, column) of each title."""
     rows = -(-len(titles) // columns)
     fig = Figure(make_subplots(rows, columns, subplot_titles=list(titles), **spacing))
@@ -98,7 +100,14 @@ def two_columns(titles: list[str], height: int) -> tuple[Figure, list[tuple[int,
 
 
 def add_line(
-    fig: go.Figure, x, y, color: str, width=1.6, dash: str | None = None, shape: str | None = None, **trace
+    fig: go.Figure,
+    x: Any,
+    y: Any,
+    color: str,
+    width: float = 1.6,
+    dash: str | None = None,
+    shape: str | None = None,
+    **trace: Any,
 ) -> None:
     """A trace that is a line from array to array; trace: what else it has, its name above all."""
     line = {"color": color, "width": width, "dash": dash, "shape": shape}
@@ -106,41 +115,43 @@ def add_line(
 
 
 def add_cascades(
-    fig: go.Figure, table: pd.DataFrame, color: str, x="cost", y="accuracy", hover=FRONT_HOVER, **trace
+    fig: go.Figure,
+    table: pd.DataFrame,
+    color: str,
+    x: str = "cost",
+    y: str = "accuracy",
+    hover: str = FRONT_HOVER,
+    **trace: Any,
 ) -> None:
     """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
     add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=hover, **trace)
 
 
-def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, hover=FRONT_HOVER, **at) -> None:
+def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, hover: str = FRONT_HOVER, **at: Any) -> None:
     """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
     at |= {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False}
     for segment, rows in moved.groupby("segment"):
         add_cascades(fig, decimated(rows, 300), colour(segment), x, y, hover, **at)
 
 
-def add_improvement(fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace) -> None:
+def add_improvement(
+    fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace: Any
+) -> None:
     """A line of improvement factors: a table with accuracy and improvement."""
     hover = "%{y:.2f} × at %{x:.2%}<extra>" + label + "</extra>"
     add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 
 
-def add_interval(fig: go.Figure, x, low, high, name: str) -> None:
+def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, name: str) -> None:
     """The band between two arrays."""
     line = {"mode": "lines", "line": {"width": 0, "color": PALETTE[0]}}
     fig.add_scatter(x=x, y=high, showlegend=False, hoverinfo="skip", **line)
     fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
 
 
-def add_break_even(fig: go.Figure, **at) -> None:
+def add_break_even(fig: go.Figure, **at: Any) -> None:
     """A dotted line at an improvement factor of 1."""
     fig.add_hline(y=1, line=DOTTED, **at)
-
-
-def colours(groups: Iterable) -> dict[Any, tuple[str, str]]:
-    """One colour and marker symbol a group, the same wherever the same list of groups is given."""
-    unique = list(dict.fromkeys(groups))
-    return {g: (colour(i), SYMBOLS[i % len(SYMBOLS)]) for i, g in enumerate(unique)}
 
 
 def cost_axis(cost: str) -> dict:
@@ -149,12 +160,12 @@ def cost_axis(cost: str) -> dict:
     return {"type": "log", "title": title, "exponentformat": "SI", "dtick": 1, "minor": {"dtick": "D1"}}
 
 
-def figure(title: str, **layout) -> Figure:
+def figure(title: str, **layout: Any) -> Figure:
     """An empty figure in the project's template."""
     return Figure(layout={"template": TEMPLATE, "title": title, **layout})
 
 
-def per_cent_axis(**axis) -> dict:
+def per_cent_axis(**axis: Any) -> dict:
     """Settings of an axis of fractions."""
     return {"tickformat": ".4~p", **axis}
 
@@ -171,7 +182,7 @@ def cascade_hover(table: pd.DataFrame) -> list[str] | None:
     return ["<br>".join(lines) for lines in zip(*parts)] if parts else None
 
 
-def add_models(fig: go.Figure, rows: pd.DataFrame, **style) -> None:
+def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:
     """A trace of single models by cost and accuracy, named where the mouse is. rows: cost, accuracy; index: names."""
     fig.add_scatter(x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style)
 
@@ -184,21 +195,21 @@ def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 
-def add_hull(fig: go.Figure, singles: pd.DataFrame, **at) -> None:
+def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
     """What random routing between single models gives, as a grey line. singles: ``front.singles``."""
     x, y = hull_line(singles)
     fig.add_scatter(x=x, y=y, mode="lines", line=DOTTED, name="random routing (hull)", hoverinfo="skip", **at)
 
 
-def add_singles(fig: go.Figure, singles: pd.DataFrame, families: pd.Series | None = None, **at) -> go.Figure:
+def add_singles(fig: go.Figure, singles: pd.DataFrame, families: pd.Series | None = None, **at: Any) -> go.Figure:
     """Single models as points (by family where given) and their hull as a grey line."""
     add_hull(fig, singles, **at)
-    groups, palette = {"single models": singles.index}, {"single models": (GREY, "circle")}
+    groups = {"single models": singles.index}
     if families is not None:
-        groups, palette = {f: families.index[families == f] for f in families.unique()}, colours(families)
-    for group, members in groups.items():
+        groups = {family: families.index[families == family] for family in families.unique()}
+    for i, (group, members) in enumerate(groups.items()):
         rows = singles.loc[singles.index.intersection(members)]
-        color, symbol = palette[group]
-        marker = {"color": color, "symbol": symbol, "size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
+        marker: dict = {"size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
+        marker |= {"color": GREY if families is None else colour(i), "symbol": SYMBOLS[i % len(SYMBOLS)]}
         add_models(fig, rows, name=group, mode="markers", marker=marker, **at)
     return fig

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..checks import unmasked
 from ..evaluation.evaluation import exits_of
+from .kernels.state import MAX_MODELS
 
 MOST_CASCADES = 5_000_000
 MOST_LISTED = 50_000_000
@@ -22,6 +23,26 @@ def extensions(cost, prefix, length):
     for m in np.argsort(cost, kind="stable").tolist():
         if m not in prefix and (not prefix or cost[m] >= cost[prefix[-1]]):
             yield from extensions(cost, (*prefix, m), length)
+
+
+def cascades_of(cost, lengths):
+    """Every cascade of each of some ``lengths``."""
+    return (cascade for n in lengths for cascade in extensions(cost, (), n))
+
+
+def check_lengths(n_models, n_candidates):
+    """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
+    lengths = (n_models,) if np.isscalar(n_models) else tuple(n_models)
+    for n in lengths:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool):
+            raise ValueError(f"n_models={n!r}: how many models a cascade has, 1 … {MAX_MODELS}, or a tuple of such")
+        if not 1 <= n <= MAX_MODELS:
+            raise ValueError(f"n_models={n}: the search covers cascades of 1 … {MAX_MODELS} models")
+        if n > n_candidates:
+            raise ValueError(f"n_models={n} but only {n_candidates} models to choose from")
+    if not lengths:
+        raise ValueError("n_models is empty: give a length or a tuple of lengths")
+    return tuple(sorted({int(n) for n in lengths}))
 
 
 def number_of_cascades(cost, length):
@@ -43,7 +64,6 @@ def check_work(cost, lengths, time_limit):
             "Search fewer models (models='pareto' or a list), fewer stages, "
             + ("or set time_limit= for a certified front of what was reached" if total <= MOST_LISTED else "please")
         )
-    return total
 
 
 class Cascades:
@@ -52,10 +72,9 @@ class Cascades:
     def __init__(self, cost, length, first=0):
         self.length, self.first, self.heads, number = length, first, [], count(first)
         for head in extensions(cost, (), length - 1):
-            least = cost[head[-1]] if head else 0
-            lasts = [m for m in np.argsort(cost, kind="stable").tolist() if m not in head and cost[m] >= least]
+            lasts = [(next(number), cascade[-1]) for cascade in extensions(cost, head, length)]
             if lasts:
-                self.heads.append((head, [(next(number), m) for m in lasts]))
+                self.heads.append((head, lasts))
         self.end = next(number)
         self.starts = [lasts[0][0] for _, lasts in self.heads]
 

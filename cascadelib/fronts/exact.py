@@ -3,21 +3,22 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from ..checks import check_costs, known, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models
 from ..evaluation.pareto import Baseline
-from ..methods.thresholds import own_units
+from ..methods.thresholds import midway, own_units
 from ..scoring import F1
-from .cascades import Cascades, Outcomes, check_work, extensions
-from .front import Front, Points, front_table, points_of, singles_table
-from .graded import search_graded
-from .kernels.state import MAX_MODELS, improves, new_best, note
-from .pairs import search_f1
-from .parallel import BOXES, CORNERS, in_executor, in_threads, patience
-from .shared_threshold import search_shared_threshold
+from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
+from .front import Front, Points, front_rows, points_of, singles_table
+from .graded import points_by_running, search_graded
+from .kernels.state import improves, new_best, note
+from .kernels.sweep import sweep_shared
+from .parallel import BOXES, CORNERS, in_executor, in_threads
 
 Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
 # Tolerances of the rounds before the last, where time is limited; the first opens nothing, and bounds every cascade.
@@ -25,27 +26,21 @@ COARSER = (1e300, 0.3, 0.1, 0.03, 0.01)
 SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
 
 
-def note_singles(outcomes, cost, cascades, best):
-    """Note every single model."""
-    none = np.empty(0, np.int64)
-    for head, lasts in cascades.heads:
-        for number, m in lasts:
-            n = int(outcomes.right((*head, m)).sum())
-            if improves(best, n, cost[m], number, none):
-                note(best, n, cost[m], number, none, none)
-
-
 def note_first_models(outcomes, cost, cascades, best):
-    """Note, for each model that may come first, a cascade in which all samples leave there: there is a front then,
-    however little time there is."""
-    for head, lasts in {head[0]: (head, lasts) for head, lasts in reversed(cascades.heads)}.values():
-        n, nobody = int(outcomes.right(head[:1]).sum()), np.zeros(len(head), np.int64)
-        always = np.array([outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))])
-        if improves(best, n, cost[head[0]], lasts[0][0], nobody):
-            note(best, n, cost[head[0]], lasts[0][0], always, nobody)
+    """Note, for each model that may come first, a cascade in which all samples leave there: every single model, and
+    of longer cascades a front, however little time there is."""
+    firsts = {}
+    for head, lasts in cascades.heads:
+        for number, m in lasts[:1] if head else lasts:
+            firsts.setdefault((*head, m)[0], (number, head))
+    for first, (number, head) in firsts.items():
+        n, nobody = int(outcomes.right((first,)).sum()), np.zeros(len(head), np.int64)
+        always = np.array([outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))], np.int64)
+        if improves(best, n, cost[first], number, nobody):
+            note(best, n, cost[first], number, always, nobody)
 
 
-def seed(outcomes, cost, cascades, best, tolerance):
+def seed(outcomes, cost, cascades, best, tolerance, deadline):
     """Note the front of the cascades without their last model: longer ones whose last stage is never reached."""
     heads, shorter = {}, {}
     for head, lasts in cascades.heads:
@@ -53,9 +48,8 @@ def seed(outcomes, cost, cascades, best, tolerance):
         shorter[lasts[0][0]] = outcomes.groups(head).max() + 1
     own = new_best(len(best.reach) - 1, cascades.length - 1)
     d = cascades.length - 2
-    if d > 1:
-        in_threads(outcomes, cost, list(heads.items()), own, tolerance, CORNERS)
-    in_threads(outcomes, cost, list(heads.items()), own, tolerance)
+    for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
+        in_threads(outcomes, cost, list(heads.items()), own, parts, tolerance, deadline)
     for n in np.flatnonzero(np.isfinite(own.exact)):
         number, boundaries, at = own.where[n, 0], own.where[n, 1 : 1 + d], own.where[n, 1 + d :]
         at = np.append(at, 0)
@@ -69,16 +63,12 @@ def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executo
     parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's
     ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
+    run = in_threads if executor is None else partial(in_executor, executor)
     rounds = [t for t in COARSER if t > tolerance] if deadline else []
     certain = np.full_like(best.floor, -np.inf)
     for round_tolerance in [*rounds, tolerance]:
         best.floor[:] = np.inf
-        if executor is not None:
-            complete = in_executor(executor, outcomes, cost, cascades.heads, best, round_tolerance, deadline, parts)
-        else:
-            with patience(round_tolerance, deadline) as shared:
-                in_threads(outcomes, cost, cascades.heads, best, shared, parts)
-                complete = not np.isinf(shared[0])
+        complete = run(outcomes, cost, cascades.heads, best, parts, round_tolerance, deadline)
         floor = np.minimum.accumulate(best.floor[::-1])[::-1]
         certain = np.maximum(certain, floor)
         if not complete:
@@ -96,37 +86,20 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
     for length in lengths:
         kinds.append(cascades := Cascades(cost, length, end))
         end = cascades.end
-        if length == 1:
-            note_singles(outcomes, cost, cascades, best)
-        elif length == 2:
-            in_threads(outcomes, cost, cascades.heads, best, np.zeros(1))
-        else:
-            if deadline is not None:
-                note_first_models(outcomes, cost, cascades, best)
-            with patience(tolerance, deadline, SEEDING) as shared:
-                if length - 1 not in lengths:
-                    seed(outcomes, cost, cascades, best, shared)
-                in_threads(outcomes, cost, cascades.heads, best, shared, CORNERS)
-                parts = CORNERS + BOXES if np.isinf(shared[0]) else BOXES
+        if length == 1 or deadline is not None:
+            note_first_models(outcomes, cost, cascades, best)
+        if length == 2:
+            in_threads(outcomes, cost, cascades.heads, best)
+        elif length > 2:
+            end_of_start = None if deadline is None else time.time() + SEEDING * (deadline - time.time())
+            if length - 1 not in lengths:
+                seed(outcomes, cost, cascades, best, tolerance, end_of_start)
+            started = in_threads(outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start)
+            parts = BOXES if started else CORNERS + BOXES
             search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
             np.minimum(floor, best.floor, out=floor)
     best.floor[:] = floor
     return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)
-
-
-def check_lengths(n_models, n_candidates):
-    """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
-    lengths = (n_models,) if np.isscalar(n_models) else tuple(n_models)
-    for n in lengths:
-        if not isinstance(n, int | np.integer) or isinstance(n, bool):
-            raise ValueError(f"n_models={n!r}: how many models a cascade has, 1 … {MAX_MODELS}, or a tuple of such")
-        if not 1 <= n <= MAX_MODELS:
-            raise ValueError(f"n_models={n}: the search covers cascades of 1 … {MAX_MODELS} models")
-        if n > n_candidates:
-            raise ValueError(f"n_models={n} but only {n_candidates} models to choose from")
-    if not lengths:
-        raise ValueError("n_models is empty: give a length or a tuple of lengths")
-    return tuple(sorted({int(n) for n in lengths}))
 
 
 def check_limits(tolerance, time_limit):
@@ -137,8 +110,24 @@ def check_limits(tolerance, time_limit):
         raise ValueError(f"time_limit={time_limit}: seconds, more than 0")
 
 
-def search_stages(stage, cost, n_models, last_only, tolerance=0.0, time_limit=None, executor=None):
-    """Search over a stage function; ``last_only``: only the last model of a prefix counts."""
+def search_outcomes(
+    stage: Stage, cost, n_models, *, last_only=False, tolerance=0.0, time_limit=None, executor=None
+) -> Points:
+    """The exact Pareto front over all cascades of ``n_models`` models and all achievable thresholds.
+
+    stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
+    after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
+    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together; infinite
+    confidences may occur, nan not. Where several cascades give the same accuracy at the same cost, that of the fewest
+    models is reported, then of the cheapest first models (in the order given where costs are equal), then that which
+    passes the fewest samples on to stage 2, 3, …: the same whatever the number of threads or processes.
+
+    last_only: outcomes depend on the last model of a prefix alone, so that they are asked for once a model;
+    tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
+    stops; either leaves a front that is certified instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
+    executor: a ``concurrent.futures.Executor`` that searches cascades of three models and more.
+    ValueError: unusable outcomes or costs, more stages than models, more cascades than patience allows.
+    """
     deadline = None if time_limit is None else time.time() + time_limit
     cost = check_costs(cost)
     if cost.ndim != 1:
@@ -149,30 +138,12 @@ def search_stages(stage, cost, n_models, last_only, tolerance=0.0, time_limit=No
     k = len(outcomes.right((0,)))
     if k == 0:
         raise ValueError("no samples: the split is empty")
-    outcomes.prepare(c for n in lengths for c in extensions(cost, (), n))
+    outcomes.prepare(cascades_of(cost, lengths))
     if max(lengths) > 1:
         with ThreadPoolExecutor() as pool:  # sorts run without the GIL
             list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
     best, cascade_of = search_all(outcomes, cost, k, lengths, tolerance, deadline, executor)
     return points_of(outcomes, best, cascade_of, cost)
-
-
-def search_outcomes(stage: Stage, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None) -> Points:
-    """The exact Pareto front over all cascades of ``n_models`` models and all achievable thresholds.
-
-    stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
-    after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
-    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together; infinite
-    confidences may occur, nan not. Where several cascades give the same accuracy at the same cost, that of the fewest
-    models is reported, then of the cheapest first models (in the order given where costs are equal), then that which
-    passes the fewest samples on to stage 2, 3, …: the same whatever the number of threads or processes.
-
-    tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
-    stops; either leaves a front that is certified instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
-    executor: a ``concurrent.futures.Executor`` that searches cascades of three models and more.
-    ValueError: unusable outcomes or costs, more stages than models, more cascades than patience allows.
-    """
-    return search_stages(stage, cost, n_models, False, tolerance, time_limit, executor)
 
 
 def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None) -> Points:
@@ -188,7 +159,36 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
     def stage(prefix):
         return correct[prefix[-1]], sure[prefix[-1]]
 
-    return search_stages(stage, cost, n_models, True, tolerance, time_limit, executor)
+    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
+    return search_outcomes(stage, cost, n_models, last_only=True, **limits)
+
+
+def search_shared_threshold(stage, cost, n_models) -> Points:
+    """The exact front over all cascades of exactly ``n_models`` ≥ 2 models with one threshold for all stages.
+
+    stage and cost as :func:`search_outcomes` takes them; O(n·k) a cascade, once its confidences are sorted. Thresholds
+    of a point are equal, so the metric must mean the same at every stage.
+    """
+    if np.ndim(cost) != 1:
+        raise ValueError("one cost a model is needed for a shared threshold")
+    if not 2 <= n_models <= len(cost):
+        raise ValueError(f"n_models={n_models}: 2 … {len(cost)} models can share a threshold here")
+    check_work(cost := check_costs(cost), (n_models,), None)
+    outcomes, cascades, rows = Outcomes(stage, False), Cascades(cost, n_models), []
+    best = new_best(len(outcomes.right((0,))), n_models)
+    for head, lasts in cascades.heads:
+        heads = [head[: i + 1] for i in range(len(head))]
+        sure, right = (np.stack([of(h) for h in heads]) for of in (outcomes.sure, outcomes.right))
+        events = np.argsort(-sure, axis=None)
+        for number, m in lasts:
+            whole = np.vstack([right, outcomes.right((*head, m))])
+            sweep_shared(events, sure, whole, cost[[*head, m]], number, best)
+    for number, exiting in best.where[front_rows(best), :2].tolist():
+        cascade = cascades.cascade(number)
+        sure = np.concatenate([outcomes.sure(cascade[: i + 1]) for i in range(n_models - 1)])
+        exits, passes = np.concatenate([[np.nan], -np.sort(-sure), [np.nan]])[exiting : exiting + 2]
+        rows.append((cascade, np.full(n_models - 1, midway(exits, passes))))
+    return points_by_running(stage, cost, rows, n_models)
 
 
 def candidate_names(models, store, baseline):
@@ -227,11 +227,11 @@ def search(
     """
     task = SearchTask(store, method, score, cost, models)
     if task.score == F1:
-        return task.front(search_f1(task.stage, task.costs, n_models, store.positives()))
+        return task.front(search_graded(task.stage, task.costs, n_models, store.positives()))
     if task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
         return task.front(search_graded(task.stage, task.costs, n_models))
-    limits = (tolerance, time_limit, executor)
-    return task.front(search_stages(task.stage, task.costs, n_models, task.last_only, *limits))
+    how = {"last_only": task.last_only, "tolerance": tolerance, "time_limit": time_limit, "executor": executor}
+    return task.front(search_outcomes(task.stage, task.costs, n_models, **how))
 
 
 def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=None, models="all"):
@@ -266,7 +266,15 @@ class SearchTask:
 
     def front(self, points):
         """Points of this search as a Front."""
+        lengths = (points.models >= 0).sum(axis=1)
         own = own_units(self.method.metric if self.method else None, points.thresholds)
-        table = front_table(points, self.names, own, self.baseline)
+        columns = {
+            "accuracy": points.accuracy,
+            "cost": points.cost,
+            "models": [tuple(self.names[m] for m in row[:n]) for row, n in zip(points.models, lengths)],
+            "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own, lengths)],
+            "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
+            "improvement": self.baseline.cost_at(points.accuracy) / points.cost,
+        }
         kind = self.method, self.score, self.cost_kind
-        return Front(table, self.singles, tuple(self.names), *kind, points, self.found_on)
+        return Front(pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on)

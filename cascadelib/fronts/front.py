@@ -35,13 +35,12 @@ class Points:
 
     def lower_bound_at(self, accuracy):
         """No cascade of the lengths asked for reaches this accuracy at a lower cost, searched or not."""
-        at = np.asarray(accuracy, np.float64)
-        found = np.append(self.cost, np.inf)[np.searchsorted(self.accuracy, at, side="left")]
+        found = least_cost(self.cost, self.accuracy, accuracy)
         if self.floor is None:
-            return found[()]
+            return found
         k = len(self.floor) - 1
-        n = np.clip(np.ceil(at * k - 1e-9), 0, k + 1).astype(np.int64)
-        return np.minimum(found, np.append(self.floor, np.inf)[n])[()]
+        n = np.clip(np.ceil(np.asarray(accuracy) * k - 1e-9), 0, k + 1).astype(np.int64)
+        return np.minimum(found, np.append(self.floor, np.inf)[n])
 
     @property
     def gap(self):
@@ -165,7 +164,7 @@ class Front:
     method: Method | None
     score: str
     cost_kind: str
-    points: Points | None = None
+    points: Points
     found_on: Labels | None = None
 
     @cached_property
@@ -197,11 +196,11 @@ class Front:
     @property
     def gap(self):
         """By how much of the least possible cost each point may be too dear, float64 [P]; 0 for an exact search."""
-        return np.zeros(len(self)) if self.points is None else self.points.gap
+        return self.points.gap
 
     def lower_bound_at(self, accuracy):
         """No cascade of the kinds searched reaches this accuracy at a lower cost, whatever was left unsearched."""
-        return self.cost_at(accuracy) if self.points is None else self.points.lower_bound_at(accuracy)
+        return self.points.lower_bound_at(accuracy)
 
     def improvement_at(self, accuracy):
         """Improvement factor at this accuracy: 0 where only the baseline reaches it, nan above the best model."""
@@ -259,19 +258,3 @@ def singles_table(names, accuracy, cost, baseline):
     columns = {"on_front": np.isin(position, baseline.front), "on_hull": np.isin(position, baseline.hull)}
     table = pd.DataFrame({"accuracy": accuracy, "cost": cost, **columns}, index=pd.Index(names, name="model"))
     return table.sort_values("cost", kind="stable")
-
-
-def front_table(points, names, own_thresholds, baseline):
-    """Points of a search as the table of a Front."""
-    lengths = (points.models >= 0).sum(axis=1)
-    improvement = baseline.cost_at(points.accuracy) / points.cost
-    return pd.DataFrame(
-        {
-            "accuracy": points.accuracy,
-            "cost": points.cost,
-            "models": [tuple(names[m] for m in row[:n]) for row, n in zip(points.models, lengths)],
-            "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own_thresholds, lengths)],
-            "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
-            "improvement": improvement,
-        }
-    )

@@ -1,43 +1,47 @@
-"""Exact fronts where correctness is graded or every sample has its own cost: sums, where the search counts samples."""
+"""Exact fronts of what is a sum, where the search counts samples: graded correctness, a cost for every sample, F1."""
+
+from functools import cache
 
 import numpy as np
 
 from ..evaluation.evaluation import exits_of, run_outcomes
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import midway
-from .cascades import extensions, number_of_cascades
+from ..scoring import f1
+from .cascades import cascades_of, check_lengths, number_of_cascades
 from .front import Points
 from .pairs import two_model_curve
 
 MOST_STEPS = 2_000_000_000  # samples looked at; a minute or two
 
 
-def search_graded(stage, cost, n_models):
+def search_graded(stage, cost, n_models, positive=None) -> Points:
     """The :class:`Points` of all cascades of ``n_models`` models (a length or a tuple of lengths) at every threshold.
 
     stage(prefix) → (correct [k], graded in [0, 1] or bool; confidence [k]); cost [M], or [M, k] where every sample has
-    its own. Sums are taken in float64, so equal accuracies may differ in the last bit: points are kept by
+    its own; positive bool [k]: F1 in place of accuracy, for one and two models (correct samples do not say what F1 of
+    more becomes). Sums are taken in float64, so equal accuracies may differ in the last bit: points are kept by
     :func:`pareto_front`, and the front is exact up to that rounding. n models take k^(n − 1) steps a cascade;
     ValueError, naming what to reduce, where that is more than MOST_STEPS.
     """
-    lengths = (n_models,) if np.ndim(n_models) == 0 else tuple(n_models)
-    mean, samples = cost if cost.ndim == 1 else cost.mean(axis=1), len(stage((0,))[0])
-    check_steps(mean, lengths, samples)
+    lengths = check_lengths(n_models, len(cost))
+    mean = cost if cost.ndim == 1 else cost.mean(axis=1)
+    if positive is None:
+        check_steps(mean, lengths, len(stage((0,))[0]))
+    elif lengths[-1] > 2:
+        raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
     rows, ends = [], []
-    for cascade in (c for n in lengths for c in extensions(mean, (), n)):
+    for cascade in cascades_of(mean, lengths):
         outcomes = [stage(cascade[: i + 1]) for i in range(len(cascade))]
-        thresholds, gain, spent = swept(outcomes, [cost[m] for m in cascade])
+        thresholds, gain, spent = swept(outcomes, [cost[m] for m in cascade], positive)
         rows += [(cascade, t) for t in thresholds]
         ends.append(np.stack([spent, gain]))
     rows = [rows[i] for i in pareto_front(*np.concatenate(ends, axis=1))]
-    return points_by_running(stage, cost, rows, max(lengths))
+    return points_by_running(stage, cost, rows, lengths[-1], positive)
 
 
 def check_steps(cost, lengths, samples):
-    """Raise ValueError where a search would take too long, or has a length that there is not."""
-    for n in lengths:
-        if not 1 <= n <= len(cost):
-            raise ValueError(f"only {len(cost)} models for cascades of {n}")
+    """Raise ValueError where a search would take too long."""
     steps = sum(number_of_cascades(cost, n) * samples ** max(1, n - 1) for n in lengths)
     if steps > MOST_STEPS:
         raise ValueError(
@@ -47,16 +51,21 @@ def check_steps(cost, lengths, samples):
         )
 
 
-def swept(outcomes, costs):
+def gained(correct, positive):
+    """Mean of correct [k], or F1 where ``positive`` bool [k] is given."""
+    return np.mean(correct) if positive is None else f1(correct, positive)
+
+
+def swept(outcomes, costs, positive=None):
     """All non-dominated thresholds of one cascade: (thresholds [P, n − 1], mean gain [P], mean cost [P]).
 
-    outcomes: a stage's (correct [k], confidence [k]) each; costs: a number each, or [k].
+    outcomes: a stage's (correct [k], confidence [k]) each; costs: a number each, or [k]; positive: F1, of two at most.
     """
     if len(outcomes) == 1:
-        return np.empty((1, 0)), np.array([np.mean(outcomes[0][0])]), np.array([np.mean(costs[0])])
+        return np.empty((1, 0)), np.array([gained(outcomes[0][0], positive)]), np.array([np.mean(costs[0])])
     (gain_1, sure), (gain_2, _) = outcomes[:2]
     if len(outcomes) == 2:
-        curve = two_model_curve(sure, gain_1, gain_2, *costs)
+        curve = two_model_curve(sure, gain_1, gain_2, *costs, positive)
         keep = pareto_front(curve.cost, curve.accuracy)
         return curve.threshold[keep, None], curve.accuracy[keep], curve.cost[keep]
     k, (order, ends), parts = len(sure), exits_of(sure), []
@@ -77,15 +86,17 @@ def swept(outcomes, costs):
     return thresholds[keep], gain[keep], spent[keep]
 
 
-def points_by_running(stage, cost, rows, width):
+def points_by_running(stage, cost, rows, width, positive=None):
     """Cascades (models, thresholds) run as the evaluator runs them, the non-dominated ones as Points."""
+    outcomes_of = cache(lambda models: [stage(models[: i + 1]) for i in range(len(models))])
     models, rates = np.full((len(rows), width), -1, np.int64), np.zeros((len(rows), width))
     thresholds, accuracy, total = np.full((len(rows), width - 1), np.nan), np.empty(len(rows)), np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        outcomes = [stage(cascade[: i + 1]) for i in range(n)]
-        exits, gain, total[row] = run_outcomes(outcomes, limits, [cost[m] for m in cascade])
-        models[row, :n], thresholds[row, : n - 1], accuracy[row] = cascade, limits, np.mean(gain)
+        exits, gain, total[row] = run_outcomes(outcomes_of(cascade), limits, [cost[m] for m in cascade])
+        models[row, :n], thresholds[row, : n - 1], accuracy[row] = cascade, limits, gained(gain, positive)
         rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
+    if positive is not None:  # two stages at most: the shares that leave sum to 1 to the last bit
+        rates[:, 1:] = 1 - rates[:, :1]
     keep = pareto_front(total, accuracy)
     return Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..front_end import is_watched
-from .kernels.boxes import note_root, open_head, search_root
+from .kernels.boxes import open_head, search_root
 from .kernels.state import ROOT_BINS, merge_best, new_best, same_reach, workspace
 from .kernels.sweep import sweep_pair
 
@@ -20,10 +20,9 @@ CORNERS, BOXES = ("corners",), ("boxes",)  # parts of the search of a cascade: t
 
 
 @contextmanager
-def patience(tolerance, deadline, part=1.0):
-    """A tolerance float64 [1] for the kernels that becomes infinite after ``part`` of the time until the
-    deadline (time.time(); None: never)."""
-    left = np.inf if deadline is None else part * (deadline - time.time())
+def patience(tolerance, deadline):
+    """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.time(); None: never)."""
+    left = np.inf if deadline is None else deadline - time.time()
     shared = np.array([float(tolerance) if left > 0 else np.inf])
     if not 0 < left < np.inf:
         yield shared
@@ -57,15 +56,15 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
     group = np.stack([outcomes.groups(prefix) for prefix in heads])
     open_head(room, group, bits, ROOT_BINS[len(heads)])
     for number, m in lasts:
-        costs, wrong = cost[[*head, m]], outcomes.wrong((*head, m))
-        if "corners" in parts:
-            note_root(room, wrong, costs, number, best, tolerance)
-        if "boxes" in parts:
-            search_root(room, bits, outcomes.right((*head, m)), wrong, costs, number, best, tolerance)
+        last = outcomes.right((*head, m)), outcomes.wrong((*head, m)), cost[[*head, m]]
+        search_root(room, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 
-def in_threads(outcomes, cost, heads, best, tolerance, parts=BOXES, workers=None):
-    """Search heads on all cores; threads share what they prune by and are merged into ``best`` at the end."""
+def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline=None, workers=None):
+    """Search heads on all cores; returns whether in time.
+
+    Threads share what they prune by and are merged into ``best`` at the end.
+    """
     workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best.reach) - 1
     length, pending = len(heads[0][0]) + 1, iter(heads)
     long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts
@@ -74,52 +73,48 @@ def in_threads(outcomes, cost, heads, best, tolerance, parts=BOXES, workers=None
     def work(own):
         room = workspace(k, length - 1) if length > 2 else None
         for head, lasts in pending:  # next() of a list iterator is atomic: each head goes to one thread
-            if np.isinf(tolerance[0]):  # out of time: no cascade of this head costs less than its first model
+            if np.isinf(shared[0]):  # out of time: no cascade of this head costs less than its first model
                 own.floor[-1] = min(own.floor[-1], cost[head[0]])
             elif length == 2:
                 sweep_pairs(outcomes, cost, head, lasts, own)
             else:
-                search_head(outcomes, cost, head, lasts, own, room, tolerance, parts)
+                search_head(outcomes, cost, head, lasts, own, room, shared, parts)
             bar.update()
 
     owns = [same_reach(best) for _ in range(workers)]
-    with bar, ThreadPoolExecutor(workers) as pool:
+    with bar, patience(tolerance, deadline) as shared, ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, owns))
     merge_best(best, owns)
+    return not np.isinf(shared[0])
 
 
 def run_task(task):
     """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
-    outcomes, cost, heads, reach, width, tolerance, deadline, parts = task
+    outcomes, cost, heads, reach, width, *how = task
     best = new_best(len(reach) - 1, width)
     best.reach[:] = reach
-    with patience(tolerance, deadline) as shared:
-        in_threads(outcomes, cost, heads, best, shared, parts, workers=1)
+    in_time = in_threads(outcomes, cost, heads, best, *how, workers=1)
     found = np.flatnonzero(np.isfinite(best.exact))
     floor = best.floor if np.isfinite(best.floor).any() else None
-    return found, best.exact[found], best.where[found], floor, not np.isinf(shared[0])
+    return found, best.exact[found], best.where[found], floor, in_time
 
 
-def in_executor(executor, outcomes, cost, heads, best, tolerance, deadline, parts):
-    """Search heads as tasks of any executor (processes, Dask, Ray), merged into ``best``; returns whether in time.
+def in_executor(executor, outcomes, cost, heads, best, parts, tolerance, deadline):
+    """:func:`in_threads` as tasks of any executor (processes, Dask, Ray).
 
     Each task carries the outcomes that its heads need and the least costs known when it was made.
     """
-    size = -(-len(heads) // min(TASKS, len(heads)))
-    tasks = []
-    for part in (heads[i :: -(-len(heads) // size)] for i in range(-(-len(heads) // size))):
+    tasks, width, complete, count = [], best.where.shape[1] // 2 + 1, True, min(TASKS, len(heads))
+    for part in (heads[i::count] for i in range(count)):
         prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
         lasts = {(*head, m) for head, ms in part for _, m in ms}
-        width = best.where.shape[1] // 2 + 1
-        tasks.append((outcomes.only(prefixes, lasts), cost, part, best.reach, width, tolerance, deadline, parts))
-    bar, complete = tqdm(total=len(tasks), desc="tasks", leave=False, disable=not is_watched()), True
-    with bar:
-        for found, exact, where, floor, in_time in executor.map(run_task, tasks):
-            own = same_reach(best)
-            own.exact[found], own.where[found] = exact, where
-            if floor is not None:
-                own.floor[:] = floor
-            merge_best(best, [own])
-            complete &= in_time
-            bar.update()
+        tasks.append((outcomes.only(prefixes, lasts), cost, part, best.reach, width, parts, tolerance, deadline))
+    results = executor.map(run_task, tasks)
+    for found, exact, where, floor, in_time in tqdm(results, "tasks", count, leave=False, disable=not is_watched()):
+        own = same_reach(best)
+        own.exact[found], own.where[found] = exact, where
+        if floor is not None:
+            own.floor[:] = floor
+        merge_best(best, [own])
+        complete &= in_time
     return complete

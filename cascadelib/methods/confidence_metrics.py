@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,20 +49,20 @@ class Metric:
     """
 
     name: str
-    of_softmax: Callable | None = None
+    of_softmax: Any = None
     of_sums: Callable | None = None
     of_logits: Callable | None = None
     negated: bool = False
     largest_share: bool = False
 
-    def from_logits(self, logits, temperature=1.0):
+    def from_logits(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Confidence of each row of logits [k, classes]."""
         if self.of_sums is not None:
             return self.of_sums(sums(logits, temperature))
         own = self.of_logits or (lambda z: self.of_softmax(softmax(z)))
         return blockwise(lambda rows: own(np.asarray(logits[rows], np.float64) / temperature), len(logits), CHUNK)
 
-    def from_probabilities(self, p):
+    def from_probabilities(self, p: np.ndarray) -> np.ndarray:
         """Confidence of each row of probabilities [k, classes] that are a model's own output.
 
         All that is a function of softmax is read from p itself: rows that are equal there have equal confidence.
@@ -71,7 +71,7 @@ class Metric:
             return blockwise(lambda rows: self.from_logits(log_of(p[rows])), len(p), CHUNK)
         return blockwise(lambda rows: self.of_softmax(np.asarray(p[rows], np.float64)), len(p), CHUNK)
 
-    def own(self, values):
+    def own(self, values: np.ndarray) -> np.ndarray:
         """Confidences in the metric's own units, or back."""
         return -np.asarray(values) if self.negated else np.asarray(values)
 
@@ -81,7 +81,7 @@ def blockwise(block, k, size):
     return np.concatenate([np.asarray(part, np.float64) for part in over_blocks(k, size, block)])
 
 
-def softmax(logits, temperature=1.0):
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Softmax over the last axis of logits / temperature, float64 (paper, eq. 1 and 3)."""
     z = np.asarray(logits, np.float64) / temperature
     z = np.exp(z - z.max(axis=-1, keepdims=True))
@@ -134,7 +134,7 @@ def top_sum(count):
     return Metric(f"top{count}_softmax_sum", lambda p: largest(p, count).sum(axis=1))
 
 
-def metric_of(metric) -> Metric:
+def metric_of(metric: str | Callable) -> Metric:
     """The :class:`Metric` of a name or of a user's own function; ValueError, naming the nearest, for other names."""
     if isinstance(metric, Metric):
         return metric
@@ -146,7 +146,7 @@ def metric_of(metric) -> Metric:
     return METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
 
 
-def confidence(logits, metric="max_softmax", temperature=1.0):
+def confidence(logits: np.ndarray, metric: str | Callable = "max_softmax", temperature: float = 1.0) -> np.ndarray:
     """Confidence of each row of logits [k, classes] (softmax at ``temperature``): float64 [k], higher = surer."""
     return metric_of(metric).from_logits(logits, temperature)
 

@@ -29,18 +29,9 @@ class Output:
     memory: np.ndarray | None = None
     count: np.ndarray | None = None
 
-    @property
-    def prediction(self):
-        """The best class, int64 [N]."""
-        return self.guesses[:, 0]
-
     def take(self, rows):
         """The output of some of the samples: rows int [n] or a mask [N]."""
         return Output(*(None if part is None else part[rows] for part in self._parts))
-
-    def decided(self, rows):
-        """The same without what only a later model would need."""
-        return Output(self.guesses[rows], self.sure[rows])
 
     def where(self, rows, other):
         """This output, but that of ``other`` where the mask rows [N] holds."""

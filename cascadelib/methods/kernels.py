@@ -1,19 +1,8 @@
-"""Compiled loops over rows of logits: finiteness, sums behind the metrics, mean ensembles of all combinations."""
+"""Compiled loops over rows of logits: sums behind the metrics, mean ensembles of all combinations."""
 
 import numpy as np
 
 from .._kernels import kernel
-
-
-@kernel
-def all_finite(logits):
-    """Whether logits [N, classes] hold neither nan nor infinity."""
-    for j in range(logits.shape[0]):
-        for c in range(logits.shape[1]):
-            if not np.isfinite(logits[j, c]):
-                return False
-    return True
-
 
 KEPT = 6  # best classes kept of each model
 

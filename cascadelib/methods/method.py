@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -11,6 +12,9 @@ from ..scoring import log_of, score_of
 from .confidence_metrics import Metric, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
 from .temperature import fit_temperature
+
+if TYPE_CHECKING:
+    from ..store.logit_store import LogitStore
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,13 @@ class Method:
         """The ensemble's object."""
         return ensemble_of(self.ensemble)
 
-    def fit(self, store):
+    def fit(self, store: "LogitStore") -> "Method":
         """This method with the temperatures of all models of ``store`` (a LogitStore) fitted on its samples."""
         if not self.temperature:
             return self
         return replace(self, temperatures={name: cached_temperature(store, name) for name in store.models.index})
 
-    def temperature_of(self, name):
+    def temperature_of(self, name: str) -> float:
         """Temperature of a model: 1.0 without temperature scaling."""
         if not self.temperature:
             return 1.0
@@ -60,7 +64,7 @@ class Method:
             raise ValueError("this method scales by temperature but is not fitted: call method.fit(store) first")
         return self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
 
-    def stage(self, store, names, score="top1"):
+    def stage(self, store: "LogitStore", names: list[str], score: str = "top1") -> Callable:
         """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it.
 
         Returns stage(prefix: tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) of the
@@ -118,7 +122,7 @@ def cached(store, name, what, compute):
     return values[key]
 
 
-def cached_confidence(store, name, metric, temperature):
+def cached_confidence(store: "LogitStore", name: str, metric: str | Callable, temperature: float) -> np.ndarray:
     """Confidence of one model of a store by itself, float64 [k]: that of the first stage of any cascade, whatever its
     ensemble. Probabilities are read as they are; metrics of logits share one walk over them."""
     rule = metric_of(metric)
@@ -152,7 +156,7 @@ METHODS = {
 """The paper's twelve methods by name; ``_ts``: with temperature scaling."""
 
 
-def method_named(method):
+def method_named(method: str | Method) -> Method:
     """A Method as it is, or the one of METHODS with this name."""
     if callable(method):
         raise ValueError("a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)")

@@ -45,7 +45,7 @@ def slope(logits, labels, log_t):
     return first, -b * second
 
 
-def fit_temperature(logits, labels, name=None):
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = None) -> float:
     """The temperature that minimises the negative log-likelihood (Guo et al., 2017), between :func:`bounds_of` logits.
 
     logits [k, classes], labels int [k] of the *fitting* split; name: of the model, for the warning. scipy finds the
@@ -70,7 +70,7 @@ def fit_temperature(logits, labels, name=None):
     return float(np.exp(root))
 
 
-def perfect_temperature(logits, accuracy, name=None):
+def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = None) -> float:
     """The temperature, between :func:`bounds_of` logits, at which their mean max softmax equals ``accuracy``.
 
     Paper, appendix E and figure 14, *assumed perfect calibration*: the mean max softmax falls as T grows, so there is

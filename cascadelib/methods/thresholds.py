@@ -1,5 +1,8 @@
 """Thresholds: their units, where they lie between confidences, and who leaves at one."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .confidence_metrics import metric_of
@@ -7,13 +10,13 @@ from .confidence_metrics import metric_of
 WORDS = {"always": -np.inf, "never": np.inf}  # when a stage exits, as inside thresholds (higher = surer)
 
 
-def leaves(confidence, threshold):
+def leaves(confidence: np.ndarray, threshold: float) -> np.ndarray:
     """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at inf (never) none,
     not even those of infinite confidence."""
     return (confidence >= threshold) & (threshold < np.inf)
 
 
-def midway(exits, passes):
+def midway(exits: Any, passes: Any) -> Any:
     """Thresholds midway between the least confidence that exits and the largest that passes on (exits > passes).
 
     ``exits`` itself where the midpoint rounds to ``passes``, and above −inf; below inf the next float above ``passes``.
@@ -28,6 +31,6 @@ def midway(exits, passes):
     return np.where(np.isnan(passes), -np.inf, np.where(np.isnan(exits), np.inf, middle))[()]
 
 
-def own_units(metric, values):
+def own_units(metric: str | Callable | None, values: Any) -> Any:
     """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own units they are."""
     return np.asarray(values) if metric is None else metric_of(metric).own(values)

@@ -8,12 +8,13 @@ from scipy.special import stdtr
 
 from ..evaluation.evaluation import run_outcomes
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
+from ..fronts.cascades import cascades_of
 from ..fronts.exact import search, shared_threshold_front
 from ..methods.confidence_metrics import CHUNK
 from ..methods.method import Method, ModelsOnSplit
 from ..methods.thresholds import midway, own_units
 from ..scoring import ranks_of, score_of
-from .oracles import frontier, oracle, pool, rising_chains
+from .oracles import frontier, oracle, pool
 
 LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
 
@@ -35,9 +36,12 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     for start in range(max(1, len(names) - 1))[:starts]:
         right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
         for size, accuracy, total in interval_points(right, doubt, doubts, costs[start:]):
-            points = pd.DataFrame({"accuracy": accuracy, "cost": total, "level": 1 - doubts})
-            points.insert(2, "models", [tuple(names[start : start + size])] * len(doubts))
-            parts.append(frontier(points))
+            columns = {
+                "accuracy": accuracy,
+                "cost": total,
+                "models": [tuple(names[start : start + size])] * len(doubts),
+            }
+            parts.append(frontier(pd.DataFrame({**columns, "level": 1 - doubts})))
     return frontier(pd.concat(parts, ignore_index=True))
 
 
@@ -138,7 +142,7 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     outcomes = [stage((m,)) for m in range(len(names))]
     grids = [np.linspace(sure.min(), sure.max(), grid) for _, sure in outcomes]
     below, k = grid_counts([right for right, _ in outcomes], [sure for _, sure in outcomes], grids), len(outcomes[0][0])
-    chains, parts = rising_chains(costs, n_models), []
+    chains, parts = list(cascades_of(costs, range(1, min(n_models, len(costs)) + 1))), []
     for number, chain in enumerate(chains):
         correct, reach = chain_points(below, chain, k)
         accuracy = correct.ravel() / k

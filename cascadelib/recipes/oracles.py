@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation.pareto import pareto_front
-from ..fronts.cascades import extensions
+from ..fronts.cascades import cascades_of
 from ..fronts.exact import search
 from ..scoring import F1
 
@@ -27,20 +27,11 @@ def frontier(points):
     return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)
 
 
-def rising_chains(cost, most):
-    """All sequences of 1 … ``most`` different models whose costs do not fall; equal costs in both orders."""
-    return [chain for n in range(1, min(most, len(cost)) + 1) for chain in extensions(cost, (), n)]
-
-
-def rescues(right):
-    """Of each stage of a chain, right bool [n, k]: how many samples it gets right and no earlier stage does, [n]."""
-    return np.bincount(right.argmax(axis=0)[right.any(axis=0)], minlength=len(right))
-
-
 def rescue_costs(costs, counts, k):
     """Cost of a chain that rescues 0, 1, 2 … samples, in the order of the stages that rescue them.
 
-    costs, counts [n] (see :func:`rescues`). Returns float64 [1 + counts[1] + … + counts[n − 1]].
+    costs [n]; counts [n]: how many samples each stage gets right and no earlier one does. Returns float64
+    [1 + counts[1] + … + counts[n − 1]].
     """
     rescued, earlier = np.arange(sum(counts[1:]) + 1), 0
     total = np.full(len(rescued), float(costs[0]))
@@ -69,10 +60,11 @@ def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
             "scores are graded, and the oracle counts right answers: give it correct as bool, say score ≥ 0.5"
         )
     right = right.astype(bool)
-    k, chains = right.shape[1], rising_chains(costs, n_models)
+    k, chains = right.shape[1], list(cascades_of(costs, range(1, min(n_models, len(costs)) + 1)))
     least, which = np.full(k + 1, np.inf), np.full(k + 1, -1)
     for number, chain in enumerate(chains):
-        counts = rescues(right[list(chain)])
+        answers = right[list(chain)]
+        counts = np.bincount(answers.argmax(axis=0)[answers.any(axis=0)], minlength=len(chain))
         total = rescue_costs(costs[list(chain)], counts, k)
         reached = slice(counts[0], counts[0] + len(total))
         better = total < least[reached]

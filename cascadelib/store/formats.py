@@ -13,15 +13,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from ..checks import is_cost
-from ..files import (
-    LARGEST_JSON,
-    SUFFIX,
-    digest_of,
-    file_name,
-    opened,
-    parsed,
-    replacing,
-)
+from ..files import LARGEST_JSON, SUFFIX, digest_of, file_name, opened, parsed, replacing
 from ..labels import Labels
 from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
@@ -44,7 +36,7 @@ def encoded_metadata(key: str, value) -> str:
 
 
 def decoded_metadata(text: str):
-    """The inverse of :func:`encoded`."""
+    """The inverse of :func:`encoded_metadata`."""
     try:
         return json.loads(text)
     except ValueError:

@@ -2,10 +2,13 @@
 
 import copy
 import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..checks import is_cost, known, unmasked
 from ..cost_kinds import COSTS
@@ -88,7 +91,15 @@ class LogitStore:
         return self
 
     @classmethod
-    def create(cls, path, labels, sample_ids=None, classes=None, dataset="", split="") -> "LogitStore":
+    def create(
+        cls,
+        path: str | Path,
+        labels: ArrayLike,
+        sample_ids: ArrayLike | None = None,
+        classes: Iterable[str] | None = None,
+        dataset: str = "",
+        split: str = "",
+    ) -> "LogitStore":
         """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers.
 
         Raises ValueError for an existing store, an empty split, repeated ids, labels outside the classes.
@@ -99,16 +110,16 @@ class LogitStore:
     @classmethod
     def from_arrays(
         cls,
-        labels,
-        logits,
-        macs=None,
-        seconds=None,
-        sample_ids=None,
-        classes=None,
-        dataset="",
-        split="",
-        dtype="float32",
-        probabilities=False,
+        labels: ArrayLike,
+        logits: Mapping[str, Any],
+        macs: Mapping | None = None,
+        seconds: Mapping | None = None,
+        sample_ids: ArrayLike | None = None,
+        classes: Iterable[str] | None = None,
+        dataset: str = "",
+        split: str = "",
+        dtype: str = "float32",
+        probabilities: bool = False,
     ) -> "LogitStore":
         """In memory: ``logits`` {model: [k, classes]}, costs {model: number} or None; checked as by :meth:`add`."""
         store = cls.__new__(cls)
@@ -123,7 +134,9 @@ class LogitStore:
         return store
 
     @classmethod
-    def from_probabilities(cls, labels, probabilities, *args, dtype="float64", **kwargs) -> "LogitStore":
+    def from_probabilities(
+        cls, labels: ArrayLike, probabilities: Mapping[str, Any], *args, dtype: str = "float64", **kwargs
+    ) -> "LogitStore":
         """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
         and from their logarithms (zeros count as the smallest positive float) where a method needs logits.
 
@@ -258,12 +271,12 @@ class LogitStore:
             raise ValueError(f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'")
         return self.labels == 1
 
-    def take(self, indices) -> "LogitStore":
+    def take(self, indices: Any) -> "LogitStore":
         """The same store on some of its samples: row indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
         return self._view(rows if self._rows is None else self._rows[rows], self._names)
 
-    def select(self, names) -> "LogitStore":
+    def select(self, names: str | Iterable[str]) -> "LogitStore":
         """The same store with some of its models."""
         names = [names] if isinstance(names, str) else names
         return self._view(self._rows, {self._known(name) for name in names})
@@ -276,8 +289,8 @@ class LogitStore:
     def add(
         self,
         name: str,
-        logits,
-        sample_ids=None,
+        logits: Any,
+        sample_ids: ArrayLike | None = None,
         macs: float | None = None,
         seconds: float | None = None,
         *,

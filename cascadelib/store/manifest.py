@@ -90,7 +90,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def create(path, labels: Labels) -> None:
+def create(path: str | Path, labels: Labels) -> None:
     """Make ``path`` an empty store; the manifest comes last, so a folder without one is no store yet."""
     path = Path(path)
     if (path / MANIFEST).exists():

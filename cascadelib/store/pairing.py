@@ -1,12 +1,18 @@
 """Two stores side by side: do they hold the same task, the same samples, the same logits?"""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
 from ..checks import known
+from .protocol import Store
+
+if TYPE_CHECKING:
+    from .logit_store import LogitStore
 
 
-def agreement(store, reference):
+def agreement(store: "LogitStore", reference: "LogitStore") -> pd.DataFrame:
     """Two stores of the same samples, model by model.
 
     Returns a DataFrame, a row a model that both hold: largest_gap (of any logit, absolute),
@@ -29,7 +35,7 @@ def agreement(store, reference):
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-def check_same_task(store, other):
+def check_same_task(store: Store, other: Store) -> None:
     """Raise ValueError unless ``other`` has the classes of ``store`` (where both know them) and all of its models."""
     classes, others = store.origin.classes, other.origin.classes
     if classes and others and classes != others:
@@ -42,12 +48,13 @@ def check_same_task(store, other):
         known(name, other.models.index, "model of the other split")
     if store.has_outputs and other.has_outputs:
         name = store.models.index[0]
-        widths = [s.logits(name).shape[1] for s in (store, other)]
+        stores: tuple[Any, ...] = store, other
+        widths = [s.logits(name).shape[1] for s in stores]
         if widths[0] != widths[1]:
             raise ValueError(f"model {name!r} has {widths[0]} classes on one split and {widths[1]} on the other")
 
 
-def matched(store, other):
+def matched(store: "LogitStore", other: "LogitStore") -> "LogitStore":
     """The samples of LogitStore ``store`` that ``other`` holds, in the order of ``other``: a view, paired by row.
 
     Raises ValueError naming the first sample that ``store`` lacks, or whose label differs.

@@ -1,6 +1,6 @@
 """What every store of scores offers, so that nobody asks which kind it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -46,8 +46,8 @@ class Store(Protocol):
     def sample_costs(self, kind: str) -> np.ndarray:
         """The same, [M], or [M, k] where costs differ by sample."""
 
-    def take(self, indices) -> "Store":
+    def take(self, indices: Any) -> "Store":
         """The same on some of its samples."""
 
-    def select(self, names) -> "Store":
+    def select(self, names: str | Iterable[str]) -> "Store":
         """The same with some of its models."""

@@ -1,7 +1,8 @@
 """ScoreTable: scores of models that we never see (routing logs, an API's confidences, another framework)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -104,13 +105,13 @@ class ScoreTable:
         """Refused with ValueError: the table knows who is right, but not of which class."""
         raise ValueError("F1 needs the classes of the samples: use a LogitStore, or score='top1'")
 
-    def take(self, indices) -> "ScoreTable":
+    def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
         cost = self.cost if self.cost.ndim == 1 else self.cost[:, rows]
         return ScoreTable(self.correct[:, rows], self.confidence[:, rows], cost, self.names, self.origin.take(rows))
 
-    def select(self, names) -> "ScoreTable":
+    def select(self, names: str | Iterable[str]) -> "ScoreTable":
         """The same with some of its models, in the order of the table."""
         names = [names] if isinstance(names, str) else names
         rows = sorted({self.row(name) for name in names})

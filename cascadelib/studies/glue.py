@@ -14,7 +14,6 @@ from ..zoo.loaders import load
 from ..zoo.model import Model, reordered
 
 MODELS = Path(__file__).with_name("glue-checkpoints.csv")
-COLUMNS = ("task", "name", "family", "label_order")
 
 
 def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
@@ -28,16 +27,14 @@ def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     if path is None or not path.is_file():
         raise FileNotFoundError(f"no table of checkpoints {table} here nor {path or 'in the package'}")
     rows, table = pd.read_csv(path), short_path(path)
-    for column in COLUMNS:
+    for column in ("task", "name", "family", "label_order"):
         known(column, rows.columns, f"column of {table}")
     return rows[rows["task"] == known(task, dict.fromkeys(rows["task"]), f"task in {table}")].set_index("name")
 
 
 def load_checkpoint(name: str, family: str, label_order: str, max_length: int | None = None) -> Model:
-    """A checkpoint with its classes in the data set's order: logit j is its own at place j of ``label_order``.
-
-    label_order: such as "1 0"; for the identity nothing is changed, and extraction still checks it.
-    """
+    """A checkpoint with its classes in the data set's order: logit j is its own at place j of ``label_order``, such as
+    "1 0"; for the identity nothing is changed, and extraction still checks it."""
     model = load(name) if max_length is None else load(name, max_length=max_length)
     order = [int(place) for place in str(label_order).split()]
     model.metadata["family"] = family

@@ -61,8 +61,8 @@ def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def names_today(table: pd.DataFrame) -> list[str]:
-    """Names under which :func:`zoo.load` gives these models at the size they were published for: "name@size" where
-    timm evaluates at another size now. Those that timm no longer has are left out."""
+    """Names under which :func:`cascadelib.zoo.load` gives these models at their published size: "name@size"
+    where timm evaluates at another one now. Those that timm no longer has are left out."""
     from ..zoo.timm_models import evaluated_size  # timm takes seconds, and the published figures do without
 
     rows = table[table["current"].notna()]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,21 +24,15 @@ from ..zoo.model import Model
 from .published import models, row_of
 
 FILE = "study.json"
-KINDS: dict[str, Callable[..., Photographs]] = {
-    "imagenet": imagenet,
-    "imagenet_v2": imagenet_v2,
-    "image_folder": image_folder,
-    "hub": hub_images,
-}
+KINDS: dict[str, Callable[..., Photographs]] = dict(
+    imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images
+)
 
 
 @dataclass(frozen=True)
 class Images:
-    """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels of a flat folder.
-
-    every, offset: take only every so many-th image, from that one on. named: what the split is called there, if
-    otherwise.
-    """
+    """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels of a flat folder;
+    every, offset: take every so many-th image, from that one on; named: the split's name there, if otherwise."""
 
     kind: str
     source: str
@@ -97,40 +92,29 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
     if found is None:
         table = bundled_models(folder)
         return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
-    return {name: load(name, **_options(found, name)) for name in found.models}
-
-
-def _options(study, name):
-    """Local checkpoints are timm's; models of the Hub and bundled ones know their own."""
-    if study.checkpoints is None:
-        return {}
+    if found.checkpoints is None:
+        return {name: load(name) for name in found.models}
     from ..zoo.timm_models import is_timm_model
 
-    own = is_timm_model(name)
-    return {"checkpoint": study.checkpoints, "classes": study.classes} if own else {}
+    own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # other models know their own
+    return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:
-    """The models of a study or a bundled zoo, a row each, with what is known before anything runs.
-
-    Of published models: family, image_size, macs, seconds and top1 as published; of bundled ones: family,
-    architecture, size, weights, trained.
-    """
+    """The models of a study or a bundled zoo, a row each, with what is known before anything runs: family, image_size,
+    macs, seconds and top1 as published; of bundled ones family, architecture, size, weights, trained."""
     found = read_study(folder)
     if found is None:
         return bundled_models(folder)
     columns, table = ["family", "image_size", "macs", "seconds", "top1"], models()
-    rows = {name: row_of(table, name) for name in found.models}
-    known_rows = {name: row[columns] for name, row in rows.items() if row is not None}
-    frame = pd.DataFrame.from_dict(known_rows, orient="index", columns=columns)
+    rows = {name: row[columns] for name in found.models if (row := row_of(table, name)) is not None}
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.reindex(found.models).rename_axis("model")
 
 
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
-    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several.
-
-    Raises FileNotFoundError for a pattern that no store matches.
-    """
+    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several;
+    FileNotFoundError for a pattern that no store matches."""
     root, found = located(folder), []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))

@@ -5,10 +5,13 @@ import contextlib
 import ctypes
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from .model import Model
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
 ALL = 2**31 - 1
@@ -46,12 +49,12 @@ class Precision:
     amp: bool
 
     @classmethod
-    def chosen(cls, device=None, amp=None) -> "Precision":
+    def chosen(cls, device: Any = None, amp: bool | None = None) -> "Precision":
         """Defaults: CUDA where there is one; mixed precision (float16) on CUDA only."""
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return cls(device, device.type == "cuda" if amp is None else bool(amp))
 
-    def autocast(self):
+    def autocast(self) -> torch.autocast:
         """The context in which modules run: half precision on this device where it was asked for."""
         half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         return torch.autocast(self.device.type, half, enabled=self.amp)
@@ -70,18 +73,27 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def on_device(inputs, device: torch.device):
-    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last; texts stay."""
-    if isinstance(inputs, str):
-        return inputs
+def mapped(function: Callable, inputs: Any) -> Any:
+    """``function`` of every tensor or text in ``inputs``: one, or tuples, lists (as tuples) and dicts of them."""
     if isinstance(inputs, dict):
-        return {key: on_device(value, device) for key, value in inputs.items()}
-    if isinstance(inputs, (tuple, list)):
-        return tuple(on_device(value, device) for value in inputs)
-    if inputs.device.type == "cpu" and device.type == "cuda":
-        inputs = inputs.pin_memory()
-    inputs = inputs.to(device, non_blocking=True)
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+        return {key: mapped(function, value) for key, value in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        return tuple(mapped(function, value) for value in inputs)
+    return function(inputs)
+
+
+def on_device(inputs: Any, device: torch.device) -> Any:
+    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last; texts stay."""
+
+    def moved(value):
+        if isinstance(value, str):
+            return value
+        if value.device.type == "cpu" and device.type == "cuda":
+            value = value.pin_memory()
+        value = value.to(device, non_blocking=True)
+        return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+    return mapped(moved, inputs)
 
 
 @contextlib.contextmanager
@@ -91,14 +103,15 @@ def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
     home = next((p.device for p in module.parameters()), torch.device("cpu"))
     was_last = any(not p.is_contiguous() for p in weights)
     with inference_mode_of(module):
-        module.to(device, memory_format=torch.channels_last)
+        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
             yield
         finally:
-            module.to(home, memory_format=torch.channels_last if was_last else torch.contiguous_format)
+            as_found = torch.channels_last if was_last else torch.contiguous_format
+            module.to(home, memory_format=as_found)  # type: ignore[call-overload]
 
 
-def output_of(module: torch.nn.Module, inputs):
+def output_of(module: torch.nn.Module, inputs: Any) -> Any:
     """What a module gives for a tensor, a tuple of arguments or a dict of keywords: its ``.logits`` if it has them."""
     if isinstance(inputs, dict):
         output = module(**inputs)
@@ -107,45 +120,45 @@ def output_of(module: torch.nn.Module, inputs):
     return getattr(output, "logits", output)
 
 
-def logits_of(name: str, module: torch.nn.Module, inputs) -> torch.Tensor:
-    """Output of ``module`` for a batch (tensor; tuple of arguments; dict of keywords): float tensor [N, classes].
-
-    Raises ValueError naming the model where the output (or its ``.logits``) is no such tensor.
-    """
-    logits, batch = output_of(module, inputs), batch_of(inputs)
+def _logits_of(model, inputs) -> torch.Tensor:
+    logits, batch = output_of(model.module, inputs), batch_of(inputs)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(f"model {name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]")
+        raise ValueError(
+            f"model {model.name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]"
+        )
     return logits
 
 
-def timed_logits(
-    name: str, module: torch.nn.Module, inputs, precision: Precision, most: dict[str, int] | None = None
-) -> tuple[torch.Tensor, float]:
+def timed_logits(model: Model, inputs: Any, precision: Precision, most: dict[str, int]) -> tuple[torch.Tensor, float]:
     """(logits [N, classes] on the device, seconds a sample that the forward pass took).
 
-    most: {model: samples at once}; where memory runs out, the batch is halved until it fits, and what fits is kept
-    there. Raises ValueError naming the model for which the memory is too small for one sample.
+    inputs: as for :func:`output_of`. most: {model: samples at once}; where memory runs out, the batch is halved until
+    it fits, and what fits is kept there. Raises ValueError naming the model whose output (or its ``.logits``) is no
+    such tensor, or for which the memory is too small for one sample.
     """
-    most = {} if most is None else most
-    synchronize(precision.device)
+    _synchronize(precision.device)
     start = time.perf_counter()
     with precision.autocast():
-        logits = _in_pieces(name, module, inputs, most)
-    synchronize(precision.device)
+        logits = _in_pieces(model, inputs, most)
+    _synchronize(precision.device)
     return logits, (time.perf_counter() - start) / len(logits)
 
 
-def _in_pieces(name, module, inputs, most):
-    batch = batch_of(inputs)
+def _synchronize(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _in_pieces(model, inputs, most):
+    name, batch = model.name, batch_of(inputs)
     while True:
         size = most.get(name, batch)
         try:
-            pieces = [_piece(inputs, a, a + size, batch) for a in range(0, batch, size)]
-            parts = [logits_of(name, module, piece) for piece in pieces]
+            parts = [_logits_of(model, piece_of(inputs, a, a + size)) for a in range(0, batch, size)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         except RuntimeError as error:  # the device's own error is one, too
-            if not _out_of_memory(error):
+            if not isinstance(error, torch.cuda.OutOfMemoryError) and "DefaultCPUAllocator: " not in str(error):
                 raise
             if size == 1:
                 raise ValueError(f"model {name!r}: not enough memory for one sample ({error})") from None
@@ -154,23 +167,17 @@ def _in_pieces(name, module, inputs, most):
             torch.cuda.empty_cache()
 
 
-def _out_of_memory(error) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
-
-
-def batch_of(inputs) -> int:
+def batch_of(inputs: Any) -> int:
     """Number of samples in a module's input: a tensor, or the first of a tuple or dict of them."""
     if isinstance(inputs, dict):
         return len(next(iter(inputs.values())))
     return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
 
 
-def _piece(inputs, start, stop, batch):
-    if isinstance(inputs, dict):
-        return {key: _piece(value, start, stop, batch) for key, value in inputs.items()}
-    if isinstance(inputs, tuple):
-        return tuple(_piece(value, start, stop, batch) for value in inputs)
-    return inputs[start:stop] if len(inputs) == batch else inputs
+def piece_of(inputs: Any, start: int, stop: int) -> Any:
+    """Samples start … stop − 1 of a module's input; what is not one a sample stays whole."""
+    batch = batch_of(inputs)
+    return mapped(lambda value: value[start:stop] if len(value) == batch else value, inputs)
 
 
 @contextlib.contextmanager
@@ -183,9 +190,3 @@ def inference_mode_of(module: torch.nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until ``device`` has done what it was asked; nothing to do on the CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

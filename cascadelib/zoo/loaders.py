@@ -1,35 +1,33 @@
 """From a model's name to its module and preprocessing: the bundled zoo, timm, or transformers."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from ..checks import known
-from ..files import file_name, folder_of
-from .bundled import (
-    FOLDER,
-    _catalogue,
-    bundled_text_models,
-    is_bundled_text_model,
-    load_bundled,
-    load_bundled_text_model,
-)
+from ..files import REVIEWS, file_name
+from .bundled import FOLDER, bundled_names, load_bundled, load_bundled_text_model
 from .model import Model
 
 
-def load(name: str, folder=FOLDER, **options) -> Model:
+def load(name: str, folder: Path | str = FOLDER, **options: Any) -> Model:
     """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else of transformers.
 
-    options go to the loader that knows the name: :func:`timm_models.load` (checkpoint, size, revision, classes),
-    :func:`hub_models.load` (revision), :func:`sequence_models.load` (revision, max_length); the bundled zoos take none.
+    options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size, revision, classes),
+    :func:`load_image_model` (revision), :func:`load_sequence_classifier` (revision, max_length); bundled ones: none.
     Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones,
     ConnectionError where the Hub is needed and does not answer.
     """
     # An installed package has no bundled zoo; what timm and the Hub have can be loaded there all the same.
-    bundled_names = list(_catalogue(folder)[1]["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
-    if name in bundled_names:
+    images, texts = bundled_names(folder), bundled_names(REVIEWS)
+    if name in images:
         return load_bundled(name, folder, **options)
-    if is_bundled_text_model(name):
+    if name in texts:
         return load_bundled_text_model(name, **options)
-    from . import timm_models, transformers_models  # seconds each, which a bundled model does not need
+    import timm  # seconds, as the loaders of its models and of transformers, which a bundled model does not need
+
+    from . import timm_models, transformers_models
 
     for knows, loader in (
         (timm_models.is_timm_model, timm_models.load_timm_model),
@@ -38,13 +36,14 @@ def load(name: str, folder=FOLDER, **options) -> Model:
     ):
         if knows(name):
             return loader(name, **options)
-    return known(name, [*bundled_names, *bundled_text_models(), *timm_models.pretrained_names()], "model")
+    known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
+    raise AssertionError(f"{name!r} is listed, and no loader knows it")
 
 
-def resolved(models) -> list[Model]:
+def resolved(models: Any) -> list[Model]:
     """What the user names or hands over → models; the one place where names are looked up.
 
-    A name, names, or {name: module, (module, transform) or zoo.Model}. Raises ValueError naming what is none of these.
+    A name, names, or {name: module, (module, transform) or Model}. Raises ValueError naming what is none of these.
     """
     if isinstance(models, dict):
         found = [_handed_over(name, value) for name, value in models.items()]

@@ -1,18 +1,20 @@
 """Cost of a model a sample: multiply-accumulates (MACs) counted by fvcore, and measured seconds."""
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
 from fvcore.nn import FlopCountAnalysis
-from fvcore.nn.jit_handles import einsum_flop_jit, get_shape
+from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
-from .forward import inference_mode_of
-from .model import Model
+from .forward import inference_mode_of, output_of, piece_of
+from .model import Model, about
 from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
@@ -60,11 +62,6 @@ def _attention(inputs, outputs):
     return math.prod(output[:-1]) * key[-2] * (query[-1] + output[-1])
 
 
-def _bicubic(inputs, outputs):
-    """16 neighbours an output, in the manner of fvcore's 4 for bilinear."""
-    return 16 * math.prod(get_shape(outputs[0]))
-
-
 def _convolution(inputs, outputs):
     """As fvcore's, for a padding given as a word ("same"): output places × weights, [out, in / groups, …]."""
     output = get_shape(outputs[0])
@@ -83,7 +80,7 @@ HANDLES = {
     "aten::matmul": _matmul,
     "aten::einsum": _einsum,
     "aten::scaled_dot_product_attention": _attention,
-    "aten::upsample_bicubic2d": _bicubic,
+    "aten::upsample_bicubic2d": elementwise_flop_counter(0, 16),  # neighbours, as fvcore's 4 for bilinear
 }
 
 
@@ -95,22 +92,10 @@ class _Positional(torch.nn.Module):
         self.module, self.keys = module, keys
 
     def forward(self, *values):
-        output = self.module(*values) if self.keys is None else self.module(**dict(zip(self.keys, values, strict=True)))
-        return getattr(output, "logits", output)
+        return output_of(self.module, dict(zip(self.keys, values, strict=True)) if self.keys else values)
 
 
-def one_sample(example_input) -> tuple[list[str] | None, tuple]:
-    """Tensor, tuple or dict of batches → (keywords or None, tensors of its first sample)."""
-    keys = list(example_input) if isinstance(example_input, dict) else None
-    values = list(example_input.values()) if keys else example_input
-    values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
-    if not values or not all(isinstance(v, torch.Tensor) and v.ndim and len(v) for v in values):
-        raise ValueError("example_input must be a tensor [N, …], or a tuple or dict of such tensors")
-    batch = len(values[0])
-    return keys, tuple(v[:1] if len(v) == batch else v for v in values)
-
-
-def count_macs(module: torch.nn.Module, example_input) -> int:
+def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis(…).total()``.
 
     ``example_input``: tensor [N, …], or a tuple or dict of keywords of such; its first sample is used.
@@ -125,7 +110,11 @@ def count_macs(module: torch.nn.Module, example_input) -> int:
     Biases, activations, other pooling, softmax and elementwise products count nothing. The path that the example
     takes is counted; MACs do not tell time.
     """
-    keys, values = one_sample(example_input)
+    keys = list(example_input) if isinstance(example_input, dict) else None
+    one = isinstance(example_input, torch.Tensor)
+    values = (example_input,) if one else tuple(example_input.values() if keys else example_input)
+    if not values or not all(isinstance(v, torch.Tensor) and v.ndim and len(v) for v in values):
+        raise ValueError("example_input must be a tensor [N, …], or a tuple or dict of such tensors")
     scripted = [n or "itself" for n, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripted:
         raise ValueError(_refusal(module, f"it holds TorchScript ({', '.join(scripted[:3])}), which fvcore cannot see"))
@@ -133,8 +122,8 @@ def count_macs(module: torch.nn.Module, example_input) -> int:
     torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from fvcore
     try:
         with inference_mode_of(wrapped), torch.no_grad():
-            analysis = FlopCountAnalysis(wrapped, values).set_op_handle(**HANDLES).unsupported_ops_warnings(False)
-            analysis.uncalled_modules_warnings(False).tracer_warnings("none")
+            analysis = FlopCountAnalysis(wrapped, piece_of(values, 0, 1)).set_op_handle(**HANDLES)
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             total, unknown = analysis.total(), analysis.unsupported_ops()
             places = {op: name for name in analysis.by_module() for op in analysis.unsupported_ops(name)}
     except (AssertionError, IndexError, NotImplementedError, torch.jit.TracingCheckError) as error:
@@ -163,80 +152,58 @@ def _refusal(module, reason):
 AT = (4, 8, 16, 32)  # tokens; three lengths settle the formula, the fourth checks it
 
 
-def macs_at(module, transform: Tokenized, tokens: int) -> int:
+def macs_at(module: torch.nn.Module, transform: Tokenized, tokens: int) -> int:
     """MACs of one text of so many tokens, special ones included, by :func:`cascadelib.count_macs`."""
     tokenizer = transform.tokenizer
-    number = next(
-        i for i in (tokenizer.unk_token_id, tokenizer.eos_token_id, 5) if i not in (None, tokenizer.pad_token_id)
-    )
+    numbers = (tokenizer.unk_token_id, tokenizer.eos_token_id, 5)
+    number = next(i for i in numbers if i not in (None, tokenizer.pad_token_id))
     values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
     return count_macs(module, {key: torch.full((1, tokens), values[key]) for key in transform.keys})
 
 
-def mean_macs(module, transform: Tokenized, lengths) -> float:
+def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
     """Mean MACs a text over token counts ``lengths`` int [k], each text at its own length without padding.
 
     A transformer takes a + b L + c L² at L tokens (c: attention). Three lengths give the formula, a fourth checks it;
     a module that does not follow it (one that pools tokens, say) is counted at every length that occurs.
     """
     counted = [macs_at(module, transform, n) for n in AT]
-    formula = _through(AT[:3], counted[:3])
+    formula = _parabola(AT[:3], counted[:3])
+    at = formula if formula(AT[3]) == counted[3] else functools.partial(macs_at, module, transform)
     occurring, times = np.unique(lengths, return_counts=True)
-    if formula(AT[3]) == counted[3]:
-        at = [formula(int(n)) for n in occurring]
-    else:
-        at = [macs_at(module, transform, int(n)) for n in occurring]
-    return float(sum(m * int(t) for m, t in zip(at, times)) / len(lengths))
+    return float(sum(at(int(n)) * int(t) for n, t in zip(occurring, times)) / len(lengths))
 
 
-def _through(x, y):
-    """The parabola through three points, exactly (Lagrange)."""
+def _parabola(x, y):
+    """The parabola through three points, exactly (Newton's divided differences)."""
     (a, b, c), (u, v, w) = x, y
-
-    def at(t):
-        return (
-            Fraction(u * (t - b) * (t - c), (a - b) * (a - c))
-            + Fraction(v * (t - a) * (t - c), (b - a) * (b - c))
-            + Fraction(w * (t - a) * (t - b), (c - a) * (c - b))
-        )
-
-    return at
+    slope, next_slope = Fraction(v - u, b - a), Fraction(w - v, c - b)
+    bend = (next_slope - slope) / (c - a)
+    return lambda t: u + (t - a) * (slope + (t - b) * bend)
 
 
-def with_text_costs(models: list[Model], samples: Sequence[str], macs: dict) -> tuple[list[Model], dict]:
+def with_text_costs(models: list[Model], texts: Sequence, macs: dict[str, float]) -> tuple[list[Model], dict]:
     """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata, and MACs of all.
 
     macs: those that are given stay. Warns where texts are cut, with their number. Each tokenizer runs once.
     """
-    lengths, found, costs = {}, [], dict(macs)
+    lengths: dict[Tokenized, np.ndarray] = {}
+    found, costs = [], dict(macs)
     for model in models:
-        if not isinstance(model.transform, Tokenized):
+        transform = model.transform
+        if not isinstance(transform, Tokenized):
             found.append(model)
             continue
-        transform = model.transform
+        limit = transform.max_length
         if transform not in lengths:
-            lengths[transform] = transform.lengths(samples.texts)
-            _report_cut(lengths[transform], transform.max_length)
-        whole = lengths[transform]
-        run = np.minimum(whole, transform.max_length)
-        counts = {"tokens": float(run.mean()), "truncated": int((whole > transform.max_length).sum())}
+            whole = lengths[transform] = transform.lengths(texts)
+            if (whole > limit).any():
+                more = f"have more than {limit} tokens (the longest {whole.max()}) and are cut"
+                warnings.warn(f"{(whole > limit).sum()} of {len(whole)} texts {more}", stacklevel=3)
+        run = np.minimum(lengths[transform], limit)
+        counts = {"tokens": float(run.mean()), "truncated": int((lengths[transform] > limit).sum())}
         found.append(replace(model, metadata=model.metadata | counts))
         if model.name not in costs:
-            costs[model.name] = _counted(model, run)
+            with about(model.name):
+                costs[model.name] = mean_macs(model.module, transform, run)
     return found, costs
-
-
-def _counted(model, lengths):
-    try:
-        return mean_macs(model.module, model.transform, lengths)
-    except ValueError as error:
-        raise ValueError(f"model {model.name!r}: {error}") from None
-
-
-def _report_cut(lengths, limit):
-    cut = int((lengths > limit).sum())
-    if cut:
-        warnings.warn(
-            f"{cut} of {len(lengths)} texts have more than {limit} tokens (the longest {lengths.max()}) and are cut",
-            stacklevel=4,
-        )

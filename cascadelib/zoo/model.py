@@ -1,13 +1,14 @@
 """A classifier as extraction and cascades want it: a module, what its input is made of, and where it comes from."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
-
-from .transforms import text_of_transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,15 @@ class Model:
     metadata: dict = field(default_factory=dict)
 
 
+@contextlib.contextmanager
+def about(name: str) -> Iterator[None]:
+    """Inside, a ValueError says which model it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"model {name!r}: {error}") from None
+
+
 class _Reordered(torch.nn.Module):
     """``module`` with columns ``order`` of its logits."""
 
@@ -36,7 +46,7 @@ class _Reordered(torch.nn.Module):
         return getattr(output, "logits", output)[:, self.order]
 
 
-def reordered(model: Model, order) -> Model:
+def reordered(model: Model, order: Any) -> Model:
     """The same classifier with its classes in the data set's order: logit j is the model's own logit ``order[j]``.
 
     order: int [classes of the data set]; it may leave classes of the model out (a subset of ImageNet), none twice.
@@ -53,11 +63,11 @@ def reordered(model: Model, order) -> Model:
 def identity(model: Model) -> dict:
     """What tells a model from another of the same name: SHA-256 of its class and weights, and its transform.
 
-    A transform is known by its repr; values that a function closes over do not show there.
+    A transform is known by its repr without addresses; values that a function closes over do not show there.
     """
     digest = hashlib.sha256(type(model.module).__qualname__.encode())
     for key, value in sorted(model.module.state_dict().items()):
         if isinstance(value, torch.Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return {"weights_sha256": digest.hexdigest(), "transform": text_of_transform(model.transform)}
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return {"weights_sha256": digest.hexdigest(), "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform))}

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -16,16 +18,7 @@ from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
-PREPROCESSING = (
-    "input_size",
-    "test_input_size",
-    "interpolation",
-    "crop_pct",
-    "test_crop_pct",
-    "crop_mode",
-    "mean",
-    "std",
-)
+PREPROCESSING = "input_size test_input_size interpolation crop_pct test_crop_pct crop_mode mean std".split()
 # Where timm's own map of old names leads to a network of another width (1.0.31).
 CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
@@ -45,11 +38,6 @@ def is_timm_model(name: str) -> bool:
     """Whether timm has this architecture, under this name or a later one; a size "@288" is left out of account."""
     base = split_size(name)[0]
     return "/" not in base and (base in WITHDRAWN or is_model(base))
-
-
-def pretrained_names() -> list[str]:
-    """All pretrained models of timm, with their tags."""
-    return timm.list_models(pretrained=True)
 
 
 def current_name(name: str) -> str:
@@ -72,7 +60,7 @@ def evaluated_size(name: str) -> int:
     return (cfg.test_input_size or cfg.input_size)[-1]
 
 
-def build_timm_model(name: str, size: int | None = None, **options) -> torch.nn.Module:
+def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
     """The module of a timm model in eval mode, at its own size or another; options as for ``timm.create_model``.
 
     Raises ValueError where the architecture cannot run at ``size``.
@@ -92,7 +80,11 @@ def _cfg(name):
 
 
 def load_timm_model(
-    name: str, checkpoint=None, size: int | str = "test", revision: str | None = None, classes=1000
+    name: str,
+    checkpoint: Path | str | None = None,
+    size: int | str = "test",
+    revision: str | None = None,
+    classes: int = 1000,
 ) -> Model:
     """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288".
 
@@ -115,13 +107,16 @@ def load_timm_model(
         path = _checkpoint_file(base, Path(checkpoint))
         module, source = _from_file(base, path, whole, classes)
     transform = photos(module, size)
-    facts = {"family": family(base), "architecture": _architecture(module, base), "image_size": transform.cut.size[-1]}
-    size_from = size if isinstance(size, str) else "asked"
-    preprocessing = transform.record() | {"size_from": size_from}
-    parameters = sum(p.numel() for p in module.parameters())
-    return Model(
-        name, module, transform, facts | {"parameters": parameters} | source | {"preprocessing": preprocessing}
-    )
+    preprocessing = asdict(transform.cut) | {"mean": transform.mean, "std": transform.std}
+    metadata = {
+        "family": family(base),
+        "architecture": module.pretrained_cfg.get("architecture") or base,
+        "image_size": transform.cut.size[-1],
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "checkpoint": source,
+        "preprocessing": preprocessing | {"size_from": size if isinstance(size, str) else "asked"},
+    }
+    return Model(name, module, transform, metadata)
 
 
 def family(name: str) -> str:
@@ -129,11 +124,7 @@ def family(name: str) -> str:
     return timm.models._registry._model_to_module.get(timm.models.get_arch_name(current_name(name)), "timm")
 
 
-def _architecture(module, name):
-    return module.pretrained_cfg.get("architecture") or name
-
-
-def photos(module, size: int | str = "test") -> Photos:
+def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
     """The preprocessing that a timm module's config asks for, at its "test" or "train" size, or at so many pixels."""
     asked = {"img_size": size} if isinstance(size, int) else {}
     config = resolve_data_config(asked, model=module, use_test_size=size == "test")
@@ -155,7 +146,7 @@ def _pretrained(name, size, revision):
     overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
     module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
     found = cached_revision(repository, *WEIGHTS, revision=revision) if repository else None
-    return module, {"checkpoint": {"name": current_name(name), "source": repository or cfg.url, "revision": found}}
+    return module, {"name": current_name(name), "source": repository or cfg.url, "revision": found}
 
 
 def _checkpoint_file(name, path) -> Path:
@@ -182,7 +173,7 @@ def _from_file(name, path, size, classes):
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{path}: its weights do not fit model {name!r} or cannot be read: {reason}") from None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return module, {"checkpoint": {"name": path.name, "source": "local file", "sha256": digest}}
+    return module, {"name": path.name, "source": "local file", "sha256": digest}
 
 
 def _folder_config(folder) -> dict:

@@ -1,11 +1,14 @@
 """Classifiers of Hugging Face transformers, of images and of texts: "organisation/name" on the Hub, or a local
 folder."""
 
+import contextlib
 import inspect
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +21,7 @@ from transformers import (
 )
 
 from ..hub import cached_revision, check_reachable, is_reachable
-from .model import Model
+from .model import Model, about
 from .transforms import Tokenized
 
 
@@ -30,19 +33,13 @@ class ProcessorCut:
     """
 
     settings: str
-    processor: object
+    processor: Any = field(compare=False)
 
-    def __call__(self, image) -> torch.Tensor:
+    def __call__(self, image: Any) -> torch.Tensor:
         """The processor's pixels of one RGB image, [3, height, width]."""
         return self.processor(image, return_tensors="pt")["pixel_values"][0]
 
-    def __eq__(self, other):
-        return isinstance(other, ProcessorCut) and self.settings == other.settings
-
-    def __hash__(self):
-        return hash(self.settings)
-
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ProcessorCut({self.settings})"
 
 
@@ -52,35 +49,60 @@ class ProcessedPhotos:
 
     cut: ProcessorCut
 
-    def __call__(self, images) -> torch.Tensor:
+    def __call__(self, images: Iterable) -> torch.Tensor:
         """Input [n, 3, height, width] from n PIL images."""
         return torch.stack([self.cut(image.convert("RGB")) for image in images])
-
-    def finished(self, cut: torch.Tensor) -> torch.Tensor:
-        """The processor has normalised already."""
-        return cut
 
 
 def is_transformers_model(name: str) -> bool:
     """Whether this looks like a transformers model: a folder with config.json, or "organisation/name"."""
-    return is_folder(name) or len(name.split("/")) == 2 and not name.startswith(("/", ".", "timm/"))
+    return _is_folder(name) or len(name.split("/")) == 2 and not name.startswith(("/", ".", "timm/"))
 
 
-def is_folder(name: str) -> bool:
-    """Whether this is a local folder made by ``save_pretrained``."""
+def is_sequence_classifier(name: str) -> bool:
+    """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
+    place, revision = _parted(name)
+    if not is_transformers_model(place) or not (_is_there(place, revision) or is_reachable()):
+        return False  # the image loader, asked next, says that the Hub does not answer
+    try:
+        architectures = AutoConfig.from_pretrained(place, revision=revision).architectures or ()
+    except (OSError, ValueError, KeyError):
+        return False
+    return any("ForSequenceClassification" in a for a in architectures)
+
+
+def _is_folder(name) -> bool:
     return (Path(name) / "config.json").is_file()
 
 
-def revision_of(name: str, revision: str | None = None) -> str | None:
+def _parted(name):
+    """ "repository@revision" → (repository, revision or None); a folder is taken as it is."""
+    repository, _, revision = name.partition("@")
+    return (name, None) if _is_folder(name) else (repository, revision or None)
+
+
+def _revision_of(place, revision):
     """The commit of a Hub repository that the local cache holds; None for a folder, or where it is not there."""
-    return None if is_folder(name) else cached_revision(name, "config.json", revision=revision)
+    return None if _is_folder(place) else cached_revision(place, "config.json", revision=revision)
 
 
-def check_there(name: str, revision: str | None, what: str) -> None:
-    """Raise ConnectionError, naming ``what``, at once unless this is a folder or in the cache, or the Hub answers."""
-    if not is_folder(name):
-        cached = revision_of(name, revision) is not None
-        check_reachable(what, cached, "give the path of a local folder made by save_pretrained")
+def _is_there(place, revision) -> bool:
+    return _is_folder(place) or _revision_of(place, revision) is not None
+
+
+@contextlib.contextmanager
+def _reading(name, place, revision, kind):
+    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says of which kind.
+
+    Raises ConnectionError at once where they are not in the cache and the Hub does not answer.
+    """
+    there = _is_there(place, revision)
+    check_reachable(f"model {name!r}", there, "give the path of a local folder made by save_pretrained")
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
 
 
 def load_image_model(name: str, revision: str | None = None) -> Model:
@@ -92,51 +114,16 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     Raises ValueError where the files are not those of an image classifier, ConnectionError, at once, where the Hub is
     needed and does not answer.
     """
-    check_there(name, revision, f"model {name!r}")
-    try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
+    with _reading(name, name, revision, "an image classifier"):
         module = AutoModelForImageClassification.from_pretrained(name, revision=revision).float().eval()
         processor = AutoImageProcessor.from_pretrained(name, revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise ValueError(f"{name!r} cannot be loaded as an image classifier of transformers: {reason}") from None
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
-    source = {"name": name, "source": "local folder" if is_folder(name) else name}
-    metadata = {
-        "family": config.model_type,
-        "architecture": type(module).__name__,
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "checkpoint": source | {"revision": revision_of(name, revision)},
-        "preprocessing": json.loads(settings),
-        "classes": [config.id2label[i] for i in range(config.num_labels)],
-    }
+    checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}
+    metadata = _metadata(module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings))
     return Model(name, module, ProcessedPhotos(ProcessorCut(settings, processor)), metadata)
 
 
 MAX_LENGTH = 128  # tokens, as usual on GLUE
-
-
-def is_sequence_classifier(name: str) -> bool:
-    """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
-    place, revision = _parted(name)
-    known = is_transformers_model(place)
-    return known and any("ForSequenceClassification" in a for a in _architectures(place, revision))
-
-
-def _parted(name):
-    """ "repository@revision" → (repository, revision or None); a folder is taken as it is."""
-    repository, _, revision = name.partition("@")
-    return (name, None) if is_folder(name) else (repository, revision or None)
-
-
-def _architectures(name, revision):
-    local = is_folder(name) or revision_of(name, revision)
-    if not local and not is_reachable():
-        return ()  # the Hub's image loader, asked next, says that it does not answer
-    try:
-        return AutoConfig.from_pretrained(name, revision=revision).architectures or ()
-    except (OSError, ValueError, KeyError):
-        return ()
 
 
 def load_sequence_classifier(name: str, revision: str | None = None, max_length: int = MAX_LENGTH) -> Model:
@@ -150,28 +137,25 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
     """
     place, named = _parted(name)
     revision = revision or named
-    check_there(place, revision, f"model {name!r}")
-    try:
+    with _reading(name, place, revision, "a sequence classifier"):
         module, info = AutoModelForSequenceClassification.from_pretrained(
             place, revision=revision, dtype=torch.float32, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise ValueError(f"{name!r} cannot be loaded as a sequence classifier of transformers: {reason}") from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[:3]
         raise ValueError(f"{name!r} is not fine-tuned for classification: its checkpoint lacks {missing}")
     taken = inspect.signature(module.forward).parameters
     keys = tuple(key for key in tokenizer.model_input_names if key in taken)
     limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
-    try:
+    with about(name):
         transform = Tokenized(tokenizer, limit, keys)
-    except ValueError as error:
-        raise ValueError(f"model {name!r}: {error}") from None
     if module.config.pad_token_id is None:
         module.config.pad_token_id = tokenizer.pad_token_id
-    return Model(name, module.float().eval(), transform, _metadata(place, revision, module, limit))
+    checkpoint = {"name": place, "revision": _revision_of(place, revision)}
+    metadata = _metadata(module, checkpoint, {"max_length": limit})
+    metadata["classes"] = [re.sub(r"[\s-]+", "_", own.strip().lower()) for own in metadata["classes"]]
+    return Model(name, module.float().eval(), transform, metadata)
 
 
 def _positions(config) -> int:
@@ -181,14 +165,13 @@ def _positions(config) -> int:
     return positions - (2 if config.model_type in kin else 0)
 
 
-def _metadata(place, revision, module, limit):
+def _metadata(module, checkpoint, preprocessing):
     config = module.config
-    own = [re.sub(r"[\s-]+", "_", config.id2label[i].strip().lower()) for i in range(config.num_labels)]
     return {
         "family": config.model_type,
         "architecture": type(module).__name__,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "checkpoint": {"name": place, "revision": revision_of(place, revision)},
-        "preprocessing": {"max_length": limit},
-        "classes": own,
+        "checkpoint": checkpoint,
+        "preprocessing": preprocessing,
+        "classes": [config.id2label[i] for i in range(config.num_labels)],
     }

@@ -3,8 +3,9 @@
 import functools
 import hashlib
 import json
-import re
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Cut:
     crop: float
     mode: str = "center"
 
-    def __call__(self, image) -> torch.Tensor:
+    def __call__(self, image: Any) -> torch.Tensor:
         """Pixels of one RGB image, cut by timm's rules."""
         return torch.as_tensor(_timm_transform(self)(image))
 
@@ -69,7 +70,7 @@ class Photos:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, images) -> torch.Tensor:
+    def __call__(self, images: Iterable) -> torch.Tensor:
         """Input [n, 3, height, width] from n PIL images."""
         return self.finished(torch.stack([self.cut(image.convert("RGB")) for image in images]))
 
@@ -81,15 +82,11 @@ class Photos:
         )
         return cut.to(torch.float32).sub_(mean).div_(std)
 
-    def record(self) -> dict:
-        """What the header of a model's logits says about its preprocessing."""
-        return asdict(self.cut) | {"mean": self.mean, "std": self.std}
-
 
 BLOCK = 4096  # texts that are tokenized at once where only lengths are asked for
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Tokenized:
     """Transform of a batch of texts, or of pairs: {key: int64 tensor [N, L]}, padded to the longest of the batch.
 
@@ -98,41 +95,36 @@ class Tokenized:
     them. Raises ValueError for a tokenizer without a padding token.
     """
 
-    tokenizer: object
+    tokenizer: Any = field(compare=False)
     max_length: int
     keys: tuple[str, ...] = ("input_ids", "attention_mask")
+    digest: str = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.tokenizer.pad_token is None:
             raise ValueError(
                 "the tokenizer has no padding token, so texts of different lengths make no batch; set "
                 "tokenizer.pad_token and the model's config.pad_token_id, and save both (save_pretrained)"
             )
-        object.__setattr__(self, "_digest", _digest(self.tokenizer))
+        object.__setattr__(self, "digest", _digest(self.tokenizer))
 
-    def __call__(self, texts) -> dict:
+    def __call__(self, texts: Sequence) -> dict[str, torch.Tensor]:
         """Token ids and masks [n, length] of n texts or pairs of texts."""
         encoded = self.tokenizer(
             *_columns(texts), padding="longest", truncation=True, max_length=self.max_length, return_tensors="pt"
         )
         return {key: encoded[key] for key in self.keys}
 
-    def lengths(self, texts) -> np.ndarray:
+    def lengths(self, texts: Sequence) -> np.ndarray:
         """Tokens of each text with its special ones, uncut, int64 [k]."""
-        counted = []
+        counted: list[int] = []
         for start in range(0, len(texts), BLOCK):
             columns = _columns(texts[start : start + BLOCK])
             counted += map(len, self.tokenizer(*columns, truncation=False, verbose=False)["input_ids"])
         return np.array(counted, np.int64)
 
-    def __eq__(self, other):
-        return isinstance(other, Tokenized) and repr(self) == repr(other)
-
-    def __hash__(self):
-        return hash(repr(self))
-
-    def __repr__(self):
-        return f"Tokenized({self._digest}, max_length={self.max_length}, keys={self.keys})"
+    def __repr__(self) -> str:
+        return f"Tokenized({self.digest}, max_length={self.max_length}, keys={self.keys})"
 
 
 def _columns(texts):
@@ -150,32 +142,15 @@ def _digest(tokenizer) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def distinct(transforms) -> list:
+def distinct(transforms: Iterable) -> list:
     """The transforms that differ; equal ones, and the same function again, are there once."""
-    found = []
+    found: list = []
     for transform in transforms:
-        if not any(transform is other or type(transform) is type(other) and transform == other for other in found):
+        if transform not in found:
             found.append(transform)
     return found
 
 
-def place_of(transform, transforms) -> int:
-    """Where ``transform`` or one equal to it is in a list of distinct ones."""
-    return next(i for i, t in enumerate(transforms) if t is transform or type(t) is type(transform) and t == transform)
-
-
-def text_of_transform(transform) -> str:
-    """A transform as text that is the same in every run: its repr without addresses."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
-
-
-def prepared(transform, raw):
+def prepared(transform: Callable | None, raw: Any) -> Any:
     """A raw batch → the module's input."""
     return raw.float() if transform is None else transform(raw)
-
-
-def cut_of(transform):
-    """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function (PIL → tensor)."""
-    if transform is None:
-        raise ValueError("a model of photographs needs a transform: (module, transform), or a model of the zoo")
-    return getattr(transform, "cut", transform)

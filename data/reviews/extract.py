@@ -14,7 +14,7 @@ import torch
 from cascadelib.datasets.bundled import reviews
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
-from cascadelib.zoo.bundled import bundled_text_models, load_bundled_text_model
+from cascadelib.zoo.bundled import bundled_names, load_bundled_text_model
 
 HERE = Path(__file__).parent
 SPLITS = ("val", "test", "products", "editorials", "tweets")
@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--replace", action="store_true", help="extract models anew that are there already")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    trained = [name for name in bundled_text_models() if (HERE / "weights" / f"{name}.safetensors").is_file()]
+    trained = [name for name in bundled_names(HERE) if (HERE / "weights" / f"{name}.safetensors").is_file()]
     models = {name: load_bundled_text_model(name) for name in trained}
     # Full precision everywhere: the bundled logits are what fresh ones are compared with.
     settings = {"batch_size": args.batch_size, "amp": False, "replace": args.replace, "device": "cpu"}

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from cascadelib.zoo.bundled import built, embedding_of, read_weights, write_weights
+from cascadelib.files import replacing
+from cascadelib.zoo.bundled import SCALE, built, read_weights
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"
@@ -61,7 +62,7 @@ def start(entry, zoo, encoder, embeddings):
         fitting = {k: v[: len(own[k])] for k, v in weights.items() if k in own and "word_embeddings" not in k}
         model.load_state_dict(fitting, strict=False)
     if entry["shared_embeddings"]:
-        table = embedding_of(model)
+        table = model.get_input_embeddings()
         table.weight.data.copy_(embeddings)
         table.weight.requires_grad_(False)
     return model
@@ -132,9 +133,24 @@ def train(name, zoo, parts, data, held_out):
         state_file.with_suffix(".new").replace(state_file)
     with open(STATE / f"{name}.csv", "w", newline="") as file:
         csv.writer(file).writerows(log)
-    shared = {id(embedding_of(model).weight)} if entry["shared_embeddings"] else set()
+    shared = {id(model.get_input_embeddings().weight)} if entry["shared_embeddings"] else set()
     kept = {key: value for key, value in model.named_parameters() if id(value) not in shared}
     write_weights(HERE / "weights" / f"{name}.safetensors", kept, model=name)
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -> None:
+    """Write weights for ``read_weights``, whole or not at all: matrices as int8 and scales, the others in float16."""
+    tensors = {}
+    for name, value in state.items():
+        value = value.detach().float()
+        if value.ndim == 2:
+            scale = value.abs().amax(1).clamp_min(1e-12) / 127
+            tensors[name], tensors[name + SCALE] = (value / scale[:, None]).round().to(torch.int8), scale
+        else:
+            tensors[name] = value.half()
+    with replacing(path) as new:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new, metadata)
+        new.chmod(0o644)  # safetensors makes files that only their owner reads
 
 
 def write_log(zoo):

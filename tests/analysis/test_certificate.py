@@ -10,8 +10,7 @@ from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value, probability_as_extreme
-from cascadelib.deployment.cascade_file import description_of, point_of
-from cascadelib.deployment.policy import read_cascade, write_cascade
+from cascadelib.deployment.cascade_file import point_of
 
 
 def every_outcome(k):
@@ -243,8 +242,8 @@ def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
     whole, shuffled = table_of(slice(0, 16_000), IDS), np.random.default_rng(2).permutation(8000)
     point = search(whole.take(slice(0, 8000)), 2).point(-1)
     for store in (None, whole.take(slice(0, 8000))):
-        write_cascade(description_of(point, store), tmp_path / "c.json")
-        loaded = point_of(read_cascade(tmp_path / "c.json"))
+        Policy.from_point(point, store).save(tmp_path / "c.json")
+        loaded = point_of(Policy.load(tmp_path / "c.json").description)
         assert loaded.thresholds == point.thresholds and len(loaded.found_on) == 8000
         with pytest.raises(ValueError, match="8000 of the 8000"):
             certify(loaded, whole.take(shuffled), 0.02, reference="l")

@@ -33,7 +33,7 @@ def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
 
 
 def test_unchanged_data_alarm_no_more_often_than_stated(point):
-    """A short run of the study in benchmarks/uncertainty.py: 200 draws of reference and window at a rate of 5%."""
+    """A short run of the study in benchmarks/analysis.py: 200 draws of reference and window at a rate of 5%."""
     alarms = 0
     for draw in range(200):
         signal = DriftSignal.at_selection(store_of(1000, 1000 + draw), point, 0.05)

@@ -151,7 +151,7 @@ def test_tables_hold_the_estimates_between_their_ends():
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
-    """A short run of the study in benchmarks/uncertainty.py: 95% intervals of a fixed cascade, 100 draws."""
+    """A short run of the study in benchmarks/analysis.py: 95% intervals of a fixed cascade, 100 draws."""
     truth, point = make_scores(7, k=100_000), None
     point = pick(search(make_scores(8, k=2000), 2), "max_improvement")
     wanted, rng, inside = evaluate(truth, point), np.random.default_rng(0), np.zeros(3)

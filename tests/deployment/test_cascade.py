@@ -17,7 +17,7 @@ import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
 from cascadelib.deployment.cascade_file import description_of, point_of
 from cascadelib.deployment.members import joined, rows_of, size_of
-from cascadelib.deployment.policy import read_cascade, write_cascade
+from cascadelib.deployment.policy import Policy
 from cascadelib.files import ROOT
 from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
 from cascadelib.zoo.loaders import load
@@ -296,16 +296,16 @@ def test_loading_says_what_differs(tmp_path):
     with pytest.warns(UserWarning, match=r"c\.json: model 'mlp@28': weights_sha256 is not as recorded"):
         loaded = Cascade.load(path, {"mlp@28": other})
     assert len(loaded.differences) == 1
-    description = read_cascade(path)
+    description = Policy.load(path).description
     description["versions"] |= {"torch": "1.0", "antikythera": "2"}
-    write_cascade(description, path)
+    Policy(description).save(path)
     with pytest.warns(UserWarning, match=r"torch is .*, it was 1\.0; antikythera is missing, it was 2"):
         Cascade.load(path)
 
 
 def test_weights_are_recorded_without_a_store(tmp_path):
     path, _ = saved(tmp_path)
-    recorded = read_cascade(path)["models"][0]
+    recorded = Policy.load(path).description["models"][0]
     assert recorded["weights_sha256"] == VAL.metadata("mlp@28")["extraction"]["weights_sha256"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -369,4 +369,4 @@ def test_batches_of_all_forms():
 def test_saved_text_is_json_alone(tmp_path):
     path, _ = saved(tmp_path, store=VAL, held_out=TEST)
     assert json.loads(path.read_text())["format"] == "cascadelib cascade" and path.stat().st_size < 10_000
-    assert evaluate(TEST, point_of(read_cascade(path))).accuracy > 0.85
+    assert evaluate(TEST, point_of(Policy.load(path).description)).accuracy > 0.85

@@ -13,18 +13,17 @@ from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, se
 from cascadelib.deployment.cascade_file import (
     description_of,
     expected,
+    mean_with_ends,
     point_of,
     rounded_up,
     summary,
-    with_interval,
 )
 from cascadelib.deployment.policy import (
+    Policy,
     parse_cascade,
-    read_cascade,
     text_of,
     threshold_from_json,
     threshold_to_json,
-    write_cascade,
 )
 
 
@@ -67,8 +66,8 @@ def test_every_point_comes_back_to_the_last_bit(method, thresholds, accuracy, co
 
 
 def test_a_real_point_with_what_is_expected_of_it(tmp_path):
-    write_cascade(description_of(POINT, STORE, OTHER), tmp_path / "c.json")
-    description = read_cascade(tmp_path / "c.json")
+    Policy.from_point(POINT, STORE, OTHER).save(tmp_path / "c.json")
+    description = Policy.load(tmp_path / "c.json").description
     assert same(point_of(description), POINT)
     there = evaluate(OTHER, point_of(description))
     measured = description["expected"]
@@ -78,6 +77,13 @@ def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     assert description["chosen_on"]["fingerprint"] == STORE.fingerprint != measured["on"]["fingerprint"]
     assert set(description["method"]["temperatures"]) == set(POINT.models)
     assert (tmp_path / "c.json").stat().st_size < 8_000
+
+
+def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose():
+    """Intervals on that split are of a cascade that was not chosen there, as they say; on another they are as named."""
+    for held_out, words in ((None, "95%, without choosing"), (STORE, "95%, without choosing"), (OTHER, "95%")):
+        assert description_of(POINT, STORE, held_out)["expected"]["intervals"] == words
+    assert description_of(POINT)["expected"] is None
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
@@ -127,7 +133,7 @@ def test_intervals_cover():
     for _ in range(400):
         for kind, truth in ((bool, 0.9), (float, 0.45)):
             drawn = rng.random(300) < 0.9
-            found = with_interval(drawn if kind is bool else drawn * 0.5)
+            found = mean_with_ends(drawn if kind is bool else drawn * 0.5)
             hits[kind] += found["low"] <= truth <= found["high"]
     assert 0.92 <= hits[bool] / 400 <= 0.985 and hits[float] / 400 >= 0.95
 
@@ -174,7 +180,7 @@ def test_refused(case, tmp_path):
     change, message = BAD[case]
     (tmp_path / "c.json").write_text(edited(change))
     with pytest.raises(ValueError, match=message) as caught:
-        read_cascade(tmp_path / "c.json")
+        Policy.load(tmp_path / "c.json")
     assert "c.json" in str(caught.value)
 
 
@@ -186,7 +192,7 @@ def test_another_layout_is_no_edit():
 def test_what_is_no_json(text, tmp_path):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(ValueError, match=r"c\.json"):
-        read_cascade(tmp_path / "c.json")
+        Policy.load(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize("kind", ["metric", "ensemble"])
@@ -198,5 +204,5 @@ def test_a_function_cannot_be_written(kind):
 def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
     path = tmp_path / "c.json"
     path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
-    write_cascade(json.loads(path.read_text()), path)
-    assert read_cascade(path)["thresholds"] == [0.5]
+    Policy(json.loads(path.read_text())).save(path)
+    assert Policy.load(path).description["thresholds"] == [0.5]

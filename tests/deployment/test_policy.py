@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import Cascade, LogitStore, Method, Point, Policy, ScoreTable, evaluate, pick, search
-from cascadelib.deployment.policy import write_cascade
 from cascadelib.files import ROOT
 from cascadelib.methods.thresholds import own_units
 
@@ -102,7 +101,7 @@ def test_it_is_frozen_and_its_thresholds_fit():
 def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path):
     description = json.loads(json.dumps(Policy.from_point(POINT).description))
     description["method"]["ensemble"] = "mean"
-    write_cascade(description, tmp_path / "c.json")
+    Policy(description).save(tmp_path / "c.json")
     assert Policy.load(tmp_path / "c.json").models == POINT.models
     with pytest.raises(ValueError, match="unknown ensemble 'mean'"):
         Cascade.load(tmp_path / "c.json", MODULES)

@@ -1,12 +1,12 @@
-"""Predictions of a fixed cascade on images without labels agree with evaluate where labels are known."""
+"""A fixed cascade on images without labels agrees with evaluate where labels are known, and writes its guesses."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cascadelib.datasets.images import Photographs
-from cascadelib.deployment.submission import predictions, unlabelled, write
+from cascadelib.datasets.images import Files, Photographs, images_in
+from cascadelib.deployment import Cascade, image_batches, write_submission
 from cascadelib.evaluation.evaluation import evaluate
 from cascadelib.extraction.extraction import extract
 from cascadelib.fronts.front import Point
@@ -21,7 +21,7 @@ def images(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("flat"), np.random.default_rng(0)
     for i in range(40):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / f"test_{i:03}.png")
-    return unlabelled(folder)
+    return Files(folder, tuple(images_in(folder)))
 
 
 def models():
@@ -35,7 +35,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def store(images, tmp_path_factory):
-    labelled = Photographs(images.source, np.random.default_rng(1).integers(0, CLASSES, 40), images.source.paths)
+    labelled = Photographs(images, np.random.default_rng(1).integers(0, CLASSES, 40), images.paths)
     return extract(models(), labelled, tmp_path_factory.mktemp("s") / "s", batch_size=8, workers=0, progress=False)
 
 
@@ -50,10 +50,10 @@ def test_the_same_as_evaluate(images, store, name):
     thresholds = tuple(-t if method.metric == "entropy" else t for t in (sure[0] + 1e-6, sure[1] + 1e-6))
     point = Point(chain, thresholds, (), 0, 0, 0, method)
     expected = evaluate(store, point)
-    classes, exits = predictions(point, models(), images, guesses=3, batch_size=16)
-    assert classes.shape == (40, 3) and len(set(expected.exit_stage)) > 1
-    np.testing.assert_array_equal(exits, expected.exit_stage)
-    np.testing.assert_array_equal(classes[:, 0] == store.labels, expected.correct)
+    decisions = Cascade.from_point(point, models()).run(image_batches(images.root, 16, workers=2), 16, guesses=3)
+    assert decisions.guesses.shape == (40, 3) and len(set(expected.exit_stage)) > 1
+    np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
+    np.testing.assert_array_equal(decisions.guesses[:, 0] == store.labels, expected.correct)
 
 
 def test_a_later_model_sees_only_what_has_not_left(images):
@@ -62,27 +62,31 @@ def test_a_later_model_sees_only_what_has_not_left(images):
     for threshold, count in ((-np.inf, 0), (np.inf, 40)):
         seen.clear()
         point = Point(("a", "b"), (threshold,), (), 0, 0, 0, Method())
-        classes, exits = predictions(point, given, images, batch_size=16)
-        assert sum(seen) == count and set(exits) == {int(count > 0)} and classes.shape == (40, 5)
+        given_here = {name: given[name] for name in point.models}
+        decisions = Cascade.from_point(point, given_here).run(image_batches(images.root, 16), guesses=5)
+        assert sum(seen) == count and set(decisions.exit_stage) == {int(count > 0)}
+        assert decisions.guesses.shape == (40, 5)
 
 
 def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
     classes, order = [[2, 0], [1, 2]], [1, 2, 0]  # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
-    write(tmp_path / "plain.txt", classes)
-    write(tmp_path / "numbers.txt", classes, order)
+    write_submission(tmp_path / "plain.txt", classes)
+    write_submission(tmp_path / "numbers.txt", classes, order)
     assert (tmp_path / "plain.txt").read_text() == "2 0\n1 2\n"
     assert (tmp_path / "numbers.txt").read_text() == "2 3\n1 2\n"
     with pytest.raises(ValueError, match="order names 2 classes, but image 1 has another"):
-        write(tmp_path / "x.txt", [[0, 1], [2, 1]], [1, 0])
+        write_submission(tmp_path / "x.txt", [[0, 1], [2, 1]], [1, 0])
 
 
 def test_refusals(images, tmp_path):
-    point = Point(("a", "z"), (0.5,), (), 0, 0, 0, Method())
-    with pytest.raises(ValueError, match="needs model 'z'; given are 'a', 'b', 'c'"):
-        predictions(point, models(), images)
+    point = Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote"))
+    given = {name: model for name, model in models().items() if name in point.models}
     with pytest.raises(ValueError, match="a vote"):
-        predictions(Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote")), models(), images)
+        Cascade.from_point(point, given).run(image_batches(images.root), guesses=2)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        unlabelled(tmp_path / "nowhere")
+        next(image_batches(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="no images"):
-        unlabelled(tmp_path)
+        next(image_batches(tmp_path))
+    (tmp_path / "broken.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        next(image_batches(tmp_path))

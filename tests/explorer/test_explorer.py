@@ -12,11 +12,13 @@ from cascadelib.deployment.cascade_file import point_of
 from cascadelib.deployment.policy import parse_cascade
 from cascadelib.explorer.charts import front_points
 from cascadelib.explorer.controls import amount, fraction_in, replaced, resized, share
-from cascadelib.explorer.events import Pause, Soon, beside
-from cascadelib.explorer.examples import KINDS, SHOWN, counts_of, example_html, example_rows, picture
+from cascadelib.explorer.events import Later, beside
+from cascadelib.explorer.examples import SHOWN, example_html, kinds_of, nearest, picture
 from cascadelib.explorer.explorer import certainty
 from cascadelib.explorer.export import as_call, as_json, literal
 from cascadelib.explorer.state import on_split, reading_at
+from cascadelib.fronts.exact import SearchTask
+from cascadelib.labels import samples_in_common
 
 
 def made(seed=0, k=400, classes=7, models=5):
@@ -53,6 +55,7 @@ def assert_shows_its_point(explorer, store=STORE, other=OTHER):
     exec(explorer.export.call.value, namespace)
     again, part = namespace["point"], ("models", "thresholds", "exit_rates", "accuracy", "cost", "score", "cost_kind")
     assert [getattr(again, key) for key in part] == [getattr(point, key) for key in part]
+    assert samples_in_common(again.found_on, point.found_on) == len(store)
     assert cl.evaluate(store, again).accuracy == point.accuracy
     assert point_of(parse_cascade(explorer.export.json.value)).thresholds == point.thresholds
     now = next(trace for trace in explorer.charts.figure.data if trace.meta == "now, validation")
@@ -309,18 +312,18 @@ def test_models_stay_in_order_of_cost():
 
 
 def test_examples_are_of_their_kind_and_nearest_to_the_threshold():
-    cascade = on_split(STORE, ["m0", "m3"], cl.Method(), "top1", "macs", "m4")
+    cascade = on_split(STORE, SearchTask(STORE, cl.Method(), "top1", "macs", "all"), ["m0", "m3"], "m4")
     reading = reading_at(cascade, [0.6])
-    rows, counts = example_rows(cascade, reading), counts_of(cascade, reading)
     exits, right, sure = reading.exit_stage == 0, cascade.right, cascade.sure[0]
-    kinds = (exits, ~exits & ~right[0] & right[1], exits & ~right[0] & right[1])
-    for kind, here in zip(KINDS, kinds):
-        assert counts[kind] == here.sum() and here[rows[kind]].all()
-        left_out = np.setdiff1d(np.flatnonzero(here), rows[kind])
-        assert len(rows[kind]) == min(here.sum(), SHOWN)
-        if kind != KINDS[2] and len(left_out):
+    expected = (exits, ~exits & ~right[0] & right[1], exits & ~right[0] & right[1])
+    for (kind, here), wanted in zip(kinds_of(cascade, reading).items(), expected, strict=True):
+        rows = nearest(cascade, reading, here)
+        assert (here == wanted).all() and here[rows].all()
+        left_out = np.setdiff1d(np.flatnonzero(here), rows)
+        assert len(rows) == min(here.sum(), SHOWN)
+        if kind != "broken by the cascade" and len(left_out):
             side = sure[left_out].min() if exits[left_out[0]] else sure[left_out].max()
-            assert np.all(abs(sure[rows[kind]] - 0.6) <= abs(side - 0.6))
+            assert np.all(abs(sure[rows] - 0.6) <= abs(side - 0.6))
 
 
 @pytest.mark.parametrize(
@@ -378,22 +381,25 @@ def test_work_beside_events_and_pauses():
     said, calls = [], []
 
     async def events():
-        pause, soon = Pause(0.05, lambda: calls.append("rest")), Soon(0.02, lambda: calls.append("drawn"))
+        pause, soon = (
+            Later(seconds, lambda said=said: calls.append(said), restarts)
+            for seconds, said, restarts in ((0.05, "rest", True), (0.02, "drawn", False))
+        )
         for _ in range(5):
             pause.again()
             soon.again()
             await asyncio.sleep(0.01)
-        beside(lambda: 7, said.append, said.append)
-        beside(lambda: 1 / 0, said.append, lambda error: said.append(type(error)))
+        beside(lambda: 7, said.append)
+        beside(lambda: 1 / 0, lambda error: said.append(type(error)))
         said.append("later")
         while len(said) < 3 or "rest" not in calls:
             await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(events(), 20))
-    assert said[0] == "later" and set(said[1:]) == {7, ZeroDivisionError} and calls.count("rest") == 1
+    assert said[0] == "later" and set(said[1:]) == {None, ZeroDivisionError} and calls.count("rest") == 1
     assert 2 <= calls.count("drawn") <= 4
-    beside(lambda: 8, said.append, said.append)
-    assert said[-1] == 8
+    beside(lambda: calls.append("at once"), said.append)
+    assert said[-1] is None and calls[-1] == "at once"
 
 
 def test_a_front_that_comes_late_is_dropped_if_another_is_wanted():

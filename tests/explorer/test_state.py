@@ -24,6 +24,7 @@ from cascadelib.explorer.state import (
     threshold_text,
     worth_showing,
 )
+from cascadelib.fronts.exact import SearchTask
 from cascadelib.methods.thresholds import own_units
 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,8 +42,8 @@ def score_tables(draw, samples=(1, 12), levels=4):
 
 
 def cascade_of(store, n, method=None, cost="cost"):
-    names = list(store.models.index)[:n]
-    return on_split(store, names, method, "top1", cost, store.models["top1"].idxmax())
+    task = SearchTask(store, method, "top1", cost, "all")
+    return on_split(store, task, list(store.models.index)[:n], store.models["top1"].idxmax())
 
 
 def evaluated(store, n, thresholds, method=None, cost="cost"):
@@ -182,7 +183,7 @@ def test_f1_is_that_of_evaluate():
     logits = {m: (0.4 + i) * np.eye(2)[labels] + rng.normal(size=(k, 2)).round(1) for i, m in enumerate(NAMES)}
     store = cl.LogitStore.from_arrays(labels, logits, macs={m: 10.0**i for i, m in enumerate(NAMES)})
     for n in (1, 2, 3):
-        cascade = on_split(store, NAMES[:n], cl.Method(), "f1", "macs", "d")
+        cascade = on_split(store, SearchTask(store, cl.Method(), "f1", "macs", "all"), NAMES[:n], "d")
         edges = [np.array([np.inf, 0.9, 0.6, -np.inf])] * (n - 1)
         f1, _ = grid_curve(cascade, edges)
         for cell, thresholds in zip(np.ndindex(f1.shape), product(*edges)):

@@ -9,6 +9,7 @@ from cascadelib.analysis.calibration import moving_average, threshold_curves
 from cascadelib.analysis.reselection import won_back, won_back_table
 from cascadelib.analysis.shift import moved_curve
 from cascadelib.figures.calibration import reliability_figure, threshold_figure
+from cascadelib.figures.fronts import band_figure
 from cascadelib.figures.shift import (
     by_kind,
     confidences_figure,
@@ -18,7 +19,6 @@ from cascadelib.figures.shift import (
     splits_figure,
     won_back_figure,
 )
-from cascadelib.figures.uncertainty import band_figure
 from cascadelib.studies.study import open_splits
 
 

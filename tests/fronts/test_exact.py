@@ -4,61 +4,30 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from twins import brute_front, non_dominated, single_cascade
+from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, synthetic, tables
+from twins import as_dict, brute_front, last_of, non_dominated, single_cascade
 
 from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.evaluation.evaluation import leaves
 from cascadelib.explorer.state import exiting, on_split, reading_at
 from cascadelib.fronts.cascades import extensions
-from cascadelib.fronts.exact import search_arrays, search_outcomes
+from cascadelib.fronts.exact import SearchTask, search_arrays, search_outcomes, search_shared_threshold
 from cascadelib.fronts.graded import search_graded
-from cascadelib.fronts.shared_threshold import search_shared_threshold
 from cascadelib.methods.thresholds import midway
-
-RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@st.composite
-def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
-    """Correctness, confidences with heavy ties and costs, some equal."""
-    m, k = draw(st.integers(*models)), draw(st.integers(*samples))
-    correct = draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=m, max_size=m))
-    sure = draw(st.lists(st.lists(st.integers(0, levels - 1), min_size=k, max_size=k), min_size=m, max_size=m))
-    cost = draw(st.lists(st.sampled_from([1.0, 2.0, 2.5, 7.0, 40.0]), min_size=m, max_size=m))
-    return np.array(correct), np.array(sure) / 3, np.array(cost)
-
-
-def last_of(correct, sure):
-    return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
-
-
-def as_dict(points, k):
-    return {round(a * k): c for a, c in zip(points.accuracy, points.cost, strict=True)}
-
-
-def assert_same_front(points, expected, k):
-    assert list(as_dict(points, k)) == list(expected)
-    np.testing.assert_allclose(points.cost, list(expected.values()), rtol=1e-12)
 
 
 @RELAXED
 @given(tables(), st.sampled_from([1, 2, (1, 2)]))
 def test_front_equals_brute_force(table, n_models):
-    correct, sure, cost = table
-    lengths = (n_models,) if isinstance(n_models, int) else n_models
-    expected = brute_front(last_of(correct, sure), cost, lengths)
-    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+    assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([3, (2, 3), (1, 2, 3)]))
 def test_front_of_three_models_equals_brute_force(table, n_models):
-    correct, sure, cost = table
-    lengths = (n_models,) if isinstance(n_models, int) else n_models
-    expected = brute_front(last_of(correct, sure), cost, lengths)
-    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+    assert_front_of_all(table, n_models)
 
 
 @RELAXED
@@ -74,14 +43,6 @@ def test_outcomes_that_depend_on_the_whole_prefix(table, seed):
 
     for n in (2, 3):
         assert_same_front(search_outcomes(stage, cost, n), brute_front(stage, cost, (n,)), k)
-
-
-def synthetic(m, k, seed, digits=2):
-    rng = np.random.default_rng(seed)
-    skill, ease = np.sort(rng.normal(1, 0.5, m)), rng.normal(size=k)
-    margin = skill[:, None] + ease + rng.normal(0, 0.7, (m, k))
-    sure = 1 / (1 + np.exp(-np.abs(margin) - rng.normal(0, 0.5, (m, k))))
-    return margin > 0.3, np.round(sure, digits), np.sort(rng.uniform(1, 100, m))
 
 
 @pytest.mark.parametrize("digits", [1, 2, 6])
@@ -179,7 +140,7 @@ def test_infinite_confidences_equal_brute_force(table, data):
     for found in (points, graded):
         assert_same_front(found, expected, k)
     store = ScoreTable(correct, sure, cost)
-    front = search(store, n)
+    front, task = search(store, n), SearchTask(store, None, None, None, "all")
     for row in range(len(points.cost)):
         models, thresholds = points.models[row], points.thresholds[row]
         stages = plain_stages(sure[models[:-1]], thresholds)
@@ -188,7 +149,7 @@ def test_infinite_confidences_equal_brute_force(table, data):
         np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
         again = evaluate(store, front.point(row))
         assert again.exit_stage.tolist() == stages and again.correct.tolist() == right.tolist()
-        on = on_split(store, front.point(row).models, None, "top1", "cost", store.names[0])
+        on = on_split(store, task, front.point(row).models, store.names[0])
         assert reading_at(on, front.point(row).inside).exit_stage.tolist() == stages
         for i in range(n - 1):
             fall = np.sort(sure[models[i]])[::-1]

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_exact import RELAXED, as_dict, assert_same_front, last_of, synthetic, tables
-from test_selection import STORE
-from twins import all_thresholds, brute_front, shared_front, single_cascade
+from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, noisy_store, synthetic, tables
+from twins import all_thresholds, as_dict, brute_front, last_of, shared_front, single_cascade
 
 from cascadelib import evaluate, search
 from cascadelib.fronts import parallel
 from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades
-from cascadelib.fronts.exact import search_arrays, search_outcomes, shared_threshold_front
+from cascadelib.fronts.exact import search_arrays, search_outcomes, search_shared_threshold, shared_threshold_front
 from cascadelib.fronts.kernels.state import improves, new_best, note
-from cascadelib.fronts.shared_threshold import search_shared_threshold
+
+STORE = noisy_store()
 
 
 def dense_front(correct, sure, cost, n):
@@ -48,10 +48,7 @@ def dense_front(correct, sure, cost, n):
 @RELAXED
 @given(tables(models=(4, 4), samples=(1, 6), levels=3), st.sampled_from([4, (3, 4), (1, 2, 4)]))
 def test_front_of_four_models_equals_brute_force(table, n_models):
-    correct, sure, cost = table
-    lengths = (n_models,) if isinstance(n_models, int) else n_models
-    expected = brute_front(last_of(correct, sure), cost, lengths)
-    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+    assert_front_of_all(table, n_models)
 
 
 @RELAXED

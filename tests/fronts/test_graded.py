@@ -65,10 +65,14 @@ def test_infinite_confidences_tie():
     [
         ((3,), 20, 20_000, "fewer models"),
         ((4,), 4, 10_000, "n_models=2"),
-        ((3,), 2, 10, "only 2 models"),
-        ((0,), 2, 10, "only 2"),
     ],
 )
 def test_too_much_is_refused(lengths, models, samples, message):
     with pytest.raises(ValueError, match=message):
         check_steps(np.arange(1.0, models + 1), lengths, samples)
+
+
+@pytest.mark.parametrize(("lengths", "message"), [((3,), "only 2 models"), ((0,), "n_models=0"), ((), "empty")])
+def test_lengths_that_there_are_not_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        search(ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2]), lengths)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twins import all_thresholds
 
 import cascadelib as cl
-from cascadelib.fronts.pairs import search_f1
+from cascadelib.fronts.graded import search_graded
 from cascadelib.scoring import f1, f1_of
 
 
@@ -63,7 +63,7 @@ def case(draw_seed, models, k, levels, positive_share):
 def test_front_is_the_twins(seed, models, k, levels, share, lengths):
     predicted, sure, labels, cost = case(seed, models, k, levels, share)
     correct = predicted == labels
-    points = search_f1(lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, lengths, labels == 1)
+    points = search_graded(lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, lengths, labels == 1)
     expected = slow_front(predicted, sure, labels, cost, lengths)
     found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
     assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()

@@ -3,22 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tables_of_scores import noisy_store
 
 from cascadelib import LogitStore, Method, ScoreTable, evaluate, hold_out, pair_table, peaks, pick, search
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.pairs import Curve, pair_curve, partial_ranks, plateau
 
-
-def make_store(seed=0, k=500):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 5, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5)) for i in range(4)}
-    macs = {f"m{i}": 10.0 ** (i + 1) for i in range(4)}
-    return LogitStore.from_arrays(labels, logits, macs=macs)
-
-
-STORE, OTHER = make_store(), make_store(1)
+STORE, OTHER = noisy_store(), noisy_store(1)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +211,7 @@ def test_one_model_and_one_sample():
 
 
 def test_what_is_no_store_and_no_point_is_named(tmp_path):
-    store = make_store()
+    store = noisy_store()
     front = search(store)
     with pytest.raises(TypeError, match="LogitStore\\(path\\)"):
         search(str(tmp_path))

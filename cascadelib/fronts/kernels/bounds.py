@@ -101,13 +101,11 @@ def range_of_several(w, level, several):
         for i in range(d + 1):
             right = (bits >> i) & 1
             g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
+            if g < 0 or g < w.box.span[i]:
+                any_right |= right
+                all_right &= right
             if g < 0:
-                any_right |= right
-                all_right &= right
                 break
-            if g < w.box.span[i]:
-                any_right |= right
-                all_right &= right
         least += all_right
         most += any_right
     return least, most
@@ -201,14 +199,6 @@ def covered(w, low, high, least, best, tolerance):
         if tolerance[0] == 0:
             break
     return True
-
-
-@kernel(_nrt=False, inline="always")
-def set_prices(w, costs, k):
-    """Set what a sample that exits at each stage costs, beyond the first model, as a share of k samples."""
-    w.box.price[0] = 0.0
-    for i in range(len(w.walk.j)):
-        w.box.price[i + 1] = w.box.price[i] + costs[i + 1] / k
 
 
 @kernel(_nrt=False, inline="always")

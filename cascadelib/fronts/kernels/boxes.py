@@ -14,7 +14,7 @@ optimistic accuracy is already reached at no more than its least cost holds noth
 import numpy as np
 
 from ..._kernels import kernel
-from .bounds import gather, nothing_new, set_prices
+from .bounds import gather, nothing_new
 from .grid import lay_out, walk
 from .state import LEAST_BOXES, MOST_BOXES, worth
 
@@ -69,14 +69,6 @@ def assess_several(w, level, several):
                 if i == first or right < most:
                     w.box.gains[i, g] += right - most
                 most |= right
-
-
-@kernel(_nrt=False, inline="always")
-def clear(w):
-    """Forget what a box's groups gain and save."""
-    for i in range(len(w.walk.j)):
-        w.box.gains[i, : w.box.span[i]] = 0
-        w.box.saved[i, : w.box.span[i]] = 0
 
 
 @kernel(_nrt=False, inline="always")
@@ -157,16 +149,16 @@ def open_box(w, level, b, costs, k, best, tolerance):
     d, up = len(w.walk.j), level + 1
     for i in range(d):
         w.box.low[i] = (w.levels.boxes[level, b, i] - 1) * w.levels.width[level, i]
-        w.box.span[i] = min(w.levels.width[level, i], w.levels.top[level, i] - w.box.low[i])
+        span = w.box.span[i] = min(w.levels.width[level, i], w.levels.top[level, i] - w.box.low[i])
+        w.box.gains[i, :span] = 0
+        w.box.saved[i, :span] = 0
     copy(w.levels.base[up], w.levels.state[level, b], 1 + d)
     m = gather(w, level, w.levels.boxes[level, b])
     if nothing_new(w, level, b, costs, k, best, tolerance):
-        clear(w)
         return 0
     assess_several(w, level, int(w.box.sums[2]))
     for i in range(d):
         drop_useless(w, level, i)
-    clear(w)
     set_grid(w, up, most_bins_for(w.levels.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
     place(w, level, m)
     w.levels.found[up] = w.levels.opened[up] = 0
@@ -182,7 +174,9 @@ def open_box(w, level, b, costs, k, best, tolerance):
 def search_boxes(w, costs, k, cascade, best, tolerance):
     """Open the root's boxes, depth first and the cheapest first, until none is left that may hold better."""
     level = 0
-    set_prices(w, costs, k)
+    w.box.price[0] = 0.0
+    for i in range(len(w.walk.j)):
+        w.box.price[i + 1] = w.box.price[i] + costs[i + 1] / k
     while level >= 0:
         b = w.levels.opened[level]
         if b == w.levels.found[level]:
@@ -256,21 +250,18 @@ def count_root(w, wrong):
 
 
 @kernel(_nrt=False)
-def note_root(w, wrong, costs, cascade, best, tolerance):
-    """Note the corners of one cascade's root: real cascades, a start for pruning."""
-    count_root(w, wrong)
-    walk(w, 0, True, costs, len(w.root.index), cascade, best, tolerance)
-
-
-@kernel(_nrt=False)
-def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance):
-    """Search all thresholds of one cascade of the head that was opened (see :func:`open_head`).
+def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance, corners, boxes):
+    """Search one cascade of the head that was opened (see :func:`open_head`): the ``corners`` of its root (real
+    cascades, a start for pruning), all other thresholds (``boxes``), or both.
 
     right uint8 [k]: whether the last model is right; wrong int32: the samples where it is not; costs float64 [n].
     """
     k, d = len(right), len(w.walk.j)
     count_root(w, wrong)
-    walk(w, 0, False, costs, k, cascade, best, tolerance)
+    if corners:
+        walk(w, 0, True, costs, k, cascade, best, tolerance)
+    if boxes:
+        walk(w, 0, False, costs, k, cascade, best, tolerance)
     if w.levels.found[0] > 0:
         for x in range(k):
             s = w.root.order[x]

@@ -178,7 +178,7 @@ def workspace(k, d):
         label=np.zeros((d, k + 1), i32),  # new number of a group or boundary
         slot_of=np.zeros((d, k + 1), i32),  # slot of a group in the new grid
         several=np.empty(k, i32),  # places of the samples open at several stages
-        price=np.zeros(d + 1),  # of a sample that exits at each stage, beyond the first model
+        price=np.zeros(d + 1),  # of a sample that exits at each stage, beyond the first model: a share of k samples
         lines=np.zeros((LINES, 2)),  # (offset, slope) of cost against correct samples
         sums=np.zeros(3),  # if all singles pass on: correct, their cost; number of samples in ``several``
     )

@@ -31,37 +31,30 @@ def sweep_pair(group, right_1, right_2, cost_1, cost_2, cascade, best):
 
 
 @kernel
-def sweep_shared(order, sure, right, costs, cascade, best, levels):
+def sweep_shared(events, sure, right, costs, cascade, best):
     """Note every cascade of one set of models whose stages share a single threshold, as it falls from infinity.
 
-    order int64 [d, k]: samples by falling confidence at stages 1 … d; sure float64 [d, k]; right uint8 [d + 1, k];
-    costs float64 [d + 1]. The confidences of all stages are merged in falling order; a boundary lies where they
-    differ, and is noted as the positions (one a stage) up to which samples exit. levels int64 [d]: scratch.
+    sure float64 [d, k]: confidences at stages 1 … d; events int64 [d·k]: their flat positions, by falling confidence;
+    right uint8 [d + 1, k]; costs float64 [d + 1]. A boundary lies where confidences differ, and is noted as how many
+    of the events lie above it.
     """
-    d, k = order.shape
-    stage = np.full(k, d, np.int64)
-    n, at = 0, np.full(d, k, np.int64)
-    levels[:] = 0
+    d, k = sure.shape
+    stage, at, boundaries = np.full(k, d, np.int64), np.full(d, k, np.int64), np.zeros(d, np.int64)
+    n, value = 0, np.inf
     for s in range(k):
         n += right[d, s]
-    while True:
-        cost = costs[0]
-        for i in range(d):
-            cost += costs[i + 1] * (at[i] / k)
-        if cost <= best.reach[n] and improves(best, n, cost, cascade, at):
-            note(best, n, cost, cascade, levels, at)
-        value, more = -np.inf, False
-        for i in range(d):
-            if levels[i] < k:
-                value, more = max(value, sure[i, order[i, levels[i]]]), True
-        if not more:
-            return
-        for i in range(d):
-            while levels[i] < k and sure[i, order[i, levels[i]]] == value:
-                s = order[i, levels[i]]
-                levels[i] += 1
-                if i < stage[s]:
-                    n += np.int64(right[i, s]) - np.int64(right[stage[s], s])
-                    for later in range(i, stage[s]):
-                        at[later] -= 1
-                    stage[s] = i
+    for x in range(d * k + 1):
+        i, s = (events[x] // k, events[x] % k) if x < d * k else (d, 0)
+        if x == 0 or x == d * k or sure[i, s] != value:
+            cost = costs[0]
+            for j in range(d):
+                cost += costs[j + 1] * (at[j] / k)
+            if cost <= best.reach[n] and improves(best, n, cost, cascade, at):
+                boundaries[0] = x
+                note(best, n, cost, cascade, boundaries, at)
+        if x < d * k:
+            value = sure[i, s]
+            if i < stage[s]:
+                n += np.int64(right[i, s]) - np.int64(right[stage[s], s])
+                at[i : stage[s]] -= 1
+                stage[s] = i

@@ -1,14 +1,16 @@
-"""Do intervals cover the truth as often as they say, and does the drift signal alarm as rarely as it says?
+"""Do intervals cover the truth as often as they say, does the drift signal alarm as rarely as it says, does the
+guarantee hold, and how long does the bootstrap take?
 
 Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples of it for the data.
 """
 
 import numpy as np
-from scipy.stats import binom
-from search import row
+from measuring import row, seconds
+from scipy.stats import binom, norm
 from synthetic import scores
 
 from cascadelib import DriftSignal, Point, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value
 from cascadelib.analysis.shift import holds
 from cascadelib.analysis.uncertainty import basic_interval, interval
 from cascadelib.deployment.cascade_file import expected
@@ -17,6 +19,24 @@ from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvem
 
 RATES, WINDOWS = (0.01, 0.05), (200, 1000)
 TARGETS = dict.fromkeys(("accuracy", "cost", "improvement", "mean improvement"), "≥ 0.93")
+POPULATION, SAMPLES, EPSILON, DELTA = 200_000, 2_000, 0.01, 0.1
+
+
+def resampling(quick=False):
+    """Row of the table: seconds for fixed cascades, baselines and improvement factors of a front on all resamples."""
+    k, resamples = (1_000, 100) if quick else (10_000, 1_000)
+    table = ScoreTable(*scores(18, k))
+    front = search(table, 2)
+    spent, shape = seconds(lambda: bootstrap(table, front, resamples).improvement.shape)
+    what = f"bootstrap: {resamples:,} resamples of {shape[1]:,} fixed cascades of 18 models, k = {k:,}"
+    return [row(what, spent, "s", "≤ 10")]
+
+
+def uncertainty(quick=False):
+    """Rows of the table: coverage of intervals, false and true alarms of the drift signal."""
+    world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
+    table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick) + alarms(world, quick)
+    return [row(*values) for values in table]
 
 
 def coverage(world, quick):
@@ -132,8 +152,89 @@ def rarely_passed_on(quick):
     return rows
 
 
-def run(quick=False):
-    """Rows of the benchmark table."""
-    world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
-    table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick) + alarms(world, quick)
-    return [row(*values) for values in table]
+def guarantee(quick=False):
+    """Rows of the table: 1,000 draws of a tuning and a certification split from the population.
+
+    Each draw: search all pairs of five models on the tuning split, certify on the other, look the certified cascades up
+    in the population. A violation is a certified cascade that loses ε or more there. Beside it what other p-values
+    would certify on the same draws: Waudby-Smith and Ramdas' betting, Hoeffding–Bentkus (Bates et al., 2021), and the
+    normal approximation, which promises nothing.
+    """
+    draws = 20 if quick else 1_000
+    correct, sure, cost = scores(5, POPULATION, seed=3)
+    whole, rng = ScoreTable(correct, sure, cost), np.random.default_rng(0)
+    reference = whole.names[int(correct.mean(axis=1).argmax())]
+    violations, costs = {name: 0 for name in TESTS}, {name: [] for name in TESTS}
+    for _ in range(draws):
+        tune, check = (whole.take(rng.integers(0, POPULATION, SAMPLES)) for _ in range(2))
+        points = descending(search(tune, 2), reference, EPSILON)
+        here = losses_of(check, points, reference)
+        passed = {name: certified(here, test) for name, test in TESTS.items()}
+        truth = losses_of(whole, points[: max(1, *passed.values())], reference).mean(axis=1)
+        for name, count in passed.items():
+            violations[name] += bool((truth[:count] >= EPSILON).any())
+            costs[name].append(points[count - 1].cost if count else cost[whole.row(reference)])
+    single = cost[whole.row(reference)]
+    what = f"guarantee, ε = {EPSILON:.0%}, δ = {DELTA:.0%}, {draws} splits of {SAMPLES} + {SAMPLES}"
+    rows = []
+    for name in TESTS:
+        target = f"≤ {DELTA}" if name == next(iter(TESTS)) else ""
+        rows.append((f"{what}: violation rate, {name}", violations[name] / draws, "share", target))
+        rows.append((f"… mean cost ÷ reference's, {name}", float(np.mean(costs[name]) / single), "share", ""))
+    return [row(*values) for values in rows + rare_errors(quick)]
+
+
+def losses_of(table, points, reference):
+    """Losses against the reference model, float [P, k]."""
+    right = table.correct[table.row(reference)].astype(np.float64)
+    outcomes = {at: correct for at, _, correct, _ in run_cascades(table, points)}
+    return np.stack([right - outcomes[at] for at in range(len(points))])
+
+
+def certified(losses, test):
+    """How many points pass, one after another, until the first that does not."""
+    for count, loss in enumerate(losses):
+        if test(loss, EPSILON) > DELTA:
+            return count
+    return len(losses)
+
+
+def hoeffding_bentkus(losses, epsilon):
+    """p-value for losses in [−1, 1], scaled to [0, 1]."""
+    k, mean, limit = len(losses), (1 + losses.mean()) / 2, (1 + epsilon) / 2
+    if mean >= limit:
+        return 1.0
+    h = mean * np.log(mean / limit) + (1 - mean) * np.log((1 - mean) / (1 - limit))
+    return min(1.0, np.exp(-k * h), np.e * binom.cdf(np.ceil(k * mean), k, limit))
+
+
+def normal(losses, epsilon):
+    """p-value by the normal approximation."""
+    return norm.cdf((losses.mean() - epsilon) / max(losses.std() / np.sqrt(len(losses)), 1e-12))
+
+
+def exact(losses, epsilon):
+    return paired_p_value(int((losses > 0).sum()), int((losses < 0).sum()), len(losses), epsilon, DELTA)
+
+
+TESTS = {
+    "exact paired test (certify)": exact,
+    "betting": lambda losses, epsilon: betting_p_value(losses, epsilon, DELTA),
+    "Hoeffding–Bentkus": hoeffding_bentkus,
+    "normal approximation": normal,
+}
+
+
+def rare_errors(quick):
+    """Share of draws of 500 samples in which a cascade that loses exactly ε = 0.5% or 1% is certified, per test."""
+    rng, draws, k, rows = np.random.default_rng(1), 50 if quick else 1_000, 500, []
+    for epsilon in (0.005, 0.01):
+        losses = rng.choice([1.0, 0.0, -1.0], p=[epsilon + 0.002, 0.996 - epsilon, 0.002], size=(draws, k))
+        for name, test in TESTS.items():
+            share = np.mean([test(drawn, epsilon) <= DELTA for drawn in losses])
+            target = f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance" if name == next(iter(TESTS)) else ""
+            rows.append((f"… certified at a loss of ε = {epsilon:.1%}, {k} samples: {name}", share, "share", target))
+    return rows
+
+
+JOBS = {"resampling": resampling, "uncertainty": uncertainty, "guarantee": guarantee}

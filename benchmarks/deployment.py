@@ -3,7 +3,7 @@
 ``python benchmarks/run.py cascade [--quick]``. See :func:`cascadelib.deployment.timing.time_cascade`.
 """
 
-from search import row
+from measuring import row
 
 from cascadelib import Cascade, LogitStore, datasets, pick, search
 from cascadelib.deployment.cascade import same_decisions
@@ -37,16 +37,19 @@ def rows_of(label, cascade, images, batch_size, repeats):
     return [row(f"{at}: {what}", value, unit, target if wanted else "") for what, value, unit, target in values]
 
 
-def run(quick=False):
-    """Rows of the benchmark table: cascades of the bundled zoo on its test images."""
+def cascade(quick=False):
+    """Rows of the table: cascades of the bundled zoo on its test images."""
     store, test = LogitStore("data/fashion-mnist/val"), LogitStore("data/fashion-mnist/test")
     images, rows = datasets.fashion_mnist("test").batch(0, 320 if quick else 1_280), []
     for label, point in points(store, quick).items():
-        cascade = Cascade.from_point(point, store=store)
-        rows += rows_of(label, cascade, images, BATCH, 1 if quick else 7)
+        running = Cascade.from_point(point, store=store)
+        rows += rows_of(label, running, images, BATCH, 1 if quick else 7)
         if label == "two models":
-            rows += rows_of(label, cascade, images[:256], 1, 1 if quick else 3)
-        counts = same_decisions(cascade.run(pieces_of(images, BATCH)), test.take(slice(0, len(images))), point)
+            rows += rows_of(label, running, images[:256], 1, 1 if quick else 3)
+        counts = same_decisions(running.run(pieces_of(images, BATCH)), test.take(slice(0, len(images))), point)
         rows.append(row(f"{label}: decisions unlike the evaluator's, near a threshold", counts["near"], "samples"))
         rows.append(row(f"{label}: decisions unlike the evaluator's otherwise", counts["other"], "samples", "≤ 0"))
     return rows
+
+
+JOBS = {"cascade": cascade}

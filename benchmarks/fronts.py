@@ -1,0 +1,175 @@
+"""Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section 3, *Evaluation*), how
+it grows with samples and models, what gap four models are left with, and whether threads change any of its points.
+"""
+
+import os
+from itertools import combinations
+from unittest.mock import patch
+
+import numpy as np
+from measuring import alone, row, seconds
+from synthetic import scores
+
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.fronts.exact import search_arrays
+
+SAMPLES, MODELS = [5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60]
+FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
+
+
+def compile_kernels():
+    """Let numba compile outside the measured time."""
+    small = scores(5, 400)
+    for n in (2, 3):
+        search_arrays(*small, n)
+
+
+def search(quick=False):
+    """Rows of the table: all pairs and all triples; quick: small sizes."""
+    compile_kernels()
+    table = scores(8, 2000) if quick else scores()
+    return pairs(table) + triples(table, 5 if quick else 3)
+
+
+def pairs(table):
+    own, points = seconds(lambda: search_arrays(*table, 2), 3)
+    recipe, front = seconds(lambda: recipe_pairs(*table))
+    m, k = table[0].shape
+    return [
+        row(f"search: pairs of {m}, k = {k}, every threshold", own, "s", "≤ 0.5"),
+        row("search: pairs, the paper's recipe in numpy", recipe, "s"),
+        row("search: pairs, worst cost beside the recipe's front", worst_ratio(points, *front), "×", "≤ 1.000000001"),
+    ]
+
+
+def triples(table, sample):
+    own, points = seconds(lambda: search_arrays(*table, 3), 2)
+    m, k = table[0].shape
+    listed = list(combinations(range(m), 3))
+    chosen = [listed[i] for i in np.random.default_rng(0).choice(len(listed), sample, replace=False)]
+    spent, fronts = seconds(lambda: [recipe_triple(*table, triple) for triple in chosen])
+    scaled = spent * len(listed) / sample
+    worst = max(worst_ratio(points, *front) for front in fronts)
+    memory = alone(only_triples, m, k)[1]
+    name = f"every tenth threshold in numpy (scaled from {sample} triples)"
+    return [
+        row(f"search: triples of {m}, k = {k}, every threshold", own, "s", "≤ 5"),
+        row("search: triples, peak memory of a process that does only this", memory, "GiB", "≤ 2"),
+        row(f"search: triples, {name}", scaled, "s"),
+        row("search: triples, times faster than that", scaled / own, "×", "≥ 300"),
+        row("search: triples, worst cost beside those fronts", worst, "×", "≤ 1.000000001"),
+    ]
+
+
+def only_triples(models, samples):
+    """All triples, for the memory that they take."""
+    search_arrays(*scores(models, samples), 3)
+
+
+def recipe_pair(correct, confidence, cost, a, b):
+    """(cost, accuracy) of one pair at its boundaries: a k × 3 array, sorted, two cumulative sums.
+
+    Boundaries between equal confidences are left out: no threshold gives them.
+    """
+    table = np.stack([confidence[a], correct[a], correct[b]], axis=1)
+    table, k = table[np.argsort(table[:, 0])], len(table)
+    second = np.concatenate([[0], np.cumsum(table[:, 2])])  # passes on: the least confident
+    first = np.concatenate([np.cumsum(table[::-1, 1])[::-1], [0]])
+    real = np.concatenate([[True], np.diff(table[:, 0]) != 0, [True]])
+    return (cost[a] + cost[b] * np.arange(k + 1) / k)[real], ((first + second) / k)[real]
+
+
+def recipe_triple(correct, confidence, cost, triple, every=10):
+    """(cost, accuracy) of one triple: first thresholds at every tenth boundary, the rest as a pair on what is left."""
+    a, b, c = triple
+    k, order, costs, accuracies = correct.shape[1], np.argsort(confidence[a]), [], []
+    for passed in range(0, k + 1, every):
+        left = order[:passed]
+        if 0 < passed < k and confidence[a, order[passed - 1]] == confidence[a, order[passed]]:
+            continue  # within a tie
+        there, right = recipe_pair(correct[:, left], confidence[:, left], cost, b, c) if passed else (np.zeros(1),) * 2
+        costs.append(cost[a] + there * passed / k)
+        accuracies.append((right * passed + correct[a, order[passed:]].sum()) / k)
+    costs, accuracies = np.concatenate(costs), np.concatenate(accuracies)
+    keep = pareto_front(costs, accuracies)
+    return costs[keep], accuracies[keep]
+
+
+def recipe_pairs(correct, confidence, cost):
+    """The global front of all pairs by the recipe: (cost, accuracy)."""
+    parts = [recipe_pair(correct, confidence, cost, a, b) for a, b in combinations(range(len(cost)), 2)]
+    costs, accuracies = (np.concatenate(part) for part in zip(*parts, strict=True))
+    keep = pareto_front(costs, accuracies)
+    return costs[keep], accuracies[keep]
+
+
+def worst_ratio(points, costs, accuracies):
+    """Largest cost of the points ÷ cost of other points of no greater accuracy: ≤ 1 where never worse."""
+    own = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, accuracies - 1e-9)]
+    return float((own / costs).max())
+
+
+def growth(quick=False):
+    """Rows of the table: seconds against k (27 models) and against M (k = 20,000), of pairs and of triples."""
+    compile_kernels()
+    if quick:
+        return by_size([1000, 2000], [5, 8], 2)
+    return by_size(SAMPLES, MODELS, 2) + by_size(SAMPLES, MODELS, 3)
+
+
+def by_size(sizes, models, n):
+    """Seconds of exact searches of n models against the number of samples and of models."""
+    rows = [
+        row(f"search: {n} of 27, k = {k}", seconds(lambda k=k: search_arrays(*scores(27, k), n))[0], "s") for k in sizes
+    ]
+    for m in models:
+        table = scores(m, 20_000)
+        rows.append(row(f"search: {n} of {m}, k = 20000", seconds(lambda t=table: search_arrays(*t, n))[0], "s"))
+    return rows
+
+
+def quadruples(quick=False, time_limit=600):
+    """Rows of the table: what gap is certified after so many seconds; quick: a small table, exact."""
+    compile_kernels()
+    table = scores(8, 2000) if quick else scores()
+    own, points = seconds(lambda: search_arrays(*table, 4, tolerance=0.01, time_limit=time_limit))
+    m, k = table[0].shape
+    return [
+        row(f"search: quadruples of {m}, k = {k}, until a gap of 1% or {time_limit} s", own, "s", "≤ 620"),
+        row("search: quadruples, certified gap in cost at every accuracy", 100 * points.gap.max(), "%", "≤ 1"),
+    ]
+
+
+def threads(quick=False):
+    """Rows of the table: of many default searches, how many differ from one on a single thread (none should).
+
+    Scores of two kinds: uniform at random (many points, found in many orders) and those of ``synthetic``. Searches run
+    with as many threads as there are cores, and with eight. Quick: a few runs.
+    """
+    kinds, rows = (("uniform", uniform), ("synthetic", scores)), []
+    for models, samples, n, runs in ((18, 10_000, 2, 200), (27, 50_000, 2, 60), (12, 10_000, 3, 20)):
+        runs = 3 if quick else runs
+        for name, make in kinds:
+            for many in sorted({os.cpu_count() or 1, 8}):
+                what = f"threads: {n} of {models}, k = {samples}, {name}, {many} threads, {runs} runs that differ"
+                rows.append(row(what, differing(make(models, samples), n, runs, many), "runs", "≤ 0"))
+    return rows
+
+
+def uniform(models, samples, seed=0):
+    """(correct, confidence, cost) as ``scores`` gives them, of chance alone."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random((models, samples)) < np.linspace(0.5, 0.9, models)[:, None]
+    return correct, rng.random((models, samples)), np.sort(rng.uniform(1, 100, models))
+
+
+def differing(table, n_models, runs, threads):
+    """Of so many runs with so many threads, how many differ from a run with one."""
+    with patch("os.cpu_count", return_value=1):
+        single = search_arrays(*table, n_models)
+    with patch("os.cpu_count", return_value=threads):
+        found = (search_arrays(*table, n_models) for _ in range(runs))
+        return sum(any(not np.array_equal(getattr(p, f), getattr(single, f)) for f in FIELDS) for p in found)
+
+
+JOBS = {"search": search, "growth": growth, "quadruples": quadruples, "threads": threads}

@@ -1,0 +1,50 @@
+"""Tables of scores with ties and stores of noisy logits, drawn for tests of the search, and how fronts are compared."""
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from twins import as_dict, brute_front, last_of
+
+from cascadelib import LogitStore, search_arrays
+
+RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
+    """Correctness, confidences with heavy ties and costs, some equal."""
+    m, k = draw(st.integers(*models)), draw(st.integers(*samples))
+    correct = draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=m, max_size=m))
+    sure = draw(st.lists(st.lists(st.integers(0, levels - 1), min_size=k, max_size=k), min_size=m, max_size=m))
+    cost = draw(st.lists(st.sampled_from([1.0, 2.0, 2.5, 7.0, 40.0]), min_size=m, max_size=m))
+    return np.array(correct), np.array(sure) / 3, np.array(cost)
+
+
+def synthetic(m, k, seed, digits=2):
+    rng = np.random.default_rng(seed)
+    skill, ease = np.sort(rng.normal(1, 0.5, m)), rng.normal(size=k)
+    margin = skill[:, None] + ease + rng.normal(0, 0.7, (m, k))
+    sure = 1 / (1 + np.exp(-np.abs(margin) - rng.normal(0, 0.5, (m, k))))
+    return margin > 0.3, np.round(sure, digits), np.sort(rng.uniform(1, 100, m))
+
+
+def noisy_store(seed=0, k=500):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, k)
+    ease = rng.normal(size=(k, 1))
+    logits = {f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5)) for i in range(4)}
+    macs = {f"m{i}": 10.0 ** (i + 1) for i in range(4)}
+    return LogitStore.from_arrays(labels, logits, macs=macs)
+
+
+def assert_same_front(points, expected, k):
+    assert list(as_dict(points, k)) == list(expected)
+    np.testing.assert_allclose(points.cost, list(expected.values()), rtol=1e-12)
+
+
+def assert_front_of_all(table, n_models):
+    """The searched front is that of trying everything."""
+    correct, sure, cost = table
+    lengths = (n_models,) if isinstance(n_models, int) else n_models
+    expected = brute_front(last_of(correct, sure), cost, lengths)
+    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
