@@ -104,9 +104,8 @@ def write(runs, out: Path) -> Path:
         question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
         page, _ = exporter.from_notebook_node(for_page(nb), {"metadata": {"name": run.source.stem}})
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
-        rows.append(
-            ROW.format(stem=html.escape(run.source.stem), question=question, failure=failure, seconds=run.seconds)
-        )
+        stem = html.escape(run.source.stem)
+        rows.append(ROW.format(stem=stem, question=question, failure=failure, seconds=run.seconds))
     date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     index = out / "index.html"
     text = INDEX.format(date=date, seconds=sum(run.seconds for run in runs), rows="\n".join(rows))

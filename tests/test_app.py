@@ -2,20 +2,12 @@
 
 import asyncio
 import base64
-import http.client
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import psutil
 import pytest
-from jupyter_pages import ROOT, free_port, write_cell
+from jupyter_pages import app, write_cell
 from tornado.websocket import websocket_connect
 
 pytest.importorskip("voila")
@@ -23,62 +15,6 @@ KERNEL = "12345678-1234-1234-1234-123456789012"
 CHANNELS = f"/api/kernels/{KERNEL}/channels"
 UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 UPGRADE["Sec-WebSocket-Key"] = base64.b64encode(bytes(16)).decode()
-
-
-class App:
-    """A running `app/serve.py`."""
-
-    def __init__(self, port, process, log):
-        self.port, self.process, self.log = port, process, log
-
-    @property
-    def token(self):
-        return re.search(r"\?token=(\w+)", self.log.read_text())[1]
-
-    def ask(self, path, method="GET", token=True, **headers):
-        """(status, text) of a request on a connection of its own; the text to its end, unless it is a web socket."""
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        given |= {"Authorization": f"token {self.token}"} if token else {}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        connection.putrequest(method, path, skip_host="Host" in given)
-        for name, value in {**given, "Content-Length": "0"}.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        reply = connection.getresponse()
-        text = "" if reply.status == 101 else reply.read().decode()
-        connection.close()
-        return reply.status, text
-
-    def open(self):
-        """Kernel of a page that was loaded to its end."""
-        status, text = self.ask("/")
-        assert status == 200, text
-        return json.loads(re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', text, re.S)[1])["kernelId"]
-
-    def kernels(self):
-        return psutil.Process(self.process.pid).children()
-
-    def ends_with(self, kernels, seconds=60):
-        end = time.monotonic() + seconds
-        while len(self.kernels()) != kernels and time.monotonic() < end:
-            time.sleep(0.1)
-        return len(self.kernels()) == kernels
-
-
-@contextmanager
-def app(folder, *options):
-    port, log = free_port(), folder / "log"
-    command = [sys.executable, "app/serve.py", "--no-browser", f"--port={port}", "--Voila.port_retries=0", *options]
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "HOME": str(folder)})
-        try:
-            end = time.monotonic() + 60
-            while "token=" not in log.read_text() and process.poll() is None and time.monotonic() < end:
-                time.sleep(0.1)
-            yield App(port, process, log)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
 
 
 @pytest.fixture(scope="module")
