@@ -313,7 +313,8 @@ class LogitStore:
         if RESERVED & metadata.keys():
             raise ValueError(f"model {name!r}: metadata may not be named {sorted(RESERVED & metadata.keys())}")
         metadata = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
-        for kind, cost in (("macs", macs), ("seconds", seconds)):
+        costs = {"macs": macs, "seconds": seconds} | {kind: metadata[kind] for kind in COSTS if kind in metadata}
+        for kind, cost in costs.items():
             if cost is not None and not is_cost(cost):
                 raise ValueError(f"model {name!r}: {kind} must be a positive number, not {cost!r}")
             metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost

@@ -21,7 +21,7 @@ from ..store.logit_store import LogitStore
 from ..zoo.bundled import bundled_models, load_bundled
 from ..zoo.loaders import load
 from ..zoo.model import Model
-from .published import models, row_of
+from .published import TABLE, models, row_of
 
 FILE = "study.json"
 KINDS: dict[str, Callable[..., Photographs]] = dict(
@@ -51,12 +51,14 @@ class Images:
 
 @dataclass(frozen=True)
 class Study:
-    """Splits {name: :class:`Images`}, models by name, and the folder of their checkpoints where they are local."""
+    """Splits {name: :class:`Images`}, models by name, the folder of their checkpoints where they are local, and the
+    table of published models that they are from where that is not the paper's."""
 
     splits: dict[str, Images]
     models: tuple[str, ...]
     checkpoints: str | None = None
     classes: int = 1000
+    table: str | None = None
 
     def save(self, folder: str | Path) -> None:
         """Write ``study.json`` into ``folder``."""
@@ -106,7 +108,7 @@ def candidates_of_study(folder: str | Path) -> pd.DataFrame:
     found = read_study(folder)
     if found is None:
         return bundled_models(folder)
-    columns, table = ["family", "image_size", "macs", "seconds", "top1"], models()
+    columns, table = ["family", "image_size", "macs", "seconds", "top1"], models(found.table or TABLE)
     rows = {name: row[columns] for name in found.models if (row := row_of(table, name)) is not None}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.reindex(found.models).rename_axis("model")
