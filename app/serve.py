@@ -11,7 +11,7 @@ import re
 import threading
 import webbrowser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from jupyter_server import DEFAULT_STATIC_FILES_PATH
 from jupyter_server._tz import utcnow
@@ -24,8 +24,9 @@ from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 
 HOSTS = ("127.0.0.1", "localhost")
-# Paths that no page asks for, and that Voilà stumbles over.
-ODD = re.compile(r"\.\.|\0|/voila/templates/(?![^/]+/static/)")
+# Addresses that no page asks for, and what the page sends otherwise than by GET: Voilà stumbles over anything else.
+ODD = re.compile(r"\.\.|\0|\ufffd|/voila/templates/(?![^/]+/static/)")
+SENT = re.compile(r".*/(login|voila/api/shutdown/[\w-]+|api/kernels/[\w-]+)")
 
 
 class Kernels(AsyncMappingKernelManager):
@@ -52,12 +53,14 @@ class Kernels(AsyncMappingKernelManager):
 
 
 class Foreign(Matcher):
-    """Requests that name another host than this machine, that a page of another origin sends, or with an odd path."""
+    """Requests that name another host than this machine, that a page of another origin sends, or that are odd."""
 
     def match(self, request):
         origin = request.headers.get("Origin")
-        own = request.host_name in HOSTS and (origin is None or urlsplit(origin).netloc == request.host)
-        return None if own and not ODD.search(unquote(request.path)) else {}
+        own = request.host_name in HOSTS and (origin is None or origin.partition("://")[2] == request.host)
+        even = request.uri.isascii() and not ODD.search(unquote(request.uri))
+        asked = request.method == "GET" or SENT.fullmatch(request.path)
+        return None if own and even and asked else {}
 
 
 class Closed(VoilaShutdownKernelHandler):

@@ -41,7 +41,14 @@ def test_other_hosts_and_origins_are_refused(served, path):
     more = UPGRADE if path == CHANNELS else {}
     for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1.evil.example", "10.0.0.1", ""):
         assert served.ask(path, Host=host, **more)[0] == 403
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"http://127.0.0.1:{served.port}.evil.example"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        "http://[",
+        "",
+        "http://127.0.0.1:1",
+        f"http://127.0.0.1:{served.port}.evil.example",
+    ):
         assert served.ask(path, Origin=origin, **more)[0] == 403
 
 
@@ -63,8 +70,9 @@ def test_nothing_is_served_but_the_page(served):
             assert served.ask(f"/voila/{path}/{odd}")[0] in (403, 404), (path, odd)
     for path in ("/voila/tree", "/voila/render/small.ipynb", "/api/contents", "/api/sessions", "/voila/api/contents/"):
         assert served.ask(path)[0] == 302  # to /voila/files, which has none
-    assert served.ask("/api/kernels", "POST")[0] == 405
-    text = served.ask("/?template=../x&theme=<b>x</b>")[1]
+    for asked in (("/api/kernels", "POST"), ("/", "PUT"), ("/%c3%28", "GET")):
+        assert served.ask(*asked)[0] == 403
+    text = served.ask("/?template=x&theme=<b>x</b>")[1]
     assert "a cell" in text and "<b>x</b>" not in text and "cell_type" not in text
 
 

@@ -1,5 +1,6 @@
 """Names of models, classes, samples, splits and paths that are HTML, TeX or Python: on every page they are text."""
 
+import contextlib
 import json
 import re
 import sys
@@ -147,6 +148,7 @@ def test_report(stores, tmp_path, page):
 
 
 def test_explorer(stores, browser, tmp_path):
+    late = pytest.importorskip("playwright.sync_api").TimeoutError
     paths = [str(store.path) for store in stores]
     inputs = (NAMES * 50)[:300]
     cell = f"import cascadelib as cl\nstores = [cl.LogitStore(path) for path in {paths}]\ncl.explore(*stores, {inputs})"
@@ -157,9 +159,8 @@ def test_explorer(stores, browser, tmp_path):
         page.goto(f"http://127.0.0.1:{served.port}/?token={served.token}", timeout=PATIENCE)
         page.wait_for_selector(DRAWN, timeout=PATIENCE)
         page.get_by_role("button", name="3 models").click()
-        page.wait_for_function(
-            "() => document.querySelector('.js-plotly-plot').data.find(t => t.meta == 'front').x.length"
-        )
+        goal = page.get_by_role("button", name="match the best single model")  # once the front is there
+        page.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)
         page.wait_for_function("() => [...document.querySelectorAll('textarea')].some(t => /hostile/.test(t.value))")
         for root in ("option", ".widget-html", ".annotation", "table.dataframe", "figure"):
             assert names_in(page, root), root
@@ -171,8 +172,9 @@ def test_explorer(stores, browser, tmp_path):
                                                                   box.y + yaxis._offset + yaxis.l2p(t.y[i])])) }""")
         hovered = 0
         for place in at[:: len(at) // 8]:
-            page.mouse.move(*place)
-            page.wait_for_timeout(150)
+            page.mouse.move(*place, steps=3)
+            with contextlib.suppress(late):  # another point may lie upon it
+                page.wait_for_selector(".hoverlayer text", timeout=3000)
             hovered += names_in(page, ".hoverlayer")
         assert hovered >= 4
         assert names_in(page) and page.dialogs == []
