@@ -31,7 +31,7 @@ lab: $(READY) ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
 app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="--port 8866 --no-browser" passes on)
-	$(BIN)/voila app/explorer.ipynb --VoilaConfiguration.extension_denylist='["@jupyter-notebook/lab-extension"]' $(ARGS)
+	$(BIN)/python app/serve.py $(ARGS)
 
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)

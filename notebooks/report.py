@@ -60,7 +60,7 @@ def title_of(figure: dict) -> str:
     layout = figure.get("layout", {})
     titles = [layout.get(part, {}).get("title", {}).get("text") for part in ("yaxis", "xaxis")]
     text = layout.get("title", {}).get("text") or " against ".join(filter(None, titles)) or "Figure"
-    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", text).split()))
 
 
 def live_figure(figure: dict) -> str:
@@ -104,7 +104,8 @@ def write(runs, out: Path) -> Path:
         question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
         page, _ = exporter.from_notebook_node(for_page(nb), {"metadata": {"name": run.source.stem}})
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
-        rows.append(ROW.format(stem=run.source.stem, question=question, failure=failure, seconds=run.seconds))
+        stem = html.escape(run.source.stem)
+        rows.append(ROW.format(stem=stem, question=question, failure=failure, seconds=run.seconds))
     date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     index = out / "index.html"
     text = INDEX.format(date=date, seconds=sum(run.seconds for run in runs), rows="\n".join(rows))

@@ -1,6 +1,9 @@
-"""A Jupyter server on a loopback port and what a test does on its pages: run a notebook, drag, read numbers."""
+"""A Jupyter server, or `make app`, on a loopback port, and what a test does on its pages: run a cell, drag, read."""
 
+import http.client
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,18 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120_000  # ms; a busy machine starts a kernel slowly
 DRAWN = "td.accuracy"
 
 
+def free_port():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @contextmanager
 def serving(folder):
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and Voilà."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home, log = folder / ".jupyter", folder / "server.log"
     own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -53,6 +62,62 @@ def wait_for(server, address, log, seconds=60):
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"no Jupyter server at {address}:\n{log.read_text()}")
+
+
+class App:
+    """A running `app/serve.py`."""
+
+    def __init__(self, port, process, log):
+        self.port, self.process, self.log = port, process, log
+
+    @property
+    def token(self):
+        return re.search(r"\?token=(\w+)", self.log.read_text())[1]
+
+    def ask(self, path, method="GET", token=True, **headers):
+        """(status, text) of a request on a connection of its own; the text to its end, unless it is a web socket."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        given |= {"Authorization": f"token {self.token}"} if token else {}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection.putrequest(method, path, skip_host="Host" in given)
+        for name, value in {**given, "Content-Length": "0"}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        reply = connection.getresponse()
+        text = "" if reply.status == 101 else reply.read().decode()
+        connection.close()
+        return reply.status, text
+
+    def open(self):
+        """Kernel of a page that was loaded to its end."""
+        status, text = self.ask("/")
+        assert status == 200, text
+        return json.loads(re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', text, re.S)[1])["kernelId"]
+
+    def kernels(self):
+        return psutil.Process(self.process.pid).children()
+
+    def ends_with(self, kernels, seconds=60):
+        end = time.monotonic() + seconds
+        while len(self.kernels()) != kernels and time.monotonic() < end:
+            time.sleep(0.1)
+        return len(self.kernels()) == kernels
+
+
+@contextmanager
+def app(folder, *options):
+    port, log = free_port(), folder / "log"
+    command = [sys.executable, "app/serve.py", "--no-browser", f"--port={port}", "--Voila.port_retries=0", *options]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "HOME": str(folder)})
+        try:
+            end = time.monotonic() + 60
+            while "token=" not in log.read_text() and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.1)
+            yield App(port, process, log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
 
 
 def write_cell(path, source):

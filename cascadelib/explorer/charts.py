@@ -23,6 +23,7 @@ from ..figures.style import (
     figure,
     hull_line,
     per_cent_axis,
+    plain,
 )
 from ..fronts.front import Front
 from ..methods.thresholds import own_units
@@ -68,7 +69,7 @@ def changed(fig: go.Figure, layout: dict, *parts: Traces) -> None:
         for traces in parts:
             for name, properties in traces.items():
                 for key, value in properties.items():
-                    of[name][key] = value
+                    of[name][key] = plain(value) if key == "text" else value
         fig.update_layout(layout)
 
 
@@ -122,7 +123,7 @@ def stage_title(stage: int, name: str, left: float) -> dict:
     There are always as many such: plotly.js refuses a list of annotations that grows and moves in one message.
     """
     place = {"xref": "paper", "yref": "paper", "x": left, "y": ROWS[1][1], "yanchor": "bottom", "xanchor": "left"}
-    return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {name}" if name else " "}
+    return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {plain(name)}" if name else " "}
 
 
 def baselines(singles: Mapping[str, pd.DataFrame]) -> Traces:
@@ -241,7 +242,7 @@ class Charts:
             counts, title = [-0.2, np.log10(max(top, 1)) + 0.15], "inputs that arrive" if i == 0 else ""
             x = {"visible": True, "domain": [left, right], "anchor": f"y{i + 3}", "range": own}
             y = {"visible": True, "domain": ROWS[1], "anchor": f"x{i + 3}", "range": counts}
-            layout[f"xaxis{i + 3}"] = {**x, "title": str(self.metric or "confidence")}
+            layout[f"xaxis{i + 3}"] = {**x, "title": plain(str(self.metric or "confidence"))}
             layout[f"yaxis{i + 3}"] = {**y, "title": title}
             titles[i] = stage_title(i, name, left)
         return layout

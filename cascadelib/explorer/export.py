@@ -38,7 +38,7 @@ def as_call(point: Point, store: Store) -> str:
     """Python that makes the point, found on ``store``, again to the last bit."""
     opened = "# store: the one that cl.explore was given"
     if store.path is not None:
-        opened = f'store = cl.LogitStore("{short_path(store.path)}")  # {len(store):,} samples'
+        opened = f"store = cl.LogitStore({short_path(store.path)!r})  # {len(store):,} samples"
     values = {key: literal(value) for key, value in vars(point).items() if key not in ("method", "found_on")}
     values |= {"method": method_call(point), "found_on": "store.origin"}
     lines = ["import cascadelib as cl", "", opened, "point = cl.Point("]
@@ -62,7 +62,7 @@ def method_call(point: Point) -> str:
     if method.temperature:
         kept = {model: float(method.temperature_of(model)) for model in point.models}
         return f"cl.{replace(method, temperatures=kept)!r}"
-    return next((f'cl.METHODS["{name}"]' for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
+    return next((f"cl.METHODS[{name!r}]" for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
 
 
 class ExportBox(widgets.Tab):

@@ -34,7 +34,7 @@ def reliability_figure(
     fig.update_annotations(font_size=11)
     note = {"text": "share of samples, least confident first", "showarrow": False, "xref": "paper", "yref": "paper"}
     fig.add_annotation(x=0.5, y=-0.02, yshift=-28, font_size=12, **note)
-    fig.update_layout(title=title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
+    fig.titled(title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
     return fig
 
 
@@ -60,7 +60,7 @@ def threshold_figure(
             fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", **note)
     fig.update_xaxes(title="early exit rate", range=[0, 1], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy, threshold", range=[0, 1.02], **style.per_cent_axis())
-    return fig.update_layout(title=title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
+    return fig.titled(title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
 
 
 def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, **at: Any) -> None:

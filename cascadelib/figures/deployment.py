@@ -46,7 +46,7 @@ def savings_figure(
         bar = {
             "orientation": "h",
             "marker": {"color": colour},
-            "hovertemplate": "%{y}: %{x:.1%}<extra>" + part + "</extra>",
+            "hovertemplate": "%{y}: %{x:.1%}<extra>%{fullData.name}</extra>",
         }
         fig.add_bar(x=values, y=names, name=part, **bar)
     text = {"text": [f" {number(1 / t)} × less" for t in totals], "textposition": "middle right"}

@@ -98,7 +98,7 @@ def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which 
         shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
         marker = {"color": style.PALETTE[int(stage) - 1], "symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
         fig.add_scatter(x=shown["accuracy"], y=shown["model"], mode="markers", marker=marker, name=f"stage {stage}")
-    fig.update_yaxes(categoryorder="array", categoryarray=used)
+    fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
     return fig.update_layout(margin={"l": 190})
 
 
@@ -139,7 +139,7 @@ def pairs_figure(pairs: pd.DataFrame, title: str = "Every pair of models") -> st
     fig.update_xaxes(title="accuracy difference", **style.per_cent_axis())
     fig.update_yaxes(title="early exit rate", row=1, col=1, **style.per_cent_axis())
     fig.update_yaxes(type="log", title="size ratio", exponentformat="SI", dtick=1, row=1, col=2)
-    return fig.update_layout(title=title, showlegend=False)
+    return fig.titled(title, showlegend=False)
 
 
 def fronts_figure(
@@ -185,7 +185,7 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         at = {"row": row, "col": 1, "showlegend": row == 1}
         style.add_singles(fig, first.singles, **at)
         for name, front in fronts.items():
-            colour, new = style.PALETTE[names.index(name)], not any(trace.name == name for trace in fig.data)
+            colour, new = style.PALETTE[names.index(name)], not any(trace.legendgroup == name for trace in fig.data)
             line: dict = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
             style.add_cascades(fig, style.decimated(front.table), colour, shape="hv", **line)
             curve, at = front.improvement_curve(), {"showlegend": False, "row": row, "col": 2}
@@ -200,4 +200,4 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
         fig.update_yaxes(row=row, col=2, title=style.GAIN, rangemode="tozero")
     legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 - 40 / fig.layout.height, "yref": "container"}
-    return fig.update_layout(title=title, legend=legend)
+    return fig.titled(title, legend=legend)

@@ -43,7 +43,7 @@ def moved_improvement_figure(
     fig.update_xaxes(title="accuracy", row=places[-1][0])
     fig.update_yaxes(type="log", dtick=1, minor={"dtick": "D1"}, matches="y")
     fig.update_yaxes(title="baseline ÷ cascade cost", col=1)
-    return fig.update_layout(title=title, legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"})
+    return fig.titled(title, legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"})
 
 
 def segments_figure(
@@ -72,7 +72,7 @@ def segments_figure(
     margin = 0.05 * (high - low)
     fig.update_yaxes(title="accuracy", range=[low - margin, high + margin], **style.per_cent_axis())
     legend = {"x": 0.99, "xanchor": "right", "y": 0.02, "yanchor": "bottom"}
-    return fig.update_layout(title=f"{title}<br><sup>replayed: {how_replayed(moved)}</sup>", legend=legend)
+    return fig.titled(f"{title}\nreplayed: {how_replayed(moved)}", legend=legend)
 
 
 def exit_rates_figure(
@@ -155,4 +155,4 @@ def splits_figure(moved: Tables, title: str = "The identical cascades elsewhere"
         fig.update_xaxes(**style.per_cent_axis(title="accuracy there"), **at)
         fig.update_yaxes(title="improvement there", rangemode="tozero", **at)
     how = how_replayed(next(iter(moved.values())))
-    return fig.update_layout(title=f"{title}<br><sup>replayed: {how}</sup>", showlegend=False)
+    return fig.titled(f"{title}\nreplayed: {how}", showlegend=False)

@@ -29,8 +29,34 @@ def renderer_without_script(default: str | None) -> str | None:
     return "+".join(name for name in names if name != "notebook")
 
 
+MARKS = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "\n": "<br>"})
+
+
+def plain(text: Any) -> Any:
+    """Text that a figure shows as it is: plotly reads some HTML, and TeX, in names. Of arrays each; numbers stay.
+
+    All text of models, classes, samples, splits and labels goes through here: :class:`Figure` does it for its traces
+    and its title, :func:`panels` and :func:`cost_axis` for theirs, the explorer's charts for what they change.
+    """
+    if isinstance(text, str):
+        return text.translate(MARKS)
+    return [plain(each) for each in text] if np.ndim(text) and np.asarray(text).dtype.kind in "OU" else text
+
+
 class Figure(go.Figure):
-    """A plotly figure that a notebook shows as plotly's JSON alone, whatever copy of plotly.js the renderer adds."""
+    """A plotly figure whose names are text, and that a notebook shows as plotly's JSON alone, whatever copy of
+    plotly.js the renderer adds."""
+
+    def add_trace(self, trace: Any, *place: Any, **more: Any) -> "Figure":
+        """As plotly does it; name, text and categories are :func:`plain`, a line of text is a line."""
+        for key in {"name", "text", "x", "y"}.intersection(trace):
+            trace[key] = plain(trace[key])
+        return super().add_trace(trace, *place, **more)
+
+    def titled(self, title: str, **layout: Any) -> "Figure":
+        """The figure with a title, whose second line is small, and what else belongs to the layout."""
+        head, _, note = plain(title).partition("<br>")
+        return self.update_layout(title=head + (note and f"<br><sup>{note}</sup>"), **layout)
 
     def _ipython_display_(self) -> None:
         renderer = renderer_without_script(pio.renderers.default)
@@ -59,7 +85,7 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "margin": {"l": 70, "r": 20, "t": 50, "b": 55},
-        "hoverlabel": {"align": "left"},
+        "hoverlabel": {"align": "left", "namelength": -1},
         "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
         **dict.fromkeys(("xaxis", "yaxis"), AXIS),
     }
@@ -81,7 +107,7 @@ def panels(
 ) -> tuple[Figure, list[tuple[int, int]]]:
     """A grid of subplots in the project's template, and the (row, column) of each title."""
     rows = -(-len(titles) // columns)
-    fig = Figure(make_subplots(rows, columns, subplot_titles=list(titles), **spacing))
+    fig = Figure(make_subplots(rows, columns, subplot_titles=plain(list(titles)), **spacing))
     fig.update_annotations(font_size=12)
     fig.update_layout(template=TEMPLATE, height=90 + height * rows, margin={"t": 80})
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
@@ -138,7 +164,7 @@ def add_improvement(
     fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace: Any
 ) -> None:
     """A line of improvement factors: a table with accuracy and improvement."""
-    hover = "%{y:.2f} × at %{x:.2%}<extra>" + label + "</extra>"
+    hover = "%{y:.2f} × at %{x:.2%}<extra>%{fullData.name}</extra>"
     add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 
 
@@ -156,13 +182,13 @@ def add_break_even(fig: go.Figure, **at: Any) -> None:
 
 def cost_axis(cost: str) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
-    title = COSTS[cost].title if cost in COSTS else cost
+    title = COSTS[cost].title if cost in COSTS else plain(cost)
     return {"type": "log", "title": title, "exponentformat": "SI", "dtick": 1, "minor": {"dtick": "D1"}}
 
 
 def figure(title: str, **layout: Any) -> Figure:
     """An empty figure in the project's template."""
-    return Figure(layout={"template": TEMPLATE, "title": title, **layout})
+    return Figure(layout={"template": TEMPLATE}).titled(title, **layout)
 
 
 def per_cent_axis(**axis: Any) -> dict:
@@ -176,10 +202,10 @@ def decimated(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
 
 
 def cascade_hover(table: pd.DataFrame) -> list[str] | None:
-    """One text a row of a table of cascades: of models, thresholds and exit rates what it has."""
+    """One text a row of a table of cascades, in lines: of models, thresholds and exit rates what it has."""
     shows = {"models": arrow, "thresholds": digits, "exit_rates": percents}
     parts = [table[column].map(show) for column, show in shows.items() if column in table]
-    return ["<br>".join(lines) for lines in zip(*parts)] if parts else None
+    return ["\n".join(lines) for lines in zip(*parts)] if parts else None
 
 
 def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:

@@ -443,3 +443,16 @@ def test_a_search_that_fails_late_does_not_keep_the_next_from_starting(monkeypat
 
     enabled, message = asyncio.run(asyncio.wait_for(events(), 120))
     assert enabled == (True, "") and "could not be searched: no such luck" in message
+
+
+def test_an_exported_call_is_python_whatever_the_names(tmp_path):
+    folder = tmp_path / 'it\'s a "store"\n\\ {x}'
+    names = ['it\'s "m"', 'cl.Method("\n', "\\"]
+    store = cl.LogitStore.create(folder, STORE.labels)
+    for name, model in zip(names, STORE.models.index):
+        store.add(name, STORE.logits(model), macs=10.0 ** len(store.models))
+    front, namespace = cl.search(store, 3), {}
+    point = front.point(len(front) - 1)
+    exec(as_call(point, store), namespace)
+    assert namespace["point"].models == point.models and namespace["store"].path == store.path
+    assert point_of(parse_cascade(as_json(point, store))).models == point.models

@@ -1,0 +1,117 @@
+"""Serve the explorer as a web page of its own (`make app`): Voilà, to this machine, with a token, and few kernels.
+
+    python app/serve.py --port 8866 --no-browser
+
+Every option of Voilà passes through; ``--Kernels.most`` is how many pages may be open at once, and
+``--Kernels.untouched`` after how many seconds an open page that nobody touches loses its kernel.
+"""
+
+import html
+import re
+import threading
+import webbrowser
+from pathlib import Path
+from urllib.parse import unquote
+
+from jupyter_server import DEFAULT_STATIC_FILES_PATH
+from jupyter_server._tz import utcnow
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.routing import Matcher, PathMatches, Rule
+from tornado.web import ErrorHandler, HTTPError
+from traitlets import Integer
+from traitlets.config import Config
+from voila.app import Voila
+from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
+
+HOSTS = ("127.0.0.1", "localhost")
+# Addresses that no page asks for, and what the page sends otherwise than by GET: Voilà stumbles over anything else.
+ODD = re.compile(r"\.\.|\0|\ufffd|/voila/templates/(?![^/]+/static/)")
+SENT = re.compile(r".*/(login|voila/api/shutdown/[\w-]+|api/kernels/[\w-]+)")
+
+
+class Kernels(AsyncMappingKernelManager):
+    """One kernel a page, no more than ``most``; a page that went away without a word loses its within minutes."""
+
+    most = Integer(4, config=True, help="how many pages may be open at once")
+    untouched = Integer(1800, config=True, help="seconds until an open page without a message loses its kernel")
+
+    def pre_start_kernel(self, kernel_name, kwargs):
+        """Refuse a page too many. Kernels that are starting count, those that are shutting down do not."""
+        waiting = {kernel for kernel, task in self._pending_kernels.items() if not task.done()}
+        if len(waiting ^ set(self._kernels)) >= self.most:
+            raise HTTPError(503, reason=f"{self.most} pages are open and no more may be; close one and load this again")
+        return super().pre_start_kernel(kernel_name, kwargs)
+
+    async def cull_kernel_if_idle(self, kernel_id):
+        """As Jupyter does it after ``cull_idle_timeout``, but leave an open page for ``untouched`` seconds."""
+        kernel = self._kernels.get(kernel_id)
+        if kernel is None or kernel.execution_state in (None, "starting"):
+            return  # it went while another was waited for, or its page is still on the way
+        untouched = (utcnow() - kernel.last_activity).total_seconds()
+        if untouched > self.untouched or not self._kernel_connections.get(kernel_id):
+            await super().cull_kernel_if_idle(kernel_id)
+
+
+class Foreign(Matcher):
+    """Requests that name another host than this machine, that a page of another origin sends, or that are odd."""
+
+    def match(self, request):
+        origin = request.headers.get("Origin")
+        own = request.host_name in HOSTS and (origin is None or origin.partition("://")[2] == request.host)
+        even = request.uri.isascii() and not ODD.search(unquote(request.uri))
+        asked = request.method == "GET" or SENT.fullmatch(request.path)
+        return None if own and even and asked else {}
+
+
+class Closed(VoilaShutdownKernelHandler):
+    """A page that closes says so by a beacon. It can't carry Jupyter's token against forged requests (Voilà's are all
+    refused for that), but it tells its origin, which `Foreign` has looked at."""
+
+    def check_xsrf_cookie(self):
+        if "Origin" not in self.request.headers:
+            super().check_xsrf_cookie()
+
+
+class Page(Voila):
+    """Voilà with one notebook, behind a token and the check of hosts and origins."""
+
+    def init_settings(self):
+        settings = super().init_settings()
+        if not self.identity_provider.token:
+            self.exit("the page runs code for whoever opens it, so it needs a token: leave --token out, or give one")
+        return settings | {
+            "static_path": DEFAULT_STATIC_FILES_PATH,
+            "static_url_prefix": "/voila/static/",
+        }  # of its errors
+
+    def listen(self):
+        """Before all of Voilà's handlers, its bare ones for files included, refuse what is foreign."""
+        self.app.default_router.rules[:0] = [
+            Rule(Foreign(), ErrorHandler, {"status_code": 403}),
+            Rule(PathMatches(r".*/voila/api/shutdown/(.*)"), Closed),
+        ]
+        super().listen()
+
+    def launch_browser(self):
+        """Open the page with its token, by a file in a folder of this user: a command line is everybody's to read."""
+        url = html.escape(f"{self.connection_url}?token={self.identity_provider.token}")
+        path = Path(self.connection_dir, "open.html")
+        path.write_text(f'<meta http-equiv="refresh" content="0;url={url}">', encoding="utf-8")
+        threading.Thread(target=webbrowser.open, args=[path.as_uri()], daemon=True).start()
+
+
+if __name__ == "__main__":
+    options = {
+        "ip": HOSTS[0],
+        "auto_token": True,
+        "notebook_path": str(Path(__file__).with_name("explorer.ipynb")),
+    }
+    voila = {
+        "multi_kernel_manager_class": Kernels,
+        "file_allowlist": [],  # the page brings its pictures along
+        "allow_template_override": "NO",
+        "allow_theme_override": "NO",
+        "extension_denylist": ["@jupyter-notebook/lab-extension"],  # quarrels with Voilà
+    }
+    kernels = {"cull_idle_timeout": 120, "cull_interval": 30, "cull_connected": True, "transport_encryption": "auto"}
+    Page.launch_instance(config=Config({"Voila": options, "VoilaConfiguration": voila, "Kernels": kernels}))

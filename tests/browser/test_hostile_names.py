@@ -1,0 +1,189 @@
+"""Names of models, classes, samples, splits and paths that are HTML, TeX or Python: on every page they are text."""
+
+import contextlib
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from jupyter_pages import DRAWN, PATIENCE, ROOT, app, write_cell
+
+import cascadelib as cl
+from cascadelib.analysis.calibration import moving_average, threshold_curves
+from cascadelib.figures.style import PLOTLY_JSON
+from cascadelib.fronts.pairs import pair_curve, pair_table
+
+sys.path.insert(0, str(ROOT / "notebooks"))
+import report  # noqa: E402 - a script beside the notebooks, no package
+
+pytestmark = pytest.mark.browser
+NAMES = [
+    "<img src=x onerror=alert(1)>hostile0",
+    "<b>hostile1</b>",
+    '"><script>alert(2)</script>hostile2',
+    '<a href="javascript:alert(3)">hostile3</a>',
+    "$\\href{javascript:alert(4)}{hostile4}$",
+    'it\'s "quoted"\n\\ &lt;i&gt;hostile5 %{x} <extra>hostile5</extra>',
+]
+MADE = "img[src='x'], a[href^='javascript:'], math, mjx-container, .MathJax"
+# Text of the page that is part of a name without its marks, and elements that a name made.
+WRONG = """([root, lines, made]) => {
+    const wrong = [...document.querySelectorAll(made)].map(element => element.outerHTML)
+    let seen = 0
+    for (const top of document.querySelectorAll(root)) {
+        const texts = document.createTreeWalker(top, NodeFilter.SHOW_TEXT)
+        while (texts.nextNode()) {
+            const {textContent, parentElement: {tagName}} = texts.currentNode
+            const text = textContent.replaceAll("\\u00a0", " ")
+            if (!text.includes("hostile") || tagName == "SCRIPT" || tagName == "STYLE") continue
+            const rest = lines.reduce((rest, line) => rest.replaceAll(line, ""), text)
+            rest.includes("hostile") ? wrong.push(text) : seen++
+        }
+    }
+    return [seen, wrong] }"""
+
+
+def names_in(page, root="body"):
+    """How many texts of names there are below the elements ``root``; none of them is or has made anything else."""
+    lines = [line for name in NAMES for line in name.split("\n")]
+    seen, wrong = page.evaluate(WRONG, [root, lines, MADE])
+    assert wrong == []
+    return seen
+
+
+def listen(page):
+    page.dialogs = []
+    page.on("dialog", lambda dialog: (page.dialogs.append(dialog.message), dialog.dismiss()))
+    return page
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Two splits on disk, below a folder with a name of that kind."""
+    folder = tmp_path_factory.mktemp("served") / 'it\'s a "<b>store<b>"\n\\ {x}'
+    made = []
+    for split in range(2):
+        rng = np.random.default_rng(split)
+        labels, ease = rng.integers(0, 6, 300), rng.normal(size=(300, 1))
+        ids = [f"{NAMES[i % 6]} {i}" for i in range(300)]
+        made.append(cl.LogitStore.create(folder / str(split), labels, ids, NAMES, NAMES[split], NAMES[1 - split]))
+        for i, name in enumerate(NAMES):
+            logits = (1 + 0.7 * i) * np.eye(6)[labels] * (1 + ease) + rng.normal(size=(300, 6))
+            made[-1].add(name, logits, macs=10.0 ** (i + 3))
+    return made
+
+
+def figures(store, other):
+    """Every figure that has a place for names, each with names in all of its places."""
+    fig, front = cl.figures, cl.search(store, 2)
+    singles, table, curve = front.singles, front.table, front.improvement_curve(points=20)
+    moved, families = cl.replay(front, other), pd.Series(NAMES[::-1], index=NAMES)
+    right, sure = (store.logits(NAMES[-1]).argmax(1) == store.labels), cl.confidence(store.logits(NAMES[-1]))
+    curves = threshold_curves(store, NAMES[0], store)
+    rates = pd.DataFrame({"exit_rate": 0.5, "exit_rate_low": 0.4, "exit_rate_high": 0.6}, index=NAMES)
+    savings = pd.DataFrame(0.1, index=NAMES[:2], columns=[*NAMES, "exit decisions", "rest", "total"])
+    promise = {"epsilon": [0.01, 0.02], "accuracy_loss_held_out": [0.0, 0.01], "cost": [1e4, 1e5], "cascade": NAMES[:2]}
+    yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
+    yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
+    yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
+    yield fig.members_figure(front.members(), NAMES)
+    yield fig.shares_figure(front.shares(), NAMES[4])
+    yield fig.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
+    yield fig.pairs_figure(pair_table(store), NAMES[2])
+    yield fig.fronts_figure(dict.fromkeys(NAMES, singles), families)
+    yield fig.tasks_figure({name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1])
+    yield fig.splits_figure(dict.fromkeys(NAMES, moved), NAMES[3])
+    yield fig.segments_figure(moved, table, singles, title=NAMES[0])
+    yield fig.moved_improvement_figure({name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES})
+    yield fig.exit_rates_figure(rates)
+    yield fig.confidences_figure(sure, dict.fromkeys(NAMES, sure), 0.5)
+    yield fig.reliability_figure(dict.fromkeys(NAMES, moving_average(sure, right, 50)))
+    yield fig.threshold_figure(dict.fromkeys(NAMES, curves), {NAMES[0]: (0.5,)})
+    yield fig.guarantee_figure(pd.DataFrame(promise), 1e6)
+    yield fig.savings_figure(savings)
+    yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}), label=NAMES[1])
+
+
+def written(folder, *outputs):
+    """Page of the report of a notebook with these outputs, {MIME type: data}."""
+    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs])
+    question = nbformat.v4.new_markdown_cell("# Names\n\nAre they text?")
+    path = folder / "01_names.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[question, cell]), path)
+    error = f"code cell 1, `{NAMES[0]}`: {NAMES[2]}"
+    report.write([SimpleNamespace(source=path, executed=path, seconds=1.0, error=error)], folder)
+    return path.with_suffix(".html")
+
+
+def test_report(stores, tmp_path, page):
+    listen(page)
+    front = cl.search(stores[0], 2)
+    tables = [front, cl.readable(front.table), stores[0].models, pd.DataFrame(1, index=NAMES, columns=NAMES)]
+    drawn = [{PLOTLY_JSON: json.loads(fig.to_json())} for fig in figures(*stores)]
+    texts = {"text/plain": "\n".join([repr(front), repr(stores[0]), *NAMES])}
+    page.goto(written(tmp_path, *drawn, *({"text/html": t._repr_html_()} for t in tables), texts).as_uri())
+    page.wait_for_function(
+        "n => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 2 * n", arg=len(drawn)
+    )
+    for root in (".xtitle", ".gtitle", ".legend", ".ytick", ".annotation", "table", "pre"):
+        assert names_in(page, root), root
+    counts = page.evaluate("() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.data.length)")
+    hovered = 0
+    for plot, count in enumerate(counts):
+        for trace in range(count):
+            page.evaluate(
+                """([plot, trace]) => {
+                const graph = document.querySelectorAll(".js-plotly-plot")[plot], {xaxis, yaxis} = graph.data[trace]
+                Plotly.Fx.hover(graph, [{curveNumber: trace, pointNumber: 0}], (xaxis || "x") + (yaxis || "y")) }""",
+                [plot, trace],
+            )
+            hovered += names_in(page, ".hoverlayer")
+    assert hovered > 100
+    page.goto((tmp_path / "index.html").as_uri())
+    assert names_in(page) == 1 and page.dialogs == []
+
+
+def test_explorer(stores, browser, tmp_path):
+    late = pytest.importorskip("playwright.sync_api").TimeoutError
+    paths = [str(store.path) for store in stores]
+    inputs = (NAMES * 50)[:300]
+    cell = f"import cascadelib as cl\nstores = [cl.LogitStore(path) for path in {paths}]\ncl.explore(*stores, {inputs})"
+    write_cell(tmp_path / "names.ipynb", cell)
+    with app(tmp_path, f"--Voila.notebook_path={tmp_path / 'names.ipynb'}") as served:
+        window = browser.new_context(viewport={"width": 1280, "height": 1600})
+        page = listen(window.new_page())
+        page.goto(f"http://127.0.0.1:{served.port}/?token={served.token}", timeout=PATIENCE)
+        page.wait_for_selector(DRAWN, timeout=PATIENCE)
+        page.get_by_role("button", name="3 models").click()
+        goal = page.get_by_role("button", name="match the best single model")  # once the front is there
+        page.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)
+        page.wait_for_function("() => [...document.querySelectorAll('textarea')].some(t => /hostile/.test(t.value))")
+        for root in ("option", ".widget-html", ".annotation", "table.dataframe", "figure"):
+            assert names_in(page, root), root
+        at = page.evaluate("""() => {
+            const plot = document.querySelector(".js-plotly-plot"), box = plot.getBoundingClientRect()
+            const {xaxis, yaxis} = plot._fullLayout, traces = plot.data.filter(t => /front|singles/.test(t.meta))
+            const log = x => xaxis.l2p(Math.log10(x))
+            return traces.flatMap(t => Array.from(t.x, (x, i) => [box.x + xaxis._offset + log(x),
+                                                                  box.y + yaxis._offset + yaxis.l2p(t.y[i])])) }""")
+        hovered = 0
+        for place in at[:: len(at) // 8]:
+            page.mouse.move(*place, steps=3)
+            with contextlib.suppress(late):  # another point may lie upon it
+                page.wait_for_selector(".hoverlayer text", timeout=3000)
+            hovered += names_in(page, ".hoverlayer")
+        assert hovered >= 4
+        assert names_in(page) and page.dialogs == []
+        namespace = {}
+        exec(page.locator("textarea").first.input_value(), namespace)
+        point, again = namespace["point"], namespace["store"]
+        assert len(point.models) == 3 and set(point.models) <= set(NAMES) and str(again.path) == paths[0]
+        assert cl.evaluate(stores[0], point).accuracy == point.accuracy
+        page.close(run_before_unload=True)  # and takes its kernel along, at once
+        assert served.ends_with(0, 20)
+        window.close()
+    assert not re.search("Traceback", served.log.read_text())

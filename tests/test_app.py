@@ -1,0 +1,114 @@
+"""`make app` to raw requests: what it refuses, what it serves, and how many kernels it leaves."""
+
+import asyncio
+import base64
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+from jupyter_pages import app, write_cell
+from tornado.websocket import websocket_connect
+
+pytest.importorskip("voila")
+KERNEL = "12345678-1234-1234-1234-123456789012"
+CHANNELS = f"/api/kernels/{KERNEL}/channels"
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+UPGRADE["Sec-WebSocket-Key"] = base64.b64encode(bytes(16)).decode()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The app with a small notebook, three kernels at most, which go after three seconds if their page is not there."""
+    folder = tmp_path_factory.mktemp("app")
+    write_cell(folder / "small.ipynb", "'a cell'")
+    (folder / "secret.py").write_text("secret = 1")
+    (folder / "picture.png").write_bytes(b"png")
+    kernels = {"most": 3, "cull_idle_timeout": 3, "cull_interval": 1, "untouched": 8}
+    options = [f"--Kernels.{name}={value}" for name, value in kernels.items()]
+    with app(folder, f"--Voila.notebook_path={folder / 'small.ipynb'}", *options) as running:
+        yield running
+    assert "Traceback" not in running.log.read_text()
+
+
+def test_listens_on_this_machine_only(served):
+    listening = [each for each in psutil.Process(served.process.pid).net_connections() if each.status == "LISTEN"]
+    assert [each.laddr.ip for each in listening if each.laddr.port == served.port] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("path", ["/", CHANNELS, "/voila/static/voila.js", "/voila/files/picture.png", "/login"])
+def test_other_hosts_and_origins_are_refused(served, path):
+    more = UPGRADE if path == CHANNELS else {}
+    for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1.evil.example", "10.0.0.1", ""):
+        assert served.ask(path, Host=host, **more)[0] == 403
+    for origin in (
+        "http://evil.example",
+        "null",
+        "http://[",
+        "",
+        "http://127.0.0.1:1",
+        f"http://127.0.0.1:{served.port}.evil.example",
+    ):
+        assert served.ask(path, Origin=origin, **more)[0] == 403
+
+
+def test_without_the_token_there_is_only_the_question_for_it(served):
+    assert served.ask("/", token=False)[0] == served.ask("/?token=wrong", token=False)[0] == 302
+    assert served.ask(f"/?token={served.token}x", token=False)[0] == 302
+    assert served.ask(CHANNELS, token=False, **UPGRADE)[0] == 403
+    for method, path in (("GET", "/api/kernels/"), ("DELETE", "/api/kernels/"), ("POST", "/voila/api/shutdown/")):
+        assert served.ask(path + KERNEL, method, token=False)[0] == 403
+    assert served.ask(f"/voila/api/shutdown/{KERNEL}", "POST", Origin=f"http://127.0.0.1:{served.port}")[0] == 404
+    assert served.kernels() == []
+
+
+def test_nothing_is_served_but_the_page(served):
+    for path in ("small.ipynb", "secret.py", "picture.png", "../app/serve.py", "%2e%2e/README.md", "..%2fREADME.md"):
+        assert served.ask(f"/voila/files/{path}")[0] == 403
+    for path in ("static", "templates/lab/static", "templates", "labextensions", "api/themes"):
+        for odd in ("../app.py", "%2e%2e/%2e%2e/conf.json", "x/y", "x", "a%00b", "/etc/passwd"):
+            assert served.ask(f"/voila/{path}/{odd}")[0] in (403, 404), (path, odd)
+    for path in ("/voila/tree", "/voila/render/small.ipynb", "/api/contents", "/api/sessions", "/voila/api/contents/"):
+        assert served.ask(path)[0] == 302  # to /voila/files, which has none
+    for asked in (("/api/kernels", "POST"), ("/", "PUT"), ("/%c3%28", "GET")):
+        assert served.ask(*asked)[0] == 403
+    text = served.ask("/?template=x&theme=<b>x</b>")[1]
+    assert "a cell" in text and "<b>x</b>" not in text and "cell_type" not in text
+
+
+def test_pages_that_nobody_reads_leave_no_kernel(served):
+    """Of five loads at once two are told to wait; pages that never say goodbye leave nothing."""
+    assert served.ends_with(0)
+    with ThreadPoolExecutor(5) as readers:
+        replies = sorted(readers.map(served.ask, ["/"] * 5))
+    assert [status for status, _ in replies] == [200, 200, 200, 503, 503]
+    assert all("3 pages are open" in text for status, text in replies if status == 503)
+    assert served.ends_with(0)
+
+
+def test_a_closed_page_takes_its_kernel_along(served):
+    kernel = served.open()
+    assert served.ask(f"/voila/api/shutdown/{kernel}", "POST", Origin=f"http://127.0.0.1:{served.port}")[0] == 204
+    assert served.kernels() == []
+
+
+def test_an_open_page_has_longer_but_not_forever(served):
+    kernel = served.open()
+
+    async def connected():
+        """Seconds that a kernel lives whose page stays connected and sends nothing."""
+        address = f"ws://127.0.0.1:{served.port}/api/kernels/{kernel}/channels?token={served.token}"
+        socket, start = await websocket_connect(address), time.monotonic()
+        while served.kernels() and time.monotonic() < start + 60:
+            await asyncio.sleep(0.1)
+        socket.close()
+        return time.monotonic() - start
+
+    assert 5 < asyncio.run(connected()) < 60
+
+
+@pytest.mark.parametrize("option", ["--token=", "--Voila.auto_token=False"])
+def test_no_token_no_page(tmp_path, option):
+    with app(tmp_path, option) as refused:
+        assert refused.process.wait(60) == 1
+        assert "needs a token" in refused.log.read_text()
