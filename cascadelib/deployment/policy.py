@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import known
-from ..files import replacing
+from ..checks import about, known
+from ..files import parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.thresholds import WORDS, leaves, own_units
 
@@ -28,6 +29,7 @@ FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
 PARTS = ("models", "thresholds", "method", "score", "cost_kind", "chosen", "chosen_on", "expected", "versions")
 METHOD = ("metric", "ensemble", "temperature", "temperatures")
+LARGEST, MOST_SAMPLES = 2**20, 2**26  # bytes of a file; samples of which it may keep quantiles
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,10 @@ class Policy:
     @classmethod
     def load(cls, path: str | Path) -> "Policy":
         """A policy from :meth:`save` or :meth:`Cascade.save`. ValueError names the file and what is wrong with it: no
-        JSON, another format or version, an edit, thresholds, names or a method that no cascade can have."""
-        try:
-            return cls(parse_cascade(Path(path).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        regular file, no JSON, another format or version, an edit, or a part that no cascade can have."""
+        content = read_json(Path(path), LARGEST)
+        with about(str(path)):
+            return cls(checked(content))
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
@@ -123,11 +124,12 @@ def on_one_line(match: re.Match) -> str:
 
 def parse_cascade(text: str) -> dict:
     """The description in a JSON text. Raises as :meth:`Policy.load`."""
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"this is no JSON ({error})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    return checked(parsed(text, "the text"))
+
+
+def checked(content: dict) -> dict:
+    """The description in what a file holds. Raises as :meth:`Policy.load`."""
+    if content.get("format") != FORMAT:
         raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
     if content.get("version") != VERSION:
         raise ValueError(
@@ -137,6 +139,8 @@ def parse_cascade(text: str) -> dict:
     missing = [part for part in PARTS if part not in content]
     if missing:
         raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
+    if unknown := sorted(content.keys() - {"format", "version", "checksum", *PARTS}):
+        raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
     description = {part: content[part] for part in PARTS}
     check_description(description)
     if content.get("checksum") != checksum(description):
@@ -154,33 +158,73 @@ def checksum(description: Mapping) -> str:
 
 
 def check_description(description: Mapping) -> None:
-    """Raise ValueError, naming the part, unless the decisions that a description asks for can be made."""
+    """Raise ValueError, naming the part, unless a cascade of this description can be made, watched and written."""
     try:
         names = [model["name"] for model in description["models"]]
         if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"'models' must be distinct names, not {names}")
         if (count := len(description["thresholds"])) != len(names) - 1:
             raise ValueError(f"{count} thresholds for {len(names)} models; one fewer is needed")
-        for key in CHOSEN:
-            np.array(description["chosen"][key], np.float64)
+        chosen, expected = description["chosen"], description["expected"]
+        numbers(chosen["exit_rates"], len(names))
+        numbers([chosen[key] for key in CHOSEN if key != "exit_rates" and chosen[key] is not None])
+        numbers([model["classes"] for model in description["models"] if model.get("classes") is not None])
         if description["method"] is not None:
             check_method(description["method"], names)
         for t in description["thresholds"]:
             threshold_from_json(description["method"] and description["method"]["metric"], t)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"a part of the cascade is missing or of another kind ({error!r})") from None
+        texts = [description["score"], description["cost_kind"], *dict.values(description["versions"])]
+        checkpoints = [model.get("checkpoint") for model in description["models"]]
+        texts += [checkpoint.get("revision") for checkpoint in checkpoints if isinstance(checkpoint, dict)]
+        if expected is not None:
+            check_expected(expected, len(names))
+        for split in (description["chosen_on"], expected and expected["on"]):
+            if split is not None:
+                numbers([split["samples"]])
+                texts += [dict.get(split, key) for key in ("dataset", "split", "fingerprint", "ids")]
+        if strange := [text for text in texts if not isinstance(text, str | None)]:
+            raise TypeError(f"{strange[0]!r:.80} is no text")
+        text_of(description).encode()
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"a part of the cascade is missing or of another kind ({error!r:.200})") from None
+
+
+def check_expected(expected: Mapping, count: int) -> None:
+    """Raise an error unless a file expects this of a cascade of ``count`` models: intervals, and quantiles."""
+    for interval in (expected["accuracy"], expected["cost"], *expected["exit_rates"]):
+        numbers([interval[key] for key in ("value", "low", "high")])
+    if {len(expected["exit_rates"]), len(expected["confidences"])} != {count}:
+        raise TypeError(f"what is expected is not of {count} models")
+    for part in expected["confidences"]:
+        values = numbers(part["values"])
+        counts = numbers(part["counts"], len(values))
+        whole = all(type(c) is int and c >= 0 for c in counts) and sum(counts) <= MOST_SAMPLES
+        if not whole or any(a >= b for a, b in zip(values, values[1:])):
+            raise TypeError(f"confidences must rise, and their counts sum to {MOST_SAMPLES} at most")
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:
-    """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
+    """Raise an error unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
     ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
-    if set(method) != set(METHOD):
-        raise TypeError(f"a method has {', '.join(METHOD)}, not {', '.join(method)}")
+    if set(method) != set(METHOD) or not isinstance(method["ensemble"], str) or type(method["temperature"]) is not bool:
+        raise TypeError(f"a method has {', '.join(METHOD)}, not {method!r:.80}")
     metric_of(method["metric"])
     for name in names if method["temperature"] else ():
         t = method["temperatures"][known(name, method["temperatures"], "model with a fitted temperature")]
-        if not (isinstance(t, (int, float)) and math.isfinite(t) and t > 0):
+        if not (is_number(t) and t > 0):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number that float64 can hold, and finite."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def numbers(values: Any, count: int | None = None) -> list:
+    """A list of ``count`` values, or TypeError unless all are numbers."""
+    if not isinstance(values, list) or count not in (None, len(values)) or not all(map(is_number, values)):
+        raise TypeError(f"{values!r:.80}: not {'' if count is None else f'{count} '}finite numbers")
+    return values
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
@@ -193,6 +237,6 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the two words."""
     if isinstance(value, str):
         return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_number(value):
         raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
     return float(value)
