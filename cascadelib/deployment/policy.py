@@ -168,7 +168,7 @@ def check_description(description: Mapping) -> None:
         chosen, expected = description["chosen"], description["expected"]
         numbers(chosen["exit_rates"], len(names))
         numbers([chosen[key] for key in CHOSEN if key != "exit_rates" and chosen[key] is not None])
-        numbers([model["classes"] for model in description["models"] if model.get("classes") is not None])
+        counts = [model["classes"] for model in description["models"] if model.get("classes") is not None]
         if description["method"] is not None:
             check_method(description["method"], names)
         for t in description["thresholds"]:
@@ -178,12 +178,14 @@ def check_description(description: Mapping) -> None:
         texts += [checkpoint.get("revision") for checkpoint in checkpoints if isinstance(checkpoint, dict)]
         if expected is not None:
             check_expected(expected, len(names))
+            texts.append(expected.get("intervals"))
         for split in (description["chosen_on"], expected and expected["on"]):
             if split is not None:
-                numbers([split["samples"]])
+                counts.append(split["samples"])
                 texts += [dict.get(split, key) for key in ("dataset", "split", "fingerprint", "ids")]
         if strange := [text for text in texts if not isinstance(text, str | None)]:
             raise TypeError(f"{strange[0]!r:.80} is no text")
+        check_counts(counts)
         text_of(description).encode()
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"a part of the cascade is missing or of another kind ({error!r:.200})") from None
@@ -197,22 +199,28 @@ def check_expected(expected: Mapping, count: int) -> None:
         raise TypeError(f"what is expected is not of {count} models")
     for part in expected["confidences"]:
         values = numbers(part["values"])
-        counts = numbers(part["counts"], len(values))
-        whole = all(type(c) is int and c >= 0 for c in counts) and sum(counts) <= MOST_SAMPLES
-        if not whole or any(a >= b for a, b in zip(values, values[1:])):
+        check_counts(numbers(part["counts"], len(values)))
+        if sum(part["counts"]) > MOST_SAMPLES or any(a >= b for a, b in zip(values, values[1:])):
             raise TypeError(f"confidences must rise, and their counts sum to {MOST_SAMPLES} at most")
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:
     """Raise an error unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
     ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
-    if set(method) != set(METHOD) or not isinstance(method["ensemble"], str) or type(method["temperature"]) is not bool:
+    scaled = set(method) == set(METHOD) and method["temperatures"] is not None
+    if set(method) != set(METHOD) or not isinstance(method["ensemble"], str) or method["temperature"] is not scaled:
         raise TypeError(f"a method has {', '.join(METHOD)}, not {method!r:.80}")
     metric_of(method["metric"])
     for name in names if method["temperature"] else ():
         t = method["temperatures"][known(name, method["temperatures"], "model with a fitted temperature")]
         if not (is_number(t) and t > 0):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
+
+
+def check_counts(values: Sequence) -> None:
+    """Raise TypeError unless all are numbers of samples or classes."""
+    if strange := [value for value in values if type(value) is not int or not 0 <= value < 2**53]:
+        raise TypeError(f"{strange[0]!r:.80} is no count")
 
 
 def is_number(value: Any) -> bool:

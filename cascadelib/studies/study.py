@@ -68,9 +68,9 @@ class Study:
     def save(self, folder: str | Path) -> None:
         """Write ``study.json`` into ``folder``, with a digest of what it says; one without is read, too."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        content = json.loads(json.dumps(asdict(self)))
+        content = {"sha256": digest_of(asdict(self))} | asdict(self)
         with replacing(Path(folder) / FILE) as temporary:
-            temporary.write_text(json.dumps({"sha256": digest_of(content)} | content, indent=1) + "\n")
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_study(folder: str | Path) -> Study | None:

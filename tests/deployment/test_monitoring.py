@@ -1,5 +1,8 @@
 """Running statistics: counts, expected beside measured, drift without labels; and measured time as tables."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +60,25 @@ def test_only_the_last_inputs_count_and_broken_ones_do_not():
     first, second = cascade.running.confidences
     np.testing.assert_array_equal(first, whole.confidences[-100:, 0])
     assert len(second) == (whole.exit_stage[-100:] == 1).sum()
+
+
+def test_totals_of_eight_threads_add_up():
+    """Each thread runs the same images; threads change places as often as they can."""
+    cascade, interval = running(), sys.getswitchinterval()
+    once = cascade(IMAGES[:40])
+    cascade.running.reset()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            tables = [t for _, t in pool.map(lambda _: (cascade(IMAGES[:40]), cascade.running.table), range(160))]
+            list(pool.map(lambda _: cascade.running.spend(1, 1.0, 2.0), range(8000)))
+    finally:
+        sys.setswitchinterval(interval)
+    seen = cascade.running
+    assert seen.inputs == 160 * 40
+    assert seen.exits.tolist() == (160 * np.bincount(once.exit_stage, minlength=2)).tolist()
+    assert seen.seconds[1, 1] >= 16_000 and len(seen.last) == seen.window
+    assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
 def test_drift_needs_something_to_expect():
