@@ -18,7 +18,7 @@ from ..methods.ensembles import Output
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .cascade_file import description_of, point_of
-from .members import joined_alike, members_of, rows_of, size_of
+from .members import joined, members_of, rows_of, size_of
 from .monitoring import Running
 from .policy import Policy
 
@@ -70,7 +70,7 @@ class Group:
         if len(groups) == 1:
             return groups[0]
         numbers, inputs, outputs = zip(*((group.numbers, group.inputs, group.output) for group in groups))
-        return cls(np.concatenate(numbers), joined_alike(inputs), outputs[0] and Output.joined(outputs))
+        return cls(np.concatenate(numbers), joined(inputs), outputs[0] and Output.joined(outputs))
 
 
 class Cascade(torch.nn.Module):
@@ -193,10 +193,11 @@ class Cascade(torch.nn.Module):
 
     def _advance(self, queues, batch_size, guesses, least):
         """Run each model for which ``least`` samples wait, and yield what came of it: (stage, numbers of the samples
-        [N], whose logits were broken bool [N], who leaves bool [N], confidence [N], guesses [N, g])."""
+        [N], whose logits were broken bool [N], who leaves bool [N], confidence [N], guesses [N, g], seconds [2])."""
         for i, queue in enumerate(queues):
             while (waiting := sum(map(len, queue))) >= least:
-                group = Group.joined(queue)
+                with self.members[i].given(*(group.inputs for group in queue)):
+                    group = Group.joined(queue)
                 queue.clear()
                 if waiting > batch_size:
                     queue.append(group.take(np.arange(batch_size, waiting)))
@@ -211,8 +212,8 @@ class Cascade(torch.nn.Module):
                 for place, rows in ((-1, ~gone & broken), (i + 1, ~gone & ~broken)):
                     if rows.any():
                         queues[place].append(group.take(rows.nonzero()[0]))
-                self.running.spend(i, decided - begun, time.perf_counter() - decided)
-                yield i, group.numbers, broken, gone, group.output.sure, group.output.guesses
+                spent = decided - begun, time.perf_counter() - decided
+                yield i, group.numbers, broken, gone, group.output.sure, group.output.guesses, spent
 
     def _after(self, i, logits, before, guesses):
         """The output after model i, and whose logits are nan or infinite, bool [N]: of those it stays as before."""
@@ -232,15 +233,16 @@ class Cascade(torch.nn.Module):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
         n = len(self.members)
         stage, sure, best = np.full(count, -1), np.full(count, np.nan), np.full((count, guesses), -1)
-        confidences, broken = np.full((count, n), np.nan), np.zeros(n, np.int64)
-        for i, numbers, bad, gone, confidence, classes in log:
+        confidences, broken, seconds = np.full((count, n), np.nan), np.zeros(n, np.int64), np.zeros((n, 2))
+        for i, numbers, bad, gone, confidence, classes, spent in log:
+            seconds[i] += spent
             confidences[numbers, i] = np.where(bad, np.nan, confidence)
             broken[i] += bad.sum()
             left = numbers[gone]
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
         sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
-        self.running.add(decisions)
+        self.running.add(decisions, seconds)
         return decisions
 
 

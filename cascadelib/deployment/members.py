@@ -1,7 +1,8 @@
 """The models of a running cascade, and the batches that they take: a tensor or array [N, …], a list or tuple of N
 samples (texts, pairs of texts), or several batches of the same N samples side by side, in a mapping or in a tuple."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,19 +70,6 @@ def form_of(batch: Any) -> str:
     return f"{type(batch).__name__} of {len(batch)} {type(batch[0]).__name__ if len(batch) else ''}"
 
 
-# What modules and transforms raise for inputs that are not for them; running out of memory is another thing.
-UNFIT = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
-
-
-def joined_alike(batches: Sequence) -> Any:
-    """:func:`joined` for batches of a stream; ValueError where they are of different forms."""
-    try:
-        return joined(batches)
-    except UNFIT as error:
-        forms = " and ".join(dict.fromkeys(map(form_of, batches)))
-        raise ValueError(f"the batches of a stream must be of one form, not {forms} ({error})") from error
-
-
 def as_inputs(batch: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
     """A prepared batch for a module: tensors on ``device``, floats in ``dtype``, images in channels_last."""
     if isinstance(batch, Mapping):
@@ -118,6 +106,19 @@ class Member:
     transform: Callable | None
     classes: int | None = None
 
+    @contextlib.contextmanager
+    def given(self, *batches: Any) -> Iterator[None]:
+        """Inside, what batches of a wrong kind raise is a ValueError that says what they are, and what is expected."""
+        try:
+            yield
+        except (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            forms = " and ".join(dict.fromkeys(map(form_of, batches)))
+            takes = "floats, as its module does" if self.transform is None else f"what {self.transform!r:.200} takes"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            raise ValueError(f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})") from error
+
     def logits(self, batch: Any) -> np.ndarray:
         """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32.
 
@@ -130,18 +131,9 @@ class Member:
         if isinstance(self.module, Called):
             logits = self.module(batch if self.transform is None else self.transform(batch))
         else:
-            try:
+            with self.given(batch):
                 inputs = prepared(self.transform, as_inputs(batch, device, None))
                 logits = output_of(self.module, as_inputs(inputs, device, dtype))
-            except UNFIT as error:
-                if is_out_of_memory(error):
-                    raise
-                takes = (
-                    "floats, as its module does" if self.transform is None else f"what {self.transform!r:.200} takes"
-                )
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-                expected = f"model {self.name!r} cannot run on {form_of(batch)}; expected {takes} ({reason})"
-                raise ValueError(expected) from error
         if isinstance(logits, torch.Tensor):
             wide = torch.float64 if logits.dtype == torch.float64 else torch.float32  # numpy knows no bfloat16
             logits = logits.detach().to("cpu", wide).numpy()
@@ -186,13 +178,13 @@ def members_of(
 def member_named(name: str, models: Mapping, checkpoint: Any = None, anywhere: bool = True) -> Model:
     """The :class:`Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
     if name not in models:
-        revision = checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None
+        revision = checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None  # of the Hub
         try:
             if not (anywhere or is_listed(name)):
                 raise ValueError(
                     f"model {name!r} is of neither the bundled zoos nor timm; allow_download=True loads it"
                 )
-            return load(name, **({"revision": revision} if revision else {}))
+            return load(name, **({"revision": revision} if isinstance(revision, str) else {}))
         except (ValueError, TypeError, FileNotFoundError) as error:
             raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}") from None
     value = models[name]

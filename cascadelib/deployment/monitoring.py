@@ -1,5 +1,6 @@
 """What a running cascade sees, without labels, beside what was expected: exit rates, confidences, drift, time."""
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .cascade import Decisions
 
 WINDOW = 1000  # inputs that the drift signal looks back on
-LOCK = threading.Lock()  # for the few µs that a count takes; not part of a cascade, which can be copied and pickled
+LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
 
 
 class Running:
@@ -42,22 +43,18 @@ class Running:
             self.seconds = np.zeros((n, 2))
             self.last: deque[np.ndarray] = deque(maxlen=self.window)
 
-    def spend(self, stage: int, in_model: float, in_decision: float) -> None:
-        """Count seconds spent at a stage (0 = first model)."""
+    def add(self, decisions: "Decisions", seconds: np.ndarray | float = 0.0) -> None:
+        """Count the :class:`Decisions` of one call (those made before an error) and its seconds float64 [n, 2]."""
+        made = decisions.exit_stage >= 0
+        left, confidences = decisions.exit_stage[made], decisions.confidences[made]
+        reached = np.arange(len(self.models)) <= left[:, None]
+        whole = ~(np.isnan(confidences) & reached).any(axis=1)  # broken logits say nothing of the data
         with LOCK:
-            self.seconds[stage] += in_model, in_decision
-
-    def add(self, decisions: "Decisions") -> None:
-        """Count the :class:`Decisions` of one call; samples that were not decided do not count."""
-        left = decisions.exit_stage[:, None]
-        reached = np.arange(len(self.models)) <= left
-        whole = ~(np.isnan(decisions.confidences) & reached).any(axis=1)  # broken logits say nothing of the data
-        recent = decisions.confidences[whole & (left[:, 0] >= 0)][-self.window :]
-        with LOCK:
-            self.inputs += int((left >= 0).sum())
-            self.exits += (left == np.arange(len(self.models))).sum(axis=0)
+            self.inputs += len(left)
+            self.exits += np.bincount(left, minlength=len(self.models))
             self.broken += decisions.broken
-            self.last.extend(recent)
+            self.seconds += seconds
+            self.last.extend(confidences[whole][-self.window :])
 
     @property
     def exit_rates(self) -> np.ndarray:
@@ -68,8 +65,7 @@ class Running:
     def confidences(self) -> list[np.ndarray]:
         """Of the last inputs those that reached each stage: n arrays of confidences, higher = surer."""
         with LOCK:
-            recent = np.array(self.last)
-        recent = recent.reshape(-1, len(self.models))
+            recent = np.array(self.last).reshape(-1, len(self.models))
         return [own_units(self.metric, column[~np.isnan(column)]) for column in recent.T]
 
     @property
@@ -77,9 +73,7 @@ class Running:
         """A row a model: inputs that it saw, exit rate with the 95% interval expected (whether "without choosing", the
         cascade's file says) and measured, seconds a sample in the model and in the decision."""
         with LOCK:
-            return self._table()
-
-    def _table(self) -> pd.DataFrame:
+            self = copy.deepcopy(self)
         reached = self.inputs - np.cumsum(self.exits) + self.exits
         table = pd.DataFrame({"inputs": reached, "broken": self.broken}, index=pd.Index(self.models, name="model"))
         if self.expected is not None:

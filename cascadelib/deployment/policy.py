@@ -27,9 +27,24 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
-PARTS = ("models", "thresholds", "method", "score", "cost_kind", "chosen", "chosen_on", "expected", "versions")
-METHOD = ("metric", "ensemble", "temperature", "temperatures")
 LARGEST, MOST_SAMPLES = 2**20, 2**26  # bytes of a file; samples of which it may keep quantiles
+TEXT = (str, None)
+SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": int}
+ENDS = dict.fromkeys(("value", "low", "high"), float)
+METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None)}
+CONFIDENCES = [{"values": [float], "counts": [int]}]
+EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [ENDS], "confidences": CONFIDENCES}
+FORM = {  # of the parts of a description, as fits() reads it
+    "models": [{"name": str, "classes": (int, None)}],
+    "thresholds": list,
+    "method": (METHOD, None),
+    "score": TEXT,
+    "cost_kind": TEXT,
+    "chosen": dict.fromkeys(CHOSEN, (float, None)) | {"exit_rates": [float]},
+    "chosen_on": (SPLIT, None),
+    "expected": (EXPECTED, None),
+    "versions": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,7 @@ def text_of(description: Mapping) -> str:
     functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
     if functions:
         raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
-    description = {part: description[part] for part in PARTS}
+    description = {part: description[part] for part in FORM}
     head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
     text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
@@ -136,12 +151,12 @@ def checked(content: dict) -> dict:
             f"format version {content.get('version')!r}, but this cascadelib reads version {VERSION}: use the "
             "cascadelib that wrote it, or save the cascade again with this one"
         )
-    missing = [part for part in PARTS if part not in content]
+    missing = [part for part in FORM if part not in content]
     if missing:
         raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
-    if unknown := sorted(content.keys() - {"format", "version", "checksum", *PARTS}):
+    if unknown := sorted(content.keys() - {"format", "version", "checksum", *FORM}):
         raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
-    description = {part: content[part] for part in PARTS}
+    description = {part: content[part] for part in FORM}
     check_description(description)
     if content.get("checksum") != checksum(description):
         raise ValueError(
@@ -157,82 +172,62 @@ def checksum(description: Mapping) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
+def fits(value: Any, form: Any) -> bool:
+    """Whether a value of JSON has a form: a tuple of forms (one of them), [form] of all in a list, {key: form} of an
+    object's values, None, int (a count), float (a finite number), or another type."""
+    if isinstance(form, tuple):
+        return any(fits(value, one) for one in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(one, form[0]) for one in value)
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(fits(value.get(key), own) for key, own in form.items())
+    if form is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if form is int:
+        return type(value) is int and 0 <= value < 2**53
+    return value is None if form is None else isinstance(value, form)
+
+
 def check_description(description: Mapping) -> None:
     """Raise ValueError, naming the part, unless a cascade of this description can be made, watched and written."""
+    for part, form in FORM.items():
+        if not fits(description[part], form):
+            raise ValueError(f"a part of {part!r} is missing or of another kind")
+    names, method, expected = [m["name"] for m in description["models"]], description["method"], description["expected"]
+    if not names or len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"'models' must be distinct names, not {names}")
+    if (count := len(description["thresholds"])) != len(names) - 1:
+        raise ValueError(f"{count} thresholds for {len(names)} models; one fewer is needed")
+    lists = [description["chosen"]["exit_rates"]]
+    lists += [expected["exit_rates"], expected["confidences"]] if expected else []
+    if {*map(len, lists)} != {len(names)}:
+        raise ValueError(f"exit rates and confidences are needed of {len(names)} models")
+    if method is not None:
+        check_method(method, names)
+    for t in description["thresholds"]:
+        threshold_from_json(method and method["metric"], t)
+    for part in expected["confidences"] if expected else ():
+        values, counts = part["values"], part["counts"]
+        if len(values) != len(counts) or sorted({*values}) != values or sum(counts) > MOST_SAMPLES:
+            raise ValueError(f"confidences must rise, with counts that sum to {MOST_SAMPLES} at most")
     try:
-        names = [model["name"] for model in description["models"]]
-        if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
-            raise ValueError(f"'models' must be distinct names, not {names}")
-        if (count := len(description["thresholds"])) != len(names) - 1:
-            raise ValueError(f"{count} thresholds for {len(names)} models; one fewer is needed")
-        chosen, expected = description["chosen"], description["expected"]
-        numbers(chosen["exit_rates"], len(names))
-        numbers([chosen[key] for key in CHOSEN if key != "exit_rates" and chosen[key] is not None])
-        counts = [model["classes"] for model in description["models"] if model.get("classes") is not None]
-        if description["method"] is not None:
-            check_method(description["method"], names)
-        for t in description["thresholds"]:
-            threshold_from_json(description["method"] and description["method"]["metric"], t)
-        texts = [description["score"], description["cost_kind"], *dict.values(description["versions"])]
-        checkpoints = [model.get("checkpoint") for model in description["models"]]
-        texts += [checkpoint.get("revision") for checkpoint in checkpoints if isinstance(checkpoint, dict)]
-        if expected is not None:
-            check_expected(expected, len(names))
-            texts.append(expected.get("intervals"))
-        for split in (description["chosen_on"], expected and expected["on"]):
-            if split is not None:
-                counts.append(split["samples"])
-                texts += [dict.get(split, key) for key in ("dataset", "split", "fingerprint", "ids")]
-        if strange := [text for text in texts if not isinstance(text, str | None)]:
-            raise TypeError(f"{strange[0]!r:.80} is no text")
-        check_counts(counts)
-        text_of(description).encode()
-    except (LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"a part of the cascade is missing or of another kind ({error!r:.200})") from None
-
-
-def check_expected(expected: Mapping, count: int) -> None:
-    """Raise an error unless a file expects this of a cascade of ``count`` models: intervals, and quantiles."""
-    for interval in (expected["accuracy"], expected["cost"], *expected["exit_rates"]):
-        numbers([interval[key] for key in ("value", "low", "high")])
-    if {len(expected["exit_rates"]), len(expected["confidences"])} != {count}:
-        raise TypeError(f"what is expected is not of {count} models")
-    for part in expected["confidences"]:
-        values = numbers(part["values"])
-        check_counts(numbers(part["counts"], len(values)))
-        if sum(part["counts"]) > MOST_SAMPLES or any(a >= b for a, b in zip(values, values[1:])):
-            raise TypeError(f"confidences must rise, and their counts sum to {MOST_SAMPLES} at most")
+        size = len(text_of(description).encode())
+    except RecursionError:
+        size = LARGEST + 1
+    if size > LARGEST:
+        raise ValueError(f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most")
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:
-    """Raise an error unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
+    """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
     ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
-    scaled = set(method) == set(METHOD) and method["temperatures"] is not None
-    if set(method) != set(METHOD) or not isinstance(method["ensemble"], str) or method["temperature"] is not scaled:
-        raise TypeError(f"a method has {', '.join(METHOD)}, not {method!r:.80}")
+    if set(method) != set(METHOD) or method["temperature"] is (method["temperatures"] is None):
+        raise ValueError(f"a part of 'method' is missing or of another kind: it has {', '.join(METHOD)}")
     metric_of(method["metric"])
     for name in names if method["temperature"] else ():
         t = method["temperatures"][known(name, method["temperatures"], "model with a fitted temperature")]
-        if not (is_number(t) and t > 0):
+        if not (fits(t, float) and t > 0):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
-
-
-def check_counts(values: Sequence) -> None:
-    """Raise TypeError unless all are numbers of samples or classes."""
-    if strange := [value for value in values if type(value) is not int or not 0 <= value < 2**53]:
-        raise TypeError(f"{strange[0]!r:.80} is no count")
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a number that float64 can hold, and finite."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
-
-
-def numbers(values: Any, count: int | None = None) -> list:
-    """A list of ``count`` values, or TypeError unless all are numbers."""
-    if not isinstance(values, list) or count not in (None, len(values)) or not all(map(is_number, values)):
-        raise TypeError(f"{values!r:.80}: not {'' if count is None else f'{count} '}finite numbers")
-    return values
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
@@ -245,6 +240,6 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the two words."""
     if isinstance(value, str):
         return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
-    if not is_number(value):
+    if not fits(value, float):
         raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
     return float(value)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -105,14 +104,10 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
 
 def check_limits(tolerance, time_limit):
     """Refuse what is no number, a negative or infinite tolerance, and a time limit that is not positive."""
-    if not _is_real(tolerance) or not 0 <= tolerance < np.inf:
+    if isinstance(tolerance, bool | str) or not 0 <= tolerance < np.inf:
         raise ValueError(f"tolerance={tolerance!r}: a share of the cost, 0 or more")
-    if time_limit is not None and not (_is_real(time_limit) and time_limit > 0):
+    if time_limit is not None and (isinstance(time_limit, bool | str) or not time_limit > 0):
         raise ValueError(f"time_limit={time_limit!r}: seconds, more than 0")
-
-
-def _is_real(value):
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def search_outcomes(

@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import TIMEOUT_MAX, Timer
 
@@ -100,18 +100,7 @@ def run_task(outcomes, cost, heads, reach, width, parts, tolerance, left):
     best.reach[:] = reach
     in_time = in_threads(outcomes, cost, heads, best, parts, tolerance, time.monotonic() + left, workers=1)
     found = np.flatnonzero(np.isfinite(best.exact))
-    floor = best.floor if np.isfinite(best.floor).any() else None
-    return found, best.exact[found], best.where[found], floor, in_time
-
-
-def handed_out(executor, *task):
-    """The future of a task; one that failed where the executor takes no more."""
-    try:
-        return executor.submit(run_task, *task)
-    except Exception as error:
-        future = Future()
-        future.set_exception(error)
-        return future
+    return found, best.exact[found], best.where[found], best.floor, in_time
 
 
 def in_executor(executor, outcomes, cost, heads, best, parts, tolerance, deadline):
@@ -120,37 +109,31 @@ def in_executor(executor, outcomes, cost, heads, best, parts, tolerance, deadlin
     Each carries the outcomes that its heads need, the least costs known and the seconds that are left (clocks differ).
     Heads for which no time is left count as not searched, and those of lost tasks, of which a RuntimeWarning tells.
     """
-    count, width, end = min(TASKS, len(heads)), best.where.shape[1] // 2 + 1, np.inf if deadline is None else deadline
-    waiting, running, left_out, lost, complete = [heads[i::count] for i in range(count)], {}, [], [], True
+    count, end, lost = min(TASKS, len(heads)), np.inf if deadline is None else deadline, []
     at_once = getattr(executor, "_max_workers", count if deadline is None else 2 * (os.cpu_count() or 1))
-    with tqdm(total=count, desc="tasks", leave=False, disable=not is_watched()) as bar:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                part, left = waiting.pop(0), end - time.monotonic()
-                if left <= 0:
-                    left_out += part
-                    continue
-                prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
-                own = outcomes.only(prefixes, {(*head, m) for head, ms in part for _, m in ms})
-                running[handed_out(executor, own, cost, part, best.reach, width, parts, tolerance, left)] = part
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                part = running.pop(future)
-                bar.update()
-                try:
-                    found, exact, where, floor, in_time = future.result()
-                except Exception as error:
-                    lost.append(error)
-                    left_out += part
-                    continue
-                own = same_reach(best)
-                own.exact[found], own.where[found] = exact, where
-                if floor is not None:
-                    own.floor[:] = floor
-                merge_best(best, [own])
-                complete &= in_time
-    if left_out:
-        leave_out(best, cost, left_out)
+
+    def run(part):
+        own, left = same_reach(best), end - time.monotonic()
+        prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
+        known = outcomes.only(prefixes, {(*head, m) for head, lasts in part for _, m in lasts})
+        task = known, cost, part, best.reach, best.where.shape[1] // 2 + 1, parts, tolerance, left
+        if left > 0:
+            try:
+                result = executor.submit(run_task, *task).result()
+                found, own.exact[found], own.where[found], own.floor[:], in_time = result
+                return own, in_time
+            except Exception as error:  # of the executor: no code of the user's runs there
+                lost.append(error)
+        leave_out(own, cost, part)
+        return own, False
+
+    complete = True
+    with ThreadPoolExecutor(at_once) as pool:
+        results = pool.map(run, [heads[i::count] for i in range(count)])
+        for own, in_time in tqdm(results, "tasks", count, leave=False, disable=not is_watched()):
+            merge_best(best, [own])
+            complete &= in_time
     if lost:
         text = f"{len(lost)} of {count} tasks were lost ({lost[0]!r}): their cascades count as not searched"
         warnings.warn(f"{text}; the front says by how much it may be too dear", RuntimeWarning, stacklevel=2)
-    return complete and not left_out
+    return complete

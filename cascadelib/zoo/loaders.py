@@ -40,9 +40,9 @@ def load(name: str, folder: Path | str = FOLDER, **options: Any) -> Model:
     raise AssertionError(f"{name!r} is listed, and no loader knows it")
 
 
-def is_listed(name: str, folder: Path | str = FOLDER) -> bool:
+def is_listed(name: str) -> bool:
     """Whether a name is of the bundled zoos or of timm: it can mean no folder and nobody's repository."""
-    if name in bundled_names(folder) or name in bundled_names(REVIEWS):
+    if name in bundled_names() + bundled_names(REVIEWS):
         return True
     from .timm_models import is_timm_model
 

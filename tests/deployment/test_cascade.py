@@ -449,7 +449,7 @@ def test_a_batch_that_lacks_a_key_and_batches_of_two_forms():
     with pytest.raises(ValueError, match=r"model 'a' cannot run on \{'input_ids': torch.int64.*attention_mask"):
         cascade({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
     for second in (torch.zeros(2, 9, 9), ["text"], {"x": torch.zeros(2, 28, 28)}):
-        with pytest.raises(ValueError, match=r"must be of one form, not torch.float32 \[2, 28, 28\] and"):
+        with pytest.raises(ValueError, match=r"model 'mlp@28' cannot run on torch.float32 \[2, 28, 28\] and"):
             Cascade.from_point(GREY).run([torch.zeros(2, 28, 28), second], 64)
 
 

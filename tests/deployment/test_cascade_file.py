@@ -21,8 +21,8 @@ from cascadelib.deployment.cascade_file import (
     summary,
 )
 from cascadelib.deployment.policy import (
+    FORM,
     LARGEST,
-    PARTS,
     Policy,
     checksum,
     parse_cascade,
@@ -232,7 +232,7 @@ ABSURD = {
 def sealed(text, **parts):
     """A file's text with other parts, and the checksum that fits them."""
     content = json.loads(text) | parts
-    return json.dumps(content | {"checksum": checksum({part: content[part] for part in PARTS})})
+    return json.dumps(content | {"checksum": checksum({part: content[part] for part in FORM})})
 
 
 def huge(expected):
