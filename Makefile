@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fuzz lab app bench docs data imagenet notebooks
+.PHONY: help run test lint fuzz lab app bench docs data imagenet zoo notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -56,19 +56,28 @@ else
 	@echo 'or all at once: make data RAW=FOLDER'
 endif
 
-# OUT: where logits go; GPUS: so many processes, one each; ARGS: for extract.py, such as "--models … --checkpoints …"
+# OUT: where logits go; GPUS: so many processes, one each; TABLE: whose fronts name the models (that of 2022);
+# ARGS: for extract.py, such as "--models … --checkpoints …"
 OUT ?= build/imagenet
 imagenet: $(if $(IMAGES),$(READY)) ## your ImageNet (IMAGES=folder): extract the front models' logits, then notebooks 01 to 04
 ifdef IMAGES
 	$(BIN)/$(if $(GPUS),torchrun --standalone --nproc-per-node=$(GPUS),python) data/imagenet-1k/extract.py \
-		--images $(IMAGES) --out $(OUT) $(ARGS)
+		--images $(IMAGES) --out $(OUT) $(if $(TABLE),--table $(TABLE)) $(ARGS)
 	$(BIN)/python notebooks/run.py 01 02 03 04 -p dataset $(abspath $(OUT)) -p held_out held_out -p out $(abspath $(OUT))/again \
-		--out $(OUT)/report
+		$(if $(TABLE),-p newer $(abspath $(TABLE))) --out $(OUT)/report
 else
 	@echo 'Name a folder with the labelled images (class folders, or flat with --labels in ARGS):'
-	@echo '    make imagenet IMAGES=FOLDER [OUT=build/imagenet] [GPUS=8] [ARGS="--models resnet50.a1_in1k … --v2 FOLDER"]'
+	@echo '    make imagenet IMAGES=FOLDER [OUT=build/imagenet] [GPUS=8] [TABLE=build/zoo/models.csv] \'
+	@echo '        [ARGS="--models resnet50.a1_in1k … --v2 FOLDER"]'
 	@echo 'To try it without ImageNet: $(BIN)/python data/imagenet-1k/stand_in.py build/stand-in says how.'
 endif
+
+# RESULTS: folder with timm's results/, of which those of 2026-01-06 are downloaded where there is none
+RESULTS ?= $(wildcard ../shared/data/timm-2026-01)
+zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts beside those of 2022; ARGS="--limit 3600 …"
+	$(BIN)/python data/imagenet-1k/tables.py $(if $(RESULTS),--tables $(RESULTS),--today) --near 1.1 \
+		--out build/zoo/models.csv $(ARGS)
+	$(BIN)/python data/imagenet-1k/then_and_now.py build/zoo/models.csv --out build/zoo/then-and-now.html
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/run.py --rewrite $(ARGS)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -66,7 +67,12 @@ def check_costs(cost: Any, names: Sequence[str] | None = None) -> np.ndarray:
     return cost
 
 
+def timm_name(name: str) -> str:
+    """timm's own name of a model that is written as on the Hub: "timm/…", "hf-hub:timm/…", "hf_hub:timm/…" → "…"."""
+    return re.sub(r"^(hf[-_]hub:)?timm/", "", name)
+
+
 def split_size(name: str) -> tuple[str, int | None]:
-    """ "resnet50@288" → ("resnet50", 288); without a size, (name, None)."""
-    base, at, size = name.rpartition("@")
-    return (base, int(size)) if at and size.isdigit() else (name, None)
+    """ "resnet50@288" → ("resnet50", 288); without a size, (name, None). The name is timm's (:func:`timm_name`)."""
+    base, at, size = timm_name(name).rpartition("@")
+    return (base, int(size)) if at and size.isdigit() else (timm_name(name), None)

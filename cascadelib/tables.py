@@ -7,19 +7,7 @@ import pandas as pd
 
 from .cost_kinds import COSTS
 
-FRACTIONS = (
-    "accuracy",
-    "top1",
-    "top5",
-    "drop",
-    "share",
-    "difference",
-    "tolerance",
-    "plateau",
-    "exit_rate",
-    "ece",
-    "dominance",
-)
+FRACTIONS = "accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split()
 FACTORS = ("improvement", "ratio", "gap")  # beside the kinds of cost
 
 

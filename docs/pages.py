@@ -1,7 +1,7 @@
 """Pages of the site whose text lies elsewhere, written as MkDocs reads its files (a hook).
 
 The API reference from docstrings, a page a room; notebooks with their committed outputs; CONTRIBUTING.md and
-CHANGELOG.md; and the HTML report of ``make run``, where there is one.
+CHANGELOG.md, SECURITY.md; and the HTML report of ``make run``, where there is one.
 """
 
 import re
@@ -104,7 +104,7 @@ def notebooks():
 
 def top_level():
     """{path: Markdown} of the files that stand at the root of the repository."""
-    names = ("CONTRIBUTING.md", "CHANGELOG.md")
+    names = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
     here = re.compile(rf"\]\((docs/|(?=(?:{'|'.join(names)})\)))(.*?)\)")
     return {
         name.lower(): here.sub(lambda m: f"]({m[2].lower()})", (ROOT / name).read_text(encoding="utf-8"))

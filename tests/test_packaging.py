@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"docs", "lint", "help", "run", "test", "lab", "app", "bench", "data", "imagenet", "notebooks"}
+TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 ASKED_FOR = set(
     "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch datasets torchvision "
@@ -85,7 +85,16 @@ def test_make_imagenet_tells_how_and_does_it():
     assert "IMAGES=FOLDER" in make("imagenet").stdout
     would = make("-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5").stdout
     assert "torchrun --standalone --nproc-per-node=4 data/imagenet-1k/extract.py" in would
+    would = " ".join(would.split())
     assert "--images somewhere --out there --every 5" in would and "run.py 01 02 03 04" in would
+    assert "--table" not in would and "-p newer" not in would
+    would = " ".join(make("-n", "imagenet", "IMAGES=somewhere", "TABLE=own.csv").stdout.split())
+    assert "--table own.csv" in would and f"-p newer {ROOT / 'own.csv'}" in would
+
+
+def test_make_zoo_takes_a_folder_or_downloads():
+    assert "tables.py --tables own --near" in make("-n", "zoo", "RESULTS=own", "ARGS=--limit 9").stdout
+    assert "tables.py --today --near" in make("-n", "zoo", "RESULTS=").stdout
 
 
 def test_ci_ends_in_make_test():

@@ -81,7 +81,7 @@ class Policy:
         regular file, no JSON, another format or version, an edit, or a part that no cascade can have."""
         content = read_json(Path(path), LARGEST)
         with about(str(path)):
-            return cls(checked(content))
+            return cls(description_in(content))
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
@@ -139,10 +139,10 @@ def on_one_line(match: re.Match) -> str:
 
 def parse_cascade(text: str) -> dict:
     """The description in a JSON text. Raises as :meth:`Policy.load`."""
-    return checked(parsed(text, "the text"))
+    return description_in(parsed(text, "the text"))
 
 
-def checked(content: dict) -> dict:
+def description_in(content: dict) -> dict:
     """The description in what a file holds. Raises as :meth:`Policy.load`."""
     if content.get("format") != FORMAT:
         raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..checks import known
 from ..scoring import log_of, score_of
-from .confidence_metrics import Metric, metric_of, softmax, sums
+from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
 from .temperature import fit_temperature
 
@@ -157,7 +157,9 @@ METHODS = {
 
 
 def method_named(method: str | Method) -> Method:
-    """A Method as it is, or the one of METHODS with this name."""
+    """A Method as it is, the one of METHODS with this name, or that of a metric alone."""
     if callable(method):
         raise ValueError("a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)")
-    return method if isinstance(method, Method) else METHODS[known(method, METHODS, "method")]
+    if isinstance(method, Method):
+        return method
+    return Method(method) if method in METRICS else METHODS[known(method, METHODS, "method")]

@@ -13,15 +13,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from ..checks import is_cost
-from ..files import (
-    LARGEST_JSON,
-    SUFFIX,
-    digest_of,
-    file_name,
-    opened,
-    parsed,
-    replacing,
-)
+from ..cost_kinds import COSTS
+from ..files import LARGEST_JSON, SUFFIX, digest_of, file_name, opened, parsed, replacing
 from ..labels import Labels
 from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
@@ -204,7 +197,7 @@ class Folder:
 
     def _checked(self, file, model):
         given, count = file.metadata, len(self.labels)
-        wrong = [kind for kind in ("macs", "seconds") if given.get(kind) is not None and not is_cost(given[kind])]
+        wrong = [kind for kind in COSTS if given.get(kind) is not None and not is_cost(given[kind])]
         checks = {
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
             "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,

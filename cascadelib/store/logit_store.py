@@ -73,6 +73,9 @@ RESERVED = {"model", "samples", "sha256", "order", "top1", "top5"}
 class LogitStore:
     """The logits of many models on one labelled split: ``LogitStore(path)`` opens the folder ``path``.
 
+    labels int64 [k]: class of each sample; sample_ids str [k]; classes: their names where they are known; dataset,
+    split: names; origin: all of these as :class:`Labels`; path: the folder, or None in memory.
+
     A relative path is looked for from here, then from the root of the repository, where notebooks find their data.
     Files are read when asked for: opening costs a header a model. Broken files are left out with a warning.
     Raises FileNotFoundError where there is no store, ValueError where its manifest or labels are damaged.
@@ -86,7 +89,9 @@ class LogitStore:
 
     def _use(self, shelf, rows=None, names=None):
         self._shelf, self._rows, self._names = shelf, rows, names
-        self._labels = shelf.labels if rows is None else shelf.labels.take(rows)
+        self.origin = shelf.labels if rows is None else shelf.labels.take(rows)
+        self.labels, self.sample_ids, self.classes = self.origin.values, self.origin.sample_ids, self.origin.classes
+        self.dataset, self.split = self.origin.dataset, self.origin.split
         self._table = None
         return self
 
@@ -145,42 +150,12 @@ class LogitStore:
         return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)  # type: ignore[misc]
 
     @property
-    def labels(self) -> np.ndarray:
-        """Class of each sample, int64 [k]."""
-        return self._labels.values
-
-    @property
-    def sample_ids(self) -> np.ndarray:
-        """Id of each sample, str [k]."""
-        return self._labels.sample_ids
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, where they are known."""
-        return self._labels.classes
-
-    @property
-    def dataset(self) -> str:
-        """Name of the data set."""
-        return self._labels.dataset
-
-    @property
-    def split(self) -> str:
-        """Name of the split."""
-        return self._labels.split
-
-    @property
-    def origin(self) -> Labels:
-        """Where the samples come from: their labels, ids, data set and split."""
-        return self._labels
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 over sample ids and labels, in their order."""
-        return self._labels.fingerprint
+        return self.origin.fingerprint
 
     def __len__(self):
-        return len(self._labels)
+        return len(self.origin)
 
     def __repr__(self):
         where = "in memory" if self.path is None else short_path(self.path)
@@ -313,11 +288,12 @@ class LogitStore:
         if RESERVED & metadata.keys():
             raise ValueError(f"model {name!r}: metadata may not be named {sorted(RESERVED & metadata.keys())}")
         metadata = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
-        for kind, cost in (("macs", macs), ("seconds", seconds)):
+        costs = {"macs": macs, "seconds": seconds} | {kind: metadata[kind] for kind in COSTS if kind in metadata}
+        for kind, cost in costs.items():
             if cost is not None and not is_cost(cost):
                 raise ValueError(f"model {name!r}: {kind} must be a positive number, not {cost!r}")
             metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
-        checked = checked_logits(name, logits, sample_ids, self._labels, np.dtype(known(dtype, DTYPES, "dtype")))
+        checked = checked_logits(name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:
             check_probabilities(name, checked)
         self._check_classes(name, checked.shape[1])

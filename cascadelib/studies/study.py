@@ -22,7 +22,7 @@ from ..store.logit_store import LogitStore
 from ..zoo.bundled import bundled_models, load_bundled
 from ..zoo.loaders import load
 from ..zoo.model import Model
-from .published import models, row_of
+from .published import TABLE, models, row_of
 
 FILE = "study.json"
 KINDS: dict[str, Callable[..., Photographs]] = dict(
@@ -58,12 +58,14 @@ class Images:
 
 @dataclass(frozen=True)
 class Study:
-    """Splits {name: :class:`Images`}, models by name, and the folder of their checkpoints where they are local."""
+    """Splits {name: :class:`Images`}, models by name, the folder of their checkpoints where they are local, and the
+    table of published models that they are from where that is not the paper's."""
 
     splits: dict[str, Images]
     models: tuple[str, ...]
     checkpoints: str | None = None
     classes: int = 1000
+    table: str | None = None
 
     def save(self, folder: str | Path) -> None:
         """Write ``study.json`` into ``folder``, with a digest of what it says; one without is read, too."""
@@ -85,8 +87,8 @@ def read_study(folder: str | Path) -> Study | None:
         splits = {name: Images(**images) for name, images in found.pop("splits").items()}
         study = Study(splits, tuple(found.pop("models")), **found)
         check_count(study.classes, "classes")
-        if not all(isinstance(text, str) for text in (*study.models, study.checkpoints or "")):
-            raise TypeError("models and checkpoints are names and a path")
+        if not all(isinstance(text, str) for text in (*study.models, study.checkpoints or "", study.table or "")):
+            raise TypeError("models, checkpoints and table are names and paths")
         return study
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
@@ -120,7 +122,7 @@ def candidates_of_study(folder: str | Path) -> pd.DataFrame:
     found = read_study(folder)
     if found is None:
         return bundled_models(folder)
-    columns, table = ["family", "image_size", "macs", "seconds", "top1"], models()
+    columns, table = ["family", "image_size", "macs", "seconds", "top1"], models(found.table or TABLE)
     rows = {name: row[columns] for name in found.models if (row := row_of(table, name)) is not None}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.reindex(found.models).rename_axis("model")

@@ -10,8 +10,9 @@ import timm
 import torch
 from timm.data import resolve_data_config
 from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, is_model
+from timm.utils.model import reparameterize_model
 
-from ..checks import split_size
+from ..checks import split_size, timm_name
 from ..hub import cached_revision, check_reachable
 from .model import Model
 from .transforms import Cut, Photos
@@ -46,6 +47,7 @@ def current_name(name: str) -> str:
     A name without a tag gets timm's default tag (of those with ImageNet's 1,000 classes, where the default has
     others), which need not be the checkpoint that went by that name earlier.
     """
+    name = timm_name(name)
     name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
     name = get_deprecated_models().get(name) or name
     cfg = get_pretrained_cfg(name, allow_unregistered=True)
@@ -65,7 +67,7 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
 
     Raises ValueError where the architecture cannot run at ``size``.
     """
-    own, today = _cfg(name), current_name(name)
+    own, today, name = _cfg(name), current_name(name), timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
     if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
         return timm.create_model(today, **options).eval()
@@ -79,14 +81,24 @@ def _cfg(name):
     return get_pretrained_cfg(current_name(name), allow_unregistered=True)
 
 
+def deploy(module: torch.nn.Module) -> bool:
+    """Make the module what runs where it is deployed, in place: branches of the training are folded into one
+    convolution, or norms into the layer before (RepVGG, MobileOne, GhostNetV3, LeViT …). Whether that changed it."""
+    trained = set(module.state_dict())
+    reparameterize_model(module, inplace=True)
+    return set(module.state_dict()) != trained
+
+
 def load_timm_model(
     name: str,
     checkpoint: Path | str | None = None,
     size: int | str = "test",
     revision: str | None = None,
     classes: int = 1000,
+    reparameterize: bool = True,
 ) -> Model:
-    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288".
+    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288", or
+    as the Hub writes it, "timm/resnet50.a1_in1k".
 
     checkpoint: a local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME without the size, with
         or without the tag) or a folder NAME with ``model.safetensors``; without one, the weights come from the Hub or
@@ -94,6 +106,7 @@ def load_timm_model(
     size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes first. A checkpoint at
         several sizes makes several models (self-cascades).
     revision: of the Hub's repository. Preprocessing is the model's own; it is recorded with size and revision.
+    reparameterize: :func:`deploy`, recorded as ``reparameterized``; False keeps the modules of the training.
 
     Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a missing one,
     ConnectionError, at once, where the Hub is needed and does not answer.
@@ -106,6 +119,7 @@ def load_timm_model(
     else:
         path = _checkpoint_file(base, Path(checkpoint))
         module, source = _from_file(base, path, whole, classes)
+    reparameterized = reparameterize and deploy(module)
     transform = photos(module, size)
     preprocessing = asdict(transform.cut) | {"mean": transform.mean, "std": transform.std}
     metadata = {
@@ -113,6 +127,7 @@ def load_timm_model(
         "architecture": module.pretrained_cfg.get("architecture") or base,
         "image_size": transform.cut.size[-1],
         "parameters": sum(p.numel() for p in module.parameters()),
+        "reparameterized": reparameterized,
         "checkpoint": source,
         "preprocessing": preprocessing | {"size_from": size if isinstance(size, str) else "asked"},
     }

@@ -20,7 +20,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from ..checks import about
+from ..checks import about, timm_name
 from ..hub import cached_revision, check_reachable, is_reachable
 from .model import Model
 from .transforms import Tokenized
@@ -59,7 +59,8 @@ class ProcessedPhotos:
 
 def is_transformers_model(name: str) -> bool:
     """Whether this looks like a transformers model: a folder with config.json, or "organisation/name"."""
-    return _is_folder(name) or len(name.split("/")) == 2 and not name.startswith(("/", ".", "timm/"))
+    is_hub = len(name.split("/")) == 2 and not name.startswith(("/", ".")) and timm_name(name) == name
+    return _is_folder(name) or is_hub
 
 
 def is_sequence_classifier(name: str) -> bool:

@@ -5,6 +5,7 @@
     … --models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name      models of your own choice
     … --v2 FOLDER                                                           ImageNetV2 to check on
     … --checkpoints FOLDER                                                  local weights of timm's models
+    … --table FILE                                                          the models of another table's fronts
 
 Two stores come out: ``val``, on which cascades are chosen, and ``held_out``, on which they are checked: ImageNetV2
 where its folder is given; else the images are dealt into two halves, every other one of each class.
@@ -34,12 +35,14 @@ def described(options) -> Study:
     other = replace(val, offset=options.every)
     if options.v2:
         other = Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
-    names = options.models or published.names_today(published.on_fronts(published.models()))
+    names = options.models or published.names_today(published.on_fronts(published.models(options.table)))
     checkpoints = options.checkpoints and str(options.checkpoints.resolve())
-    return Study({"val": val, "held_out": other}, tuple(names), checkpoints, options.classes)
+    table = None if options.table == published.TABLE else str(options.table.resolve())
+    return Study({"val": val, "held_out": other}, tuple(names), checkpoints, options.classes, table)
 
 
-def main():
+def parsed(arguments=None):
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True, help="ImageNet's folder of labelled images, or a name on the Hub")
     parser.add_argument("--kind", default="imagenet", choices=list(KINDS))
@@ -47,7 +50,8 @@ def main():
     parser.add_argument("--named", help="what the split is called there (default: val; on the Hub: validation)")
     parser.add_argument("--v2", type=Path, help="ImageNetV2's folder")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study: two stores")
-    parser.add_argument("--models", nargs="+", help="names; default: those on the paper's two fronts")
+    parser.add_argument("--models", nargs="+", help="names; default: those on the two fronts of the table")
+    parser.add_argument("--table", type=Path, default=published.TABLE, help="made by tables.py; default: of 2022-07-27")
     parser.add_argument("--checkpoints", type=Path, help="file or folder of local weights for timm's models")
     parser.add_argument("--classes", type=int, default=1000, help="of the local weights")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th image only")
@@ -56,7 +60,11 @@ def main():
     parser.add_argument("--device", help="default: CUDA where there is one")
     parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="default: on CUDA only")
     parser.add_argument("--dtype", default="float32", help="of the stored logits: float16 halves the files")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main():
+    options = parsed()
     asked = described(options)
     asked.save(options.out)
     samples = {
@@ -68,7 +76,7 @@ def main():
         store = extract(models, samples[split], options.out / split, **settings)
         if int(os.environ.get("RANK", 0)) == 0:
             print(readable(store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]).to_string())
-            beside = published.compared(store)
+            beside = published.compared(store, published.models(options.table))
             print(readable(beside).to_string() if len(beside) else "No published top-1 of these models at these sizes.")
 
 

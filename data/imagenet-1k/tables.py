@@ -2,20 +2,29 @@
 
     python data/imagenet-1k/tables.py                       the paper's 668 models → the table in cascadelib/studies
     python data/imagenet-1k/tables.py --tables FOLDER       from local copies of timm's three files
-    python data/imagenet-1k/tables.py --tables FOLDER --benchmark benchmark-infer-….csv --out models-today.csv
-        newer tables, another GPU (--results and --v2 where those are called otherwise too)
+    python data/imagenet-1k/tables.py --tables FOLDER --near 1.1 --out models-today.csv
+        newer tables (--results, --v2 and --benchmark where those are called otherwise, or for another GPU)
 
-Without ``--tables`` the three files of 2022-07-27 are downloaded from that commit and checked against pinned SHA-256
-sums. What a table says of its source follows from the sums of the files; of files that neither of two known commits
-of timm has, it must be stated with ``--source``. The table is written last, once all of it and the report are there.
-Counts go into ``build/macs.jsonl`` one by one: interrupted, it goes on where it stopped.
+Without ``--tables`` the files of 2022-07-27, or with ``--today`` those of 2026-01-06, are downloaded from that commit
+and checked against pinned SHA-256 sums. What a table says of its source follows from the sums of the files; of files
+that neither of two known commits of timm has, it must be stated with ``--source``. The table is written last, once all
+of it and the report are there. Rows whose model this timm does not know, or whose checkpoint has other classes than
+ImageNet's 1,000, are named and left out.
+
+Each model is counted in a process of its own that gets ``--limit`` seconds; counts go into ``build/macs.jsonl`` one by
+one: interrupted, it goes on where it stopped. With ``--near`` only those rows are counted that can be on a front. The
+models of the bundled table are counted as they are trained, as the paper's are; all others as they are deployed, with
+branches and norms folded where timm can do that.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 
 os.environ["TIMM_FUSED_ATTN"] = "0"  # before timm is imported: what is fused, fvcore does not see
@@ -25,47 +34,56 @@ import pandas as pd
 import pooch
 import timm
 import torch
-from timm.models import get_arch_name
+from timm.models import get_arch_name, get_pretrained_cfg
 from tqdm import tqdm
 
 from cascadelib import published
+from cascadelib.files import replacing
 from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.macs import count_macs
-from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, family
+from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, deploy, family
 
 HERE = Path(__file__).parent
-COMMIT = "e987e29036"
-BASE = f"https://raw.githubusercontent.com/huggingface/pytorch-image-models/{COMMIT}/results/"
+COMMIT, TODAY = "e987e29036", "90cae8c5"
+BASE = "https://raw.githubusercontent.com/huggingface/pytorch-image-models/{commit}/results/{name}"
 RESULTS, V2 = "results-imagenet.csv", "results-imagenetv2-matched-frequency.csv"
 BENCHMARK = "benchmark-infer-amp-nhwc-pt112-cu113-rtx3090.csv"
+AGAIN = "benchmark-infer-amp-nhwc-pt240-cu124-rtx3090.csv"  # the same card and layout in 2024
 FILES = {
     RESULTS: "9fedcb2ad4f9f4dda893643144e31e00efbae8253c087905b9fc216710ff4813",
     V2: "95c001155827b444bd28eff7d260eb166b077e2e0a994400402c40b5a8fb45e5",
     BENCHMARK: "60de666305eaff54ae6add74063dab948ed298c6b0e800b940a1b61a4ebf8ef8",
 }
+FILES_TODAY = {
+    RESULTS: "30972bf7c7ab451bbd4480ec6116b13d0a84441c57bbc946896fd312264acfcd",
+    V2: "1d066d8897c40224b14f3cf1d02029c49ebdc56b761ba9a3841bd3bdd3bd0a8e",
+    AGAIN: "0ee56fb006cad780c5931d314422874777502d408f734273bcac4c74d5e3c67a",
+    "benchmark-infer-amp-nchw-pt291-cu130-5090.csv": "6e1260e7fa846cb43cd928c1a5a02ea798fb579ecca7042d099c29ee031f3f2a",
+}
 OF_2022 = f"timm results/ at {COMMIT} (2022-07-27)"
-SOURCES = {
-    OF_2022: set(FILES.values()),
-    "timm results/ at 90cae8c5 (2026-01-06)": {
-        "30972bf7c7ab451bbd4480ec6116b13d0a84441c57bbc946896fd312264acfcd",
-        "1d066d8897c40224b14f3cf1d02029c49ebdc56b761ba9a3841bd3bdd3bd0a8e",
-        "6e1260e7fa846cb43cd928c1a5a02ea798fb579ecca7042d099c29ee031f3f2a",  # RTX 5090
-        "0ee56fb006cad780c5931d314422874777502d408f734273bcac4c74d5e3c67a",  # RTX 3090
-    },
-}  # a commit's files by their SHA-256
+# A commit's files by their SHA-256.
+SOURCES = {OF_2022: set(FILES.values()), f"timm results/ at {TODAY} (2026-01-06)": set(FILES_TODAY.values())}
 OWN = published.TABLE
 GIGA = 1e9
+ROUNDING = 0.005  # timm writes GMACs with two decimals
 # What went by this name in 2022 is called otherwise now, and another network has taken the name.
 THEN = {"tnt_s_patch16_224": "tnt_s_legacy_patch16_224.in1k"}
 
 
+def downloaded(today: bool) -> Path:
+    """The folder with timm's files of 2022-07-27, or with those of 2026-01-06."""
+    commit, files = (TODAY, FILES_TODAY) if today else (COMMIT, FILES)
+    folder, progress = pooch.os_cache("pooch") / commit, sys.stderr.isatty()
+    for name, digest in files.items():
+        url = BASE.format(commit=commit, name=name)
+        pooch.retrieve(url, known_hash=digest, fname=name, path=folder, progressbar=progress)
+    return folder
+
+
 def paths_of(folder, results, v2, benchmark) -> list[Path]:
-    """The three files, in a folder or downloaded."""
-    names = (results, v2, benchmark)
-    if folder is None:
-        progress = sys.stderr.isatty()
-        return [Path(pooch.retrieve(BASE + n, known_hash=FILES[n], progressbar=progress)) for n in names]
-    paths = [Path(folder) / name for name in names]
+    """The three files in ``folder``; of benchmarks that of the paper's card and layout, unless another is named."""
+    benchmark = benchmark or next((name for name in (BENCHMARK, AGAIN) if (folder / name).is_file()), BENCHMARK)
+    paths = [folder / name for name in (results, v2, benchmark)]
     for path in paths:
         if not path.is_file():
             raise SystemExit(f"no {path}; expected timm's results/{path.name}")
@@ -94,49 +112,144 @@ def read_table(path) -> pd.DataFrame:
     return pd.read_csv(path, thousands=",")
 
 
-def macs_of(name: str, size: int) -> tuple[int, int]:
-    """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels."""
+def lacks(name: str) -> str | None:
+    """Why a row is left out, or None."""
+    if name in WITHDRAWN:
+        return None
+    try:
+        config = get_pretrained_cfg(current_name(THEN.get(name, name)))
+    except RuntimeError:  # the model without this tag
+        config = None
+    if config is None:
+        return f"not in timm {timm.__version__}"
+    return None if config.num_classes == 1000 else f"its checkpoint has {config.num_classes} classes, not 1,000"
+
+
+def kept(results) -> pd.DataFrame:
+    """The rows of models with ImageNet's classes; prints the others."""
+    reasons = {name: lacks(name) for name in results["model"].unique()}
+    for name, reason in reasons.items():
+        if reason:
+            print(f"left out: {name}: {reason}", flush=True)
+    return results[results["model"].map(reasons).isna()].reset_index(drop=True)
+
+
+def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
+    """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels, as deployed or as trained."""
     module = build_timm_model(THEN.get(name, name), size)
+    if not trained:
+        deploy(module)
     return count_macs(module, torch.zeros(1, 3, size, size)), sum(p.numel() for p in module.parameters())
 
 
-def counted(models, cache: Path) -> pd.DataFrame:
-    """Counts of (name, size) pairs, kept in ``cache``; columns macs, parameters. Prints what could not be counted."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    done = {}
-    if cache.is_file():
-        rows = map(json.loads, cache.read_text(encoding="utf-8").splitlines())
-        done = {(r["model"], r["size"]): r for r in rows if r["timm"] == timm.__version__}
-    with open(cache, "a", encoding="utf-8") as file, kept_memory():
-        for name, size in tqdm(models, disable=not sys.stderr.isatty(), unit="model"):
-            if (name, size) in done:
+def count_alone(pipe, *model, **form) -> None:
+    """What a process does: send (MACs, parameters), or in words why there are none."""
+    with kept_memory():
+        try:
+            pipe.send(macs_of(*model, **form))
+        except (ValueError, RuntimeError) as error:
+            pipe.send(str(error))
+
+
+def counts(models, limit: float, processes: int, form: dict) -> Iterator[tuple]:
+    """((name, size), (MACs, parameters) or why there are none, seconds) as they come, each from its own process.
+
+    After ``limit`` seconds a process is ended, and counts as "not within … s".
+    """
+    fork, waiting, running = multiprocessing.get_context("fork"), list(models)[::-1], {}
+    while waiting or running:
+        while waiting and len(running) < processes:
+            here, there = fork.Pipe(duplex=False)
+            process = fork.Process(target=count_alone, args=(there, *waiting[-1]), kwargs=form, daemon=True)
+            process.start()
+            there.close()  # so that a process that ends without an answer is seen
+            running[here] = waiting.pop(), process, time.monotonic()
+        first = min(start for _, _, start in running.values())
+        answered = wait(running, max(0, first + limit - time.monotonic()))
+        for pipe, (model, process, start) in list(running.items()):
+            seconds, answer = time.monotonic() - start, f"not within {limit:g} s"
+            if pipe in answered:
+                try:
+                    answer = pipe.recv()
+                except EOFError:
+                    answer = "its process was ended (out of memory?)"
+            elif seconds < limit:
                 continue
-            start = time.perf_counter()
-            try:
-                macs, parameters = macs_of(name, size)
-            except (ValueError, RuntimeError) as error:
-                print(f"{name} at {size}: {error}", file=sys.stderr, flush=True)
-                macs, parameters = None, None
+            process.kill()
+            process.join()
+            del running[pipe]
+            yield model, answer, seconds
+
+
+def rows_of(cache: Path) -> list[dict]:
+    """What earlier runs counted with this timm; a line that was cut short where one of them was ended is ended here."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    text = cache.read_text(encoding="utf-8") if cache.is_file() else ""
+    if text and not text.endswith("\n"):
+        whole, _, _ = text.rpartition("\n")
+        text = whole + "\n" if whole else ""
+        cache.write_text(text, encoding="utf-8")
+    return [row for row in map(json.loads, text.splitlines()) if row["timm"] == timm.__version__]
+
+
+def counted(models, cache: Path, limit: float, processes: int, trained: bool) -> pd.DataFrame:
+    """Counts of (name, size) pairs, kept in ``cache``: macs, parameters, a row a pair; nan where there are none.
+
+    What could not be counted is printed, and tried again in the next run.
+    """
+    done = {(r["model"], r["size"]): r for r in rows_of(cache) if r["macs"] and r.get("trained", True) == trained}
+    left = [model for model in models if model not in done]
+    with open(cache, "a", encoding="utf-8") as file, tqdm(total=len(left), disable=not sys.stderr.isatty()) as bar:
+        for (name, size), answer, seconds in counts(left, limit, processes, {"trained": True} if trained else {}):
+            bar.update()
+            if isinstance(answer, str):
+                print(f"{name} at {size}: {answer}", file=sys.stderr, flush=True)
+                continue
+            macs, parameters = answer
             row = {"model": name, "size": size, "macs": macs, "parameters": parameters, "timm": timm.__version__}
-            done[name, size] = row | {"counting_s": round(time.perf_counter() - start, 2)}
+            done[name, size] = row | {"trained": trained, "counting_s": round(seconds, 2)}
             file.write(json.dumps(done[name, size]) + "\n")
             file.flush()
-    return pd.DataFrame([done[key] for key in models], columns=["model", "size", "macs", "parameters", "counting_s"])
+    return pd.DataFrame([done.get(key, {}) for key in models], columns=["macs", "parameters"], dtype="Int64")
 
 
-def seconds_of(results, benchmark) -> np.ndarray:
-    """Seconds an image, float [rows of results]: the benchmark's row of that name and size, with or without the tag."""
-    speed = {(m, s): v for m, s, v in benchmark[["model", "infer_img_size", "infer_samples_per_sec"]].to_numpy()}
+def measured(results, benchmark, column: str) -> np.ndarray:
+    """A benchmark's column, float [rows of results]: found by name and size, with or without the tag; else nan."""
+    known = {(m, s): v for m, s, v in benchmark[["model", "infer_img_size", column]].to_numpy()}
     keys = zip(results["model"], results["img_size"])
-    found = [speed.get((m, s), speed.get((get_arch_name(m), s), np.nan)) for m, s in keys]
-    return 1 / np.array(found, float)
+    return np.array([known.get((m, s), known.get((get_arch_name(m), s), np.nan)) for m, s in keys], float)
 
 
-def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
+def gmacs_of(results, benchmarks) -> np.ndarray:
+    """timm's own GMACs, float [rows of results]; nan where no benchmark has them.
+
+    The least of several: some benchmarks ran models as they are trained, others as they are deployed.
+    """
+    return np.fmin.reduce([measured(results, benchmark, "infer_gmacs") for benchmark in benchmarks])
+
+
+def near_a_front(top1, gmacs, seconds, factor: float) -> np.ndarray:
+    """Rows whose count matters, bool [rows]: those on the front in seconds, and those that no row at least as accurate
+    undercuts in published GMACs by more than ``factor``, roundings aside. Rows without GMACs are among them."""
+    top1 = np.asarray(top1, float)
+    most = np.where(np.isnan(gmacs), np.inf, gmacs + ROUNDING)
+    least = np.array([most[top1 >= accuracy].min() for accuracy in top1])
+    on_front = front_of(pd.DataFrame({"top1": top1, "seconds": seconds}), "seconds")
+    return ~(gmacs - ROUNDING > factor * least) | np.isin(range(len(top1)), on_front)
+
+
+def front_of(table, cost: str) -> pd.Index:
+    """The models of a table on its front; none where it has no such costs."""
+    if table[cost].isna().all():
+        return table.index[:0]
+    rows = published.singles(table, cost)
+    return rows.index[rows["on_front"]]
+
+
+def table_of(results, v2, seconds, counts, source) -> pd.DataFrame:
     """The derived table, in the order of ``results``; columns: ``published.models``."""
     twice = results["model"].duplicated(keep=False)
     names = [f"{m}@{s}" if t else m for m, s, t in zip(results["model"], results["img_size"], twice)]
-    counts = counted(list(zip(results["model"], results["img_size"].tolist())), cache)
     v2_top1 = {(m, s): v for m, s, v in v2[["model", "img_size", "top1"]].to_numpy()}
     return pd.DataFrame(
         {
@@ -147,9 +260,9 @@ def table_of(results, v2, benchmark, cache, source) -> pd.DataFrame:
                 round(v2_top1.get((m, s), np.nan) / 100, 5) for m, s in zip(results["model"], results["img_size"])
             ],
             "image_size": results["img_size"],
-            "parameters": counts["parameters"].astype("Int64"),
-            "macs": counts["macs"].astype("Int64"),
-            "seconds": [float(f"{s:.6g}") for s in seconds_of(results, benchmark)],
+            "parameters": counts["parameters"],
+            "macs": counts["macs"],
+            "seconds": [float(f"{s:.6g}") for s in seconds],
             "family": [family(m) for m in results["model"]],
             "current": [today(m) for m in results["model"]],
             "source": source,
@@ -162,59 +275,80 @@ def today(name: str) -> str:
     return "" if name in WITHDRAWN else current_name(THEN.get(name, name))
 
 
-def report(table, results, benchmark) -> None:
-    """Print the check against timm's own numbers, and the fronts."""
-    rows = table.assign(arch=[get_arch_name(m) for m in results["model"]], millions=results["param_count"])
-    off = rows[(rows["parameters"] / 1e6 - rows["millions"]).abs() > 0.0051]
+def report(table, results, gmacs) -> None:
+    """Print the check against timm's own numbers, and the fronts. gmacs: of timm, float [rows]."""
+    rows = table.assign(published=gmacs, counted=table["macs"].astype(float) / GIGA)
+    rows["ratio"] = rows["counted"] / rows["published"]
     print(
-        f"{len(table)} models, {table['macs'].isna().sum()} without MACs, {table['seconds'].isna().sum()} without time"
+        f"{len(table)} models, {table['seconds'].isna().sum()} without time, {table['macs'].isna().sum()} without MACs"
     )
-    print(f"parameters other than timm's: {off['model'].tolist()}")
-    gmacs = {(m, s): g for m, s, g in benchmark[["model", "infer_img_size", "infer_gmacs"]].to_numpy()}
-    keys = list(zip(results["model"], rows["arch"], results["img_size"]))
-    rows["published"] = [gmacs.get((m, s), gmacs.get((a, s), np.nan)) for m, a, s in keys]
-    rows["ratio"] = rows["macs"].astype(float) / GIGA / rows["published"]
-    same = (rows["macs"].astype(float) / GIGA - rows["published"]).abs() <= 0.0051
-    print(
-        f"of {rows['published'].notna().sum()} published GMACs, {same.sum()} agree to their two decimals; the others:"
-    )
-    others = rows[rows["published"].notna() & ~same]
+    off = (table["parameters"].astype(float) / 1e6 - results["param_count"]).abs() > 0.0051
+    print(f"parameters other than timm's: {table['model'][off].tolist()}")
+    both = rows[rows["ratio"].notna()]
+    others = both[(both["counted"] - both["published"]).abs() > ROUNDING + 1e-4]
+    least, most = both["ratio"][both["published"] >= 1].agg(["min", "max"])
+    print(f"of {len(both)} published GMACs, {len(both) - len(others)} agree to their two decimals; the others:")
     print(others[["model", "image_size", "macs", "published", "ratio"]].to_string(index=False))
+    print(f"of one GMAC and more, counts are {least:.4f} to {most:.4f} of timm's")
     indexed = table.set_index("model")
     for cost in ("macs", "seconds"):
-        front = published.singles(indexed, cost)
-        print(f"front in {cost}: {front['on_front'].sum()} models: {', '.join(front.index[front['on_front']])}")
+        front = front_of(indexed, cost)
+        print(f"front in {cost}: {len(front)} models: {', '.join(front)}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, help="folder with timm's files (default: download those of 2022-07-27)")
+    parser.add_argument("--today", action="store_true", help="download those of 2026-01-06")
     parser.add_argument("--results", default=RESULTS)
     parser.add_argument("--v2", default=V2)
-    parser.add_argument("--benchmark", default=BENCHMARK)
+    parser.add_argument("--benchmark", help="for the seconds (default: the RTX 3090's)")
     parser.add_argument("--out", type=Path, help="default, for the files of 2022 only: the package's own")
     parser.add_argument("--source", help="what the table says of files that no known commit of timm has")
+    parser.add_argument("--near", type=float, metavar="FACTOR", help="count only rows so near a front in timm's GMACs")
+    parser.add_argument("--limit", type=float, default=300, help="seconds that one count may take")
     parser.add_argument("--counts", type=Path, default=HERE.parents[1] / "build" / "macs.jsonl")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="models that are counted at a time")
+    parser.add_argument("--threads", type=int, default=1, help="of each")
     options = parser.parse_args()
-    if options.tables is None and {options.results, options.v2, options.benchmark} != set(FILES):
-        parser.error("other files than those of 2022-07-27 are read from a folder: --tables FOLDER")
-    paths = paths_of(options.tables, options.results, options.v2, options.benchmark)
+    files = FILES_TODAY if options.today else FILES
+    if options.tables is None and {options.results, options.v2, options.benchmark or RESULTS} - set(files):
+        parser.error(f"other files than {', '.join(files)} are read from a folder: --tables FOLDER")
+    folder = options.tables or downloaded(options.today)
+    paths = paths_of(folder, options.results, options.v2, options.benchmark)
     source = source_of(paths, options.source)
     if options.out is None and source != OF_2022:
         parser.error(f"{OWN.name} is for the files of 2022-07-27; say where these go: --out FILE")
     torch.set_num_threads(options.threads)
     results, v2, benchmark = map(read_table, paths)
-    table = table_of(results, v2, benchmark, options.counts, source)
-    report(table, results, benchmark)
+    results = kept(results)
+    seconds = 1 / measured(results, benchmark, "infer_samples_per_sec")
+    gmacs = gmacs_of(results, [benchmark, *map(read_table, sorted(folder.glob("benchmark-infer-*.csv")))])
+    counts = counts_of(results, seconds, gmacs, options, source == OF_2022)
+    table = table_of(results, v2, seconds, counts, source)
+    report(table, results, gmacs)
+    if options.out is None and table["macs"].isna().any():
+        parser.error(f"{OWN.name} needs all counts; some are missing: more time is --limit SECONDS")
     write(table, options.out or OWN)
+
+
+def counts_of(results, seconds, gmacs, options, trained) -> pd.DataFrame:
+    """Counts of the rows that the options ask for, the cheapest first; a row a row of results."""
+    chosen = np.ones(len(results), bool)
+    if options.near:
+        chosen = near_a_front(results["top1"], gmacs, seconds, options.near)
+        print(f"{chosen.sum()} of {len(results)} rows are near a front and counted", flush=True)
+    order = np.flatnonzero(chosen)[np.argsort(gmacs[chosen], kind="stable")]
+    models = list(zip(results["model"].iloc[order], results["img_size"].iloc[order].tolist()))
+    found = counted(models, options.counts, options.limit, options.processes, trained)
+    return found.set_axis(order).reindex(range(len(results)))
 
 
 def write(table, path) -> None:
     """Write the table as a whole: a reader, or an interrupted run, never leaves half of it."""
-    fresh = path.with_name(f".{path.name}.new")
-    table.to_csv(fresh, index=False, lineterminator="\n")
-    os.replace(fresh, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as fresh:
+        table.to_csv(fresh, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

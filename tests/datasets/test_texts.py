@@ -145,4 +145,7 @@ def test_tokenizer_is_whole():
     zoo = json.loads((ROOT / "data/reviews/zoo.json").read_text())
     tokenizer = json.loads((ROOT / "data/reviews/tokenizer.json").read_text())
     assert sorted(tokenizer["model"]["vocab"].values()) == list(range(zoo["vocab_size"]))
+
+
+def test_every_glue_task_has_a_sample_file_here():
     assert set(FOLDERS) == set(TASKS)

@@ -238,6 +238,8 @@ def test_only_costs_are_costs(monkeypatch):
     monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
     with pytest.raises(ValueError, match=r"joules.*'z' \(0\)"):
         store.costs("joules")
+    with pytest.raises(ValueError, match="'y': joules must be a positive number, not 'x'"):
+        store.add("y", LOGITS["a"], joules="x")
 
 
 def test_unknown_model(store):

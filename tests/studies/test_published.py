@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.studies.study import Images, Study, candidates_of_study, read_study, samples_of_study
 
-TABLE = published.models()
+TABLE, COLUMNS = published.models(), published.COLUMNS
 
 
 def script(name, monkeypatch):
@@ -220,6 +221,120 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(tmp_path, 
     tables.main()
     assert published.models(out).loc["test_vit.r160_in1k", "seconds"] == 0.001
     assert "parameters other than timm's: ['tf_mobilenetv3_small_075', 'test_vit.r160_in1k']" in capsys.readouterr().out
+
+
+def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monkeypatch, capsys):
+    tables, asked = script("tables", monkeypatch), []
+    monkeypatch.setattr(tables.pooch, "retrieve", lambda url, known_hash, **_: asked.append((url, known_hash)))
+    folder = tables.downloaded(today=True)
+    assert folder.name == "90cae8c5" and {digest for _, digest in asked} == set(tables.FILES_TODAY.values())
+    assert all("/90cae8c5/results/" in url for url, _ in asked)
+    for more in (["--results", "own.csv"], ["--today", "--benchmark", tables.BENCHMARK]):
+        monkeypatch.setattr("sys.argv", ["tables.py", *more])
+        with pytest.raises(SystemExit):
+            tables.main()
+        assert "are read from a folder: --tables" in capsys.readouterr().err
+
+
+def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypatch, capsys):
+    """The giant is named, everything else is kept on disk, and the next run counts what is left only."""
+    tables = script("tables", monkeypatch)
+    out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy", "--limit", "2", "--processes", "1")
+    giant = "test_vit.r160_in1k"  # the cheaper by published GMACs: it comes first
+    monkeypatch.setattr(tables, "macs_of", lambda name, size: time.sleep(60) if name == giant else (10**6, 10**6))
+    start = time.perf_counter()
+    tables.main()
+    assert time.perf_counter() - start < 30
+    assert f"{giant} at 160: not within 2 s" in capsys.readouterr().err
+    assert published.models(out)["macs"].isna().to_dict() == {"tf_mobilenetv3_small_075": False, giant: True}
+    monkeypatch.setattr(tables, "macs_of", lambda name, size: (10**7, 10**7) if name == giant else None)
+    tables.main()
+    assert published.models(out)["macs"].to_dict() == {"tf_mobilenetv3_small_075": 10**6, giant: 10**7}
+
+
+def test_counts_go_on_where_a_run_was_ended(tmp_path, monkeypatch, capsys):
+    """Also in the middle of a line; and a process that the system ends costs its own count only."""
+    tables = script("tables", monkeypatch)
+    out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
+    tables.main()
+    whole = (tmp_path / "counts.jsonl").read_text()
+    assert whole.count("\n") == 2
+    (tmp_path / "counts.jsonl").write_text(whole[:-20])
+    monkeypatch.setattr(tables, "macs_of", lambda *_: os._exit(1))
+    tables.main()
+    assert published.models(out)["macs"].notna().sum() == 1
+    assert capsys.readouterr().err.count("its process was ended") == 1
+    monkeypatch.setattr(tables, "macs_of", lambda *_: (10**6, 10**6))
+    tables.main()
+    assert published.models(out)["macs"].notna().all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 40])
+def test_rows_that_are_not_counted_are_on_no_front(rows, monkeypatch):
+    """As long as counts differ from published GMACs by less than the factor, between any two rows."""
+    tables = script("tables", monkeypatch)
+    for seed in range(50):
+        rows_against_all(tables, np.random.default_rng(seed), rows, 1.25)
+
+
+def rows_against_all(tables, rng, rows, factor):
+    exact = rng.choice([0.01, 0.02, 0.1, 0.3, 1, 1.1, 1.2, 2, 5], rows) * rng.uniform(1, 1.2, rows)
+    published_gmacs = np.round(exact * rng.uniform(1, factor, rows), 2)
+    published_gmacs[rng.random(rows) < 0.1] = np.nan
+    top1, seconds = rng.integers(60, 70, rows), rng.choice([1.0, 2.0, 3.0, np.nan], rows)
+    near = tables.near_a_front(top1, published_gmacs, seconds, factor)
+    everything = pd.DataFrame({"top1": top1, "macs": exact, "seconds": seconds})
+    counted = everything.assign(macs=everything["macs"].where(near))
+    for cost in ("macs", "seconds"):
+        assert list(tables.front_of(everything, cost)) == list(tables.front_of(counted, cost))
+
+
+def test_models_without_the_thousand_classes_are_named_and_left_out(tmp_path, monkeypatch, capsys):
+    tables = script("tables", monkeypatch)
+    out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
+    more = ["vit_base_patch16_224.augreg_in21k,50,70,102,224", "resnet51.of_tomorrow,90,99,10,224"]
+    with open(tmp_path / "r.csv", "a") as file:
+        file.write("\n" + "\n".join(more))
+    tables.main()
+    assert len(published.models(out)) == 2
+    said = capsys.readouterr().out
+    assert "left out: vit_base_patch16_224.augreg_in21k: its checkpoint has 21843 classes, not 1,000" in said
+    assert "left out: resnet51.of_tomorrow: not in timm" in said
+
+
+def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(monkeypatch):
+    tables = script("tables", monkeypatch)
+    assert tables.macs_of("repvgg_a2", 224, trained=True)[0] == TABLE.loc["repvgg_a2", "macs"]
+    trained, deployed = (tables.macs_of("ghostnetv3_100.in1k", 224, trained=how) for how in (True, False))
+    assert 2.5 < trained[0] / deployed[0] < 2.6 and deployed[1] < trained[1]
+
+
+def test_fronts_then_and_now(tmp_path, monkeypatch, capsys):
+    both = published.on_fronts(TABLE)
+    newer = both[COLUMNS].assign(source="timm results/ at 1234567 (2030-01-01)")
+    newer.iloc[0, newer.columns.get_loc("current")] = "another.model"
+    newer.to_csv(tmp_path / "newer.csv")
+    then_and_now = script("then_and_now", monkeypatch)
+    arguments = [str(tmp_path / "newer.csv"), "--out", str(tmp_path / "pages" / "page.html")]
+    monkeypatch.setattr("sys.argv", ["then_and_now.py", *arguments])
+    then_and_now.main()
+    said, page = capsys.readouterr().out, (tmp_path / "pages" / "page.html").read_text()
+    assert "front in MACs: 27 of 43 models in 2030-01-01, 27 of 668 models in 2022-07-27; 26 in both" in said
+    assert page.count("Plotly.newPlot(") == 2 and 'src="http' not in page
+    assert page.count("2022-07-27") >= 4 and "tf_efficientnet_b4_ns" in page
+
+
+def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
+    newer = TABLE.loc[["resnet18", "tf_efficientnet_b4_ns"]].assign(top1=[0.5, 0.9])
+    newer.to_csv(tmp_path / "newer.csv")
+    extract = script("extract", monkeypatch)
+    arguments = ["--images", tmp_path, "--out", tmp_path / "out", "--table", tmp_path / "newer.csv"]
+    study = extract.described(extract.parsed([str(argument) for argument in arguments]))
+    assert study.models == ("resnet18.a1_in1k@224", "tf_efficientnet_b4.ns_jft_in1k")
+    study.save(tmp_path / "out")
+    assert candidates_of_study(tmp_path / "out")["top1"].tolist() == [0.5, 0.9]
+    study = extract.described(extract.parsed(["--images", str(tmp_path), "--out", str(tmp_path / "out")]))
+    assert study.table is None and len(study.models) == len(published.names_today(published.on_fronts(TABLE)))
 
 
 def test_a_study_says_what_it_was_made_from(tmp_path):

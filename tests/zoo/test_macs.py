@@ -7,8 +7,10 @@ import pytest
 import timm
 import torch
 from fvcore.nn import FlopCountAnalysis
+from timm.utils.model import reparameterize_model
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from cascadelib.zoo.macs import count_macs
 
@@ -81,6 +83,54 @@ def test_is_fvcores_total_where_fvcore_counts_all(name):
     image = torch.zeros(1, 3, 64, 64)
     fvcore = FlopCountAnalysis(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     assert count_macs(model, image) == fvcore.total()
+
+
+def allowances(module, image):
+    """What fvcore charges for norms and adaptive pooling, of which FlopCounterMode knows nothing."""
+    charged, norms = [0], (nn.LayerNorm, nn.GroupNorm)
+
+    def charge(layer, inputs, output):
+        if isinstance(layer, nn.BatchNorm2d):
+            charged[0] += 2 * output.numel()
+        elif isinstance(layer, norms):
+            charged[0] += 5 * output.numel()
+        elif isinstance(layer, nn.AdaptiveAvgPool2d):
+            charged[0] += inputs[0].numel()
+
+    hooks = [layer.register_forward_hook(charge) for layer in module.modules()]
+    module(image)
+    for hook in hooks:
+        hook.remove()
+    return charged[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "deployed"),
+    [
+        ("resnet18", False),
+        ("mobilenetv3_small_050", False),
+        ("convnext_atto", False),
+        ("vit_tiny_patch16_224", False),
+        ("mobileone_s0", True),
+        ("repghostnet_050", True),
+        ("levit_conv_128s", True),
+    ],
+)
+def test_torchs_own_counter_agrees(name, deployed, monkeypatch):
+    """FlopCounterMode watches the running operators (2 FLOPs a MAC), fvcore the trace."""
+    before = timm.layers.use_fused_attn()
+    timm.layers.set_fused_attn(False)
+    try:
+        model = timm.create_model(name).eval()
+    finally:
+        timm.layers.set_fused_attn(bool(before))
+    model = reparameterize_model(model) if deployed else model
+    image = torch.zeros(1, 3, 224, 224)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    with torch.no_grad():
+        charged = allowances(model, image)
+    assert count_macs(model, image) - charged == counter.get_total_flops() / 2
 
 
 def test_one_sample_of_a_batch_keywords_and_logits_attribute():

@@ -13,9 +13,11 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 
 from cascadelib import hub
 from cascadelib.datasets.images import image_folder
+from cascadelib.extraction.extraction import extract
 from cascadelib.hub import is_reachable
 from cascadelib.zoo.loaders import load
-from cascadelib.zoo.model import Model, reordered
+from cascadelib.zoo.macs import count_macs
+from cascadelib.zoo.model import Model, identity, reordered
 from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
 from cascadelib.zoo.transforms import Cut, Photos
 
@@ -139,6 +141,51 @@ def test_names_of_then_and_now():
     assert current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
     assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
     assert not is_timm_model("resnet51") and not is_timm_model("organisation/resnet50")
+
+
+@pytest.mark.parametrize("before", ["timm/", "hf-hub:timm/", "hf_hub:timm/"])
+def test_names_as_the_hub_writes_them(before, checkpoints, offline):
+    own, written = (load(name, checkpoint=checkpoints) for name in (f"{NAME}@128", f"{before}{NAME}@128"))
+    assert written.name == f"{before}{NAME}@128"  # as it was asked for
+    assert written.metadata == own.metadata and identity(written) == identity(own)
+    assert is_timm_model(f"{before}resnet50.a1_in1k@224") and not is_timm_model(f"{before}resnet51")
+    assert current_name(f"{before}tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
+    assert type(build_timm_model(f"{before}test_vit", 96)) is type(build_timm_model("test_vit", 96))
+    with pytest.raises(ValueError, match=f"unknown model '{before}resnet5O'; nearest: .*'resnet50"):
+        load(f"{before}resnet5O")
+    with pytest.raises(ConnectionError, match=r"timm/resnet18\.a1_in1k"):
+        load(f"{before}resnet18")
+
+
+def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_path):
+    """RepVGG (section 2 of its paper): three branches in training, one 3 × 3 convolution where it runs."""
+    torch.manual_seed(0)
+    trained = timm.create_model("repvgg_a0").eval()
+    for module in trained.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 2)
+            module.running_mean.normal_(0, 0.1)
+    save_file(trained.state_dict(), tmp_path / "repvgg_a0.safetensors")
+    deployed, branches = (load("repvgg_a0", checkpoint=tmp_path, reparameterize=how) for how in (True, False))
+    assert deployed.metadata["reparameterized"] is True and branches.metadata["reparameterized"] is False
+    assert load("repvgg_a0", checkpoint=tmp_path).metadata == deployed.metadata
+    assert deployed.metadata["parameters"] < branches.metadata["parameters"]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(deployed.module(images), trained(images), rtol=1e-3, atol=1e-3)
+    assert count_macs(deployed.module, images) < 0.93 * count_macs(trained, images)
+    save_file(timm.create_model(NAME).state_dict(), tmp_path / f"{NAME}.safetensors")
+    assert load(NAME, checkpoint=tmp_path).metadata["reparameterized"] is False
+
+
+def test_what_is_recorded_of_a_deployed_model_is_in_the_store(photographs, tmp_path):
+    save_file(
+        timm.create_model("repghostnet_050", num_classes=2).state_dict(), tmp_path / "repghostnet_050.safetensors"
+    )
+    model = load("repghostnet_050@64", checkpoint=tmp_path, classes=2)
+    store = extract({model.name: model}, image_folder(photographs), tmp_path / "store", workers=0, progress=False)
+    assert store.metadata(model.name)["reparameterized"] is True
+    assert store.models.loc[model.name, "macs"] == count_macs(model.module, torch.zeros(1, 3, 64, 64))
 
 
 def test_refusals(checkpoints, tmp_path, offline):
