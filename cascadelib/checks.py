@@ -1,8 +1,9 @@
 """Checks of what a user hands over: a name is known, or refused with the nearest valid ones; no value is masked."""
 
+import contextlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,6 +20,23 @@ def known(name: str, names: Iterable[str], kind: str) -> str:
         return name
     near = get_close_matches(str(name), [str(n) for n in names], n=5, cutoff=0.4) or names[:12]
     raise ValueError(f"unknown {kind} {name!r}; nearest: {', '.join(map(repr, near))}")
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Inside, a ValueError or ConnectionError says what it is about."""
+    try:
+        yield
+    except (ValueError, ConnectionError) as error:
+        kind = ValueError if isinstance(error, ValueError) else ConnectionError
+        raise kind(f"{what}: {error}") from None
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """``value`` if it is a whole number, ``least`` or more; else ValueError by ``name``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of {least} or more, not {value!r}")
+    return int(value)
 
 
 def unmasked(values: Any, what: str) -> Any:

@@ -142,10 +142,17 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def _distinct(pairs):
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
 def parsed(text: str | bytes, what: Any) -> dict:
-    """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where there is none."""
+    """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where there is none, and
+    for a key that is there twice."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{what}: this is no JSON ({str(error)[:200]})") from None
     if not isinstance(found, dict):
@@ -153,12 +160,13 @@ def parsed(text: str | bytes, what: Any) -> dict:
     return found
 
 
-def read_json(path: Path) -> dict:
-    """:func:`parsed` of a file that nobody has checked."""
+def read_json(path: Path, most: int = LARGEST_JSON) -> dict:
+    """:func:`parsed` of a file of ``most`` bytes that nobody has checked."""
     with opened(path) as file:
-        if os.fstat(file.fileno()).st_size > LARGEST_JSON:
-            raise ValueError(f"{path}: more than {LARGEST_JSON} bytes of JSON")
-        return parsed(file.read(), path)
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path}: more than {most} bytes of JSON")
+    return parsed(content, path)
 
 
 REVIEWS = "data/reviews"

@@ -1,4 +1,4 @@
-"""Damage to files, seeded: what is read from a damaged store is a named error or the very same data.
+"""Damage to files, seeded: what is read of a damaged store, cascade or study is a named error or the very same data.
 
 ``python tests/fuzz.py --minutes 10`` looks for longer than the tests do (``make fuzz``).
 """
@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import cascadelib as cl
-from cascadelib.files import file_name
+from cascadelib.deployment.policy import FORM, checksum
+from cascadelib.files import digest_of, file_name
+from cascadelib.studies.study import Images, Study, read_study
 
 JUNK = [None, True, -1, 0, 1.5, 10**400, float("inf"), "", "x" * 5000, [], {}, [[]], {"a": None}, "1", [1, 2, 3], 2**63]
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -137,7 +139,7 @@ def damage_place(path, rng):
         others = [p for p in sorted(path.parent.iterdir()) if p.is_file()]
         path.write_bytes(others[rng.integers(len(others))].read_bytes())
     elif kind == 6:  # and that one in its place
-        other = sorted(path.parent.glob("*.safetensors"))[0]
+        other = sorted(p for p in path.parent.iterdir() if p.suffix == path.suffix or p.suffix == ".safetensors")[0]
         path.write_bytes(other.read_bytes())
         other.write_bytes(content)
     return f"place {kind} {path.name}"
@@ -204,10 +206,109 @@ def fuzz_stores(seed, cases=None, seconds=60.0):
     return tried
 
 
+def resealed(path, rng):
+    """Edit a cascade or a study, and let its checksum fit again: what it says then is another thing, or an error."""
+    text = edited(json.loads(path.read_text()), rng)
+    try:
+        content = json.loads(text)
+        if "format" in content:
+            content["checksum"] = checksum({part: content[part] for part in FORM})
+        else:
+            content["sha256"] = digest_of({key: content[key] for key in content.keys() - {"sha256"}})
+        text = json.dumps(content)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass  # as it is
+    path.write_text(text)
+    return f"resealed {path.name}"
+
+
+def rows_of(name):
+    """A model that looks the logits of rows up."""
+    table = 2 * np.eye(4)[np.arange(40) % 4] + np.random.default_rng(len(name)).normal(size=(40, 4))
+    return lambda rows: table[np.asarray(rows)]
+
+
+def make_cascades(folder):
+    """Two cascades of three models and a study in a folder."""
+    folder.mkdir()
+    labels, names = np.arange(40) % 4, ("m", "mm", "mmm")
+    store = cl.LogitStore.from_arrays(
+        labels, {n: rows_of(n)(range(40)) for n in names}, macs={n: 10 ** len(n) for n in names}, dataset="toy"
+    )
+    for file, method in (("a.json", "entropy"), ("b.json", "max_softmax_mean_logits_ts")):
+        point = cl.pick(cl.search(store, 3, method), "match_best")
+        cl.Policy.from_point(point, store).save(folder / file)
+    Study({"val": Images("image_folder", "/there", every=3)}, ("resnet18",), "/weights").save(folder)
+
+
+def used(path):
+    """All that can be read from a cascade or a study, each made use of; text that tells two of them apart."""
+    if path.name == "study.json":
+        return repr(read_study(path.parent))
+    policy = cl.Policy.load(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cascade = cl.Cascade.load(path, {name: rows_of(name) for name in policy.models if set(name) == {"m"}})
+    return cascade
+
+
+def run(cascade, path):
+    """What a loaded cascade decides and says; no error, but where a model has other classes than the file has."""
+    again = path.with_name("again.json")
+    cascade.save(again)
+    assert cl.Policy.load(again).description == cascade.description
+    again.unlink()
+    try:
+        decisions = cascade(np.arange(40))
+    except ValueError as error:
+        assert "classes" in str(error), error
+        return ""
+    said = [cascade.running.table.drop(columns=["model_seconds", "decision_seconds"]).to_string(), repr(cascade)]
+    said += [repr(cascade.running.drift().tests)] if cascade.description["expected"] else []
+    return repr(
+        [said, cascade.point, decisions.exit_stage.tolist(), decisions.confidence.tolist(), cascade.description]
+    )
+
+
+def read_whole(path):
+    """What is read of a cascade or a study and comes of its use: text."""
+    found = used(path)
+    return found if isinstance(found, str) else run(found, path)
+
+
+def fuzz_cascades(seed, cases=None, seconds=60.0):
+    """Damage cascade files and studies, so many or for so long: how many were tried."""
+    rng, tried, end = np.random.default_rng(seed), 0, time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as base:
+        whole, folder = Path(base) / "whole", Path(base) / "damaged"
+        make_cascades(whole)
+        names = sorted(path.name for path in whole.iterdir())
+        known = {name: read_whole(whole / name) for name in names}
+        while time.monotonic() < end and (cases is None or tried < cases):
+            shutil.copytree(whole, folder)
+            path, kind = folder / names[rng.integers(len(names))], rng.random()
+            how = damage_place if kind < 0.15 else resealed if kind < 0.5 else damage_bytes
+            what = f"seed {seed}, case {tried}: {how(path, rng)}"
+            try:
+                found = used(path)
+            except (ValueError, OSError) as error:
+                assert type(error) in (ValueError, FileNotFoundError, OSError), (what, repr(error))
+                assert path.name in str(error), (what, str(error))
+                found = None
+            if found is not None:
+                found = found if isinstance(found, str) else run(found, path)
+                gone = found == "None" and not os.path.lexists(path)
+                assert how is resealed or gone or found in known.values(), what
+            shutil.rmtree(folder)
+            tried += 1
+    return tried
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    print(f"{fuzz_stores(options.seed, seconds=60 * options.minutes)} damaged stores: no silent change, no raw error")
+    for fuzz, what in ((fuzz_stores, "stores"), (fuzz_cascades, "cascade files and studies")):
+        print(f"{fuzz(options.seed, seconds=30 * options.minutes)} damaged {what}: no silent change, no raw error")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..checks import about, check_count
 from ..evaluation.evaluation import evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.ensembles import Output
@@ -27,9 +28,10 @@ class Decisions:
     """What a cascade says of N samples.
 
     predictions int64 [N]: class, −1 where no model gave a finite output; exit_stage int64 [N]: 0 = first model, as in
-    an :class:`Evaluation`; confidence float64 [N]: at the exit, in the metric's own units; confidences float64 [N, n]:
-    at each stage, nan where a sample did not get there; broken int64 [n]: samples for which a model gave nan or
-    infinite logits; guesses int64 [N, g]: the best classes, best first, as many as asked.
+    an :class:`Evaluation`, −1 where an error came before the decision; confidence float64 [N]: at the exit, in the
+    metric's own units; confidences float64 [N, n]: at each stage, nan where a sample did not get there; broken
+    int64 [n]: samples for which a model gave nan or infinite logits; guesses int64 [N, g]: the best classes, best
+    first, as many as asked.
     """
 
     predictions: np.ndarray
@@ -43,7 +45,7 @@ class Decisions:
         return len(self.predictions)
 
     def __repr__(self) -> str:
-        left = np.bincount(self.exit_stage, minlength=self.confidences.shape[1]).tolist()
+        left = [int((self.exit_stage == i).sum()) for i in range(self.confidences.shape[1])]
         return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"
 
 
@@ -85,7 +87,7 @@ class Cascade(torch.nn.Module):
     see :class:`Running`; differences: what differs from where the cascade was measured (a tuple of sentences).
     """
 
-    def __init__(self, description: Mapping, models: Mapping | None = None):
+    def __init__(self, description: Mapping, models: Mapping | None = None, allow_download: bool = False):
         super().__init__()
         self.point = point_of(description)
         if self.point.method is None:
@@ -94,7 +96,7 @@ class Cascade(torch.nn.Module):
                 "dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.method = self.point.method
-        self.members, self.description, self.differences = members_of(description, models)
+        self.members, self.description, self.differences = members_of(description, models, allow_download)
         self.policy = Policy(self.description)
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -112,16 +114,20 @@ class Cascade(torch.nn.Module):
         chosen; held_out: where it is measured (default: store), see :func:`description_of`; without them nothing is
         known of the accuracy and exit rates to expect.
         """
-        return cls(description_of(point, store, held_out), models)
+        return cls(description_of(point, store, held_out), models, allow_download=True)
 
     @classmethod
-    def load(cls, path: str | Path, models: Mapping | None = None) -> "Cascade":
-        """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled.
+    def load(cls, path: str | Path, models: Mapping | None = None, allow_download: bool = False) -> "Cascade":
+        """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled, no code of others runs.
 
-        Warns of, and keeps in ``differences``, library versions, weights and transforms other than those recorded.
-        Raises as :meth:`Policy.load`, and ValueError for unknown models.
+        Of the names that ``models`` lacks those of the bundled zoos and of timm are looked up; what else a file names,
+        a folder or somebody's repository of the Hub, only with ``allow_download``. Warns of, and keeps in
+        ``differences``, library versions, weights and transforms other than those recorded. Raises as
+        :meth:`Policy.load`, and ValueError, or ConnectionError where the Hub does not answer, naming file and model.
         """
-        cascade = cls(Policy.load(path).description, models)
+        policy = Policy.load(path)
+        with about(str(path)):
+            cascade = cls(policy.description, models, allow_download)
         if cascade.differences:
             warnings.warn(f"{path}: " + "; ".join(cascade.differences), UserWarning, stacklevel=2)
         return cascade
@@ -149,7 +155,9 @@ class Cascade(torch.nn.Module):
 
     def forward(self, batch: Any) -> Decisions:
         """Decide a batch of N samples, each model on the samples that are undecided: :class:`Decisions` of N."""
-        return self.run([batch], max(1, size_of(batch)))
+        with about(f"model {self.members[0].name!r}"):
+            size = size_of(batch)
+        return self.run([batch], max(1, size))
 
     @torch.inference_mode()
     def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
@@ -158,24 +166,38 @@ class Cascade(torch.nn.Module):
         Undecided samples wait until ``batch_size`` of them need the same model, so that all models run on full batches,
         which are of one size (torch prepares its kernels anew for every other size); the last ones run at the end.
         guesses: how many of the best classes ``decisions.guesses`` names; ValueError where a vote has one winner only.
+        An error of the stream or of a model goes on to the caller with what was decided: ``error.decided``, Decisions
+        of all samples that had come, those still under way with exit_stage −1.
         """
+        batch_size, guesses = check_count(batch_size, "batch_size"), check_count(guesses, "guesses")
         if guesses > 1 and self.method.combination.one_winner:
             raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
         queues: list[list[Group]] = [[] for _ in self.members]
         count, log = 0, []
-        for batch in stream:
-            queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
-            count += len(queues[0][-1])
-            log += self._advance(queues, batch_size, guesses, batch_size)
-        log += self._advance(queues, batch_size, guesses, 1)
-        return self._decisions(count, guesses, log)
+        try:
+            for batch in stream:
+                with about(f"model {self.members[0].name!r}"):
+                    queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
+                count += len(queues[0][-1])
+                log += self._advance(queues, batch_size, guesses, batch_size)
+            log += self._advance(queues, batch_size, guesses, 1)
+        except BaseException as error:
+            error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
+            raise
+        decisions = self._decisions(count, guesses, log)
+        where = ", ".join(f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n)
+        if where:
+            text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return decisions
 
     def _advance(self, queues, batch_size, guesses, least):
         """Run each model for which ``least`` samples wait, and yield what came of it: (stage, numbers of the samples
-        [N], whose logits were broken bool [N], who leaves bool [N], confidence [N], guesses [N, g])."""
+        [N], whose logits were broken bool [N], who leaves bool [N], confidence [N], guesses [N, g], seconds [2])."""
         for i, queue in enumerate(queues):
             while (waiting := sum(map(len, queue))) >= least:
-                group = Group.joined(queue)
+                with self.members[i].given(*(group.inputs for group in queue)):
+                    group = Group.joined(queue)
                 queue.clear()
                 if waiting > batch_size:
                     queue.append(group.take(np.arange(batch_size, waiting)))
@@ -190,8 +212,8 @@ class Cascade(torch.nn.Module):
                 for place, rows in ((-1, ~gone & broken), (i + 1, ~gone & ~broken)):
                     if rows.any():
                         queues[place].append(group.take(rows.nonzero()[0]))
-                self.running.seconds[i] += decided - begun, time.perf_counter() - decided
-                yield i, group.numbers, broken, gone, group.output.sure, group.output.guesses
+                spent = decided - begun, time.perf_counter() - decided
+                yield i, group.numbers, broken, gone, group.output.sure, group.output.guesses, spent
 
     def _after(self, i, logits, before, guesses):
         """The output after model i, and whose logits are nan or infinite, bool [N]: of those it stays as before."""
@@ -210,20 +232,17 @@ class Cascade(torch.nn.Module):
     def _decisions(self, count, guesses, log):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
         n = len(self.members)
-        stage, sure, best = np.empty(count, np.int64), np.empty(count), np.empty((count, guesses), np.int64)
-        confidences, broken = np.full((count, n), np.nan), np.zeros(n, np.int64)
-        for i, numbers, bad, gone, confidence, classes in log:
+        stage, sure, best = np.full(count, -1), np.full(count, np.nan), np.full((count, guesses), -1)
+        confidences, broken, seconds = np.full((count, n), np.nan), np.zeros(n, np.int64), np.zeros((n, 2))
+        for i, numbers, bad, gone, confidence, classes, spent in log:
+            seconds[i] += spent
             confidences[numbers, i] = np.where(bad, np.nan, confidence)
             broken[i] += bad.sum()
             left = numbers[gone]
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
         sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
-        self.running.add(decisions)
-        where = ", ".join(f"{m.name!r} for {count} samples" for m, count in zip(self.members, broken) if count)
-        if where:
-            text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        self.running.add(decisions, seconds)
         return decisions
 
 

@@ -54,7 +54,7 @@ def point_of(description: Mapping) -> Point:
     method = description["method"] and Method(**description["method"])
     metric = method.metric if method else None
     thresholds = tuple(threshold_from_json(metric, t) for t in description["thresholds"])
-    chosen = {key: np.array(description["chosen"][key], np.float64).tolist() for key in CHOSEN}  # null is nan
+    chosen = {key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN}  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
     names, split = tuple(model["name"] for model in description["models"]), description["chosen_on"]
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}

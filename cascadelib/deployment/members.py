@@ -1,7 +1,8 @@
 """The models of a running cascade, and the batches that they take: a tensor or array [N, …], a list or tuple of N
 samples (texts, pairs of texts), or several batches of the same N samples side by side, in a mapping or in a tuple."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import torch
 
 from ..checks import known
-from ..zoo.forward import output_of
-from ..zoo.loaders import load, resolved
+from ..zoo.forward import is_out_of_memory, output_of
+from ..zoo.loaders import is_listed, load, resolved
 from ..zoo.model import Model, identity
 from ..zoo.transforms import prepared
 from .cascade_file import versions
@@ -24,8 +25,9 @@ def side_by_side(batch: Any) -> bool:
 
 def size_of(batch: Any) -> int:
     """Number of samples N of a batch; ValueError where its parts disagree, and for one text or nothing."""
-    if isinstance(batch, str | None):
-        raise ValueError(f"a batch is needed, not {batch!r}: a tensor or array [N, …], or a list of N samples")
+    listed = hasattr(batch, "__len__") and hasattr(batch, "__getitem__") and getattr(batch, "ndim", 1) > 0
+    if isinstance(batch, str | bytes) or not listed:
+        raise ValueError(f"a batch is needed, not {batch!r:.80}: a tensor or array [N, …], or a list of N samples")
     if not (isinstance(batch, Mapping) or side_by_side(batch)):
         return len(batch)
     sizes = {size_of(part) for part in (batch.values() if isinstance(batch, Mapping) else batch)}
@@ -45,7 +47,7 @@ def rows_of(batch: Any, rows: np.ndarray) -> Any:
     return batch[rows] if isinstance(batch, np.ndarray) else [batch[i] for i in rows]
 
 
-def joined(batches: list | tuple) -> Any:
+def joined(batches: Sequence) -> Any:
     """Batches of one form, one after another, as one."""
     first = batches[0]
     if len(batches) == 1:
@@ -55,8 +57,17 @@ def joined(batches: list | tuple) -> Any:
     if side_by_side(first):
         return tuple(joined(list(parts)) for parts in zip(*batches, strict=True))
     if isinstance(first, torch.Tensor):
-        return torch.cat(batches)
+        return torch.cat(list(batches))
     return np.concatenate(batches) if isinstance(first, np.ndarray) else [s for batch in batches for s in batch]
+
+
+def form_of(batch: Any) -> str:
+    """What a batch is, in few words, for messages."""
+    if isinstance(batch, Mapping):
+        return "{" + ", ".join(f"{key!r}: {form_of(part)}" for key, part in batch.items()) + "}"
+    if hasattr(batch, "dtype"):
+        return f"{batch.dtype} {list(batch.shape)}"
+    return f"{type(batch).__name__} of {len(batch)} {type(batch[0]).__name__ if len(batch) else ''}"
 
 
 def as_inputs(batch: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
@@ -95,19 +106,34 @@ class Member:
     transform: Callable | None
     classes: int | None = None
 
+    @contextlib.contextmanager
+    def given(self, *batches: Any) -> Iterator[None]:
+        """Inside, what batches of a wrong kind raise is a ValueError that says what they are, and what is expected."""
+        try:
+            yield
+        except (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            forms = " and ".join(dict.fromkeys(map(form_of, batches)))
+            takes = "floats, as its module does" if self.transform is None else f"what {self.transform!r:.200} takes"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            raise ValueError(f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})") from error
+
     def logits(self, batch: Any) -> np.ndarray:
         """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32.
 
         The batch is on the device of the model's weights, and cast to their dtype, when the module sees it; a transform
-        gets it on that device as well. ValueError, naming the model, for outputs that are no logits.
+        gets it on that device as well. ValueError, naming the model, for inputs that a module or its transform cannot
+        take, and for outputs that are no logits.
         """
         weight, samples = next(self.module.parameters(), None), size_of(batch)
         device, dtype = (weight.device, weight.dtype) if weight is not None else (None, None)
         if isinstance(self.module, Called):
             logits = self.module(batch if self.transform is None else self.transform(batch))
         else:
-            inputs = prepared(self.transform, as_inputs(batch, device, None))
-            logits = output_of(self.module, as_inputs(inputs, device, dtype))
+            with self.given(batch):
+                inputs = prepared(self.transform, as_inputs(batch, device, None))
+                logits = output_of(self.module, as_inputs(inputs, device, dtype))
         if isinstance(logits, torch.Tensor):
             wide = torch.float64 if logits.dtype == torch.float64 else torch.float32  # numpy knows no bfloat16
             logits = logits.detach().to("cpu", wide).numpy()
@@ -121,15 +147,18 @@ class Member:
         return logits
 
 
-def members_of(description: Mapping, models: Mapping | None = None) -> tuple[list[Member], dict, tuple[str, ...]]:
+def members_of(
+    description: Mapping, models: Mapping | None, anywhere: bool
+) -> tuple[list[Member], dict, tuple[str, ...]]:
     """The models of a cascade file: (members, the description with their identities, differences: a sentence for each
-    thing that is not as recorded: weights, transform, library versions). models: as in :meth:`Cascade.from_point`.
-    Raises ValueError for unknown names, and for other numbers of classes."""
+    thing that is not as recorded: weights, transform, library versions). models: as in :meth:`Cascade.from_point`;
+    anywhere: whether names that are of neither the bundled zoos nor timm may be loaded. Raises ValueError for unknown
+    names, and for other numbers of classes."""
     models, members, identified, differences = {} if models is None else models, [], [], []
     for name in models:
         known(name, [record["name"] for record in description["models"]], "model of this cascade")
     for record in description["models"]:
-        model = member_named(record["name"], models, record.get("checkpoint"))
+        model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
         now = {} if isinstance(model.module, Called) else identity(model)  # nothing is known of a mere callable
         differences += [
             f"model {model.name!r}: {key} is not as recorded ({record[key]!r:.60} then, {value!r:.60} now)"
@@ -146,13 +175,17 @@ def members_of(description: Mapping, models: Mapping | None = None) -> tuple[lis
     return members, {**description, "models": identified}, tuple(differences)
 
 
-def member_named(name: str, models: Mapping, checkpoint: Mapping | None = None) -> Model:
+def member_named(name: str, models: Mapping, checkpoint: Any = None, anywhere: bool = True) -> Model:
     """The :class:`Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
     if name not in models:
-        revision = (checkpoint or {}).get("revision")
+        revision = checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None  # of the Hub
         try:
-            return load(name, **({"revision": revision} if revision else {}))
-        except (ValueError, FileNotFoundError) as error:
+            if not (anywhere or is_listed(name)):
+                raise ValueError(
+                    f"model {name!r} is of neither the bundled zoos nor timm; allow_download=True loads it"
+                )
+            return load(name, **({"revision": revision} if isinstance(revision, str) else {}))
+        except (ValueError, TypeError, FileNotFoundError) as error:
             raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}") from None
     value = models[name]
     module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)

@@ -1,5 +1,7 @@
 """What a running cascade sees, without labels, beside what was expected: exit rates, confidences, drift, time."""
 
+import copy
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,10 +17,12 @@ if TYPE_CHECKING:
     from .cascade import Decisions
 
 WINDOW = 1000  # inputs that the drift signal looks back on
+LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
 
 
 class Running:
-    """Counts since the start (or :meth:`reset`) and the last ``window`` inputs (with finite logits) of a cascade.
+    """Counts since the start (or :meth:`reset`) and the last ``window`` inputs (with finite logits) of a cascade; of
+    all threads that run it.
 
     inputs: how many; exits, broken int64 [n]: how many left at each of the n stages, and for how many a model's logits
     were nan or infinite; seconds float64 [n, 2]: spent at each stage in the model (with its preprocessing) and in the
@@ -34,18 +38,23 @@ class Running:
     def reset(self) -> None:
         """Forget all inputs so far."""
         n = len(self.models)
-        self.inputs, self.exits, self.broken = 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.seconds = np.zeros((n, 2))
-        self.last: deque[np.ndarray] = deque(maxlen=self.window)
+        with LOCK:
+            self.inputs, self.exits, self.broken = 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
+            self.seconds = np.zeros((n, 2))
+            self.last: deque[np.ndarray] = deque(maxlen=self.window)
 
-    def add(self, decisions: "Decisions") -> None:
-        """Count the :class:`Decisions` of one call."""
-        self.inputs += len(decisions)
-        self.exits += np.bincount(decisions.exit_stage, minlength=len(self.models))
-        self.broken += decisions.broken
-        reached = np.arange(len(self.models)) <= decisions.exit_stage[:, None]
-        whole = ~(np.isnan(decisions.confidences) & reached).any(axis=1)  # broken logits say nothing of the data
-        self.last.extend(decisions.confidences[whole][-self.window :])
+    def add(self, decisions: "Decisions", seconds: np.ndarray | float = 0.0) -> None:
+        """Count the :class:`Decisions` of one call (those made before an error) and its seconds float64 [n, 2]."""
+        made = decisions.exit_stage >= 0
+        left, confidences = decisions.exit_stage[made], decisions.confidences[made]
+        reached = np.arange(len(self.models)) <= left[:, None]
+        whole = ~(np.isnan(confidences) & reached).any(axis=1)  # broken logits say nothing of the data
+        with LOCK:
+            self.inputs += len(left)
+            self.exits += np.bincount(left, minlength=len(self.models))
+            self.broken += decisions.broken
+            self.seconds += seconds
+            self.last.extend(confidences[whole][-self.window :])
 
     @property
     def exit_rates(self) -> np.ndarray:
@@ -55,13 +64,16 @@ class Running:
     @property
     def confidences(self) -> list[np.ndarray]:
         """Of the last inputs those that reached each stage: n arrays of confidences, higher = surer."""
-        recent = np.array(self.last).reshape(-1, len(self.models))
+        with LOCK:
+            recent = np.array(self.last).reshape(-1, len(self.models))
         return [own_units(self.metric, column[~np.isnan(column)]) for column in recent.T]
 
     @property
     def table(self) -> pd.DataFrame:
         """A row a model: inputs that it saw, exit rate with the 95% interval expected (whether "without choosing", the
         cascade's file says) and measured, seconds a sample in the model and in the decision."""
+        with LOCK:
+            self = copy.deepcopy(self)
         reached = self.inputs - np.cumsum(self.exits) + self.exits
         table = pd.DataFrame({"inputs": reached, "broken": self.broken}, index=pd.Index(self.models, name="model"))
         if self.expected is not None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import known
-from ..files import replacing
+from ..checks import about, known
+from ..files import parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.thresholds import WORDS, leaves, own_units
 
@@ -26,8 +27,24 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
-PARTS = ("models", "thresholds", "method", "score", "cost_kind", "chosen", "chosen_on", "expected", "versions")
-METHOD = ("metric", "ensemble", "temperature", "temperatures")
+LARGEST, MOST_SAMPLES = 2**20, 2**26  # bytes of a file; samples of which it may keep quantiles
+TEXT = (str, None)
+SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": int}
+ENDS = dict.fromkeys(("value", "low", "high"), float)
+METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None)}
+CONFIDENCES = [{"values": [float], "counts": [int]}]
+EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [ENDS], "confidences": CONFIDENCES}
+FORM = {  # of the parts of a description, as fits() reads it
+    "models": [{"name": str, "classes": (int, None)}],
+    "thresholds": list,
+    "method": (METHOD, None),
+    "score": TEXT,
+    "cost_kind": TEXT,
+    "chosen": dict.fromkeys(CHOSEN, (float, None)) | {"exit_rates": [float]},
+    "chosen_on": (SPLIT, None),
+    "expected": (EXPECTED, None),
+    "versions": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +78,10 @@ class Policy:
     @classmethod
     def load(cls, path: str | Path) -> "Policy":
         """A policy from :meth:`save` or :meth:`Cascade.save`. ValueError names the file and what is wrong with it: no
-        JSON, another format or version, an edit, thresholds, names or a method that no cascade can have."""
-        try:
-            return cls(parse_cascade(Path(path).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        regular file, no JSON, another format or version, an edit, or a part that no cascade can have."""
+        content = read_json(Path(path), LARGEST)
+        with about(str(path)):
+            return cls(description_in(content))
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
@@ -108,7 +124,7 @@ def text_of(description: Mapping) -> str:
     functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
     if functions:
         raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
-    description = {part: description[part] for part in PARTS}
+    description = {part: description[part] for part in FORM}
     head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
     text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
@@ -123,21 +139,24 @@ def on_one_line(match: re.Match) -> str:
 
 def parse_cascade(text: str) -> dict:
     """The description in a JSON text. Raises as :meth:`Policy.load`."""
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"this is no JSON ({error})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    return description_in(parsed(text, "the text"))
+
+
+def description_in(content: dict) -> dict:
+    """The description in what a file holds. Raises as :meth:`Policy.load`."""
+    if content.get("format") != FORMAT:
         raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
     if content.get("version") != VERSION:
         raise ValueError(
             f"format version {content.get('version')!r}, but this cascadelib reads version {VERSION}: use the "
             "cascadelib that wrote it, or save the cascade again with this one"
         )
-    missing = [part for part in PARTS if part not in content]
+    missing = [part for part in FORM if part not in content]
     if missing:
         raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
-    description = {part: content[part] for part in PARTS}
+    if unknown := sorted(content.keys() - {"format", "version", "checksum", *FORM}):
+        raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
+    description = {part: content[part] for part in FORM}
     check_description(description)
     if content.get("checksum") != checksum(description):
         raise ValueError(
@@ -153,33 +172,61 @@ def checksum(description: Mapping) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
+def fits(value: Any, form: Any) -> bool:
+    """Whether a value of JSON has a form: a tuple of forms (one of them), [form] of all in a list, {key: form} of an
+    object's values, None, int (a count), float (a finite number), or another type."""
+    if isinstance(form, tuple):
+        return any(fits(value, one) for one in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(one, form[0]) for one in value)
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(fits(value.get(key), own) for key, own in form.items())
+    if form is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if form is int:
+        return type(value) is int and 0 <= value < 2**53
+    return value is None if form is None else isinstance(value, form)
+
+
 def check_description(description: Mapping) -> None:
-    """Raise ValueError, naming the part, unless the decisions that a description asks for can be made."""
+    """Raise ValueError, naming the part, unless a cascade of this description can be made, watched and written."""
+    for part, form in FORM.items():
+        if not fits(description[part], form):
+            raise ValueError(f"a part of {part!r} is missing or of another kind")
+    names, method, expected = [m["name"] for m in description["models"]], description["method"], description["expected"]
+    if not names or len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"'models' must be distinct names, not {names}")
+    if (count := len(description["thresholds"])) != len(names) - 1:
+        raise ValueError(f"{count} thresholds for {len(names)} models; one fewer is needed")
+    lists = [description["chosen"]["exit_rates"]]
+    lists += [expected["exit_rates"], expected["confidences"]] if expected else []
+    if {*map(len, lists)} != {len(names)}:
+        raise ValueError(f"exit rates and confidences are needed of {len(names)} models")
+    if method is not None:
+        check_method(method, names)
+    for t in description["thresholds"]:
+        threshold_from_json(method and method["metric"], t)
+    for part in expected["confidences"] if expected else ():
+        values, counts = part["values"], part["counts"]
+        if len(values) != len(counts) or sorted({*values}) != values or sum(counts) > MOST_SAMPLES:
+            raise ValueError(f"confidences must rise, with counts that sum to {MOST_SAMPLES} at most")
     try:
-        names = [model["name"] for model in description["models"]]
-        if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
-            raise ValueError(f"'models' must be distinct names, not {names}")
-        if (count := len(description["thresholds"])) != len(names) - 1:
-            raise ValueError(f"{count} thresholds for {len(names)} models; one fewer is needed")
-        for key in CHOSEN:
-            np.array(description["chosen"][key], np.float64)
-        if description["method"] is not None:
-            check_method(description["method"], names)
-        for t in description["thresholds"]:
-            threshold_from_json(description["method"] and description["method"]["metric"], t)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"a part of the cascade is missing or of another kind ({error!r})") from None
+        size = len(text_of(description).encode())
+    except RecursionError:
+        size = LARGEST + 1
+    if size > LARGEST:
+        raise ValueError(f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most")
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:
     """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
     ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
-    if set(method) != set(METHOD):
-        raise TypeError(f"a method has {', '.join(METHOD)}, not {', '.join(method)}")
+    if set(method) != set(METHOD) or method["temperature"] is (method["temperatures"] is None):
+        raise ValueError(f"a part of 'method' is missing or of another kind: it has {', '.join(METHOD)}")
     metric_of(method["metric"])
     for name in names if method["temperature"] else ():
         t = method["temperatures"][known(name, method["temperatures"], "model with a fitted temperature")]
-        if not (isinstance(t, (int, float)) and math.isfinite(t) and t > 0):
+        if not (fits(t, float) and t > 0):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
 
 
@@ -193,6 +240,6 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the two words."""
     if isinstance(value, str):
         return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not fits(value, float):
         raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
     return float(value)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..checks import check_count
 from ..datasets.images import Files, existing, images_in
 from ..files import replacing
 
@@ -25,6 +26,7 @@ def image_batches(folder: str | Path, batch_size: int = 64, workers: int = 0) ->
     images = Files(root, tuple(images_in(root)))
     if not len(images):
         raise ValueError(f"{root} holds no images")
+    batch_size, workers = check_count(batch_size, "batch_size"), check_count(workers, "workers", 0)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for start in range(0, len(images), batch_size):
             yield list(pool.map(images, range(start, min(start + batch_size, len(images)))))

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..checks import check_count
 from .cascade import Cascade
 from .members import Member, member_named, rows_of, size_of
 
 
 def pieces_of(inputs: Any, batch_size: int) -> list:
     """Raw inputs (a batch of any form) in batches of ``batch_size``; the last may be smaller."""
-    rows = torch.arange(size_of(inputs)).split(batch_size)
+    rows = torch.arange(size_of(inputs)).split(check_count(batch_size, "batch_size"))
     return [rows_of(inputs, piece.numpy()) for piece in rows]
 
 
@@ -32,7 +33,7 @@ def time_cascade(
     the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage and batch). All take turns, and
     medians of ``repeats`` rounds count, so that whatever else the machine does weighs on all.
     """
-    size, pieces = size_of(inputs), pieces_of(inputs, batch_size)
+    size, pieces, repeats = size_of(inputs), pieces_of(inputs, batch_size), check_count(repeats, "repeats")
     more = [member_named(name, {}) for name in others if name not in cascade.point.models]
     members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in more)]
     calls: dict[str, Callable] = {m.name: lambda m=m: [m.logits(piece) for piece in pieces] for m in members}

@@ -13,7 +13,7 @@ import numpy as np
 import timm
 import torch
 
-from ..checks import is_cost, known
+from ..checks import check_count, is_cost, known
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
@@ -127,8 +127,7 @@ def extract(
 
 def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
     for kind, value, least in (("batch_size", batch_size, 1), ("shard_size", shard_size, 1), ("workers", workers, 0)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{kind} must be a whole number of {least} or more, not {value!r}")
+        check_count(value, kind, least)
     known(dtype, DTYPES, "dtype")
     for name, value in macs.items():
         known(name, [m.name for m in models], "model in macs")

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..checks import is_cost
+from ..checks import about, is_cost
 from ..front_end import is_watched
 from ..zoo.forward import Precision, on_device, ready, timed_logits
 from ..zoo.macs import count_macs
-from ..zoo.model import Model, about, identity
+from ..zoo.model import Model, identity
 from ..zoo.transforms import distinct, prepared
 from .shards import Shards, spans
 
@@ -69,7 +69,7 @@ def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: d
 def _probed(model, prepare, settings, run, macs):
     with ready(model.module, settings.precision.device):
         inputs = prepare(model.transform)
-        with about(model.name):
+        with about(f"model {model.name!r}"):
             macs = macs or count_macs(model.module, inputs)
         with torch.inference_mode():
             for _ in range(2):

@@ -91,7 +91,7 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
         if length == 2:
             in_threads(outcomes, cost, cascades.heads, best)
         elif length > 2:
-            end_of_start = None if deadline is None else time.time() + SEEDING * (deadline - time.time())
+            end_of_start = None if deadline is None else time.monotonic() + SEEDING * (deadline - time.monotonic())
             if length - 1 not in lengths:
                 seed(outcomes, cost, cascades, best, tolerance, end_of_start)
             started = in_threads(outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start)
@@ -103,11 +103,11 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
 
 
 def check_limits(tolerance, time_limit):
-    """Refuse a negative or infinite tolerance and a time limit that is not positive."""
-    if isinstance(tolerance, str) or not 0 <= tolerance < np.inf:
-        raise ValueError(f"tolerance={tolerance}: a share of the cost, 0 or more")
-    if time_limit is not None and not time_limit > 0:
-        raise ValueError(f"time_limit={time_limit}: seconds, more than 0")
+    """Refuse what is no number, a negative or infinite tolerance, and a time limit that is not positive."""
+    if isinstance(tolerance, bool | str) or not 0 <= tolerance < np.inf:
+        raise ValueError(f"tolerance={tolerance!r}: a share of the cost, 0 or more")
+    if time_limit is not None and (isinstance(time_limit, bool | str) or not time_limit > 0):
+        raise ValueError(f"time_limit={time_limit!r}: seconds, more than 0")
 
 
 def search_outcomes(
@@ -125,14 +125,15 @@ def search_outcomes(
     last_only: outcomes depend on the last model of a prefix alone, so that they are asked for once a model;
     tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
     stops; either leaves a front that is certified instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
-    executor: a ``concurrent.futures.Executor`` that searches cascades of three models and more.
+    executor: a ``concurrent.futures.Executor`` that searches cascades of three models and more; where workers die, a
+    RuntimeWarning says so, and the front is certified.
     ValueError: unusable outcomes or costs, more stages than models, more cascades than patience allows.
     """
-    deadline = None if time_limit is None else time.time() + time_limit
+    check_limits(tolerance, time_limit)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
     cost = check_costs(cost)
     if cost.ndim != 1:
         raise ValueError("one cost a model is needed here: a row of costs a sample works in `search` with n_models=2")
-    check_limits(tolerance, time_limit)
     lengths, outcomes = check_lengths(n_models, len(cost)), Outcomes(stage, last_only)
     check_work(cost, lengths, time_limit)
     k = len(outcomes.right((0,)))
@@ -225,6 +226,7 @@ def search(
     of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
     far from exact it may be.
     """
+    check_limits(tolerance, time_limit)
     task = SearchTask(store, method, score, cost, models)
     if task.score == F1:
         return task.front(search_graded(task.stage, task.costs, n_models, store.positives()))

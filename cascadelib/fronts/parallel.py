@@ -2,9 +2,10 @@
 
 import os
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Timer
+from threading import TIMEOUT_MAX, Timer
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -21,10 +22,10 @@ CORNERS, BOXES = ("corners",), ("boxes",)  # parts of the search of a cascade: t
 
 @contextmanager
 def patience(tolerance, deadline):
-    """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.time(); None: never)."""
-    left = np.inf if deadline is None else deadline - time.time()
+    """A tolerance float64 [1] for the kernels that becomes infinite at the deadline (time.monotonic(), or None)."""
+    left = np.inf if deadline is None else deadline - time.monotonic()
     shared = np.array([float(tolerance) if left > 0 else np.inf])
-    if not 0 < left < np.inf:
+    if not 0 < left < TIMEOUT_MAX:
         yield shared
         return
     timer = Timer(left, shared.__setitem__, (0, np.inf))
@@ -60,6 +61,11 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
         search_root(room, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 
+def leave_out(best, cost, heads):
+    """Note that heads are not searched: no cascade of a head costs less than its first model."""
+    best.floor[-1] = min(best.floor[-1], *(cost[head[0]] for head, _ in heads))
+
+
 def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline=None, workers=None):
     """Search heads on all cores; returns whether in time.
 
@@ -73,8 +79,8 @@ def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline
     def work(own):
         room = workspace(k, length - 1) if length > 2 else None
         for head, lasts in pending:  # next() of a list iterator is atomic: each head goes to one thread
-            if np.isinf(shared[0]):  # out of time: no cascade of this head costs less than its first model
-                own.floor[-1] = min(own.floor[-1], cost[head[0]])
+            if np.isinf(shared[0]):
+                leave_out(own, cost, [(head, lasts)])
             elif length == 2:
                 sweep_pairs(outcomes, cost, head, lasts, own)
             else:
@@ -88,33 +94,46 @@ def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline
     return not np.isinf(shared[0])
 
 
-def run_task(task):
+def run_task(outcomes, cost, heads, reach, width, parts, tolerance, left):
     """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
-    outcomes, cost, heads, reach, width, *how = task
     best = new_best(len(reach) - 1, width)
     best.reach[:] = reach
-    in_time = in_threads(outcomes, cost, heads, best, *how, workers=1)
+    in_time = in_threads(outcomes, cost, heads, best, parts, tolerance, time.monotonic() + left, workers=1)
     found = np.flatnonzero(np.isfinite(best.exact))
-    floor = best.floor if np.isfinite(best.floor).any() else None
-    return found, best.exact[found], best.where[found], floor, in_time
+    return found, best.exact[found], best.where[found], best.floor, in_time
 
 
 def in_executor(executor, outcomes, cost, heads, best, parts, tolerance, deadline):
-    """:func:`in_threads` as tasks of any executor (processes, Dask, Ray).
+    """:func:`in_threads` as tasks of any executor (processes, Dask, Ray), each handed out when a worker is free.
 
-    Each task carries the outcomes that its heads need and the least costs known when it was made.
+    Each carries the outcomes that its heads need, the least costs known and the seconds that are left (clocks differ).
+    Heads for which no time is left count as not searched, and those of lost tasks, of which a RuntimeWarning tells.
     """
-    tasks, width, complete, count = [], best.where.shape[1] // 2 + 1, True, min(TASKS, len(heads))
-    for part in (heads[i::count] for i in range(count)):
+    count, end, lost = min(TASKS, len(heads)), np.inf if deadline is None else deadline, []
+    at_once = getattr(executor, "_max_workers", count if deadline is None else 2 * (os.cpu_count() or 1))
+
+    def run(part):
+        own, left = same_reach(best), end - time.monotonic()
         prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
-        lasts = {(*head, m) for head, ms in part for _, m in ms}
-        tasks.append((outcomes.only(prefixes, lasts), cost, part, best.reach, width, parts, tolerance, deadline))
-    results = executor.map(run_task, tasks)
-    for found, exact, where, floor, in_time in tqdm(results, "tasks", count, leave=False, disable=not is_watched()):
-        own = same_reach(best)
-        own.exact[found], own.where[found] = exact, where
-        if floor is not None:
-            own.floor[:] = floor
-        merge_best(best, [own])
-        complete &= in_time
+        known = outcomes.only(prefixes, {(*head, m) for head, lasts in part for _, m in lasts})
+        task = known, cost, part, best.reach, best.where.shape[1] // 2 + 1, parts, tolerance, left
+        if left > 0:
+            try:
+                result = executor.submit(run_task, *task).result()
+                found, own.exact[found], own.where[found], own.floor[:], in_time = result
+                return own, in_time
+            except Exception as error:  # of the executor: no code of the user's runs there
+                lost.append(error)
+        leave_out(own, cost, part)
+        return own, False
+
+    complete = True
+    with ThreadPoolExecutor(at_once) as pool:
+        results = pool.map(run, [heads[i::count] for i in range(count)])
+        for own, in_time in tqdm(results, "tasks", count, leave=False, disable=not is_watched()):
+            merge_best(best, [own])
+            complete &= in_time
+    if lost:
+        text = f"{len(lost)} of {count} tasks were lost ({lost[0]!r}): their cascades count as not searched"
+        warnings.warn(f"{text}; the front says by how much it may be too dear", RuntimeWarning, stacklevel=2)
     return complete

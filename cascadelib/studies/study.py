@@ -4,19 +4,20 @@
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..checks import known
+from ..checks import check_count, known
 from ..datasets.bundled import fashion_mnist
 from ..datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
 from ..datasets.images import Photographs, image_folder
 from ..datasets.samples import Samples
-from ..files import located, replacing
+from ..files import digest_of, located, read_json, replacing
 from ..store.logit_store import LogitStore
 from ..zoo.bundled import bundled_models, load_bundled
 from ..zoo.loaders import load
@@ -41,6 +42,12 @@ class Images:
     offset: int = 0
     named: str | None = None
 
+    def __post_init__(self) -> None:
+        check_count(self.every, "every")
+        check_count(self.offset, "offset", 0)
+        if not all(isinstance(getattr(self, field.name), field.type) for field in fields(self)):  # type: ignore[arg-type]
+            raise TypeError(f"{self} has parts of another kind")
+
     def open(self, split: str) -> Photographs:
         """The labelled photographs, named ``split``."""
         options = {} if self.labels is None else {"labels": self.labels}
@@ -61,21 +68,28 @@ class Study:
     table: str | None = None
 
     def save(self, folder: str | Path) -> None:
-        """Write ``study.json`` into ``folder``."""
+        """Write ``study.json`` into ``folder``, with a digest of what it says; one without is read, too."""
         Path(folder).mkdir(parents=True, exist_ok=True)
+        content = {"sha256": digest_of(asdict(self))} | asdict(self)
         with replacing(Path(folder) / FILE) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_study(folder: str | Path) -> Study | None:
     """The study that ``study.json`` in ``folder`` describes; None without one. ValueError where it is damaged."""
     path = located(folder) / FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
+    found = read_json(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        if (stated := found.pop("sha256", None)) is not None and stated != digest_of(found):
+            raise ValueError("edited after it was written: take 'sha256' out where that is meant")
         splits = {name: Images(**images) for name, images in found.pop("splits").items()}
-        return Study(splits, tuple(found.pop("models")), **found)
+        study = Study(splits, tuple(found.pop("models")), **found)
+        check_count(study.classes, "classes")
+        if not all(isinstance(text, str) for text in (*study.models, study.checkpoints or "", study.table or "")):
+            raise TypeError("models, checkpoints and table are names and paths")
+        return study
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
 

@@ -40,6 +40,15 @@ def load(name: str, folder: Path | str = FOLDER, **options: Any) -> Model:
     raise AssertionError(f"{name!r} is listed, and no loader knows it")
 
 
+def is_listed(name: str) -> bool:
+    """Whether a name is of the bundled zoos or of timm: it can mean no folder and nobody's repository."""
+    if name in bundled_names() + bundled_names(REVIEWS):
+        return True
+    from .timm_models import is_timm_model
+
+    return is_timm_model(name)
+
+
 def resolved(models: Any) -> list[Model]:
     """What the user names or hands over → models; the one place where names are looked up.
 

@@ -13,8 +13,9 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
+from ..checks import about
 from .forward import inference_mode_of, output_of, piece_of
-from .model import Model, about
+from .model import Model
 from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
@@ -204,6 +205,6 @@ def with_text_costs(models: list[Model], texts: Sequence, macs: dict[str, float]
         counts = {"tokens": float(run.mean()), "truncated": int((lengths[transform] > limit).sum())}
         found.append(replace(model, metadata=model.metadata | counts))
         if model.name not in costs:
-            with about(model.name):
+            with about(f"model {model.name!r}"):
                 costs[model.name] = mean_macs(model.module, transform, run)
     return found, costs

@@ -1,9 +1,8 @@
 """A classifier as extraction and cascades want it: a module, what its input is made of, and where it comes from."""
 
-import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,15 +21,6 @@ class Model:
     module: torch.nn.Module
     transform: Callable | None = None
     metadata: dict = field(default_factory=dict)
-
-
-@contextlib.contextmanager
-def about(name: str) -> Iterator[None]:
-    """Inside, a ValueError says which model it is about."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"model {name!r}: {error}") from None
 
 
 class _Reordered(torch.nn.Module):

@@ -20,10 +20,12 @@ from transformers import (
     AutoTokenizer,
 )
 
-from ..checks import timm_name
+from ..checks import about, timm_name
 from ..hub import cached_revision, check_reachable, is_reachable
-from .model import Model, about
+from .model import Model
 from .transforms import Tokenized
+
+SAFE: Any = {"trust_remote_code": False}  # nothing of a repository runs
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def is_sequence_classifier(name: str) -> bool:
     if not is_transformers_model(place) or not (_is_there(place, revision) or is_reachable()):
         return False  # the image loader, asked next, says that the Hub does not answer
     try:
-        architectures = AutoConfig.from_pretrained(place, revision=revision).architectures or ()
+        architectures = AutoConfig.from_pretrained(place, revision=revision, **SAFE).architectures or ()
     except (OSError, ValueError, KeyError):
         return False
     return any("ForSequenceClassification" in a for a in architectures)
@@ -117,12 +119,12 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     needed and does not answer.
     """
     with _reading(name, name, revision, "an image classifier"):
-        module = AutoModelForImageClassification.from_pretrained(name, revision=revision).float().eval()
-        processor = AutoImageProcessor.from_pretrained(name, revision=revision)
+        module = AutoModelForImageClassification.from_pretrained(name, revision=revision, weights_only=True, **SAFE)
+        processor = AutoImageProcessor.from_pretrained(name, revision=revision, **SAFE)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}
     metadata = _metadata(module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings))
-    return Model(name, module, ProcessedPhotos(ProcessorCut(settings, processor)), metadata)
+    return Model(name, module.float().eval(), ProcessedPhotos(ProcessorCut(settings, processor)), metadata)
 
 
 MAX_LENGTH = 128  # tokens, as usual on GLUE
@@ -141,16 +143,16 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
     revision = revision or named
     with _reading(name, place, revision, "a sequence classifier"):
         module, info = AutoModelForSequenceClassification.from_pretrained(
-            place, revision=revision, dtype=torch.float32, output_loading_info=True
+            place, revision=revision, dtype=torch.float32, output_loading_info=True, weights_only=True, **SAFE
         )
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, **SAFE)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[:3]
         raise ValueError(f"{name!r} is not fine-tuned for classification: its checkpoint lacks {missing}")
     taken = inspect.signature(module.forward).parameters
     keys = tuple(key for key in tokenizer.model_input_names if key in taken)
     limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
-    with about(name):
+    with about(f"model {name!r}"):
         transform = Tokenized(tokenizer, limit, keys)
     if module.config.pad_token_id is None:
         module.config.pad_token_id = tokenizer.pad_token_id

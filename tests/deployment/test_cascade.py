@@ -1,6 +1,8 @@
 """The running cascade: decisions are the evaluator's; every metric and ensemble; broken, odd and empty input."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import warnings
@@ -8,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_checkpoints as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -370,3 +373,112 @@ def test_saved_text_is_json_alone(tmp_path):
     path, _ = saved(tmp_path, store=VAL, held_out=TEST)
     assert json.loads(path.read_text())["format"] == "cascadelib cascade" and path.stat().st_size < 10_000
     assert evaluate(TEST, point_of(Policy.load(path).description)).accuracy > 0.85
+
+
+def breaking(batches, error):
+    yield from batches
+    raise error
+
+
+@pytest.mark.parametrize("error", [ConnectionError("the camera went away"), KeyboardInterrupt()])
+def test_a_stream_that_breaks_hands_back_what_was_decided(error):
+    cascade, whole = made(make_point([0.6], Method())), made(make_point([0.6], Method()))(np.arange(60))
+    with pytest.raises(type(error)) as caught:
+        cascade.run(breaking(np.split(np.arange(50), 10), error), 8)
+    decided = caught.value.decided
+    assert caught.value is error and len(decided) == 50
+    done = decided.exit_stage >= 0
+    assert 0 < done.sum() < 50 and cascade.running.inputs == done.sum()
+    for part in ("predictions", "exit_stage", "confidence"):
+        np.testing.assert_array_equal(getattr(decided, part)[done], getattr(whole, part)[:50][done])
+    assert (decided.predictions[~done] == -1).all() and np.isnan(decided.confidence[~done]).all()
+    assert "50 samples" in repr(decided)
+
+
+def test_a_model_that_fails_on_the_way_does_so_too():
+    def failing(rows):
+        raise TimeoutError("no answer")
+
+    point = make_point([0.6], Method(), "ab")
+    with pytest.raises(TimeoutError, match="no answer") as caught:
+        Cascade.from_point(point, {"a": (rows_model("a"), torch.as_tensor), "b": failing})(np.arange(60))
+    stage = made(point)(np.arange(60)).exit_stage
+    np.testing.assert_array_equal(caught.value.decided.exit_stage == 0, stage == 0)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, "8", None])
+def test_batch_sizes_are_whole_numbers(size, tmp_path):
+    cascade = made(make_point([0.6], Method()))
+    for call in (
+        lambda: cascade.run([np.arange(5)], size),
+        lambda: cl.deployment.pieces_of(np.arange(5), size),
+        lambda: cl.deployment.time_cascade(cascade, np.arange(5), size),
+    ):
+        with pytest.raises(ValueError, match="batch_size must be a whole number"):
+            call()
+    with pytest.raises(ValueError, match="guesses must be a whole number"):
+        cascade.run([np.arange(5)], guesses=size)
+
+
+GREY = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+UNFIT = {
+    "texts": (["a shoe", "a bag"], r"list of 2 str; expected what GreyImages"),
+    "no batch": (None, r"not None: a tensor or array \[N"),
+    "one number": (7, "a batch is needed, not 7"),
+    "a scalar": (np.float32(7), "a batch is needed"),
+    "a generator": (iter([1]), "a batch is needed"),
+    "a set": ({1, 2}, "a batch is needed"),
+    "too few dimensions": (np.zeros((3, 28), np.uint8), r"cannot run on uint8 \[3, 28\]"),
+    "too many": (torch.zeros(3, 1, 28, 28, 2), r"cannot run on torch.float32 \[3, 1, 28, 28, 2\]"),
+    "objects": (np.array([None, None]), r"cannot run on object \[2\]"),
+    "names": ({"image": np.zeros((2, 28, 28), np.uint8)}, r"cannot run on \{'image': uint8 \[2, 28, 28\]\}"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
+    batch, message = UNFIT[case]
+    cascade = Cascade.from_point(GREY)
+    for run in (cascade, lambda batch: cascade.run([batch], 64)):
+        with pytest.raises(ValueError, match=f"model 'mlp@28'.*{message}"):
+            run(batch)
+
+
+def test_a_batch_that_lacks_a_key_and_batches_of_two_forms():
+    cascade = Cascade.from_point(make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"})
+    with pytest.raises(ValueError, match=r"model 'a' cannot run on \{'input_ids': torch.int64.*attention_mask"):
+        cascade({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
+    for second in (torch.zeros(2, 9, 9), ["text"], {"x": torch.zeros(2, 28, 28)}):
+        with pytest.raises(ValueError, match=r"model 'mlp@28' cannot run on torch.float32 \[2, 28, 28\] and"):
+            Cascade.from_point(GREY).run([torch.zeros(2, 28, 28), second], 64)
+
+
+def test_a_cascade_can_be_copied_and_pickled():
+    cascade = Cascade.from_point(GREY)
+    images = IMAGES.batch(0, 20)
+    for again in (copy.deepcopy(cascade), pickle.loads(pickle.dumps(cascade))):
+        np.testing.assert_array_equal(again(images).predictions, cascade(images).predictions)
+
+
+def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
+    """A folder whose config asks for its own code: refused unheard, and with allow_download the code does not run."""
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "evil", tiny.module())
+    config = json.loads((tmp_path / "evil" / "config.json").read_text())
+    names = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Own"}
+    (tmp_path / "evil" / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": names}))
+    (tmp_path / "evil" / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    for name in ("evil", "nobody/nothing"):
+        Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save("c.json")
+        with pytest.raises(ValueError, match=rf"c\.json: model '{name}' is of neither.*allow_download=True.*models="):
+            Cascade.load("c.json", {"b": rows_model("b")})
+        with pytest.raises((ValueError, ConnectionError), match=rf"c\.json: .*{name}"):
+            Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True)
+        handed = {name: rows_model("a"), "b": rows_model("b")}
+        assert len(Cascade.load("c.json", handed)(np.arange(5))) == 5
+    assert not (tmp_path / "ran").exists()
+    tiny.save(tmp_path / "good", tiny.module())
+    Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=("good", "b"))).save("c.json")
+    assert Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True).members[0].name == "good"

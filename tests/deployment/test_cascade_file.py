@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 
+import fuzz
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,10 @@ from cascadelib.deployment.cascade_file import (
     summary,
 )
 from cascadelib.deployment.policy import (
+    FORM,
+    LARGEST,
     Policy,
+    checksum,
     parse_cascade,
     text_of,
     threshold_from_json,
@@ -206,3 +211,60 @@ def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
     path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
     Policy(json.loads(path.read_text())).save(path)
     assert Policy.load(path).description["thresholds"] == [0.5]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed):
+    assert fuzz.fuzz_cascades(seed, cases=150) == 150
+
+
+ABSURD = {
+    "a key that is there twice": lambda text: text.replace('"score"', '"thresholds": [0.5], "score"'),
+    "a key that no cascade has": lambda text: text.replace('"score"', '"note": 1, "score"'),
+    "nothing but depth": lambda text: "[" * 100_000,
+    "an integer beyond floats": lambda text: sealed(text, thresholds=[10**400]),
+    "nan": lambda text: text.replace('"cost": ', '"cost": NaN, "price": '),
+    "samples that nobody has": lambda text: sealed(text, expected=huge(json.loads(text)["expected"])),
+    "megabytes": lambda text: text + " " * 2**21,
+}
+
+
+def sealed(text, **parts):
+    """A file's text with other parts, and the checksum that fits them."""
+    content = json.loads(text) | parts
+    return json.dumps(content | {"checksum": checksum({part: content[part] for part in FORM})})
+
+
+def huge(expected):
+    expected["confidences"][0]["counts"][0] = 2**40
+    return expected
+
+
+@pytest.mark.parametrize("case", ABSURD)
+def test_absurd_files_are_refused_by_name_at_once(case, tmp_path):
+    path = tmp_path / "c.json"
+    Policy.from_point(POINT, STORE).save(path)
+    path.write_text(ABSURD[case](path.read_text()))
+    with pytest.raises(ValueError, match=r"c\.json: "):
+        Policy.load(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "loop", "nothing"])
+def test_what_is_no_regular_file_blocks_nobody(kind, tmp_path):
+    path = tmp_path / "c.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind != "nothing":
+        path.symlink_to("/dev/zero" if kind == "endless" else path)
+    with pytest.raises((ValueError, OSError), match=r"c\.json"):
+        Policy.load(path)
+
+
+def test_the_size_of_a_file_and_the_sum_of_its_counts_bound_what_is_read(tmp_path):
+    path = tmp_path / "c.json"
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(ValueError, match=f"more than {LARGEST} bytes"):
+        Policy.load(path)

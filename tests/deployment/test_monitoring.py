@@ -1,5 +1,8 @@
 """Running statistics: counts, expected beside measured, drift without labels; and measured time as tables."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +60,27 @@ def test_only_the_last_inputs_count_and_broken_ones_do_not():
     first, second = cascade.running.confidences
     np.testing.assert_array_equal(first, whole.confidences[-100:, 0])
     assert len(second) == (whole.exit_stage[-100:] == 1).sum()
+
+
+def test_totals_of_eight_threads_add_up():
+    """Each thread runs the same images; threads change places as often as they can."""
+    cascade, interval = running(), sys.getswitchinterval()
+    once = cascade(IMAGES[:100])
+    cascade.running.reset()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            tables = [t for _, t in pool.map(lambda _: (cascade(IMAGES[:100]), cascade.running.table), range(160))]
+            tables += pool.map(
+                lambda _: (cascade.running.add(once, np.ones((2, 2))), cascade.running.table)[1], range(800)
+            )
+    finally:
+        sys.setswitchinterval(interval)
+    seen = cascade.running
+    assert seen.inputs == 960 * 100
+    assert seen.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
+    assert 800 <= seen.seconds[1, 1] < 900 and len(seen.last) == seen.window
+    assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
 def test_drift_needs_something_to_expect():

@@ -1,6 +1,9 @@
 """Four models and more, certificates, executors, one shared threshold: against loops over everything."""
 
-from concurrent.futures import ProcessPoolExecutor
+import os
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 
@@ -228,6 +231,70 @@ def test_an_executor_of_processes_gives_the_same_front():
     assert front.table.equals(search(STORE, 3, "max_softmax_mean_logits").table)
 
 
+class Doomed(ProcessPoolExecutor):
+    """The worker that gets task number four kills itself."""
+
+    submitted = 0
+
+    def submit(self, function, *arguments):
+        self.submitted += 1
+        return super().submit(os.abort) if self.submitted == 4 else super().submit(function, *arguments)
+
+
+@pytest.mark.parametrize("time_limit", [None, 60])
+def test_a_killed_worker_leaves_a_certified_front(time_limit):
+    with (
+        Doomed(2, mp_context=get_context("spawn")) as executor,
+        pytest.warns(RuntimeWarning, match=r"\d+ of 10 tasks were lost \(BrokenProcessPool.*count as not searched"),
+    ):
+        points = search_arrays(*LARGE, 4, time_limit=time_limit, executor=executor)
+    assert points.floor is not None and np.isfinite(points.floor).any()
+    assert_certified(points, EXACT[4], np.inf)
+
+
+class Broken(Executor):
+    """Takes no task."""
+
+    def submit(self, *_):
+        raise RuntimeError("cannot schedule new futures")
+
+
+def test_an_executor_that_takes_nothing_leaves_a_certified_front():
+    with pytest.warns(RuntimeWarning, match="cannot schedule new futures"):
+        points = search_arrays(*LARGE, 4, executor=Broken())
+    assert_certified(points, EXACT[4], np.inf)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_clocks_of_workers_do_not_count(hours):
+    """Whatever a worker takes for the time of day, it gets the seconds that are left."""
+    wrong = f"import time; real = time.time; time.time = lambda: real() + {3600 * hours}"
+    options = {"mp_context": get_context("spawn"), "initializer": exec, "initargs": (wrong, {})}
+    with ProcessPoolExecutor(1, **options) as executor:
+        assert abs(executor.submit(time.time).result() - time.time()) > 3000
+        exact = search_arrays(*LARGE, 4, time_limit=600, executor=executor)
+        assert_equal_points(exact, EXACT[4])
+        begun = time.monotonic()
+        assert_certified(search_arrays(*LARGE, 4, time_limit=0.05, executor=executor), EXACT[4], np.inf)
+        assert time.monotonic() - begun < 60
+
+
+def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch):
+    given, most = [], []
+
+    class Watched(ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            given.append(arguments[-1])
+            most.append(sum(not future.done() for future in futures) + 1)
+            futures.append(super().submit(function, *arguments))
+            return futures[-1]
+
+    futures = []
+    with Watched(2) as executor:
+        assert_equal_points(search_arrays(*LARGE, 4, time_limit=600, executor=executor), EXACT[4])
+    assert given == sorted(given, reverse=True) and 600 > given[0] > given[-1] > 0 and max(most) <= 2
+
+
 def test_dask_is_an_executor_too():
     distributed = pytest.importorskip("distributed")
     correct, sure, cost = synthetic(5, 300, seed=4, digits=2)
@@ -284,7 +351,8 @@ def test_too_much_work_is_refused_with_an_estimate():
         search_arrays(*table, 5)
     with pytest.raises(ValueError, match="1 … 8 models"):
         search_arrays(*table, 9)
-    with pytest.raises(ValueError, match="tolerance=-1"):
-        search_arrays(*table, 2, tolerance=-1)
-    with pytest.raises(ValueError, match="time_limit=0"):
-        search_arrays(*table, 2, time_limit=0)
+    for call in (partial(search_arrays, *table, 2), partial(search, STORE), partial(search, STORE, 2, score="f1")):
+        for name, values in (("tolerance", (-1, np.nan, np.inf, True, "0.1")), ("time_limit", (0, np.nan, True, "9"))):
+            for value in values:
+                with pytest.raises(ValueError, match=f"{name}={value!r}: "):
+                    call(**{name: value})

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import os
 import sys
 import time
@@ -344,6 +345,19 @@ def test_a_study_says_what_it_was_made_from(tmp_path):
     assert list(table.index) == ["resnet18", "own/model"] and table["macs"].notna().tolist() == [True, False]
     with pytest.raises(ValueError, match="unknown split 'test'; nearest: 'val'"):
         samples_of_study(tmp_path, "test")
+    path, text = tmp_path / "study.json", (tmp_path / "study.json").read_text()
+    path.write_text(text.replace('"every": 3', '"every": 2'))
+    with pytest.raises(ValueError, match=r"study\.json: .*edited after it was written"):
+        read_study(tmp_path)
+    written = {key: value for key, value in json.loads(text).items() if key != "sha256"}
+    path.write_text(json.dumps(written))
+    assert read_study(tmp_path) == own
+    path.unlink()
+    assert read_study(tmp_path) is None
+    path.mkdir()
+    with pytest.raises(ValueError, match=r"study\.json: this is no regular file"):
+        read_study(tmp_path)
+    path.rmdir()
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(ValueError, match=r"study\.json: not a study"):
         read_study(tmp_path)

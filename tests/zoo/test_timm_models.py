@@ -1,6 +1,7 @@
 """timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is refused."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -262,3 +263,26 @@ def test_reordered_classes():
     for order in ([0, 0], [-1, 0], [0.5], [[0]]):
         with pytest.raises(ValueError, match="'m': the order of classes"):
             reordered(model, order)
+
+
+class Poison:
+    """What a pickle may hold: something that runs when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("lax", [False, True])
+def test_nothing_in_a_poisoned_checkpoint_runs(tmp_path, monkeypatch, lax):
+    """Also where timm would unpickle anything, as it did before 1.0.26."""
+    state = timm.create_model(NAME).state_dict()
+    torch.save({"state_dict": state, "note": Poison(str(tmp_path / "ran"))}, tmp_path / f"{NAME}.pth")
+    if lax:
+        unpickled = partial(torch.load, weights_only=False)
+        monkeypatch.setattr("timm.models._builder.load_state_dict", lambda path: unpickled(path)["state_dict"])
+    with pytest.raises(ValueError, match=rf"{NAME}\.pth: its weights do not fit|cannot be read"):
+        load(NAME, checkpoint=tmp_path)
+    assert not (tmp_path / "ran").exists()
