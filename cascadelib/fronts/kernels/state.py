@@ -11,15 +11,7 @@
 A boundary e counts groups of equal confidence, surest first: samples in groups 0 … e − 1 exit. So ties exit
 together, e = 0 never exits, and e = number of groups always does.
 
-**What may be stale, and why no result depends on it.** Only ``reach`` is shared (and the tolerance, which can only
-grow, and leaves what it skips in ``floor``). Between a thread's look at ``reach[n]`` and its write another thread may
-have written less: the entry then *rises*, above what that other thread itself has noted, or stays above its
-neighbours. But every value ever written is the cost of a cascade that some thread has noted with at least n correct.
-So ``reach`` may only say that a cascade or a box is not worth looking at (a stale value says so later, never wrongly),
-or be the slope of a line (any slope gives a bound); what is written is decided by the thread's own entry alone, in the
-total order of :func:`comes_first`, in which an entry can only fall. A point of the front is undercut by nothing, so
-that no value of ``reach`` holds it back, and :func:`merge_best` takes the first of all threads by the same order:
-the same cascade at the same thresholds, whatever threads, processes and rounds did when.
+Why no result depends on how threads race for ``reach``: docs/architecture.md, *Threads*.
 """
 
 from collections import namedtuple
