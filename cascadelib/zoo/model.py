@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,12 +26,15 @@ class Model:
 
 
 @contextlib.contextmanager
-def about(name: str) -> Iterator[None]:
-    """Inside, a ValueError says which model it is about."""
+def noted(failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+    """Inside, what a model raises goes into ``failed`` {model: ValueError that names it}, and the others go on."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"model {name!r}: {error}") from None
+    except kinds as error:
+        traceback.clear_frames(error.__traceback__)  # they hold its tensors
+        text = str(error) if isinstance(error, ValueError) else f"{error!r:.500}"
+        failed[name] = ValueError(text if repr(name) in text else f"model {name!r}: {text}")
+        failed[name].__cause__ = error
 
 
 class _Reordered(torch.nn.Module):

@@ -12,7 +12,7 @@ from timm.data import resolve_data_config
 from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, is_model
 
 from ..checks import split_size
-from ..hub import cached_revision, check_reachable
+from ..hub import cached_revision, check_reachable, weights_only
 from .model import Model
 from .transforms import Cut, Photos
 
@@ -60,6 +60,7 @@ def evaluated_size(name: str) -> int:
     return (cfg.test_input_size or cfg.input_size)[-1]
 
 
+@weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
     """The module of a timm model in eval mode, at its own size or another; options as for ``timm.create_model``.
 
