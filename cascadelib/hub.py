@@ -1,11 +1,14 @@
 """The Hugging Face Hub, or the lack of it: whether it answers, and which revision of a checkpoint was read."""
 
+import contextlib
 import os
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import constants, try_to_load_from_cache
 
+FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch knows "0" and no word as no
 PATIENCE = 5  # seconds; the libraries themselves would retry for about a minute
 
 
@@ -21,6 +24,17 @@ def is_reachable() -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+@contextlib.contextmanager
+def weights_only() -> Iterator[None]:
+    """Inside, ``torch.load`` runs no code that a file brings, whatever a library asks it for."""
+    before = os.environ.get(FORCED)
+    os.environ[FORCED] = "1"
+    try:
+        yield
+    finally:
+        os.environ[FORCED] = before or "0"
 
 
 def check_reachable(what: str, cached: bool, instead: str) -> None:

@@ -1,5 +1,6 @@
 """From models and a data set to a store of logits: many models in one pass, resumable, at most one shard lost."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -17,15 +18,16 @@ from ..checks import check_count, is_cost, known
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
-from ..files import file_name, remove_leftovers
+from ..files import TEMPORARY
 from ..labels import labels_of
 from ..store.logit_store import DTYPES, LogitStore
+from ..store.manifest import alone
 from ..zoo.forward import Precision, kept_memory
 from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
-from ..zoo.model import identity
+from ..zoo.model import identity, noted
 from .class_order import check_names, check_order
-from .inference import Candidate, Pass, explained_when_full, probed, run_pass
+from .inference import Candidate, Pass, explained_when_full, probed, read, run_pass
 from .shards import Shards, shard_bounds, started
 
 
@@ -83,8 +85,9 @@ def extract(
     may be resumed by another number of them.
 
     Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
-    than the data set's, outputs that are no logits, MACs that cannot be counted, too little space on the disk; then
-    for an image that cannot be read, and for a model whose classes are in another order (see :mod:`class_order`).
+    than the data set's, too little space on the disk; then for a sample that cannot be read. A model that raises, gives
+    nan or no logits, whose MACs cannot be counted or whose classes are in another order (see :mod:`class_order`) takes
+    no other down: one ValueError at the end names each that failed, and the others are in the store.
     """
     samples = Samples(*dataset) if isinstance(dataset, tuple) and len(dataset) == 2 else dataset
     if not hasattr(samples, "batch"):
@@ -98,31 +101,51 @@ def extract(
     check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
     order = samples.order if isinstance(samples, Texts) else None  # by length, so that batches hold little padding
+    store, inputs = _existing(path, labels), inputs_digest(samples)
+    pending = [model for model in found if replace or not _is_finished(store, model, inputs)]
+    if store is not None:
+        _sweep(store.path, [model.name for model in found if model not in pending])
+    if not pending:
+        return LogitStore(path)
     with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
         precision = Precision.chosen(device or mine.device(), amp)
-        settings = Pass(precision, batch_size, np.dtype(dtype), workers, progress and mine.first)
-        store = _existing(path, labels)
-        inputs = inputs_digest(samples)
-        pending = [model for model in found if replace or not _is_finished(store, model, inputs)]
+        settings = Pass(precision, batch_size, np.dtype(dtype), order, workers, progress and mine.first)
+        store, failed = _existing(path, labels), settings.failed  # others may have been at work until it was locked
+        pending = [model for model in pending if replace or not _is_finished(store, model, inputs)]
         if isinstance(samples, Texts):
-            pending, macs = with_text_costs(pending, samples.texts, macs)
+            pending, macs = with_text_costs(pending, samples.texts, macs, failed)
         run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": precision.amp}
         run |= {"device": precision.device.type, "samples": labels.fingerprint, "inputs": inputs}
         candidates = probed(pending, samples, settings, run, macs)
+        mine.gather(failed)
+        candidates = settings.remaining(candidates)
         _check_classes(candidates, labels, store)
         missing = {(a, b): [c for c in candidates if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
         _announce(path, candidates, missing, settings, mine.count)
-        mine.wait()  # until all have seen what is missing
+        mine.gather({})  # until all have seen what is missing
         samples = samples if order is None else samples.take(order)
         run_pass(samples, dict(mine.share((b, m) for b, m in missing.items() if m)), shards, settings)
-        mine.wait()
-        if mine.first:
+        mine.gather(failed)
+        candidates = settings.remaining(candidates)
+        if mine.first and candidates:
             origin = labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split
             store = store or LogitStore.create(path, *origin)
             for candidate in candidates:
-                _assemble(candidate, store, shards, bounds, settings, order)
-        mine.wait()
+                with noted(failed, candidate.model.name, ValueError):
+                    _assemble(candidate, store, shards, bounds, settings)
+        mine.gather(failed)
+    if failed:
+        texts, causes = "\n".join(map(str, failed.values())), ExceptionGroup("failed models", [*failed.values()])
+        raise ValueError(f"{path}: {len(failed)} of {len(found)} models failed:\n{texts}") from causes
     return LogitStore(path)
+
+
+def _sweep(path, finished):
+    """Remove what a kill left of ``finished`` models, where there is something and it can be; else write nothing."""
+    if any(path.glob(f".*{TEMPORARY}")) or (path / ".partial").exists():
+        with contextlib.suppress(OSError, ValueError), Shards(path) as shards, alone(path):  # alone sweeps, too
+            for name in finished:
+                shards.remove(name)
 
 
 def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
@@ -177,22 +200,18 @@ def _announce(path, pending, missing, settings, processes):
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
-        print(Estimate(len(pending), samples, seconds, sum(final)), flush=True)
+        print(*settings.failed.values(), Estimate(len(pending), samples, seconds, sum(final)), sep="\n", flush=True)
 
 
-def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order):
-    """Put a model whose shards are all there into the store, and forget the shards.
-
-    order: rows of the samples in the order in which they ran, or None where that is their own.
-    """
+def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
+    """Put a model whose shards are all there into the store, and forget the shards."""
     model, run = candidate.model, candidate.run
     parts = [shards.read(model.name, run, start, stop) for start, stop in bounds]
     logits = np.concatenate([part for part, _ in parts])
-    if order is not None:
-        logits = logits[np.argsort(order)]
+    if settings.order is not None:
+        logits = logits[np.argsort(settings.order)]
     check_order(model, logits, labels_of(store))
     times = [time for _, times in parts for time in times]
-    remove_leftovers(store.path / file_name(model.name))
     extraction = {key: value for key, value in run.items() if key != "samples"}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
     extraction |= {"device_name": settings.precision.device_name, "versions": versions | {"numpy": np.__version__}}
@@ -205,7 +224,7 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order
             model.name,
             logits,
             macs=candidate.macs,
-            seconds=_seconds(candidate, times, len(logits), settings, order is not None),
+            seconds=_seconds(candidate, times, len(logits), settings),
             replace=True,
             dtype=run["dtype"],
             **size | metadata | {"extraction": extraction},
@@ -213,13 +232,13 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass, order
     shards.remove(model.name)
 
 
-def _seconds(candidate, times, count, settings, sorted_by_length):
+def _seconds(candidate, times, count, settings):
     """Median seconds a sample over the full batches (a last, smaller one is less efficient).
 
     The mean over all samples where batches differ in kind, as those of texts sorted by length do. Where workers
     decode beside it on the same processor, the probe before them is the better measurement.
     """
-    if sorted_by_length:
+    if settings.order is not None:
         sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
         return float(np.average(times, weights=sizes))
     if settings.workers and settings.precision.device.type == "cpu":
@@ -237,7 +256,7 @@ def inputs_digest(samples: Any) -> str:
         if hasattr(samples, "raw"):
             digest.update(hashlib.sha256(samples.raw(row)).digest())
             continue
-        one = samples.batch(row, row + 1)
+        one = read(samples, row, row + 1)
         if isinstance(one, torch.Tensor):
             one = one.detach().cpu().contiguous()
             digest.update(

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..checks import about, is_cost
+from ..checks import is_cost
 from ..front_end import is_watched
+from ..labels import labels_of
 from ..zoo.forward import Precision, on_device, ready, timed_logits
 from ..zoo.macs import count_macs
-from ..zoo.model import Model, identity
+from ..zoo.model import Model, identity, noted
 from ..zoo.transforms import distinct, prepared
 from .shards import Shards, spans
 
@@ -28,15 +29,22 @@ PROBED = 32  # samples, on the CPU; a GPU needs a full batch to show its speed
 class Pass:
     """How samples are run: precision, ``batch_size``, dtype of the logits, ``workers`` that read and decode.
 
-    ``most`` {model: samples at once} fills in where the memory is too small for a batch.
+    order: the rows in the order in which they run, or None where that is their own. ``most`` {model: samples at once}
+    fills in where the memory is too small for a batch, ``failed`` {model: its error} where a model is left out.
     """
 
     precision: Precision
     batch_size: int
     dtype: np.dtype
+    order: np.ndarray | None = None
     workers: int = 0
     progress: bool = True
     most: dict = field(default_factory=dict)
+    failed: dict = field(default_factory=dict)
+
+    def remaining(self, candidates: Iterable["Candidate"]) -> list["Candidate"]:
+        """Those that have not failed."""
+        return [candidate for candidate in candidates if candidate.model.name not in self.failed]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,20 +65,23 @@ class Candidate:
 def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: dict[str, float]) -> list[Candidate]:
     """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up.
 
-    Those samples are read once for all models.
+    Those samples are read once for all models. A model that fails is left out and noted in ``settings.failed``.
     """
     if not models:
         return []
     few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
     _, prepare = next(feed(samples, [(0, few)], [m.transform for m in models], settings.precision.device))
-    return [_probed(model, prepare, settings, run, macs.get(model.name)) for model in models]
+    candidates = []
+    for model in models:
+        with noted(settings.failed, model.name):
+            candidates.append(_probed(model, prepare, settings, run, macs.get(model.name)))
+    return candidates
 
 
 def _probed(model, prepare, settings, run, macs):
     with ready(model.module, settings.precision.device):
         inputs = prepare(model.transform)
-        with about(f"model {model.name!r}"):
-            macs = macs or count_macs(model.module, inputs)
+        macs = macs or count_macs(model.module, inputs)
         with torch.inference_mode():
             for _ in range(2):
                 logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
@@ -89,14 +100,26 @@ def feed(samples: Any, bounds: Iterable, transforms: Iterable, device: torch.dev
     transforms: all that will be asked for. Of photographs (anything with a ``source`` that decodes a row), ``workers``
     processes read and decode each once and make every distinct cut of it; other data sets give their raw batch, which
     the transforms turn into inputs on ``device``.
-    Raises ValueError naming a photograph that cannot be read.
+    Raises ValueError naming a sample that cannot be read.
     """
     if hasattr(samples, "source"):
         yield from _photographs(samples, list(bounds), transforms, device, workers)
         return
     for start, stop in bounds:
-        raw = on_device(samples.batch(start, stop), device)
+        raw = on_device(read(samples, start, stop), device)
         yield (start, stop), lambda transform, raw=raw: on_device(prepared(transform, raw), device)
+
+
+def read(samples: Any, start: int, stop: int) -> Any:
+    """``samples.batch(start, stop)``; ValueError naming the first sample for which that raises."""
+    try:
+        return samples.batch(start, stop)
+    except Exception as error:
+        for row in range(start, stop) if stop > start + 1 else ():
+            read(samples, row, row + 1)
+        raise ValueError(
+            f"the data set has no sample for row {start} ({labels_of(samples).sample_ids[start]}): {error!r}"
+        ) from error
 
 
 class _Cuts(torch.utils.data.Dataset):
@@ -109,8 +132,8 @@ class _Cuts(torch.utils.data.Dataset):
         try:
             image = self.source(row)
             return [torch.as_tensor(cut(image)) for cut in self.cuts]
-        except ValueError as error:
-            return error
+        except Exception as error:
+            return error if type(error) is ValueError else ValueError(f"the photograph of row {row}: {error!r}")
 
 
 def _stacked(items):
@@ -170,39 +193,49 @@ def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards,
         fed = feed(samples, itertools.chain(*batches.values()), transforms, device, settings.workers)
         stack.enter_context(contextlib.closing(fed))
         for bounds, found in missing.items():
+            if not settings.remaining(candidates):
+                break
             _run_shard(*bounds, found, itertools.islice(fed, len(batches[bounds])), shards, settings, bar)
 
 
 def _run_shard(start, stop, candidates, fed, shards, settings, bar):
     logits = {c.model.name: np.empty((stop - start, c.classes), settings.dtype) for c in candidates}
     seconds = {c.model.name: [] for c in candidates}
-    wide = torch.float64 if settings.dtype == np.float64 else torch.float32  # numpy knows no bfloat16
-    for (first, last), prepare in fed:
-        for candidate, output, time in _outputs(candidates, prepare, settings):
-            logits[candidate.model.name][first - start : last - start] = output.to("cpu", wide).numpy()
+    for span, prepare in fed:
+        for candidate, output, time in _outputs(settings.remaining(candidates), span, prepare, settings):
+            logits[candidate.model.name][span[0] - start : span[1] - start] = output
             seconds[candidate.model.name].append(time)
-            bar.update(last - first)
-    for candidate in candidates:
+            bar.update(len(output))
+    for candidate in settings.remaining(candidates):
         name = candidate.model.name
-        _check_finite(name, logits[name], start)
         with explained_when_full(shards.path):
             shards.write(name, candidate.run, start, stop, logits[name], seconds[name])
 
 
-def _outputs(candidates, prepare, settings):
-    """(candidate, logits, seconds a sample) of each candidate for a batch; each distinct transform runs once."""
+def _outputs(candidates, span, prepare, settings):
+    """(candidate, logits, seconds a sample) of each candidate for a batch, but of those that fail; each distinct
+    transform runs once."""
+    wide = torch.float64 if settings.dtype == np.float64 else torch.float32  # numpy knows no bfloat16
     for transform in distinct(c.model.transform for c in candidates):
-        inputs = prepare(transform)
-        for candidate in candidates:
-            if candidate.model.transform == transform:
-                yield candidate, *timed_logits(candidate.model, inputs, settings.precision, settings.most)
+        inputs = None
+        for candidate in (c for c in candidates if c.model.transform == transform):
+            with noted(settings.failed, candidate.model.name):
+                inputs = prepare(transform) if inputs is None else inputs
+                output, time = timed_logits(candidate.model, inputs, settings.precision, settings.most)
+                logits = output.to("cpu", wide).numpy().astype(settings.dtype, copy=False)
+                _check(candidate, logits, span, settings)
+                yield candidate, logits, time
 
 
-def _check_finite(name, logits, start):
-    bad = np.flatnonzero(~np.isfinite(logits).all(1))
+def _check(candidate, logits, span, settings):
+    name, expected = candidate.model.name, (span[1] - span[0], candidate.classes)
+    if logits.shape != expected:
+        raise ValueError(f"model {name!r} gave {logits.shape} for rows {span[0]} … {span[1] - 1}, not {expected}")
+    bad = span[0] + np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
+        row = bad[0] if settings.order is None else settings.order[bad[0]]
         raise ValueError(
-            f"model {name!r}: nan or inf in the logits of row {start + bad[0]} (as {logits.dtype}); "
+            f"model {name!r}: nan or inf in the logits of row {row} (as {logits.dtype}); "
             "if this is half precision, try amp=False or dtype='float32'"
         )
 

@@ -20,6 +20,7 @@ from torch import distributed
 from ..files import SUFFIX, file_name
 from ..store.formats import LogitFile, write_logits
 
+LOCK = ".lock"  # in the folder of the shards; no model's folder begins with a dot
 FOREVER = datetime.timedelta(days=30)  # a slow process is waited for; torchrun itself ends the others when one dies
 
 
@@ -40,10 +41,13 @@ class Processes:
         """Every ``count``-th of the items, from the ``rank``-th on."""
         return list(items)[self.rank :: self.count]
 
-    def wait(self) -> None:
-        """Until all processes have come here."""
+    def gather(self, own: dict) -> None:
+        """Wait until all processes have come here; ``own`` gets what the others have in theirs."""
+        parts = [own] * self.count
         if self.count > 1:
-            distributed.monitored_barrier(self.group, timeout=FOREVER)
+            distributed.all_gather_object(parts, dict(own), self.group)
+        for part in parts:
+            own |= part | own
 
     def device(self) -> torch.device | None:
         """This process's own GPU; None where there is one process or no GPU."""
@@ -90,7 +94,7 @@ class Shards:
 
     def __init__(self, store_path: Path | str, locked: bool = True):
         self.path, self.locked = Path(store_path) / ".partial", locked
-        self._lock = FileLock(self.path / "lock", blocking=False)
+        self._lock = FileLock(self.path / LOCK, blocking=False)
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,7 @@ class Shards:
         if not self.locked:
             return
         with contextlib.suppress(OSError):
-            if [p.name for p in self.path.iterdir()] == ["lock"]:  # nothing unfinished: leave no trace
+            if [p.name for p in self.path.iterdir()] == [LOCK]:  # nothing unfinished: leave no trace
                 shutil.rmtree(self.path)
         self._lock.release()
 

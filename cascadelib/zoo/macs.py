@@ -13,9 +13,8 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
-from ..checks import about
 from .forward import inference_mode_of, output_of, piece_of
-from .model import Model
+from .model import Model, noted
 from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
@@ -183,10 +182,13 @@ def _parabola(x, y):
     return lambda t: u + (t - a) * (slope + (t - b) * bend)
 
 
-def with_text_costs(models: list[Model], texts: Sequence, macs: dict[str, float]) -> tuple[list[Model], dict]:
+def with_text_costs(
+    models: list[Model], texts: Sequence, macs: dict[str, float], failed: dict[str, Exception]
+) -> tuple[list[Model], dict]:
     """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata, and MACs of all.
 
-    macs: those that are given stay. Warns where texts are cut, with their number. Each tokenizer runs once.
+    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with their number. Each
+    tokenizer runs once.
     """
     lengths: dict[Tokenized, np.ndarray] = {}
     found, costs = [], dict(macs)
@@ -195,16 +197,16 @@ def with_text_costs(models: list[Model], texts: Sequence, macs: dict[str, float]
         if not isinstance(transform, Tokenized):
             found.append(model)
             continue
-        limit = transform.max_length
-        if transform not in lengths:
-            whole = lengths[transform] = transform.lengths(texts)
-            if (whole > limit).any():
-                more = f"have more than {limit} tokens (the longest {whole.max()}) and are cut"
-                warnings.warn(f"{(whole > limit).sum()} of {len(whole)} texts {more}", stacklevel=3)
-        run = np.minimum(lengths[transform], limit)
-        counts = {"tokens": float(run.mean()), "truncated": int((lengths[transform] > limit).sum())}
-        found.append(replace(model, metadata=model.metadata | counts))
-        if model.name not in costs:
-            with about(f"model {model.name!r}"):
+        with noted(failed, model.name):
+            limit = transform.max_length
+            if transform not in lengths:
+                whole = lengths[transform] = transform.lengths(texts)
+                if (whole > limit).any():
+                    more = f"have more than {limit} tokens (the longest {whole.max()}) and are cut"
+                    warnings.warn(f"{(whole > limit).sum()} of {len(whole)} texts {more}", stacklevel=3)
+            run = np.minimum(lengths[transform], limit)
+            counts = {"tokens": float(run.mean()), "truncated": int((lengths[transform] > limit).sum())}
+            if model.name not in costs:
                 costs[model.name] = mean_macs(model.module, transform, run)
+            found.append(replace(model, metadata=model.metadata | counts))
     return found, costs

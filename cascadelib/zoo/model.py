@@ -1,8 +1,10 @@
 """A classifier as extraction and cascades want it: a module, what its input is made of, and where it comes from."""
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +23,18 @@ class Model:
     module: torch.nn.Module
     transform: Callable | None = None
     metadata: dict = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def noted(failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+    """Inside, what a model raises goes into ``failed`` {model: ValueError that names it}, and the others go on."""
+    try:
+        yield
+    except kinds as error:
+        traceback.clear_frames(error.__traceback__)  # they hold its tensors
+        text = str(error) if isinstance(error, ValueError) else f"{error!r:.500}"
+        failed[name] = ValueError(text if repr(name) in text else f"model {name!r}: {text}")
+        failed[name].__cause__ = error
 
 
 class _Reordered(torch.nn.Module):

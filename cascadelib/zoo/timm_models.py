@@ -13,7 +13,7 @@ from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pre
 from timm.utils.model import reparameterize_model
 
 from ..checks import split_size, timm_name
-from ..hub import cached_revision, check_reachable
+from ..hub import cached_revision, check_reachable, weights_only
 from .model import Model
 from .transforms import Cut, Photos
 
@@ -62,6 +62,7 @@ def evaluated_size(name: str) -> int:
     return (cfg.test_input_size or cfg.input_size)[-1]
 
 
+@weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
     """The module of a timm model in eval mode, at its own size or another; options as for ``timm.create_model``.
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -20,12 +19,12 @@ from transformers import (
     AutoTokenizer,
 )
 
-from ..checks import about, timm_name
-from ..hub import cached_revision, check_reachable, is_reachable
+from ..checks import timm_name
+from ..hub import cached_revision, check_reachable, is_reachable, weights_only
 from .model import Model
 from .transforms import Tokenized
 
-SAFE: Any = {"trust_remote_code": False}  # nothing of a repository runs
+OPTIONS: dict[str, Any] = {"trust_remote_code": False}  # said, or transformers would ask at a prompt
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def is_sequence_classifier(name: str) -> bool:
     if not is_transformers_model(place) or not (_is_there(place, revision) or is_reachable()):
         return False  # the image loader, asked next, says that the Hub does not answer
     try:
-        architectures = AutoConfig.from_pretrained(place, revision=revision, **SAFE).architectures or ()
+        architectures = AutoConfig.from_pretrained(place, revision=revision, **OPTIONS).architectures or ()
     except (OSError, ValueError, KeyError):
         return False
     return any("ForSequenceClassification" in a for a in architectures)
@@ -103,8 +102,9 @@ def _reading(name, place, revision, kind):
     there = _is_there(place, revision)
     check_reachable(f"model {name!r}", there, "give the path of a local folder made by save_pretrained")
     try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        with weights_only():
+            yield
+    except Exception as error:  # torch, pickle, safetensors and transformers each have their own kinds
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
 
@@ -119,8 +119,8 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     needed and does not answer.
     """
     with _reading(name, name, revision, "an image classifier"):
-        module = AutoModelForImageClassification.from_pretrained(name, revision=revision, weights_only=True, **SAFE)
-        processor = AutoImageProcessor.from_pretrained(name, revision=revision, **SAFE)
+        module = AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS).float().eval()
+        processor = AutoImageProcessor.from_pretrained(name, revision=revision, **OPTIONS)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}
     metadata = _metadata(module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings))
@@ -143,17 +143,16 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
     revision = revision or named
     with _reading(name, place, revision, "a sequence classifier"):
         module, info = AutoModelForSequenceClassification.from_pretrained(
-            place, revision=revision, dtype=torch.float32, output_loading_info=True, weights_only=True, **SAFE
+            place, revision=revision, dtype=torch.float32, output_loading_info=True, **OPTIONS
         )
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, **SAFE)
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, **OPTIONS)
+        taken = inspect.signature(module.forward).parameters
+        keys = tuple(key for key in tokenizer.model_input_names if key in taken)
+        limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
+        transform = Tokenized(tokenizer, limit, keys)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[:3]
         raise ValueError(f"{name!r} is not fine-tuned for classification: its checkpoint lacks {missing}")
-    taken = inspect.signature(module.forward).parameters
-    keys = tuple(key for key in tokenizer.model_input_names if key in taken)
-    limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
-    with about(f"model {name!r}"):
-        transform = Tokenized(tokenizer, limit, keys)
     if module.config.pad_token_id is None:
         module.config.pad_token_id = tokenizer.pad_token_id
     checkpoint = {"name": place, "revision": _revision_of(place, revision)}

@@ -364,7 +364,7 @@ def test_shards_say_nothing_when_read_for_another_run(tmp_path):
         assert shards.read("m/1", {"a": 2}, 0, 2) is None and shards.read("m/1", {"a": 1}, 2, 4) is None
         logits, seconds = shards.read("m/1", {"a": 1}, 0, 2)
         assert logits.tolist() == np.eye(2).tolist() and seconds == [0.5]
-    assert sorted(p.name for p in (tmp_path / ".partial").iterdir()) == ["lock", "m%2F1"]
+    assert sorted(p.name for p in (tmp_path / ".partial").iterdir()) == [".lock", "m%2F1"]
 
 
 def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
