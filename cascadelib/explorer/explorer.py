@@ -15,15 +15,7 @@ from ..methods.thresholds import own_units
 from ..scoring import score_of
 from ..store.protocol import Store
 from .charts import Charts
-from .controls import (
-    CascadeChooser,
-    GoalButtons,
-    ThresholdSlider,
-    replaced,
-    resized,
-    share_sent_on,
-    threshold_of_share,
-)
+from .controls import CascadeChooser, GoalButtons, ThresholdSlider, replaced, resized, share_sent_on, threshold_of_share
 from .events import Later, beside
 from .examples import ExampleStrip
 from .export import ExportBox
