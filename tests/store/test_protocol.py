@@ -12,18 +12,33 @@ from cascadelib.store.score_table import ScoreTable
 
 
 class Fees:
-    """A user's own store: a table whose answers are asked for when they are needed."""
+    """A user's own store: whose numbers lie in a table, here, and would be asked for elsewhere."""
 
     has_outputs, path = False, None
 
     def __init__(self, table):
-        self.table = table
-
-    def __getattr__(self, name):
-        return getattr(self.table, name)
+        self.table, self.origin, self.models = table, table.origin, table.models
 
     def __len__(self):
         return len(self.table)
+
+    def outcome(self, names, method, score):
+        return self.table.outcome(names, method, score)
+
+    def positives(self):
+        return self.table.positives()
+
+    def costs(self, kind):
+        return self.table.costs(kind)
+
+    def sample_costs(self, kind):
+        return self.table.sample_costs(kind)
+
+    def take(self, indices):
+        return Fees(self.table.take(indices))
+
+    def select(self, names):
+        return Fees(self.table.select(names))
 
 
 @pytest.fixture
@@ -50,6 +65,7 @@ def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
     assert ours.table.equals(theirs.table)
     point = cl.pick(ours, "max_improvement")
     assert cl.evaluate(own, point).accuracy == point.accuracy
+    assert cl.evaluate(own.take([0, 3, 5]).select(["model 0", "model 2"]), cl.pick(cl.search(own, 1), cost=1)).cost == 1
 
 
 def test_a_table_and_logits_of_the_same_models_can_be_compared(table, store):
