@@ -10,11 +10,11 @@ import html
 import re
 import threading
 import webbrowser
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 from jupyter_server import DEFAULT_STATIC_FILES_PATH
-from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.routing import Matcher, PathMatches, Rule
 from tornado.web import ErrorHandler, HTTPError
@@ -47,7 +47,7 @@ class Kernels(AsyncMappingKernelManager):
         kernel = self._kernels.get(kernel_id)
         if kernel is None or kernel.execution_state in (None, "starting"):
             return  # it went while another was waited for, or its page is still on the way
-        untouched = (utcnow() - kernel.last_activity).total_seconds()
+        untouched = (datetime.now(UTC) - kernel.last_activity).total_seconds()
         if untouched > self.untouched or not self._kernel_connections.get(kernel_id):
             await super().cull_kernel_if_idle(kernel_id)
 
