@@ -105,8 +105,8 @@ class Member:
         except torch.cuda.OutOfMemoryError:
             raise
         except (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError) as error:
-            forms = [f"{getattr(b, 'dtype', type(b).__name__)} {list(getattr(b, 'shape', [len(b)]))}" for b in batches]
-            forms = " and ".join(dict.fromkeys(forms))
+            given = [f"{getattr(b, 'dtype', type(b).__name__)} {list(getattr(b, 'shape', [len(b)]))}" for b in batches]
+            forms = " and ".join(dict.fromkeys(given))
             takes = "floats, as its module does" if self.transform is None else f"what {self.transform!r:.200} takes"
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise ValueError(f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})") from error
