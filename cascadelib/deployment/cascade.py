@@ -120,10 +120,9 @@ class Cascade(torch.nn.Module):
     def load(cls, path: str | Path, models: Mapping | None = None, allow_download: bool = False) -> "Cascade":
         """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled, no code of others runs.
 
-        Of the names that ``models`` lacks those of the bundled zoos and of timm are looked up; what else a file names,
-        a folder or somebody's repository of the Hub, only with ``allow_download``. Warns of, and keeps in
-        ``differences``, library versions, weights and transforms other than those recorded. Raises as
-        :meth:`Policy.load`, and ValueError, or ConnectionError where the Hub does not answer, naming file and model.
+        Names that ``models`` lacks must be of the bundled zoos or of timm; with ``allow_download`` a file may name any
+        folder or repository of the Hub. Warns of, and keeps in ``differences``, library versions, weights and
+        transforms other than those recorded. Raises as :meth:`Policy.load`, and ConnectionError.
         """
         policy = Policy.load(path)
         with about(str(path)):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ..checks import known
-from ..zoo.forward import is_out_of_memory, output_of
-from ..zoo.loaders import is_listed, load, resolved
+from ..zoo.forward import output_of
+from ..zoo.loaders import load, resolved
 from ..zoo.model import Model, identity
 from ..zoo.transforms import prepared
 from .cascade_file import versions
@@ -61,15 +61,6 @@ def joined(batches: Sequence) -> Any:
     return np.concatenate(batches) if isinstance(first, np.ndarray) else [s for batch in batches for s in batch]
 
 
-def form_of(batch: Any) -> str:
-    """What a batch is, in few words, for messages."""
-    if isinstance(batch, Mapping):
-        return "{" + ", ".join(f"{key!r}: {form_of(part)}" for key, part in batch.items()) + "}"
-    if hasattr(batch, "dtype"):
-        return f"{batch.dtype} {list(batch.shape)}"
-    return f"{type(batch).__name__} of {len(batch)} {type(batch[0]).__name__ if len(batch) else ''}"
-
-
 def as_inputs(batch: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
     """A prepared batch for a module: tensors on ``device``, floats in ``dtype``, images in channels_last."""
     if isinstance(batch, Mapping):
@@ -111,10 +102,11 @@ class Member:
         """Inside, what batches of a wrong kind raise is a ValueError that says what they are, and what is expected."""
         try:
             yield
+        except torch.cuda.OutOfMemoryError:
+            raise
         except (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                raise
-            forms = " and ".join(dict.fromkeys(map(form_of, batches)))
+            given = [f"{getattr(b, 'dtype', type(b).__name__)} {list(getattr(b, 'shape', [len(b)]))}" for b in batches]
+            forms = " and ".join(dict.fromkeys(given))
             takes = "floats, as its module does" if self.transform is None else f"what {self.transform!r:.200} takes"
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise ValueError(f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})") from error
@@ -180,13 +172,10 @@ def member_named(name: str, models: Mapping, checkpoint: Any = None, anywhere: b
     if name not in models:
         revision = checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None  # of the Hub
         try:
-            if not (anywhere or is_listed(name)):
-                raise ValueError(
-                    f"model {name!r} is of neither the bundled zoos nor timm; allow_download=True loads it"
-                )
-            return load(name, **({"revision": revision} if isinstance(revision, str) else {}))
+            return load(name, anywhere=anywhere, **({"revision": revision} if isinstance(revision, str) else {}))
         except (ValueError, TypeError, FileNotFoundError) as error:
-            raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}") from None
+            other = "" if anywhere else ", or let any folder or repository be loaded: allow_download=True"
+            raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}{other}") from None
     value = models[name]
     module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
     if isinstance(module, torch.nn.Module | Model) or not callable(module):

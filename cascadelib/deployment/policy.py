@@ -81,7 +81,7 @@ class Policy:
         regular file, no JSON, another format or version, an edit, or a part that no cascade can have."""
         content = read_json(Path(path), LARGEST)
         with about(str(path)):
-            return cls(description_in(content))
+            return cls(parse_cascade(content))
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
@@ -137,13 +137,9 @@ def on_one_line(match: re.Match) -> str:
     return line if len(line) < 120 else match[0]
 
 
-def parse_cascade(text: str) -> dict:
-    """The description in a JSON text. Raises as :meth:`Policy.load`."""
-    return description_in(parsed(text, "the text"))
-
-
-def description_in(content: dict) -> dict:
-    """The description in what a file holds. Raises as :meth:`Policy.load`."""
+def parse_cascade(text: str | dict) -> dict:
+    """The description in a JSON text, or in the object that it holds. Raises as :meth:`Policy.load`."""
+    content = parsed(text, "the text") if isinstance(text, str) else text
     if content.get("format") != FORMAT:
         raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
     if content.get("version") != VERSION:
@@ -211,10 +207,10 @@ def check_description(description: Mapping) -> None:
         if len(values) != len(counts) or sorted({*values}) != values or sum(counts) > MOST_SAMPLES:
             raise ValueError(f"confidences must rise, with counts that sum to {MOST_SAMPLES} at most")
     try:
-        size = len(text_of(description).encode())
+        whole = len(text_of(description).encode()) <= LARGEST
     except RecursionError:
-        size = LARGEST + 1
-    if size > LARGEST:
+        whole = False
+    if not whole:
         raise ValueError(f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most")
 
 

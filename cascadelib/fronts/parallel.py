@@ -61,11 +61,6 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
         search_root(room, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 
-def leave_out(best, cost, heads):
-    """Note that heads are not searched: no cascade of a head costs less than its first model."""
-    best.floor[-1] = min(best.floor[-1], *(cost[head[0]] for head, _ in heads))
-
-
 def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline=None, workers=None):
     """Search heads on all cores; returns whether in time.
 
@@ -79,8 +74,8 @@ def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline
     def work(own):
         room = workspace(k, length - 1) if length > 2 else None
         for head, lasts in pending:  # next() of a list iterator is atomic: each head goes to one thread
-            if np.isinf(shared[0]):
-                leave_out(own, cost, [(head, lasts)])
+            if np.isinf(shared[0]):  # out of time: no cascade of this head costs less than its first model
+                own.floor[-1] = min(own.floor[-1], cost[head[0]])
             elif length == 2:
                 sweep_pairs(outcomes, cost, head, lasts, own)
             else:
@@ -124,7 +119,7 @@ def in_executor(executor, outcomes, cost, heads, best, parts, tolerance, deadlin
                 return own, in_time
             except Exception as error:  # of the executor: no code of the user's runs there
                 lost.append(error)
-        leave_out(own, cost, part)
+        own.floor[-1] = min(cost[head[0]] for head, _ in part)
         return own, False
 
     complete = True

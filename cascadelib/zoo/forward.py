@@ -158,18 +158,13 @@ def _in_pieces(model, inputs, most):
             parts = [_logits_of(model, piece_of(inputs, a, a + size)) for a in range(0, batch, size)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         except RuntimeError as error:  # the device's own error is one, too
-            if not is_out_of_memory(error):
+            if not isinstance(error, torch.cuda.OutOfMemoryError) and "DefaultCPUAllocator: " not in str(error):
                 raise
             if size == 1:
                 raise ValueError(f"model {name!r}: not enough memory for one sample ({error})") from None
             most[name] = (min(size, batch) + 1) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of torch says that a device's memory, or the machine's, was too small."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
 
 
 def batch_of(inputs: Any) -> int:

@@ -11,8 +11,9 @@ from .bundled import FOLDER, bundled_names, load_bundled, load_bundled_text_mode
 from .model import Model
 
 
-def load(name: str, folder: Path | str = FOLDER, **options: Any) -> Model:
-    """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else of transformers.
+def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **options: Any) -> Model:
+    """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else (where ``anywhere``: a
+    folder or a repository may be anybody's) of transformers.
 
     options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size, revision, classes),
     :func:`load_image_model` (revision), :func:`load_sequence_classifier` (revision, max_length); bundled ones: none.
@@ -29,24 +30,16 @@ def load(name: str, folder: Path | str = FOLDER, **options: Any) -> Model:
 
     from . import timm_models, transformers_models
 
-    for knows, loader in (
+    loaders = (
         (timm_models.is_timm_model, timm_models.load_timm_model),
         (transformers_models.is_sequence_classifier, transformers_models.load_sequence_classifier),
         (transformers_models.is_transformers_model, transformers_models.load_image_model),
-    ):
+    )
+    for knows, loader in loaders if anywhere else loaders[:1]:
         if knows(name):
             return loader(name, **options)
     known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
     raise AssertionError(f"{name!r} is listed, and no loader knows it")
-
-
-def is_listed(name: str) -> bool:
-    """Whether a name is of the bundled zoos or of timm: it can mean no folder and nobody's repository."""
-    if name in bundled_names() + bundled_names(REVIEWS):
-        return True
-    from .timm_models import is_timm_model
-
-    return is_timm_model(name)
 
 
 def resolved(models: Any) -> list[Model]:

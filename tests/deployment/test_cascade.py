@@ -422,7 +422,7 @@ def test_batch_sizes_are_whole_numbers(size, tmp_path):
 
 GREY = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
 UNFIT = {
-    "texts": (["a shoe", "a bag"], r"list of 2 str; expected what GreyImages"),
+    "texts": (["a shoe", "a bag"], r"list \[2\]; expected what GreyImages"),
     "no batch": (None, r"not None: a tensor or array \[N"),
     "one number": (7, "a batch is needed, not 7"),
     "a scalar": (np.float32(7), "a batch is needed"),
@@ -431,7 +431,7 @@ UNFIT = {
     "too few dimensions": (np.zeros((3, 28), np.uint8), r"cannot run on uint8 \[3, 28\]"),
     "too many": (torch.zeros(3, 1, 28, 28, 2), r"cannot run on torch.float32 \[3, 1, 28, 28, 2\]"),
     "objects": (np.array([None, None]), r"cannot run on object \[2\]"),
-    "names": ({"image": np.zeros((2, 28, 28), np.uint8)}, r"cannot run on \{'image': uint8 \[2, 28, 28\]\}"),
+    "names": ({"image": np.zeros((2, 28, 28), np.uint8)}, r"cannot run on dict \[1\]"),
 }
 
 
@@ -446,7 +446,7 @@ def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
 
 def test_a_batch_that_lacks_a_key_and_batches_of_two_forms():
     cascade = Cascade.from_point(make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"})
-    with pytest.raises(ValueError, match=r"model 'a' cannot run on \{'input_ids': torch.int64.*attention_mask"):
+    with pytest.raises(ValueError, match=r"model 'a' cannot run on dict \[1\].*attention_mask"):
         cascade({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
     for second in (torch.zeros(2, 9, 9), ["text"], {"x": torch.zeros(2, 28, 28)}):
         with pytest.raises(ValueError, match=r"model 'mlp@28' cannot run on torch.float32 \[2, 28, 28\] and"):
@@ -472,7 +472,7 @@ def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     for name in ("evil", "nobody/nothing"):
         Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save("c.json")
-        with pytest.raises(ValueError, match=rf"c\.json: model '{name}' is of neither.*allow_download=True.*models="):
+        with pytest.raises(ValueError, match=rf"c\.json: unknown model '{name}'.*models=.*allow_download=True"):
             Cascade.load("c.json", {"b": rows_model("b")})
         with pytest.raises((ValueError, ConnectionError), match=rf"c\.json: .*{name}"):
             Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True)
