@@ -49,13 +49,9 @@ def check_reachable(what: str, cached: bool, instead: str) -> None:
 
 
 def cached_revision(repository: str, *files: str, revision: str | None = None) -> str | None:
-    """The commit under which one of ``files`` of ``repository`` lies in the local cache; None where none does."""
+    """The commit under which one of ``files``, at the top of ``repository``, lies in the local cache; or None."""
     for file in files:
         path = try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(path, str):
-            return Path(path).relative_to(_folder(path)).parts[0]
+            return Path(path).parent.name
     return None
-
-
-def _folder(path):
-    return next(parent for parent in Path(path).parents if parent.name == "snapshots")

@@ -55,8 +55,7 @@ def glue(task: str, split: str = "validation", folder: Path | str | None = None,
     source = _hub(task, split, revision) if folder is None else _local(task, entry, split, located(folder))
     tsv = isinstance(source, Path) and source.suffix == ".tsv"
     columns = [entry.tsv.get(c, c) if tsv else c for c in (*entry.text, "label")]
-    text = columns[0] if len(entry.text) == 1 else columns[:-1]
-    found = table(source, text, columns[-1], None, entry.classes, f"glue/{task}", split)
+    found = table(source, columns[:-1], columns[-1], None, entry.classes, f"glue/{task}", split)
     return replace(found, sample_ids=[f"{task}/{row}" for row in range(len(found))])
 
 

@@ -38,13 +38,6 @@ def _remedy(name):
     return f"Give the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, logit j = its own logit order[j]"
 
 
-def best_order(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Int [classes]: the assignment class → predicted column that is right most often (Hungarian method)."""
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, predictions), 1)
-    return linear_sum_assignment(-confusion)[1]
-
-
 def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     """Raise ValueError where a permutation of the model's classes explains its predictions clearly better than none.
 
@@ -57,7 +50,9 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
         return
     predictions = logits.argmax(1)
     chosen, judged = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
-    order = best_order(predictions[chosen], labels.values[chosen], classes)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels.values[chosen], predictions[chosen]), 1)
+    order = linear_sum_assignment(-confusion)[1]  # class → the column that makes most of them right (Hungarian method)
     predicted, right = predictions[judged], labels.values[judged]
     as_is, moved = predicted == right, predicted == order[right]
     gain = moved.mean() - as_is.mean()

@@ -1,5 +1,4 @@
-"""The loop that runs models over a data set: each probed for cost and output, every distinct input made once a
-batch."""
+"""The loop that runs models over a data set: each is probed first, every distinct input is made once a batch."""
 
 import contextlib
 import errno

@@ -1,10 +1,7 @@
-"""An extraction in shards, so that what an interrupted run has finished is kept, and shared out among several
-processes (``torchrun``)."""
+"""An extraction in shards: what an interrupted run has finished is kept, and ``torchrun`` shares them out."""
 
 import contextlib
 import datetime
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -17,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import distributed
 
-from ..files import SUFFIX, file_name
+from ..files import SUFFIX, digest_of, file_name
 from ..store.formats import LogitFile, write_logits
 
 LOCK = ".lock"  # in the folder of the shards; no model's folder begins with a dot
@@ -126,7 +123,7 @@ class Shards:
             file.check_tensor()
         except (ValueError, OSError):
             return None
-        if file.metadata.get("run") != _digest(run):
+        if file.metadata.get("run") != digest_of(run):
             return None
         return file.open(), file.metadata["batch_seconds"]
 
@@ -135,12 +132,8 @@ class Shards:
         path = self._file(model, start, stop)
         path.parent.mkdir(exist_ok=True, parents=True)
         # No fsync: what a power cut spoils fails its SHA-256 and is computed again.
-        write_logits(path, logits, {"run": _digest(run), "batch_seconds": batch_seconds}, durable=False)
+        write_logits(path, logits, {"run": digest_of(run), "batch_seconds": batch_seconds}, durable=False)
 
     def remove(self, model: str) -> None:
         """Forget the shards of a model that is in the store."""
         shutil.rmtree(self._file(model, 0, 0).parent, ignore_errors=True)
-
-
-def _digest(run: dict) -> str:
-    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()

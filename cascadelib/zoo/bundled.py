@@ -54,19 +54,13 @@ def mlp(in_chans: int = 1, num_classes: int = 10, img_size: int = 28, hidden: in
 def lenet(in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: float = 1.0) -> nn.Module:
     """LeNet-5 with channels and units × ``width``: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
-    features = nn.Sequential(
-        nn.Conv2d(in_chans, c1, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(c1, c2, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-    )
+    first = nn.Conv2d(in_chans, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
+    second = nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
     side = (img_size // 2 - 4) // 2
     head = nn.Sequential(
         nn.Flatten(), nn.Linear(c2 * side**2, f1), nn.ReLU(), nn.Linear(f1, f2), nn.ReLU(), nn.Linear(f2, num_classes)
     )
-    return nn.Sequential(features, head)
+    return nn.Sequential(nn.Sequential(*first, *second), head)
 
 
 CLASSICAL = {"linear": linear, "mlp": mlp, "lenet": lenet}
@@ -165,9 +159,8 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
     _load_weights(module, path)
     transform = GreyImages(entry["size"], zoo["mean"], zoo["std"])
     preprocessing = {"mean": zoo["mean"], "std": zoo["std"], "interpolation": "bilinear, antialiased", "crop": 1.0}
-    return Model(
-        name, module.eval(), transform, _metadata(entry, module, path, preprocessing, image_size=entry["size"])
-    )
+    metadata = _metadata(entry, module, path, preprocessing, image_size=entry["size"])
+    return Model(name, module.eval(), transform, metadata)
 
 
 def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:

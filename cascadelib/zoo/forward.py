@@ -1,5 +1,4 @@
-"""A forward pass: on which device, how precisely, how fast, and with freed memory kept for the next batch on the
-CPU."""
+"""A forward pass: on which device, how precisely, how fast; on the CPU, freed memory is kept for the next batch."""
 
 import contextlib
 import ctypes

@@ -1,5 +1,4 @@
-"""Classifiers of Hugging Face transformers, of images and of texts: "organisation/name" on the Hub, or a local
-folder."""
+"""Image and text classifiers of Hugging Face transformers: "organisation/name" on the Hub, or a local folder."""
 
 import contextlib
 import inspect
@@ -119,7 +118,7 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     needed and does not answer.
     """
     with _reading(name, name, revision, "an image classifier"):
-        module = AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS).float().eval()
+        module = AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
         processor = AutoImageProcessor.from_pretrained(name, revision=revision, **OPTIONS)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}

@@ -1,7 +1,6 @@
 """Transforms, from raw inputs to what a model takes: grey images, photographs cut by timm's rules, texts as tokens."""
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
+
+from ..files import digest_of
 
 
 @dataclass(frozen=True)
@@ -139,16 +140,13 @@ def _digest(tokenizer) -> str:
     # How it padded and cut last time is kept in the tokenizer, too.
     kept = {key: value for key, value in whole.items() if key not in ("truncation", "padding")}
     kept |= {"pad": tokenizer.pad_token, "side": [tokenizer.padding_side, tokenizer.truncation_side]}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return digest_of(kept)[:16]
 
 
 def distinct(transforms: Iterable) -> list:
     """The transforms that differ; equal ones, and the same function again, are there once."""
-    found: list = []
-    for transform in transforms:
-        if transform not in found:
-            found.append(transform)
-    return found
+    found = list(transforms)
+    return [transform for i, transform in enumerate(found) if transform not in found[:i]]
 
 
 def prepared(transform: Callable | None, raw: Any) -> Any:
