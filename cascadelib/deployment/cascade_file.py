@@ -15,7 +15,7 @@ from ..labels import Recorded, samples_in_common
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from .policy import CHOSEN, threshold_from_json, threshold_to_json
+from .policy import CHOSEN, Policy, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
@@ -55,14 +55,12 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
     method = description["method"] and Method(**description["method"])
-    metric = method.metric if method else None
-    thresholds = tuple(threshold_from_json(metric, t) for t in description["thresholds"])
     chosen = {key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN}  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
-    names, split = tuple(model["name"] for model in description["models"]), description["chosen_on"]
+    policy, split = Policy(description), description["chosen_on"]
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
-    return Point(names, thresholds, **chosen, **kind, found_on=found_on)
+    return Point(policy.models, policy.thresholds, **chosen, **kind, found_on=found_on)
 
 
 def model_to_json(store: Any, name: str) -> dict:

@@ -147,8 +147,7 @@ def parse_cascade(content: str | dict) -> dict:
             f"format version {content.get('version')!r}, but this cascadelib reads version {VERSION}: use the "
             "cascadelib that wrote it, or save the cascade again with this one"
         )
-    missing = [part for part in FORM if part not in content]
-    if missing:
+    if missing := [part for part in FORM if part not in content]:
         raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
     if unknown := sorted(content.keys() - {"format", "version", "checksum", *FORM}):
         raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")

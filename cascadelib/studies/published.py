@@ -13,7 +13,6 @@ from ..store.logit_store import LogitStore
 
 TABLE = Path(__file__).with_name("models-2022-07.csv")
 COLUMNS = "top1 top5 imagenetv2_top1 image_size parameters macs seconds family current source".split()
-ROUNDED = 4  # significant digits to which the paper rounds costs
 SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}  # what is published, of how many
 TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen
 
@@ -35,9 +34,9 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
     return table.set_index("model")[COLUMNS]
 
 
-def rounded(costs: pd.Series, digits: int = ROUNDED) -> np.ndarray:
-    """Costs at so many significant digits, float64 of the same shape; nan stays."""
-    return np.array([float(f"{cost:.{digits - 1}e}") for cost in np.asarray(costs, np.float64)])
+def rounded(costs: pd.Series) -> np.ndarray:
+    """Costs at four significant digits, as the paper rounds them: float64 of the same shape; nan stays."""
+    return np.array([float(f"{cost:.3e}") for cost in np.asarray(costs, np.float64)])
 
 
 def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> pd.DataFrame:
