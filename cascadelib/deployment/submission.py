@@ -24,8 +24,6 @@ def image_batches(folder: str | Path, batch_size: int = 64, workers: int = 0) ->
     """
     root = existing(folder, "a flat folder of images")
     images = Files(root, tuple(images_in(root)))
-    if not len(images):
-        raise ValueError(f"{root} holds no images")
     batch_size, workers = check_count(batch_size, "batch_size"), check_count(workers, "workers", 0)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for start in range(0, len(images), batch_size):
