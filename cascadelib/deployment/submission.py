@@ -39,7 +39,7 @@ def write_submission(path: str | Path, guesses: np.ndarray, order: np.ndarray | 
     """
     guesses = np.asarray(guesses)
     if order is not None:
-        numbers = np.full(max(int(guesses.max()), int(np.max(order))) + 1, -1)
+        numbers = np.full(max(int(guesses.max()), int(np.max(order))) + 2, -1)  # the last: of no class (−1)
         numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
         guesses = numbers[guesses]
         strange = np.flatnonzero((guesses < 0).any(axis=1))
