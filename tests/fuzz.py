@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import cascadelib as cl
-from cascadelib.deployment.policy import FORM, checksum
+from cascadelib.deployment.policy import FORM
 from cascadelib.files import digest_of, file_name
 from cascadelib.studies.study import Images, Study, read_study
 
@@ -212,7 +212,7 @@ def resealed(path, rng):
     try:
         content = json.loads(text)
         if "format" in content:
-            content["checksum"] = checksum({part: content[part] for part in FORM})
+            content["checksum"] = digest_of({part: content[part] for part in FORM})
         else:
             content["sha256"] = digest_of({key: content[key] for key in content.keys() - {"sha256"}})
         text = json.dumps(content)

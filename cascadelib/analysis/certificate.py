@@ -161,9 +161,7 @@ def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, refere
     refuse_same_split(points, outcomes)
     if any(point.score == F1 for point in points):
         raise ValueError("F1 is no mean over samples, so its loss cannot be certified: use score='top1'")
-    name, score = known(reference, store.models.index, "model of this store"), points[0].score
-    right = right_alone(store, name, score)
-    rows = []
+    right, rows = right_alone(store, reference, points[0].score), []
     for at, point in enumerate(points):
         rows.append(tested(point, outcomes[at][1], right, epsilon, delta))
         if not rows[-1]["certified"]:
@@ -183,8 +181,7 @@ def descending(front: Front, reference: str, epsilon: float) -> list[Point]:
 
 def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
-    splits = {id(point.found_on): point.found_on for point in points}
-    counts = [samples_in_common(found_on, origin) for found_on in splits.values()]
+    counts = [samples_in_common(found_on, origin) for found_on in {point.found_on for point in points}]
     if any(counts):
         shared = max(count or 0 for count in counts)
         name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""

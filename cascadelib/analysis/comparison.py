@@ -19,11 +19,6 @@ def fronts_of(
     return {label: search(store, n_models, method, **options) for label, method in methods.items()}
 
 
-def highest_accuracy(cost: np.ndarray, accuracy: np.ndarray, budget: np.ndarray) -> np.ndarray:
-    """Highest accuracy among points of a front (rising in both) with cost ≤ ``budget``; −inf where none is."""
-    return np.append(-np.inf, accuracy)[np.searchsorted(cost, budget, side="right")]
-
-
 def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
     """Share of the accuracy range, and of the log-cost range, in which each front is the best; ties are shared equally.
 
@@ -41,7 +36,8 @@ def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
         if axis:  # the least cost at accuracy ≥ a is constant on (x0, x1]
             scores, widths = np.stack([-least_cost(*curve, x[1:]) for curve in curves]), np.diff(x)
         else:  # the highest accuracy at cost ≤ c is constant on [x0, x1)
-            scores, widths = np.stack([highest_accuracy(*curve, x[:-1]) for curve in curves]), np.diff(np.log(x))
+            steps = [pd.Series(accuracy, cost).reindex(x[:-1], method="ffill") for cost, accuracy in curves]
+            scores, widths = np.nan_to_num(np.stack(steps), nan=-np.inf), np.diff(np.log(x))
         best = (scores == scores.max(axis=0)) & np.isfinite(scores)
         columns[column] = (best / np.maximum(best.sum(axis=0), 1) * widths).sum(axis=1) / widths.sum()
     return pd.DataFrame(columns, index=pd.Index(fronts, name="method"))

@@ -15,7 +15,7 @@ from ..scoring import F1
 from ..store.pairing import check_same_task
 from ..store.protocol import Store
 from . import uncertainty
-from .uncertainty import with_ends
+from .uncertainty import LEVEL, Ends, with_ends
 
 
 def own_baseline(front: Front | Point, store: Any) -> Baseline:
@@ -116,7 +116,7 @@ def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
 
 
 def holds(
-    point: Point, splits: dict[str, Any], resamples: int = 1000, seed: int = 0, level: float = uncertainty.LEVEL
+    point: Point, splits: dict[str, Any], resamples: int = 1000, seed: int = 0, level: float = LEVEL
 ) -> pd.DataFrame:
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
@@ -151,9 +151,7 @@ def holds(
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
 
 
-def cost_ratio(
-    store: Any, point: Point, result: evaluation.Evaluation, level: float = uncertainty.LEVEL
-) -> tuple[float, uncertainty.Ends]:
+def cost_ratio(store: Any, point: Point, result: evaluation.Evaluation, level: float = LEVEL) -> tuple[float, Ends]:
     """The last model's cost ÷ that of the cascade as evaluated on a store, and the ends of its interval. The last
     model's own cost has one only where it differs by sample; then each gets half of what may fail."""
     costs = evaluation.costs_of(store, point.models, point.cost_kind)
@@ -163,7 +161,7 @@ def cost_ratio(
     return float(np.mean(costs[-1])) / result.cost, (least / high, most / low)
 
 
-def member_drops(store: Any, other: Any, score: str = "top1", level: float = uncertainty.LEVEL) -> pd.DataFrame:
+def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEVEL) -> pd.DataFrame:
     """What each single model loses from one split to another, a row a model, cheapest first.
 
     accuracy, accuracy_moved, drop (positive: worse there) and the ends of its interval: paired where both splits

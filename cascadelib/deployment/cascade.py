@@ -1,5 +1,6 @@
 """A cascade that runs (paper, algorithm 1): in batches, and only the undecided samples go on to the next model."""
 
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -154,9 +155,7 @@ class Cascade(torch.nn.Module):
 
     def forward(self, batch: Any) -> Decisions:
         """Decide a batch of N samples, each model on the samples that are undecided: :class:`Decisions` of N."""
-        with about(f"model {self.members[0].name!r}"):
-            size = size_of(batch)
-        return self.run([batch], max(1, size))
+        return self.run([batch], sys.maxsize)
 
     @torch.inference_mode()
     def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:

@@ -1,7 +1,7 @@
 """What a cascade's file says of it: its point, where that was chosen, what to expect of it, with which libraries."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,7 +15,7 @@ from ..labels import Recorded, samples_in_common
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from .policy import CHOSEN, threshold_from_json, threshold_to_json
+from .policy import CHOSEN, Policy, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
@@ -36,10 +36,13 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
         chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
         said = {"on": split_to_json(measured), "intervals": "95%, without choosing" if chose else "95%"}
         said |= expected(point, measured)
+    method = point.method
+    scaled = method if method and method.temperature else None
+    temperatures = scaled and {name: float(scaled.temperature_of(name)) for name in point.models}
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
-        "method": method_to_json(point.method, point.models),
+        "method": method and vars(method) | {"temperatures": temperatures},
         "score": point.score,
         "cost_kind": point.cost_kind,
         "chosen": {key: None if np.isnan(n).any() else n.tolist() for key, n in numbers.items()},
@@ -52,22 +55,12 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
     method = description["method"] and Method(**description["method"])
-    metric = method.metric if method else None
-    thresholds = tuple(threshold_from_json(metric, t) for t in description["thresholds"])
     chosen = {key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN}  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
-    names, split = tuple(model["name"] for model in description["models"]), description["chosen_on"]
+    policy, split = Policy(description), description["chosen_on"]
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
-    return Point(names, thresholds, **chosen, **kind, found_on=found_on)
-
-
-def method_to_json(method: Method | None, models: Sequence[str]) -> dict | None:
-    """A Method with the temperatures of ``models``, as the keywords that make it; or None."""
-    if method is None:
-        return None
-    temperatures = {name: float(method.temperature_of(name)) for name in models} if method.temperature else None
-    return vars(method) | {"temperatures": temperatures}
+    return Point(policy.models, policy.thresholds, **chosen, **kind, found_on=found_on)
 
 
 def model_to_json(store: Any, name: str) -> dict:

@@ -50,8 +50,6 @@ def rows_of(batch: Any, rows: np.ndarray) -> Any:
 def joined(batches: Sequence) -> Any:
     """Batches of one form, one after another, as one."""
     first = batches[0]
-    if len(batches) == 1:
-        return first
     if isinstance(first, Mapping):
         return {key: joined([batch[key] for batch in batches]) for key in first}
     if side_by_side(first):

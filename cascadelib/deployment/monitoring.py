@@ -29,10 +29,8 @@ class Running:
     exit decision. expected: the ``expected`` part of a cascade file, or None.
     """
 
-    def __init__(
-        self, models: Sequence[str], metric: str | Callable, expected: Mapping | None = None, window: int = WINDOW
-    ):
-        self.models, self.metric, self.expected, self.window = models, metric, expected, window
+    def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None):
+        self.models, self.metric, self.expected, self.window = models, metric, expected, WINDOW
         self.reset()
 
     def reset(self) -> None:

@@ -4,12 +4,12 @@ The file is readable by a human, keeps floats to the last bit, and holds nothing
 and to decide takes numpy alone: neither torch nor pandas nor compiled kernels.
 """
 
-import hashlib
 import json
 import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import about, known
-from ..files import parsed, read_json, replacing
+from ..files import digest_of, parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.thresholds import WORDS, leaves, own_units
 
@@ -125,7 +125,7 @@ def text_of(description: Mapping) -> str:
     if functions:
         raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
     description = {part: description[part] for part in FORM}
-    head = {"format": FORMAT, "version": VERSION, "checksum": checksum(description)}
+    head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(description)}
     text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
 
@@ -137,9 +137,9 @@ def on_one_line(match: re.Match) -> str:
     return line if len(line) < 120 else match[0]
 
 
-def parse_cascade(text: str | dict) -> dict:
-    """The description in a JSON text, or in the object that it holds. Raises as :meth:`Policy.load`."""
-    content = parsed(text, "the text") if isinstance(text, str) else text
+def parse_cascade(content: str | dict) -> dict:
+    """The description in a JSON text, or in the object there. Raises as :meth:`Policy.load`."""
+    content = parsed(content, "the text") if isinstance(content, str) else content
     if content.get("format") != FORMAT:
         raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
     if content.get("version") != VERSION:
@@ -147,25 +147,19 @@ def parse_cascade(text: str | dict) -> dict:
             f"format version {content.get('version')!r}, but this cascadelib reads version {VERSION}: use the "
             "cascadelib that wrote it, or save the cascade again with this one"
         )
-    missing = [part for part in FORM if part not in content]
-    if missing:
+    if missing := [part for part in FORM if part not in content]:
         raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
     if unknown := sorted(content.keys() - {"format", "version", "checksum", *FORM}):
         raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
     description = {part: content[part] for part in FORM}
     check_description(description)
-    if content.get("checksum") != checksum(description):
+    if content.get("checksum") != digest_of(description):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected accuracy, cost and exit "
             "rates may no longer hold. Choose the point anew; or, where the edit is meant, write it again: "
             "cascadelib.Policy(json.loads(Path(path).read_text())).save(path)"
         )
     return description
-
-
-def checksum(description: Mapping) -> str:
-    """SHA-256 of a description's content, whatever its layout on the page."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def fits(value: Any, form: Any) -> bool:
@@ -206,12 +200,10 @@ def check_description(description: Mapping) -> None:
         values, counts = part["values"], part["counts"]
         if len(values) != len(counts) or sorted({*values}) != values or sum(counts) > MOST_SAMPLES:
             raise ValueError(f"confidences must rise, with counts that sum to {MOST_SAMPLES} at most")
-    try:
-        whole = len(text_of(description).encode()) <= LARGEST
-    except RecursionError:
-        whole = False
-    if not whole:
-        raise ValueError(f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most")
+    with suppress(RecursionError):
+        if len(text_of(description).encode()) <= LARGEST:
+            return
+    raise ValueError(f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most")
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:

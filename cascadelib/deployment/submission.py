@@ -24,8 +24,6 @@ def image_batches(folder: str | Path, batch_size: int = 64, workers: int = 0) ->
     """
     root = existing(folder, "a flat folder of images")
     images = Files(root, tuple(images_in(root)))
-    if not len(images):
-        raise ValueError(f"{root} holds no images")
     batch_size, workers = check_count(batch_size, "batch_size"), check_count(workers, "workers", 0)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for start in range(0, len(images), batch_size):
@@ -41,7 +39,7 @@ def write_submission(path: str | Path, guesses: np.ndarray, order: np.ndarray | 
     """
     guesses = np.asarray(guesses)
     if order is not None:
-        numbers = np.full(max(int(guesses.max()), int(np.max(order))) + 1, -1)
+        numbers = np.full(max(int(guesses.max()), int(np.max(order))) + 2, -1)  # the last: of no class (−1)
         numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
         guesses = numbers[guesses]
         strange = np.flatnonzero((guesses < 0).any(axis=1))

@@ -41,18 +41,16 @@ def time_cascade(
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
     spent = []
-    for round_number in range(repeats + 1):  # the first round warms up
+    for _ in range(repeats + 1):  # the first round warms up
         for name, call in calls.items():
             cascade.running.reset()
-            taken = timeit.timeit(call, number=1)
-            if round_number:
-                times[name].append(taken / size)
-            if round_number and name == "cascade":
+            times[name].append(timeit.timeit(call, number=1) / size)
+            if name == "cascade":
                 spent.append(cascade.running.seconds / size)
-    seconds = pd.Series({name: statistics.median_high(values) for name, values in times.items()}, name="seconds")
+    seconds = pd.Series({name: statistics.median_high(values[1:]) for name, values in times.items()}, name="seconds")
     reach = pd.Series(cascade.running.table["inputs"] / size)
     seconds["ideal"] = (seconds[reach.index] * reach).sum()
-    in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"])].T
+    in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"], 1)].T
     seconds["exit decisions"] = in_decisions.sum()
     parts = pd.Series(in_models, index=reach.index)
     ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]

@@ -94,7 +94,7 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
             fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **place)
         for kind, dash in (("right", "solid"), ("wrong", "dot")):
             named = {"meta": f"held-out {kind} {i + 1}", "name": f"{kind}, held-out", "hoverinfo": "y+name"}
-            add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, dash, "hvh", **named, **place)
+            add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, dash, line_shape="hvh", **named, **place)
         add_line(fig, None, None, BLACK, 2, meta=f"threshold {i + 1}", hoverinfo="skip", **place)
     return fig
 
@@ -107,7 +107,7 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
     marker = {"color": GREY, "size": 7}
     fig.add_scatter(meta="singles", name="single models", mode="markers", marker=marker, hovertemplate=HOVER)
     style: dict = {"mode": "lines+markers", "marker": {"size": 4}, "hovertemplate": HOVER}
-    add_line(fig, None, None, BLACK, 1, shape="hv", meta="front", name="front (click a point)", **style)
+    add_line(fig, None, None, BLACK, 1, line_shape="hv", meta="front", name="front (click a point)", **style)
     for split, colour, dash in zip(splits, SPLIT_COLOURS, ("solid", "dash")):
         name = {"meta": f"curve, {split}", "name": "this cascade" if split == splits[0] else split}
         add_line(fig, None, None, colour, 2.5, dash, hoverinfo="skip", opacity=0.75, **name)
@@ -224,16 +224,9 @@ class Charts:
         """Layout of the flow and the histograms of a cascade of ``models``."""
         d, titles = len(models) - 1, [stage_title(i, "", 0) for i in range(self.stages)]
         ticks = {"tickvals": [-i for i in range(d + 1)], "ticktext": [str(i + 1) for i in range(d + 1)]}
-        y = {
-            **ticks,
-            "range": [0.4 - len(models), 0.5],
-            "title": "stage",
-            "ticks": "",
-            "domain": ROWS[0],
-            "anchor": "x2",
-        }
+        y: dict = {"range": [0.4 - len(models), 0.5], "title": "stage", "ticks": "", "domain": ROWS[0], "anchor": "x2"}
         x = per_cent_axis(title="share of all inputs", range=[0, 1], domain=FLOW_AT, anchor="y2")
-        layout: dict = {"xaxis2": x, "yaxis2": y, "annotations": titles}
+        layout: dict = {"xaxis2": x, "yaxis2": {**ticks, **y}, "annotations": titles}
         for i in range(d, self.stages):
             layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False, "domain": CORNER}
         for i, (name, edge, top) in enumerate(zip(models, self.edges, self.tops)):

@@ -200,12 +200,10 @@ class CascadeChooser(widgets.VBox):
         rows = zip(singles.index, singles["accuracy"], singles["cost"])
         options = tuple((f"{name} · {fraction(a)} · {number(c)}", name) for name, a, c in rows)
         self.number.value = len(choice.models)
-        for part, name in zip(self.models, (*choice.models, *[None] * len(self.models))):
-            part.layout.display = "none" if name is None else "flex"
-            if name is not None:
-                if part.options != options:
-                    part.options = options
-                part.value = name
+        for i, part in enumerate(self.models):
+            part.layout.display = "flex" if i < len(choice.models) else "none"
+        for part, name in zip(self.models, choice.models):
+            part.options, part.value = options, name
         for kind, part in self.lists.items():
             part.value = getattr(choice, kind)
         self.quiet = False

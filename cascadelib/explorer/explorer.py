@@ -121,7 +121,7 @@ class Explorer(widgets.VBox):
     def go(self, goal: dict) -> None:
         """To a point of the front, by the arguments of :func:`pick`."""
         try:
-            front = self.splits.front_of(self.choice)
+            front = self.splits.fronts.get(self.choice.kind)
             if front is not None:  # a click may come before its button is disabled
                 self.load(pick(front, **goal))
             self.say(certainty(front))
@@ -130,7 +130,7 @@ class Explorer(widgets.VBox):
 
     def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
-        front = self.splits.front_of(self.choice)
+        front = self.splits.fronts.get(self.choice.kind)
         if front is not None:
             self.load(front.point(row))
 
@@ -206,10 +206,9 @@ class Explorer(widgets.VBox):
         kind = self.choice.kind
         if kind == self.drawn:
             return
-        self.drawn, front = kind, self.splits.front_of(self.choice)
-        self.charts.show_front(
-            self.splits.singles(self.choice), self.choice.cost, score_of(self.choice.score).title, front
-        )
+        self.drawn, front = kind, self.splits.fronts.get(kind)
+        singles, score = self.splits.singles(self.choice), score_of(self.choice.score).title
+        self.charts.show_front(singles, self.choice.cost, score, front)
         self.goals.enable(front is not None)
         self.say(certainty(front))
         if front is None and self.searching is None:  # one at a time; what is wanted by then comes next

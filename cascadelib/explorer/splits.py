@@ -16,13 +16,15 @@ from ..scoring import F1
 from ..store.protocol import Store
 from .state import CascadeOnSplit, Choice, Metric, Reading, Thresholds, on_split
 
-LENGTHS = (2, 3, 4)
+LENGTHS = (2, 3, 4)  # models that a cascade may have, beside what the given front has
 PATIENCE = 30.0  # seconds for a search of four models or more, certified where that is too short
 AS_GIVEN = "as given"
 
 
 class ExploredSplits:
     """The split that cascades are chosen on and, where there is one, the held-out split: ``stores`` {name: store}.
+
+    ``fronts``: {kind of a :class:`Choice`: what is searched of them}; ``lengths``: how many models a cascade may have.
 
     front: a :class:`Front` found on the first; its method, cost and score come first, its candidates are combined. It
     stands for the numbers of models that its cascades have, whole where these are several; others are searched.
@@ -31,7 +33,7 @@ class ExploredSplits:
 
     def __init__(self, store: Store, held_out: Store | None = None, front: Front | None = None) -> None:
         check_store(store)
-        self.stores = {"validation": store}
+        self.store, self.stores = store, {"validation": store}
         if held_out is not None:
             check_store(held_out)
             self.stores["held-out"] = held_out
@@ -45,28 +47,16 @@ class ExploredSplits:
         if not store.has_outputs:
             self.methods, self.first = {AS_GIVEN: None}, AS_GIVEN
         self.fronts: dict[tuple, Front] = {}
+        lengths = {n for n in LENGTHS if n <= len(store.models)}
         if front is not None:
             if front.method is not None:
                 bare = replace(front.method, temperatures=None)
                 self.first = next((name for name, method in METHODS.items() if method == bare), "of the given front")
                 self.methods[self.first] = front.method
-            self.fronts = {(front.cost_kind, front.score, self.first, n): front for n in self.given_lengths}
-
-    @property
-    def store(self) -> Store:
-        """The split that cascades are chosen on."""
-        return self.stores["validation"]
-
-    @property
-    def given_lengths(self) -> set[int]:
-        """How many models the cascades of the given front have: a set, empty without one."""
-        return set() if self.given is None else {len(models) for models in self.given.table["models"]}
-
-    @property
-    def lengths(self) -> list[int]:
-        """How many models a cascade may have: two to four of those there are, and what the given front has."""
-        count = len(self.store.models)
-        return sorted({n for n in LENGTHS if n <= count} | self.given_lengths) or [1]
+            given_lengths = {len(models) for models in front.table["models"]}
+            self.fronts = {(front.cost_kind, front.score, self.first, n): front for n in given_lengths}
+            lengths |= given_lengths
+        self.lengths = sorted(lengths) or [1]
 
     @property
     def costs(self) -> list[str]:
@@ -117,12 +107,8 @@ class ExploredSplits:
         method = self.methods[choice.method]
         return None if method is None else method.metric
 
-    def front_of(self, choice: Choice) -> Front | None:
-        """The front of as many models as the choice has, found on the first split, or None while it is not searched."""
-        return self.fronts.get(choice.kind)
-
     def search(self, choice: Choice) -> Front:
-        """Search the front of a choice and keep it: :meth:`front_of` has it from then on."""
+        """Search the front of as many models as the choice has, on the first split, and keep it in ``fronts``."""
         n, task = len(choice.models), self.task("validation", choice)
         kind = {"score": choice.score, "cost": choice.cost, "models": self.candidates}
         front = search(self.store, n, task.method, time_limit=PATIENCE if n > 3 else None, **kind)

@@ -20,8 +20,8 @@ from ..datasets.samples import Samples
 from ..datasets.texts import Texts
 from ..files import TEMPORARY
 from ..labels import labels_of
+from ..store.formats import Folder
 from ..store.logit_store import DTYPES, LogitStore
-from ..store.manifest import alone
 from ..zoo.forward import Precision, kept_memory
 from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
@@ -143,7 +143,8 @@ def extract(
 def _sweep(path, finished):
     """Remove what a kill left of ``finished`` models, where there is something and it can be; else write nothing."""
     if any(path.glob(f".*{TEMPORARY}")) or (path / ".partial").exists():
-        with contextlib.suppress(OSError, ValueError), Shards(path) as shards, alone(path):  # alone sweeps, too
+        with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
+            Folder(path).settle()
             for name in finished:
                 shards.remove(name)
 

@@ -69,10 +69,8 @@ def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, *
     for kind in [k for k in kinds if k in table]:
         at |= {"name": label, "legendgroup": label, "showlegend": in_legend and kind == "accuracy_above"}
         hover = "%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>"
-        width = 1.0 if kind == "threshold" else 1.6
-        style.add_line(
-            fig, table["exit_rate"], table[kind], COLOURS[label], width, kinds[kind], hovertemplate=hover, **at
-        )
+        line = (COLOURS[label], 1.0 if kind == "threshold" else 1.6, kinds[kind])
+        style.add_line(fig, table["exit_rate"], table[kind], *line, hovertemplate=hover, **at)
 
 
 def predicted_figure(

@@ -17,9 +17,8 @@ def guarantee_figure(
     table: rows of epsilon, cost (of the certified point; nan where nothing is certified), accuracy_loss_held_out and
     cascade (its models, as text). reference_cost: of the reference model.
     """
-    fig = style.figure(
-        title, xaxis=style.per_cent_axis(title="accuracy loss against the reference"), yaxis=style.cost_axis(cost)
-    )
+    loss = style.per_cent_axis(title="accuracy loss against the reference")
+    fig = style.figure(title, xaxis=loss, yaxis=style.cost_axis(cost))
     fig.add_hline(y=reference_cost, line=style.DOTTED)
     shown = table.dropna(subset=["cost"])
     for column, label, colour, symbol in (
@@ -36,19 +35,14 @@ def savings_figure(
     table: pd.DataFrame, title: str = "The cascade against the best single model, at equal accuracy"
 ) -> style.Figure:
     """Bars of cost ÷ the single model's. table: :func:`cascadelib.deployment.timing.savings`, a row a kind of cost."""
-    fig = style.figure(
-        title, barmode="stack", xaxis=style.per_cent_axis(title="cost ÷ the single model's"), margin={"l": 190}
-    )
+    ratio = style.per_cent_axis(title="cost ÷ the single model's")
+    fig = style.figure(title, barmode="stack", xaxis=ratio, margin={"l": 190})
     parts, totals = table.drop(columns="total"), table["total"]
     colours = [*style.PALETTE[: len(parts.columns) - 2], style.BLACK, style.GREY]
     names = list(table.index)
+    bar = {"orientation": "h", "hovertemplate": "%{y}: %{x:.1%}<extra>%{fullData.name}</extra>"}
     for (part, values), colour in zip(parts.items(), colours):
-        bar = {
-            "orientation": "h",
-            "marker": {"color": colour},
-            "hovertemplate": "%{y}: %{x:.1%}<extra>%{fullData.name}</extra>",
-        }
-        fig.add_bar(x=values, y=names, name=part, **bar)
+        fig.add_bar(x=values, y=names, name=part, marker_color=colour, **bar)
     text = {"text": [f" {number(1 / t)} × less" for t in totals], "textposition": "middle right"}
     fig.add_scatter(x=parts.sum(axis=1), y=names, mode="text", showlegend=False, **text)
     fig.add_vline(x=1, line=style.DOTTED)

@@ -32,10 +32,9 @@ def front_figure(
 
     accuracy_from: lowest accuracy shown (default: a little below the cheapest model on the hull).
     """
-    fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
-    style.add_singles(fig, singles)
+    fig = singles_figure(singles, None, cost, title)
     for i, (label, table) in enumerate(tables.items()):
-        line: dict = {"shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
+        line: dict = {"line_shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
         style.add_cascades(fig, style.decimated(table), style.colour(i), name=label, **line)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
@@ -51,7 +50,7 @@ def improvement_figure(
     """
     gain = {"title": style.GAIN, "rangemode": "tozero"}
     fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis=gain)
-    style.add_break_even(fig)
+    fig.add_hline(y=1, line=style.DOTTED)
     others = [label for label in curves if label not in references]
     looks = {label: (style.colour(i), 1.8, style.dash(i)) for i, label in enumerate(others)}
     for label, curve in curves.items():
@@ -70,7 +69,7 @@ def band_figure(
     fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis={"title": style.GAIN})
     style.add_interval(fig, band["accuracy"], band["low"], band["high"], "95% band")
     style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name=label)
-    style.add_break_even(fig)
+    fig.add_hline(y=1, line=style.DOTTED)
     return fig.update_layout(hovermode="x")
 
 
@@ -82,10 +81,9 @@ def front_band_figure(
     title: str = "The front with the 95% intervals of its cascades",
 ) -> style.Figure:
     """Cascades by cost and accuracy, with the interval of each accuracy. ends: ``point_intervals`` of the same."""
-    fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy"))
-    style.add_singles(fig, singles)
+    fig = singles_figure(singles, None, cost, title)
     style.add_interval(fig, table["cost"], ends["accuracy_low"], ends["accuracy_high"], "95% interval")
-    style.add_line(fig, table["cost"], table["accuracy"], style.PALETTE[0], shape="hv", name="front")
+    style.add_line(fig, table["cost"], table["accuracy"], style.PALETTE[0], line_shape="hv", name="front")
     low, high = ends["accuracy_low"].min(), ends["accuracy_high"].max()
     return fig.update_yaxes(range=[low - 0.01 * (high - low), high + 0.02 * (high - low)])
 
@@ -93,13 +91,13 @@ def front_band_figure(
 def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which models the front uses") -> style.Figure:
     """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
     used = [m for m in order if m in set(members["model"])]
-    fig = style.figure(title, height=120 + 24 * len(used), xaxis=style.per_cent_axis(title="accuracy"))
+    height, accuracy = 120 + 24 * len(used), style.per_cent_axis(title="accuracy")
+    fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
     for stage, rows in members.groupby("stage"):
         shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
         marker = {"color": style.PALETTE[int(stage) - 1], "symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
         fig.add_scatter(x=shown["accuracy"], y=shown["model"], mode="markers", marker=marker, name=f"stage {stage}")
-    fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
-    return fig.update_layout(margin={"l": 190})
+    return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
 
 
 def shares_figure(shares: pd.Series, title: str = "Part in the front (share of its log-cost range)") -> style.Figure:
@@ -187,10 +185,10 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         for name, front in fronts.items():
             colour, new = style.PALETTE[names.index(name)], not any(trace.legendgroup == name for trace in fig.data)
             line: dict = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
-            style.add_cascades(fig, style.decimated(front.table), colour, shape="hv", **line)
+            style.add_cascades(fig, style.decimated(front.table), colour, line_shape="hv", **line)
             curve, at = front.improvement_curve(), {"showlegend": False, "row": row, "col": 2}
             style.add_improvement(fig, curve, name, colour, **at)
-        style.add_break_even(fig, row=row, col=2)
+        fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
         score = "F1" if first.score == "f1" else "accuracy"
         low = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
         high = max(front.table["accuracy"].max() for front in fronts.values())

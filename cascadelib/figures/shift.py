@@ -38,7 +38,7 @@ def moved_improvement_figure(
             shown.add(label)
             reached, width = curve[curve["improvement"] > 0], 1.2 if colour[label] == style.BLACK else 2
             style.add_improvement(fig, reached, label, colour[label], width, **at)
-        style.add_break_even(fig, row=row, col=col)
+        fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
     fig.update_xaxes(**style.per_cent_axis())
     fig.update_xaxes(title="accuracy", row=places[-1][0])
     fig.update_yaxes(type="log", dtick=1, minor={"dtick": "D1"}, matches="y")
@@ -62,10 +62,10 @@ def segments_figure(
     style.add_segments(fig, moved, "cost_moved", "accuracy_moved", row=1, col=1)
     best = moved[moved["on_front"]].sort_values("cost_moved")
     x, y = best["cost_moved"], best["accuracy_moved"]
-    style.add_line(fig, x, y, style.PALETTE[1], 2, shape="hv", name="moved front", row=1, col=2)
+    style.add_line(fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2)
     for row, col in places:
         at: dict = {"showlegend": col == 2, "row": row, "col": col}
-        style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, shape="hv", name="its own front", **at)
+        style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, line_shape="hv", name="its own front", **at)
     style.add_singles(fig, singles, row=1, col=2)
     fig.update_xaxes(matches="x", **style.cost_axis(cost))
     low, high = min(own["accuracy"].min(), moved["accuracy_moved"].min()), max(own["accuracy"].max(), y.max())
@@ -108,7 +108,7 @@ def confidences_figure(
         inside = np.bincount(np.searchsorted(edges[1:-1], values, side="right"), minlength=len(x) - 1)
         share = inside / len(values) / np.diff(x)
         colour, width = (style.PALETTE[i - 1], 2) if i else (style.BLACK, 1.2)
-        style.add_line(fig, x, np.append(share, share[-1]), colour, width, shape="hv", name=label)
+        style.add_line(fig, x, np.append(share, share[-1]), colour, width, line_shape="hv", name=label)
     rank = float(np.mean(np.asarray(reference) < threshold))
     fig.add_vline(x=rank, line={"color": style.GREY, "dash": "dash"}, annotation_text="threshold")
     return fig.update_yaxes(title="inputs ÷ expected inputs", rangemode="tozero")
@@ -150,8 +150,8 @@ def splits_figure(moved: Tables, title: str = "The identical cascades elsewhere"
     for (row, col), table in zip(places, moved.values()):
         at = {"row": row, "col": col}
         hover = "%{y:.2f} × at %{x:.2%}<br>%{text}<extra></extra>"
-        style.add_segments(fig, table, "accuracy_moved", "improvement_moved", hover, **at)
-        style.add_break_even(fig, **at)
+        style.add_segments(fig, table, "accuracy_moved", "improvement_moved", hovertemplate=hover, **at)
+        fig.add_hline(y=1, line=style.DOTTED, **at)
         fig.update_xaxes(**style.per_cent_axis(title="accuracy there"), **at)
         fig.update_yaxes(title="improvement there", rangemode="tozero", **at)
     how = how_replayed(next(iter(moved.values())))

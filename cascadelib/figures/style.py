@@ -126,38 +126,26 @@ def two_columns(titles: list[str], height: int) -> tuple[Figure, list[tuple[int,
 
 
 def add_line(
-    fig: go.Figure,
-    x: Any,
-    y: Any,
-    color: str,
-    width: float = 1.6,
-    dash: str | None = None,
-    shape: str | None = None,
-    **trace: Any,
+    fig: go.Figure, x: Any, y: Any, color: str, width: float = 1.6, dash: str | None = None, **trace: Any
 ) -> None:
     """A trace that is a line from array to array; trace: what else it has, its name above all."""
-    line = {"color": color, "width": width, "dash": dash, "shape": shape}
+    line = {"color": color, "width": width, "dash": dash}
     fig.add_scatter(x=x, y=y, line=line, **{"mode": "lines", **trace})
 
 
 def add_cascades(
-    fig: go.Figure,
-    table: pd.DataFrame,
-    color: str,
-    x: str = "cost",
-    y: str = "accuracy",
-    hover: str = FRONT_HOVER,
-    **trace: Any,
+    fig: go.Figure, table: pd.DataFrame, color: str, x: str = "cost", y: str = "accuracy", **trace: Any
 ) -> None:
     """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
-    add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=hover, **trace)
+    text = {"text": cascade_hover(table), "hovertemplate": FRONT_HOVER}
+    add_line(fig, table[x], table[y], color, 2, **{**text, **trace})
 
 
-def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, hover: str = FRONT_HOVER, **at: Any) -> None:
+def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, **at: Any) -> None:
     """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
     at |= {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False}
     for segment, rows in moved.groupby("segment"):
-        add_cascades(fig, decimated(rows, 300), colour(segment), x, y, hover, **at)
+        add_cascades(fig, decimated(rows, 300), colour(segment), x, y, **at)
 
 
 def add_improvement(
@@ -173,11 +161,6 @@ def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, 
     line = {"mode": "lines", "line": {"width": 0, "color": PALETTE[0]}}
     fig.add_scatter(x=x, y=high, showlegend=False, hoverinfo="skip", **line)
     fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
-
-
-def add_break_even(fig: go.Figure, **at: Any) -> None:
-    """A dotted line at an improvement factor of 1."""
-    fig.add_hline(y=1, line=DOTTED, **at)
 
 
 def cost_axis(cost: str) -> dict:

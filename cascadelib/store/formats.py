@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -254,6 +254,14 @@ class Folder:
         self._maps.pop(model, None)
         self.ranks.pop(model, None)
         self.broken.pop(model, None)
+
+    def settle(self) -> None:
+        """Remove what killed writers left, and list the files that there are as the only ones."""
+        with alone(self.path):
+            now = read_manifest(self.path)
+            settled = now.models | {m: [f.digest] for m, f in self._files.items() if f.digest in now.models.get(m, [])}
+            if settled != now.models:
+                replace(now, models=settled).write(self.path)
 
     def upgraded(self, manifest: Manifest) -> Manifest:
         """The manifest of a folder of format 1 with the digests of what its files hold now."""

@@ -13,8 +13,7 @@ from ..store.logit_store import LogitStore
 
 TABLE = Path(__file__).with_name("models-2022-07.csv")
 COLUMNS = "top1 top5 imagenetv2_top1 image_size parameters macs seconds family current source".split()
-ROUNDED = 4  # significant digits to which the paper rounds costs
-ACCURACY = {"imagenet-1k": "top1", "imagenetv2": "imagenetv2_top1"}
+SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}  # what is published, of how many
 TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen
 
 
@@ -35,9 +34,9 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
     return table.set_index("model")[COLUMNS]
 
 
-def rounded(costs: pd.Series, digits: int = ROUNDED) -> np.ndarray:
-    """Costs at so many significant digits, float64 of the same shape; nan stays."""
-    return np.array([float(f"{cost:.{digits - 1}e}") for cost in np.asarray(costs, np.float64)])
+def rounded(costs: pd.Series) -> np.ndarray:
+    """Costs at four significant digits, as the paper rounds them: float64 of the same shape; nan stays."""
+    return np.array([float(f"{cost:.3e}") for cost in np.asarray(costs, np.float64)])
 
 
 def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> pd.DataFrame:
@@ -54,10 +53,9 @@ def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> 
 
 def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
     """The models on either front of a table: its rows, cheapest first, with ``on_macs`` and ``on_seconds``."""
-    fronts = {cost: singles(table, cost) for cost in ("macs", "seconds")}
-    members = {cost: set(rows.index[rows["on_front"]]) for cost, rows in fronts.items()}
-    chosen = table[[name in members["macs"] | members["seconds"] for name in table.index]].sort_values("macs")
-    return chosen.assign(**{f"on_{cost}": [n in names for n in chosen.index] for cost, names in members.items()})
+    fronts = {f"on_{cost}": singles(table, cost)["on_front"] for cost in ("macs", "seconds")}
+    members = pd.DataFrame(fronts, table.index).eq(True)
+    return table.assign(**members)[members.any(axis=1)].sort_values("macs")
 
 
 def names_today(table: pd.DataFrame) -> list[str]:
@@ -78,14 +76,11 @@ def compared(store: LogitStore, table: pd.DataFrame | None = None, tolerance: fl
     it was published for. tolerance: of the whole validation split; on k < 50,000 images, 4 standard errors of a share
     of k are added.
     """
-    table = models() if table is None else table
-    if store.dataset not in ACCURACY:
-        table = table.iloc[:0]
-    column = ACCURACY.get(store.dataset, "top1")
-    k, whole, rows = len(store), {"imagenet-1k": 50_000, "imagenetv2": 10_000}.get(store.dataset, np.inf), {}
+    table, k, rows = models() if table is None else table, len(store), {}
+    column, whole = SPLITS.get(store.dataset, (None, 0))
     for name, own in store.models.iterrows():
         found = row_of(table, name, own.get("image_size"))
-        if found is None or np.isnan(found[column]):
+        if column is None or found is None or np.isnan(found[column]):
             continue
         p = found[column]
         allowed = tolerance + (4 * np.sqrt(p * (1 - p) / k) if k < whole else 0)

@@ -1,7 +1,5 @@
-"""A study: a folder with one logit store a split, and what its logits were made from: images and models.
-
-``study.json`` in the folder says where images and checkpoints lie; a bundled zoo (``zoo.json``) needs none.
-"""
+"""A study: a folder with one logit store a split, and what its logits were made from: images and models, as
+``study.json`` there says; a bundled zoo needs none."""
 
 import json
 import os

@@ -24,12 +24,12 @@ from cascadelib.deployment.policy import (
     FORM,
     LARGEST,
     Policy,
-    checksum,
     parse_cascade,
     text_of,
     threshold_from_json,
     threshold_to_json,
 )
+from cascadelib.files import digest_of
 
 
 def make_store(seed=0, k=300):
@@ -232,7 +232,7 @@ ABSURD = {
 def sealed(text, **parts):
     """A file's text with other parts, and the checksum that fits them."""
     content = json.loads(text) | parts
-    return json.dumps(content | {"checksum": checksum({part: content[part] for part in FORM})})
+    return json.dumps(content | {"checksum": digest_of({part: content[part] for part in FORM})})
 
 
 def huge(expected):

@@ -76,6 +76,8 @@ def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
     assert (tmp_path / "numbers.txt").read_text() == "2 3\n1 2\n"
     with pytest.raises(ValueError, match="order names 2 classes, but image 1 has another"):
         write_submission(tmp_path / "x.txt", [[0, 1], [2, 1]], [1, 0])
+    with pytest.raises(ValueError, match="image 1 has another"):  # −1: no model gave a finite output
+        write_submission(tmp_path / "x.txt", [[0, 1], [-1, -1]], [0, 1])
 
 
 def test_refusals(images, tmp_path):

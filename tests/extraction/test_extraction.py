@@ -1,9 +1,13 @@
 """Extraction: a plain loop gives the same; transforms are shared; it resumes, refuses, and says what it will take."""
 
+import os
 import platform
 import resource
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -395,3 +399,78 @@ def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
         first, second = page_faults(), page_faults()
         assert second * 4 < first
     assert page_faults() > second * 4
+
+
+class Failing(nn.Module):
+    """Raises, gives nan, or another number of classes, from its batch ``at`` on."""
+
+    def __init__(self, at, fails):
+        super().__init__()
+        self.inner, self.at, self.fails, self.batches = Counting(), at, fails, 0
+
+    def forward(self, x):
+        self.batches += 1
+        return self.fails(self.inner(x)) if self.batches > self.at else self.inner(x)
+
+
+def boom(_):
+    raise KeyError("boom")
+
+
+@pytest.mark.parametrize("at", [0, PROBES, PROBES + 4])
+def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
+    bad = {
+        "raises": (boom, r"KeyError\('boom'\)"),
+        "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
+        "narrow": (lambda y: y[:, :3], r"gave \(8, 3\) for rows"),
+    }
+    bad = {name: fails for name, fails in bad.items() if at or name == "raises"}
+    given = {"a": Counting()} | {name: Failing(at, fails) for name, (fails, _) in bad.items()} | {"b": Counting()}
+    macs = dict.fromkeys(given, 1)
+    with pytest.raises(ValueError, match=rf"{len(bad)} of {len(given)} models failed") as caught:
+        extract(given, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL)
+    for name, (_, message) in bad.items():
+        assert len([line for line in str(caught.value).splitlines() if f"model '{name}'" in line]) == 1
+        assert caught.match(f"model '{name}'.*{message}")
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+    store = LogitStore(tmp_path / "s")
+    assert set(store.models.index) == {"a", "b"}
+    np.testing.assert_array_equal(
+        store.logits("a"), extract({"a": Counting()}, (INPUTS, LABELS), tmp_path / "t", **SMALL).logits("a")
+    )
+    given = {name: Counting() if name in "ab" else Failing(99, boom) for name in given}
+    assert len(extract(given, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL).models) == len(given)
+    assert not list((tmp_path / "s").glob(".*"))
+
+
+def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path):
+    class Broken(datasets.samples.Samples):
+        def batch(self, start, stop):
+            if start <= bad < stop:
+                raise RuntimeError("the disk is gone")
+            return super().batch(start, stop)
+
+    samples = Broken(INPUTS, LABELS, [f"i{i}" for i in range(K)])
+    for bad in (0, 3, 45):
+        with pytest.raises(ValueError, match=rf"row {bad} \(i{bad}\): RuntimeError\('the disk is gone'\)"):
+            extract({"m": Counting()}, samples, tmp_path / "s", **SMALL)
+    bad = K
+    assert len(extract({"m": Counting()}, samples, tmp_path / "s", **SMALL).models) == 1
+
+
+def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
+    extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    with Shards(tmp_path / "s") as shards:
+        shards.write("lock", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
+    (tmp_path / "s" / ".lock.safetensors.0123456789ab.tmp").write_bytes(b"half")
+    store = extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert list(store.models.index) == ["lock"] and not list((tmp_path / "s").glob(".*"))
+
+
+def test_a_fault_at_any_call_costs_nothing(tmp_path):
+    script = Path(__file__).with_name("faults.py")
+    environment = os.environ | {"PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.removesuffix(" calls\n")) > 40

@@ -1,6 +1,7 @@
 """Several processes fill one store, and photographs are decoded once: what torchrun and the workers do."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from cascadelib.zoo.transforms import Cut, Photos
 ROOT = Path(__file__).resolve().parents[2]
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)
 SCRIPT = """
+import os
 import sys
 import torch
 from cascadelib import datasets
@@ -35,7 +37,26 @@ photos = Photos(Cut((32, 32), "bilinear", 0.9), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)
 models = {f"m{seed}": (network(seed), photos) for seed in (1, 2)}
 for module, _ in models.values():
     module(torch.zeros(1, 3, 32, 32))
-if len(sys.argv) > 3:
+def die():
+    os.kill(os.getpid(), 9)
+def fail():
+    raise RuntimeError("boom")
+class Ends(torch.nn.Module):
+    def __init__(self, module, end):
+        super().__init__()
+        self.module, self.batches, self.end = module, 5, end
+    def forward(self, x):
+        self.batches -= 1
+        if self.batches < 0 and os.environ["RANK"] == "1":
+            self.end()
+        return self.module(x)
+if sys.argv[3:] == ["dies"]:
+    models["m2"] = (Ends(models["m2"][0], die), photos)
+elif sys.argv[3:] == ["fails"]:
+    bad = network(3)
+    bad(torch.zeros(1, 3, 32, 32))
+    models["bad"] = (Ends(bad, fail), photos)
+elif len(sys.argv) > 3:
     class Stops(torch.nn.Module):
         def __init__(self, module, batches):
             super().__init__()
@@ -45,7 +66,6 @@ if len(sys.argv) > 3:
             if self.batches < 0:
                 raise KeyboardInterrupt
             return self.module(x)
-    counts = {}
     models["m2"] = (Stops(models["m2"][0], 3 + int(sys.argv[3])), photos)
 samples = datasets.image_folder(sys.argv[1], split="val")
 extract(models, samples, sys.argv[2], batch_size=5, shard_size=5, workers=1, progress=True)
@@ -96,16 +116,19 @@ def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_pat
     same(tmp_path / "alone", tmp_path / "together")
     assert not (tmp_path / "together" / ".partial").exists()
 
-    stopped = run(folder, tmp_path / "resumed", script, 3, processes=2)
+    stopped = run(folder, tmp_path / "resumed", script, "dies", processes=2)  # the second of them
     assert stopped.returncode != 0
     partial = list((tmp_path / "resumed" / ".partial").glob("m1/*.safetensors"))
     assert 0 < len(partial) < 13  # of thirteen shards
     times = {path: path.stat().st_mtime_ns for path in partial}
     assert run(folder, tmp_path / "resumed", script, 0).returncode != 0  # one process, stopped at its first batch
     assert times == {path: path.stat().st_mtime_ns for path in partial}
-    finished = run(folder, tmp_path / "resumed", script)
-    assert finished.returncode == 0, finished.stderr
+    finished = run(folder, tmp_path / "resumed", script, "fails", processes=2)  # a third model, on the second
+    assert finished.returncode != 0 and "1 of 3 models failed" in finished.stderr, finished.stderr
+    assert "model 'bad': RuntimeError('boom')" in finished.stderr
     same(tmp_path / "alone", tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed" / ".partial" / "bad")
+    assert [path.name for path in (tmp_path / "resumed").glob(".*/*")] == [".lock"]
 
 
 class Counted(Files):

@@ -292,7 +292,7 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch
     futures = []
     with Watched(2) as executor:
         assert_equal_points(search_arrays(*LARGE, 4, time_limit=600, executor=executor), EXACT[4])
-    assert given == sorted(given, reverse=True) and 600 > given[0] > given[-1] > 0 and max(most) <= 2
+    assert np.diff(given).max() < 0.5 and 600 > given[0] > given[-1] > 0 and max(most) <= 2  # two hand out in turns
 
 
 def test_dask_is_an_executor_too():

@@ -65,7 +65,9 @@ def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
     assert ours.table.equals(theirs.table)
     point = cl.pick(ours, "max_improvement")
     assert cl.evaluate(own, point).accuracy == point.accuracy
-    assert cl.evaluate(own.take([0, 3, 5]).select(["model 0", "model 2"]), cl.pick(cl.search(own, 1), budget=1)).cost == 1
+    assert (
+        cl.evaluate(own.take([0, 3, 5]).select(["model 0", "model 2"]), cl.pick(cl.search(own, 1), budget=1)).cost == 1
+    )
 
 
 def test_a_table_and_logits_of_the_same_models_can_be_compared(table, store):

@@ -1,7 +1,7 @@
 """timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is refused."""
 
 import json
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.model import Model, identity, reordered
 from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
+from cascadelib.zoo.transformers_models import load_image_model, load_sequence_classifier
 from cascadelib.zoo.transforms import Cut, Photos
 
 NAME = "mobilenetv3_small_050"
@@ -266,23 +267,49 @@ def test_reordered_classes():
 
 
 class Poison:
-    """What a pickle may hold: something that runs when it is read."""
+    """Unpickled, it writes a file."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, marker):
+        self.marker = marker
 
     def __reduce__(self):
-        return open, (self.path, "w")
+        return Path.write_text, (self.marker, "was here")
 
 
-@pytest.mark.parametrize("lax", [False, True])
-def test_nothing_in_a_poisoned_checkpoint_runs(tmp_path, monkeypatch, lax):
-    """Also where timm would unpickle anything, as it did before 1.0.26."""
-    state = timm.create_model(NAME).state_dict()
-    torch.save({"state_dict": state, "note": Poison(str(tmp_path / "ran"))}, tmp_path / f"{NAME}.pth")
-    if lax:
-        unpickled = partial(torch.load, weights_only=False)
-        monkeypatch.setattr("timm.models._builder.load_state_dict", lambda path: unpickled(path)["state_dict"])
-    with pytest.raises(ValueError, match=rf"{NAME}\.pth: its weights do not fit|cannot be read"):
-        load(NAME, checkpoint=tmp_path)
-    assert not (tmp_path / "ran").exists()
+@pytest.mark.parametrize("asked", [None, False])
+def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
+    """A poisoned .pth, by timm and by transformers, also where a library would ask torch to unpickle anything."""
+    own = torch.load
+    if asked is not None:
+        monkeypatch.setattr(torch, "load", lambda *args, **options: own(*args, **options | {"weights_only": asked}))
+    marker, state = tmp_path / "marker", timm.create_model("resnet10t").state_dict()
+    torch.save({"state_dict": state, "more": Poison(marker)}, tmp_path / "resnet10t.pth")
+    with pytest.raises(ValueError, match=r"resnet10t\.pth: its weights do not fit .* or cannot be read"):
+        load("resnet10t", checkpoint=tmp_path)
+    (hub_model / "model.safetensors").unlink()
+    torch.save({"weight": Poison(marker)}, hub_model / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="own' cannot be loaded as an image classifier"):
+        load(str(hub_model))
+    assert not marker.exists()
+    own(tmp_path / "resnet10t.pth", weights_only=False)
+    assert marker.exists()  # it is poison
+
+
+def test_no_remote_code_runs(hub_model, tmp_path, monkeypatch):
+    """A folder whose config.json sends for a module beside it, whatever is answered at a prompt."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    marker = tmp_path / "marker"
+    (hub_model / "theirs.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).write_text('was here')\n")
+    for file in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        path = hub_model / file
+        config = json.loads(path.read_text()) if path.exists() else {}
+        auto = (
+            "AutoConfig AutoModelForImageClassification AutoModelForSequenceClassification AutoImageProcessor".split()
+        )
+        config["auto_map"] = {name: "theirs.Theirs" for name in auto} | {"AutoTokenizer": ["theirs.Theirs", None]}
+        config |= {"model_type": "theirs", "image_processor_type": "Theirs", "tokenizer_class": "Theirs"}
+        path.write_text(json.dumps(config))
+    for loads in (load, load_image_model, load_sequence_classifier):
+        with pytest.raises(ValueError, match="own' cannot be loaded as .*contains custom code"):
+            loads(str(hub_model))
+    assert not marker.exists()
