@@ -1,4 +1,5 @@
-"""Docstrings become Markdown as griffe reads them (an extension of mkdocstrings' Python handler)."""
+"""The package as griffe is to see it (an extension of mkdocstrings' Python handler): docstrings as Markdown, and the
+names of the lazy faces where they stand."""
 
 import sys
 from pathlib import Path
@@ -6,11 +7,19 @@ from pathlib import Path
 import griffe
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from rooms import markdown  # noqa: E402
+from rooms import listed, markdown, rooms  # noqa: E402
 
 
 class Roles(griffe.Extension):
-    """Rewrites every docstring as it is read."""
+    """Rewrites every docstring as it is read; gives each room the names that its face lists."""
+
+    def on_package(self, *, pkg, **kwargs):
+        """Aliases for what griffe cannot find, since no face imports anything."""
+        for room in rooms():
+            for name, module in listed(room).items():
+                if module and name not in pkg[room].members:
+                    target = f"{pkg.path}.{room}.{module}.{name}"
+                    pkg[room].set_member(name, griffe.Alias(name, target, parent=pkg[room]))
 
     def on_instance(self, *, obj, **kwargs):
         """Rewrite the roles of one object's docstring."""
