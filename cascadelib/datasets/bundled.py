@@ -66,11 +66,11 @@ SHIFTED = tuple(f"{kind}-{severity}" for kind in SEVERITIES for severity in (1, 
 """Names of the shifted splits: kind and severity (1 mild, 2 strong)."""
 
 
-def corrupted(images: np.ndarray, name: str, seed: int = SEED) -> np.ndarray:
+def corrupted(images: np.ndarray, name: str) -> np.ndarray:
     """Images uint8 [k, height, width] under the shift ``name`` (of SHIFTED), uint8 again."""
     kind, severity = known(name, SHIFTED, "shifted split").split("-")
     operation, *options = SEVERITIES[kind]
-    rng = np.random.default_rng([seed, SHIFTED.index(name)])
+    rng = np.random.default_rng([SEED, SHIFTED.index(name)])
     x = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1).float() / 255
     out = operation(x, rng, **options[int(severity) - 1])
     return (out.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(1).numpy()

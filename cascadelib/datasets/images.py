@@ -108,10 +108,7 @@ def as_image(image: Any) -> Image.Image:
 
 
 class Photographs(Labelled):
-    """k labelled photographs: ``source(row)`` decodes one; see :class:`Labelled` for labels, ids, class names, origin.
-
-    Extraction decodes each once for all models, in worker processes.
-    """
+    """k :class:`Labelled` photographs: ``source(row)`` decodes one. Extraction does so once for all models."""
 
     inputs: Files | Items
     word = "images"

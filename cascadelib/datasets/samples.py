@@ -46,10 +46,7 @@ class Labelled:
 
 
 class Samples(Labelled):
-    """k labelled inputs in memory (or a memory-mapped array): numbers [k, …] as numpy or torch, or nested lists.
-
-    See :class:`Labelled` for labels, ids, class names and origin.
-    """
+    """k :class:`Labelled` inputs, in memory or memory-mapped: numbers [k, …] as numpy or torch, or nested lists."""
 
     def __post_init__(self) -> None:
         inputs = self.inputs if isinstance(self.inputs, torch.Tensor) else np.asanyarray(self.inputs)

@@ -20,9 +20,7 @@ def check_names(models: Iterable[Model], labels: Labels) -> None:
     """
     if not labels.classes:
         return
-    spellings = [labels.classes]
-    if labels.classes == synsets():
-        spellings.append(descriptions())
+    spellings = [labels.classes, descriptions()] if labels.classes == synsets() else [labels.classes]
     for model in models:
         named = tuple(map(str, model.metadata.get("classes") or ()))
         for own in spellings:

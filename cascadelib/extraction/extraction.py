@@ -43,9 +43,8 @@ class Estimate:
     def __str__(self) -> str:
         minutes, seconds = divmod(round(self.seconds), 60)
         hours, minutes = divmod(minutes, 60)
-        time = (
-            f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
-        )
+        time = f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+        time = f"{hours} h {minutes:02} min" if hours else time
         return f"{self.models} models × {self.samples} samples: about {time}, {self.bytes / 1e6:.1f} MB on disk"
 
 
@@ -260,9 +259,8 @@ def inputs_digest(samples: Any) -> str:
         one = read(samples, row, row + 1)
         if isinstance(one, torch.Tensor):
             one = one.detach().cpu().contiguous()
-            digest.update(
-                f"{one.dtype} {tuple(one.shape)}".encode() + one.reshape(-1).view(torch.uint8).numpy().tobytes()
-            )
+            digest.update(f"{one.dtype} {tuple(one.shape)}".encode())
+            digest.update(one.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -46,9 +46,8 @@ def linear(in_chans: int = 1, num_classes: int = 10, img_size: int = 28) -> nn.M
 
 def mlp(in_chans: int = 1, num_classes: int = 10, img_size: int = 28, hidden: int = 64) -> nn.Module:
     """One hidden layer of ``hidden`` ReLU units: [N, in_chans, img_size, img_size] → [N, num_classes]."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(in_chans * img_size**2, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
-    )
+    pixels = in_chans * img_size**2
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
 def lenet(in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: float = 1.0) -> nn.Module:
@@ -135,8 +134,7 @@ def _weights_file(folder, entry) -> Path:
 
 
 def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
-    """The image zoo's models, a row each in the order of zoo.json: family, architecture, size (pixels), weights,
-    trained.
+    """The image zoo's models, a row each as in zoo.json: family, architecture, size (pixels), weights, trained.
 
     ``weights`` names a file that models at several sizes may share; ``trained`` says whether it is there.
     """

@@ -17,8 +17,7 @@ from ..files import digest_of
 class GreyImages:
     """Transform of a batch: uint8 [N, H, W] → float32 [N, 1, size, size], (x / 255 − mean) / std.
 
-    Resized bilinearly, antialiased when shrinking. Equal transforms compare equal, so that
-    :func:`cascadelib.extract` runs each distinct one once a batch.
+    Resized bilinearly, antialiased when shrinking. Equal transforms compare equal: they run once a batch.
     """
 
     size: int
@@ -77,10 +76,8 @@ class Photos:
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""
-        mean, std = (
-            torch.tensor([v * 255 for v in values], device=cut.device).view(1, -1, 1, 1)
-            for values in (self.mean, self.std)
-        )
+        scaled = [[v * 255 for v in values] for values in (self.mean, self.std)]
+        mean, std = torch.tensor(scaled, device=cut.device).view(2, 1, -1, 1, 1)
         return cut.to(torch.float32).sub_(mean).div_(std)
 
 
@@ -92,8 +89,7 @@ class Tokenized:
     """Transform of a batch of texts, or of pairs: {key: int64 tensor [N, L]}, padded to the longest of the batch.
 
     ``keys``: what the model takes (input_ids, attention_mask …). Texts of more than ``max_length`` tokens are cut
-    there. Equal settings compare equal, so that :func:`cascadelib.extract` tokenizes once for all models that share
-    them. Raises ValueError for a tokenizer without a padding token.
+    there. Models that share the settings share the tokens. Raises ValueError for a tokenizer without a padding token.
     """
 
     tokenizer: Any = field(compare=False)
