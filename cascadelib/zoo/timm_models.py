@@ -184,6 +184,8 @@ def _from_file(name, path, size, classes):
     classes = own.get("num_classes", classes)
     overlay = own | {"file": str(path), "hf_hub_id": None, "url": "", "num_classes": classes, "custom_load": False}
     try:
+        if path.suffix != ".safetensors":  # on our own word: another thread may end what weights_only() began
+            torch.load(path, map_location="meta", weights_only=True)
         module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
     except Exception as error:  # torch, pickle and safetensors each have their own kinds
         reason = " ".join(str(error).split())[:400]
