@@ -171,12 +171,14 @@ def test_explorer(stores, browser, tmp_path):
             return traces.flatMap(t => Array.from(t.x, (x, i) => [box.x + xaxis._offset + log(x),
                                                                   box.y + yaxis._offset + yaxis.l2p(t.y[i])])) }""")
         hovered = 0
-        for place in at[:: len(at) // 8]:
+        for place in at[:: max(1, len(at) // 30)]:
             page.mouse.move(*place, steps=3)
             with contextlib.suppress(late):  # another point may lie upon it
-                page.wait_for_selector(".hoverlayer text", timeout=3000)
+                page.wait_for_selector(".hoverlayer text", timeout=2000)
             hovered += names_in(page, ".hoverlayer")
-        assert hovered >= 4
+            if hovered >= 3:
+                break
+        assert hovered >= 3
         assert names_in(page) and page.dialogs == []
         namespace = {}
         exec(page.locator("textarea").first.input_value(), namespace)
