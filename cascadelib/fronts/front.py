@@ -1,7 +1,9 @@
 """The result of a search: points as plain arrays with what they certify, and the Front and Point that people handle."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,12 +140,12 @@ class Point:
     found_on: Labels | Recorded | None = field(default=None, compare=False, repr=False)
 
     @property
-    def metric(self):
+    def metric(self) -> str | Callable | None:
         """The metric that exits are decided by; None for a point of a ScoreTable, whose confidences have no name."""
         return None if self.method is None else self.method.metric
 
     @property
-    def inside(self):
+    def inside(self) -> np.ndarray:
         """Thresholds as they are compared with confidences (higher = surer), float64 [n − 1]."""
         return own_units(self.metric, np.array(self.thresholds, np.float64))
 
@@ -168,7 +170,7 @@ class Front:
     found_on: Labels | None = None
 
     @cached_property
-    def baseline(self):
+    def baseline(self) -> Baseline:
         """What single models give on the same samples."""
         return Baseline(self.singles["cost"], self.singles["accuracy"])
 
@@ -183,49 +185,49 @@ class Front:
         note = f"{len(self)} Pareto points of {len(self.candidates)} models; largest improvement {best} ×; 12 of them:"
         return f"<p>{note}</p>{readable(self.table, 12).to_html()}"
 
-    def point(self, row):
+    def point(self, row: int) -> "Point":
         """Row of the table (its position) as a Point."""
-        values = {k: float(v) if isinstance(v, np.floating) else v for k, v in self.table.iloc[row].items()}
-        kind = {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
-        return Point(**values, **kind, found_on=self.found_on)
+        values: dict = {k: float(v) if isinstance(v, np.floating) else v for k, v in self.table.iloc[row].items()}
+        kind = self.method, self.score, self.cost_kind
+        return Point(**values | dict(zip(("method", "score", "cost_kind"), kind)), found_on=self.found_on)
 
-    def cost_at(self, accuracy):
+    def cost_at(self, accuracy: Any) -> Any:
         """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""
         return least_cost(self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy(), accuracy)
 
     @property
-    def gap(self):
+    def gap(self) -> Any:
         """By how much of the least possible cost each point may be too dear, float64 [P]; 0 for an exact search."""
         return self.points.gap
 
-    def lower_bound_at(self, accuracy):
+    def lower_bound_at(self, accuracy: Any) -> Any:
         """No cascade of the kinds searched reaches this accuracy at a lower cost, whatever was left unsearched."""
         return self.points.lower_bound_at(accuracy)
 
-    def improvement_at(self, accuracy):
+    def improvement_at(self, accuracy: Any) -> Any:
         """Improvement factor at this accuracy: 0 where only the baseline reaches it, nan above the best model."""
         return improvement_at(self.baseline, *self._curve, accuracy)
 
-    def mean_improvement(self, low=None, high=None):
+    def mean_improvement(self, low: float | None = None, high: float | None = None) -> float:
         """Mean improvement factor over accuracies low … high (default: the baseline's), an exact integral."""
         return mean_improvement(self.baseline, *self._curve, low, high)
 
     @property
-    def _curve(self):
+    def _curve(self) -> tuple[np.ndarray, np.ndarray]:
         return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
 
-    def improvement_curve(self, low=None, high=None, points=801):
+    def improvement_curve(self, low: float | None = None, high: float | None = None, points: int = 801) -> pd.DataFrame:
         """Improvement factor at evenly spaced accuracies (default: the baseline's range): accuracy, improvement."""
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best if high is None else high, points)
         return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
 
-    def mean_improvements(self, lows):
+    def mean_improvements(self, lows: Sequence[float]) -> pd.Series:
         """Mean improvement above each accuracy of ``lows``, up to the best single model: a Series."""
         means = [self.mean_improvement(low) for low in lows]
         return pd.Series(means, index=pd.Index(lows, name="above accuracy"), name="mean improvement")
 
-    def members(self):
+    def members(self) -> pd.DataFrame:
         """Which models the front's cascades use: a row a point and model: accuracy, cost, model, stage (1 = first)."""
         rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
         rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
@@ -235,7 +237,7 @@ class Front:
         )
         return rows.loc[reached > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
 
-    def shares(self, of=None):
+    def shares(self, of: Any = None) -> Any:
         """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
 
         A point stands for the stretch of log cost from itself to the next one; a model's part is the share of

@@ -1,14 +1,18 @@
 """Choose operating points of a front (paper, section 3, *Threshold selection*)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.signal import find_peaks
 
 from ..checks import known
 from ..evaluation.evaluation import evaluate
+from ..store.protocol import Store
+from .front import Front, Point
 
 
-def pick(front, goal=None, *, accuracy=None, budget=None):
+def pick(front: Front, goal: str | None = None, *, accuracy: float | None = None, budget: float | None = None) -> Point:
     """One point of a front.
 
     goal "max_improvement": the largest improvement factor (the cheaper at a tie); "match_best": the least cost with
@@ -18,7 +22,7 @@ def pick(front, goal=None, *, accuracy=None, budget=None):
     if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
         raise ValueError("give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget=")
     table = front.table
-    if goal is None and np.isnan(budget if accuracy is None else accuracy):
+    if np.isnan([number for number in (accuracy, budget) if number is not None]).any():
         raise ValueError("accuracy= and budget= must be numbers, not nan")
     if goal is not None and known(goal, ["max_improvement", "match_best"], "goal") == "max_improvement":
         return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
@@ -34,7 +38,7 @@ def pick(front, goal=None, *, accuracy=None, budget=None):
     return front.point(row)
 
 
-def peaks(front, prominence=0.1):
+def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
     """Points of locally largest improvement along accuracy (paper, table 1), by scipy's ``find_peaks``.
 
     prominence: by how much a peak must stand out, in units of the improvement factor. Returns a list of Points.
@@ -44,7 +48,7 @@ def peaks(front, prominence=0.1):
     return [front.point(int(i) - 1) for i in find_peaks(padded, prominence=prominence)[0]]
 
 
-def hold_out(points, store, held_out):
+def hold_out(points: Any, store: Store, held_out: Store) -> pd.DataFrame:
     """Table 1 as numbers: each point on the split it was chosen on and, unchanged, on another beside it.
 
     Returns a DataFrame, a row a point: models, thresholds, accuracy, cost and improvement on both splits (suffix
