@@ -148,6 +148,12 @@ def _distinct(pairs):
     return found
 
 
+def shallow(value: Any, most: int = 50) -> bool:
+    """Whether lists and objects of a value of JSON lie in one another no deeper than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return most > 0 and all(shallow(each, most - 1) for each in inner)
+
+
 def parsed(text: str | bytes, what: Any) -> dict:
     """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where there is none, and
     for a key that is there twice."""
@@ -155,8 +161,8 @@ def parsed(text: str | bytes, what: Any) -> dict:
         found = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{what}: this is no JSON ({str(error)[:200]})") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{what}: this is no JSON object")
+    if not isinstance(found, dict) or not shallow(found):
+        raise ValueError(f"{what}: this is no JSON object, or one that is nested too deep")
     return found
 
 

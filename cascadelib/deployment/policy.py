@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
-LARGEST, MOST_SAMPLES = 2**20, 2**26  # bytes of a file; samples of which it may keep quantiles
+LARGEST, MOST_SAMPLES = 2**20, 2**23  # bytes of a file; samples of which it may keep quantiles
 TEXT = (str, None)
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": int}
 ENDS = dict.fromkeys(("value", "low", "high"), float)

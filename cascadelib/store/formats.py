@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from ..checks import is_cost
 from ..cost_kinds import COSTS
-from ..files import LARGEST_JSON, SUFFIX, digest_of, file_name, opened, parsed, replacing
+from ..files import LARGEST_JSON, SUFFIX, digest_of, file_name, opened, parsed, replacing, shallow
 from ..labels import Labels
 from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
@@ -39,9 +39,12 @@ def encoded_metadata(key: str, value) -> str:
 def decoded_metadata(text: str):
     """The inverse of :func:`encoded_metadata`."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    if not shallow(value):
+        raise ValueError("metadata is nested too deep")
+    return value
 
 
 def sha256(array: np.ndarray) -> str:

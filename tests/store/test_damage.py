@@ -89,6 +89,24 @@ def test_no_new_store_passes_for_an_old_one(store):
         cl.LogitStore(store.path)
 
 
+def test_metadata_that_is_nested_deep_is_refused_by_name(store):
+    deep = json.loads("[" * 500 + "]" * 500)
+    with pytest.raises(ValueError, match="nested"):
+        store.add("c", LOGITS["c"], note=deep)
+    old = old_format(store)
+    header = store.path / "a.safetensors"
+    content = header.read_bytes()
+    size = 8 + int.from_bytes(content[:8], "little")
+    entry = json.loads(content[8:size])
+    kept = {key: value for key, value in entry["__metadata__"].items() if key != "metadata_sha256"}
+    entry["__metadata__"] = kept | {"note": "[" * 500 + "]" * 500}
+    text = json.dumps(entry).encode()
+    header.write_bytes(len(text).to_bytes(8, "little") + text + content[size:])
+    with pytest.warns(UserWarning, match=r"a\.safetensors.*nested"):
+        opened = cl.LogitStore(store.path)
+    assert list(opened.models.index) == ["b"] and len(old.models) == 2
+
+
 def test_threads_and_processes_add_and_replace_side_by_side(store):
     def work(number):
         own = cl.LogitStore(store.path)
