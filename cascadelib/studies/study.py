@@ -85,7 +85,8 @@ def read_study(folder: str | Path) -> Study | None:
         splits = {name: Images(**images) for name, images in found.pop("splits").items()}
         study = Study(splits, tuple(found.pop("models")), **found)
         check_count(study.classes, "classes")
-        if not all(isinstance(text, str) for text in (*study.models, study.checkpoints or "", study.table or "")):
+        places = [place for place in (study.checkpoints, study.table) if place is not None]
+        if not all(isinstance(text, str) for text in (*study.models, *places)):
             raise TypeError("models, checkpoints and table are names and paths")
         return study
     except (ValueError, KeyError, TypeError, AttributeError) as error:

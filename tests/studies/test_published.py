@@ -367,3 +367,14 @@ def test_the_bundled_zoo_is_a_study_too():
     assert read_study("data/fashion-mnist") is None
     assert len(samples_of_study("data/fashion-mnist", "val")) == 10_000
     assert list(candidates_of_study("data/fashion-mnist").columns)[0] == "family"
+
+
+@pytest.mark.parametrize("wrong", [0, False, [], {}])
+@pytest.mark.parametrize("key", ["checkpoints", "table"])
+def test_a_study_whose_places_are_no_text_is_refused(tmp_path, key, wrong):
+    Study({}, ("resnet18",)).save(tmp_path)
+    content = json.loads((tmp_path / "study.json").read_text())
+    del content["sha256"]
+    (tmp_path / "study.json").write_text(json.dumps(content | {key: wrong}))
+    with pytest.raises(ValueError, match=r"study\.json: .*names and paths"):
+        read_study(tmp_path)
