@@ -53,7 +53,7 @@ def is_cost(cost: Any) -> bool:
     """Whether ``cost`` is a positive, finite number."""
     try:
         return math.isfinite(cost) and cost > 0
-    except TypeError:
+    except (TypeError, OverflowError):
         return False
 
 

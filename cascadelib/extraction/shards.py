@@ -120,12 +120,13 @@ class Shards:
         """
         try:
             file = LogitFile.read(self._file(model, start, stop))
-            file.check_tensor()
+            tensor = file.open()
+            file.check_tensor(tensor)
         except (ValueError, OSError):
             return None
         if file.metadata.get("run") != digest_of(run):
             return None
-        return file.open(), file.metadata["batch_seconds"]
+        return tensor, file.metadata["batch_seconds"]
 
     def write(self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list) -> None:
         """Keep one finished shard."""

@@ -7,6 +7,7 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
@@ -83,11 +84,16 @@ class LogitFile:
     def read(cls, path: Path) -> "LogitFile":
         """Raises ValueError naming the file and the check that failed: length, header, tensor, metadata."""
         with opened(path) as file:
-            size, start = os.fstat(file.fileno()).st_size, file.read(8)
-            length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
-                raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})")
-            header = parsed(file.read(length), path)
+            return cls.of(file, path)
+
+    @classmethod
+    def of(cls, file: BinaryIO, path: Path) -> "LogitFile":
+        """:meth:`read` of a file that is open."""
+        size, start = os.fstat(file.fileno()).st_size, file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
+            raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})")
+        header = parsed(file.read(length), path)
         try:
             kind = "probabilities" if "probabilities" in header else "logits"
             texts, entry = header.pop("__metadata__"), header.pop(kind)
@@ -115,13 +121,15 @@ class LogitFile:
         return self.dtype.itemsize * self.shape[0] * self.shape[1]
 
     def open(self) -> np.ndarray:
-        """Logits [k, classes], memory-mapped, read-only."""
-        with opened(self.path) as file:
+        """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there by now."""
+        with opened(self.path) as file:  # header and tensor of one file, whatever others put in its place meanwhile
+            if LogitFile.of(file, self.path).digest != self.digest:
+                raise ValueError(f"{self.path}: it was replaced since this store was opened; open the store again")
             return np.memmap(file, self.dtype, "r", self.offset, self.shape)
 
-    def check_tensor(self) -> None:
+    def check_tensor(self, tensor: np.ndarray) -> None:
         """Raise ValueError unless the tensor's bytes have the SHA-256 that the header names."""
-        if sha256(self.open()) != self.metadata["sha256"]:
+        if sha256(tensor) != self.metadata["sha256"]:
             raise ValueError(f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or damaged)")
 
 
@@ -168,7 +176,7 @@ class Folder:
     @property
     def entries(self) -> dict:
         """Metadata of each model whose file is whole."""
-        return {model: file.metadata for model, file in self._files.items()}
+        return {model: file.metadata for model, file in list(self._files.items())}
 
     @property
     def kinds(self) -> dict:
@@ -219,21 +227,16 @@ class Folder:
     def tensor(self, model: str) -> np.ndarray:
         """What is stored of a model, [k, classes], memory-mapped; small files are hashed first."""
         if model not in self._maps:
-            file = self._unchanged(model)
+            file = self._files[model]
+            tensor = file.open()
             if file.nbytes <= QUICKLY_HASHED:
-                file.check_tensor()
-            self._maps[model] = file.open()  # kept: it stays whole when another process replaces the file
+                file.check_tensor(tensor)
+            self._maps[model] = tensor  # kept: it stays whole when another process replaces the file
         return self._maps[model]
-
-    def _unchanged(self, model):
-        known, now = self._files[model], LogitFile.read(self._files[model].path)
-        if now.digest != known.digest:
-            raise ValueError(f"{now.path}: it was replaced since this store was opened; open the store again")
-        return now
 
     def verify(self, model: str) -> None:
         """Raise ValueError unless the model's file is the one that was opened, and whole."""
-        self._unchanged(model).check_tensor()
+        self._files[model].check_tensor(self._files[model].open())
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
         """Add or replace a model: its file appears whole or not at all, beside those that others add.

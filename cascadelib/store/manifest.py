@@ -71,6 +71,8 @@ def read_manifest(folder: Path) -> Manifest:
     keys = NEW_KEYS if content["format"] == FORMAT else KEYS
     wrong = [key for key, kind in keys.items() if not isinstance(content.get(key), kind)]
     wrong = sorted({*wrong, *(content.keys() - keys.keys())})
+    if not wrong and not all(isinstance(own, list) for own in content.get("models", {}).values()):
+        wrong = ["models"]
     if wrong:
         raise ValueError(
             f"{path}: not the manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown"

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import cascadelib as cl
-from cascadelib.files import remove_leftovers, replacing
+from cascadelib.files import digest_of, remove_leftovers, replacing
+from cascadelib.store import formats
 
 LABELS = np.arange(40) % 4
 LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enumerate("abc")}
@@ -105,6 +106,34 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store):
     with pytest.warns(UserWarning, match=r"a\.safetensors.*nested"):
         opened = cl.LogitStore(store.path)
     assert list(opened.models.index) == ["b"] and len(old.models) == 2
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(store, monkeypatch):
+    reader, writer, done = cl.LogitStore(store.path), cl.LogitStore(store.path), []
+    real = formats.LogitFile.check_tensor
+
+    def slowly(self, tensor):
+        if not done:
+            done.append(writer.add("a", np.arange(160.0).reshape(40, 4), macs=77, note="x" * 64, replace=True))
+        real(self, tensor)
+
+    monkeypatch.setattr(formats.LogitFile, "check_tensor", slowly)
+    np.testing.assert_array_equal(reader.logits("a"), LOGITS["a"].astype(np.float32))
+    late = cl.LogitStore(store.path)
+    writer.add("a", LOGITS["b"], macs=5, replace=True)
+    with pytest.raises(ValueError, match=r"a\.safetensors: it was replaced since"):
+        late.logits("a")
+
+
+def test_numbers_too_large_for_a_float_hide_no_other_model(store):
+    with pytest.raises(ValueError, match="'c': macs must be a positive number"):
+        store.add("c", LOGITS["c"], macs=10**400)
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    del manifest["sha256"]
+    manifest["models"]["a"] = 5
+    (store.path / "manifest.json").write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))
+    with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
+        cl.LogitStore(store.path)
 
 
 def test_threads_and_processes_add_and_replace_side_by_side(store):
