@@ -181,7 +181,7 @@ class Folder:
     @property
     def kinds(self) -> dict:
         """Whether each model's file holds "logits" or "probabilities"."""
-        return {model: file.kind for model, file in self._files.items()}
+        return {model: file.kind for model, file in list(self._files.items())}
 
     def scan(self) -> None:
         """Read every header; a broken or lost file is left out with a warning and does not hide the others."""
