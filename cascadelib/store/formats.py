@@ -115,11 +115,6 @@ class LogitFile:
             raise ValueError(f"{path}: its header lacks the tensor's SHA-256")
         return cls(path, dtype, shape, 8 + length, metadata, kind, digest)
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the tensor in bytes."""
-        return self.dtype.itemsize * self.shape[0] * self.shape[1]
-
     def open(self) -> np.ndarray:
         """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there by now."""
         with opened(self.path) as file:  # header and tensor of one file, whatever others put in its place meanwhile
@@ -229,7 +224,7 @@ class Folder:
         if model not in self._maps:
             file = self._files[model]
             tensor = file.open()
-            if file.nbytes <= QUICKLY_HASHED:
+            if tensor.nbytes <= QUICKLY_HASHED:
                 file.check_tensor(tensor)
             self._maps[model] = tensor  # kept: it stays whole when another process replaces the file
         return self._maps[model]
@@ -252,11 +247,11 @@ class Folder:
                 before = self.upgraded(before)
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
-                digest = LogitFile.read(temporary).digest
-                before.listing(model, *before.models.get(model, [None]), digest).write(self.path)
-            before.listing(model, digest).write(self.path)
-        self.manifest = before.listing(model, digest)
-        self._files[model] = LogitFile.read(path)
+                file = replace(LogitFile.read(temporary), path=path)
+                before.listing(model, *before.models.get(model, [None]), file.digest).write(self.path)
+            self.manifest = before.listing(model, file.digest)
+            self.manifest.write(self.path)
+        self._files[model] = file
         self._maps.pop(model, None)
         self.ranks.pop(model, None)
         self.broken.pop(model, None)
