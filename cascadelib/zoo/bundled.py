@@ -6,6 +6,7 @@ timm and transformers are imported where a model is built: they take seconds.
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,25 @@ def lenet(in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: f
     return nn.Sequential(nn.Sequential(*first, *second), head)
 
 
-CLASSICAL = {"linear": linear, "mlp": mlp, "lenet": lenet}
+def small_resnet(
+    in_chans: int = 1,
+    num_classes: int = 10,
+    channels: Sequence[int] = (16, 32, 64, 64),
+    layers: Sequence[int] = (1, 1, 1, 0),
+) -> nn.Module:
+    """timm's ResNet on a 3 × 3 stem as wide as its first stage: [N, in_chans, height, width] → [N, num_classes].
+
+    timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage; here it sees 14 × 14.
+    """
+    from timm.models.resnet import BasicBlock, ResNet
+
+    options = {"channels": channels, "stem_type": "deep", "stem_width": channels[0] // 2}
+    model = ResNet(BasicBlock, layers, num_classes, in_chans, **options)
+    model.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)
+    return model
+
+
+CLASSICAL = {"linear": linear, "mlp": mlp, "lenet": lenet, "small_resnet": small_resnet}
 """Nets below timm's smallest, by the architecture that zoo.json names; the others are timm's."""
 
 

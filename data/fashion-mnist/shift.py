@@ -1,7 +1,7 @@
 """Extract the logits of the shifted splits: every trained model of zoo.json, into the stores shift/<kind>-<severity>/.
 
 ``python data/fashion-mnist/shift.py``. The images are 2,000 of the bundled *test* images under the corruptions of
-``cascadelib.corruptions``; seeds are fixed, so they are made again when needed and not kept. Sample ids are those of
+``cascadelib.datasets``; seeds are fixed, so they are made again when needed and not kept. Sample ids are those of
 the test split. Interrupted, it resumes. Seconds a sample are those of this run: compare shifted splits in MACs.
 """
 

@@ -2,6 +2,11 @@
 
 Works model by model down ``zoo.json``; several of these may run at once (each takes the next model that is
 neither finished nor locked). State is saved after every epoch: a killed run costs one epoch at most.
+
+A recipe with a ``teacher`` learns from that model's logits as well as from the labels (Hinton et al., 2015,
+arXiv:1503.02531). The teacher sees a few fixed augmented views of the training images once, for all students: they
+learn from one view in turn (the first ``fixed_views`` epochs), then from images augmented afresh and its mean logits.
+``restarts``: epochs at which the learning rate rises again, each time to half of its peak before.
 """
 
 import argparse
@@ -17,7 +22,7 @@ from safetensors.torch import save_file
 from split import read_split
 from torch.nn import functional
 
-from cascadelib.zoo.bundled import image_classifier
+from cascadelib.zoo.bundled import image_classifier, load_bundled
 from cascadelib.zoo.transforms import GreyImages
 
 HERE = Path(__file__).parent
@@ -40,34 +45,86 @@ def augment(images, rng, erase):
     return out.masked_fill(box, 73)  # the training mean, 0.2860 * 255
 
 
+def fixed_view(images, number, erase):
+    """The same augmented images [n, 28, 28] for a teacher and all of its students."""
+    rng = torch.Generator().manual_seed(number)
+    return torch.cat([augment(part, rng, erase) for part in images.split(1000)])
+
+
+@torch.inference_mode()
+def teacher_logits(teacher, number, erase, images):
+    """[n, classes] of a trained model on one fixed view; computed once, kept in the state folder as float16."""
+    path = STATE / f"{teacher}-view{number}-erase{erase}.npy"
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            model = load_bundled(teacher, HERE)
+            module = model.module.to(memory_format=torch.channels_last)
+            parts = [module(model.transform(part)) for part in fixed_view(images, number, erase).split(500)]
+            with open(path.with_suffix(".new"), "wb") as file:
+                np.save(file, torch.cat(parts).half().numpy())
+            path.with_suffix(".new").replace(path)
+    return torch.from_numpy(np.load(path)).float()
+
+
+def lesson(images, epoch, recipe):
+    """(images to learn from, the teacher's logits or None): of one fixed view in turn, or their mean over all views."""
+    if "teacher" not in recipe:
+        return images, None
+    erase, views = recipe.get("erase", 0.5), range(recipe["views"])
+    if epoch < recipe.get("fixed_views", 0):
+        view = views[epoch % len(views)]
+        return fixed_view(images, view, erase), teacher_logits(recipe["teacher"], view, erase, images)
+    return images, sum(teacher_logits(recipe["teacher"], view, erase, images) for view in views) / len(views)
+
+
+def distilled_loss(logits, labels, taught, recipe):
+    """Cross-entropy plus the divergence from the teacher's softened probabilities, weighted by ``teacher_weight``."""
+    t, weight = recipe.get("temperature", 2.0), recipe.get("teacher_weight", 0.8)
+    student, teacher = (functional.log_softmax(scores / t, 1) for scores in (logits, taught))
+    divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * t**2
+    return (1 - weight) * functional.cross_entropy(logits, labels) + weight * divergence
+
+
 def sizes_by_epoch(recipe):
     return [size for size, epochs in recipe["sizes"] for _ in range(epochs)]
 
 
-def optimizer_and_schedule(model, recipe, steps):
+def optimizer_and_schedule(model, recipe, cycles, epoch, steps):
+    """Of the cycle that ``epoch`` is in; cycles: the epochs at which they start, and the end. Each peaks at half the
+    learning rate of the one before; steps: batches an epoch.
+    """
+    cycle = max(i for i, start in enumerate(cycles[:-1]) if start <= epoch)
+    lr, steps = recipe["lr"] / 2**cycle, (cycles[cycle + 1] - cycles[cycle]) * steps
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": recipe["weight_decay"]},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if recipe.get("optimizer") == "adamw":
-        optimizer = torch.optim.AdamW(groups, lr=recipe["lr"])
+        optimizer = torch.optim.AdamW(groups, lr=lr)
     else:
-        optimizer = torch.optim.SGD(groups, lr=recipe["lr"], momentum=0.9, nesterov=True)
+        optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe["lr"], total_steps=steps, pct_start=0.2, cycle_momentum=False
+        optimizer, lr, total_steps=steps, pct_start=0.2, cycle_momentum=False
     )
 
 
-def train_epoch(model, images, labels, size, zoo, recipe, optimizer, schedule, rng):
+def train_epoch(model, images, labels, taught, augmented, size, zoo, recipe, optimizer, schedule, rng):
+    """One pass over shuffled images; taught: the teacher's logits [n, classes], or None."""
     model.train()
     transform, total = GreyImages(size, zoo["mean"], zoo["std"]), 0.0
     order = torch.randperm(len(images), generator=rng)
     for batch in order[: len(order) // BATCH * BATCH].view(-1, BATCH):
         x = images[batch]
-        if recipe.get("augment", True):
+        if augmented:
             x = augment(x, rng, recipe.get("erase", 0.5))
-        logits = model(transform(x).contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits, labels[batch], label_smoothing=recipe.get("label_smoothing", 0.0))
+        x = transform(x).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.get("bfloat16", False)):
+            logits = model(x).float()
+        if taught is None:
+            loss = functional.cross_entropy(logits, labels[batch], label_smoothing=recipe.get("label_smoothing", 0.0))
+        else:
+            loss = distilled_loss(logits, labels[batch], taught[batch], recipe)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -88,21 +145,27 @@ def train(name, zoo, data, held_out):
     entry, (images, labels) = zoo["models"][name], data
     recipe, state_file = entry["recipe"], STATE / f"{name}.pt"
     sizes = sizes_by_epoch(recipe)
-    torch.manual_seed(list(zoo["models"]).index(name))
-    rng = torch.Generator().manual_seed(list(zoo["models"]).index(name))
+    torch.manual_seed(recipe["seed"])
+    rng = torch.Generator().manual_seed(recipe["seed"])
     model = image_classifier(entry, len(zoo["classes"])).to(memory_format=torch.channels_last)
-    optimizer, schedule = optimizer_and_schedule(model, recipe, len(sizes) * (len(images) // BATCH))
-    log, parts = [], {"model": model, "optimizer": optimizer, "schedule": schedule}
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        log = state["log"]
+    cycles, steps = [0, *recipe.get("restarts", []), len(sizes)], len(images) // BATCH
+    state = torch.load(state_file, weights_only=True) if state_file.exists() else None
+    log = state["log"] if state else []
+    optimizer, schedule = optimizer_and_schedule(model, recipe, cycles, max(len(log) - 1, 0), steps)
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    if state:
         for key, part in parts.items():
             part.load_state_dict(state[key])
         torch.set_rng_state(state["torch_rng"])
         rng.set_state(state["rng"])
     for epoch in range(len(log), len(sizes)):
         start = time.perf_counter()
-        loss = train_epoch(model, images, labels, sizes[epoch], zoo, recipe, optimizer, schedule, rng)
+        if epoch in cycles[1:]:
+            optimizer, schedule = optimizer_and_schedule(model, recipe, cycles, epoch, steps)
+            parts |= {"optimizer": optimizer, "schedule": schedule}
+        seen, taught = lesson(images, epoch, recipe)
+        augmented = recipe.get("augment", True) and epoch >= recipe.get("fixed_views", 0)
+        loss = train_epoch(model, seen, labels, taught, augmented, sizes[epoch], zoo, recipe, optimizer, schedule, rng)
         transform = GreyImages(sizes[epoch], zoo["mean"], zoo["std"])
         top1 = accuracy(model, *held_out, transform)
         log.append([name, epoch + 1, sizes[epoch], round(loss, 4), top1, round(time.perf_counter() - start, 1)])
@@ -122,12 +185,15 @@ def train(name, zoo, data, held_out):
 
 
 def write_log(zoo):
-    """Join the logs of all finished models, in the order of zoo.json, into training-log.csv."""
-    with open(HERE / "training-log.csv", "w", newline="") as file:
-        file.write("model,epoch,image_size,loss,validation_top1,seconds\n")
-        for name in zoo["models"]:
-            if (STATE / f"{name}.csv").exists():
-                file.write((STATE / f"{name}.csv").read_text())
+    """Put the logs of the models trained here into training-log.csv, in the order of zoo.json; other rows stay."""
+    path = HERE / "training-log.csv"
+    rows = path.read_text().splitlines()[1:] if path.exists() else []
+    logs = {name: [row for row in rows if row.startswith(f"{name},")] for name in zoo["models"]}
+    for name in zoo["models"]:
+        if (STATE / f"{name}.csv").exists():
+            logs[name] = (STATE / f"{name}.csv").read_text().splitlines()
+    lines = ["model,epoch,image_size,loss,validation_top1,seconds", *(row for log in logs.values() for row in log)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def main():
