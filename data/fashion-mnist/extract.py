@@ -28,7 +28,7 @@ FACTS = ("family", "architecture", "image_size", "parameters", "checkpoint", "pr
 
 
 def timed_again(store, models, samples, settings):
-    """Put seconds of one run into a store, and what measured them; its logits stay. Models stand cheapest first then."""
+    """Put seconds of one run into a store, and what measured them; logits stay. Models stand cheapest first then."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = extract(models, samples, folder, **settings)
         for name in fresh.models["macs"].sort_values(kind="stable").index:
