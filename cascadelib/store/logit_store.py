@@ -252,7 +252,7 @@ class LogitStore:
         return self.labels == 1
 
     def take(self, indices: Any) -> "LogitStore":
-        """The same store on some of its samples: row indices (repeats allowed), a bool mask [k] or a slice."""
+        """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
         return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
