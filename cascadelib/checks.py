@@ -13,12 +13,14 @@ import numpy as np
 def known(name: str, names: Iterable[str], kind: str) -> str:
     """Return ``name`` if it is one of ``names``; else raise ValueError that names the nearest ones.
 
-    ``kind`` is the word for the thing in the message: "model", "metric", "cost" …
+    ``kind`` is the word for the thing in the message: "model", "metric", "cost" … Names are compared by their first 64
+    characters, and the first 3,000 of them: difflib's work grows with the square of a length.
     """
     names = list(names)
     if name in names:
         return name
-    near = get_close_matches(str(name), [str(n) for n in names], n=5, cutoff=0.4) or names[:12]
+    begins = {str(n)[:64]: n for n in names[:3000]}
+    near = [begins[b] for b in get_close_matches(str(name)[:64], begins, n=5, cutoff=0.4)] or names[:12]
     raise ValueError(f"unknown {kind} {name!r}; nearest: {', '.join(map(repr, near))}")
 
 

@@ -3,11 +3,15 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
+import re
 import stat
+import sys
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -84,19 +88,27 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
-        yield temporary
-        if durable:
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), temporary):
-            raise
-        raise type(error)(error.errno, error.strerror, str(path)) from error
+        with naming(path, temporary, str(temporary)):
+            yield temporary
+            if durable:
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     if durable:
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path, *instead_of: Any) -> Iterator[None]:
+    """Inside, an OSError that names no path, or one of ``instead_of``, names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, *instead_of):
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def _sync_folder(path: Path) -> None:
@@ -108,33 +120,38 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
 
 
-def hold(file: IO, wait: bool = True) -> bool:
-    """Lock an open file until it is closed, against other processes and threads; whether that was possible. Without
-    ``wait`` one that is held stays so. (On Windows nothing is locked.)"""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
+def hold(file: IO) -> None:
+    """Lock an open file until it is closed, against other processes and threads, where the system can (not Windows)."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporaries that killed writers left in a folder; the caller keeps other writers out."""
     for leftover in folder.glob(f".*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder is none of theirs
+            leftover.unlink()
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """A regular file to read bytes from; ValueError for a pipe or a device, which could block or never end."""
+def opened(path: Path, most: float = math.inf) -> Iterator[BufferedReader]:
+    """A regular file of 1 to ``most`` bytes to read from; ValueError for anything else: pipes, devices and the files of
+    /proc, which have 0 bytes, could block or never end. An OSError inside names the path."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    found = os.fstat(handle)
+    if not (stat.S_ISREG(found.st_mode) and 0 < found.st_size <= most):
         os.close(handle)
-        raise ValueError(f"{path}: this is no regular file")
-    with open(handle, "rb") as file:
+        too_large = found.st_size > most and f"more than {most} bytes"
+        raise ValueError(f"{path}: {too_large or 'this is no regular file, or an empty one'}")
+    with naming(path), open(handle, "rb") as file:
         yield file
+
+
+def file_digest(path: Path, most: float = math.inf) -> str:
+    """SHA-256 of an :func:`opened` file."""
+    with opened(path, most) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(value: Any) -> str:
@@ -148,10 +165,18 @@ def _distinct(pairs):
     return found
 
 
-def shallow(value: Any, most: int = 50) -> bool:
-    """Whether lists and objects of a value of JSON lie in one another no deeper than that."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return most > 0 and all(shallow(each, most - 1) for each in inner)
+UNUSABLE = "it is nested too deep, holds a number too large for a float, or text that is none"
+
+
+def usable(value: Any, most: int = 50) -> bool:
+    """Whether a value of JSON is not :data:`UNUSABLE`: lists and objects lie in one another no deeper than ``most``,
+    a float holds each number, and each text can be encoded."""
+    if isinstance(value, str):
+        return re.search("[\ud800-\udfff]", value) is None
+    if isinstance(value, int):
+        return abs(value) <= sys.float_info.max
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return most > 0 and all(usable(each, most - 1) for each in inner)
 
 
 def parsed(text: str | bytes, what: Any) -> dict:
@@ -159,20 +184,17 @@ def parsed(text: str | bytes, what: Any) -> dict:
     for a key that is there twice."""
     try:
         found = json.loads(text, object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{what}: this is no JSON ({str(error)[:200]})") from None
-    if not isinstance(found, dict) or not shallow(found):
-        raise ValueError(f"{what}: this is no JSON object, or one that is nested too deep")
+    if not isinstance(found, dict) or not usable(found):
+        raise ValueError(f"{what}: this is no JSON object, or {UNUSABLE}")
     return found
 
 
 def read_json(path: Path, most: int = LARGEST_JSON) -> dict:
     """:func:`parsed` of a file of ``most`` bytes that nobody has checked."""
-    with opened(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"{path}: more than {most} bytes of JSON")
-    return parsed(content, path)
+    with opened(path, most) as file:
+        return parsed(file.read(most), path)
 
 
 REVIEWS = "data/reviews"

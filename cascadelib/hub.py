@@ -5,10 +5,13 @@ import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 from huggingface_hub import constants, try_to_load_from_cache
 
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch knows "0" and no word as no
+BEFORE: list = []  # the value of FORCED, as each that is inside of weights_only() found it
+CHANGING = Lock()
 PATIENCE = 5  # seconds; the libraries themselves would retry for about a minute
 
 
@@ -28,13 +31,16 @@ def is_reachable() -> bool:
 
 @contextlib.contextmanager
 def weights_only() -> Iterator[None]:
-    """Inside, ``torch.load`` runs no code that a file brings, whatever a library asks it for."""
-    before = os.environ.get(FORCED)
-    os.environ[FORCED] = "1"
+    """Inside, ``torch.load`` runs no code that a file brings, whatever a library asks it for; so it is until the last
+    thread leaves, with what was there before the first."""
+    with CHANGING:
+        BEFORE.append(os.environ.get(FORCED))
+        os.environ[FORCED] = "1"
     try:
         yield
     finally:
-        os.environ[FORCED] = before or "0"
+        with CHANGING:
+            os.environ[FORCED] = BEFORE.pop() or "0"
 
 
 def check_reachable(what: str, cached: bool, instead: str) -> None:

@@ -256,8 +256,11 @@ class SearchTask:
         if method is not None and method.temperatures is None:
             method = method.fit(store)
         self.method, self.score, self.cost_kind = method, score, cost
-        accuracy, mean = single_models(store, score, cost)
-        names, costs = list(store.models.index), store.sample_costs(cost)
+        names = None
+        while names != list(store.models.index):  # until no other thread adds a model meanwhile
+            names = list(store.models.index)
+            accuracy, mean = single_models(store, score, cost)
+            costs = store.sample_costs(cost)
         self.baseline = Baseline(mean, accuracy)
         self.singles = singles_table(names, accuracy, mean, self.baseline)
         self.names = candidate_names(models, store, self.baseline)

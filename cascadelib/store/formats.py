@@ -3,9 +3,10 @@ all, checked and memory-mapped on reading."""
 
 import hashlib
 import json
+import math
 import os
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -15,7 +16,7 @@ from safetensors.numpy import save
 
 from ..checks import is_cost
 from ..cost_kinds import COSTS
-from ..files import LARGEST_JSON, SUFFIX, digest_of, file_name, opened, parsed, replacing, shallow
+from ..files import LARGEST_JSON, SUFFIX, UNUSABLE, digest_of, file_name, opened, parsed, replacing, usable
 from ..labels import Labels
 from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
@@ -23,18 +24,15 @@ DIGEST = "metadata_sha256"
 DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
-def model_name(path: Path) -> str:
-    """The inverse of :func:`file_name`."""
-    return unquote(path.name.removesuffix(SUFFIX))
-
-
 def encoded_metadata(key: str, value) -> str:
     """Metadata value → the header's text: strings as they are unless they read as JSON, all else as JSON."""
     try:
+        key.encode()
         text = json.dumps(value, default=lambda v: v.item() if isinstance(v, np.generic) else v.tolist())
-    except (TypeError, AttributeError, ValueError):
-        raise ValueError(f"metadata {key!r} is not text, a number, or lists and tables of those: {value!r}") from None
-    return value if isinstance(value, str) and decoded_metadata(value) is value else text
+        given = value if isinstance(value, str) else text
+        return given if decoded_metadata(given) is given else text
+    except (TypeError, AttributeError, ValueError, RecursionError):
+        raise ValueError(f"metadata {key!r} is no text, number, list or table of those, or {UNUSABLE}") from None
 
 
 def decoded_metadata(text: str):
@@ -42,9 +40,9 @@ def decoded_metadata(text: str):
     try:
         value = json.loads(text)
     except ValueError:
-        return text
-    if not shallow(value):
-        raise ValueError("metadata is nested too deep")
+        value = text
+    if not usable(value):
+        raise ValueError(f"metadata {text[:40]!r}: {UNUSABLE}")
     return value
 
 
@@ -53,15 +51,9 @@ def sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def write_logits(path: Path, logits: np.ndarray, metadata: dict, durable: bool = True, kind: str = "logits") -> None:
-    """Write ``logits`` [k, classes] (or another ``kind`` of tensor) and ``metadata`` to ``path``, atomically, with the
-    SHA-256 of the tensor and that of all the header says."""
-    with replacing(path, durable) as temporary:
-        temporary.write_bytes(encoded(logits, metadata, kind))
-
-
 def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
-    """The safetensors file of a tensor and its metadata, whose own save_file would hide it from other users."""
+    """A safetensors file of ``logits`` [k, classes] (or another ``kind`` of tensor) and ``metadata``, with the SHA-256
+    of the tensor and that of all the header says. (Its own save_file would hide it from other users.)"""
     logits = np.ascontiguousarray(logits)
     texts = {key: encoded_metadata(key, value) for key, value in (metadata | {"sha256": sha256(logits)}).items()}
     dtype = next(name for name, own in DTYPES.items() if own == logits.dtype)
@@ -79,6 +71,7 @@ class LogitFile:
     metadata: dict
     kind: str
     digest: str
+    kept: dict = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, path: Path) -> "LogitFile":
@@ -89,7 +82,7 @@ class LogitFile:
     @classmethod
     def of(cls, file: BinaryIO, path: Path) -> "LogitFile":
         """:meth:`read` of a file that is open."""
-        size, start = os.fstat(file.fileno()).st_size, file.read(8)
+        size, start = os.fstat(file.fileno()).st_size, file.read(8) or b""
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
             raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})")
@@ -115,20 +108,41 @@ class LogitFile:
             raise ValueError(f"{path}: its header lacks the tensor's SHA-256")
         return cls(path, dtype, shape, 8 + length, metadata, kind, digest)
 
-    def open(self) -> np.ndarray:
-        """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there by now."""
+    def open(self, hashed: bool = True) -> np.ndarray:
+        """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there by now, and, where it
+        is ``hashed``, unless the tensor's bytes have the SHA-256 that the header names."""
         with opened(self.path) as file:  # header and tensor of one file, whatever others put in its place meanwhile
             if LogitFile.of(file, self.path).digest != self.digest:
                 raise ValueError(f"{self.path}: it was replaced since this store was opened; open the store again")
-            return np.memmap(file, self.dtype, "r", self.offset, self.shape)
-
-    def check_tensor(self, tensor: np.ndarray) -> None:
-        """Raise ValueError unless the tensor's bytes have the SHA-256 that the header names."""
-        if sha256(tensor) != self.metadata["sha256"]:
+            tensor = np.memmap(file, self.dtype, "r", self.offset, self.shape)
+        if hashed and sha256(tensor) != self.metadata["sha256"]:
             raise ValueError(f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or damaged)")
+        return tensor
+
+    @property
+    def tensor(self) -> np.ndarray:
+        """What :meth:`open` maps, mapped once, so that it stays whole when another process replaces the file; small
+        files are hashed first."""
+        if "tensor" not in self.kept:
+            self.kept["tensor"] = self.open(self.dtype.itemsize * math.prod(self.shape) <= QUICKLY_HASHED)
+        return self.kept["tensor"]
 
 
 QUICKLY_HASHED = 256 * 2**20  # bytes; larger tensors are hashed by verify() only
+
+
+@dataclass(frozen=True, eq=False)
+class LogitArray:
+    """What a :class:`LogitFile` offers, of an array in memory."""
+
+    tensor: np.ndarray
+    metadata: dict
+    kind: str
+    kept: dict = field(default_factory=dict)
+
+    def open(self) -> np.ndarray:
+        """The tensor."""
+        return self.tensor
 
 
 class Memory:
@@ -136,25 +150,14 @@ class Memory:
 
     def __init__(self, labels: Labels):
         self.labels = labels
-        self.entries: dict[str, dict] = {}
+        self.models: dict[str, LogitArray] = {}
         self.broken: dict[str, str] = {}
-        self.kinds: dict[str, str] = {}
-        self.ranks: dict[str, np.ndarray] = {}
-        self._tensors: dict[str, np.ndarray] = {}
-
-    def tensor(self, model: str) -> np.ndarray:
-        """What is stored of a model, [k, classes], read-only."""
-        view = self._tensors[model].view()
-        view.flags.writeable = False
-        return view
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
         """Add or replace a model; kind: "logits" or "probabilities"."""
-        self._tensors[model], self.entries[model], self.kinds[model] = tensor.copy(), metadata, kind
-        self.ranks.pop(model, None)
-
-    def verify(self, model: str) -> None:
-        """Nothing can change in between."""
+        tensor = tensor.copy()
+        tensor.flags.writeable = False
+        self.models[model] = LogitArray(tensor, metadata, kind)
 
 
 class Folder:
@@ -162,29 +165,18 @@ class Folder:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.ranks: dict[str, np.ndarray] = {}
-        self._maps: dict[str, np.ndarray] = {}
         self.manifest = read_manifest(self.path)
         self.labels = read_labels(self.path, self.manifest)
         self.scan()
-
-    @property
-    def entries(self) -> dict:
-        """Metadata of each model whose file is whole."""
-        return {model: file.metadata for model, file in list(self._files.items())}
-
-    @property
-    def kinds(self) -> dict:
-        """Whether each model's file holds "logits" or "probabilities"."""
-        return {model: file.kind for model, file in list(self._files.items())}
 
     def scan(self) -> None:
         """Read every header; a broken or lost file is left out with a warning and does not hide the others."""
         while True:
             manifest = self.manifest
-            self._files: dict[str, LogitFile] = {}
+            self.models: dict[str, LogitFile] = {}
             self.broken: dict[str, str] = {}
-            for model in sorted({model_name(path) for path in self.path.glob("[!.]*" + SUFFIX)} | set(manifest.models)):
+            there = {unquote(path.name.removesuffix(SUFFIX)) for path in self.path.glob("[!.]*" + SUFFIX)}
+            for model in sorted(there | set(manifest.models)):
                 self._read(model)
             if not self.broken or (now := read_manifest(self.path)) == manifest:
                 break
@@ -194,7 +186,7 @@ class Folder:
 
     def _read(self, model):
         try:
-            self._files[model] = self._checked(LogitFile.read(self.path / file_name(model)), model)
+            self.models[model] = self._checked(LogitFile.read(self.path / file_name(model)), model)
         except FileNotFoundError:
             if None not in self.manifest.models.get(model, [None]):
                 self.broken[model] = f"{self.path / file_name(model)}: lost, though {MANIFEST} lists it"
@@ -219,20 +211,6 @@ class Folder:
                 raise ValueError(f"{file.path}: {failure}")
         return file
 
-    def tensor(self, model: str) -> np.ndarray:
-        """What is stored of a model, [k, classes], memory-mapped; small files are hashed first."""
-        if model not in self._maps:
-            file = self._files[model]
-            tensor = file.open()
-            if tensor.nbytes <= QUICKLY_HASHED:
-                file.check_tensor(tensor)
-            self._maps[model] = tensor  # kept: it stays whole when another process replaces the file
-        return self._maps[model]
-
-    def verify(self, model: str) -> None:
-        """Raise ValueError unless the model's file is the one that was opened, and whole."""
-        self._files[model].check_tensor(self._files[model].open())
-
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
         """Add or replace a model: its file appears whole or not at all, beside those that others add.
 
@@ -251,20 +229,18 @@ class Folder:
                 before.listing(model, *before.models.get(model, [None]), file.digest).write(self.path)
             self.manifest = before.listing(model, file.digest)
             self.manifest.write(self.path)
-        self._files[model] = file
-        self._maps.pop(model, None)
-        self.ranks.pop(model, None)
+        self.models[model] = file
         self.broken.pop(model, None)
 
     def settle(self) -> None:
         """Remove what killed writers left, and list the files that there are as the only ones."""
         with alone(self.path):
             now = read_manifest(self.path)
-            settled = now.models | {m: [f.digest] for m, f in self._files.items() if f.digest in now.models.get(m, [])}
+            settled = now.models | {m: [f.digest] for m, f in self.models.items() if f.digest in now.models.get(m, [])}
             if settled != now.models:
                 replace(now, models=settled).write(self.path)
 
     def upgraded(self, manifest: Manifest) -> Manifest:
         """The manifest of a folder of format 1 with the digests of what its files hold now."""
-        digests = {model: [file.digest] for model, file in self._files.items()}
+        digests = {model: [file.digest] for model, file in self.models.items()}
         return with_digests(manifest, self.path, self.labels, digests)

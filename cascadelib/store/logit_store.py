@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def check_probabilities(name, p) -> None:
 FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
 NEXT_COLUMNS = ["family", "architecture", "image_size"]
 RESERVED = {"model", "samples", "sha256", "order", "top1", "top5"}
+ADDING = Lock()
 
 
 class LogitStore:
@@ -87,12 +89,12 @@ class LogitStore:
         self.path = folder_of(path)
         self._use(Folder(self.path))
 
-    def _use(self, shelf, rows=None, names=None):
-        self._shelf, self._rows, self._names = shelf, rows, names
+    def _use(self, shelf, rows=None, models=None):
+        self._shelf, self._rows, self._models = shelf, rows, models
         self.origin = shelf.labels if rows is None else shelf.labels.take(rows)
         self.labels, self.sample_ids, self.classes = self.origin.values, self.origin.sample_ids, self.origin.classes
         self.dataset, self.split = self.origin.dataset, self.origin.split
-        self._table = None
+        self._table = None, None
         return self
 
     @classmethod
@@ -162,7 +164,9 @@ class LogitStore:
         return f"<LogitStore {where}: {self.dataset} {self.split}, {len(self)} samples, {len(self._present())} models>"
 
     def _present(self):
-        return [n for n in self._shelf.entries if self._names is None or n in self._names]
+        """{name: LogitFile or LogitArray} as they are now, or were when this part was taken: another dict, and other
+        objects, than those to which other threads add."""
+        return self._shelf.models.copy() if self._models is None else self._models
 
     @property
     def models(self) -> pd.DataFrame:
@@ -171,51 +175,52 @@ class LogitStore:
         Ordered by MACs if every model has them, else by seconds if every model has those, else as they were added.
         top5 is nan with five classes or fewer.
         """
-        if self._table is None:
-            self._table = _table({name: self._shelf.entries[name] for name in self._present()})
-            if self._rows is not None:
-                for name in self._table.index:
-                    self._table.loc[name, ["top1", "top5"]] = accuracies(self.ranks(name), self._classes_of(name))
-        return self._table.copy()
+        present, (held, table) = self._present(), self._table
+        if table is None or held != present:
+            table = _table({name: own.metadata for name, own in present.items()})
+            for name in table.index if self._rows is not None else ():
+                table.loc[name, ["top1", "top5"]] = accuracies(self.ranks(name), present[name].tensor.shape[1])
+            self._table = present, table
+        return table.copy()
 
     def metadata(self, name: str) -> dict:
         """All that the header of ``name`` records, nested values included."""
-        return copy.deepcopy(self._shelf.entries[self._known(name)])
+        return copy.deepcopy(self._model(name).metadata)
 
-    def _known(self, name):
-        if name in self._shelf.broken:
-            raise ValueError(f"model {name!r} cannot be read: {self._shelf.broken[name]}")
-        return known(name, self._present(), "model")
-
-    def _classes_of(self, name):
-        return self._shelf.tensor(name).shape[1]
+    def _model(self, name):
+        if failure := self._shelf.broken.get(name):
+            raise ValueError(f"model {name!r} cannot be read: {failure}")
+        present = self._present()
+        return present[known(name, present, "model")]
 
     def logits(self, name: str) -> np.ndarray:
         """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is probabilities."""
-        output = self.output(name)
-        return log_of(output) if self.holds_probabilities(name) else output
+        own = self._model(name)
+        return log_of(self._output(own)) if own.kind == "probabilities" else self._output(own)
 
     def output(self, name: str) -> np.ndarray:
         """Float [k, classes] as it was added, read-only; memory-mapped from disk unless :meth:`take` chose rows.
 
         The first read checks the tensor's SHA-256 (up to 256 MB; larger files: :meth:`verify`).
         """
-        tensor = self._shelf.tensor(self._known(name))
-        return tensor if self._rows is None else tensor[self._rows]
+        return self._output(self._model(name))
+
+    def _output(self, own):
+        return own.tensor if self._rows is None else own.tensor[self._rows]
 
     def holds_probabilities(self, name: str) -> bool:
         """Whether the :meth:`output` of a model is probabilities, not logits."""
-        return self._shelf.kinds[self._known(name)] == "probabilities"
+        return self._model(name).kind == "probabilities"
 
     def ranks(self, name: str) -> np.ndarray:
         """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5.
 
         Equal ones rank by class index, so that ``ranks == 0`` is ``argmax == label``.
         """
-        cached, name = self._shelf.ranks, self._known(name)
-        if name not in cached:  # of all samples, once: bootstraps take many views
-            cached[name] = ranks_of(self._shelf.tensor(name), self._shelf.labels.values)
-        return cached[name].copy() if self._rows is None else cached[name][self._rows]
+        own = self._model(name)
+        if "ranks" not in own.kept:  # of all samples, once: bootstraps take many views
+            own.kept["ranks"] = ranks_of(own.tensor, self._shelf.labels.values)
+        return own.kept["ranks"].copy() if self._rows is None else own.kept["ranks"][self._rows]
 
     def costs(self, kind: str) -> np.ndarray:
         """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS.
@@ -240,26 +245,26 @@ class LogitStore:
 
     def positives(self) -> np.ndarray:
         """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and F1 is undefined."""
-        names = self._present()
-        classes = len(self.classes) if self.classes else self._classes_of(names[0]) if names else 2
+        first = next(iter(self._present().values()), None)
+        classes = len(self.classes) if self.classes else first.tensor.shape[1] if first else 2
         if classes != 2:
             raise ValueError(f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'")
         return self.labels == 1
 
     def take(self, indices: Any) -> "LogitStore":
-        """The same store on some of its samples: row indices (repeats allowed), a bool mask [k] or a slice."""
+        """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
-        return self._view(rows if self._rows is None else self._rows[rows], self._names)
+        return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":
-        """The same store with some of its models."""
+        """The same store with some of its models, as they are now."""
         names = [names] if isinstance(names, str) else names
-        return self._view(self._rows, {self._known(name) for name in names})
+        return self._view(self._rows, {name: self._model(name) for name in names})
 
-    def _view(self, rows, names):
+    def _view(self, rows, models):
         view = type(self).__new__(type(self))
         view.path = self.path
-        return view._use(self._shelf, rows, names)
+        return view._use(self._shelf, rows, models)
 
     def add(
         self,
@@ -280,11 +285,9 @@ class LogitStore:
         ``sample_ids``, if given, must be the store's. Costs are per sample. Further keywords are kept as metadata.
         Raises ValueError, naming the model and the first bad row, and leaves the store as it was.
         """
-        if self._rows is not None or self._names is not None:
+        if self._models is not None:
             raise ValueError(f"model {name!r} cannot be added to a part of a store; add it to the whole")
         file_name(name)  # a name that no file can have is refused in memory as well
-        if not replace and (name in self._shelf.entries or name in self._shelf.broken):
-            raise ValueError(f"model {name!r} is in the store already; pass replace=True to replace it")
         if RESERVED & metadata.keys():
             raise ValueError(f"model {name!r}: metadata may not be named {sorted(RESERVED & metadata.keys())}")
         metadata = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
@@ -296,35 +299,36 @@ class LogitStore:
         checked = checked_logits(name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:
             check_probabilities(name, checked)
-        self._check_classes(name, checked.shape[1])
         top1, top5 = accuracies(ranks_of(checked, self.labels), checked.shape[1])
-        order = 1 + max((entry["order"] for entry in self._shelf.entries.values()), default=-1)
-        entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
-        self._shelf.put(name, checked, entry, "probabilities" if probabilities else "logits")
-        self._table = None
+        with ADDING:
+            if not replace and (name in self._shelf.models or name in self._shelf.broken):
+                raise ValueError(f"model {name!r} is in the store already; pass replace=True to replace it")
+            self._check_classes(name, checked.shape[1])
+            order = 1 + max((own.metadata["order"] for own in self._shelf.models.values()), default=-1)
+            entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
+            self._shelf.put(name, checked, entry, "probabilities" if probabilities else "logits")
 
     def _check_classes(self, name, count):
+        others = [n for n in self._shelf.models if n != name]
         if self.classes is not None:
             expected, source = len(self.classes), "the store's classes"
+        elif others:
+            expected, source = self._shelf.models[others[0]].tensor.shape[1], f"model {others[0]!r}"
         else:
-            others = [n for n in self._shelf.entries if n != name]
-            if not others:
-                return
-            expected, source = self._classes_of(others[0]), f"model {others[0]!r}"
+            return
         if count != expected:
             raise ValueError(f"model {name!r}: logits for {count} classes, but {source} has {expected}")
 
     def verify(self) -> None:
         """Read everything; raise ValueError that lists each broken file and the check that it failed."""
         failures = list(self._shelf.broken.values())
-        for name in self._present():
+        for name, own in self._present().items():
             try:
-                self._shelf.verify(name)
-                tensor, entry = self._shelf.tensor(name), self._shelf.entries[name]
+                tensor = own.open()
                 checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
-                if self.holds_probabilities(name):
+                if own.kind == "probabilities":
                     check_probabilities(name, tensor)
-                if accuracies(ranks_of(tensor, self._shelf.labels.values), tensor.shape[1])[0] != entry["top1"]:
+                if accuracies(ranks_of(tensor, self._shelf.labels.values), tensor.shape[1])[0] != own.metadata["top1"]:
                     raise ValueError(f"model {name!r}: top1 in its header is not that of its logits")
             except (ValueError, OSError) as error:
                 failures.append(str(error))

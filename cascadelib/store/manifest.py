@@ -3,7 +3,6 @@ has checked."""
 
 import contextlib
 import hashlib
-import io
 import json
 import zipfile
 from collections.abc import Iterator
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import digest_of, hold, opened, read_json, remove_leftovers, replacing
+from ..files import UNUSABLE, digest_of, file_digest, hold, opened, read_json, remove_leftovers, replacing, usable
 from ..labels import Labels
 
 FORMAT, OLD_FORMAT = "cascadelib logits 2", "cascadelib logits 1"
 MANIFEST, LABELS = "manifest.json", "labels.npz"
+PER_SAMPLE = 2**14  # bytes of labels.npz, and for 64 samples more
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write it, with a digest of its own."""
         content = {"format": self.format} | asdict(self) | {"labels": LABELS}
+        if not usable(content | {"classes": list(self.classes or ())}):
+            raise ValueError(f"{folder / MANIFEST}: {UNUSABLE}")
         text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
         with replacing(folder / MANIFEST) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -106,7 +108,7 @@ def create(path: str | Path, labels: Labels) -> None:
 
 def with_digests(manifest: Manifest, folder: Path, labels: Labels, models: dict[str, list]) -> Manifest:
     """A manifest of the present format: with the SHA-256 of labels.npz as it stands, and those of the models' files."""
-    labels_sha256 = hashlib.sha256((folder / LABELS).read_bytes()).hexdigest()
+    labels_sha256 = file_digest(folder / LABELS)
     return replace(manifest, format=FORMAT, ids_given=labels.given, labels_sha256=labels_sha256, models=models)
 
 
@@ -114,11 +116,10 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
     """The labels of a store, checked against its manifest; ValueError, naming the file, where they are others."""
     path = folder / LABELS
     try:
-        with opened(path) as file:
-            content = file.read()
-        if manifest.labels_sha256 not in (None, hashlib.sha256(content).hexdigest()):
-            raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with opened(path, PER_SAMPLE * (64 + manifest.samples)) as file:
+            if manifest.labels_sha256 not in (None, hashlib.file_digest(file, "sha256").hexdigest()):
+                raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
+            archive = zipfile.ZipFile(file)
             values, ids = (read_column(archive, name, manifest.samples) for name in ("labels", "sample_ids"))
         labels = Labels.checked(values, ids, manifest.classes, manifest.dataset, manifest.split)
         if labels.fingerprint != manifest.fingerprint:

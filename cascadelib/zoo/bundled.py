@@ -4,8 +4,6 @@ timm and transformers are imported where a model is built: they take seconds.
 """
 
 import functools
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..checks import known
-from ..files import REVIEWS, folder_of, located
+from ..files import REVIEWS, file_digest, folder_of, located, read_json
 from .model import Model
 from .transforms import GreyImages, Tokenized
 
@@ -137,7 +135,7 @@ def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"no {path}; it lists the models of a zoo (see {FOLDER})")
     try:
-        zoo = json.loads(path.read_text(encoding="utf-8"))
+        zoo = read_json(path)
         return {key: zoo[key] for key in keys}
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: not a zoo with {', '.join(keys)} ({error!r})") from None
@@ -236,6 +234,6 @@ def _metadata(entry, module, path, preprocessing, **size):
         "architecture": entry["architecture"],
         **size,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "checkpoint": {"name": entry["weights"], "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        "checkpoint": {"name": entry["weights"], "sha256": file_digest(path)},
         "preprocessing": preprocessing,
     }

@@ -1,7 +1,5 @@
 """Image classifiers of timm by name: pretrained from the Hub or from a local checkpoint, at one size or several."""
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pre
 from timm.utils.model import reparameterize_model
 
 from ..checks import split_size, timm_name
+from ..files import file_digest, read_json
 from ..hub import cached_revision, check_reachable, weights_only
 from .model import Model
 from .transforms import Cut, Photos
@@ -185,14 +184,11 @@ def _from_file(name, path, size, classes):
     classes = own.get("num_classes", classes)
     overlay = own | {"file": str(path), "hf_hub_id": None, "url": "", "num_classes": classes, "custom_load": False}
     try:
-        if path.suffix != ".safetensors":  # on our own word: another thread may end what weights_only() began
-            torch.load(path, map_location="meta", weights_only=True)
         module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
     except Exception as error:  # torch, pickle and safetensors each have their own kinds
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{path}: its weights do not fit model {name!r} or cannot be read: {reason}") from None
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return module, {"name": path.name, "source": "local file", "sha256": digest}
+    return module, {"name": path.name, "source": "local file", "sha256": file_digest(path)}
 
 
 def _folder_config(folder) -> dict:
@@ -201,7 +197,7 @@ def _folder_config(folder) -> dict:
     if not path.is_file():
         return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         own = {key: config["pretrained_cfg"][key] for key in PREPROCESSING if key in config["pretrained_cfg"]}
         return own | {"num_classes": config["num_classes"]}
     except (ValueError, KeyError, TypeError) as error:

@@ -2,9 +2,11 @@
 
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -465,6 +467,40 @@ def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
     (tmp_path / "s" / ".lock.safetensors.0123456789ab.tmp").write_bytes(b"half")
     store = extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert list(store.models.index) == ["lock"] and not list((tmp_path / "s").glob(".*"))
+
+
+@pytest.fixture
+def read_only():
+    """What makes a folder's files and itself read-only, to this user; root is another's until the test ends."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as base:
+        os.chmod(base, 0o755)
+
+        def close(folder):
+            for path in (*folder.iterdir(), folder):
+                path.chmod(0o555)
+            if root:
+                os.seteuid(65534)
+
+        yield Path(base) / "s", close
+        if root:
+            os.seteuid(0)
+        (Path(base) / "s").chmod(0o755)
+
+
+def test_a_store_that_is_read_only(read_only):
+    folder, close = read_only
+    extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
+    (folder / ".a.safetensors.0123456789ab.tmp").write_bytes(b"half")
+    close(folder)
+    again = extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
+    assert list(again.models.index) == ["a"]
+    for models, options in (({"b": Counting()}, {}), ({"a": Counting()}, {"replace": True})):
+        with pytest.raises(OSError, match=re.escape(str(folder))):
+            extract(models, (INPUTS, LABELS), folder, **SMALL | options)
+    with pytest.raises(OSError, match=re.escape(str(folder))):
+        again.add("b", np.zeros((K, C)))
+    assert list(again.models.index) == list(LogitStore(folder).models.index) == ["a"]
 
 
 def test_a_fault_at_any_call_costs_nothing(tmp_path):

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 import cascadelib as cl
+from cascadelib import files
 from cascadelib.files import digest_of, remove_leftovers, replacing
 from cascadelib.store import formats
 
@@ -110,14 +113,15 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store):
 
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(store, monkeypatch):
     reader, writer, done = cl.LogitStore(store.path), cl.LogitStore(store.path), []
-    real = formats.LogitFile.check_tensor
+    real = formats.sha256
 
-    def slowly(self, tensor):
+    def slowly(tensor):
         if not done:
-            done.append(writer.add("a", np.arange(160.0).reshape(40, 4), macs=77, note="x" * 64, replace=True))
-        real(self, tensor)
+            done.append(None)
+            writer.add("a", np.arange(160.0).reshape(40, 4), macs=77, note="x" * 64, replace=True)
+        return real(tensor)
 
-    monkeypatch.setattr(formats.LogitFile, "check_tensor", slowly)
+    monkeypatch.setattr(formats, "sha256", slowly)
     np.testing.assert_array_equal(reader.logits("a"), LOGITS["a"].astype(np.float32))
     late = cl.LogitStore(store.path)
     writer.add("a", LOGITS["b"], macs=5, replace=True)
@@ -134,6 +138,166 @@ def test_numbers_too_large_for_a_float_hide_no_other_model(store):
     (store.path / "manifest.json").write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))
     with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
         cl.LogitStore(store.path)
+
+
+def sealed(store, **changes):
+    """Write the manifest with other entries, and the digest that fits it."""
+    path = store.path / "manifest.json"
+    content = json.loads(path.read_text()) | changes
+    del content["sha256"]
+    path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
+
+
+def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
+    hashed = []
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: hashed.append(1))
+    os.truncate(store.path / "labels.npz", 3 * 2**30)  # sparse
+    with pytest.raises(ValueError, match=r"labels\.npz: more than 1703936 bytes"):
+        cl.LogitStore(store.path)
+    assert not hashed
+    os.truncate(store.path / "manifest.json", 2**26 + 1)
+    with pytest.raises(ValueError, match=r"manifest\.json: more than 67108864 bytes"):
+        cl.LogitStore(store.path)
+
+
+def test_a_number_of_samples_that_the_labels_have_not(store):
+    sealed(store, samples=10**15)
+    with pytest.raises(ValueError, match=r"labels\.npz.*labels is int64 \(40,\), expected one a sample"):
+        cl.LogitStore(store.path)
+
+
+ODD = ["/proc/kmsg", "/proc/self/mem", "/proc/self/pagemap", "/dev/zero"]
+
+
+@pytest.mark.parametrize("target", [target for target in ODD if os.path.exists(target)])
+@pytest.mark.parametrize("name", ["a.safetensors", "labels.npz", "manifest.json"])
+def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name):
+    path = store.path / name
+    path.unlink()
+    path.symlink_to(target)
+    if name != "a.safetensors":
+        with pytest.raises((ValueError, PermissionError), match=name):
+            cl.LogitStore(store.path)
+        return
+    with pytest.warns(UserWarning, match=r"a\.safetensors"):
+        assert list(cl.LogitStore(store.path).models.index) == ["b"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), None])
+def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, error):
+    class Failing:
+        def __init__(self, handle, mode):
+            self.fileno = lambda: handle
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            os.close(self.fileno())
+
+        def read(self, *_):
+            if error:
+                raise error
+
+    monkeypatch.setattr(files, "open", Failing, raising=False)
+    for read, path in (
+        (formats.LogitFile.read, store.path / "a.safetensors"),
+        (files.read_json, store.path / "x.json"),
+    ):
+        path.write_bytes(b"{}" * 90)
+        with pytest.raises((ValueError, OSError), match=path.name):
+            read(path)
+
+
+@pytest.mark.parametrize("value", [10**400, [10**400], "\ud800", {"\ud800": 1}, "[" * 100_000])
+def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
+    for own in (store, cl.LogitStore.from_arrays(LABELS, {"a": LOGITS["a"]})):
+        with pytest.raises(ValueError, match="metadata 'parameters' is no text, number"):
+            own.add("c", LOGITS["c"], parameters=value)
+        assert "c" not in own.models.index
+    with pytest.raises(ValueError, match="metadata"):
+        store.add("c", LOGITS["c"], **{"\ud800": 1})
+
+
+@pytest.mark.parametrize("key", ["top1", "top5", "order", "parameters"])
+def test_a_header_with_a_number_that_no_float_holds_is_left_out(store, key):
+    file = formats.LogitFile.read(store.path / "a.safetensors")
+    texts = {k: formats.encoded_metadata(k, v) for k, v in file.metadata.items()} | {key: "1" + "0" * 400}
+    digest = digest_of(["logits", "F32", [40, 4], texts])
+    content = formats.save({"logits": np.array(file.open())}, texts | {formats.DIGEST: digest})
+    (store.path / "a.safetensors").write_bytes(content)
+    sealed(store, models=store._shelf.manifest.models | {"a": [digest]})
+    with pytest.warns(UserWarning, match=r"a\.safetensors.*too large for a float"):
+        assert list(cl.LogitStore(store.path).models.index) == ["b"]
+
+
+def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
+    stray = Path(os.fsdecode(os.fsencode(store.path) + b"/\xff.safetensors"))
+    try:
+        stray.write_bytes((store.path / "a.safetensors").read_bytes())
+    except OSError:
+        pass  # a file system with names of text alone
+    else:
+        with pytest.warns(UserWarning, match="not valid text"):
+            assert list(cl.LogitStore(store.path).models.index) == ["a", "b"]
+        stray.unlink()
+    sealed(store, models={**store._shelf.manifest.models, "\ud800": ["x"]})
+    with pytest.raises(ValueError, match=r"manifest\.json: .*text that is none"):
+        cl.LogitStore(store.path)
+    for origin in ({"classes": ["\ud800", *"abc"]}, {"dataset": "\ud800"}):
+        with pytest.raises(ValueError, match=r"manifest\.json: .*text that is none"):
+            cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
+
+
+def test_a_stray_folder_stops_no_writer(store):
+    (store.path / ".x.tmp").mkdir()
+    store.add("c", LOGITS["c"], macs=30)
+    assert len(cl.LogitStore(store.path).models) == 3
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_threads_share_a_store_that_grows(store, in_memory):
+    """Adding, replacing and reading one object: no reader sees half a change, or an old number beside a new one."""
+    logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
+    shared = cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
+    versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
+    end, old = time.monotonic() + 1.5, sys.getswitchinterval()
+
+    def add(number):
+        for i in range(200 if in_memory else 20):
+            shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
+            shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
+
+    def read(number):
+        while time.monotonic() < end:
+            part = shared.take(slice(None))
+            table = part.models
+            assert list(table.macs) == sorted(table.macs) == list(part.costs("macs")) and {"a", "b"} <= {*table.index}
+            for name in table.index[:3]:
+                try:
+                    np.testing.assert_array_equal(part.ranks(name) == 0, part.logits(name).argmax(1) == LABELS)
+                    if name == "shared":
+                        np.testing.assert_array_equal(part.logits(name), versions[part.metadata(name)["note"]])
+                except ValueError as error:
+                    assert "it was replaced since" in str(error)
+            assert shared.models.index.is_unique and repr(shared)
+            if number == 7:
+                front = cl.search(shared.select(["a", "b"]), 2, "max_softmax")
+                assert front.table.equals(pair.table)
+
+    pair = cl.search(shared.select(["a", "b"]), 2, "max_softmax")
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(add if number < 3 else read, number) for number in range(8)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(old)
+    orders = [shared.metadata(name)["order"] for name in shared.models.index]
+    assert len({*orders}) == len(orders) == 2 + 3 * (200 if in_memory else 20) + 1
+    part = shared.take([0, 1])
+    shared.add("late", LOGITS["a"], macs=1)
+    assert "late" in shared.models.index and "late" not in part.models.index
 
 
 def test_threads_and_processes_add_and_replace_side_by_side(store):

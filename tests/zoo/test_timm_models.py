@@ -1,6 +1,7 @@
 """timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is refused."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -205,9 +206,10 @@ def test_refusals(checkpoints, tmp_path, offline):
     (tmp_path / "resnet18.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"resnet18\.safetensors.*cannot be read"):
         load("resnet18", checkpoint=tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"config\.json"):
-        load("resnet18", checkpoint=tmp_path)
+    for text in ("{}", "[" * 100_000, '{"num_classes": 1' + "0" * 400 + "}"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=r"config\.json"):
+            load("resnet18", checkpoint=tmp_path)
     with pytest.raises(TypeError, match="checkpoint"):
         load("linear@28", checkpoint=tmp_path)
 
@@ -253,6 +255,21 @@ def test_a_local_transformers_folder(hub_model, photographs):
     (hub_model / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match="own' cannot be loaded as an image classifier"):
         load(str(hub_model))
+    for text in ("[" * 100_000, "[1]"):
+        (hub_model / "config.json").write_text(text)
+        with pytest.raises(ValueError, match="own' cannot be loaded as an image classifier"):
+            load(str(hub_model))
+
+
+def test_weights_only_holds_until_the_last_one_leaves(monkeypatch):
+    monkeypatch.setenv(hub.FORCED, "0")
+    one, other = hub.weights_only(), hub.weights_only()  # as two threads do
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert os.environ[hub.FORCED] == "1"
+    other.__exit__(None, None, None)
+    assert os.environ[hub.FORCED] == "0"
 
 
 def test_reordered_classes():
