@@ -125,9 +125,7 @@ class Member:
                 inputs = prepared(self.transform, as_inputs(batch, device, None))
                 logits = output_of(self.module, as_inputs(inputs, device, dtype))
         if isinstance(logits, torch.Tensor):  # numpy knows no bfloat16
-            logits = (
-                logits.detach().to("cpu", torch.float64 if logits.dtype == torch.float64 else torch.float32).numpy()
-            )
+            logits = logits.detach().cpu().to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
         with about(f"model {self.name!r}"):
             logits = np.asarray(unmasked(logits, "its logits"))
         if logits.ndim != 2 or len(logits) != samples or logits.dtype.kind not in "fiu":

@@ -47,9 +47,7 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     bad = np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
         row = bad[0]
-        raise ValueError(
-            f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} rows do"
-        )
+        raise ValueError(f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} in all")
     return logits
 
 

@@ -233,7 +233,7 @@ def test_what_is_no_store_and_no_point_is_named(tmp_path):
         evaluate(front.point(0), store)
     with pytest.raises(TypeError, match="pick"):
         evaluate(store, front)
-    with pytest.raises(ValueError, match="n_models .*from 1 to 5, not 'entropy'"):
+    with pytest.raises(ValueError, match="n_models .*from 1 to 4, not 'entropy'"):
         search(store, "entropy")
     with pytest.raises(ValueError, match="only 5 classes"):
         search(store, score="top6")
