@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from jupyter_server import DEFAULT_STATIC_FILES_PATH
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.log import access_log, app_log, gen_log
 from tornado.routing import Matcher, PathMatches, Rule
 from tornado.web import ErrorHandler, HTTPError
 from traitlets import Integer
@@ -25,7 +26,7 @@ from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 
 HOSTS = ("127.0.0.1", "localhost")
 # Addresses that no page asks for, and what the page sends otherwise than by GET: Voilà stumbles over anything else.
-ODD = re.compile(r"\.\.|\0|\ufffd|/voila/templates/(?![^/]+/static/)")
+ODD = re.compile(r"\.\.|/\.(/|\?|$)|[\0-\x1f\x7f\ufffd]|/voila/templates/(?![^/]+/static/[^/?])")
 SENT = re.compile(r".*/(login|voila/api/shutdown/[\w-]+|api/kernels/[\w-]+)")
 
 
@@ -57,10 +58,17 @@ class Foreign(Matcher):
 
     def match(self, request):
         origin = request.headers.get("Origin")
-        own = request.host_name in HOSTS and (origin is None or origin.partition("://")[2] == request.host)
+        own = request.host_name in HOSTS and origin in (None, f"{request.protocol}://{request.host}")
         even = request.uri.isascii() and not ODD.search(unquote(request.uri))
         asked = request.method == "GET" or SENT.fullmatch(request.path)
-        return None if own and even and asked else {}
+        status = 403 if not (own and asked) else 404 if not even else None
+        return status and {"target_kwargs": {"status_code": status}}
+
+
+def without_queries(record):
+    """A line of the log without the query of its address, which may hold the token."""
+    record.msg, record.args = re.sub(r"\?\S*", "", record.getMessage()), ()
+    return True
 
 
 class Closed(VoilaShutdownKernelHandler):
@@ -87,9 +95,11 @@ class Page(Voila):
     def listen(self):
         """Before all of Voilà's handlers, its bare ones for files included, refuse what is foreign."""
         self.app.default_router.rules[:0] = [
-            Rule(Foreign(), ErrorHandler, {"status_code": 403}),
+            Rule(Foreign(), ErrorHandler),
             Rule(PathMatches(r".*/voila/api/shutdown/(.*)"), Closed),
         ]
+        for log in (access_log, app_log, gen_log):
+            log.addFilter(without_queries)
         super().listen()
 
     def launch_browser(self):

@@ -3,11 +3,30 @@
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Hashable, Iterable, Iterator
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 import numpy as np
+
+TEXT, CLASSES = (str, None), range(1, 2**20 + 1)  # forms of what a file may state, as fits() reads them
+POSITIVE = math.ulp(0), sys.float_info.max  # and finite: bounds of a number
+
+
+def brief(value: Any) -> str:
+    """A value in a message: its repr, cut short, or what it is where that fails (an integer of 5,000 digits)."""
+    with contextlib.suppress(Exception):
+        return f"{value!r:.200}"
+    return f"a {type(value).__name__}"
+
+
+def items_of(values: Any) -> list:
+    """The items of what has some, text excepted; anything else as the only item."""
+    with contextlib.suppress(TypeError):
+        return [values] if isinstance(values, str | bytes) else list(values)
+    return [values]
 
 
 def known(name: str, names: Iterable[str], kind: str) -> str:
@@ -17,11 +36,11 @@ def known(name: str, names: Iterable[str], kind: str) -> str:
     characters, and the first 3,000 of them: difflib's work grows with the square of a length.
     """
     names = list(names)
-    if name in names:
+    if isinstance(name, Hashable) and name in names:
         return name
     begins = {str(n)[:64]: n for n in names[:3000]}
-    near = [begins[b] for b in get_close_matches(str(name)[:64], begins, n=5, cutoff=0.4)] or names[:12]
-    raise ValueError(f"unknown {kind} {name!r}; nearest: {', '.join(map(repr, near))}")
+    near = [begins[b] for b in get_close_matches(brief(name).strip("'")[:64], begins, n=5, cutoff=0.4)] or names[:12]
+    raise ValueError(f"unknown {kind} {brief(name)}; nearest: {', '.join(map(repr, near))}")
 
 
 @contextlib.contextmanager
@@ -34,11 +53,42 @@ def about(what: str) -> Iterator[None]:
         raise kind(f"{what}: {error}") from None
 
 
-def check_count(value: Any, name: str, least: int = 1) -> int:
-    """``value`` if it is a whole number, ``least`` or more; else ValueError by ``name``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} must be a whole number of {least} or more, not {value!r}")
+def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) -> int:
+    """``value`` if it is a whole number, ``least`` or more, up to ``most``; else ValueError by ``name``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        bound = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {bound}, not {brief(value)}")
     return int(value)
+
+
+def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether ``value`` is one real number from ``least`` to ``most``, as a float has them."""
+    with contextlib.suppress(OverflowError):
+        return isinstance(value, Real) and not isinstance(value, bool) and least <= float(value) <= most
+    return False
+
+
+def check_number(value: Any, name: str, what: str = "a number", *bounds: float) -> float:
+    """``value`` as a float where :func:`is_number` within ``bounds``; else ValueError that says ``what`` is needed."""
+    if not is_number(value, *bounds):
+        raise ValueError(f"{name} must be {what}, not {brief(value)}")
+    return float(value)
+
+
+def fits(value: Any, form: Any) -> bool:
+    """Whether a value of JSON has a form: a tuple of forms (one of them), [form] of all in a list, {key: form} of an
+    object's values, None, a range (of whole numbers), float (a finite number), or another type."""
+    if isinstance(form, tuple):
+        return any(fits(value, one) for one in form)
+    if isinstance(form, list):
+        return isinstance(value, list | tuple) and all(fits(one, form[0]) for one in value)
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(fits(value.get(key), own) for key, own in form.items())
+    if isinstance(form, range):
+        return type(value) is int and value in form
+    if form is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return value is None if form is None else isinstance(value, form)
 
 
 def unmasked(values: Any, what: str) -> Any:
@@ -51,21 +101,20 @@ def unmasked(values: Any, what: str) -> Any:
     return values
 
 
-def is_cost(cost: Any) -> bool:
-    """Whether ``cost`` is a positive, finite number."""
+def reals(values: Any, what: str) -> np.ndarray:
+    """``values`` as float64; ValueError by name where they are masked, complex, text, or no array of numbers."""
     try:
-        return math.isfinite(cost) and cost > 0
-    except (TypeError, OverflowError):
-        return False
+        return np.asarray(unmasked(values, what)).astype(np.float64, casting="same_kind", copy=False)
+    except (TypeError, ValueError, RuntimeError) as error:  # of a kind that numpy cannot take, or only at a loss
+        raise ValueError(f"{what} must be real numbers: {error}") from None
 
 
-def check_costs(cost: Any, names: Sequence[str] | None = None) -> np.ndarray:
+def check_costs(cost: Any) -> np.ndarray:
     """Costs as float64, or ValueError naming the first that is zero, negative, infinite or missing."""
-    cost = np.asarray(unmasked(cost, "cost"), np.float64)
+    cost = np.atleast_1d(reals(cost, "cost"))
     bad = np.flatnonzero(~(np.isfinite(cost) & (cost > 0)).reshape(len(cost), -1).all(axis=1))
     if len(bad):
-        first = int(bad[0]) if names is None else names[bad[0]]
-        raise ValueError(f"cost of model {first!r} is {cost[bad[0]]}: costs must be positive and finite")
+        raise ValueError(f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be positive and finite")
     return cost
 
 
@@ -76,5 +125,5 @@ def timm_name(name: str) -> str:
 
 def split_size(name: str) -> tuple[str, int | None]:
     """ "resnet50@288" → ("resnet50", 288); without a size, (name, None). The name is timm's (:func:`timm_name`)."""
-    base, at, size = timm_name(name).rpartition("@")
-    return (base, int(size)) if at and size.isdigit() else (timm_name(name), None)
+    found = re.fullmatch("(.*)@([0-9]{1,9})", timm_name(name))
+    return (found[1], int(found[2])) if found else (timm_name(name), None)

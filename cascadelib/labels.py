@@ -55,9 +55,7 @@ def _checked_ids(sample_ids, count):
     ids = ids.astype(str)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
-        raise ValueError(
-            f"sample id {str(unique[times > 1][0])!r} is there more than once; ids must tell samples apart"
-        )
+        raise ValueError(f"sample id {str(unique[times > 1][0])!r} is there twice or more; ids must tell samples apart")
     return ids
 
 

@@ -1,6 +1,7 @@
 """What counts as good: top-k accuracy, and F1 of the positive class 1 of two (paper, section 4.2: MRPC and QQP)."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,8 @@ SCORES = {score.name: score for score in (Score("top1", 1, "accuracy"), Score(F1
 
 def score_of(name: str) -> Score:
     """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest, for other names."""
-    if str(name).startswith("top") and str(name)[3:].isdigit() and int(name[3:]) > 0 and name not in SCORES:
-        return Score(name, int(name[3:]), f"{name} accuracy")
+    if isinstance(name, str) and name not in SCORES and (top := re.fullmatch("top([1-9][0-9]{0,8})", name)):
+        return Score(name, int(top[1]), f"{name} accuracy")
     return SCORES[known(name, [*SCORES, "top2", "top5"], "score")]
 
 

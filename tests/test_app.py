@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote
 
 import psutil
 import pytest
@@ -48,6 +49,9 @@ def test_other_hosts_and_origins_are_refused(served, path):
         "",
         "http://127.0.0.1:1",
         f"http://127.0.0.1:{served.port}.evil.example",
+        f"https://127.0.0.1:{served.port}",
+        f"x://127.0.0.1:{served.port}",
+        *("file://", "x://", "https://", "://"),
     ):
         assert served.ask(path, Origin=origin, **more)[0] == 403
 
@@ -64,16 +68,32 @@ def test_without_the_token_there_is_only_the_question_for_it(served):
 
 def test_nothing_is_served_but_the_page(served):
     for path in ("small.ipynb", "secret.py", "picture.png", "../app/serve.py", "%2e%2e/README.md", "..%2fREADME.md"):
-        assert served.ask(f"/voila/files/{path}")[0] == 403
+        assert served.ask(f"/voila/files/{path}")[0] == (404 if ".." in unquote(path) else 403)
     for path in ("static", "templates/lab/static", "templates", "labextensions", "api/themes"):
         for odd in ("../app.py", "%2e%2e/%2e%2e/conf.json", "x/y", "x", "a%00b", "/etc/passwd"):
             assert served.ask(f"/voila/{path}/{odd}")[0] in (403, 404), (path, odd)
     for path in ("/voila/tree", "/voila/render/small.ipynb", "/api/contents", "/api/sessions", "/voila/api/contents/"):
         assert served.ask(path)[0] == 302  # to /voila/files, which has none
-    for asked in (("/api/kernels", "POST"), ("/", "PUT"), ("/%c3%28", "GET")):
+    for asked in (("/api/kernels", "POST"), ("/", "PUT")):
         assert served.ask(*asked)[0] == 403
+    for odd in ("%c3%28", "a%0d%0aSet-Cookie:x=y", "a%0ab", "%7f", "login?next=%00"):
+        assert served.ask(f"/{odd}")[0] == 404
+    for odd in ("x/static/", "lab/static/", "lab/static//", "lab/static/.", "lab/static/./", "./static/x"):
+        assert served.ask(f"/voila/templates/{odd}")[0] == 404
     text = served.ask("/?template=x&theme=<b>x</b>")[1]
     assert "a cell" in text and "<b>x</b>" not in text and "cell_type" not in text
+
+
+def test_the_log_holds_no_query(served):
+    """Refused, sent elsewhere, missing or served: a line tells the path alone."""
+    for path in ("/voila/files/x", "/nope", "/api/kernels/x", "/voila/static/none", "/voila/templates/x/static/", "/"):
+        for method in ("GET", "PUT"):
+            served.ask(
+                f"{path}?it='s&token={served.token}&secret='1'", method, token=False, Origin="http://evil.example"
+            )
+            served.ask(f"{path}?it='s&token={served.token}&secret='1'", method, token=False)
+    log = served.log.read_text()
+    assert log.count(served.token) == 1 and "secret=" not in log and "403 PUT /nope (" in log
 
 
 def test_pages_that_nobody_reads_leave_no_kernel(served):

@@ -1,9 +1,70 @@
-"""Names that are asked for: found, or refused with the nearest."""
+"""The checks that every room uses: numbers, counts, arrays, known names; each refusal names its own."""
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
+import torch
 
 from cascadelib import checks
-from cascadelib.checks import known
+from cascadelib.checks import check_count, check_number, items_of, known, reals, split_size
+from cascadelib.methods.confidence_metrics import metric_of
+from cascadelib.scoring import score_of
+
+NO_NUMBERS = [None, "1", "x", 1j, [1], (), {}, 10**400, 10**5000, True, np.True_, np.nan, torch.tensor(1.0), object()]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
+def test_what_is_no_number_is_refused_by_name(value):
+    with pytest.raises(ValueError, match="limit must be a number, not "):
+        check_number(value, "limit")
+    with pytest.raises(ValueError, match="count must be a whole number of 1 or more, not "):
+        check_count(value, "count")
+    with pytest.raises(ValueError, match="unknown model .*; nearest: 'a'"):
+        known(value, ["a", "b"], "model")
+
+
+def test_numbers_of_every_library_are_numbers():
+    for value in (1, 1.0, np.float32(1), np.int8(1), Fraction(1)):
+        assert check_number(value, "limit", "a share", 0, 1) == 1.0
+    for value in (-1e-9, 1.5, np.inf):
+        with pytest.raises(ValueError, match="limit must be a share, not "):
+            check_number(value, "limit", "a share", 0, 1)
+    with pytest.raises(ValueError, match="from 1 to 4, not 5"):
+        check_count(5, "guesses", 1, 4)
+
+
+MASKED = np.ma.masked_array([0.5, 0.5], [True, False])
+NO_ARRAYS = ["x", ["0.5"], [1j], None, [None], [10**400], [[1], [1, 2]], torch.ones(2, requires_grad=True), MASKED]
+
+
+@pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)
+def test_what_holds_no_real_numbers_is_refused_by_name(values):
+    with pytest.raises(ValueError, match="^confidence must be real numbers: "):
+        reals(values, "confidence")
+
+
+def test_real_numbers_are_float64():
+    for values in ([1, 0], [True, False], np.array([1, 0], np.longdouble), torch.tensor([1, 0], dtype=torch.float16)):
+        assert reals(values, "confidence").tolist() == [1.0, 0.0] and reals(values, "confidence").dtype == np.float64
+
+
+def test_one_or_several():
+    assert (
+        items_of("abc") == ["abc"] and items_of(None) == [None] and items_of((2, 3)) == items_of(range(2, 4)) == [2, 3]
+    )
+    assert items_of(torch.tensor(2)) == [2]
+
+
+@pytest.mark.parametrize("digit", ["²", "٣", "0", "9" * 5000, "-1", "1.0", ""])
+def test_a_number_in_a_name_is_of_plain_digits(digit):
+    with pytest.raises(ValueError, match="unknown score 'top"):
+        score_of(f"top{digit}")
+    with pytest.raises(ValueError, match="unknown metric 'top"):
+        metric_of(f"top{digit}_softmax_sum")
+    if digit != "0":
+        assert split_size(f"resnet50@{digit}") == (f"resnet50@{digit}", None)
+    assert score_of("top3").rank == 3 and split_size("resnet50@288") == ("resnet50", 288)
 
 
 def test_nearest_names():

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def _listed_labels(path) -> dict[str, int]:
     for number, row in enumerate(rows, 1):
         words = [row[0], *row[1].split()] if len(row) > 1 else row[0].rsplit(maxsplit=1)
         word = words[1] if len(words) > 1 else ""
-        place = int(word) if word.isdigit() else places.get(word, len(places))
+        place = int(word) if re.fullmatch("[0-9]{1,9}", word) else places.get(word, len(places))
         if place >= len(places):
             if number == 1:
                 continue  # the names of the columns
@@ -121,7 +122,7 @@ def _devkit_labels(names, devkit):
     lines = path.read_text(encoding="utf-8").split()
     if len(lines) != len(names):
         raise ValueError(f"{path} has {len(lines)} labels for {len(names)} images; both must be the whole split")
-    bad = [i for i, line in enumerate(lines) if not line.isdigit() or not 1 <= int(line) <= 1000]
+    bad = [i for i, line in enumerate(lines) if not re.fullmatch("[0-9]{1,9}", line) or not 1 <= int(line) <= 1000]
     if bad:
         raise ValueError(f"{path}, line {bad[0] + 1}: {lines[bad[0]]!r} is no class 1 … 1000")
     return ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]

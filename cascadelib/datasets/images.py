@@ -99,9 +99,7 @@ def as_image(image: Any) -> Image.Image:
         return image.convert("RGB")
     array = np.asarray(image)
     if array.dtype != np.uint8:
-        raise ValueError(
-            f"an image must be PIL or uint8, not {array.dtype} {array.shape}; drop the set's own transform"
-        )
+        raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}; drop the set's transform")
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
         array = array.transpose(1, 2, 0)
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).convert("RGB")
@@ -170,9 +168,7 @@ def _own_labels(data, keys):
     try:
         return np.asarray([data[i][1] for i in range(len(data))] if own is None else own).astype(np.int64)
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ValueError(
-            f"{type(data).__name__} does not give (image, label) with whole-number labels: {error}"
-        ) from None
+        raise ValueError(f"{type(data).__name__} gives no (image, whole-number label): {error}") from None
 
 
 def _own_classes(data, keys):

@@ -4,6 +4,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..checks import about, check_count
+from ..checks import about, brief, check_count, items_of
 from ..evaluation.evaluation import evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.ensembles import Output
@@ -147,7 +148,7 @@ class Cascade(torch.nn.Module):
 
     @thresholds.setter
     def thresholds(self, values: Iterable[float]) -> None:
-        self.policy = replace(self.policy, thresholds=tuple(values))
+        self.policy = replace(self.policy, thresholds=tuple(items_of(values)))
 
     def train(self, mode: bool = True) -> "Cascade":
         """Stays in eval mode: a cascade only runs."""
@@ -170,6 +171,10 @@ class Cascade(torch.nn.Module):
         batch_size, guesses = check_count(batch_size, "batch_size"), check_count(guesses, "guesses")
         if guesses > 1 and self.method.combination.one_winner:
             raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
+        try:
+            stream = iter(stream)
+        except TypeError as error:
+            raise ValueError(f"a stream of batches is needed, as [batch], not {brief(stream)}") from error
         queues: list[list[Group]] = [[] for _ in self.members]
         count, log = 0, []
         try:
@@ -180,7 +185,8 @@ class Cascade(torch.nn.Module):
                 log += self._advance(queues, batch_size, guesses, batch_size)
             log += self._advance(queues, batch_size, guesses, 1)
         except BaseException as error:
-            error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
+            with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
+                error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
             raise
         decisions = self._decisions(count, guesses, log)
         where = ", ".join(f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n)
@@ -219,6 +225,7 @@ class Cascade(torch.nn.Module):
         if classes != self.members[0].classes:
             seen = {m.name: m.classes for m in self.members}
             raise ValueError(f"the models of a cascade must have the same number of classes, not {seen}")
+        check_count(guesses, "guesses", 1, classes)
         before = before or ensemble.nothing(*logits.shape, len(self.members), guesses)
         broken = np.zeros(len(logits), bool)
         if not np.isfinite(logits).all():
@@ -229,7 +236,7 @@ class Cascade(torch.nn.Module):
 
     def _decisions(self, count, guesses, log):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
-        n = len(self.members)
+        n, guesses = len(self.members), min(guesses, self.members[0].classes or 1)
         stage, sure, best = np.full(count, -1), np.full(count, np.nan), np.full((count, guesses), -1)
         confidences, broken, seconds = np.full((count, n), np.nan), np.zeros(n, np.int64), np.zeros((n, 2))
         for i, numbers, bad, gone, confidence, classes, spent in log:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import known
+from ..checks import about, known, unmasked
 from ..zoo.forward import output_of
 from ..zoo.loaders import load, resolved
 from ..zoo.model import Model, identity
@@ -29,7 +29,7 @@ def size_of(batch: Any) -> int:
     if isinstance(batch, str | bytes) or not listed:
         raise ValueError(f"a batch is needed, not {batch!r:.80}: a tensor or array [N, …], or a list of N samples")
     if not (isinstance(batch, Mapping) or side_by_side(batch)):
-        return len(batch)
+        return len(unmasked(batch, "a batch"))
     sizes = {size_of(part) for part in (batch.values() if isinstance(batch, Mapping) else batch)}
     if len(sizes) != 1:
         raise ValueError(f"the parts of a batch must hold equally many samples, not {sorted(sizes)}")
@@ -124,17 +124,18 @@ class Member:
             with self.given(batch):
                 inputs = prepared(self.transform, as_inputs(batch, device, None))
                 logits = output_of(self.module, as_inputs(inputs, device, dtype))
-        if isinstance(logits, torch.Tensor):
-            wide = torch.float64 if logits.dtype == torch.float64 else torch.float32  # numpy knows no bfloat16
-            logits = logits.detach().to("cpu", wide).numpy()
-        logits = np.asarray(logits)
+        if isinstance(logits, torch.Tensor):  # numpy knows no bfloat16
+            logits = logits.detach().cpu().to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
+        with about(f"model {self.name!r}"):
+            logits = np.asarray(unmasked(logits, "its logits"))
         if logits.ndim != 2 or len(logits) != samples or logits.dtype.kind not in "fiu":
             gave = f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} samples"
             raise ValueError(f"{gave}; expected logits [samples, classes]")
         if self.classes not in (None, logits.shape[1]):
             raise ValueError(f"model {self.name!r} gave {logits.shape[1]} classes, {self.classes} before")
         self.classes = logits.shape[1]
-        return logits
+        with np.errstate(over="ignore"):  # what no float64 holds is infinite: no output
+            return logits.astype(np.float32 if logits.dtype in (np.float16, np.float32) else np.float64, copy=False)
 
 
 def members_of(

@@ -7,7 +7,6 @@ and to decide takes numpy alone: neither torch nor pandas nor compiled kernels.
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import about, known
+from ..checks import CLASSES, TEXT, about, check_count, fits, items_of, known, reals
 from ..files import digest_of, parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.thresholds import WORDS, leaves, own_units
@@ -28,14 +27,13 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
 LARGEST, MOST_SAMPLES = 2**20, 2**23  # bytes of a file; samples of which it may keep quantiles
-TEXT = (str, None)
-SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": int}
+SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None)}
-CONFIDENCES = [{"values": [float], "counts": [int]}]
+CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)]}]
 EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [ENDS], "confidences": CONFIDENCES}
 FORM = {  # of the parts of a description, as fits() reads it
-    "models": [{"name": str, "classes": (int, None)}],
+    "models": [{"name": str, "classes": (CLASSES, None)}],
     "thresholds": list,
     "method": (METHOD, None),
     "score": TEXT,
@@ -63,7 +61,7 @@ class Policy:
         values = self.thresholds
         if values is None:
             values = [threshold_from_json(self.metric, t) for t in self.description["thresholds"]]
-        values = tuple(float(t) for t in values)
+        values = tuple(reals(items_of(values), "thresholds").tolist())
         if len(values) != len(self.models) - 1 or any(map(math.isnan, values)):
             raise ValueError(f"{len(self.models) - 1} thresholds without nan are needed, not {values}")
         object.__setattr__(self, "thresholds", values)
@@ -111,11 +109,10 @@ class Policy:
         confidence: float [N] of the cascade's output after that stage (of an ensemble, where the method has one), in
         the metric's own units; ``inside``: higher = surer instead. Raises ValueError for a stage that is not there.
         """
-        if not 0 <= stage < len(self.models):
-            raise ValueError(f"stage must be 0 to {len(self.models) - 1}, not {stage}")
-        if stage == len(self.models) - 1:
-            return np.ones(np.shape(confidence), bool)
-        return leaves(np.asarray(confidence) if inside else own_units(self.metric, confidence), self.inside[stage])
+        stage, confidence = check_count(stage, "stage", 0, len(self.inside)), reals(confidence, "confidence")
+        if stage == len(self.inside):
+            return np.ones(confidence.shape, bool)
+        return leaves(confidence if inside else own_units(self.metric, confidence), self.inside[stage])
 
 
 def text_of(description: Mapping) -> str:
@@ -162,22 +159,6 @@ def parse_cascade(content: str | dict) -> dict:
     return description
 
 
-def fits(value: Any, form: Any) -> bool:
-    """Whether a value of JSON has a form: a tuple of forms (one of them), [form] of all in a list, {key: form} of an
-    object's values, None, int (a count), float (a finite number), or another type."""
-    if isinstance(form, tuple):
-        return any(fits(value, one) for one in form)
-    if isinstance(form, list):
-        return isinstance(value, list) and all(fits(one, form[0]) for one in value)
-    if isinstance(form, dict):
-        return isinstance(value, dict) and all(fits(value.get(key), own) for key, own in form.items())
-    if form is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max
-    if form is int:
-        return type(value) is int and 0 <= value < 2**53
-    return value is None if form is None else isinstance(value, form)
-
-
 def check_description(description: Mapping) -> None:
     """Raise ValueError, naming the part, unless a cascade of this description can be made, watched and written."""
     for part, form in FORM.items():
@@ -196,10 +177,12 @@ def check_description(description: Mapping) -> None:
         check_method(method, names)
     for t in description["thresholds"]:
         threshold_from_json(method and method["metric"], t)
-    for part in expected["confidences"] if expected else ():
+    samples = reach = expected["on"]["samples"] if expected else 0
+    for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
         values, counts = part["values"], part["counts"]
-        if len(values) != len(counts) or sorted({*values}) != values or sum(counts) > MOST_SAMPLES:
-            raise ValueError(f"confidences must rise, with counts that sum to {MOST_SAMPLES} at most")
+        if len(values) != len(counts) or sorted({*values}) != values or not sum(counts) == reach <= MOST_SAMPLES:
+            raise ValueError(f"confidences must rise, with a count each, of all {reach} samples that reach the stage")
+        reach -= round(rate["value"] * samples)
     with suppress(RecursionError):
         if len(text_of(description).encode()) <= LARGEST:
             return

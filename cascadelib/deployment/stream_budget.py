@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_number
 from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.thresholds import own_units
@@ -34,9 +35,9 @@ class StreamBudget:
         if self.costs.ndim != 1 or len(self.costs) < 2:
             raise ValueError("a budget needs two models or more with one cost each (not a cost for every sample)")
         self.cheapest, self.dearest = float(self.costs[0]), float(self.costs.sum())
-        if not self.cheapest < budget < self.dearest:
+        if not self.cheapest < check_number(budget, "budget") < self.dearest:
             raise ValueError(f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, not {budget:g}")
-        if not 0 < rate < 1:
+        if not 0 < check_number(rate, "rate") < 1:
             raise ValueError(f"rate must lie between 0 and 1, not {rate}")
         self.budget, self.rate, self.metric = float(budget), rate, point.metric
         outcomes = outcomes_of(store, point.models, point.method, point.score)

@@ -10,7 +10,7 @@ import numpy as np
 from ..checks import known
 from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
-from ..scoring import F1, f1
+from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from .pareto import Baseline
 
@@ -90,7 +90,8 @@ def asked(store, method=None, score=None, cost=None):
     Raises ValueError for what a ScoreTable cannot honour: its confidences, correctness and costs are given.
     """
     if store.has_outputs:
-        return method_named("max_softmax" if method is None else method), score or "top1", cost or "macs"
+        method = method_named("max_softmax" if method is None else method)
+        return method, score_of("top1" if score is None else score).name, "macs" if cost is None else cost
     given = {"method": method, "score": None if score == "top1" else score, "cost": None if cost == "cost" else cost}
     refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
     if refused:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_costs
+from ..checks import check_costs, reals
 
 
 def pareto_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ class Baseline:
 
     def cost_at(self, accuracy: Any) -> Any:
         """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above the best."""
-        at = np.asarray(accuracy, np.float64)
+        at = reals(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
 
@@ -59,7 +59,7 @@ class Baseline:
 
 def least_cost(cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
     """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where none has."""
-    return np.append(cost, np.inf)[np.searchsorted(accuracy, at, side="left")]
+    return np.append(cost, np.inf)[np.searchsorted(accuracy, reals(at, "accuracy"), side="left")]
 
 
 def improvement_at(baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:

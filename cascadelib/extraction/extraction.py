@@ -14,7 +14,7 @@ import numpy as np
 import timm
 import torch
 
-from ..checks import check_count, is_cost, known
+from ..checks import POSITIVE, check_count, check_number, known
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
@@ -90,9 +90,7 @@ def extract(
     """
     samples = Samples(*dataset) if isinstance(dataset, tuple) and len(dataset) == 2 else dataset
     if not hasattr(samples, "batch"):
-        raise ValueError(
-            f"dataset must be a data set of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
-        )
+        raise ValueError(f"dataset: one of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}")
     found, macs, labels = resolved(models), macs or {}, labels_of(samples)
     if workers is None:
         workers = min(16, os.cpu_count() or 1) if isinstance(samples, Photographs) else 0
@@ -154,8 +152,7 @@ def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
     known(dtype, DTYPES, "dtype")
     for name, value in macs.items():
         known(name, [m.name for m in models], "model in macs")
-        if not is_cost(value):
-            raise ValueError(f"model {name!r}: macs must be a positive number, not {value!r}")
+        check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
 
 
 def _existing(path, labels) -> LogitStore | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..checks import is_cost
+from ..checks import POSITIVE, is_number
 from ..front_end import is_watched
 from ..labels import labels_of
 from ..zoo.forward import Precision, on_device, ready, timed_logits
@@ -84,7 +84,7 @@ def _probed(model, prepare, settings, run, macs):
         with torch.inference_mode():
             for _ in range(2):
                 logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
-    if not is_cost(macs):
+    if not is_number(macs, *POSITIVE):
         raise ValueError(f"model {model.name!r}: fvcore counts {macs} MACs; pass macs={{{model.name!r}: …}}")
     size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
     return Candidate(model, run | identity(model), macs, logits.shape[1], seconds, size)

@@ -7,7 +7,7 @@ from math import comb, factorial
 
 import numpy as np
 
-from ..checks import unmasked
+from ..checks import check_count, items_of, reals, unmasked
 from ..evaluation.evaluation import exits_of
 from .kernels.state import MAX_MODELS
 
@@ -32,14 +32,9 @@ def cascades_of(cost, lengths):
 
 def check_lengths(n_models, n_candidates):
     """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
-    lengths = (n_models,) if np.isscalar(n_models) else tuple(n_models)
+    lengths = items_of(n_models)
     for n in lengths:
-        if not isinstance(n, int | np.integer) or isinstance(n, bool):
-            raise ValueError(f"n_models={n!r}: how many models a cascade has, 1 … {MAX_MODELS}, or a tuple of such")
-        if not 1 <= n <= MAX_MODELS:
-            raise ValueError(f"n_models={n}: the search covers cascades of 1 … {MAX_MODELS} models")
-        if n > n_candidates:
-            raise ValueError(f"n_models={n} but only {n_candidates} models to choose from")
+        check_count(n, f"n_models (of {n_candidates} models, or a tuple)", 1, min(n_candidates, MAX_MODELS))
     if not lengths:
         raise ValueError("n_models is empty: give a length or a tuple of lengths")
     return tuple(sorted({int(n) for n in lengths}))
@@ -129,7 +124,7 @@ class Outcomes:
 
     def sure(self, prefix):
         """float64 [k]: confidence after ``prefix``; nan is refused."""
-        sure = np.asarray(unmasked(self.stage(prefix)[1], f"confidence after models {prefix}"), np.float64)
+        sure = reals(self.stage(prefix)[1], f"confidence after models {prefix}")
         if np.isnan(sure).any():
             raise ValueError(f"confidence after models {prefix} is nan at sample {int(np.argmax(np.isnan(sure)))}")
         return sure

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ..checks import check_costs, known, unmasked
+from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models
 from ..evaluation.pareto import Baseline
 from ..methods.thresholds import midway, own_units
@@ -102,12 +102,14 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
     return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)
 
 
-def check_limits(tolerance, time_limit):
-    """Refuse what is no number, a negative or infinite tolerance, and a time limit that is not positive."""
-    if isinstance(tolerance, bool | str) or not 0 <= tolerance < np.inf:
-        raise ValueError(f"tolerance={tolerance!r}: a share of the cost, 0 or more")
-    if time_limit is not None and (isinstance(time_limit, bool | str) or not time_limit > 0):
-        raise ValueError(f"time_limit={time_limit!r}: seconds, more than 0")
+def check_limits(tolerance, time_limit, executor):
+    """(tolerance, time limit) as floats, None for no limit; ValueError naming the one that is wrong."""
+    tolerance = check_number(tolerance, "tolerance", "a share of the cost, 0 or more", 0, POSITIVE[1])
+    if time_limit is not None:
+        time_limit = check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
+    if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
+        raise ValueError(f"executor must be a concurrent.futures.Executor, not {brief(executor)}")
+    return tolerance, time_limit
 
 
 def search_outcomes(
@@ -129,7 +131,7 @@ def search_outcomes(
     RuntimeWarning says so, and the front is certified.
     ValueError: unusable outcomes or costs, more stages than models, more cascades than patience allows.
     """
-    check_limits(tolerance, time_limit)
+    tolerance, time_limit = check_limits(tolerance, time_limit, executor)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     cost = check_costs(cost)
     if cost.ndim != 1:
@@ -153,8 +155,8 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
     correct bool [M, k], confidence float [M, k] (higher = surer), cost float [M]; any order of models.
     """
     correct = np.asarray(unmasked(correct, "correct"))
-    sure = np.asarray(unmasked(confidence, "confidence"), np.float64)
-    if correct.ndim != 2 or correct.shape != sure.shape or len(cost) != len(correct):
+    sure = reals(confidence, "confidence")
+    if correct.ndim != 2 or correct.shape != sure.shape or len(cost := check_costs(cost)) != len(correct):
         raise ValueError(f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}")
 
     def stage(prefix):
@@ -172,8 +174,7 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
     """
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")
-    if not 2 <= n_models <= len(cost):
-        raise ValueError(f"n_models={n_models}: 2 … {len(cost)} models can share a threshold here")
+    check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
     check_work(cost := check_costs(cost), (n_models,), None)
     outcomes, cascades, rows = Outcomes(stage, False), Cascades(cost, n_models), []
     best = new_best(len(outcomes.right((0,))), n_models)
@@ -196,10 +197,9 @@ def candidate_names(models, store, baseline):
     """The models to combine: "all", "pareto" (those on the single-model front, as the paper does) or a list."""
     names = list(store.models.index)
     if isinstance(models, str):
-        if models not in ("all", "pareto"):
-            raise ValueError(f'models={models!r}: "all", "pareto" or a list of names of models')
-        return names if models == "all" else [names[i] for i in baseline.front]
-    chosen = [known(name, names, "model") for name in models]
+        sets = {"all": names, "pareto": [names[i] for i in baseline.front]}
+        return sets[known(models, sets, "set of models (or list their names)")]
+    chosen = [known(name, names, "model") for name in items_of(models)]
     if len(set(chosen)) < max(len(chosen), 1):
         raise ValueError(f"models must name one model or more, none of them twice, not {chosen}")
     return chosen
@@ -226,12 +226,11 @@ def search(
     of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
     far from exact it may be.
     """
-    check_limits(tolerance, time_limit)
+    check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models)
-    if task.score == F1:
-        return task.front(search_graded(task.stage, task.costs, n_models, store.positives()))
-    if task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
-        return task.front(search_graded(task.stage, task.costs, n_models))
+    positive = store.positives() if task.score == F1 else None
+    if positive is not None or task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
+        return task.front(search_graded(task.stage, task.costs, n_models, positive))
     how = {"last_only": task.last_only, "tolerance": tolerance, "time_limit": time_limit, "executor": executor}
     return task.front(search_outcomes(task.stage, task.costs, n_models, **how))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.signal import find_peaks
 
-from ..checks import known
+from ..checks import check_number, known
 from ..evaluation.evaluation import evaluate
 from ..store.protocol import Store
 from .front import Front, Point
@@ -22,16 +22,15 @@ def pick(front: Front, goal: str | None = None, *, accuracy: float | None = None
     if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
         raise ValueError("give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget=")
     table = front.table
-    if np.isnan([number for number in (accuracy, budget) if number is not None]).any():
-        raise ValueError("accuracy= and budget= must be numbers, not nan")
     if goal is not None and known(goal, ["max_improvement", "match_best"], "goal") == "max_improvement":
         return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
     if budget is not None:
+        budget = check_number(budget, "budget")
         row = int(np.searchsorted(table["cost"].to_numpy(), budget, side="right")) - 1
         if row < 0:
             raise ValueError(f"no cascade costs {budget:g} or less; the cheapest costs {table['cost'].iloc[0]:g}")
         return front.point(row)
-    wanted = front.baseline.best if accuracy is None else accuracy
+    wanted = front.baseline.best if accuracy is None else check_number(accuracy, "accuracy")
     row = int(np.searchsorted(table["accuracy"].to_numpy(), wanted, side="left"))
     if row == len(table):
         raise ValueError(f"no cascade reaches accuracy {wanted:.4f}; the best has {table['accuracy'].iloc[-1]:.4f}")

@@ -140,8 +140,7 @@ def metric_of(metric: str | Callable) -> Metric:
         return metric
     if callable(metric):
         return Metric(getattr(metric, "__name__", "own"), metric, None, metric)
-    top = re.fullmatch(r"top(\d+)_softmax_sum", str(metric))
-    if top and int(top[1]) > 0:
+    if isinstance(metric, str) and (top := re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", metric)):
         return top_sum(int(top[1]))
     return METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
 

@@ -162,4 +162,5 @@ def method_named(method: str | Method) -> Method:
         raise ValueError("a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)")
     if isinstance(method, Method):
         return method
-    return Method(method) if method in METRICS else METHODS[known(method, METHODS, "method")]
+    known(method, METRICS | METHODS, "method")
+    return Method(method) if method in METRICS else METHODS[method]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
+from ..checks import check_count
 from ..evaluation.evaluation import run_outcomes
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
 from ..fronts.cascades import cascades_of
@@ -36,12 +37,9 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     for start in range(max(1, len(names) - 1))[:starts]:
         right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
         for size, accuracy, total in interval_points(right, doubt, doubts, costs[start:]):
-            columns = {
-                "accuracy": accuracy,
-                "cost": total,
-                "models": [tuple(names[start : start + size])] * len(doubts),
-            }
-            parts.append(frontier(pd.DataFrame({**columns, "level": 1 - doubts})))
+            models = [tuple(names[start : start + size])] * len(doubts)
+            columns = {"accuracy": accuracy, "cost": total, "models": models, "level": 1 - doubts}
+            parts.append(frontier(pd.DataFrame(columns)))
     return frontier(pd.concat(parts, ignore_index=True))
 
 
@@ -136,8 +134,7 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     metric: "entropy", "max_softmax" or any other; grid: thresholds a stage, evenly spaced from the model's least to
     its largest confidence. Returns accuracy, cost, models, thresholds (own units).
     """
-    if grid < 1:
-        raise ValueError(f"grid={grid}: at least one threshold a stage is needed")
+    check_count(grid, "grid")
     names, costs, stage = pool(store, Method(metric), score, cost, models)
     outcomes = [stage((m,)) for m in range(len(names))]
     grids = [np.linspace(sure.min(), sure.max(), grid) for _, sure in outcomes]

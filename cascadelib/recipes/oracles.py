@@ -56,9 +56,7 @@ def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
     names, costs, stage = pool(store, None, score, cost, models)
     right = np.stack([stage((m,))[0] for m in range(len(names))])
     if not np.isin(right, (0, 1)).all():
-        raise ValueError(
-            "scores are graded, and the oracle counts right answers: give it correct as bool, say score ≥ 0.5"
-        )
+        raise ValueError("graded scores, and the oracle counts right answers: give correct as bool, say score ≥ 0.5")
     right = right.astype(bool)
     k, chains = right.shape[1], list(cascades_of(costs, range(1, min(n_models, len(costs)) + 1)))
     least, which = np.full(k + 1, np.inf), np.full(k + 1, -1)

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 from safetensors.numpy import save
 
-from ..checks import is_cost
+from ..checks import POSITIVE, is_number
 from ..cost_kinds import COSTS
 from ..files import LARGEST_JSON, SUFFIX, UNUSABLE, digest_of, file_name, opened, parsed, replacing, usable
 from ..labels import Labels
@@ -195,7 +195,7 @@ class Folder:
 
     def _checked(self, file, model):
         given, count = file.metadata, len(self.labels)
-        wrong = [kind for kind in COSTS if given.get(kind) is not None and not is_cost(given[kind])]
+        wrong = [kind for kind in COSTS if given.get(kind) is not None and not is_number(given[kind], *POSITIVE)]
         checks = {
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
             "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..checks import is_cost, known, unmasked
+from ..checks import POSITIVE, about, check_number, known, unmasked
 from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
@@ -28,20 +28,19 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     if hasattr(logits, "detach"):  # torch, without importing it
         logits = logits.detach().cpu()
         logits = (logits if logits.dtype.itemsize > 4 else logits.float()).numpy()
-    logits = np.asarray(unmasked(logits, f"model {name!r}"))
+    what = f"model {name!r}"
+    logits = np.asarray(unmasked(logits, what))
     if logits.ndim != 2 or not logits.shape[1] or logits.dtype.kind not in "fiu":
-        raise ValueError(f"model {name!r}: logits must be numbers [k, classes], not {logits.dtype} {logits.shape}")
+        raise ValueError(f"{what}: logits must be numbers [k, classes], not {logits.dtype} {logits.shape}")
     if len(logits) != len(labels):
-        raise ValueError(f"model {name!r}: {len(logits)} rows of logits for {len(labels)} samples")
+        raise ValueError(f"{what}: {len(logits)} rows of logits for {len(labels)} samples")
     if sample_ids is not None:
-        try:
+        with about(what):
             labels.check_same(sample_ids)
-        except ValueError as error:
-            raise ValueError(f"model {name!r}: {error}") from None
     if labels.values.max() >= logits.shape[1]:
         row = int(np.argmax(labels.values >= logits.shape[1]))
         raise ValueError(
-            f"model {name!r}: {logits.shape[1]} classes, but the label of row {row} "
+            f"{what}: {logits.shape[1]} classes, but the label of row {row} "
             f"({labels.sample_ids[row]}) is {labels.values[row]}"
         )
     with np.errstate(over="ignore"):  # what overflows is inf, and refused below
@@ -49,9 +48,7 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     bad = np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
         row = bad[0]
-        raise ValueError(
-            f"model {name!r}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} such rows"
-        )
+        raise ValueError(f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} in all")
     return logits
 
 
@@ -229,7 +226,7 @@ class LogitStore:
         """
         table = self.models
         costs = table[known(kind, [c for c in COSTS if c in table], "cost")].to_numpy(np.float64, na_value=np.nan)
-        bad = [f"{name!r} ({cost:g})" for name, cost in zip(table.index, costs, strict=True) if not is_cost(cost)]
+        bad = [f"{name!r} ({cost:g})" for name, cost in zip(table.index, costs, strict=True) if not 0 < cost < np.inf]
         if bad:
             raise ValueError(
                 f"{kind} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: give {kind}= where the "
@@ -293,8 +290,8 @@ class LogitStore:
         metadata = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
         costs = {"macs": macs, "seconds": seconds} | {kind: metadata[kind] for kind in COSTS if kind in metadata}
         for kind, cost in costs.items():
-            if cost is not None and not is_cost(cost):
-                raise ValueError(f"model {name!r}: {kind} must be a positive number, not {cost!r}")
+            if cost is not None:
+                check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
             metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
         checked = checked_logits(name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:

@@ -76,9 +76,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not wrong and not all(isinstance(own, list) for own in content.get("models", {}).values()):
         wrong = ["models"]
     if wrong:
-        raise ValueError(
-            f"{path}: not the manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown"
-        )
+        raise ValueError(f"{path}: no manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown")
     if content.pop("sha256", None) not in (None, digest_of(content)) or content.pop("labels") != LABELS:
         raise ValueError(f"{path}: it is not the manifest that was written (SHA-256): edited or damaged")
     classes = None if content["classes"] is None else tuple(map(str, content["classes"]))

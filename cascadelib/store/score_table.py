@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..checks import known, unmasked
+from ..checks import known, reals, unmasked
 from ..labels import Labels, chosen_rows
 from .protocol import Stage
 
@@ -42,8 +42,9 @@ class ScoreTable:
     origin: Labels = field(init=False, repr=False)
 
     def __post_init__(self):
-        given = {kind: getattr(self, kind) for kind in ("correct", "confidence", "cost")}
-        correct, confidence, cost = (np.array(unmasked(values, kind)) for kind, values in given.items())
+        correct = np.array(unmasked(self.correct, "correct"))
+        correct = correct if correct.dtype == bool else reals(correct, "correct")
+        confidence, cost = reals(self.confidence, "confidence").copy(), reals(self.cost, "cost").copy()
         if correct.ndim != 2 or not correct.size:
             raise ValueError(f"correct must be [models, samples] with at least one of each, not {correct.shape}")
         named = self.names is not None and len(self.names)
@@ -56,11 +57,6 @@ class ScoreTable:
             turned = cost.shape == (correct.shape[1],) and ": rows are models; transpose correct and confidence"
             wanted = f"[{len(correct)}] or {list(correct.shape)}, not {list(cost.shape)}"
             raise ValueError(f"cost must be {wanted}{turned or ''}")
-        for kind, array in (("correct", correct), ("confidence", confidence), ("cost", cost)):
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"{kind} must hold numbers, not {array.dtype}")
-        correct = correct if correct.dtype == bool else correct.astype(np.float64)
-        confidence, cost = confidence.astype(np.float64), cost.astype(np.float64)
         _refuse(names, ~((correct >= 0) & (correct <= 1)), "correct must be bool or lie in [0, 1]; it does not")
         _refuse(names, np.isnan(confidence), "confidence is nan")
         _refuse(names, ~(np.isfinite(cost) & (cost > 0)), "cost must be positive numbers; it is not")

@@ -4,13 +4,13 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..checks import check_count, known
+from ..checks import CLASSES, TEXT, brief, fits, known
 from ..datasets.bundled import fashion_mnist
 from ..datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
 from ..datasets.images import Photographs, image_folder
@@ -23,9 +23,11 @@ from ..zoo.model import Model
 from .published import TABLE, models, row_of
 
 FILE = "study.json"
-KINDS: dict[str, Callable[..., Photographs]] = dict(
-    imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images
-)
+KINDS: dict[str, Callable] = dict(imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images)
+
+
+IMAGES = {"kind": str, "source": str, "labels": TEXT, "every": range(1, 2**53), "offset": range(2**53), "named": TEXT}
+STUDY = {"splits": dict, "models": [str], "checkpoints": TEXT, "classes": CLASSES, "table": TEXT}
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,8 @@ class Images:
     named: str | None = None
 
     def __post_init__(self) -> None:
-        check_count(self.every, "every")
-        check_count(self.offset, "offset", 0)
-        if not all(isinstance(getattr(self, field.name), field.type) for field in fields(self)):  # type: ignore[arg-type]
-            raise TypeError(f"{self} has parts of another kind")
+        if not fits(vars(self), IMAGES):
+            raise ValueError(f"{brief(self)} has parts of another kind")
 
     def open(self, split: str) -> Photographs:
         """The labelled photographs, named ``split``."""
@@ -65,6 +65,11 @@ class Study:
     classes: int = 1000
     table: str | None = None
 
+    def __post_init__(self) -> None:
+        if not fits(vars(self), STUDY):
+            raise ValueError(f"{brief(self)} has parts of another kind")
+        object.__setattr__(self, "models", tuple(self.models))
+
     def save(self, folder: str | Path) -> None:
         """Write ``study.json`` into ``folder``, with a digest of what it says; one without is read, too."""
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -83,12 +88,7 @@ def read_study(folder: str | Path) -> Study | None:
         if (stated := found.pop("sha256", None)) is not None and stated != digest_of(found):
             raise ValueError("edited after it was written: take 'sha256' out where that is meant")
         splits = {name: Images(**images) for name, images in found.pop("splits").items()}
-        study = Study(splits, tuple(found.pop("models")), **found)
-        check_count(study.classes, "classes")
-        places = [place for place in (study.checkpoints, study.table) if place is not None]
-        if not all(isinstance(text, str) for text in (*study.models, *places)):
-            raise TypeError("models, checkpoints and table are names and paths")
-        return study
+        return Study(splits, found.pop("models"), **found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
 

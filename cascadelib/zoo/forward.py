@@ -123,9 +123,7 @@ def _logits_of(model, inputs) -> torch.Tensor:
     logits, batch = output_of(model.module, inputs), batch_of(inputs)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(
-            f"model {model.name!r} gave {found} for {batch} samples; expected a tensor of logits [N, classes]"
-        )
+        raise ValueError(f"model {model.name!r} gave {found} for {batch} samples; expected a tensor [N, classes]")
     return logits
 
 

@@ -3,10 +3,10 @@
 import contextlib
 import inspect
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,7 +74,7 @@ def is_sequence_classifier(name: str) -> bool:
 
 
 def _is_folder(name) -> bool:
-    return (Path(name) / "config.json").is_file()
+    return os.path.isfile(os.path.join(name, "config.json"))  # false for a name that no file can have
 
 
 def _parted(name):

@@ -406,6 +406,78 @@ def test_a_model_that_fails_on_the_way_does_so_too():
     np.testing.assert_array_equal(caught.value.decided.exit_stage == 0, stage == 0)
 
 
+class Closed(ConnectionError):
+    """An error that takes no attributes."""
+
+    def __setattr__(self, name, value):
+        raise TypeError(f"no {name} here")
+
+
+def test_an_error_that_takes_no_attributes_goes_on_itself():
+    error = Closed("the camera went away")
+    with pytest.raises(Closed) as caught:
+        made(make_point([0.6], Method())).run(breaking([np.arange(5)], error), 8)
+    assert caught.value is error and not hasattr(error, "decided")
+
+
+@pytest.mark.parametrize("stream", [None, 5, np.array(5), torch.tensor(5), np.arange], ids=repr)
+def test_a_stream_is_gone_through(stream):
+    with pytest.raises(ValueError, match="a stream of batches is needed"):
+        made(make_point([0.6], Method())).run(stream)
+
+
+def test_no_more_guesses_than_classes():
+    cascade = made(make_point([0.6], Method()))
+    assert cascade.run([np.arange(5)], guesses=4).guesses.shape == (5, 4)
+    for fresh in (cascade, made(make_point([0.6], Method()))):
+        with pytest.raises(ValueError, match="guesses must be a whole number from 1 to 4, not 1000000000") as caught:
+            fresh.run([np.arange(60)], guesses=10**9)
+        assert len(caught.value.decided) == 60
+    with pytest.raises(ConnectionError) as caught:
+        made(make_point([0.6], Method())).run(breaking([np.arange(5)], ConnectionError()), 8, guesses=10**9)
+    assert len(caught.value.decided) == 5
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, np.int8, np.uint64, ">f4", ">f8"])
+def test_logits_of_any_number_type(dtype, ensemble):
+    point = make_point([0.6, 0.7], Method("max_softmax", ensemble))
+    whole = {name: np.round(logits * 8) + 40 for name, logits in TABLE.items()}
+
+    def decided(kind):
+        models = {name: lambda rows, name=name: whole[name][rows].astype(kind) for name in "abc"}
+        return Cascade.from_point(point, models)(np.arange(60))
+
+    for part in ("predictions", "exit_stage", "confidence"):
+        np.testing.assert_allclose(getattr(decided(dtype), part), getattr(decided(np.float64), part), rtol=1e-6)
+
+
+def test_masked_values_are_refused():
+    point = make_point([0.6], Method(), "ab")
+    hidden = np.ma.masked_array(np.arange(5), np.arange(5) == 2)
+    cascade = Cascade.from_point(point, {n: lambda rows, n=n: TABLE[n][np.asarray(rows)] for n in "ab"})
+    for batch in (hidden, {"x": hidden}, [hidden, hidden]):
+        with pytest.raises(ValueError, match="model 'a': a batch: .* masked"):
+            cascade(batch)
+    assert len(cascade(np.ma.masked_array(np.arange(5), False))) == 5
+    for output in (np.ma.masked_less(TABLE["a"], 0), list(np.ma.masked_less(TABLE["a"], 0)), [[1], [1, 2]]):
+        with pytest.raises(ValueError, match="model 'a': "):
+            Cascade.from_point(point, {n: lambda rows, o=output: o for n in "ab"})(np.arange(60))
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize("name", [LONG, f"x/{LONG}", f"/{LONG}", "\0", "a\nb", "resnet18@²", "resnet18@" + "9" * 5000])
+def test_names_that_nothing_can_have_name_the_file(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
+    Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save(tmp_path / "c.json")
+    for allowed in (False, True):
+        with pytest.raises((ValueError, ConnectionError), match=r"c\.json: ") as caught:
+            Cascade.load(tmp_path / "c.json", {"b": rows_model("b")}, allow_download=allowed)
+        assert type(caught.value) in (ValueError, ConnectionError)
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "8", None])
 def test_batch_sizes_are_whole_numbers(size, tmp_path):
     cascade = made(make_point([0.6], Method()))

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from dataclasses import replace
+from functools import partial
 
 import fuzz
 import numpy as np
@@ -218,6 +219,28 @@ def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed):
     assert fuzz.fuzz_cascades(seed, cases=150) == 150
 
 
+def stating(text, **other):
+    """A file's text whose first model states something else."""
+    first, *rest = json.loads(text)["models"]
+    return sealed(text, models=[first | other, *rest])
+
+
+def told(text, confidences):
+    """A file's text with other confidences expected at the first stage."""
+    expected = json.loads(text)["expected"]
+    return sealed(text, expected=expected | {"confidences": [confidences, *expected["confidences"][1:]]})
+
+
+def deepened(text, part):
+    """A file's text in which a part, or what is innermost in it, is a list of lists of lists …"""
+    content = json.loads(text)
+    inner, key = content, part
+    while isinstance(inner[key], dict | list) and inner[key]:
+        inner, key = inner[key], next(iter(inner[key])) if isinstance(inner[key], dict) else 0
+    inner[key] = "DEEP"
+    return json.dumps(content).replace('"DEEP"', "[" * 900 + "]" * 900)
+
+
 ABSURD = {
     "a key that is there twice": lambda text: text.replace('"score"', '"thresholds": [0.5], "score"'),
     "a key that no cascade has": lambda text: text.replace('"score"', '"note": 1, "score"'),
@@ -225,6 +248,12 @@ ABSURD = {
     "an integer beyond floats": lambda text: sealed(text, thresholds=[10**400]),
     "nan": lambda text: text.replace('"cost": ', '"cost": NaN, "price": '),
     "samples that nobody has": lambda text: sealed(text, expected=huge(json.loads(text)["expected"])),
+    "no classes": lambda text: stating(text, classes=0),
+    "classes beyond counting": lambda text: stating(text, classes=2**52),
+    "confidences that nobody has": lambda text: told(text, {"values": [0.5], "counts": [0]}),
+    "no confidences of samples that are there": lambda text: told(text, {"values": [], "counts": []}),
+    "confidences of fewer samples": lambda text: told(text, {"values": [0.5], "counts": [1]}),
+    **{f"depth in {part}": partial(deepened, part=part) for part in FORM},
     "megabytes": lambda text: text + " " * 2**21,
 }
 

@@ -107,6 +107,24 @@ def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path):
         Cascade.load(tmp_path / "c.json", MODULES)
 
 
+@pytest.mark.parametrize("stage", [-1, 3, 1.0, True, "1", None, np.array([1])])
+def test_a_stage_is_a_whole_number(stage):
+    with pytest.raises(ValueError, match="stage must be a whole number from 0 to 2"):
+        Policy.from_point(POINT).exits(stage, np.zeros(2))
+
+
+@pytest.mark.parametrize("values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]])
+def test_confidences_and_thresholds_are_real_numbers(values):
+    policy = Policy.from_point(POINT)
+    for stage in (0, 2):
+        with pytest.raises(ValueError, match="confidence must be real numbers"):
+            policy.exits(stage, values)
+    for value in (values, None, 5):
+        cascade = Cascade.from_point(POINT, MODULES)
+        with pytest.raises(ValueError, match="thresholds"):
+            cascade.thresholds = value
+
+
 LOAD = """
 import sys
 before = set(sys.modules)

@@ -72,7 +72,7 @@ def test_too_much_is_refused(lengths, models, samples, message):
         check_steps(np.arange(1.0, models + 1), lengths, samples)
 
 
-@pytest.mark.parametrize(("lengths", "message"), [((3,), "only 2 models"), ((0,), "n_models=0"), ((), "empty")])
+@pytest.mark.parametrize(("lengths", "message"), [((3,), "to 2, not 3"), ((0,), "to 2, not 0"), ((), "empty")])
 def test_lengths_that_there_are_not_are_refused(lengths, message):
     with pytest.raises(ValueError, match=message):
         search(ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2]), lengths)

@@ -1,11 +1,25 @@
 """evaluate, pick, peaks and curves on small stores and score tables."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tables_of_scores import noisy_store
 
-from cascadelib import LogitStore, Method, ScoreTable, evaluate, hold_out, pair_table, peaks, pick, search
+from cascadelib import (
+    LogitStore,
+    Method,
+    ScoreTable,
+    evaluate,
+    hold_out,
+    pair_table,
+    peaks,
+    pick,
+    search,
+    search_arrays,
+)
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.pairs import Curve, pair_curve, partial_ranks, plateau
 
@@ -206,7 +220,7 @@ def test_one_model_and_one_sample():
     assert front.table[["accuracy", "cost"]].to_numpy().tolist() == [[1.0, 5.0]]
     assert front.point(0).thresholds == ()
     assert evaluate(store, front.point(0)).accuracy == 1.0
-    with pytest.raises(ValueError, match="only 1 models"):
+    with pytest.raises(ValueError, match="n_models .* from 1 to 1"):
         search(store, 2)
 
 
@@ -219,13 +233,46 @@ def test_what_is_no_store_and_no_point_is_named(tmp_path):
         evaluate(front.point(0), store)
     with pytest.raises(TypeError, match="pick"):
         evaluate(store, front)
-    with pytest.raises(ValueError, match="how many models"):
+    with pytest.raises(ValueError, match="n_models .*from 1 to 4, not 'entropy'"):
         search(store, "entropy")
     with pytest.raises(ValueError, match="only 5 classes"):
         search(store, score="top6")
 
 
-@pytest.mark.parametrize("wanted", [{"budget": np.nan}, {"accuracy": np.nan}])
-def test_nan_is_no_goal(wanted):
-    with pytest.raises(ValueError, match="not nan"):
-        pick(search(STORE, 2), **wanted)
+FRONT = search(STORE, 2)
+
+
+@pytest.mark.parametrize("value", [np.nan, "x", 1j, [1], True, 10**400, torch.tensor(1.0)], ids=repr)
+def test_what_is_no_number_is_no_goal(value):
+    for name in ("budget", "accuracy"):
+        with pytest.raises(ValueError, match=f"{name} must be a number, not "):
+            pick(FRONT, **{name: value})
+    if not isinstance(value, float | list | bool | torch.Tensor):
+        for at in (FRONT.cost_at, FRONT.improvement_at, FRONT.lower_bound_at, FRONT.baseline.cost_at):
+            with pytest.raises(ValueError, match="accuracy must be real numbers"):
+                at(value)
+
+
+WRONG = {
+    "tolerance": [None, 1j, [1], 10**400, np.True_, np.nan, -1, np.inf, "0", torch.tensor(0.0)],
+    "time_limit": [torch.tensor(1.0), np.True_, 1j, [1], 10**400, 0, -1, np.nan, "1"],
+    "n_models": [None, 5.0, "2", 10**400, np.array(2), torch.tensor(2.0), (2, None), True, 0, 9, {}],
+    "models": [5, None, [5], [[1]], [np.arange(2)], 1j, b"m0"],
+    "executor": [5, "threads", ThreadPoolExecutor],
+    "score": ["top²", "top0", "top" + "9" * 5000, 5, ["top1"], np.array(["top1", "f1"]), ""],
+    "cost": [5, "", ["macs"]],
+    "method": [5, "", ["entropy"], "top²_softmax_sum"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in WRONG.items() for v in values], ids=repr)
+def test_options_of_a_wrong_kind_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=name.removesuffix("s")):
+        search(STORE, **{name: value})
+
+
+def test_arrays_of_a_wrong_kind_are_refused_by_name():
+    given = {"correct": np.ones((2, 2), bool), "confidence": np.ones((2, 2)), "cost": [1.0, 2.0], "n_models": 2}
+    for name, value in (("cost", None), ("cost", 5), ("cost", ["1", "2"]), ("confidence", np.full((2, 2), "1"))):
+        with pytest.raises(ValueError, match=name):
+            search_arrays(**given | {name: value})

@@ -43,7 +43,7 @@ def test_graded_scores_and_costs_by_sample():
         ({"cost": [1, 2, 3]}, "cost must be"),
         ({"cost": [1, 0]}, "cost.*'b'"),
         ({"cost": [np.nan, 1]}, "cost.*'a'"),
-        ({"cost": [["x"] * 3] * 2}, "cost must hold numbers"),
+        ({"cost": [["x"] * 3] * 2}, "cost must be real numbers"),
         ({"names": ["a"]}, "names"),
         ({"names": ["a", "a"]}, "names"),
     ],

@@ -363,18 +363,34 @@ def test_a_study_says_what_it_was_made_from(tmp_path):
         read_study(tmp_path)
 
 
+def test_models_of_a_study_are_a_list_of_names():
+    assert Study({}, ["a", "b"]).models == ("a", "b")
+    with pytest.raises(ValueError, match="parts of another kind"):
+        Study({}, "resnet18")
+
+
 def test_the_bundled_zoo_is_a_study_too():
     assert read_study("data/fashion-mnist") is None
     assert len(samples_of_study("data/fashion-mnist", "val")) == 10_000
     assert list(candidates_of_study("data/fashion-mnist").columns)[0] == "family"
 
 
-@pytest.mark.parametrize("wrong", [0, False, [], {}])
-@pytest.mark.parametrize("key", ["checkpoints", "table"])
-def test_a_study_whose_places_are_no_text_is_refused(tmp_path, key, wrong):
+IMAGES = {"kind": "imagenet", "source": "/somewhere"}
+WRONG = {
+    "checkpoints": [0, False, [], {}],
+    "table": [0, False, [], {}],
+    "models": ["resnet18", {"resnet18": 1}, [["resnet18"]], [None], ["resnet18", 5], 5, None],
+    "classes": [0, -1, 2**40, 10**400, 1.5, "10", True, None],
+    "splits": [[], "val", {"val": []}, {"val": None}, {"val": {"kind": "imagenet"}}]
+    + [{"val": IMAGES | wrong} for wrong in ({"every": 0}, {"every": 2**60}, {"offset": True}, {"named": 5})],
+}
+
+
+@pytest.mark.parametrize(("key", "wrong"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
     Study({}, ("resnet18",)).save(tmp_path)
     content = json.loads((tmp_path / "study.json").read_text())
     del content["sha256"]
     (tmp_path / "study.json").write_text(json.dumps(content | {key: wrong}))
-    with pytest.raises(ValueError, match=r"study\.json: .*names and paths"):
+    with pytest.raises(ValueError, match=r"study\.json: not a study"):
         read_study(tmp_path)
