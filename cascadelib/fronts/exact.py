@@ -10,14 +10,13 @@ import pandas as pd
 
 from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models
-from ..evaluation.pareto import Baseline
+from ..evaluation.pareto import Baseline, pareto_front
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
-from .front import Front, Points, front_rows, points_of, singles_table
+from .front import Front, Points, points_of, singles_table
 from .graded import points_by_running, search_graded
 from .kernels.state import improves, new_best, note
-from .kernels.sweep import sweep_shared
 from .parallel import BOXES, CORNERS, in_executor, in_threads
 
 Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
@@ -166,6 +165,24 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
     return search_outcomes(stage, cost, n_models, last_only=True, **limits)
 
 
+def at_levels(right, left_from, costs, levels):
+    """Correct samples int64 [L] and cost float64 [L] of a cascade at L levels of confidence that its stages share.
+
+    right bool [n, k]; left_from int [n − 1, k]: the first level at which a sample has left at this stage or before it,
+    L where at none; costs [n].
+    """
+    k = right.shape[1]
+
+    def gone(stage, rows=slice(None)):
+        return np.cumsum(np.bincount(left_from[stage][rows], minlength=levels + 1))[:-1]
+
+    correct, total = np.full(levels, np.count_nonzero(right[-1])), np.full(levels, float(costs[0]))
+    for i in range(len(left_from)):
+        total += costs[i + 1] * ((k - gone(i)) / k)
+        correct += gone(i, right[i]) - gone(i, right[i + 1])
+    return correct, total
+
+
 def search_shared_threshold(stage, cost, n_models) -> Points:
     """The exact front over all cascades of exactly ``n_models`` ≥ 2 models with one threshold for all stages.
 
@@ -176,20 +193,23 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
         raise ValueError("one cost a model is needed for a shared threshold")
     check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
     check_work(cost := check_costs(cost), (n_models,), None)
-    outcomes, cascades, rows = Outcomes(stage, False), Cascades(cost, n_models), []
-    best = new_best(len(outcomes.right((0,))), n_models)
-    for head, lasts in cascades.heads:
+    outcomes, cascades, ends, rows = Outcomes(stage, False), [], [], []
+    for head, lasts in Cascades(cost, n_models).heads:
         heads = [head[: i + 1] for i in range(len(head))]
         sure, right = (np.stack([of(h) for h in heads]) for of in (outcomes.sure, outcomes.right))
-        events = np.argsort(-sure, axis=None)
-        for number, m in lasts:
-            whole = np.vstack([right, outcomes.right((*head, m))])
-            sweep_shared(events, sure, whole, cost[[*head, m]], number, best)
-    for number, exiting in best.where[front_rows(best), :2].tolist():
-        cascade = cascades.cascade(number)
+        surest = np.maximum.accumulate(sure)
+        values, place = np.unique(surest, return_inverse=True)
+        left_from = len(values) - place.reshape(surest.shape)
+        for _, m in lasts:
+            whole = np.vstack([right, outcomes.right((*head, m))]).view(bool)
+            correct, total = at_levels(whole, left_from, cost[[*head, m]], len(values) + 1)
+            keep = np.flatnonzero(correct > np.append(np.maximum.accumulate(correct[:0:-1])[::-1], -1))
+            cascades += [((*head, m), value) for value in np.append(np.nan, values[::-1])[keep]]
+            ends.append(np.stack([total[keep], correct[keep]]))
+    for cascade, exits in (cascades[i] for i in pareto_front(*np.concatenate(ends, axis=1))):
         sure = np.concatenate([outcomes.sure(cascade[: i + 1]) for i in range(n_models - 1)])
-        exits, passes = np.concatenate([[np.nan], -np.sort(-sure), [np.nan]])[exiting : exiting + 2]
-        rows.append((cascade, np.full(n_models - 1, midway(exits, passes))))
+        passes = sure if np.isnan(exits) else sure[sure < exits]
+        rows.append((cascade, np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan))))
     return points_by_running(stage, cost, rows, n_models)
 
 

@@ -10,7 +10,7 @@ from ..checks import check_count
 from ..evaluation.evaluation import run_outcomes
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
 from ..fronts.cascades import cascades_of
-from ..fronts.exact import search, shared_threshold_front
+from ..fronts.exact import at_levels, search, shared_threshold_front
 from ..methods.confidence_metrics import CHUNK
 from ..methods.method import Method, ModelsOnSplit
 from ..methods.thresholds import midway, own_units
@@ -36,10 +36,12 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
     for start in range(max(1, len(names) - 1))[:starts]:
         right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
-        for size, accuracy, total in interval_points(right, doubt, doubts, costs[start:]):
+        left_from = np.searchsorted(doubts, np.minimum.accumulate(doubt), side="right")
+        for size in range(min(2, len(right)), len(right) + 1):
+            correct, total = at_levels(right[:size], left_from[: size - 1], costs[start:], len(doubts))
             models = [tuple(names[start : start + size])] * len(doubts)
-            columns = {"accuracy": accuracy, "cost": total, "models": models, "level": 1 - doubts}
-            parts.append(frontier(pd.DataFrame(columns)))
+            points = {"accuracy": correct / len(store), "cost": total, "models": models, "level": 1 - doubts}
+            parts.append(frontier(pd.DataFrame(points)))
     return frontier(pd.concat(parts, ignore_index=True))
 
 
@@ -79,28 +81,6 @@ def interval_doubt(mean, squares, n):
     error = sum(np.sqrt(squares[rows, c] / (n - 1) / n) for c in (top, second))
     apart = np.divide(gap, error, out=np.where(gap > 0, np.inf, 0.0), where=error > 0)
     return 2 * stdtr(n - 1, -apart)
-
-
-def interval_points(right, doubt, doubts, costs):
-    """For the ensembles of the first 2, 3 … n models: (size, accuracy [L], cost [L]) at each of ``doubts``, rising [L].
-
-    right, doubt [n, k]: see :func:`interval_outcomes`; a sample leaves after the first stage with doubt < doubts[j].
-    """
-    n, k = right.shape
-    size = len(doubts) + 1
-    gone_from = np.searchsorted(doubts, np.minimum.accumulate(doubt, axis=0), side="right")
-
-    def gone(stage, rows):
-        return np.cumsum(np.bincount(gone_from[stage][rows], minlength=size))[:-1]
-
-    everyone, answered, total = np.ones(k, bool), np.zeros(size - 1), np.full(size - 1, float(costs[0]))
-    if n == 1:
-        yield 1, answered + right[0].mean(), total
-    for i in range(1, n):
-        total = total + costs[i] * ((k - gone(i - 1, everyone)) / k)
-        unanswered = np.count_nonzero(right[i]) - gone(i - 1, right[i])
-        yield i + 1, (answered + unanswered) / k, total
-        answered = answered + gone(i, right[i]) - gone(i - 1, right[i])
 
 
 def park_2015(store, *, score=None, cost=None, models="all"):
