@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
-from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..evaluation.pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 from ..fronts.front import Front, Point
 from ..fronts.pairs import curve_of
 from ..methods.method import Method
@@ -16,11 +16,6 @@ from ..store.pairing import check_same_task
 from ..store.protocol import Store
 from . import uncertainty
 from .uncertainty import LEVEL, Ends, with_ends
-
-
-def own_baseline(front: Front | Point, store: Any) -> Baseline:
-    """The Baseline of a store under a front's, or a point's, score and kind of cost."""
-    return evaluation.baseline_of(store, front.score, front.cost_kind)
 
 
 def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
@@ -50,7 +45,9 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
     swept = ranges & (length == 2)
     parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
-    moved["improvement_moved"] = own_baseline(front, store).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
+    moved["improvement_moved"] = (
+        evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
+    )
     moved["on_front"] = False
     moved.loc[pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"] = True
     return moved
@@ -95,7 +92,7 @@ def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def moved_curve(front: Front, moved: pd.DataFrame, store: Any, points: int = 401) -> pd.DataFrame:
     """Figure 6: accuracy and improvement of a replayed front, moved = ``replay(front, store)``, at evenly spaced
     accuracies of the other split's own range."""
-    baseline = own_baseline(front, store)
+    baseline = evaluation.baseline_of(store, front)
     at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
     return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
 
@@ -105,14 +102,14 @@ def mean_improvement_moved(front: Front, store: Any, low: float | None = None, r
     ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays pairs as
     points too, to compare them with longer cascades."""
     moved = replay(front, store, ranges)
-    return mean_improvement(own_baseline(front, store), *moved_front(moved), low)
+    return mean_improvement(evaluation.baseline_of(store, front), *moved_front(moved), low)
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
     """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there; of
     the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
     one, two = (moved_front(replay(front, store, ranges=False)) for front in (first, second))
-    return mean_cost_ratio(one, two, *common_range(own_baseline(first, store), one, two))
+    return mean_cost_ratio(one, two, *common_range(evaluation.baseline_of(store, first), one, two))
 
 
 def holds(
@@ -132,7 +129,7 @@ def holds(
     last, rows = point.models[-1], []
     for store in splits.values():
         result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
-        alone, baseline = float(evaluation.quality(store, right, point.score)), own_baseline(point, store)
+        alone, baseline = float(evaluation.quality(store, right, point.score)), evaluation.baseline_of(store, point)
         resampled = uncertainty.bootstrap(store, point, resamples, seed)
         if point.score == F1:  # no share of samples
             drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.evaluation import exit_stages, quality, run_outcomes
+from ..evaluation.evaluation import exit_stages, quality, run_outcomes, sum_passed_on
 from ..evaluation.pareto import Baseline, pareto_front
 from ..fronts.exact import SearchTask
 from ..methods.thresholds import midway, own_units
@@ -107,7 +107,7 @@ class Reading:
 
 def reading_at(cascade: CascadeOnSplit, thresholds: Thresholds) -> Reading:
     """The cascade at n − 1 thresholds: a :class:`Reading`, its accuracy and cost equal to those of ``evaluate``."""
-    outcomes = list(zip(cascade.right, (*cascade.sure, None)))
+    outcomes = list(zip(cascade.right, (*cascade.sure, cascade.single)))  # the last confidence decides nothing
     stage, correct, cost = run_outcomes(outcomes, thresholds, cascade.costs)
     accuracy = quality(cascade.store, correct, cascade.score)
     return Reading(
@@ -162,21 +162,6 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
     return f1_of(total(np.diff(right * cascade.store.positives(), axis=0, prepend=0)), k - correct), cost
 
 
-def sum_passed_on(slots: list[np.ndarray], sizes: list[int], weights: np.ndarray) -> np.ndarray:
-    """Sum of the weights [k] of the samples that pass on at all stages of ``slots``, at every combination of edges.
-
-    slots: an int [k] a stage, at how many of its edges each sample passes on. Axes of later stages have length 1, so
-    that the result spreads over ``sizes``.
-    """
-    shape = [n + 1 for n in sizes[: len(slots)]]
-    cells = np.ravel_multi_index(slots, shape) if slots else np.zeros(len(weights), np.int64)
-    table = np.flip(np.bincount(cells, weights, minlength=int(np.prod(shape))).reshape(shape))
-    for axis in range(len(shape)):
-        table = table.cumsum(axis)
-    passed = np.flip(table[(slice(-1),) * len(shape)])
-    return passed.reshape(passed.shape + (1,) * (len(sizes) - len(slots)))
-
-
 def worth_showing(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Cells (positions in the flat grid) of a curve: all of them with one threshold, with more the non-dominated ones.
 
@@ -187,7 +172,7 @@ def worth_showing(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 def arriving(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:
     """bool [k]: the samples that earlier stages pass on to ``stage``; that stage's threshold does not matter."""
-    return exit_stages(cascade.sure[:stage], thresholds[:stage]) == stage if stage else np.ones(len(cascade), bool)
+    return exit_stages((*cascade.sure, cascade.single), thresholds[:stage]) == stage
 
 
 def falling(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import stdtr
 
 from ..checks import check_count
-from ..evaluation.evaluation import run_outcomes
+from ..evaluation.evaluation import run_outcomes, sum_passed_on
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
 from ..fronts.cascades import cascades_of
 from ..fronts.exact import at_levels, search, shared_threshold_front
@@ -116,12 +116,12 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     """
     check_count(grid, "grid")
     names, costs, stage = pool(store, Method(metric), score, cost, models)
-    outcomes = [stage((m,)) for m in range(len(names))]
-    grids = [np.linspace(sure.min(), sure.max(), grid) for _, sure in outcomes]
-    below, k = grid_counts([right for right, _ in outcomes], [sure for _, sure in outcomes], grids), len(outcomes[0][0])
-    chains, parts = list(cascades_of(costs, range(1, min(n_models, len(costs)) + 1))), []
+    right, sure = zip(*(stage((m,)) for m in range(len(names))))
+    k, longest, parts = len(right[0]), min(n_models, len(costs)), []
+    grids = [np.linspace(s.min(), s.max(), grid) for s in sure]
+    passed, chains = grid_counts(right, sure, grids, longest - 1), list(cascades_of(costs, range(1, longest + 1)))
     for number, chain in enumerate(chains):
-        correct, reach = chain_points(below, chain, k)
+        correct, reach = chain_points(passed, chain)
         accuracy = correct.ravel() / k
         total = sum(costs[m] * (r / k) for m, r in zip(chain, reach)).ravel()
         keep = pareto_front(total if cost_aware else sum(reach).ravel(), accuracy)
@@ -136,43 +136,28 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
 
 
-def grid_counts(right, sure, grids):
-    """below(prefix, m=None): samples (that model m gets right) which every model of ``prefix`` passes on.
+def grid_counts(right, sure, grids, axes):
+    """passed(prefix, m=None): samples (that model m gets right) which every model of ``prefix`` passes on.
 
-    right bool [M][k], sure float [M][k], grids rising [M][G]. The result has one axis of length G for each model of
-    the prefix: entry (i, j, …) counts confidence < grid[i] in the first, < grid[j] in the second, and so on.
+    right bool [M][k], sure float [M][k], grids rising [M][G]. The result has so many axes, of length G for each model
+    of the prefix: entry (i, j, …) counts confidence < grid[i] in the first, < grid[j] in the second, and so on.
     """
-    size = len(grids[0]) + 1
-    bins = [np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
+    slots = [len(g) - np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
 
     @cache
-    def cell(prefix):
-        return bins[prefix[0]] if len(prefix) == 1 else cell(prefix[:-1]) * size + bins[prefix[-1]]
+    def passed(prefix, m=None):
+        weights = np.ones(len(sure[0])) if m is None else right[m]
+        return np.flip(sum_passed_on([slots[i] for i in prefix], [len(grids[0])] * axes, weights))
 
-    @cache
-    def below(prefix, m=None):
-        if not prefix:
-            return np.array(len(sure[0]) if m is None else np.count_nonzero(right[m]))
-        at = cell(prefix) if m is None else cell(prefix)[right[m]]
-        counts = np.bincount(at, minlength=size ** len(prefix)).reshape((size,) * len(prefix))
-        for axis in range(len(prefix)):
-            counts = counts.cumsum(axis)
-        return counts[(slice(size - 1),) * len(prefix)]
-
-    return below
+    return passed
 
 
-def chain_points(below, chain, k):
-    """(correct [G, …], [samples that reach each stage, broadcastable to it]) of a chain at every grid point."""
-    dims = len(chain) - 1
-
-    def spread(counts):
-        return counts.reshape(counts.shape + (1,) * (dims - counts.ndim))
-
-    correct = spread(below(chain[:-1], chain[-1]))
+def chain_points(passed, chain):
+    """(correct [G, …], [samples that reach each stage]) of a chain at every grid point, see :func:`grid_counts`."""
+    correct = passed(chain[:-1], chain[-1])
     for i, m in enumerate(chain[:-1]):
-        correct = correct + spread(below(chain[:i], m)) - spread(below(chain[: i + 1], m))
-    return correct, [np.broadcast_to(spread(below(chain[:i])), correct.shape) for i in range(len(chain))]
+        correct = correct + passed(chain[:i], m) - passed(chain[: i + 1], m)
+    return correct, [np.broadcast_to(passed(chain[:i]), correct.shape) for i in range(len(chain))]
 
 
 def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, score=None, cost=None, models="all"):
