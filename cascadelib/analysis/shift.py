@@ -8,7 +8,7 @@ import pandas as pd
 from ..evaluation import evaluation
 from ..evaluation.pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 from ..fronts.front import Front, Point
-from ..fronts.pairs import curve_of
+from ..fronts.graded import two_model_curve
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -70,7 +70,8 @@ def _sweeps(front, rows, store):
     metric = None if front.method is None else front.method.metric
     for models, same in rows.groupby("models", sort=False):
         (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
-        curve = curve_of(store, front.score)(sure, first, second, *evaluation.costs_of(store, models, front.cost_kind))
+        costs = evaluation.costs_of(store, models, front.cost_kind)
+        curve = two_model_curve(sure, first, second, *costs, store.positives() if front.score == F1 else None)
         for segment, points in same.groupby("segment"):
             inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
             low, high = inside.min(), inside.max()

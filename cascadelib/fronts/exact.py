@@ -15,7 +15,7 @@ from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
-from .graded import points_by_running, search_graded
+from .graded import points_by_running, search_graded, two_model_curve
 from .kernels.state import improves, new_best, note
 from .parallel import BOXES, CORNERS, in_executor, in_threads
 
@@ -248,9 +248,8 @@ def search(
     """
     check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models)
-    positive = store.positives() if task.score == F1 else None
-    if positive is not None or task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
-        return task.front(search_graded(task.stage, task.costs, n_models, positive))
+    if task.positive is not None or task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
+        return task.front(search_graded(task.stage, task.costs, n_models, task.positive))
     how = {"last_only": task.last_only, "tolerance": tolerance, "time_limit": time_limit, "executor": executor}
     return task.front(search_outcomes(task.stage, task.costs, n_models, **how))
 
@@ -267,7 +266,10 @@ def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=N
 
 
 class SearchTask:
-    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline."""
+    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline.
+
+    metric: None of a ScoreTable, whose confidences have no name; positive: bool [k] under F1, else None.
+    """
 
     def __init__(self, store, method, score, cost, models):
         check_store(store)
@@ -275,6 +277,8 @@ class SearchTask:
         if method is not None and method.temperatures is None:
             method = method.fit(store)
         self.method, self.score, self.cost_kind = method, score, cost
+        self.metric = None if method is None else method.metric
+        self.positive = store.positives() if score == F1 else None
         names = None
         while names != list(store.models.index):  # until no other thread adds a model meanwhile
             names = list(store.models.index)
@@ -288,10 +292,16 @@ class SearchTask:
         self.last_only = method is None or method.combination.last_only
         self.found_on = store.origin
 
+    def curve(self, first, second):
+        """The :class:`Curve` of two candidates, by their names."""
+        pair = [self.names.index(first), self.names.index(second)]
+        gain_1, sure = self.stage((pair[0],))
+        return two_model_curve(sure, gain_1, self.stage(tuple(pair))[0], *self.costs[pair], self.positive)
+
     def front(self, points):
         """Points of this search as a Front."""
         lengths = (points.models >= 0).sum(axis=1)
-        own = own_units(self.method.metric if self.method else None, points.thresholds)
+        own = own_units(self.metric, points.thresholds)
         columns = {
             "accuracy": points.accuracy,
             "cost": points.cost,
