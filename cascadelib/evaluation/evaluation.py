@@ -32,7 +32,7 @@ class Evaluation:
     improvement: float
 
 
-def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
+def exit_stages(confidences: Sequence[np.ndarray], thresholds: Any) -> np.ndarray:
     """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
 
     confidences: of n stages, or of all but the last, arrays [k] (higher = surer); thresholds: n − 1, inf: never,
@@ -199,7 +199,7 @@ def all_confidences(store: Store, point: "Point") -> tuple[list[np.ndarray], np.
     return [np.asarray(sure, np.float64) for _, sure in outcomes], point.inside
 
 
-def reaching(sure: list[np.ndarray], thresholds: Sequence[float]) -> list[np.ndarray]:
+def reaching(sure: list[np.ndarray], thresholds: np.ndarray) -> list[np.ndarray]:
     """Of confidences [k] after each of n stages, those of the samples that reach the stage: n arrays."""
     stage = exit_stages(sure, thresholds)
     return [values[stage >= i] for i, values in enumerate(sure)]
@@ -214,14 +214,18 @@ def stage_confidences(store: Store, point: "Point") -> list[np.ndarray]:
 
 
 def exits_of(sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together).
+    """(order int64 [k]: samples by falling confidence; :func:`ends_of` them)."""
+    order = np.argsort(-sure)
+    return order, ends_of(sure[order])
+
+
+def ends_of(falling: np.ndarray) -> np.ndarray:
+    """How many samples of falling confidences [k] leave at each threshold, ties together: int64 [E], from 0 to k.
 
     The largest of all floats ties with inf: no finite threshold parts them.
     """
-    order = np.argsort(-sure)
-    falling = sure[order]
     parted = (falling[1:] != falling[:-1]) & (falling[1:] < np.finfo(np.float64).max)
-    return order, np.concatenate([[0], np.flatnonzero(parted) + 1, [len(sure)]])
+    return np.concatenate([[0], np.flatnonzero(parted) + 1, [len(falling)]])
 
 
 def sum_passed_on(slots: list[np.ndarray], sizes: list[int], weights: np.ndarray) -> np.ndarray:

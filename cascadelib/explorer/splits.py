@@ -104,8 +104,7 @@ class ExploredSplits:
 
     def metric(self, choice: Choice) -> Metric:
         """The confidence metric of a choice; None of a ScoreTable, whose confidences have no name."""
-        method = self.methods[choice.method]
-        return None if method is None else method.metric
+        return self.task("validation", choice).metric
 
     def search(self, choice: Choice) -> Front:
         """Search the front of as many models as the choice has, on the first split, and keep it in ``fronts``."""

@@ -3,10 +3,11 @@ the present ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..evaluation.evaluation import exit_stages, quality, run_outcomes, sum_passed_on
+from ..evaluation.evaluation import ends_of, exit_stages, quality, run_outcomes, sum_passed_on
 from ..evaluation.pareto import Baseline, pareto_front
 from ..fronts.exact import SearchTask
 from ..methods.thresholds import midway, own_units
@@ -134,7 +135,7 @@ def grid_edges(cascade: CascadeOnSplit) -> list[np.ndarray]:
     edges = []
     for sure, order in zip(cascade.sure, cascade.order):
         fall = sure[order]
-        counts = sorted({between_ties(fall, k - p) for p in passing})
+        counts = np.unique(between_ties(fall, k - passing)).tolist()
         edges.append(np.array([threshold_for(fall, count) for count in counts]))
     return edges
 
@@ -186,25 +187,16 @@ def exiting(sure: np.ndarray, threshold: float) -> int:
     return 0 if threshold == np.inf else len(sure) - int(np.searchsorted(sure[::-1], threshold, side="left"))
 
 
-def between_ties(sure: np.ndarray, count: int) -> int:
-    """The number of exits nearest to ``count`` that parts no equal confidences; sure: falling [r]."""
-    count = min(max(int(count), 0), len(sure))
-    if count in (0, len(sure)) or sure[count - 1] != sure[count]:
-        return count
-    before, after = tie(sure, count)
-    return before if count - before < after - count else after
-
-
-def tie(sure: np.ndarray, count: int) -> tuple[int, int]:
-    """(first, end) of the run of equal confidences that holds position ``count`` of the falling ones."""
-    rising, value = sure[::-1], sure[count]
-    return len(sure) - int(np.searchsorted(rising, value, "right")), len(sure) - int(np.searchsorted(rising, value))
+def between_ties(sure: np.ndarray, count: Any) -> Any:
+    """The number of exits nearest to ``count``, or to each of several, that parts no equal ones of the falling [r]."""
+    counts = ends_of(sure)
+    return counts[np.searchsorted((counts[1:] + counts[:-1]) / 2, count, side="right")]
 
 
 def next_exits(sure: np.ndarray, count: int, step: int) -> int:
     """The next achievable number of exits above (step 1) or below (step −1) the achievable ``count``."""
-    position = count if step > 0 else count - 1
-    return tie(sure, position)[step > 0] if 0 <= position < len(sure) else count
+    counts = ends_of(sure)
+    return int(counts[np.clip(np.searchsorted(counts, count) + step, 0, len(counts) - 1)])
 
 
 def threshold_for(sure: np.ndarray, count: int) -> float:

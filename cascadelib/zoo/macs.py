@@ -1,11 +1,9 @@
 """Cost of a model a sample: multiply-accumulates (MACs) counted by fvcore, and measured seconds."""
 
-import functools
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -149,7 +147,7 @@ def _refusal(module, reason):
     )
 
 
-AT = (4, 8, 16, 32)  # tokens; three lengths settle the formula, the fourth checks it
+AT = (8, 16, 24, 32)  # tokens; three lengths settle the formula, the fourth checks it
 
 
 def macs_at(module: torch.nn.Module, transform: Tokenized, tokens: int) -> int:
@@ -168,18 +166,14 @@ def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray
     a module that does not follow it (one that pools tokens, say) is counted at every length that occurs.
     """
     counted = [macs_at(module, transform, n) for n in AT]
-    formula = _parabola(AT[:3], counted[:3])
-    at = formula if formula(AT[3]) == counted[3] else functools.partial(macs_at, module, transform)
-    occurring, times = np.unique(lengths, return_counts=True)
-    return float(sum(at(int(n)) * int(t) for n, t in zip(occurring, times)) / len(lengths))
-
-
-def _parabola(x, y):
-    """The parabola through three points, exactly (Newton's divided differences)."""
-    (a, b, c), (u, v, w) = x, y
-    slope, next_slope = Fraction(v - u, b - a), Fraction(w - v, c - b)
-    bend = (next_slope - slope) / (c - a)
-    return lambda t: u + (t - a) * (slope + (t - b) * bend)
+    first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(AT)))
+    if rest:
+        occurring, place = np.unique(lengths, return_inverse=True)
+        macs = np.array([macs_at(module, transform, n) for n in occurring.tolist()])[place]
+    else:  # Newton's forward differences, exact: divided by powers of two
+        x = lengths / AT[0] - 1
+        macs = np.rint(first + x * slope + x * (x - 1) / 2 * bend).astype(np.int64)
+    return int(macs.sum()) / len(lengths)
 
 
 def with_text_costs(
