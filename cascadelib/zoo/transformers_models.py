@@ -10,13 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-)
+import transformers
 
 from ..checks import timm_name
 from ..hub import cached_revision, check_reachable, is_reachable, weights_only
@@ -67,7 +61,7 @@ def is_sequence_classifier(name: str) -> bool:
     if not is_transformers_model(place) or not (_is_there(place, revision) or is_reachable()):
         return False  # the image loader, asked next, says that the Hub does not answer
     try:
-        architectures = AutoConfig.from_pretrained(place, revision=revision, **OPTIONS).architectures or ()
+        architectures = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS).architectures or ()
     except Exception:  # whatever it is, the image loader, asked next, says it
         return False
     return any("ForSequenceClassification" in a for a in architectures)
@@ -118,8 +112,8 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     needed and does not answer.
     """
     with _reading(name, name, revision, "an image classifier"):
-        module = AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
-        processor = AutoImageProcessor.from_pretrained(name, revision=revision, **OPTIONS)
+        module = transformers.AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
+        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, **OPTIONS)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}
     metadata = _metadata(module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings))
@@ -141,10 +135,10 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
     place, named = _parted(name)
     revision = revision or named
     with _reading(name, place, revision, "a sequence classifier"):
-        module, info = AutoModelForSequenceClassification.from_pretrained(
+        module, info = transformers.AutoModelForSequenceClassification.from_pretrained(
             place, revision=revision, dtype=torch.float32, output_loading_info=True, **OPTIONS
         )
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, **OPTIONS)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, revision=revision, **OPTIONS)
         taken = inspect.signature(module.forward).parameters
         keys = tuple(key for key in tokenizer.model_input_names if key in taken)
         limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
