@@ -106,15 +106,10 @@ def as_image(image: Any) -> Image.Image:
 
 
 class Photographs(Labelled):
-    """k :class:`Labelled` photographs: ``source(row)`` decodes one. Extraction does so once for all models."""
+    """k :class:`Labelled` photographs: ``inputs(row)`` decodes one. Extraction does so once for all models."""
 
     inputs: Files | Items
     word = "images"
-
-    @property
-    def source(self) -> Files | Items:
-        """The images, each decoded when it is asked for."""
-        return self.inputs
 
     def batch(self, start: int, stop: int) -> list[Image.Image]:
         """Decoded images of rows start … stop − 1."""

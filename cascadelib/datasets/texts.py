@@ -32,11 +32,6 @@ class Texts(Labelled):
         return f"<Texts: {self.dataset} {self.split}, {len(self)} {'pairs' if self.pairs else 'texts'}>"
 
     @property
-    def texts(self) -> tuple:
-        """The texts: str [k], or pairs (str, str) [k]."""
-        return self.inputs
-
-    @property
     def pairs(self) -> bool:
         """Whether a sample is a pair of texts."""
         return isinstance(self.inputs[0], tuple)

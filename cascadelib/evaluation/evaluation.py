@@ -155,11 +155,10 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     """
     check_store(store)
     check_point(point)
-    outcomes = outcomes_of(store, point.models, point.method, point.score)
-    exits, correct, cost = run_outcomes(outcomes, point.inside, costs_of(store, point.models, point.cost_kind))
-    accuracy = quality(store, correct, point.score)
+    _, exits, correct, costs = next(run_cascades(store, [point]))
+    accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
     baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
-    rates = tuple((np.bincount(exits, minlength=len(outcomes)) / len(exits)).tolist())
+    rates = tuple((np.bincount(exits, minlength=len(costs)) / len(exits)).tolist())
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)
 
 

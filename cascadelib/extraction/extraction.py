@@ -110,7 +110,7 @@ def extract(
         store, failed = _existing(path, labels), settings.failed  # others may have been at work until it was locked
         pending = [model for model in pending if replace or not _is_finished(store, model, inputs)]
         if isinstance(samples, Texts):
-            pending, macs = with_text_costs(pending, samples.texts, macs, failed)
+            pending, macs = with_text_costs(pending, samples.inputs, macs, failed)
         run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": precision.amp}
         run |= {"device": precision.device.type, "samples": labels.fingerprint, "inputs": inputs}
         candidates = probed(pending, samples, settings, run, macs)

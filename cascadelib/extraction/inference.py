@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ..checks import POSITIVE, is_number
+from ..datasets.images import Photographs
 from ..front_end import is_watched
 from ..labels import labels_of
 from ..zoo.forward import Precision, on_device, ready, timed_logits
@@ -96,12 +97,11 @@ CHUNK = 16  # photographs that a worker hands over at once; bounds what waits in
 def feed(samples: Any, bounds: Iterable, transforms: Iterable, device: torch.device, workers: int = 0) -> Generator:
     """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's input.
 
-    transforms: all that will be asked for. Of photographs (anything with a ``source`` that decodes a row), ``workers``
-    processes read and decode each once and make every distinct cut of it; other data sets give their raw batch, which
-    the transforms turn into inputs on ``device``.
+    transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode each once and make
+    every distinct cut of it; other data sets give their raw batch, which the transforms turn into inputs on ``device``.
     Raises ValueError naming a sample that cannot be read.
     """
-    if hasattr(samples, "source"):
+    if isinstance(samples, Photographs):
         yield from _photographs(samples, list(bounds), transforms, device, workers)
         return
     for start, stop in bounds:
@@ -144,7 +144,7 @@ def _photographs(samples, bounds, transforms, device, workers):
     cuts = distinct(map(_cut_of, transforms))
     chunks = [range(*span) for start, stop in bounds for span in spans(start, stop, CHUNK)]
     loader = torch.utils.data.DataLoader(
-        _Cuts(samples.source, cuts),
+        _Cuts(samples.inputs, cuts),
         batch_sampler=chunks,
         collate_fn=_stacked,
         num_workers=min(workers, len(chunks)),

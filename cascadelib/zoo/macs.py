@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,27 +18,7 @@ from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
 # norms do; written without the trailing underscore of their in-place forms. What is not here is refused.
-NO_MACS = set(
-    """
-    abs add sub rsub mul div addcmul addcdiv neg exp exp2 expm1 log log2 log1p sqrt rsqrt pow square reciprocal
-    sign sin cos erf
-    round ceil floor trunc fmod nan_to_num clamp clamp_min clamp_max min max minimum maximum where
-    eq ne lt le gt ge isnan isinf isfinite any all logical_and logical_or logical_not logical_xor
-    __and__ __or__ bitwise_and bitwise_or bitwise_not cumsum sum mean var std var_mean std_mean prod
-    amax amin argmax argmin norm linalg_vector_norm frobenius_norm rms_norm softmax log_softmax softmin
-    relu relu6 hardtanh leaky_relu elu selu celu gelu silu mish sigmoid hardsigmoid hardswish tanh softplus
-    softsign log_sigmoid logsigmoid prelu glu threshold dropout feature_dropout alpha_dropout
-    max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d
-    adaptive_avg_pool1d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-    upsample_nearest1d upsample_nearest3d _upsample_nearest_exact2d
-    embedding index index_select take_along_dim gather scatter sort topk argsort masked_fill tril triu
-    pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
-    channel_shuffle unfold im2col col2im repeat repeat_interleave expand_as view_as reshape_as unflatten
-    swapaxes movedim flip rot90 tile meshgrid broadcast_to hstack vstack concat tensor_split unsafe_chunk
-    clone alias lift_fresh eye
-    ones_like empty_like rand_like new_ones fill zero numel type tensor scalar_tensor linspace
-    """.split()  # noqa: SIM905 - a list literal of these takes five times the room
-)
+NO_MACS = set(Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split())
 
 
 def _matmul(inputs, outputs):
