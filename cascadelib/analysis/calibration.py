@@ -73,8 +73,7 @@ def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | No
     """Reliability without bins: means over ``window`` neighbouring samples in the order of their confidence.
 
     Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. A row for each of the k − window + 1
-    windows: position (of its middle, as a share of the samples), confidence, accuracy. Raises ValueError for a window
-    longer than the data.
+    windows: position (of its middle, as a share of the samples), confidence, accuracy. ValueError for a longer one.
     """
     confidence, correct = checked(confidence, correct)
     k = len(confidence)

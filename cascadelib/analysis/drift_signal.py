@@ -1,8 +1,5 @@
 """A warning without labels: do live inputs leave, and are they as sure, as the samples on which thresholds were chosen?
-
-Accuracy may fall while shares and confidences stay, and hold while they move: the signal says that the data are no
-longer those of the selection, not that the answers are worse.
-"""
+It says that the data are no longer those, not that the answers are worse: accuracy may fall or hold either way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

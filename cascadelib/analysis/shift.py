@@ -62,11 +62,8 @@ def _at_points(front, rows, store):
 
 
 def _sweeps(front, rows, store):
-    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all.
-
-    A segment has the points whose set of exits some threshold of its range gives, by rising cost. Thresholds lie midway
-    between neighbours, or at the end of the range where that lies beyond it.
-    """
+    """Yield the segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some
+    threshold of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
     metric = None if front.method is None else front.method.metric
     for models, same in rows.groupby("models", sort=False):
         (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
@@ -84,8 +81,7 @@ def _sweeps(front, rows, store):
 
 
 def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising; to pick
-    them there is slightly optimistic where many points lie close together."""
+    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising."""
     rows = moved[moved["on_front"]].sort_values("cost_moved")
     return rows["cost_moved"].to_numpy(), rows["accuracy_moved"].to_numpy()
 

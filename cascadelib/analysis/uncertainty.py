@@ -114,9 +114,8 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
-    """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and bool [k2], from the two
-    Wilson intervals (Newcombe, 1998, *Interval estimation for the difference between independent proportions*, method
-    10)."""
+    """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and [k2], from Wilson's two
+    (method 10 of Newcombe, 1998, *Interval estimation for the difference between independent proportions*)."""
     first, second = _counted(first, "first"), _counted(second, "second")
     (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
     a, b = first.mean(), second.mean()

@@ -45,8 +45,7 @@ def glue(task: str, split: str = "validation", folder: Path | str | None = None,
     ``sst2/validation*.parquet`` as in the Hub's repository. revision: of that repository.
 
     Raises ValueError for the test split (its labels are hidden: all −1), unknown tasks and missing columns;
-    FileNotFoundError naming the files looked for; ConnectionError, at once, where the Hub is needed and does not
-    answer.
+    FileNotFoundError naming the files looked for; ConnectionError, at once, where the Hub does not answer.
     """
     entry = TASKS[known(task, TASKS, "GLUE task")]
     if split == "test":

@@ -129,10 +129,8 @@ def _devkit_labels(names, devkit):
 
 
 def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:
-    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order as text.
-
-    Raises ValueError naming missing folders. Sorted as text, "10" would come before "2" and most labels be wrong.
-    """
+    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order as text, in which
+    "10" comes before "2". Raises ValueError naming missing folders."""
     root = existing(folder, "ImageNetV2's 1,000 folders 0 … 999")
     found = class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
@@ -143,8 +141,7 @@ def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photogr
 def hub_images(name: str, split: str = "validation", revision: str | None = None) -> Photographs:
     """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that ``datasets`` can read.
 
-    Raises ConnectionError, at once, where the Hub is needed and does not answer; ValueError where there is no such
-    split or columns.
+    Raises ConnectionError, at once, where the Hub does not answer; ValueError where there is no such split or columns.
     """
     import datasets as hub_datasets
 

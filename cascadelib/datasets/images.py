@@ -217,8 +217,8 @@ def image_folder(
     """Any folder with a folder of images a class: labels are places in ``classes``, ids "class/file".
 
     classes: names of the class folders in the order of the labels; by default the folders, sorted as text.
-    Raises FileNotFoundError for a missing folder, ValueError naming a missing, empty or unexpected class folder and
-    any file in them that is no image.
+    Raises FileNotFoundError for a missing folder, ValueError naming a class folder that is missing, empty or
+    unknown, or a file that is no image.
     """
     root = existing(folder, "a folder of images for each class")
     found = class_folders(root)

@@ -175,11 +175,8 @@ def point_list(points: Any) -> list["Point"]:
 
 
 def run_cascades(store: Store, points: Sequence["Point"]) -> Iterator[tuple[int, np.ndarray, np.ndarray, list]]:
-    """Yield (position, exit_stage int [k], correct [k], costs) of each Point on a store, cascade by cascade.
-
-    costs: of each of its models (numbers, or float [k] from a ScoreTable). Models that the store lacks are refused by
-    name.
-    """
+    """Yield (position, exit_stage int [k], correct [k], costs of its models, numbers or float [k]) of each Point on a
+    store, cascade by cascade. Models that the store lacks are refused by name."""
     groups: dict[tuple, list[int]] = {}
     for position, point in enumerate(points):
         groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)
@@ -205,10 +202,8 @@ def reaching(sure: list[np.ndarray], thresholds: np.ndarray) -> list[np.ndarray]
 
 
 def stage_confidences(store: Store, point: "Point") -> list[np.ndarray]:
-    """Confidences at each stage of the samples that reach it: n arrays, higher = surer; labels do not count.
-
-    The last array is the confidence of the last model's output, which decides nothing.
-    """
+    """Confidences at each stage of the samples that reach it: n arrays, higher = surer, of which the last decides
+    nothing; labels do not count."""
     return reaching(*all_confidences(store, point))
 
 

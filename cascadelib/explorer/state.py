@@ -1,5 +1,4 @@
-"""A cascade on a split as the screen shows it, in plain arrays: its curve over a grid of thresholds, its numbers at
-the present ones."""
+"""A cascade on a split as the screen shows it, in plain arrays: its curve over a grid, its numbers at thresholds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -141,11 +140,8 @@ def grid_edges(cascade: CascadeOnSplit) -> list[np.ndarray]:
 
 
 def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(accuracy, cost) of the cascade at every combination of its stages' edges: float64 [E1, …, Ed] each.
-
-    accuracy is F1 where that counts. Sums run in another order than those of ``evaluate``, so costs may differ in the
-    last bits.
-    """
+    """(accuracy, or F1 where that counts; cost) of the cascade at every combination of its stages' edges: float64
+    [E1, …, Ed] each. Sums run in another order than those of ``evaluate``, so costs may differ in the last bits."""
     k, sizes = len(cascade), [len(e) for e in edges]
     slots = [  # at an edge of inf (never) even infinite confidences pass on
         np.maximum(len(e) - np.searchsorted(e[::-1], s, side="right"), np.count_nonzero(e == np.inf))

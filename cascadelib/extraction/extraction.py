@@ -230,11 +230,8 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
 
 
 def _seconds(candidate, times, count, settings):
-    """Median seconds a sample over the full batches (a last, smaller one is less efficient).
-
-    The mean over all samples where batches differ in kind, as those of texts sorted by length do. Where workers
-    decode beside it on the same processor, the probe before them is the better measurement.
-    """
+    """Median seconds a sample over the full batches (a last, smaller one is less efficient); of texts sorted by length
+    the mean. Where workers decode on the same processor, the probe before them is the better measurement."""
     if settings.order is not None:
         sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
         return float(np.average(times, weights=sizes))
@@ -244,10 +241,8 @@ def _seconds(candidate, times, count, settings):
 
 
 def inputs_digest(samples: Any) -> str:
-    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them.
-
-    A data set of other things than tensors has ``raw(row) -> bytes`` for it.
-    """
+    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them. A data
+    set of other things than tensors has ``raw(row) -> bytes`` for it."""
     digest = hashlib.sha256()
     for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
         if hasattr(samples, "raw"):
@@ -262,11 +257,8 @@ def inputs_digest(samples: Any) -> str:
 
 
 def _is_finished(store, model, inputs) -> bool:
-    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none.
-
-    inputs: :func:`inputs_digest` of the samples, compared with the recorded one where there is one. Raises
-    ValueError where the store holds another model of that name, or the same one on other inputs.
-    """
+    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none. ValueError where it
+    holds another model of that name, or the same one on other ``inputs`` (:func:`inputs_digest`)."""
     if store is None or model.name not in store.models.index:
         return False
     recorded = store.metadata(model.name).get("extraction") or {}

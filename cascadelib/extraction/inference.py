@@ -63,10 +63,8 @@ class Candidate:
 
 
 def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: dict[str, float]) -> list[Candidate]:
-    """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up.
-
-    Those samples are read once for all models. A model that fails is left out and noted in ``settings.failed``.
-    """
+    """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up. A
+    model that fails is left out and noted in ``settings.failed``."""
     if not models:
         return []
     few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
@@ -175,10 +173,7 @@ def _finished(transform, cuts, whole, device):
 
 
 def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass) -> None:
-    """Fill in the ``missing`` shards {(start, stop): candidates}, batch by batch, all candidates of a batch at once.
-
-    Every shard has candidates.
-    """
+    """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch."""
     candidates = {c.model.name: c for found in missing.values() for c in found}.values()
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
     shown = settings.progress and is_watched()
@@ -212,8 +207,7 @@ def _run_shard(start, stop, candidates, fed, shards, settings, bar):
 
 
 def _outputs(candidates, span, prepare, settings):
-    """(candidate, logits, seconds a sample) of each candidate for a batch, but of those that fail; each distinct
-    transform runs once."""
+    """(candidate, logits, seconds a sample) of each candidate that does not fail; each distinct transform runs once."""
     wide = torch.float64 if settings.dtype == np.float64 else torch.float32  # numpy knows no bfloat16
     for transform in distinct(c.model.transform for c in candidates):
         inputs = None

@@ -70,10 +70,8 @@ def started() -> Iterator[Processes]:
 
 
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
-    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one.
-
-    Batches so begin at the same rows in every run, which makes resumed tensors equal to uninterrupted ones.
-    """
+    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one, so
+    that batches begin at the same rows in every run, and resumed tensors equal uninterrupted ones."""
     return spans(0, count, max(1, shard_size // batch_size) * batch_size)
 
 

@@ -9,10 +9,8 @@ Tables = dict[str, pd.DataFrame]
 
 
 def by_kind(tables: dict, first: dict) -> dict[str, dict]:
-    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, each with ``first`` in it.
-
-    first: {label: table} of the split that the cascades were chosen on.
-    """
+    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, each with ``first`` in it:
+    {label: table} of the split that the cascades were chosen on."""
     grouped: dict[str, dict] = {}
     for name, table in tables.items():
         kind, _, severity = name.rpartition("-")
@@ -24,10 +22,8 @@ def by_kind(tables: dict, first: dict) -> dict[str, dict]:
 def moved_improvement_figure(
     curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds", columns: int = 3
 ) -> style.Figure:
-    """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor.
-
-    A label has the same colour in all panels, the first is black.
-    """
+    """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor. A
+    label has the same colour in all panels, the first is black."""
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = style.panels(curves, min(columns, len(curves)), **space)
     labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))

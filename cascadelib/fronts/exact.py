@@ -58,7 +58,6 @@ def seed(outcomes, cost, cascades, best, tolerance, deadline):
 
 def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
-
     parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's
     ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
@@ -168,8 +167,7 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
 def at_levels(right, left_from, costs, levels):
     """Correct samples int64 [L] and cost float64 [L] of a cascade at L levels of confidence that its stages share.
 
-    right bool [n, k]; left_from int [n − 1, k]: the first level at which a sample has left at this stage or before it,
-    L where at none; costs [n].
+    right bool [n, k]; costs [n]; left_from int [n − 1, k]: the first level at which a sample has left by then, or L.
     """
     k = right.shape[1]
 
@@ -186,8 +184,7 @@ def at_levels(right, left_from, costs, levels):
 def search_shared_threshold(stage, cost, n_models) -> Points:
     """The exact front over all cascades of exactly ``n_models`` ≥ 2 models with one threshold for all stages.
 
-    stage and cost as :func:`search_outcomes` takes them; O(n·k) a cascade, once its confidences are sorted. Thresholds
-    of a point are equal, so the metric must mean the same at every stage.
+    stage and cost as :func:`search_outcomes` takes them; the metric must mean the same at every stage.
     """
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")
@@ -243,8 +240,8 @@ def search(
     n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS (default: "max_softmax"), fitted on this
     store where it scales by temperature, or a :class:`Method`, used as fitted; score: "top1" (default), "top<k>", or
     "f1" (two classes, n_models 1 and 2); cost: "macs" (default) or "seconds"; models: "all", "pareto" or a list
-    of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
-    far from exact it may be.
+    of names; tolerance, time_limit (``front.gap`` then says how far from exact it may be), executor: see
+    :func:`search_outcomes`.
     """
     check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models)

@@ -11,9 +11,7 @@ from ..scoring import F1
 
 def pool(store, method, score, cost, models):
     """The candidate models of a store, cheapest first: (names, cost float64 [M], stage function over ``names``).
-
-    Arguments as :func:`cascadelib.search` takes them; the stage function is that of :meth:`cascadelib.Method.stage`.
-    """
+    Arguments as :func:`cascadelib.search` takes them."""
     if score == F1:
         raise ValueError("F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here")
     front = search(store, 1, method, score=score, cost=cost, models=models)

@@ -143,8 +143,8 @@ def macs_at(module: torch.nn.Module, transform: Tokenized, tokens: int) -> int:
 def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
     """Mean MACs a text over token counts ``lengths`` int [k], each text at its own length without padding.
 
-    A transformer takes a + b L + c L² at L tokens (c: attention). Three lengths give the formula, a fourth checks it;
-    a module that does not follow it (one that pools tokens, say) is counted at every length that occurs.
+    A transformer takes a + b L + c L² at L tokens (c: attention); a module that does not follow it (one that pools
+    tokens, say) is counted at every length that occurs.
     """
     counted = [macs_at(module, transform, n) for n in AT]
     first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(AT)))
@@ -162,8 +162,7 @@ def with_text_costs(
 ) -> tuple[list[Model], dict]:
     """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata, and MACs of all.
 
-    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with their number. Each
-    tokenizer runs once.
+    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with their number.
     """
     lengths: dict[Tokenized, np.ndarray] = {}
     found, costs = [], dict(macs)

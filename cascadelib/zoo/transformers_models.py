@@ -22,10 +22,8 @@ OPTIONS: dict[str, Any] = {"trust_remote_code": False}  # said, or transformers 
 
 @dataclass(frozen=True)
 class ProcessorCut:
-    """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor.
-
-    ``settings``, the processor's JSON, tells two of them apart.
-    """
+    """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor. ``settings``, its JSON,
+    tells two of them apart."""
 
     settings: str
     processor: Any = field(compare=False)
@@ -108,8 +106,7 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     name: a local folder (``save_pretrained``) or a repository of the Hub; revision: of that.
     Recorded: revision, the processor's settings. For models at several sizes, give extraction (module, transform).
 
-    Raises ValueError where the files are not those of an image classifier, ConnectionError, at once, where the Hub is
-    needed and does not answer.
+    Raises ValueError where it is no image classifier, ConnectionError, at once, where the Hub does not answer.
     """
     with _reading(name, name, revision, "an image classifier"):
         module = transformers.AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
@@ -129,8 +126,7 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
     name: a local folder (``save_pretrained``), or "organisation/name" on the Hub, with "@revision" where one is
     meant. max_length: tokens at which texts are cut (less where the model takes less).
 
-    Raises ValueError where the files are no fine-tuned sequence classifier or the tokenizer has no padding token;
-    ConnectionError, at once, where the Hub is needed and does not answer.
+    Raises as :func:`load_image_model`, and where the classifier is not fine-tuned or there is no padding token.
     """
     place, named = _parted(name)
     revision = revision or named
