@@ -93,10 +93,8 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
 
 
 def stage_title(stage: int, name: str, left: float) -> dict:
-    """The name of a stage's model above its histogram, which begins at ``left``.
-
-    There are always as many such: plotly.js refuses a list of annotations that grows and moves in one message.
-    """
+    """The name of a stage's model above its histogram, which begins at ``left``. There are always as many such:
+    plotly.js refuses a list of annotations that grows and moves in one message."""
     place = {"xref": "paper", "yref": "paper", "x": left, "y": ROWS[1][1], "yanchor": "bottom", "xanchor": "left"}
     return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {style.plain(name)}" if name else " "}
 
@@ -160,10 +158,8 @@ class Charts:
         return self.figure
 
     def rest(self) -> None:
-        """Let a page that opens the figure from now on (reloaded, or a second view) see it as it is.
-
-        A FigureWidget tells open pages what changes, and keeps for others the state of when it was last displayed.
-        """
+        """Let a page that opens the figure from now on (reloaded, or a second view) see it as it is: a FigureWidget
+        tells open pages what changes, and keeps for others the state of when it was last displayed."""
         if isinstance(self.figure, go.FigureWidget):
             self.figure._repr_mimebundle_()
 

@@ -38,9 +38,9 @@ def snapped(sure: np.ndarray, wanted: float) -> float:
 class ThresholdSlider(widgets.HBox):
     """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside.
 
-    Thresholds snap to those that can be achieved among the samples that arrive at the stage. The control that a hand
-    is on is never written to, so that a late answer does not pull a slider back. Both sliders count whole steps of a
-    fixed range: front ends answer any other value, or another range, with a value of their own, as if it were a move.
+    Thresholds snap to those that can be achieved among the samples that arrive. The control that a hand is on is never
+    written to, so that a late answer does not pull it back. Both sliders count whole steps of a fixed range: front ends
+    answer anything else with a value of their own, as if it were a move.
     """
 
     def __init__(self, stage: int, moved: Callable[[int, float], None]) -> None:

@@ -65,8 +65,8 @@ def extract(
     """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
 
     models: names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name: :class:`Model`}. A
-        transform turns a batch of raw inputs (a tensor, already on the device) into the module's input: a tensor, a
-        tuple of arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
+        transform turns a batch of raw inputs (a tensor on the device) into the module's input: a tensor, a tuple of
+        arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
     dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
         ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
         most); there a transform is a :class:`Photos` or a function of one PIL image. ``Texts`` run in
@@ -76,12 +76,11 @@ def extract(
     macs: {name: MACs a sample} for models that fvcore cannot count. progress: print the estimate of time and disk
         before the start, and draw a bar where somebody watches.
 
-    Interrupted, it resumes: the same call skips what is finished and loses at most one shard of ``shard_size``
-    samples (rounded to whole batches); with the same shard and batch sizes the tensors are those of an uninterrupted
-    run. A model that the store holds already is skipped if weights and transform are the same; ``replace=True``
-    extracts it anew. All models are in memory at once; a batch that memory has no room for is halved, for the model
-    concerned, until it fits. Under ``torchrun`` the processes (one a GPU) share the samples and fill one store; a run
-    may be resumed by another number of them.
+    Interrupted, the same call resumes, and loses at most one shard of ``shard_size`` samples (rounded to whole
+    batches); with the same shard and batch sizes the tensors are those of an uninterrupted run. A model that the store
+    holds is skipped if weights and transform are the same; ``replace=True`` extracts it anew. All models are in memory
+    at once; a batch without room there is halved, for the model concerned, until it fits. Under ``torchrun`` the
+    processes (one a GPU) share the samples and fill one store; another number of them may resume a run.
 
     Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
     than the data set's, too little space on the disk; then for a sample that cannot be read. A model that raises, gives

@@ -118,9 +118,8 @@ def search_outcomes(
     stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
     after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
     Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together; infinite
-    confidences may occur, nan not. Where several cascades give the same accuracy at the same cost, that of the fewest
-    models is reported, then of the cheapest first models (in the order given where costs are equal), then that which
-    passes the fewest samples on to stage 2, 3, …: the same whatever the number of threads or processes.
+    confidences may occur, nan not. Of cascades of the same accuracy and cost that of the fewest models is reported,
+    then of the cheapest first models, then that which passes the fewest samples on to stage 2, 3, …, on any machine.
 
     last_only: outcomes depend on the last model of a prefix alone, so that they are asked for once a model;
     tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search

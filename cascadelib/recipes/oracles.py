@@ -44,9 +44,8 @@ def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
 
     The rule knows the answers: a sample goes on only if a later model repairs it, and only as far as that model.
     The first model's n right answers come at its cost C1; each sample that the second rescues adds C2 ÷ k, then each
-    that only the third rescues adds (C2 + C3) ÷ k, and so on; chains of two cover those which skip a model. Every
-    cascade without ensembling, in order of cost and of at most ``n_models`` models, costs at least this much at its
-    accuracy, whatever its confidence. (Ensembles can be right where none of their members is: no bound for those.)
+    that only the third rescues adds (C2 + C3) ÷ k, and so on. Every cascade without ensembling, in order of cost and of
+    at most ``n_models`` models, costs at least this much at its accuracy, whatever its confidence.
 
     store: LogitStore or ScoreTable with one cost a model; score, cost, models as in :func:`cascadelib.search`.
     Returns a DataFrame, a row a Pareto point: accuracy, cost, models. Raises ValueError for graded scores.

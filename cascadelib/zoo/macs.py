@@ -83,11 +83,10 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     Raises ValueError naming the operation and the module where fvcore has no formula for an operation that
     multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
 
-    Limitations. As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers,
-    matrix products, einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and
-    group norm 5), bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input).
-    Biases, activations, other pooling, softmax and elementwise products count nothing. The path that the example
-    takes is counted; MACs do not tell time.
+    As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers, matrix products,
+    einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and group norm 5),
+    bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input). Biases, activations,
+    other pooling, softmax and elementwise products count nothing. The path that the example takes is counted.
     """
     keys = list(example_input) if isinstance(example_input, dict) else None
     one = isinstance(example_input, torch.Tensor)
