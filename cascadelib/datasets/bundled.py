@@ -109,8 +109,7 @@ def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
     """Bundled sentences with a binary sentiment (data/reviews): film reviews "train", "val" and "test", and the
     shifted "products", "editorials" and "tweets".
 
-    ``folder`` is looked for from here, then from the root of the repository.
-    Raises FileNotFoundError for a split that is not there.
+    ``folder`` as for :func:`fashion_mnist`. Raises FileNotFoundError for a split that is not there.
     """
     path = _file_of(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
     return table(path, "text", "label", "sample_id", ("negative", "positive"), "reviews", split)

@@ -104,10 +104,8 @@ def _devkit_file(devkit, name) -> Path:
 
 
 def ilsvrc_order(devkit: Path | str) -> np.ndarray:
-    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge calls i (1 … 1000).
-
-    The challenge numbers its classes in an order of its own; ``meta.mat`` of the devkit says which synset each is.
-    """
+    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge calls i (1 … 1000), by
+    ``meta.mat`` of the devkit."""
     path = _devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]

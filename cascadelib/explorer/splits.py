@@ -26,9 +26,8 @@ class ExploredSplits:
 
     ``fronts``: {kind of a :class:`Choice`: what is searched of them}; ``lengths``: how many models a cascade may have.
 
-    front: a :class:`Front` found on the first; its method, cost and score come first, its candidates are combined. It
-    stands for the numbers of models that its cascades have, whole where these are several; others are searched.
-    Raises ValueError, naming it, where the held-out split lacks a model.
+    front: a :class:`Front` found on the first; its method, cost and score come first, its candidates are combined, and
+    it stands for the numbers of models that its cascades have. ValueError where the held-out split lacks a model.
     """
 
     def __init__(self, store: Store, held_out: Store | None = None, front: Front | None = None) -> None:

@@ -139,8 +139,8 @@ def how_replayed(moved: pd.DataFrame) -> str:
 def splits_figure(moved: Tables, title: str = "The identical cascades elsewhere") -> style.Figure:
     """Figure 6 for several splits: a panel each, improvement against accuracy of the replayed front.
 
-    moved: {split: :func:`cascadelib.replay`}. Points of one segment (one cascade) are joined in the order of their
-    thresholds; segments move apart. The title says whether ranges or points were replayed.
+    moved: {split: :func:`cascadelib.replay`}. Points of one segment (one cascade) are joined; the title says whether
+    ranges or points were replayed.
     """
     fig, places = style.two_columns(list(moved), 200)
     for (row, col), table in zip(places, moved.values()):

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 class Method:
     """How a cascade turns the logits of the models run so far into a prediction and a confidence.
 
-    metric: a name in :data:`METRICS` or a callable; ensemble: ``none`` uses the last model alone,
-    ``mean_logits`` and ``mean_softmax`` average over the models run so far, ``most_confident`` takes the surest
-    of them for each sample (the paper's comparison ensemble; the cheaper at a tie), ``vote`` the class with most votes
-    (``ensembles.vote``); a callable that takes logits [n, k, classes] of the n models run so far and
-    returns combined logits [k, classes] is an ensemble too. temperature: divide each
-    model's logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they
-    are applied unchanged to any other. rule, combination: the objects that metric and ensemble name.
+    metric: a name in :data:`METRICS` or a callable; ensemble: ``none`` uses the last model alone, ``mean_logits`` and
+    ``mean_softmax`` average over the models run so far, ``most_confident`` takes the surest of them for each sample
+    (the paper's comparison ensemble; the cheaper at a tie), ``vote`` the class with most votes; or a callable from
+    logits [n, k, classes] of the n models run so far to combined logits [k, classes]. temperature: divide each model's
+    logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they are applied
+    unchanged to any other. rule, combination: the objects that metric and ensemble name.
     """
 
     metric: str | Callable = "max_softmax"
@@ -65,11 +64,8 @@ class Method:
         return self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
 
     def stage(self, store: "LogitStore", names: list[str], score: str = "top1") -> Callable:
-        """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it.
-
-        Returns stage(prefix: tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) of the
-        cascade's output after those models. Confidences of one model are computed once and kept.
-        """
+        """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it: stage(prefix:
+        tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) after those models."""
         rank = score_of(score).rank
         if names and rank > (classes := store.output(names[0]).shape[1]):
             raise ValueError(f"score={score!r}: there are only {classes} classes")

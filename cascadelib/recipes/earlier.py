@@ -48,8 +48,7 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
 def interval_outcomes(store, names, rank=1):
     """Mean softmax of the first 1 … n of some models: right bool [n, k], doubt float64 [n, k].
 
-    Doubt is 1 − the confidence level at which the intervals of top class and runner-up touch: a sample leaves at
-    levels below 1 − doubt. It is 1 after the first model, whose spread is unknown.
+    Doubt is 1 − the confidence level at which the intervals of top class and runner-up touch; 1 after the first model.
     """
     split = ModelsOnSplit(store, names, [1.0] * len(names), Method().rule, rank)
     right, doubt = np.empty((len(names), len(store)), bool), np.ones((len(names), len(store)))
@@ -108,8 +107,8 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI. Kept: the search over
     thresholds on entropy or max softmax for a least accuracy. ``cost_aware`` takes the grid point of least cost;
     cost-oblivious takes, chain by chain, the point that exits most samples early (fewest models run a sample),
-    whatever these cost. Not kept: their IDK classifiers trained on features, and the learned cost-aware objective,
-    which logits alone do not allow; chains are all those of the candidates rather than one that was given.
+    whatever these cost. Not kept: their IDK classifiers trained on features, and the learned cost-aware objective;
+    chains are all those of the candidates rather than one that was given.
 
     metric: "entropy", "max_softmax" or any other; grid: thresholds a stage, evenly spaced from the model's least to
     its largest confidence. Returns accuracy, cost, models, thresholds (own units).
@@ -166,9 +165,9 @@ def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, 
     Streeter, 2018: Approximation algorithms for cascading prediction models, ICML. For a target accuracy, the next
     stage is the (model, threshold) that answers most of the remaining samples ÷ cost, while those it answers keep the
     accuracy constraint: at least target ÷ best of the right answers which the most accurate candidate gives on them.
-    So the cascade as a whole reaches the target. The stage that answers all of the rest is the last. Kept: the greedy
-    rule and the constraint relative to a reference model. Not kept: confidences learned from several features (here
-    one ``metric``), and costs of computation that models share. Stages need not rise in cost.
+    So the cascade as a whole reaches the target. The stage that answers all of the rest is the last. Not kept:
+    confidences learned from several features (here one ``metric``), and costs of computation that models share. Stages
+    need not rise in cost.
 
     targets: how many accuracies, evenly spaced from the worst candidate's to the best's; n_models: at most so many
     stages. Returns accuracy, cost, models, thresholds (own units).
@@ -191,7 +190,7 @@ def greedy(right, sure, order, costs, reference, least, most):
     """Models and thresholds (one fewer) of the greedy cascade of at most ``most`` stages, see :func:`streeter_2018`.
 
     right, sure, order [M, k]: correct, confidence, samples by falling confidence; least: share of the reference
-    model's right answers that each stage must keep. The reference itself can always answer the rest.
+    model's right answers that each stage must keep.
     """
     remaining, chain, thresholds = np.ones(right.shape[1], bool), [], []
     while True:

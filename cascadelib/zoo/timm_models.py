@@ -63,10 +63,8 @@ def evaluated_size(name: str) -> int:
 
 @weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
-    """The module of a timm model in eval mode, at its own size or another; options as for ``timm.create_model``.
-
-    Raises ValueError where the architecture cannot run at ``size``.
-    """
+    """The module of a timm model in eval mode, at its own size or another, or ValueError where it cannot run at that;
+    options as for ``timm.create_model``."""
     own, today, name = _cfg(name), current_name(name), timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
     if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
