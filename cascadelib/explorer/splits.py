@@ -105,6 +105,10 @@ class ExploredSplits:
         """The confidence metric of a choice; None of a ScoreTable, whose confidences have no name."""
         return self.task("validation", choice).metric
 
+    def front_of(self, choice: Choice) -> Front | None:
+        """The front of as many models as the choice has, found on the first split; None while it is not searched."""
+        return self.fronts.get(choice.kind)
+
     def search(self, choice: Choice) -> Front:
         """Search the front of as many models as the choice has, on the first split, and keep it in ``fronts``."""
         n, task = len(choice.models), self.task("validation", choice)
