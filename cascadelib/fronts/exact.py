@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models
-from ..evaluation.pareto import Baseline, pareto_front
+from ..evaluation.pareto import Baseline
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
@@ -189,7 +189,8 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
         raise ValueError("one cost a model is needed for a shared threshold")
     check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
     check_work(cost := check_costs(cost), (n_models,), None)
-    outcomes, cascades, ends, rows = Outcomes(stage, False), [], [], []
+    outcomes, cascades, rows = Outcomes(stage, False), [], []
+    least, which, limit = np.full((3, len(outcomes.right((0,))) + 1), np.inf)
     for head, lasts in Cascades(cost, n_models).heads:
         heads = [head[: i + 1] for i in range(len(head))]
         sure, right = (np.stack([of(h) for h in heads]) for of in (outcomes.sure, outcomes.right))
@@ -199,10 +200,12 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
         for _, m in lasts:
             whole = np.vstack([right, outcomes.right((*head, m))]).view(bool)
             correct, total = at_levels(whole, left_from, cost[[*head, m]], len(values) + 1)
-            keep = np.flatnonzero(correct > np.append(np.maximum.accumulate(correct[:0:-1])[::-1], -1))
-            cascades += [((*head, m), value) for value in np.append(np.nan, values[::-1])[keep]]
-            ends.append(np.stack([total[keep], correct[keep]]))
-    for cascade, exits in (cascades[i] for i in pareto_front(*np.concatenate(ends, axis=1))):
+            better = total < least[correct]
+            n = correct[better]  # of a number that is there twice, the last level is the cheapest, and stays
+            least[n], which[n], limit[n] = total[better], len(cascades), np.append(np.nan, values[::-1])[better]
+            cascades.append((*head, m))
+    for n in np.flatnonzero(least < np.append(np.minimum.accumulate(least[::-1])[::-1][1:], np.inf)):
+        cascade, exits = cascades[int(which[n])], limit[n]
         sure = np.concatenate([outcomes.sure(cascade[: i + 1]) for i in range(n_models - 1)])
         passes = sure if np.isnan(exits) else sure[sure < exits]
         rows.append((cascade, np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan))))
