@@ -189,7 +189,8 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
         raise ValueError("one cost a model is needed for a shared threshold")
     check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
     check_work(cost := check_costs(cost), (n_models,), None)
-    outcomes, cascades, rows = Outcomes(stage, False), [], []
+    outcomes, rows = Outcomes(stage, False), []
+    cascades: list[tuple[int, ...]] = []
     least, which, limit = np.full((3, len(outcomes.right((0,))) + 1), np.inf)
     for head, lasts in Cascades(cost, n_models).heads:
         heads = [head[: i + 1] for i in range(len(head))]
