@@ -180,16 +180,3 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEV
         row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
         rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
-
-
-def elsewhere(point: Point, front: Front, stores: dict[str, Any]) -> pd.DataFrame:
-    """One cascade and its whole front, unchanged, on other splits {name: store}, a row a split: samples; accuracy of
-    the best single model there and of the cascade; its cost, exit_rate (first stage), improvement; mean_improvement of
-    the replayed front over that split's own baseline."""
-    rows = []
-    for store in stores.values():
-        result = evaluation.evaluate(store, point)
-        row = {"samples": len(store), "accuracy_of_best_model": store.models["top1"].max(), "accuracy": result.accuracy}
-        row |= {"cost": result.cost, "exit_rate": result.exit_rates[0], "improvement": result.improvement}
-        rows.append(row | {"mean_improvement": mean_improvement_moved(front, store)})
-    return pd.DataFrame(rows, index=list(stores))

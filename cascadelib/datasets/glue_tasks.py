@@ -22,15 +22,10 @@ class Task:
     f1: bool = False
 
 
+MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}  # columns of its .tsv
 TASKS = {
     "sst2": Task("SST-2", ("sentence",), ("negative", "positive"), {}),
-    "mrpc": Task(
-        "MRPC",
-        ("sentence1", "sentence2"),
-        ("not_equivalent", "equivalent"),
-        {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"},
-        f1=True,
-    ),
+    "mrpc": Task("MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), MRPC, f1=True),
     "qnli": Task("QNLI", ("question", "sentence"), ("entailment", "not_entailment"), {}),
     "qqp": Task("QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), {"label": "is_duplicate"}, f1=True),
 }

@@ -169,7 +169,12 @@ def fronts_figure(
 def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task") -> style.Figure:
     """Figure 7: a row a task and score, its fronts on the left, their improvement factors on the right. tasks: {label:
     {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in every row."""
-    fig, _ = style.two_columns([t for label in tasks for t in (label, f"{label}: improvement")], 240)
+    between = 85  # pixels: axis titles of one row and the title of the next
+    inside = 240 * len(tasks) + between * (len(tasks) - 1)
+    titles = [title for label in tasks for title in (label, f"{label}: improvement")]
+    fig, _ = style.panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
+    fig.update_annotations(font_size=13)
+    fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55})
     names = list(dict.fromkeys(name for fronts in tasks.values() for name in fronts))
     for row, fronts in enumerate(tasks.values(), 1):
         first = next(iter(fronts.values()))

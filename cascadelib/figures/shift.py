@@ -134,21 +134,3 @@ def how_replayed(moved: pd.DataFrame) -> str:
     if set(moved["replayed"]) == {"point"}:
         return "single points" + (f": a segment of {longest} models is a box, no path" if longest > 2 else "")
     return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"
-
-
-def splits_figure(moved: Tables, title: str = "The identical cascades elsewhere") -> style.Figure:
-    """Figure 6 for several splits: a panel each, improvement against accuracy of the replayed front.
-
-    moved: {split: :func:`cascadelib.replay`}. Points of one segment (one cascade) are joined; the title says whether
-    ranges or points were replayed.
-    """
-    fig, places = style.two_columns(list(moved), 200)
-    for (row, col), table in zip(places, moved.values()):
-        at = {"row": row, "col": col}
-        hover = "%{y:.2f} × at %{x:.2%}<br>%{text}<extra></extra>"
-        style.add_segments(fig, table, "accuracy_moved", "improvement_moved", hovertemplate=hover, **at)
-        fig.add_hline(y=1, line=style.DOTTED, **at)
-        fig.update_xaxes(**style.per_cent_axis(title="accuracy there"), **at)
-        fig.update_yaxes(title="improvement there", rangemode="tozero", **at)
-    how = how_replayed(next(iter(moved.values())))
-    return fig.titled(f"{title}\nreplayed: {how}", showlegend=False)

@@ -112,18 +112,6 @@ def panels(
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
 
 
-BETWEEN = 85  # pixels: axis titles of one row and the title of the next
-
-
-def two_columns(titles: list[str], height: int) -> tuple[Figure, list[tuple[int, int]]]:
-    """:func:`panels` in two columns, each ``height`` pixels high, with room for axis titles and a legend."""
-    rows = -(-len(titles) // 2)
-    inside = height * rows + BETWEEN * (rows - 1)
-    fig, places = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=BETWEEN / inside if rows > 1 else None)
-    fig.update_annotations(font_size=13)
-    return fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55}), places
-
-
 def add_line(
     fig: go.Figure, x: Any, y: Any, color: str, width: float = 1.6, dash: str | None = None, **trace: Any
 ) -> None:

@@ -138,16 +138,11 @@ def cached_temperature(store, name):
     return cached(store, name, "temperature", lambda: fit_temperature(store.logits(name), store.labels, name))
 
 
+PLAIN, MEANS = ("entropy", "max_softmax", "softmax_margin", "logits_margin"), ("mean_logits", "mean_softmax")
 METHODS = {
-    **{metric: Method(metric) for metric in ("entropy", "max_softmax", "softmax_margin", "logits_margin")},
-    **{
-        f"{metric}_most_confident_ts": Method(metric, "most_confident", True)
-        for metric in ("entropy", "max_softmax", "softmax_margin", "logits_margin")
-    },
-    "max_softmax_mean_logits": Method("max_softmax", "mean_logits"),
-    "max_softmax_mean_logits_ts": Method("max_softmax", "mean_logits", True),
-    "max_softmax_mean_softmax": Method("max_softmax", "mean_softmax"),
-    "max_softmax_mean_softmax_ts": Method("max_softmax", "mean_softmax", True),
+    **{metric: Method(metric) for metric in PLAIN},
+    **{f"{metric}_most_confident_ts": Method(metric, "most_confident", True) for metric in PLAIN},
+    **{f"max_softmax_{mean}{ts}": Method("max_softmax", mean, bool(ts)) for mean in MEANS for ts in ("", "_ts")},
 }
 """The paper's twelve methods by name; ``_ts``: with temperature scaling."""
 
