@@ -238,10 +238,10 @@ def text_extraction(quick):
     sorted_by_length = load_bundled_text_model("bag_of_words").transform
     one, times = {"m": (module, sorted_by_length)}, {"fixed": [], "sorted": []}
     fixed = Fixed(sorted_by_length.tokenizer, LENGTH)
-    fixed_loop(module, fixed, samples.texts[:BATCH])
+    fixed_loop(module, fixed, samples.inputs[:BATCH])
     with tempfile.TemporaryDirectory() as folder:
         for i in range(1 if quick else 3):
-            times["fixed"].append(seconds(lambda: fixed_loop(module, fixed, samples.texts))[0])
+            times["fixed"].append(seconds(lambda: fixed_loop(module, fixed, samples.inputs))[0])
             options = {"path": Path(folder) / str(i), "batch_size": BATCH, "progress": False, "amp": False}
             times["sorted"].append(seconds(lambda o=options: extract(one, samples, device="cpu", **o))[0])
     torch.set_num_threads(threads)

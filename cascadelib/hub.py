@@ -44,10 +44,8 @@ def weights_only() -> Iterator[None]:
 
 
 def check_reachable(what: str, cached: bool, instead: str) -> None:
-    """Raise ConnectionError at once where ``what`` is not in the local cache and the Hub does not answer.
-
-    instead: the local alternative, for the message.
-    """
+    """Raise ConnectionError at once where ``what`` is not in the local cache and the Hub does not answer; ``instead``
+    says what helps."""
     if not cached and not is_reachable():
         raise ConnectionError(
             f"{what} is not in the local cache and {constants.ENDPOINT} does not answer; {instead}, or try again online"

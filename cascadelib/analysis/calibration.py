@@ -5,6 +5,7 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from ..checks import known
+from ..evaluation.evaluation import exits_of
 from ..fronts.pairs import pair_curve
 from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
@@ -72,8 +73,7 @@ def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | No
     """Reliability without bins: means over ``window`` neighbouring samples in the order of their confidence.
 
     Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. A row for each of the k − window + 1
-    windows: position (of its middle, as a share of the samples), confidence, accuracy. Raises ValueError for a window
-    longer than the data.
+    windows: position (of its middle, as a share of the samples), confidence, accuracy. ValueError for a longer one.
     """
     confidence, correct = checked(confidence, correct)
     k = len(confidence)
@@ -95,15 +95,12 @@ def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     threshold (the least confidence that exits), exit_rate, accuracy_above, accuracy_below (nan where nobody is left).
     """
     confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    order = np.argsort(-confidence, kind="stable")
-    sure, right = confidence[order], np.cumsum(correct[order])
-    k, ends = len(sure), np.append(np.flatnonzero(np.diff(sure)), len(sure) - 1)
-    exits, inside = ends + 1, right[ends]
+    k, (order, ends) = len(confidence), exits_of(confidence)
+    exits, right = ends[1:], np.cumsum(correct[order])
+    inside = right[exits - 1]
     with np.errstate(invalid="ignore"):
-        below = (right[-1] - inside) / (k - exits)
-    return pd.DataFrame(
-        {"threshold": sure[ends], "exit_rate": exits / k, "accuracy_above": inside / exits, "accuracy_below": below}
-    )
+        columns = {"accuracy_above": inside / exits, "accuracy_below": (right[-1] - inside) / (k - exits)}
+    return pd.DataFrame({"threshold": confidence[order[exits - 1]], "exit_rate": exits / k, **columns})
 
 
 def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:

@@ -29,17 +29,16 @@ UNSEEN = (
 def paired_p_value(lost: int, gained: int, samples: int, epsilon: float, level: float = 0.05) -> float:
     """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one side is right.
 
-    lost: samples that only the reference gets right; gained: samples that only the cascade gets right; both of
-    ``samples`` independent draws. The loss is P(lost) − P(gained). level: at which it will be compared; the value is
-    valid at any level, and worked out until it is known to lie on one side of this one.
+    lost, gained: those that only the reference, or only the cascade, gets right, of ``samples`` independent draws. The
+    loss is P(lost) − P(gained). level: the value, valid at any, is worked out until it lies on one side of this one.
 
-    An exact unconditional test, with nothing asymptotic in it. Outcomes are ordered by the studentized loss. Their
-    distribution depends on the loss and on the nuisance ψ = P(lost) + P(gained); at given ψ the probability of an
-    outcome as extreme is largest at a loss of exactly ε (the number of discordant samples depends on ψ only, and
-    given it ``lost`` is binomial). That is maximized over Clopper and Pearson's interval for ψ at confidence 1 − γ,
-    and γ = level / 500 is added (Berger and Boos, 1994, *P values maximized over a confidence set for the nuisance
-    parameter*). The maximum is bounded, not sampled: between points of a grid the probability of an event A moves by
-    at most √(P(A) χ²) (Cauchy and Schwarz), where 1 + χ² = (1 + χ₁²)^samples for independent draws.
+    An exact unconditional test. Outcomes are ordered by the studentized loss. Their distribution depends on the loss
+    and on the nuisance ψ = P(lost) + P(gained); at given ψ the probability of an outcome as extreme is largest at a
+    loss of exactly ε (the number of discordant samples depends on ψ only, and given it ``lost`` is binomial). That is
+    maximized over Clopper and Pearson's interval for ψ at confidence 1 − γ, and γ = level / 500 is added (Berger and
+    Boos, 1994, *P values maximized over a confidence set for the nuisance parameter*). The maximum is bounded, not
+    sampled: between points of a grid the probability of an event A moves by at most √(P(A) χ²) (Cauchy and Schwarz),
+    where 1 + χ² = (1 + χ₁²)^samples for independent draws.
     """
     discordant, gamma = lost + gained, level * NUISANCE
     low = beta.ppf(gamma / 2, discordant, samples - discordant + 1) if discordant else 0.0
@@ -138,12 +137,12 @@ def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, refere
     Guarantee: if the certification samples are independent draws from the distribution on which the cascade will run,
     the probability that *any* certified point loses ε or more of expected accuracy against the reference is at most δ.
     Learn-then-Test (Angelopoulos, Bates, Candès, Jordan, Lei, 2021, *Learn then test*) with fixed-sequence testing:
-    each point's hypothesis "the loss is ε or more" is tested at level δ in an order fixed beforehand, the first that
-    is not rejected ends it, and the family-wise error is at most δ without a correction. Trying a Pareto front in this
-    way is Pareto testing (Laufer-Goldshtein, Fisch, Barzilay, Jaakkola, 2023). The p-values are valid for any number of
-    samples: :func:`paired_p_value` where outcomes are right or wrong, :func:`betting_p_value` for graded scores.
+    each point's hypothesis "the loss is ε or more" is tested at level δ in an order fixed beforehand, and the first
+    that is not rejected ends it (along a front: Pareto testing, Laufer-Goldshtein, Fisch, Barzilay, Jaakkola, 2023).
+    The p-values are valid for any number of samples: :func:`paired_p_value` where outcomes are right or wrong,
+    :func:`betting_p_value` for graded scores. Nothing is said of data that have drifted, of single classes, or of cost.
 
-    It says nothing of data that have drifted, of single classes, or of cost. Raises ValueError for ε outside [0, 1), δ
+    Raises ValueError for ε outside [0, 1), δ
     outside (0, 1), an unknown reference, and a store that has samples in common with a split on which one of the points
     was found, as far as ids, names and files tell; where they do not, the certificate says so.
     """

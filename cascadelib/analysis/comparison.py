@@ -1,14 +1,21 @@
 """Methods side by side (paper, figures 3, 8, 9 and 11): mean improvement, range dominance, top accuracy."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..evaluation.pareto import least_cost
+from ..evaluation import evaluation
+from ..evaluation.pareto import least_cost, mean_improvement
 from ..fronts.exact import search
 from ..fronts.front import Front
+from ..methods.method import METHODS
+from .shift import moved_front, replay
+
+STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
+"""What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
 
 
 def fronts_of(
@@ -36,8 +43,10 @@ def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
         if axis:  # the least cost at accuracy ≥ a is constant on (x0, x1]
             scores, widths = np.stack([-least_cost(*curve, x[1:]) for curve in curves]), np.diff(x)
         else:  # the highest accuracy at cost ≤ c is constant on [x0, x1)
-            steps = [pd.Series(accuracy, cost).reindex(x[:-1], method="ffill") for cost, accuracy in curves]
-            scores, widths = np.nan_to_num(np.stack(steps), nan=-np.inf), np.diff(np.log(x))
+            reached = [
+                np.append(-np.inf, accuracy)[np.searchsorted(cost, x[:-1], "right")] for cost, accuracy in curves
+            ]
+            scores, widths = np.stack(reached), np.diff(np.log(x))
         best = (scores == scores.max(axis=0)) & np.isfinite(scores)
         columns[column] = (best / np.maximum(best.sum(axis=0), 1) * widths).sum(axis=1) / widths.sum()
     return pd.DataFrame(columns, index=pd.Index(fronts, name="method"))
@@ -68,3 +77,42 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
             row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
             rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options) -> pd.DataFrame:
+    """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
+    first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
+
+    A row a task, fold and method: accuracy_of_best_model, top_accuracy, mean_improvement, its place (1: the largest),
+    and upper_improvement, above the share ``upper`` of the accuracy range, all on the split that judges.
+    """
+    rows = []
+    for task, pair in tasks.items():
+        for fold, (here, there) in enumerate((pair, pair[::-1])):
+            for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
+                base, moved = evaluation.baseline_of(there, front), moved_front(replay(front, there))
+                low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
+                row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
+                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved[1][-1]}
+                row["mean_improvement"] = mean_improvement(base, *moved)
+                rows.append(row | {"upper_improvement": mean_improvement(base, *moved, low)})
+    table = pd.DataFrame(rows)
+    return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
+
+
+def verdicts(table: pd.DataFrame, tolerance: float = 0.001) -> pd.DataFrame:
+    """What :func:`ranking` makes of the paper's own (``paper-ranking.csv``), a row a statement, a column a task.
+
+    "holds": in both folds all that it calls better lead all that it calls worse by more than the relative ``tolerance``
+    (or trail by no more, where it claims no gain); "fails": in both one trails by more; else "open".
+    """
+    rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
+    for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
+        part = table[(table["n_models"] == said.n_models) & (table["cost"] == said.cost)]
+        values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
+        lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
+        folds = lead.unstack()
+        holds = (folds > (-tolerance if said.equal_is_enough else tolerance)).all(axis=1)
+        verdict = np.select([holds, (folds < -tolerance).all(axis=1)], ["holds", "fails"], "open")
+        rows[said.statement] = dict(zip(folds.index, verdict))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())

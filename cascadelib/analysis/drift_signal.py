@@ -1,8 +1,5 @@
 """A warning without labels: do live inputs leave, and are they as sure, as the samples on which thresholds were chosen?
-
-Accuracy may fall while shares and confidences stay, and hold while they move: the signal says that the data are no
-longer those of the selection, not that the answers are worse.
-"""
+It says that the data are no longer those, not that the answers are worse: accuracy may fall or hold either way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,10 +35,9 @@ class DriftSignal:
 
     Each stage but the last gives a Fisher exact test of the share that leaves, each stage a two-sample
     Kolmogorov–Smirnov test of the confidences (by scipy; exact up to 10,000 inputs, by its limit beyond). Given how
-    many inputs reach a stage the p-values are valid (ties only raise them) where live inputs and reference are
-    independent draws of one distribution, so by Bonferroni's inequality a window of unchanged data raises an alarm with
-    a probability of at most ``false_alarm_rate``. Of L windows one does with at most L times that. Thresholds *chosen*
-    on the reference make its own exit rates a little special, which shows only in windows about as large as it.
+    many inputs reach a stage the p-values are valid where live inputs and reference are independent draws of one
+    distribution, so by Bonferroni's inequality a window of unchanged data raises an alarm with a probability of at most
+    ``false_alarm_rate``. Thresholds *chosen* on the reference show only in windows about as large as it.
     """
 
     reference: tuple[np.ndarray, ...]

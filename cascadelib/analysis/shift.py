@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
-from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..evaluation.pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 from ..fronts.front import Front, Point
-from ..fronts.pairs import curve_of
+from ..fronts.graded import two_model_curve
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -16,11 +16,6 @@ from ..store.pairing import check_same_task
 from ..store.protocol import Store
 from . import uncertainty
 from .uncertainty import LEVEL, Ends, with_ends
-
-
-def own_baseline(front: Front | Point, store: Any) -> Baseline:
-    """The Baseline of a store under a front's, or a point's, score and kind of cost."""
-    return evaluation.baseline_of(store, front.score, front.cost_kind)
 
 
 def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
@@ -50,7 +45,9 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
     swept = ranges & (length == 2)
     parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
-    moved["improvement_moved"] = own_baseline(front, store).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
+    moved["improvement_moved"] = (
+        evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
+    )
     moved["on_front"] = False
     moved.loc[pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"] = True
     return moved
@@ -65,15 +62,13 @@ def _at_points(front, rows, store):
 
 
 def _sweeps(front, rows, store):
-    """Yield the segments of pairs as :func:`replay` has them, given their rows: one curve of a pair serves them all.
-
-    A segment has the points whose set of exits some threshold of its range gives, by rising cost. Thresholds lie midway
-    between neighbours, or at the end of the range where that lies beyond it.
-    """
+    """Yield the segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some
+    threshold of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
     metric = None if front.method is None else front.method.metric
     for models, same in rows.groupby("models", sort=False):
         (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
-        curve = curve_of(store, front.score)(sure, first, second, *evaluation.costs_of(store, models, front.cost_kind))
+        costs = evaluation.costs_of(store, models, front.cost_kind)
+        curve = two_model_curve(sure, first, second, *costs, store.positives() if front.score == F1 else None)
         for segment, points in same.groupby("segment"):
             inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
             low, high = inside.min(), inside.max()
@@ -86,8 +81,7 @@ def _sweeps(front, rows, store):
 
 
 def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising; to pick
-    them there is slightly optimistic where many points lie close together."""
+    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising."""
     rows = moved[moved["on_front"]].sort_values("cost_moved")
     return rows["cost_moved"].to_numpy(), rows["accuracy_moved"].to_numpy()
 
@@ -95,7 +89,7 @@ def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def moved_curve(front: Front, moved: pd.DataFrame, store: Any, points: int = 401) -> pd.DataFrame:
     """Figure 6: accuracy and improvement of a replayed front, moved = ``replay(front, store)``, at evenly spaced
     accuracies of the other split's own range."""
-    baseline = own_baseline(front, store)
+    baseline = evaluation.baseline_of(store, front)
     at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
     return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
 
@@ -105,14 +99,14 @@ def mean_improvement_moved(front: Front, store: Any, low: float | None = None, r
     ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays pairs as
     points too, to compare them with longer cascades."""
     moved = replay(front, store, ranges)
-    return mean_improvement(own_baseline(front, store), *moved_front(moved), low)
+    return mean_improvement(evaluation.baseline_of(store, front), *moved_front(moved), low)
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
     """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there; of
     the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
     one, two = (moved_front(replay(front, store, ranges=False)) for front in (first, second))
-    return mean_cost_ratio(one, two, *common_range(own_baseline(first, store), one, two))
+    return mean_cost_ratio(one, two, *common_range(evaluation.baseline_of(store, first), one, two))
 
 
 def holds(
@@ -132,7 +126,7 @@ def holds(
     last, rows = point.models[-1], []
     for store in splits.values():
         result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
-        alone, baseline = float(evaluation.quality(store, right, point.score)), own_baseline(point, store)
+        alone, baseline = float(evaluation.quality(store, right, point.score)), evaluation.baseline_of(store, point)
         resampled = uncertainty.bootstrap(store, point, resamples, seed)
         if point.score == F1:  # no share of samples
             drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]
@@ -186,16 +180,3 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEV
         row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
         rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
-
-
-def elsewhere(point: Point, front: Front, stores: dict[str, Any]) -> pd.DataFrame:
-    """One cascade and its whole front, unchanged, on other splits {name: store}, a row a split: samples; accuracy of
-    the best single model there and of the cascade; its cost, exit_rate (first stage), improvement; mean_improvement of
-    the replayed front over that split's own baseline."""
-    rows = []
-    for store in stores.values():
-        result = evaluation.evaluate(store, point)
-        row = {"samples": len(store), "accuracy_of_best_model": store.models["top1"].max(), "accuracy": result.accuracy}
-        row |= {"cost": result.cost, "exit_rate": result.exit_rates[0], "improvement": result.improvement}
-        rows.append(row | {"mean_improvement": mean_improvement_moved(front, store)})
-    return pd.DataFrame(rows, index=list(stores))

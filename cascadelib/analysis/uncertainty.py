@@ -114,9 +114,8 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
-    """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and bool [k2], from the two
-    Wilson intervals (Newcombe, 1998, *Interval estimation for the difference between independent proportions*, method
-    10)."""
+    """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and [k2], from Wilson's two
+    (method 10 of Newcombe, 1998, *Interval estimation for the difference between independent proportions*)."""
     first, second = _counted(first, "first"), _counted(second, "second")
     (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
     a, b = first.mean(), second.mean()
@@ -243,11 +242,10 @@ def _singles(store, counts, score, cost_kind):
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
     """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes.
 
-    They fail where a resample is no small copy of the truth. Rare events: of 0.2% of 500 samples that pass on, a third
-    of all splits shows none, and so do all resamples of those (:func:`cost_interval`,
-    ``share_interval`` hold there). The improvement factor near the accuracy of the best single model, where the
-    baseline is steep and ends: 95% percentiles held the truth in 86% to 88% of draws; ask for the last model's cost ÷
-    the cascade's instead (``cost_ratio`` of :func:`holds`). Maxima over many cascades: ``basic_interval``.
+    They fail for rare events: of 0.2% of 500 samples that pass on, a third of all splits shows none, and so do all
+    resamples of those (:func:`cost_interval`, ``share_interval`` hold there); for the improvement factor near the
+    accuracy of the best single model, where 95% percentiles held the truth in 86% to 88% of draws (take ``cost_ratio``
+    of :func:`holds`); and for maxima over many cascades (``basic_interval``).
     """
     return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
@@ -256,8 +254,7 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
     """(low, high) from resampled ``values`` [R, …] by how far they stray from the ``estimate``, mirrored.
 
     For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
-    resamples lie above the estimate as the estimate lies above the truth, and percentiles miss it on one side
-    (benchmarks/analysis.py measures both). For single cascades see :func:`interval`.
+    resamples lie above the estimate as it lies above the truth. For single cascades see :func:`interval`.
     """
     low, high = interval(values, level)
     return 2 * estimate - high, 2 * estimate - low

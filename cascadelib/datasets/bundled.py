@@ -1,7 +1,6 @@
 """The bundled images and texts; and the images under graded corruptions, the same for the same seed.
 
-The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense at 28 pixels. The
-`imagecorruptions` package asks for 32 pixels or more, so the operations are torchvision's.
+The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense at 28 pixels.
 """
 
 import zipfile
@@ -92,8 +91,8 @@ FASHION_MNIST = (
 def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist") -> Samples:
     """Bundled Fashion-MNIST, images uint8 [10000, 28, 28]: "val" (cut from the training images) or "test".
 
-    ``folder`` is looked for from here, then from the root of the repository.
-    Raises FileNotFoundError for a missing file, ValueError for one of another layout. Source: data/fashion-mnist.
+    ``folder`` is looked for from here, then from the root of the repository (data/fashion-mnist makes it).
+    Raises FileNotFoundError for a missing file, ValueError for one of another layout.
     """
     path = _file_of(folder, split, ".npz", "split.py in data/fashion-mnist makes val and test")
     try:
@@ -110,8 +109,7 @@ def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
     """Bundled sentences with a binary sentiment (data/reviews): film reviews "train", "val" and "test", and the
     shifted "products", "editorials" and "tweets".
 
-    ``folder`` is looked for from here, then from the root of the repository.
-    Raises FileNotFoundError for a split that is not there.
+    ``folder`` as for :func:`fashion_mnist`. Raises FileNotFoundError for a split that is not there.
     """
     path = _file_of(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
     return table(path, "text", "label", "sample_id", ("negative", "positive"), "reviews", split)

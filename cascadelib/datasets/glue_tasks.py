@@ -22,15 +22,10 @@ class Task:
     f1: bool = False
 
 
+MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}  # columns of its .tsv
 TASKS = {
     "sst2": Task("SST-2", ("sentence",), ("negative", "positive"), {}),
-    "mrpc": Task(
-        "MRPC",
-        ("sentence1", "sentence2"),
-        ("not_equivalent", "equivalent"),
-        {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"},
-        f1=True,
-    ),
+    "mrpc": Task("MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), MRPC, f1=True),
     "qnli": Task("QNLI", ("question", "sentence"), ("entailment", "not_entailment"), {}),
     "qqp": Task("QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), {"label": "is_duplicate"}, f1=True),
 }
@@ -45,8 +40,7 @@ def glue(task: str, split: str = "validation", folder: Path | str | None = None,
     ``sst2/validation*.parquet`` as in the Hub's repository. revision: of that repository.
 
     Raises ValueError for the test split (its labels are hidden: all −1), unknown tasks and missing columns;
-    FileNotFoundError naming the files looked for; ConnectionError, at once, where the Hub is needed and does not
-    answer.
+    FileNotFoundError naming the files looked for; ConnectionError, at once, where the Hub does not answer.
     """
     entry = TASKS[known(task, TASKS, "GLUE task")]
     if split == "test":

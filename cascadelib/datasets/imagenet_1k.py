@@ -104,10 +104,8 @@ def _devkit_file(devkit, name) -> Path:
 
 
 def ilsvrc_order(devkit: Path | str) -> np.ndarray:
-    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge calls i (1 … 1000).
-
-    The challenge numbers its classes in an order of its own; ``meta.mat`` of the devkit says which synset each is.
-    """
+    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge calls i (1 … 1000), by
+    ``meta.mat`` of the devkit."""
     path = _devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
@@ -129,10 +127,8 @@ def _devkit_labels(names, devkit):
 
 
 def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:
-    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order as text.
-
-    Raises ValueError naming missing folders. Sorted as text, "10" would come before "2" and most labels be wrong.
-    """
+    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order as text, in which
+    "10" comes before "2". Raises ValueError naming missing folders."""
     root = existing(folder, "ImageNetV2's 1,000 folders 0 … 999")
     found = class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
@@ -143,8 +139,7 @@ def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photogr
 def hub_images(name: str, split: str = "validation", revision: str | None = None) -> Photographs:
     """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that ``datasets`` can read.
 
-    Raises ConnectionError, at once, where the Hub is needed and does not answer; ValueError where there is no such
-    split or columns.
+    Raises ConnectionError, at once, where the Hub does not answer; ValueError where there is no such split or columns.
     """
     import datasets as hub_datasets
 

@@ -106,15 +106,10 @@ def as_image(image: Any) -> Image.Image:
 
 
 class Photographs(Labelled):
-    """k :class:`Labelled` photographs: ``source(row)`` decodes one. Extraction does so once for all models."""
+    """k :class:`Labelled` photographs: ``inputs(row)`` decodes one. Extraction does so once for all models."""
 
     inputs: Files | Items
     word = "images"
-
-    @property
-    def source(self) -> Files | Items:
-        """The images, each decoded when it is asked for."""
-        return self.inputs
 
     def batch(self, start: int, stop: int) -> list[Image.Image]:
         """Decoded images of rows start … stop − 1."""
@@ -222,8 +217,8 @@ def image_folder(
     """Any folder with a folder of images a class: labels are places in ``classes``, ids "class/file".
 
     classes: names of the class folders in the order of the labels; by default the folders, sorted as text.
-    Raises FileNotFoundError for a missing folder, ValueError naming a missing, empty or unexpected class folder and
-    any file in them that is no image.
+    Raises FileNotFoundError for a missing folder, ValueError naming a class folder that is missing, empty or
+    unknown, or a file that is no image.
     """
     root = existing(folder, "a folder of images for each class")
     found = class_folders(root)

@@ -32,11 +32,6 @@ class Texts(Labelled):
         return f"<Texts: {self.dataset} {self.split}, {len(self)} {'pairs' if self.pairs else 'texts'}>"
 
     @property
-    def texts(self) -> tuple:
-        """The texts: str [k], or pairs (str, str) [k]."""
-        return self.inputs
-
-    @property
     def pairs(self) -> bool:
         """Whether a sample is a pair of texts."""
         return isinstance(self.inputs[0], tuple)
@@ -83,8 +78,7 @@ def table(
     """:class:`Texts` from a DataFrame or a file: .parquet, .csv, .tsv (no quoting), .jsonl.
 
     text: a column, or two for pairs; label: a column of class numbers, or of names out of ``classes``; sample_id: a
-    column (default: row numbers). Raises ValueError for missing columns, with the nearest, and for unknown labels;
-    FileNotFoundError.
+    column (default: row numbers). Raises FileNotFoundError, and ValueError for missing columns and unknown labels.
     """
     frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
     columns = [text] if isinstance(text, str) else list(text)

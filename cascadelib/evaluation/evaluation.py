@@ -32,13 +32,13 @@ class Evaluation:
     improvement: float
 
 
-def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
+def exit_stages(confidences: Sequence[np.ndarray], thresholds: Any) -> np.ndarray:
     """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else the last.
 
-    confidences: n − 1 arrays [k] (higher = surer); thresholds: n − 1, inf: never, whatever the confidence. Returns
-    int64 [k] in 0 … n − 1.
+    confidences: of n stages, or of all but the last, arrays [k] (higher = surer); thresholds: n − 1, inf: never,
+    whatever the confidence. Returns int64 [k] in 0 … n − 1.
     """
-    stage = np.full(len(confidences[0]) if confidences else 0, len(thresholds), np.int64)
+    stage = np.full(len(confidences[0]), len(thresholds), np.int64)
     for i in reversed(range(len(thresholds))):
         stage[leaves(confidences[i], thresholds[i])] = i
     return stage
@@ -58,9 +58,7 @@ def run_outcomes(outcomes, thresholds, costs):
 
     outcomes: a stage's (correct [k], confidence [k]) each; thresholds inside (higher = surer), one fewer.
     """
-    stage = exit_stages([sure for _, sure in outcomes[:-1]], thresholds)
-    if len(outcomes) == 1:
-        stage = np.zeros(len(outcomes[0][0]), np.int64)
+    stage = exit_stages([sure for _, sure in outcomes], thresholds)
     correct = np.choose(stage, [right for right, _ in outcomes])
     return stage, correct, mean_cost(costs, stage)
 
@@ -142,9 +140,9 @@ def single_models(store: Store, score: str, cost_kind: str) -> tuple[np.ndarray,
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 
 
-def baseline_of(store: Store, score: str, cost_kind: str) -> Baseline:
-    """The :class:`Baseline` of a store's single models."""
-    accuracy, cost = single_models(store, score, cost_kind)
+def baseline_of(store: Store, point: Any) -> Baseline:
+    """The :class:`Baseline` of a store under the score and kind of cost of a Point, or of a Front."""
+    accuracy, cost = single_models(store, point.score, point.cost_kind)
     return Baseline(cost, accuracy)
 
 
@@ -157,11 +155,10 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     """
     check_store(store)
     check_point(point)
-    outcomes = outcomes_of(store, point.models, point.method, point.score)
-    exits, correct, cost = run_outcomes(outcomes, point.inside, costs_of(store, point.models, point.cost_kind))
-    accuracy = quality(store, correct, point.score)
-    baseline_cost = float(baseline_of(store, point.score, point.cost_kind).cost_at(accuracy))
-    rates = tuple((np.bincount(exits, minlength=len(outcomes)) / len(exits)).tolist())
+    _, exits, correct, costs = next(run_cascades(store, [point]))
+    accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
+    baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
+    rates = tuple((np.bincount(exits, minlength=len(costs)) / len(exits)).tolist())
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)
 
 
@@ -178,11 +175,8 @@ def point_list(points: Any) -> list["Point"]:
 
 
 def run_cascades(store: Store, points: Sequence["Point"]) -> Iterator[tuple[int, np.ndarray, np.ndarray, list]]:
-    """Yield (position, exit_stage int [k], correct [k], costs) of each Point on a store, cascade by cascade.
-
-    costs: of each of its models (numbers, or float [k] from a ScoreTable). Models that the store lacks are refused by
-    name.
-    """
+    """Yield (position, exit_stage int [k], correct [k], costs of its models, numbers or float [k]) of each Point on a
+    store, cascade by cascade. Models that the store lacks are refused by name."""
     groups: dict[tuple, list[int]] = {}
     for position, point in enumerate(points):
         groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)
@@ -203,28 +197,41 @@ def all_confidences(store: Store, point: "Point") -> tuple[list[np.ndarray], np.
 
 def reaching(sure: list[np.ndarray], thresholds: np.ndarray) -> list[np.ndarray]:
     """Of confidences [k] after each of n stages, those of the samples that reach the stage: n arrays."""
-    reaches, found = np.ones(len(sure[0]), bool), []
-    for i, values in enumerate(sure):
-        found.append(values[reaches])
-        if i < len(thresholds):
-            reaches &= values < thresholds[i]
-    return found
+    stage = exit_stages(sure, thresholds)
+    return [values[stage >= i] for i, values in enumerate(sure)]
 
 
 def stage_confidences(store: Store, point: "Point") -> list[np.ndarray]:
-    """Confidences at each stage of the samples that reach it: n arrays, higher = surer; labels do not count.
-
-    The last array is the confidence of the last model's output, which decides nothing.
-    """
+    """Confidences at each stage of the samples that reach it: n arrays, higher = surer, of which the last decides
+    nothing; labels do not count."""
     return reaching(*all_confidences(store, point))
 
 
 def exits_of(sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(order int64 [k]: samples by falling confidence; ends [E]: how many leave at each threshold, ties together).
+    """(order int64 [k]: samples by falling confidence; :func:`ends_of` them)."""
+    order = np.argsort(-sure)
+    return order, ends_of(sure[order])
+
+
+def ends_of(falling: np.ndarray) -> np.ndarray:
+    """How many samples of falling confidences [k] leave at each threshold, ties together: int64 [E], from 0 to k.
 
     The largest of all floats ties with inf: no finite threshold parts them.
     """
-    order = np.argsort(-sure)
-    falling = sure[order]
     parted = (falling[1:] != falling[:-1]) & (falling[1:] < np.finfo(np.float64).max)
-    return order, np.concatenate([[0], np.flatnonzero(parted) + 1, [len(sure)]])
+    return np.concatenate([[0], np.flatnonzero(parted) + 1, [len(falling)]])
+
+
+def sum_passed_on(slots: list[np.ndarray], sizes: list[int], weights: np.ndarray) -> np.ndarray:
+    """Sum of the weights [k] of the samples that pass on at all stages of ``slots``, at every combination of edges.
+
+    slots: an int [k] a stage, at how many of its edges each sample passes on. Axes of later stages have length 1, so
+    that the result spreads over ``sizes``.
+    """
+    shape = [n + 1 for n in sizes[: len(slots)]]
+    cells = np.ravel_multi_index(slots, shape) if slots else np.zeros(len(weights), np.int64)
+    table = np.flip(np.bincount(cells, weights, minlength=int(np.prod(shape))).reshape(shape))
+    for axis in range(len(shape)):
+        table = table.cumsum(axis)
+    passed = np.flip(table[(slice(-1),) * len(shape)])
+    return passed.reshape(passed.shape + (1,) * (len(sizes) - len(slots)))

@@ -93,9 +93,8 @@ def mean_improvement(
 def mean_cost_ratio(first: Any, second: Any, low: float, high: float) -> float:
     """Cost of one front ÷ cost of another at equal accuracy: the geometric mean over accuracies low … high.
 
-    first, second: (cost, accuracy) of fronts, rising; the ratio is second ÷ first, below 1 where the second is
-    cheaper. Least costs are steps, so the integral of the logarithm is exact. No baseline is involved. Both must
-    reach ``high``; nan for an empty range.
+    first, second: (cost, accuracy) of fronts, rising, that reach ``high``; the ratio is second ÷ first. Least costs are
+    steps, so the integral of the logarithm is exact; nan for an empty range.
     """
     breaks = np.concatenate([first[1], second[1]])
     x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))

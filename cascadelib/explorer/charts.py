@@ -11,45 +11,20 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-from ..figures.style import (
-    BLACK,
-    GREY,
-    HOVER,
-    PALETTE,
-    add_line,
-    cascade_hover,
-    cost_axis,
-    decimated,
-    figure,
-    hull_line,
-    per_cent_axis,
-    plain,
-)
+from ..figures import style
 from ..fronts.front import Front
 from ..methods.thresholds import own_units
-from .state import (
-    BINS,
-    CascadeOnSplit,
-    Metric,
-    Reading,
-    Thresholds,
-    bin_of,
-    edges_of,
-    grid_curve,
-    grid_edges,
-    histogram,
-    worth_showing,
-)
+from . import state
 
 Traces = dict[str, dict]  # {name: {property: value}}
 WIDTH, HEIGHT = 1080, 600
 FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.41, 0.94], [0, 0.26])  # shares of the figure
 CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
-SPLIT_COLOURS = (PALETTE[0], PALETTE[3])  # the split that cascades are chosen on, the held-out one
+SPLIT_COLOURS = (style.PALETTE[0], style.PALETTE[3])  # the split that cascades are chosen on, the held-out one
 HATCHED = {"shape": "/", "size": 6, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#7A4B00"}
 BARS = {
-    "right": {"color": PALETTE[5], "line": {"width": 0}},
-    "wrong": {"color": PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
+    "right": {"color": style.PALETTE[5], "line": {"width": 0}},
+    "wrong": {"color": style.PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
     "sent on": {"color": "#D9D9D9", "line": {"width": 0}},
 }
 COUNTS = ("right", "wrong", "held-out right", "held-out wrong")  # what a histogram shows
@@ -69,13 +44,13 @@ def changed(fig: go.Figure, layout: dict, *parts: Traces) -> None:
         for traces in parts:
             for name, properties in traces.items():
                 for key, value in properties.items():
-                    of[name][key] = plain(value) if key == "text" else value
+                    of[name][key] = style.plain(value) if key == "text" else value
         fig.update_layout(layout)
 
 
 def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
     """The figure, with empty traces. splits: one or two names; stages: the most thresholds that a cascade may have."""
-    fig = figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0)
+    fig = style.figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0)
     fig.update_layout(annotations=[stage_title(i, "", 0) for i in range(stages)])
     legend = {"orientation": "h", "yanchor": "bottom", "y": 0.95, "font": {"size": 11}}
     fig.update_layout(legend={**legend, "x": FRONT[0]}, legend2={**legend, "x": FLOW_AT[0]}, font_size=11)
@@ -84,7 +59,7 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
     for name, marker in BARS.items():
         hover = "%{x:.2%}<extra>" + name + "</extra>"
         text = {"textposition": "inside", "insidetextanchor": "middle", "textangle": 0, "hovertemplate": hover}
-        at = {"xaxis": "x2", "yaxis": "y2", "legend": "legend2", "insidetextfont": {"color": BLACK}, **text}
+        at = {"xaxis": "x2", "yaxis": "y2", "legend": "legend2", "insidetextfont": {"color": style.BLACK}, **text}
         fig.add_bar(meta=name, name=name, orientation="h", marker=marker, **at)
     for i in range(stages):
         place: dict = {"xaxis": f"x{i + 3}", "yaxis": f"y{i + 3}", "showlegend": False}
@@ -94,23 +69,23 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
             fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **place)
         for kind, dash in (("right", "solid"), ("wrong", "dot")):
             named = {"meta": f"held-out {kind} {i + 1}", "name": f"{kind}, held-out", "hoverinfo": "y+name"}
-            add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, dash, line_shape="hvh", **named, **place)
-        add_line(fig, None, None, BLACK, 2, meta=f"threshold {i + 1}", hoverinfo="skip", **place)
+            style.add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, dash, line_shape="hvh", **named, **place)
+        style.add_line(fig, None, None, style.BLACK, 2, meta=f"threshold {i + 1}", hoverinfo="skip", **place)
     return fig
 
 
 def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
     """Traces of the front, single models, the cascade's curve and its point on each split."""
-    for split, colour in zip(splits, (GREY, SPLIT_COLOURS[1])):
+    for split, colour in zip(splits, (style.GREY, SPLIT_COLOURS[1])):
         name: dict = {"meta": f"hull, {split}", "name": "hull", "showlegend": split == splits[0]}
-        add_line(fig, None, None, colour, 1.5, "dot", hoverinfo="skip", **name)
-    marker = {"color": GREY, "size": 7}
-    fig.add_scatter(meta="singles", name="single models", mode="markers", marker=marker, hovertemplate=HOVER)
-    style: dict = {"mode": "lines+markers", "marker": {"size": 4}, "hovertemplate": HOVER}
-    add_line(fig, None, None, BLACK, 1, line_shape="hv", meta="front", name="front (click a point)", **style)
+        style.add_line(fig, None, None, colour, 1.5, "dot", hoverinfo="skip", **name)
+    marker = {"color": style.GREY, "size": 7}
+    fig.add_scatter(meta="singles", name="single models", mode="markers", marker=marker, hovertemplate=style.HOVER)
+    look: dict = {"mode": "lines+markers", "marker": {"size": 4}, "hovertemplate": style.HOVER}
+    style.add_line(fig, None, None, style.BLACK, 1, line_shape="hv", meta="front", name="front (click a point)", **look)
     for split, colour, dash in zip(splits, SPLIT_COLOURS, ("solid", "dash")):
         name = {"meta": f"curve, {split}", "name": "this cascade" if split == splits[0] else split}
-        add_line(fig, None, None, colour, 2.5, dash, hoverinfo="skip", opacity=0.75, **name)
+        style.add_line(fig, None, None, colour, 2.5, dash, hoverinfo="skip", opacity=0.75, **name)
     for split, colour, symbol in list(zip(splits, SPLIT_COLOURS, ("circle", "diamond")))[::-1]:
         marker = {"color": colour, "size": 13, "symbol": symbol, "line": {"color": "white", "width": 1.5}}
         hover = f"%{{y:.2%}} at %{{x:.4s}}<extra>{split}</extra>"
@@ -118,17 +93,15 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
 
 
 def stage_title(stage: int, name: str, left: float) -> dict:
-    """The name of a stage's model above its histogram, which begins at ``left``.
-
-    There are always as many such: plotly.js refuses a list of annotations that grows and moves in one message.
-    """
+    """The name of a stage's model above its histogram, which begins at ``left``. There are always as many such:
+    plotly.js refuses a list of annotations that grows and moves in one message."""
     place = {"xref": "paper", "yref": "paper", "x": left, "y": ROWS[1][1], "yanchor": "bottom", "xanchor": "left"}
-    return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {plain(name)}" if name else " "}
+    return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {style.plain(name)}" if name else " "}
 
 
 def baselines(singles: Mapping[str, pd.DataFrame]) -> Traces:
     """Hulls, and single models of the first split. singles: {split: ``front.singles`` there}."""
-    traces = {f"hull, {split}": dict(zip("xy", map(wire, hull_line(table)))) for split, table in singles.items()}
+    traces = {f"hull, {split}": dict(zip("xy", map(wire, style.hull_line(table)))) for split, table in singles.items()}
     first = next(iter(singles.values()))
     faint = wire(np.where(first["on_front"], 1, 0.4))
     shown = {"x": wire(first["cost"]), "y": wire(first["accuracy"]), "text": list(first.index), "marker.opacity": faint}
@@ -141,18 +114,18 @@ def front_axes(singles: Mapping[str, pd.DataFrame], front: pd.DataFrame, cost: s
     high = np.nanmax([table["accuracy"].max() for table in (*singles.values(), front)])
     room, cost_of = 0.05 * max(high - low, 1e-3), np.concatenate([table["cost"] for table in singles.values()])
     ends = np.log10([cost_of.min() * 0.8, cost_of.max() * 2]).tolist()
-    x = {**cost_axis(cost), "domain": FRONT, "range": ends}
-    return {"xaxis": x, "yaxis": per_cent_axis(title=score, domain=ROWS[0], range=[low - room, high + room])}
+    x = {**style.cost_axis(cost), "domain": FRONT, "range": ends}
+    return {"xaxis": x, "yaxis": style.per_cent_axis(title=score, domain=ROWS[0], range=[low - room, high + room])}
 
 
 def front_points(table: pd.DataFrame) -> tuple[Traces, np.ndarray]:
     """(traces, rows): the front decimated, and the rows of the table that its points stand for."""
-    shown = decimated(table.assign(row=np.arange(len(table))), MOST)
-    points = {"x": wire(shown["cost"]), "y": wire(shown["accuracy"]), "text": cascade_hover(shown)}
+    shown = style.decimated(table.assign(row=np.arange(len(table))), MOST)
+    points = {"x": wire(shown["cost"]), "y": wire(shown["accuracy"]), "text": style.cascade_hover(shown)}
     return {"front": points}, shown["row"].to_numpy()
 
 
-def flow(readings: Mapping[str, Reading]) -> Traces:
+def flow(readings: Mapping[str, state.Reading]) -> Traces:
     """Where the inputs go on each split, the first with counts as text."""
     parts: Traces = {name: {"x": [], "base": [], "text": []} for name in BARS}
     for thin, reading in enumerate(readings.values()):
@@ -181,14 +154,12 @@ class Charts:
         """The figure as a widget from now on; drawn before, so that Voilà, which looks at it later, sees it drawn."""
         self.figure = go.FigureWidget(self.figure)
         front = next(trace for trace in self.figure.data if trace.meta == "front")
-        front.on_click(lambda trace, points, state: [self.clicked(int(self.rows[i])) for i in points.point_inds[:1]])
+        front.on_click(lambda trace, points, _: [self.clicked(int(self.rows[i])) for i in points.point_inds[:1]])
         return self.figure
 
     def rest(self) -> None:
-        """Let a page that opens the figure from now on (reloaded, or a second view) see it as it is.
-
-        A FigureWidget tells open pages what changes, and keeps for others the state of when it was last displayed.
-        """
+        """Let a page that opens the figure from now on (reloaded, or a second view) see it as it is: a FigureWidget
+        tells open pages what changes, and keeps for others the state of when it was last displayed."""
         if isinstance(self.figure, go.FigureWidget):
             self.figure._repr_mimebundle_()
 
@@ -201,23 +172,23 @@ class Charts:
     def show_cascade(
         self,
         models: Sequence[str],
-        metric: Metric,
-        cascades: dict[str, CascadeOnSplit],
-        thresholds: Thresholds,
-        readings: Mapping[str, Reading],
+        metric: state.Metric,
+        cascades: dict[str, state.CascadeOnSplit],
+        thresholds: state.Thresholds,
+        readings: Mapping[str, state.Reading],
     ) -> None:
         """Another cascade, on each split: its curve at the first split's thresholds, and all the rest."""
         self.metric, self.cascades, self.first = metric, cascades, next(iter(cascades.values()))
         d, curves, cells = len(models) - 1, {}, None
-        edges = grid_edges(self.first)
+        edges = state.grid_edges(self.first)
         for split, cascade in cascades.items():
-            accuracy, cost = grid_curve(cascade, edges)
-            cells = worth_showing(accuracy, cost) if cells is None else cells
-            shown = decimated(pd.DataFrame({"x": cost.ravel()[cells], "y": accuracy.ravel()[cells]}), MOST)
+            accuracy, cost = state.grid_curve(cascade, edges)
+            cells = state.worth_showing(accuracy, cost) if cells is None else cells
+            shown = style.decimated(pd.DataFrame({"x": cost.ravel()[cells], "y": accuracy.ravel()[cells]}), MOST)
             curves[f"curve, {split}"] = {axis: wire(values) for axis, values in shown.items()}
-        self.edges = [edges_of(self.first, i) for i in range(d)]
-        self.bins = {s: [bin_of(*pair) for pair in zip(c.sure, self.edges)] for s, c in cascades.items()}
-        self.tops = [float(np.bincount(bins, minlength=BINS).max()) for bins in next(iter(self.bins.values()))]
+        self.edges = [state.edges_of(self.first, i) for i in range(d)]
+        self.bins = {s: [state.bin_of(*pair) for pair in zip(c.sure, self.edges)] for s, c in cascades.items()}
+        self.tops = [float(np.bincount(bins, minlength=state.BINS).max()) for bins in next(iter(self.bins.values()))]
         changed(self.figure, self.axes(models), curves, self.frames(len(models)), self.at(thresholds, readings))
 
     def axes(self, models: Sequence[str]) -> dict:
@@ -225,7 +196,7 @@ class Charts:
         d, titles = len(models) - 1, [stage_title(i, "", 0) for i in range(self.stages)]
         ticks = {"tickvals": [-i for i in range(d + 1)], "ticktext": [str(i + 1) for i in range(d + 1)]}
         y: dict = {"range": [0.4 - len(models), 0.5], "title": "stage", "ticks": "", "domain": ROWS[0], "anchor": "x2"}
-        x = per_cent_axis(title="share of all inputs", range=[0, 1], domain=FLOW_AT, anchor="y2")
+        x = style.per_cent_axis(title="share of all inputs", range=[0, 1], domain=FLOW_AT, anchor="y2")
         layout: dict = {"xaxis2": x, "yaxis2": {**ticks, **y}, "annotations": titles}
         for i in range(d, self.stages):
             layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False, "domain": CORNER}
@@ -235,7 +206,7 @@ class Charts:
             counts, title = [-0.2, np.log10(max(top, 1)) + 0.15], "inputs that arrive" if i == 0 else ""
             x = {"visible": True, "domain": [left, right], "anchor": f"y{i + 3}", "range": own}
             y = {"visible": True, "domain": ROWS[1], "anchor": f"x{i + 3}", "range": counts}
-            layout[f"xaxis{i + 3}"] = {**x, "title": plain(str(self.metric or "confidence"))}
+            layout[f"xaxis{i + 3}"] = {**x, "title": style.plain(str(self.metric or "confidence"))}
             layout[f"yaxis{i + 3}"] = {**y, "title": title}
             titles[i] = stage_title(i, name, left)
         return layout
@@ -256,28 +227,26 @@ class Charts:
             traces |= {f"{kind} {i + 1}": {"visible": False} for kind in (*COUNTS, "threshold")}
         return traces
 
-    def show_thresholds(self, thresholds: Thresholds, readings: Mapping[str, Reading], stage: int) -> None:
+    def show_thresholds(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], stage: int) -> None:
         """The same cascade with another threshold of ``stage``: the histograms up to that stage stay."""
-        changed(self.figure, {}, self.at(thresholds, readings, stage, stage + 1))
+        changed(self.figure, {}, self.at(thresholds, readings, stage))
 
-    def at(
-        self, thresholds: Thresholds, readings: Mapping[str, Reading], first_line: int = 0, first_bars: int = 0
-    ) -> Traces:
-        """Traces at thresholds; of the histograms those from the given stages on. The lines of always and never
-        stand at the edge of the picture."""
+    def at(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], moved: int = -1) -> Traces:
+        """Traces at thresholds: all, or what changes with that of stage ``moved``: its histogram and those before it
+        stay. The lines of always and never stand at the edge of the picture."""
         points = {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}
         traces = points | flow(readings)
-        for i in range(first_line, len(thresholds)):
+        for i in range(max(moved, 0), len(thresholds)):
             at = float(own_units(self.metric, np.clip(thresholds[i], self.edges[i][0], self.edges[i][-1])))
             traces[f"threshold {i + 1}"] = {"x": wire([at, at])}
-        for i in range(first_bars, len(thresholds)):
+        for i in range(moved + 1, len(thresholds)):
             traces |= self.bars(i, thresholds)
         return traces
 
-    def bars(self, stage: int, thresholds: Thresholds) -> Traces:
+    def bars(self, stage: int, thresholds: state.Thresholds) -> Traces:
         """Histograms of a stage, as if all splits had as many samples as the first."""
         counts: list[np.ndarray] = []
         for split, cascade in self.cascades.items():
-            counted = histogram(cascade, thresholds, stage, self.bins[split][stage])
+            counted = state.histogram(cascade, thresholds, stage, self.bins[split][stage])
             counts += [wire(count * (len(self.first) / len(cascade))) for count in counted]
         return {f"{kind} {stage + 1}": {"y": count} for kind, count in zip(COUNTS, counts)}

@@ -38,9 +38,9 @@ def snapped(sure: np.ndarray, wanted: float) -> float:
 class ThresholdSlider(widgets.HBox):
     """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside.
 
-    Thresholds snap to those that can be achieved among the samples that arrive at the stage. The control that a hand
-    is on is never written to, so that a late answer does not pull a slider back. Both sliders count whole steps of a
-    fixed range: front ends answer any other value, or another range, with a value of their own, as if it were a move.
+    Thresholds snap to those that can be achieved among the samples that arrive. The control that a hand is on is never
+    written to, so that a late answer does not pull it back. Both sliders count whole steps of a fixed range: front ends
+    answer anything else with a value of their own, as if it were a move.
     """
 
     def __init__(self, stage: int, moved: Callable[[int, float], None]) -> None:
@@ -128,10 +128,7 @@ def fraction_in(text: str) -> float:
 
 
 def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -> tuple[str, ...]:
-    """The models by rising cost once ``name`` stands at ``position``; taken twice, it swaps places.
-
-    cost: Series from model to cost.
-    """
+    """The models by rising ``cost`` (a Series) once ``name`` stands at ``position``; taken twice, it swaps places."""
     chosen = [models[position] if m == name else m for m in models]
     chosen[position] = name
     return tuple(sorted(chosen, key=cost.get))
@@ -140,8 +137,7 @@ def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -
 def resized(models: Sequence[str], exit_rates: Sequence[float], n: int, cost: pd.Series) -> tuple[str, ...]:
     """The cascade with n models: those that fewest inputs leave at go first, but never the last.
 
-    What comes in is the nearest dearer model beyond the last one, else the dearest that is free. cost: Series from
-    model to cost, cheapest first.
+    What comes in is the nearest dearer model beyond the last one, else the dearest free one. cost: a Series, rising.
     """
     models, rates, names = list(models), list(exit_rates), list(cost.index)
     while len(models) > n:
@@ -225,10 +221,8 @@ def share(text: str) -> float:
 
 
 class GoalButtons(widgets.HBox):
-    """``wanted(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``undone()`` for undo.
-
-    ``failed(message)`` is called where a box holds no number.
-    """
+    """``wanted(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``undone()`` for undo,
+    ``failed(message)`` where a box holds no number."""
 
     def __init__(
         self, wanted: Callable[[dict], None], undone: Callable[[], None], failed: Callable[[str], None]

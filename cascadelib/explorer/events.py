@@ -13,10 +13,8 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def beside(work: Callable[[], object], ended: Callable[[Exception | None], None]) -> None:
-    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None.
-
-    So sliders move meanwhile. Without an event loop all of it happens at once.
-    """
+    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; all at once
+    without an event loop."""
 
     def outcome() -> Exception | None:
         try:

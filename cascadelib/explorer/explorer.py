@@ -121,7 +121,7 @@ class Explorer(widgets.VBox):
     def go(self, goal: dict) -> None:
         """To a point of the front, by the arguments of :func:`pick`."""
         try:
-            front = self.splits.fronts.get(self.choice.kind)
+            front = self.splits.front_of(self.choice)
             if front is not None:  # a click may come before its button is disabled
                 self.load(pick(front, **goal))
             self.say(certainty(front))
@@ -130,7 +130,7 @@ class Explorer(widgets.VBox):
 
     def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
-        front = self.splits.fronts.get(self.choice.kind)
+        front = self.splits.front_of(self.choice)
         if front is not None:
             self.load(front.point(row))
 
@@ -206,7 +206,7 @@ class Explorer(widgets.VBox):
         kind = self.choice.kind
         if kind == self.drawn:
             return
-        self.drawn, front = kind, self.splits.fronts.get(kind)
+        self.drawn, front = kind, self.splits.front_of(self.choice)
         singles, score = self.splits.singles(self.choice), score_of(self.choice.score).title
         self.charts.show_front(singles, self.choice.cost, score, front)
         self.goals.enable(front is not None)

@@ -26,14 +26,6 @@ def as_json(point: Point, store: Store, held_out: Store | None = None) -> str:
         return f"not to be had: {error}\n"
 
 
-def as_row(point: Point, held_out: Reading | None = None) -> pd.DataFrame:
-    """The point as a table of one row, as in ``front.table``, beside what a :class:`Reading` elsewhere says of it."""
-    row = {key: getattr(point, key) for key in ("models", "thresholds", "exit_rates", *MEASURED)}
-    if held_out is not None:
-        row |= {f"{key}_held_out": getattr(held_out, key) for key in MEASURED}
-    return pd.DataFrame([row])
-
-
 def as_call(point: Point, store: Store) -> str:
     """Python that makes the point, found on ``store``, again to the last bit."""
     opened = "# store: the one that cl.explore was given"
@@ -83,4 +75,7 @@ class ExportBox(widgets.Tab):
         data = base64.b64encode(text.encode()).decode()
         file = f'download="cascade.json" href="data:application/json;base64,{data}"'
         self.link.value = f"<a {file}>save cascade.json</a>"
-        self.row.value = readable(as_row(point, held_out_reading)).to_html(index=False)
+        row = {key: getattr(point, key) for key in ("models", "thresholds", "exit_rates", *MEASURED)}
+        if held_out_reading is not None:
+            row |= {f"{key}_held_out": getattr(held_out_reading, key) for key in MEASURED}
+        self.row.value = readable(pd.DataFrame([row])).to_html(index=False)

@@ -33,8 +33,7 @@ def with_interval(value: float, limits: tuple[float, ...], k: int, sign: str = "
 
 def cells(reading: Reading, cascade: CascadeOnSplit) -> Iterator[str]:
     """A split's line of the table: accuracy and its difference from the best single model's (paired by sample) with 95%
-    intervals, cost, improvement ("–" above the best single model), exit rates. Graded scores and F1 have no intervals,
-    which count samples."""
+    intervals (none for graded scores and F1), cost, improvement ("–" above the best single model), exit rates."""
     k, single, correct = len(cascade), cascade.single, reading.correct
     counted = cascade.score != F1 and all(right.dtype == bool for right in (*cascade.right, single))
     yield with_interval(reading.accuracy, share_interval(correct) if counted else (), k)

@@ -26,9 +26,8 @@ class ExploredSplits:
 
     ``fronts``: {kind of a :class:`Choice`: what is searched of them}; ``lengths``: how many models a cascade may have.
 
-    front: a :class:`Front` found on the first; its method, cost and score come first, its candidates are combined. It
-    stands for the numbers of models that its cascades have, whole where these are several; others are searched.
-    Raises ValueError, naming it, where the held-out split lacks a model.
+    front: a :class:`Front` found on the first; its method, cost and score come first, its candidates are combined, and
+    it stands for the numbers of models that its cascades have. ValueError where the held-out split lacks a model.
     """
 
     def __init__(self, store: Store, held_out: Store | None = None, front: Front | None = None) -> None:
@@ -104,8 +103,11 @@ class ExploredSplits:
 
     def metric(self, choice: Choice) -> Metric:
         """The confidence metric of a choice; None of a ScoreTable, whose confidences have no name."""
-        method = self.methods[choice.method]
-        return None if method is None else method.metric
+        return self.task("validation", choice).metric
+
+    def front_of(self, choice: Choice) -> Front | None:
+        """The front of as many models as the choice has, found on the first split; None while it is not searched."""
+        return self.fronts.get(choice.kind)
 
     def search(self, choice: Choice) -> Front:
         """Search the front of as many models as the choice has, on the first split, and keep it in ``fronts``."""

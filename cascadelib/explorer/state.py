@@ -1,12 +1,12 @@
-"""A cascade on a split as the screen shows it, in plain arrays: its curve over a grid of thresholds, its numbers at
-the present ones."""
+"""A cascade on a split as the screen shows it, in plain arrays: its curve over a grid, its numbers at thresholds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..evaluation.evaluation import exit_stages, quality, run_outcomes
+from ..evaluation.evaluation import ends_of, exit_stages, quality, run_outcomes, sum_passed_on
 from ..evaluation.pareto import Baseline, pareto_front
 from ..fronts.exact import SearchTask
 from ..methods.thresholds import midway, own_units
@@ -107,7 +107,7 @@ class Reading:
 
 def reading_at(cascade: CascadeOnSplit, thresholds: Thresholds) -> Reading:
     """The cascade at n − 1 thresholds: a :class:`Reading`, its accuracy and cost equal to those of ``evaluate``."""
-    outcomes = list(zip(cascade.right, (*cascade.sure, None)))
+    outcomes = list(zip(cascade.right, (*cascade.sure, cascade.single)))  # the last confidence decides nothing
     stage, correct, cost = run_outcomes(outcomes, thresholds, cascade.costs)
     accuracy = quality(cascade.store, correct, cascade.score)
     return Reading(
@@ -134,17 +134,14 @@ def grid_edges(cascade: CascadeOnSplit) -> list[np.ndarray]:
     edges = []
     for sure, order in zip(cascade.sure, cascade.order):
         fall = sure[order]
-        counts = sorted({between_ties(fall, k - p) for p in passing})
+        counts = np.unique(between_ties(fall, k - passing)).tolist()
         edges.append(np.array([threshold_for(fall, count) for count in counts]))
     return edges
 
 
 def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(accuracy, cost) of the cascade at every combination of its stages' edges: float64 [E1, …, Ed] each.
-
-    accuracy is F1 where that counts. Sums run in another order than those of ``evaluate``, so costs may differ in the
-    last bits.
-    """
+    """(accuracy, or F1 where that counts; cost) of the cascade at every combination of its stages' edges: float64
+    [E1, …, Ed] each. Sums run in another order than those of ``evaluate``, so costs may differ in the last bits."""
     k, sizes = len(cascade), [len(e) for e in edges]
     slots = [  # at an edge of inf (never) even infinite confidences pass on
         np.maximum(len(e) - np.searchsorted(e[::-1], s, side="right"), np.count_nonzero(e == np.inf))
@@ -162,21 +159,6 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
     return f1_of(total(np.diff(right * cascade.store.positives(), axis=0, prepend=0)), k - correct), cost
 
 
-def sum_passed_on(slots: list[np.ndarray], sizes: list[int], weights: np.ndarray) -> np.ndarray:
-    """Sum of the weights [k] of the samples that pass on at all stages of ``slots``, at every combination of edges.
-
-    slots: an int [k] a stage, at how many of its edges each sample passes on. Axes of later stages have length 1, so
-    that the result spreads over ``sizes``.
-    """
-    shape = [n + 1 for n in sizes[: len(slots)]]
-    cells = np.ravel_multi_index(slots, shape) if slots else np.zeros(len(weights), np.int64)
-    table = np.flip(np.bincount(cells, weights, minlength=int(np.prod(shape))).reshape(shape))
-    for axis in range(len(shape)):
-        table = table.cumsum(axis)
-    passed = np.flip(table[(slice(-1),) * len(shape)])
-    return passed.reshape(passed.shape + (1,) * (len(sizes) - len(slots)))
-
-
 def worth_showing(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Cells (positions in the flat grid) of a curve: all of them with one threshold, with more the non-dominated ones.
 
@@ -187,7 +169,7 @@ def worth_showing(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 def arriving(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:
     """bool [k]: the samples that earlier stages pass on to ``stage``; that stage's threshold does not matter."""
-    return exit_stages(cascade.sure[:stage], thresholds[:stage]) == stage if stage else np.ones(len(cascade), bool)
+    return exit_stages((*cascade.sure, cascade.single), thresholds[:stage]) == stage
 
 
 def falling(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:
@@ -201,25 +183,16 @@ def exiting(sure: np.ndarray, threshold: float) -> int:
     return 0 if threshold == np.inf else len(sure) - int(np.searchsorted(sure[::-1], threshold, side="left"))
 
 
-def between_ties(sure: np.ndarray, count: int) -> int:
-    """The number of exits nearest to ``count`` that parts no equal confidences; sure: falling [r]."""
-    count = min(max(int(count), 0), len(sure))
-    if count in (0, len(sure)) or sure[count - 1] != sure[count]:
-        return count
-    before, after = tie(sure, count)
-    return before if count - before < after - count else after
-
-
-def tie(sure: np.ndarray, count: int) -> tuple[int, int]:
-    """(first, end) of the run of equal confidences that holds position ``count`` of the falling ones."""
-    rising, value = sure[::-1], sure[count]
-    return len(sure) - int(np.searchsorted(rising, value, "right")), len(sure) - int(np.searchsorted(rising, value))
+def between_ties(sure: np.ndarray, count: Any) -> Any:
+    """The number of exits nearest to ``count``, or to each of several, that parts no equal ones of the falling [r]."""
+    counts = ends_of(sure)
+    return counts[np.searchsorted((counts[1:] + counts[:-1]) / 2, count, side="right")]
 
 
 def next_exits(sure: np.ndarray, count: int, step: int) -> int:
     """The next achievable number of exits above (step 1) or below (step −1) the achievable ``count``."""
-    position = count if step > 0 else count - 1
-    return tie(sure, position)[step > 0] if 0 <= position < len(sure) else count
+    counts = ends_of(sure)
+    return int(counts[np.clip(np.searchsorted(counts, count) + step, 0, len(counts) - 1)])
 
 
 def threshold_for(sure: np.ndarray, count: int) -> float:

@@ -39,9 +39,8 @@ def _remedy(name):
 def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     """Raise ValueError where a permutation of the model's classes explains its predictions clearly better than none.
 
-    The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4
-    standard errors and by a tenth at least. Below 4 samples a class, and for a model with an explicit order, nothing
-    is concluded.
+    The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4 standard
+    errors and by a tenth. Below 4 samples a class, and for a model with an explicit order, nothing is concluded.
     """
     classes = logits.shape[1]
     if "class_order" in model.metadata or len(labels) < LEAST * classes:

@@ -65,8 +65,8 @@ def extract(
     """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
 
     models: names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name: :class:`Model`}. A
-        transform turns a batch of raw inputs (a tensor, already on the device) into the module's input: a tensor, a
-        tuple of arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
+        transform turns a batch of raw inputs (a tensor on the device) into the module's input: a tensor, a tuple of
+        arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
     dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
         ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
         most); there a transform is a :class:`Photos` or a function of one PIL image. ``Texts`` run in
@@ -76,12 +76,11 @@ def extract(
     macs: {name: MACs a sample} for models that fvcore cannot count. progress: print the estimate of time and disk
         before the start, and draw a bar where somebody watches.
 
-    Interrupted, it resumes: the same call skips what is finished and loses at most one shard of ``shard_size``
-    samples (rounded to whole batches); with the same shard and batch sizes the tensors are those of an uninterrupted
-    run. A model that the store holds already is skipped if weights and transform are the same; ``replace=True``
-    extracts it anew. All models are in memory at once; a batch that memory has no room for is halved, for the model
-    concerned, until it fits. Under ``torchrun`` the processes (one a GPU) share the samples and fill one store; a run
-    may be resumed by another number of them.
+    Interrupted, the same call resumes, and loses at most one shard of ``shard_size`` samples (rounded to whole
+    batches); with the same shard and batch sizes the tensors are those of an uninterrupted run. A model that the store
+    holds is skipped if weights and transform are the same; ``replace=True`` extracts it anew. All models are in memory
+    at once; a batch without room there is halved, for the model concerned, until it fits. Under ``torchrun`` the
+    processes (one a GPU) share the samples and fill one store; another number of them may resume a run.
 
     Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
     than the data set's, too little space on the disk; then for a sample that cannot be read. A model that raises, gives
@@ -110,7 +109,7 @@ def extract(
         store, failed = _existing(path, labels), settings.failed  # others may have been at work until it was locked
         pending = [model for model in pending if replace or not _is_finished(store, model, inputs)]
         if isinstance(samples, Texts):
-            pending, macs = with_text_costs(pending, samples.texts, macs, failed)
+            pending, macs = with_text_costs(pending, samples.inputs, macs, failed)
         run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": precision.amp}
         run |= {"device": precision.device.type, "samples": labels.fingerprint, "inputs": inputs}
         candidates = probed(pending, samples, settings, run, macs)
@@ -230,11 +229,8 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
 
 
 def _seconds(candidate, times, count, settings):
-    """Median seconds a sample over the full batches (a last, smaller one is less efficient).
-
-    The mean over all samples where batches differ in kind, as those of texts sorted by length do. Where workers
-    decode beside it on the same processor, the probe before them is the better measurement.
-    """
+    """Median seconds a sample over the full batches (a last, smaller one is less efficient); of texts sorted by length
+    the mean. Where workers decode on the same processor, the probe before them is the better measurement."""
     if settings.order is not None:
         sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
         return float(np.average(times, weights=sizes))
@@ -244,10 +240,8 @@ def _seconds(candidate, times, count, settings):
 
 
 def inputs_digest(samples: Any) -> str:
-    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them.
-
-    A data set of other things than tensors has ``raw(row) -> bytes`` for it.
-    """
+    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them. A data
+    set of other things than tensors has ``raw(row) -> bytes`` for it."""
     digest = hashlib.sha256()
     for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
         if hasattr(samples, "raw"):
@@ -262,11 +256,8 @@ def inputs_digest(samples: Any) -> str:
 
 
 def _is_finished(store, model, inputs) -> bool:
-    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none.
-
-    inputs: :func:`inputs_digest` of the samples, compared with the recorded one where there is one. Raises
-    ValueError where the store holds another model of that name, or the same one on other inputs.
-    """
+    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none. ValueError where it
+    holds another model of that name, or the same one on other ``inputs`` (:func:`inputs_digest`)."""
     if store is None or model.name not in store.models.index:
         return False
     recorded = store.metadata(model.name).get("extraction") or {}

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ..checks import POSITIVE, is_number
+from ..datasets.images import Photographs
 from ..front_end import is_watched
 from ..labels import labels_of
 from ..zoo.forward import Precision, on_device, ready, timed_logits
@@ -62,10 +63,8 @@ class Candidate:
 
 
 def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: dict[str, float]) -> list[Candidate]:
-    """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up.
-
-    Those samples are read once for all models. A model that fails is left out and noted in ``settings.failed``.
-    """
+    """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up. A
+    model that fails is left out and noted in ``settings.failed``."""
     if not models:
         return []
     few = min(len(samples), settings.batch_size if settings.precision.device.type == "cuda" else PROBED)
@@ -96,12 +95,11 @@ CHUNK = 16  # photographs that a worker hands over at once; bounds what waits in
 def feed(samples: Any, bounds: Iterable, transforms: Iterable, device: torch.device, workers: int = 0) -> Generator:
     """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's input.
 
-    transforms: all that will be asked for. Of photographs (anything with a ``source`` that decodes a row), ``workers``
-    processes read and decode each once and make every distinct cut of it; other data sets give their raw batch, which
-    the transforms turn into inputs on ``device``.
+    transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode each once and make
+    every distinct cut of it; other data sets give their raw batch, which the transforms turn into inputs on ``device``.
     Raises ValueError naming a sample that cannot be read.
     """
-    if hasattr(samples, "source"):
+    if isinstance(samples, Photographs):
         yield from _photographs(samples, list(bounds), transforms, device, workers)
         return
     for start, stop in bounds:
@@ -144,7 +142,7 @@ def _photographs(samples, bounds, transforms, device, workers):
     cuts = distinct(map(_cut_of, transforms))
     chunks = [range(*span) for start, stop in bounds for span in spans(start, stop, CHUNK)]
     loader = torch.utils.data.DataLoader(
-        _Cuts(samples.source, cuts),
+        _Cuts(samples.inputs, cuts),
         batch_sampler=chunks,
         collate_fn=_stacked,
         num_workers=min(workers, len(chunks)),
@@ -175,10 +173,7 @@ def _finished(transform, cuts, whole, device):
 
 
 def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass) -> None:
-    """Fill in the ``missing`` shards {(start, stop): candidates}, batch by batch, all candidates of a batch at once.
-
-    Every shard has candidates.
-    """
+    """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch."""
     candidates = {c.model.name: c for found in missing.values() for c in found}.values()
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
     shown = settings.progress and is_watched()
@@ -212,8 +207,7 @@ def _run_shard(start, stop, candidates, fed, shards, settings, bar):
 
 
 def _outputs(candidates, span, prepare, settings):
-    """(candidate, logits, seconds a sample) of each candidate for a batch, but of those that fail; each distinct
-    transform runs once."""
+    """(candidate, logits, seconds a sample) of each candidate that does not fail; each distinct transform runs once."""
     wide = torch.float64 if settings.dtype == np.float64 else torch.float32  # numpy knows no bfloat16
     for transform in distinct(c.model.transform for c in candidates):
         inputs = None

@@ -70,10 +70,8 @@ def started() -> Iterator[Processes]:
 
 
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
-    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one.
-
-    Batches so begin at the same rows in every run, which makes resumed tensors equal to uninterrupted ones.
-    """
+    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one, so
+    that batches begin at the same rows in every run, and resumed tensors equal uninterrupted ones."""
     return spans(0, count, max(1, shard_size // batch_size) * batch_size)
 
 
@@ -83,11 +81,8 @@ def spans(start: int, stop: int, size: int) -> list[tuple[int, int]]:
 
 
 class Shards:
-    """Shards of several models, each one file, written whole or not at all; a context that locks the store's folder.
-
-    locked: whether this process takes the lock; of several that share the work, one does.
-    Raises ValueError where another process extracts into the same folder.
-    """
+    """Shards of several models, each one file, written whole or not at all; a context that locks the store's folder,
+    where this process is to (``locked``). Raises ValueError where another process extracts into the same folder."""
 
     def __init__(self, store_path: Path | str, locked: bool = True):
         self.path, self.locked = Path(store_path) / ".partial", locked
@@ -114,10 +109,8 @@ class Shards:
         return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"
 
     def read(self, model: str, run: dict, start: int, stop: int) -> tuple[np.ndarray, list[float]] | None:
-        """(logits [stop − start, classes], seconds a sample of each batch); None if not finished under this ``run``.
-
-        ``run`` is all that decides the logits (samples, weights, transform, batch size …), as text and numbers.
-        """
+        """(logits [stop − start, classes], seconds a sample of each batch); None if not finished under this ``run``,
+        all that decides the logits, as text and numbers."""
         try:
             file = LogitFile.read(self._file(model, start, stop))
             tensor = file.open()

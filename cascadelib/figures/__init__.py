@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = attach(
     ),
     shift=(
         "by_kind confidences_figure exit_rates_figure how_replayed moved_improvement_figure segments_figure "
-        "splits_figure won_back_figure"
+        "won_back_figure"
     ),
 )

@@ -28,10 +28,8 @@ def front_figure(
     title: str = "Cascades against single models",
     accuracy_from: float | None = None,
 ) -> style.Figure:
-    """Figure 1, top: fronts (label → ``front.table``) over the single models (``front.singles``).
-
-    accuracy_from: lowest accuracy shown (default: a little below the cheapest model on the hull).
-    """
+    """Figure 1, top: fronts (label → ``front.table``) over single models (``front.singles``), from ``accuracy_from``
+    (default: a little below the cheapest model on the hull)."""
     fig = singles_figure(singles, None, cost, title)
     for i, (label, table) in enumerate(tables.items()):
         line: dict = {"line_shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
@@ -44,10 +42,8 @@ def front_figure(
 def improvement_figure(
     curves: Tables, title: str = "Improvement factor at equal accuracy", references: Collection[str] = ()
 ) -> style.Figure:
-    """Figure 1, bottom, and figure 3: label → table with accuracy and improvement (``front.improvement_curve()``).
-
-    references: labels drawn as thin black lines, for comparison.
-    """
+    """Figure 1, bottom, and figure 3: label → table with accuracy and improvement (``front.improvement_curve()``);
+    references: labels drawn as thin black lines."""
     gain = {"title": style.GAIN, "rangemode": "tozero"}
     fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis=gain)
     fig.add_hline(y=1, line=style.DOTTED)
@@ -171,12 +167,14 @@ def fronts_figure(
 
 
 def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task") -> style.Figure:
-    """Figure 7: a row a task and score, its fronts on the left, their improvement factors on the right.
-
-    tasks: {label: {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in every row. Scores
-    are those of the fronts: accuracy, or F1.
-    """
-    fig, _ = style.two_columns([t for label in tasks for t in (label, f"{label}: improvement")], 240)
+    """Figure 7: a row a task and score, its fronts on the left, their improvement factors on the right. tasks: {label:
+    {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in every row."""
+    between = 85  # pixels: axis titles of one row and the title of the next
+    inside = 240 * len(tasks) + between * (len(tasks) - 1)
+    titles = [title for label in tasks for title in (label, f"{label}: improvement")]
+    fig, _ = style.panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
+    fig.update_annotations(font_size=13)
+    fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55})
     names = list(dict.fromkeys(name for fronts in tasks.values() for name in fronts))
     for row, fronts in enumerate(tasks.values(), 1):
         first = next(iter(fronts.values()))

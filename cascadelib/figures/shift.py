@@ -9,10 +9,8 @@ Tables = dict[str, pd.DataFrame]
 
 
 def by_kind(tables: dict, first: dict) -> dict[str, dict]:
-    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, each with ``first`` in it.
-
-    first: {label: table} of the split that the cascades were chosen on.
-    """
+    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, each with ``first`` in it:
+    {label: table} of the split that the cascades were chosen on."""
     grouped: dict[str, dict] = {}
     for name, table in tables.items():
         kind, _, severity = name.rpartition("-")
@@ -24,10 +22,8 @@ def by_kind(tables: dict, first: dict) -> dict[str, dict]:
 def moved_improvement_figure(
     curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds", columns: int = 3
 ) -> style.Figure:
-    """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor.
-
-    A label has the same colour in all panels, the first is black.
-    """
+    """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor. A
+    label has the same colour in all panels, the first is black."""
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = style.panels(curves, min(columns, len(curves)), **space)
     labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
@@ -138,21 +134,3 @@ def how_replayed(moved: pd.DataFrame) -> str:
     if set(moved["replayed"]) == {"point"}:
         return "single points" + (f": a segment of {longest} models is a box, no path" if longest > 2 else "")
     return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"
-
-
-def splits_figure(moved: Tables, title: str = "The identical cascades elsewhere") -> style.Figure:
-    """Figure 6 for several splits: a panel each, improvement against accuracy of the replayed front.
-
-    moved: {split: :func:`cascadelib.replay`}. Points of one segment (one cascade) are joined in the order of their
-    thresholds; segments move apart. The title says whether ranges or points were replayed.
-    """
-    fig, places = style.two_columns(list(moved), 200)
-    for (row, col), table in zip(places, moved.values()):
-        at = {"row": row, "col": col}
-        hover = "%{y:.2f} × at %{x:.2%}<br>%{text}<extra></extra>"
-        style.add_segments(fig, table, "accuracy_moved", "improvement_moved", hovertemplate=hover, **at)
-        fig.add_hline(y=1, line=style.DOTTED, **at)
-        fig.update_xaxes(**style.per_cent_axis(title="accuracy there"), **at)
-        fig.update_yaxes(title="improvement there", rangemode="tozero", **at)
-    how = how_replayed(next(iter(moved.values())))
-    return fig.titled(f"{title}\nreplayed: {how}", showlegend=False)

@@ -1,8 +1,8 @@
 """The look of all figures: template, colours, axes, and the traces that several figures share.
 
 A :class:`Figure` leaves a kernel as plotly's own JSON and nothing else, so that a notebook keeps the numbers alone:
-plotly's "notebook" renderer would add a copy of plotly.js (5 MB). ``notebooks/run.py`` makes live figures (HTML report)
-and PNGs (committed notebooks) of it without a browser. Plotly's own settings, and a renderer that the user chose, stay.
+plotly's "notebook" renderer would add a copy of plotly.js (5 MB). Plotly's own settings, and a renderer that the user
+chose, stay.
 """
 
 from collections.abc import Collection
@@ -44,8 +44,7 @@ def plain(text: Any) -> Any:
 
 
 class Figure(go.Figure):
-    """A plotly figure whose names are text, and that a notebook shows as plotly's JSON alone, whatever copy of
-    plotly.js the renderer adds."""
+    """A plotly figure whose names are text, and that a notebook shows as plotly's JSON alone."""
 
     def add_trace(self, trace: Any, *place: Any, **more: Any) -> "Figure":
         """As plotly does it; name, text and categories are :func:`plain`, a line of text is a line."""
@@ -111,18 +110,6 @@ def panels(
     fig.update_annotations(font_size=12)
     fig.update_layout(template=TEMPLATE, height=90 + height * rows, margin={"t": 80})
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
-
-
-BETWEEN = 85  # pixels: axis titles of one row and the title of the next
-
-
-def two_columns(titles: list[str], height: int) -> tuple[Figure, list[tuple[int, int]]]:
-    """:func:`panels` in two columns, each ``height`` pixels high, with room for axis titles and a legend."""
-    rows = -(-len(titles) // 2)
-    inside = height * rows + BETWEEN * (rows - 1)
-    fig, places = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=BETWEEN / inside if rows > 1 else None)
-    fig.update_annotations(font_size=13)
-    return fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55}), places
 
 
 def add_line(

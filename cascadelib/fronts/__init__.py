@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     exact="search search_arrays search_outcomes shared_threshold_front",
     front="Front Point",
-    pairs="Curve pair_curve pair_table partial_ranks",
+    graded="Curve",
+    pairs="pair_curve pair_table partial_ranks",
     selection="hold_out peaks pick",
 )

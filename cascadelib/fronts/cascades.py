@@ -1,5 +1,4 @@
-"""Which cascades there are (models in order of rising cost, equal costs in both orders), how much work they are, and
-the outcomes of their prefixes."""
+"""Which cascades there are (by rising cost, equal costs in both orders), their work, and their prefixes' outcomes."""
 
 from bisect import bisect_right
 from itertools import count

@@ -14,10 +14,9 @@ from ..evaluation.pareto import Baseline
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
-from .front import Front, Points, front_rows, points_of, singles_table
-from .graded import points_by_running, search_graded
+from .front import Front, Points, points_of, singles_table
+from .graded import points_by_running, search_graded, two_model_curve
 from .kernels.state import improves, new_best, note
-from .kernels.sweep import sweep_shared
 from .parallel import BOXES, CORNERS, in_executor, in_threads
 
 Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
@@ -59,7 +58,6 @@ def seed(outcomes, cost, cascades, best, tolerance, deadline):
 
 def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
-
     parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's
     ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
@@ -120,9 +118,8 @@ def search_outcomes(
     stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
     after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
     Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together; infinite
-    confidences may occur, nan not. Where several cascades give the same accuracy at the same cost, that of the fewest
-    models is reported, then of the cheapest first models (in the order given where costs are equal), then that which
-    passes the fewest samples on to stage 2, 3, …: the same whatever the number of threads or processes.
+    confidences may occur, nan not. Of cascades of the same accuracy and cost that of the fewest models is reported,
+    then of the cheapest first models, then that which passes the fewest samples on to stage 2, 3, …, on any machine.
 
     last_only: outcomes depend on the last model of a prefix alone, so that they are asked for once a model;
     tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
@@ -166,30 +163,53 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
     return search_outcomes(stage, cost, n_models, last_only=True, **limits)
 
 
+def at_levels(right, left_from, costs, levels):
+    """Correct samples int64 [L] and cost float64 [L] of a cascade at L levels of confidence that its stages share.
+
+    right bool [n, k]; costs [n]; left_from int [n − 1, k]: the first level at which a sample has left by then, or L.
+    """
+    k = right.shape[1]
+
+    def gone(stage, rows=slice(None)):
+        return np.cumsum(np.bincount(left_from[stage][rows], minlength=levels + 1))[:-1]
+
+    correct, total = np.full(levels, np.count_nonzero(right[-1])), np.full(levels, float(costs[0]))
+    for i in range(len(left_from)):
+        total += costs[i + 1] * ((k - gone(i)) / k)
+        correct += gone(i, right[i]) - gone(i, right[i + 1])
+    return correct, total
+
+
 def search_shared_threshold(stage, cost, n_models) -> Points:
     """The exact front over all cascades of exactly ``n_models`` ≥ 2 models with one threshold for all stages.
 
-    stage and cost as :func:`search_outcomes` takes them; O(n·k) a cascade, once its confidences are sorted. Thresholds
-    of a point are equal, so the metric must mean the same at every stage.
+    stage and cost as :func:`search_outcomes` takes them; the metric must mean the same at every stage.
     """
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")
     check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
     check_work(cost := check_costs(cost), (n_models,), None)
-    outcomes, cascades, rows = Outcomes(stage, False), Cascades(cost, n_models), []
-    best = new_best(len(outcomes.right((0,))), n_models)
-    for head, lasts in cascades.heads:
+    outcomes, rows = Outcomes(stage, False), []
+    cascades: list[tuple[int, ...]] = []
+    least, which, limit = np.full((3, len(outcomes.right((0,))) + 1), np.inf)
+    for head, lasts in Cascades(cost, n_models).heads:
         heads = [head[: i + 1] for i in range(len(head))]
         sure, right = (np.stack([of(h) for h in heads]) for of in (outcomes.sure, outcomes.right))
-        events = np.argsort(-sure, axis=None)
-        for number, m in lasts:
-            whole = np.vstack([right, outcomes.right((*head, m))])
-            sweep_shared(events, sure, whole, cost[[*head, m]], number, best)
-    for number, exiting in best.where[front_rows(best), :2].tolist():
-        cascade = cascades.cascade(number)
+        surest = np.maximum.accumulate(sure)
+        values, place = np.unique(surest, return_inverse=True)
+        left_from = len(values) - place.reshape(surest.shape)
+        for _, m in lasts:
+            whole = np.vstack([right, outcomes.right((*head, m))]).view(bool)
+            correct, total = at_levels(whole, left_from, cost[[*head, m]], len(values) + 1)
+            better = total < least[correct]
+            n = correct[better]  # of a number that is there twice, the last level is the cheapest, and stays
+            least[n], which[n], limit[n] = total[better], len(cascades), np.append(np.nan, values[::-1])[better]
+            cascades.append((*head, m))
+    for n in np.flatnonzero(least < np.append(np.minimum.accumulate(least[::-1])[::-1][1:], np.inf)):
+        cascade, exits = cascades[int(which[n])], limit[n]
         sure = np.concatenate([outcomes.sure(cascade[: i + 1]) for i in range(n_models - 1)])
-        exits, passes = np.concatenate([[np.nan], -np.sort(-sure), [np.nan]])[exiting : exiting + 2]
-        rows.append((cascade, np.full(n_models - 1, midway(exits, passes))))
+        passes = sure if np.isnan(exits) else sure[sure < exits]
+        rows.append((cascade, np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan))))
     return points_by_running(stage, cost, rows, n_models)
 
 
@@ -223,14 +243,13 @@ def search(
     n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS (default: "max_softmax"), fitted on this
     store where it scales by temperature, or a :class:`Method`, used as fitted; score: "top1" (default), "top<k>", or
     "f1" (two classes, n_models 1 and 2); cost: "macs" (default) or "seconds"; models: "all", "pareto" or a list
-    of names; tolerance, time_limit, executor: see :func:`search_outcomes`; with the first two, ``front.gap`` says how
-    far from exact it may be.
+    of names; tolerance, time_limit (``front.gap`` then says how far from exact it may be), executor: see
+    :func:`search_outcomes`.
     """
     check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models)
-    positive = store.positives() if task.score == F1 else None
-    if positive is not None or task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
-        return task.front(search_graded(task.stage, task.costs, n_models, positive))
+    if task.positive is not None or task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
+        return task.front(search_graded(task.stage, task.costs, n_models, task.positive))
     how = {"last_only": task.last_only, "tolerance": tolerance, "time_limit": time_limit, "executor": executor}
     return task.front(search_outcomes(task.stage, task.costs, n_models, **how))
 
@@ -247,7 +266,10 @@ def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=N
 
 
 class SearchTask:
-    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline."""
+    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline.
+
+    metric: None of a ScoreTable, whose confidences have no name; positive: bool [k] under F1, else None.
+    """
 
     def __init__(self, store, method, score, cost, models):
         check_store(store)
@@ -255,6 +277,8 @@ class SearchTask:
         if method is not None and method.temperatures is None:
             method = method.fit(store)
         self.method, self.score, self.cost_kind = method, score, cost
+        self.metric = None if method is None else method.metric
+        self.positive = store.positives() if score == F1 else None
         names = None
         while names != list(store.models.index):  # until no other thread adds a model meanwhile
             names = list(store.models.index)
@@ -268,10 +292,16 @@ class SearchTask:
         self.last_only = method is None or method.combination.last_only
         self.found_on = store.origin
 
+    def curve(self, first, second):
+        """The :class:`Curve` of two candidates, by their names."""
+        pair = [self.names.index(first), self.names.index(second)]
+        gain_1, sure = self.stage((pair[0],))
+        return two_model_curve(sure, gain_1, self.stage(tuple(pair))[0], *self.costs[pair], self.positive)
+
     def front(self, points):
         """Points of this search as a Front."""
         lengths = (points.models >= 0).sum(axis=1)
-        own = own_units(self.method.metric if self.method else None, points.thresholds)
+        own = own_units(self.metric, points.thresholds)
         columns = {
             "accuracy": points.accuracy,
             "cost": points.cost,

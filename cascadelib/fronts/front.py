@@ -93,10 +93,8 @@ def front_rows(best):
 
 
 def points_of(outcomes, best, cascade_of, cost):
-    """The non-dominated entries of a Best as Points; cascade_of: number → models.
-
-    Models that no sample reaches are arbitrary: the cheapest that fit are named in their place.
-    """
+    """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample reaches a model, the
+    cheapest that fits is named in its place."""
     completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
     where, k, correct = best.where, len(best.reach) - 1, front_rows(best)
     d = where.shape[1] // 2
@@ -188,8 +186,8 @@ class Front:
     def point(self, row: int) -> "Point":
         """Row of the table (its position) as a Point."""
         values: dict = {k: float(v) if isinstance(v, np.floating) else v for k, v in self.table.iloc[row].items()}
-        kind = self.method, self.score, self.cost_kind
-        return Point(**values | dict(zip(("method", "score", "cost_kind"), kind)), found_on=self.found_on)
+        values |= {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
+        return Point(**values, found_on=self.found_on)
 
     def cost_at(self, accuracy: Any) -> Any:
         """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""
@@ -240,9 +238,8 @@ class Front:
     def shares(self, of: Any = None) -> Any:
         """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
 
-        A point stands for the stretch of log cost from itself to the next one; a model's part is the share of
-        the whole stretch that belongs to cascades in which it runs on some samples. Parts overlap, so they add up
-        to more than 1. The paper names families "in descending order of importance" without a measure.
+        A point stands for the stretch of log cost from itself to the next one; a model's part is the share of the whole
+        that belongs to cascades in which it runs on some samples. Parts overlap, so they add up to more than 1.
         """
         stretch = np.diff(np.log(self.table["cost"].to_numpy()))
         rows = []

@@ -1,5 +1,6 @@
 """Exact fronts of what is a sum, where the search counts samples: graded correctness, a cost for every sample, F1."""
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -7,12 +8,53 @@ import numpy as np
 from ..evaluation.evaluation import exits_of, run_outcomes
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import midway
-from ..scoring import f1
+from ..scoring import f1, f1_of
 from .cascades import cascades_of, check_lengths, number_of_cascades
 from .front import Points
-from .pairs import two_model_curve
 
 MOST_STEPS = 2_000_000_000  # samples looked at; a minute or two
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """All achievable points of one two-model cascade, from never to always exiting, as arrays [E].
+
+    threshold: inside (higher = surer), inf first and −inf last; exit_rate: share that leaves after the first model.
+    """
+
+    threshold: np.ndarray
+    exit_rate: np.ndarray
+    accuracy: np.ndarray
+    cost: np.ndarray
+
+
+def right_at(order, ends, gain_1, gain_2):
+    """Sum [E] of the gains at each threshold: gain_1 [k] of the samples that leave, gain_2 [k] of the others."""
+    exact = np.int64 if gain_1.dtype == bool else np.float64
+    first, second = (np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2))
+    return first + (np.sum(gain_2, dtype=exact) - second)
+
+
+def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2, positive=None):
+    """The :class:`Curve` of one pair.
+
+    sure float [k]: confidence of the first model (higher = surer); gain_1, gain_2 [k]: correct (bool, or graded in
+    [0, 1]) at each stage; cost_1, cost_2: a number, or float [k] where every sample has its own; positive bool [k]:
+    F1 in place of accuracy (true positives and errors accumulate along the sweep).
+    """
+    k, (order, ends) = len(sure), exits_of(sure)
+    right = right_at(order, ends, gain_1, gain_2)
+    if positive is None:
+        accuracy = right / k
+    else:
+        accuracy = f1_of(right_at(order, ends, gain_1 & positive, gain_2 & positive), k - right)
+    if np.ndim(cost_2) == 0:
+        added = cost_2 * ((k - ends) / k)
+    else:
+        added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
+    falling = sure[order]
+    threshold = midway(np.append(np.nan, falling[ends[1:] - 1]), np.append(falling[ends[:-1]], np.nan))
+    return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
 
 
 def search_graded(stage, cost, n_models, positive=None) -> Points:

@@ -1,74 +1,20 @@
 """One pair of models at every threshold (paper, section 3, *Evaluation*): the curve behind figures 1 and 2."""
 
-from dataclasses import dataclass
-from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluation import asked, exits_of, single_models
-from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
-from ..methods.thresholds import midway, own_units
-from ..scoring import F1, f1_of
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """All achievable points of one two-model cascade, from never to always exiting, as arrays [E].
-
-    threshold: inside (higher = surer), inf first and −inf last; exit_rate: share that leaves after the first model.
-    """
-
-    threshold: np.ndarray
-    exit_rate: np.ndarray
-    accuracy: np.ndarray
-    cost: np.ndarray
-
-
-def right_at(order, ends, gain_1, gain_2):
-    """Sum [E] of the gains at each threshold: gain_1 [k] of the samples that leave, gain_2 [k] of the others."""
-    exact = np.int64 if gain_1.dtype == bool else np.float64
-    first, second = (np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2))
-    return first + (np.sum(gain_2, dtype=exact) - second)
-
-
-def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2, positive=None):
-    """The :class:`Curve` of one pair.
-
-    sure float [k]: confidence of the first model (higher = surer); gain_1, gain_2 [k]: correct (bool, or graded in
-    [0, 1]) at each stage; cost_1, cost_2: a number, or float [k] where every sample has its own; positive bool [k]:
-    F1 in place of accuracy (true positives and errors accumulate along the sweep).
-    """
-    k, (order, ends) = len(sure), exits_of(sure)
-    right = right_at(order, ends, gain_1, gain_2)
-    if positive is None:
-        accuracy = right / k
-    else:
-        accuracy = f1_of(right_at(order, ends, gain_1 & positive, gain_2 & positive), k - right)
-    if np.ndim(cost_2) == 0:
-        added = cost_2 * ((k - ends) / k)
-    else:
-        added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
-    falling = sure[order]
-    threshold = midway(np.append(np.nan, falling[ends[1:] - 1]), np.append(falling[ends[:-1]], np.nan))
-    return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
-
-
-def curve_of(store, score):
-    """:func:`two_model_curve` under a score of a store."""
-    return partial(two_model_curve, positive=store.positives() if score == F1 else None)
+from ..evaluation.pareto import improvement_at, mean_improvement, pareto_front
+from ..methods.thresholds import own_units
+from .exact import SearchTask
 
 
 def pair_curve(store, first, second, method=None, score=None, cost=None):
     """One pair at every threshold as a DataFrame: threshold (own units), exit_rate, accuracy (or F1), cost."""
-    (method, score, cost), names = asked(store, method, score, cost), list(store.models.index)
-    costs = store.sample_costs(cost)
-    stage = store.outcome([first, second], method, score)
-    gain_1, sure = stage((0,))
-    costs = costs[names.index(first)], costs[names.index(second)]
-    curve = curve_of(store, score)(sure, gain_1, stage((0, 1))[0], *costs)
-    metric = None if method is None else method.metric
-    return pd.DataFrame({**vars(curve), "threshold": own_units(metric, curve.threshold)})
+    task = SearchTask(store, method, score, cost, [first, second])
+    curve = task.curve(first, second)
+    return pd.DataFrame({**vars(curve), "threshold": own_units(task.metric, curve.threshold)})
 
 
 def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
@@ -96,23 +42,14 @@ def pair_table(store, method=None, score=None, cost=None, models="pareto"):
     :func:`own_range_improvement`), whole_range_improvement: over the baseline's range, zero where the pair does not
     reach, which makes wide pairs look good.
     """
-    (method, score, cost), all_names = asked(store, method, score, cost), list(store.models.index)
-    accuracy, costs = single_models(store, score, cost)
-    baseline = Baseline(costs, accuracy)
-    chosen = baseline.front if models == "pareto" else np.argsort(costs, kind="stable")
-    names = [all_names[i] for i in chosen]
-    stage, rows = store.outcome(names, method, score), []
-    drawn = curve_of(store, score)
-    for i, a in enumerate(chosen):
-        for j, b in list(enumerate(chosen))[i + 1 :]:
-            gain_1, sure = stage((i,))
-            curve = drawn(sure, gain_1, stage((i, j))[0], costs[a], costs[b])
-            keep = pareto_front(curve.cost, curve.accuracy)
-            front = curve.cost[keep], curve.accuracy[keep]
-            own = own_range_improvement(baseline, *front, accuracy[a], accuracy[b])
-            means = own, mean_improvement(baseline, *front)
-            limit = plateau(curve, accuracy[a], accuracy[b])
-            rows.append((names[i], names[j], accuracy[b] - accuracy[a], costs[b] / costs[a], limit, *means))
+    task = SearchTask(store, method, score, cost, models)
+    chosen, rows = task.singles[task.singles.index.isin(task.names)], []
+    for (first, a, c), (second, b, d) in combinations(zip(chosen.index, chosen["accuracy"], chosen["cost"]), 2):
+        curve = task.curve(first, second)
+        keep = pareto_front(curve.cost, curve.accuracy)
+        front = curve.cost[keep], curve.accuracy[keep]
+        means = own_range_improvement(task.baseline, *front, a, b), mean_improvement(task.baseline, *front)
+        rows.append((first, second, b - a, d / c, plateau(curve, a, b), *means))
     columns = ["first", "second", "accuracy_difference", "cost_ratio", "plateau", "mean_improvement"]
     return pd.DataFrame(rows, columns=[*columns, "whole_range_improvement"])
 

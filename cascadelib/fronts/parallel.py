@@ -62,10 +62,7 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
 
 
 def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline=None, workers=None):
-    """Search heads on all cores; returns whether in time.
-
-    Threads share what they prune by and are merged into ``best`` at the end.
-    """
+    """Search heads on all cores, by threads that share what they prune by; returns whether in time."""
     workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best.reach) - 1
     length, pending = len(heads[0][0]) + 1, iter(heads)
     long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts

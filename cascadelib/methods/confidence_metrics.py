@@ -63,10 +63,8 @@ class Metric:
         return blockwise(lambda rows: own(np.asarray(logits[rows], np.float64) / temperature), len(logits), CHUNK)
 
     def from_probabilities(self, p: np.ndarray) -> np.ndarray:
-        """Confidence of each row of probabilities [k, classes] that are a model's own output.
-
-        All that is a function of softmax is read from p itself: rows that are equal there have equal confidence.
-        """
+        """Confidence of each row of probabilities [k, classes] that are a model's own output: what is a function of
+        softmax is read from p itself, so that equal rows have equal confidence."""
         if self.of_logits is not None:
             return blockwise(lambda rows: self.from_logits(log_of(p[rows])), len(p), CHUNK)
         return blockwise(lambda rows: self.of_softmax(np.asarray(p[rows], np.float64)), len(p), CHUNK)
@@ -109,10 +107,8 @@ def margin_of_sums(s):
 
 
 def negative_entropy(p):
-    """Sum of p log p of each row (0 log 0 = 0): minus the Shannon entropy in nats (paper, eq. 2).
-
-    The terms are added from the least, so that the order of the classes makes no difference.
-    """
+    """Sum of p log p of each row (0 log 0 = 0), from the least, whatever the order of the classes: minus the Shannon
+    entropy in nats (paper, eq. 2)."""
     return np.sum(np.sort(p * np.log(np.where(p > 0, p, 1.0)), axis=1), axis=1)
 
 

@@ -1,8 +1,5 @@
-"""Ensembles (paper, section 3): the outputs of the models run so far become one, on a whole split and model by model.
-
-Each is one object: :meth:`Ensemble.whole` for searches and :func:`evaluate`, :meth:`Ensemble.after` for a running
-cascade. One that is put into ENSEMBLES has all that either needs. A user's own function is an ensemble too.
-"""
+"""Ensembles (paper, section 3): the outputs of the models run so far become one, on a whole split
+(:meth:`Ensemble.whole`) and in a running cascade (:meth:`Ensemble.after`). A user's own function is an ensemble too."""
 
 from dataclasses import dataclass
 
@@ -124,8 +121,7 @@ class Mean(Ensemble):
 
 
 class Remembering(Ensemble):
-    """An ensemble over all models so far, whose parts are kept: samples are taken together whose finite members are the
-    same, nearly always all of them."""
+    """An ensemble over all models so far, whose parts are kept. Samples with the same members are taken together."""
 
     last_only = False
 
@@ -228,9 +224,8 @@ def ensemble_of(ensemble) -> Ensemble:
 def vote(votes, sure):
     """Plurality vote of n models: (class int64 [k], confidence float64 [k]) for votes int [n, k], sure float [n, k].
 
-    The class with most votes wins; a tie goes to the class of the surest voter among those tied. The confidence is that
-    of the surest model that voted for the winner; of equally sure models the earlier (cheaper) counts. With two models
-    this is the most confident of them.
+    A tie goes to the class of the surest voter among those tied; the confidence is that of the winner's surest voter;
+    of equally sure models the earlier (cheaper) counts. With two models this is the most confident of them.
     """
     count = sum((votes == own).astype(np.int64) for own in votes)
     speaker = np.where(count == count.max(axis=0), sure, -np.inf).argmax(axis=0)[None]
@@ -267,9 +262,8 @@ class MeanStage:
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
     output: function (m, rows) → what is averaged of model m, float64 [s, classes]: logits / T, or (``of_softmax``)
-    their softmax; split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one.
-    :meth:`prepare` computes many prefixes in one walk over the samples; any other prefix is computed when asked for, by
-    the same kernels, so to the same bits.
+    their softmax; split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one. :meth:`prepare`
+    computes many prefixes in one walk over the samples; others are computed when asked for, to the same bits.
     """
 
     def __init__(self, output, split, of_softmax):

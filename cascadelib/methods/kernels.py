@@ -4,27 +4,17 @@ import numpy as np
 
 from .._kernels import kernel
 
-KEPT = 6  # best classes kept of each model
+KEPT = 6  # of each model the classes before its 6th best are kept
 
 
 @kernel
 def top_values(row, floor_rank, mark):
     """Mark the ``floor_rank`` largest entries of a row [classes] in ``mark`` and return the least of them."""
     size = min(floor_rank, len(row))
-    values, places, count = np.empty(size), np.empty(size, np.int64), 0
+    floor = np.partition(row, len(row) - size)[len(row) - size]
     for c in range(len(row)):
-        v = row[c]
-        if count == size and v <= values[size - 1]:
-            continue
-        i = count if count < size else size - 1
-        while i > 0 and values[i - 1] < v:
-            values[i], places[i] = values[i - 1], places[i - 1]
-            i -= 1
-        values[i], places[i] = v, c
-        count = min(count + 1, size)
-    for i in range(size):
-        mark[places[i]] = True
-    return values[size - 1] if size < len(row) else -np.inf
+        mark[c] |= row[c] >= floor
+    return floor if size < len(row) else -np.inf
 
 
 @kernel

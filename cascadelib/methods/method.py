@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 class Method:
     """How a cascade turns the logits of the models run so far into a prediction and a confidence.
 
-    metric: a name in :data:`METRICS` or a callable; ensemble: ``none`` uses the last model alone,
-    ``mean_logits`` and ``mean_softmax`` average over the models run so far, ``most_confident`` takes the surest
-    of them for each sample (the paper's comparison ensemble; the cheaper at a tie), ``vote`` the class with most votes
-    (``ensembles.vote``); a callable that takes logits [n, k, classes] of the n models run so far and
-    returns combined logits [k, classes] is an ensemble too. temperature: divide each
-    model's logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they
-    are applied unchanged to any other. rule, combination: the objects that metric and ensemble name.
+    metric: a name in :data:`METRICS` or a callable; ensemble: ``none`` uses the last model alone, ``mean_logits`` and
+    ``mean_softmax`` average over the models run so far, ``most_confident`` takes the surest of them for each sample
+    (the paper's comparison ensemble; the cheaper at a tie), ``vote`` the class with most votes; or a callable from
+    logits [n, k, classes] of the n models run so far to combined logits [k, classes]. temperature: divide each model's
+    logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they are applied
+    unchanged to any other. rule, combination: the objects that metric and ensemble name.
     """
 
     metric: str | Callable = "max_softmax"
@@ -65,11 +64,8 @@ class Method:
         return self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
 
     def stage(self, store: "LogitStore", names: list[str], score: str = "top1") -> Callable:
-        """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it.
-
-        Returns stage(prefix: tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) of the
-        cascade's output after those models. Confidences of one model are computed once and kept.
-        """
+        """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it: stage(prefix:
+        tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) after those models."""
         rank = score_of(score).rank
         if names and rank > (classes := store.output(names[0]).shape[1]):
             raise ValueError(f"score={score!r}: there are only {classes} classes")
@@ -142,16 +138,11 @@ def cached_temperature(store, name):
     return cached(store, name, "temperature", lambda: fit_temperature(store.logits(name), store.labels, name))
 
 
+PLAIN, MEANS = ("entropy", "max_softmax", "softmax_margin", "logits_margin"), ("mean_logits", "mean_softmax")
 METHODS = {
-    **{metric: Method(metric) for metric in ("entropy", "max_softmax", "softmax_margin", "logits_margin")},
-    **{
-        f"{metric}_most_confident_ts": Method(metric, "most_confident", True)
-        for metric in ("entropy", "max_softmax", "softmax_margin", "logits_margin")
-    },
-    "max_softmax_mean_logits": Method("max_softmax", "mean_logits"),
-    "max_softmax_mean_logits_ts": Method("max_softmax", "mean_logits", True),
-    "max_softmax_mean_softmax": Method("max_softmax", "mean_softmax"),
-    "max_softmax_mean_softmax_ts": Method("max_softmax", "mean_softmax", True),
+    **{metric: Method(metric) for metric in PLAIN},
+    **{f"{metric}_most_confident_ts": Method(metric, "most_confident", True) for metric in PLAIN},
+    **{f"max_softmax_{mean}{ts}": Method("max_softmax", mean, bool(ts)) for mean in MEANS for ts in ("", "_ts")},
 }
 """The paper's twelve methods by name; ``_ts``: with temperature scaling."""
 

@@ -24,10 +24,8 @@ def bounds_of(logits):
 
 
 def slope(logits, labels, log_t):
-    """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, and that slope's own by log T.
-
-    The slope is the mean of E_p[z] − z_label; its derivative by b is the mean variance of z, so it never falls as b
-    grows and has one root at most.
+    """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, the mean of E_p[z] − z_label,
+    and that slope's own by log T. By b it is the mean variance of z: the slope never falls, and has one root at most.
     """
     k, b = len(labels), np.exp(-log_t)
 

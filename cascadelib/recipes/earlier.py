@@ -7,10 +7,10 @@ import pandas as pd
 from scipy.special import stdtr
 
 from ..checks import check_count
-from ..evaluation.evaluation import run_outcomes
+from ..evaluation.evaluation import run_outcomes, sum_passed_on
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
 from ..fronts.cascades import cascades_of
-from ..fronts.exact import search, shared_threshold_front
+from ..fronts.exact import at_levels, search, shared_threshold_front
 from ..methods.confidence_metrics import CHUNK
 from ..methods.method import Method, ModelsOnSplit
 from ..methods.thresholds import midway, own_units
@@ -36,18 +36,19 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
     for start in range(max(1, len(names) - 1))[:starts]:
         right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
-        for size, accuracy, total in interval_points(right, doubt, doubts, costs[start:]):
+        left_from = np.searchsorted(doubts, np.minimum.accumulate(doubt), side="right")
+        for size in range(min(2, len(right)), len(right) + 1):
+            correct, total = at_levels(right[:size], left_from[: size - 1], costs[start:], len(doubts))
             models = [tuple(names[start : start + size])] * len(doubts)
-            columns = {"accuracy": accuracy, "cost": total, "models": models, "level": 1 - doubts}
-            parts.append(frontier(pd.DataFrame(columns)))
+            points = {"accuracy": correct / len(store), "cost": total, "models": models, "level": 1 - doubts}
+            parts.append(frontier(pd.DataFrame(points)))
     return frontier(pd.concat(parts, ignore_index=True))
 
 
 def interval_outcomes(store, names, rank=1):
     """Mean softmax of the first 1 … n of some models: right bool [n, k], doubt float64 [n, k].
 
-    Doubt is 1 − the confidence level at which the intervals of top class and runner-up touch: a sample leaves at
-    levels below 1 − doubt. It is 1 after the first model, whose spread is unknown.
+    Doubt is 1 − the confidence level at which the intervals of top class and runner-up touch; 1 after the first model.
     """
     split = ModelsOnSplit(store, names, [1.0] * len(names), Method().rule, rank)
     right, doubt = np.empty((len(names), len(store)), bool), np.ones((len(names), len(store)))
@@ -81,28 +82,6 @@ def interval_doubt(mean, squares, n):
     return 2 * stdtr(n - 1, -apart)
 
 
-def interval_points(right, doubt, doubts, costs):
-    """For the ensembles of the first 2, 3 … n models: (size, accuracy [L], cost [L]) at each of ``doubts``, rising [L].
-
-    right, doubt [n, k]: see :func:`interval_outcomes`; a sample leaves after the first stage with doubt < doubts[j].
-    """
-    n, k = right.shape
-    size = len(doubts) + 1
-    gone_from = np.searchsorted(doubts, np.minimum.accumulate(doubt, axis=0), side="right")
-
-    def gone(stage, rows):
-        return np.cumsum(np.bincount(gone_from[stage][rows], minlength=size))[:-1]
-
-    everyone, answered, total = np.ones(k, bool), np.zeros(size - 1), np.full(size - 1, float(costs[0]))
-    if n == 1:
-        yield 1, answered + right[0].mean(), total
-    for i in range(1, n):
-        total = total + costs[i] * ((k - gone(i - 1, everyone)) / k)
-        unanswered = np.count_nonzero(right[i]) - gone(i - 1, right[i])
-        yield i + 1, (answered + unanswered) / k, total
-        answered = answered + gone(i, right[i]) - gone(i - 1, right[i])
-
-
 def park_2015(store, *, score=None, cost=None, models="all"):
     """big/LITTLE: a small and a large model, softmax margin, one threshold (the *static* one of the original).
 
@@ -128,20 +107,20 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI. Kept: the search over
     thresholds on entropy or max softmax for a least accuracy. ``cost_aware`` takes the grid point of least cost;
     cost-oblivious takes, chain by chain, the point that exits most samples early (fewest models run a sample),
-    whatever these cost. Not kept: their IDK classifiers trained on features, and the learned cost-aware objective,
-    which logits alone do not allow; chains are all those of the candidates rather than one that was given.
+    whatever these cost. Not kept: their IDK classifiers trained on features, and the learned cost-aware objective;
+    chains are all those of the candidates rather than one that was given.
 
     metric: "entropy", "max_softmax" or any other; grid: thresholds a stage, evenly spaced from the model's least to
     its largest confidence. Returns accuracy, cost, models, thresholds (own units).
     """
     check_count(grid, "grid")
     names, costs, stage = pool(store, Method(metric), score, cost, models)
-    outcomes = [stage((m,)) for m in range(len(names))]
-    grids = [np.linspace(sure.min(), sure.max(), grid) for _, sure in outcomes]
-    below, k = grid_counts([right for right, _ in outcomes], [sure for _, sure in outcomes], grids), len(outcomes[0][0])
-    chains, parts = list(cascades_of(costs, range(1, min(n_models, len(costs)) + 1))), []
+    right, sure = zip(*(stage((m,)) for m in range(len(names))))
+    k, longest, parts = len(right[0]), min(n_models, len(costs)), []
+    grids = [np.linspace(s.min(), s.max(), grid) for s in sure]
+    passed, chains = grid_counts(right, sure, grids, longest - 1), list(cascades_of(costs, range(1, longest + 1)))
     for number, chain in enumerate(chains):
-        correct, reach = chain_points(below, chain, k)
+        correct, reach = chain_points(passed, chain)
         accuracy = correct.ravel() / k
         total = sum(costs[m] * (r / k) for m, r in zip(chain, reach)).ravel()
         keep = pareto_front(total if cost_aware else sum(reach).ravel(), accuracy)
@@ -156,43 +135,28 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
 
 
-def grid_counts(right, sure, grids):
-    """below(prefix, m=None): samples (that model m gets right) which every model of ``prefix`` passes on.
+def grid_counts(right, sure, grids, axes):
+    """passed(prefix, m=None): samples (that model m gets right) which every model of ``prefix`` passes on.
 
-    right bool [M][k], sure float [M][k], grids rising [M][G]. The result has one axis of length G for each model of
-    the prefix: entry (i, j, …) counts confidence < grid[i] in the first, < grid[j] in the second, and so on.
+    right bool [M][k], sure float [M][k], grids rising [M][G]. The result has so many axes, of length G for each model
+    of the prefix: entry (i, j, …) counts confidence < grid[i] in the first, < grid[j] in the second, and so on.
     """
-    size = len(grids[0]) + 1
-    bins = [np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
+    slots = [len(g) - np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
 
     @cache
-    def cell(prefix):
-        return bins[prefix[0]] if len(prefix) == 1 else cell(prefix[:-1]) * size + bins[prefix[-1]]
+    def passed(prefix, m=None):
+        weights = np.ones(len(sure[0])) if m is None else right[m]
+        return np.flip(sum_passed_on([slots[i] for i in prefix], [len(grids[0])] * axes, weights))
 
-    @cache
-    def below(prefix, m=None):
-        if not prefix:
-            return np.array(len(sure[0]) if m is None else np.count_nonzero(right[m]))
-        at = cell(prefix) if m is None else cell(prefix)[right[m]]
-        counts = np.bincount(at, minlength=size ** len(prefix)).reshape((size,) * len(prefix))
-        for axis in range(len(prefix)):
-            counts = counts.cumsum(axis)
-        return counts[(slice(size - 1),) * len(prefix)]
-
-    return below
+    return passed
 
 
-def chain_points(below, chain, k):
-    """(correct [G, …], [samples that reach each stage, broadcastable to it]) of a chain at every grid point."""
-    dims = len(chain) - 1
-
-    def spread(counts):
-        return counts.reshape(counts.shape + (1,) * (dims - counts.ndim))
-
-    correct = spread(below(chain[:-1], chain[-1]))
+def chain_points(passed, chain):
+    """(correct [G, …], [samples that reach each stage]) of a chain at every grid point, see :func:`grid_counts`."""
+    correct = passed(chain[:-1], chain[-1])
     for i, m in enumerate(chain[:-1]):
-        correct = correct + spread(below(chain[:i], m)) - spread(below(chain[: i + 1], m))
-    return correct, [np.broadcast_to(spread(below(chain[:i])), correct.shape) for i in range(len(chain))]
+        correct = correct + passed(chain[:i], m) - passed(chain[: i + 1], m)
+    return correct, [np.broadcast_to(passed(chain[:i]), correct.shape) for i in range(len(chain))]
 
 
 def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, score=None, cost=None, models="all"):
@@ -201,9 +165,9 @@ def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, 
     Streeter, 2018: Approximation algorithms for cascading prediction models, ICML. For a target accuracy, the next
     stage is the (model, threshold) that answers most of the remaining samples ÷ cost, while those it answers keep the
     accuracy constraint: at least target ÷ best of the right answers which the most accurate candidate gives on them.
-    So the cascade as a whole reaches the target. The stage that answers all of the rest is the last. Kept: the greedy
-    rule and the constraint relative to a reference model. Not kept: confidences learned from several features (here
-    one ``metric``), and costs of computation that models share. Stages need not rise in cost.
+    So the cascade as a whole reaches the target. The stage that answers all of the rest is the last. Not kept:
+    confidences learned from several features (here one ``metric``), and costs of computation that models share. Stages
+    need not rise in cost.
 
     targets: how many accuracies, evenly spaced from the worst candidate's to the best's; n_models: at most so many
     stages. Returns accuracy, cost, models, thresholds (own units).
@@ -226,7 +190,7 @@ def greedy(right, sure, order, costs, reference, least, most):
     """Models and thresholds (one fewer) of the greedy cascade of at most ``most`` stages, see :func:`streeter_2018`.
 
     right, sure, order [M, k]: correct, confidence, samples by falling confidence; least: share of the reference
-    model's right answers that each stage must keep. The reference itself can always answer the rest.
+    model's right answers that each stage must keep.
     """
     remaining, chain, thresholds = np.ones(right.shape[1], bool), [], []
     while True:

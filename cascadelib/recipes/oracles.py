@@ -11,9 +11,7 @@ from ..scoring import F1
 
 def pool(store, method, score, cost, models):
     """The candidate models of a store, cheapest first: (names, cost float64 [M], stage function over ``names``).
-
-    Arguments as :func:`cascadelib.search` takes them; the stage function is that of :meth:`cascadelib.Method.stage`.
-    """
+    Arguments as :func:`cascadelib.search` takes them."""
     if score == F1:
         raise ValueError("F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here")
     front = search(store, 1, method, score=score, cost=cost, models=models)
@@ -46,9 +44,8 @@ def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
 
     The rule knows the answers: a sample goes on only if a later model repairs it, and only as far as that model.
     The first model's n right answers come at its cost C1; each sample that the second rescues adds C2 ÷ k, then each
-    that only the third rescues adds (C2 + C3) ÷ k, and so on; chains of two cover those which skip a model. Every
-    cascade without ensembling, in order of cost and of at most ``n_models`` models, costs at least this much at its
-    accuracy, whatever its confidence. (Ensembles can be right where none of their members is: no bound for those.)
+    that only the third rescues adds (C2 + C3) ÷ k, and so on. Every cascade without ensembling, in order of cost and of
+    at most ``n_models`` models, costs at least this much at its accuracy, whatever its confidence.
 
     store: LogitStore or ScoreTable with one cost a model; score, cost, models as in :func:`cascadelib.search`.
     Returns a DataFrame, a row a Pareto point: accuracy, cost, models. Raises ValueError for graded scores.

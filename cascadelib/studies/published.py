@@ -73,8 +73,7 @@ def compared(store: LogitStore, table: pd.DataFrame | None = None, tolerance: fl
 
     Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for
     other data nothing is published and the table is empty. A model is found under its name then or now, at the size
-    it was published for. tolerance: of the whole validation split; on k < 50,000 images, 4 standard errors of a share
-    of k are added.
+    it was published for. tolerance: of the whole split; on fewer images, 4 standard errors of a share are added.
     """
     table, k, rows = models() if table is None else table, len(store), {}
     column, whole = SPLITS.get(store.dataset, (None, 0))

@@ -1,5 +1,4 @@
-"""A study: a folder with one logit store a split, and what its logits were made from: images and models, as
-``study.json`` there says; a bundled zoo needs none."""
+"""A study: a folder with a logit store a split, and ``study.json``: the images and models that they were made from."""
 
 import json
 import os

@@ -151,10 +151,8 @@ def _weights_file(folder, entry) -> Path:
 
 
 def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
-    """The image zoo's models, a row each as in zoo.json: family, architecture, size (pixels), weights, trained.
-
-    ``weights`` names a file that models at several sizes may share; ``trained`` says whether it is there.
-    """
+    """The image zoo's models, a row each as in zoo.json: family, architecture, size (pixels), weights (a file that
+    several sizes may share), trained (whether that is there)."""
     columns = ["family", "architecture", "size", "weights"]
     rows = {
         name: {c: entry[c] for c in columns} | {"trained": _weights_file(folder, entry).is_file()}
@@ -181,8 +179,7 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
 def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     """A trained model of the bundled text zoo: transform(texts) → dict; module(**dict) → ``.logits`` [N, 2].
 
-    Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for models whose weights are
-    not bundled (their logits are).
+    Raises as :func:`load_bundled`; of some models the logits are bundled, and not the weights.
     """
     zoo = catalogue(folder, TEXT_ZOO)
     entry, path = _trained(name, zoo, folder)
@@ -215,10 +212,7 @@ def _trained(name, zoo, folder) -> tuple[dict, Path]:
 
 
 def _load_weights(module, path, shared=()):
-    """Strictly, but for BatchNorm's counters, which inference does not use and the files leave out.
-
-    shared: {name: weights} that other models have as well, and this file has not.
-    """
+    """Strictly, but for BatchNorm's counters. shared: {name: weights} that other models have as well, this file not."""
     try:
         missing, unexpected = module.load_state_dict(dict(shared) | read_weights(path), strict=False)
     except RuntimeError as error:

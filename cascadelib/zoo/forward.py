@@ -22,9 +22,8 @@ USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**2
 def kept_memory() -> Iterator[None]:
     """Inside, what tensors free stays with the process; afterwards it goes back to the system.
 
-    glibc hands blocks above 32 MB back as soon as they are free, and asks for others for the next layer's output, which
-    the system must map and clear page by page: for wide layers that takes as long as the layer itself. Nothing happens
-    where malloc is not glibc's. CUDA tensors have torch's own caching allocator.
+    glibc hands blocks above 32 MB back as soon as they are free, and those for the next layer's output are mapped and
+    cleared page by page: for wide layers that takes as long as the layer itself. Other mallocs are left alone.
     """
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if libc is None:
@@ -131,8 +130,7 @@ def timed_logits(model: Model, inputs: Any, precision: Precision, most: dict[str
     """(logits [N, classes] on the device, seconds a sample that the forward pass took).
 
     inputs: as for :func:`output_of`. most: {model: samples at once}; where memory runs out, the batch is halved until
-    it fits, and what fits is kept there. Raises ValueError naming the model whose output (or its ``.logits``) is no
-    such tensor, or for which the memory is too small for one sample.
+    it fits, which is kept there. ValueError names a model of another output, or too large for one sample.
     """
     _synchronize(precision.device)
     start = time.perf_counter()

@@ -17,8 +17,7 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
 
     options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size, revision, classes),
     :func:`load_image_model` (revision), :func:`load_sequence_classifier` (revision, max_length); bundled ones: none.
-    Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones,
-    ConnectionError where the Hub is needed and does not answer.
+    Raises ValueError for unknown names and weights that do not fit, FileNotFoundError, ConnectionError without the Hub.
     """
     # An installed package has no bundled zoo; what timm and the Hub have can be loaded there all the same.
     images, texts = bundled_names(folder), bundled_names(REVIEWS)

@@ -1,11 +1,10 @@
 """Cost of a model a sample: multiply-accumulates (MACs) counted by fvcore, and measured seconds."""
 
-import functools
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,27 +18,7 @@ from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
 # norms do; written without the trailing underscore of their in-place forms. What is not here is refused.
-NO_MACS = set(
-    """
-    abs add sub rsub mul div addcmul addcdiv neg exp exp2 expm1 log log2 log1p sqrt rsqrt pow square reciprocal
-    sign sin cos erf
-    round ceil floor trunc fmod nan_to_num clamp clamp_min clamp_max min max minimum maximum where
-    eq ne lt le gt ge isnan isinf isfinite any all logical_and logical_or logical_not logical_xor
-    __and__ __or__ bitwise_and bitwise_or bitwise_not cumsum sum mean var std var_mean std_mean prod
-    amax amin argmax argmin norm linalg_vector_norm frobenius_norm rms_norm softmax log_softmax softmin
-    relu relu6 hardtanh leaky_relu elu selu celu gelu silu mish sigmoid hardsigmoid hardswish tanh softplus
-    softsign log_sigmoid logsigmoid prelu glu threshold dropout feature_dropout alpha_dropout
-    max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d
-    adaptive_avg_pool1d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-    upsample_nearest1d upsample_nearest3d _upsample_nearest_exact2d
-    embedding index index_select take_along_dim gather scatter sort topk argsort masked_fill tril triu
-    pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
-    channel_shuffle unfold im2col col2im repeat repeat_interleave expand_as view_as reshape_as unflatten
-    swapaxes movedim flip rot90 tile meshgrid broadcast_to hstack vstack concat tensor_split unsafe_chunk
-    clone alias lift_fresh eye
-    ones_like empty_like rand_like new_ones fill zero numel type tensor scalar_tensor linspace
-    """.split()  # noqa: SIM905 - a list literal of these takes five times the room
-)
+NO_MACS = set(Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split())
 
 
 def _matmul(inputs, outputs):
@@ -104,11 +83,10 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     Raises ValueError naming the operation and the module where fvcore has no formula for an operation that
     multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
 
-    Limitations. As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers,
-    matrix products, einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and
-    group norm 5), bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input).
-    Biases, activations, other pooling, softmax and elementwise products count nothing. The path that the example
-    takes is counted; MACs do not tell time.
+    As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers, matrix products,
+    einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and group norm 5),
+    bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input). Biases, activations,
+    other pooling, softmax and elementwise products count nothing. The path that the example takes is counted.
     """
     keys = list(example_input) if isinstance(example_input, dict) else None
     one = isinstance(example_input, torch.Tensor)
@@ -149,7 +127,7 @@ def _refusal(module, reason):
     )
 
 
-AT = (4, 8, 16, 32)  # tokens; three lengths settle the formula, the fourth checks it
+AT = (8, 16, 24, 32)  # tokens; three lengths settle the formula, the fourth checks it
 
 
 def macs_at(module: torch.nn.Module, transform: Tokenized, tokens: int) -> int:
@@ -164,22 +142,18 @@ def macs_at(module: torch.nn.Module, transform: Tokenized, tokens: int) -> int:
 def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
     """Mean MACs a text over token counts ``lengths`` int [k], each text at its own length without padding.
 
-    A transformer takes a + b L + c L² at L tokens (c: attention). Three lengths give the formula, a fourth checks it;
-    a module that does not follow it (one that pools tokens, say) is counted at every length that occurs.
+    A transformer takes a + b L + c L² at L tokens (c: attention); a module that does not follow it (one that pools
+    tokens, say) is counted at every length that occurs.
     """
     counted = [macs_at(module, transform, n) for n in AT]
-    formula = _parabola(AT[:3], counted[:3])
-    at = formula if formula(AT[3]) == counted[3] else functools.partial(macs_at, module, transform)
-    occurring, times = np.unique(lengths, return_counts=True)
-    return float(sum(at(int(n)) * int(t) for n, t in zip(occurring, times)) / len(lengths))
-
-
-def _parabola(x, y):
-    """The parabola through three points, exactly (Newton's divided differences)."""
-    (a, b, c), (u, v, w) = x, y
-    slope, next_slope = Fraction(v - u, b - a), Fraction(w - v, c - b)
-    bend = (next_slope - slope) / (c - a)
-    return lambda t: u + (t - a) * (slope + (t - b) * bend)
+    first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(AT)))
+    if rest:
+        occurring, place = np.unique(lengths, return_inverse=True)
+        macs = np.array([macs_at(module, transform, n) for n in occurring.tolist()])[place]
+    else:  # Newton's forward differences, exact: divided by powers of two
+        x = lengths / AT[0] - 1
+        macs = np.rint(first + x * slope + x * (x - 1) / 2 * bend).astype(np.int64)
+    return int(macs.sum()) / len(lengths)
 
 
 def with_text_costs(
@@ -187,8 +161,7 @@ def with_text_costs(
 ) -> tuple[list[Model], dict]:
     """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata, and MACs of all.
 
-    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with their number. Each
-    tokenizer runs once.
+    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with their number.
     """
     lengths: dict[Tokenized, np.ndarray] = {}
     found, costs = [], dict(macs)

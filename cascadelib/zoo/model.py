@@ -14,10 +14,8 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A classifier: ``module`` (eval mode, float32), ``transform`` from a batch of raw inputs to its input, metadata.
-
-    ``transform`` None stands for ``float()``. ``metadata`` goes into the header of its logits.
-    """
+    """A classifier: ``module`` (eval mode, float32), ``transform`` from a batch of raw inputs to its input (None:
+    ``float()``), ``metadata`` for the header of its logits."""
 
     name: str
     module: torch.nn.Module
@@ -65,10 +63,8 @@ def reordered(model: Model, order: Any) -> Model:
 
 
 def identity(model: Model) -> dict:
-    """What tells a model from another of the same name: SHA-256 of its class and weights, and its transform.
-
-    A transform is known by its repr without addresses; values that a function closes over do not show there.
-    """
+    """What tells a model from another of the same name: SHA-256 of its class and weights, and its transform's repr
+    without addresses, where values that a function closes over do not show."""
     digest = hashlib.sha256(type(model.module).__qualname__.encode())
     for key, value in sorted(model.module.state_dict().items()):
         if isinstance(value, torch.Tensor):

@@ -63,10 +63,8 @@ def evaluated_size(name: str) -> int:
 
 @weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
-    """The module of a timm model in eval mode, at its own size or another; options as for ``timm.create_model``.
-
-    Raises ValueError where the architecture cannot run at ``size``.
-    """
+    """The module of a timm model in eval mode, at its own size or another, or ValueError where it cannot run at that;
+    options as for ``timm.create_model``."""
     own, today, name = _cfg(name), current_name(name), timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
     if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
@@ -103,13 +101,12 @@ def load_timm_model(
     checkpoint: a local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME without the size, with
         or without the tag) or a folder NAME with ``model.safetensors``; without one, the weights come from the Hub or
         its cache. classes: number of classes of a local checkpoint.
-    size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes first. A checkpoint at
-        several sizes makes several models (self-cascades).
-    revision: of the Hub's repository. Preprocessing is the model's own; it is recorded with size and revision.
+    size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes first.
+    revision: of the Hub's repository; it is recorded, with size and preprocessing, the model's own.
     reparameterize: :func:`deploy`, recorded as ``reparameterized``; False keeps the modules of the training.
 
     Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a missing one,
-    ConnectionError, at once, where the Hub is needed and does not answer.
+    ConnectionError, at once, where the Hub does not answer.
     """
     base, pixels = split_size(name)
     size = pixels or size

@@ -10,13 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-)
+import transformers
 
 from ..checks import timm_name
 from ..hub import cached_revision, check_reachable, is_reachable, weights_only
@@ -28,10 +22,8 @@ OPTIONS: dict[str, Any] = {"trust_remote_code": False}  # said, or transformers 
 
 @dataclass(frozen=True)
 class ProcessorCut:
-    """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor.
-
-    ``settings``, the processor's JSON, tells two of them apart.
-    """
+    """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor. ``settings``, its JSON,
+    tells two of them apart."""
 
     settings: str
     processor: Any = field(compare=False)
@@ -67,7 +59,7 @@ def is_sequence_classifier(name: str) -> bool:
     if not is_transformers_model(place) or not (_is_there(place, revision) or is_reachable()):
         return False  # the image loader, asked next, says that the Hub does not answer
     try:
-        architectures = AutoConfig.from_pretrained(place, revision=revision, **OPTIONS).architectures or ()
+        architectures = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS).architectures or ()
     except Exception:  # whatever it is, the image loader, asked next, says it
         return False
     return any("ForSequenceClassification" in a for a in architectures)
@@ -114,12 +106,11 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     name: a local folder (``save_pretrained``) or a repository of the Hub; revision: of that.
     Recorded: revision, the processor's settings. For models at several sizes, give extraction (module, transform).
 
-    Raises ValueError where the files are not those of an image classifier, ConnectionError, at once, where the Hub is
-    needed and does not answer.
+    Raises ValueError where it is no image classifier, ConnectionError, at once, where the Hub does not answer.
     """
     with _reading(name, name, revision, "an image classifier"):
-        module = AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
-        processor = AutoImageProcessor.from_pretrained(name, revision=revision, **OPTIONS)
+        module = transformers.AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
+        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, **OPTIONS)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}
     metadata = _metadata(module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings))
@@ -135,16 +126,15 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
     name: a local folder (``save_pretrained``), or "organisation/name" on the Hub, with "@revision" where one is
     meant. max_length: tokens at which texts are cut (less where the model takes less).
 
-    Raises ValueError where the files are no fine-tuned sequence classifier or the tokenizer has no padding token;
-    ConnectionError, at once, where the Hub is needed and does not answer.
+    Raises as :func:`load_image_model`, and where the classifier is not fine-tuned or there is no padding token.
     """
     place, named = _parted(name)
     revision = revision or named
     with _reading(name, place, revision, "a sequence classifier"):
-        module, info = AutoModelForSequenceClassification.from_pretrained(
+        module, info = transformers.AutoModelForSequenceClassification.from_pretrained(
             place, revision=revision, dtype=torch.float32, output_loading_info=True, **OPTIONS
         )
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, **OPTIONS)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, revision=revision, **OPTIONS)
         taken = inspect.signature(module.forward).parameters
         keys = tuple(key for key in tokenizer.model_input_names if key in taken)
         limit = min(max_length, tokenizer.model_max_length, _positions(module.config))

@@ -15,10 +15,8 @@ from ..files import digest_of
 
 @dataclass(frozen=True)
 class GreyImages:
-    """Transform of a batch: uint8 [N, H, W] → float32 [N, 1, size, size], (x / 255 − mean) / std.
-
-    Resized bilinearly, antialiased when shrinking. Equal transforms compare equal: they run once a batch.
-    """
+    """Transform of a batch: uint8 [N, H, W] → float32 [N, 1, size, size], (x / 255 − mean) / std, resized bilinearly,
+    antialiased when shrinking."""
 
     size: int
     mean: float

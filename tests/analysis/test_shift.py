@@ -20,11 +20,10 @@ from cascadelib.analysis.shift import (
     member_drops,
     moved_curve,
     moved_front,
-    own_baseline,
 )
 from cascadelib.analysis.uncertainty import difference_interval
 from cascadelib.datasets.bundled import SHIFTED, corrupted, fashion_mnist_shifted
-from cascadelib.evaluation.evaluation import outcomes_of
+from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.store.pairing import check_same_task, matched
@@ -193,7 +192,7 @@ def test_arguments_in_the_wrong_order_are_named():
 
 def test_the_moved_curve_equals_a_loop():
     front = search(STORE, 2)
-    moved, baseline = replay(front, OTHER), own_baseline(front, OTHER)
+    moved, baseline = replay(front, OTHER), baseline_of(OTHER, front)
     curve = moved_curve(front, moved, OTHER, points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]

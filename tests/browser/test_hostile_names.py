@@ -96,7 +96,6 @@ def figures(store, other):
     yield fig.pairs_figure(pair_table(store), NAMES[2])
     yield fig.fronts_figure(dict.fromkeys(NAMES, singles), families)
     yield fig.tasks_figure({name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1])
-    yield fig.splits_figure(dict.fromkeys(NAMES, moved), NAMES[3])
     yield fig.segments_figure(moved, table, singles, title=NAMES[0])
     yield fig.moved_improvement_figure({name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES})
     yield fig.exit_rates_figure(rates)

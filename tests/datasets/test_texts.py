@@ -23,7 +23,7 @@ def test_batches_order_and_subsets():
     assert texts.order.tolist() == [1, 2, 0, 3] and not texts.pairs
     assert texts.batch(1, 3) == ("a", "bb")
     part = texts.take([2, 0])
-    assert part.texts == ("bb", "ccc") and part.labels.tolist() == [1, 0] and part.sample_ids.tolist() == ["2", "0"]
+    assert part.inputs == ("bb", "ccc") and part.labels.tolist() == [1, 0] and part.sample_ids.tolist() == ["2", "0"]
     assert texts.raw(0) != texts.raw(1)
     pairs = Texts((("aaa", "b"), ("a", "b")), [0, 1])
     assert pairs.pairs and pairs.order.tolist() == [1, 0] and pairs.batch(0, 1) == (("aaa", "b"),)
@@ -61,7 +61,7 @@ def test_any_table(tmp_path, suffix):
     }
     writers[suffix]()
     found = table(path, "review", "mood", "key", ("no", "yes"))
-    assert found.texts == ('one, "two"', "nan") and found.labels.tolist() == [1, 0]
+    assert found.inputs == ('one, "two"', "nan") and found.labels.tolist() == [1, 0]
     assert found.sample_ids.tolist() == ["x", "y"] and found.classes == ("no", "yes")
 
 
@@ -93,15 +93,15 @@ def test_what_a_table_is_refused_for(tmp_path):
 def test_glue_in_both_layouts(glue_folder, tmp_path, task):
     tsv = datasets.glue(task, folder=glue_folder)
     texts, labels = sentences(30, list(TASKS).index(task))
-    assert [t[0] if tsv.pairs else t for t in tsv.texts] == texts and tsv.labels.tolist() == labels.tolist()
+    assert [t[0] if tsv.pairs else t for t in tsv.inputs] == texts and tsv.labels.tolist() == labels.tolist()
     assert tsv.pairs == (task != "sst2") and tsv.classes == TASKS[task].classes
     assert tsv.sample_ids[3] == f"{task}/3" and (tsv.dataset, tsv.split) == (f"glue/{task}", "validation")
-    columns = dict(zip(TASKS[task].text, zip(*tsv.texts) if tsv.pairs else [tsv.texts]))
+    columns = dict(zip(TASKS[task].text, zip(*tsv.inputs) if tsv.pairs else [tsv.inputs]))
     (tmp_path / task).mkdir()
     frame = pd.DataFrame(columns | {"label": tsv.labels, "idx": np.arange(30)})
     frame.to_parquet(tmp_path / task / "validation-00000-of-00001.parquet")
     hub = datasets.glue(task, folder=tmp_path)
-    assert hub.texts == tsv.texts and hub.labels.tolist() == tsv.labels.tolist()
+    assert hub.inputs == tsv.inputs and hub.labels.tolist() == tsv.labels.tolist()
 
 
 def test_what_glue_is_refused_for(glue_folder, tmp_path, monkeypatch):
@@ -132,7 +132,7 @@ def test_bundled_sentences(split):
 
 
 def test_no_sentence_is_in_two_splits():
-    texts = [" ".join(text.lower().split()) for split in SPLITS[:3] for text in set(datasets.reviews(split).texts)]
+    texts = [" ".join(text.lower().split()) for split in SPLITS[:3] for text in set(datasets.reviews(split).inputs)]
     assert len(texts) > 10_000 and len(texts) - len(set(texts)) == 0
 
 

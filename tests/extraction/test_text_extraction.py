@@ -42,11 +42,11 @@ def test_rows_come_back_in_their_order(samples, good, tmp_path):
     models = {"good": model(good), "raw": model(tiny.module(16, 2, seed=1))}
     store = extract(models, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False)
     for name, one in models.items():
-        expected = one_by_one(one.module, one.transform, samples.texts)
+        expected = one_by_one(one.module, one.transform, samples.inputs)
         assert np.abs(store.logits(name) - expected).max() < 1e-5
     assert store.sample_ids.tolist() == samples.sample_ids.tolist() and store.models.top1["good"] > 0.7
     row = store.models.loc["good"]
-    lengths = [len(text.split()) + 2 for text in samples.texts]
+    lengths = [len(text.split()) + 2 for text in samples.inputs]
     assert row.tokens == pytest.approx(np.mean(lengths)) and row.truncated == 0 and row.seconds > 0
 
 
@@ -63,13 +63,13 @@ def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
     extract(models, samples, tmp_path / "s", batch_size=25, progress=False)
     widths = [width for _, width in Counting.seen[2:]]  # the first two are the probes
     assert len(widths) == 6  # not twelve
-    fixed = 150 * max(len(text.split()) + 2 for text in samples.texts)
+    fixed = 150 * max(len(text.split()) + 2 for text in samples.inputs)
     assert sum(25 * width for width in widths) < 0.75 * fixed
 
 
 def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
-    long = Texts((*samples.texts[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES)
-    expected = sum(len(text.split()) + 2 > 10 for text in long.texts)
+    long = Texts((*samples.inputs[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES)
+    expected = sum(len(text.split()) + 2 > 10 for text in long.inputs)
     with pytest.warns(UserWarning, match=rf"{expected} of 41 texts have more than 10 tokens \(the longest 100002\)"):
         store = extract({"m": model(good, max_length=10)}, long, tmp_path / "s", progress=False)
     assert store.models.truncated["m"] == expected and store.models.tokens["m"] <= 10
@@ -103,7 +103,7 @@ def test_resumes_and_notices_other_texts(samples, good, tmp_path):
     store = extract(wrapped, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False, macs={"m": 1.0})
     assert Fails.calls - done < 10 + 2  # the finished shards did not run again; two calls are the probe
     assert np.array_equal(store.logits("m"), whole.logits("m"))
-    other = Texts(tuple(f"{text} film" for text in samples.texts), samples.labels, classes=CLASSES)
+    other = Texts(tuple(f"{text} film" for text in samples.inputs), samples.labels, classes=CLASSES)
     with pytest.raises(ValueError, match="other inputs"):
         extract({"m": model(good)}, other, tmp_path / "whole", progress=False)
 

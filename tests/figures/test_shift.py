@@ -16,7 +16,6 @@ from cascadelib.figures.shift import (
     how_replayed,
     moved_improvement_figure,
     segments_figure,
-    splits_figure,
     won_back_figure,
 )
 from cascadelib.studies.study import open_splits
@@ -64,10 +63,9 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
 def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
     moved, own = replay(search(STORE, lengths), OTHER, ranges), search(OTHER, lengths)
     assert how_replayed(moved) == words
-    drawn = segments_figure(moved, own.table, own.singles), splits_figure({"other": moved})
-    for fig in drawn:
-        texts = [fig.layout.title.text, *(note.text for note in fig.layout.annotations)]
-        assert sum(words in text.replace("<br>", " ") for text in texts) == 1
+    fig = segments_figure(moved, own.table, own.singles)
+    texts = [fig.layout.title.text, *(note.text for note in fig.layout.annotations)]
+    assert sum(words in text.replace("<br>", " ") for text in texts) == 1
 
 
 def test_figure_12_has_a_line_a_segment():

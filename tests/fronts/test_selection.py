@@ -21,7 +21,8 @@ from cascadelib import (
     search_arrays,
 )
 from cascadelib.evaluation.pareto import Baseline, pareto_front
-from cascadelib.fronts.pairs import Curve, pair_curve, partial_ranks, plateau
+from cascadelib.fronts.graded import Curve
+from cascadelib.fronts.pairs import pair_curve, partial_ranks, plateau
 
 STORE, OTHER = noisy_store(), noisy_store(1)
 

@@ -15,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 from cascadelib import search
 from cascadelib.cost_kinds import COSTS, Cost
 from cascadelib.files import file_name
+from cascadelib.labels import samples_in_common
+from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encoded_metadata
 from cascadelib.store.logit_store import LogitStore
 
@@ -471,3 +473,50 @@ def test_a_file_replaced_behind_an_open_store(store):
     np.testing.assert_array_equal(early.logits("a"), LOGITS["a"])
     with pytest.raises(ValueError, match="replaced since"):
         late.logits("a")
+
+
+def test_some_of_the_classes_sample_by_sample(store):
+    for name, logits in LOGITS.items():
+        store.add(name, logits, macs=10 + len(name), family="net", extraction={"amp": False})
+    chosen = [5, 1, 3]
+    part = store.take(slice(0, None, 2)).select(["a", "c"]).select_classes(chosen)
+    rows = [i for i in range(0, K, 2) if LABELS[i] in chosen]
+    assert part.labels.tolist() == [sorted(chosen).index(LABELS[i]) for i in rows]
+    assert part.sample_ids.tolist() == [IDS[i] for i in rows] and part.classes == ("c1", "c3", "c5")
+    assert list(part.models.index) == ["a", "c"] and (part.dataset, part.split) == ("toy", "val")
+    for name in part.models.index:
+        expected = np.array([[LOGITS[name][i, c] for c in sorted(chosen)] for i in rows])
+        np.testing.assert_array_equal(part.logits(name), expected)
+        assert part.models.top1[name] == (expected.argmax(1) == part.labels).mean() and np.isnan(part.models.top5[name])
+        assert part.models.macs[name] == 11 and part.metadata(name)["extraction"] == {"amp": False}
+        assert "sha256" not in part.metadata(name)
+    assert samples_in_common(store.origin, part.origin) == len(part) and part.path is None
+    assert len(store) == K and store.logits("a").shape == (K, C)
+    part.add("d", part.logits("a"))
+
+
+def test_some_of_the_classes_of_probabilities_are_normed_again():
+    p = RNG.dirichlet(np.ones(4), 20)
+    labels = np.arange(20) % 4
+    part = LogitStore.from_probabilities(labels, {"m": p}).select_classes([0, 2])
+    rows = np.isin(labels, [0, 2])
+    expected = p[rows][:, [0, 2]] / p[rows][:, [0, 2]].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(softmax(part.logits("m"), 1.0), expected)
+
+
+@pytest.mark.parametrize("classes", [[], [1], [2, 2], [0, C], [-1, 0]])
+def test_classes_that_are_none_are_refused(store, classes):
+    store.add("a", LOGITS["a"])
+    with pytest.raises(ValueError, match=f"two or more labels of 0 … {C - 1}"):
+        store.select_classes(classes)
+
+
+def test_some_of_the_classes_of_a_store_without_models(store):
+    part = store.select_classes([0, 1])
+    assert part.classes == ("c0", "c1") and len(part) == (LABELS < 2).sum() and part.models.empty
+
+
+def test_classes_without_a_sample_are_refused():
+    store = LogitStore.from_arrays([0, 0], {"a": np.zeros((2, 4))})
+    with pytest.raises(ValueError, match="no sample is selected"):
+        store.select_classes([1, 2])

@@ -4,8 +4,7 @@ The samples of a box whose exit is open fall in two kinds. One *open at a single
 stage that is settled: what all of them gain and save depends on that stage's boundary alone, as a prefix sum over its
 groups. One *open at several stages* (few, in a small box) is given its best exit. So for any price λ of a correct
 sample, the least of cost − λ · correct over the box is bounded by a sum of one maximum prefix sum a stage; and with it
-the cost of every cascade of the box with n correct samples, by a line in n. Optimism that is linear in the size of the
-box cancels, as the loosest count (each sample goes wherever it is right) does not have it.
+the cost of every cascade of the box with n correct samples, by a line in n.
 """
 
 import numpy as np

@@ -7,8 +7,7 @@ optimistic accuracy is already reached at no more than its least cost holds noth
    the order of grid cells, so these are a few contiguous stretches.
 2. *Drop useless boundaries*: moving a boundary past some groups makes the cascade cheaper. Where it also cannot cost
    a correct sample (summed over these groups, whatever the other thresholds), the boundary before them is dominated.
-3. Lay a new, finer grid over what is left, and go on with its boxes. Where every bin is one group, the corners are
-   all cascades there are.
+3. Lay a new, finer grid over what is left, and go on with its boxes, if a bin has more than one group.
 """
 
 import numpy as np

@@ -54,10 +54,8 @@ def merge_entries(best, other):
 
 @kernel(_nrt=False)
 def comes_first(best, n, cost, cascade, at):
-    """Whether a cascade comes before the one noted at n: by cost, then number, then the samples ``at`` stages 2, 3, ….
-
-    The cost, the number and these counts settle which samples exit where, so that no two different ones are equal.
-    """
+    """Whether a cascade comes before the one noted at n: by cost, then number, then the samples ``at`` stages 2, 3, …,
+    which settle who exits where: no two different ones are equal."""
     exact, where = best.exact, best.where
     if cost != exact[n]:
         return cost < exact[n]
@@ -95,12 +93,9 @@ def note(best, n, cost, cascade, boundaries, at):
 
 @kernel(_nrt=False)
 def worth(best, n, cost, cascade, at, tolerance):
-    """Whether a box whose cascades have at most n correct, cost at least this and pass at least so many on must be
-    searched.
-
-    One that only the tolerance (float64 [1], read anew each time: infinite once time is up) skips leaves its cost in
-    ``floor``.
-    """
+    """Whether a box whose cascades have at most n correct, cost at least this and pass on at least ``at`` must be
+    searched. One that only the tolerance (float64 [1], read anew each time: infinite once time is up) skips leaves its
+    cost in ``floor``."""
     if not improves(best, n, cost, cascade, at):
         return False
     if tolerance[0] > 0 and best.reach[n] <= (1 + tolerance[0]) * cost:
