@@ -31,8 +31,7 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     candidates that are neighbours in cost, beginning at one of the ``starts`` cheapest (None: at any; the time grows
     with the square of the number of models).
 
-    levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level, thresholds (of
-    −doubt).
+    levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level, thresholds.
     """
     names, costs, _ = pool(store, None, score, cost, models)
     doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
@@ -276,17 +275,15 @@ def compare_recipes(exact_front, recipes, above=(), *, held_out=None, loss=0.01)
     rising}; above: accuracies. Columns: mean_improvement over the baseline's range, "improvement above <a>" for each,
     best_accuracy, excess_cost (see :func:`excess_cost`).
 
-    held_out: the split on which they were replayed; five columns then come first. accuracy_moved and cost_moved there,
-    accuracy and cost here, of the point that is chosen at ``loss``: the cheapest at most so far below the best single
-    model, or the most accurate. excess_cost_moved: the same mean over the accuracies that are asked for here, of the
-    chosen points' cost there ÷ the baseline's there at their accuracy there; so nothing is picked by what it shows
-    there. nan where points were not replayed.
+    held_out: the split on which they were replayed. First then come accuracy_moved, cost_moved (there), accuracy and
+    cost (here) of the point that is chosen at ``loss``, the cheapest at most so far below the best single model, or the
+    most accurate; and excess_cost_moved, that mean over accuracies here of cost ÷ the baseline's at equal accuracy both
+    there: nothing is picked by what it shows there. nan where points were not replayed.
     """
     baseline, tables, rows = exact_front.baseline, {"exact": exact_front.table, **recipes}, {}
     if held_out is not None:
-        kind = {"score": exact_front.score, "cost": exact_front.cost_kind}
+        there, kind = baseline_of(held_out, exact_front), {"score": exact_front.score, "cost": exact_front.cost_kind}
         tables["exact"] = exits.replay_points(exact_front.table, held_out, exact_front.method, **kind)
-        there = baseline_of(held_out, *kind.values())
 
     def mean_above(low, cost, accuracy):
         return mean_improvement(baseline, cost, accuracy, low) if low < baseline.best else np.nan
@@ -297,9 +294,9 @@ def compare_recipes(exact_front, recipes, above=(), *, held_out=None, loss=0.01)
             points = points.reindex(columns=["accuracy_moved", "cost_moved", "relative_cost", "accuracy", "cost"])
             at_equal_accuracy = there.cost_at(points["accuracy_moved"].clip(upper=there.best))
             tables[label] = points = points.assign(relative_cost=points["cost_moved"] / at_equal_accuracy)
-            chosen = points.iloc[min(np.searchsorted(curve[1], baseline.best - loss), len(points) - 1)]
+            chosen = points.iloc[min(np.searchsorted(curve[1], baseline.best - loss), len(points) - 1)].copy()
+            chosen["relative_cost"] = excess_cost(baseline, tables["exact"], points, "relative_cost")
             rows[label] |= chosen.rename({"relative_cost": "excess_cost_moved"})
-            rows[label]["excess_cost_moved"] = excess_cost(baseline, tables["exact"], points, "relative_cost")
         rows[label] |= {
             "mean_improvement": mean_above(baseline.accuracy[baseline.front[0]], *curve),
             **{f"improvement above {low:.1%}": mean_above(low, *curve) for low in above},

@@ -16,8 +16,6 @@ from ..methods.thresholds import own_units
 from ..store.score_table import ScoreTable
 from .oracles import frontier, pool
 
-FEATURES = ("max_softmax", "softmax_margin", "entropy")
-
 
 def replay_points(points, store, rule="max_softmax", *, score="top1", cost=None):
     """A recipe's points, unchanged, on another split: the same table with accuracy_moved and cost_moved.
@@ -93,26 +91,24 @@ def park_2015_dynamic(store, *, score=None, cost=None, models="all"):
 
 def dynamic_exits(store, models, score):
     """The rule of :func:`park_2015_dynamic`."""
-    little, big = answers_of(store, models)
-    right = [right_alone(store, name, score) for name in models]
+    (little, big), right = answers_of(store, models), [right_alone(store, name, score) for name in models]
     margin = cached_confidence(store, models[0], "softmax_margin", 1.0)
 
     def exits(row):
-        stage = follow(margin, little == big, row["thresholds"][0], row["target"])
+        stage = follow(margin, little != big, *row["thresholds"], row["target"])
         return stage, np.choose(stage, right)
 
     return exits
 
 
 @kernel
-def follow(margin, agrees, threshold, target):
+def follow(margin, disagrees, threshold, target):
     """exit_stage int64 [k] where a threshold follows a stream, see :func:`park_2015_dynamic`."""
     stage = np.zeros(len(margin), np.int64)
     for s in range(len(margin)):
         if margin[s] < threshold:
             stage[s] = 1
-            disagrees = 0.0 if agrees[s] else 1.0
-            threshold = min(max(threshold + 0.01 * (disagrees - target), 0.0), 1.0)
+            threshold = min(max(threshold + 0.01 * (disagrees[s] - target), 0.0), 1.0)
     return stage
 
 
@@ -120,9 +116,9 @@ def huang_2018(store, metric="max_softmax", *, n_models=3, score=None, cost=None
     """Budgeted batch: the shares of samples that leave at the stages are a geometric series, whose ratio is swept.
 
     Huang et al., 2018: Multi-scale dense networks for resource efficient image classification, ICLR. Kept: stage i
-    answers a share ∝ ratio^i (the paper's z (1 − q)^(i − 1) q; as in its code 39 ratios, 0.05 … 1.95), the surest of
-    those that get there, and the threshold is the confidence of the last of them. Different: stages are not the exits
-    of one network but every chain of up to ``n_models`` candidates. Returns accuracy, cost, models, thresholds.
+    answers a share ∝ ratio^i (the paper's z (1 − q)^(i − 1) q; as in its code 39 ratios, 0.05 … 1.95), the surest that
+    get there. Different: stages are not the exits of one network but every chain of up to ``n_models`` candidates.
+    Returns accuracy, cost, models, thresholds.
     """
 
     def settings(chain):
@@ -134,10 +130,8 @@ def huang_2018(store, metric="max_softmax", *, n_models=3, score=None, cost=None
 
 
 def budgeted(confidences, shares):
-    """The n − 1 thresholds at which ⌊share × k⌋ samples leave at each of n stages, more where confidences tie.
-
-    confidences [n][k]; shares [n]: of all samples. inf (never) where that is no sample, or none is left.
-    """
+    """The n − 1 thresholds at which ⌊share × k⌋ samples leave at each of n stages, more where confidences [n][k] tie;
+    inf (never) where that is no sample, or none is left."""
     left, thresholds = np.ones(len(confidences[0]), bool), np.full(len(shares) - 1, np.inf)
     for i, share in enumerate(shares[:-1]):
         here = confidences[i][left]
@@ -150,8 +144,8 @@ def budgeted(confidences, shares):
 def fit_logistic(features, right):
     """Logistic regression of being right on some features: scorer(features [k, d]) → probability float64 [k].
 
-    features float [k, d], of about the same scale; right bool [k]. All weights, the constant too, have a ridge penalty
-    of w² ÷ 2: one solution, also where all are right, or none is. Equal features get equal scores.
+    right bool [k]. All weights, the constant too, have a ridge penalty of w² ÷ 2: one solution, also where all are
+    right, or none is; features should have about the same scale. Equal features get equal scores.
     """
 
     def columns(values):
@@ -159,10 +153,9 @@ def fit_logistic(features, right):
 
     def loss(w):
         z = w @ x
-        value = np.logaddexp(0, z).sum() - z[right].sum() + w @ w / 2
-        return value / len(right), (x @ (expit(z) - right) + w) / len(right)
+        return np.logaddexp(0, z).mean() - (z[right].sum() - w @ w / 2) / k, (x @ (expit(z) - right) + w) / k
 
-    x, right = columns(features), np.asarray(right, bool)
+    x, right, k = columns(features), np.asarray(right, bool), len(right)
     weights = minimize(loss, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
     return lambda values: expit(sum(w * column for w, column in zip(weights, columns(values))))
 
@@ -172,7 +165,9 @@ def logistic_outcomes(fitted_on):
     each model's max softmax, softmax margin and entropy on the samples of the store ``fitted_on``."""
 
     def features(store, name):
-        return np.column_stack([cached_confidence(store, name, metric, 1.0) for metric in FEATURES])
+        return np.column_stack(
+            [cached_confidence(store, name, metric, 1.0) for metric in ("max_softmax", "softmax_margin", "entropy")]
+        )
 
     @cache
     def scorer(name, score):
@@ -188,10 +183,9 @@ def bolukbasi_2017(store, n_models=3, *, score=None, cost=None, models="all"):
     """A learned exit policy: logistic regression on max softmax, softmax margin and entropy.
 
     Bolukbasi et al., 2017: Adaptive neural networks for efficient inference, ICML; Guan et al., 2018: Energy-efficient
-    amortized inference with cascaded deep classifiers, IJCAI. Kept: for each stage a linear policy on these features,
-    learned from labelled outcomes. Different: it learns whether the model is right, once for all trade-offs, and all
-    chains of up to ``n_models`` models and all thresholds on that probability are searched; the originals train anew
-    for each price of cost. Returns the ``table`` of :func:`cascadelib.search`, thresholds as probabilities.
+    amortized inference with cascaded deep classifiers, IJCAI. Kept: a linear policy on these features for each stage.
+    Different: it learns whether the model is right, once, and all chains of up to ``n_models`` models and thresholds on
+    that probability are searched; the originals train anew for each price of cost. Returns the ``table`` of a search.
     """
     names, costs, _ = pool(store, Method(), score, cost, models)
     right, sure = zip(*logistic_outcomes(store)(store, names, score or "top1"))
