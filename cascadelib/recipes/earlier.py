@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import stdtr
 
 from ..checks import check_count
-from ..evaluation.evaluation import run_outcomes, sum_passed_on
+from ..evaluation.evaluation import baseline_of, run_outcomes, sum_passed_on
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
 from ..fronts.cascades import cascades_of
 from ..fronts.exact import at_levels, search, shared_threshold_front
@@ -15,6 +15,7 @@ from ..methods.confidence_metrics import CHUNK
 from ..methods.method import Method, ModelsOnSplit
 from ..methods.thresholds import midway, own_units
 from ..scoring import ranks_of, score_of
+from . import exits
 from .oracles import frontier, oracle, pool
 
 LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
@@ -30,7 +31,7 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
     candidates that are neighbours in cost, beginning at one of the ``starts`` cheapest (None: at any; the time grows
     with the square of the number of models).
 
-    levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level.
+    levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level, thresholds.
     """
     names, costs, _ = pool(store, None, score, cost, models)
     doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
@@ -41,6 +42,7 @@ def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, mo
             correct, total = at_levels(right[:size], left_from[: size - 1], costs[start:], len(doubts))
             models = [tuple(names[start : start + size])] * len(doubts)
             points = {"accuracy": correct / len(store), "cost": total, "models": models, "level": 1 - doubts}
+            points["thresholds"] = [(t,) * (size - 1) for t in np.nextafter(-doubts, 1).tolist()]
             parts.append(frontier(pd.DataFrame(points)))
     return frontier(pd.concat(parts, ignore_index=True))
 
@@ -111,13 +113,14 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     chains are all those of the candidates rather than one that was given.
 
     metric: "entropy", "max_softmax" or any other; grid: thresholds a stage, evenly spaced from the model's least to
-    its largest confidence. Returns accuracy, cost, models, thresholds (own units).
+    its largest confidence, or the thresholds themselves. Returns accuracy, cost, models, thresholds (own units).
     """
-    check_count(grid, "grid")
+    given = np.sort(own_units(metric, grid)) if np.ndim(grid) else None
+    check_count(grid if given is None else len(given), "grid")
     names, costs, stage = pool(store, Method(metric), score, cost, models)
     right, sure = zip(*(stage((m,)) for m in range(len(names))))
     k, longest, parts = len(right[0]), min(n_models, len(costs)), []
-    grids = [np.linspace(s.min(), s.max(), grid) for s in sure]
+    grids = [np.linspace(s.min(), s.max(), grid) if given is None else given for s in sure]
     passed, chains = grid_counts(right, sure, grids, longest - 1), list(cascades_of(costs, range(1, longest + 1)))
     for number, chain in enumerate(chains):
         correct, reach = chain_points(passed, chain)
@@ -129,7 +132,7 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     rows = []
     for i in pareto_front(total, accuracy):
         chain = chains[number[i]]
-        at = np.unravel_index(place[i], (grid,) * (len(chain) - 1))
+        at = np.unravel_index(place[i], (len(grids[0]),) * (len(chain) - 1))
         thresholds = tuple(float(own_units(metric, grids[m][j])) for m, j in zip(chain, at))
         rows.append((accuracy[i], total[i], tuple(names[m] for m in chain), thresholds))
     return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
@@ -224,39 +227,77 @@ def answerable(sure, right, reference, least):
     return int(end) + 1, float(midway(sure[end], sure[end + 1]))
 
 
-def all_recipes(store, *, cost=None, models="all"):
-    """Every recipe of this module on one store, with its defaults: {label with author and year: points}."""
-    options = {"cost": cost, "models": models}
+def all_recipes(store, *, held_out=None, cost=None, models="all"):
+    """Every recipe of this room on one store, with its defaults: {label with author and year: points}.
+
+    held_out: another split; points then have accuracy_moved and cost_moved there (:func:`replay_points`), but not the
+    oracle's, who knows the answers. The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of
+    scikit-fallback (one grid for all stages, from 1 ÷ classes to 0.95), with every stage that ran in the cost.
+    """
+    options, vote = {"cost": cost, "models": models}, Method(ensemble="vote")
+    chance = 1 / store.output(store.models.index[0]).shape[1]
+
+    def grid(metric, **more):
+        return moved(wang_2018(store, metric, **more, **options), metric)
+
+    def moved(points, rule="max_softmax"):
+        return points if held_out is None else exits.replay_points(points, held_out, rule, cost=cost)
+
+    def doubts(other, names, score):
+        return [(right, -doubt) for right, doubt in zip(*interval_outcomes(other, names, score_of(score).rank))]
+
     return {
-        "Park 2015, softmax margin, 2 models": park_2015(store, **options),
-        "Wang 2018, entropy grid": wang_2018(store, "entropy", **options),
-        "Wang 2018, max-softmax grid": wang_2018(store, "max_softmax", **options),
-        "Wang 2018, max-softmax grid, cost-oblivious": wang_2018(store, "max_softmax", cost_aware=False, **options),
-        "Streeter 2018, greedy": streeter_2018(store, **options),
-        "Inoue 2019, confidence interval": inoue_2019(store, **options),
-        "Wang 2022, mean logits": wang_2022(store, **options),
-        "plurality vote": search(store, (1, 2, 3), Method(ensemble="vote"), **options).table,
-        "one shared threshold, 2 models": shared_threshold_front(store, 2, **options).table,
-        "one shared threshold, 3 models": shared_threshold_front(store, 3, **options).table,
+        "Park 2015, softmax margin, 2 models": moved(park_2015(store, **options), "softmax_margin"),
+        "Park 2015, dynamic threshold": moved(exits.park_2015_dynamic(store, **options), exits.dynamic_exits),
+        "Bolukbasi 2017, logistic": moved(exits.bolukbasi_2017(store, **options), exits.logistic_outcomes(store)),
+        "Wang 2018, entropy grid": grid("entropy"),
+        "Wang 2018, entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
+        "Wang 2018, max-softmax grid": grid("max_softmax"),
+        "Wang 2018, max-softmax grid, cost-oblivious": grid("max_softmax", cost_aware=False),
+        "scikit-fallback, grid of 10": grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
+        "scikit-fallback, grid of 30": grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
+        "Huang 2018, budgeted batch": moved(exits.huang_2018(store, **options)),
+        "Streeter 2018, greedy": moved(streeter_2018(store, **options), "logits_margin"),
+        "Inoue 2019, confidence interval": moved(inoue_2019(store, **options), doubts),
+        "Zhou 2020, patience": moved(exits.zhou_2020(store, **options), exits.patience_outcomes),
+        "Wang 2022, mean logits": moved(wang_2022(store, **options), "max_softmax_mean_logits"),
+        "plurality vote": moved(search(store, (1, 2, 3), vote, **options).table, vote),
+        "one shared threshold, 2 models": moved(shared_threshold_front(store, 2, **options).table),
+        "one shared threshold, 3 models": moved(shared_threshold_front(store, 3, **options).table),
         "oracle": oracle(store, **options),
     }
 
 
-def compare_recipes(exact_front, recipes, above=()):
+def compare_recipes(exact_front, recipes, above=(), *, held_out=None, loss=0.01):
     """Recipes beside the exact front, a row each, the front first ("exact").
 
     exact_front: a :class:`cascadelib.Front`, whose baseline counts; recipes: {label: points with accuracy and cost,
     rising}; above: accuracies. Columns: mean_improvement over the baseline's range, "improvement above <a>" for each,
     best_accuracy, excess_cost (see :func:`excess_cost`).
+
+    held_out: the split on which they were replayed. First then come accuracy_moved, cost_moved (there), accuracy and
+    cost (here) of the point that is chosen at ``loss``, the cheapest at most so far below the best single model, or the
+    most accurate; and excess_cost_moved, that mean over accuracies here of cost ÷ the baseline's at equal accuracy both
+    there: nothing is picked by what it shows there. nan where points were not replayed.
     """
-    baseline, rows = exact_front.baseline, {}
+    baseline, tables, rows = exact_front.baseline, {"exact": exact_front.table, **recipes}, {}
+    if held_out is not None:
+        there, kind = baseline_of(held_out, exact_front), {"score": exact_front.score, "cost": exact_front.cost_kind}
+        tables["exact"] = exits.replay_points(exact_front.table, held_out, exact_front.method, **kind)
 
     def mean_above(low, cost, accuracy):
         return mean_improvement(baseline, cost, accuracy, low) if low < baseline.best else np.nan
 
-    for label, points in {"exact": exact_front.table, **recipes}.items():
-        curve = points["cost"].to_numpy(), points["accuracy"].to_numpy()
-        rows[label] = {
+    for label, points in tables.items():
+        curve, rows[label] = (points["cost"].to_numpy(), points["accuracy"].to_numpy()), {}
+        if held_out is not None:
+            points = points.reindex(columns=["accuracy_moved", "cost_moved", "relative_cost", "accuracy", "cost"])
+            at_equal_accuracy = there.cost_at(points["accuracy_moved"].clip(upper=there.best))
+            tables[label] = points = points.assign(relative_cost=points["cost_moved"] / at_equal_accuracy)
+            chosen = points.iloc[min(np.searchsorted(curve[1], baseline.best - loss), len(points) - 1)].copy()
+            chosen["relative_cost"] = excess_cost(baseline, tables["exact"], points, "relative_cost")
+            rows[label] |= chosen.rename({"relative_cost": "excess_cost_moved"})
+        rows[label] |= {
             "mean_improvement": mean_above(baseline.accuracy[baseline.front[0]], *curve),
             **{f"improvement above {low:.1%}": mean_above(low, *curve) for low in above},
             "best_accuracy": curve[1][-1],
@@ -265,15 +306,16 @@ def compare_recipes(exact_front, recipes, above=()):
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
 
 
-def excess_cost(baseline, exact, points):
+def excess_cost(baseline, exact, points, column="cost"):
     """Mean over accuracies of points' cost ÷ exact cost − 1, where both reach within the baseline's range.
 
-    exact, points: tables with accuracy and cost, rising. An exact integral: between breakpoints both are constant.
-    nan where there is no such range. Negative where ``points`` (an ensemble, the oracle) is the cheaper.
+    exact, points: tables with accuracy and cost (or another ``column``), accuracy rising. An exact integral: between
+    breakpoints both are constant. nan where there is no such range, and for a single point, which is for one accuracy.
+    Negative where ``points`` (an ensemble, the oracle) is the cheaper.
     """
-    (a, c), (b, d) = ((t["accuracy"].to_numpy(), t["cost"].to_numpy()) for t in (exact, points))
+    (a, c), (b, d) = ((t["accuracy"].to_numpy(), t[column].to_numpy()) for t in (exact, points))
     low, high = float(baseline.accuracy[baseline.front[0]]), min(baseline.best, a[-1], b[-1])
-    if not low < high:
+    if not low < high or len(points) < 2:
         return np.nan
     breaks = np.concatenate([a, b])
     x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
