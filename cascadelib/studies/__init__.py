@@ -5,8 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     modules="published",
-    measured="lengths_claims methods_claims pairs_claims topk_claims",
     glue="checkpoints glue_store load_checkpoint",
-    paper="ledger paper_claims published_values",
+    paper="ledger lengths_claims methods_claims pairs_claims paper_claims published_values topk_claims",
     study="Images Study candidates_of_study models_of_study open_splits read_study samples_of_study",
 )

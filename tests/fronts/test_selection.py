@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tables_of_scores import noisy_store
@@ -21,7 +22,7 @@ from cascadelib import (
 )
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.graded import Curve
-from cascadelib.fronts.pairs import pair_curve, plateau
+from cascadelib.fronts.pairs import pair_curve, partial_ranks, plateau
 
 STORE, OTHER = noisy_store(), noisy_store(1)
 
@@ -157,6 +158,18 @@ def test_pair_table_averages_over_the_pairs_own_range(tied):
     # m1 and m3 have the same logits: equally accurate, so m1 alone reaches the range
     same = table.query("first == 'm1' and second == 'm3'").iloc[0]
     assert same["accuracy_difference"] == 0 and same["mean_improvement"] >= 1
+
+
+def test_partial_ranks_are_correlations_of_what_a_regression_leaves():
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=300)
+    x, y = given + rng.normal(size=300), rng.integers(0, 9, 300) - 2 * given
+    table = pd.DataFrame({"x": x, "given": given, "y": y})
+    ranks = table.rank()
+    left = {c: ranks[c] - np.polyval(np.polyfit(ranks["given"], ranks[c], 1), ranks["given"]) for c in ("x", "y")}
+    partial = partial_ranks(table, "given")
+    assert partial.loc["x", "y"] == pytest.approx(np.corrcoef(left["x"], left["y"])[0, 1])
+    assert list(partial) == ["x", "y"] and np.diag(partial).tolist() == pytest.approx([1, 1])
 
 
 def test_peaks_stand_out_and_hold_out_reports_both_splits():

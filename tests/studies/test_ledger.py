@@ -12,7 +12,7 @@ from bundled_claims import NOTEBOOKS, PAGE, fresh_ledger, needed
 
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.studies import ledger, measured, paper, paper_claims, published_values
+from cascadelib.studies import ledger, paper, paper_claims, published_values
 
 TOLD = published_values()
 
@@ -156,9 +156,9 @@ def test_the_table_of_claims():
 
 def test_ranges_are_shares_of_the_runs_own():
     asked = SimpleNamespace(baseline=Baseline([1, 2], [paper.LOW, paper.BEST]), mean_improvement=lambda *ends: ends)
-    assert measured.mean_in(asked, 0.8, 0.86) == pytest.approx((0.8, 0.86))
+    assert paper.mean_in(asked, 0.8, 0.86) == pytest.approx((0.8, 0.86))
     asked.baseline = Baseline([1, 2], [0.2, 0.7])
-    assert measured.mean_in(asked, None, (paper.LOW + paper.BEST) / 2) == (None, pytest.approx(0.45))
+    assert paper.mean_in(asked, None, (paper.LOW + paper.BEST) / 2) == (None, pytest.approx(0.45))
 
 
 def test_what_is_cut_out_of_a_notebook():
