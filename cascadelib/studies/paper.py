@@ -128,8 +128,10 @@ def range_of(front):
 
 
 def mean_in(front, low=None, high=None):
-    """Mean improvement between two of the paper's accuracies (default: the whole range)."""
+    """Mean improvement between two of the paper's accuracies (default: the whole range); nan where one model is all."""
     start, best = range_of(front)
+    if not start < best:
+        return np.nan
     shares = [None if end is None else (end - LOW) / (BEST - LOW) for end in (low, high)]
     return front.mean_improvement(*(None if share is None else start + share * (best - start) for share in shares))
 
