@@ -38,7 +38,16 @@ text-align: left; vertical-align: top; }} td.number {{ text-align: right; white-
 <p>Executed on {date} in {seconds:.0f} s. The figures are live: hover over a point to read it.</p>
 <table><tr><th>Notebook</th><th>Question</th><th>Run time</th><th>Executed</th></tr>
 {rows}
-</table></body></html>
+</table>{ledger}</body></html>
+"""
+LEDGER = '<p><a href="ledger.html">The paper\'s claims beside what these runs show</a>, of all notebooks.</p>'
+CLAIMS = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>cascadelib: ledger</title><style>
+body {{ font: 15px/1.4 sans-serif; margin: 2rem; }} td, th {{ padding: .3rem .5rem; border-bottom: 1px solid #ddd; }}
+table {{ border-collapse: collapse; border: 0; text-align: left; }}
+</style></head><body><h1>The paper's claims beside what these runs show</h1>
+<nav><a href="index.html">All notebooks</a></nav>
+{claims}</body></html>
 """
 ROW = """<tr><td><a href="{stem}.html">{stem}</a></td><td>{question}{failure}</td>
 <td class="number">{seconds:.1f} s</td><td><a href="{stem}.ipynb">.ipynb</a></td></tr>"""
@@ -93,11 +102,20 @@ def for_page(nb):
     return nb
 
 
+def ledger_of(nb) -> str:
+    """The table of a notebook's last code cell, where that shows its rows of the ledger; else nothing."""
+    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    if not cells or ".ledger(" not in cells[-1].source:
+        return ""
+    return "".join(output.get("data", {}).get("text/html", "") for output in cells[-1].outputs)
+
+
 def write(runs, out: Path) -> Path:
-    """Write ``index.html``, a page a run and plotly.min.js into ``out``; returns the index's path."""
+    """Write ``index.html``, a page a run, ``ledger.html`` where runs show claims of the paper, and plotly.min.js into
+    ``out``; returns the index's path."""
     exporter = HTMLExporter(raw_template=PAGE, exclude_input_prompt=True, exclude_output_prompt=True)
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-    rows = []
+    rows, claims = [], ""
     for run in runs:
         failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""
         nb = nbformat.read(run.executed if run.executed.exists() else run.source, as_version=4)
@@ -105,9 +123,13 @@ def write(runs, out: Path) -> Path:
         page, _ = exporter.from_notebook_node(for_page(nb), {"metadata": {"name": run.source.stem}})
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
         stem = html.escape(run.source.stem)
+        if table := ledger_of(nb):
+            claims += f"<h2>{stem}</h2>\n{table}\n"
         rows.append(ROW.format(stem=stem, question=question, failure=failure, seconds=run.seconds))
     date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
-    index = out / "index.html"
-    text = INDEX.format(date=date, seconds=sum(run.seconds for run in runs), rows="\n".join(rows))
+    index, seconds = out / "index.html", sum(run.seconds for run in runs)
+    text = INDEX.format(date=date, seconds=seconds, rows="\n".join(rows), ledger=LEDGER if claims else "")
+    if claims:
+        (out / "ledger.html").write_text(CLAIMS.format(claims=claims), encoding="utf-8")
     index.write_text(text, encoding="utf-8")
     return index

@@ -1,0 +1,181 @@
+"""The ledger: published values against slow code, verdicts by their rules, the bundled run's beside docs/ledger.md."""
+
+import ast
+import csv
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from bundled_claims import NOTEBOOKS, PAGE, fresh_ledger, needed
+
+from cascadelib import published
+from cascadelib.evaluation.pareto import Baseline
+from cascadelib.studies import ledger, paper, paper_claims, published_values
+
+TOLD = published_values()
+
+
+def rows(column):
+    """The published models as [(cost at four digits, top-1, row)], those with that cost, cheapest first."""
+    with open(published.TABLE, encoding="utf-8") as file:
+        table = [row for row in csv.DictReader(file) if row[column]]
+    return sorted(((float(f"{float(r[column]):.3e}"), float(r["top1"]), r) for r in table), key=lambda r: r[:2])
+
+
+def front(column):
+    """Those that no other undercuts: all pairs are compared."""
+    table = rows(column)
+    return [
+        a for a in table if not any((b[0] <= a[0] and b[1] > a[1]) or (b[0] < a[0] and b[1] == a[1]) for b in table)
+    ]
+
+
+def hull_cost(points, accuracy):
+    """The least cost of random routing between any two of the points."""
+    mixed = [min(c for c, a, _ in points if a >= accuracy)]
+    for low_cost, low, _ in points:
+        mixed += [
+            low_cost + (accuracy - low) / (high - low) * (high_cost - low_cost)
+            for high_cost, high, _ in points
+            if low <= accuracy <= high and low < high
+        ]
+    return min(mixed)
+
+
+def test_fronts_as_the_paper_counts_them():
+    macs, seconds = front("macs"), front("seconds")
+    names = {r["model"] for _, _, r in macs}, {r["model"] for _, _, r in seconds}
+    counted = len(names[0]), len(names[1]), len(names[0] | names[1])
+    assert (TOLD["front-models"], TOLD["time-front-models"], TOLD["models"]) == counted == (27, 25, 43)
+    assert (TOLD["pairs"], TOLD["triples"]) == (351, 2925)
+    assert TOLD["time-overlap"] == (len(names[0] & names[1]), 43)
+    spans = [math.log10(points[-1][0] / points[0][0]) for points in (macs, seconds)]
+    assert TOLD["time-orders"] == pytest.approx(spans)
+    assert TOLD["time-orders"] == pytest.approx([4.15, 3.32], abs=0.01)
+    ends = paper.LOW, paper.BEST, paper.CHEAPEST, paper.DEAREST
+    assert ends == (macs[0][1], macs[-1][1], macs[0][0], macs[-1][0])
+
+
+def test_table_1_and_the_costs_that_it_implies():
+    macs = front("macs")
+    costs = {r["model"]: cost for cost, _, r in macs}
+    table = [  # the paper's accuracy, cost, and models
+        (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
+        (0.8339, 732.4e6, "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns"),
+        (0.8732, 14.39e9, "tf_efficientnet_b4_ns", "beit_large_patch16_224"),
+    ]
+    factors = [hull_cost(macs, accuracy) / cost for accuracy, cost, *_ in table]
+    assert TOLD["table1"] == pytest.approx(factors)
+    assert TOLD["table1"] == pytest.approx([1.36, 2.10, 3.835], abs=0.005)
+    for (_, cost, first, second), exits in zip(table, TOLD["table1-exits"], strict=True):
+        assert costs[first] + (1 - exits) * costs[second] == pytest.approx(cost)
+    assert TOLD["triple-factor"] == pytest.approx(hull_cost(macs, 0.8794) / (26.32e9 / 1.011))
+    accuracy = float(TOLD["resnet-cut"].split()[-1].rstrip("%")) / 100
+    assert hull_cost(macs, accuracy) == pytest.approx(4.111e9, rel=2e-3) and "1.686G" in TOLD["resnet-cut"]
+    share, logs = TOLD["margin-shares"]
+    assert share == pytest.approx((0.78 - macs[0][1]) / (macs[-1][1] - macs[0][1]))
+    assert share == pytest.approx(2 / 3, abs=0.04)
+    assert logs == pytest.approx(math.log(hull_cost(macs, 0.78) / macs[0][0], macs[-1][0] / macs[0][0]))
+    assert logs == pytest.approx(1 / 4, abs=0.02)
+
+
+def test_what_imagenet_v2_takes():
+    top1, v2, top5 = ([float(r[c]) for *_, r in front("macs")] for c in ("top1", "imagenetv2_top1", "top5"))
+    drops = [a - b for a, b in zip(top1, v2, strict=True)]
+    assert list(TOLD["shift-drops"]) == pytest.approx([min(drops), max(drops)])
+    assert min(drops) == pytest.approx(0.072, abs=0.006) and max(drops) == pytest.approx(0.138, abs=0.003)
+    assert TOLD["shift-range"] == pytest.approx((max(v2) - min(v2)) - (max(top1) - min(top1)))
+    assert TOLD["shift-range"] == pytest.approx(0.057, abs=0.008)
+    assert TOLD["shift-order"] == sum(b < a for a, b in zip(v2, v2[1:])) == 4
+    assert TOLD["topk-difference"] == pytest.approx([max(top1) - min(top1), max(top5) - min(top5)])
+
+
+def test_families_are_counted_by_their_names():
+    names = [r["model"] for *_, r in front("macs")]
+    noisy = sum("efficientnet" in name and "_ns" in name for name in names)
+    assert f"efficientnet {noisy}," in TOLD["pairs-families"] and "levit 1" in TOLD["pairs-families"]
+    assert "in time levit 5" in TOLD["time-families"]
+
+
+@pytest.mark.parametrize(
+    "rule, yes, no",
+    [
+        ("> 1", [1.1, 2], [1.1, 1]),
+        ("< 0", [-0.1], [0]),
+        ("in 2.5 3", [2.5, 3], [2.5, 3.1]),
+        ("is entropy", ["entropy"], ["entropy_most_confident_ts"]),
+        ("has _mean_", ["max_softmax_mean_logits"], ["max_softmax"]),
+        ("rises", [1, 2, 3], [1, 2, 2]),
+        ("falls", [3, 1], [1, 1]),
+        ("peaks", [1, 3, 2], [1, 2, 3]),
+        ("straddles", [0.1, -0.1], [0, 1]),
+    ],
+)
+def test_rules(rule, yes, no):
+    claim = pd.Series({"rule": rule, "scope": "any", "why": ""})
+    assert (paper.verdict(yes, claim, ""), paper.verdict(no, claim, "")) == ("agrees", "differs")
+    assert paper.verdict([], claim, "") == "not comparable: this run has no value"
+    there = claim.replace({"any": "imagenet", "": "figures of ImageNet"})
+    assert paper.verdict(yes, there, "imagenet-1k") == "agrees"
+    assert paper.verdict(yes, there, "fashion-mnist") == "not comparable: figures of ImageNet"
+
+
+def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
+    values = {"pairs-improve": 0.9, "pairs-top": float("nan"), "pairs-most": np.float64(3.8), "pair-size": None}
+    table = ledger(values, "02", "imagenet-1k")
+    assert set(table.columns) == {"section", "claim", "paper", "published", "this run", "verdict"}
+    assert table.loc["pairs-improve", ["this run", "verdict"]].tolist() == ["90.0%", "agrees"]
+    assert table.loc["pairs-most", ["published", "this run", "verdict"]].tolist() == ["3.83", "3.80", "agrees"]
+    for name in ("pairs-top", "pair-size", "plateau-kept"):
+        assert table.loc[name, ["this run", "verdict"]].tolist() == ["–", "not comparable: this run has no value"]
+    assert table.loc["pairs-86", "published"] == "needs the models' outputs"
+    many = ledger({"shift-order": [3, 1, 4, 1, 5, 9]}).loc["shift-order"]
+    assert (many["this run"], many["verdict"]) == ("1 to 9", "agrees")
+
+
+def test_unknown_claims_and_notebooks_are_refused():
+    with pytest.raises(ValueError, match="unknown claim 'pairs-mots'"):
+        ledger({"pairs-mots": 1})
+    with pytest.raises(ValueError, match="unknown claim 'triples'"):
+        ledger({"triples": 1}, "02")
+    with pytest.raises(ValueError, match="unknown notebook '2'"):
+        ledger({}, "2")
+
+
+def test_the_table_of_claims():
+    table = paper_claims()
+    assert table.index.is_unique and set(table["notebook"]) == set(NOTEBOOKS)
+    assert {rule.split()[0] for rule in table["rule"] if rule} <= set(paper.RULES)
+    assert (table[["section", "claim", "paper"]] != "").all(axis=None)
+    unjudged = (table["rule"] == "") | (table["scope"] != "any")
+    assert (table.loc[unjudged, "why"] != "").all()
+    assert set(TOLD) <= set(table.index)
+
+
+def test_ranges_are_shares_of_the_runs_own():
+    asked = SimpleNamespace(baseline=Baseline([1, 2], [paper.LOW, paper.BEST]), mean_improvement=lambda *ends: ends)
+    assert paper.mean_in(asked, 0.8, 0.86) == pytest.approx((0.8, 0.86))
+    asked.baseline = Baseline([1, 2], [0.2, 0.7])
+    assert paper.mean_in(asked, None, (paper.LOW + paper.BEST) / 2) == (None, pytest.approx(0.45))
+
+
+def test_what_is_cut_out_of_a_notebook():
+    body = ast.parse("a = [x for x in 'b']\nx = 1\nb = {}\nb['k'] = a\nc = b\nc.pop('k')\nprint(c)\nb |= a").body
+    assert [ast.unparse(s) for s in needed(body, ["c"])] == [ast.unparse(body[i]) for i in (0, 2, 3, 4, 5)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_verdict_of_the_bundled_run_changes_unnoticed(monkeypatch):
+    """Where one is meant to: ``python tests/bundled_claims.py`` rewrites the page."""
+    monkeypatch.delenv("CASCADELIB_QUICK", raising=False)
+    monkeypatch.chdir(".")  # and back
+    lines = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    head, _, *stated = lines
+    kept = pd.DataFrame(stated, columns=head).set_index("id")
+    fresh = fresh_ledger().astype(str).set_index("id")
+    assert list(kept.index) == list(fresh.index)
+    changed = fresh["verdict"][fresh["verdict"] != kept["verdict"]]
+    assert changed.empty, f"verdicts that docs/ledger.md has otherwise: {changed.to_dict()}"
+    assert (fresh["published"] == kept["published"]).all()
