@@ -4,7 +4,7 @@ timm and transformers are imported where a model is built: they take seconds.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,12 @@ def small_resnet(
     return model
 
 
-CLASSICAL = {"linear": linear, "mlp": mlp, "lenet": lenet, "small_resnet": small_resnet}
+CLASSICAL: dict[str, Callable[..., nn.Module]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "lenet": lenet,
+    "small_resnet": small_resnet,
+}
 """Nets below timm's smallest, by the architecture that zoo.json names; the others are timm's."""
 
 
