@@ -71,10 +71,11 @@ def small_resnet(
 
     timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage; here it sees 14 × 14.
     """
-    from timm.models.resnet import BasicBlock, ResNet
+    import timm
 
-    options = {"channels": channels, "stem_type": "deep", "stem_width": channels[0] // 2}
-    model = ResNet(BasicBlock, layers, num_classes, in_chans, **options)
+    stem = {"stem_type": "deep", "stem_width": channels[0] // 2}
+    sizes = {"in_chans": in_chans, "num_classes": num_classes, "channels": channels, "layers": layers}
+    model = timm.create_model("resnet18", **sizes, **stem)
     model.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)
     return model
 
