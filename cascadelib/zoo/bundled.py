@@ -73,9 +73,13 @@ def small_resnet(
     """
     import timm
 
-    stem = {"stem_type": "deep", "stem_width": channels[0] // 2}
-    sizes = {"in_chans": in_chans, "num_classes": num_classes, "channels": channels, "layers": layers}
-    model = timm.create_model("resnet18", **sizes, **stem)
+    options: dict[str, Any] = {
+        "channels": channels,
+        "layers": layers,
+        "stem_type": "deep",
+        "stem_width": channels[0] // 2,
+    }
+    model = timm.create_model("resnet18", in_chans=in_chans, num_classes=num_classes, **options)
     model.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)
     return model
 
