@@ -238,7 +238,7 @@ def test_map_style_grey_and_targets():
 
 
 def test_map_style_refusals():
-    with pytest.raises(ValueError, match="Pairs does not give .*labels"):
+    with pytest.raises(ValueError, match="Pairs gives no .*whole-number label"):
         datasets.from_items(Pairs([0, 1], ["cat", "dog"]))
     floats = datasets.from_items(Pairs([np.zeros((3, 4, 4), np.float32)], [0]))
     with pytest.raises(ValueError, match="item 0 of Pairs.*uint8.*transform"):
