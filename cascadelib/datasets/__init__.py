@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = attach(
     glue_tasks="TASKS glue",
     imagenet_1k="descriptions hub_images imagenet imagenet_v2 synsets",
     images="Photographs from_items image_folder",
-    samples="Samples from_arrays",
+    samples="Samples",
     texts="Texts table",
 )

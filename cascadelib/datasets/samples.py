@@ -62,7 +62,3 @@ class Samples(Labelled):
         inputs = self.inputs[start:stop]
         # A read-only map is copied: torch would warn that it could be written through.
         return inputs if isinstance(inputs, torch.Tensor) else torch.from_numpy(np.require(inputs, None, ["C", "W"]))
-
-
-from_arrays = Samples
-"""Another name of :class:`Samples`."""

@@ -1,6 +1,8 @@
 """Dragging thresholds: an interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -16,7 +18,6 @@ from ..scoring import score_of
 from ..store.protocol import Store
 from .charts import Charts
 from .controls import CascadeChooser, GoalButtons, ThresholdSlider, replaced, resized, share_sent_on, threshold_of_share
-from .events import Later, beside
 from .examples import ExampleStrip
 from .export import ExportBox
 from .readout import numbers_html
@@ -247,3 +248,56 @@ class Explorer(widgets.VBox):
     def point(self) -> Point:
         """The :class:`Point` on screen, as measured on the split that it is chosen on."""
         return self.splits.point(self.choice, self.thresholds, self.readings["validation"])
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this call runs in, or None: in a kernel there is one, in a script there is not."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def beside(work: Callable[[], object], ended: Callable[[Exception | None], None]) -> None:
+    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; all at once
+    without an event loop."""
+
+    def outcome() -> Exception | None:
+        try:
+            work()
+        except Exception as error:  # for the person who asked, where there is no cell to raise in
+            return error
+        return None
+
+    loop = running_loop()
+    if loop is None:
+        ended(outcome())
+    else:
+        loop.run_in_executor(None, outcome).add_done_callback(lambda done: ended(done.result()))
+
+
+class Later:
+    """Call ``function`` ``seconds`` after :meth:`again`; at once without an event loop.
+
+    restarts: each :meth:`again` begins the pause anew, so that the call comes once events rest. Otherwise it serves
+    those that come meanwhile: however fast they come, none waits longer, the last is never lost, and calls never queue.
+    """
+
+    def __init__(self, seconds: float, function: Callable[[], None], restarts: bool) -> None:
+        self.seconds, self.function, self.restarts = seconds, function, restarts
+        self.waiting: asyncio.TimerHandle | None = None
+
+    def again(self) -> None:
+        """Begin a pause, unless one runs that goes on."""
+        loop = running_loop()
+        if loop is None:
+            self.function()
+        elif self.waiting is None or self.restarts:
+            if self.waiting is not None:
+                self.waiting.cancel()
+            self.waiting = loop.call_later(self.seconds, self.end)
+
+    def end(self) -> None:
+        """The pause is over: call the function."""
+        self.waiting = None
+        self.function()

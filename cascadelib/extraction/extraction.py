@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import statistics
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,6 @@ from ..zoo.model import identity, noted
 from .class_order import check_names, check_order
 from .inference import Candidate, Pass, explained_when_full, probed, read, run_pass
 from .shards import Shards, shard_bounds, started
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What an extraction will take: seconds of computing and bytes on disk, for so many models and samples."""
-
-    models: int
-    samples: int
-    seconds: float
-    bytes: int
-
-    def __str__(self) -> str:
-        minutes, seconds = divmod(round(self.seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        time = f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
-        time = f"{hours} h {minutes:02} min" if hours else time
-        return f"{self.models} models × {self.samples} samples: about {time}, {self.bytes / 1e6:.1f} MB on disk"
 
 
 def extract(
@@ -196,7 +179,8 @@ def _announce(path, pending, missing, settings, processes):
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
-        print(*settings.failed.values(), Estimate(len(pending), samples, seconds, sum(final)), sep="\n", flush=True)
+        needs = f"about {timedelta(seconds=round(seconds))} h, {sum(final) / 1e6:.1f} MB on disk"
+        print(*settings.failed.values(), f"{len(pending)} models × {samples} samples: {needs}", sep="\n", flush=True)
 
 
 def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):

@@ -46,7 +46,7 @@ def test_missing_and_broken_files(tmp_path):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_own_arrays(kind):
-    samples = datasets.from_arrays(kind(np.arange(12.0).reshape(4, 3)), kind([0, 1, 2, 0]), list("wxyz"))
+    samples = datasets.Samples(kind(np.arange(12.0).reshape(4, 3)), kind([0, 1, 2, 0]), list("wxyz"))
     assert torch.equal(samples.batch(1, 3), torch.arange(3.0, 9, dtype=torch.float64).reshape(2, 3))
     part = samples.take([3, 0])
     assert list(part.sample_ids) == ["z", "w"] and part.batch(0, 1)[0, 0] == 9 and len(part) == 2
@@ -54,7 +54,7 @@ def test_own_arrays(kind):
 
 def test_a_memory_map_is_read_batch_by_batch(tmp_path, recwarn):
     np.save(tmp_path / "x.npy", np.arange(6.0))
-    samples = datasets.from_arrays(np.load(tmp_path / "x.npy", mmap_mode="r"), np.zeros(6, int))
+    samples = datasets.Samples(np.load(tmp_path / "x.npy", mmap_mode="r"), np.zeros(6, int))
     assert isinstance(samples.inputs, np.memmap) and samples.batch(4, 6).tolist() == [4, 5]
     assert not recwarn
 
@@ -70,4 +70,4 @@ def test_a_memory_map_is_read_batch_by_batch(tmp_path, recwarn):
 )
 def test_refused(inputs, labels, message):
     with pytest.raises(ValueError, match=message):
-        datasets.from_arrays(inputs, labels)
+        datasets.Samples(inputs, labels)

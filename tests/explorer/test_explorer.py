@@ -12,9 +12,8 @@ from cascadelib.deployment.cascade_file import point_of
 from cascadelib.deployment.policy import parse_cascade
 from cascadelib.explorer.charts import front_points
 from cascadelib.explorer.controls import amount, fraction_in, replaced, resized, share
-from cascadelib.explorer.events import Later, beside
 from cascadelib.explorer.examples import SHOWN, example_html, kinds_of, nearest, picture
-from cascadelib.explorer.explorer import certainty
+from cascadelib.explorer.explorer import Later, beside, certainty
 from cascadelib.explorer.export import as_call, as_json, literal
 from cascadelib.explorer.state import on_split, reading_at
 from cascadelib.fronts.exact import SearchTask

@@ -18,7 +18,7 @@ from torch import nn
 
 from cascadelib import datasets
 from cascadelib.extraction import extraction, inference
-from cascadelib.extraction.extraction import Estimate, extract
+from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.shards import Shards, shard_bounds
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import loaders
@@ -127,7 +127,7 @@ def test_unknown_bundled_name(tmp_path):
 
 
 def test_data_set_facts_reach_the_store(tmp_path):
-    samples = datasets.from_arrays(INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test")
+    samples = datasets.Samples(INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test")
     store = extract(models(), samples, tmp_path / "s", **SMALL)
     assert (store.classes, store.dataset, store.split) == (tuple("wxyz"), "toy", "test")
     assert store.sample_ids[3] == "i3"
@@ -288,7 +288,7 @@ def test_refused_outputs(tmp_path, case):
 
 
 def test_classes_of_the_data_set(tmp_path):
-    samples = datasets.from_arrays(INPUTS, LABELS, classes=list("vwxyz"))
+    samples = datasets.Samples(INPUTS, LABELS, classes=list("vwxyz"))
     with pytest.raises(ValueError, match="'m' gives 4 classes, the data set has 5"):
         extract({"m": Counting()}, samples, tmp_path / "s", **SMALL)
 
@@ -342,7 +342,7 @@ def test_too_little_space(tmp_path, monkeypatch):
 def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsys):
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     out, err = capsys.readouterr()
-    assert out.count("\n") == 1 and out.startswith("2 models × 50 samples: about 0 s, 0.0 MB") and err == ""
+    assert out.count("\n") == 1 and out.startswith("2 models × 50 samples: about 0:00:00 h, 0.0 MB") and err == ""
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     extract(models(), (INPUTS, LABELS), tmp_path / "t", **SMALL)
     assert capsys.readouterr() == ("", "")
@@ -353,14 +353,6 @@ def test_a_bar_in_a_terminal_that_vanishes(tmp_path, capsys, monkeypatch):
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     err = capsys.readouterr().err
     assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
-
-
-def test_estimate_in_words():
-    def words(seconds):
-        return str(Estimate(27, 50_000, seconds, 5_400_000_000)).split("about ")[1]
-
-    assert words(12.4) == "12 s, 5400.0 MB on disk"
-    assert words(125).startswith("2 min 05 s") and words(3 * 3600 + 60).startswith("3 h 01 min")
 
 
 def test_shards_say_nothing_when_read_for_another_run(tmp_path):
