@@ -12,7 +12,7 @@ from scipy.io.matlab import MatReadError
 from timm.data import ImageNetInfo
 
 from ..hub import check_reachable
-from .images import Files, Photographs, class_folders, existing, from_items, image_folder, images_in
+from .images import Photographs, class_folders, existing, files_in, from_items, image_folder, images_in
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LAYOUTS = (
@@ -60,7 +60,7 @@ def imagenet(
             raise ValueError(f"{root} holds no class folders and no labels are given; expected {LAYOUTS}")
         labels = devkits[0]
     names = images_in(root, f"images; expected {LAYOUTS}")
-    return Photographs(Files(root, tuple(names)), _labels_of(names, Path(labels)), names, synsets(), dataset, split)
+    return Photographs(files_in(root, names), _labels_of(names, Path(labels)), names, synsets(), dataset, split)
 
 
 def _labels_of(names, path) -> np.ndarray:

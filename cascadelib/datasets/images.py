@@ -2,8 +2,8 @@
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,18 @@ from .samples import Labelled
 
 
 @dataclass(frozen=True)
-class Files:
-    """Image files: ``paths``, relative to ``root``. Called with a row, it decodes that file into an RGB image."""
+class File:
+    """An image file."""
 
-    root: Path
-    paths: tuple[str, ...]
+    path: Path
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def take(self, rows: np.ndarray) -> "Files":
-        """The files of some rows."""
-        return replace(self, paths=tuple(self.paths[r] for r in rows))
-
-    def raw(self, row: int) -> bytes:
+    def raw(self) -> bytes:
         """The file's bytes."""
-        return (self.root / self.paths[row]).read_bytes()
+        return self.path.read_bytes()
 
-    def __call__(self, row: int) -> Image.Image:
-        """The decoded file; ValueError naming the file that cannot be read."""
-        path = self.root / self.paths[row]
+    def __call__(self) -> Image.Image:
+        """The decoded file as RGB; ValueError naming the file that cannot be read."""
+        path = self.path
         try:
             return decoded_image(path)
         except FileNotFoundError:
@@ -54,40 +46,31 @@ def decoded_image(path: Path) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Items:
-    """Images of a map-style data set: item ``rows[i]`` is (image, label), or a dict with ``keys`` = (image, label).
+class Item:
+    """An image of a map-style data set, whose item ``row`` is (image, label), or a dict with ``keys`` = (image, label).
 
     Images may be PIL, uint8 arrays or tensors [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} as in ``datasets``.
     """
 
     data: Any
-    rows: np.ndarray
+    row: int
     labels: np.ndarray
     keys: tuple = (0, 1)
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def raw(self) -> bytes:
+        """The decoded pixels."""
+        return self().tobytes()
 
-    def take(self, rows: np.ndarray) -> "Items":
-        """The items of some rows."""
-        return replace(self, rows=self.rows[rows], labels=self.labels[rows])
-
-    def raw(self, row: int) -> bytes:
-        """The decoded image's bytes."""
-        return np.asarray(self(row)).tobytes()
-
-    def __call__(self, row: int) -> Image.Image:
-        """The decoded item; ValueError where it is no image, or its label has changed."""
+    def __call__(self) -> Image.Image:
+        """The image as RGB; ValueError naming the item where it is none, or its label is not the listed one."""
         try:
-            item = self.data[int(self.rows[row])]
+            item = self.data[self.row]
             image, label = (item[key] for key in self.keys)
             image = as_image(image)
         except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(
-                f"item {self.rows[row]} of {type(self.data).__name__}: not (image, label): {error!r}"
-            ) from None
-        if int(label) != self.labels[row]:
-            raise ValueError(f"item {self.rows[row]} has label {int(label)} now, {self.labels[row]} when it was listed")
+            raise ValueError(f"item {self.row} of {type(self.data).__name__}: not (image, label): {error!r}") from None
+        if int(label) != self.labels[self.row]:
+            raise ValueError(f"item {self.row} has label {int(label)} now, {self.labels[self.row]} when it was listed")
         return image
 
 
@@ -106,21 +89,18 @@ def as_image(image: Any) -> Image.Image:
 
 
 class Photographs(Labelled):
-    """k :class:`Labelled` photographs: ``inputs(row)`` decodes one. Extraction does so once for all models."""
+    """k :class:`Labelled` photographs: ``inputs[row]()`` decodes one. Extraction does so once for all models."""
 
-    inputs: Files | Items
+    inputs: tuple[File | Item, ...]
     word = "images"
 
     def batch(self, start: int, stop: int) -> list[Image.Image]:
         """Decoded images of rows start … stop − 1."""
-        return [self.inputs(row) for row in range(start, stop)]
+        return [photograph() for photograph in self.inputs[start:stop]]
 
     def raw(self, row: int) -> bytes:
         """What tells this image from another: the file's bytes, or the decoded pixels."""
-        return self.inputs.raw(row)
-
-    def _inputs(self, rows):
-        return self.inputs.take(rows)
+        return self.inputs[row].raw()
 
 
 def from_items(
@@ -140,7 +120,8 @@ def from_items(
     keys = _keys(data)
     labels = np.asarray(_own_labels(data, keys) if labels is None else labels)
     classes = _own_classes(data, keys) if classes is None else classes
-    return Photographs(Items(data, np.arange(len(data)), labels, keys), labels, sample_ids, classes, dataset, split)
+    items = tuple(Item(data, row, labels, keys) for row in range(len(data)))
+    return Photographs(items, labels, sample_ids, classes, dataset, split)
 
 
 def _keys(data):
@@ -206,6 +187,11 @@ def _counts(name):
     return not name.startswith(".") and name.lower() not in BYSTANDERS
 
 
+def files_in(folder: Path, names: Iterable[str]) -> tuple[File, ...]:
+    """The images of these names in a folder."""
+    return tuple(File(folder / name) for name in names)
+
+
 def class_folders(folder: Path) -> list[str]:
     """Names of the folders in ``folder``, sorted as text."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name))
@@ -235,4 +221,4 @@ def image_folder(
         images = images_in(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
-    return Photographs(Files(root, tuple(paths)), np.array(labels), paths, classes, dataset or root.name, split)
+    return Photographs(files_in(root, paths), np.array(labels), paths, classes, dataset or root.name, split)

@@ -39,10 +39,8 @@ class Labelled:
     def take(self, indices: Any) -> Self:
         """Some of the samples: distinct row indices, a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
-        return replace(self, inputs=self._inputs(rows), labels=self.labels[rows], sample_ids=self.sample_ids[rows])
-
-    def _inputs(self, rows):
-        return self.inputs[rows]
+        inputs = tuple(self.inputs[row] for row in rows) if isinstance(self.inputs, tuple) else self.inputs[rows]
+        return replace(self, inputs=inputs, labels=self.labels[rows], sample_ids=self.sample_ids[rows])
 
 
 class Samples(Labelled):

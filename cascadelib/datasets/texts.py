@@ -44,9 +44,6 @@ class Texts(Labelled):
         """One text as bytes, for its digest."""
         return repr(self.inputs[row]).encode()
 
-    def _inputs(self, rows):
-        return tuple(self.inputs[row] for row in rows)
-
     @property
     def order(self) -> np.ndarray:
         """Rows by length in characters, int64 [k]: texts of one batch are then padded little."""

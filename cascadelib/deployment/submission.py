@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..checks import check_count
-from ..datasets.images import Files, existing, images_in
+from ..datasets.images import existing, files_in, images_in
 from ..files import replacing
 
 
@@ -23,11 +23,11 @@ def image_batches(folder: str | Path, batch_size: int = 64, workers: int = 0) ->
     for an empty folder and, by name, for an image that cannot be read.
     """
     root = existing(folder, "a flat folder of images")
-    images = Files(root, tuple(images_in(root)))
+    images = files_in(root, images_in(root))
     batch_size, workers = check_count(batch_size, "batch_size"), check_count(workers, "workers", 0)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for start in range(0, len(images), batch_size):
-            yield list(pool.map(images, range(start, min(start + batch_size, len(images)))))
+            yield list(pool.map(lambda image: image(), images[start : start + batch_size]))
 
 
 def write_submission(path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None) -> None:

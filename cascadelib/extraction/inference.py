@@ -127,7 +127,7 @@ class _Cuts(torch.utils.data.Dataset):
 
     def __getitem__(self, row):
         try:
-            image = self.source(row)
+            image = self.source[row]()
             return [torch.as_tensor(cut(image)) for cut in self.cuts]
         except Exception as error:
             return error if type(error) is ValueError else ValueError(f"the photograph of row {row}: {error!r}")

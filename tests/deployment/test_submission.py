@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cascadelib.datasets.images import Files, Photographs, images_in
+from cascadelib.datasets.images import Photographs, files_in, images_in
 from cascadelib.deployment import Cascade, image_batches, write_submission
 from cascadelib.evaluation.evaluation import evaluate
 from cascadelib.extraction.extraction import extract
@@ -21,7 +21,7 @@ def images(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("flat"), np.random.default_rng(0)
     for i in range(40):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / f"test_{i:03}.png")
-    return Files(folder, tuple(images_in(folder)))
+    return files_in(folder, images_in(folder))
 
 
 def models():
@@ -35,7 +35,8 @@ def models():
 
 @pytest.fixture(scope="module")
 def store(images, tmp_path_factory):
-    labelled = Photographs(images, np.random.default_rng(1).integers(0, CLASSES, 40), images.paths)
+    names = [file.path.name for file in images]
+    labelled = Photographs(images, np.random.default_rng(1).integers(0, CLASSES, 40), names)
     return extract(models(), labelled, tmp_path_factory.mktemp("s") / "s", batch_size=8, workers=0, progress=False)
 
 
@@ -50,7 +51,8 @@ def test_the_same_as_evaluate(images, store, name):
     thresholds = tuple(-t if method.metric == "entropy" else t for t in (sure[0] + 1e-6, sure[1] + 1e-6))
     point = Point(chain, thresholds, (), 0, 0, 0, method)
     expected = evaluate(store, point)
-    decisions = Cascade.from_point(point, models()).run(image_batches(images.root, 16, workers=2), 16, guesses=3)
+    batches = image_batches(images[0].path.parent, 16, workers=2)
+    decisions = Cascade.from_point(point, models()).run(batches, 16, guesses=3)
     assert decisions.guesses.shape == (40, 3) and len(set(expected.exit_stage)) > 1
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
     np.testing.assert_array_equal(decisions.guesses[:, 0] == store.labels, expected.correct)
@@ -63,7 +65,7 @@ def test_a_later_model_sees_only_what_has_not_left(images):
         seen.clear()
         point = Point(("a", "b"), (threshold,), (), 0, 0, 0, Method())
         given_here = {name: given[name] for name in point.models}
-        decisions = Cascade.from_point(point, given_here).run(image_batches(images.root, 16), guesses=5)
+        decisions = Cascade.from_point(point, given_here).run(image_batches(images[0].path.parent, 16), guesses=5)
         assert sum(seen) == count and set(decisions.exit_stage) == {int(count > 0)}
         assert decisions.guesses.shape == (40, 5)
 
@@ -84,7 +86,7 @@ def test_refusals(images, tmp_path):
     point = Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote"))
     given = {name: model for name, model in models().items() if name in point.models}
     with pytest.raises(ValueError, match="a vote"):
-        Cascade.from_point(point, given).run(image_batches(images.root), guesses=2)
+        Cascade.from_point(point, given).run(image_batches(images[0].path.parent), guesses=2)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         next(image_batches(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="no images"):

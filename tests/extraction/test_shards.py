@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from cascadelib import datasets
-from cascadelib.datasets.images import Files, Photographs
+from cascadelib.datasets.images import File, Photographs
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.model import Model, reordered
@@ -131,14 +131,14 @@ def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_pat
     assert [path.name for path in (tmp_path / "resumed").glob(".*/*")] == [".lock"]
 
 
-class Counted(Files):
-    """Files that write down which rows are decoded (the list is this process's)."""
+class Counted(File):
+    """A file that writes down that it is decoded (the list is this process's)."""
 
     decoded = []
 
-    def __call__(self, row):
-        self.decoded.append(self.paths[row])
-        return super().__call__(row)
+    def __call__(self):
+        self.decoded.append(self.path)
+        return super().__call__()
 
 
 def head(seed, size=16):
@@ -148,7 +148,8 @@ def head(seed, size=16):
 
 def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path, monkeypatch):
     found = datasets.image_folder(folder)
-    samples = Photographs(Counted(folder, found.inputs.paths), found.labels, found.sample_ids, found.classes)
+    paths = [file.path for file in found.inputs]
+    samples = Photographs(tuple(map(Counted, paths)), found.labels, found.sample_ids, found.classes)
     cuts, own = [], Cut.__call__
     monkeypatch.setattr(Cut, "__call__", lambda self, image: cuts.append(self) or own(self, image))
     small, large = Cut((16, 16), "bilinear", 0.9), Cut((24, 24), "bicubic", 1.0)
@@ -161,7 +162,7 @@ def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path
     Counted.decoded.clear()
     store = extract(models, samples, tmp_path / "s", batch_size=8, workers=0, progress=False)
     probed = 32
-    assert Counted.decoded[probed:] == list(found.inputs.paths)
+    assert Counted.decoded[probed:] == paths
     assert cuts.count(small) == cuts.count(large) == probed + 62
     for name, (module, transform) in models.items():
         expected = module.eval()(transform(found.batch(0, 62))).detach().numpy()
@@ -183,7 +184,7 @@ def test_a_function_of_one_image_is_a_transform_too(folder, tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(folder, tmp_path, workers):
     samples = datasets.image_folder(folder)
-    path = samples.inputs.root / samples.inputs.paths[45]
+    path = samples.inputs[45].path
     whole = path.read_bytes()
     models = {"a": (head(1), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD))}
     settings = {"batch_size": 8, "shard_size": 8, "workers": workers, "progress": False}
