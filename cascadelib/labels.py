@@ -148,9 +148,7 @@ def samples_in_common(found_on: "Labels | Recorded | None", here: Labels) -> int
     """
     if found_on is None:
         return None
-    if isinstance(found_on, Recorded):
-        return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
-    if found_on.source == here.source or found_on.given and here.given:
+    if isinstance(found_on, Labels) and (found_on.source == here.source or found_on.given and here.given):
         return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
     return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
 

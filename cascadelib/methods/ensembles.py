@@ -249,8 +249,7 @@ def by_head(prefixes):
     groups = {}
     for i, prefix in enumerate(prefixes):
         groups.setdefault(prefix[:-1], []).append(i)
-    width = max(len(head) for head in groups) or 1
-    heads = np.full((len(groups), width), -1, np.int64)
+    heads = np.full((len(groups), max(map(len, groups))), -1, np.int64)
     for row, head in enumerate(groups):
         heads[row, : len(head)] = head
     order = [i for members in groups.values() for i in members]

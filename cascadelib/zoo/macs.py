@@ -17,8 +17,9 @@ from .model import Model, noted
 from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
-# norms do; written without the trailing underscore of their in-place forms. What is not here is refused.
-NO_MACS = set(Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split())
+# norms do, in place ("add_") or not. What is not here is refused.
+NAMES = Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split()
+NO_MACS = {f"aten::{name}{end}" for name in NAMES for end in ("", "_")}
 
 
 def _matmul(inputs, outputs):
@@ -109,15 +110,10 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     places = {op: name.removeprefix("module").lstrip(".") or "the module itself" for op, name in places.items()}
-    refused = [f"{op} (in {places[op]})" for op in unknown if _multiplies(op)]
+    refused = [f"{op} (in {places[op]})" for op in unknown if op not in NO_MACS]
     if refused:
         raise ValueError(_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
     return round(total)
-
-
-def _multiplies(op: str) -> bool:
-    space, _, name = op.partition("::")
-    return space != "aten" or not ({name, name.rstrip("_")} & NO_MACS)
 
 
 def _refusal(module, reason):
