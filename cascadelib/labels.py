@@ -13,9 +13,7 @@ from .checks import unmasked
 
 def chosen_rows(indices: Any, count: int) -> np.ndarray:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed (bootstrap).
-
-    Raises ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all.
-    """
+    ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all."""
     index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
     if not isinstance(index, slice):
         if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):

@@ -119,7 +119,7 @@ class StreamBudget:
     (2023, *Conformal PID control for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch so far) never
     rises: one batch moves u by at most 0.15, and after one huge batch u stays slow.
 
-    Guarantee, for any inputs (with finite logits) in any order, nothing random: :meth:`bound`. Accuracy is not held.
+    Guarantee, for any inputs (with finite logits) in any order: :meth:`bound`. Accuracy is not held.
     """
 
     def __init__(self, point: Point, store: Any, budget: float, rate: float = 0.005):
