@@ -225,7 +225,7 @@ def vote(votes, sure):
     """Plurality vote of n models: (class int64 [k], confidence float64 [k]) for votes int [n, k], sure float [n, k].
 
     A tie goes to the class of the surest voter among those tied; the confidence is that of the winner's surest voter;
-    of equally sure models the earlier (cheaper) counts. With two models this is the most confident of them.
+    of equally sure models the earlier (cheaper) counts.
     """
     count = sum((votes == own).astype(np.int64) for own in votes)
     speaker = np.where(count == count.max(axis=0), sure, -np.inf).argmax(axis=0)[None]

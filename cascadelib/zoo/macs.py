@@ -78,11 +78,9 @@ class _Positional(torch.nn.Module):
 def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis(…).total()``.
 
-    ``example_input``: tensor [N, …], or a tuple or dict of keywords of such; its first sample is used.
-    The module is traced in eval mode on the device of the example and left in the mode it was in.
-
-    Raises ValueError naming the operation and the module where fvcore has no formula for an operation that
-    multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
+    example_input: tensor [N, …], or a tuple or dict of keywords of such, of which the first sample is traced, in eval
+    mode. ValueError names the operation and the module where fvcore has no formula for an operation that multiplies (a
+    GRU, a fused kernel, a custom function): it is refused, not undercounted.
 
     As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers, matrix products,
     einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and group norm 5),
