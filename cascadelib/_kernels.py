@@ -12,10 +12,8 @@ from numba.core.serialize import dumps
 
 
 def kernel(function=None, **options):
-    """``numba.njit(nogil=True, **options)``, cached on disk; ``@kernel`` and ``@kernel(fastmath=True)`` both do.
-
-    A cache that is damaged is thrown away; without a folder for one there is a warning a process, and no error.
-    """
+    """``numba.njit(nogil=True, **options)``, cached on disk; ``@kernel`` and ``@kernel(fastmath=True)`` both do. A
+    damaged cache is thrown away; without a folder for one there is a warning a process, and no error."""
     if function is None:
         return partial(kernel, **options)
     compiled = njit(nogil=True, **options)(function)

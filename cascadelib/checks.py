@@ -30,15 +30,12 @@ def items_of(values: Any) -> list:
 
 
 def known(name: str, names: Iterable[str], kind: str) -> str:
-    """Return ``name`` if it is one of ``names``; else raise ValueError that names the nearest ones.
-
-    ``kind`` is the word for the thing in the message: "model", "metric", "cost" … Names are compared by their first 64
-    characters, and the first 3,000 of them: difflib's work grows with the square of a length.
-    """
+    """``name`` if it is one of ``names``; else ValueError that names the nearest ones. kind: the word for the thing in
+    the message: "model", "metric", "cost" …"""
     names = list(names)
     if isinstance(name, Hashable) and name in names:
         return name
-    begins = {str(n)[:64]: n for n in names[:3000]}
+    begins = {str(n)[:64]: n for n in names[:3000]}  # difflib's work grows with the square of a length
     near = [begins[b] for b in get_close_matches(brief(name).strip("'")[:64], begins, n=5, cutoff=0.4)] or names[:12]
     raise ValueError(f"unknown {kind} {brief(name)}; nearest: {', '.join(map(repr, near))}")
 

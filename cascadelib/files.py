@@ -65,9 +65,7 @@ LARGEST_JSON = 2**26  # bytes
 
 def file_name(model: str) -> str:
     """A model's name → its file's name, percent-encoded so that '/', ':' and a leading '.' are safe; reversible.
-
-    Raises ValueError for names that are empty, not text, or too long for a file system.
-    """
+    ValueError for names that are empty, not text, or too long for a file system."""
     if not isinstance(model, str) or not model:
         raise ValueError(f"a model's name must be a non-empty string, not {model!r}")
     try:
@@ -82,10 +80,7 @@ def file_name(model: str) -> str:
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path``, of its own for every writer; what is written there appears under ``path`` at
-    the end, whole, or never.
-
-    ``durable``: also after a power cut (fsync). An OSError (a full disk, a read-only file system) names the path.
-    """
+    the end, whole, or never; ``durable``: also after a power cut (fsync). An OSError (a full disk …) names the path."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
         with naming(path, temporary, str(temporary)):

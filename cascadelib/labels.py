@@ -13,9 +13,7 @@ from .checks import unmasked
 
 def chosen_rows(indices: Any, count: int) -> np.ndarray:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed (bootstrap).
-
-    Raises ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all.
-    """
+    ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all."""
     index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
     if not isinstance(index, slice):
         if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
@@ -148,9 +146,7 @@ def samples_in_common(found_on: "Labels | Recorded | None", here: Labels) -> int
     """
     if found_on is None:
         return None
-    if isinstance(found_on, Recorded):
-        return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
-    if found_on.source == here.source or found_on.given and here.given:
+    if isinstance(found_on, Labels) and (found_on.source == here.source or found_on.given and here.given):
         return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
     return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
 

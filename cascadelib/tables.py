@@ -53,10 +53,8 @@ def formatter(column: Any) -> Any:
 
 
 def readable(table: pd.DataFrame, rows: int | None = None) -> pd.DataFrame:
-    """The table with every column formatted by its name, as text, and names that can wrap.
-
-    rows: show that many, evenly spread, ends kept.
-    """
+    """The table with every column formatted by its name, as text, and names that can wrap. rows: show that many,
+    evenly spread, ends kept."""
     if rows is not None and len(table) > rows:
         step = (len(table) - 1) / (rows - 1)
         table = table.iloc[[round(i * step) for i in range(rows)]]

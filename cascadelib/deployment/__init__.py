@@ -6,9 +6,8 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     cascade="Cascade Decisions same_decisions",
     cascade_file="expected point_of",
-    monitoring="Running",
+    monitoring="Running StreamBudget",
     policy="Policy parse_cascade",
-    stream_budget="StreamBudget",
     submission="image_batches write_submission",
     timing="pieces_of savings time_cascade",
 )

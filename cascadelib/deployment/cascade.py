@@ -82,11 +82,11 @@ class Cascade(torch.nn.Module):
     (texts), or a mapping or tuple of batches; each model's transform makes its input of it, and sees undecided samples
     only. Confidences are computed in float64 from the logits by the evaluator's formulas: decisions are those of
     :func:`cascadelib.evaluate`. Models may lie on different devices and have any floating dtype; they stay in eval
-    mode. A sample for which a model gives nan or infinite logits goes to the last model; it is counted in ``running``
-    and warned of, and that output does not count in an ensemble.
+    mode. A sample for which a model gives nan or infinite logits goes to the last model, with a warning; that output
+    does not count in an ensemble.
 
-    point: the :class:`Point`; policy: the :class:`Policy` that decides; description: what :meth:`save` writes; running:
-    see :class:`Running`; differences: what differs from where the cascade was measured (a tuple of sentences).
+    policy: the :class:`Policy` that decides; description: what :meth:`save` writes; running: see :class:`Running`;
+    differences: what differs from where the cascade was measured (a tuple of sentences).
     """
 
     def __init__(self, description: Mapping, models: Mapping | None = None, allow_download: bool = False):
@@ -162,8 +162,8 @@ class Cascade(torch.nn.Module):
     def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
         """Decide a stream (iterable) of batches: :class:`Decisions` of all samples, in their order.
 
-        Undecided samples wait until ``batch_size`` of them need the same model, so that all models run on full batches,
-        which are of one size (torch prepares its kernels anew for every other size); the last ones run at the end.
+        Undecided samples wait until ``batch_size`` of them need the same model (torch prepares its kernels anew for
+        every other size); the last ones run at the end.
         guesses: how many of the best classes ``decisions.guesses`` names; ValueError where a vote has one winner only.
         An error of the stream or of a model goes on to the caller with what was decided: ``error.decided``, Decisions
         of all samples that had come, those still under way with exit_stage −1.
@@ -252,10 +252,9 @@ class Cascade(torch.nn.Module):
 
 
 def same_decisions(decisions: Decisions, store: Any, point: Point, tolerance: float = 1e-5) -> pd.Series:
-    """:class:`Decisions` of a running cascade beside :func:`evaluate` on the same samples.
+    """:class:`Decisions` of a running cascade beside :func:`evaluate` on the same samples in the same order: counts.
 
-    store: the logits of the same samples in the same order, e.g. ``store.take(slice(0, 1000))``. Returns counts, a
-    Series: samples; same (exit stage and correctness); near (they differ, and a confidence that the evaluator sees on
+    samples; same (exit stage and correctness); near (they differ, and a confidence that the evaluator sees on
     the sample's way lies within ``tolerance`` of its threshold: another batch size or processor rounds otherwise);
     other (they differ for another reason: to be looked into). Raises ValueError for another number of samples.
     """

@@ -24,10 +24,9 @@ SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quant
 def description_of(point: Point, store: Any = None, held_out: Any = None) -> dict:
     """A :class:`Point` as a plain dict, ready for JSON: what the file holds and :func:`point_of` takes back.
 
-    store: where the point was chosen (names what tells each model from another of its name, and the split's
-    fingerprint); held_out: another split with the same models. ``expected`` is measured on ``held_out`` where it is
-    given, else on ``store``, where it is a little too good: the point was chosen there, and its intervals are "without
-    choosing". Only the temperatures of the point's own models are kept.
+    store: where the point was chosen; held_out: another split with the same models. ``expected`` is measured on
+    ``held_out`` where it is given, else on ``store``, where it is a little too good: the point was chosen there, and
+    its intervals are "without choosing". Only the temperatures of the point's own models are kept.
     """
     check_point(point)
     numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}

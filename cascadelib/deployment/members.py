@@ -110,12 +110,9 @@ class Member:
             raise ValueError(f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})") from error
 
     def logits(self, batch: Any) -> np.ndarray:
-        """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32.
-
-        The batch is on the device of the model's weights, and cast to their dtype, when the module sees it; a transform
-        gets it on that device as well. ValueError, naming the model, for inputs that a module or its transform cannot
-        take, and for outputs that are no logits.
-        """
+        """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32. Module
+        and transform get it on the device of the weights, the module in their dtype. ValueError, naming the model, for
+        inputs that either cannot take, and for outputs that are no logits."""
         weight, samples = next(self.module.parameters(), None), size_of(batch)
         device, dtype = (weight.device, weight.dtype) if weight is not None else (None, None)
         if isinstance(self.module, Called):

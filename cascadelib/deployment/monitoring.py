@@ -1,15 +1,19 @@
-"""What a running cascade sees, without labels, beside what was expected: exit rates, confidences, drift, time."""
+"""A running cascade without labels: exit rates, confidences, drift and time beside what was expected, and an average
+cost held over a stream, whatever the inputs do."""
 
 import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..analysis.drift_signal import DriftReport, DriftSignal
+from ..checks import check_number
+from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
+from ..fronts.front import Point
 from ..methods.thresholds import own_units
 from .cascade_file import mean_with_ends, rounded_up
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 WINDOW = 1000  # inputs that the drift signal looks back on
 LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
+STEP = 0.15  # by which one batch may move a budget's level: larger steps swing between all leaving and all passing on
 
 
 class Running:
@@ -97,3 +102,77 @@ class Running:
         signal = DriftSignal(tuple(np.repeat(v, counts) for v, counts in summaries), false_alarm_rate)
         live = [rounded_up(own_units(self.metric, sure), v) for sure, (v, _) in zip(self.confidences, summaries)]
         return signal.check(live)
+
+
+class StreamBudget:
+    """Thresholds of one cascade that move so that its mean cost a sample stays at ``budget`` while confidences drift.
+
+    point: the cascade; store: the split that its thresholds start from (LogitStore or ScoreTable with one cost a
+    model); budget: mean cost a sample, of the point's kind; rate η: how far a sample moves the level, at most. Use
+    :attr:`thresholds` for a batch, then :meth:`update` with the exit stages that came of it.
+
+    All thresholds hang on one level u: at u ≤ 0 every sample leaves at once, at u ≥ 1 all samples run all models,
+    between them each stage's threshold is a quantile of its confidences on ``store``, such that the path leads through
+    ``point``. After batch t, of b samples whose costs, as shares of the way from the least to the most that a sample
+    can cost, have mean c, u moves by η_t b (w − c), w being the budget as such a share: integral control, as in Gibbs
+    and Candès (2021, *Adaptive conformal inference under distribution shift*) and Angelopoulos, Candès and Tibshirani
+    (2023, *Conformal PID control for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch so far) never
+    rises: one batch moves u by at most 0.15, and after one huge batch u stays slow.
+
+    Guarantee, for any inputs (with finite logits) in any order: :meth:`bound`. Accuracy is not held.
+    """
+
+    def __init__(self, point: Point, store: Any, budget: float, rate: float = 0.005):
+        self.costs = np.array(costs_of(store, point.models, point.cost_kind), np.float64)
+        if self.costs.ndim != 1 or len(self.costs) < 2:
+            raise ValueError("a budget needs two models or more with one cost each (not a cost for every sample)")
+        self.cheapest, self.dearest = float(self.costs[0]), float(self.costs.sum())
+        if not self.cheapest < check_number(budget, "budget") < self.dearest:
+            raise ValueError(f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, not {budget:g}")
+        if not 0 < check_number(rate, "rate") < 1:
+            raise ValueError(f"rate must lie between 0 and 1, not {rate}")
+        self.budget, self.rate, self.metric = float(budget), rate, point.metric
+        outcomes = outcomes_of(store, point.models, point.method, point.score)
+        self.sure = [np.sort(sure) for _, sure in outcomes[:-1]]
+        self.shares = [1.0 if t == np.inf else np.searchsorted(s, t) / len(s) for s, t in zip(self.sure, point.inside)]
+        self.bend = np.clip(self._share_of(evaluate(store, point).cost), 1e-9, 1 - 1e-9)
+        self.level, self.samples, self.spent, self.largest = self._share_of(self.budget), 0, 0.0, 1
+
+    def _share_of(self, cost):
+        return (cost - self.cheapest) / (self.dearest - self.cheapest)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Thresholds for the next batch, in the metric's own units."""
+        inside = np.full(len(self.sure), -np.inf if self.level <= 0 else np.inf)
+        if 0 < self.level < 1:
+            for i, (sure, share) in enumerate(zip(self.sure, self.shares)):
+                at = round(np.interp(self.level, [0, self.bend, 1], [0, share, 1]) * len(sure))
+                # below the threshold lies that share; it is inf at 1 only, so that before it inf exits
+                inside[i] = np.inf if at == len(sure) else min(sure[at], np.finfo(np.float64).max)
+        return tuple(own_units(self.metric, inside).tolist())
+
+    def update(self, exit_stage: np.ndarray) -> None:
+        """Take note of a batch that ran at :attr:`thresholds`: exit_stage int [b], 0 = first model."""
+        spent = np.cumsum(self.costs)[np.asarray(exit_stage, np.int64)]
+        self.largest = max(self.largest, len(spent))
+        saved = float(np.sum(self._share_of(self.budget) - self._share_of(spent)))
+        self.level += min(self.rate, STEP / self.largest) * saved
+        self.samples, self.spent = self.samples + len(spent), self.spent + float(spent.sum())
+
+    @property
+    def mean_cost(self) -> float:
+        """Mean cost a sample so far; nan before the first."""
+        return self.spent / self.samples if self.samples else np.nan
+
+    def bound(self, samples: int | None = None, batch: int | None = None) -> float:
+        """No stream makes the mean cost of its first ``samples`` differ from the budget by more than this.
+
+        (dearest − cheapest) (1 + η_T b) / (η_T samples), b: the largest batch, η_T = min(η, 0.15 / b) the last rate.
+        Default: samples and batches so far. Why: all leave at u ≤ 0 and none at u ≥ 1, so no step leads further than
+        from L = −η_T b (1 − w) to U = 1 + η_T b w. What was saved, Σ (w − c), is Σ (u_t − u_{t−1}) / η_t; as 1 / η_t
+        never falls, summation by parts about L bounds it by (U − L) / η_T from above, about U by that from below.
+        """
+        samples, batch = samples or self.samples, batch or self.largest
+        rate = min(self.rate, STEP / batch)
+        return (self.dearest - self.cheapest) * (1 + rate * batch) / (rate * samples)

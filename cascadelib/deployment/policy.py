@@ -1,7 +1,7 @@
 """The decisions of a cascade without its models, and the small JSON file that holds them.
 
-The file is readable by a human, keeps floats to the last bit, and holds nothing that runs when it is read. To load one
-and to decide takes numpy alone: neither torch nor pandas nor compiled kernels.
+The file keeps floats to the last bit and holds nothing that runs when it is read. To load one and to decide takes numpy
+alone: neither torch nor pandas nor compiled kernels.
 """
 
 import json
@@ -49,9 +49,8 @@ FORM = {  # of the parts of a description, as fits() reads it
 class Policy:
     """Which models run, in which order, and who leaves after each: a cascade as its file has it, without its models.
 
-    Made by :meth:`from_point` or :meth:`load`; :class:`Cascade` decides by one, and either reads what the other wrote.
-    description: what the file says; thresholds: in use, one fewer than ``models``, in the metric's own units (default:
-    the file's). Raises ValueError for another number of thresholds, and for nan.
+    :class:`Cascade` decides by one, and either reads what the other wrote. description: what the file says; thresholds:
+    in use, one fewer than ``models``, in the metric's own units (default: the file's), without nan.
     """
 
     description: Mapping

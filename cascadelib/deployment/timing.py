@@ -61,11 +61,11 @@ def time_cascade(
 
 
 def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series, kind: str = "MACs") -> pd.DataFrame:
-    """Cost of a cascade ÷ that of a single model, part by part: a DataFrame, a row a kind of cost.
+    """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of cost.
 
-    tables: label → :func:`time_cascade` of one cascade, ``single`` among its models or others; costs: Series from model
-    to its cost, named ``kind``, which the exit rates of the first table weigh. Columns: what each model took in the
-    cascade, exit decisions, rest (parting batches, putting results in order), and total.
+    tables: label → :func:`time_cascade` with ``single``; costs: Series from model to its cost, named ``kind``, which
+    the exit rates of the first table weigh. Columns: each model's part, exit decisions, rest (parting batches, putting
+    results in order), and total.
     """
     reach = next(iter(tables.values()))["share_run"].dropna()
     rows = {kind: costs[reach.index] * reach / costs[single]}

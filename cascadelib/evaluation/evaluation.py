@@ -54,10 +54,8 @@ def mean_cost(costs: list, stage: np.ndarray) -> float:
 
 
 def run_outcomes(outcomes, thresholds, costs):
-    """(exit_stage int [k], correct [k], cost) of a cascade.
-
-    outcomes: a stage's (correct [k], confidence [k]) each; thresholds inside (higher = surer), one fewer.
-    """
+    """(exit_stage int [k], correct [k], cost) of a cascade. outcomes: a stage's (correct [k], confidence [k]) each;
+    thresholds inside (higher = surer), one fewer."""
     stage = exit_stages([sure for _, sure in outcomes], thresholds)
     correct = np.choose(stage, [right for right, _ in outcomes])
     return stage, correct, mean_cost(costs, stage)
@@ -104,9 +102,7 @@ def outcomes_of(
     store: Store, models: Sequence[str], method: Method | None, score: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
-
-    TypeError for what is no store, ValueError naming a model that it lacks.
-    """
+    TypeError for what is no store, ValueError naming a model that it lacks."""
     check_store(store)
     names = [known(name, store.models.index, "model of this store") for name in models]
     stage = store.outcome(names, method, score)

@@ -1,7 +1,6 @@
 """Every cascade × every threshold → the exact Pareto front (paper, section 3, *Evaluation*; without sampling)."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,13 +12,13 @@ from ..evaluation.evaluation import asked, check_store, single_models
 from ..evaluation.pareto import Baseline
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
+from ..store.protocol import Stage
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
 from .graded import points_by_running, search_graded, two_model_curve
 from .kernels.state import improves, new_best, note
 from .parallel import BOXES, CORNERS, in_executor, in_threads
 
-Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
 # Tolerances of the rounds before the last, where time is limited; the first opens nothing, and bounds every cascade.
 COARSER = (1e300, 0.3, 0.1, 0.03, 0.01)
 SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by

@@ -86,18 +86,13 @@ def neighbours(group, order, sure, boundaries):
     return out
 
 
-def front_rows(best):
-    """The numbers of correct samples at which a Best holds a non-dominated cascade."""
-    reach, exact = best.reach, best.exact
-    return np.flatnonzero((exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
-
-
 def points_of(outcomes, best, cascade_of, cost):
     """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample reaches a model, the
     cheapest that fits is named in its place."""
     completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
-    where, k, correct = best.where, len(best.reach) - 1, front_rows(best)
-    d = where.shape[1] // 2
+    where, reach = best.where, best.reach
+    k, d = len(reach) - 1, where.shape[1] // 2
+    correct = np.flatnonzero((best.exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
     boundaries, at = where[correct, 1 : 1 + d], where[correct, 1 + d :]
     models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
     rates, rows_of = np.zeros((len(correct), d + 1)), {}

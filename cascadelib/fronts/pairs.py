@@ -18,10 +18,8 @@ def pair_curve(store, first, second, method=None, score=None, cost=None):
 
 
 def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
-    """Largest exit rate before accuracy falls by ``drop`` × the pair's difference below the better model.
-
-    Paper, figure 2, middle: walking from never exiting, the last point before the first one that is lower.
-    """
+    """Largest exit rate before accuracy falls by ``drop`` × the pair's difference below the better model: walking from
+    never exiting, the last point before the first one that is lower (paper, figure 2, middle)."""
     better, difference = max(accuracy_1, accuracy_2), abs(accuracy_2 - accuracy_1)
     below = curve.accuracy < better - drop * difference - 1e-12
     return float(curve.exit_rate[max(int(np.argmax(below)) - 1, 0)] if below.any() else curve.exit_rate[-1])

@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from ..front_end import is_watched
 from .kernels.boxes import open_head, search_root
+from .kernels.grid import sweep_pair
 from .kernels.state import ROOT_BINS, merge_best, new_best, same_reach, workspace
-from .kernels.sweep import sweep_pair
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
 TASKS = 32

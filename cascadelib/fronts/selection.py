@@ -38,20 +38,17 @@ def pick(front: Front, goal: str | None = None, *, accuracy: float | None = None
 
 
 def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
-    """Points of locally largest improvement along accuracy (paper, table 1), by scipy's ``find_peaks``.
-
-    prominence: by how much a peak must stand out, in units of the improvement factor. Returns a list of Points.
-    """
+    """Points of locally largest improvement along accuracy (paper, table 1), by scipy's ``find_peaks``. prominence: by
+    how much a peak must stand out, in units of the improvement factor."""
     improvement = np.nan_to_num(front.table["improvement"].to_numpy(), nan=0.0)
     padded = np.concatenate([[0.0], improvement, [0.0]])
     return [front.point(int(i) - 1) for i in find_peaks(padded, prominence=prominence)[0]]
 
 
 def hold_out(points: Any, store: Store, held_out: Store) -> pd.DataFrame:
-    """Table 1 as numbers: each point on the split it was chosen on and, unchanged, on another beside it.
-
-    Returns a DataFrame, a row a point: models, thresholds, accuracy, cost and improvement on both splits (suffix
-    ``_held_out``), and ``best_member_drop``: by how much the most accurate of its models alone loses.
+    """Table 1 as numbers, a row a point: models, thresholds, accuracy, cost and improvement on the split it was chosen
+    on and, unchanged, on another (suffix ``_held_out``), and ``best_member_drop``: by how much the most accurate of its
+    models alone loses.
     """
     rows = []
     for point in points:

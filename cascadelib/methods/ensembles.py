@@ -225,7 +225,7 @@ def vote(votes, sure):
     """Plurality vote of n models: (class int64 [k], confidence float64 [k]) for votes int [n, k], sure float [n, k].
 
     A tie goes to the class of the surest voter among those tied; the confidence is that of the winner's surest voter;
-    of equally sure models the earlier (cheaper) counts. With two models this is the most confident of them.
+    of equally sure models the earlier (cheaper) counts.
     """
     count = sum((votes == own).astype(np.int64) for own in votes)
     speaker = np.where(count == count.max(axis=0), sure, -np.inf).argmax(axis=0)[None]
@@ -249,8 +249,7 @@ def by_head(prefixes):
     groups = {}
     for i, prefix in enumerate(prefixes):
         groups.setdefault(prefix[:-1], []).append(i)
-    width = max(len(head) for head in groups) or 1
-    heads = np.full((len(groups), width), -1, np.int64)
+    heads = np.full((len(groups), max(map(len, groups))), -1, np.int64)
     for row, head in enumerate(groups):
         heads[row, : len(head)] = head
     order = [i for members in groups.values() for i in members]

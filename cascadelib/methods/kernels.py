@@ -42,8 +42,8 @@ def in_top_of_sum(values, members, label, rank):
 def right_of_combinations(values, labels, heads, first, lasts, rank, right):
     """Fill right uint8 [combinations, s] for values [M, s, classes] of s samples.
 
-    heads int64 [H, n − 1] lists models (−1 pads); lasts[first[h]:first[h + 1]] are the models that follow head h
-    (−1: none, the head alone); combinations are numbered as in ``lasts``.
+    heads int64 [H, n − 1] lists models (−1 pads); lasts[first[h]:first[h + 1]] are the models that follow head h;
+    combinations are numbered as in ``lasts``.
     """
     models, samples, classes = values.shape
     floors = np.empty(models)
@@ -66,15 +66,11 @@ def right_of_combinations(values, labels, heads, first, lasts, rank, right):
                     head += near[m]
                     floor += floors[m]
             for i in range(first[h], first[h + 1]):
-                last, bound = lasts[i], floor
-                if last >= 0:
-                    for u in range(len(kept)):
-                        total[u] = head[u] + near[last, u]
-                    bound += floors[last]
-                else:
-                    total[:] = head
+                last = lasts[i]
+                for u in range(len(kept)):
+                    total[u] = head[u] + near[last, u]
                 inside = beaten_by(total, total[at], at) < rank
-                if inside and total[at] <= bound:  # a class that no model kept might win
+                if inside and total[at] <= floor + floors[last]:  # a class that no model kept might win
                     inside = in_top_of_sum(values[:, j], np.append(heads[h], last), label, rank)
                 right[i, j] = inside
 

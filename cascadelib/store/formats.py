@@ -18,7 +18,7 @@ from ..checks import POSITIVE, is_number
 from ..cost_kinds import COSTS
 from ..files import LARGEST_JSON, SUFFIX, UNUSABLE, digest_of, file_name, opened, parsed, replacing, usable
 from ..labels import Labels
-from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
+from .manifest import MANIFEST, OLD_FORMAT, alone, read_labels, read_manifest, with_digests
 
 DIGEST = "metadata_sha256"
 DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
@@ -161,28 +161,24 @@ class Memory:
 
 
 class Folder:
-    """Models held as files beside ``manifest.json`` and ``labels.npz``; see docs/architecture.md, *On disk*."""
+    """Models held as files beside ``manifest.json`` and ``labels.npz``; see docs/architecture.md, *On disk*. A broken
+    or lost file is left out with a warning and does not hide the others."""
 
     def __init__(self, path):
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         self.labels = read_labels(self.path, self.manifest)
-        self.scan()
-
-    def scan(self) -> None:
-        """Read every header; a broken or lost file is left out with a warning and does not hide the others."""
         while True:
-            manifest = self.manifest
             self.models: dict[str, LogitFile] = {}
             self.broken: dict[str, str] = {}
             there = {unquote(path.name.removesuffix(SUFFIX)) for path in self.path.glob("[!.]*" + SUFFIX)}
-            for model in sorted(there | set(manifest.models)):
+            for model in sorted(there | set(self.manifest.models)):
                 self._read(model)
-            if not self.broken or (now := read_manifest(self.path)) == manifest:
+            if not self.broken or (now := read_manifest(self.path)) == self.manifest:
                 break
             self.manifest = now  # a writer was at work
         for failure in self.broken.values():
-            warnings.warn(f"left out of the store: {failure}", stacklevel=4)
+            warnings.warn(f"left out of the store: {failure}", stacklevel=3)
 
     def _read(self, model):
         try:
@@ -212,17 +208,16 @@ class Folder:
         return file
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
-        """Add or replace a model: its file appears whole or not at all, beside those that others add.
-
-        The manifest first lists both the file that there is and the one that comes, then the new one alone: a reader,
-        and whoever finds the folder after a crash, takes either.
-        """
+        """Add or replace a model: its file appears whole or not at all, beside those that others add. The manifest
+        first lists both the file that there is and the one that comes, then the new one alone: a reader, and whoever
+        finds the folder after a crash, takes either."""
         path = self.path / file_name(model)
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):
             before = read_manifest(self.path)
-            if before.format == OLD_FORMAT:
-                before = self.upgraded(before)
+            if before.format == OLD_FORMAT:  # that has no digests: those of what its files hold now
+                digests = {own: [file.digest] for own, file in self.models.items()}
+                before = with_digests(before, self.path, self.labels, digests)
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
                 file = replace(LogitFile.read(temporary), path=path)
@@ -239,8 +234,3 @@ class Folder:
             settled = now.models | {m: [f.digest] for m, f in self.models.items() if f.digest in now.models.get(m, [])}
             if settled != now.models:
                 replace(now, models=settled).write(self.path)
-
-    def upgraded(self, manifest: Manifest) -> Manifest:
-        """The manifest of a folder of format 1 with the digests of what its files hold now."""
-        digests = {model: [file.digest] for model, file in self.models.items()}
-        return with_digests(manifest, self.path, self.labels, digests)

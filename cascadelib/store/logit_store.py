@@ -71,14 +71,13 @@ ADDING = Lock()
 
 
 class LogitStore:
-    """The logits of many models on one labelled split: ``LogitStore(path)`` opens the folder ``path``.
+    """The logits of many models on one labelled split: ``LogitStore(path)`` opens the folder ``path``, which is looked
+    for from here, then from the root of the repository.
 
     labels int64 [k]: class of each sample; sample_ids str [k]; classes: their names where they are known; dataset,
-    split: names; origin: all of these as :class:`Labels`; path: the folder, or None in memory.
-
-    A relative path is looked for from here, then from the root of the repository, where notebooks find their data.
-    Files are read when asked for: opening costs a header a model. Broken files are left out with a warning.
-    Raises FileNotFoundError where there is no store, ValueError where its manifest or labels are damaged.
+    split: names; origin: all of these as :class:`Labels`; path: the folder, or None in memory. Opening costs a header a
+    model; broken files are left out with a warning. FileNotFoundError where there is no store, ValueError where its
+    manifest or labels are damaged.
     """
 
     has_outputs = True
@@ -105,10 +104,8 @@ class LogitStore:
         dataset: str = "",
         split: str = "",
     ) -> "LogitStore":
-        """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers.
-
-        Raises ValueError for an existing store, an empty split, repeated ids, labels outside the classes.
-        """
+        """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers. ValueError for an
+        existing store, an empty split, repeated ids, labels outside the classes."""
         create(path, Labels.checked(labels, sample_ids, classes, dataset, split))
         return cls(path)
 
@@ -143,10 +140,8 @@ class LogitStore:
         cls, labels: ArrayLike, probabilities: Mapping[str, Any], *args, dtype: str = "float64", **kwargs
     ) -> "LogitStore":
         """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
-        and from their logarithms (zeros count as the smallest positive float) where a method needs logits.
-
-        Raises ValueError where a row leaves [0, 1] or its sum is further than 0.001 from 1.
-        """
+        and from their logarithms (zeros count as the smallest positive float) where a method needs logits. ValueError
+        where a row leaves [0, 1] or its sum is further than 0.001 from 1."""
         return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)  # type: ignore[misc]
 
     @property
@@ -168,11 +163,9 @@ class LogitStore:
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row a model, cheapest first: top1, top5 (fractions), macs and seconds a sample, parameters, and more.
-
-        Ordered by MACs if every model has them, else by seconds if every model has those, else as they were added.
-        top5 is nan with five classes or fewer.
-        """
+        """A row a model, cheapest first (by MACs if all have them, else by seconds if all have those, else as they
+        were added): top1, top5 (fractions; nan with five classes or fewer), macs and seconds a sample,
+        parameters, and more."""
         present, (held, table) = self._present(), self._table
         if table is None or held != present:
             table = _table({name: own.metadata for name, own in present.items()})
@@ -197,10 +190,8 @@ class LogitStore:
         return log_of(self._output(own)) if own.kind == "probabilities" else self._output(own)
 
     def output(self, name: str) -> np.ndarray:
-        """Float [k, classes] as it was added, read-only; memory-mapped from disk unless :meth:`take` chose rows.
-
-        The first read checks the tensor's SHA-256 (up to 256 MB; larger files: :meth:`verify`).
-        """
+        """Float [k, classes] as it was added, read-only; memory-mapped from disk unless :meth:`take` chose rows. The
+        first read checks the tensor's SHA-256 (up to 256 MB; larger files: :meth:`verify`)."""
         return self._output(self._model(name))
 
     def _output(self, own):
@@ -211,20 +202,16 @@ class LogitStore:
         return self._model(name).kind == "probabilities"
 
     def ranks(self, name: str) -> np.ndarray:
-        """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5.
-
-        Equal ones rank by class index, so that ``ranks == 0`` is ``argmax == label``.
-        """
+        """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5. Equal ones rank
+        by class index, so that ``ranks == 0`` is ``argmax == label``."""
         own = self._model(name)
         if "ranks" not in own.kept:  # of all samples, once: bootstraps take many views
             own.kept["ranks"] = ranks_of(own.tensor, self._shelf.labels.values)
         return own.kept["ranks"].copy() if self._rows is None else own.kept["ranks"][self._rows]
 
     def costs(self, kind: str) -> np.ndarray:
-        """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS.
-
-        Raises ValueError for an unknown kind, and naming the models whose cost is missing, nan, zero or negative.
-        """
+        """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS. ValueError
+        for an unknown kind, and naming the models whose cost is missing, nan, zero or negative."""
         table = self.models
         costs = table[known(kind, [c for c in COSTS if c in table], "cost")].to_numpy(np.float64, na_value=np.nan)
         bad = [f"{name!r} ({cost:g})" for name, cost in zip(table.index, costs, strict=True) if not 0 < cost < np.inf]
@@ -262,9 +249,7 @@ class LogitStore:
     def select_classes(self, classes: Iterable[int]) -> "LogitStore":
         """The same task between some of its classes alone, in memory: the samples of these labels, and of each model
         their logits (logarithms, where it holds probabilities). Labels number the classes anew, in their order.
-
-        Raises ValueError for fewer than two classes, a label that no class has, and where no sample is left.
-        """
+        ValueError for fewer than two classes, a label that no class has, and where no sample is left."""
         chosen = np.unique(list(classes))
         count = max((own.tensor.shape[1] for own in self._present().values()), default=len(self.classes or ()))
         if len(chosen) < 2 or not np.isin(chosen, range(count)).all():
@@ -298,11 +283,8 @@ class LogitStore:
         **metadata,
     ) -> None:
         """Add one model's logits (or ``probabilities``) [k, classes] (numpy or torch), in the order of the store's
-        samples; all or nothing.
-
-        ``sample_ids``, if given, must be the store's. Costs are per sample. Further keywords are kept as metadata.
-        Raises ValueError, naming the model and the first bad row, and leaves the store as it was.
-        """
+        samples. ``sample_ids``, if given, must be the store's. Costs are per sample. Further keywords are kept as
+        metadata. ValueError, naming the model and the first bad row, leaves the store as it was."""
         if self._models is not None:
             raise ValueError(f"model {name!r} cannot be added to a part of a store; add it to the whole")
         file_name(name)  # a name that no file can have is refused in memory as well

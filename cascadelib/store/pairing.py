@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def agreement(store: "LogitStore", reference: "LogitStore") -> pd.DataFrame:
-    """Two stores of the same samples, model by model.
+    """Two stores of the same samples: a DataFrame, a row a model that both hold.
 
-    Returns a DataFrame, a row a model that both hold: largest_gap (of any logit, absolute),
+    largest_gap (of any logit, absolute),
     relative_to_spread (that ÷ the standard deviation of the model's reference logits), changed_predictions (count),
     top1 and reference_top1 (fractions). Raises ValueError where sample ids or labels differ.
     """
@@ -56,9 +56,7 @@ def check_same_task(store: Store, other: Store) -> None:
 
 def matched(store: "LogitStore", other: "LogitStore") -> "LogitStore":
     """The samples of LogitStore ``store`` that ``other`` holds, in the order of ``other``: a view, paired by row.
-
-    Raises ValueError naming the first sample that ``store`` lacks, or whose label differs.
-    """
+    ValueError names the first sample that ``store`` lacks, or whose label differs."""
     position = {sample: row for row, sample in enumerate(store.sample_ids.tolist())}
     missing = [sample for sample in other.sample_ids.tolist() if sample not in position]
     if missing:

@@ -17,8 +17,9 @@ from .model import Model, noted
 from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
-# norms do; written without the trailing underscore of their in-place forms. What is not here is refused.
-NO_MACS = set(Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split())
+# norms do, in place ("add_") or not. What is not here is refused.
+NAMES = Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split()
+NO_MACS = {f"aten::{name}{end}" for name in NAMES for end in ("", "_")}
 
 
 def _matmul(inputs, outputs):
@@ -77,11 +78,9 @@ class _Positional(torch.nn.Module):
 def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis(…).total()``.
 
-    ``example_input``: tensor [N, …], or a tuple or dict of keywords of such; its first sample is used.
-    The module is traced in eval mode on the device of the example and left in the mode it was in.
-
-    Raises ValueError naming the operation and the module where fvcore has no formula for an operation that
-    multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
+    example_input: tensor [N, …], or a tuple or dict of keywords of such, of which the first sample is traced, in eval
+    mode. ValueError names the operation and the module where fvcore has no formula for an operation that multiplies (a
+    GRU, a fused kernel, a custom function): it is refused, not undercounted.
 
     As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers, matrix products,
     einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and group norm 5),
@@ -109,15 +108,10 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     places = {op: name.removeprefix("module").lstrip(".") or "the module itself" for op, name in places.items()}
-    refused = [f"{op} (in {places[op]})" for op in unknown if _multiplies(op)]
+    refused = [f"{op} (in {places[op]})" for op in unknown if op not in NO_MACS]
     if refused:
         raise ValueError(_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
     return round(total)
-
-
-def _multiplies(op: str) -> bool:
-    space, _, name = op.partition("::")
-    return space != "aten" or not ({name, name.rstrip("_")} & NO_MACS)
 
 
 def _refusal(module, reason):

@@ -51,9 +51,8 @@ class _Reordered(torch.nn.Module):
 def reordered(model: Model, order: Any) -> Model:
     """The same classifier with its classes in the data set's order: logit j is the model's own logit ``order[j]``.
 
-    order: int [classes of the data set]; it may leave classes of the model out (a subset of ImageNet), none twice.
-    It is the explicit map that extraction asks for where it finds another order of classes, and is recorded.
-    Raises ValueError for repeated or negative columns.
+    order: int [classes of the data set]; it may leave classes of the model out, none twice. It is the explicit map that
+    extraction asks for where it finds another order, and is recorded. ValueError: repeated or negative columns.
     """
     order = np.asarray(order)
     if order.ndim != 1 or order.dtype.kind not in "iu" or len(set(order.tolist())) < len(order) or order.min() < 0:

@@ -41,11 +41,8 @@ def is_timm_model(name: str) -> bool:
 
 
 def current_name(name: str) -> str:
-    """Today's name, with tag, of a model that timm may have renamed, e.g. tf_efficientnet_b4.ns_jft_in1k.
-
-    A name without a tag gets timm's default tag (of those with ImageNet's 1,000 classes, where the default has
-    others), which need not be the checkpoint that went by that name earlier.
-    """
+    """Today's name, with tag, of a model that timm may have renamed. One without a tag gets timm's default (of those
+    with ImageNet's 1,000 classes, where the default has others), which need not be the checkpoint of earlier."""
     name = timm_name(name)
     name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
     name = get_deprecated_models().get(name) or name

@@ -103,10 +103,8 @@ def _reading(name, place, revision, kind):
 def load_image_model(name: str, revision: str | None = None) -> Model:
     """An image classifier of transformers with its own image processor: module([N, 3, H, W]) gives ``.logits``.
 
-    name: a local folder (``save_pretrained``) or a repository of the Hub; revision: of that.
-    Recorded: revision, the processor's settings. For models at several sizes, give extraction (module, transform).
-
-    Raises ValueError where it is no image classifier, ConnectionError, at once, where the Hub does not answer.
+    name: a local folder (``save_pretrained``) or a repository of the Hub; revision: of that, which is recorded with the
+    processor's settings. ValueError where it is no image classifier, ConnectionError, at once, without the Hub.
     """
     with _reading(name, name, revision, "an image classifier"):
         module = transformers.AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
@@ -124,9 +122,8 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
     """A fine-tuned sequence classifier of transformers with its tokenizer, in float32.
 
     name: a local folder (``save_pretrained``), or "organisation/name" on the Hub, with "@revision" where one is
-    meant. max_length: tokens at which texts are cut (less where the model takes less).
-
-    Raises as :func:`load_image_model`, and where the classifier is not fine-tuned or there is no padding token.
+    meant. max_length: tokens at which texts are cut (less where the model takes less). Raises as
+    :func:`load_image_model`, and where the classifier is not fine-tuned or there is no padding token.
     """
     place, named = _parted(name)
     revision = revision or named

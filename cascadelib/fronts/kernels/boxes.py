@@ -3,8 +3,7 @@
 The root of a cascade (:func:`open_head`) is a grid over all its boundaries. Its corners are noted; a box whose
 optimistic accuracy is already reached at no more than its least cost holds nothing new; every other box is opened:
 
-1. *Gather* the samples whose exit still depends on thresholds within the box; all others are settled. Samples lie in
-   the order of grid cells, so these are a few contiguous stretches.
+1. *Gather* the samples whose exit still depends on thresholds within the box; all others are settled.
 2. *Drop useless boundaries*: moving a boundary past some groups makes the cascade cheaper. Where it also cannot cost
    a correct sample (summed over these groups, whatever the other thresholds), the boundary before them is dominated.
 3. Lay a new, finer grid over what is left, and go on with its boxes, if a bin has more than one group.
