@@ -164,7 +164,7 @@ class Folder:
     """Models held as files beside ``manifest.json`` and ``labels.npz``; see docs/architecture.md, *On disk*. A broken
     or lost file is left out with a warning and does not hide the others."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         self.labels = read_labels(self.path, self.manifest)
