@@ -359,7 +359,9 @@ def test_a_study_says_what_it_was_made_from(tmp_path):
         read_study(tmp_path)
     path.rmdir()
     (tmp_path / "study.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"study\.json: not a study"):
+    with pytest.raises(
+        ValueError, match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)"
+    ):
         read_study(tmp_path)
 
 
@@ -386,11 +388,17 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("key", "wrong"), [(key, value) for key, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [(key, value) for key, values in WRONG.items() for value in values],
+    ids=lambda v: f"{v!r:.30}"[:30],
+)
 def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
     Study({}, ("resnet18",)).save(tmp_path)
     content = json.loads((tmp_path / "study.json").read_text())
     del content["sha256"]
     (tmp_path / "study.json").write_text(json.dumps(content | {key: wrong}))
-    with pytest.raises(ValueError, match=r"study\.json: not a study"):
+    with pytest.raises(
+        ValueError, match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)"
+    ):
         read_study(tmp_path)
