@@ -228,7 +228,7 @@ class Charts:
         return traces
 
     def show_thresholds(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], stage: int) -> None:
-        """The same cascade with another threshold of ``stage``: the histograms up to that stage stay."""
+        """The same cascade with another threshold of ``stage``."""
         changed(self.figure, {}, self.at(thresholds, readings, stage))
 
     def at(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], moved: int = -1) -> Traces:

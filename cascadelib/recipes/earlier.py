@@ -16,7 +16,7 @@ from ..methods.method import Method, ModelsOnSplit
 from ..methods.thresholds import midway, own_units
 from ..scoring import ranks_of, score_of
 from . import exits
-from .oracles import frontier, oracle, pool
+from .exits import frontier, oracle, pool
 
 LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
 
