@@ -141,10 +141,8 @@ def flow(readings: Mapping[str, state.Reading]) -> Traces:
 
 
 class Charts:
-    """Front and curve, flow, histograms of confidence in one ``figure``, which changes once an event.
-
-    splits: names; stages: the most thresholds that a cascade may have; clicked(row): a point of the front.
-    """
+    """Front and curve, flow, histograms of confidence in one ``figure``, which changes once an event. splits, stages:
+    as for :func:`explorer_figure`; clicked(row): called with a point of the front."""
 
     def __init__(self, splits: Collection[str], stages: int, clicked: Callable[[int], None]) -> None:
         self.stages, self.clicked, self.rows = stages, clicked, np.empty(0, int)
