@@ -127,7 +127,7 @@ class Certificate:
 
 
 def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, reference: str | None = None) -> Certificate:
-    """Certify cascades that were chosen elsewhere: a :class:`Certificate` for the cheapest that passes.
+    """Certify cascades that were chosen elsewhere: a :class:`Certificate`.
 
     points: a Front, tried from the most accurate point downwards (at most 100, evenly spread, up to a loss of ε where
     it was found), or Points in the order in which to try them. store: the certification split, samples that had no
@@ -142,9 +142,8 @@ def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, refere
     The p-values are valid for any number of samples: :func:`paired_p_value` where outcomes are right or wrong,
     :func:`betting_p_value` for graded scores. Nothing is said of data that have drifted, of single classes, or of cost.
 
-    Raises ValueError for ε outside [0, 1), δ
-    outside (0, 1), an unknown reference, and a store that has samples in common with a split on which one of the points
-    was found, as far as ids, names and files tell; where they do not, the certificate says so.
+    Raises ValueError for ε outside [0, 1), δ outside (0, 1), an unknown reference, and a store that shares samples with
+    a split on which a point was found, as far as ids, names and files tell (else the certificate says so).
     """
     if not 0 <= epsilon < 1 or not 0 < delta < 1:
         raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")

@@ -141,10 +141,8 @@ def flow(readings: Mapping[str, state.Reading]) -> Traces:
 
 
 class Charts:
-    """Front and curve, flow, histograms of confidence in one ``figure``, which changes once an event.
-
-    splits: names; stages: the most thresholds that a cascade may have; clicked(row): a point of the front.
-    """
+    """Front and curve, flow, histograms of confidence in one ``figure``, which changes once an event. splits, stages:
+    as for :func:`explorer_figure`; clicked(row): called with a point of the front."""
 
     def __init__(self, splits: Collection[str], stages: int, clicked: Callable[[int], None]) -> None:
         self.stages, self.clicked, self.rows = stages, clicked, np.empty(0, int)
@@ -228,7 +226,7 @@ class Charts:
         return traces
 
     def show_thresholds(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], stage: int) -> None:
-        """The same cascade with another threshold of ``stage``: the histograms up to that stage stay."""
+        """The same cascade with another threshold of ``stage``."""
         changed(self.figure, {}, self.at(thresholds, readings, stage))
 
     def at(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], moved: int = -1) -> Traces:

@@ -75,11 +75,8 @@ def example_html(item: Any, row: int) -> str:
 
 
 class ExampleStrip(widgets.HTML):
-    """Inputs of the first split that exit, are repaired, are broken; each drawn once and kept.
-
-    store: LogitStore or ScoreTable with k samples; images: a sequence of k inputs, see :func:`example_html`, or a
-    data set of :mod:`cascadelib.datasets`. Raises ValueError where their number is not k.
-    """
+    """Inputs of the first split that exit, are repaired, are broken; each drawn once and kept. store, images: as
+    :func:`cascadelib.explore` has them; ValueError where their numbers differ."""
 
     def __init__(self, store: Store, images: Any) -> None:
         if len(images) != len(store):

@@ -96,10 +96,8 @@ class ExploredSplits:
     def cascades(self, choice: Choice) -> dict[str, CascadeOnSplit]:
         """{split: :class:`CascadeOnSplit`}."""
         single = self.best_single(choice)
-        return {
-            split: on_split(store, self.task(split, choice), choice.models, single)
-            for split, store in self.stores.items()
-        }
+        stores = self.stores.items()
+        return {split: on_split(store, self.task(split, choice), choice.models, single) for split, store in stores}
 
     def metric(self, choice: Choice) -> Metric:
         """The confidence metric of a choice; None of a ScoreTable, whose confidences have no name."""

@@ -63,10 +63,7 @@ class CascadeOnSplit:
 
 
 def on_split(store: Store, task: SearchTask, models: Sequence[str], single: str) -> CascadeOnSplit:
-    """The cascade of ``models`` (names, in the order they run) on a store, beside the model ``single``.
-
-    task: all models of the store, by a fitted method.
-    """
+    """The cascade of ``models`` (names, in running order) on a store, beside the model ``single``; task: of all."""
     rows = [task.names.index(name) for name in models]
     outcomes = [task.stage(tuple(rows[: i + 1])) for i in range(len(rows))]
     sure = tuple(sure for _, sure in outcomes[:-1])
@@ -160,10 +157,7 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
 
 
 def worth_showing(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Cells (positions in the flat grid) of a curve: all of them with one threshold, with more the non-dominated ones.
-
-    The ends of a single threshold are never and always exiting; a line through its cells is the pair's whole curve.
-    """
+    """Cells (positions in the flat grid) of a curve: all with one threshold, with more the non-dominated ones."""
     return np.arange(accuracy.size) if accuracy.ndim <= 1 else pareto_front(cost.ravel(), accuracy.ravel())
 
 

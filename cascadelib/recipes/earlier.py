@@ -16,7 +16,7 @@ from ..methods.method import Method, ModelsOnSplit
 from ..methods.thresholds import midway, own_units
 from ..scoring import ranks_of, score_of
 from . import exits
-from .oracles import frontier, oracle, pool
+from .exits import frontier, oracle, pool
 
 LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
 
@@ -24,12 +24,11 @@ LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
 def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, models="all"):
     """Exit from an ensemble once its confidence intervals part; at least two models run.
 
-    Inoue, 2019: Adaptive ensemble prediction for deep neural networks based on confidence level, AISTATS. Models run
-    in order of cost and their softmax is averaged. A sample leaves when, at the confidence level, Student's interval
-    of the top class's mean probability lies above that of the runner-up. Kept: the averaging and this condition, one
-    level for all stages. Different: the original runs 10 or 20 equally large networks; here an ensemble is any run of
-    candidates that are neighbours in cost, beginning at one of the ``starts`` cheapest (None: at any; the time grows
-    with the square of the number of models).
+    Inoue, 2019: Adaptive ensemble prediction for deep neural networks based on confidence level, AISTATS. Kept: softmax
+    is averaged, and a sample leaves when, at a level that is one for all stages, Student's interval of the top class's
+    mean probability lies above that of the runner-up. Different: the original runs 10 or 20 equally large networks;
+    here an ensemble is any run of candidates that are neighbours in cost, in that order, beginning at one of the
+    ``starts`` cheapest (None: at any; the time grows with the square of the number of models).
 
     levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level, thresholds.
     """
@@ -98,7 +97,7 @@ def wang_2022(store, n_models=(2, 3), *, score=None, cost=None, models="all"):
 
     Wang, Kondratyuk et al., 2022: Wisdom of committees: an overlooked approach to faster and more accurate models,
     ICLR. Every threshold instead of a grid, models of any family, and up to 3 of them (the original: 4 of one family).
-    Returns the ``table`` of :func:`cascadelib.search`.
+    Returns the ``table`` of a search.
     """
     return search(store, n_models, "max_softmax_mean_logits", score=score, cost=cost, models=models).table
 
