@@ -66,6 +66,17 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
 
 
+def test_the_index_shows_the_answers(tmp_path, write_notebook):
+    folder = tmp_path / "notebooks"
+    source = write_notebook(folder / "01_a.ipynb", "print('It is <', points)")
+    nb = nbformat.read(source, as_version=4)
+    nb.cells[-1].metadata["tags"] = ["answer"]
+    nbformat.write(nb, source)
+    assert run.main(["-p", "points", "7"], folder) == 0
+    index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
+    assert '<span class="answer">It is &lt; 7</span>' in index
+
+
 @pytest.mark.browser
 def test_page_draws_its_figure_offline(folder, write_notebook, page):
     write_notebook(folder / "01_page.ipynb", FIGURE)
@@ -116,6 +127,7 @@ def test_literals(text, value):
     ("text", "question"),
     [
         ("# 02 · Pairs\n\nWhich two? And why?", "Which two?"),
+        ("# 2 · Which *two*?", "Which two?"),
         ("# Which *two* models?\nText.", "Which two models?"),
         ("# Title\n\nA word first. Is 0.5% of `x` much?", "Is 0.5% of x much?"),
         ("# Title\n\nNone here.", "Title"),
