@@ -115,11 +115,9 @@ def for_page(nb):
 
 
 def ledger_of(nb) -> str:
-    """The table of a notebook's last code cell, where that shows its rows of the ledger; else nothing."""
-    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
-    if not cells or ".ledger(" not in cells[-1].source:
-        return ""
-    return "".join(output.get("data", {}).get("text/html", "") for output in cells[-1].outputs)
+    """The tables of the code cells that show a notebook's rows of the ledger; "" without one."""
+    cells = [cell for cell in nb.cells if cell.cell_type == "code" and ".ledger(" in cell.source]
+    return "".join(output.get("data", {}).get("text/html", "") for cell in cells for output in cell.outputs)
 
 
 def write(runs, out: Path) -> Path:
