@@ -1,9 +1,9 @@
 """Fill README.md's figures on the bundled data: ``python docs/readme_numbers.py`` (``--check`` only compares).
 
 What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here, with the library's public calls and the
-defaults of the notebooks, or is in the notebooks' committed outputs (their answers, the ranking of methods); a test fails
-while the README says something else. Chosen is always on ``val``; what is held out comes first. No figure of the
-machine's speed is made here: those are the benchmarks' (benchmarks/results.md).
+defaults of the notebooks, or is in the notebooks' committed outputs (their answers, the ranking of methods); a test
+fails while the README differs. Chosen is always on ``val``; what is held out comes first. No figure of the machine's
+speed is made here: those are the benchmarks' (benchmarks/results.md).
 """
 
 import argparse
