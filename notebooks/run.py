@@ -4,11 +4,13 @@
     python notebooks/run.py 02 05 -p split test only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml       parameters from a file: NAME: VALUE, a line each
     python notebooks/run.py --rewrite           (make notebooks) also rewrites the committed outputs
+    python notebooks/run.py --mark              (make notebooks) marks what nbval compares: see below
 
 ``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal, else as
 text; the last line says which notebooks ignore one. Those of a preset do the same, and ``-p`` comes before them. A
 notebook that fails is reported with its failing cell, the others still run, and the exit status is 1.
-CASCADELIB_QUICK=1 in the environment asks the notebooks for their small parameters, as `make test` does.
+CASCADELIB_QUICK=1 in the environment asks the notebooks for their small parameters, as `make test` does; ``--mark``
+asks for them itself, and tags those of the last tables that come out as they are committed: `make test` compares them.
 """
 
 import argparse
@@ -139,13 +141,18 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser.add_argument("--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them")
     parser.add_argument("--out", type=Path, default=folder.parent / "build" / "report", help="folder of the report")
     parser.add_argument("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
+    parser.add_argument("--mark", action="store_true", help="tag the last tables that a quick run repeats")
     options = parser.parse_args(arguments)
-    if options.rewrite and (options.parameter or options.preset):
-        parser.error("--rewrite keeps the default parameters; leave -p and --preset out")
+    if options.rewrite and options.mark:
+        parser.error("--rewrite is the whole run, --mark the quick one: one after the other")
+    if (options.rewrite or options.mark) and (options.parameter or options.preset):
+        parser.error("--rewrite and --mark keep the default parameters; leave -p and --preset out")
     out = options.out.resolve()
     if options.rewrite:
         committed.check_browser()
         os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
+    if options.mark:
+        os.environ["CASCADELIB_QUICK"] = "1"
     warned = [text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text not in ("", QUIET)]
     os.environ["PYTHONWARNINGS"] = ",".join([*warned, QUIET])  # for the kernels
 
@@ -161,6 +168,8 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     if options.rewrite and not failed:
         committed.rewrite({run.source: run.executed for run in runs})
         print(f"Rewrote the outputs of {len(runs)} notebooks in {folder}")
+    if options.mark and not failed:
+        print(f"nbval compares the outputs of {committed.mark({run.source: run.executed for run in runs})} cells")
     if ignored := ignoring(paths, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return 1 if failed or not runs else 0
