@@ -57,19 +57,20 @@ else
 	@echo 'or all at once: make data RAW=FOLDER'
 endif
 
-# OUT: where logits go; GPUS: so many processes, one each; TABLE: whose fronts name the models (that of 2022);
-# ARGS: for extract.py, such as "--models … --checkpoints …"
+# OUT: where logits go; V2: folder of ImageNetV2, what is held out; GPUS: so many processes, one each; TABLE: whose fronts
+# name the models (that of 2022); PRESET: the notebooks' parameters, the paper's (empty: their own, and without V2 every
+# other image is held out); ARGS: for extract.py, such as "--models … --checkpoints …"
 OUT ?= build/imagenet
-imagenet: $(if $(IMAGES),$(READY)) ## your ImageNet (IMAGES=folder): extract the front models' logits, then notebooks 01 to 04
+PRESET ?= data/imagenet-1k/paper.yml
+imagenet: $(if $(IMAGES),$(READY)) ## your ImageNet (IMAGES=folder): extract the front models' logits, then the notebooks, as in the paper
 ifdef IMAGES
 	$(BIN)/$(if $(GPUS),torchrun --standalone --nproc-per-node=$(GPUS),python) data/imagenet-1k/extract.py \
-		--images $(IMAGES) --out $(OUT) $(if $(TABLE),--table $(TABLE)) $(ARGS)
-	$(BIN)/python notebooks/run.py 01 02 03 04 -p dataset $(abspath $(OUT)) -p held_out held_out -p out $(abspath $(OUT))/again \
-		$(if $(TABLE),-p newer $(abspath $(TABLE))) --out $(OUT)/report
+		--images $(IMAGES) --out $(OUT) $(if $(PRESET),--whole) $(if $(V2),--v2 $(V2)) $(if $(TABLE),--table $(TABLE)) $(ARGS)
+	$(BIN)/python data/imagenet-1k/run_notebooks.py $(OUT) $(if $(PRESET),--preset $(PRESET))
 else
 	@echo 'Name a folder with the labelled images (class folders, or flat with --labels in ARGS):'
-	@echo '    make imagenet IMAGES=FOLDER [OUT=build/imagenet] [GPUS=8] [TABLE=build/zoo/models.csv] \'
-	@echo '        [ARGS="--models resnet50.a1_in1k … --v2 FOLDER"]'
+	@echo '    make imagenet IMAGES=FOLDER [V2=FOLDER] [OUT=build/imagenet] [GPUS=8] [TABLE=build/zoo/models.csv] [PRESET=] \'
+	@echo '        [ARGS="--models resnet50.a1_in1k …"]'
 	@echo 'To try it without ImageNet: $(BIN)/python data/imagenet-1k/stand_in.py build/stand-in says how.'
 endif
 
@@ -82,6 +83,7 @@ zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts besi
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/run.py --rewrite $(ARGS)
+	$(BIN)/python notebooks/run.py --mark --out build/quick $(ARGS)
 	$(BIN)/python .github/picture.py
 	$(BIN)/python .github/explorer.py
 	$(BIN)/python docs/readme_numbers.py

@@ -1,8 +1,9 @@
 """Fill README.md's figures on the bundled data: ``python docs/readme_numbers.py`` (``--check`` only compares).
 
 What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here, with the library's public calls and the
-defaults of the notebooks; a test fails while the README says something else. Chosen is always on ``val``; what is held
-out comes first. No figure of the machine's speed is made here: those are the benchmarks' (benchmarks/results.md).
+defaults of the notebooks, or is in the notebooks' committed outputs (their answers, the ranking of methods); a test
+fails while the README differs. Chosen is always on ``val``; what is held out comes first. No figure of the machine's
+speed is made here: those are the benchmarks' (benchmarks/results.md).
 """
 
 import argparse
@@ -13,12 +14,27 @@ import sys
 import textwrap
 from pathlib import Path
 
+import nbformat
 import numpy as np
 
 import cascadelib as cl
 from cascadelib.tables import arrow, fraction, number
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "notebooks"))
+import report  # noqa: E402 - a script beside the notebooks, not a package
+
+README = ROOT / "README.md"
+NOTEBOOKS = ROOT / "notebooks"
+PAPER = {  # what of the paper a notebook redraws
+    "01": "baseline fronts (27 and 25 of 668)",
+    "02": "Fig. 1, 2, 5, 10, Table 1",
+    "03": "Fig. 4, §4.1",
+    "04": "Fig. 3, 8, 9, 11",
+    "05": "Fig. 6, 12",
+    "06": "Fig. 7",
+    "07": "Fig. 13, 14",
+}
 WORDS = "no one two three four five six seven eight nine ten eleven twelve".split()
 DOMAINS = ("products", "editorials", "tweets")
 
@@ -37,6 +53,28 @@ def wrapped(*sentences: str, bullet: str = "") -> str:
     """Prose in lines as long as the README's."""
     text = bullet + " ".join(sentences)
     return textwrap.fill(text, 125, subsequent_indent=" " * len(bullet), break_on_hyphens=False, break_long_words=False)
+
+
+def notebooks() -> str:
+    """The table of notebooks: question, figures of the paper, and the answer, from their committed cells."""
+    rows = ["| notebook | question | paper | answer on the bundled data |", "|---|---|---|---|"]
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        nb = nbformat.read(path, as_version=4)
+        cells = report.question_of(nb), PAPER.get(path.name[:2], "beyond the paper"), report.answer_of(nb) or "–"
+        link = f"[{path.stem}](notebooks/{path.name})"
+        rows.append(f"| {' | '.join([link, *(text.replace('|', chr(92) + '|') for text in cells)])} |")
+    return "\n".join(rows)
+
+
+def ranking() -> str:
+    """The sentence of notebook 04 on what the paper says of the ranking."""
+    cells = nbformat.read(NOTEBOOKS / "04_metrics_comparison.ipynb", as_version=4).cells
+    said = [text for cell in cells if "statements of the paper on its ranking" in (text := report.printed(cell))]
+    if len(said) != 1:
+        raise ValueError(
+            f"notebook 04 has {len(said)} printed sentences on the paper's ranking, not one: make notebooks"
+        )
+    return wrapped(*said)
 
 
 @functools.cache
@@ -155,7 +193,7 @@ def texts() -> str:
     )
 
 
-BLOCKS = {"zoo": zoo, "matched": matched, "held": held, "texts": texts}
+BLOCKS = {"notebooks": notebooks, "zoo": zoo, "matched": matched, "ranking": ranking, "held": held, "texts": texts}
 
 
 def filled(text: str, names=BLOCKS) -> str:

@@ -10,11 +10,16 @@ from pathlib import Path
 import kaleido
 import nbformat
 from kaleido.errors import ChromeNotFoundError
+from nbval.plugin import get_sanitize_patterns
 from PIL import Image
 from report import WIDGET, last_of_each_line, title_of
 
 from cascadelib.figures.style import PLOTLY_JSON
 
+SANITIZE = Path(__file__).with_name("sanitize.cfg")
+CHECK = "nbval-check-output"
+MEASURED = ("01", "08")  # notebooks whose last tables are of the machine that runs them
+TEXT = {"text/plain", "text/html", "text/markdown", "stdout"}
 SIZE = {"width": 900, "height": 500}  # pixels, where a figure does not say
 
 
@@ -69,6 +74,38 @@ def committed_output(output, picture: bytes | None):
         if mime.startswith("text/"):
             data[mime] = without_paths(content)
     return output
+
+
+def compared(cell) -> list | None:
+    """A cell's outputs as nbval compares them, sanitised; None where they are none, or not text alone."""
+    found = []
+    for output in cell.get("outputs", []):
+        data = output.get("data", {"stdout": output.get("text", "")})
+        if output.get("name") == "stderr" or output.output_type == "error" or not set(data) <= TEXT:
+            return None
+        for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8")):
+            data = {mime: re.sub(pattern, replacement, text) for mime, text in data.items()}
+        found.append(data)
+    return found or None
+
+
+def mark(executed: dict[Path, Path]) -> int:
+    """Tag for nbval's check of outputs the cells below a source's (key) second last heading whose committed outputs its
+    run at quick parameters (value) repeats; returns how many."""
+    count = 0
+    for path, result in executed.items():
+        nb, quick = (nbformat.read(p, as_version=4) for p in (path, result))
+        headings = [i for i, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
+        start = headings[-2:][0] if headings and path.name[:2] not in MEASURED else len(nb.cells)
+        for i, (cell, again) in enumerate(zip(nb.cells, quick.cells, strict=True)):
+            tags = [tag for tag in cell.metadata.get("tags", []) if tag != CHECK]
+            same = i > start and (there := compared(cell)) is not None and there == compared(again)
+            count += same
+            cell.metadata["tags"] = tags + [CHECK] * same
+            if not cell.metadata["tags"]:
+                del cell.metadata["tags"]
+        nbformat.write(nb, path)
+    return count
 
 
 def rewrite(executed: dict[Path, Path]) -> None:

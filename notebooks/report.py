@@ -33,10 +33,10 @@ INDEX = """<!DOCTYPE html>
 body {{ font: 16px/1.5 sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; color: #222; }}
 table {{ border-collapse: collapse; width: 100%; }} td, th {{ padding: .5rem; border-bottom: 1px solid #ddd;
 text-align: left; vertical-align: top; }} td.number {{ text-align: right; white-space: nowrap; }}
-.failed {{ color: #b00020; }} code {{ white-space: pre-wrap; }}
+.failed {{ color: #b00020; }} .answer {{ color: #444; }} code {{ white-space: pre-wrap; }}
 </style></head><body><h1>cascadelib: report</h1>
 <p>Executed on {date} in {seconds:.0f} s. The figures are live: hover over a point to read it.</p>
-<table><tr><th>Notebook</th><th>Question</th><th>Run time</th><th>Executed</th></tr>
+<table><tr><th>Notebook</th><th>Question, and the answer of this run</th><th>Run time</th><th>Executed</th></tr>
 {rows}
 </table>{ledger}</body></html>
 """
@@ -49,19 +49,31 @@ table {{ border-collapse: collapse; border: 0; text-align: left; }}
 <nav><a href="index.html">All notebooks</a></nav>
 {claims}</body></html>
 """
-ROW = """<tr><td><a href="{stem}.html">{stem}</a></td><td>{question}{failure}</td>
+ROW = """<tr><td><a href="{stem}.html">{stem}</a></td><td>{question}{answer}{failure}</td>
 <td class="number">{seconds:.1f} s</td><td><a href="{stem}.ipynb">.ipynb</a></td></tr>"""
+ANSWER = '<br><span class="answer">{answer}</span>'
 FAILURE = '<br><span class="failed">failed in <code>{error}</code></span>'
 
 
 def question_of(nb) -> str:
-    """The first sentence of the opening cell that ends in a question mark, on one line, without Markdown's marks."""
+    """The first sentence of the opening cell that ends in a question mark, without its number and Markdown's marks."""
     lines = [line.lstrip("# ") for line in nb.cells[0].source.splitlines()] if nb.cells else []
     for paragraph in "\n".join(lines).split("\n\n") + lines:
         for sentence in re.findall(r"[^.?!]*(?:[.!](?=\S)[^.?!]*)*[.?!]", " ".join(paragraph.split())):
             if sentence.endswith("?"):
-                return re.sub(r"[*_`]", "", sentence).strip()
+                return re.sub(r"[*_`]|^\d+ · ", "", sentence.strip())
     return lines[0] if lines else ""
+
+
+def printed(cell) -> str:
+    """What a cell printed, on one line."""
+    texts = [out.text for out in cell.get("outputs", []) if out.output_type == "stream" and out.name == "stdout"]
+    return " ".join("".join(texts).split())
+
+
+def answer_of(nb) -> str:
+    """The computed sentence with which a notebook ends: what the cell tagged ``answer`` printed; "" without one."""
+    return " ".join(printed(cell) for cell in nb.cells if "answer" in cell.metadata.get("tags", []))
 
 
 def title_of(figure: dict) -> str:
@@ -103,11 +115,9 @@ def for_page(nb):
 
 
 def ledger_of(nb) -> str:
-    """The table of a notebook's last code cell, where that shows its rows of the ledger; else nothing."""
-    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
-    if not cells or ".ledger(" not in cells[-1].source:
-        return ""
-    return "".join(output.get("data", {}).get("text/html", "") for output in cells[-1].outputs)
+    """The tables of the code cells that show a notebook's rows of the ledger; "" without one."""
+    cells = [cell for cell in nb.cells if cell.cell_type == "code" and ".ledger(" in cell.source]
+    return "".join(output.get("data", {}).get("text/html", "") for cell in cells for output in cell.outputs)
 
 
 def write(runs, out: Path) -> Path:
@@ -120,12 +130,14 @@ def write(runs, out: Path) -> Path:
         failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""
         nb = nbformat.read(run.executed if run.executed.exists() else run.source, as_version=4)
         question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
+        answer = html.escape(answer_of(nb)) if run.executed.exists() else ""
         page, _ = exporter.from_notebook_node(for_page(nb), {"metadata": {"name": run.source.stem}})
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
         stem = html.escape(run.source.stem)
         if table := ledger_of(nb):
             claims += f"<h2>{stem}</h2>\n{table}\n"
-        rows.append(ROW.format(stem=stem, question=question, failure=failure, seconds=run.seconds))
+        answer = ANSWER.format(answer=answer) if answer else ""
+        rows.append(ROW.format(stem=stem, question=question, answer=answer, failure=failure, seconds=run.seconds))
     date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     index, seconds = out / "index.html", sum(run.seconds for run in runs)
     text = INDEX.format(date=date, seconds=seconds, rows="\n".join(rows), ledger=LEDGER if claims else "")

@@ -2,11 +2,15 @@
 
     python notebooks/run.py                     all notebooks → build/report/index.html
     python notebooks/run.py 02 05 -p split test only these, with a parameter changed
+    … --preset data/imagenet-1k/paper.yml       parameters from a file: NAME: VALUE, a line each
     python notebooks/run.py --rewrite           (make notebooks) also rewrites the committed outputs
+    python notebooks/run.py --mark              (make notebooks) marks what nbval compares: see below
 
 ``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal, else as
-text. A notebook that fails is reported with its failing cell, the others still run, and the exit status is 1.
-CASCADELIB_QUICK=1 in the environment asks the notebooks for their small parameters, as `make test` does.
+text; the last line says which notebooks ignore one. Those of a preset do the same, and ``-p`` comes before them. A
+notebook that fails is reported with its failing cell, the others still run, and the exit status is 1.
+CASCADELIB_QUICK=1 in the environment asks the notebooks for their small parameters, as `make test` does; ``--mark``
+asks for them itself, and tags those of the last tables that come out as they are committed: `make test` compares them.
 """
 
 import argparse
@@ -14,15 +18,17 @@ import ast
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 
 import committed
 import nbformat
 import papermill
 import report
+import yaml
 from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
@@ -59,15 +65,30 @@ def literal(text: str):
         return text
 
 
-def deal_parameters(paths: list[Path], given: dict) -> dict[Path, dict]:
-    """Each notebook's share of ``given``, by the names in its parameters cell; a name that none has is refused."""
+def preset_of(path: Path, folder: Path) -> dict:
+    """The parameters that a preset file gives; a name that no notebook of ``folder`` has is refused."""
+    preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+    deal_parameters(find_notebooks(folder), preset)
+    return preset
+
+
+def ignoring(paths: list[Path], given: Iterable[str]) -> str:
+    """'no such parameter: method in 01, 08; cost in 08', or "" where all notebooks have all of them."""
+    without = {n: [p.stem[:2] for p in paths if n not in papermill.inspect_notebook(p)] for n in given}
+    return "; ".join(f"{name} in {', '.join(stems)}" for name, stems in without.items() if stems)
+
+
+def deal_parameters(paths: list[Path], given: dict, preset: Mapping = MappingProxyType({})) -> dict[Path, dict]:
+    """Each notebook's share of ``preset`` and ``given``, which comes first, by the names in its parameters cell; a
+    name of ``given`` that no notebook has is refused."""
     names = {path: papermill.inspect_notebook(path) for path in paths}
     known = {name for has in names.values() for name in has}
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, cutoff=0.4) or sorted(known)
             raise SystemExit(f"no parameters cell has {name!r}; nearest: {', '.join(near)}")
-    return {path: {name: value for name, value in given.items() if name in has} for path, has in names.items()}
+    both = {**preset, **given}
+    return {path: {name: value for name, value in both.items() if name in has} for path, has in names.items()}
 
 
 def failing_cell(executed: Path, error: Exception) -> str:
@@ -101,15 +122,14 @@ def execute(source: Path, out: Path, parameters: dict) -> Run:
     return Run(source, executed, time.perf_counter() - start, error)
 
 
-def run_all(paths: list[Path], out: Path, given: dict) -> list[Run]:
-    """Execute every notebook into ``out``, a line of print each."""
-    shares = deal_parameters(paths, given)
+def run_all(out: Path, shares: dict[Path, dict]) -> list[Run]:
+    """Execute every notebook {path: its parameters} into ``out``, a line of print each."""
     out.mkdir(parents=True, exist_ok=True)
     runs = []
-    for path in paths:
+    for path, share in shares.items():
         (out / path.name).unlink(missing_ok=True)
         print(f"{path.stem:30s}", end="", flush=True)
-        runs.append(execute(path, out, shares[path]))
+        runs.append(execute(path, out, share))
         print(f"{runs[-1].seconds:7.1f} s  {'FAILED in ' + runs[-1].error if runs[-1].error else 'ok'}", flush=True)
     return runs
 
@@ -118,20 +138,28 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument("--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them")
     parser.add_argument("--out", type=Path, default=folder.parent / "build" / "report", help="folder of the report")
     parser.add_argument("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
+    parser.add_argument("--mark", action="store_true", help="tag the last tables that a quick run repeats")
     options = parser.parse_args(arguments)
-    if options.rewrite and options.parameter:
-        parser.error("--rewrite keeps the default parameters; leave -p out")
+    if options.rewrite and options.mark:
+        parser.error("--rewrite is the whole run, --mark the quick one: one after the other")
+    if (options.rewrite or options.mark) and (options.parameter or options.preset):
+        parser.error("--rewrite and --mark keep the default parameters; leave -p and --preset out")
     out = options.out.resolve()
     if options.rewrite:
         committed.check_browser()
         os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
-    given = [text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text not in ("", QUIET)]
-    os.environ["PYTHONWARNINGS"] = ",".join([*given, QUIET])  # for the kernels
+    if options.mark:
+        os.environ["CASCADELIB_QUICK"] = "1"
+    warned = [text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text not in ("", QUIET)]
+    os.environ["PYTHONWARNINGS"] = ",".join([*warned, QUIET])  # for the kernels
 
     paths = find_notebooks(folder, options.notebooks)
-    runs = run_all(paths, out, {name: literal(value) for name, value in options.parameter})
+    given = {name: literal(value) for name, value in options.parameter}
+    preset = preset_of(options.preset, folder) if options.preset else {}
+    runs = run_all(out, deal_parameters(paths, given, preset))
     index = report.write(runs, out)
     print(f"Report: {index}\n        {index.as_uri()}")
     failed = [run for run in runs if run.error]
@@ -140,6 +168,10 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     if options.rewrite and not failed:
         committed.rewrite({run.source: run.executed for run in runs})
         print(f"Rewrote the outputs of {len(runs)} notebooks in {folder}")
+    if options.mark and not failed:
+        print(f"nbval compares the outputs of {committed.mark({run.source: run.executed for run in runs})} cells")
+    if ignored := ignoring(paths, given):
+        print(f"No such parameter, so it was ignored: {ignored}")
     return 1 if failed or not runs else 0
 
 

@@ -86,10 +86,12 @@ def test_make_imagenet_tells_how_and_does_it():
     would = make("-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5").stdout
     assert "torchrun --standalone --nproc-per-node=4 data/imagenet-1k/extract.py" in would
     would = " ".join(would.split())
-    assert "--images somewhere --out there --every 5" in would and "run.py 01 02 03 04" in would
-    assert "--table" not in would and "-p newer" not in would
+    assert "--images somewhere --out there --whole --every 5" in would and "--table" not in would
+    assert "run_notebooks.py there --preset data/imagenet-1k/paper.yml" in would
     would = " ".join(make("-n", "imagenet", "IMAGES=somewhere", "TABLE=own.csv").stdout.split())
-    assert "--table own.csv" in would and f"-p newer {ROOT / 'own.csv'}" in would
+    assert "--table own.csv" in would
+    would = " ".join(make("-n", "imagenet", "IMAGES=somewhere", "V2=other", "PRESET=").stdout.split())
+    assert "--v2 other" in would and "--whole" not in would and "--preset" not in would
 
 
 def test_make_zoo_takes_a_folder_or_downloads():

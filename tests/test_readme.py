@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -24,3 +25,16 @@ def test_a_lost_mark_is_named():
 def test_a_stale_figure_is_found():
     stale = "<!-- zoo -->\n99 classifiers\n<!-- /zoo -->"
     assert readme_numbers.filled(stale, ["zoo"]) != stale
+
+
+def test_the_table_of_notebooks_has_question_paper_and_answer(tmp_path, write_notebook, monkeypatch):
+    paths = [write_notebook(tmp_path / name, "print('It | is')") for name in ("07_a.ipynb", "99_b.ipynb")]
+    nb = nbformat.read(paths[0], as_version=4)
+    nb.cells[2].update(outputs=[nbformat.v4.new_output("stream", name="stdout", text="It | is\n  5.\n")])
+    nb.cells[2].metadata["tags"] = ["answer"]
+    nbformat.write(nb, paths[0])
+    monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
+    assert readme_numbers.notebooks().splitlines()[2:] == [
+        "| [07_a](notebooks/07_a.ipynb) | Is 0.5% enough? | Fig. 13, 14 | It \\| is 5. |",
+        "| [99_b](notebooks/99_b.ipynb) | Is 0.5% enough? | beyond the paper | – |",
+    ]

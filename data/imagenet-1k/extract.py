@@ -4,11 +4,14 @@
     torchrun --standalone --nproc-per-node=8 data/imagenet-1k/extract.py …  the same on eight GPUs
     … --models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name      models of your own choice
     … --v2 FOLDER                                                           ImageNetV2 to check on
+    … --whole                                                               all images choose, as in the paper
     … --checkpoints FOLDER                                                  local weights of timm's models
     … --table FILE                                                          the models of another table's fronts
 
 Two stores come out: ``val``, on which cascades are chosen, and ``held_out``, on which they are checked: ImageNetV2
-where its folder is given; else the images are dealt into two halves, every other one of each class.
+where its folder is given; else the images are dealt into two halves, every other one of each class, or with
+``--whole`` there is no ``held_out``. The models' metadata have what the table publishes of their time, where it does:
+``published_seconds``, a cost that every notebook takes.
 
 Interrupted, it resumes, also with another number of processes. At the end the top-1 of each model is shown beside
 the published one.
@@ -19,10 +22,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from cascadelib import published
 from cascadelib.extraction.extraction import extract
 from cascadelib.studies.study import KINDS, Images, Study, models_of_study, samples_of_study
 from cascadelib.tables import readable
+from cascadelib.zoo.model import Model
 
 
 def described(options) -> Study:
@@ -30,15 +36,22 @@ def described(options) -> Study:
     images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
     labels = options.labels and str(options.labels.resolve())
     named = options.named or ("validation" if options.kind == "hub" else "val")
-    step = options.every if options.v2 else 2 * options.every
-    val = Images(options.kind, images, labels, step, named=named)
-    other = replace(val, offset=options.every)
+    halves = not (options.v2 or options.whole)
+    val = Images(options.kind, images, labels, options.every * (1 + halves), named=named)
+    splits = {"val": val} | ({"held_out": replace(val, offset=options.every)} if halves else {})
     if options.v2:
-        other = Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
+        splits["held_out"] = Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
     names = options.models or published.names_today(published.on_fronts(published.models(options.table)))
     checkpoints = options.checkpoints and str(options.checkpoints.resolve())
     table = None if options.table == published.TABLE else str(options.table.resolve())
-    return Study({"val": val, "held_out": other}, tuple(names), checkpoints, options.classes, table)
+    return Study(splits, tuple(names), checkpoints, options.classes, table)
+
+
+def timed(model: Model, table) -> Model:
+    """The model with the seconds an image that ``table`` publishes of it at its size, where it does."""
+    row = published.row_of(table, model.name, model.metadata.get("image_size"))
+    seconds = {} if row is None or pd.isna(row["seconds"]) else {"published_seconds": float(row["seconds"])}
+    return replace(model, metadata=model.metadata | seconds)
 
 
 def parsed(arguments=None):
@@ -49,7 +62,8 @@ def parsed(arguments=None):
     parser.add_argument("--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file")
     parser.add_argument("--named", help="what the split is called there (default: val; on the Hub: validation)")
     parser.add_argument("--v2", type=Path, help="ImageNetV2's folder")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the study: two stores")
+    parser.add_argument("--whole", action="store_true", help="all images are val, also without --v2")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study: its stores")
     parser.add_argument("--models", nargs="+", help="names; default: those on the two fronts of the table")
     parser.add_argument("--table", type=Path, default=published.TABLE, help="made by tables.py; default: of 2022-07-27")
     parser.add_argument("--checkpoints", type=Path, help="file or folder of local weights for timm's models")
@@ -63,20 +77,21 @@ def parsed(arguments=None):
     return parser.parse_args(arguments)
 
 
-def main():
-    options = parsed()
+def main(arguments=None):
+    options = parsed(arguments)
     asked = described(options)
     asked.save(options.out)
     samples = {
         split: samples_of_study(options.out, split) for split in asked.splits
     }  # first: what fails, fails at once
-    models = models_of_study(options.out)
+    table = published.models(options.table)
+    models = {name: timed(model, table) for name, model in models_of_study(options.out).items()}
     settings = {key: getattr(options, key) for key in ("device", "batch_size", "workers", "amp", "dtype")}
     for split in samples:
         store = extract(models, samples[split], options.out / split, **settings)
         if int(os.environ.get("RANK", 0)) == 0:
             print(readable(store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]).to_string())
-            beside = published.compared(store, published.models(options.table))
+            beside = published.compared(store, table)
             print(readable(beside).to_string() if len(beside) else "No published top-1 of these models at these sizes.")
 
 

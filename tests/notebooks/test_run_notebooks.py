@@ -12,7 +12,8 @@ from conftest import find_browser
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "notebooks"))
-import report  # noqa: E402 - the runner is a script beside the notebooks, not a package
+import committed  # noqa: E402 - the runner is a script beside the notebooks, not a package
+import report  # noqa: E402
 import run  # noqa: E402
 
 from cascadelib.figures.style import renderer_without_script  # noqa: E402
@@ -21,6 +22,7 @@ from cascadelib.front_end import has_front_end  # noqa: E402
 FIGURE = """from cascadelib.figures.style import Figure
 Figure([{"x": list(range(points)), "y": list(range(points))}], {"title": {"text": "A <b>line</b>"}})"""
 TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
+NBVAL = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir=."]
 LARGEST_PAGE = 1_500_000  # bytes; nbconvert's style sheet is most of it
 SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
 NOISE = """import sys, warnings
@@ -66,6 +68,17 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
 
 
+def test_the_index_shows_the_answers(tmp_path, write_notebook):
+    folder = tmp_path / "notebooks"
+    source = write_notebook(folder / "01_a.ipynb", "print('It is <', points)")
+    nb = nbformat.read(source, as_version=4)
+    nb.cells[-1].metadata["tags"] = ["answer"]
+    nbformat.write(nb, source)
+    assert run.main(["-p", "points", "7"], folder) == 0
+    index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
+    assert '<span class="answer">It is &lt; 7</span>' in index
+
+
 @pytest.mark.browser
 def test_page_draws_its_figure_offline(folder, write_notebook, page):
     write_notebook(folder / "01_page.ipynb", FIGURE)
@@ -102,9 +115,56 @@ def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
     assert run.deal_parameters(paths, {"points": 7}) == {paths[0]: {"points": 7}, paths[1]: {}}
     with pytest.raises(SystemExit, match="'splt'; nearest: split"):
         run.deal_parameters(paths, {"splt": "test"})
+    preset = {"points": 3, "split": "own"}
+    assert run.deal_parameters(paths, {"points": 7}, preset) == {paths[0]: {"points": 7}, paths[1]: {"split": "own"}}
+    assert run.deal_parameters(paths[:1], {}, preset) == {paths[0]: {"points": 3}}
+    assert run.ignoring(paths, ["split", "points"]) == "split in 01; points in 02"
+    assert run.ignoring(paths[:1], ["points"]) == ""
     assert run.find_notebooks(tmp_path, ["02"]) == paths[1:]
     with pytest.raises(SystemExit, match="no notebook starts with '3'"):
         run.find_notebooks(tmp_path, ["3"])
+
+
+def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, monkeypatch):
+    """Of the last tables: not what depends on the quick parameters, and not a figure; times are sanitised."""
+    cells = ["points", "points + 1", "import os\n'CASCADELIB_QUICK' in os.environ", "print(f'{0.1 + 0.2}')"]
+    source = write_notebook(
+        tmp_path / "notebooks" / "02_a.ipynb", *cells, FIGURE, "import time; print(time.time(), 's')"
+    )
+    nb = nbformat.read(source, as_version=4)
+    nb.cells[3:3] = [nbformat.v4.new_markdown_cell("## The answer"), nbformat.v4.new_markdown_cell("## The paper")]
+    nb.cells[5].metadata["tags"] = ["answer", committed.CHECK]  # this one depends on them
+    nbformat.write(nb, source)
+    monkeypatch.setenv("CASCADELIB_QUICK", "")
+    monkeypatch.delenv("CASCADELIB_QUICK")
+    out = tmp_path / "whole"
+    assert run.main(["--out", str(out)], source.parent) == 0
+    nbformat.write(nbformat.read(out / source.name, as_version=4), source)
+    assert run.main(["--mark"], source.parent) == 0
+    found = {c.source[:9]: c.metadata.get("tags", []) for c in nbformat.read(source, as_version=4).cells[2:]}
+    assert [name for name, tags in found.items() if committed.CHECK in tags] == ["points + ", "print(f'{", "import ti"]
+    said = subprocess.run(NBVAL + [source], cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace('"0.3000', '"0.4000'), encoding="utf-8")
+    said = subprocess.run(NBVAL + [source], cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 1 and "1 failed" in said.stdout
+
+
+def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(tmp_path, write_notebook, capsys):
+    folder, preset = tmp_path / "notebooks", tmp_path / "own.yml"
+    write_notebook(folder / "01_a.ipynb", "print('said', points)")
+    nb = nbformat.read(write_notebook(folder / "02_b.ipynb"), as_version=4)
+    nb.cells[1].source = 'split = "val"'
+    nbformat.write(nb, folder / "02_b.ipynb")
+    preset.write_text("points: 8  # many\n", encoding="utf-8")
+    assert run.main(["--preset", str(preset), "-p", "split", "test"], folder) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "No such parameter, so it was ignored: split in 01"
+    executed = nbformat.read(tmp_path / "build" / "report" / "01_a.ipynb", as_version=4)
+    assert report.printed(executed.cells[-1]) == "said 8"
+    preset.write_text("pints: 8\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="'pints'; nearest: points"):
+        run.main(["02", "--preset", str(preset)], folder)
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])])
@@ -116,6 +176,7 @@ def test_literals(text, value):
     ("text", "question"),
     [
         ("# 02 · Pairs\n\nWhich two? And why?", "Which two?"),
+        ("# 2 · Which *two*?", "Which two?"),
         ("# Which *two* models?\nText.", "Which two models?"),
         ("# Title\n\nA word first. Is 0.5% of `x` much?", "Is 0.5% of x much?"),
         ("# Title\n\nNone here.", "Title"),

@@ -1,0 +1,55 @@
+"""Run the notebooks on a study as extract.py leaves it; its report goes into the study's folder.
+
+    python data/imagenet-1k/run_notebooks.py build/imagenet --preset data/imagenet-1k/paper.yml
+    … 02 05 -p prominence 0.5                    only these, with a parameter changed
+
+01 to 04 and 07, and 05 where what is held out is other data, as ImageNetV2 is; where nothing is held out, ``val`` is
+checked on itself, as the paper's own figures are. Where all models have published times (of one machine, an RTX 3090),
+those that take a cost run with this one, too: report/published_seconds.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import papermill
+
+from cascadelib import LogitStore
+from cascadelib.studies.study import FILE, read_study
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+sys.path.insert(0, str(NOTEBOOKS))
+import run  # noqa: E402 - a script beside the notebooks, not a package
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="folder of the study")
+    parser.add_argument("notebooks", nargs="*", help="how their names start (default: those that can run)")
+    parser.add_argument("--preset", type=Path, help="a YAML file of parameters, as paper.yml")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    options = parser.parse_args(arguments)
+    study = options.study.resolve()
+    other = "held_out" if (study / "held_out").exists() else "val"
+    here, there = LogitStore(study / "val"), LogitStore(study / other)
+    able = ["01"] * (study / FILE).exists() + ["02", "03", "04"] + ["05"] * (here.dataset != there.dataset) + ["07"]
+    chosen = options.notebooks or able
+    given = ["-p", "dataset", str(study), "-p", "held_out", other]
+    given += [part for pair in options.p for part in ("-p", *pair)]
+    given += ["--preset", str(options.preset)] if options.preset else []
+    described = read_study(study)
+    newer = ["-p", "newer", described.table] if described and described.table and "01" in chosen else []
+    again = ["-p", "out", str(study / "again")] if "01" in chosen else []
+    failed = run.main([*chosen, *given, *newer, *again, "--out", str(study / "report")])
+    costs = [store.models.get("published_seconds") for store in (here, there)]
+    if any(cost is None or cost.isna().any() for cost in costs):
+        print("Not all models have published_seconds: no second run at that cost.")
+        return failed
+    paths = run.find_notebooks(NOTEBOOKS, [name for name in chosen if name != "01"]) if chosen != ["01"] else []
+    timed = [path.stem for path in paths if "cost" in papermill.inspect_notebook(path)]
+    published = ["-p", "cost", "published_seconds", "--out", str(study / "report" / "published_seconds")]
+    return max(failed, run.main([*timed, *given, *published]) if timed else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

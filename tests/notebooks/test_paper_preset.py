@@ -1,0 +1,190 @@
+"""The paper's settings on a study of ImageNet's shape: 1,000 classes, models and costs of its table, made-up logits."""
+
+import re
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.signal import find_peaks
+
+from cascadelib import LogitStore
+from cascadelib.datasets.imagenet_1k import synsets
+from cascadelib.studies import paper
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "data" / "imagenet-1k"
+TABLE = pd.read_csv(ROOT / "cascadelib" / "studies" / "models-2022-07.csv").set_index("model")
+MODELS = TABLE.loc[["tinynet_e", "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", "beit_large_patch16_512"]]
+K, K_V2 = 2000, 1000
+
+
+def made_up(right, labels, ease, rng):
+    """Logits float32 [k, 1000] of a model that has ``right`` samples correct, the easier ones mostly, and surest."""
+    score = ease + 0.5 * rng.normal(size=len(labels))
+    correct = np.argsort(np.argsort(-score)) < right
+    logits = rng.normal(size=(len(labels), 1000))
+    said = np.where(correct, labels, (labels + rng.integers(1, 1000, len(labels))) % 1000)
+    margin = 3 + 2.5 * score + rng.exponential(1, len(labels))
+    logits[np.arange(len(labels)), said] = logits.max(axis=1) + np.maximum(margin, 0.01)
+    return logits.astype(np.float32)
+
+
+def write_split(folder, split, dataset, accuracy, k, seed):
+    rng = np.random.default_rng(seed)
+    labels, ease = np.arange(k) % 1000, rng.normal(size=k)
+    names = [f"{synsets()[label]}/{split}_{i}.JPEG" for i, label in enumerate(labels)]
+    store = LogitStore.create(folder / split, labels, names, synsets(), dataset, split)
+    for name, row in MODELS.iterrows():
+        costs = {"macs": float(row["macs"]), "seconds": 3 * float(row["seconds"])}
+        about = {"published_seconds": float(row["seconds"]), "family": row["family"]}
+        about["image_size"] = int(row["image_size"])
+        store.add(name, made_up(round(k * row[accuracy]), labels, ease, rng), **costs, **about)
+    return store
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The folder of a study, its two stores, and its executed notebooks in MACs."""
+    folder = tmp_path_factory.mktemp("study")
+    stores = [
+        write_split(folder, "val", "imagenet-1k", "top1", K, 0),
+        write_split(folder, "held_out", "imagenetv2", "imagenetv2_top1", K_V2, 1),
+    ]
+    command = [sys.executable, SCRIPTS / "run_notebooks.py", folder, "--preset", SCRIPTS / "paper.yml"]
+    environment = {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    return folder, *stores
+
+
+def claims(report, number):
+    """{id of a claim: the numbers that the run shows} of an executed notebook's ledger."""
+    (path,) = report.glob(f"{number}_*.ipynb")
+    (cell,) = [cell for cell in nbformat.read(path, as_version=4).cells if ".ledger(" in cell.source]
+    rows = re.findall(r"<tr>(.*?)</tr>", cell.outputs[-1].data["text/html"], re.DOTALL)[1:]
+    cells = [[re.sub(r"<[^>]*>", "", part) for part in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in rows]
+    ids = paper.paper_claims().query(f"notebook == '{number}'").index
+    assert len(ids) == len(cells)
+    return {name: [float(n) for n in re.findall(r"(?<!\w)[+-]?\d+\.?\d*", row[-2])] for name, row in zip(ids, cells)}
+
+
+def outcomes(store):
+    """(correct [M, k], largest softmax [M, k]) from the stored logits, cheapest model first."""
+    z = np.stack([store.logits(name) for name in MODELS.index]).astype(np.float64)
+    p = np.exp(z - z.max(axis=2, keepdims=True))
+    return z.argmax(axis=2) == store.labels, 1 / p.sum(axis=2)
+
+
+def hull_cost(accuracy, cost):
+    """Function accuracy → cost of random routing between single models: the least over all of them and pairs."""
+    pairs = [(i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]]
+
+    def at(a):
+        ways = [cost[i] for i in range(len(cost)) if accuracy[i] >= a]
+        for i, j in pairs:
+            share = (a - accuracy[i]) / (accuracy[j] - accuracy[i])
+            ways += [(1 - share) * cost[i] + share * cost[j]] if 0 <= share <= 1 else []
+        return min(ways, default=np.nan)
+
+    return at
+
+
+def front_of_pairs(correct, sure, cost):
+    """(accuracy, cost) of the non-dominated of all pairs at all thresholds, rising."""
+    found = {}
+    for i, j in combinations(range(len(cost)), 2):
+        for t in [np.inf, *sure[i]]:
+            stay = sure[i] >= t
+            right = int(np.where(stay, correct[i], correct[j]).sum())
+            found[right] = min(found.get(right, np.inf), cost[i] + cost[j] * (~stay).mean())
+    rows, least = [], np.inf
+    for right in sorted(found, reverse=True):
+        if found[right] < least * (1 - 1e-12):
+            least = found[right]
+            rows.append((right / correct.shape[1], least))
+    return np.array(rows[::-1]).T
+
+
+def test_the_preset_says_what_the_paper_did():
+    preset = yaml.safe_load((SCRIPTS / "paper.yml").read_text(encoding="utf-8"))
+    at = [paper.LOW + share * (paper.BEST - paper.LOW) for share in preset["shares"]]
+    assert at == pytest.approx([0.80, 0.86, 0.87], abs=5e-5)
+    assert (preset["images"], preset["top_k"], preset["prominence"]) == (50_000, 5, 0.3)
+
+
+def mean_factor(front, at, low, high, points=200_001):
+    """Mean over accuracies of the baseline's cost ÷ the least cost of the front at no less; 0 where it has none."""
+    grid = np.linspace(low, high, points)
+    there = np.searchsorted(front[0], grid - 1e-12)
+    least = np.append(front[1], np.inf)[there]
+    corners = np.unique(np.concatenate([[low, high], np.linspace(low, high, 2001)]))
+    return np.mean(np.interp(grid, corners, [at(a) for a in corners]) / least)
+
+
+@pytest.mark.parametrize(("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")])
+def test_pairs_and_methods(study, kind, report):
+    folder, store, _ = study
+    found, cost = claims(folder / report, "02"), MODELS[kind].to_numpy(float)
+    correct, sure = outcomes(store)
+    accuracy = correct.mean(axis=1)
+    assert accuracy == pytest.approx(MODELS["top1"], abs=0.5 / K)
+    on_front = [i for i in range(len(cost)) if not ((cost <= cost[i]) & (accuracy > accuracy[i])).any()]
+    front = front_of_pairs(*(x[on_front] for x in (correct, sure, cost)))
+    at = hull_cost(accuracy, cost)
+    factors = np.array([at(a) / c for a, c in front.T])
+    assert found["front-models"] == [len(on_front)] and found["pairs"] == [len(on_front) * (len(on_front) - 1) / 2]
+    assert found["pairs-most"] == [pytest.approx(np.nanmax(factors), abs=0.006)]
+    assert found["pairs-top"] == [pytest.approx(100 * (front[0, -1] - accuracy.max()), abs=0.0006)]
+    top5 = [
+        np.mean(np.sort(z, axis=1)[:, -5] <= z[np.arange(K), store.labels]) for z in map(store.logits, MODELS.index)
+    ]
+    assert found["topk-difference"] == pytest.approx([100 * np.ptp(x) for x in (accuracy, top5)], abs=0.06)
+    if kind == "macs":  # the peaks are of all models' front; here all are on the single-model front
+        tops = find_peaks([0, *np.nan_to_num(factors), 0], prominence=0.3)[0] - 1
+        assert len(on_front) == len(MODELS) and len(tops) > 0
+        ends = factors[tops] if len(tops) <= 5 else [factors[tops].min(), factors[tops].max()]
+        assert found["table1"] == pytest.approx(list(ends), rel=6e-4)
+        expected = mean_factor(front, at, accuracy.min(), accuracy.max())
+        assert claims(folder / report, "04")["second-factor"] == [pytest.approx(expected, abs=0.002)]
+        text = next((folder / report).glob("04_*.ipynb")).read_text(encoding="utf-8")
+        assert all(f"improvement above {part}%" in text for part in ("80.0", "86.0", "87.0"))
+
+
+def test_three_models(study):
+    """The largest factor of any three, by a loop over all thresholds of the first and a sort by the second's."""
+    folder, store, _ = study
+    (correct, sure), cost = outcomes(store), MODELS["macs"].to_numpy(float)
+    at, least = hull_cost(correct.mean(axis=1), cost), np.full(K + 1, np.inf)
+    for a, b, c in combinations(range(len(cost)), 3):
+        first, second = np.argsort(-sure[a]), np.argsort(-sure[b])
+        place = np.argsort(first)
+        for n in range(K + 1):
+            goes = second[place[second] >= n]
+            left = correct[a, first[:n]].sum()
+            right = left + np.cumsum([correct[c, goes].sum(), *(correct[b, goes].astype(int) - correct[c, goes])])
+            total = cost[a] + cost[b] * (1 - n / K) + cost[c] * (len(goes) - np.arange(len(goes) + 1)) / K
+            np.minimum.at(least, right, total)
+    factors = [at(n / K) / total for n, total in enumerate(least) if np.isfinite(total)]
+    found = claims(folder / "report", "03")
+    assert found["triple-factor"] == [pytest.approx(np.nanmax(factors), abs=0.006)] and found["triples"] == [4]
+
+
+def test_shift_and_calibration(study):
+    folder, store, other = study
+    drops = 100 * (MODELS["top1"] - MODELS["imagenetv2_top1"])
+    assert claims(folder / "report", "05")["shift-drops"] == pytest.approx(list(drops), abs=0.11)
+    correct, sure = outcomes(other)
+    gaps = np.abs(correct.mean(axis=1) - sure.mean(axis=1))
+    large = MODELS["family"].str.contains("beit|convnext|deit").to_numpy()
+    found = claims(folder / "report", "07")
+    assert found["models"] == [len(MODELS)]
+    assert found["large-families"] == [pytest.approx(gaps[large].mean() / gaps.mean(), abs=0.006)]

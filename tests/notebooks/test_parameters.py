@@ -1,0 +1,56 @@
+"""Every notebook with the parameters that all have, flipped: another folder, splits swapped, entropy, seconds."""
+
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from cascadelib import LogitStore
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+sys.path.insert(0, str(ROOT / "notebooks"))
+import run  # noqa: E402 - the runner is a script beside the notebooks, not a package
+
+BUNDLED = ROOT / "data" / "fashion-mnist"
+SPLITS = "val test shift/noise-1 shift/noise-2 shift/blur-2 shift/movement-2".split()
+MODELS = "mlp@14 mlp_h256@28 small_resnet_w4@28 lenet_w300@28 resnet18_w32@28 resnet18_w32@56".split()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The bundled images' stores with six of their models."""
+    folder = tmp_path_factory.mktemp("small")
+    for split in SPLITS:
+        whole = LogitStore(BUNDLED / split)
+        store = LogitStore.create(
+            folder / split, whole.labels, whole.sample_ids, whole.classes, whole.dataset, whole.split
+        )
+        for name in MODELS:
+            about = {key: whole.metadata(name)[key] for key in ("macs", "seconds", "family", "image_size")}
+            store.add(name, whole.logits(name), **about)
+    return str(folder)
+
+
+def flipped(path, small):
+    """Other values of what a notebook's parameters cell has; fewer images to extract, and few to run on."""
+    has = {name: run.literal(entry["default"]) for name, entry in papermill.inspect_notebook(path).items()}
+    new = {"split": has.get("held_out", "test"), "held_out": has.get("split"), "method": "entropy", "cost": "seconds"}
+    new |= {"paired": False, "images": 100, "samples": 64, "timed": 32, "rounds": 1}
+    if has.get("dataset") == "data/fashion-mnist" and "images" not in has:
+        new["dataset"] = small
+    return {name: value for name, value in new.items() if name in has}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_flipped(path, small, tmp_path, monkeypatch):
+    monkeypatch.setenv("CASCADELIB_QUICK", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small models gain nothing from threads, which wait by spinning
+    more = {"out": str(tmp_path / "logits")} if path.stem.startswith("01") else {}
+    found = run.execute(path, tmp_path, flipped(path, small) | more)
+    assert found.error is None
+    for cell in nbformat.read(found.executed, as_version=4).cells:
+        if "answer" in cell.metadata.get("tags", []):
+            assert run.report.printed(cell), "the answer is a printed sentence"
