@@ -170,13 +170,13 @@ class Charts:
     def show_cascade(
         self,
         models: Sequence[str],
-        metric: state.Metric,
         cascades: dict[str, state.CascadeOnSplit],
         thresholds: state.Thresholds,
         readings: Mapping[str, state.Reading],
     ) -> None:
         """Another cascade, on each split: its curve at the first split's thresholds, and all the rest."""
-        self.metric, self.cascades, self.first = metric, cascades, next(iter(cascades.values()))
+        self.cascades, self.first = cascades, next(iter(cascades.values()))
+        self.metric = self.first.task.metric
         d, curves, cells = len(models) - 1, {}, None
         edges = state.grid_edges(self.first)
         for split, cascade in cascades.items():

@@ -189,7 +189,7 @@ class Explorer(widgets.VBox):
 
     def show_cascade(self) -> None:
         """All that depends on the cascade, and its thresholds."""
-        models, metric = self.choice.models, self.splits.metric(self.choice)
+        models, metric = self.choice.models, self.cascades["validation"].task.metric
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
             slider.layout.display = "flex" if i < len(models) - 1 else "none"
@@ -199,7 +199,7 @@ class Explorer(widgets.VBox):
             slider.sure = falling(self.cascades["validation"], self.thresholds, i)
             slider.show(threshold)
         self.show_numbers()
-        self.charts.show_cascade(models, metric, self.cascades, self.thresholds, self.readings)
+        self.charts.show_cascade(models, self.cascades, self.thresholds, self.readings)
         self.undrawn = len(self.thresholds)
 
     def show_front(self) -> None:
