@@ -26,7 +26,16 @@ class Texts(Labelled):
         texts = tuple(tuple(t) if isinstance(t, (tuple, list)) else t for t in self.inputs)
         object.__setattr__(self, "inputs", texts)
         super().__post_init__()
-        _check_texts(texts, self.sample_ids)
+        empty = 0
+        for row, text in enumerate(texts):
+            parts = text if isinstance(text, tuple) else (text,)
+            paired = isinstance(text, tuple) == self.pairs and len(parts) == 1 + self.pairs
+            if not paired or not all(isinstance(part, str) for part in parts):
+                expected = "a pair of strings" if self.pairs else "a string"
+                raise ValueError(f"the text of row {row} ({self.sample_ids[row]}) is {text!r}, expected {expected}")
+            empty += not all(part.strip() for part in parts)
+        if empty:
+            warnings.warn(f"{empty} of {len(texts)} texts are empty; they are kept", stacklevel=3)
 
     def __repr__(self) -> str:
         return f"<Texts: {self.dataset} {self.split}, {len(self)} {'pairs' if self.pairs else 'texts'}>"
@@ -49,18 +58,6 @@ class Texts(Labelled):
         """Rows by length in characters, int64 [k]: texts of one batch are then padded little."""
         lengths = [sum(map(len, t)) if isinstance(t, tuple) else len(t) for t in self.inputs]
         return np.argsort(lengths, kind="stable")
-
-
-def _check_texts(texts, ids):
-    pairs, empty = isinstance(texts[0], tuple), 0
-    for row, text in enumerate(texts):
-        parts = text if isinstance(text, tuple) else (text,)
-        if isinstance(text, tuple) != pairs or len(parts) != 1 + pairs or not all(isinstance(p, str) for p in parts):
-            expected = "a pair of strings" if pairs else "a string"
-            raise ValueError(f"the text of row {row} ({ids[row]}) is {text!r}, expected {expected}")
-        empty += not all(part.strip() for part in parts)
-    if empty:
-        warnings.warn(f"{empty} of {len(texts)} texts are empty; they are kept", stacklevel=4)
 
 
 def table(
@@ -108,8 +105,8 @@ def _numbers(column, classes, name) -> np.ndarray:
     if values.dtype.kind not in "iu":
         names = list(classes or ())
         texts = [str(v) for v in values]
-        whole = [str(n) for n in range(len(names))]
-        found = [names.index(t) if t in names else whole.index(t) if t in whole else None for t in texts]
+        places = {str(n): n for n in range(len(names))} | {name: n for n, name in enumerate(names)}
+        found = [places.get(text) for text in texts]
         if None in found:
             row = found.index(None)
             raise ValueError(f"{name}: label {texts[row]!r} of row {row} is none of {names or 'the whole numbers'}")

@@ -127,17 +127,15 @@ def front_points(table: pd.DataFrame) -> tuple[Traces, np.ndarray]:
 
 def flow(readings: Mapping[str, state.Reading]) -> Traces:
     """Where the inputs go on each split, the first with counts as text."""
-    parts: Traces = {name: {"x": [], "base": [], "text": []} for name in BARS}
+    parts = []
     for thin, reading in enumerate(readings.values()):
-        k = len(reading.correct)
-        before = np.cumsum(reading.exits) - reading.exits
-        counts = (reading.exits_right, reading.exits - reading.exits_right, k - before - reading.exits)
-        starts = (before, before + reading.exits_right, before + reading.exits)
-        for part, start, count in zip(parts.values(), starts, counts):
-            part["x"] += (count / k).tolist()
-            part["base"] += (start / k).tolist()
-            part["text"] += ["" if thin or not n else f"{n:,.0f}" for n in count.tolist()]
-    return {name: {"x": wire(p["x"]), "base": wire(p["base"]), "text": p["text"]} for name, p in parts.items()}
+        k, left = len(reading.correct), np.cumsum(reading.exits)
+        counts = np.array([reading.exits_right, reading.exits - reading.exits_right, k - left])
+        starts = left - reading.exits + np.array([0 * left, reading.exits_right, reading.exits])
+        texts = [["" if thin or not n else f"{n:,.0f}" for n in row] for row in counts.tolist()]
+        parts.append((counts / k, starts / k, texts))
+    x, base, text = (np.concatenate(part, axis=1) for part in zip(*parts))
+    return {name: {"x": wire(x[i]), "base": wire(base[i]), "text": text[i].tolist()} for i, name in enumerate(BARS)}
 
 
 class Charts:
@@ -170,13 +168,13 @@ class Charts:
     def show_cascade(
         self,
         models: Sequence[str],
-        metric: state.Metric,
         cascades: dict[str, state.CascadeOnSplit],
         thresholds: state.Thresholds,
         readings: Mapping[str, state.Reading],
     ) -> None:
         """Another cascade, on each split: its curve at the first split's thresholds, and all the rest."""
-        self.metric, self.cascades, self.first = metric, cascades, next(iter(cascades.values()))
+        self.cascades, self.first = cascades, next(iter(cascades.values()))
+        self.metric = self.first.task.metric
         d, curves, cells = len(models) - 1, {}, None
         edges = state.grid_edges(self.first)
         for split, cascade in cascades.items():

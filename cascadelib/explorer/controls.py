@@ -1,6 +1,7 @@
 """What hands do in the explorer: choose the cascade, drag a threshold, go to a goal."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -121,7 +122,7 @@ class ThresholdSlider(widgets.HBox):
 
 def fraction_in(text: str) -> float:
     """ "20%" and "20" as 0.2; ValueError where it is no share."""
-    share = float(text.strip().rstrip("%") + "e-2")
+    share = float(text.strip().rstrip("%") + "e-2")  # 94.2 / 100 is not 0.942
     if not 0 <= share <= 1:
         raise ValueError(f"{text!r} is no share from 0% to 100%")
     return share
@@ -150,12 +151,6 @@ def resized(models: Sequence[str], exit_rates: Sequence[float], n: int, cost: pd
     return tuple(models)
 
 
-def listed(label: str, options: Sequence, width: str, label_width: str) -> widgets.Dropdown:
-    """A list to choose from."""
-    style = {"description_width": label_width}
-    return control(widgets.Dropdown, width, options=options, description=label, style=style)
-
-
 class CascadeChooser(widgets.VBox):
     """Buttons and lists that show a :class:`Choice` and tell what of it is to change.
 
@@ -174,9 +169,10 @@ class CascadeChooser(widgets.VBox):
         self.quiet = False
         numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
         self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
-        self.models = [listed(f"{i + 1}", (), "345px", "20px") for i in range(max(lengths))]
-        widths = {"method": ("320px", "56px"), "cost": ("160px", "36px"), "score": ("140px", "40px")}
-        self.lists = {kind: listed(kind, names[kind], *width) for kind, width in widths.items()}
+        listed = partial(control, widgets.Dropdown, style={"description_width": "initial"})
+        self.models = [listed("345px", description=f"{i + 1}") for i in range(max(lengths))]
+        widths = {"method": "320px", "cost": "160px", "score": "140px"}
+        self.lists = {kind: listed(width, description=kind, options=names[kind]) for kind, width in widths.items()}
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])
@@ -205,19 +201,12 @@ class CascadeChooser(widgets.VBox):
         self.quiet = False
 
 
-SIZES = str.maketrans({"k": "e3", "M": "e6", "G": "e9", "T": "e12"})
-
-
-def amount(text: str) -> float:
-    """ "11.5M" as 11500000.0, with k, M, G or T or without; ValueError where it is no number."""
-    return float(text.translate(SIZES))
+SIZES = str.maketrans({"k": "e3", "M": "e6", "G": "e9", "T": "e12"})  # of an amount
 
 
 def share(text: str) -> float:
     """ "94.2%", "94.2" or "0.942" as 0.942; ValueError where it is no number."""
-    text = text.strip()
-    per_cent = text.endswith("%") or float(text) > 1
-    return float(text.removesuffix("%") + "e-2") if per_cent else float(text)  # 94.2 / 100 is not 0.942
+    return fraction_in(text) if "%" in text or float(text) > 1 else float(text)
 
 
 class GoalButtons(widgets.HBox):
@@ -233,7 +222,7 @@ class GoalButtons(widgets.HBox):
         self.goals: dict[str, Callable[[], dict]] = {
             "largest improvement": lambda: {"goal": "max_improvement"},
             "match the best single model": lambda: {"goal": "match_best"},
-            "this budget": lambda: {"budget": amount(self.budget.value)},
+            "this budget": lambda: {"budget": float(self.budget.value.translate(SIZES))},
             "this accuracy": lambda: {"accuracy": share(self.accuracy.value)},
         }
         self.buttons = {label: control(widgets.Button, "auto", description=label) for label in self.goals}

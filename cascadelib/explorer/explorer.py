@@ -189,7 +189,7 @@ class Explorer(widgets.VBox):
 
     def show_cascade(self) -> None:
         """All that depends on the cascade, and its thresholds."""
-        models, metric = self.choice.models, self.splits.metric(self.choice)
+        models, metric = self.choice.models, self.cascades["validation"].task.metric
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
             slider.layout.display = "flex" if i < len(models) - 1 else "none"
@@ -199,7 +199,7 @@ class Explorer(widgets.VBox):
             slider.sure = falling(self.cascades["validation"], self.thresholds, i)
             slider.show(threshold)
         self.show_numbers()
-        self.charts.show_cascade(models, metric, self.cascades, self.thresholds, self.readings)
+        self.charts.show_cascade(models, self.cascades, self.thresholds, self.readings)
         self.undrawn = len(self.thresholds)
 
     def show_front(self) -> None:
@@ -216,7 +216,7 @@ class Explorer(widgets.VBox):
             self.searching, wanted = kind, self.choice
             beside(lambda: self.splits.search(wanted), self.searched)
 
-    def searched(self, error: Exception | None) -> None:
+    def searched(self, error: BaseException | None) -> None:
         """A search ended, or failed: draw the front that is wanted now, search it, or say that it cannot be."""
         ended, self.searching = self.searching, None
         if error is not None and ended == self.drawn:
@@ -258,22 +258,19 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def beside(work: Callable[[], object], ended: Callable[[Exception | None], None]) -> None:
+def beside(work: Callable[[], object], ended: Callable[[BaseException | None], None]) -> None:
     """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; all at once
     without an event loop."""
-
-    def outcome() -> Exception | None:
-        try:
-            work()
-        except Exception as error:  # for the person who asked, where there is no cell to raise in
-            return error
-        return None
-
     loop = running_loop()
-    if loop is None:
-        ended(outcome())
+    if loop is not None:
+        loop.run_in_executor(None, work).add_done_callback(lambda done: ended(done.exception()))
+        return
+    try:
+        work()
+    except Exception as error:  # for the person who asked, where there is no cell to raise in
+        ended(error)
     else:
-        loop.run_in_executor(None, outcome).add_done_callback(lambda done: ended(done.result()))
+        ended(None)
 
 
 class Later:

@@ -31,19 +31,11 @@ def as_call(point: Point, store: Store) -> str:
     opened = "# store: the one that cl.explore was given"
     if store.path is not None:
         opened = f"store = cl.LogitStore({short_path(store.path)!r})  # {len(store):,} samples"
-    values = {key: literal(value) for key, value in vars(point).items() if key not in ("method", "found_on")}
+    values = {key: repr(value) for key, value in vars(point).items() if key not in ("method", "found_on")}
     values |= {"method": method_call(point), "found_on": "store.origin"}
-    lines = ["import cascadelib as cl", "", opened, "point = cl.Point("]
+    lines = ["from math import inf, nan", "", "import cascadelib as cl", "", opened, "point = cl.Point("]
     lines += [f"    {key}={value}," for key, value in values.items()]
     return "\n".join([*lines, ")", "cl.evaluate(store, point)", ""])
-
-
-def literal(value: object) -> str:
-    """repr, with infinities and nan as Python reads them."""
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(literal, value)) + ("," if len(value) == 1 else "") + ")"
-    text = repr(value)
-    return f'float("{text}")' if text in ("inf", "-inf", "nan") else text
 
 
 def method_call(point: Point) -> str:

@@ -35,7 +35,7 @@ def cells(reading: Reading, cascade: CascadeOnSplit) -> Iterator[str]:
     """A split's line of the table: accuracy and its difference from the best single model's (paired by sample) with 95%
     intervals (none for graded scores and F1), cost, improvement ("–" above the best single model), exit rates."""
     k, single, correct = len(cascade), cascade.single, reading.correct
-    counted = cascade.score != F1 and all(right.dtype == bool for right in (*cascade.right, single))
+    counted = cascade.task.score != F1 and all(right.dtype == bool for right in (*cascade.right, single))
     yield with_interval(reading.accuracy, share_interval(correct) if counted else (), k)
     yield with_interval(reading.difference, paired_difference_interval(single, correct) if counted else (), k, "+")
     yield number(reading.cost)

@@ -14,7 +14,7 @@ from ..methods.method import METHODS, Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.protocol import Store
-from .state import CascadeOnSplit, Choice, Metric, Reading, Thresholds, on_split
+from .state import CascadeOnSplit, Choice, Reading, Thresholds, on_split
 
 LENGTHS = (2, 3, 4)  # models that a cascade may have, beside what the given front has
 PATIENCE = 30.0  # seconds for a search of four models or more, certified where that is too short
@@ -99,10 +99,6 @@ class ExploredSplits:
         stores = self.stores.items()
         return {split: on_split(store, self.task(split, choice), choice.models, single) for split, store in stores}
 
-    def metric(self, choice: Choice) -> Metric:
-        """The confidence metric of a choice; None of a ScoreTable, whose confidences have no name."""
-        return self.task("validation", choice).metric
-
     def front_of(self, choice: Choice) -> Front | None:
         """The front of as many models as the choice has, found on the first split; None while it is not searched."""
         return self.fronts.get(choice.kind)
@@ -117,6 +113,7 @@ class ExploredSplits:
 
     def point(self, choice: Choice, thresholds: Thresholds, reading: Reading) -> Point:
         """A cascade at thresholds (inside), as read on the first split, as a :class:`Point`."""
-        task, own = self.task("validation", choice), own_units(self.metric(choice), thresholds).tolist()
+        task = self.task("validation", choice)
+        own = tuple(own_units(task.metric, thresholds).tolist())
         measured = reading.exit_rates, reading.accuracy, reading.cost, reading.improvement
-        return Point(choice.models, tuple(own), *measured, task.method, choice.score, choice.cost, task.found_on)
+        return Point(choice.models, own, *measured, task.method, choice.score, choice.cost, task.found_on)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.evaluation import ends_of, exit_stages, quality, run_outcomes, sum_passed_on
-from ..evaluation.pareto import Baseline, pareto_front
+from ..evaluation.evaluation import Evaluation, ends_of, exit_stages, quality, run_outcomes, sum_passed_on
+from ..evaluation.pareto import pareto_front
 from ..fronts.exact import SearchTask
 from ..methods.thresholds import midway, own_units
-from ..scoring import F1, f1_of
+from ..scoring import f1_of
 from ..store.protocol import Store
 
 Metric = str | Callable | None  # None: of a ScoreTable
@@ -39,19 +39,18 @@ class Choice:
 class CascadeOnSplit:
     """A cascade of n models on the k samples of one split.
 
-    right: n arrays [k], bool or graded in [0, 1], correctness of the output after each stage; sure: n − 1 arrays
-    float64 [k]; order: n − 1 arrays int [k], samples by falling confidence; costs: [n], or [n, k]; single: [k],
-    correctness of the single model that cascades are compared with; baseline: the split's.
+    task: of all models; right: n arrays [k], bool or graded in [0, 1], correctness of the output after each stage;
+    sure: n − 1 arrays float64 [k]; order: n − 1 arrays int [k], samples by falling confidence; costs: [n], or [n, k];
+    single: [k], correctness of the single model that cascades are compared with.
     """
 
     store: Store
-    score: str
+    task: SearchTask
     right: tuple[np.ndarray, ...]
     sure: tuple[np.ndarray, ...]
     order: tuple[np.ndarray, ...]
     costs: np.ndarray
     single: np.ndarray
-    baseline: Baseline
 
     def __len__(self) -> int:
         return len(self.single)
@@ -65,58 +64,33 @@ class CascadeOnSplit:
 def on_split(store: Store, task: SearchTask, models: Sequence[str], single: str) -> CascadeOnSplit:
     """The cascade of ``models`` (names, in running order) on a store, beside the model ``single``; task: of all."""
     rows = [task.names.index(name) for name in models]
-    outcomes = [task.stage(tuple(rows[: i + 1])) for i in range(len(rows))]
-    sure = tuple(sure for _, sure in outcomes[:-1])
-    return CascadeOnSplit(
-        store=store,
-        score=task.score,
-        right=tuple(right for right, _ in outcomes),
-        sure=sure,
-        order=tuple(np.argsort(-s, kind="stable") for s in sure),
-        costs=task.costs[rows],
-        single=task.stage((task.names.index(single),))[0],
-        baseline=task.baseline,
-    )
+    right, confidences = zip(*(task.stage(tuple(rows[: i + 1])) for i in range(len(rows))))
+    sure = confidences[:-1]
+    order = tuple(np.argsort(-s, kind="stable") for s in sure)
+    alone, _ = task.stage((task.names.index(single),))
+    return CascadeOnSplit(store, task, right, sure, order, task.costs[rows], alone)
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """A cascade at fixed thresholds on one split: what :func:`cascadelib.evaluate` measures, and counts of samples.
+class Reading(Evaluation):
+    """What :func:`cascadelib.evaluate` measures, and difference: accuracy − that of the single model compared with;
+    exits, exits_right: [n], samples (exits_right: the sum of their scores) that leave at each stage."""
 
-    exit_stage int [k], correct [k]; exits, exits_right: [n], samples (exits_right: the sum of their scores) that leave
-    at each stage; difference: accuracy − that of the single model compared with. Under F1, accuracy is F1.
-    """
-
-    accuracy: float
-    cost: float
-    improvement: float
     difference: float
-    exit_stage: np.ndarray
-    correct: np.ndarray
     exits: np.ndarray
     exits_right: np.ndarray
-
-    @property
-    def exit_rates(self) -> tuple[float, ...]:
-        """Share of all samples that leave at each stage, n numbers that sum to 1."""
-        return tuple((self.exits / len(self.correct)).tolist())
 
 
 def reading_at(cascade: CascadeOnSplit, thresholds: Thresholds) -> Reading:
     """The cascade at n − 1 thresholds: a :class:`Reading`, its accuracy and cost equal to those of ``evaluate``."""
     outcomes = list(zip(cascade.right, (*cascade.sure, cascade.single)))  # the last confidence decides nothing
     stage, correct, cost = run_outcomes(outcomes, thresholds, cascade.costs)
-    accuracy = quality(cascade.store, correct, cascade.score)
-    return Reading(
-        accuracy=accuracy,
-        cost=cost,
-        improvement=float(cascade.baseline.cost_at(accuracy)) / cost,
-        difference=accuracy - quality(cascade.store, cascade.single, cascade.score),
-        exit_stage=stage,
-        correct=correct,
-        exits=np.bincount(stage, minlength=cascade.stages),
-        exits_right=np.bincount(stage, correct, minlength=cascade.stages),
-    )
+    accuracy, single = (quality(cascade.store, part, cascade.task.score) for part in (correct, cascade.single))
+    baseline_cost = float(cascade.task.baseline.cost_at(accuracy))
+    exits, exits_right = (np.bincount(stage, part, minlength=cascade.stages) for part in (None, correct))
+    rates = tuple((exits / len(stage)).tolist())
+    measured = accuracy, cost, rates, stage, correct, baseline_cost, baseline_cost / cost
+    return Reading(*measured, accuracy - single, exits, exits_right)
 
 
 def grid_edges(cascade: CascadeOnSplit) -> list[np.ndarray]:
@@ -151,9 +125,9 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
     right = np.array(cascade.right, np.float64)
     correct = total(np.diff(right, axis=0, prepend=0))  # what each stage adds for the samples that reach it
     cost = total(np.broadcast_to(cascade.costs.reshape(len(right), -1), right.shape)) / k
-    if cascade.score != F1:
+    if cascade.task.positive is None:
         return correct / k, cost
-    return f1_of(total(np.diff(right * cascade.store.positives(), axis=0, prepend=0)), k - correct), cost
+    return f1_of(total(np.diff(right * cascade.task.positive, axis=0, prepend=0)), k - correct), cost
 
 
 def worth_showing(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:

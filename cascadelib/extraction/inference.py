@@ -119,23 +119,21 @@ def read(samples: Any, start: int, stop: int) -> Any:
         ) from error
 
 
-class _Cuts(torch.utils.data.Dataset):
-    """Row → the photograph in each cut, or the ValueError that says why not (workers would wrap it in a traceback)."""
+class _Cuts:
+    """Rows → their photographs in each cut, or the ValueError that says why not (workers would make a traceback)."""
 
     def __init__(self, source, cuts):
         self.source, self.cuts = source, cuts
 
-    def __getitem__(self, row):
-        try:
-            image = self.source[row]()
-            return [torch.as_tensor(cut(image)) for cut in self.cuts]
-        except Exception as error:
-            return error if type(error) is ValueError else ValueError(f"the photograph of row {row}: {error!r}")
-
-
-def _stacked(items):
-    failed = next((item for item in items if isinstance(item, ValueError)), None)
-    return failed or [torch.stack(cut) for cut in zip(*items)]
+    def __getitem__(self, rows):
+        found = []
+        for row in rows:
+            try:
+                image = self.source[row]()
+                found.append([torch.as_tensor(cut(image)) for cut in self.cuts])
+            except Exception as error:
+                return error if type(error) is ValueError else ValueError(f"the photograph of row {row}: {error!r}")
+        return [torch.stack(cut) for cut in zip(*found)]
 
 
 def _photographs(samples, bounds, transforms, device, workers):
@@ -143,8 +141,8 @@ def _photographs(samples, bounds, transforms, device, workers):
     chunks = [range(*span) for start, stop in bounds for span in spans(start, stop, CHUNK)]
     loader = torch.utils.data.DataLoader(
         _Cuts(samples.inputs, cuts),
-        batch_sampler=chunks,
-        collate_fn=_stacked,
+        batch_size=None,
+        sampler=chunks,
         num_workers=min(workers, len(chunks)),
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers and chunks else None,

@@ -84,12 +84,7 @@ def small_resnet(
     return model
 
 
-CLASSICAL: dict[str, Callable[..., nn.Module]] = {
-    "linear": linear,
-    "mlp": mlp,
-    "lenet": lenet,
-    "small_resnet": small_resnet,
-}
+CLASSICAL: dict[str, Callable[..., nn.Module]] = {net.__name__: net for net in (linear, mlp, lenet, small_resnet)}
 """Nets below timm's smallest, by the architecture that zoo.json names; the others are timm's."""
 
 
