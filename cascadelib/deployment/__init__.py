@@ -4,10 +4,9 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    cascade="Cascade Decisions same_decisions",
+    cascade="Cascade Decisions same_decisions write_submission",
     cascade_file="expected point_of",
     monitoring="Running StreamBudget",
     policy="Policy parse_cascade",
-    submission="image_batches write_submission",
     timing="pieces_of savings time_cascade",
 )

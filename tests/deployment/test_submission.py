@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from cascadelib.datasets.images import Photographs, files_in, images_in
-from cascadelib.deployment import Cascade, image_batches, write_submission
+from cascadelib.deployment import Cascade, write_submission
 from cascadelib.evaluation.evaluation import evaluate
 from cascadelib.extraction.extraction import extract
 from cascadelib.fronts.front import Point
@@ -22,6 +22,10 @@ def images(tmp_path_factory):
     for i in range(40):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / f"test_{i:03}.png")
     return files_in(folder, images_in(folder))
+
+
+def one_by_one(images):
+    return ([image()] for image in images)
 
 
 def models():
@@ -51,8 +55,7 @@ def test_the_same_as_evaluate(images, store, name):
     thresholds = tuple(-t if method.metric == "entropy" else t for t in (sure[0] + 1e-6, sure[1] + 1e-6))
     point = Point(chain, thresholds, (), 0, 0, 0, method)
     expected = evaluate(store, point)
-    batches = image_batches(images[0].path.parent, 16, workers=2)
-    decisions = Cascade.from_point(point, models()).run(batches, 16, guesses=3)
+    decisions = Cascade.from_point(point, models()).run(one_by_one(images), 16, guesses=3)
     assert decisions.guesses.shape == (40, 3) and len(set(expected.exit_stage)) > 1
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
     np.testing.assert_array_equal(decisions.guesses[:, 0] == store.labels, expected.correct)
@@ -65,7 +68,7 @@ def test_a_later_model_sees_only_what_has_not_left(images):
         seen.clear()
         point = Point(("a", "b"), (threshold,), (), 0, 0, 0, Method())
         given_here = {name: given[name] for name in point.models}
-        decisions = Cascade.from_point(point, given_here).run(image_batches(images[0].path.parent, 16), guesses=5)
+        decisions = Cascade.from_point(point, given_here).run(one_by_one(images), guesses=5)
         assert sum(seen) == count and set(decisions.exit_stage) == {int(count > 0)}
         assert decisions.guesses.shape == (40, 5)
 
@@ -86,11 +89,4 @@ def test_refusals(images, tmp_path):
     point = Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote"))
     given = {name: model for name, model in models().items() if name in point.models}
     with pytest.raises(ValueError, match="a vote"):
-        Cascade.from_point(point, given).run(image_batches(images[0].path.parent), guesses=2)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        next(image_batches(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="no images"):
-        next(image_batches(tmp_path))
-    (tmp_path / "broken.png").write_bytes(b"none")
-    with pytest.raises(ValueError, match=r"broken\.png"):
-        next(image_batches(tmp_path))
+        Cascade.from_point(point, given).run(one_by_one(images), guesses=2)
