@@ -33,22 +33,32 @@ def main(arguments: list[str] | None = None) -> int:
     other = "held_out" if (study / "held_out").exists() else "val"
     here, there = LogitStore(study / "val"), LogitStore(study / other)
     able = ["01"] * (study / FILE).exists() + ["02", "03", "04"] + ["05"] * (here.dataset != there.dataset) + ["07"]
-    chosen = options.notebooks or able
-    given = ["-p", "dataset", str(study), "-p", "held_out", other]
-    given += [part for pair in options.p for part in ("-p", *pair)]
-    given += ["--preset", str(options.preset)] if options.preset else []
+    paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able)
+    takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
     described = read_study(study)
-    newer = ["-p", "newer", described.table] if described and described.table and "01" in chosen else []
-    again = ["-p", "out", str(study / "again")] if "01" in chosen else []
-    failed = run.main([*chosen, *given, *newer, *again, "--out", str(study / "report")])
+    own = {
+        "dataset": str(study),
+        "held_out": other,
+        "out": str(study / "again"),
+        "newer": described and described.table,
+    }
+    preset = ["--preset", str(options.preset)] if options.preset else []
+
+    def run_at(report, paths, **more):
+        """These notebooks with the parameters that one of them has; their report in a folder of the study."""
+        has = set().union(*(takes[path] for path in paths))
+        given = {name: value for name, value in {**own, **dict(options.p), **more}.items() if value and name in has}
+        parameters = [part for pair in given.items() for part in ("-p", *pair)]
+        return run.main([*(p.stem for p in paths), *parameters, *preset, "--out", str(study / report)]) if paths else 0
+
+    run.deal_parameters(paths, dict(options.p))  # a name that none has is refused
+    failed = run_at("report", paths)
     costs = [store.models.get("published_seconds") for store in (here, there)]
     if any(cost is None or cost.isna().any() for cost in costs):
         print("Not all models have published_seconds: no second run at that cost.")
         return failed
-    paths = run.find_notebooks(NOTEBOOKS, [name for name in chosen if name != "01"]) if chosen != ["01"] else []
-    timed = [path.stem for path in paths if "cost" in papermill.inspect_notebook(path)]
-    published = ["-p", "cost", "published_seconds", "--out", str(study / "report" / "published_seconds")]
-    return max(failed, run.main([*timed, *given, *published]) if timed else 0)
+    timed = [path for path in paths if "cost" in takes[path]]
+    return max(failed, run_at("report/published_seconds", timed, cost="published_seconds"))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cascadelib.datasets.imagenet_1k import synsets
-from cascadelib.datasets.images import Files, Photographs
+from cascadelib.datasets.images import Photographs, files_in
 from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.timm_models import build_timm_model, photos
 
@@ -103,7 +103,7 @@ def main():
     (options.folder / "checkpoints").mkdir(exist_ok=True)
     root = options.folder / "fitting"
     paths = [f"{s}/{s}_{n}.JPEG" for s in synsets() for n in (1000, 1001)]
-    photographs = Photographs(Files(root, tuple(paths)), np.repeat(np.arange(1000), 2), paths)
+    photographs = Photographs(files_in(root, paths), np.repeat(np.arange(1000), 2), paths)
     with kept_memory():
         for name in FEATURES:
             path = options.folder / "checkpoints" / f"{name}.safetensors"

@@ -16,13 +16,15 @@ import run  # noqa: E402 - the runner is a script beside the notebooks, not a pa
 
 BUNDLED = ROOT / "data" / "fashion-mnist"
 SPLITS = "val test shift/noise-1 shift/noise-2 shift/blur-2 shift/movement-2".split()
-MODELS = "mlp@14 mlp_h256@28 small_resnet_w4@28 lenet_w300@28 resnet18_w32@28 resnet18_w32@56".split()
+MODELS = "mlp@14 mlp_h256@28 small_resnet_w4@28 lenet_w300@28 resnet18_w16@52 resnet18_w16@56".split()
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The bundled images' stores with six of their models."""
+    """The bundled images, and their stores with six of the models."""
     folder = tmp_path_factory.mktemp("small")
+    for name in ("val.npz", "test.npz"):
+        (folder / name).symlink_to(BUNDLED / name)
     for split in SPLITS:
         whole = LogitStore(BUNDLED / split)
         store = LogitStore.create(
