@@ -15,6 +15,7 @@ import torch
 
 from ..checks import about, brief, check_count, items_of
 from ..evaluation.evaluation import evaluate, outcomes_of
+from ..files import replacing
 from ..fronts.front import Point
 from ..methods.ensembles import Output
 from ..methods.thresholds import own_units
@@ -269,3 +270,22 @@ def same_decisions(decisions: Decisions, store: Any, point: Point, tolerance: fl
         near |= (np.abs(sure - t) <= tolerance) & (expected.exit_stage >= i)
     counts = {"samples": len(store), "same": same.sum(), "near": (~same & near).sum(), "other": (~same & ~near).sum()}
     return pd.Series(counts, dtype=int)
+
+
+def write_submission(path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None) -> None:
+    """One line an image: its guesses, best first, separated by spaces; the order of the lines is that of the images.
+
+    guesses: int [k, g], such as ``cascade.run(batches, guesses=g).guesses``. order: int [classes], from
+    :func:`ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server wants them; without it,
+    labels as in the stores. Raises ValueError for a class that order lacks.
+    """
+    guesses = np.asarray(guesses)
+    if order is not None:
+        numbers = np.full(max(int(guesses.max()), int(np.max(order))) + 2, -1)  # the last: of no class (−1)
+        numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
+        guesses = numbers[guesses]
+        strange = np.flatnonzero((guesses < 0).any(axis=1))
+        if len(strange):
+            raise ValueError(f"order names {len(order)} classes, but image {strange[0]} has another")
+    with replacing(Path(path)) as temporary:
+        temporary.write_text("".join(" ".join(map(str, row)) + "\n" for row in guesses.tolist()), encoding="utf-8")
