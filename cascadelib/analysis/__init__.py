@@ -5,13 +5,16 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     calibration=(
-        "VERDICTS above_below assumed_perfect brier_score calibration_bins calibration_table confidence_gap "
-        "expected_calibration_error ideal_above_below moving_average predicted_pair threshold_curves"
+        "VERDICTS above_below assumed_perfect brier_score calibration_bins calibration_table claims_of confidence_gap "
+        "expected_calibration_error ideal_above_below moving_average threshold_curves threshold_table"
     ),
-    certificate="Certificate certify",
-    comparison="compare fronts_of fronts_table range_dominance ranking verdicts",
-    drift_signal="DriftSignal alarm_share false_alarm_share",
-    reselection="rechoose selection_bias won_back won_back_table",
-    shift="cost_ratio_moved holds mean_improvement_moved member_drops moved_curve replay",
-    uncertainty="basic_interval bootstrap improvement_band interval point_intervals share_interval",
+    certificate="Certificate certify promise_table",
+    comparison="compare fronts_of fronts_table range_dominance ranking scaling_table verdicts",
+    drift_signal="DriftSignal alarm_share alarm_table false_alarm_share",
+    reselection="rechoose selection_bias selection_bias_table won_back won_back_table",
+    shift=(
+        "cost_ratio_moved drops_table holds mean_improvement_moved member_drops moved_curve moved_table replay "
+        "split_drops"
+    ),
+    uncertainty="basic_interval bootstrap improvement_band interval share_interval",
 )

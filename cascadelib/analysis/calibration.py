@@ -6,7 +6,6 @@ from scipy.stats import norm, rankdata
 
 from ..checks import known
 from ..evaluation.evaluation import exits_of
-from ..fronts.pairs import pair_curve
 from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
 from ..methods.temperature import perfect_temperature
@@ -118,6 +117,11 @@ def confidence_gap(confidence: np.ndarray, correct: np.ndarray, level: float = 0
     return float(excess.mean()), float(excess.mean() - half), float(excess.mean() + half)
 
 
+def claims_of(store: LogitStore, name: str, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Max softmax of a model at a temperature, float64 [k], and whether its answers are correct, bool [k]."""
+    return cached_confidence(store, name, "max_softmax", temperature), store.ranks(name) == 0
+
+
 def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) -> pd.DataFrame:
     """Max softmax of every model of a LogitStore, a row a model, cheapest first.
 
@@ -127,13 +131,12 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
     """
     rows = {}
     for name in store.models.index:
-        right, temperature = store.ranks(name) == 0, cached_temperature(fitted_on, name)
-        sure = cached_confidence(store, name, "max_softmax", 1.0)
+        (sure, right), temperature = claims_of(store, name), cached_temperature(fitted_on, name)
         gap, low, high = confidence_gap(sure, right)
         row = {"accuracy": right.mean(), "confidence": sure.mean(), "gap": gap, "gap_low": low, "gap_high": high}
         row |= {"verdict": VERDICTS[1 + int(low > 0) - int(high < 0)], "temperature": temperature}
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
-            sure = cached_confidence(store, name, "max_softmax", t)
+            sure, _ = claims_of(store, name, t)
             row[f"gap{suffix}"] = sure.mean() - right.mean()
             row[f"ece{suffix}"] = expected_calibration_error(sure, right, bins)
             row[f"ece_equal_mass{suffix}"] = expected_calibration_error(sure, right, bins, "equal_mass")
@@ -152,9 +155,26 @@ def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dic
     """Figure 14 of one model, whose temperature is fitted on ``fitted_on``: {label: :func:`above_below`}."""
     right, perfect = store.ranks(name) == 0, assumed(store, name)
     at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
-    curves = {label: above_below(cached_confidence(store, name, "max_softmax", t), right) for label, t in at.items()}
+    curves = {label: above_below(*claims_of(store, name, t)) for label, t in at.items()}
     curves["assumed perfect calibration"] = above_below(perfect, perfect)
     return curves | {"ideal": ideal_above_below(right.mean())}
+
+
+def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
+    """Figure 14 in short, a row a model, cheapest first: by how much the accuracy above (and below) a threshold differs
+    from the uncalibrated one at the same early exit rate, mean over the rates, with its sign. above_scaled,
+    below_scaled: with temperature scaling; above_perfect, below_perfect: if calibration were perfect."""
+    rates, rows = np.arange(1, 200) / 200, {}
+    kinds = {"scaled": "temperature scaled", "perfect": "assumed perfect calibration"}
+    for name in store.models.index:
+        curves, row = threshold_curves(store, name, fitted_on), {}
+        for kind, label in kinds.items():
+            for side in ("above", "below"):
+                pair = [curves[each].dropna() for each in (label, "uncalibrated")]
+                there, here = (np.interp(rates, curve["exit_rate"], curve[f"accuracy_{side}"]) for curve in pair)
+                row[f"{side}_{kind}"] = (there - here).mean()
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
@@ -164,11 +184,3 @@ def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
     names = tuple(store.models.index)
     sure = np.stack([assumed(store, name) for name in names])
     return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]
-
-
-def predicted_pair(store: LogitStore, first: str, second: str, cost: str = "macs") -> pd.DataFrame:
-    """A pair at every exit rate: exit_rate, cost, accuracy, and accuracy_predicted by assumed perfect calibration."""
-    real = pair_curve(store, first, second, cost=cost)
-    promised = pair_curve(assumed_perfect(store.select([first, second]), cost), first, second)
-    predicted = np.interp(real["exit_rate"], promised["exit_rate"], promised["accuracy"])
-    return real[["exit_rate", "cost", "accuracy"]].assign(accuracy_predicted=predicted)

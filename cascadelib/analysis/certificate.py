@@ -1,6 +1,7 @@
 """A certificate: is the loss of accuracy of a cascade at most ε? Learn-then-Test over a front, with exact p-values
 from paired outcomes, for any number of samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 from scipy.stats import beta, binom
 
 from ..checks import known
-from ..evaluation.evaluation import check_store, point_list, right_alone, run_cascades
+from ..evaluation.evaluation import check_store, evaluate, point_list, quality, right_alone, run_cascades
 from ..fronts.front import Front, Point
 from ..labels import Labels, samples_in_common
 from ..scoring import F1
@@ -166,6 +167,23 @@ def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, refere
             break
     table = pd.DataFrame(rows)
     return Certificate(tuple(points[: table["certified"].sum()]), reference, epsilon, delta, len(store), table, checked)
+
+
+def promise_table(
+    front: Front, store: Any, held_out: Any, losses: Sequence[float], delta: float = 0.05
+) -> pd.DataFrame:
+    """What a promise costs, a row an allowed loss: accuracy_loss_allowed (ε), models and cost of what :func:`certify`
+    finds for it on ``store`` ("–" and nan: nothing), and accuracy_loss_held_out, against the same reference."""
+    rows = []
+    for epsilon in losses:
+        found = certify(front, store, epsilon, delta)
+        row = {"accuracy_loss_allowed": epsilon, "models": ("–",), "cost": np.nan, "accuracy_loss_held_out": np.nan}
+        if found.point is not None:
+            alone = quality(held_out, right_alone(held_out, found.reference, front.score), front.score)
+            row |= {"models": found.point.models, "cost": found.point.cost}
+            row["accuracy_loss_held_out"] = alone - evaluate(held_out, found.point).accuracy
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def descending(front: Front, reference: str, epsilon: float) -> list[Point]:

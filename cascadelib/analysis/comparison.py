@@ -11,8 +11,9 @@ from ..evaluation import evaluation
 from ..evaluation.pareto import least_cost, mean_improvement
 from ..fronts.exact import search
 from ..fronts.front import Front
-from ..methods.method import METHODS
-from .shift import moved_front, replay
+from ..methods.method import METHODS, Method
+from .shift import cost_ratio_moved, mean_improvement_moved, moved_front, replay
+from .uncertainty import basic_interval, bootstrap, with_ends
 
 STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
 """What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
@@ -76,6 +77,32 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
             row = {"candidates": len(front.singles), "mean_improvement": mean, "largest_improvement": largest}
             row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
             rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def scaling_table(
+    store: Any, other: Any, ensembles: Sequence[str], n_models: int = 2, cost: str = "macs", resamples: int = 2000
+) -> pd.DataFrame:
+    """Does temperature scaling change a front? A row a metric and ensemble: fronts of Pareto models, without and with,
+    chosen (and temperatures fitted) on one split and measured on the other.
+
+    mean_improvement, mean_improvement_scaled; cost_ratio (with ÷ without, see :func:`cost_ratio_moved`) and its
+    bootstrap interval, 95% for all rows at once (Bonferroni); change: "cheaper" or "dearer" where that does not hold 1,
+    else "–".
+    """
+    metrics = {"max_softmax": True, "softmax_margin": True, "entropy": False, "logits_margin": False}  # for means too
+    kinds = [(m, e) for e in ensembles for m, means in metrics.items() if means or not e.startswith("mean")]
+    rows = {}
+    for metric, ensemble in kinds:
+        both = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
+        fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in both]
+        plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
+        ratio, level = cost_ratio_moved(*fronts, other), 1 - 0.05 / len(kinds)
+        low, high = basic_interval(plain.mean_cost_ratio(scaled), ratio, level)
+        means = (mean_improvement_moved(front, other, ranges=False) for front in fronts)
+        row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
+        row |= with_ends(ratio, (low, high), "cost_ratio")
+        rows[f"{metric}, {ensemble}"] = row | {"change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -116,6 +116,21 @@ def false_alarm_share(
     return float(np.mean(alarms))
 
 
+def alarm_table(
+    point: Point, store: Any, other: Any, splits: dict[str, Any], windows: Sequence[int], repeats: int = 50, **options
+) -> pd.DataFrame:
+    """Shares of windows that raise an alarm, a column a length (those that fit). First row: false alarms on the
+    unchanged data of ``other``, 4 × ``repeats`` windows; then the splits {label: store}, against ``store``, where the
+    point was chosen. options: false_alarm_rate."""
+    signal, table = DriftSignal.at_selection(store, point, **options), {}
+    fits = min(len(other) // 2, *(len(data) for data in splits.values()))
+    for window in [w for w in windows if w <= fits]:
+        alarms = {name: alarm_share(signal, data, point, window, repeats) for name, data in splits.items()}
+        unchanged = false_alarm_share(other, point, window, repeats=4 * repeats, **options)
+        table[f"share of alarms, {window} inputs"] = {"unchanged": unchanged, **alarms}
+    return pd.DataFrame(table)
+
+
 def _rows(rng, k, window):
     if window > k:
         raise ValueError(f"a window of {window} inputs is longer than the {k} samples there are")

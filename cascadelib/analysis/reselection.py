@@ -94,3 +94,13 @@ def selection_bias(
         halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}
         rows.append({f"{name}_{on}": mean for name, pair in halves.items() for on, mean in pair})
     return pd.DataFrame(rows)
+
+
+def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
+    """:func:`selection_bias` in short, a row a measure: its means where chosen and where measured, and median, 5% and
+    95% quantile of the difference."""
+    chosen, measured = bias.filter(regex="_chosen$"), bias.filter(regex="_measured$")
+    chosen.columns = measured.columns = [name.removesuffix("_chosen") for name in chosen]
+    low, middle, high = (chosen - measured).quantile([0.05, 0.5, 0.95]).to_numpy()
+    means = {"mean, chosen": chosen.mean(), "mean, measured": measured.mean()}
+    return pd.DataFrame({**means, "difference, 5%": low, "median": middle, "95%": high})

@@ -12,7 +12,7 @@ from ..fronts.graded import two_model_curve
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..store.pairing import check_same_task
+from ..store.pairing import check_same_task, matched
 from ..store.protocol import Store
 from . import uncertainty
 from .uncertainty import LEVEL, Ends, with_ends
@@ -86,12 +86,26 @@ def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return rows["cost_moved"].to_numpy(), rows["accuracy_moved"].to_numpy()
 
 
-def moved_curve(front: Front, moved: pd.DataFrame, store: Any, points: int = 401) -> pd.DataFrame:
-    """Figure 6: accuracy and improvement of a replayed front, moved = ``replay(front, store)``, at evenly spaced
-    accuracies of the other split's own range."""
+def moved_curve(front: Front, store: Any, points: int = 401) -> pd.DataFrame:
+    """Figure 6: accuracy and improvement of a front replayed on another split, at evenly spaced accuracies of that
+    split's own range."""
     baseline = evaluation.baseline_of(store, front)
     at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
-    return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved_front(moved), at)})
+    moved = moved_front(replay(front, store))
+    return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved, at)})
+
+
+def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], near: float = 1.1) -> pd.DataFrame:
+    """A replayed front beside each split's own, a row a split: mean_improvement of both, share_improved (of the split's
+    accuracy range, where it is better than single models) and share_near_own_front (where its cost is at most ``near``
+    times that front's). splits: {label: store}; own: {label: the front that is searched there}."""
+    rows = {}
+    for label, store in splits.items():
+        gain, best = moved_curve(front, store)["improvement"], own[label].improvement_curve(points=401)["improvement"]
+        row = {"mean_improvement": mean_improvement_moved(front, store)}
+        row |= {"mean_improvement_own_front": own[label].mean_improvement(), "share_improved": (gain > 1).mean()}
+        rows[label] = row | {"share_near_own_front": (gain * near >= best).mean()}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def mean_improvement_moved(front: Front, store: Any, low: float | None = None, ranges: bool = True) -> float:
@@ -180,3 +194,25 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEV
         row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
         rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
+
+
+def split_drops(store: Any, splits: dict[str, Any], paired: bool = False) -> pd.DataFrame:
+    """:func:`member_drops` from one store to each of several splits {label: store}, rows (split, model); intervals of
+    95% for all of them at once (Bonferroni). paired: the splits hold samples of ``store``, changed: see
+    :func:`matched`."""
+    level = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
+    before = {label: matched(store, moved) if paired else store for label, moved in splits.items()}
+    tables = {label: member_drops(before[label], moved, level=level) for label, moved in splits.items()}
+    return pd.concat(tables, names=["split"])
+
+
+def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
+    """:func:`split_drops` in short, a row a split: mean, least and largest drop, the model that it hits hardest, how
+    many models lose for certain, the rank correlation of accuracies before and after, and the best model after."""
+    splits = drops.groupby("split", sort=False)
+    table = splits["drop"].agg(["mean", "min", "max"]).add_prefix("drop_")
+    table["hit_hardest"] = splits["drop"].idxmax().str[1]
+    table["certain_losses"] = (drops["drop_low"] > 0).groupby("split", sort=False).sum()
+    ranks = drops[["accuracy", "accuracy_moved"]].groupby("split", sort=False).rank()
+    table["rank_correlation"] = {split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")}
+    return table.assign(best_model=splits["accuracy_moved"].idxmax().str[1])

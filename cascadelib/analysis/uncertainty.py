@@ -260,14 +260,6 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
     return 2 * estimate - high, 2 * estimate - low
 
 
-def point_intervals(resampled: Resampled, level: float = LEVEL) -> pd.DataFrame:
-    """A row a cascade: low and high end of accuracy, cost, improvement and of the first stage's exit rate."""
-    columns = {name: getattr(resampled, name) for name in ("accuracy", "cost", "improvement")}
-    columns["exit_rate"] = resampled.exit_rates[:, :, 0]
-    ends = {name: zip(("low", "high"), interval(values, level)) for name, values in columns.items()}
-    return pd.DataFrame({f"{name}_{end}": values for name, pair in ends.items() for end, values in pair})
-
-
 def improvement_band(resampled: Resampled, accuracies: np.ndarray, level: float = LEVEL) -> pd.DataFrame:
     """Band of the improvement factor of a fixed set of cascades at ``accuracies``: accuracy, low, high."""
     low, high = interval(resampled.improvement_at(accuracies), level)

@@ -4,9 +4,9 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    cascade="Cascade Decisions same_decisions write_submission",
+    cascade="Cascade Decisions decide_elsewhere same_decisions write_submission",
     cascade_file="expected point_of",
-    monitoring="Running StreamBudget",
+    monitoring="Running StreamBudget drift_table",
     policy="Policy parse_cascade",
     timing="pieces_of savings time_cascade",
 )

@@ -1,5 +1,6 @@
 """Figures of calibration (paper, figures 13 and 14), each from plain tables."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -40,19 +41,20 @@ def reliability_figure(
 
 def threshold_figure(
     curves: dict[str, Tables],
-    marks: dict[str, tuple[float, ...]] | None = None,
+    points: Iterable[Any] = (),
     title: str = "Above (solid), below (dashed), threshold (dotted)",
     columns: int = 2,
 ) -> style.Figure:
     """Figure 14: {model: ``threshold_curves``}, a panel a model; the early exit rate on the x axis.
 
-    marks: {model: thresholds chosen} (max softmax), drawn where the uncalibrated curve has them.
+    points: cascades (max softmax), each marked in its first model's panel where the uncalibrated curve has its first
+    threshold.
     """
     fig, places = style.panels(curves, min(columns, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12)
     for number, ((row, col), (model, lines)) in enumerate(zip(places, curves.items())):
         for label, table in lines.items():
             _draw(fig, label, style.decimated(table, 500), number == 0, row=row, col=col)
-        for threshold in (marks or {}).get(model, ()):
+        for threshold in [point.thresholds[0] for point in points if point.models[0] == model]:
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
             fig.add_vline(x=rate, line={"color": style.GREY, "dash": "dash"}, row=row, col=col)
@@ -71,17 +73,3 @@ def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, *
         hover = "%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>"
         line = (COLOURS[label], 1.0 if kind == "threshold" else 1.6, kinds[kind])
         style.add_line(fig, table["exit_rate"], table[kind], *line, hovertemplate=hover, **at)
-
-
-def predicted_figure(
-    pairs: Tables, title: str = "Pairs as perfect calibration would predict them (dashed), and as they are"
-) -> style.Figure:
-    """{label: ``predicted_pair``}: accuracy against the early exit rate."""
-    rate, accuracy = (style.per_cent_axis(title=axis) for axis in ("early exit rate", "accuracy"))
-    fig = style.figure(title, xaxis=rate, yaxis=accuracy)
-    for i, (label, table) in enumerate(pairs.items()):
-        shown = style.decimated(table, 400)
-        for column, dash in (("accuracy", "solid"), ("accuracy_predicted", "dash")):
-            at: dict = {"name": label, "legendgroup": label, "showlegend": dash == "solid"}
-            style.add_line(fig, shown["exit_rate"], shown[column], style.colour(i), 2, dash, **at)
-    return fig

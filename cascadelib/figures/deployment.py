@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ..tables import number
+from ..tables import arrow, number
 from . import style
 
 
@@ -14,18 +14,17 @@ def guarantee_figure(
 ) -> style.Figure:
     """Least certified cost against the loss that is allowed.
 
-    table: rows of epsilon, cost (of the certified point; nan where nothing is certified), accuracy_loss_held_out and
-    cascade (its models, as text). reference_cost: of the reference model.
+    table: ``promise_table``, a row an allowed loss. reference_cost: of the reference model.
     """
     loss = style.per_cent_axis(title="accuracy loss against the reference")
     fig = style.figure(title, xaxis=loss, yaxis=style.cost_axis(cost))
     fig.add_hline(y=reference_cost, line=style.DOTTED)
     shown = table.dropna(subset=["cost"])
     for column, label, colour, symbol in (
-        ("epsilon", "certified: at most ε", style.PALETTE[0], "circle"),
+        ("accuracy_loss_allowed", "certified: at most ε", style.PALETTE[0], "circle"),
         ("accuracy_loss_held_out", "measured on held-out data", style.PALETTE[1], "diamond"),
     ):
-        marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["cascade"]}
+        marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["models"].map(arrow)}
         hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
         style.add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)
     return fig

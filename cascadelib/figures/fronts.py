@@ -62,26 +62,12 @@ def band_figure(
     label: str = "front",
 ) -> style.Figure:
     """An improvement curve (accuracy, improvement) over its band (accuracy, low, high)."""
-    fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis={"title": style.GAIN})
+    gain = {"title": style.GAIN, **style.GAIN_AXIS}
+    fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis=gain)
     style.add_interval(fig, band["accuracy"], band["low"], band["high"], "95% band")
     style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name=label)
     fig.add_hline(y=1, line=style.DOTTED)
     return fig.update_layout(hovermode="x")
-
-
-def front_band_figure(
-    table: pd.DataFrame,
-    ends: pd.DataFrame,
-    singles: pd.DataFrame,
-    cost: str = "macs",
-    title: str = "The front with the 95% intervals of its cascades",
-) -> style.Figure:
-    """Cascades by cost and accuracy, with the interval of each accuracy. ends: ``point_intervals`` of the same."""
-    fig = singles_figure(singles, None, cost, title)
-    style.add_interval(fig, table["cost"], ends["accuracy_low"], ends["accuracy_high"], "95% interval")
-    style.add_line(fig, table["cost"], table["accuracy"], style.PALETTE[0], line_shape="hv", name="front")
-    low, high = ends["accuracy_low"].min(), ends["accuracy_high"].max()
-    return fig.update_yaxes(range=[low - 0.01 * (high - low), high + 0.02 * (high - low)])
 
 
 def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which models the front uses") -> style.Figure:
@@ -194,6 +180,6 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         fig.update_xaxes(row=row, col=1, **style.cost_axis(cost))
         fig.update_yaxes(row=row, col=1, **style.per_cent_axis(title=score, range=[low - margin, high + margin]))
         fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
-        fig.update_yaxes(row=row, col=2, title=style.GAIN, rangemode="tozero")
+        fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
     legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 - 40 / fig.layout.height, "yref": "container"}
     return fig.titled(title, legend=legend)

@@ -1,6 +1,5 @@
 """Figures of fronts and cascades on other data (paper, figures 6 and 12), each from plain tables."""
 
-import numpy as np
 import pandas as pd
 
 from . import style
@@ -8,14 +7,15 @@ from . import style
 Tables = dict[str, pd.DataFrame]
 
 
-def by_kind(tables: dict, first: dict) -> dict[str, dict]:
-    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, each with ``first`` in it:
-    {label: table} of the split that the cascades were chosen on."""
+def by_kind(tables: dict, first: str) -> dict[str, dict]:
+    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, and in each is that of
+    ``first``, the split that the cascades were chosen on."""
     grouped: dict[str, dict] = {}
     for name, table in tables.items():
         kind, _, severity = name.rpartition("-")
-        graded = bool(kind) and severity.isdigit()
-        grouped.setdefault(kind if graded else name, {**first})[f"severity {severity}" if graded else "moved"] = table
+        panel, label = (kind, f"severity {severity}") if kind and severity.isdigit() else (name, "moved")
+        if name != first:
+            grouped.setdefault(panel, {first: tables[first]})[label] = table
     return grouped
 
 
@@ -32,12 +32,11 @@ def moved_improvement_figure(
         for label, curve in lines.items():
             at = {"legendgroup": label, "showlegend": label not in shown, "row": row, "col": col}
             shown.add(label)
-            reached, width = curve[curve["improvement"] > 0], 1.2 if colour[label] == style.BLACK else 2
-            style.add_improvement(fig, reached, label, colour[label], width, **at)
+            style.add_improvement(fig, curve, label, colour[label], 1.2 if colour[label] == style.BLACK else 2, **at)
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
     fig.update_xaxes(**style.per_cent_axis())
     fig.update_xaxes(title="accuracy", row=places[-1][0])
-    fig.update_yaxes(type="log", dtick=1, minor={"dtick": "D1"}, matches="y")
+    fig.update_yaxes(matches="y", **style.GAIN_AXIS)
     fig.update_yaxes(title="baseline ÷ cascade cost", col=1)
     return fig.titled(title, legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"})
 
@@ -82,32 +81,6 @@ def exit_rates_figure(
     bar = {"orientation": "h", "marker": {"color": style.PALETTE[0]}, "hovertemplate": "%{y}: %{x:.2%}<extra></extra>"}
     fig.add_bar(x=rate, y=list(table.index), error_x=error, **bar)
     return fig.update_yaxes(autorange="reversed")
-
-
-def confidences_figure(
-    reference: np.ndarray,
-    live: dict[str, np.ndarray],
-    threshold: float,
-    bins: int = 20,
-    title: str = "Confidence at the first stage",
-) -> style.Figure:
-    """Histograms of live confidences {label: [k]} in bins that hold equally many of the reference's confidences [k].
-
-    A split like the reference is flat. The x axis is the rank among the reference, where confidences near 1 are told
-    apart; the threshold (inside: higher = surer) stands at its own rank.
-    """
-    edges = np.unique(np.quantile(reference, np.linspace(0, 1, bins + 1)))
-    ranks = np.searchsorted(np.sort(reference), edges[1:-1]) / len(reference)
-    x = np.concatenate([[0], ranks, [1]])
-    fig = style.figure(title, xaxis=style.per_cent_axis(title="confidence, as its rank among the reference"))
-    for i, (label, values) in enumerate({"reference": reference, **live}.items()):
-        inside = np.bincount(np.searchsorted(edges[1:-1], values, side="right"), minlength=len(x) - 1)
-        share = inside / len(values) / np.diff(x)
-        colour, width = (style.PALETTE[i - 1], 2) if i else (style.BLACK, 1.2)
-        style.add_line(fig, x, np.append(share, share[-1]), colour, width, line_shape="hv", name=label)
-    rank = float(np.mean(np.asarray(reference) < threshold))
-    fig.add_vline(x=rank, line={"color": style.GREY, "dash": "dash"}, annotation_text="threshold")
-    return fig.update_yaxes(title="inputs ÷ expected inputs", rangemode="tozero")
 
 
 def won_back_figure(

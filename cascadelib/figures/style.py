@@ -72,6 +72,7 @@ HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, 
 FRONT_HOVER = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
 DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
+GAIN_AXIS = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]}
 
 AXIS = {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False}
 TEMPLATE = go.layout.Template(
@@ -138,7 +139,8 @@ def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, **at: Any)
 def add_improvement(
     fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace: Any
 ) -> None:
-    """A line of improvement factors: a table with accuracy and improvement."""
+    """A line of improvement factors: a table with accuracy and improvement, up to where the front reaches."""
+    curve = curve[curve["improvement"] > 0]
     hover = "%{y:.2f} × at %{x:.2%}<extra>%{fullData.name}</extra>"
     add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 

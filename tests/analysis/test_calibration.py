@@ -23,9 +23,12 @@ from cascadelib.analysis.calibration import (
     expected_calibration_error,
     ideal_above_below,
     moving_average,
-    predicted_pair,
     threshold_curves,
+    threshold_table,
 )
+from cascadelib.analysis.comparison import scaling_table
+from cascadelib.analysis.shift import cost_ratio_moved
+from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.methods.temperature import perfect_temperature
 
@@ -216,10 +219,8 @@ def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores)
     store = stores[0]
     table = assumed_perfect(store)
     np.testing.assert_allclose(table.models["top1"], store.models["top1"].loc[table.models.index], atol=1e-8)
-    pair = predicted_pair(store, "sharp", "fair")
-    ends = pair.iloc[[0, -1]]
-    np.testing.assert_allclose(ends["accuracy_predicted"], ends["accuracy"], atol=1e-8)
-    assert pair["accuracy_predicted"].max() > pair["accuracy"].max()  # as if models never failed together
+    promised, real = (pair_curve(each, "sharp", "fair")["accuracy"].max() for each in (table, store))
+    assert promised > real  # as if models never failed together
     assert search(table, 2).cost_kind == "cost"
 
 
@@ -229,3 +230,29 @@ def test_curves_of_figure_14(stores):
     for curve in curves.values():
         assert curve["accuracy_above"].iloc[-1] == pytest.approx(accuracy, abs=1e-6)
     assert list(curves) == ["uncalibrated", "temperature scaled", "assumed perfect calibration", "ideal"]
+
+
+def test_the_effect_on_a_threshold_has_its_sign(stores):
+    table = threshold_table(stores[0], stores[1])
+    assert table.index.tolist() == ["sharp", "flat", "fair"]
+    curves = threshold_curves(stores[0], "sharp", stores[1])
+    rates = [rate for rate in np.arange(1, 200) / 200 if rate in curves["uncalibrated"]["exit_rate"].to_numpy()]
+    rows = [curves[label].set_index("exit_rate").loc[rates, "accuracy_above"] for label in curves if label != "ideal"]
+    plain, scaled, perfect = (row.to_numpy() for row in rows)
+    assert table.loc["sharp", "above_scaled"] == pytest.approx((scaled - plain).mean(), abs=1e-3)
+    assert table.loc["sharp", "above_perfect"] == pytest.approx((perfect - plain).mean(), abs=1e-3)
+    assert table.loc["sharp", "above_perfect"] * table.loc["sharp", "below_perfect"] < 0  # the mean is the accuracy
+
+
+def test_scaling_changes_no_front_of_one_models_logits_margin(stores):
+    table = scaling_table(stores[0], stores[1], ["none", "mean_softmax"], resamples=20)
+    assert table.index.tolist() == [
+        *(f"{metric}, none" for metric in ("max_softmax", "softmax_margin", "entropy", "logits_margin")),
+        *(f"{metric}, mean_softmax" for metric in ("max_softmax", "softmax_margin")),
+    ]
+    row = table.loc["logits_margin, none"]
+    assert row["cost_ratio"] == 1 and row["change"] == "–" and row["mean_improvement"] == row["mean_improvement_scaled"]
+    assert (table["cost_ratio_low"] <= table["cost_ratio_high"]).all()
+    methods = [Method("entropy", "none", scaled).fit(stores[0]) for scaled in (False, True)]
+    fronts = [search(stores[0], 2, method, models="pareto") for method in methods]
+    assert table.loc["entropy, none", "cost_ratio"] == cost_ratio_moved(*fronts, stores[1])

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, Policy, ScoreTable, certify, evaluate, search
-from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value, probability_as_extreme
+from cascadelib.analysis.certificate import (
+    betting_p_value,
+    descending,
+    paired_p_value,
+    probability_as_extreme,
+    promise_table,
+)
 from cascadelib.deployment.cascade_file import point_of
 
 
@@ -140,6 +146,15 @@ def test_a_larger_loss_or_more_doubt_is_never_dearer():
         for epsilon, delta in ((0.008, 0.05), (0.015, 0.05), (0.015, 0.3))
     ]
     assert costs == sorted(costs, reverse=True)
+
+
+def test_what_promises_cost_where_one_can_be_kept_and_where_none_can():
+    table = promise_table(FRONT, HALVES[1], WHOLE, [1e-6, 0.01])
+    assert table["models"][0] == ("–",) and table.loc[0, ["cost", "accuracy_loss_held_out"]].isna().all()
+    point, row = certify(FRONT, HALVES[1], 0.01).point, table.iloc[1]
+    assert (row["models"], row["cost"], row["accuracy_loss_allowed"]) == (point.models, point.cost, 0.01)
+    best = WHOLE.models["top1"][FRONT.singles["accuracy"].idxmax()]
+    assert row["accuracy_loss_held_out"] == pytest.approx(best - evaluate(WHOLE, point).accuracy)
 
 
 def test_testing_stops_at_the_first_failure():

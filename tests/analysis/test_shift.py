@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from twins import segment_range
 
 from cascadelib import LogitStore, ScoreTable, evaluate, pick, replay, search
-from cascadelib.analysis.drift_signal import DriftSignal, alarm_share, false_alarm_share
-from cascadelib.analysis.reselection import rechoose, selection_bias, won_back
+from cascadelib.analysis.drift_signal import DriftSignal, alarm_share, alarm_table, false_alarm_share
+from cascadelib.analysis.reselection import rechoose, selection_bias, selection_bias_table, won_back
 from cascadelib.analysis.shift import (
     cost_ratio_moved,
+    drops_table,
     holds,
     mean_improvement_moved,
     member_drops,
     moved_curve,
     moved_front,
+    moved_table,
+    split_drops,
 )
 from cascadelib.analysis.uncertainty import difference_interval
 from cascadelib.datasets.bundled import SHIFTED, corrupted, fashion_mnist_shifted
@@ -193,7 +196,7 @@ def test_arguments_in_the_wrong_order_are_named():
 def test_the_moved_curve_equals_a_loop():
     front = search(STORE, 2)
     moved, baseline = replay(front, OTHER), baseline_of(OTHER, front)
-    curve = moved_curve(front, moved, OTHER, points=9)
+    curve = moved_curve(front, OTHER, points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
         assert row.improvement == pytest.approx(baseline.cost_at(row.accuracy) / min(enough, default=np.inf))
@@ -354,3 +357,52 @@ def test_corruptions_change_images_by_severity_and_repeat_themselves():
         np.testing.assert_array_equal(mild, corrupted(images, f"{kind}-1"))
     with pytest.raises(ValueError, match="noise-1"):
         corrupted(images, "nois-1")
+
+
+def test_drops_of_several_splits_are_those_of_each_with_wider_intervals():
+    splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
+    drops = split_drops(STORE, splits)
+    assert drops.index.tolist() == [(split, model) for split in "ba" for model in STORE.models.index]
+    for split, store in splits.items():
+        alone = member_drops(STORE, store)
+        assert drops.loc[split, "drop"].equals(alone["drop"])
+        assert (drops.loc[split, "drop_low"] < alone["drop_low"]).all()
+    table = drops_table(drops)
+    assert table.index.tolist() == ["b", "a"]
+    for split, row in table.iterrows():
+        rows = drops.loc[split]
+        assert row["drop_mean"] == pytest.approx(rows["drop"].mean()) and row["hit_hardest"] == rows["drop"].idxmax()
+        assert row["certain_losses"] == (rows["drop_low"] > 0).sum()
+        assert row["rank_correlation"] == pytest.approx(rows["accuracy"].corr(rows["accuracy_moved"], "spearman"))
+        assert row["best_model"] == splits[split].models["top1"].idxmax()
+
+
+def test_a_front_beside_each_splits_own():
+    front, splits = search(STORE, 2), {"here": STORE, "there": OTHER}
+    own = {name: search(store, 2) for name, store in splits.items()}
+    table = moved_table(front, splits, own)
+    assert table.loc["here", "mean_improvement"] == table.loc["here", "mean_improvement_own_front"]
+    assert table.loc["here", "share_near_own_front"] == 1
+    there = table.loc["there"]
+    assert there["mean_improvement"] == mean_improvement_moved(front, OTHER) < own["there"].mean_improvement()
+    gain = moved_curve(front, OTHER)["improvement"]
+    assert there["share_improved"] == (gain > 1).mean()
+    assert moved_table(front, splits, own, near=100).loc["there", "share_near_own_front"] == 1
+
+
+def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
+    point, worse = pick(search(STORE, 2), "match_best"), make_store(2, 2000, noise=3.0)
+    table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)
+    assert list(table) == ["share of alarms, 100 inputs", "share of alarms, 300 inputs"]
+    assert table.index.tolist() == ["unchanged", "other", "worse"]
+    signal = DriftSignal.at_selection(STORE, point)
+    assert table.iloc[2, 1] == alarm_share(signal, worse, point, 300, 5)
+    assert table.iloc[0, 1] == false_alarm_share(OTHER, point, 300, repeats=20)
+
+
+def test_the_bias_of_choosing_in_short():
+    bias = selection_bias(STORE, repeats=3)
+    row = selection_bias_table(bias).loc["best_improvement"]
+    chosen, measured = bias["best_improvement_chosen"], bias["best_improvement_measured"]
+    assert row.iloc[:2].tolist() == pytest.approx([chosen.mean(), measured.mean()])
+    assert row.iloc[2:].tolist() == pytest.approx((chosen - measured).quantile([0.05, 0.5, 0.95]).tolist())

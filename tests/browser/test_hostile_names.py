@@ -86,7 +86,7 @@ def figures(store, other):
     curves = threshold_curves(store, NAMES[0], store)
     rates = pd.DataFrame({"exit_rate": 0.5, "exit_rate_low": 0.4, "exit_rate_high": 0.6}, index=NAMES)
     savings = pd.DataFrame(0.1, index=NAMES[:2], columns=[*NAMES, "exit decisions", "rest", "total"])
-    promise = {"epsilon": [0.01, 0.02], "accuracy_loss_held_out": [0.0, 0.01], "cost": [1e4, 1e5], "cascade": NAMES[:2]}
+    promise = {"accuracy_loss_held_out": [0.0, 0.01], "cost": [1e4, 1e5], "models": [NAMES[:2], NAMES[1:2]]}
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
     yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
@@ -99,10 +99,9 @@ def figures(store, other):
     yield fig.segments_figure(moved, table, singles, title=NAMES[0])
     yield fig.moved_improvement_figure({name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES})
     yield fig.exit_rates_figure(rates)
-    yield fig.confidences_figure(sure, dict.fromkeys(NAMES, sure), 0.5)
     yield fig.reliability_figure(dict.fromkeys(NAMES, moving_average(sure, right, 50)))
-    yield fig.threshold_figure(dict.fromkeys(NAMES, curves), {NAMES[0]: (0.5,)})
-    yield fig.guarantee_figure(pd.DataFrame(promise), 1e6)
+    yield fig.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
+    yield fig.guarantee_figure(pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6)
     yield fig.savings_figure(savings)
     yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}), label=NAMES[1])
 

@@ -9,8 +9,9 @@ import pytest
 
 from cascadelib import Cascade, LogitStore, datasets, pick, search
 from cascadelib.analysis.drift_signal import DriftSignal
-from cascadelib.deployment.cascade import same_decisions
+from cascadelib.deployment.cascade import decide_elsewhere, same_decisions
 from cascadelib.deployment.cascade_file import rounded_up, summary
+from cascadelib.deployment.monitoring import drift_table
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
 from cascadelib.figures.deployment import guarantee_figure, savings_figure
 
@@ -136,7 +137,23 @@ def test_pieces_of_all_forms():
 
 
 def test_guarantee_figure_leaves_out_what_is_not_certified():
-    table = pd.DataFrame({"epsilon": [0.01, 0.02], "cost": [np.nan, 5.0], "cascade": ["–", "a → b"]})
+    table = pd.DataFrame({"accuracy_loss_allowed": [0.01, 0.02], "cost": [np.nan, 5.0], "models": [("–",), ("a", "b")]})
     figure = guarantee_figure(table.assign(accuracy_loss_held_out=[np.nan, 0.015]), 10.0)
     assert [list(trace.x) for trace in figure.data] == [[0.02], [0.015]]
     assert figure.layout.yaxis.type == "log"
+
+
+def test_streams_are_watched_one_by_one():
+    cascade = running()
+    table = drift_table(cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)})
+    assert table["alarm"].tolist() == ["–", "ALARM"]
+    assert table.loc["other", "exit_rate"] == cascade.running.exit_rates[0]
+    assert (table["exit_rate_expected"] == cascade.description["expected"]["exit_rates"][0]["value"]).all()
+
+
+def test_a_fresh_process_decides_alike(tmp_path):
+    cascade = Cascade.from_point(POINT, store=VAL)
+    cascade.save(tmp_path / "cascade.json")
+    there, here = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100]), cascade(IMAGES[:100])
+    assert there.predictions.tolist() == here.predictions.tolist()
+    assert there.exit_stage.tolist() == here.exit_stage.tolist()

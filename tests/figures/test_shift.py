@@ -1,5 +1,7 @@
 """Figures of drift and calibration hold what their tables hold, the same label in the same colour, axes with units."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,6 @@ from cascadelib.figures.calibration import reliability_figure, threshold_figure
 from cascadelib.figures.fronts import band_figure
 from cascadelib.figures.shift import (
     by_kind,
-    confidences_figure,
     how_replayed,
     moved_improvement_figure,
     segments_figure,
@@ -34,7 +35,7 @@ FRONT = search(STORE, 2)
 
 
 def test_severities_of_a_kind_share_a_panel():
-    grouped = by_kind({"noise-1": 1, "noise-2": 2, "imagenet-v2": 3, "test": 4}, {"val": 0})
+    grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "imagenet-v2": 3, "test": 4}, "val")
     assert grouped == {
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
         "imagenet-v2": {"val": 0, "moved": 3},
@@ -43,7 +44,7 @@ def test_severities_of_a_kind_share_a_panel():
 
 
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
-    curve = moved_curve(FRONT, replay(FRONT, OTHER), OTHER, 50)
+    curve = moved_curve(FRONT, OTHER, 50)
     fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
     lines = [(t.name, t.line.color) for t in fig.data]
     assert len(set(lines)) == 2
@@ -78,20 +79,6 @@ def test_figure_12_has_a_line_a_segment():
     assert fig.layout.xaxis.title.text == "MACs a sample"
 
 
-def test_a_split_like_the_reference_is_flat():
-    sure = np.random.default_rng(0).random(4000) ** 0.2
-    fig = confidences_figure(sure, {"same": sure[::2], "surer": sure**0.5}, 0.9)
-    assert np.allclose(fig.data[0].y, 1)
-    assert np.abs(np.asarray(fig.data[1].y) - 1).max() < 0.3
-    assert fig.data[2].y[0] < 0.5
-    assert fig.layout.shapes[0].x0 == pytest.approx(np.mean(sure < 0.9))
-
-
-def test_equal_confidences_do_not_break_the_histogram():
-    fig = confidences_figure(np.ones(50), {"live": np.linspace(0, 1, 20)}, 0.5)
-    assert all(np.isfinite(t.y).all() for t in fig.data)
-
-
 def test_bands_and_points_of_choosing_again():
     curve = FRONT.improvement_curve(points=20)
     band = pd.DataFrame({"accuracy": curve["accuracy"], "low": 1.0, "high": 2.0})
@@ -114,7 +101,8 @@ def test_figure_13_and_14_have_a_panel_a_model_and_mark_the_threshold():
     assert len(fig.data) == 6
     curves = threshold_curves(STORE, "m0", OTHER)
     threshold = curves["uncalibrated"]["threshold"].iloc[100]
-    fig = threshold_figure({"m0": curves}, {"m0": (threshold,)})
+    point = replace(pick(FRONT, "match_best"), models=("m0", "m1"), thresholds=(threshold,))
+    fig = threshold_figure({"m0": curves}, [point])
     assert fig.layout.shapes[0].x0 == curves["uncalibrated"]["exit_rate"].iloc[100]
     assert len(fig.data) == 11  # above, below and the threshold itself, which the ideal has not
 
