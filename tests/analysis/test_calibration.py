@@ -244,7 +244,13 @@ def test_the_effect_on_a_threshold_has_its_sign(stores):
     assert table.loc["sharp", "above_perfect"] * table.loc["sharp", "below_perfect"] < 0  # the mean is the accuracy
 
 
-def test_scaling_changes_no_front_of_one_models_logits_margin(stores):
+def test_scaling_changes_no_front_of_one_models_logits_margin():
+    stores = []
+    for seed in (0, 1):
+        z, labels = make_logits(1000, seed=seed)
+        noise = np.random.default_rng(seed).normal(size=z.shape)
+        logits = {"small": z + 4 * noise, "middle": 2 * z + 3 * noise, "large": z}
+        stores.append(LogitStore.from_arrays(labels, logits, macs={"small": 1, "middle": 5, "large": 20}))
     table = scaling_table(stores[0], stores[1], ["none", "mean_softmax"], resamples=20)
     assert table.index.tolist() == [
         *(f"{metric}, none" for metric in ("max_softmax", "softmax_margin", "entropy", "logits_margin")),

@@ -149,9 +149,9 @@ def test_a_larger_loss_or_more_doubt_is_never_dearer():
 
 
 def test_what_promises_cost_where_one_can_be_kept_and_where_none_can():
-    table = promise_table(FRONT, HALVES[1], WHOLE, [1e-6, 0.01])
-    assert table["models"][0] == ("–",) and table.loc[0, ["cost", "accuracy_loss_held_out"]].isna().all()
-    point, row = certify(FRONT, HALVES[1], 0.01).point, table.iloc[1]
+    none = promise_table(FRONT, HALVES[1].take(slice(0, 20)), WHOLE, [0.01]).iloc[0]
+    assert none["models"] == ("–",) and none[["cost", "accuracy_loss_held_out"]].isna().all()
+    point, row = certify(FRONT, HALVES[1], 0.01).point, promise_table(FRONT, HALVES[1], WHOLE, [0.01]).iloc[0]
     assert (row["models"], row["cost"], row["accuracy_loss_allowed"]) == (point.models, point.cost, 0.01)
     best = WHOLE.models["top1"][FRONT.singles["accuracy"].idxmax()]
     assert row["accuracy_loss_held_out"] == pytest.approx(best - evaluate(WHOLE, point).accuracy)
