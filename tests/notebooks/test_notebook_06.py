@@ -34,12 +34,14 @@ def test_all_four_tasks(parameters, tmp_path, monkeypatch):
     papermill.execute_notebook(
         NOTEBOOK, tmp_path / "06.ipynb", parameters, cwd=NOTEBOOK.parent, kernel_name="python3", progress_bar=False
     )
-    outputs = [o for cell in nbformat.read(tmp_path / "06.ipynb", 4).cells for o in cell.get("outputs", [])]
+    cells = nbformat.read(tmp_path / "06.ipynb", 4).cells
+    outputs = [o for cell in cells for o in cell.get("outputs", [])]
     text = "\n".join(o.get("data", {}).get("text/plain", "") for o in outputs)
     for label in ("sst2, accuracy", "qnli, accuracy", "mrpc, accuracy", "mrpc, F1", "qqp, F1"):
         assert label in text
     assert "sst2, F1" not in text
-    last = " ".join(re.sub(r"<[^>]*>", " ", outputs[-1]["data"]["text/html"]).split())
+    (ledger,) = [cell for cell in cells if ".ledger(" in cell.source]
+    last = " ".join(re.sub(r"<[^>]*>", " ", ledger.outputs[-1]["data"]["text/html"]).split())
     assert "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in last and "no text model in timm's tables 4 agrees" in last
     assert not any(o.output_type == "error" for o in outputs)
-    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 2
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 3
