@@ -61,7 +61,8 @@ def threshold_figure(
             note = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right", "row": row, "col": col}
             fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", **note)
     fig.update_xaxes(title="early exit rate", range=[0, 1], **style.per_cent_axis())
-    fig.update_yaxes(title="accuracy, threshold", range=[0, 1.02], **style.per_cent_axis())
+    fig.update_yaxes(range=[0, 1.02], **style.per_cent_axis())
+    fig.update_yaxes(title="accuracy, threshold", col=1)
     return fig.titled(title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
 
 

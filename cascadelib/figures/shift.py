@@ -65,7 +65,8 @@ def segments_figure(
     fig.update_xaxes(matches="x", **style.cost_axis(cost))
     low, high = min(own["accuracy"].min(), moved["accuracy_moved"].min()), max(own["accuracy"].max(), y.max())
     margin = 0.05 * (high - low)
-    fig.update_yaxes(title="accuracy", range=[low - margin, high + margin], **style.per_cent_axis())
+    fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
+    fig.update_yaxes(title="accuracy", col=1)
     legend = {"x": 0.99, "xanchor": "right", "y": 0.02, "yanchor": "bottom"}
     return fig.titled(f"{title}\nreplayed: {how_replayed(moved)}", legend=legend)
 

@@ -74,7 +74,7 @@ DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
 GAIN_AXIS = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]}
 
-AXIS = {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False}
+AXIS = {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False, "automargin": True}
 TEMPLATE = go.layout.Template(
     layout={
         "width": 900,

@@ -248,7 +248,7 @@ def test_scaling_changes_no_front_of_one_models_logits_margin():
     stores = []
     for seed in (0, 1):
         z, labels = make_logits(1000, seed=seed)
-        noise = np.random.default_rng(seed).normal(size=z.shape)
+        noise = np.random.default_rng(seed + 7).normal(size=z.shape)
         logits = {"small": z + 4 * noise, "middle": 2 * z + 3 * noise, "large": z}
         stores.append(LogitStore.from_arrays(labels, logits, macs={"small": 1, "middle": 5, "large": 20}))
     table = scaling_table(stores[0], stores[1], ["none", "mean_softmax"], resamples=20)
