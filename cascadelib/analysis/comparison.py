@@ -97,7 +97,7 @@ def scaling_table(
         both = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
         fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in both]
         plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
-        ratio, level = cost_ratio_moved(*fronts, other), 1 - 0.05 / len(kinds)
+        ratio, level = cost_ratio_moved(fronts[0], fronts[1], other), 1 - 0.05 / len(kinds)
         low, high = basic_interval(plain.mean_cost_ratio(scaled), ratio, level)
         means = (mean_improvement_moved(front, other, ranges=False) for front in fronts)
         row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
