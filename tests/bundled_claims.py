@@ -52,12 +52,14 @@ def needed(statements, wanted):
 
 
 def measured(notebook):
-    """The ledger of a notebook's last cell, at its own parameters, without its figures and intervals."""
+    """The ledger of a notebook, at its own parameters, without its figures and intervals."""
     (path,) = (ROOT / "notebooks").glob(f"{notebook}_*.ipynb")
     sources = [(c, ast.parse(c.source).body) for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     few = ast.parse(f"resamples = {RESAMPLES}").body
     body = [s for c, part in sources for s in part + few * ("parameters" in c.metadata.get("tags", []))]
-    last = ast.parse(f"shown = {ast.unparse(body[-1])}").body
+    (told,) = [s for s in body if "studies.ledger(" in ast.unparse(s)]
+    body = body[: body.index(told)]
+    last = ast.parse(f"shown = {ast.unparse(told)}").body
     space = {}
     exec(compile(ast.Module(needed(body + last, ["shown"]), []), path.name, "exec"), space)
     return space["shown"]

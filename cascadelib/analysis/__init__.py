@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "expected_calibration_error ideal_above_below moving_average predicted_pair threshold_curves"
     ),
     certificate="Certificate certify",
-    comparison="compare fronts_of fronts_table range_dominance ranking verdicts",
+    comparison="class_tasks compare curves_of fronts_of fronts_table range_dominance ranking verdicts",
     drift_signal="DriftSignal alarm_share false_alarm_share",
     reselection="rechoose selection_bias won_back won_back_table",
     shift="cost_ratio_moved holds mean_improvement_moved member_drops moved_curve replay",
