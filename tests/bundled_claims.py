@@ -57,8 +57,9 @@ def measured(notebook):
     sources = [(c, ast.parse(c.source).body) for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     few = ast.parse(f"resamples = {RESAMPLES}").body
     body = [s for c, part in sources for s in part + few * ("parameters" in c.metadata.get("tags", []))]
-    (ledger,) = [statement for statement in body if ".ledger(" in ast.unparse(statement)]
-    last = ast.parse(f"shown = {ast.unparse(ledger)}").body
+    (told,) = [s for s in body if "studies.ledger(" in ast.unparse(s)]
+    body = body[: body.index(told)]
+    last = ast.parse(f"shown = {ast.unparse(told)}").body
     space = {}
     exec(compile(ast.Module(needed(body + last, ["shown"]), []), path.name, "exec"), space)
     return space["shown"]

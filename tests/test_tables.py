@@ -8,7 +8,7 @@ from cascadelib import LogitStore, figures, pair_table, readable, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.store.pairing import agreement
-from cascadelib.tables import digits, fraction, number
+from cascadelib.tables import digits, fraction, number, seconds
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def store():
 
 def test_numbers_have_four_significant_digits():
     assert [number(v) for v in (14.391e9, 735.21e6, 1234.5, 0.71123, 2.6e-5, np.nan)] == [
-        "14.39G", "735.2M", "1.234k", "0.7112", "2.6e-05", "–",
+        "14.39G", "735.2M", "1.234k", "0.7112", "26µ", "–",
     ]  # fmt: skip
     assert digits((0.45512, np.inf)) == "0.4551, inf"
     assert fraction(0.87321) == "87.32%"
@@ -65,7 +65,8 @@ def test_every_figure_takes_plain_tables(store):
         figures.members_figure(front.members(), list(store.models.index)),
         figures.shares_figure(front.shares()),
         figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
-        figures.pairs_figure(pair_table(store, models="all")),
+        figures.pairs_figure(pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}),
+        figures.methods_figure({"max_softmax": curves["a"], "max_softmax_mean_logits": curves["a"] * 2}, "methods"),
     ]
     assert all(fig.data and fig.layout.title.text for fig in made)
     assert all(len(fig.to_json()) < 200_000 for fig in made)
@@ -89,3 +90,30 @@ def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store):
     assert table.loc["m1", "largest_gap"] >= 1
     with pytest.raises(ValueError, match="other samples"):
         agreement(store.take(slice(0, 10)), store)
+
+
+def test_seconds_have_a_unit_and_other_numbers_no_exponent():
+    assert [seconds(v) for v in (2.739e-5, 0.0015, 2, 0, np.nan)] == ["27.39 µs", "1.5 ms", "2 s", "0 s", "–"]
+    table = pd.DataFrame({"seconds": [7.16e-7], "cost": [5e-4], "cost_ratio": [2.5], "cost_dominance": [7.8e-5]})
+    assert readable(table).iloc[0].tolist() == ["716 ns", "500µ", "2.5", "0.01%"]
+    assert readable(table, cost="seconds").iloc[0].tolist() == ["716 ns", "500 µs", "2.5", "0.01%"]
+
+
+def test_a_page_shows_ticks_and_the_whole_table():
+    table = pd.DataFrame({"on_macs": [True, False] * 50, "holds": [True, None] * 50, "text": "x" * 200})
+    shown = readable(table)
+    assert shown["on macs"].tolist()[:2] == ["✓", ""] and shown["holds"].tolist()[:2] == ["✓", "–"]
+    for page in (shown, shown.T):
+        assert page._repr_html_().count("x" * 200) == 100
+
+
+def test_coinciding_curves_are_drawn_once_and_recipes_by_their_excess():
+    curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
+    fig = figures.improvement_figure({"a": curve, "b": curve.copy(), "c": curve * 2})
+    assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"
+    rows = pd.DataFrame({"excess_cost": [0, 1, -0.5], "excess_cost_moved": [0, 3, np.nan]}, ["exact", "grid", "oracle"])
+    assert [list(trace.x) for trace in figures.excess_figure(rows).data] == [[2, 1], [4, 1]]
+    names = ("max_softmax", "entropy", "max_softmax_most_confident_ts", "max_softmax_mean_logits")
+    panels = figures.methods_figure({name: curve * (1 + i) for i, name in enumerate(names)}, "methods")
+    drawn = [[t.name for t in panels.data if t.xaxis == axis] for axis in ("x", "x2", "x3")]
+    assert drawn == [list(names[:2]), [names[0], names[2]], [names[0], names[3]]]

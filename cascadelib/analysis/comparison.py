@@ -53,14 +53,23 @@ def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(fronts, name="method"))
 
 
-def compare(fronts: dict[str, Front], lows: Sequence[float] = ()) -> pd.DataFrame:
+def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, pd.DataFrame]:
+    """{label: improvement_curve} of {label: Front}, from the accuracy ``low`` on."""
+    return {label: front.improvement_curve(low) for label, front in fronts.items()}
+
+
+def compare(fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any = None, ranges=True) -> pd.DataFrame:
     """A row a method, best mean improvement first: mean_improvement, the same above each accuracy of ``lows`` (up to
-    the best single model), accuracy_dominance, cost_dominance, top_accuracy."""
+    the best single model), accuracy_dominance, cost_dominance, top_accuracy; held_out_improvement, that of the
+    identical cascades on the split ``held_out`` (ranges: see :func:`mean_improvement_moved`)."""
     table = pd.DataFrame({"mean_improvement": {label: f.mean_improvement() for label, f in fronts.items()}})
     for low in lows:
         table[f"improvement above {low:.1%}"] = {label: f.mean_improvement(low) for label, f in fronts.items()}
     table = table.join(range_dominance(fronts))
     table["top_accuracy"] = {label: f.table["accuracy"].iloc[-1] for label, f in fronts.items()}
+    if held_out is not None:
+        moved = {label: mean_improvement_moved(f, held_out, ranges=ranges) for label, f in fronts.items()}
+        table.insert(0, "held_out_improvement", moved)
     return table.rename_axis("method").sort_values("mean_improvement", ascending=False)
 
 
@@ -125,6 +134,17 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
                 rows.append(row | {"upper_improvement": mean_improvement(base, *moved, low)})
     table = pd.DataFrame(rows)
     return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
+
+
+def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
+    """Tasks of :func:`ranking`, {label: two splits}: all classes, then these shares of them, the hardest and the
+    easiest by the recall of the best single model, among themselves."""
+    right = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
+    hardest = right.groupby(store.labels).mean().sort_values().index.tolist()
+    parts = {f"all {len(hardest)}": hardest}
+    for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
+        parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
+    return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
 
 
 def verdicts(table: pd.DataFrame, tolerance: float = 0.001) -> pd.DataFrame:

@@ -42,17 +42,51 @@ def front_figure(
 def improvement_figure(
     curves: Tables, title: str = "Improvement factor at equal accuracy", references: Collection[str] = ()
 ) -> style.Figure:
-    """Figure 1, bottom, and figure 3: label → table with accuracy and improvement (``front.improvement_curve()``);
-    references: labels drawn as thin black lines."""
-    gain = {"title": style.GAIN, "rangemode": "tozero"}
-    fig = style.figure(title, xaxis=style.per_cent_axis(title="accuracy"), yaxis=gain)
-    fig.add_hline(y=1, line=style.DOTTED)
-    others = [label for label in curves if label not in references]
-    looks = {label: (style.colour(i), 1.8, style.dash(i)) for i, label in enumerate(others)}
+    """Figure 1, bottom: label → table with accuracy and improvement (``front.improvement_curve()``); references: labels
+    drawn as thin black lines. Of curves that coincide one is drawn, under all their labels."""
+    fig = style.figure(
+        title, xaxis=style.per_cent_axis(title="accuracy"), yaxis={"title": style.GAIN, **style.GAIN_AXIS}
+    )
+    groups: dict[bytes, list[str]] = {}
     for label, curve in curves.items():
-        colour, width, dash = looks.get(label, (style.BLACK, 1.2, None))
-        style.add_improvement(fig, curve, label, colour, width, dash=dash)
+        groups.setdefault(curve.round(9).to_numpy().tobytes(), []).append(label)
+    others = [labels[0] for labels in groups.values() if not set(labels).intersection(references)]
+    for first, *more in groups.values():
+        i = others.index(first) if first in others else None
+        colour, width, dash = (style.BLACK, 1.2, None) if i is None else (style.colour(i), 1.8, style.dash(i))
+        style.add_improvement(fig, curves[first], " = ".join([first, *more]), colour, width, dash=dash)
+    fig.add_hline(y=1, line=style.DOTTED)
     return fig.update_layout(hovermode="x", showlegend=True)
+
+
+def methods_figure(curves: Tables, title: str, reference: str = "max_softmax") -> style.Figure:
+    """Figures 3, 8 and 9: :func:`improvement_figure` of the paper's methods in three panels by their names: no
+    ensembling, the most confident model's answer, mean ensembles; the reference is black in each."""
+    kinds = {"no ensembling": "", "most confident": "_most_confident", "mean ensembles": "_mean_"}
+    fig, places = style.panels(kinds, 3, 400, shared_yaxes=True, horizontal_spacing=0.03)
+    kind_of = {name: [kind for kind in kinds.values() if kind in name][-1] for name in curves}
+    for (row, col), kind in zip(places, kinds.values()):
+        group = {name: curve for name, curve in curves.items() if kind_of[name] == kind or name == reference}
+        lines = improvement_figure(group, references=[reference]).update_traces(legend=f"legend{col}").data
+        fig.add_traces(lines, row, col).add_hline(y=1, line=style.DOTTED, row=row, col=col)
+        below = {"x": fig.layout[f"xaxis{col}"].domain[0], "y": -0.28, "yanchor": "top"}
+        fig.update_layout({f"legend{col}": below})
+    fig.update_xaxes(title="accuracy", **style.per_cent_axis())
+    fig.update_yaxes(**style.GAIN_AXIS).update_yaxes(title=style.GAIN, col=1)
+    return fig.titled(title, width=1150, margin={"b": 150})
+
+
+def excess_figure(table: pd.DataFrame, title: str = "Cost ÷ that of the exact front") -> style.Figure:
+    """A row a recipe: 1 + its mean excess cost on the split that chose (circle) and held out (diamond). table:
+    ``compare_recipes`` with a held-out split."""
+    rows = table.dropna(subset="excess_cost_moved").sort_values("excess_cost_moved", ascending=False)
+    axis = {"type": "log", "dtick": "D2", "title": "mean cost ÷ the exact front's at equal accuracy"}
+    fig = style.figure(title, height=150 + 26 * len(rows), xaxis=axis, margin={"l": 280})
+    for i, (column, name) in enumerate({"excess_cost": "where chosen", "excess_cost_moved": "held out"}.items()):
+        marker = {"color": style.PALETTE[i], "symbol": ["circle-open", "diamond"][i], "size": 10, "line": {"width": 2}}
+        fig.add_scatter(x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name)
+    fig.add_vline(x=1, line=style.DOTTED)
+    return fig
 
 
 def band_figure(
@@ -102,24 +136,28 @@ def exit_rate_figure(curves: Tables, title: str = "Accuracy of pairs against the
     return fig
 
 
-def pairs_figure(pairs: pd.DataFrame, title: str = "Every pair of models") -> style.Figure:
-    """Figure 2, middle and right. pairs: ``pair_table``; a point a pair, coloured by size or mean improvement."""
-    titles = ("largest exit rate on the plateau", "mean improvement over the pair's range")
-    fig, places = style.panels(titles, 2, 370, horizontal_spacing=0.17)
+def pairs_figure(pairs: pd.DataFrame, curves: Tables, title: str = "What makes a good pair") -> style.Figure:
+    """Figure 2. Left: :func:`exit_rate_figure` of curves; middle and right: a point a pair of pairs (``pair_table``),
+    coloured by size and by mean improvement."""
+    titles = ("accuracy − second model's", "largest exit rate on the plateau", "mean improvement over the pair's range")
+    fig, places = style.panels(titles, 3, 420, horizontal_spacing=0.12)
+    fig.add_traces(exit_rate_figure(curves).data, 1, 1)
     size, gain = np.log10(pairs["cost_ratio"]), pairs["mean_improvement"]
     shows = (
-        ("plateau", size, {"x": 0.42, "title": "log₁₀<br>size ratio"}, "exit rate %{y:.1%}"),
+        ("plateau", size, {"x": 0.628, "title": "log₁₀<br>size ratio"}, "exit rate %{y:.1%}"),
         ("cost_ratio", gain, {"x": 1.0, "title": "mean im-<br>provement"}, "size × %{y:.4s}<br>%{marker.color:.3f}"),
     )
-    for (row, col), (y, colour, bar, hover) in zip(places, shows):
+    for (row, col), (y, colour, bar, hover) in zip(places[1:], shows):
         marker = {"color": colour, "colorscale": "Viridis", "size": 7, "colorbar": {**bar, "len": 1.0, "thickness": 12}}
         hover = f"%{{text}}<br>difference %{{x:.2%}}, {hover}<extra></extra>"
-        at = {"text": pairs["first"] + " → " + pairs["second"], "mode": "markers", "row": row, "col": col}
-        fig.add_scatter(x=pairs["accuracy_difference"], y=pairs[y], marker=marker, hovertemplate=hover, **at)
+        at: dict = {"text": pairs["first"] + " → " + pairs["second"], "mode": "markers", "row": row, "col": col}
+        at |= {"showlegend": False, "hovertemplate": hover}
+        fig.add_scatter(x=pairs["accuracy_difference"], y=pairs[y], marker=marker, **at)
     fig.update_xaxes(title="accuracy difference", **style.per_cent_axis())
-    fig.update_yaxes(title="early exit rate", row=1, col=1, **style.per_cent_axis())
-    fig.update_yaxes(type="log", title="size ratio", exponentformat="SI", dtick=1, row=1, col=2)
-    return fig.titled(title, showlegend=False)
+    fig.update_xaxes(title="early exit rate of the first model", row=1, col=1)
+    fig.update_yaxes(style.per_cent_axis(), row=1).update_yaxes(title="early exit rate", row=1, col=2)
+    fig.update_yaxes(type="log", title="size ratio", exponentformat="SI", dtick=1, tickformat="", row=1, col=3)
+    return fig.titled(title, width=1300, height=640, legend={"y": -0.2, "yanchor": "top", "orientation": "h"})
 
 
 def fronts_figure(

@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = attach(
     exact="search search_arrays search_outcomes shared_threshold_front",
     front="Front Point",
     graded="Curve",
-    pairs="pair_curve pair_table partial_ranks",
+    pairs="pair_curve pair_table",
     selection="hold_out peaks pick",
 )

@@ -1,6 +1,6 @@
 """The result of a search: points as plain arrays with what they certify, and the Front and Point that people handle."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -171,12 +171,13 @@ class Front:
         return len(self.table)
 
     def __repr__(self):
-        return f"<Front: {len(self)} points of {len(self.candidates)} models>\n{readable(self.table, 12).to_string()}"
+        rows = readable(self.table, 12, self.cost_kind).to_string()
+        return f"<Front: {len(self)} points of {len(self.candidates)} models>\n{rows}"
 
     def _repr_html_(self):
         best = number(self.table["improvement"].max())
         note = f"{len(self)} Pareto points of {len(self.candidates)} models; largest improvement {best} ×; 12 of them:"
-        return f"<p>{note}</p>{readable(self.table, 12).to_html()}"
+        return f"<p>{note}</p>{readable(self.table, 12, self.cost_kind)._repr_html_()}"
 
     def point(self, row: int) -> "Point":
         """Row of the table (its position) as a Point."""
@@ -214,11 +215,6 @@ class Front:
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best if high is None else high, points)
         return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
-
-    def mean_improvements(self, lows: Sequence[float]) -> pd.Series:
-        """Mean improvement above each accuracy of ``lows``, up to the best single model: a Series."""
-        means = [self.mean_improvement(low) for low in lows]
-        return pd.Series(means, index=pd.Index(lows, name="above accuracy"), name="mean improvement")
 
     def members(self) -> pd.DataFrame:
         """Which models the front's cascades use: a row a point and model: accuracy, cost, model, stage (1 = first)."""

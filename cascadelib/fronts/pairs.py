@@ -50,16 +50,3 @@ def pair_table(store, method=None, score=None, cost=None, models="pareto"):
         rows.append((first, second, b - a, d / c, plateau(curve, a, b), *means))
     columns = ["first", "second", "accuracy_difference", "cost_ratio", "plateau", "mean_improvement"]
     return pd.DataFrame(rows, columns=[*columns, "whole_range_improvement"])
-
-
-def partial_ranks(table, given):
-    """Spearman's rank correlations of the columns of a table at equal ``given`` (a column too): a square DataFrame.
-
-    Partial correlation of the ranks, (r_xy − r_xz r_yz) ÷ √((1 − r_xz²)(1 − r_yz²)): of :func:`pair_table`, what the
-    size of a pair tells of its improvement that the accuracy difference does not.
-    """
-    ranks = table.corr("spearman")
-    z = ranks[given].drop(given)
-    left = ranks.loc[z.index, z.index] - np.outer(z, z)
-    scale = np.sqrt(np.diag(left))
-    return left / np.outer(scale, scale)

@@ -16,13 +16,14 @@ def pick(front: Front, goal: str | None = None, *, accuracy: float | None = None
     """One point of a front.
 
     goal "max_improvement": the largest improvement factor (the cheaper at a tie); "match_best": the least cost with
-    at least the accuracy of the best single model; accuracy=a: the least cost with accuracy ≥ a; budget=c: the
+    at least the accuracy of the best single model; "near_best": the same, or the most accurate where none reaches that;
+    accuracy=a: the least cost with accuracy ≥ a; budget=c: the
     highest accuracy with cost ≤ c. ValueError where no point qualifies, with the nearest that the front has.
     """
     if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
         raise ValueError("give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget=")
     table = front.table
-    if goal is not None and known(goal, ["max_improvement", "match_best"], "goal") == "max_improvement":
+    if goal is not None and known(goal, ["max_improvement", "match_best", "near_best"], "goal") == "max_improvement":
         return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
     if budget is not None:
         budget = check_number(budget, "budget")
@@ -32,6 +33,8 @@ def pick(front: Front, goal: str | None = None, *, accuracy: float | None = None
         return front.point(row)
     wanted = front.baseline.best if accuracy is None else check_number(accuracy, "accuracy")
     row = int(np.searchsorted(table["accuracy"].to_numpy(), wanted, side="left"))
+    if row == len(table) and goal == "near_best":
+        return front.point(row - 1)
     if row == len(table):
         raise ValueError(f"no cascade reaches accuracy {wanted:.4f}; the best has {table['accuracy'].iloc[-1]:.4f}")
     return front.point(row)
@@ -48,14 +51,14 @@ def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
 def hold_out(points: Any, store: Store, held_out: Store) -> pd.DataFrame:
     """Table 1 as numbers, a row a point: models, thresholds, accuracy, cost and improvement on the split it was chosen
     on and, unchanged, on another (suffix ``_held_out``), and ``best_member_drop``: by how much the most accurate of its
-    models alone loses.
+    models alone loses. points: a sequence, or {label: point}.
     """
     rows = []
-    for point in points:
+    for point in points.values() if isinstance(points, dict) else points:
         here, there = evaluate(store, point), evaluate(held_out, point)
         best = store.models.loc[list(point.models), "top1"].idxmax()
         row = {"models": point.models, "thresholds": point.thresholds}
         for what in ("accuracy", "cost", "improvement"):
             row |= {what: getattr(here, what), f"{what}_held_out": getattr(there, what)}
         rows.append(row | {"best_member_drop": store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"]})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, index=pd.Index(points) if isinstance(points, dict) else None)

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from cascadelib import METHODS, LogitStore, evaluate, search
-from cascadelib.analysis.comparison import STATEMENTS, compare, fronts_of, range_dominance, ranking, verdicts
+from cascadelib.analysis.comparison import (
+    STATEMENTS,
+    class_tasks,
+    compare,
+    curves_of,
+    fronts_of,
+    range_dominance,
+    ranking,
+    verdicts,
+)
 from cascadelib.analysis.shift import mean_improvement_moved, replay
 
 
@@ -149,3 +158,24 @@ def test_two_classes_and_two_models_have_one_ensemble():
     alike = [n for n in METHODS if n.endswith("_ts") and "entropy" not in n]
     np.testing.assert_allclose(table[["softmax_margin", "logits_margin"]], table["max_softmax"], rtol=1e-9)
     np.testing.assert_allclose(table[alike], table["max_softmax_mean_logits_ts"], rtol=1e-9)
+
+
+def test_compare_on_held_out_data_and_curves():
+    table, curves = compare(FRONTS, held_out=OTHER), curves_of(FRONTS, 0.6)
+    for label, front in FRONTS.items():
+        assert table.loc[label, "held_out_improvement"] == mean_improvement_moved(front, OTHER)
+        assert curves[label].equals(front.improvement_curve(0.6))
+
+
+def test_tasks_are_the_hardest_and_the_easiest_classes():
+    tasks = class_tasks(STORE, OTHER, (0.5,))
+    assert list(tasks) == ["all 4", "2 hardest", "2 easiest"]
+    assert [len(pair[0]) for pair in tasks.values()] == [
+        400,
+        len(tasks["2 hardest"][0]),
+        400 - len(tasks["2 hardest"][0]),
+    ]
+    right = STORE.ranks(STORE.models["top1"].idxmax()) == 0
+    recall = [right[STORE.labels == c].mean() for c in range(4)]
+    worst = np.isin(STORE.labels, np.argsort(recall)[:2])
+    assert len(tasks["2 hardest"][0]) == worst.sum() and all(len(a) and len(b) for a, b in tasks.values())

@@ -93,7 +93,7 @@ def figures(store, other):
     yield fig.members_figure(front.members(), NAMES)
     yield fig.shares_figure(front.shares(), NAMES[4])
     yield fig.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
-    yield fig.pairs_figure(pair_table(store), NAMES[2])
+    yield fig.pairs_figure(pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2])
     yield fig.fronts_figure(dict.fromkeys(NAMES, singles), families)
     yield fig.tasks_figure({name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1])
     yield fig.segments_figure(moved, table, singles, title=NAMES[0])

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from tables_of_scores import noisy_store
@@ -22,7 +21,7 @@ from cascadelib import (
 )
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.graded import Curve
-from cascadelib.fronts.pairs import pair_curve, partial_ranks, plateau
+from cascadelib.fronts.pairs import pair_curve, plateau
 
 STORE, OTHER = noisy_store(), noisy_store(1)
 
@@ -160,18 +159,6 @@ def test_pair_table_averages_over_the_pairs_own_range(tied):
     assert same["accuracy_difference"] == 0 and same["mean_improvement"] >= 1
 
 
-def test_partial_ranks_are_correlations_of_what_a_regression_leaves():
-    rng = np.random.default_rng(0)
-    given = rng.normal(size=300)
-    x, y = given + rng.normal(size=300), rng.integers(0, 9, 300) - 2 * given
-    table = pd.DataFrame({"x": x, "given": given, "y": y})
-    ranks = table.rank()
-    left = {c: ranks[c] - np.polyval(np.polyfit(ranks["given"], ranks[c], 1), ranks["given"]) for c in ("x", "y")}
-    partial = partial_ranks(table, "given")
-    assert partial.loc["x", "y"] == pytest.approx(np.corrcoef(left["x"], left["y"])[0, 1])
-    assert list(partial) == ["x", "y"] and np.diag(partial).tolist() == pytest.approx([1, 1])
-
-
 def test_peaks_stand_out_and_hold_out_reports_both_splits():
     points = peaks(search(STORE, 2), prominence=0.01)
     assert points
@@ -277,3 +264,13 @@ def test_arrays_of_a_wrong_kind_are_refused_by_name():
     for name, value in (("cost", None), ("cost", 5), ("cost", ["1", "2"]), ("confidence", np.full((2, 2), "1"))):
         with pytest.raises(ValueError, match=name):
             search_arrays(**given | {name: value})
+
+
+def test_near_best_and_labelled_points():
+    front = search(STORE, 2)
+    near = pick(front, "near_best")
+    reached = front.table["accuracy"].iloc[-1] >= front.baseline.best
+    assert near == (pick(front, "match_best") if reached else front.point(len(front) - 1))
+    low = search(STORE, 2, models=list(STORE.models.index[:2]))
+    assert pick(low, "near_best") == low.point(len(low) - 1)
+    assert hold_out({"near": near}, STORE, OTHER).index.tolist() == ["near"]

@@ -6,13 +6,15 @@ The rules are functions from a notebook to the list of what breaks them, so that
 import ast
 import sys
 from pathlib import Path
+from statistics import median
 
 import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_CELL = 14  # lines
+LONGEST_CELL, MEDIAN_CELL = 8, 3  # lines, but for parameters
+TO_COME: tuple[str, ...] = ("05", "06", "07", "08")  # notebooks whose cells are not yet so
 LARGEST = 1_000_000  # bytes
 IMAGES_TEXT_AND_TABLES = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png", "image/svg+xml"}
 PAPER_TABLE = ("paper reports", "this run shows")
@@ -44,15 +46,25 @@ def defines_nothing(nb):
 
 
 def cells_are_short(nb):
-    long = [cell.source for cell in code_cells(nb) if len(cell.source.splitlines()) > LONGEST_CELL]
-    return [f"a cell of {len(source.splitlines())} lines: {source.splitlines()[0]}" for source in long]
+    cells = [c.source.splitlines() for c in code_cells(nb) if "parameters" not in c.metadata.get("tags", [])]
+    long = [f"a cell of {len(lines)} lines: {lines[0]}" for lines in cells if len(lines) > LONGEST_CELL]
+    middle = median(map(len, cells)) if cells else 0
+    return long + ([f"cells of {middle} lines in the median"] if middle > MEDIAN_CELL else [])
+
+
+def ends_with_one_printed_answer(nb):
+    tagged = [cell for cell in code_cells(nb) if "answer" in cell.metadata.get("tags", [])]
+    texts = [o.get("text", "").strip() for cell in tagged for o in cell.outputs]
+    good = tagged == code_cells(nb)[-1:] and len(texts) == 1 and texts[0] and "\n" not in texts[0]
+    return [] if good else [f"{len(tagged)} cells tagged answer, not the last one with a printed paragraph: {texts}"]
 
 
 def ends_with_the_papers_numbers(nb):
     headings = [line.lower() for cell in nb.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     headings = [line for line in headings if line.startswith("#")]
-    last = headings[-1] if headings else ""
-    return [] if all(words in last for words in PAPER_TABLE) else [f"the last heading is {last!r}, no {PAPER_TABLE}"]
+    last = headings[-2:]  # the answer may have one of its own
+    there = any(all(words in heading for words in PAPER_TABLE) for heading in last)
+    return [] if there else [f"the last headings are {last}, no {PAPER_TABLE}"]
 
 
 def ran_in_order(nb):
@@ -96,6 +108,7 @@ RULES = (
     has_one_parameters_cell,
     defines_nothing,
     cells_are_short,
+    ends_with_one_printed_answer,
     ends_with_the_papers_numbers,
     ran_in_order,
     shows_no_error,
@@ -110,6 +123,8 @@ RULES = (
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, rule):
+    if path.name.startswith(TO_COME) and rule in (cells_are_short, ends_with_one_printed_answer):
+        pytest.skip("its cells are not yet so")
     assert rule(nbformat.read(path, as_version=4)) == [], "run `make notebooks` where the outputs are at fault"
 
 
@@ -121,9 +136,11 @@ def good_notebook():
     new = nbformat.v4
     parameters = new.new_code_cell("points = 5", metadata={"tags": ["parameters"]}, execution_count=1)
     table = new.new_output("execute_result", {"text/html": "<table></table>"}, execution_count=2)
-    answer = new.new_code_cell("points", outputs=[table], execution_count=2)
+    ledger = new.new_code_cell("points", outputs=[table], execution_count=2)
+    said = new.new_output("stream", name="stdout", text="It is.\n")
+    answer = new.new_code_cell("print('It is.')", metadata={"tags": ["answer"]}, outputs=[said], execution_count=3)
     heading = new.new_markdown_cell("## What the paper reports, and what this run shows")
-    return new.new_notebook(cells=[new.new_markdown_cell("Is it?"), parameters, heading, answer])
+    return new.new_notebook(cells=[new.new_markdown_cell("Is it?"), parameters, heading, ledger, answer])
 
 
 def test_a_good_notebook_breaks_no_rule():
@@ -142,7 +159,8 @@ BAD = {
     ends_with_the_papers_numbers: lambda nb: nb.cells.pop(2),
     ran_in_order: lambda nb: nb.cells[3].update(execution_count=7),
     shows_no_error: lambda nb: nb.cells[3].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="no")),
-    shows_its_answer: lambda nb: nb.cells[3].outputs.clear(),
+    ends_with_one_printed_answer: lambda nb: nb.cells[4].outputs.clear(),
+    shows_its_answer: lambda nb: nb.cells[4].outputs.clear(),
     outputs_are_plain: lambda nb: nb.cells[3].outputs.append(data_output(text__html="<script>…</script>")),
     carries_no_run_data: lambda nb: nb.metadata.update(widgets={}),
     names_no_folder_of_this_machine: lambda nb: nb.cells[3].outputs.append(data_output(text__plain=f"{ROOT}/x")),
