@@ -98,9 +98,7 @@ def asked(store, method=None, score=None, cost=None):
     return None, "top1", "cost"
 
 
-def outcomes_of(
-    store: Store, models: Sequence[str], method: Method | None, score: str
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def outcomes_of(store: Store, models: Sequence[str], method: Method | None, score: str) -> list[tuple]:
     """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
     TypeError for what is no store, ValueError naming a model that it lacks."""
     check_store(store)

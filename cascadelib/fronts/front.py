@@ -64,22 +64,15 @@ def neighbours(group, order, sure, boundaries):
     """
     d, k = group.shape
     out = np.full((2, *boundaries.shape), np.nan)
-    for p in range(len(boundaries)):
-        e = boundaries[p]
-        for i in range(d):
-            low, high = 0, k  # first position whose group is not below the boundary
-            while low < high:
-                middle = (low + high) // 2
-                if group[i, order[i, middle]] < e[i]:
-                    low = middle + 1
-                else:
-                    high = middle
-            for side, x, move in ((0, low - 1, -1), (1, low, 1)):
+    for i in range(d):
+        first = np.searchsorted(group[i][order[i]], boundaries[:, i])  # whose group is not below the boundary
+        for p in range(len(boundaries)):
+            for side, x, move in ((0, first[p] - 1, -1), (1, first[p], 1)):
                 while 0 <= x < k and np.isnan(out[side, p, i]):
                     s = order[i, x]
                     here = True
                     for earlier in range(i):
-                        here &= group[earlier, s] >= e[earlier]
+                        here &= group[earlier, s] >= boundaries[p, earlier]
                     if here:
                         out[side, p, i] = sure[i, s]
                     x += move
@@ -220,11 +213,9 @@ class Front:
         """Which models the front's cascades use: a row a point and model: accuracy, cost, model, stage (1 = first)."""
         rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
         rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
-        rows = rows.explode(["models", "exit_rates", "stage"]).rename(columns={"models": "model"})
-        reached = rows.groupby(level=0)["exit_rates"].transform(
-            lambda r: 1 - r.astype(float).cumsum().shift(fill_value=0)
-        )
-        return rows.loc[reached > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
+        rows["reached"] = [1 - np.cumsum([0, *rates[:-1]]) for rates in rows["exit_rates"]]
+        rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
+        return rows.loc[rows["reached"] > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
 
     def shares(self, of: Any = None) -> Any:
         """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
@@ -232,14 +223,11 @@ class Front:
         A point stands for the stretch of log cost from itself to the next one; a model's part is the share of the whole
         that belongs to cascades in which it runs on some samples. Parts overlap, so they add up to more than 1.
         """
-        stretch = np.diff(np.log(self.table["cost"].to_numpy()))
-        rows = []
-        for weight, models, rates in zip(stretch, self.table["models"], self.table["exit_rates"]):
-            reached = 1 - np.concatenate([[0], np.cumsum(rates)[:-1]])
-            used = {m for m, r in zip(models, reached) if r > 1e-12}
-            rows += [(name, weight) for name in ({of[m] for m in used} if of is not None else used)]
-        total = pd.DataFrame(rows, columns=["member", "share"]).groupby("member")["share"].sum()
-        return (total / stretch.sum()).sort_values(ascending=False)
+        cost, used = self.table["cost"].to_numpy(), self.members()
+        stretch = pd.Series(np.diff(np.log(cost)), cost[:-1], name="share")
+        used["member"] = used["model"] if of is None else [of[m] for m in used["model"]]
+        parts = used[["cost", "member"]].drop_duplicates().join(stretch, on="cost", how="inner")
+        return (parts.groupby("member")["share"].sum() / stretch.sum()).sort_values(ascending=False)
 
 
 def singles_table(names, accuracy, cost, baseline):

@@ -110,14 +110,11 @@ def swept(outcomes, costs, positive=None):
         curve = two_model_curve(sure, gain_1, gain_2, *costs, positive)
         keep = pareto_front(curve.cost, curve.accuracy)
         return curve.threshold[keep, None], curve.accuracy[keep], curve.cost[keep]
-    k, (order, ends), parts = len(sure), exits_of(sure), []
-    for end in ends:
-        threshold = midway(sure[order[end - 1]] if end else np.nan, sure[order[end]] if end < k else np.nan)
+    k, (order, ends), first = len(sure), exits_of(sure), np.mean(costs[0])
+    parts = [(np.full((1, len(outcomes) - 1), -np.inf), np.array([np.sum(gain_1[order]) / k]), np.array([first]))]
+    for end in ends[:-1]:
+        threshold = midway(sure[order[end - 1]] if end else np.nan, sure[order[end]])
         left, rest = np.sum(gain_1[order[:end]]) / k, order[end:]
-        first = np.mean(costs[0])
-        if end == k:
-            parts.append((np.full((1, len(outcomes) - 1), -np.inf), np.array([left]), np.array([first])))
-            continue
         later = [(g[rest], s[rest]) for g, s in outcomes[1:]]
         thresholds, gain, spent = swept(later, [c if np.ndim(c) == 0 else c[rest] for c in costs[1:]])
         share = len(rest) / k

@@ -25,28 +25,19 @@ def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
     return float(curve.exit_rate[max(int(np.argmax(below)) - 1, 0)] if below.any() else curve.exit_rate[-1])
 
 
-def own_range_improvement(baseline, cost, accuracy, accuracy_1, accuracy_2):
-    """Mean improvement of one pair's front over its own accuracies, from its less to its more accurate model (paper,
-    figure 2, right); where they are equally accurate, the improvement there."""
-    low, high = sorted((accuracy_1, accuracy_2))
-    if low == high:
-        return float(improvement_at(baseline, cost, accuracy, high))
-    return mean_improvement(baseline, cost, accuracy, low, high)
-
-
 def pair_table(store, method=None, score=None, cost=None, models="pareto"):
     """Figure 2 as numbers, a row a pair: first, second, accuracy_difference (second − first), cost_ratio, plateau
-    (largest exit rate, see :func:`plateau`), mean_improvement of this single pair over its own accuracy range (see
-    :func:`own_range_improvement`), whole_range_improvement: over the baseline's range, zero where the pair does not
-    reach, which makes wide pairs look good.
+    (largest exit rate, see :func:`plateau`), mean_improvement of this single pair from its less to its more accurate
+    model (paper, figure 2, right; where they are equal, the improvement there), whole_range_improvement: over the
+    baseline's range, zero where the pair does not reach, which makes wide pairs look good.
     """
     task = SearchTask(store, method, score, cost, models)
     chosen, rows = task.singles[task.singles.index.isin(task.names)], []
     for (first, a, c), (second, b, d) in combinations(zip(chosen.index, chosen["accuracy"], chosen["cost"]), 2):
         curve = task.curve(first, second)
         keep = pareto_front(curve.cost, curve.accuracy)
-        front = curve.cost[keep], curve.accuracy[keep]
-        means = own_range_improvement(task.baseline, *front, a, b), mean_improvement(task.baseline, *front)
-        rows.append((first, second, b - a, d / c, plateau(curve, a, b), *means))
+        front = task.baseline, curve.cost[keep], curve.accuracy[keep]
+        own = mean_improvement(*front, *sorted((a, b))) if a != b else float(improvement_at(*front, a))
+        rows.append((first, second, b - a, d / c, plateau(curve, a, b), own, mean_improvement(*front)))
     columns = ["first", "second", "accuracy_difference", "cost_ratio", "plateau", "mean_improvement"]
     return pd.DataFrame(rows, columns=[*columns, "whole_range_improvement"])

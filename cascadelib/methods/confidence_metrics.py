@@ -65,9 +65,8 @@ class Metric:
     def from_probabilities(self, p: np.ndarray) -> np.ndarray:
         """Confidence of each row of probabilities [k, classes] that are a model's own output: what is a function of
         softmax is read from p itself, so that equal rows have equal confidence."""
-        if self.of_logits is not None:
-            return blockwise(lambda rows: self.from_logits(log_of(p[rows])), len(p), CHUNK)
-        return blockwise(lambda rows: self.of_softmax(np.asarray(p[rows], np.float64)), len(p), CHUNK)
+        own = self.of_softmax if self.of_logits is None else lambda p: self.from_logits(log_of(p))
+        return blockwise(lambda rows: own(np.asarray(p[rows], np.float64)), len(p), CHUNK)
 
     def own(self, values: np.ndarray) -> np.ndarray:
         """Confidences in the metric's own units, or back."""
@@ -100,12 +99,6 @@ def margin(values):
     return top[:, 1] - top[:, 0]
 
 
-def margin_of_sums(s):
-    """The same of logits."""
-    alone = np.isneginf(s.second)
-    return np.where(alone, s.largest, -np.where(alone, 0.0, s.second))
-
-
 def negative_entropy(p):
     """Sum of p log p of each row (0 log 0 = 0), from the least, whatever the order of the classes: minus the Shannon
     entropy in nats (paper, eq. 2)."""
@@ -118,7 +111,7 @@ METRICS = {
         Metric("max_softmax", lambda p: p.max(axis=1), lambda s: 1 / (1 + s.rest), largest_share=True),
         Metric("softmax_margin", margin, lambda s: (1 - np.exp(s.second)) / (1 + s.rest)),
         Metric("entropy", negative_entropy, lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest), negated=True),
-        Metric("logits_margin", None, margin_of_sums, margin),
+        Metric("logits_margin", None, lambda s: np.where(np.isneginf(s.second), s.largest, -s.second), margin),
     )
 }
 """Confidence metrics by name: one object each, with all that differs between them."""
@@ -151,10 +144,8 @@ def sums(logits, temperature=1.0):
     from .kernels import sums_of_rows  # numba, which a policy does without
 
     k, classes = logits.shape
-    of_block = sums_of_rows if classes <= FEW else sums_of_block
-    parts = over_blocks(
-        k, max(64, ELEMENTS // classes), lambda rows: of_block(np.asarray(logits[rows]), temperature)[0]
-    )
+    of_block, size = sums_of_rows if classes <= FEW else sums_of_block, max(64, ELEMENTS // classes)
+    parts = over_blocks(k, size, lambda rows: of_block(np.asarray(logits[rows]), temperature)[0])
     return Sums(*np.concatenate(parts, axis=1))
 
 

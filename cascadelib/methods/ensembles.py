@@ -1,49 +1,43 @@
 """Ensembles (paper, section 3): the outputs of the models run so far become one, on a whole split
 (:meth:`Ensemble.whole`) and in a running cascade (:meth:`Ensemble.after`). A user's own function is an ensemble too."""
 
-from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
-from .._kernels import kernel
 from ..checks import known
 from ..scoring import ranks_of
 from .confidence_metrics import CHUNK, answers, over_blocks, ranked, softmax
 from .kernels import right_of_combinations, surest_of_combinations
 
 
-@dataclass(frozen=True, eq=False)
-class Output:
+class Output(NamedTuple):
     """The output of a cascade after some models for N samples: guesses int64 [N, g], best first (−1: none yet), sure
     float64 [N] (higher = surer; nan: none yet), and what an ensemble has to remember.
 
-    memory: the sum [N, classes] over ``count`` [N] models of a mean ensemble; of all n models of the cascade [N, n, 2]
+    memory: the sum [N, classes] over ``seen`` [N] models of a mean ensemble; of all n models of the cascade [N, n, 2]
     vote and confidence, or [N, n, classes] logits / T of a user's own ensemble, nan where a model gave none.
     """
 
     guesses: np.ndarray
     sure: np.ndarray
     memory: np.ndarray | None = None
-    count: np.ndarray | None = None
+    seen: np.ndarray | None = None
 
     def take(self, rows):
         """The output of some of the samples: rows int [n] or a mask [N]."""
-        return Output(*(None if part is None else part[rows] for part in self._parts))
+        return Output(*(None if part is None else part[rows] for part in self))
 
     def where(self, rows, other):
         """This output, but that of ``other`` where the mask rows [N] holds."""
-        parts = zip(self._parts, other._parts, strict=True)
+        parts = zip(self, other, strict=True)
         return Output(*(p if p is None else np.where(rows.reshape(-1, *[1] * (p.ndim - 1)), o, p) for p, o in parts))
-
-    @property
-    def _parts(self):
-        return self.guesses, self.sure, self.memory, self.count
 
     @classmethod
     def joined(cls, outputs):
         """Outputs of several groups of samples as one."""
-        columns = zip(*(output._parts for output in outputs), strict=True)
-        return cls(*(None if parts[0] is None else np.concatenate(parts) for parts in columns))
+        return cls(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*outputs, strict=True)))
 
 
 class Ensemble:
@@ -65,7 +59,7 @@ class Ensemble:
         return Output(np.full((samples, guesses), -1), np.full(samples, np.nan), *self.memory(samples, classes, models))
 
     def memory(self, samples, classes, models):
-        """What is remembered before the first model: (memory, count), as far as there is any."""
+        """What is remembered before the first model: (memory, seen), as far as there is any."""
         return ()
 
     def after(self, metric, temperature, logits, before, stage):
@@ -100,23 +94,22 @@ class Mean(Ensemble):
         self.name, self.of_softmax = name, of_softmax
 
     def whole(self, split):
-        return MeanStage(split.softmax if self.of_softmax else split.logits, split, self.of_softmax)
+        return MeanStage(split, self.of_softmax)
 
     def memory(self, samples, classes, models):
         return np.zeros((samples, classes)), np.zeros(samples)
 
     def after(self, metric, temperature, logits, before, stage):
-        count, total, mean = before.count + 1, np.empty(logits.shape), np.empty(logits.shape)
-        scores, scale = (softmax(logits, temperature), 1.0) if self.of_softmax else (logits, float(temperature))
-        add_scaled(scores, scale, before.memory, count, total, mean)
-        first = count == 1
+        scaled = softmax(logits, temperature) if self.of_softmax else np.asarray(logits, np.float64) / temperature
+        seen, total = before.seen + 1, before.memory + scaled
+        mean, first = total / seen[:, None], seen == 1
         if first.any():
             alone = super().after(metric, temperature, logits, before, stage)
-            alone = Output(alone.guesses, alone.sure, total, count)
+            alone = alone._replace(memory=total, seen=seen)
             if first.all():
                 return alone
         sure = metric.of_softmax(mean) if self.of_softmax else answers(mean, metric)[1]
-        output = Output(ranked(total, before.guesses.shape[1]), sure, total, count)
+        output = Output(ranked(total, before.guesses.shape[1]), sure, total, seen)
         return output.where(first, alone) if first.any() else output
 
 
@@ -232,42 +225,26 @@ def vote(votes, sure):
     return np.take_along_axis(votes, speaker, 0)[0], np.take_along_axis(sure, speaker, 0)[0]
 
 
-@kernel
-def add_scaled(scores, scale, before, count, total, mean):
-    """Fill total = before + scores / scale and mean = total / count; all [N, classes], count float64 [N]."""
-    for j in range(scores.shape[0]):
-        for c in range(scores.shape[1]):
-            total[j, c] = before[j, c] + np.float64(scores[j, c]) / scale
-            mean[j, c] = total[j, c] / count[j]
-
-
 SAMPLES_AT_ONCE = 256  # samples a block: 27 models × 1,000 classes in float64 are 55 MB
 
 
-def by_head(prefixes):
-    """Prefixes as the arrays of :func:`right_of_combinations`, and their order in it."""
-    groups = {}
-    for i, prefix in enumerate(prefixes):
-        groups.setdefault(prefix[:-1], []).append(i)
-    heads = np.full((len(groups), max(map(len, groups))), -1, np.int64)
-    for row, head in enumerate(groups):
-        heads[row, : len(head)] = head
-    order = [i for members in groups.values() for i in members]
-    first = np.cumsum([0] + [len(members) for members in groups.values()])
-    return heads, first, np.array([prefixes[i][-1] for i in order], np.int64), order
+def as_rows(prefixes, used):
+    """Prefixes as int64 [P, n] of positions in ``used``, shorter ones with −1 in front, and bool [P]: a new head?"""
+    members = np.full((len(prefixes), max(map(len, prefixes), default=0)), -1, np.int64)
+    for row, prefix in zip(members, prefixes):
+        row[-len(prefix) :] = np.searchsorted(used, prefix)
+    return members, np.append(True, (members[1:, :-1] != members[:-1, :-1]).any(axis=1))
 
 
 class MeanStage:
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
-    output: function (m, rows) → what is averaged of model m, float64 [s, classes]: logits / T, or (``of_softmax``)
-    their softmax; split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one. :meth:`prepare`
-    computes many prefixes in one walk over the samples; others are computed when asked for, to the same bits.
+    split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one. :meth:`prepare` computes many
+    prefixes in one walk over the samples; others are computed when asked for, to the same bits.
     """
 
-    def __init__(self, output, split, of_softmax):
-        self.output, self.alone, self.of_softmax = output, split.alone, of_softmax
-        self.labels, self.rank, self.metric = split.store.labels, split.rank, split.metric
+    def __init__(self, split, of_softmax):
+        self.split, self.of_softmax, self.labels = split, of_softmax, split.store.labels
         self._right, self._sure = {}, {}
 
     def __call__(self, prefix):
@@ -284,52 +261,43 @@ class MeanStage:
         """Compute correctness of the prefixes ``rights`` and confidence of ``sures``, each once."""
         for p in {*rights, *sures} - self._sure.keys():
             if len(p) == 1:
-                right, self._sure[p] = self.alone(p[0])
+                right, self._sure[p] = self.split.alone(p[0])
                 self._right[p] = np.packbits(right)
-        rights = [p for p in dict.fromkeys(rights) if p not in self._right]
-        sures = [p for p in dict.fromkeys(sures) if p not in self._sure]
-        if not rights and not sures:
-            return
+        rights = sorted(sorted({*rights} - self._right.keys()), key=len)  # those that share all but the last together
+        sures = sorted(sorted({*sures} - self._sure.keys()), key=len)
         k, used = len(self.labels), sorted({m for p in (*rights, *sures) for m in p})
-        at = {m: i for i, m in enumerate(used)}
-        groups = by_head([tuple(at[m] for m in p) for p in rights]) if rights else None
-        bits = np.zeros((len(rights), -(-k // 8)), np.uint8)
-        sure = np.empty((len(sures), k))
+        bits, sure = np.zeros((len(rights), -(-k // 8)), np.uint8), np.empty((len(sures), k))
+        lengths = [list(group) for _, group in groupby(range(len(sures)), lambda i: len(sures[i]))]
+        members = [as_rows([sures[i] for i in group], used) for group in lengths]
+        of_rights, output = as_rows(rights, used), self.split.softmax if self.of_softmax else self.split.logits
 
         def block(rows):
-            values = np.stack([self.output(m, rows) for m in used])
+            values = np.stack([output(m, rows) for m in used])
             if rights:
                 found = np.empty((len(rights), rows.stop - rows.start), np.uint8)
-                right_of_combinations(values, self.labels[rows], *groups[:3], self.rank, found)
+                right_of_combinations(values, self.labels[rows], *of_rights, self.split.rank, found)
                 bits[:, rows.start // 8 : -(-rows.stop // 8)] = np.packbits(found, axis=1)
-            for n in {len(p) for p in sures}:
-                chosen = [i for i, p in enumerate(sures) if len(p) == n]
-                sure[chosen, rows] = self._surest(values, [tuple(at[m] for m in sures[i]) for i in chosen])
+            for group, own in zip(lengths, members):
+                sure[group, rows] = self._surest(values, *own)
 
-        over_blocks(k, SAMPLES_AT_ONCE, block)
-        self._right |= {rights[i]: bits[row] for row, i in enumerate(groups[3])} if rights else {}
-        self._sure |= dict(zip(sures, sure))
+        if used:
+            over_blocks(k, SAMPLES_AT_ONCE, block)
+        self._right |= zip(rights, bits)
+        self._sure |= zip(sures, sure)
 
-    def _surest(self, values, members):
-        """Confidence [P, s] of the mean over each of P lists of models, all of one length."""
-        if self.metric.largest_share:
-            return self._surest_by_shares(values, members)
-        means = (values[list(row)].mean(axis=0) for row in members)
-        sure = self.metric.of_softmax if self.of_softmax else self.metric.from_logits
-        return np.stack([sure(mean) for mean in means])
+    def _surest(self, values, members, new):
+        """Confidence [P, s] of the mean over each of P lists of models, all of one length.
 
-    def _surest_by_shares(self, values, members):
-        """Max softmax: the softmax of a mean of logits needs no new exponentials, its terms are products of the
-        members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean is taken itself."""
-        multiply, terms = not self.of_softmax, values
+        Max softmax: the softmax of a mean of logits needs no new exponentials, its terms are products of the members'
+        exp(logit / n). Where all products vanish (logits hundreds apart), the mean is taken itself."""
+        own = self.split.metric.of_softmax if self.of_softmax else self.split.metric.from_logits
+        if not self.split.metric.largest_share:
+            return np.stack([own(values[row].mean(axis=0)) for row in members])
+        sure, multiply, terms = np.empty((len(members), values.shape[1])), not self.of_softmax, values
         if multiply:
-            terms = np.exp((values - values.max(axis=2, keepdims=True)) / len(members[0]))
-        heads, first, lasts, order = by_head(members)
-        found = np.empty((len(members), values.shape[1]))
-        surest_of_combinations(terms, heads, first, lasts, multiply, found)
-        sure = np.empty_like(found)
-        sure[order] = found
+            terms = np.exp((values - values.max(axis=2, keepdims=True)) / members.shape[1])
+        surest_of_combinations(terms, members, new, multiply, sure)
         for p in np.flatnonzero(np.isnan(sure).any(axis=1)):
             rows = np.isnan(sure[p])
-            sure[p, rows] = self.metric.from_logits(values[list(members[p])][:, rows].mean(axis=0))
+            sure[p, rows] = own(values[members[p]][:, rows].mean(axis=0))
         return sure

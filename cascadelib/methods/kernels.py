@@ -29,21 +29,10 @@ def beaten_by(total, own, label_at):
 
 
 @kernel
-def in_top_of_sum(values, members, label, rank):
-    """Whether the label is among the ``rank`` best classes of the sum of some rows of values [M, classes]."""
-    total = values[members[0]].copy()
-    for m in members[1:]:
-        if m >= 0:
-            total += values[m]
-    return beaten_by(total, total[label], label) < rank
+def right_of_combinations(values, labels, members, new, rank, right):
+    """Fill right uint8 [P, s] for values [M, s, classes] of s samples and P combinations of models.
 
-
-@kernel
-def right_of_combinations(values, labels, heads, first, lasts, rank, right):
-    """Fill right uint8 [combinations, s] for values [M, s, classes] of s samples.
-
-    heads int64 [H, n − 1] lists models (−1 pads); lasts[first[h]:first[h + 1]] are the models that follow head h;
-    combinations are numbered as in ``lasts``.
+    members int64 [P, n]: the models of each (−1: none); new bool [P]: whether all but the last are others than before.
     """
     models, samples, classes = values.shape
     floors = np.empty(models)
@@ -58,21 +47,25 @@ def right_of_combinations(values, labels, heads, first, lasts, rank, right):
         for m in range(models):
             for u in range(len(kept)):
                 near[m, u] = values[m, j, kept[u]]
-        total = np.empty(len(kept))
-        for h in range(len(heads)):
-            head, floor = np.zeros(len(kept)), 0.0
-            for m in heads[h]:
-                if m >= 0:
-                    head += near[m]
-                    floor += floors[m]
-            for i in range(first[h], first[h + 1]):
-                last = lasts[i]
-                for u in range(len(kept)):
-                    total[u] = head[u] + near[last, u]
-                inside = beaten_by(total, total[at], at) < rank
-                if inside and total[at] <= floor + floors[last]:  # a class that no model kept might win
-                    inside = in_top_of_sum(values[:, j], np.append(heads[h], last), label, rank)
-                right[i, j] = inside
+        total, head, floor = np.empty(len(kept)), np.empty(len(kept)), 0.0
+        for i in range(len(members)):
+            if new[i]:
+                head[:], floor = 0.0, 0.0
+                for m in members[i, :-1]:
+                    if m >= 0:
+                        head += near[m]
+                        floor += floors[m]
+            last = members[i, -1]
+            for u in range(len(kept)):
+                total[u] = head[u] + near[last, u]
+            inside = beaten_by(total, total[at], at) < rank
+            if inside and total[at] <= floor + floors[last]:  # a class that no model kept might win
+                whole = np.zeros(classes)
+                for m in members[i]:
+                    if m >= 0:
+                        whole += values[m, j]
+                inside = beaten_by(whole, whole[label], label) < rank
+            right[i, j] = inside
 
 
 @kernel(fastmath=True)
@@ -88,27 +81,24 @@ def add_or_multiply(out, one, other, multiply):
 
 
 @kernel
-def surest_of_combinations(terms, heads, first, lasts, multiply, sure):
-    """Fill sure [combinations, s] with the max softmax of combinations, numbered as in :func:`right_of_combinations`.
+def surest_of_combinations(terms, members, new, multiply, sure):
+    """Fill sure [P, s] with the max softmax of combinations of n models, as :func:`right_of_combinations` takes them.
 
     terms [M, s, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
     whose products are, but for their sum over classes, the softmax of the mean logits.
     """
     models, samples, classes = terms.shape
-    head, spare, neutral = np.empty(classes), np.empty(classes), np.full(classes, 1.0 if multiply else 0.0)
+    head, spare = np.empty(classes), np.empty(classes)
     for j in range(samples):
-        for h in range(len(heads)):
-            head[:] = neutral
-            members = 1
-            for m in heads[h]:
-                if m >= 0:
-                    members += 1
+        for i in range(len(members)):
+            if new[i]:
+                head[:] = 1.0 if multiply else 0.0
+                for m in members[i, :-1]:
                     add_or_multiply(head, head, terms[m, j], multiply)
-            for i in range(first[h], first[h + 1]):
-                total, largest = add_or_multiply(spare, head, terms[lasts[i], j], multiply)
-                if not multiply:
-                    total = members
-                sure[i, j] = largest / total if total > 0 else np.nan
+            total, largest = add_or_multiply(spare, head, terms[members[i, -1], j], multiply)
+            if not multiply:
+                total = members.shape[1]
+            sure[i, j] = largest / total if total > 0 else np.nan
 
 
 @kernel

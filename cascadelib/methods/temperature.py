@@ -53,7 +53,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
     """
     labels, (low, high) = np.asarray(labels), bounds_of(logits)
     if all((logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all() for i in range(0, len(labels), 4096)):
-        return _left_at_one(name, "it is never wrong on this split, and its likelihood only grows as T falls to 0")
+        _warn(name, " left at 1: it is never wrong on this split, and its likelihood only grows as T falls to 0")
+        return 1.0
     few = some(len(labels))
     start = _root(logits[few], labels[few], low, high, 1e-3)
     with warnings.catch_warnings():  # scipy's own, of a slope that is flat: Brent's method follows
@@ -63,8 +64,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
         )
     root = newton.root if newton.converged and low < newton.root < high else _root(logits, labels, low, high)
     if root in (low, high):
-        reason = f"its likelihood only grows up to this bound, {np.exp(root):.4g}"
-        warnings.warn(f"temperature of {_named(name)}: {reason}", RuntimeWarning, stacklevel=2)
+        _warn(name, f": its likelihood only grows up to this bound, {np.exp(root):.4g}")
     return float(np.exp(root))
 
 
@@ -80,7 +80,8 @@ def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = 
 
     low, high = bounds_of(logits)
     if excess(low) <= 0 or excess(high) >= 0:
-        return _left_at_one(name, f"no mean max softmax equals its accuracy of {accuracy:.4f}")
+        _warn(name, f" left at 1: no mean max softmax equals its accuracy of {accuracy:.4f}")
+        return 1.0
     return float(np.exp(brentq(excess, low, high, xtol=1e-9)))
 
 
@@ -93,10 +94,6 @@ def _root(logits, labels, low, high, xtol=1e-9):
     return brentq(lambda u: slope(logits, labels, u)[0], low, high, xtol=xtol)
 
 
-def _left_at_one(name, reason):
-    warnings.warn(f"temperature of {_named(name)} left at 1: {reason}", RuntimeWarning, stacklevel=3)
-    return 1.0
-
-
-def _named(name):
-    return "the model" if name is None else f"model {name!r}"
+def _warn(name, what):
+    model = "the model" if name is None else f"model {name!r}"
+    warnings.warn(f"temperature of {model}{what}", RuntimeWarning, stacklevel=3)

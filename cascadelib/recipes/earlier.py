@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import stdtr
 
 from ..checks import check_count
-from ..evaluation.evaluation import baseline_of, run_outcomes, sum_passed_on
+from ..evaluation.evaluation import baseline_of, ends_of, run_outcomes, sum_passed_on
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
 from ..fronts.cascades import cascades_of
 from ..fronts.exact import at_levels, search, shared_threshold_front
@@ -120,9 +120,21 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     right, sure = zip(*(stage((m,)) for m in range(len(names))))
     k, longest, parts = len(right[0]), min(n_models, len(costs)), []
     grids = [np.linspace(s.min(), s.max(), grid) if given is None else given for s in sure]
-    passed, chains = grid_counts(right, sure, grids, longest - 1), list(cascades_of(costs, range(1, longest + 1)))
+    slots = [len(g) - np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
+
+    @cache
+    def passed(prefix, m=None):
+        """Samples (that model m gets right) whose confidence is below the thresholds of all models of ``prefix``, at
+        each grid point: an axis for each of these models."""
+        weights = np.ones(k) if m is None else right[m]
+        return np.flip(sum_passed_on([slots[i] for i in prefix], [len(grids[0])] * (longest - 1), weights))
+
+    chains = list(cascades_of(costs, range(1, longest + 1)))
     for number, chain in enumerate(chains):
-        correct, reach = chain_points(passed, chain)
+        correct = passed(chain[:-1], chain[-1])
+        for i, m in enumerate(chain[:-1]):
+            correct = correct + passed(chain[:i], m) - passed(chain[: i + 1], m)
+        reach = [np.broadcast_to(passed(chain[:i]), correct.shape) for i in range(len(chain))]
         accuracy = correct.ravel() / k
         total = sum(costs[m] * (r / k) for m, r in zip(chain, reach)).ravel()
         keep = pareto_front(total if cost_aware else sum(reach).ravel(), accuracy)
@@ -135,30 +147,6 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
         thresholds = tuple(float(own_units(metric, grids[m][j])) for m, j in zip(chain, at))
         rows.append((accuracy[i], total[i], tuple(names[m] for m in chain), thresholds))
     return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
-
-
-def grid_counts(right, sure, grids, axes):
-    """passed(prefix, m=None): samples (that model m gets right) which every model of ``prefix`` passes on.
-
-    right bool [M][k], sure float [M][k], grids rising [M][G]. The result has so many axes, of length G for each model
-    of the prefix: entry (i, j, …) counts confidence < grid[i] in the first, < grid[j] in the second, and so on.
-    """
-    slots = [len(g) - np.searchsorted(g, s, side="right") for g, s in zip(grids, sure)]
-
-    @cache
-    def passed(prefix, m=None):
-        weights = np.ones(len(sure[0])) if m is None else right[m]
-        return np.flip(sum_passed_on([slots[i] for i in prefix], [len(grids[0])] * axes, weights))
-
-    return passed
-
-
-def chain_points(passed, chain):
-    """(correct [G, …], [samples that reach each stage]) of a chain at every grid point, see :func:`grid_counts`."""
-    correct = passed(chain[:-1], chain[-1])
-    for i, m in enumerate(chain[:-1]):
-        correct = correct + passed(chain[:i], m) - passed(chain[: i + 1], m)
-    return correct, [np.broadcast_to(passed(chain[:i]), correct.shape) for i in range(len(chain))]
 
 
 def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, score=None, cost=None, models="all"):
@@ -201,13 +189,13 @@ def greedy(right, sure, order, costs, reference, least, most):
             rows = order[m][remaining[order[m]]]
             count, threshold = answerable(sure[m][rows], right[m][rows], right[reference][rows], least)
             allowed = m not in chain and (len(chain) < most - 1 or count == left)
-            offers.append((count / costs[m] if allowed else 0, threshold))
-        best = max(range(len(costs)), key=lambda m: offers[m][0])
-        chain.append(best)
-        if offers[best][1] == -np.inf:
+            offers.append((count / costs[m] if allowed else 0, -m, threshold))  # the first of equal ones counts
+        _, place, threshold = max(offers)
+        chain.append(-place)
+        if threshold == -np.inf:
             return chain, thresholds
-        thresholds.append(offers[best][1])
-        remaining &= sure[best] < thresholds[-1]
+        thresholds.append(threshold)
+        remaining &= sure[-place] < threshold
 
 
 def answerable(sure, right, reference, least):
@@ -215,15 +203,10 @@ def answerable(sure, right, reference, least):
 
     All [k], by falling confidence; equal confidences stay together. Threshold −inf: all of them; inf: none.
     """
-    last_of_tie = np.append(sure[1:] != sure[:-1], True)
-    kept = np.cumsum(right) >= least * np.cumsum(reference) - 1e-9
-    ends = np.flatnonzero(kept & last_of_tie)
-    if not len(ends):
-        return 0, np.inf
-    end = ends[-1]
-    if end == len(sure) - 1:
-        return len(sure), -np.inf
-    return int(end) + 1, float(midway(sure[end], sure[end + 1]))
+    ends = ends_of(sure)
+    kept = np.append(True, np.cumsum(right) >= least * np.cumsum(reference) - 1e-9)
+    count, around = int(ends[kept[ends]][-1]), np.concatenate([[np.nan], sure, [np.nan]])
+    return count, float(midway(*around[count : count + 2]))
 
 
 def all_recipes(store, *, held_out=None, cost=None, models="all"):

@@ -182,9 +182,8 @@ def logistic_outcomes(fitted_on):
     each model's max softmax, softmax margin and entropy on the samples of the store ``fitted_on``."""
 
     def features(store, name):
-        return np.column_stack(
-            [cached_confidence(store, name, metric, 1.0) for metric in ("max_softmax", "softmax_margin", "entropy")]
-        )
+        metrics = "max_softmax", "softmax_margin", "entropy"
+        return np.column_stack([cached_confidence(store, name, metric, 1.0) for metric in metrics])
 
     @cache
     def scorer(name, score):
@@ -209,20 +208,6 @@ def bolukbasi_2017(store, n_models=3, *, score=None, cost=None, models="all"):
     return search(ScoreTable(right, sure, costs, names), range(1, min(n_models, len(names)) + 1)).table
 
 
-def rescue_costs(costs, counts, k):
-    """Cost of a chain that rescues 0, 1, 2 … samples, in the order of the stages that rescue them.
-
-    costs [n]; counts [n]: how many samples each stage gets right and no earlier one does. Returns float64
-    [1 + counts[1] + … + counts[n − 1]].
-    """
-    rescued, earlier = np.arange(sum(counts[1:]) + 1), 0
-    total = np.full(len(rescued), float(costs[0]))
-    for cost, count in zip(costs[1:], counts[1:]):
-        total += cost * (np.maximum(rescued - earlier, 0) / k)
-        earlier += count
-    return total
-
-
 def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
     """The oracle envelope: what the best conceivable exit rule reaches with chains of up to ``n_models`` models.
 
@@ -244,7 +229,10 @@ def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
     for number, chain in enumerate(chains):
         answers = right[list(chain)]
         counts = np.bincount(answers.argmax(axis=0)[answers.any(axis=0)], minlength=len(chain))
-        total = rescue_costs(costs[list(chain)], counts, k)
+        rescued = np.arange(sum(counts[1:]) + 1)  # in the order of the stages that are first right
+        total = np.full(len(rescued), costs[chain[0]])
+        for m, earlier in zip(chain[1:], np.cumsum(counts) - counts[0]):
+            total += costs[m] * (np.maximum(rescued - earlier, 0) / k)
         reached = slice(counts[0], counts[0] + len(total))
         better = total < least[reached]
         least[reached][better], which[reached][better] = total[better], number

@@ -110,7 +110,7 @@ class Strongest(Ensemble):
         return (np.full(samples, -np.inf),)
 
     def after(self, metric, temperature, logits, before, stage):
-        own = replace(super().after(metric, temperature, logits, before, stage), memory=logits.max(1) / temperature)
+        own = super().after(metric, temperature, logits, before, stage)._replace(memory=logits.max(1) / temperature)
         return own.where(before.memory >= own.memory, before)
 
 

@@ -90,41 +90,25 @@ def gather(w, level, target):
     return m
 
 
-@kernel(_nrt=False, inline="always")
-def range_of_several(w, level, several):
-    """(least, most) correct samples among those open at several stages."""
-    d, least, most = len(w.walk.j), 0, 0
-    for x in range(several):
+@kernel(_nrt=False)
+def least_of_several(w, level, price, first, second, third):
+    """Least total of price − value · correct of the samples open at several stages, each at its best exit, for three
+    values at once; price [d + 1]: of a sample that exits at each stage."""
+    d, total_1, total_2, total_3 = len(w.walk.j), 0.0, 0.0, 0.0
+    for x in range(int(w.box.sums[2])):
         s = w.box.several[x]
-        bits, any_right, all_right, right = w.levels.bits[level, s], 0, 1, 0
-        for i in range(d + 1):
-            right = (bits >> i) & 1
-            g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
-            if g < 0 or g < w.box.span[i]:
-                any_right |= right
-                all_right &= right
-            if g < 0:
-                break
-        least += all_right
-        most += any_right
-    return least, most
-
-
-@kernel(_nrt=False, inline="always")
-def least_of_several(w, level, several, value):
-    """Least total of cost − ``value`` · correct of the samples open at several stages, each at its best exit."""
-    d, total = len(w.walk.j), 0.0
-    for x in range(several):
-        s = w.box.several[x]
-        bits, best = w.levels.bits[level, s], np.inf
+        best_1 = best_2 = best_3 = np.inf
         for i in range(d + 1):
             g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
             if i == d or g < w.box.span[i]:
-                best = min(best, w.box.price[i] - value * ((bits >> i) & 1))
+                right = (w.levels.bits[level, s] >> i) & 1
+                best_1 = min(best_1, price[i] - first * right)
+                best_2 = min(best_2, price[i] - second * right)
+                best_3 = min(best_3, price[i] - third * right)
             if g < 0:
                 break
-        total += best
-    return total
+        total_1, total_2, total_3 = total_1 + best_1, total_2 + best_2, total_3 + best_3
+    return total_1, total_2, total_3
 
 
 @kernel(_nrt=False)
@@ -155,7 +139,7 @@ def range_of_singles(w):
 
 
 @kernel(_nrt=False, inline="always")
-def set_lines(w, level, several, low, high, fixed, reach):
+def set_lines(w, level, low, high, fixed, reach):
     """Lines (offset, slope) below cost against correct samples for all of the box; slopes as the front's there.
 
     low … high: correct samples beside the settled ones; fixed: (settled correct samples, settled cost).
@@ -166,11 +150,13 @@ def set_lines(w, level, several, low, high, fixed, reach):
         a, b = low + (high - low) * line // LINES, low + (high - low) * (line + 1) // LINES
         from_cost, to_cost = reach[fixed[0] + a], reach[fixed[0] + b]
         known = b > a and from_cost < np.inf and to_cost < np.inf  # while another thread writes, either may be unknown
-        value = (to_cost - from_cost) / (b - a) if known else 0.0
-        offset = fixed[1] + least_of_several(w, level, several, value)
-        w.box.lines[line, 0], w.box.lines[line, 1] = offset - value * fixed[0], value
+        w.box.lines[line, 1] = (to_cost - from_cost) / (b - a) if known else 0.0
+    values = w.box.lines[:, 1]
+    least = least_of_several(w, level, w.box.price, values[0], values[1], values[2])
+    for line in range(LINES):
+        w.box.lines[line, 0] = fixed[1] + least[line] - values[line] * fixed[0]
     for i in range(len(w.walk.j)):
-        span, values = w.box.span[i], w.box.lines[:, 1]
+        span = w.box.span[i]
         most = most_along(w.box.saved[i, :span], w.box.gains[i, :span], values[0], values[1], values[2])
         for line in range(LINES):
             w.box.lines[line, 0] -= most[line]
@@ -203,15 +189,15 @@ def covered(w, low, high, least, best, tolerance):
 @kernel(_nrt=False, inline="always")
 def nothing_new(w, level, b, costs, k, best, tolerance):
     """Whether a box, its samples gathered, holds no cascade worth finding."""
-    up, several = level + 1, int(w.box.sums[2])
+    up = level + 1
     settled, least = costs[0] + w.box.sums[1], costs[0]
     low, high = range_of_singles(w)
-    least_several, most_several = range_of_several(w, level, several)
-    w.levels.base[up, 0] -= most_several
+    least_several, less_most, _ = least_of_several(w, level, w.box.free, -1.0, 1.0, 0.0)
+    w.levels.base[up, 0] += int(less_most)
     for i in range(len(w.walk.j)):
         settled += costs[1 + i] * (w.levels.base[up, 1 + i] / k)
         least += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
     correct = w.levels.base[up, 0] + int(w.box.sums[0])
-    low, high = low + least_several, high + most_several
-    set_lines(w, level, several, low, high, (correct, settled), best.reach)
+    low, high = low + int(least_several), high - int(less_most)
+    set_lines(w, level, low, high, (correct, settled), best.reach)
     return covered(w, correct + low, correct + high, least, best, tolerance)

@@ -233,8 +233,13 @@ def open_head(w, group, bits, bins):
 
 
 @kernel(_nrt=False)
-def count_root(w, wrong):
-    """Count a cascade's samples by slot and correctness; ``wrong`` int32: the samples its last model gets wrong."""
+def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance, corners, boxes):
+    """Search one cascade of the head that was opened (see :func:`open_head`): the ``corners`` of its root (real
+    cascades, a start for pruning), all other thresholds (``boxes``), or both.
+
+    right uint8 [k]: whether the last model is right; wrong int32: the samples where it is not; costs float64 [n].
+    """
+    k, d = len(right), len(w.walk.j)
     lay_out(w, 0)
     half, n_cells = w.levels.inner[0, 0] * w.levels.slots[0, 0], w.levels.cells[0, 0] * w.levels.slots[0, 0]
     w.walk.right[: 2 * half] = 0
@@ -245,17 +250,6 @@ def count_root(w, wrong):
     copy(w.walk.all, w.root.all, n_cells)
     w.levels.base[0, :] = 0
     w.levels.found[0] = w.levels.opened[0] = 0
-
-
-@kernel(_nrt=False)
-def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance, corners, boxes):
-    """Search one cascade of the head that was opened (see :func:`open_head`): the ``corners`` of its root (real
-    cascades, a start for pruning), all other thresholds (``boxes``), or both.
-
-    right uint8 [k]: whether the last model is right; wrong int32: the samples where it is not; costs float64 [n].
-    """
-    k, d = len(right), len(w.walk.j)
-    count_root(w, wrong)
     if corners:
         walk(w, 0, True, costs, k, cascade, best, tolerance)
     if boxes:

@@ -116,21 +116,22 @@ def note_corner(w, level, n, cost, cascade, best):
 
 @kernel(_nrt=False, inline="always")
 def last_stage(w, level):
-    """(counts, samples) by slot of the last stage with a threshold: int32 [4 · slots] (see ``right``), [slots]."""
+    """(counts, samples) by slot of the last stage with a threshold: int32 [4 · slots] (see ``right``), [slots]; and, if
+    all its slots exit, the correct samples, and those that pass on."""
     last = len(w.walk.j) - 1
-    slots = w.levels.slots[level, last]
+    slots, n = w.levels.slots[level, last], w.walk.gain[last]
     at, here = w.walk.right_at[last], w.walk.all_at[last]
-    return w.walk.right[at : at + 4 * slots], w.walk.all[here : here + slots]
+    right = w.walk.right[at : at + 4 * slots]
+    for slot in range(slots):
+        n += right[4 * slot + 2] + right[4 * slot + 3]
+    return right, w.walk.all[here : here + slots], n, w.levels.base[level, 1 + last]
 
 
 @kernel(_nrt=False, inline="always")
 def corner_row(w, level, costs, k, cascade, best):
     """Every edge of the last stage, the earlier ones fixed; cost rises along the way (see ``sweep_pair``)."""
     last = len(w.walk.j) - 1
-    right, passes = last_stage(w, level)
-    n, at = w.walk.gain[last], w.levels.base[level, 1 + last]
-    for slot in range(len(passes)):
-        n += right[4 * slot + 2] + right[4 * slot + 3]
+    right, passes, n, at = last_stage(w, level)
     for slot in range(len(passes) - 1, 0, -1):
         n += right[4 * slot + 1] - right[4 * slot + 2]
         at += passes[slot]
@@ -161,10 +162,7 @@ def keep_box(w, level, n):
 def box_row(w, level, costs, k, cascade, best, tolerance):
     """Every bin of the last stage, the earlier ones within theirs: keep the boxes that may hold better."""
     last = len(w.walk.j) - 1
-    right, passes = last_stage(w, level)
-    n, at = w.walk.gain[last], w.levels.base[level, 1 + last]
-    for slot in range(len(passes)):
-        n += right[4 * slot + 2] + right[4 * slot + 3]
+    right, passes, n, at = last_stage(w, level)
     for slot in range(len(passes) - 1, 0, -1):
         most = n + right[4 * slot + 1]
         cost = w.walk.cost[last] + costs[last + 1] * (at / k)

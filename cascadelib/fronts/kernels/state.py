@@ -115,7 +115,7 @@ LEAST_BOXES, MOST_BOXES = 32, 2048
 Workspace = namedtuple("Workspace", "levels walk box root")
 Levels = namedtuple("Levels", "group bits start maps base slots width top inner cells boxes state found opened")
 Walk = namedtuple("Walk", "right all right_at all_at ones passing j gain fixed through cost boundaries")
-Box = namedtuple("Box", "kept cell low span gains saved label slot_of several price lines sums")
+Box = namedtuple("Box", "kept cell low span gains saved label slot_of several price free lines sums")
 Root = namedtuple("Root", "index order right all")
 
 
@@ -166,6 +166,7 @@ def workspace(k, d):
         slot_of=np.zeros((d, k + 1), i32),  # slot of a group in the new grid
         several=np.empty(k, i32),  # places of the samples open at several stages
         price=np.zeros(d + 1),  # of a sample that exits at each stage, beyond the first model: a share of k samples
+        free=np.zeros(d + 1),  # a price of 0
         lines=np.zeros((LINES, 2)),  # (offset, slope) of cost against correct samples
         sums=np.zeros(3),  # if all singles pass on: correct, their cost; number of samples in ``several``
     )
