@@ -14,13 +14,22 @@ from urllib.parse import unquote
 import numpy as np
 from safetensors.numpy import save
 
-from ..checks import POSITIVE, is_number
+from ..checks import POSITIVE, about, fits
 from ..cost_kinds import COSTS
 from ..files import LARGEST_JSON, SUFFIX, UNUSABLE, digest_of, file_name, opened, parsed, replacing, usable
 from ..labels import Labels
-from .manifest import MANIFEST, OLD_FORMAT, alone, read_labels, read_manifest, with_digests
+from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
 DIGEST = "metadata_sha256"
+ANY = (str, dict, list, float, None)
+METADATA = {  # forms of what a header may say, as fits() reads them; () is none: arguments of LogitStore.add
+    "order": range(2**53),
+    "extraction": (dict, None),
+    "image_size": (slice(0, 2**31), None),
+    **dict.fromkeys(("checkpoint", "revision"), ANY),
+    **dict.fromkeys(COSTS, (slice(*POSITIVE), None)),
+    **dict.fromkeys(("self", "name", "logits", "sample_ids", "replace", "dtype", "probabilities"), ()),
+}
 DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
@@ -41,9 +50,16 @@ def decoded_metadata(text: str):
         value = json.loads(text)
     except ValueError:
         value = text
-    if not usable(value):
+    if not (isinstance(value, float) or usable(value)):  # one nan is a value that is missing
         raise ValueError(f"metadata {text[:40]!r}: {UNUSABLE}")
     return value
+
+
+def check_metadata(metadata: dict) -> None:
+    """Raise ValueError, naming the keys, where a model's metadata has other forms than :data:`METADATA`."""
+    wrong = [key for key, form in METADATA.items() if key in metadata and not fits(metadata[key], form)]
+    if wrong:
+        raise ValueError(f"its metadata may not have this {' and '.join(wrong)}")
 
 
 def sha256(array: np.ndarray) -> str:
@@ -174,11 +190,18 @@ class Folder:
             there = {unquote(path.name.removesuffix(SUFFIX)) for path in self.path.glob("[!.]*" + SUFFIX)}
             for model in sorted(there | set(self.manifest.models)):
                 self._read(model)
-            if not self.broken or (now := read_manifest(self.path)) == self.manifest:
+            if not self.broken or (now := self.now()) == self.manifest:
                 break
             self.manifest = now  # a writer was at work
         for failure in self.broken.values():
             warnings.warn(f"left out of the store: {failure}", stacklevel=3)
+
+    def now(self) -> Manifest:
+        """The manifest as it is by now; ValueError where that is another store's than the one that was opened."""
+        now = read_manifest(self.path)
+        if now.origin != self.manifest.origin:
+            raise ValueError(f"{self.path}: another store lies here since this one was opened; open it again")
+        return now
 
     def _read(self, model):
         try:
@@ -190,16 +213,18 @@ class Folder:
             self.broken[model] = str(error)
 
     def _checked(self, file, model):
-        given, count = file.metadata, len(self.labels)
-        wrong = [kind for kind in COSTS if given.get(kind) is not None and not is_number(given[kind], *POSITIVE)]
+        given, (rows, columns), labels = file.metadata, file.shape, self.labels
+        classes = len(labels.classes or ()) or 1 + labels.values.max()
+        with about(str(file.path)):
+            check_metadata(given)
         checks = {
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
             "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,
-            f"it has {file.shape[0]} rows for {count} samples": file.shape[0] == count,
+            f"it has {rows} rows for {len(labels)} samples": rows == len(labels),
+            f"it has {columns} columns for {classes} classes": columns == classes or columns > classes and not labels.classes,
             "top1, top5 or order is missing from its header, or no number": all(
                 type(given.get(key)) in (int, float) for key in ("top1", "top5", "order")
             ),
-            f"{' and '.join(wrong)} in its header is no positive number": not wrong,
             f"it is not the file that {MANIFEST} lists": self.manifest.lists(model, file.digest),
         }
         for failure, passed in checks.items():
@@ -214,7 +239,7 @@ class Folder:
         path = self.path / file_name(model)
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):
-            before = read_manifest(self.path)
+            before = self.now()
             if before.format == OLD_FORMAT:  # that has no digests: those of what its files hold now
                 digests = {own: [file.digest] for own, file in self.models.items()}
                 before = with_digests(before, self.path, self.labels, digests)
@@ -230,7 +255,7 @@ class Folder:
     def settle(self) -> None:
         """Remove what killed writers left, and list the files that there are as the only ones."""
         with alone(self.path):
-            now = read_manifest(self.path)
+            now = self.now()
             settled = now.models | {m: [f.digest] for m, f in self.models.items() if f.digest in now.models.get(m, [])}
             if settled != now.models:
                 replace(now, models=settled).write(self.path)

@@ -17,7 +17,7 @@ from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
-from .formats import Folder, Memory, decoded_metadata, encoded_metadata
+from .formats import Folder, Memory, check_metadata, decoded_metadata, encoded_metadata
 from .manifest import create
 from .protocol import Stage
 
@@ -296,6 +296,8 @@ class LogitStore:
             if cost is not None:
                 check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
             metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
+        with about(f"model {name!r}"):
+            check_metadata(metadata)
         checked = checked_logits(name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:
             check_probabilities(name, checked)
