@@ -221,7 +221,9 @@ class Folder:
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
             "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,
             f"it has {rows} rows for {len(labels)} samples": rows == len(labels),
-            f"it has {columns} columns for {classes} classes": columns == classes or columns > classes and not labels.classes,
+            f"it has {columns} columns for {classes} classes": columns == classes
+            or columns > classes
+            and not labels.classes,
             "top1, top5 or order is missing from its header, or no number": all(
                 type(given.get(key)) in (int, float) for key in ("top1", "top5", "order")
             ),
