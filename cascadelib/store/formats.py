@@ -7,6 +7,7 @@ import math
 import os
 import warnings
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -14,22 +15,18 @@ from urllib.parse import unquote
 import numpy as np
 from safetensors.numpy import save
 
-from ..checks import POSITIVE, about, fits
+from ..checks import POSITIVE, fits
 from ..cost_kinds import COSTS
 from ..files import LARGEST_JSON, SUFFIX, UNUSABLE, digest_of, file_name, opened, parsed, replacing, usable
 from ..labels import Labels
 from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
 DIGEST = "metadata_sha256"
-ANY = (str, dict, list, float, None)
-METADATA = {  # forms of what a header may say, as fits() reads them; () is none: arguments of LogitStore.add
-    "order": range(2**53),
-    "extraction": (dict, None),
-    "image_size": (slice(0, 2**31), None),
-    **dict.fromkeys(("checkpoint", "revision"), ANY),
-    **dict.fromkeys(COSTS, (slice(*POSITIVE), None)),
-    **dict.fromkeys(("self", "name", "logits", "sample_ids", "replace", "dtype", "probabilities"), ()),
-}
+# Forms of what a header may say, as fits() reads them; (): nothing, as these are arguments of LogitStore.add.
+METADATA: dict = {"order": range(2**53), "extraction": (dict, None), "image_size": (slice(0, 2**31), None)}
+METADATA |= dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None))
+METADATA |= dict.fromkeys(COSTS, (slice(*POSITIVE), None))
+METADATA |= dict.fromkeys("self name logits sample_ids replace dtype probabilities".split(), ())
 DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
@@ -55,11 +52,9 @@ def decoded_metadata(text: str):
     return value
 
 
-def check_metadata(metadata: dict) -> None:
-    """Raise ValueError, naming the keys, where a model's metadata has other forms than :data:`METADATA`."""
-    wrong = [key for key, form in METADATA.items() if key in metadata and not fits(metadata[key], form)]
-    if wrong:
-        raise ValueError(f"its metadata may not have this {' and '.join(wrong)}")
+def unfit(metadata: dict) -> list[str]:
+    """Keys of a model's metadata that have other forms than :data:`METADATA`."""
+    return [key for key, form in METADATA.items() if key in metadata and not fits(metadata[key], form)]
 
 
 def sha256(array: np.ndarray) -> str:
@@ -198,8 +193,8 @@ class Folder:
 
     def now(self) -> Manifest:
         """The manifest as it is by now; ValueError where that is another store's than the one that was opened."""
-        now = read_manifest(self.path)
-        if now.origin != self.manifest.origin:
+        now, origin = read_manifest(self.path), attrgetter("dataset", "split", "classes", "fingerprint")
+        if origin(now) != origin(self.manifest):
             raise ValueError(f"{self.path}: another store lies here since this one was opened; open it again")
         return now
 
@@ -215,15 +210,13 @@ class Folder:
     def _checked(self, file, model):
         given, (rows, columns), labels = file.metadata, file.shape, self.labels
         classes = len(labels.classes or ()) or 1 + labels.values.max()
-        with about(str(file.path)):
-            check_metadata(given)
+        wrong, enough = unfit(given), columns == classes if labels.classes else columns >= classes
         checks = {
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
             "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,
             f"it has {rows} rows for {len(labels)} samples": rows == len(labels),
-            f"it has {columns} columns for {classes} classes": columns == classes
-            or columns > classes
-            and not labels.classes,
+            f"it has {columns} columns for {classes} classes": enough,
+            f"no model can have this {' and '.join(wrong)} in its header": not wrong,
             "top1, top5 or order is missing from its header, or no number": all(
                 type(given.get(key)) in (int, float) for key in ("top1", "top5", "order")
             ),

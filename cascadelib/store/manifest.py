@@ -38,11 +38,6 @@ class Manifest:
     models: dict[str, list] = field(default_factory=dict)
     format: str = FORMAT
 
-    @property
-    def origin(self) -> tuple:
-        """What stays the same as long as it is one store."""
-        return self.dataset, self.split, self.samples, self.classes, self.fingerprint
-
     def lists(self, model: str, digest: str) -> bool:
         """Whether a file with this digest is a model's; all that say so are, in format 1."""
         return self.format == OLD_FORMAT or digest in self.models.get(model, [])

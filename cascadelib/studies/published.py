@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import known, split_size
+from ..checks import about, known, split_size
 from ..evaluation.pareto import Baseline
-from ..files import folder_of
+from ..files import LARGEST_JSON, folder_of, opened
 from ..fronts.front import singles_table
 from ..store.logit_store import LogitStore
 
@@ -27,7 +27,8 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
     path = Path(path) if Path(path).is_file() else folder_of(Path(path).parent) / Path(path).name
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}; data/imagenet-1k/tables.py makes one")
-    table = pd.read_csv(path)
+    with opened(path, LARGEST_JSON) as file, about(str(path)):
+        table = pd.read_csv(file)
     missing = [c for c in ["model", *COLUMNS] if c not in table]
     if missing:
         raise ValueError(f"{path}: columns {missing} are missing; data/imagenet-1k/tables.py writes them")
