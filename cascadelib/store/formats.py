@@ -210,6 +210,7 @@ class Folder:
     def _checked(self, file, model):
         given, (rows, columns), labels = file.metadata, file.shape, self.labels
         classes = len(labels.classes or ()) or 1 + labels.values.max()
+        numbers = {type(given.get(key)) for key in ("top1", "top5", "order")}
         wrong, enough = unfit(given), columns == classes if labels.classes else columns >= classes
         checks = {
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
@@ -217,9 +218,7 @@ class Folder:
             f"it has {rows} rows for {len(labels)} samples": rows == len(labels),
             f"it has {columns} columns for {classes} classes": enough,
             f"no model can have this {' and '.join(wrong)} in its header": not wrong,
-            "top1, top5 or order is missing from its header, or no number": all(
-                type(given.get(key)) in (int, float) for key in ("top1", "top5", "order")
-            ),
+            "top1, top5 or order is missing from its header, or no number": numbers <= {int, float},
             f"it is not the file that {MANIFEST} lists": self.manifest.lists(model, file.digest),
         }
         for failure, passed in checks.items():

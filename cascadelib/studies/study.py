@@ -24,8 +24,6 @@ from .published import TABLE, models, row_of
 
 FILE = "study.json"
 KINDS: dict[str, Callable] = dict(imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images)
-
-
 IMAGES = {"kind": str, "source": str, "labels": TEXT, "every": range(1, 2**53), "offset": range(2**53), "named": TEXT}
 STUDY = {"splits": dict, "models": [str], "checkpoints": TEXT, "classes": CLASSES, "table": TEXT}
 
@@ -48,10 +46,9 @@ class Images:
 
     def open(self, split: str) -> Photographs:
         """The labelled photographs, named ``split``."""
-        options = {} if self.labels is None else {"labels": self.labels}
-        make = KINDS[known(self.kind, KINDS, "kind of images")]
-        for option in options:
-            known(option, signature(make).parameters, f"option of {self.kind} images")
+        make, options = KINDS[known(self.kind, KINDS, "kind of images")], {}
+        if self.labels is not None:
+            options[known("labels", signature(make).parameters, f"option of {self.kind} images")] = self.labels
         found = make(self.source, split=self.named or split, **options)
         found = replace(found, split=split)
         return found if self.every == 1 else found.take(slice(self.offset, None, self.every))
@@ -112,12 +109,11 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
         table = bundled_models(folder)
         return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
     with about(str(located(folder) / FILE)):
-        if found.checkpoints is None:
-            return {name: load(name) for name in found.models}
         from ..zoo.timm_models import is_timm_model
 
         own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # others know their own
-        return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
+        local = {name for name in found.models if found.checkpoints is not None and is_timm_model(name)}
+        return {name: load(name, **(own if name in local else {})) for name in found.models}
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:

@@ -231,6 +231,13 @@ def told(text, confidences):
     return sealed(text, expected=expected | {"confidences": [confidences, *expected["confidences"][1:]]})
 
 
+def test_a_temperature_is_a_float_however_large(tmp_path):
+    path, method = tmp_path / "c.json", json.loads(edited(lambda content: None))["method"]
+    method["temperatures"] = dict.fromkeys(method["temperatures"], 2**64)
+    path.write_text(sealed(edited(lambda content: None), method=method))
+    assert 0 < evaluate(STORE, point_of(Policy.load(path).description)).accuracy <= 1
+
+
 def deepened(text, part):
     """A file's text in which a part, or what is innermost in it, is a list of lists of lists …"""
     content = json.loads(text)
