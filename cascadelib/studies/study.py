@@ -49,8 +49,7 @@ class Images:
         make, options = KINDS[known(self.kind, KINDS, "kind of images")], {}
         if self.labels is not None:
             options[known("labels", signature(make).parameters, f"option of {self.kind} images")] = self.labels
-        found = make(self.source, split=self.named or split, **options)
-        found = replace(found, split=split)
+        found = replace(make(self.source, split=self.named or split, **options), split=split)
         return found if self.every == 1 else found.take(slice(self.offset, None, self.every))
 
 
@@ -112,8 +111,7 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
         from ..zoo.timm_models import is_timm_model
 
         own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # others know their own
-        local = {name for name in found.models if found.checkpoints is not None and is_timm_model(name)}
-        return {name: load(name, **(own if name in local else {})) for name in found.models}
+        return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:
