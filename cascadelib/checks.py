@@ -74,7 +74,7 @@ def check_number(value: Any, name: str, what: str = "a number", *bounds: float) 
 
 def fits(value: Any, form: Any) -> bool:
     """Whether a value of JSON has a form: a tuple of forms (one of them), [form] of all in a list, {key: form} of an
-    object's values, None, a range (of whole numbers), float (a finite number), or another type."""
+    object's values, None, a range (of whole numbers), float (a finite number), a slice (one in it), or a type."""
     if isinstance(form, tuple):
         return any(fits(value, one) for one in form)
     if isinstance(form, list):
@@ -83,6 +83,8 @@ def fits(value: Any, form: Any) -> bool:
         return isinstance(value, dict) and all(fits(value.get(key), own) for key, own in form.items())
     if isinstance(form, range):
         return type(value) is int and value in form
+    if isinstance(form, slice):
+        return fits(value, float) and form.start <= value <= form.stop
     if form is float:
         return type(value) in (int, float) and abs(value) <= sys.float_info.max
     return value is None if form is None else isinstance(value, form)
@@ -121,6 +123,6 @@ def timm_name(name: str) -> str:
 
 
 def split_size(name: str) -> tuple[str, int | None]:
-    """ "resnet50@288" → ("resnet50", 288); without a size, (name, None). The name is timm's (:func:`timm_name`)."""
-    found = re.fullmatch("(.*)@([0-9]{1,9})", timm_name(name))
+    """ "resnet50@288" → ("resnet50", 288); without one (≤ 4 digits), (name, None). :func:`timm_name`'s name."""
+    found = re.fullmatch("(.*)@([0-9]{1,4})", timm_name(name))
     return (found[1], int(found[2])) if found else (timm_name(name), None)

@@ -160,15 +160,15 @@ def _distinct(pairs):
     return found
 
 
-UNUSABLE = "it is nested too deep, holds a number too large for a float, or text that is none"
+UNUSABLE = "it is nested too deep, holds nan, inf or a number too large for a float, or text that is none"
 
 
 def usable(value: Any, most: int = 50) -> bool:
     """Whether a value of JSON is not :data:`UNUSABLE`: lists and objects lie in one another no deeper than ``most``,
-    a float holds each number, and each text can be encoded."""
+    each number is finite and a float holds it, and each text can be encoded."""
     if isinstance(value, str):
         return re.search("[\ud800-\udfff]", value) is None
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return abs(value) <= sys.float_info.max
     inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     return most > 0 and all(usable(each, most - 1) for each in inner)

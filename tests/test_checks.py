@@ -64,6 +64,7 @@ def test_a_number_in_a_name_is_of_plain_digits(digit):
         metric_of(f"top{digit}_softmax_sum")
     if digit != "0":
         assert split_size(f"resnet50@{digit}") == (f"resnet50@{digit}", None)
+    assert split_size("resnet50@12800") == ("resnet50@12800", None)  # memory grows with the square of it
     assert score_of("top3").rank == 3 and split_size("resnet50@288") == ("resnet50", 288)
 
 

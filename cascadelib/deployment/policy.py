@@ -29,9 +29,10 @@ CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
 LARGEST, MOST_SAMPLES = 2**20, 2**23  # bytes of a file; samples of which it may keep quantiles
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
+SHARE = ENDS | {"value": slice(0, 1)}
 METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None)}
 CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)]}]
-EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [ENDS], "confidences": CONFIDENCES}
+EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [SHARE], "confidences": CONFIDENCES}
 FORM = {  # of the parts of a description, as fits() reads it
     "models": [{"name": str, "classes": (CLASSES, None)}],
     "thresholds": list,

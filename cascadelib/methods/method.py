@@ -61,7 +61,7 @@ class Method:
             return 1.0
         if self.temperatures is None:
             raise ValueError("this method scales by temperature but is not fitted: call method.fit(store) first")
-        return self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
+        return float(self.temperatures[known(name, self.temperatures, "model with a fitted temperature")])
 
     def stage(self, store: "LogitStore", names: list[str], score: str = "top1") -> Callable:
         """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it: stage(prefix:

@@ -7,6 +7,7 @@ import math
 import os
 import warnings
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -14,13 +15,18 @@ from urllib.parse import unquote
 import numpy as np
 from safetensors.numpy import save
 
-from ..checks import POSITIVE, is_number
+from ..checks import POSITIVE, fits
 from ..cost_kinds import COSTS
 from ..files import LARGEST_JSON, SUFFIX, UNUSABLE, digest_of, file_name, opened, parsed, replacing, usable
 from ..labels import Labels
-from .manifest import MANIFEST, OLD_FORMAT, alone, read_labels, read_manifest, with_digests
+from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
 
 DIGEST = "metadata_sha256"
+# Forms of what a header may say, as fits() reads them; (): nothing, as these are arguments of LogitStore.add.
+METADATA: dict = {"order": range(2**53), "extraction": (dict, None), "image_size": (slice(0, 2**31), None)}
+METADATA |= dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None))
+METADATA |= dict.fromkeys(COSTS, (slice(*POSITIVE), None))
+METADATA |= dict.fromkeys("self name logits sample_ids replace dtype probabilities".split(), ())
 DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
@@ -41,9 +47,14 @@ def decoded_metadata(text: str):
         value = json.loads(text)
     except ValueError:
         value = text
-    if not usable(value):
+    if not (isinstance(value, float) or usable(value)):  # one nan is a value that is missing
         raise ValueError(f"metadata {text[:40]!r}: {UNUSABLE}")
     return value
+
+
+def unfit(metadata: dict) -> list[str]:
+    """Keys of a model's metadata that have other forms than :data:`METADATA`."""
+    return [key for key, form in METADATA.items() if key in metadata and not fits(metadata[key], form)]
 
 
 def sha256(array: np.ndarray) -> str:
@@ -174,11 +185,18 @@ class Folder:
             there = {unquote(path.name.removesuffix(SUFFIX)) for path in self.path.glob("[!.]*" + SUFFIX)}
             for model in sorted(there | set(self.manifest.models)):
                 self._read(model)
-            if not self.broken or (now := read_manifest(self.path)) == self.manifest:
+            if not self.broken or (now := self.now()) == self.manifest:
                 break
             self.manifest = now  # a writer was at work
         for failure in self.broken.values():
             warnings.warn(f"left out of the store: {failure}", stacklevel=3)
+
+    def now(self) -> Manifest:
+        """The manifest as it is by now; ValueError where that is another store's than the one that was opened."""
+        now, origin = read_manifest(self.path), attrgetter("dataset", "split", "classes", "fingerprint")
+        if origin(now) != origin(self.manifest):
+            raise ValueError(f"{self.path}: another store lies here since this one was opened; open it again")
+        return now
 
     def _read(self, model):
         try:
@@ -190,16 +208,17 @@ class Folder:
             self.broken[model] = str(error)
 
     def _checked(self, file, model):
-        given, count = file.metadata, len(self.labels)
-        wrong = [kind for kind in COSTS if given.get(kind) is not None and not is_number(given[kind], *POSITIVE)]
+        given, (rows, columns), labels = file.metadata, file.shape, self.labels
+        classes = len(labels.classes or ()) or 1 + labels.values.max()
+        numbers = {type(given.get(key)) for key in ("top1", "top5", "order")}
+        wrong, enough = unfit(given), columns == classes if labels.classes else columns >= classes
         checks = {
             f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
             "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,
-            f"it has {file.shape[0]} rows for {count} samples": file.shape[0] == count,
-            "top1, top5 or order is missing from its header, or no number": all(
-                type(given.get(key)) in (int, float) for key in ("top1", "top5", "order")
-            ),
-            f"{' and '.join(wrong)} in its header is no positive number": not wrong,
+            f"it has {rows} rows for {len(labels)} samples": rows == len(labels),
+            f"it has {columns} columns for {classes} classes": enough,
+            f"no model can have this {' and '.join(wrong)} in its header": not wrong,
+            "top1, top5 or order is missing from its header, or no number": numbers <= {int, float},
             f"it is not the file that {MANIFEST} lists": self.manifest.lists(model, file.digest),
         }
         for failure, passed in checks.items():
@@ -214,7 +233,7 @@ class Folder:
         path = self.path / file_name(model)
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):
-            before = read_manifest(self.path)
+            before = self.now()
             if before.format == OLD_FORMAT:  # that has no digests: those of what its files hold now
                 digests = {own: [file.digest] for own, file in self.models.items()}
                 before = with_digests(before, self.path, self.labels, digests)
@@ -230,7 +249,7 @@ class Folder:
     def settle(self) -> None:
         """Remove what killed writers left, and list the files that there are as the only ones."""
         with alone(self.path):
-            now = read_manifest(self.path)
+            now = self.now()
             settled = now.models | {m: [f.digest] for m, f in self.models.items() if f.digest in now.models.get(m, [])}
             if settled != now.models:
                 replace(now, models=settled).write(self.path)

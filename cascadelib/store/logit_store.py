@@ -17,7 +17,7 @@ from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
-from .formats import Folder, Memory, decoded_metadata, encoded_metadata
+from .formats import Folder, Memory, decoded_metadata, encoded_metadata, unfit
 from .manifest import create
 from .protocol import Stage
 
@@ -288,14 +288,14 @@ class LogitStore:
         if self._models is not None:
             raise ValueError(f"model {name!r} cannot be added to a part of a store; add it to the whole")
         file_name(name)  # a name that no file can have is refused in memory as well
-        if RESERVED & metadata.keys():
-            raise ValueError(f"model {name!r}: metadata may not be named {sorted(RESERVED & metadata.keys())}")
         metadata = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
         costs = {"macs": macs, "seconds": seconds} | {kind: metadata[kind] for kind in COSTS if kind in metadata}
         for kind, cost in costs.items():
             if cost is not None:
                 check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
             metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
+        if wrong := sorted(RESERVED & metadata.keys()) or unfit(metadata):
+            raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
         checked = checked_logits(name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:
             check_probabilities(name, checked)

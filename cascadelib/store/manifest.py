@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..checks import fits
 from ..files import UNUSABLE, digest_of, file_digest, hold, opened, read_json, remove_leftovers, replacing, usable
 from ..labels import Labels
 
@@ -73,7 +74,7 @@ def read_manifest(folder: Path) -> Manifest:
     keys = NEW_KEYS if content["format"] == FORMAT else KEYS
     wrong = [key for key, kind in keys.items() if not isinstance(content.get(key), kind)]
     wrong = sorted({*wrong, *(content.keys() - keys.keys())})
-    if not wrong and not all(isinstance(own, list) for own in content.get("models", {}).values()):
+    if not wrong and not fits([*content.get("models", {}).values()], [[(str, None)]]):
         wrong = ["models"]
     if wrong:
         raise ValueError(f"{path}: no manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown")
@@ -131,8 +132,12 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
 
 def read_column(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
     """An array [count] of whole numbers or text from an npz file that nobody has checked: no more is read than it
-    holds, whatever its header says."""
-    with archive.open(f"{name}.npy") as file:
+    holds, whatever its header says, and than so many samples need."""
+    info = archive.getinfo(f"{name}.npy")
+    known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack all of it at once
+    if not known or info.file_size > PER_SAMPLE * (64 + count):
+        raise ValueError(f"{info.filename}: {info.file_size} bytes, or packed otherwise than by deflate")
+    with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         of_version = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = of_version(file)

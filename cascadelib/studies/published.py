@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import known, split_size
+from ..checks import about, known, split_size
 from ..evaluation.pareto import Baseline
-from ..files import folder_of
+from ..files import LARGEST_JSON, folder_of, opened
 from ..fronts.front import singles_table
 from ..store.logit_store import LogitStore
 
@@ -22,12 +22,12 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
     parameters, macs and seconds an image (nan where none is published), family, current (today's name), source.
 
     Source: timm's tables of 2022-07-27 and fvcore's counts (data/imagenet-1k); a newer one comes from ``tables.py``
-    there. Raises FileNotFoundError where there is none, ValueError where columns are missing.
-    """
+    there. Raises FileNotFoundError where there is none, ValueError where columns are missing."""
     path = Path(path) if Path(path).is_file() else folder_of(Path(path).parent) / Path(path).name
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}; data/imagenet-1k/tables.py makes one")
-    table = pd.read_csv(path)
+    with opened(path, LARGEST_JSON) as file, about(str(path)):
+        table = pd.read_csv(file)
     missing = [c for c in ["model", *COLUMNS] if c not in table]
     if missing:
         raise ValueError(f"{path}: columns {missing} are missing; data/imagenet-1k/tables.py writes them")
@@ -43,8 +43,7 @@ def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> 
     """Published models as single models of a search: accuracy, cost (four significant digits), on_front, on_hull.
 
     Cheapest first; models without that cost or accuracy are left out. ``on_front`` is the paper's baseline: 27 models
-    in MACs and 25 in seconds for the table of 2022. Raises ValueError for an unknown cost.
-    """
+    in MACs and 25 in seconds for the table of 2022. Raises ValueError for an unknown cost."""
     known(cost, ["macs", "seconds"], "cost")
     rows = table[table[cost].notna() & table[accuracy].notna()]
     costs, accuracies = rounded(rows[cost]), rows[accuracy].to_numpy(np.float64)
@@ -73,8 +72,7 @@ def compared(store: LogitStore, table: pd.DataFrame | None = None, tolerance: fl
 
     Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for
     other data nothing is published and the table is empty. A model is found under its name then or now, at the size
-    it was published for. tolerance: of the whole split; on fewer images, 4 standard errors of a share are added.
-    """
+    it was published for. tolerance: of the whole split; on fewer images, 4 standard errors of a share are added."""
     table, k, rows = models() if table is None else table, len(store), {}
     column, whole = SPLITS.get(store.dataset, (None, 0))
     for name, own in store.models.iterrows():

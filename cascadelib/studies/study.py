@@ -4,12 +4,13 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..checks import CLASSES, TEXT, brief, fits, known
+from ..checks import CLASSES, TEXT, about, brief, fits, known
 from ..datasets.bundled import fashion_mnist
 from ..datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
 from ..datasets.images import Photographs, image_folder
@@ -23,8 +24,6 @@ from .published import TABLE, models, row_of
 
 FILE = "study.json"
 KINDS: dict[str, Callable] = dict(imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images)
-
-
 IMAGES = {"kind": str, "source": str, "labels": TEXT, "every": range(1, 2**53), "offset": range(2**53), "named": TEXT}
 STUDY = {"splits": dict, "models": [str], "checkpoints": TEXT, "classes": CLASSES, "table": TEXT}
 
@@ -47,9 +46,10 @@ class Images:
 
     def open(self, split: str) -> Photographs:
         """The labelled photographs, named ``split``."""
-        options = {} if self.labels is None else {"labels": self.labels}
-        found = KINDS[known(self.kind, KINDS, "kind of images")](self.source, split=self.named or split, **options)
-        found = replace(found, split=split)
+        make, options = KINDS[known(self.kind, KINDS, "kind of images")], {}
+        if self.labels is not None:
+            options[known("labels", signature(make).parameters, f"option of {self.kind} images")] = self.labels
+        found = replace(make(self.source, split=self.named or split, **options), split=split)
         return found if self.every == 1 else found.take(slice(self.offset, None, self.every))
 
 
@@ -97,7 +97,8 @@ def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
     found = read_study(folder)
     if found is None:
         return fashion_mnist(split, folder)
-    return found.splits[known(split, found.splits, "split")].open(split)
+    with about(str(located(folder) / FILE)):
+        return found.splits[known(split, found.splits, "split")].open(split)
 
 
 def models_of_study(folder: str | Path) -> dict[str, Model]:
@@ -106,12 +107,11 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
     if found is None:
         table = bundled_models(folder)
         return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
-    if found.checkpoints is None:
-        return {name: load(name) for name in found.models}
-    from ..zoo.timm_models import is_timm_model
+    with about(str(located(folder) / FILE)):
+        from ..zoo.timm_models import is_timm_model
 
-    own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # other models know their own
-    return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
+        own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # others know their own
+        return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:

@@ -231,6 +231,13 @@ def told(text, confidences):
     return sealed(text, expected=expected | {"confidences": [confidences, *expected["confidences"][1:]]})
 
 
+def test_a_temperature_is_a_float_however_large(tmp_path):
+    path, method = tmp_path / "c.json", json.loads(edited(lambda content: None))["method"]
+    method["temperatures"] = dict.fromkeys(method["temperatures"], 2**64)
+    path.write_text(sealed(edited(lambda content: None), method=method))
+    assert 0 < evaluate(STORE, point_of(Policy.load(path).description)).accuracy <= 1
+
+
 def deepened(text, part):
     """A file's text in which a part, or what is innermost in it, is a list of lists of lists …"""
     content = json.loads(text)
@@ -241,6 +248,12 @@ def deepened(text, part):
     return json.dumps(content).replace('"DEEP"', "[" * 900 + "]" * 900)
 
 
+def rated(text, rate):
+    """A file's text with another exit rate expected at the first stage."""
+    expected = json.loads(text)["expected"]
+    return sealed(text, expected=expected | {"exit_rates": [{"value": rate, "low": 0, "high": 1}] * 2})
+
+
 ABSURD = {
     "a key that is there twice": lambda text: text.replace('"score"', '"thresholds": [0.5], "score"'),
     "a key that no cascade has": lambda text: text.replace('"score"', '"note": 1, "score"'),
@@ -248,6 +261,7 @@ ABSURD = {
     "an integer beyond floats": lambda text: sealed(text, thresholds=[10**400]),
     "nan": lambda text: text.replace('"cost": ', '"cost": NaN, "price": '),
     "samples that nobody has": lambda text: sealed(text, expected=huge(json.loads(text)["expected"])),
+    **{f"a rate of {r}": partial(rated, rate=r) for r in (1e308, -1e308, 1.5, -0.1)},
     "no classes": lambda text: stating(text, classes=0),
     "classes beyond counting": lambda text: stating(text, classes=2**52),
     "confidences that nobody has": lambda text: told(text, {"values": [0.5], "counts": [0]}),

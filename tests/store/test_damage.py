@@ -2,11 +2,15 @@
 
 import errno
 import json
+import math
 import os
+import shutil
 import signal
 import sys
 import time
+import tracemalloc
 import warnings
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,6 +152,110 @@ def sealed(store, **changes):
     path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
 
 
+def resealed(store, tensor=LOGITS["a"], **texts):
+    """Write model a's file with other texts in its header, or another tensor, and the digests that fit them."""
+    file, tensor = formats.LogitFile.read(store.path / "a.safetensors"), np.float32(tensor)
+    own = {key: formats.encoded_metadata(key, value) for key, value in file.metadata.items()}
+    texts = own | {"sha256": formats.sha256(tensor)} | texts
+    digest = digest_of(["logits", "F32", list(tensor.shape), texts])
+    file.path.write_bytes(formats.save({"logits": tensor}, texts | {formats.DIGEST: digest}))
+    sealed(store, models=store._shelf.manifest.models | {"a": [digest]})
+
+
+WRONG = {  # what a header says → why it is refused
+    "order": ["1e300", "Infinity", "NaN", "9007199254740992", "-1", "1.5", "true"],
+    "extraction": ["5", "true", "x", "[]", '{"transform": NaN}', '{"a": [-Infinity]}'],
+    "image_size": ["x", "18446744073709551616", "-1", "NaN", "[1]"],
+    "checkpoint": ["NaN", '{"revision": Infinity}'],
+    "revision": ["Infinity"],
+    **dict.fromkeys(("name", "self", "logits", "dtype", "replace", "probabilities", "sample_ids"), ["1"]),
+}
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in WRONG.items() for text in texts])
+def test_a_header_that_says_what_no_model_can_is_left_out(store, key, text):
+    resealed(store, **{key: text})
+    with pytest.warns(UserWarning, match=rf"a\.safetensors: .*({key}|nan, inf)"):
+        assert list(cl.LogitStore(store.path).models.index) == ["b"]
+
+
+@pytest.mark.parametrize("classes", [1, 3, 5])
+def test_a_file_of_other_classes_is_left_out(store, classes):
+    resealed(store, np.zeros((40, classes)))
+    with pytest.warns(UserWarning, match=rf"a\.safetensors: .*{classes} columns"):
+        assert list(cl.LogitStore(store.path).models.index) == ["b"]
+
+
+def test_metadata_that_would_not_be_read_is_not_written(store):
+    for wrong in ({"extraction": 5}, {"checkpoint": {"a": math.nan}}, {"image_size": "224 pixels"}):
+        with pytest.raises(ValueError, match=f"metadata .*{[*wrong][0]}"):
+            store.add("c", LOGITS["c"], **wrong)
+
+
+@pytest.mark.parametrize("digests", [[[], "x"], [{}, "x"], [5]])
+def test_digests_are_text(store, digests):
+    sealed(store, models=store._shelf.manifest.models | {"a": digests})
+    with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
+        cl.LogitStore(store.path)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another store of as many samples."""
+    other = cl.LogitStore.create(tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val")
+    other.add("a", LOGITS["b"], macs=10)
+    return other
+
+
+def test_a_folder_that_becomes_another_store_while_it_is_opened(store, other, monkeypatch):
+    real = formats.read_labels
+
+    def slowly(*args):
+        labels = real(*args)
+        shutil.rmtree(store.path)
+        shutil.copytree(other.path, store.path)
+        return labels
+
+    monkeypatch.setattr(formats, "read_labels", slowly)
+    with pytest.raises(ValueError, match="val: another store .* open it again"):
+        cl.LogitStore(store.path)
+
+
+def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other):
+    shutil.rmtree(store.path)
+    shutil.copytree(other.path, store.path)
+    for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.settle):
+        with pytest.raises(ValueError, match="val: another store .* open it again"):
+            act()
+    np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
+
+
+def npy(text, data=b"", blanks=0):
+    """A .npy file, version 2, of a header's text and blanks after it."""
+    text = text.encode() + b" " * blanks + b"\n"
+    return b"\x93NUMPY\2\0" + len(text).to_bytes(4, "little") + text + data
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("bomb", ["header", "ids"])
+def test_small_labels_never_become_large(store, bomb, packing):
+    wide = npy(f"{{'descr': '<U{2**18}', 'fortran_order': False, 'shape': (40,)}}", bytes(160 * 2**18))
+    content = {"header": npy("{", blanks=2**25), "ids": wide}[bomb]
+    labels = npy("{'descr': '<i8', 'fortran_order': False, 'shape': (40,)}", LABELS.tobytes())
+    with zipfile.ZipFile(store.path / "labels.npz", "w") as archive:
+        archive.writestr("labels.npy", labels)
+        archive.writestr("sample_ids.npy", content, packing)
+    sealed(store, labels_sha256=files.file_digest(store.path / "labels.npz"))
+    manifest = formats.read_manifest(store.path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"labels\.npz: .*sample_ids\.npy"):
+            formats.read_labels(store.path, manifest)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
 def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
     hashed = []
     monkeypatch.setattr("hashlib.file_digest", lambda *_: hashed.append(1))
@@ -221,12 +329,7 @@ def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
 
 @pytest.mark.parametrize("key", ["top1", "top5", "order", "parameters"])
 def test_a_header_with_a_number_that_no_float_holds_is_left_out(store, key):
-    file = formats.LogitFile.read(store.path / "a.safetensors")
-    texts = {k: formats.encoded_metadata(k, v) for k, v in file.metadata.items()} | {key: "1" + "0" * 400}
-    digest = digest_of(["logits", "F32", [40, 4], texts])
-    content = formats.save({"logits": np.array(file.open())}, texts | {formats.DIGEST: digest})
-    (store.path / "a.safetensors").write_bytes(content)
-    sealed(store, models=store._shelf.manifest.models | {"a": [digest]})
+    resealed(store, **{key: "1" + "0" * 400})
     with pytest.warns(UserWarning, match=r"a\.safetensors.*too large for a float"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 

@@ -18,7 +18,14 @@ from cascadelib.evaluation.pareto import Baseline
 from cascadelib.figures.fronts import fronts_figure
 from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
-from cascadelib.studies.study import Images, Study, candidates_of_study, read_study, samples_of_study
+from cascadelib.studies.study import (
+    Images,
+    Study,
+    candidates_of_study,
+    models_of_study,
+    read_study,
+    samples_of_study,
+)
 
 TABLE, COLUMNS = published.models(), published.COLUMNS
 
@@ -402,3 +409,20 @@ def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
         ValueError, match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)"
     ):
         read_study(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["/proc/kmsg", "/proc/self/mem", "/etc/passwd", "y" * 3000])
+def test_a_table_that_is_none_is_named_at_once(tmp_path, table):
+    Study({}, ("resnet18",), table=table).save(tmp_path)
+    with pytest.raises((ValueError, OSError), match=table[:9]):
+        candidates_of_study(tmp_path)
+
+
+def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path):
+    images = {kind: Images(kind, str(tmp_path), labels="x.txt") for kind in ("image_folder", "imagenet_v2", "hub")}
+    Study(images, ("hf-hub:nobody/evil",)).save(tmp_path)
+    for kind in images:
+        with pytest.raises(ValueError, match=rf"study\.json: .*{kind}.*'labels'"):
+            samples_of_study(tmp_path, kind)
+    with pytest.raises((ValueError, ConnectionError), match=r"study\.json: "):
+        models_of_study(tmp_path)
