@@ -14,7 +14,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_CELL, MEDIAN_CELL = 8, 3  # lines, but for parameters
-TO_COME: tuple[str, ...] = ("05", "06", "07", "08")  # notebooks whose cells are not yet so
 LARGEST = 1_000_000  # bytes
 IMAGES_TEXT_AND_TABLES = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png", "image/svg+xml"}
 PAPER_TABLE = ("paper reports", "this run shows")
@@ -123,8 +122,6 @@ RULES = (
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, rule):
-    if path.name.startswith(TO_COME) and rule in (cells_are_short, ends_with_one_printed_answer):
-        pytest.skip("its cells are not yet so")
     assert rule(nbformat.read(path, as_version=4)) == [], "run `make notebooks` where the outputs are at fault"
 
 
