@@ -67,9 +67,8 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
         place: dict = {"xaxis": f"x{i + 3}", "yaxis": f"y{i + 3}", "showlegend": False}
         # from the start: plotly.js takes the range of an axis whose type changes for one of the type before
         fig.update_layout({f"yaxis{i + 3}": {"type": "log", "dtick": 1}})
-        for kind in ("right", "wrong"):
-            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **place)
         for kind, dash in (("right", "solid"), ("wrong", "dot")):
+            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **place)
             named = {"meta": f"held-out {kind} {i + 1}", "name": f"{kind}, held-out", "hoverinfo": "y+name"}
             style.add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, dash, line_shape="hvh", **named, **place)
         style.add_line(fig, None, None, style.BLACK, 2, meta=f"threshold {i + 1}", hoverinfo="skip", **place)
