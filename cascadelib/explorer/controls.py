@@ -239,8 +239,8 @@ class GoalButtons(widgets.HBox):
             goal = self.goals[label]()
         except ValueError:
             self.failed(f"{label}: write a number such as 11M, 94.2% or 0.942")
-            return
-        self.wanted(goal)
+        else:
+            self.wanted(goal)
 
     def enable(self, ready: bool) -> None:
         """Allow the goals once there is a front to pick from."""
