@@ -11,12 +11,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
+from ..evaluation.pareto import pareto_front
 from ..figures import style
 from ..fronts.front import Front
 from ..methods.thresholds import own_units
 from . import state
 
 Traces = dict[str, dict]  # {name: {property: value}}
+Readings = Mapping[str, state.Reading]  # {split: …}
 WIDTH, HEIGHT = 1080, 600
 FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.41, 0.94], [0, 0.26])  # shares of the figure
 CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
@@ -65,9 +67,8 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
         place: dict = {"xaxis": f"x{i + 3}", "yaxis": f"y{i + 3}", "showlegend": False}
         # from the start: plotly.js takes the range of an axis whose type changes for one of the type before
         fig.update_layout({f"yaxis{i + 3}": {"type": "log", "dtick": 1}})
-        for kind in ("right", "wrong"):
-            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **place)
         for kind, dash in (("right", "solid"), ("wrong", "dot")):
+            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **place)
             named = {"meta": f"held-out {kind} {i + 1}", "name": f"{kind}, held-out", "hoverinfo": "y+name"}
             style.add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, dash, line_shape="hvh", **named, **place)
         style.add_line(fig, None, None, style.BLACK, 2, meta=f"threshold {i + 1}", hoverinfo="skip", **place)
@@ -125,7 +126,7 @@ def front_points(table: pd.DataFrame) -> tuple[Traces, np.ndarray]:
     return {"front": points}, shown["row"].to_numpy()
 
 
-def flow(readings: Mapping[str, state.Reading]) -> Traces:
+def flow(readings: Readings) -> Traces:
     """Where the inputs go on each split, the first with counts as text."""
     parts = []
     for thin, reading in enumerate(readings.values()):
@@ -166,26 +167,22 @@ class Charts:
         changed(self.figure, front_axes(singles, table, cost, score), baselines(singles), points)
 
     def show_cascade(
-        self,
-        models: Sequence[str],
-        cascades: dict[str, state.CascadeOnSplit],
-        thresholds: state.Thresholds,
-        readings: Mapping[str, state.Reading],
+        self, cascades: dict[str, state.CascadeOnSplit], thresholds: state.Thresholds, readings: Readings
     ) -> None:
         """Another cascade, on each split: its curve at the first split's thresholds, and all the rest."""
         self.cascades, self.first = cascades, next(iter(cascades.values()))
         self.metric = self.first.task.metric
-        d, curves, cells = len(models) - 1, {}, None
-        edges = state.grid_edges(self.first)
+        d, curves, edges = self.first.stages - 1, {}, state.grid_edges(self.first)
         for split, cascade in cascades.items():
-            accuracy, cost = state.grid_curve(cascade, edges)
-            cells = state.worth_showing(accuracy, cost) if cells is None else cells
-            shown = style.decimated(pd.DataFrame({"x": cost.ravel()[cells], "y": accuracy.ravel()[cells]}), MOST)
+            accuracy, cost = (values.ravel() for values in state.grid_curve(cascade, edges))
+            if cascade is self.first:  # all of one threshold; of more, what is not dominated there
+                cells = pareto_front(cost, accuracy) if d > 1 else np.arange(cost.size)
+            shown = style.decimated(pd.DataFrame({"x": cost[cells], "y": accuracy[cells]}), MOST)
             curves[f"curve, {split}"] = {axis: wire(values) for axis, values in shown.items()}
         self.edges = [state.edges_of(self.first, i) for i in range(d)]
         self.bins = {s: [state.bin_of(*pair) for pair in zip(c.sure, self.edges)] for s, c in cascades.items()}
         self.tops = [float(np.bincount(bins, minlength=state.BINS).max()) for bins in next(iter(self.bins.values()))]
-        changed(self.figure, self.axes(models), curves, self.frames(len(models)), self.at(thresholds, readings))
+        changed(self.figure, self.axes(self.first.models), curves, self.frames(d + 1), self.at(thresholds, readings))
 
     def axes(self, models: Sequence[str]) -> dict:
         """Layout of the flow and the histograms of a cascade of ``models``."""
@@ -223,11 +220,11 @@ class Charts:
             traces |= {f"{kind} {i + 1}": {"visible": False} for kind in (*COUNTS, "threshold")}
         return traces
 
-    def show_thresholds(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], stage: int) -> None:
+    def show_thresholds(self, thresholds: state.Thresholds, readings: Readings, stage: int) -> None:
         """The same cascade with another threshold of ``stage``."""
         changed(self.figure, {}, self.at(thresholds, readings, stage))
 
-    def at(self, thresholds: state.Thresholds, readings: Mapping[str, state.Reading], moved: int = -1) -> Traces:
+    def at(self, thresholds: state.Thresholds, readings: Readings, moved: int = -1) -> Traces:
         """Traces at thresholds: all, or what changes with that of stage ``moved``: its histogram and those before it
         stay. The lines of always and never stand at the edge of the picture."""
         points = {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
+from ..checks import check_number
 from ..methods.thresholds import WORDS, own_units
 from ..tables import fraction, number
 from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_for, threshold_text
@@ -122,10 +123,8 @@ class ThresholdSlider(widgets.HBox):
 
 def fraction_in(text: str) -> float:
     """ "20%" and "20" as 0.2; ValueError where it is no share."""
-    share = float(text.strip().rstrip("%") + "e-2")  # 94.2 / 100 is not 0.942
-    if not 0 <= share <= 1:
-        raise ValueError(f"{text!r} is no share from 0% to 100%")
-    return share
+    exact = float(text.strip().rstrip("%") + "e-2")  # 94.2 / 100 is not 0.942
+    return check_number(exact, "a share", "from 0% to 100%", 0, 1)
 
 
 def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -> tuple[str, ...]:
@@ -240,8 +239,8 @@ class GoalButtons(widgets.HBox):
             goal = self.goals[label]()
         except ValueError:
             self.failed(f"{label}: write a number such as 11M, 94.2% or 0.942")
-            return
-        self.wanted(goal)
+        else:
+            self.wanted(goal)
 
     def enable(self, ready: bool) -> None:
         """Allow the goals once there is a front to pick from."""

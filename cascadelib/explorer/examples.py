@@ -52,13 +52,12 @@ def picture(image: Any) -> Image.Image:
     """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image, or a path."""
     if isinstance(image, Path):
         return decoded_image(image)
-    if isinstance(image, Image.Image):
-        return as_image(image)
-    pixels = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
-    if pixels.dtype != np.uint8:
-        low, high = float(pixels.min()), float(pixels.max())
-        pixels = np.round(255 * (pixels - low) / (high - low or 1)).astype(np.uint8)
-    return as_image(pixels)
+    if not isinstance(image, Image.Image):
+        image = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+        if image.dtype != np.uint8:
+            low, high = float(image.min()), float(image.max())
+            image = np.round(255 * (image - low) / (high - low or 1)).astype(np.uint8)
+    return as_image(image)
 
 
 def example_html(item: Any, row: int) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from ..cost_kinds import COSTS
 from ..fronts.front import Front, Point
 from ..fronts.selection import pick
 from ..methods.thresholds import own_units
@@ -199,7 +198,7 @@ class Explorer(widgets.VBox):
             slider.sure = falling(self.cascades["validation"], self.thresholds, i)
             slider.show(threshold)
         self.show_numbers()
-        self.charts.show_cascade(models, self.cascades, self.thresholds, self.readings)
+        self.charts.show_cascade(self.cascades, self.thresholds, self.readings)
         self.undrawn = len(self.thresholds)
 
     def show_front(self) -> None:
@@ -228,9 +227,7 @@ class Explorer(widgets.VBox):
     def show_numbers(self) -> None:
         """Numbers at the present thresholds."""
         self.readings = {split: reading_at(cascade, self.thresholds) for split, cascade in self.cascades.items()}
-        single, unit = self.splits.best_single(self.choice), COSTS[self.choice.cost].unit
-        score = score_of(self.choice.score).title
-        self.numbers.value = numbers_html(self.readings, self.cascades, single, unit, score)
+        self.numbers.value = numbers_html(self.readings, self.cascades, self.splits.best_single(self.choice))
         self.settling.again()
 
     def settle(self) -> None:

@@ -7,7 +7,8 @@ from html import escape
 import numpy as np
 
 from ..analysis.uncertainty import paired_difference_interval, share_interval
-from ..scoring import F1
+from ..cost_kinds import COSTS
+from ..scoring import F1, score_of
 from ..tables import number
 from .state import CascadeOnSplit, Reading
 
@@ -53,17 +54,17 @@ def changes(here: Reading, there: Reading) -> Iterator[str]:
     yield from (f"{b - a:+.2%}" for a, b in zip(here.exit_rates, there.exit_rates))
 
 
-def numbers_html(
-    readings: Mapping[str, Reading], cascades: Mapping[str, CascadeOnSplit], single: str, unit: str, score: str
-) -> str:
+def numbers_html(readings: Mapping[str, Reading], cascades: Mapping[str, CascadeOnSplit], single: str) -> str:
     """An HTML table with a line a split and, of two splits, the change from the first to the second.
 
-    readings, cascades: by split; single: the best single model; unit: of cost; score: title of what ``accuracy`` is.
-    A cell has its kind (accuracy …) as class, and data-split.
+    readings, cascades: by split; single: the best single model. A cell has its kind (accuracy …) as class, and
+    data-split.
     """
     lines = {split: list(cells(reading, cascades[split])) for split, reading in readings.items()}
+    first = next(iter(cascades.values()))
+    score, unit = score_of(first.task.score).title, COSTS[first.task.cost_kind].unit
     labels = [score, f"− {escape(single)}", f"cost ({escape(unit)})", "improvement"]
-    labels += [f"exit rate {i + 1}" for i in range(next(iter(cascades.values())).stages)]
+    labels += [f"exit rate {i + 1}" for i in range(first.stages)]
     if len(lines) == 2:
         lines["change"] = ["–" if "nan" in change else change for change in changes(*readings.values())]
     kinds = [re.sub(r"\W+", "-", label.partition(" (")[0]).strip("-") for label in labels]

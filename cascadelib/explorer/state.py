@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.evaluation import Evaluation, ends_of, exit_stages, quality, run_outcomes, sum_passed_on
-from ..evaluation.pareto import pareto_front
 from ..fronts.exact import SearchTask
 from ..methods.thresholds import midway, own_units
 from ..scoring import f1_of
@@ -37,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class CascadeOnSplit:
-    """A cascade of n models on the k samples of one split.
+    """A cascade of n ``models`` (names) on the k samples of one split.
 
     task: of all models; right: n arrays [k], bool or graded in [0, 1], correctness of the output after each stage;
     sure: n − 1 arrays float64 [k]; order: n − 1 arrays int [k], samples by falling confidence; costs: [n], or [n, k];
@@ -46,6 +45,7 @@ class CascadeOnSplit:
 
     store: Store
     task: SearchTask
+    models: tuple[str, ...]
     right: tuple[np.ndarray, ...]
     sure: tuple[np.ndarray, ...]
     order: tuple[np.ndarray, ...]
@@ -68,7 +68,7 @@ def on_split(store: Store, task: SearchTask, models: Sequence[str], single: str)
     sure = confidences[:-1]
     order = tuple(np.argsort(-s, kind="stable") for s in sure)
     alone, _ = task.stage((task.names.index(single),))
-    return CascadeOnSplit(store, task, right, sure, order, task.costs[rows], alone)
+    return CascadeOnSplit(store, task, tuple(models), right, sure, order, task.costs[rows], alone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,11 +128,6 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
     if cascade.task.positive is None:
         return correct / k, cost
     return f1_of(total(np.diff(right * cascade.task.positive, axis=0, prepend=0)), k - correct), cost
-
-
-def worth_showing(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Cells (positions in the flat grid) of a curve: all with one threshold, with more the non-dominated ones."""
-    return np.arange(accuracy.size) if accuracy.ndim <= 1 else pareto_front(cost.ravel(), accuracy.ravel())
 
 
 def arriving(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:

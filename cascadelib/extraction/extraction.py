@@ -14,7 +14,7 @@ import numpy as np
 import timm
 import torch
 
-from ..checks import POSITIVE, check_count, check_number, known
+from ..checks import POSITIVE, about, check_count, check_number, known
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
@@ -129,8 +129,9 @@ def _sweep(path, finished):
 
 
 def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
-    for kind, value, least in (("batch_size", batch_size, 1), ("shard_size", shard_size, 1), ("workers", workers, 0)):
-        check_count(value, kind, least)
+    check_count(batch_size, "batch_size")
+    check_count(shard_size, "shard_size")
+    check_count(workers, "workers", 0)
     known(dtype, DTYPES, "dtype")
     for name, value in macs.items():
         known(name, [m.name for m in models], "model in macs")
@@ -142,12 +143,10 @@ def _existing(path, labels) -> LogitStore | None:
     if not (Path(path) / "manifest.json").exists():
         return None
     store = LogitStore(path)
-    try:
+    with about(f"the store {path} is of another split; choose another path"):
         labels_of(store).check_same(labels.sample_ids, labels.values)
         if store.classes and labels.classes and store.classes != labels.classes:
             raise ValueError(f"its classes are {store.classes}, not {labels.classes}")
-    except ValueError as error:
-        raise ValueError(f"the store {path} is of another split: {error}; choose another path") from None
     return store
 
 

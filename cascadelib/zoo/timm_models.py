@@ -172,7 +172,6 @@ def _checkpoint_file(name, path) -> Path:
     raise FileNotFoundError(f"no checkpoint for model {name!r} in {path}; looked for {tried[0].name}, {tried[-2]} …")
 
 
-@weights_only()
 def _from_file(name, path, size, classes):
     own = _folder_config(path.parent)
     classes = own.get("num_classes", classes)

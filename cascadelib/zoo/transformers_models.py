@@ -56,7 +56,7 @@ def is_transformers_model(name: str) -> bool:
 def is_sequence_classifier(name: str) -> bool:
     """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
     place, revision = _parted(name)
-    if not is_transformers_model(place) or not (_is_there(place, revision) or is_reachable()):
+    if not is_transformers_model(place) or not (_is_folder(place) or _revision_of(place, revision) or is_reachable()):
         return False  # the image loader, asked next, says that the Hub does not answer
     try:
         architectures = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS).architectures or ()
@@ -80,17 +80,13 @@ def _revision_of(place, revision):
     return None if _is_folder(place) else cached_revision(place, "config.json", revision=revision)
 
 
-def _is_there(place, revision) -> bool:
-    return _is_folder(place) or _revision_of(place, revision) is not None
-
-
 @contextlib.contextmanager
 def _reading(name, place, revision, kind):
     """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says of which kind.
 
     Raises ConnectionError at once where they are not in the cache and the Hub does not answer.
     """
-    there = _is_there(place, revision)
+    there = _is_folder(place) or _revision_of(place, revision) is not None
     check_reachable(f"model {name!r}", there, "give the path of a local folder made by save_pretrained")
     try:
         with weights_only():

@@ -375,7 +375,7 @@ def test_amounts(text, number):
 def test_shares():
     assert share("94.2") == 0.942
     assert (share("94.2%"), share("0.942"), fraction_in("20%"), fraction_in("20")) == (0.942, 0.942, 0.2, 0.2)
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="a share must be from 0% to 100%"):
         fraction_in("120%")
 
 

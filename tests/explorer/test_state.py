@@ -22,7 +22,6 @@ from cascadelib.explorer.state import (
     reading_at,
     threshold_for,
     threshold_text,
-    worth_showing,
 )
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.methods.thresholds import own_units
@@ -148,8 +147,6 @@ def test_the_grid_holds_what_evaluate_measures(table):
         expected = evaluated(store, n, thresholds)
         assert accuracy[cell] == expected.accuracy
         assert cost[cell] == pytest.approx(expected.cost, rel=1e-12)
-    cells = worth_showing(accuracy, cost)
-    assert cost.ravel()[cells].min() == cost.min() and accuracy.ravel()[cells].max() == accuracy.max()
 
 
 def test_graded_scores_and_costs_a_sample():
