@@ -35,7 +35,7 @@ PAPER = {  # what of the paper a notebook redraws
     "06": "Fig. 7",
     "07": "Fig. 13, 14",
 }
-WORDS = "no one two three four five six seven eight nine ten eleven twelve".split()
+WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
 DOMAINS = ("products", "editorials", "tweets")
 
 
