@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "notebooks"))
 import run  # noqa: E402 - the runner is a script beside the notebooks, not a package
 
 BUNDLED = ROOT / "data" / "fashion-mnist"
-SPLITS = "val test shift/noise-1 shift/noise-2 shift/blur-2 shift/movement-2".split()
+SPLITS = "val test shift/noise-1 shift/noise-2 shift/blur-2 shift/movement-2 shift/exposure-2".split()
 MODELS = "mlp@14 mlp_h256@28 small_resnet_w4@28 lenet_w300@28 resnet18_w16@52 resnet18_w16@56".split()
 
 
