@@ -98,15 +98,15 @@ def zoo() -> str:
     return wrapped(
         f"{len(models)} classifiers of {word(models['family'].nunique())} families, trained here on Fashion-MNIST,",
         f"from {number(models['macs'].min())} to {number(models['macs'].max())} MACs.",
-        f"{front.singles['on_front'].sum()} are on the single-model front. From 90% of accuracy on, no step of",
-        f"its hull costs more than {max(np.divide(above[1:], above[:-1])):.1f} times the one before.",
+        f"{front.singles['on_front'].sum()} are on the single-model front. Above 90% of accuracy each model",
+        f"on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times the one before.",
     )
 
 
 def matched() -> str:
     """Match the best single model: on test, then where it was chosen."""
     front, point = chosen()
-    rows = ["| | best single model | cascade of two that matches it | |", "|---|---:|---:|---:|"]
+    rows = ["| | best single model | cascade of two that matches it | at equal accuracy |", "|---|---:|---:|---:|"]
     test = images("test")
     for label, store, found in (
         ("test", test, cl.evaluate(test, point)),
@@ -119,11 +119,11 @@ def matched() -> str:
     largest = cl.pick(front, "max_improvement")
     there = cl.evaluate(test, largest)
     text = wrapped(
-        f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of {point.thresholds[0]:.4f}. The largest",
-        f"factor of any pair is {there.improvement:.2f} × on the test images (`{arrow(largest.models)}`,",
-        f"{fraction(there.accuracy)}), and was {largest.improvement:.2f} × where it was chosen. Over the whole range",
-        f"of accuracies the pairs save a factor of {cl.mean_improvement_moved(front, test):.2f} on average on the test",
-        f"images ({front.mean_improvement():.2f} where chosen).",
+        f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of {point.thresholds[0]:.4f}. The pair",
+        f"with the largest factor where it was chosen, {largest.improvement:.2f} ×, has {there.improvement:.2f} × on",
+        f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the whole range of accuracies the pairs",
+        f"save a factor of {cl.mean_improvement_moved(front, test):.2f} on average on the test images",
+        f"({front.mean_improvement():.2f} where chosen).",
     )
     return "\n".join([*rows, "", text])
 
