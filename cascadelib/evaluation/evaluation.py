@@ -126,10 +126,10 @@ def quality(store: Store, correct: np.ndarray, score: str) -> float:
 def single_models(store: Store, score: str, cost_kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
     names, costs = list(store.models.index), store.sample_costs(cost_kind)
+    stage = store.outcome(names, Method(), score)
     if score == "top1":
         accuracy = store.models["top1"].to_numpy(np.float64)
     else:
-        stage = store.outcome(names, Method(), score)
         accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 

@@ -31,8 +31,8 @@ class ScoreTable:
     by default "model 0" … sample_ids [k]: what tells samples from those of other tables, for
     :func:`cascadelib.certify`; distinct, or None where it is unknown. predictions [M, k], labels [k]: as text ("": the
     model abstained, and passes on where its confidence is nan). columns: {name: float [k] or [M, k]}: what a fitted
-    confidence may read beside (:class:`cascadelib.Method`). Rows stay in the order given; :attr:`models` and :meth:`costs` go
-    cheapest first; :meth:`row` finds a model's row. Raises ValueError naming the argument and the model that is wrong.
+    confidence may read beside (:class:`cascadelib.Method`). Rows stay in the order given; :attr:`models` and
+    :meth:`costs` go cheapest first; :meth:`row` finds a model's row. Raises ValueError naming the argument and the model that is wrong.
     """
 
     has_outputs: ClassVar[bool] = False
