@@ -32,7 +32,8 @@ class ScoreTable:
     :func:`cascadelib.certify`; distinct, or None where it is unknown. predictions [M, k], labels [k]: as text ("": the
     model abstained, and passes on where its confidence is nan). columns: {name: float [k] or [M, k]}: what a fitted
     confidence may read beside (:class:`cascadelib.Method`). Rows stay in the order given; :attr:`models` and
-    :meth:`costs` go cheapest first; :meth:`row` finds a model's row. Raises ValueError naming the argument and the model that is wrong.
+    :meth:`costs` go cheapest first; :meth:`row` finds a model's row. Raises ValueError naming the argument and the
+    model that is wrong.
     """
 
     has_outputs: ClassVar[bool] = False
