@@ -64,7 +64,7 @@ def _at_points(front, rows, store):
 def _sweeps(front, rows, store):
     """Yield the segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some
     threshold of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
-    metric = None if front.method is None else front.method.metric
+    metric = None if front.method is None else front.method.units
     for models, same in rows.groupby("models", sort=False):
         (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
         costs = evaluation.costs_of(store, models, front.cost_kind)

@@ -88,14 +88,17 @@ def asked(store, method=None, score=None, cost=None):
     if store.has_outputs:
         method = method_named("max_softmax" if method is None else method)
         return method, score_of("top1" if score is None else score).name, "macs" if cost is None else cost
-    given = {"method": method, "score": None if score == "top1" else score, "cost": None if cost == "cost" else cost}
+    fitted = isinstance(method, Method) and method.confidence is not None
+    given = {"method": None if fitted else method, "cost": None if cost == "cost" else cost}
+    given |= {"metric": method.metric} if fitted and method.metric != Method.metric else {}
+    given |= {} if score in (None, "top1", F1) else {"score": score}
     refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
     if refused:
         raise ValueError(
             f"{', '.join(refused)}: a ScoreTable has its own confidences, correctness and cost, so nothing else can be "
-            "asked of it; leave this out, or use a LogitStore"
+            "asked of it but score='f1' and Method(confidence=…); leave this out, or use a LogitStore"
         )
-    return None, "top1", "cost"
+    return method, score or "top1", "cost"
 
 
 def outcomes_of(store: Store, models: Sequence[str], method: Method | None, score: str) -> list[tuple]:

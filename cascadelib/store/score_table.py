@@ -131,9 +131,11 @@ class ScoreTable:
         """The same as they were given, whatever the kind: [M], or [M, k] where they differ by sample."""
         return self.cost[[self.row(name) for name in self.models.index]]
 
-    def outcome(self, names: list[str], method: None = None, score: str = "top1") -> Stage:
-        """The stage function of models ``names``: what the last of a prefix was given, whatever came before it.
-        ValueError where it is unknown who is right."""
+    def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> Stage:
+        """The stage function of models ``names``: what the last of a prefix was given, whatever came before it, or the
+        confidence that ``method`` has fitted. ValueError where it is unknown who is right."""
+        if method is not None and method.confidence is not None:
+            return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError("who is right is unknown: this ScoreTable has predictions alone; give labels=, or correct")
         rows = [self.row(name) for name in names]
