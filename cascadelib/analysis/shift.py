@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
-from ..evaluation.pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..evaluation.pareto import common_range, factor, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 from ..fronts.front import Front, Point
 from ..fronts.graded import two_model_curve
 from ..methods.method import Method
@@ -148,7 +148,7 @@ def holds(
         else:
             own = uncertainty.share_interval(result.correct, level)
             less = uncertainty.paired_difference_interval(right, result.correct, level)
-        improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
+        improvement = float(factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost))
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
         row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
         row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}

@@ -12,7 +12,7 @@ from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
-from .pareto import Baseline
+from .pareto import Baseline, factor
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
@@ -156,7 +156,7 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
     baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
     rates = tuple((np.bincount(exits, minlength=len(costs)) / len(exits)).tolist())
-    return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)
+    return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, float(factor(baseline_cost, cost)))
 
 
 def point_list(points: Any) -> list["Point"]:

@@ -195,7 +195,7 @@ def classes(store, name):
 
 
 def answers(store, models):
-    """(predictions of the last of one or two models, of the one before or None), [k] each; None where there are none."""
+    """Predictions [k] of the last of one or two models, and of the one before or None; None where there are none."""
     given = classes if store.has_outputs else lambda store, name: store.predictions[store.row(name)]
     if not store.has_outputs and store.predictions is None:
         return None, None

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..checks import known, reals, unmasked
 from ..labels import Labels, as_text, chosen_rows
+from .frames import scores_of
 from .protocol import Stage
 
 
@@ -27,8 +28,8 @@ class ScoreTable:
 
     correct: bool [M, k], or a graded score in [0, 1]; None: predictions == labels where both are there, else unknown.
     confidence: float [M, k], higher = surer; ±inf allowed, nan not, but a model without any (all nan) never leaves at a
-    finite threshold, as −inf. cost: positive float [M], or [M, k] where it differs by sample. names: M distinct names,
-    by default "model 0" … sample_ids [k]: what tells samples from those of other tables, for
+    finite threshold, as −inf. cost: float [M], 0 where it is free, or [M, k] where it differs by sample. names: M
+    distinct names, by default "model 0" … sample_ids [k]: what tells samples from those of other tables, for
     :func:`cascadelib.certify`; distinct, or None where it is unknown. predictions [M, k], labels [k]: as text ("": the
     model abstained, and passes on where its confidence is nan). columns: {name: float [k] or [M, k]}: what a fitted
     confidence may read beside (:class:`cascadelib.Method`). Rows stay in the order given; :attr:`models` and
@@ -79,7 +80,7 @@ class ScoreTable:
         abstained = False if predictions is None else predictions == ""
         confidence[np.isnan(confidence) & (abstained | np.isnan(confidence).all(axis=1)[:, None])] = -np.inf
         _refuse(names, np.isnan(confidence), "confidence is nan")
-        _refuse(names, ~(np.isfinite(cost) & (cost > 0)), "cost must be positive numbers; it is not")
+        _refuse(names, ~(np.isfinite(cost) & (cost >= 0)), "cost must be finite and not negative; it is not")
         columns = {name: reals(own, f"column {name!r}") for name, own in self.columns.items()}
         wrong = [name for name, own in columns.items() if own.shape not in ((k,), (models, k))]
         if wrong:
@@ -103,6 +104,41 @@ class ScoreTable:
         classes = np.unique(np.concatenate(parts))
         classes = classes[classes != ""]
         return Labels.checked(np.searchsorted(classes, self.labels), ids, classes)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        sample: str = "sample",
+        model: str = "model",
+        confidence: str | None = "confidence",
+        cost: str | Mapping[str, float] = "cost",
+        label: str | None = None,
+        prediction: str | None = None,
+        correct: str | None = None,
+        columns: Iterable[str] = (),
+        missing: str = "refuse",
+    ) -> "ScoreTable":
+        """From a table: a pandas DataFrame, the path of a parquet or CSV file, or a frame that narwhals knows.
+
+        Long: a row a (sample, model), in any order; the keywords name its columns. Wide: a row a sample, the names with
+        {} in a model's place, as ``prediction="{}_answer"``. Give correct (bool, or graded), or label and prediction;
+        prediction alone where labels are to come. cost: of a query, 0 where it is free, or {model: cost}. A missing
+        prediction is an abstention: wrong, and it passes on where its confidence is missing too. A model without any
+        confidence may only stand last. columns: further numbers, for fitted confidences.
+
+        missing: rows (their labels, or correctness) that are not there are refused by name; "drop" leaves out their
+        samples, "abstain" counts them as abstentions at the model's usual cost. Labels are compared as text.
+        ValueError names the column, sample or model that is wrong.
+        """
+        known(missing, ["refuse", "drop", "abstain"], "value of missing")
+        prices = cost if isinstance(cost, Mapping) else None
+        roles = {"prediction": prediction, "correct": correct, "confidence": confidence, "label": label}
+        roles |= {"sample": sample, "model": model, "cost": None if prices is not None else cost}
+        roles |= {f"column {name}": name for name in columns}
+        given = {role: name for role, name in roles.items() if name is not None}
+        return cls(**scores_of(frame, given, prices, missing))
 
     def __len__(self):
         """Number of samples k."""

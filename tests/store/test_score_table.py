@@ -42,7 +42,7 @@ def test_graded_scores_and_costs_by_sample():
         ({"confidence": CONFIDENCE[:, :2]}, "confidence has shape"),
         ({"confidence": np.where(CONFIDENCE == 0.3, np.nan, CONFIDENCE)}, "confidence is nan for 'b' .sample 1"),
         ({"cost": [1, 2, 3]}, "cost must be"),
-        ({"cost": [1, 0]}, "cost.*'b'"),
+        ({"cost": [1, -1]}, "cost.*'b'"),
         ({"cost": [np.nan, 1]}, "cost.*'a'"),
         ({"cost": [["x"] * 3] * 2}, "cost must be real numbers"),
         ({"names": ["a"]}, "names"),
