@@ -25,9 +25,8 @@ def scores_of(frame: Any, roles: dict, prices: Any, missing: str) -> dict:
             raise ValueError(f"the {role} of row {np.argmax(rows[role] == '')} is missing")
     twice = rows.duplicated(["sample", "model"])
     if twice.any():
-        raise ValueError(
-            f"{twice.sum()} rows repeat a sample and model, first {pair(rows.loc[twice, ['sample', 'model']].to_numpy()[0])}"
-        )
+        first = rows.loc[twice, ["sample", "model"]].to_numpy()[0]
+        raise ValueError(f"{twice.sum()} rows repeat a sample and model, first {pair(first)}")
     samples, models = rows["sample"].unique(), rows["model"].unique()
     if "label" in rows:
         labels = rows[rows["label"] != ""].groupby("sample", sort=False)["label"]
