@@ -34,10 +34,10 @@ def names(statement, context):
 
 
 def written(statement):
-    """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …, x.pop(…)."""
+    """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …, x.update(…)."""
     imported = {a.asname or a.name for n in ast.walk(statement) if isinstance(n, ast.Import) for a in n.names}
     parts = [n for n in ast.walk(statement) if isinstance(n, ast.Subscript | ast.Attribute)]
-    changed = [n.value for n in parts if isinstance(n.ctx, ast.Store) or getattr(n, "attr", "") == "pop"]
+    changed = [n.value for n in parts if isinstance(n.ctx, ast.Store) or getattr(n, "attr", "") in ("pop", "update")]
     return names(statement, ast.Store) | imported | {c.id for c in changed if isinstance(c, ast.Name)}
 
 

@@ -147,11 +147,11 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
 
 
-def verdicts(table: pd.DataFrame, tolerance: float = 0.001) -> pd.DataFrame:
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """What :func:`ranking` makes of the paper's own (``paper-ranking.csv``), a row a statement, a column a task.
 
-    "holds": in both folds all that it calls better lead all that it calls worse by more than the relative ``tolerance``
-    (or trail by no more, where it claims no gain); "fails": in both one trails by more; else "open".
+    "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
+    ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
     """
     rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
     for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
@@ -159,7 +159,7 @@ def verdicts(table: pd.DataFrame, tolerance: float = 0.001) -> pd.DataFrame:
         values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
         lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
         folds = lead.unstack()
-        holds = (folds > (-tolerance if said.equal_is_enough else tolerance)).all(axis=1)
-        verdict = np.select([holds, (folds < -tolerance).all(axis=1)], ["holds", "fails"], "open")
+        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
+        verdict = np.select([holds, fails], ["holds", "fails"], "open")
         rows[said.statement] = dict(zip(folds.index, verdict))
     return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())

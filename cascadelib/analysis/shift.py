@@ -14,6 +14,7 @@ from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.pairing import check_same_task, matched
 from ..store.protocol import Store
+from ..tables import arrow
 from . import uncertainty
 from .uncertainty import LEVEL, Ends, with_ends
 
@@ -106,6 +107,14 @@ def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], nea
         row |= {"mean_improvement_own_front": own[label].mean_improvement(), "share_improved": (gain > 1).mean()}
         rows[label] = row | {"share_near_own_front": (gain * near >= best).mean()}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
+    """By how much the share that leaves at the first stage changes, at identical thresholds: a row a cascade of the
+    front (at its cheapest point), a column a split ({label: store})."""
+    points = [front.point(row) for row in front.table.drop_duplicates("models").index]
+    there = {label: [evaluation.evaluate(s, p).exit_rates[0] for p in points] for label, s in splits.items()}
+    return pd.DataFrame(there, [arrow(p.models) for p in points]).sub([p.exit_rates[0] for p in points], axis=0)
 
 
 def mean_improvement_moved(front: Front, store: Any, low: float | None = None, ranges: bool = True) -> float:

@@ -102,7 +102,9 @@ def published_values() -> dict[str, Any]:
     values["time-families"] = f"{families_in(macs)}; in time {families_in(seconds)}"
     values["time-orders"] = [np.ptp(np.log10(rows["cost"])) for rows in (macs, seconds)]
     factors = [baseline.cost_at(at) / macs_there for at, macs_there, *_ in TABLE_1]
-    values |= {"table1": factors, "pairs-larger": factors, "pairs-most": factors[-1]}
+    values |= {"table1": factors, "pairs-most": factors[-1]}
+    values["pairs-larger"] = "at the points of Table 1: " + in_words(factors, ".2f")
+    values["earlier-cost"] = np.median([cost[first] / macs_there for _, macs_there, first, _ in TABLE_1])
     values["table1-exits"] = [1 - (c - cost[first]) / cost[second] for _, c, first, second in TABLE_1]
     values["pairs-dip"] = f"{TABLE_1[0][3]}: {accuracy[TABLE_1[0][3]]:.2%}, on the hull"
     values["triple-factor"] = baseline.cost_at(0.8786 + 0.0008) / (26.32e9 / 1.011)
@@ -159,7 +161,9 @@ def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFra
     ranks = table.assign(size=table["second"].map(models["cost"])).corr("spearman", numeric_only=True)
     by_size = np.array_split(table.sort_values("cost_ratio")["mean_improvement"], 3)
     exceeds = [curve["accuracy"].max() > curve["accuracy"].iloc[0] for curve in curves.values()]
-    values: dict[str, Any] = {"front-models": len(models), "pairs": len(models) * (len(models) - 1) // 2}
+    longer = front.table[front.table["exit_rates"].str[-1] > 0]
+    values: dict[str, Any] = {"earlier-cost": (longer["models"].str[0].map(models["cost"]) / longer["cost"]).median()}
+    values |= {"front-models": len(models), "pairs": len(models) * (len(models) - 1) // 2}
     values |= {"pairs-improve": (factors(front) > 1).mean(), "pairs-most": front.table["improvement"].max()}
     values["pairs-dip"] = min(zip(front.improvement_at(inner), inner), default=None)
     values |= {"pairs-80-86": regimes[1], "pairs-86": regimes[2], "pairs-larger": regimes}
@@ -178,7 +182,10 @@ def topk_claims(front: Front, listed: dict[str, Front]) -> dict:
     values["topk-low"] = mean_in(plain, None, MIDDLE) / mean_in(front, None, MIDDLE)
     values["topk-high"] = mean_in(plain, MIDDLE) / mean_in(front, MIDDLE)
     values["topk-entropy"] = mean_in(entropy) - mean_in(plain)
-    return values | {"topk-means": [(factors(mean) > factors(plain)).mean() for mean in means]}
+    won = [factors(mean) > factors(plain) for mean in means]
+    places = [np.linspace(0, 1, len(where))[where] for where in won]
+    values["topk-means-place"] = [place.mean() if len(place) else np.nan for place in places]
+    return values | {"topk-means": [where.mean() for where in won]}
 
 
 def lengths_claims(two: Front, three: Front, mean_logits: Front, checked: pd.DataFrame) -> dict:

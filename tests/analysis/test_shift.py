@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import segment_range
 
-from cascadelib import LogitStore, ScoreTable, evaluate, pick, replay, search
+from cascadelib import LogitStore, ScoreTable, confidence, evaluate, pick, replay, search
 from cascadelib.analysis.drift_signal import DriftSignal, alarm_share, alarm_table, false_alarm_share
 from cascadelib.analysis.reselection import rechoose, selection_bias, selection_bias_table, won_back
 from cascadelib.analysis.shift import (
     cost_ratio_moved,
     drops_table,
+    exit_changes,
     holds,
     mean_improvement_moved,
     member_drops,
@@ -406,3 +407,17 @@ def test_the_bias_of_choosing_in_short():
     chosen, measured = bias["best_improvement_chosen"], bias["best_improvement_measured"]
     assert row.iloc[:2].tolist() == pytest.approx([chosen.mean(), measured.mean()])
     assert row.iloc[2:].tolist() == pytest.approx((chosen - measured).quantile([0.05, 0.5, 0.95]).tolist())
+
+
+def test_exit_rates_change_cascade_by_cascade():
+    front = search(STORE, 2)
+    changes = exit_changes(front, {"here": STORE, "there": OTHER})
+    firsts = {}
+    for row in range(len(front)):
+        firsts.setdefault(front.point(row).models, front.point(row))
+    assert list(changes.index) == [" → ".join(models) for models in firsts]
+    assert (changes["here"].abs() < 1e-12).all() and (changes["there"] != 0).any()
+    for models, point in firsts.items():
+        (first, sure), _ = [(OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models]
+        share = (sure >= point.thresholds[0]).mean() - point.exit_rates[0]
+        assert changes.loc[" → ".join(models), "there"] == pytest.approx(share)

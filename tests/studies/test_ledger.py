@@ -5,10 +5,12 @@ import csv
 import math
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from bundled_claims import NOTEBOOKS, PAGE, fresh_ledger, needed
+from bs4 import BeautifulSoup
+from bundled_claims import NOTEBOOKS, PAGE, ROOT, fresh_ledger, needed
 
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
@@ -162,8 +164,26 @@ def test_ranges_are_shares_of_the_runs_own():
 
 
 def test_what_is_cut_out_of_a_notebook():
-    body = ast.parse("a = [x for x in 'b']\nx = 1\nb = {}\nb['k'] = a\nc = b\nc.pop('k')\nprint(c)\nb |= a").body
-    assert [ast.unparse(s) for s in needed(body, ["c"])] == [ast.unparse(body[i]) for i in (0, 2, 3, 4, 5)]
+    lines = ["a = [x for x in 'b']", "x = 1", "b = {}", "b['k'] = a", "c = b", "c.pop('k')", "c.update(a)", "print(c)"]
+    body = ast.parse("\n".join([*lines, "b |= a"])).body
+    assert [ast.unparse(s) for s in needed(body, ["c"])] == [lines[i] for i in (0, 2, 3, 4, 5, 6)]
+
+
+def stated():
+    """The rows of docs/ledger.md by id."""
+    lines = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    head, _, *rows = lines
+    return pd.DataFrame(rows, columns=head).set_index("id")
+
+
+@pytest.mark.parametrize("number", NOTEBOOKS)
+def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number):
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "studies.ledger(" in c.source]
+    rows = BeautifulSoup(cell.outputs[0]["data"]["text/html"], "html.parser").select("tbody tr")
+    shown = {row.th.text: row.find_all("td")[-1].text for row in rows}
+    page = stated()
+    assert shown == page.loc[page["notebook"] == number, "verdict"].to_dict()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -171,10 +191,7 @@ def test_no_verdict_of_the_bundled_run_changes_unnoticed(monkeypatch):
     """Where one is meant to: ``python tests/bundled_claims.py`` rewrites the page."""
     monkeypatch.delenv("CASCADELIB_QUICK", raising=False)
     monkeypatch.chdir(".")  # and back
-    lines = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
-    head, _, *stated = lines
-    kept = pd.DataFrame(stated, columns=head).set_index("id")
-    fresh = fresh_ledger().astype(str).set_index("id")
+    kept, fresh = stated(), fresh_ledger().astype(str).set_index("id")
     assert list(kept.index) == list(fresh.index)
     changed = fresh["verdict"][fresh["verdict"] != kept["verdict"]]
     assert changed.empty, f"verdicts that docs/ledger.md has otherwise: {changed.to_dict()}"
