@@ -13,7 +13,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "ledger.md"
-NOTEBOOKS = [f"{n:02d}" for n in range(2, 8)]
+NOTEBOOKS = [f"{n:02d}" for n in range(1, 8)]
 RESAMPLES = 2  # of the intervals, which no claim looks at
 HEAD = """# Ledger
 

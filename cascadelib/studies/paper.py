@@ -93,14 +93,12 @@ def published_values() -> dict[str, Any]:
     """{id of a claim: its value} where that follows from what timm published of ImageNet's models (see
     :func:`published.models`): fronts, families, the baseline at the paper's accuracies and costs, ImageNetV2."""
     table = published.models()
-    macs, seconds = (rows[rows["on_front"]] for rows in (published.singles(table), published.singles(table, "seconds")))
+    in_macs, in_seconds = published.singles(table), published.singles(table, "seconds")
+    macs, seconds = (rows[rows["on_front"]] for rows in (in_macs, in_seconds))
     cost, accuracy = macs["cost"], macs["accuracy"]
-    baseline, either = Baseline(cost, accuracy), len(macs.index.union(seconds.index))
-    values: dict[str, Any] = {"front-models": len(macs), "time-front-models": len(seconds), "models": either}
-    values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3)}
-    values |= {"time-overlap": (len(macs) + len(seconds) - either, either), "pairs-families": families_in(macs)}
+    baseline, values = Baseline(cost, accuracy), singles_claims(in_macs, in_seconds)
+    values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3), "pairs-families": families_in(macs)}
     values["time-families"] = f"{families_in(macs)}; in time {families_in(seconds)}"
-    values["time-orders"] = [np.ptp(np.log10(rows["cost"])) for rows in (macs, seconds)]
     factors = [baseline.cost_at(at) / macs_there for at, macs_there, *_ in TABLE_1]
     values |= {"table1": factors, "pairs-most": factors[-1]}
     values["pairs-larger"] = "at the points of Table 1: " + in_words(factors, ".2f")
@@ -114,7 +112,8 @@ def published_values() -> dict[str, Any]:
     values["margin-shares"] = (0.78 - LOW) / (BEST - LOW), below
     moved, top5 = (table.loc[macs.index, column] for column in ("imagenetv2_top1", "top5"))
     values |= {"topk-difference": [np.ptp(accuracy), np.ptp(top5)], "shift-range": np.ptp(moved) - np.ptp(accuracy)}
-    return values | {"shift-drops": (accuracy - moved).agg(["min", "max"]), "shift-order": (moved.diff() < 0).sum()}
+    values |= {"shift-drops": (accuracy - moved).agg(["min", "max"]), "shift-lose": (accuracy - moved).min()}
+    return values | {"shift-order": (moved.diff() < 0).sum()}
 
 
 def families_in(models):
@@ -154,6 +153,15 @@ def share_won(front, other):
     return won.sum() / ((won | lost).sum() or np.nan)
 
 
+def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
+    """The fronts of single models in MACs and in time, given as tables with the columns cost and on_front."""
+    macs, seconds = (rows[rows["on_front"]] for rows in (macs, seconds))
+    shared, orders = len(macs.index.intersection(seconds.index)), [np.ptp(np.log10(t["cost"])) for t in (macs, seconds)]
+    either = len(macs) + len(seconds) - shared
+    values = {"front-models": len(macs), "time-front-models": len(seconds), "models": either}
+    return values | {"time-overlap": (shared, either), "time-orders": orders}
+
+
 def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFrame], families: pd.Series) -> dict:
     """Figures 1, 2: a front of pairs of front models, their ``pair_table``, some ``pair_curve``, {model: family}."""
     models, inner = front.singles.query("on_front"), front.baseline.accuracy[front.baseline.hull[1:-1]]
@@ -163,7 +171,7 @@ def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFra
     exceeds = [curve["accuracy"].max() > curve["accuracy"].iloc[0] for curve in curves.values()]
     longer = front.table[front.table["exit_rates"].str[-1] > 0]
     values: dict[str, Any] = {"earlier-cost": (longer["models"].str[0].map(models["cost"]) / longer["cost"]).median()}
-    values |= {"front-models": len(models), "pairs": len(models) * (len(models) - 1) // 2}
+    values["pairs"] = len(models) * (len(models) - 1) // 2
     values |= {"pairs-improve": (factors(front) > 1).mean(), "pairs-most": front.table["improvement"].max()}
     values["pairs-dip"] = min(zip(front.improvement_at(inner), inner), default=None)
     values |= {"pairs-80-86": regimes[1], "pairs-86": regimes[2], "pairs-larger": regimes}
@@ -173,6 +181,14 @@ def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFra
     values |= {"plateau-size": ranks.loc["plateau", "size"], "pair-size": [part.mean() for part in by_size]}
     less = ranks["accuracy_difference"]
     return values | {"plateau-difference": less["plateau"], "pair-difference": less["mean_improvement"]}
+
+
+def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
+    """Figure 5: fronts of pairs in time and in MACs."""
+    singles, (in_time, in_macs) = timed.singles.query("on_front"), map(factors, (timed, counted))
+    gain = pd.Series(timed.improvement_at(singles["accuracy"]), singles.index).groupby(singles["on_hull"]).mean()
+    values = {"time-improve": (in_time > 1).mean(), "time-less": in_time.mean() / in_macs.mean()}
+    return values | {"time-concave": gain.get(False, np.nan) / gain[True]}
 
 
 def topk_claims(front: Front, listed: dict[str, Front]) -> dict:
