@@ -169,7 +169,7 @@ def test_a_front_replayed_where_it_was_found_is_itself():
         pd.testing.assert_frame_equal(there.table.drop(columns="thresholds"), front.table.drop(columns="thresholds"))
         assert there.singles.equals(front.singles) and there.found_on == front.found_on
         with pytest.raises(ValueError, match="certifies nothing"):
-            there.gap
+            _ = there.gap
     assert mean_improvement_moved(front, STORE) == front.mean_improvement()
 
 
