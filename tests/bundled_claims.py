@@ -13,7 +13,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "ledger.md"
-NOTEBOOKS = [f"{n:02d}" for n in range(2, 8)]
+NOTEBOOKS = [f"{n:02d}" for n in range(1, 8)]
 RESAMPLES = 2  # of the intervals, which no claim looks at
 HEAD = """# Ledger
 
@@ -34,10 +34,10 @@ def names(statement, context):
 
 
 def written(statement):
-    """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …, x.pop(…)."""
+    """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …, x.update(…)."""
     imported = {a.asname or a.name for n in ast.walk(statement) if isinstance(n, ast.Import) for a in n.names}
     parts = [n for n in ast.walk(statement) if isinstance(n, ast.Subscript | ast.Attribute)]
-    changed = [n.value for n in parts if isinstance(n.ctx, ast.Store) or getattr(n, "attr", "") == "pop"]
+    changed = [n.value for n in parts if isinstance(n.ctx, ast.Store) or getattr(n, "attr", "") in ("pop", "update")]
     return names(statement, ast.Store) | imported | {c.id for c in changed if isinstance(c, ast.Name)}
 
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation import evaluation
-from ..evaluation.pareto import least_cost, mean_improvement
+from ..evaluation.pareto import least_cost
 from ..fronts.exact import search
 from ..fronts.front import Front
 from ..methods.method import METHODS, Method
-from .shift import cost_ratio_moved, mean_improvement_moved, moved_front, replay
+from .shift import cost_ratio_moved, mean_improvement_moved, moved_front
 from .uncertainty import basic_interval, bootstrap, with_ends
 
 STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
@@ -126,12 +125,13 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     for task, pair in tasks.items():
         for fold, (here, there) in enumerate((pair, pair[::-1])):
             for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
-                base, moved = evaluation.baseline_of(there, front), moved_front(replay(front, there))
+                moved = moved_front(front, there)
+                base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
                 row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
-                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved[1][-1]}
-                row["mean_improvement"] = mean_improvement(base, *moved)
-                rows.append(row | {"upper_improvement": mean_improvement(base, *moved, low)})
+                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
+                row["mean_improvement"] = moved.mean_improvement()
+                rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
     table = pd.DataFrame(rows)
     return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
 
@@ -147,11 +147,11 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
 
 
-def verdicts(table: pd.DataFrame, tolerance: float = 0.001) -> pd.DataFrame:
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """What :func:`ranking` makes of the paper's own (``paper-ranking.csv``), a row a statement, a column a task.
 
-    "holds": in both folds all that it calls better lead all that it calls worse by more than the relative ``tolerance``
-    (or trail by no more, where it claims no gain); "fails": in both one trails by more; else "open".
+    "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
+    ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
     """
     rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
     for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
@@ -159,7 +159,7 @@ def verdicts(table: pd.DataFrame, tolerance: float = 0.001) -> pd.DataFrame:
         values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
         lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
         folds = lead.unstack()
-        holds = (folds > (-tolerance if said.equal_is_enough else tolerance)).all(axis=1)
-        verdict = np.select([holds, (folds < -tolerance).all(axis=1)], ["holds", "fails"], "open")
+        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
+        verdict = np.select([holds, fails], ["holds", "fails"], "open")
         rows[said.statement] = dict(zip(folds.index, verdict))
     return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())

@@ -48,24 +48,30 @@ def paper_claims() -> pd.DataFrame:
     return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
 
 
-def ledger(values: dict[str, Any], notebook: str | None = None, dataset: str = "") -> pd.DataFrame:
+def ledger(
+    values: dict[str, Any], notebook: str | None = None, dataset: str = "", held_out: dict[str, Any] | None = None
+) -> pd.DataFrame:
     """What a run shows of the paper's claims (of one notebook's), a row each: section, claim, paper, published (see
-    :func:`published_values`), this run, and the verdict: "agrees", "differs", or "not comparable" and why.
+    :func:`published_values`), held out, this run, and the verdict: "agrees", "differs", "open" (what is held out says
+    otherwise than the split that chose), or "not comparable" and why.
 
-    values: {id: number, text or sequence; None or nan: this run has none}; dataset: the name in the run's store.
-    ValueError for an unknown notebook, and for an id that these claims don't have.
+    values: {id: number, text or sequence; None or nan: this run has none}, where cascades were chosen, as in the paper;
+    held_out: the same of the identical cascades on another split; dataset: the name in the run's store. ValueError for
+    an unknown notebook, and for an id that these claims don't have.
     """
     table, told = paper_claims(), published_values()
     if notebook is not None:
         table = table[table["notebook"] == known(notebook, sorted(set(table["notebook"])), "notebook")]
-    for name in values:
+    kept = held_out or {}
+    for name in [*values, *kept]:
         known(name, table.index, "claim")
-    found = {name: parts_of(values.get(name)) for name in table.index}
+    found, there = ({name: parts_of(of.get(name)) for name in table.index} for of in (values, kept))
     rows = table[["section", "claim", "paper"]].copy()
     otherwise = table["unpublished"].replace("", "needs the models' outputs")
     rows["published"] = [in_words(parts_of(told.get(n)), table["show"][n]) or otherwise[n] for n in table.index]
-    rows["this run"] = [in_words(parts, table["show"][name]) or "–" for name, parts in found.items()]
-    rows["verdict"] = [verdict(parts, table.loc[name], dataset) for name, parts in found.items()]
+    for column, parts in (("held out", there), ("this run", found)):
+        rows[column] = [in_words(parts[name], table["show"][name]) or "–" for name in table.index]
+    rows["verdict"] = [verdict(parts, table.loc[name], dataset, there[name]) for name, parts in found.items()]
     return rows
 
 
@@ -81,11 +87,12 @@ def in_words(parts, show):
     return (", " if numbers == parts else " to ").join(p if isinstance(p, str) else format(p, show) for p in numbers)
 
 
-def verdict(parts, claim, dataset):
-    """Of a value's parts, by a claim's row."""
+def verdict(parts, claim, dataset, held_out=()):
+    """Of a value's parts, and of those held out, by a claim's row."""
     rule, *bounds = claim["rule"].split() or [""]
     if rule and parts and (claim["scope"] == "any" or dataset.startswith(claim["scope"])):
-        return "agrees" if np.all(RULES[rule](parts, *bounds)) else "differs"
+        obeyed = {bool(np.all(RULES[rule](each, *bounds))) for each in (parts, list(held_out)) if each}
+        return "open" if len(obeyed) > 1 else "agrees" if obeyed.pop() else "differs"
     return f"not comparable: {claim['why'] or 'this run has no value'}"
 
 
@@ -93,16 +100,16 @@ def published_values() -> dict[str, Any]:
     """{id of a claim: its value} where that follows from what timm published of ImageNet's models (see
     :func:`published.models`): fronts, families, the baseline at the paper's accuracies and costs, ImageNetV2."""
     table = published.models()
-    macs, seconds = (rows[rows["on_front"]] for rows in (published.singles(table), published.singles(table, "seconds")))
+    in_macs, in_seconds = published.singles(table), published.singles(table, "seconds")
+    macs, seconds = (rows[rows["on_front"]] for rows in (in_macs, in_seconds))
     cost, accuracy = macs["cost"], macs["accuracy"]
-    baseline, either = Baseline(cost, accuracy), len(macs.index.union(seconds.index))
-    values: dict[str, Any] = {"front-models": len(macs), "time-front-models": len(seconds), "models": either}
-    values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3)}
-    values |= {"time-overlap": (len(macs) + len(seconds) - either, either), "pairs-families": families_in(macs)}
+    baseline, values = Baseline(cost, accuracy), singles_claims(in_macs, in_seconds)
+    values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3), "pairs-families": families_in(macs)}
     values["time-families"] = f"{families_in(macs)}; in time {families_in(seconds)}"
-    values["time-orders"] = [np.ptp(np.log10(rows["cost"])) for rows in (macs, seconds)]
     factors = [baseline.cost_at(at) / macs_there for at, macs_there, *_ in TABLE_1]
-    values |= {"table1": factors, "pairs-larger": factors, "pairs-most": factors[-1]}
+    values |= {"table1": factors, "pairs-most": factors[-1]}
+    values["pairs-larger"] = "at the points of Table 1: " + in_words(factors, ".2f")
+    values["earlier-cost"] = np.median([cost[first] / macs_there for _, macs_there, first, _ in TABLE_1])
     values["table1-exits"] = [1 - (c - cost[first]) / cost[second] for _, c, first, second in TABLE_1]
     values["pairs-dip"] = f"{TABLE_1[0][3]}: {accuracy[TABLE_1[0][3]]:.2%}, on the hull"
     values["triple-factor"] = baseline.cost_at(0.8786 + 0.0008) / (26.32e9 / 1.011)
@@ -112,7 +119,8 @@ def published_values() -> dict[str, Any]:
     values["margin-shares"] = (0.78 - LOW) / (BEST - LOW), below
     moved, top5 = (table.loc[macs.index, column] for column in ("imagenetv2_top1", "top5"))
     values |= {"topk-difference": [np.ptp(accuracy), np.ptp(top5)], "shift-range": np.ptp(moved) - np.ptp(accuracy)}
-    return values | {"shift-drops": (accuracy - moved).agg(["min", "max"]), "shift-order": (moved.diff() < 0).sum()}
+    values |= {"shift-drops": (accuracy - moved).agg(["min", "max"]), "shift-lose": (accuracy - moved).min()}
+    return values | {"shift-order": (moved.diff() < 0).sum()}
 
 
 def families_in(models):
@@ -152,6 +160,15 @@ def share_won(front, other):
     return won.sum() / ((won | lost).sum() or np.nan)
 
 
+def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
+    """The fronts of single models in MACs and in time, given as tables with the columns cost and on_front."""
+    macs, seconds = (rows[rows["on_front"]] for rows in (macs, seconds))
+    shared, orders = len(macs.index.intersection(seconds.index)), [np.ptp(np.log10(t["cost"])) for t in (macs, seconds)]
+    either = len(macs) + len(seconds) - shared
+    values = {"front-models": len(macs), "time-front-models": len(seconds), "models": either}
+    return values | {"time-overlap": (shared, either), "time-orders": orders}
+
+
 def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFrame], families: pd.Series) -> dict:
     """Figures 1, 2: a front of pairs of front models, their ``pair_table``, some ``pair_curve``, {model: family}."""
     models, inner = front.singles.query("on_front"), front.baseline.accuracy[front.baseline.hull[1:-1]]
@@ -159,7 +176,9 @@ def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFra
     ranks = table.assign(size=table["second"].map(models["cost"])).corr("spearman", numeric_only=True)
     by_size = np.array_split(table.sort_values("cost_ratio")["mean_improvement"], 3)
     exceeds = [curve["accuracy"].max() > curve["accuracy"].iloc[0] for curve in curves.values()]
-    values: dict[str, Any] = {"front-models": len(models), "pairs": len(models) * (len(models) - 1) // 2}
+    longer = front.table[front.table["exit_rates"].str[-1] > 0]
+    values: dict[str, Any] = {"earlier-cost": (longer["models"].str[0].map(models["cost"]) / longer["cost"]).median()}
+    values["pairs"] = len(models) * (len(models) - 1) // 2
     values |= {"pairs-improve": (factors(front) > 1).mean(), "pairs-most": front.table["improvement"].max()}
     values["pairs-dip"] = min(zip(front.improvement_at(inner), inner), default=None)
     values |= {"pairs-80-86": regimes[1], "pairs-86": regimes[2], "pairs-larger": regimes}
@@ -171,6 +190,14 @@ def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFra
     return values | {"plateau-difference": less["plateau"], "pair-difference": less["mean_improvement"]}
 
 
+def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
+    """Figure 5: fronts of pairs in time and in MACs."""
+    singles, (in_time, in_macs) = timed.singles.query("on_front"), map(factors, (timed, counted))
+    gain = pd.Series(timed.improvement_at(singles["accuracy"]), singles.index).groupby(singles["on_hull"]).mean()
+    values = {"time-improve": (in_time > 1).mean(), "time-less": in_time.mean() / in_macs.mean()}
+    return values | {"time-concave": gain.get(False, np.nan) / gain[True]}
+
+
 def topk_claims(front: Front, listed: dict[str, Front]) -> dict:
     """Figure 10: a front in top-1; those in top-k of max softmax, entropy, top-k sum, mean logits, mean softmax."""
     plain, entropy, k_sum, *means = listed.values()
@@ -178,7 +205,10 @@ def topk_claims(front: Front, listed: dict[str, Front]) -> dict:
     values["topk-low"] = mean_in(plain, None, MIDDLE) / mean_in(front, None, MIDDLE)
     values["topk-high"] = mean_in(plain, MIDDLE) / mean_in(front, MIDDLE)
     values["topk-entropy"] = mean_in(entropy) - mean_in(plain)
-    return values | {"topk-means": [(factors(mean) > factors(plain)).mean() for mean in means]}
+    won = [factors(mean) > factors(plain) for mean in means]
+    places = [np.linspace(0, 1, len(where))[where] for where in won]
+    values["topk-means-place"] = [place.mean() if len(place) else np.nan for place in places]
+    return values | {"topk-means": [where.mean() for where in won]}
 
 
 def lengths_claims(two: Front, three: Front, mean_logits: Front, checked: pd.DataFrame) -> dict:

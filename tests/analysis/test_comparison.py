@@ -103,17 +103,17 @@ def made_up(rng, tasks=("x", "y")):
     return table
 
 
-def said_of(table, said, task, tolerance):
+def said_of(table, said, task):
     """One statement pair by pair."""
     counted = []
     for fold in (0, 1):
         rows = table[(table.task == task) & (table.fold == fold)]
         rows = rows[(rows.n_models == said.n_models) & (rows.cost == said.cost)].set_index("method")[said.measured]
         leads = [rows[a] / rows[b] - 1 for a in said.better.split() for b in said.worse.split()]
-        if all(lead > (-tolerance if said.equal_is_enough else tolerance) for lead in leads):
+        if all(lead > said.margin for lead in leads):
             counted.append("holds")
         else:
-            counted.append("fails" if any(lead < -tolerance for lead in leads) else "open")
+            counted.append("fails" if any(lead < -abs(said.margin) for lead in leads) else "open")
     return counted[0] if counted[0] == counted[1] else "open"
 
 
@@ -128,7 +128,7 @@ def test_verdicts_are_those_of_all_pairs():
         assert list(found.index) == list(statements["statement"]) and list(found) == ["x", "y"]
         for said in statements.itertuples():
             for task in found:
-                assert found.loc[said.statement, task] == said_of(table, said, task, 0.001)
+                assert found.loc[said.statement, task] == said_of(table, said, task)
         seen |= set(found.to_numpy().ravel())
     assert seen == {"holds", "fails", "open"}
 

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import segment_range
 
-from cascadelib import LogitStore, ScoreTable, evaluate, pick, replay, search
+from cascadelib import LogitStore, ScoreTable, confidence, evaluate, pick, replay, search
 from cascadelib.analysis.drift_signal import DriftSignal, alarm_share, alarm_table, false_alarm_share
 from cascadelib.analysis.reselection import rechoose, selection_bias, selection_bias_table, won_back
 from cascadelib.analysis.shift import (
     cost_ratio_moved,
     drops_table,
+    exit_changes,
     holds,
     mean_improvement_moved,
     member_drops,
-    moved_curve,
     moved_front,
     moved_table,
     split_drops,
@@ -164,8 +164,12 @@ def test_a_front_replayed_where_it_was_found_is_itself():
     moved = replay(front, STORE, ranges=False)
     assert moved["accuracy_moved"].equals(moved["accuracy"])
     assert moved["cost_moved"].equals(moved["cost"])
-    for own, there in zip((front.table["cost"], front.table["accuracy"]), moved_front(replay(front, STORE))):
-        assert own.tolist() == there.tolist()
+    for ranges in (True, False):
+        there = moved_front(front, STORE, ranges)
+        pd.testing.assert_frame_equal(there.table.drop(columns="thresholds"), front.table.drop(columns="thresholds"))
+        assert there.singles.equals(front.singles) and there.found_on == front.found_on
+        with pytest.raises(ValueError, match="certifies nothing"):
+            _ = there.gap
     assert mean_improvement_moved(front, STORE) == front.mean_improvement()
 
 
@@ -196,7 +200,7 @@ def test_arguments_in_the_wrong_order_are_named():
 def test_the_moved_curve_equals_a_loop():
     front = search(STORE, 2)
     moved, baseline = replay(front, OTHER), baseline_of(OTHER, front)
-    curve = moved_curve(front, OTHER, points=9)
+    curve = moved_front(front, OTHER).improvement_curve(points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
         assert row.improvement == pytest.approx(baseline.cost_at(row.accuracy) / min(enough, default=np.inf))
@@ -385,7 +389,7 @@ def test_a_front_beside_each_splits_own():
     assert table.loc["here", "share_near_own_front"] == 1
     there = table.loc["there"]
     assert there["mean_improvement"] == mean_improvement_moved(front, OTHER) < own["there"].mean_improvement()
-    gain = moved_curve(front, OTHER)["improvement"]
+    gain = moved_front(front, OTHER).improvement_curve(points=401)["improvement"]
     assert there["share_improved"] == (gain > 1).mean()
     assert moved_table(front, splits, own, near=100).loc["there", "share_near_own_front"] == 1
 
@@ -406,3 +410,17 @@ def test_the_bias_of_choosing_in_short():
     chosen, measured = bias["best_improvement_chosen"], bias["best_improvement_measured"]
     assert row.iloc[:2].tolist() == pytest.approx([chosen.mean(), measured.mean()])
     assert row.iloc[2:].tolist() == pytest.approx((chosen - measured).quantile([0.05, 0.5, 0.95]).tolist())
+
+
+def test_exit_rates_change_cascade_by_cascade():
+    front = search(STORE, 2)
+    changes = exit_changes(front, {"here": STORE, "there": OTHER})
+    firsts = {}
+    for row in range(len(front)):
+        firsts.setdefault(front.point(row).models, front.point(row))
+    assert list(changes.index) == [" → ".join(models) for models in firsts]
+    assert (changes["here"].abs() < 1e-12).all() and (changes["there"] != 0).any()
+    for models, point in firsts.items():
+        (first, sure), _ = [(OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models]
+        share = (sure >= point.thresholds[0]).mean() - point.exit_rates[0]
+        assert changes.loc[" → ".join(models), "there"] == pytest.approx(share)

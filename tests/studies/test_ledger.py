@@ -5,10 +5,12 @@ import csv
 import math
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from bundled_claims import NOTEBOOKS, PAGE, fresh_ledger, needed
+from bs4 import BeautifulSoup
+from bundled_claims import NOTEBOOKS, PAGE, ROOT, fresh_ledger, needed
 
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
@@ -125,7 +127,7 @@ def test_rules(rule, yes, no):
 def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
     values = {"pairs-improve": 0.9, "pairs-top": float("nan"), "pairs-most": np.float64(3.8), "pair-size": None}
     table = ledger(values, "02", "imagenet-1k")
-    assert set(table.columns) == {"section", "claim", "paper", "published", "this run", "verdict"}
+    assert set(table.columns) == {"section", "claim", "paper", "published", "held out", "this run", "verdict"}
     assert table.loc["pairs-improve", ["this run", "verdict"]].tolist() == ["90.0%", "agrees"]
     assert table.loc["pairs-most", ["published", "this run", "verdict"]].tolist() == ["3.83", "3.80", "agrees"]
     for name in ("pairs-top", "pair-size", "plateau-kept"):
@@ -133,6 +135,16 @@ def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
     assert table.loc["pairs-86", "published"] == "needs the models' outputs"
     many = ledger({"shift-order": [3, 1, 4, 1, 5, 9]}).loc["shift-order"]
     assert (many["this run"], many["verdict"]) == ("1 to 9", "agrees")
+
+
+def test_what_is_held_out_can_leave_a_claim_open():
+    claim = paper_claims().loc["pairs-top"]  # > 0
+    assert [paper.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["agrees", "agrees", "open"]
+    assert [paper.verdict([-0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["differs", "open", "differs"]
+    row = ledger({"pairs-top": 0.001}, "02", held_out={"pairs-top": -0.002}).loc["pairs-top"]
+    assert row[["held out", "this run", "verdict"]].tolist() == ["-0.200%", "+0.100%", "open"]
+    with pytest.raises(ValueError, match="unknown claim"):
+        ledger({}, held_out={"pairs-mots": 1})
 
 
 def test_unknown_claims_and_notebooks_are_refused():
@@ -162,8 +174,26 @@ def test_ranges_are_shares_of_the_runs_own():
 
 
 def test_what_is_cut_out_of_a_notebook():
-    body = ast.parse("a = [x for x in 'b']\nx = 1\nb = {}\nb['k'] = a\nc = b\nc.pop('k')\nprint(c)\nb |= a").body
-    assert [ast.unparse(s) for s in needed(body, ["c"])] == [ast.unparse(body[i]) for i in (0, 2, 3, 4, 5)]
+    lines = ["a = [x for x in 'b']", "x = 1", "b = {}", "b['k'] = a", "c = b", "c.pop('k')", "c.update(a)", "print(c)"]
+    body = ast.parse("\n".join([*lines, "b |= a"])).body
+    assert [ast.unparse(s) for s in needed(body, ["c"])] == [lines[i] for i in (0, 2, 3, 4, 5, 6)]
+
+
+def stated():
+    """The rows of docs/ledger.md by id."""
+    lines = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    head, _, *rows = lines
+    return pd.DataFrame(rows, columns=head).set_index("id")
+
+
+@pytest.mark.parametrize("number", NOTEBOOKS)
+def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number):
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "studies.ledger(" in c.source]
+    rows = BeautifulSoup(cell.outputs[0]["data"]["text/html"], "html.parser").select("tbody tr")
+    shown = {row.th.text: row.find_all("td")[-1].text for row in rows}
+    page = stated()
+    assert shown == page.loc[page["notebook"] == number, "verdict"].to_dict()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -171,10 +201,7 @@ def test_no_verdict_of_the_bundled_run_changes_unnoticed(monkeypatch):
     """Where one is meant to: ``python tests/bundled_claims.py`` rewrites the page."""
     monkeypatch.delenv("CASCADELIB_QUICK", raising=False)
     monkeypatch.chdir(".")  # and back
-    lines = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
-    head, _, *stated = lines
-    kept = pd.DataFrame(stated, columns=head).set_index("id")
-    fresh = fresh_ledger().astype(str).set_index("id")
+    kept, fresh = stated(), fresh_ledger().astype(str).set_index("id")
     assert list(kept.index) == list(fresh.index)
     changed = fresh["verdict"][fresh["verdict"] != kept["verdict"]]
     assert changed.empty, f"verdicts that docs/ledger.md has otherwise: {changed.to_dict()}"
