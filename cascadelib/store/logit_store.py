@@ -134,8 +134,7 @@ class LogitStore:
                 known(name, logits, f"model in {kind}")
         for name, values in logits.items():
             costs = (macs or {}).get(name), (seconds or {}).get(name)
-            kind = {"probabilities": probabilities, "normalise": normalise}
-            store.add(name, values, None, *costs, dtype=dtype, **kind)
+            store.add(name, values, None, *costs, dtype=dtype, probabilities=probabilities, normalise=normalise)
         return store
 
     @classmethod
@@ -212,6 +211,10 @@ class LogitStore:
         if "ranks" not in own.kept:  # of all samples, once: bootstraps take many views
             own.kept["ranks"] = ranks_of(own.tensor, self._shelf.labels.values)
         return own.kept["ranks"].copy() if self._rows is None else own.kept["ranks"][self._rows]
+
+    def predicted(self, name: str) -> np.ndarray:
+        """Class with the largest output of each sample, int64 [k], the first of equal ones."""
+        return np.asarray(self.output(name)).argmax(axis=1)
 
     def costs(self, kind: str) -> np.ndarray:
         """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS. ValueError
