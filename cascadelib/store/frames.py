@@ -73,7 +73,7 @@ def complete(rows, missing):
     absent = pd.MultiIndex.from_product([samples, models]).difference(rows.index, sort=False)
     if len(absent) and missing == "refuse":
         raise ValueError(
-            f"{len(absent)} of {len(samples) * len(models)} rows, their labels or correctness are missing, first of "
+            f"{len(absent)} of {len(samples) * len(models)} rows, their labels or correctness are missing, first "
             f"sample {absent[0][0]!r}, model {absent[0][1]!r}: missing='drop' leaves out such samples, 'abstain' counts "
             "them as abstentions"
         )
