@@ -191,11 +191,11 @@ class ScoreTable:
 
     def calls(self) -> dict[str, Callable]:
         """{model: a function from sample ids to what the table has of them, (predictions, confidences)}: for a dry run
-        of :meth:`cascadelib.Policy.run`. ValueError without predictions."""
+        of :meth:`cascadelib.Policy.run`. ValueError without predictions; KeyError for other ids."""
         row_of = {sample: row for row, sample in enumerate(self.origin.sample_ids.tolist())}
 
         def call(said, sure, ids):
-            rows = [row_of[known(sample, row_of, "sample")] for sample in ids]
+            rows = [row_of[sample] for sample in as_text(ids).tolist()]
             return said[rows], sure[rows]
 
         return {name: partial(call, self.predicted(name), self.confidence[self.row(name)]) for name in self.names}
