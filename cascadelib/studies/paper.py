@@ -14,8 +14,7 @@ import pandas as pd
 
 from ..checks import known
 from ..evaluation.pareto import Baseline
-from ..fronts.front import Front
-from ..fronts.selection import pick
+from ..fronts.front import Front, Point
 from . import published
 
 CLAIMS = Path(__file__).with_name("claims.csv")
@@ -70,7 +69,7 @@ def ledger(
     otherwise = table["unpublished"].replace("", "needs the models' outputs")
     rows["published"] = [in_words(parts_of(told.get(n)), table["show"][n]) or otherwise[n] for n in table.index]
     for column, parts in (("held out", there), ("this run", found)):
-        rows[column] = [in_words(parts[name], table["show"][name]) or "–" for name in table.index]
+        rows[column] = [in_words(parts[name], table["show"][name], table["rule"][name]) or "–" for name in table.index]
     rows["verdict"] = [verdict(parts, table.loc[name], dataset, there[name]) for name, parts in found.items()]
     return rows
 
@@ -81,17 +80,26 @@ def parts_of(value):
     return [] if pd.isna(parts).any() else parts
 
 
-def in_words(parts, show):
-    """Up to five parts one by one, of more the least and the largest."""
+def in_words(parts, show, rule=""):
+    """Up to five parts one by one, of more the least and the largest, and how many obey a rule that most have to."""
     numbers = parts if len(parts) <= 5 else [min(parts), max(parts)]
-    return (", " if numbers == parts else " to ").join(p if isinstance(p, str) else format(p, show) for p in numbers)
+    words = (", " if numbers == parts else " to ").join(p if isinstance(p, str) else format(p, show) for p in numbers)
+    most = bool(parts) and rule.startswith("most ")
+    return words + (f" ({np.sum(obeys(parts, rule))} of {len(parts)})" if most else "")
+
+
+def obeys(parts, rule):
+    """Whether the parts of a value obey a rule with its bounds; by "most …" whether each of them does."""
+    kind, *bounds = rule.removeprefix("most ").split()
+    return RULES[kind](parts, *bounds)
 
 
 def verdict(parts, claim, dataset, held_out=()):
     """Of a value's parts, and of those held out, by a claim's row."""
-    rule, *bounds = claim["rule"].split() or [""]
-    if rule and parts and (claim["scope"] == "any" or dataset.startswith(claim["scope"])):
-        obeyed = {bool(np.all(RULES[rule](each, *bounds))) for each in (parts, list(held_out)) if each}
+    if claim["rule"] and parts and (claim["scope"] == "any" or dataset.startswith(claim["scope"])):
+        most = claim["rule"].startswith("most ")
+        shares = [np.mean(obeys(each, claim["rule"])) for each in (parts, list(held_out)) if each]
+        obeyed = {bool(share > 0.5 if most else share == 1) for share in shares}
         return "open" if len(obeyed) > 1 else "agrees" if obeyed.pop() else "differs"
     return f"not comparable: {claim['why'] or 'this run has no value'}"
 
@@ -104,14 +112,16 @@ def published_values() -> dict[str, Any]:
     macs, seconds = (rows[rows["on_front"]] for rows in (in_macs, in_seconds))
     cost, accuracy = macs["cost"], macs["accuracy"]
     baseline, values = Baseline(cost, accuracy), singles_claims(in_macs, in_seconds)
-    values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3), "pairs-families": families_in(macs)}
+    values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3), "candidates": len(table)}
+    values["pairs-families"] = f"single models on the front: {families_in(macs)}"
     values["time-families"] = f"{families_in(macs)}; in time {families_in(seconds)}"
     factors = [baseline.cost_at(at) / macs_there for at, macs_there, *_ in TABLE_1]
     values |= {"table1": factors, "pairs-most": factors[-1]}
     values["pairs-larger"] = "at the points of Table 1: " + in_words(factors, ".2f")
     values["earlier-cost"] = np.median([cost[first] / macs_there for _, macs_there, first, _ in TABLE_1])
     values["table1-exits"] = [1 - (c - cost[first]) / cost[second] for _, c, first, second in TABLE_1]
-    values["pairs-dip"] = f"{TABLE_1[0][3]}: {accuracy[TABLE_1[0][3]]:.2%}, on the hull"
+    values["early-exits"] = np.median(values["table1-exits"])
+    values["pairs-dip-where"] = f"{TABLE_1[0][3]}: {accuracy[TABLE_1[0][3]]:.2%}, on the hull"
     values["triple-factor"] = baseline.cost_at(0.8786 + 0.0008) / (26.32e9 / 1.011)
     at_resnet = np.interp(RESNET, baseline.cost[baseline.hull], baseline.accuracy[baseline.hull])
     values["resnet-cut"] = f"59% less than 4.111G is {0.41 * RESNET / 1e9:.3f}G, at {at_resnet:.2%}"
@@ -161,47 +171,82 @@ def share_won(front, other):
 
 
 def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
-    """The fronts of single models in MACs and in time, given as tables with the columns cost and on_front."""
+    """Single models in MACs and in time, given as tables with the columns accuracy, cost and on_front."""
+    in_both = macs[["cost"]].join(seconds["cost"], rsuffix="_seconds", how="inner")
+    values: dict[str, Any] = {"candidates": len(macs), "macs-time": in_both.corr("spearman").iloc[0, 1]}
     macs, seconds = (rows[rows["on_front"]] for rows in (macs, seconds))
-    shared, orders = len(macs.index.intersection(seconds.index)), [np.ptp(np.log10(t["cost"])) for t in (macs, seconds)]
+    shared, logs = len(macs.index.intersection(seconds.index)), [np.log10(rows["cost"]) for rows in (macs, seconds)]
+    half = np.interp((logs[0].iloc[0] + logs[0].iloc[-1]) / 2, logs[0], macs["accuracy"])
+    values["size-diminishes"] = half - macs["accuracy"].iloc[0], macs["accuracy"].iloc[-1] - half
     either = len(macs) + len(seconds) - shared
-    values = {"front-models": len(macs), "time-front-models": len(seconds), "models": either}
-    return values | {"time-overlap": (shared, either), "time-orders": orders}
+    values |= {"front-models": len(macs), "time-front-models": len(seconds), "models": either}
+    return values | {"time-overlap": (shared, either), "time-orders": [np.ptp(log) for log in logs]}
 
 
-def pairs_claims(front: Front, table: pd.DataFrame, curves: dict[str, pd.DataFrame], families: pd.Series) -> dict:
-    """Figures 1, 2: a front of pairs of front models, their ``pair_table``, some ``pair_curve``, {model: family}."""
+def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict[str, Any]:
+    """Figures 1, 2: a front of pairs of front models, the ``pair_table`` of its split, {model: family}."""
     models, inner = front.singles.query("on_front"), front.baseline.accuracy[front.baseline.hull[1:-1]]
+    at_inner = pd.Series(front.improvement_at(inner), inner)
     regimes = [mean_in(front, None, 0.8), mean_in(front, 0.8, 0.86), mean_in(front, 0.86)]
-    ranks = table.assign(size=table["second"].map(models["cost"])).corr("spearman", numeric_only=True)
-    by_size = np.array_split(table.sort_values("cost_ratio")["mean_improvement"], 3)
-    exceeds = [curve["accuracy"].max() > curve["accuracy"].iloc[0] for curve in curves.values()]
     longer = front.table[front.table["exit_rates"].str[-1] > 0]
-    values: dict[str, Any] = {"earlier-cost": (longer["models"].str[0].map(models["cost"]) / longer["cost"]).median()}
+    values: dict[str, Any] = {"early-exits": longer["exit_rates"].str[0].median()}
+    first, second = (longer["models"].str[stage].map(families) for stage in (0, 1))
+    values["diversity"] = (first != second).mean()
+    values["earlier-cost"] = (longer["models"].str[0].map(front.singles["cost"]) / longer["cost"]).median()
     values["pairs"] = len(models) * (len(models) - 1) // 2
     values |= {"pairs-improve": (factors(front) > 1).mean(), "pairs-most": front.table["improvement"].max()}
-    values["pairs-dip"] = min(zip(front.improvement_at(inner), inner), default=None)
+    values |= {"pairs-dip": at_inner.min(), "pairs-dip-where": at_inner.idxmin() if len(inner) else None}
     values |= {"pairs-80-86": regimes[1], "pairs-86": regimes[2], "pairs-larger": regimes}
     values["pairs-top"] = front.table["accuracy"].iloc[-1] - front.baseline.best
     values["pairs-families"] = ", ".join(front.shares(families).index)
-    values |= {"plateau-kept": table["plateau"].median(), "plateau-exceeds": np.mean(exceeds)}
-    values |= {"plateau-size": ranks.loc["plateau", "size"], "pair-size": [part.mean() for part in by_size]}
-    less = ranks["accuracy_difference"]
-    return values | {"plateau-difference": less["plateau"], "pair-difference": less["mean_improvement"]}
+    table = table.assign(size=table["second"].map(front.singles["cost"]))
+    neighbours = table[table["first"].map(dict(zip(models.index, models.index[1:]))) == table["second"]]
+    ranks, along = (rows.corr("spearman", numeric_only=True) for rows in (table, neighbours))
+    by_size = np.array_split(table.sort_values("cost_ratio")["mean_improvement"], 3)
+    values |= {"plateau-kept": table["plateau"].median(), "pair-size": [part.mean() for part in by_size]}
+    gain, less = ranks["mean_improvement"], ranks["accuracy_difference"]
+    values |= {"plateau-size": along.loc["plateau", "size"], "plateau-difference": less["plateau"]}
+    parted = np.sqrt((1 - less["mean_improvement"] ** 2) * (1 - less["cost_ratio"] ** 2))
+    values["pair-both"] = (gain["cost_ratio"] - less["mean_improvement"] * less["cost_ratio"]) / parted
+    return values | {"pair-difference": less["mean_improvement"]}
+
+
+def share_exceeding(curves: dict[str, pd.DataFrame], there: dict[str, pd.DataFrame]) -> float:
+    """Share of pairs ({label: ``pair_curve``}) that exceed their second model on another split (``there``), at the
+    threshold that is best where they were chosen."""
+    exceed = []
+    for label, curve in curves.items():
+        threshold, moved = curve["threshold"][curve["accuracy"].idxmax()], there[label]
+        at = moved["exit_rate"][moved["threshold"] >= threshold].idxmax()
+        exceed.append(moved["accuracy"][at] > moved["accuracy"][moved["exit_rate"].idxmin()])
+    return float(np.mean(exceed))
+
+
+def table1_claims(points: list[Point], checked: pd.DataFrame, store: Any, other: Any) -> dict[str, Any]:
+    """Table 1: the points of locally largest improvement and their ``hold_out`` from a store to another."""
+    lost, strongest = checked["accuracy"] - checked["accuracy_held_out"], checked["improvement"].argmax()
+    alone = (split.models["top1"][points[strongest].models[0]] for split in (store, other))
+    values: dict[str, Any] = {"table1": checked["improvement"], "table1-close": lost}
+    values["table1-exits"] = [point.exit_rates[0] for point in points]
+    values["table1-lower"] = (lost - checked["best_member_drop"]).mean()
+    return values | {"table1-member": (-np.subtract(*reversed(list(alone))), lost.iloc[strongest])}
 
 
 def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     """Figure 5: fronts of pairs in time and in MACs."""
-    singles, (in_time, in_macs) = timed.singles.query("on_front"), map(factors, (timed, counted))
+    singles, ranges = timed.singles.query("on_front"), [range_of(front) for front in (timed, counted)]
+    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
     gain = pd.Series(timed.improvement_at(singles["accuracy"]), singles.index).groupby(singles["on_hull"]).mean()
-    values = {"time-improve": (in_time > 1).mean(), "time-less": in_time.mean() / in_macs.mean()}
-    return values | {"time-concave": gain.get(False, np.nan) / gain[True]}
+    values: dict[str, Any] = {"time-improve": (factors(timed) > 1).mean()}
+    both = [front.mean_improvement(low, high) if low < high else np.nan for front in (timed, counted)]
+    return values | {"time-less": both[0] / both[1], "time-concave": gain.get(False, np.nan) / gain[True]}
 
 
-def topk_claims(front: Front, listed: dict[str, Front]) -> dict:
+def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
     """Figure 10: a front in top-1; those in top-k of max softmax, entropy, top-k sum, mean logits, mean softmax."""
     plain, entropy, k_sum, *means = listed.values()
-    values = {"topk-difference": [np.ptp(range_of(f)) for f in (front, plain)], "topk-sum": share_won(k_sum, entropy)}
+    values: dict[str, Any] = {"topk-difference": [np.ptp(range_of(f)) for f in (front, plain)]}
+    values["topk-sum"] = share_won(k_sum, entropy)
     values["topk-low"] = mean_in(plain, None, MIDDLE) / mean_in(front, None, MIDDLE)
     values["topk-high"] = mean_in(plain, MIDDLE) / mean_in(front, MIDDLE)
     values["topk-entropy"] = mean_in(entropy) - mean_in(plain)
@@ -211,20 +256,43 @@ def topk_claims(front: Front, listed: dict[str, Front]) -> dict:
     return values | {"topk-means": [where.mean() for where in won]}
 
 
-def lengths_claims(two: Front, three: Front, mean_logits: Front, checked: pd.DataFrame) -> dict:
-    """Figure 4: fronts of pairs and triples, of triples with mean logits; ``hold_out`` of the best of either length."""
-    n, best = len(three.candidates), pick(three, "max_improvement")
-    hull = three.singles.query("on_hull")
+def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, Any]:
+    """Figure 4: fronts of pairs and triples, of triples with mean logits."""
+    n, hull = len(three.candidates), three.singles.query("on_hull")
     low, high = np.log(hull["cost"].iloc[[0, -1]])
     cost = np.exp(low + np.log(RESNET / CHEAPEST) / np.log(DEAREST / CHEAPEST) * (high - low))
     accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
     values: dict[str, Any] = {"triples": n * (n - 1) * (n - 2) // 6, "triples-87": mean_in(three, 0.87)}
     values["third-gain"] = [mean_in(three, above) / mean_in(two, above) - 1 for above in (None, 0.86)]
-    values |= {"triples-plain": share_won(three, mean_logits), "triple-factor": best.improvement}
-    values |= {"triple-models": " → ".join(best.models), "triple-thresholds": best.thresholds}
+    values["third-less"] = mean_in(two) - 1, values["third-gain"][0]
+    edges = np.linspace(LOW, BEST, 4)
+    values["third-regimes"] = [mean_in(three, *ends) / mean_in(two, *ends) for ends in zip(edges, edges[1:])]
+    return values | {"triples-plain": share_won(three, mean_logits), "resnet-cut": 1 - three.cost_at(accuracy) / cost}
+
+
+def triple_claims(best: Point, checked: pd.DataFrame) -> dict[str, Any]:
+    """The triple with the largest factor; ``hold_out`` of the pair and the triple with the largest factors."""
+    values: dict[str, Any] = {"triple-factor": best.improvement, "triple-thresholds": best.thresholds}
+    values |= {"triple-models": " → ".join(best.models)}
     values["triple-loss"] = (checked["accuracy"] - checked["accuracy_held_out"]).iloc[1]
-    values |= {"triple-cost": checked["cost_held_out"] / checked["cost"] - 1}
-    return values | {"resnet-cut": 1 - three.cost_at(accuracy) / cost}
+    return values | {"triple-cost": checked["cost_held_out"] / checked["cost"] - 1}
+
+
+def shift_claims(front: Front, drops: pd.DataFrame, moved: pd.DataFrame, exits: pd.DataFrame) -> dict[str, Any]:
+    """Figures 6, 12: a front; ``split_drops`` of its models to moved splits; its ``moved_table`` on the split that
+    chose (first row) and those; its ``exit_changes`` on those (columns)."""
+    of_front = front.singles.index[front.singles["on_front"]]
+    there = drops.reindex(pd.MultiIndex.from_product([exits.columns, of_front], names=["split", "model"]))
+    spread = there.groupby("split").max() - there.groupby("split").min()
+    falls, before = (
+        (there.groupby("split")[column].diff() < 0).groupby("split").sum() for column in ("accuracy_moved", "accuracy")
+    )
+    values: dict[str, Any] = {"shift-drops": there["drop"], "shift-lose": there["drop"].groupby("split").min()}
+    values |= {"shift-range": spread["accuracy_moved"] - spread["accuracy"], "shift-order": falls - before}
+    rows, changes = moved.loc[list(exits)], exits.abs()
+    values |= {"shift-improve": rows["share_improved"], "shift-near": rows["share_near_own_front"]}
+    values["shift-harm"] = rows["mean_improvement"] / moved["mean_improvement"].iloc[0]
+    return values | {"shift-exits": changes.mean(), "shift-degree": changes.max() - changes.min()}
 
 
 def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict:

@@ -137,6 +137,35 @@ def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
     assert (many["this run"], many["verdict"]) == ("1 to 9", "agrees")
 
 
+def test_what_most_splits_have_to_obey_is_counted():
+    claim = paper_claims().loc["shift-improve"]  # most > 0.5
+    assert [paper.verdict(v, claim, "") for v in ([0.6, 0.7, 0.2], [0.6, 0.2])] == ["agrees", "differs"]
+    row = ledger({"shift-improve": [0.9, 0.8, 0.1, 0.7, 0.6, 0.5]}).loc["shift-improve"]
+    assert (row["this run"], row["verdict"]) == ("10% to 90% (4 of 6)", "agrees")
+
+
+def curve(*rows):
+    """As ``pair_curve``: threshold, exit_rate, accuracy."""
+    return pd.DataFrame(rows, columns=["threshold", "exit_rate", "accuracy"])
+
+
+def test_pairs_exceed_elsewhere_at_the_threshold_that_was_chosen():
+    here = {
+        "up": curve((np.inf, 0, 0.8), (0.9, 0.3, 0.9), (0.4, 0.8, 0.85)),
+        "flat": curve((np.inf, 0, 0.8), (0.5, 0.5, 0.7)),
+    }
+    there = {
+        "up": curve((np.inf, 0, 0.7), (0.95, 0.2, 0.75), (0.5, 0.6, 0.6)),
+        "flat": curve((np.inf, 0, 0.7), (0.5, 1, 0.9)),
+    }
+    assert paper.share_exceeding(here, here) == 0.5
+    assert (
+        paper.share_exceeding(here, there) == 0.5
+    )  # up at 0.95, the surest that 0.9 lets leave; flat stays with its second
+    there["up"].loc[1, "accuracy"] = 0.7
+    assert paper.share_exceeding(here, there) == 0
+
+
 def test_what_is_held_out_can_leave_a_claim_open():
     claim = paper_claims().loc["pairs-top"]  # > 0
     assert [paper.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["agrees", "agrees", "open"]
