@@ -172,8 +172,7 @@ def share_won(front, other):
 
 def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
     """Single models in MACs and in time, given as tables with the columns accuracy, cost and on_front."""
-    in_both = macs[["cost"]].join(seconds["cost"], rsuffix="_seconds", how="inner")
-    values: dict[str, Any] = {"candidates": len(macs), "macs-time": in_both.corr("spearman").iloc[0, 1]}
+    values: dict[str, Any] = {"candidates": len(macs), "macs-time": macs["cost"].corr(seconds["cost"], "spearman")}
     macs, seconds = (rows[rows["on_front"]] for rows in (macs, seconds))
     shared, logs = len(macs.index.intersection(seconds.index)), [np.log10(rows["cost"]) for rows in (macs, seconds)]
     half = np.interp((logs[0].iloc[0] + logs[0].iloc[-1]) / 2, logs[0], macs["accuracy"])
