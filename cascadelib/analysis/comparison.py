@@ -118,8 +118,9 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
     first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
 
-    A row a task, fold and method: accuracy_of_best_model, top_accuracy, mean_improvement, its place (1: the largest),
-    and upper_improvement, above the share ``upper`` of the accuracy range, all on the split that judges.
+    A row a task, fold and method: classes (their number), accuracy_of_best_model, top_accuracy, mean_improvement, its
+    place (1: the largest), and upper_improvement, above the share ``upper`` of the accuracy range, all on the split
+    that judges.
     """
     rows = []
     for task, pair in tasks.items():
@@ -129,6 +130,7 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
                 base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
                 row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
+                row["classes"] = len(np.unique(there.labels))
                 row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
                 row["mean_improvement"] = moved.mean_improvement()
                 rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
@@ -163,3 +165,20 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         verdict = np.select([holds, fails], ["holds", "fails"], "open")
         rows[said.statement] = dict(zip(folds.index, verdict))
     return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())
+
+
+def ranking_moves(table: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
+    """How a :func:`ranking` moves from task to task, a row a task: classes, accuracy of the best model; how many of the
+    :func:`verdicts` ``said`` (those that all tasks have) hold, fail and are open; Kendall's correlation of the methods'
+    places with those of the first task; the first and the last methods ("–" where all are level)."""
+    tasks = table.groupby("task", sort=False)
+    moves = tasks[["classes", "accuracy_of_best_model"]].mean().astype({"classes": int})
+    places = table.pivot_table("place", "method", "task", sort=False)
+    everywhere = said[moves.index].dropna()
+    for verdict in ("holds", "fails", "open"):
+        moves[verdict] = (everywhere == verdict).sum()
+    moves["correlation_of_places"] = places.corr("kendall")[moves.index[0]]
+    for name, end in (("first", places.min()), ("last", places.max())):
+        level = {task: list(places.index[places[task] == end[task]]) for task in moves.index}
+        moves[name] = [", ".join(names) if len(names) < len(places) else "–" for names in level.values()]
+    return moves

@@ -27,12 +27,17 @@ TABLE_1 = (  # accuracy and cost on the validation set, models
 )
 MIDDLE = (LOW + BEST) / 2
 MEANS = ("mean_logits", "mean_softmax")
-RULES: dict[str, Callable] = {  # of a value's numbers v, given the rule's bounds
+MARGIN = 0.001  # what leads by less is level, as in the ranking of methods
+RULES: dict[
+    str, Callable
+] = {  # of a value's numbers v, given the rule's bounds: whether they obey, or 1, −1, 0 (level)
     ">": lambda v, bound: np.greater(v, float(bound)),
     "<": lambda v, bound: np.less(v, float(bound)),
     "in": lambda v, low, high: (np.array(v) >= float(low)) & (np.array(v) <= float(high)),
-    "is": lambda v, text: v == [text],
-    "has": lambda v, part: part in v[0],
+    "over": lambda v, bound: ahead(v, float(bound)),
+    "under": lambda v, bound: -ahead(v, float(bound)),
+    "is": lambda v, text: named(v[0], lambda name: name == text),
+    "has": lambda v, part: named(v[0], lambda name: part in name),
     "rises": lambda v: np.diff(v) > 0,
     "falls": lambda v: np.diff(v) < 0,
     "peaks": lambda v: v[0] < v[1] > v[2],
@@ -55,7 +60,8 @@ def ledger(
     otherwise than the split that chose), or "not comparable" and why.
 
     values: {id: number, text or sequence; None or nan: this run has none}, where cascades were chosen, as in the paper;
-    held_out: the same of the identical cascades on another split; dataset: the name in the run's store. ValueError for
+    held_out: the same of the identical cascades on another split ("open", too, is what leads by less than ``MARGIN``);
+    dataset: the name in the run's store. ValueError for
     an unknown notebook, and for an id that these claims don't have.
     """
     table, told = paper_claims(), published_values()
@@ -85,22 +91,41 @@ def in_words(parts, show, rule=""):
     numbers = parts if len(parts) <= 5 else [min(parts), max(parts)]
     words = (", " if numbers == parts else " to ").join(p if isinstance(p, str) else format(p, show) for p in numbers)
     most = bool(parts) and rule.startswith("most ")
-    return words + (f" ({np.sum(obeys(parts, rule))} of {len(parts)})" if most else "")
+    return words + (f" ({np.sum(obeys(parts, rule) > 0)} of {len(parts)})" if most else "")
+
+
+def ahead(values, bound):
+    """1 where a value is above a bound by more than the margin, −1 where it is below by more, else 0."""
+    lead = np.asarray(values) / bound - 1
+    return np.sign(lead) * (np.abs(lead) > MARGIN)
+
+
+def named(names, rule):
+    """1 where all the names of "a, b" (those that are level) obey, −1 where none does, else 0."""
+    obeying = [rule(name) for name in names.split(", ")]
+    return 1 if all(obeying) else -1 if not any(obeying) else 0
 
 
 def obeys(parts, rule):
-    """Whether the parts of a value obey a rule with its bounds; by "most …" whether each of them does."""
+    """Of the parts of a value, or of all: 1 where they obey a rule with its bounds, −1 where not, 0 where level."""
     kind, *bounds = rule.removeprefix("most ").split()
-    return RULES[kind](parts, *bounds)
+    found = np.asarray(RULES[kind](parts, *bounds))
+    return np.where(found, 1, -1) if found.dtype == bool else found
+
+
+def judged(parts, rule):
+    """ "agrees", "differs", or "open" where something is level."""
+    found = obeys(parts, rule)
+    if rule.startswith("most "):
+        return "agrees" if np.mean(found > 0) > 0.5 else "differs"
+    return "agrees" if np.all(found > 0) else "differs" if np.any(found < 0) else "open"
 
 
 def verdict(parts, claim, dataset, held_out=()):
     """Of a value's parts, and of those held out, by a claim's row."""
     if claim["rule"] and parts and (claim["scope"] == "any" or dataset.startswith(claim["scope"])):
-        most = claim["rule"].startswith("most ")
-        shares = [np.mean(obeys(each, claim["rule"])) for each in (parts, list(held_out)) if each]
-        obeyed = {bool(share > 0.5 if most else share == 1) for share in shares}
-        return "open" if len(obeyed) > 1 else "agrees" if obeyed.pop() else "differs"
+        found = {judged(each, claim["rule"]) for each in (parts, list(held_out)) if each}
+        return found.pop() if len(found) == 1 else "open"
     return f"not comparable: {claim['why'] or 'this run has no value'}"
 
 
@@ -294,30 +319,39 @@ def shift_claims(front: Front, drops: pd.DataFrame, moved: pd.DataFrame, exits: 
     return values | {"shift-exits": changes.mean(), "shift-degree": changes.max() - changes.min()}
 
 
-def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict:
+def leading(values, names=None):
+    """The names of the largest of a Series, and of all that are level with it."""
+    values = values if names is None else values[names]
+    return ", ".join(values.index[ahead(values, values.max()) == 0])
+
+
+def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict[str, Any]:
     """Figures 3, 8, 9, 11: {method: front} of the twelve: pairs, triples, pairs in time; {"metric, mean": front}."""
     pairs, triples, time = map(means_in, (two, three, timed))
-    names, upper, upper_time = list(pairs.index), means_in(two, 0.86), means_in(timed, 0.86)
-    plain = [name for name in names if "_most_" not in name and "_mean_" not in name]
-    everywhere = [name for name in names if (factors(two[name])[1:] > 1).all()]
+    upper, upper_time = means_in(two, 0.86), means_in(timed, 0.86)
+    plain = [name for name in pairs.index if "_most_" not in name and "_mean_" not in name]
+    others = [name for name in pairs.index if name not in plain]
+    everywhere = [name for name in pairs.index if (factors(two[name])[1:] > 1).all()]
     top = pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in two.items()})
     best_mean = [means.filter(like="_mean_").max() / means["max_softmax"] for means in (pairs, triples, time)]
     logits, softmax = (f"max_softmax_{mean}" for mean in MEANS)
-    values: dict[str, Any] = {"methods": len(two), "first": names[0], "second": 1 + names.index("max_softmax")}
+    values: dict[str, Any] = {"methods": len(two), "first": leading(pairs)}
+    values["second"] = 1 + (ahead(pairs, pairs["max_softmax"]) > 0).sum()
     values |= {"first-factor": pairs["softmax_margin"], "second-factor": pairs["max_softmax"]}
-    values |= {"worst-plain": pairs[plain].idxmin(), "margin-everywhere": ", ".join(everywhere) or "none"}
-    values["margin-below-78"] = means_in(two, None, 0.78).index[0]
-    values["compared-least"] = sum("_most_confident" in name for name in names[-4:])
+    values |= {"worst-plain": leading(1 / pairs, plain), "margin-everywhere": ", ".join(everywhere) or "none"}
+    values["margin-below-78"] = leading(means_in(two, None, 0.78))
+    values["compared-least"] = sum("_most_confident" in name for name in pairs.index[-4:])
     values["scaling-means"] = [pairs[f"{name}_ts"] / pairs[name] - 1 for name in (logits, softmax)]
     values |= {"means-softmax": pairs[softmax] / pairs[logits], "triples-softmax": triples[softmax] / triples[logits]}
-    values |= {"logits-86": upper.index[0], "logits-top-accuracy": top[logits]}
-    values["logits-top"] = ", ".join(top.index[top == top.max()])
-    values["max-86"] = upper["max_softmax"] / upper["softmax_margin"]
-    values |= {"triples-first": triples.index[0], "triples-first-80": means_in(three, 0.8).index[0]}
-    values |= {"triples-low": means_in(three, None, 0.78).index[0], "triples-high": means_in(three, 0.87).index[0]}
+    values |= {"logits-86": leading(upper), "logits-top": leading(top), "logits-top-accuracy": top[logits]}
+    values |= {"ensembles-top": top[others].max() - top[plain].max()}
+    values["ensembles-front"] = pairs[others].max() / pairs[plain].max()
+    values |= {"triples-first": leading(triples), "triples-first-80": leading(means_in(three, 0.8))}
+    values |= {"triples-low": leading(means_in(three, None, 0.78)), "triples-high": leading(means_in(three, 0.87))}
     values |= {"triples-means": best_mean[:2], "time-means": best_mean[::2]}
-    values |= {"time-first": time.index[0], "time-softmax": time[softmax] / time[logits]}
-    values |= {"time-86": upper_time[[logits, "max_softmax"]], "time-86-factor": upper_time["max_softmax"]}
+    values |= {"time-first": leading(time), "time-softmax": time[softmax] / time[logits]}
+    values["time-86"] = [upper_time.filter(like="_mean_").max(), upper_time["max_softmax"]]
+    values |= {"time-86-logits": upper_time[logits], "time-86-factor": upper_time["max_softmax"]}
     for name, above in (("means-margin", 0.8), ("means-max", 0.86)):
         means = means_in(ensembles, above)
         values[name] = [means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS]
