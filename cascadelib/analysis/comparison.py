@@ -88,6 +88,15 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
+    """Are fronts one? A row a label: mean and largest improvement, points, and whether these have the accuracies and
+    costs of the first front's ("the same") or not ("another")."""
+    tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
+    first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
+    table = table[["mean_improvement", "largest_improvement"]].assign(points=[len(rows) for rows in tables.values()])
+    return table.assign(front=["the same" if rows.equals(first) else "another" for rows in tables.values()])
+
+
 def scaling_table(
     store: Any, other: Any, ensembles: Sequence[str], n_models: int = 2, cost: str = "macs", resamples: int = 2000
 ) -> pd.DataFrame:

@@ -27,6 +27,7 @@ TABLE_1 = (  # accuracy and cost on the validation set, models
 )
 MIDDLE = (LOW + BEST) / 2
 MEANS = ("mean_logits", "mean_softmax")
+SLIGHT = 0.0005  # of accuracy: a smaller change is none
 MARGIN = 0.001  # what leads by less is level, as in the ranking of methods
 RULES: dict[
     str, Callable
@@ -41,7 +42,6 @@ RULES: dict[
     "rises": lambda v: np.diff(v) > 0,
     "falls": lambda v: np.diff(v) < 0,
     "peaks": lambda v: v[0] < v[1] > v[2],
-    "straddles": lambda v: min(v) < 0 < max(v),
 }
 
 
@@ -356,3 +356,28 @@ def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict
         means = means_in(ensembles, above)
         values[name] = [means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS]
     return values
+
+
+def text_claims(fronts: dict[str, Front], f1: dict[str, Front], same: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Figure 7: {task: front of pairs} in accuracy and, where a task has it, in F1; ``same_fronts`` of the metrics."""
+    means, in_f1 = ({task: front.mean_improvement() for task, front in of.items()} for of in (fronts, f1))
+    values: dict[str, Any] = {"text-models": ", ".join(f"{len(f.candidates)} ({task})" for task, f in fronts.items())}
+    values |= {"text-improve": min(means.values()), "text-f1": [mean / means[task] for task, mean in in_f1.items()]}
+    values["text-differences"] = [np.ptp(range_of(front)) for front in fronts.values()]
+    return values | ({} if same is None else {"text-metrics": (same["front"] == "the same").sum()})
+
+
+def calibration_claims(
+    table: pd.DataFrame, averages: dict[str, pd.DataFrame], effects: pd.DataFrame, scaling: pd.DataFrame, families: Any
+) -> dict[str, Any]:
+    """Figures 13, 14: ``calibration_table``, {model: ``moving_average``}, ``threshold_table``, ``scaling_table``; a
+    Series of the models' families."""
+    gap, counted = table["gap"].abs(), table["verdict"].value_counts()
+    large = families[table.index].astype(str).str.contains("beit|convnext|deit")
+    rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
+    values: dict[str, Any] = {"rising": min(rising), "large-families": gap[large].mean() / gap.mean()}
+    values["underconfident"] = [counted.get(f"{side}confident", 0) for side in ("under", "over")]
+    values |= {"scaling-curves": effects["above_scaled"].abs().max(), "scaling-fronts": scaling["cost_ratio"]}
+    above, below = effects["above_perfect"], effects["below_perfect"]
+    sides = ((above > SLIGHT) & (below < -SLIGHT)).sum(), ((above < -SLIGHT) & (below > SLIGHT)).sum()
+    return values | {"perfect": sides}
