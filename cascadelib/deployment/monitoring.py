@@ -18,7 +18,7 @@ from ..methods.thresholds import own_units
 from .cascade_file import mean_with_ends, rounded_up
 
 if TYPE_CHECKING:
-    from .cascade import Decisions
+    from .answers import Decisions
 
 WINDOW = 1000  # inputs that the drift signal looks back on
 LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
