@@ -108,6 +108,7 @@ def asked(
     stopped: list[BaseException] = []
     failures: dict[int, Exception] = {}
     lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
+    looping = threading.Thread(target=loop.run_forever, daemon=True)
 
     def ask(stage, rows):
         if stopped:
@@ -133,7 +134,7 @@ def asked(
                 stopped.append(error)
             seconds[stage] += ended - begun, time.perf_counter() - ended
 
-    threading.Thread(target=lambda: (loop.run_forever(), loop.close()), daemon=True).start()
+    looping.start()
     try:
         with ThreadPoolExecutor(concurrency) as pool:
             for stage in range(len(calls)):
@@ -153,6 +154,8 @@ def asked(
         raise
     finally:
         loop.call_soon_threadsafe(loop.stop)
+        looping.join()
+        loop.close()
         policy.running.add(decisions, seconds)
     for stage, failure in failures.items():
         text = (

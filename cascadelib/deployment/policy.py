@@ -129,7 +129,7 @@ class Policy:
         return leaves(confidence if inside else own_units(self.metric, confidence), self.inside[stage])
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
-        """Who leaves where of N samples, from what the models say of them: :class:`Decisions`, as :func:`evaluate` has it.
+        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule of :func:`evaluate`.
 
         confidences: of each model, in their order or as {name: …}, [N] in the metric's own units, of the output after
         that stage (of an ensemble, where the method has one); nan only where no sample gets; the last model's decide
