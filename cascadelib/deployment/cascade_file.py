@@ -15,7 +15,7 @@ from ..labels import Recorded, samples_in_common
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from .policy import CHOSEN, Policy, threshold_to_json
+from .policy import CHOSEN, METHOD, Policy, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
@@ -41,7 +41,7 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
-        "method": method and vars(method) | {"temperatures": temperatures},
+        "method": method and {key: getattr(method, key) for key in METHOD} | {"temperatures": temperatures},
         "score": point.score,
         "cost_kind": point.cost_kind,
         "chosen": {key: None if np.isnan(n).any() else n.tolist() for key, n in numbers.items()},
