@@ -19,7 +19,9 @@ from ..checks import about, brief, check_count, items_of
 from ..evaluation.evaluation import evaluate, outcomes_of
 from ..files import replacing
 from ..fronts.front import Point
+from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
+from ..methods.fitted import CONFIDENCE
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
@@ -71,8 +73,8 @@ class Cascade(torch.nn.Module):
         self.point = point_of(description)
         if self.point.method is None:
             raise ValueError(
-                "this cascade comes from a ScoreTable, whose confidences have no formula: name it, "
-                "dataclasses.replace(point, method=cascadelib.Method(…))"
+                "this cascade comes from a ScoreTable, whose confidences have no formula: run it as a cascadelib.Policy, "
+                "or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.method = self.point.method
         self.members, self.description, self.differences = members_of(description, models, allow_download)
@@ -208,6 +210,10 @@ class Cascade(torch.nn.Module):
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
         output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
+        if self.policy.fitted:
+            values = [output.sure if c == CONFIDENCE else metric_of(c).from_logits(logits) for c in self.method.others]
+            answers = output.guesses[:, 0], before.guesses[:, 0] if i else None
+            output = output._replace(sure=self.policy.fitted[i](np.column_stack(values), *answers))
         return (output.where(broken, before) if broken.any() else output), broken
 
     def _decisions(self, count, guesses, log):
@@ -221,7 +227,7 @@ class Cascade(torch.nn.Module):
             broken[i] += bad.sum()
             left = numbers[gone]
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
-        sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
+        sure, confidences = own_units(self.policy.metric, sure), own_units(self.policy.metric, confidences)
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
         self.running.add(decisions, seconds)
         return decisions

@@ -50,6 +50,7 @@ class Running:
         """Count the :class:`Decisions` of one call (those made before an error) and its seconds float64 [n, 2]."""
         made = decisions.exit_stage >= 0
         left, confidences = decisions.exit_stage[made], decisions.confidences[made]
+        confidences = np.nan_to_num(confidences, nan=np.nan)  # infinite ones as in the file
         reached = np.arange(len(self.models)) <= left[:, None]
         whole = ~(np.isnan(confidences) & reached).any(axis=1)  # broken logits say nothing of the data
         with LOCK:

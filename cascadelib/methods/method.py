@@ -99,8 +99,12 @@ class Method:
 
     def values(self, store, name, sure):
         """Of one model, the columns that a fitted confidence reads, but for agreement: float64 [k, c]."""
-        others = [c for c in self.columns if c != AGREEMENT]
-        return np.column_stack([sure if c == CONFIDENCE else column(store, name, c) for c in others])
+        return np.column_stack([sure if c == CONFIDENCE else column(store, name, c) for c in self.others])
+
+    @property
+    def others(self) -> list[str]:
+        """The columns that a fitted confidence reads, but for agreement."""
+        return [c for c in self.columns if c != AGREEMENT]
 
     def temperature_of(self, name: str) -> float:
         """Temperature of a model: 1.0 without temperature scaling."""

@@ -164,7 +164,7 @@ def test_odd_answers_are_refused_naming_the_model(odd, on_error):
 def test_the_last_model_needs_no_confidence():
     decisions = Policy.from_point(POINT, TABLE).run([*CALLS[:2], lambda rows: (rows, None)], range(300))
     np.testing.assert_array_equal(decisions.exit_stage, STAGES)
-    assert np.isnan(decisions.confidence[STAGES == 2]).all()
+    assert (decisions.confidence[STAGES == 2] == -math.inf).all()
 
 
 def test_calls_of_a_model_run_at_once_but_no_more_than_asked():
@@ -241,7 +241,7 @@ def test_what_decide_refuses():
     sure[2], sure[1, STAGES == 0] = np.nan, np.nan  # where nobody gets, or nothing is decided
     np.testing.assert_array_equal(policy.decide(sure).exit_stage, STAGES)
     sure[1, row] = np.nan
-    with pytest.raises(ValueError, match=f"^model 'm1': the confidence of sample {row} is nan"):
+    with pytest.raises(ValueError, match=f"^model 'm1': sample {row} has no confidence"):
         policy.decide(sure)
 
 
