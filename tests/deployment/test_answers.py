@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import LogitStore, Point, Policy, ScoreTable, evaluate, pick, search
+from cascadelib import Cascade, LogitStore, Method, Point, Policy, ScoreTable, evaluate, pick, search
+from cascadelib.deployment.cascade_file import point_of
 
 TIED = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, 0.5, 1.0, math.inf])
 ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
@@ -276,3 +277,87 @@ def test_running_counts_and_tells_drift():
     policy.running.reset()
     policy.run([lambda rows: (rows, [0.21] * len(rows)), *calls[1:]], range(300))
     assert policy.running.drift().alarm
+
+
+def tables():
+    """Every kind of table that a search takes, by name."""
+    correct, confidence, cost = TABLE.correct, TABLE.confidence, TABLE.cost
+    rng = np.random.default_rng(1)
+    without = np.where(np.arange(3)[:, None] == 2, math.nan, confidence)
+    said = np.where(correct, "yes", np.where(rng.random(correct.shape) < 0.3, "", "no"))
+    unsure = np.where(said == "", math.nan, confidence)
+    return {
+        "no confidence at the last": ScoreTable(correct, without, cost),
+        "prices by query": ScoreTable(correct, confidence, cost[:, None] * rng.uniform(0.5, 2, correct.shape)),
+        "graded": ScoreTable(correct * rng.uniform(0.5, 1, correct.shape), confidence, cost),
+        "a free model": ScoreTable(correct, confidence, [0, 10, 100]),
+        "abstentions": ScoreTable(None, unsure, cost, predictions=said, labels=["yes"] * 300),
+        "infinite": ScoreTable(correct, np.where(confidence > 0.8, math.inf, confidence), cost),
+    }
+
+
+@pytest.mark.parametrize("kind", tables())
+@pytest.mark.parametrize("goal", [{"goal": "match_best"}, {"budget": 20.0}])
+def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
+    table = tables()[kind]
+    point = pick(search(table.take(slice(0, 200)), (1, 2, 3)), **goal)
+    held_out = table.take(slice(200, 300))
+    policy = Policy.from_point(point, table.take(slice(0, 200)), held_out)
+    policy.save(tmp_path / "p.json")
+    policy, expected = Policy.load(tmp_path / "p.json"), evaluate(held_out, point)
+    sure = [held_out.confidence[held_out.row(name)] for name in policy.models]
+    assert policy.decide(sure).exit_stage.tolist() == expected.exit_stage.tolist()
+    assert policy.description["expected"]["accuracy"]["value"] == pytest.approx(expected.accuracy)
+    calls = [lambda rows, own=own: (rows, own[rows]) for own in sure]
+    np.testing.assert_array_equal(policy.run(calls, range(100)).exit_stage, expected.exit_stage)
+    assert policy.running.inputs == 100 and not policy.running.drift().alarm
+
+
+@pytest.mark.parametrize(
+    "confidence, columns", [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])]
+)
+def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
+    rng = np.random.default_rng(2)
+    labels, classes = rng.integers(0, 3, 600), np.array(["a", "b", "c"])
+    right = rng.random((3, 600)) < np.array([[0.6, 0.7, 0.95], [0.9, 0.7, 0.8], [0.95] * 3])[:, labels]
+    said = classes[np.where(right, labels, (labels + 1) % 3)]
+    sure = np.round(np.where(right, 0.6, 0.4) + rng.normal(0, 0.15, right.shape), 1)
+    words = np.where(right, 3.0, 5.0) + rng.normal(size=right.shape)
+    scores = {"predictions": said, "labels": classes[labels], "columns": {"words": words}}
+    table = ScoreTable(None, sure, [1, 5, 30], "xyz", **scores)
+    chosen, other = table.take(slice(0, 300)), table.take(slice(300, 600))
+    point = pick(search(chosen, 3, Method(confidence=confidence, columns=tuple(columns))), "max_improvement")
+    policy = Policy.from_point(point, chosen, other)
+    policy.save(tmp_path / "p.json")
+    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None
+    policy, expected = Policy.load(tmp_path / "p.json"), evaluate(other, point)
+    rows = [other.row(name) for name in policy.models]
+    read = (other.confidence if columns == ["confidence"] else other.columns["words"][:, :, None])[rows]
+    decisions = policy.decide(read, other.predictions[rows])
+    np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
+    assert (
+        len(set(expected.exit_stage)) > 1
+        and (decisions.predictions == other.labels).tolist() == expected.correct.tolist()
+    )
+    calls = [lambda at, i=i, row=row: (other.predictions[row][at], read[i][at]) for i, row in enumerate(rows)]
+    np.testing.assert_array_equal(policy.run(calls, range(300), batch_size=7).exit_stage, expected.exit_stage)
+    assert evaluate(other, point_of(policy.description)).exit_stage.tolist() == expected.exit_stage.tolist()
+    with pytest.raises(ValueError, match=f"^model {policy.models[0]!r}.*predictions"):
+        policy.decide(read) if columns == ["confidence"] else policy.decide(read[:, :, 0], None)
+
+
+@pytest.mark.parametrize("columns", [("confidence",), ("confidence", "softmax_margin", "agreement")])
+def test_a_cascade_applies_a_fitted_confidence(columns, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    logits = {f"m{i}": ((1 + i) * np.eye(3)[labels] + rng.normal(size=(400, 3))).astype(np.float32) for i in range(3)}
+    store = LogitStore.from_arrays(labels, logits, macs={"m0": 1, "m1": 10, "m2": 100})
+    method = Method("entropy", confidence="isotonic_by_label" if len(columns) == 1 else "logistic", columns=columns)
+    point = pick(search(store.take(slice(0, 200)), 2, method), "max_improvement")
+    held_out, calls = store.take(slice(200, 400)), {n: lambda rows, n=n: logits[n][rows + 200] for n in point.models}
+    Policy.from_point(point, store.take(slice(0, 200))).save(tmp_path / "p.json")
+    decisions, expected = Cascade.load(tmp_path / "p.json", calls)(np.arange(200)), evaluate(held_out, point)
+    np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
+    assert (
+        0 < np.mean(expected.exit_stage) < 1 and ((decisions.predictions == held_out.labels) == expected.correct).all()
+    )
