@@ -73,7 +73,7 @@ class Cascade(torch.nn.Module):
         self.point = point_of(description)
         if self.point.method is None:
             raise ValueError(
-                "this cascade comes from a ScoreTable, whose confidences have no formula: run it as a cascadelib.Policy, "
+                "this cascade is of a ScoreTable, whose confidences have no formula: run it as a cascadelib.Policy, "
                 "or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.method = self.point.method
