@@ -29,7 +29,7 @@ def items_of(values: Any) -> list:
     return [values]
 
 
-def known(name: str, names: Iterable[str], kind: str) -> str:
+def known(name: Any, names: Iterable, kind: str) -> Any:
     """``name`` if it is one of ``names``; else ValueError that names the nearest ones. kind: the word for the thing in
     the message: "model", "metric", "cost" …"""
     names = list(names)

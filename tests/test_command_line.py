@@ -97,7 +97,7 @@ ERRORS = {
     "columns of a store": (["search", "store", "--label", "x", "--budget", "1"], "leave out --label"),
     "nothing held out": (["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"], "--held-out"),
     "no policy": (["show", "t.csv"], "t.csv: this is no JSON"),
-    "another table": (["evaluate", "p.json", "store"], "unknown model 'small'"),
+    "another table": (["evaluate", "p.json", "store"], "unknown model of this store"),
     "an empty table": (["explore", "empty.csv"], "No columns to parse"),
 }
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation import evaluation
-from ..evaluation.pareto import least_cost, mean_improvement
+from ..evaluation.pareto import least_cost
 from ..fronts.exact import search
 from ..fronts.front import Front
 from ..methods.method import METHODS, Method
-from .shift import cost_ratio_moved, mean_improvement_moved, moved_front, replay
+from .shift import cost_ratio_moved, mean_improvement_moved, moved_front
 from .uncertainty import basic_interval, bootstrap, with_ends
 
 STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
@@ -126,12 +125,13 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     for task, pair in tasks.items():
         for fold, (here, there) in enumerate((pair, pair[::-1])):
             for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
-                base, moved = evaluation.baseline_of(there, front), moved_front(replay(front, there))
+                moved = moved_front(front, there)
+                base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
                 row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
-                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved[1][-1]}
-                row["mean_improvement"] = mean_improvement(base, *moved)
-                rows.append(row | {"upper_improvement": mean_improvement(base, *moved, low)})
+                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
+                row["mean_improvement"] = moved.mean_improvement()
+                rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
     table = pd.DataFrame(rows)
     return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
 

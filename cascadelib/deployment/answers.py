@@ -70,6 +70,8 @@ def note(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, s
         absent, lowest = np.atleast_2d(np.isnan(values).T).any(axis=0), own_units(policy.metric, np.array([-np.inf]))
         if absent.any() and not policy.exits(stage, lowest)[0]:
             raise ValueError(f"sample {rows[absent.argmax()]} has no confidence (nan), and −inf would send it on")
+        if policy.fitted and said is None:
+            raise ValueError("predictions are needed: its confidence is fitted")
         if policy.fitted and sure is not None:
             values = policy.fitted[stage](values, said, before)
         sure = np.where(absent, lowest, values)

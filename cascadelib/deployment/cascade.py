@@ -21,7 +21,7 @@ from ..files import replacing
 from ..fronts.front import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
-from ..methods.fitted import CONFIDENCE
+from ..methods.fitted import AGREEMENT, CONFIDENCE
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
@@ -211,7 +211,8 @@ class Cascade(torch.nn.Module):
             logits = np.where(broken[:, None], 0, logits)
         output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
         if self.policy.fitted:
-            values = [output.sure if c == CONFIDENCE else metric_of(c).from_logits(logits) for c in self.method.others]
+            read = [column for column in self.method.columns if column != AGREEMENT]
+            values = [output.sure if what == CONFIDENCE else metric_of(what).from_logits(logits) for what in read]
             answers = output.guesses[:, 0], before.guesses[:, 0] if i else None
             output = output._replace(sure=self.policy.fitted[i](np.column_stack(values), *answers))
         return (output.where(broken, before) if broken.any() else output), broken

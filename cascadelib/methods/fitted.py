@@ -1,11 +1,12 @@
 """Fitted confidences: how likely a model is right, learned on one split from what it says of itself.
 
-Plain monotone calibration leaves an exact front as it is: it changes no order. These change it, by the label that is
+Calibration that is monotone leaves an exact front as it is: it changes no order. These change it, by the label that is
 answered or by several columns. To read one and to apply it takes numpy alone.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,12 +18,13 @@ CONFIDENCE, AGREEMENT = "confidence", "agreement"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A confidence with its parameters. columns: what it reads of each sample: "confidence" (of a store of outputs: the
-    metric), other columns of a ScoreTable, and "agreement": whether the model before predicted the same."""
+    """A confidence with its ``parameters``, plain JSON; none: there was nothing to fit. kind: a key of :data:`KINDS`;
+    columns: what it reads of each sample: "confidence" (of a store of outputs: the metric), other columns of a
+    ScoreTable, and "agreement": whether the model before predicted the same."""
 
-    kind: ClassVar[str]
-    form: ClassVar[dict]
+    kind: str
     columns: tuple[str, ...]
+    parameters: list
 
     def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> np.ndarray:
         """Confidence float64 [k] in [0, 1], equal for equal samples; −inf where a value is nan or −inf (an abstention).
@@ -30,131 +32,103 @@ class Fitted:
         values: float [k], or [k, c] of the columns but "agreement", in their order; predictions [k] of this model and,
         for "agreement", ``before`` [k] of the one before (None: it is the first).
         """
-        x = features(self.columns, values, predictions, before)
-        with np.errstate(invalid="ignore"):
-            sure = self._sure(x, None if predictions is None else as_text(predictions))
-        return np.where((np.isnan(x) | np.isneginf(x)).any(axis=1), -np.inf, sure)
-
-    def _sure(self, x, predictions):
-        """Confidence [k] of features [k, d] and predictions str [k]."""
-        raise NotImplementedError
+        x, labels = features(self.columns, values, predictions, before)
+        there, sure = ~(np.isnan(x) | np.isneginf(x)).any(axis=1), np.full(len(x), -np.inf)
+        if self.parameters:
+            sure[there] = KINDS[self.kind].apply(self.parameters, x[there], labels[there])
+        return sure
 
     def to_json(self) -> dict:
-        """The parameters as plain JSON, which :func:`fitted_from_json` takes back to the last bit."""
-        return {"kind": self.kind} | asdict(self)
+        """A dict that :func:`fitted_from_json` takes back to the last bit."""
+        return asdict(self)
 
 
-def features(columns, values, predictions, before) -> np.ndarray:
-    """Float64 [k, d]: the values of all ``columns``, agreement among them; arguments as :class:`Fitted` is called."""
+def features(columns: Sequence[str], values: Any, predictions: Any, before: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [k, d]: all ``columns``, agreement among them; predictions as text [k]); given as to a Fitted."""
     x = reals(values, "the columns of a fitted confidence")
     x = x[:, None] if x.ndim == 1 else x
     given = [name for name in columns if name != AGREEMENT]
     if x.ndim != 2 or x.shape[1] != len(given):
         raise ValueError(f"values of the columns {', '.join(given)} are needed, [k, {len(given)}], not {list(x.shape)}")
-    if len(given) == len(columns):
-        return x
-    if predictions is None:
-        raise ValueError("agreement with the model before is told by predictions, and there are none")
-    same = np.zeros(len(x)) if before is None else as_text(predictions) == as_text(before)
-    return np.insert(x, columns.index(AGREEMENT), same, axis=1)
+    labels = as_text(np.full(len(x), None) if predictions is None else predictions)
+    if AGREEMENT in columns:
+        same = labels == as_text(before) if before is not None else np.zeros(len(x))
+        x = np.insert(x, columns.index(AGREEMENT), same, axis=1)
+    return x, labels
 
 
-@dataclass(frozen=True)
-class Curve:
-    """How likely a model is right where it predicts a label: values at rising ``knots``, linear between."""
-
-    label: str
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class IsotonicByLabel(Fitted):
-    """Isotonic regression of being right on the confidence, for each predicted label its own (the groups of FrugalML;
-    Chen et al., 2020). The first of the ``curves`` is of all labels together, for those that have none."""
-
-    kind = "isotonic_by_label"
-    form = {"columns": [str], "curves": [{"label": str, "knots": [float], "values": [float]}]}
-    curves: tuple[Curve, ...]
-
-    @classmethod
-    def _of_json(cls, value):
-        curves = tuple(Curve(c["label"], tuple(c["knots"]), tuple(c["values"])) for c in value["curves"])
-        if not curves or any(len(c.knots) != len(c.values) or sorted({*c.knots}) != [*c.knots] for c in curves):
-            raise ValueError("each curve has knots that rise, and as many values")
-        return cls(tuple(value["columns"]), curves)
-
-    @classmethod
-    def fit(cls, columns, values, right, predictions, before=None) -> "IsotonicByLabel":
-        """From values float [k] of the one column, whether right [k] (bool, or graded in [0, 1]) and predictions [k].
-        ValueError where predictions are missing, or more columns are given."""
-        if len(columns) != 1 or columns[0] == AGREEMENT or predictions is None:
-            raise ValueError("isotonic_by_label reads one column beside the predicted label; 'logistic' reads several")
-        x, labels = features(columns, values, predictions, before)[:, 0], as_text(predictions)
-        x, labels, right = (part[~np.isneginf(x)] for part in (x, labels, np.asarray(right, np.float64)))
-        if not np.isfinite(x).any() or np.isposinf(x).any():
-            raise ValueError("the confidence that is fitted must be finite numbers (−inf: none)")
-        groups = [("", np.ones(len(x), bool)), *((label, labels == label) for label in np.unique(labels).tolist())]
-        return cls(tuple(columns), tuple(curve_of(label, x[rows], right[rows]) for label, rows in groups))
-
-    def _sure(self, x, predictions):
-        if predictions is None:
-            raise ValueError("this confidence was fitted for each predicted label: predictions are needed")
-        sure = np.interp(x[:, 0], self.curves[0].knots, self.curves[0].values)
-        for curve in self.curves[1:]:
-            rows = predictions == curve.label
-            sure[rows] = np.interp(x[rows, 0], curve.knots, curve.values)
-        return sure
+def fit_confidence(
+    kind: str, columns: Sequence[str], values: Any, right: Any, predictions: Any = None, before: Any = None
+) -> Fitted:
+    """A :class:`Fitted` from values, predictions and ``before`` as it is called with, and whether the model was right
+    [k] (bool, or graded in [0, 1]). Abstentions (−inf) are left out. ValueError for values that are not finite, and
+    where predictions, or the columns, are not what the kind needs."""
+    if predictions is None and (kind == "isotonic_by_label" or AGREEMENT in columns):
+        raise ValueError("this confidence depends on what the models predict, and there are no predictions")
+    x, labels = features(columns, values, predictions, before)
+    there = ~np.isneginf(x).any(axis=1)
+    x, labels, right = x[there], labels[there], np.asarray(right, np.float64)[there]
+    if not np.isfinite(x).all():
+        raise ValueError("the columns of a fitted confidence must be finite numbers (−inf: an abstention)")
+    return Fitted(kind, tuple(columns), KINDS[kind].fit(x, right, labels) if len(x) else [])
 
 
-def curve_of(label, x, right):
-    """The :class:`Curve` of right [n] on x [n], n ≥ 1, with knots at both ends of each level."""
+class Kind(NamedTuple):
+    """What differs between kinds: fit(x [k, d], right [k], predictions [k]) → parameters; apply(parameters, x,
+    predictions) → confidence [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads it."""
+
+    fit: Callable
+    apply: Callable
+    form: Any
+
+
+def isotonic_by_label(x, right, labels):
+    """Isotonic regression on the one column: of all samples, then of each predicted label (the groups of FrugalML;
+    Chen et al., 2020): values at rising knots, both ends of each level."""
     from scipy.optimize import isotonic_regression
 
-    knots, place, count = np.unique(x, return_inverse=True, return_counts=True)
-    values = isotonic_regression(np.bincount(place, right) / count, weights=count).x
-    inner = np.zeros(len(knots), bool)
-    inner[1:-1] = (values[1:-1] == values[:-2]) & (values[1:-1] == values[2:])
-    return Curve(label, tuple(knots[~inner].tolist()), tuple(values[~inner].tolist()))
+    if x.shape[1] != 1:
+        raise ValueError("isotonic_by_label reads one column beside the predicted label; 'logistic' reads several")
+    curves = []
+    for label in [None, *np.unique(labels).tolist()]:
+        rows = slice(None) if label is None else labels == label
+        knots, place, count = np.unique(x[rows, 0], return_inverse=True, return_counts=True)
+        values = isotonic_regression(np.bincount(place, right[rows]) / count, weights=count).x
+        ends = np.ones(len(knots), bool)
+        ends[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
+        curves.append({"label": label, "knots": knots[ends].tolist(), "values": values[ends].tolist()})
+    return curves
 
 
-@dataclass(frozen=True)
-class Logistic(Fitted):
-    """Logistic regression of being right on the columns. weights: a constant, then one a column."""
+def by_label(curves, x, labels):
+    """Linear between the knots of the label's curve; a label without one has that of all samples."""
+    sure = np.interp(x[:, 0], curves[0]["knots"], curves[0]["values"])
+    for curve in curves[1:]:
+        rows = labels == curve["label"]
+        sure[rows] = np.interp(x[rows, 0], curve["knots"], curve["values"])
+    return sure
 
-    kind = "logistic"
-    form = {"columns": [str], "weights": [float]}
-    weights: tuple[float, ...]
 
-    @classmethod
-    def _of_json(cls, value):
-        if len(value["weights"]) != 1 + len(value["columns"]):
-            raise ValueError("a logistic confidence has a constant, and a weight for each column")
-        return cls(tuple(value["columns"]), tuple(value["weights"]))
+def logistic(x, right, labels):
+    """Logistic regression: a constant, then a weight a column. All, the constant too, have a ridge penalty of w² ÷ 2:
+    one solution, also where all are right, or none is. Columns that go beyond 100 are scaled to it."""
+    from scipy.optimize import minimize
 
-    @classmethod
-    def fit(cls, columns, values, right, predictions=None, before=None) -> "Logistic":
-        """From values float [k, c] of the columns but "agreement", and whether right [k] (bool, or graded in [0, 1]).
+    x, k = np.vstack([np.ones(len(x)), x.T]), len(x)
+    scale = np.maximum(1, abs(x).max(axis=1) / 100)
+    x = x / scale[:, None]
 
-        All weights, the constant too, have a ridge penalty of w² ÷ 2: one solution, also where all are right, or none
-        is; columns should have about the same scale.
-        """
-        from scipy.optimize import minimize
+    def loss(w):
+        z = w @ x
+        return np.logaddexp(0, z).mean() - (z @ right - w @ w / 2) / k, (x @ (expit(z) - right) + w) / k
 
-        x = features(columns, values, predictions, before)
-        kept = ~np.isneginf(x).any(axis=1)
-        right, k = np.asarray(right, np.float64)[kept], np.count_nonzero(kept)
-        x = np.vstack([np.ones(k), x[kept].T])
+    found = minimize(loss, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-8})
+    return (found.x / scale).tolist()
 
-        def loss(w):
-            z = w @ x
-            return np.logaddexp(0, z).mean() - (z @ right - w @ w / 2) / k, (x @ (expit(z) - right) + w) / k
 
-        weights = minimize(loss, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
-        return cls(tuple(columns), tuple(weights.tolist()))
-
-    def _sure(self, x, predictions):
-        return expit(sum((w * column for w, column in zip(self.weights[1:], x.T)), self.weights[0]))
+def linear(weights, x, labels):
+    """The probability that the weights say, summed column by column: to the same bits for equal samples."""
+    return expit(sum((w * column for w, column in zip(weights[1:], x.T, strict=True)), np.full(len(x), weights[0])))
 
 
 def expit(z):
@@ -162,12 +136,18 @@ def expit(z):
     return np.exp(-np.logaddexp(0, -z))
 
 
-KINDS = {kind.kind: kind for kind in (IsotonicByLabel, Logistic)}
+CURVES = [{"label": (str, None), "knots": [float], "values": [float]}]
+KINDS = {
+    "isotonic_by_label": Kind(isotonic_by_label, by_label, CURVES),
+    "logistic": Kind(logistic, linear, [float]),
+}
 
 
 def fitted_from_json(value: Any) -> Fitted:
     """The :class:`Fitted` that :meth:`Fitted.to_json` wrote; ValueError for an unknown kind or a part that is wrong."""
-    kind = KINDS[known(value.get("kind") if isinstance(value, dict) else value, KINDS, "fitted confidence")]
-    if not fits(value, kind.form) or value.keys() != {"kind", *kind.form}:
-        raise ValueError(f"a part of a fitted confidence is missing or of another kind: it has {', '.join(kind.form)}")
-    return kind._of_json(value)
+    kind = known(value.get("kind") if isinstance(value, dict) else value, KINDS, "fitted confidence")
+    if not fits(value, {"columns": [str], "parameters": KINDS[kind].form}):
+        raise ValueError("a part of a fitted confidence is missing or of another kind: kind, columns, parameters")
+    fitted = Fitted(kind, tuple(value["columns"]), value["parameters"])
+    fitted(np.zeros((1, sum(name != AGREEMENT for name in fitted.columns))), [""])  # as many parameters as it needs
+    return fitted

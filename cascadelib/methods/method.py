@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import chain, permutations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -12,7 +12,7 @@ from ..checks import known
 from ..scoring import log_of, score_of
 from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
-from .fitted import AGREEMENT, CONFIDENCE, KINDS, Fitted
+from .fitted import AGREEMENT, CONFIDENCE, KINDS, Fitted, fit_confidence
 from .temperature import fit_temperature
 
 if TYPE_CHECKING:
@@ -77,14 +77,10 @@ class Method:
         """This method with the temperatures, or the confidences, of all models of ``store`` fitted on its samples."""
         names = list(store.models.index)
         if self.confidence is not None:
-            fit, outcome = KINDS[self.confidence].fit, store.outcome(names, Method(self.metric), "top1")
-            chains = [(m,) for m in range(len(names))]
-            chains += [] if self.last_only else list(permutations(range(len(names)), 2))
-            fitted = {}
-            for chain in chains:
-                right, sure = outcome(chain[-1:])
-                models = tuple(names[m] for m in chain)
-                fitted[models] = fit(self.columns, self.values(store, models[-1], sure), right, *answers(store, models))
+            outcome, fitted = store.outcome(names, Method(self.metric), "top1"), {}
+            for models in chain(*(permutations(names, n) for n in ((1,) if self.last_only else (1, 2)))):
+                right, sure = outcome((names.index(models[-1]),))
+                fitted[models] = fit_confidence(self.confidence, self.columns, *self.read(store, models, sure, right))
             return replace(self, fitted=fitted)
         if not self.temperature:
             return self
@@ -97,14 +93,13 @@ class Method:
         key = tuple(models[-1:] if self.last_only else models[-2:])
         return self.fitted[known(key, self.fitted, "models with a fitted confidence")]
 
-    def values(self, store, name, sure):
-        """Of one model, the columns that a fitted confidence reads, but for agreement: float64 [k, c]."""
-        return np.column_stack([sure if c == CONFIDENCE else column(store, name, c) for c in self.others])
-
-    @property
-    def others(self) -> list[str]:
-        """The columns that a fitted confidence reads, but for agreement."""
-        return [c for c in self.columns if c != AGREEMENT]
+    def read(self, store, models, sure, *right):
+        """What :func:`fit_confidence` and :class:`Fitted` take after ``models`` (names), whose last is ``sure``."""
+        others = [what for what in self.columns if what != AGREEMENT]
+        values = [sure if what == CONFIDENCE else column(store, models[-1], what) for what in others]
+        answered = store.has_outputs or store.predictions is not None
+        answers = [store.predicted(name) if answered else None for name in models[:-3:-1]]
+        return np.column_stack(values), *right, *answers
 
     def temperature_of(self, name: str) -> float:
         """Temperature of a model: 1.0 without temperature scaling."""
@@ -123,8 +118,7 @@ class Method:
             def stage(prefix):
                 right, sure = outcome(prefix[-1:])
                 models = [names[m] for m in prefix]
-                fitted = self.fitted_after(models)
-                return right, fitted(self.values(store, models[-1], sure), *answers(store, models[-2:]))
+                return right, self.fitted_after(models)(*self.read(store, models, sure))
 
             return stage
         rank = score_of(score).rank
@@ -152,7 +146,8 @@ class ModelsOnSplit:
 
     def classes(self, m):
         """The class with the largest output of one model, int64 [k]."""
-        return classes(self.store, self.names[m])
+        name = self.names[m]
+        return cached(self.store, name, "classes", lambda: self.store.predicted(name))
 
     def logits(self, m, rows):
         """Logits / T of some samples of one model, float64 [s, classes]."""
@@ -191,19 +186,6 @@ def cached_confidence(store: "LogitStore", name: str, metric: str | Callable, te
         return rule.of_sums(cached(store, name, ("sums", temperature), lambda: sums(store.logits(name), temperature)))
 
     return cached(store, name, (rule, temperature), compute)
-
-
-def classes(store, name):
-    """The class with the largest output of one model of a LogitStore, int64 [k]."""
-    return cached(store, name, "classes", lambda: np.asarray(store.output(name)).argmax(axis=1))
-
-
-def answers(store, models):
-    """Predictions [k] of the last of one or two models, and of the one before or None; None where there are none."""
-    given = classes if store.has_outputs else lambda store, name: store.predictions[store.row(name)]
-    if not store.has_outputs and store.predictions is None:
-        return None, None
-    return given(store, models[-1]), given(store, models[-2]) if len(models) > 1 else None
 
 
 def column(store, name, what):

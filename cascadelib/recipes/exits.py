@@ -10,7 +10,7 @@ from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of, rig
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import cascades_of, check_lengths
 from ..fronts.exact import search
-from ..methods.fitted import Logistic
+from ..methods.fitted import fit_confidence
 from ..methods.method import Method, ModelsOnSplit, cached_confidence, method_named
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -159,8 +159,8 @@ def budgeted(confidences, shares):
 
 def fit_logistic(features, right):
     """Logistic regression of being right bool [k] on some features: scorer(features [k, d]) → probability float64 [k],
-    by :meth:`cascadelib.methods.fitted.Logistic.fit`."""
-    return Logistic.fit([str(i) for i in range(np.shape(features)[1])], features, right)
+    by :func:`cascadelib.methods.fitted.logistic`."""
+    return fit_confidence("logistic", [str(i) for i in range(np.shape(features)[1])], features, right)
 
 
 def logistic_outcomes(fitted_on):

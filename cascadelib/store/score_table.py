@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..checks import known, reals, unmasked
+from ..checks import about, known, reals, unmasked
 from ..labels import Labels, as_text, chosen_rows
 from .frames import scores_of
 from .protocol import Stage
@@ -81,19 +81,18 @@ class ScoreTable:
         confidence[np.isnan(confidence) & (abstained | np.isnan(confidence).all(axis=1)[:, None])] = -np.inf
         _refuse(names, np.isnan(confidence), "confidence is nan")
         _refuse(names, ~(np.isfinite(cost) & (cost >= 0)), "cost must be finite and not negative; it is not")
-        columns = {name: reals(own, f"column {name!r}") for name, own in self.columns.items()}
-        wrong = [name for name, own in columns.items() if own.shape not in ((k,), (models, k))]
-        if wrong:
-            raise ValueError(f"columns must be [{k}] or {[models, k]}; other shapes: {', '.join(map(repr, wrong))}")
-        columns = {name: np.array(np.broadcast_to(own, (models, k))) for name, own in columns.items()}
+        columns = {}
+        for name, own in self.columns.items():
+            with about(f"column {name!r}"):
+                columns[name] = np.broadcast_to(reals(own, "it"), confidence.shape)
         given = {"correct": correct, "confidence": confidence, "cost": cost, "predictions": predictions}
-        for kind, value in (given | {"labels": labels, "columns": columns}).items():
-            for array in value.values() if isinstance(value, dict) else [value]:
-                if array is not None:
-                    array.flags.writeable = False
+        for kind, value in (given | {"labels": labels}).items():
+            if value is not None:
+                value.flags.writeable = False
             object.__setattr__(self, kind, value)
         origin = self.sample_ids if isinstance(self.sample_ids, Labels) else self._origin(self.sample_ids)
         object.__setattr__(self, "names", names)
+        object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "sample_ids", origin.sample_ids if origin.given else None)
 
@@ -133,12 +132,10 @@ class ScoreTable:
         ValueError names the column, sample or model that is wrong.
         """
         known(missing, ["refuse", "drop", "abstain"], "value of missing")
-        prices = cost if isinstance(cost, Mapping) else None
         roles = {"prediction": prediction, "correct": correct, "confidence": confidence, "label": label}
-        roles |= {"sample": sample, "model": model, "cost": None if prices is not None else cost}
-        roles |= {f"column {name}": name for name in columns}
-        given = {role: name for role, name in roles.items() if name is not None}
-        return cls(**scores_of(frame, given, prices, missing))
+        roles |= {"sample": sample, "model": model} | {f"column {name}": name for name in columns}
+        given: dict = {role: name for role, name in roles.items() if name is not None}
+        return cls(**scores_of(frame, given, cost, missing))
 
     def __len__(self):
         """Number of samples k."""
@@ -174,17 +171,22 @@ class ScoreTable:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError("who is right is unknown: this ScoreTable has predictions alone; give labels=, or correct")
-        rows = [self.row(name) for name in names]
-        return lambda prefix: (self.correct[rows[prefix[-1]]], self.confidence[rows[prefix[-1]]])
+        correct, rows = self.correct, [self.row(name) for name in names]
+        return lambda prefix: (correct[rows[prefix[-1]]], self.confidence[rows[prefix[-1]]])
 
     def positives(self) -> np.ndarray:
         """Bool [k]: the samples of the second of two classes, in alphabetical order. ValueError without labels or
         predictions, or with other than two classes."""
-        if self.labels is None or self.predictions is None:
-            raise ValueError("F1 needs the classes of the samples: give labels and predictions, or use score='top1'")
-        if len(self.origin.classes) != 2:
-            raise ValueError(f"F1 is that of the second of two classes, not {self.origin.classes}: use score='top1'")
+        classes = self.origin.classes or ()
+        if len(classes) != 2 or self.predictions is None:
+            raise ValueError(f"F1 needs labels and predictions of two classes, not {classes}: or use score='top1'")
         return self.origin.values == 1
+
+    def predicted(self, name: str) -> np.ndarray:
+        """Prediction of a model for each sample, as text [k]; "": it abstained. ValueError without predictions."""
+        if self.predictions is None:
+            raise ValueError("what the models predict is unknown: give predictions=")
+        return self.predictions[self.row(name)]
 
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
@@ -201,6 +203,6 @@ class ScoreTable:
 
         parts = {kind: cut(getattr(self, kind)) for kind in ("correct", "confidence", "cost", "predictions")}
         parts["names"] = tuple(np.array(self.names, object)[models])
-        parts["labels"] = None if self.labels is None else self.labels[samples]
+        parts["labels"] = self.labels if self.labels is None else self.labels[samples]
         parts["columns"] = {name: cut(values) for name, values in self.columns.items()}
         return replace(self, **parts, sample_ids=self.origin.take(samples))

@@ -48,24 +48,30 @@ def paper_claims() -> pd.DataFrame:
     return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
 
 
-def ledger(values: dict[str, Any], notebook: str | None = None, dataset: str = "") -> pd.DataFrame:
+def ledger(
+    values: dict[str, Any], notebook: str | None = None, dataset: str = "", held_out: dict[str, Any] | None = None
+) -> pd.DataFrame:
     """What a run shows of the paper's claims (of one notebook's), a row each: section, claim, paper, published (see
-    :func:`published_values`), this run, and the verdict: "agrees", "differs", or "not comparable" and why.
+    :func:`published_values`), held out, this run, and the verdict: "agrees", "differs", "open" (what is held out says
+    otherwise than the split that chose), or "not comparable" and why.
 
-    values: {id: number, text or sequence; None or nan: this run has none}; dataset: the name in the run's store.
-    ValueError for an unknown notebook, and for an id that these claims don't have.
+    values: {id: number, text or sequence; None or nan: this run has none}, where cascades were chosen, as in the paper;
+    held_out: the same of the identical cascades on another split; dataset: the name in the run's store. ValueError for
+    an unknown notebook, and for an id that these claims don't have.
     """
     table, told = paper_claims(), published_values()
     if notebook is not None:
         table = table[table["notebook"] == known(notebook, sorted(set(table["notebook"])), "notebook")]
-    for name in values:
+    kept = held_out or {}
+    for name in [*values, *kept]:
         known(name, table.index, "claim")
-    found = {name: parts_of(values.get(name)) for name in table.index}
+    found, there = ({name: parts_of(of.get(name)) for name in table.index} for of in (values, kept))
     rows = table[["section", "claim", "paper"]].copy()
     otherwise = table["unpublished"].replace("", "needs the models' outputs")
     rows["published"] = [in_words(parts_of(told.get(n)), table["show"][n]) or otherwise[n] for n in table.index]
-    rows["this run"] = [in_words(parts, table["show"][name]) or "–" for name, parts in found.items()]
-    rows["verdict"] = [verdict(parts, table.loc[name], dataset) for name, parts in found.items()]
+    for column, parts in (("held out", there), ("this run", found)):
+        rows[column] = [in_words(parts[name], table["show"][name]) or "–" for name in table.index]
+    rows["verdict"] = [verdict(parts, table.loc[name], dataset, there[name]) for name, parts in found.items()]
     return rows
 
 
@@ -81,11 +87,12 @@ def in_words(parts, show):
     return (", " if numbers == parts else " to ").join(p if isinstance(p, str) else format(p, show) for p in numbers)
 
 
-def verdict(parts, claim, dataset):
-    """Of a value's parts, by a claim's row."""
+def verdict(parts, claim, dataset, held_out=()):
+    """Of a value's parts, and of those held out, by a claim's row."""
     rule, *bounds = claim["rule"].split() or [""]
     if rule and parts and (claim["scope"] == "any" or dataset.startswith(claim["scope"])):
-        return "agrees" if np.all(RULES[rule](parts, *bounds)) else "differs"
+        obeyed = {bool(np.all(RULES[rule](each, *bounds))) for each in (parts, list(held_out)) if each}
+        return "open" if len(obeyed) > 1 else "agrees" if obeyed.pop() else "differs"
     return f"not comparable: {claim['why'] or 'this run has no value'}"
 
 

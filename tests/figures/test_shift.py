@@ -9,7 +9,7 @@ import pytest
 from cascadelib import LogitStore, pick, replay, search
 from cascadelib.analysis.calibration import moving_average, threshold_curves
 from cascadelib.analysis.reselection import won_back, won_back_table
-from cascadelib.analysis.shift import moved_curve
+from cascadelib.analysis.shift import moved_front
 from cascadelib.figures.calibration import reliability_figure, threshold_figure
 from cascadelib.figures.fronts import band_figure
 from cascadelib.figures.shift import (
@@ -44,7 +44,7 @@ def test_severities_of_a_kind_share_a_panel():
 
 
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
-    curve = moved_curve(FRONT, OTHER, 50)
+    curve = moved_front(FRONT, OTHER).improvement_curve(points=50)
     fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
     lines = [(t.name, t.line.color) for t in fig.data]
     assert len(set(lines)) == 2

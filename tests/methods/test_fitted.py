@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from cascadelib.methods.fitted import IsotonicByLabel, Logistic, fitted_from_json
+from cascadelib.methods.fitted import fit_confidence, fitted_from_json
 
 
 def scores(seed, k=60, ties=8):
@@ -21,7 +21,7 @@ def scores(seed, k=60, ties=8):
 @given(st.integers(0, 10**6), st.integers(1, 80))
 def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed, k):
     sure, right, labels = scores(seed, k)
-    fitted = IsotonicByLabel.fit(["confidence"], sure, right, labels)
+    fitted = fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels)
     new = np.random.default_rng(seed + 1).random(50)
     for label in np.unique(labels):
         rows = labels == label
@@ -36,8 +36,8 @@ def fits_of(seed=0):
     before = np.where(np.arange(60) % 2, labels, "a")
     columns, two = ["confidence", "agreement", "length"], np.column_stack([sure, np.arange(60) / 60])
     return [
-        (IsotonicByLabel.fit(["confidence"], sure, right, labels), (sure, labels)),
-        (Logistic.fit(columns, two, right, labels, before), (two, labels, before)),
+        (fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels), (sure, labels)),
+        (fit_confidence("logistic", columns, two, right, labels, before), (two, labels, before)),
     ]
 
 
@@ -59,21 +59,26 @@ def test_json_takes_them_back_and_abstentions_pass_on(fitted, given):
 def test_agreement_is_a_column_between_others():
     sure, right, labels = scores(1)
     before = np.roll(labels, 1)
-    fitted = Logistic.fit(["agreement", "confidence"], sure, right, labels, before)
-    plain = Logistic.fit(["same", "confidence"], np.column_stack([labels == before, sure]), right)
-    assert fitted.weights == plain.weights
+    fitted = fit_confidence("logistic", ["agreement", "confidence"], sure, right, labels, before)
+    plain = fit_confidence("logistic", ["same", "confidence"], np.column_stack([labels == before, sure]), right)
+    assert fitted.parameters == plain.parameters
     assert fitted(sure, labels).tolist() == plain(np.column_stack([np.zeros(60), sure])).tolist()
 
 
 def test_refused():
     sure, right, labels = scores(2)
-    with pytest.raises(ValueError, match="reads one column"):
-        IsotonicByLabel.fit(["confidence"], sure, right, None)
-    with pytest.raises(ValueError, match="predictions are needed"):
-        IsotonicByLabel.fit(["confidence"], sure, right, labels)(sure)
+    with pytest.raises(ValueError, match="there are no predictions"):
+        fit_confidence("isotonic_by_label", ["confidence"], sure, right)
     with pytest.raises(ValueError, match="finite"):
-        IsotonicByLabel.fit(["confidence"], np.full(60, -np.inf), right, labels)
+        fit_confidence("logistic", ["confidence"], np.full(60, np.inf), right)
+    with pytest.raises(ValueError, match="reads one column"):
+        fit_confidence("isotonic_by_label", ["a", "b"], np.ones((60, 2)), right, labels)
     with pytest.raises(ValueError, match="values of the columns confidence are needed"):
-        Logistic.fit(["confidence"], np.ones((60, 2)), right)
+        fit_confidence("logistic", ["confidence"], np.ones((60, 2)), right)
     with pytest.raises(ValueError, match="unknown fitted confidence 'isotonic'; nearest: 'isotonic_by_label'"):
         fitted_from_json({"kind": "isotonic"})
+
+
+def test_a_model_that_always_abstains_passes_all_on():
+    fitted = fit_confidence("isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3)
+    assert fitted_from_json(fitted.to_json())([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]

@@ -82,7 +82,7 @@ def test_text_that_pandas_takes_for_missing_is_a_label(tmp_path):
 
 def test_missing_rows_are_named_left_out_or_wrong():
     part = LONG.drop(index=4)
-    with pytest.raises(ValueError, match="1 of 6 rows.*'y' and model 'large'.*missing='drop'"):
+    with pytest.raises(ValueError, match="1 of 6 rows.*'y', model 'large'.*missing='drop'"):
         ScoreTable.from_frame(part, **NAMES, **ANSWERS)
     dropped = ScoreTable.from_frame(part, **NAMES, **ANSWERS, missing="drop")
     assert dropped.sample_ids.tolist() == ["x", "z"]
@@ -90,7 +90,7 @@ def test_missing_rows_are_named_left_out_or_wrong():
     assert table.correct[1].tolist() == [True, False, True] and table.cost[1].tolist() == [2, 3, 4]
     assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
     unlabelled = LONG.assign(truth=["yes", None, "no"] * 2)
-    with pytest.raises(ValueError, match="2 of 6 rows.*'y' and model 'small'"):
+    with pytest.raises(ValueError, match="2 of 6 rows.*'y', model 'small'"):
         ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS)
     assert len(ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS, missing="drop")) == 2
     table = ScoreTable.from_frame(LONG.assign(truth=None), **NAMES, **ANSWERS)
@@ -113,7 +113,7 @@ def test_a_model_without_confidence_stands_last():
         (LONG, {"cost": {"small": 1}}, "unknown model in cost 'large'"),
         (LONG, {"cost": {"small": 1, "large": 2, "huge": 3}}, "unknown model of the table, in cost 'huge'"),
         (LONG, {"prediction": "{}_says"}, "no column is named like '{}_says'"),
-        (pd.concat([LONG, LONG[:2]]), {}, "2 rows repeat.*sample 'x' and model 'small'"),
+        (pd.concat([LONG, LONG[:2]]), {}, "2 rows repeat.*sample 'x', model 'small'"),
         (LONG.assign(truth=[*"aba", *"acb"]), {}, "sample 'y' has more than one label"),
         (LONG.assign(id=["x", None, "z"] * 2), {}, "the sample of row 1 is missing"),
         (LONG.assign(sure=[*"012", "high", *"45"]), {}, "column 'sure'.*high"),

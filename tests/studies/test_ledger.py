@@ -127,7 +127,7 @@ def test_rules(rule, yes, no):
 def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
     values = {"pairs-improve": 0.9, "pairs-top": float("nan"), "pairs-most": np.float64(3.8), "pair-size": None}
     table = ledger(values, "02", "imagenet-1k")
-    assert set(table.columns) == {"section", "claim", "paper", "published", "this run", "verdict"}
+    assert set(table.columns) == {"section", "claim", "paper", "published", "held out", "this run", "verdict"}
     assert table.loc["pairs-improve", ["this run", "verdict"]].tolist() == ["90.0%", "agrees"]
     assert table.loc["pairs-most", ["published", "this run", "verdict"]].tolist() == ["3.83", "3.80", "agrees"]
     for name in ("pairs-top", "pair-size", "plateau-kept"):
@@ -135,6 +135,16 @@ def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
     assert table.loc["pairs-86", "published"] == "needs the models' outputs"
     many = ledger({"shift-order": [3, 1, 4, 1, 5, 9]}).loc["shift-order"]
     assert (many["this run"], many["verdict"]) == ("1 to 9", "agrees")
+
+
+def test_what_is_held_out_can_leave_a_claim_open():
+    claim = paper_claims().loc["pairs-top"]  # > 0
+    assert [paper.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["agrees", "agrees", "open"]
+    assert [paper.verdict([-0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["differs", "open", "differs"]
+    row = ledger({"pairs-top": 0.001}, "02", held_out={"pairs-top": -0.002}).loc["pairs-top"]
+    assert row[["held out", "this run", "verdict"]].tolist() == ["-0.200%", "+0.100%", "open"]
+    with pytest.raises(ValueError, match="unknown claim"):
+        ledger({}, held_out={"pairs-mots": 1})
 
 
 def test_unknown_claims_and_notebooks_are_refused():
