@@ -199,7 +199,8 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"unknown arguments: {' '.join(rest)}")
         said = args.does(args) or {}
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
-        print(f"cascadelib: {' '.join(str(error).split())}", file=sys.stderr)
+        remedy = ": pip install 'cascadelib[notebooks]'" if isinstance(error, ImportError) else ""
+        print(f"cascadelib: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2
     said = json.loads(json.dumps(said), parse_constant=lambda _: None)  # nan and inf are null
     if args.json:
