@@ -59,23 +59,19 @@ def note(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, s
     takes them, into ``decisions``, and who leaves by it. ValueError naming the model where they do not fit."""
     before = decisions.predictions[rows] if stage else None
     with about(f"model {policy.models[stage]!r}"):
-        if said is not None:
-            said = objects(said)
-            if len(said) != len(rows):
-                raise ValueError(f"{len(said)} predictions for {len(rows)} samples")
-            decisions.predictions[rows] = said
+        said = objects([None] * len(rows) if said is None else said)
         values = np.full(len(rows), np.nan) if sure is None else np.atleast_1d(reals(sure, "confidences"))
-        if len(values) != len(rows) or values.ndim > 1 and not policy.fitted:
-            raise ValueError(f"confidences {list(values.shape)} for {len(rows)} samples")
+        if not len(said) == len(values) == len(rows) or values.ndim > 1 and not policy.fitted:
+            raise ValueError(f"{len(said)} predictions, confidences {list(values.shape)} for {len(rows)} samples")
         absent, lowest = np.atleast_2d(np.isnan(values).T).any(axis=0), own_units(policy.metric, np.array([-np.inf]))
         if absent.any() and not policy.exits(stage, lowest)[0]:
             raise ValueError(f"sample {rows[absent.argmax()]} has no confidence (nan), and −inf would send it on")
-        if policy.fitted and said is None:
+        if policy.fitted and any(one is None for one in said):
             raise ValueError("predictions are needed: its confidence is fitted")
         if policy.fitted and sure is not None:
             values = policy.fitted[stage](values, said, before)
         sure = np.where(absent, lowest, values)
-        decisions.confidence[rows] = decisions.confidences[rows, stage] = sure
+        decisions.predictions[rows], decisions.confidence[rows], decisions.confidences[rows, stage] = said, sure, sure
         decisions.exit_stage[rows[policy.exits(stage, sure)]] = stage
 
 
@@ -115,7 +111,7 @@ def asked(
     inputs, stops = list(inputs), known(on_error, ["stop", "next"], "on_error") == "stop"
     batch_size, concurrency = check_count(batch_size, "batch_size"), check_count(concurrency, "concurrency")
     decisions, seconds = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2))
-    stopped: list[BaseException] = []
+    stopped: list[Exception] = []
     failures: dict[int, Exception] = {}
     lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
     looping = threading.Thread(target=loop.run_forever, daemon=True)
@@ -150,10 +146,7 @@ def asked(
             for stage in range(len(calls)):
                 waiting = np.flatnonzero(decisions.exit_stage < 0)
                 parts = [waiting[start : start + batch_size] for start in range(0, len(waiting), batch_size)]
-                try:
-                    list(pool.map(ask, [stage] * len(parts), parts))
-                except BaseException as interrupt:
-                    stopped.append(interrupt)
+                list(pool.map(ask, [stage] * len(parts), parts))
                 if stopped:
                     raise stopped[0]
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
@@ -169,10 +162,9 @@ def asked(
         policy.running.add(decisions, seconds)
     for stage, failure in failures.items():
         text = (
-            f"the call of {policy.models[stage]!r} failed for {decisions.broken[stage]} inputs, which went on, or kept"
+            f"{policy.models[stage]!r} failed for {decisions.broken[stage]} inputs: they went on, or kept their answer"
         )
-        text = f"{text} what came before ({type(failure).__name__}: {failure})"
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{text} ({type(failure).__name__}: {failure})", RuntimeWarning, stacklevel=3)
     return decisions
 
 
