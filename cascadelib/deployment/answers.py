@@ -48,13 +48,13 @@ class Decisions:
 
 
 def nothing(samples: int, models: int) -> Decisions:
-    """:class:`Decisions` of samples that no model has seen, for :func:`note` to fill."""
+    """:class:`Decisions` of samples that no model has seen, for :func:`write_answer` to fill."""
     predictions, confidences = np.full(samples, None), np.full((samples, models), np.nan)
     rest = np.full(samples, np.nan), confidences, np.zeros(models, np.int64), predictions[:, None]
     return Decisions(predictions, np.full(samples, -1), *rest)
 
 
-def note(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any) -> None:
+def write_answer(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any) -> None:
     """Write what a model says of the samples ``rows`` int64 [s], predictions and confidences as :meth:`Policy.decide`
     takes them, into ``decisions``, and who leaves by it. ValueError naming the model where they do not fit."""
     before = decisions.predictions[rows] if stage else None
@@ -93,7 +93,7 @@ def by_model(policy: "Policy", values: Any, what: str) -> list:
     return values + [None] * (len(names) - len(values))
 
 
-def asked(
+def ask_models(
     policy: "Policy", calls: Any, inputs: Iterable, batch_size: int, concurrency: int, on_error: str
 ) -> Decisions:
     """:class:`Decisions` by functions that ask the models, see :meth:`Policy.run`."""
@@ -135,7 +135,7 @@ def asked(
         ended = time.perf_counter()
         with lock:
             try:
-                note(policy, decisions, stage, rows, *pair_of(answer, policy.models[stage]))
+                write_answer(policy, decisions, stage, rows, *pair_of(answer, policy.models[stage]))
             except ValueError as error:
                 stopped.append(error)
             seconds[stage] += ended - begun, time.perf_counter() - ended
