@@ -3,7 +3,6 @@ cost held over a stream, whatever the inputs do."""
 
 import copy
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +14,19 @@ from ..checks import check_number
 from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.thresholds import own_units
-from .cascade_file import mean_with_ends, rounded_up
+from .cascade_file import mean_with_ends
 
 if TYPE_CHECKING:
     from .cascade import Decisions
 
-WINDOW = 1000  # inputs that the drift signal looks back on
+WAITING = 1024  # inputs that wait until the drift signal takes them all at once
 LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
 STEP = 0.15  # by which one batch may move a budget's level: larger steps swing between all leaving and all passing on
 
 
 class Running:
-    """Counts since the start (or :meth:`reset`) and the last ``window`` inputs (with finite logits) of a cascade; of
-    all threads that run it.
+    """Counts since the start (or :meth:`reset`) of a cascade, and how likely its confidences are; of all threads that
+    run it.
 
     inputs: how many; exits, broken int64 [n]: how many left at each of the n stages, and for how many a model's logits
     were nan or infinite; seconds float64 [n, 2]: spent at each stage in the model (with its preprocessing) and in the
@@ -35,7 +34,7 @@ class Running:
     """
 
     def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None):
-        self.models, self.metric, self.expected, self.window = models, metric, expected, WINDOW
+        self.models, self.metric, self.expected = models, metric, expected
         self.reset()
 
     def reset(self) -> None:
@@ -43,8 +42,8 @@ class Running:
         n = len(self.models)
         with LOCK:
             self.inputs, self.exits, self.broken = 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
-            self.seconds = np.zeros((n, 2))
-            self.last: deque[np.ndarray] = deque(maxlen=self.window)
+            self.seconds, self.waiting = np.zeros((n, 2)), [np.empty((0, n))]
+            self.signal = self.expected and DriftSignal(self.expected["confidences"])
 
     def add(self, decisions: "Decisions", seconds: np.ndarray | float = 0.0) -> None:
         """Count the :class:`Decisions` of one call (those made before an error) and its seconds float64 [n, 2]."""
@@ -57,19 +56,21 @@ class Running:
             self.exits += np.bincount(left, minlength=len(self.models))
             self.broken += decisions.broken
             self.seconds += seconds
-            self.last.extend(confidences[whole][-self.window :])
+            self.waiting.append(confidences[whole])
+            if sum(map(len, self.waiting)) >= WAITING:
+                self._watch()
+
+    def _watch(self):
+        """The drift signal takes the inputs that wait for it."""
+        if self.signal is not None:
+            columns = np.concatenate(self.waiting).T
+            self.signal.add([column[~np.isnan(column)] for column in columns])
+        self.waiting = self.waiting[:1]  # of no inputs
 
     @property
     def exit_rates(self) -> np.ndarray:
         """Share of all inputs so far that left at each stage, float64 [n]; nan before the first input."""
         return self.exits / self.inputs if self.inputs else np.full(len(self.models), np.nan)
-
-    @property
-    def confidences(self) -> list[np.ndarray]:
-        """Of the last inputs those that reached each stage: n arrays of confidences, higher = surer."""
-        with LOCK:
-            recent = np.array(self.last).reshape(-1, len(self.models))
-        return [own_units(self.metric, column[~np.isnan(column)]) for column in recent.T]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -91,17 +92,14 @@ class Running:
         return table
 
     def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
-        """The last inputs against the samples on which the cascade was measured: a :class:`DriftReport`.
-
-        The file keeps quantiles, so live confidences are rounded up to them, which can only lower the statistic: the
-        false-alarm rate of :class:`DriftSignal` holds. ValueError where nothing was expected.
-        """
-        if self.expected is None:
+        """All inputs so far against the samples on which the cascade was measured: a :class:`DriftReport`. May be asked
+        after every input; what is promised, and what not: :class:`DriftSignal`. Confidences are in the metric's own
+        units. ValueError where nothing was expected."""
+        if self.signal is None:
             raise ValueError("nothing is expected of this cascade: give from_point the store that it was measured on")
-        summaries = [(np.array(s["values"]), s["counts"]) for s in self.expected["confidences"]]
-        signal = DriftSignal(tuple(np.repeat(v, counts) for v, counts in summaries), false_alarm_rate)
-        live = [rounded_up(own_units(self.metric, sure), v) for sure, (v, _) in zip(self.confidences, summaries)]
-        return signal.check(live)
+        with LOCK:
+            self._watch()
+            return self.signal.report(false_alarm_rate)
 
 
 class StreamBudget:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import Cascade, LogitStore, datasets, pick, search
-from cascadelib.analysis.drift_signal import DriftSignal
+from cascadelib import Cascade, DriftSignal, LogitStore, datasets, pick, search
+from cascadelib.deployment.policy import parse_cascade, text_of
+from cascadelib.evaluation.evaluation import stage_confidences
 from cascadelib.deployment.cascade import decide_elsewhere, same_decisions
-from cascadelib.deployment.cascade_file import rounded_up, summary
 from cascadelib.deployment.monitoring import drift_table
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
 from cascadelib.figures.deployment import guarantee_figure, savings_figure
@@ -50,17 +50,32 @@ def test_drift_is_seen_without_labels_and_its_absence_too(metric):
     cascade.running.reset()
     cascade.run(pieces_of(255 - IMAGES, 100))
     report = cascade.running.drift()
-    assert report.alarm and set(report.tests["what"]) == {"exit rate", "confidence"}
+    assert report.alarm and cascade.running.drift().tests.equals(report.tests)
 
 
-def test_only_the_last_inputs_count_and_broken_ones_do_not():
+def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
+    """Asked often or once, in pieces or at once: the capital that the reference's whole arrays and the stored logits give."""
     cascade = running()
-    cascade.running.window = 100
-    cascade.running.reset()
-    whole = cascade(IMAGES)
-    first, second = cascade.running.confidences
-    np.testing.assert_array_equal(first, whole.confidences[-100:, 0])
-    assert len(second) == (whole.exit_stage[-100:] == 1).sum()
+    for piece in pieces_of(IMAGES, 100):
+        cascade(piece)
+        cascade.running.drift()
+    signal = DriftSignal.at_selection(TEST, cascade.point)
+    alone = signal.check(stage_confidences(TEST.take(slice(0, 600)), cascade.point)).tests
+    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.02)
+    with pytest.warns(RuntimeWarning, match="nan or infinite"):
+        cascade(IMAGES[:5] * np.nan)
+    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.02)
+
+
+def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well():
+    cascade = running()
+    description = cascade.description
+    for part in description["expected"]["confidences"]:
+        del part["ties"]
+    old = Cascade(parse_cascade(text_of(description)))
+    for one in (cascade, old):
+        one(IMAGES)
+    pd.testing.assert_frame_equal(old.running.drift().tests, cascade.running.drift().tests)
 
 
 def test_totals_of_eight_threads_add_up():
@@ -80,7 +95,7 @@ def test_totals_of_eight_threads_add_up():
     seen = cascade.running
     assert seen.inputs == 960 * 100
     assert seen.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
-    assert 800 <= seen.seconds[1, 1] < 900 and len(seen.last) == seen.window
+    assert 800 <= seen.seconds[1, 1] < 900 and seen.drift().tests["inputs"][0] == seen.inputs
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
@@ -88,16 +103,6 @@ def test_drift_needs_something_to_expect():
     cascade = Cascade.from_point(POINT)
     with pytest.raises(ValueError, match="nothing is expected"):
         cascade.running.drift()
-
-
-def test_false_alarms_with_quantiles_in_place_of_the_reference():
-    """Over 300 windows of unchanged data at a rate of 10%, rounded as running statistics are: at most that often."""
-    rng, alarms = np.random.default_rng(0), 0
-    for _ in range(300):
-        short = summary(rng.random(2000))
-        signal = DriftSignal((np.repeat(short["values"], short["counts"]),), 0.1)
-        alarms += signal.check([rounded_up(rng.random(300), np.array(short["values"]))]).alarm
-    assert alarms / 300 <= 0.1 + 3 * np.sqrt(0.09 / 300)
 
 
 def test_texts_of_the_bundled_zoo():
