@@ -22,36 +22,10 @@ from ..fronts.front import Point
 from ..methods.ensembles import Output
 from ..methods.thresholds import own_units
 from ..scoring import F1
+from .answers import Decisions
 from .cascade_file import description_of, point_of
 from .members import joined, members_of, rows_of, size_of
-from .monitoring import Running
 from .policy import Policy
-
-
-@dataclass(frozen=True, eq=False)
-class Decisions:
-    """What a cascade says of N samples.
-
-    predictions int64 [N]: class, −1 where no model gave a finite output; exit_stage int64 [N]: 0 = first model, as in
-    an :class:`Evaluation`, −1 where an error came before the decision; confidence float64 [N]: at the exit, in the
-    metric's own units; confidences float64 [N, n]: at each stage, nan where a sample did not get there; broken
-    int64 [n]: samples for which a model gave nan or infinite logits; guesses int64 [N, g]: the best classes, best
-    first, as many as asked.
-    """
-
-    predictions: np.ndarray
-    exit_stage: np.ndarray
-    confidence: np.ndarray
-    confidences: np.ndarray
-    broken: np.ndarray
-    guesses: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.predictions)
-
-    def __repr__(self) -> str:
-        left = [int((self.exit_stage == i).sum()) for i in range(self.confidences.shape[1])]
-        return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"
 
 
 @dataclass(eq=False)
@@ -105,7 +79,7 @@ class Cascade(torch.nn.Module):
         self.policy = Policy(self.description)
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.running = Running(self.point.models, self.method.metric, description["expected"])
+        self.running = self.policy.running
         self.eval()
 
     @classmethod
@@ -141,8 +115,7 @@ class Cascade(torch.nn.Module):
         self.policy.save(path)
 
     def __repr__(self) -> str:
-        stages = [f"{name} at {t:.4g}" for name, t in zip(self.point.models, self.thresholds)]
-        return f"<Cascade: {' → '.join([*stages, self.point.models[-1]])}, {self.method.metric}>"
+        return repr(self.policy).replace("Policy", "Cascade", 1)
 
     @property
     def thresholds(self) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from ..methods.thresholds import own_units
 from .cascade_file import mean_with_ends
 
 if TYPE_CHECKING:
-    from .cascade import Decisions
+    from .answers import Decisions
 
 WAITING = 1024  # inputs that wait until the drift signal takes them all at once
 LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied

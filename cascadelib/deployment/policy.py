@@ -7,7 +7,7 @@ alone: neither torch nor pandas nor compiled kernels.
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +20,11 @@ from ..checks import CLASSES, TEXT, about, check_count, fits, items_of, known, r
 from ..files import digest_of, parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.thresholds import WORDS, leaves, own_units
+from .answers import Decisions, asked, by_model, note, nothing, objects
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
+    from .monitoring import Running
 
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
@@ -46,11 +48,12 @@ FORM = {  # of the parts of a description, as fits() reads it
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Policy:
     """Which models run, in which order, and who leaves after each: a cascade as its file has it, without its models.
 
-    :class:`Cascade` decides by one, and either reads what the other wrote. description: what the file says; thresholds:
+    :class:`Cascade` decides by one, and either reads what the other wrote; here the models' answers come from the
+    caller (:meth:`decide`), or from functions that ask them (:meth:`run`). description: what the file says; thresholds:
     in use, one fewer than ``models``, in the metric's own units (default: the file's), without nan.
     """
 
@@ -88,6 +91,10 @@ class Policy:
         with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
+    def __repr__(self) -> str:
+        stages = [f"{name} at {t:.4g}" for name, t in zip(self.models, self.thresholds)]
+        return f"<Policy: {' → '.join([*stages, self.models[-1]])}, {self.metric or 'given confidences'}>"
+
     @property
     def models(self) -> tuple[str, ...]:
         """Names, in the order in which they run."""
@@ -103,6 +110,13 @@ class Policy:
         """Thresholds as they are compared with confidences (higher = surer), float64 [n − 1]."""
         return own_units(self.metric, np.array(self.thresholds, np.float64))
 
+    @cached_property
+    def running(self) -> "Running":
+        """Counts, time and drift of what :meth:`run` decided: a :class:`Running`."""
+        from .monitoring import Running
+
+        return Running(self.models, self.metric, self.description["expected"])  # type: ignore[arg-type]
+
     def exits(self, stage: int, confidence: np.ndarray, inside: bool = False) -> np.ndarray:
         """Which samples leave after a stage (0 = first model), bool [N]: all after the last one; nan passes on.
 
@@ -113,6 +127,44 @@ class Policy:
         if stage == len(self.inside):
             return np.ones(confidence.shape, bool)
         return leaves(confidence if inside else own_units(self.metric, confidence), self.inside[stage])
+
+    def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
+        """Who leaves where of N samples, from what the models say of them: :class:`Decisions`, as :func:`evaluate` has it.
+
+        confidences: of each model, in their order or as {name: …}, [N] in the metric's own units, of the output after
+        that stage (of an ensemble, where the method has one); nan only where no sample gets; the last model's decide
+        nothing and may be missing. predictions: likewise, [N] each, of any kind. ValueError naming the model where
+        something is missing, or is of another length.
+        """
+        sure, said = by_model(self, confidences, "confidences"), by_model(self, predictions, "predictions")
+        sure = [values if values is None else np.atleast_1d(reals(values, "confidences")) for values in sure]
+        said = [values if values is None else objects(values) for values in said]
+        sizes = {len(values) for values in (*sure, *said) if values is not None}
+        if len(sizes) > 1:
+            raise ValueError(f"confidences and predictions must be of equally many samples, not {sorted(sizes)}")
+        decisions = nothing(max(sizes, default=0), len(sure))
+        for stage, parts in enumerate(zip(said, sure)):
+            rows = np.flatnonzero(decisions.exit_stage < 0)
+            note(self, decisions, stage, rows, *(part if part is None else part[rows] for part in parts))
+        return decisions
+
+    def run(
+        self, calls: Any, inputs: Iterable, batch_size: int = 64, concurrency: int = 8, on_error: str = "stop"
+    ) -> Decisions:
+        """Ask the models, each about those of N inputs that are undecided: :class:`Decisions` in the inputs' order.
+
+        calls: a function for each model, in their order or as {name: function}, async or not: from a list of at most
+        ``batch_size`` inputs to (predictions, confidences), one each an input, confidences in the metric's own units
+        and at the method's temperature (the last model may give None for them). At most ``concurrency`` calls of a
+        model are under way at once, each in a thread, those that are async in one event loop. Whoever calls a service
+        retries within the function.
+
+        on_error: what an exception in a call leads to: "stop" (no call begins after it, and it goes on to the caller,
+        with ``error.decided`` as in :meth:`Cascade.run`), or "next" (its inputs go to the next model, or keep the
+        answer that they have, with a warning). An answer of another length, or with a confidence that is nan (−inf
+        sends an input on), is a ValueError naming the model in either case; so is a policy with an ensemble.
+        """
+        return asked(self, calls, inputs, batch_size, concurrency, on_error)
 
 
 def text_of(description: Mapping) -> str:

@@ -1,0 +1,170 @@
+"""What models say of samples, told or asked for by functions, and who leaves where by it: numpy alone."""
+
+import asyncio
+import inspect
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks import about, brief, check_count, items_of, known, reals
+
+if TYPE_CHECKING:
+    from .policy import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What a cascade says of N samples.
+
+    predictions [N]: of a :class:`Cascade` the class, int64, −1 where no model gave a finite output; of a
+    :class:`Policy` what it was told, as objects, None where that is nothing. exit_stage int64 [N]: 0 = first model, as
+    in an :class:`Evaluation`, −1 where an error came before the decision; confidence float64 [N]: at the exit, in the
+    metric's own units; confidences float64 [N, n]: at each stage, nan where a sample did not get there; broken
+    int64 [n]: samples for which a model gave nan or infinite logits, or failed; guesses [N, g]: the best classes, best
+    first, as many as asked.
+    """
+
+    predictions: np.ndarray
+    exit_stage: np.ndarray
+    confidence: np.ndarray
+    confidences: np.ndarray
+    broken: np.ndarray
+    guesses: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __repr__(self) -> str:
+        left = [int((self.exit_stage == i).sum()) for i in range(self.confidences.shape[1])]
+        return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"
+
+
+def nothing(samples: int, models: int) -> Decisions:
+    """:class:`Decisions` of samples that no model has seen, for :func:`note` to fill."""
+    predictions, confidences = np.full(samples, None), np.full((samples, models), np.nan)
+    rest = np.full(samples, np.nan), confidences, np.zeros(models, np.int64), predictions[:, None]
+    return Decisions(predictions, np.full(samples, -1), *rest)
+
+
+def note(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any) -> None:
+    """Write what a model says of the samples ``rows`` int64 [s], predictions and confidences [s] or None, into
+    ``decisions``, and who leaves by it. ValueError naming the model for another length, and for confidences that are
+    missing or nan where it is not the last."""
+    last = stage + 1 == len(policy.models)
+    with about(f"model {policy.models[stage]!r}"):
+        sure = np.full(len(rows), np.nan) if sure is None and last else np.atleast_1d(reals(sure, "confidences"))
+        said = np.full(len(rows), None) if said is None else objects(said)
+        if not len(said) == len(sure) == sure.size == len(rows):
+            raise ValueError(f"{len(said)} predictions and confidences {list(sure.shape)} for {len(rows)} samples")
+        if np.isnan(sure).any() and not last:
+            raise ValueError(f"the confidence of sample {rows[np.isnan(sure).argmax()]} is nan; −inf sends it on")
+        decisions.predictions[rows], decisions.confidence[rows], decisions.confidences[rows, stage] = said, sure, sure
+        decisions.exit_stage[rows[policy.exits(stage, sure)]] = stage
+
+
+def objects(values: Any) -> np.ndarray:
+    """What ``values`` holds, one by one, as an array of objects [N]."""
+    values = items_of(values.tolist() if hasattr(values, "tolist") else values)
+    return np.fromiter(values, object, len(values))
+
+
+def by_model(policy: "Policy", values: Any, what: str) -> list:
+    """A value a model, in their order, from a list or {name: value}; None: missing, of the last or of all."""
+    names = policy.models
+    if isinstance(values, Mapping):
+        values = {known(name, names, "model of this policy"): value for name, value in values.items()}
+        return [values.get(name) for name in names]
+    values = [None] * len(names) if values is None else items_of(values)
+    if not len(names) - 1 <= len(values) <= len(names):
+        raise ValueError(f"{what} of {len(names)} models are needed ({', '.join(names)}), not of {len(values)}")
+    return values + [None] * (len(names) - len(values))
+
+
+def asked(
+    policy: "Policy", calls: Any, inputs: Iterable, batch_size: int, concurrency: int, on_error: str
+) -> Decisions:
+    """:class:`Decisions` by functions that ask the models, see :meth:`Policy.run`."""
+    calls = by_model(policy, calls, "calls")
+    for name, call in zip(policy.models, calls):
+        if not callable(call):
+            raise ValueError(f"model {name!r}: a function that asks it is needed, not {brief(call)}")
+    if (ensemble := (policy.description["method"] or {}).get("ensemble", "none")) != "none":
+        raise ValueError(
+            f"this policy decides by the outputs of all models so far (ensemble={ensemble!r}), which no single model's "
+            "call knows: run it as a cascadelib.Cascade, or give decide() the confidences of the combined outputs"
+        )
+    if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
+        raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
+    inputs, stops = list(inputs), known(on_error, ["stop", "next"], "on_error") == "stop"
+    batch_size, concurrency = check_count(batch_size, "batch_size"), check_count(concurrency, "concurrency")
+    decisions, seconds = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2))
+    stopped: list[BaseException] = []
+    failures: dict[int, Exception] = {}
+    lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
+
+    def ask(stage, rows):
+        if stopped:
+            return
+        begun = time.perf_counter()
+        try:
+            answer = calls[stage]([inputs[row] for row in rows])
+            if inspect.iscoroutine(answer):
+                answer = asyncio.run_coroutine_threadsafe(answer, loop).result()
+        except Exception as error:
+            error.add_note(f"in the call of model {policy.models[stage]!r} for {len(rows)} inputs")
+            with lock:
+                decisions.broken[stage] += len(rows)
+                failures.setdefault(stage, error)
+            if stops:
+                stopped.append(error)
+            return
+        ended = time.perf_counter()
+        with lock:
+            try:
+                note(policy, decisions, stage, rows, *pair_of(answer, policy.models[stage]))
+            except ValueError as error:
+                stopped.append(error)
+            seconds[stage] += ended - begun, time.perf_counter() - ended
+
+    threading.Thread(target=lambda: (loop.run_forever(), loop.close()), daemon=True).start()
+    try:
+        with ThreadPoolExecutor(concurrency) as pool:
+            for stage in range(len(calls)):
+                waiting = np.flatnonzero(decisions.exit_stage < 0)
+                parts = [waiting[start : start + batch_size] for start in range(0, len(waiting), batch_size)]
+                try:
+                    list(pool.map(ask, [stage] * len(parts), parts))
+                except BaseException as interrupt:
+                    stopped.append(interrupt)
+                if stopped:
+                    raise stopped[0]
+        decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
+    except BaseException as error:
+        decisions.predictions[decisions.exit_stage < 0] = None
+        with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
+            error.decided = decisions  # type: ignore[attr-defined]
+        raise
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        policy.running.add(decisions, seconds)
+    for stage, failure in failures.items():
+        text = (
+            f"the call of {policy.models[stage]!r} failed for {decisions.broken[stage]} inputs, which went on, or kept"
+        )
+        text = f"{text} what came before ({type(failure).__name__}: {failure})"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return decisions
+
+
+def pair_of(answer, name):
+    """(predictions, confidences) that the call of a model returned; ValueError naming it for anything else."""
+    if not (isinstance(answer, tuple | list) and len(answer) == 2 and answer[0] is not None):
+        raise ValueError(f"model {name!r}: its call must return (predictions, confidences), not {brief(answer)}")
+    return answer
