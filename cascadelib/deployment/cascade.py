@@ -24,7 +24,7 @@ from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
 from .cascade_file import description_of, point_of
-from .members import joined, members_of, rows_of, size_of
+from .members import Member, joined, member_named, members_of, rows_of, size_of
 from .policy import Policy
 
 
@@ -80,6 +80,7 @@ class Cascade(torch.nn.Module):
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.running = self.policy.running
+        self.references = {member.name: member for member in self.members}
         self.eval()
 
     @classmethod
@@ -152,19 +153,22 @@ class Cascade(torch.nn.Module):
         except TypeError as error:
             raise ValueError(f"a stream of batches is needed, as [batch], not {brief(stream)}") from error
         queues: list[list[Group]] = [[] for _ in self.members]
-        count, log = 0, []
+        count, log, audited = 0, [], []
         try:
             for batch in stream:
                 with about(f"model {self.members[0].name!r}"):
                     queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
+                if self.running.audit:
+                    audited.append(queues[0][-1].take(self.running.drawn(len(queues[0][-1]))))
                 count += len(queues[0][-1])
                 log += self._advance(queues, batch_size, guesses, batch_size)
             log += self._advance(queues, batch_size, guesses, 1)
+            audit = self._audit([group for group in audited if len(group)], batch_size)
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
                 error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
             raise
-        decisions = self._decisions(count, guesses, log)
+        decisions = self._decisions(count, guesses, log, audit)
         where = ", ".join(f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n)
         if where:
             text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
@@ -210,7 +214,21 @@ class Cascade(torch.nn.Module):
         output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
         return (output.where(broken, before) if broken.any() else output), broken
 
-    def _decisions(self, count, guesses, log):
+    def _audit(self, groups, batch_size):
+        """What the reference says of the samples drawn for the audit: (their numbers, classes, seconds), or None."""
+        if not groups:
+            return None
+        begun, group, name = time.perf_counter(), Group.joined(groups), self.running.reference
+        if name not in self.references:
+            model = member_named(name, {})
+            self.references[name] = Member(name, model.module.eval(), model.transform)
+        parts = [slice(at, at + batch_size) for at in range(0, len(group), batch_size)]
+        parts = [rows_of(group.inputs, np.arange(len(group))[part]) for part in parts]
+        logits = np.concatenate([self.references[name].logits(part) for part in parts])
+        classes = np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1)
+        return group.numbers, classes, time.perf_counter() - begun
+
+    def _decisions(self, count, guesses, log, audit=None):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
         n, guesses = len(self.members), min(guesses, self.members[0].classes or 1)
         stage, sure, best = np.full(count, -1), np.full(count, np.nan), np.full((count, guesses), -1)
@@ -223,7 +241,7 @@ class Cascade(torch.nn.Module):
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
         sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
-        self.running.add(decisions, seconds)
+        self.running.add(decisions, seconds, audit)
         return decisions
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.drift_signal import DriftReport, DriftSignal
-from ..checks import check_number
+from ..analysis.uncertainty import anytime_lower
+from ..checks import check_number, known
 from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.thresholds import own_units
@@ -25,16 +26,19 @@ STEP = 0.15  # by which one batch may move a budget's level: larger steps swing 
 
 
 class Running:
-    """Counts since the start (or :meth:`reset`) of a cascade, and how likely its confidences are; of all threads that
+    """Counts since the start (or :meth:`reset`) of a cascade, its drift, and its loss by an audit; of all threads that
     run it.
 
     inputs: how many; exits, broken int64 [n]: how many left at each of the n stages, and for how many a model's logits
     were nan or infinite; seconds float64 [n, 2]: spent at each stage in the model (with its preprocessing) and in the
-    exit decision. expected: the ``expected`` part of a cascade file, or None.
+    exit decision. expected: the ``expected`` part of a cascade file, or None. audit: the share of all inputs, drawn at
+    random whatever stage they leave at, on which the model ``reference`` (default: the last) runs as well; both may be
+    set at any time. audited, audit_seconds: how many did so, and its seconds.
     """
 
-    def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None):
+    def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None, audit: float = 0.0):
         self.models, self.metric, self.expected = models, metric, expected
+        self.audit, self.reference, self.rng = audit, models[-1], np.random.default_rng(0)
         self.reset()
 
     def reset(self) -> None:
@@ -44,28 +48,73 @@ class Running:
             self.inputs, self.exits, self.broken = 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
             self.seconds, self.waiting = np.zeros((n, 2)), [np.empty((0, n))]
             self.signal = self.expected and DriftSignal(self.expected["confidences"])
+            self.audited, self.audit_seconds, self.verdicts = 0, 0.0, [0, 0, 0]
+            self.doubts: dict[int, list] = {}
 
-    def add(self, decisions: "Decisions", seconds: np.ndarray | float = 0.0) -> None:
-        """Count the :class:`Decisions` of one call (those made before an error) and its seconds float64 [n, 2]."""
+    def drawn(self, count: int) -> np.ndarray:
+        """Which of the next ``count`` inputs are audited, int64 [a]."""
+        share = check_number(self.audit, "audit", "a share from 0 to 1", 0, 1)
+        with LOCK:
+            return np.flatnonzero(self.rng.random(count) < share)
+
+    def add(self, decisions: "Decisions", seconds: Any = 0.0, audit: tuple | None = None) -> None:
+        """Count the :class:`Decisions` of one call (those made before an error), its seconds float64 [n, 2], and its
+        audit: rows int64 [a], the reference's predictions [a], seconds."""
         made = decisions.exit_stage >= 0
         left, confidences = decisions.exit_stage[made], decisions.confidences[made]
         reached = np.arange(len(self.models)) <= left[:, None]
-        whole = ~(np.isnan(confidences) & reached).any(axis=1)  # broken logits say nothing of the data
+        whole = ~(np.isnan(confidences) & reached)[:, :-1].any(axis=1)  # broken logits say nothing of the data
         with LOCK:
+            if audit is not None:
+                rows, answers, spent = audit
+                self.audited, self.audit_seconds = self.audited + len(rows), self.audit_seconds + spent
+                pairs = zip(rows.tolist(), decisions.predictions[rows], answers)
+                self.doubts |= {self.inputs + row: pair for row, *pair in pairs if pair[0] != pair[1]}
             self.inputs += len(left)
             self.exits += np.bincount(left, minlength=len(self.models))
             self.broken += decisions.broken
             self.seconds += seconds
             self.waiting.append(confidences[whole])
             if sum(map(len, self.waiting)) >= WAITING:
-                self._watch()
+                self._watch(None)
 
-    def _watch(self):
+    def _watch(self, false_alarm_rate):
         """The drift signal takes the inputs that wait for it."""
+        columns, self.waiting = np.concatenate(self.waiting).T, self.waiting[:1]  # of no inputs
         if self.signal is not None:
-            columns = np.concatenate(self.waiting).T
-            self.signal.add([column[~np.isnan(column)] for column in columns])
-        self.waiting = self.waiting[:1]  # of no inputs
+            return self.signal.check([column[~np.isnan(column)] for column in columns], false_alarm_rate)
+
+    def to_label(self) -> pd.DataFrame:
+        """The audited inputs whose labels can matter and are not known: those on which cascade and reference differ. A
+        row each, by its number since the start (0 = first): what either says."""
+        with LOCK:
+            return pd.DataFrame.from_dict(dict(self.doubts), orient="index", columns=["cascade", "reference"])
+
+    def label(self, labels: Mapping[int, Any]) -> None:
+        """The labels of inputs of :meth:`to_label`, in any order, late or never: {number: label}."""
+        with LOCK:
+            for number, label in labels.items():
+                said, answer = self.doubts.pop(known(number, self.doubts, "input to label"))
+                self.verdicts[1 - int(answer == label) + int(said == label)] += 1
+
+    def loss(self, epsilon: float = 1.0, error: float = 0.05) -> pd.Series:
+        """What the cascade loses in top-1 accuracy against the reference, by the audit: audited, disagreed, to_label
+        (inputs); low, high; alarm: whether the loss lies above ``epsilon``, as certified.
+
+        Promise, for inputs that are independent draws of one distribution: the loss lies in [low, high] at all times at
+        once with a probability of at least 1 − error (:func:`anytime_lower`), so that an alarm at a loss of at most
+        ``epsilon`` is ever raised with one of at most error / 2. Where both say the same, the loss is 0 whatever the
+        label; a disagreement without a label counts against either end. Not promised: the loss of *now* where it
+        changes (this is a mean since the start), anything where labels are wrong.
+        """
+        with LOCK:
+            (lost, _, gained), doubts, audited = self.verdicts, len(self.doubts), self.audited
+            disagreed = sum(self.verdicts) + doubts
+        same = audited - lost - gained - doubts
+        low = anytime_lower(lost, same, gained + doubts, error / 2)
+        high = -anytime_lower(gained, same, lost + doubts, error / 2)
+        counts = {"audited": audited, "disagreed": disagreed, "to_label": doubts}
+        return pd.Series(counts | {"low": low, "high": high, "alarm": low > epsilon}, dtype=object)
 
     @property
     def exit_rates(self) -> np.ndarray:
@@ -98,8 +147,7 @@ class Running:
         if self.signal is None:
             raise ValueError("nothing is expected of this cascade: give from_point the store that it was measured on")
         with LOCK:
-            self._watch()
-            return self.signal.report(false_alarm_rate)
+            return self._watch(false_alarm_rate)
 
 
 class StreamBudget:

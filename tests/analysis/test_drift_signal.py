@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import DriftSignal, LogitStore, pick, search
-from cascadelib.analysis.drift_signal import SIZES, Capital, laid_aside, summary
+from cascadelib.analysis.drift_signal import SIZES, Capital, summary
 from cascadelib.evaluation.evaluation import stage_confidences
 
 
@@ -40,7 +40,7 @@ def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
 
 
 def slow_capital(reference, live):
-    """The theorem word by word: the urn's chances, each bet's mean gain, each bet from each start, as plain products."""
+    """The theorem word by word: the urn's chances, each bet's mean gain, each bet from each start, as products."""
     urn, bins = [*reference["counts"], 1], []
     for x in live:
         bins.append(sum(edge < x for edge in reference["values"]))
@@ -51,7 +51,7 @@ def slow_capital(reference, live):
         chance = [(urn[c] + bins[:t].count(c)) / (sum(urn) + t) for c in range(len(urn))]
         gain = [[m**x * (1 - m) ** y for m in middle] for x, y in bets]
         factors.append([own[b] / math.fsum(map(operator.mul, own, chance)) for own in gain])
-    aside, found = laid_aside(np.arange(len(live) + 1)), []
+    aside, found = [1 / (1 + math.log(1 + t)) for t in range(len(live) + 1)], []
     for t in range(1, len(live) + 1):
         started = [
             (aside[s] - aside[s + 1]) * math.prod(f[j] for f in factors[s:t]) for s in range(t) for j in range(12)
@@ -73,7 +73,7 @@ def test_capital_is_that_of_its_slow_twin(numbers, count, random):
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k):
-    """Exactly, without simulation: its mean over all orders of k + 4 numbers is the stake, and so at each time before."""
+    """Exactly, without simulation: its mean over all orders of k + 4 numbers is the stake, at each time."""
     orders = [np.array(order, float) for order in itertools.permutations(range(k + 4))]
     paths = np.exp([Capital(summary(order[:k])).add(order[k:]) for order in orders])
     np.testing.assert_allclose(paths.mean(axis=0), 1, rtol=1e-12)
@@ -84,7 +84,7 @@ def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k):
 def test_capital_is_a_martingale_where_numbers_are_equal(values):
     """Numbers of few values, parted at random: the mean capital over 4,000 draws is the stake."""
     rng, ends = np.random.default_rng(0), []
-    for draw in range(4000):
+    for _ in range(4000):
         numbers = rng.integers(0, values, 20).astype(float)
         short = summary(numbers[:10])
         short["ties"] = ties_of(numbers[:10], short, rng)
