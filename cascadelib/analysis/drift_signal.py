@@ -26,11 +26,10 @@ def summary(values: np.ndarray) -> dict[str, list]:
     Equal numbers are parted at random, the same way every time: each has a second number, uniform in [0, 1], and
     ``ties`` has that of the order statistic.
     """
-    k, second = len(values), np.random.default_rng(0).random(len(values))
+    k = len(values)
     ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int))) if k else np.empty(0, int)
-    at = np.lexsort((second, values))[ranks - 1]
-    counts = np.diff(ranks, prepend=0).tolist()
-    return {"values": np.asarray(values, np.float64)[at].tolist(), "counts": counts, "ties": second[at].tolist()}
+    kept = np.sort(values + 1j * np.random.default_rng(0).random(k))[ranks - 1]  # by the real part, then the other
+    return {"values": kept.real.tolist(), "counts": np.diff(ranks, prepend=0).tolist(), "ties": kept.imag.tolist()}
 
 
 class Capital:
@@ -51,8 +50,7 @@ class Capital:
     """
 
     def __init__(self, reference: Mapping):
-        self.edges = np.asarray(reference["values"], np.float64)
-        self.ties = np.asarray(reference.get("ties") or np.ones(len(self.edges)), np.float64)
+        self.edges = np.array(reference["values"]) + 1j * np.array(reference.get("ties") or 1.0)  # compared as pairs
         self.urn = np.append(np.asarray(reference["counts"], np.float64), 1.0)
         self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
         bets = [(x * size, y * size) for size in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))]
@@ -60,21 +58,15 @@ class Capital:
         self.weight = np.exp(self.gains) @ self.urn
         self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
         self.inputs, self.ranks, self.log, self.largest_log = 0, 0.0, 0.0, 0.0
-        self.rng = np.random.default_rng(1)  # parts live numbers that equal an edge
+        self.rng = np.random.default_rng(1)  # parts equal numbers
 
     def add(self, values: np.ndarray) -> np.ndarray:
         """Bet on further live numbers [N], in their order: log of the capital after each, float64 [N]."""
         parts = [part for part in np.array_split(values, len(values) // AT_ONCE + 1) if len(part)]
-        return np.concatenate([np.empty(0), *(self._bet(self._bins(part)) for part in parts)])
+        return np.concatenate([np.empty(0), *map(self._bet, parts)])
 
-    def _bins(self, values):
-        """In which bin each number falls, int64 [N]."""
-        bins, last = (np.searchsorted(self.edges, values, side) for side in ("left", "right"))
-        for row in np.flatnonzero(bins < last):
-            bins[row] += np.searchsorted(self.ties[bins[row] : last[row]], self.rng.random())
-        return bins
-
-    def _bet(self, bins):
+    def _bet(self, values):
+        bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
         gains, number = self.gains[:, bins], self.inputs + np.arange(len(bins))
         weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)  # of the urn, with this input in it
         steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number)
