@@ -16,15 +16,12 @@ from ..store.protocol import Store
 
 SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
-AT_ONCE = 4096  # inputs: bounds the memory
 
 
 def summary(values: np.ndarray) -> dict[str, list]:
     """A sample of k numbers in short: {"values", "counts", "ties"}, its order statistics at 51 fixed ranks (fewer where
-    k is), how far each rank lies above the one before, and with how large a share of equal numbers it ends.
-
-    Equal numbers are parted at random, the same way every time: each has a second number, uniform in [0, 1], and
-    ``ties`` has that of the order statistic.
+    k is), how far each rank lies above the one before, and the second number of each: uniform in [0, 1], drawn for each
+    of the k, always alike, it parts equal ones at random.
     """
     k = len(values)
     ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int))) if k else np.empty(0, int)
@@ -33,20 +30,16 @@ def summary(values: np.ndarray) -> dict[str, list]:
 
 
 class Capital:
-    """Capital of a gambler who bets, input after input, that live numbers are not drawn as a reference was.
+    """Capital of bets, input after input, that live numbers are not drawn as k others were, a reference.
 
-    reference: a :func:`summary` of k numbers (without "ties", as in old files: exact where no numbers are equal).
+    reference: a :func:`summary` (without "ties", as in old files, exact where no numbers are equal).
 
-    Theorem: if the k numbers and the live ones are exchangeable (as independent draws of one distribution are), the
-    capital ever comes to 1/α stakes with a probability of at most α. The order statistics cut the line into bins; given
-    them the next live number falls into a bin with probability (reference numbers there + live ones so far there) ÷
-    (k + 1 + live ones so far), the last bin having one more: Pólya's urn, whatever the distribution. No share is taken
-    for known, so the reference's sampling error is in it. A bet multiplies its stake by e^s(bin) ÷ the urn's mean of
-    that: a nonnegative martingale (Ville, 1939), and a conformal test martingale (Vovk, Gammerman, Shafer, 2022,
-    *Algorithmic learning in a random world*, chapter 8).
-
-    Bets: s = x log u + y log(1 − u), u the bin's middle rank, (x, y) of four directions (higher, lower, towards the
-    ends, the middle) and the SIZES. After t inputs 1 ÷ (1 + log(1 + t)) of the stakes wait for shifts that begin later.
+    Theorem: where the k numbers and the live ones are exchangeable, as independent draws of one distribution are, the
+    capital ever comes to 1/α stakes with a probability of at most α. Given the order statistics, the next live number
+    falls between two of them with probability (reference numbers and live ones there so far) ÷ (k + 1 + live ones so
+    far), whatever the distribution: Pólya's urn, with the reference's sampling error in it. A bet multiplies its stake
+    by e^s(bin) ÷ the urn's mean of that: a nonnegative martingale (Ville, 1939), a conformal test martingale (Vovk,
+    Gammerman, Shafer, 2022, *Algorithmic learning in a random world*, chapter 8). Its bets: docs/monitoring.md.
     """
 
     def __init__(self, reference: Mapping):
@@ -62,18 +55,17 @@ class Capital:
 
     def add(self, values: np.ndarray) -> np.ndarray:
         """Bet on further live numbers [N], in their order: log of the capital after each, float64 [N]."""
-        parts = [part for part in np.array_split(values, len(values) // AT_ONCE + 1) if len(part)]
-        return np.concatenate([np.empty(0), *map(self._bet, parts)])
-
-    def _bet(self, values):
+        if not len(values):
+            return np.empty(0)
         bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
-        gains, number = self.gains[:, bins], self.inputs + np.arange(len(bins))
+        gains, number = self.gains[:, bins], self.inputs + np.arange(len(bins) + 1)
         weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)  # of the urn, with this input in it
-        steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number)
-        won, aside = np.cumsum(steps, axis=1), 1 / (1 + np.log1p(np.append(number, number[-1] + 1)))
+        steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number[:-1])
+        won, aside = np.cumsum(steps, axis=1), 1 / (1 + np.log1p(number))
         stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (won - steps)  # as seen from the first input
         logs = won + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
-        path = np.logaddexp(np.logaddexp.reduce(logs, axis=0), np.log(aside[1:]))
+        top = logs.max(axis=0)
+        path = np.logaddexp(top + np.log(np.exp(logs - top).sum(axis=0)), np.log(aside[1:]))
         self.logs, self.weight, self.log = logs[:, -1], weights[:, -1], float(path[-1])
         self.inputs, self.ranks = self.inputs + len(bins), self.ranks + float(self.middle[bins].sum())
         self.largest_log = max(self.largest_log, float(path.max()))
@@ -96,12 +88,11 @@ class DriftSignal:
     reference: n arrays, the confidences at each stage of the samples that reach it, as :func:`stage_confidences` gives
     them, or a :func:`summary` of each; false_alarm_rate α: of all checks together, for ever.
 
-    Promise: where live inputs and reference are independent draws of one distribution, a check of an endless stream
-    ever alarms with a probability of at most α, over the draw of both. Each stage has a :class:`Capital` of its own, on
-    the inputs that reach it, and alarms at n/α stakes (union bound). Who leaves is a matter of confidence: a change of
-    exit rates is seen as one of ranks. Not promised: that a shift is found (not one that keeps the ranks, nor one too
-    small for the reference's size); anything where inputs hang together, as frames of one film do; of later stages,
-    anything under other thresholds than the point's. A point *chosen* on the reference bends α a little.
+    Promise: where live inputs and reference are independent draws of one distribution, the checks of an endless stream
+    ever alarm with a probability of at most α, over the draw of both: each stage has a :class:`Capital`, on the inputs
+    that reach it, and alarms at n/α stakes. (Who leaves is a matter of confidence, so exit rates are tested with it.)
+    Not promised: that a shift is found, as one that keeps the ranks; anything where inputs hang together, as frames of
+    a film; of later stages, anything under other thresholds, or where the reference chose them.
     """
 
     def __init__(self, reference: Sequence, false_alarm_rate: float = 0.01):
@@ -141,11 +132,9 @@ def _checked(stages, name):
         raise ValueError(f"{name} holds confidences, not a store: use DriftSignal.at_selection(store, point)")
     arrays = [np.asarray(a, np.float64) for a in stages]
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]
-    if not arrays or lengths != sorted(lengths, reverse=True) or np.isnan(lengths).any():
-        raise ValueError(
-            f"{name} must be a list of arrays of confidences without nan, one a stage of the cascade, not {lengths} "
-            "inputs a stage; a later stage cannot be reached by more"
-        )
+    if not arrays or np.isnan(lengths).any() or lengths != sorted(lengths, reverse=True):
+        what = f"arrays of confidences without nan, one a stage, not {lengths}: a later one cannot be reached by more"
+        raise ValueError(f"{name} must be a list of {what}")
     return arrays
 
 

@@ -98,14 +98,13 @@ def _lower_mean(x, wealth):
 
 
 def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
-    """Lower bound of the mean of independent values, of which so many were 1, 0 and −1: a confidence sequence, right at
-    all times at once with a probability of at least 1 − error. Its mirror image, −anytime_lower(gained, same, lost, …),
-    is the upper one.
+    """Lower bound of the mean of independent values, of which so many were 1, 0 and −1: right at all times at once with
+    a probability of at least 1 − error. The upper one is −anytime_lower(gained, same, lost, error).
 
-    Capital of bets against "the mean is m": a value d multiplies it by 1 + c (d − m) / (1 + m), c constant in [0, 1];
-    with many c side by side (the method of mixtures: Robbins, 1970; Waudby-Smith and Ramdas, 2024, *Estimating means of
-    bounded random variables by betting*) it comes to 1 / error with a probability of at most ``error`` (Ville, 1939).
-    It rises with each d: values that are not known yet may count as −1, and the bound holds the same.
+    Capital of bets against "the mean is m": a value d multiplies one by 1 + c (d − m) / (1 + m), c constant; many side
+    by side ever come to 1 / error with a probability of at most ``error`` (Ville, 1939; the method of mixtures, as in
+    Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random variables by betting*). As the capital rises with
+    each d, a value that is not known yet may count as −1.
     """
     values, counts = np.array([[1], [0], [-1]]), np.array([[lost], [same], [gained]])
 

@@ -20,11 +20,12 @@ from ..evaluation.evaluation import evaluate, outcomes_of
 from ..files import replacing
 from ..fronts.front import Point
 from ..methods.ensembles import Output
+from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
 from .cascade_file import description_of, point_of
-from .members import Member, joined, member_named, members_of, rows_of, size_of
+from .members import joined, members_of, rows_of, size_of
 from .policy import Policy
 
 
@@ -80,7 +81,7 @@ class Cascade(torch.nn.Module):
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.running = self.policy.running
-        self.references = {member.name: member for member in self.members}
+        self.references: dict[str, Cascade] = {}  # of audits
         self.eval()
 
     @classmethod
@@ -218,15 +219,13 @@ class Cascade(torch.nn.Module):
         """What the reference says of the samples drawn for the audit: (their numbers, classes, seconds), or None."""
         if not groups:
             return None
-        begun, group, name = time.perf_counter(), Group.joined(groups), self.running.reference
+        begun, name = time.perf_counter(), self.running.reference
         if name not in self.references:
-            model = member_named(name, {})
-            self.references[name] = Member(name, model.module.eval(), model.transform)
-        parts = [slice(at, at + batch_size) for at in range(0, len(group), batch_size)]
-        parts = [rows_of(group.inputs, np.arange(len(group))[part]) for part in parts]
-        logits = np.concatenate([self.references[name].logits(part) for part in parts])
-        classes = np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1)
-        return group.numbers, classes, time.perf_counter() - begun
+            own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}
+            alone = {"models": (name,), "thresholds": (), "exit_rates": (1.0,), "method": Method()}
+            self.references[name] = Cascade.from_point(replace(self.point, **alone), own)
+        said = self.references[name].run([group.inputs for group in groups], batch_size).predictions
+        return np.concatenate([group.numbers for group in groups]), said, time.perf_counter() - begun
 
     def _decisions(self, count, guesses, log, audit=None):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""

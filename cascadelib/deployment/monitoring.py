@@ -63,7 +63,7 @@ class Running:
         made = decisions.exit_stage >= 0
         left, confidences = decisions.exit_stage[made], decisions.confidences[made]
         reached = np.arange(len(self.models)) <= left[:, None]
-        whole = ~(np.isnan(confidences) & reached)[:, :-1].any(axis=1)  # broken logits say nothing of the data
+        whole = ~(~np.isfinite(confidences) & reached)[:, :-1].any(axis=1)  # broken: they say nothing of the data
         with LOCK:
             if audit is not None:
                 rows, answers, spent = audit
@@ -82,7 +82,7 @@ class Running:
         """The drift signal takes the inputs that wait for it."""
         columns, self.waiting = np.concatenate(self.waiting).T, self.waiting[:1]  # of no inputs
         if self.signal is not None:
-            return self.signal.check([column[~np.isnan(column)] for column in columns], false_alarm_rate)
+            return self.signal.check([column[np.isfinite(column)] for column in columns], false_alarm_rate)
 
     def to_label(self) -> pd.DataFrame:
         """The audited inputs whose labels can matter and are not known: those on which cascade and reference differ. A
@@ -102,18 +102,16 @@ class Running:
         (inputs); low, high; alarm: whether the loss lies above ``epsilon``, as certified.
 
         Promise, for inputs that are independent draws of one distribution: the loss lies in [low, high] at all times at
-        once with a probability of at least 1 − error (:func:`anytime_lower`), so that an alarm at a loss of at most
-        ``epsilon`` is ever raised with one of at most error / 2. Where both say the same, the loss is 0 whatever the
-        label; a disagreement without a label counts against either end. Not promised: the loss of *now* where it
-        changes (this is a mean since the start), anything where labels are wrong.
+        once with a probability of at least 1 − error, and an alarm at a loss of at most ``epsilon`` is ever raised with
+        one of at most error / 2 (:func:`anytime_lower`). Where both say the same, the loss is 0 whatever the label; a
+        disagreement without a label counts against either end. Not promised: the loss of *now* where it changes.
         """
         with LOCK:
-            (lost, _, gained), doubts, audited = self.verdicts, len(self.doubts), self.audited
-            disagreed = sum(self.verdicts) + doubts
+            (lost, both, gained), doubts, audited = self.verdicts, len(self.doubts), self.audited
         same = audited - lost - gained - doubts
         low = anytime_lower(lost, same, gained + doubts, error / 2)
         high = -anytime_lower(gained, same, lost + doubts, error / 2)
-        counts = {"audited": audited, "disagreed": disagreed, "to_label": doubts}
+        counts = {"audited": audited, "disagreed": lost + both + gained + doubts, "to_label": doubts}
         return pd.Series(counts | {"low": low, "high": high, "alarm": low > epsilon}, dtype=object)
 
     @property
@@ -215,9 +213,7 @@ class StreamBudget:
         """No stream makes the mean cost of its first ``samples`` differ from the budget by more than this.
 
         (dearest − cheapest) (1 + η_T b) / (η_T samples), b: the largest batch, η_T = min(η, 0.15 / b) the last rate.
-        Default: samples and batches so far. Why: all leave at u ≤ 0 and none at u ≥ 1, so no step leads further than
-        from L = −η_T b (1 − w) to U = 1 + η_T b w. What was saved, Σ (w − c), is Σ (u_t − u_{t−1}) / η_t; as 1 / η_t
-        never falls, summation by parts about L bounds it by (U − L) / η_T from above, about U by that from below.
+        Default: samples and batches so far. Why: docs/monitoring.md.
         """
         samples, batch = samples or self.samples, batch or self.largest
         rate = min(self.rate, STEP / batch)

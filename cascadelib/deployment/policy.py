@@ -232,9 +232,8 @@ def check_description(description: Mapping) -> None:
     samples = reach = expected["on"]["samples"] if expected else 0
     for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
         counts, ties = part["counts"], part.get("ties") or [1.0] * len(part["values"])  # old files have none
-        order = list(zip(part["values"], ties))
-        sizes = {len(part["values"]), len(counts), len(ties)}
-        if len(sizes) > 1 or sorted({*order}) != order or not sum(counts) == reach <= MOST_SAMPLES:
+        order, lengths = list(zip(part["values"], ties)), {len(part["values"]), len(counts), len(ties)}
+        if len(lengths) > 1 or sorted({*order}) != order or not sum(counts) == reach <= MOST_SAMPLES:
             raise ValueError(f"confidences must rise, with a count each, of all {reach} samples that reach the stage")
         reach -= round(rate["value"] * samples)
     with suppress(RecursionError):

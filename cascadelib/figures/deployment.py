@@ -31,10 +31,10 @@ def guarantee_figure(
     return fig
 
 
-def stream_figure(table: pd.DataFrame, level: float, title: str, **yaxis: object) -> style.Figure:
+def stream_figure(table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str) -> style.Figure:
     """Lines over a stream, as a drift signal's capital. table: a column a line, the index: inputs so far; level: where
-    the alarm is (dotted); yaxis: of the layout, such as title and type."""
-    fig = style.figure(title, xaxis={"title": "inputs"}, yaxis=yaxis)
+    the alarm is (dotted); yaxis: what they are; axis: more of it, as type="log"."""
+    fig = style.figure(title, xaxis={"title": "inputs"}, yaxis={"title": yaxis, **axis})
     fig.add_hline(y=level, line=style.DOTTED)
     for i, (name, values) in enumerate(table.items()):
         style.add_line(fig, table.index, values, style.colour(i), name=str(name))
