@@ -2,7 +2,6 @@
 It says that the data are no longer those, not that the answers are worse: accuracy may fall or hold either way."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,21 +137,18 @@ def _checked(stages, name):
     return arrays
 
 
-def alarm_share(
-    store: Any, point: Point, window: int, signal: DriftSignal | None = None, repeats: int = 200, **options
-) -> float:
-    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end: of a
-    signal without inputs so far, its power; without one, false alarms: each time a random half of the samples is the
-    reference, the stream is of the other. options: false_alarm_rate. ValueError for too few samples."""
+def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options) -> float:
+    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end: the
+    power; where the reference is the same store, of false alarms: each time a random half of it is the reference, the
+    stream is of the other. options: false_alarm_rate. ValueError for too few samples."""
     (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
-    half = 0 if signal else len(store) // 2
+    fixed, half = (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
     if window > len(store) - half:
         raise ValueError(f"a stream of {window} inputs is longer than the {len(store) - half} samples there are")
     for _ in watched(range(repeats), "streams"):
         order = rng.permutation(len(store))
-        reference, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
-        fresh = deepcopy(signal) if signal else DriftSignal(reference, **options)
-        alarms.append(fresh.check(live).alarm)
+        drawn, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
+        alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
     return float(np.mean(alarms))
 
 
@@ -162,10 +158,9 @@ def alarm_table(
     """Shares of streams that raise an alarm before they end, a column a length (those that fit). First row: false
     alarms on the unchanged data of ``other``, 4 × ``repeats`` streams; then the splits {label: store}, against
     ``store``, where the point was chosen. options: false_alarm_rate."""
-    signal, table = DriftSignal.at_selection(store, point, **options), {}
-    fits = min(len(other) // 2, *(len(data) for data in splits.values()))
+    table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
     for window in [w for w in windows if w <= fits]:
-        alarms = {name: alarm_share(data, point, window, signal, repeats) for name, data in splits.items()}
-        unchanged = alarm_share(other, point, window, repeats=4 * repeats, **options)
+        alarms = {name: alarm_share(store, data, point, window, repeats, **options) for name, data in splits.items()}
+        unchanged = alarm_share(other, other, point, window, 4 * repeats, **options)
         table[f"share of alarms, {window} inputs"] = {"unchanged": unchanged, **alarms}
     return pd.DataFrame(table)

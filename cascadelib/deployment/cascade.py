@@ -159,12 +159,12 @@ class Cascade(torch.nn.Module):
             for batch in stream:
                 with about(f"model {self.members[0].name!r}"):
                     queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
-                if self.running.audit:
-                    audited.append(queues[0][-1].take(self.running.drawn(len(queues[0][-1]))))
+                if len(rows := self.running.drawn(len(queues[0][-1]))):
+                    audited.append(queues[0][-1].take(rows))
                 count += len(queues[0][-1])
                 log += self._advance(queues, batch_size, guesses, batch_size)
             log += self._advance(queues, batch_size, guesses, 1)
-            audit = self._audit([group for group in audited if len(group)], batch_size)
+            audit = self._audit(audited, batch_size) if audited else None
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
                 error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
@@ -216,9 +216,7 @@ class Cascade(torch.nn.Module):
         return (output.where(broken, before) if broken.any() else output), broken
 
     def _audit(self, groups, batch_size):
-        """What the reference says of the samples drawn for the audit: (their numbers, classes, seconds), or None."""
-        if not groups:
-            return None
+        """What the reference says of the samples drawn for the audit: (their numbers, classes, seconds)."""
         begun, name = time.perf_counter(), self.running.reference
         if name not in self.references:
             own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}

@@ -155,13 +155,10 @@ class StreamBudget:
     model); budget: mean cost a sample, of the point's kind; rate η: how far a sample moves the level, at most. Use
     :attr:`thresholds` for a batch, then :meth:`update` with the exit stages that came of it.
 
-    All thresholds hang on one level u: at u ≤ 0 every sample leaves at once, at u ≥ 1 all samples run all models,
-    between them each stage's threshold is a quantile of its confidences on ``store``, such that the path leads through
-    ``point``. After batch t, of b samples whose costs, as shares of the way from the least to the most that a sample
-    can cost, have mean c, u moves by η_t b (w − c), w being the budget as such a share: integral control, as in Gibbs
-    and Candès (2021, *Adaptive conformal inference under distribution shift*) and Angelopoulos, Candès and Tibshirani
-    (2023, *Conformal PID control for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch so far) never
-    rises: one batch moves u by at most 0.15, and after one huge batch u stays slow.
+    All thresholds hang on one level u, from all leave at once (u ≤ 0) to none (u ≥ 1), a path of quantiles of confidence
+    through ``point``; a batch moves u by η_t × what it saved: integral control, as in Gibbs and Candès (2021, *Adaptive
+    conformal inference under distribution shift*) and Angelopoulos, Candès and Tibshirani (2023, *Conformal PID control
+    for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch so far); in full: docs/monitoring.md.
 
     Guarantee, for any inputs (with finite logits) in any order: :meth:`bound`. Accuracy is not held.
     """

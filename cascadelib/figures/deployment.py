@@ -1,5 +1,4 @@
-"""Figures of a running cascade: what a guarantee costs, what a stream shows, what MACs become in seconds. Each from a
-plain table."""
+"""Figures of a running cascade: a guarantee's cost, a stream, what MACs become in seconds. Each from a plain table."""
 
 import pandas as pd
 
