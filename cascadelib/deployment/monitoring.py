@@ -155,7 +155,7 @@ class StreamBudget:
     model); budget: mean cost a sample, of the point's kind; rate η: how far a sample moves the level, at most. Use
     :attr:`thresholds` for a batch, then :meth:`update` with the exit stages that came of it.
 
-    All thresholds hang on one level u, from all leave at once (u ≤ 0) to none (u ≥ 1), a path of quantiles of confidence
+    All thresholds hang on one level u, from all leave at once (u ≤ 0) to none (u ≥ 1), a path of confidence's quantiles
     through ``point``; a batch moves u by η_t × what it saved: integral control, as in Gibbs and Candès (2021, *Adaptive
     conformal inference under distribution shift*) and Angelopoulos, Candès and Tibshirani (2023, *Conformal PID control
     for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch so far); in full: docs/monitoring.md.
