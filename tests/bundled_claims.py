@@ -69,9 +69,12 @@ def fresh_ledger():
     """The ledger of all notebooks at their parameters, as one table: notebook, id, and its columns."""
     import pandas as pd
 
+    import cascadelib as cl
+
     os.environ.pop("CASCADELIB_QUICK", None)
     os.chdir(ROOT / "notebooks")
-    return pd.concat({number: measured(number) for number in NOTEBOOKS}, names=["notebook"]).reset_index()
+    tables = {number: measured(number) for number in NOTEBOOKS} | {"08": cl.studies.ledger({}, "08")}  # 08: times
+    return pd.concat(tables, names=["notebook"]).reset_index()
 
 
 def page(table):

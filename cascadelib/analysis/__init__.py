@@ -9,7 +9,10 @@ __getattr__, __dir__, __all__ = attach(
         "expected_calibration_error ideal_above_below moving_average threshold_curves threshold_table"
     ),
     certificate="Certificate certify promise_table",
-    comparison=("class_tasks compare curves_of fronts_of fronts_table range_dominance ranking scaling_table verdicts"),
+    comparison=(
+        "class_tasks compare curves_of fronts_of fronts_table range_dominance ranking ranking_moves same_fronts "
+        "scaling_table verdicts"
+    ),
     drift_signal="DriftSignal alarm_share alarm_table",
     reselection="rechoose selection_bias selection_bias_table won_back won_back_table",
     shift=(

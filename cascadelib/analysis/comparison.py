@@ -88,6 +88,15 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
+    """Are fronts one? A row a label: mean and largest improvement, points, and whether these have the accuracies and
+    costs of the first front's ("the same") or not ("another")."""
+    tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
+    first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
+    table = table[["mean_improvement", "largest_improvement"]].assign(points=[len(rows) for rows in tables.values()])
+    return table.assign(front=["the same" if rows.equals(first) else "another" for rows in tables.values()])
+
+
 def scaling_table(
     store: Any, other: Any, ensembles: Sequence[str], n_models: int = 2, cost: str = "macs", resamples: int = 2000
 ) -> pd.DataFrame:
@@ -118,8 +127,9 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
     first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
 
-    A row a task, fold and method: accuracy_of_best_model, top_accuracy, mean_improvement, its place (1: the largest),
-    and upper_improvement, above the share ``upper`` of the accuracy range, all on the split that judges.
+    A row a task, fold and method: classes (their number), accuracy_of_best_model, top_accuracy, mean_improvement, its
+    place (1: the largest), and upper_improvement, above the share ``upper`` of the accuracy range, all on the split
+    that judges.
     """
     rows = []
     for task, pair in tasks.items():
@@ -129,6 +139,7 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
                 base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
                 row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
+                row["classes"] = len(np.unique(there.labels))
                 row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
                 row["mean_improvement"] = moved.mean_improvement()
                 rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
@@ -163,3 +174,20 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         verdict = np.select([holds, fails], ["holds", "fails"], "open")
         rows[said.statement] = dict(zip(folds.index, verdict))
     return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())
+
+
+def ranking_moves(table: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
+    """How a :func:`ranking` moves from task to task, a row a task: classes, accuracy of the best model; how many of the
+    :func:`verdicts` ``said`` (those that all tasks have) hold, fail and are open; Kendall's correlation of the methods'
+    places with those of the first task; the first and the last methods ("–" where all are level)."""
+    tasks = table.groupby("task", sort=False)
+    moves = tasks[["classes", "accuracy_of_best_model"]].mean().astype({"classes": int})
+    places = table.pivot_table("place", "method", "task", sort=False)
+    everywhere = said[moves.index].dropna()
+    for verdict in ("holds", "fails", "open"):
+        moves[verdict] = (everywhere == verdict).sum()
+    moves["correlation_of_places"] = places.corr("kendall")[moves.index[0]]
+    for name, end in (("first", places.min()), ("last", places.max())):
+        level = {task: list(places.index[places[task] == end[task]]) for task in moves.index}
+        moves[name] = [", ".join(names) if len(names) < len(places) else "–" for names in level.values()]
+    return moves

@@ -126,8 +126,8 @@ def mean_improvement_moved(front: Front, store: Any, low: float | None = None, r
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
-    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there; of
-    the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
+    """Cost of the second replayed front ÷ that of the first at equal accuracy, geometric mean over what both reach
+    there; of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
     moved = [moved_front(front, store, ranges=False) for front in (first, second)]
     one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in moved)
     return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))

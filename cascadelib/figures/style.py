@@ -72,6 +72,7 @@ HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, 
 FRONT_HOVER = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
 DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
+NO_UNIT = {"tickformat": "", "ticksuffix": ""}  # said, since a live axis keeps what is not
 GAIN_AXIS = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]}
 
 AXIS = {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False, "automargin": True}
@@ -152,10 +153,14 @@ def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, 
     fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
 
 
-def cost_axis(cost: str) -> dict:
-    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
-    title = COSTS[cost].title if cost in COSTS else plain(cost)
-    return {"type": "log", "title": title, "exponentformat": "SI", "dtick": 1, "minor": {"dtick": "D1"}}
+def cost_axis(cost: str, costs: Any = ()) -> dict:
+    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
+    that spans less than two decades, there are labels between the powers of ten."""
+    unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
+    labels = {"tickformat": "~s", "ticksuffix": "s" * (unit == "s")} if unit in ("MACs", "s") else NO_UNIT
+    dense = len(costs) and np.nanmax(costs) < 100 * np.nanmin(costs)
+    ticks = {"dtick": None if dense else 1, "nticks": 4, "minor": {"dtick": "D1"}}
+    return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}
 
 
 def figure(title: str, **layout: Any) -> Figure:

@@ -13,6 +13,7 @@ from cascadelib.analysis.comparison import (
     fronts_of,
     range_dominance,
     ranking,
+    ranking_moves,
     verdicts,
 )
 from cascadelib.analysis.shift import mean_improvement_moved, replay
@@ -91,6 +92,20 @@ def test_ranking_judges_each_split_by_the_fronts_of_the_other():
         assert row.accuracy_of_best_model == there.models["top1"].max()
         others = table.loc[table["fold"] == row.fold, "mean_improvement"]
         assert row.place == (others > row.mean_improvement).sum() + ((others == row.mean_improvement).sum() + 1) / 2
+
+
+def test_how_a_ranking_moves():
+    keys = [(t, f, m) for t in ("x", "y") for f in (0, 1) for m in ("a", "b", "c")]
+    table = pd.DataFrame(keys, columns=["task", "fold", "method"])
+    table["classes"], table["accuracy_of_best_model"] = table["task"].map({"x": 5, "y": 2}), 0.5 + table["fold"] / 10
+    table["place"] = [1, 2, 3, 1, 2, 3, 2, 2, 2, 2, 2, 2]
+    said = pd.DataFrame({"x": ["holds", "fails", "open"], "y": ["holds", "holds", np.nan]}, index=["s", "t", "u"])
+    moves = ranking_moves(table, said)
+    assert moves.loc["x"].drop("accuracy_of_best_model").tolist() == [5, 1, 1, 0, 1.0, "a", "c"]
+    assert moves.loc["y", ["classes", "holds", "fails", "open", "first", "last"]].tolist() == [2, 2, 0, 0, "–", "–"]
+    assert moves["accuracy_of_best_model"].tolist() == pytest.approx([0.55, 0.55])
+    level = table.assign(place=[1.5, 1.5, 3] * 4)
+    assert ranking_moves(level, said)["first"].tolist() == ["a, b", "a, b"]
 
 
 def made_up(rng, tasks=("x", "y")):
