@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
-from ..evaluation.pareto import Baseline, common_range, mean_cost_ratio, pareto_front
+from ..evaluation.pareto import Baseline, common_range, factor, mean_cost_ratio, pareto_front
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
 from ..methods.method import Method
@@ -67,7 +67,7 @@ def _at_points(front, rows, store):
 def _sweeps(front, rows, store):
     """Yield the segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some
     threshold of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
-    metric = None if front.method is None else front.method.metric
+    metric = None if front.method is None else front.method.units
     for models, same in rows.groupby("models", sort=False):
         (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
         costs = evaluation.costs_of(store, models, front.cost_kind)
@@ -158,7 +158,7 @@ def holds(
         else:
             own = uncertainty.share_interval(result.correct, level)
             less = uncertainty.paired_difference_interval(right, result.correct, level)
-        improvement = float(baseline.cost_at(min(result.accuracy, baseline.best))) / result.cost
+        improvement = float(factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost))
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
         row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
         row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}

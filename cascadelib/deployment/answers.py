@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import about, brief, check_count, items_of, known, reals
+from ..methods.thresholds import own_units
 
 if TYPE_CHECKING:
     from .policy import Policy
@@ -54,18 +55,27 @@ def nothing(samples: int, models: int) -> Decisions:
 
 
 def note(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any) -> None:
-    """Write what a model says of the samples ``rows`` int64 [s], predictions and confidences [s] or None, into
-    ``decisions``, and who leaves by it. ValueError naming the model for another length, and for confidences that are
-    missing or nan where it is not the last."""
-    last = stage + 1 == len(policy.models)
+    """Write what a model says of the samples ``rows`` int64 [s], predictions and confidences as :meth:`Policy.decide`
+    takes them, into ``decisions``, and who leaves by it. ValueError naming the model where they do not fit."""
+    before = decisions.predictions[rows] if stage else None
     with about(f"model {policy.models[stage]!r}"):
-        sure = np.full(len(rows), np.nan) if sure is None and last else np.atleast_1d(reals(sure, "confidences"))
-        said = np.full(len(rows), None) if said is None else objects(said)
-        if not len(said) == len(sure) == sure.size == len(rows):
-            raise ValueError(f"{len(said)} predictions and confidences {list(sure.shape)} for {len(rows)} samples")
-        if np.isnan(sure).any() and not last:
-            raise ValueError(f"the confidence of sample {rows[np.isnan(sure).argmax()]} is nan; −inf sends it on")
-        decisions.predictions[rows], decisions.confidence[rows], decisions.confidences[rows, stage] = said, sure, sure
+        if said is not None:
+            said = objects(said)
+            if len(said) != len(rows):
+                raise ValueError(f"{len(said)} predictions for {len(rows)} samples")
+            decisions.predictions[rows] = said
+        values = np.full(len(rows), np.nan) if sure is None else np.atleast_1d(reals(sure, "confidences"))
+        if len(values) != len(rows) or values.ndim > 1 and not policy.fitted:
+            raise ValueError(f"confidences {list(values.shape)} for {len(rows)} samples")
+        absent, lowest = np.atleast_2d(np.isnan(values).T).any(axis=0), own_units(policy.metric, np.array([-np.inf]))
+        if absent.any() and not policy.exits(stage, lowest)[0]:
+            raise ValueError(f"sample {rows[absent.argmax()]} has no confidence (nan), and −inf would send it on")
+        if policy.fitted and said is None:
+            raise ValueError("predictions are needed: its confidence is fitted")
+        if policy.fitted and sure is not None:
+            values = policy.fitted[stage](values, said, before)
+        sure = np.where(absent, lowest, values)
+        decisions.confidence[rows] = decisions.confidences[rows, stage] = sure
         decisions.exit_stage[rows[policy.exits(stage, sure)]] = stage
 
 
@@ -108,6 +118,7 @@ def asked(
     stopped: list[BaseException] = []
     failures: dict[int, Exception] = {}
     lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
+    looping = threading.Thread(target=loop.run_forever, daemon=True)
 
     def ask(stage, rows):
         if stopped:
@@ -133,7 +144,7 @@ def asked(
                 stopped.append(error)
             seconds[stage] += ended - begun, time.perf_counter() - ended
 
-    threading.Thread(target=lambda: (loop.run_forever(), loop.close()), daemon=True).start()
+    looping.start()
     try:
         with ThreadPoolExecutor(concurrency) as pool:
             for stage in range(len(calls)):
@@ -153,6 +164,8 @@ def asked(
         raise
     finally:
         loop.call_soon_threadsafe(loop.stop)
+        looping.join()
+        loop.close()
         policy.running.add(decisions, seconds)
     for stage, failure in failures.items():
         text = (

@@ -19,8 +19,10 @@ from ..checks import about, brief, check_count, items_of
 from ..evaluation.evaluation import evaluate, outcomes_of
 from ..files import replacing
 from ..fronts.front import Point
+from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
 from ..methods.method import Method
+from ..methods.fitted import AGREEMENT, CONFIDENCE
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
@@ -72,8 +74,8 @@ class Cascade(torch.nn.Module):
         self.point = point_of(description)
         if self.point.method is None:
             raise ValueError(
-                "this cascade comes from a ScoreTable, whose confidences have no formula: name it, "
-                "dataclasses.replace(point, method=cascadelib.Method(…))"
+                "this cascade is of a ScoreTable, whose confidences have no formula: run it as a cascadelib.Policy, "
+                "or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.method = self.point.method
         self.members, self.description, self.differences = members_of(description, models, allow_download)
@@ -213,6 +215,11 @@ class Cascade(torch.nn.Module):
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
         output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
+        if self.policy.fitted:
+            read = [column for column in self.method.columns if column != AGREEMENT]
+            values = [output.sure if what == CONFIDENCE else metric_of(what).from_logits(logits) for what in read]
+            answers = output.guesses[:, 0], before.guesses[:, 0] if i else None
+            output = output._replace(sure=self.policy.fitted[i](np.column_stack(values), *answers))
         return (output.where(broken, before) if broken.any() else output), broken
 
     def _audit(self, groups, batch_size):
@@ -236,7 +243,7 @@ class Cascade(torch.nn.Module):
             broken[i] += bad.sum()
             left = numbers[gone]
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
-        sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
+        sure, confidences = own_units(self.policy.metric, sure), own_units(self.policy.metric, confidences)
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
         self.running.add(decisions, seconds, audit)
         return decisions

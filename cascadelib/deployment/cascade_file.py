@@ -1,8 +1,10 @@
 """What a cascade's file says of it: its point, where that was chosen, what to expect of it, with which libraries."""
 
+import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,6 +15,7 @@ from ..analysis.uncertainty import betting_interval, bootstrap, cost_interval, i
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
 from ..labels import Recorded, samples_in_common
+from ..methods.fitted import fitted_from_json
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -35,16 +38,13 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
         chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
         said = {"on": split_to_json(measured), "intervals": "95%, without choosing" if chose else "95%"}
         said |= expected(point, measured)
-    method = point.method
-    scaled = method if method and method.temperature else None
-    temperatures = scaled and {name: float(scaled.temperature_of(name)) for name in point.models}
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
-        "method": method and vars(method) | {"temperatures": temperatures},
+        "method": point.method and method_to_json(point.method, point.models),
         "score": point.score,
         "cost_kind": point.cost_kind,
-        "chosen": {key: None if np.isnan(n).any() else n.tolist() for key, n in numbers.items()},
+        "chosen": {key: n.tolist() if np.isfinite(n).all() else None for key, n in numbers.items()},
         "chosen_on": chosen_on(point, store),
         "expected": said,
         "versions": versions(),
@@ -53,13 +53,34 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
-    method = description["method"] and Method(**description["method"])
+    method = description["method"] and method_of(description["method"], [m["name"] for m in description["models"]])
     chosen = {key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN}  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
     policy, split = Policy(description), description["chosen_on"]
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
     return Point(policy.models, policy.thresholds, **chosen, **kind, found_on=found_on)
+
+
+def method_to_json(method: Method, models: Sequence[str]) -> dict:
+    """What a :class:`Method` says of these models: its temperatures and fitted confidences are of them alone."""
+    said: dict = {key: getattr(method, key) for key in ("metric", "ensemble", "temperature")}
+    said["temperatures"] = {m: method.temperature_of(m) for m in models} if method.temperature else None
+    if method.confidence is None:
+        return said
+    fitted = [method.fitted_after(models[: i + 1]).to_json() for i in range(len(models))]
+    return said | {"fitted": json.loads(json.dumps(fitted))}
+
+
+def method_of(said: Mapping, models: Sequence[str]) -> Method:
+    """The inverse of :func:`method_to_json`."""
+    said = dict(said)
+    fitted = [fitted_from_json(value) for value in said.pop("fitted", None) or ()]
+    if not fitted:
+        return Method(**said)
+    method = Method(**said, confidence=fitted[0].kind, columns=fitted[0].columns)
+    read = 1 if method.last_only else 2
+    return replace(method, fitted={tuple(models[: i + 1][-read:]): one for i, one in enumerate(fitted)})
 
 
 def model_to_json(store: Any, name: str) -> dict:
@@ -103,7 +124,7 @@ def expected(point: Point, store: Any) -> dict:
     accuracy (or F1), cost and each exit rate: {"value", "low", "high"}, a 95% interval over the draw of the samples for
     a cascade that was not chosen on them: Wilson's (F1: percentiles of 500 resamples), :func:`cost_interval`, and exact
     ones. confidences: for each stage, of the samples that reach it, what :func:`summary` keeps of their confidences in
-    the metric's own units.
+    the metric's own units, infinite ones as the largest float.
     """
     _, exits, correct, costs = next(run_cascades(store, [point]))
     if point.score == F1:
@@ -114,7 +135,9 @@ def expected(point: Point, store: Any) -> dict:
         "accuracy": accuracy,
         "cost": with_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
         "exit_rates": [mean_with_ends(exits == i, "exact") for i in range(len(costs))],
-        "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
+        "confidences": [
+            summary(own_units(point.metric, np.nan_to_num(sure))) for sure in stage_confidences(store, point)
+        ],
     }
 
 

@@ -62,6 +62,7 @@ class Running:
         audit: rows int64 [a], the reference's predictions [a], seconds."""
         made = decisions.exit_stage >= 0
         left, confidences = decisions.exit_stage[made], decisions.confidences[made]
+        confidences = np.nan_to_num(confidences, nan=np.nan)  # infinite ones as in the file
         reached = np.arange(len(self.models)) <= left[:, None]
         whole = ~(~np.isfinite(confidences) & reached)[:, :-1].any(axis=1)  # broken: they say nothing of the data
         with LOCK:

@@ -19,6 +19,7 @@ import numpy as np
 from ..checks import CLASSES, TEXT, about, check_count, fits, items_of, known, reals
 from ..files import digest_of, parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
+from ..methods.fitted import Fitted, fitted_from_json
 from ..methods.thresholds import WORDS, leaves, own_units
 from .answers import Decisions, asked, by_model, note, nothing, objects
 
@@ -32,7 +33,7 @@ LARGEST, MOST_SAMPLES = 2**20, 2**23  # bytes of a file; samples of which it may
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 SHARE = ENDS | {"value": slice(0, 1)}
-METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None)}
+METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None), "fitted": ([dict], None)}
 CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": ([SHARE["value"]], None)}]
 EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [SHARE], "confidences": CONFIDENCES}
 FORM = {  # of the parts of a description, as fits() reads it
@@ -102,8 +103,13 @@ class Policy:
 
     @property
     def metric(self) -> str | None:
-        """The confidence metric; None for a policy of a ScoreTable, whose confidences have no name."""
-        return self.description["method"] and self.description["method"]["metric"]
+        """The metric that thresholds are on; None where that has no name: of a ScoreTable, or fitted."""
+        return units_of(self.description["method"])
+
+    @cached_property
+    def fitted(self) -> list[Fitted]:
+        """The fitted confidence after each model; empty where there is none."""
+        return [fitted_from_json(value) for value in (self.description["method"] or {}).get("fitted") or ()]
 
     @cached_property
     def inside(self) -> np.ndarray:
@@ -129,12 +135,12 @@ class Policy:
         return leaves(confidence if inside else own_units(self.metric, confidence), self.inside[stage])
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
-        """Who leaves where of N samples, from what the models say of them: :class:`Decisions`, as :func:`evaluate` has it.
+        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule of :func:`evaluate`.
 
         confidences: of each model, in their order or as {name: …}, [N] in the metric's own units, of the output after
-        that stage (of an ensemble, where the method has one); nan only where no sample gets; the last model's decide
-        nothing and may be missing. predictions: likewise, [N] each, of any kind. ValueError naming the model where
-        something is missing, or is of another length.
+        that stage (of an ensemble, where the method has one), or [N, c] columns that a fitted confidence reads (higher
+        = surer); nan only where no sample gets; the last model's decide nothing and may be missing. predictions:
+        likewise, [N] each, of any kind. ValueError naming the model where something is missing, or of another length.
         """
         sure, said = by_model(self, confidences, "confidences"), by_model(self, predictions, "predictions")
         sure = [values if values is None else np.atleast_1d(reals(values, "confidences")) for values in sure]
@@ -154,9 +160,9 @@ class Policy:
         """Ask the models, each about those of N inputs that are undecided: :class:`Decisions` in the inputs' order.
 
         calls: a function for each model, in their order or as {name: function}, async or not: from a list of at most
-        ``batch_size`` inputs to (predictions, confidences), one each an input, confidences in the metric's own units
-        and at the method's temperature (the last model may give None for them). At most ``concurrency`` calls of a
-        model are under way at once, each in a thread, those that are async in one event loop. Whoever calls a service
+        ``batch_size`` inputs to (predictions, confidences), one each an input, confidences as :meth:`decide` takes
+        them, at the method's temperature (of the last model None, where it has none). At most ``concurrency`` calls of
+        a model are under way at once, each in a thread, those that are async in one event loop. Whoever calls a service
         retries within the function.
 
         on_error: what an exception in a call leads to: "stop" (no call begins after it, and it goes on to the caller,
@@ -228,7 +234,7 @@ def check_description(description: Mapping) -> None:
     if method is not None:
         check_method(method, names)
     for t in description["thresholds"]:
-        threshold_from_json(method and method["metric"], t)
+        threshold_from_json(units_of(method), t)
     samples = reach = expected["on"]["samples"] if expected else 0
     for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
         counts, ties = part["counts"], part.get("ties") or [1.0] * len(part["values"])  # old files have none
@@ -245,13 +251,22 @@ def check_description(description: Mapping) -> None:
 def check_method(method: Mapping, names: Sequence[str]) -> None:
     """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
     ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
-    if set(method) != set(METHOD) or method["temperature"] is (method["temperatures"] is None):
+    needed = set(METHOD) - {"fitted"}
+    if not needed <= set(method) <= set(METHOD) or method["temperature"] is (method["temperatures"] is None):
         raise ValueError(f"a part of 'method' is missing or of another kind: it has {', '.join(METHOD)}")
     metric_of(method["metric"])
     for name in names if method["temperature"] else ():
         t = method["temperatures"][known(name, method["temperatures"], "model with a fitted temperature")]
         if not (fits(t, float) and t > 0):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
+    fitted = [fitted_from_json(value) for value in method.get("fitted") or ()]
+    if fitted and (len(fitted) != len(names) or len({(one.kind, one.columns) for one in fitted}) > 1):
+        raise ValueError(f"fitted confidences of one kind are needed, of each of the {len(names)} models")
+
+
+def units_of(method: Mapping | None) -> str | None:
+    """The metric that thresholds are on, by the ``method`` of a description: None for given and for fitted ones."""
+    return None if method is None or method.get("fitted") else method["metric"]
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:

@@ -194,7 +194,8 @@ def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis its straight parts are curves."""
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
-    cost = np.concatenate([corners[:1], *(np.geomspace(*pair, 25)[1:] for pair in zip(corners, corners[1:]))])
+    parts = [np.geomspace(low or high / 1e3, high, 25)[1:] for low, high in zip(corners, corners[1:])]  # 0: it is free
+    cost = np.concatenate([corners[:1], *parts])
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 

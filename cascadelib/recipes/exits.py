@@ -4,14 +4,13 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from .._kernels import kernel
 from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of, right_alone, run_outcomes
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import cascades_of, check_lengths
 from ..fronts.exact import search
+from ..methods.fitted import fit_confidence
 from ..methods.method import Method, ModelsOnSplit, cached_confidence, method_named
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -159,22 +158,9 @@ def budgeted(confidences, shares):
 
 
 def fit_logistic(features, right):
-    """Logistic regression of being right on some features: scorer(features [k, d]) → probability float64 [k].
-
-    right bool [k]. All weights, the constant too, have a ridge penalty of w² ÷ 2: one solution, also where all are
-    right, or none is; features should have about the same scale. Equal features get equal scores.
-    """
-
-    def columns(values):
-        return np.vstack([np.ones(len(values)), np.asarray(values, np.float64).T])
-
-    def loss(w):
-        z = w @ x
-        return np.logaddexp(0, z).mean() - (z[right].sum() - w @ w / 2) / k, (x @ (expit(z) - right) + w) / k
-
-    x, right, k = columns(features), np.asarray(right, bool), len(right)
-    weights = minimize(loss, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
-    return lambda values: expit(sum(w * column for w, column in zip(weights, columns(values))))
+    """Logistic regression of being right bool [k] on some features: scorer(features [k, d]) → probability float64 [k],
+    by :func:`cascadelib.methods.fitted.logistic`."""
+    return fit_confidence("logistic", [str(i) for i in range(np.shape(features)[1])], features, right)
 
 
 def logistic_outcomes(fitted_on):

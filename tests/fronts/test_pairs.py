@@ -135,7 +135,7 @@ def test_what_f1_is_refused_for():
     with pytest.raises(ValueError, match="3 classes"):
         cl.search(store_of(classes=3), 2, score="f1")
     table = cl.ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
-    with pytest.raises(ValueError, match="LogitStore"):
+    with pytest.raises(ValueError, match="labels and predictions"):
         cl.search(table, 2, score="f1")
     with pytest.raises(ValueError, match="a threshold a stage"):
         cl.fronts.shared_threshold_front(store_of(), 2, score="f1")

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cascadelib import search
 from cascadelib.store.score_table import ScoreTable
 
 CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
@@ -41,7 +42,7 @@ def test_graded_scores_and_costs_by_sample():
         ({"confidence": CONFIDENCE[:, :2]}, "confidence has shape"),
         ({"confidence": np.where(CONFIDENCE == 0.3, np.nan, CONFIDENCE)}, "confidence is nan for 'b' .sample 1"),
         ({"cost": [1, 2, 3]}, "cost must be"),
-        ({"cost": [1, 0]}, "cost.*'b'"),
+        ({"cost": [1, -1]}, "cost.*'b'"),
         ({"cost": [np.nan, 1]}, "cost.*'a'"),
         ({"cost": [["x"] * 3] * 2}, "cost must be real numbers"),
         ({"names": ["a"]}, "names"),
@@ -60,3 +61,32 @@ def test_unknown_names():
         table.select(["smal"])
     with pytest.raises(ValueError, match="unknown cost 'macs'; nearest: 'cost'"):
         table.costs("macs")
+
+
+PREDICTIONS, LABELS = [["a", "b", None], ["a", "a", "b"]], ["a", "a", "b"]
+
+
+def test_predictions_and_labels_say_who_is_right():
+    table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+    assert table.correct.tolist() == [[True, False, False], [True, True, True]]
+    assert table.positives().tolist() == [False, False, True]
+    part = table.take([2, 1]).select("model 1")
+    assert part.predictions.tolist() == [["b", "a"]] and part.labels.tolist() == ["b", "a"]
+    assert part.positives().tolist() == [True, False]
+
+
+def test_predictions_alone_are_kept_and_not_searched():
+    table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS)
+    assert table.correct is None and table.models["top1"].isna().all() and len(table) == 3
+    with pytest.raises(ValueError, match="who is right is unknown"):
+        search(table)
+    with pytest.raises(ValueError, match="correct is needed, or predictions"):
+        ScoreTable(None, CONFIDENCE, [1, 2])
+
+
+def test_abstentions_and_models_without_confidence_leave_at_no_finite_threshold():
+    sure = np.array([[0.5, 0.1, np.nan], [np.nan] * 3])
+    table = ScoreTable(None, sure, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+    assert table.confidence.tolist() == [[0.5, 0.1, -np.inf], [-np.inf] * 3]
+    for models, thresholds in zip(*[search(table, 2).table[c] for c in ("models", "thresholds")]):
+        assert models[0] == "model 0" or np.isinf(thresholds[0])
