@@ -21,8 +21,8 @@ from ..files import replacing
 from ..fronts.front import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
-from ..methods.method import Method
 from ..methods.fitted import AGREEMENT, CONFIDENCE
+from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions

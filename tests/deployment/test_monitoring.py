@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import Cascade, DriftSignal, LogitStore, datasets, pick, search
+from cascadelib import Cascade, DriftSignal, LogitStore, Point, datasets, pick, search
 from cascadelib.deployment.answers import Decisions
 from cascadelib.deployment.cascade import decide_elsewhere, same_decisions
 from cascadelib.deployment.monitoring import Running, drift_table
-from cascadelib.deployment.policy import parse_cascade, text_of
+from cascadelib.deployment.policy import Policy, parse_cascade, text_of
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
 from cascadelib.evaluation.evaluation import stage_confidences
 from cascadelib.figures.deployment import guarantee_figure, savings_figure
@@ -144,6 +144,28 @@ def test_an_audit_by_another_model_than_the_last():
     cascade.running.audit, cascade.running.reference = 1.0, "linear@28"
     said, answers = cascade(IMAGES[:100]).predictions, TEST.logits("linear@28")[:100].argmax(axis=1)
     assert cascade.running.to_label().index.tolist() == np.flatnonzero(said != answers).tolist()
+
+
+def test_a_policy_is_audited_by_its_calls():
+    """Two calls, the first sure of all and wrong for every seventh input; the second fails for some of those drawn."""
+    point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
+    policy = Policy.from_point(point)
+    policy.running.audit, truth = 1.0, [n % 3 for n in range(70)]
+
+    def first(inputs):
+        return [truth[n] + (n % 7 == 0) for n in inputs], [0.9] * len(inputs)
+
+    async def second(inputs):
+        if 35 in inputs:
+            raise RuntimeError("busy")
+        return [truth[n] for n in inputs], None
+
+    with pytest.warns(RuntimeWarning, match="busy"):
+        decisions = policy.run([first, second], range(70), batch_size=10, on_error="next")
+    assert (decisions.exit_stage == 0).all() and policy.running.audited == 60
+    assert policy.running.to_label().index.tolist() == [0, 7, 14, 21, 28, 42, 49, 56, 63]
+    policy.running.label({n: truth[n] for n in policy.running.to_label().index})
+    assert policy.running.verdicts == [9, 0, 0] and policy.running.loss(0.0)["alarm"]
 
 
 def test_a_certified_loss_that_is_left_alarms():
