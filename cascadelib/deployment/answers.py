@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def ask_models(
         raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
     inputs, stops = list(inputs), known(on_error, ["stop", "next"], "on_error") == "stop"
     batch_size, concurrency = check_count(batch_size, "batch_size"), check_count(concurrency, "concurrency")
-    decisions, seconds = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2))
+    decisions, seconds, audit = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2)), None
     stopped: list[Exception] = []
     failures: dict[int, Exception] = {}
     lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
@@ -150,6 +150,14 @@ def ask_models(
                 if stopped:
                     raise stopped[0]
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
+        if len(rows := policy.running.drawn(len(inputs))):
+            begun, call = time.perf_counter(), [calls[policy.models.index(policy.running.reference)]]
+            alone = {"models": [{"name": policy.running.reference}], "thresholds": [], "method": None, "expected": None}
+            reference = replace(policy, description={**policy.description, **alone}, thresholds=())
+            drawn = [inputs[row] for row in rows]
+            said = ask_models(reference, call, drawn, batch_size, concurrency, on_error).predictions
+            kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
+            audit = rows[kept], said[kept], time.perf_counter() - begun
     except BaseException as error:
         decisions.predictions[decisions.exit_stage < 0] = None
         with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
@@ -159,7 +167,7 @@ def ask_models(
         loop.call_soon_threadsafe(loop.stop)
         looping.join()
         loop.close()
-        policy.running.add(decisions, seconds)
+        policy.running.add(decisions, seconds, audit)
     for stage, failure in failures.items():
         text = (
             f"{policy.models[stage]!r} failed for {decisions.broken[stage]} inputs: they went on, or kept their answer"

@@ -22,6 +22,7 @@ from ..fronts.front import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
 from ..methods.fitted import AGREEMENT, CONFIDENCE
+from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
@@ -82,6 +83,7 @@ class Cascade(torch.nn.Module):
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.running = self.policy.running
+        self.references: dict[str, Cascade] = {}  # of audits
         self.eval()
 
     @classmethod
@@ -154,19 +156,22 @@ class Cascade(torch.nn.Module):
         except TypeError as error:
             raise ValueError(f"a stream of batches is needed, as [batch], not {brief(stream)}") from error
         queues: list[list[Group]] = [[] for _ in self.members]
-        count, log = 0, []
+        count, log, audited = 0, [], []
         try:
             for batch in stream:
                 with about(f"model {self.members[0].name!r}"):
                     queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
+                if len(rows := self.running.drawn(len(queues[0][-1]))):
+                    audited.append(queues[0][-1].take(rows))
                 count += len(queues[0][-1])
                 log += self._advance(queues, batch_size, guesses, batch_size)
             log += self._advance(queues, batch_size, guesses, 1)
+            audit = self._audit(audited, batch_size) if audited else None
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
                 error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
             raise
-        decisions = self._decisions(count, guesses, log)
+        decisions = self._decisions(count, guesses, log, audit)
         where = ", ".join(f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n)
         if where:
             text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
@@ -217,7 +222,17 @@ class Cascade(torch.nn.Module):
             output = output._replace(sure=self.policy.fitted[i](np.column_stack(values), *answers))
         return (output.where(broken, before) if broken.any() else output), broken
 
-    def _decisions(self, count, guesses, log):
+    def _audit(self, groups, batch_size):
+        """What the reference says of the samples drawn for the audit: (their numbers, classes, seconds)."""
+        begun, name = time.perf_counter(), self.running.reference
+        if name not in self.references:
+            own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}
+            alone = {"models": (name,), "thresholds": (), "exit_rates": (1.0,), "method": Method()}
+            self.references[name] = Cascade.from_point(replace(self.point, **alone), own)
+        said = self.references[name].run([group.inputs for group in groups], batch_size).predictions
+        return np.concatenate([group.numbers for group in groups]), said, time.perf_counter() - begun
+
+    def _decisions(self, count, guesses, log, audit=None):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
         n, guesses = len(self.members), min(guesses, self.members[0].classes or 1)
         stage, sure, best = np.full(count, -1), np.full(count, np.nan), np.full((count, guesses), -1)
@@ -230,7 +245,7 @@ class Cascade(torch.nn.Module):
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
         sure, confidences = own_units(self.policy.metric, sure), own_units(self.policy.metric, confidences)
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
-        self.running.add(decisions, seconds)
+        self.running.add(decisions, seconds, audit)
         return decisions
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.drift_signal import summary
 from ..analysis.uncertainty import betting_interval, bootstrap, cost_interval, interval, share_interval, with_ends
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
@@ -21,7 +22,6 @@ from .policy import CHOSEN, Policy, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 NAMED = ("metric", "ensemble", "temperature")  # of a method, what needs no fitting
-SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
 
 
 def description_of(point: Point, store: Any = None, held_out: Any = None) -> dict:
@@ -135,18 +135,3 @@ def mean_with_ends(values: np.ndarray, kind: str = "wilson") -> dict[str, float]
     share = np.asarray(values).dtype == bool
     ends = share_interval(values, kind=kind) if share else betting_interval(values, 0, 1)
     return with_ends(np.mean(values), ends)
-
-
-def summary(values: np.ndarray) -> dict[str, list]:
-    """A sample of numbers in short: {"values", "counts"}, at most 51 of its quantiles (numbers that occur in it) and
-    how many of the sample lie at or below each and above the one before."""
-    if not len(values):
-        return {"values": [], "counts": []}
-    edges = np.unique(np.quantile(values, SHARES, method="inverted_cdf"))
-    below = np.searchsorted(np.sort(values), edges, side="right")
-    return {"values": edges.tolist(), "counts": np.diff(below, prepend=0).tolist()}
-
-
-def rounded_up(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Each value as the first of the rising ``edges`` that is no smaller; infinite above the last."""
-    return np.append(edges, np.inf)[np.searchsorted(edges, values, side="left")]

@@ -34,7 +34,7 @@ SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samp
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 SHARE = ENDS | {"value": slice(0, 1)}
 METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None), "fitted": ([dict], None)}
-CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)]}]
+CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": ([SHARE["value"]], None)}]
 EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [SHARE], "confidences": CONFIDENCES}
 FORM = {  # of the parts of a description, as fits() reads it
     "models": [{"name": str, "classes": (CLASSES, None)}],
@@ -237,8 +237,9 @@ def check_description(description: Mapping) -> None:
         threshold_from_json(units_of(method), t)
     samples = reach = expected["on"]["samples"] if expected else 0
     for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
-        values, counts = part["values"], part["counts"]
-        if len(values) != len(counts) or sorted({*values}) != values or not sum(counts) == reach <= MOST_SAMPLES:
+        counts, ties = part["counts"], part.get("ties") or [1.0] * len(part["values"])  # old files have none
+        order, lengths = list(zip(part["values"], ties)), {len(part["values"]), len(counts), len(ties)}
+        if len(lengths) > 1 or sorted({*order}) != order or not sum(counts) == reach <= MOST_SAMPLES:
             raise ValueError(f"confidences must rise, with a count each, of all {reach} samples that reach the stage")
         reach -= round(rate["value"] * samples)
     with suppress(RecursionError):

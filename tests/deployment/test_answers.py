@@ -114,9 +114,7 @@ def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     assert [model for model, _ in decisions.predictions] == np.minimum(STAGES, 1).tolist()
     with pytest.warns(RuntimeWarning) as told:
         decisions = policy.run([fails] * 3, range(300), on_error="next")
-    assert [str(each.message).split(" inputs")[0] for each in told] == [
-        f"'m{i}' failed for 300" for i in range(3)
-    ]
+    assert [str(each.message).split(" inputs")[0] for each in told] == [f"'m{i}' failed for 300" for i in range(3)]
     assert (decisions.exit_stage == 2).all() and (decisions.predictions == None).all()  # noqa: E711
 
 
