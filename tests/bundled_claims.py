@@ -68,8 +68,9 @@ def measured(notebook):
 
 def fresh_ledger():
     """The ledger of all notebooks at their parameters, as one table: notebook, id, and its columns."""
-    import ledger
     import pandas as pd
+
+    import ledger
 
     os.environ.pop("CASCADELIB_QUICK", None)
     os.chdir(ROOT / "notebooks")
