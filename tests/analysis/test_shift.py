@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twins import segment_range
 
 from cascadelib import LogitStore, ScoreTable, confidence, evaluate, pick, replay, search
-from cascadelib.analysis.drift_signal import DriftSignal, alarm_share, alarm_table, false_alarm_share
+from cascadelib.analysis.drift_signal import alarm_share, alarm_table
 from cascadelib.analysis.reselection import rechoose, selection_bias, selection_bias_table, won_back
 from cascadelib.analysis.shift import (
     cost_ratio_moved,
@@ -330,11 +330,11 @@ def test_a_front_chosen_among_noise_looks_better_than_it_is():
 
 def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
     point = pick(search(STORE, 2), "match_best")
-    signal = DriftSignal.at_selection(STORE, point, 0.01)
-    assert alarm_share(signal, make_store(2, 2000, noise=3.0), point, 300, repeats=20) > 0.8
-    assert false_alarm_share(make_store(3, 2000), point, 200, 0.01, repeats=100) <= 0.06
+    assert alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01) > 0.8
+    unchanged = make_store(3, 2000)
+    assert alarm_share(unchanged, unchanged, point, 200, 100) <= 0.06
     with pytest.raises(ValueError, match="longer than the 600"):
-        alarm_share(signal, OTHER, point, 601)
+        alarm_share(STORE, OTHER, point, 601)
 
 
 @pytest.mark.parametrize("name", SHIFTED)
@@ -399,9 +399,8 @@ def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
     table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)
     assert list(table) == ["share of alarms, 100 inputs", "share of alarms, 300 inputs"]
     assert table.index.tolist() == ["unchanged", "other", "worse"]
-    signal = DriftSignal.at_selection(STORE, point)
-    assert table.iloc[2, 1] == alarm_share(signal, worse, point, 300, 5)
-    assert table.iloc[0, 1] == false_alarm_share(OTHER, point, 300, repeats=20)
+    assert table.iloc[2, 1] == alarm_share(STORE, worse, point, 300, 5)
+    assert table.iloc[0, 1] == alarm_share(OTHER, OTHER, point, 300, 20)
 
 
 def test_the_bias_of_choosing_in_short():
