@@ -48,7 +48,7 @@ def method_call(point: Point) -> str:
         return f"cl.{replace(method, temperatures=kept)!r}"
     if method.fitted:
         own = {models: one for models, one in method.fitted.items() if {*models} <= {*point.models}}
-        return f"cl.{replace(method, fitted=own)!r}".replace(" Fitted(", " cl.methods.Fitted(")
+        return f"cl.{method!r}"[:-1] + f", fitted={own!r})".replace(" Fitted(", " cl.methods.Fitted(")
     return next((f"cl.METHODS[{name!r}]" for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
 
 
