@@ -29,12 +29,14 @@ def front_figure(
     title: str = "Cascades against single models",
     accuracy_from: float | None = None,
 ) -> style.Figure:
-    """Figure 1, top: fronts (label → ``front.table``) over single models (``front.singles``), from ``accuracy_from``
-    (default: a little below the cheapest model on the hull)."""
+    """Figure 1, top: fronts (label → ``front.table``), of those that coincide one, over single models
+    (``front.singles``), from ``accuracy_from`` (default: a little below the cheapest model on the hull)."""
     fig = singles_figure(singles, None, cost, title)
-    for i, (label, table) in enumerate(tables.items()):
+    at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
+    costs = {label: table.set_index("accuracy")["cost"].reindex(at, method="bfill") for label, table in tables.items()}
+    for i, (label, name) in enumerate(coinciding(costs).items()):
         line: dict = {"line_shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
-        style.add_cascades(fig, style.decimated(table), style.colour(i), name=label, **line)
+        style.add_cascades(fig, style.decimated(tables[label]), style.colour(i), name=name, **line)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
     return fig.update_yaxes(range=[low - 0.02 * (high - low), high + 0.03 * (high - low)])

@@ -139,10 +139,10 @@ def add_improvement(
 
 def cost_axis(cost: str, costs: Any = ()) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
-    that spans less than two decades, there are labels between the powers of ten."""
+    that spans less than a factor of 300, there are labels between the powers of ten."""
     unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
     labels = {"tickformat": "~s" if unit in ("MACs", "s") else "", "ticksuffix": "s" if unit == "s" else ""}
-    short = len(costs) and np.nanmax(costs) < 100 * np.nanmin(costs)
+    short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
     ticks = {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
     return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}
 
