@@ -35,8 +35,7 @@ def reliability_figure(
     fig.update_annotations(font_size=11)
     note = {"text": "share of samples, least confident first", "showarrow": False, "xref": "paper", "yref": "paper"}
     fig.add_annotation(x=0.5, y=-0.02, yshift=-28, font_size=12, **note)
-    fig.titled(title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
-    return fig
+    return fig.titled(title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
 
 
 def threshold_figure(

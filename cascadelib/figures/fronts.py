@@ -101,22 +101,18 @@ def excess_figure(table: pd.DataFrame, title: str = "Cost ÷ that of the exact f
     for i, (column, name) in enumerate({"excess_cost": "where chosen", "excess_cost_moved": "held out"}.items()):
         marker = {"color": style.PALETTE[i], "symbol": ["circle-open", "diamond"][i], "size": 10, "line": {"width": 2}}
         fig.add_scatter(x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name)
-    fig.add_vline(x=1, line=style.DOTTED)
-    return fig
+    return fig.add_vline(x=1, line=style.DOTTED)
 
 
 def band_figure(
-    curve: pd.DataFrame,
-    band: pd.DataFrame,
-    title: str = "Improvement factor with its 95% bootstrap band",
-    label: str = "front",
+    curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement factor with its 95% bootstrap band"
 ) -> style.Figure:
     """An improvement curve (accuracy, improvement) over its band (accuracy, low, high)."""
     fig, edge = improvement_figure({}, title), {"mode": "lines", "line": {"width": 0, "color": style.PALETTE[0]}}
     fig.add_scatter(x=band["accuracy"], y=band["high"], showlegend=False, hoverinfo="skip", **edge)
     filled = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
     fig.add_scatter(x=band["accuracy"], y=band["low"], **filled, **edge)
-    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name=label)
+    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
     return fig
 
 
@@ -137,8 +133,7 @@ def shares_figure(shares: pd.Series, title: str = "Part in the front (share of i
     rows = shares.sort_values()
     axis = style.per_cent_axis(title="share of the front in which it takes part; shares overlap")
     fig = style.figure(title, height=130 + 26 * len(rows), xaxis=axis, margin={"l": 190})
-    fig.add_bar(x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": style.PALETTE[0]})
-    return fig
+    return fig.add_bar(x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": style.PALETTE[0]})
 
 
 def exit_rate_figure(curves: Tables, title: str = "Accuracy of pairs against their exit rate") -> style.Figure:

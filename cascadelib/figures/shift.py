@@ -56,8 +56,7 @@ def segments_figure(
     fig, places = style.panels(("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370)
     at: dict = {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False, "row": 1, "col": 1}
     for segment, rows in moved.groupby("segment"):
-        x_y = "cost_moved", "accuracy_moved"
-        style.add_cascades(fig, style.decimated(rows, 300), style.colour(segment), *x_y, **at)
+        style.add_cascades(fig, style.decimated(rows, 300), style.colour(segment), "cost_moved", "accuracy_moved", **at)
     best = moved[moved["on_front"]].sort_values("cost_moved")
     x, y = best["cost_moved"], best["accuracy_moved"]
     style.add_line(fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2)
@@ -100,8 +99,7 @@ def won_back_figure(
         fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name=f"{size} samples")
     middle = table[["cost_unchanged", "difference_unchanged"]].median()
     marker = {"color": style.BLACK, "symbol": "star", "size": 13}
-    fig.add_scatter(x=middle[:1], y=middle[1:], mode="markers", marker=marker, name="thresholds unchanged")
-    return fig
+    return fig.add_scatter(x=middle[:1], y=middle[1:], mode="markers", marker=marker, name="thresholds unchanged")
 
 
 def how_replayed(moved: pd.DataFrame) -> str:
