@@ -20,7 +20,7 @@ def reliability_figure(
     averages: Tables, columns: int = 4, title: str = "Accuracy and confidence along the samples, moving averages"
 ) -> style.Figure:
     """Figure 13: {model: ``moving_average``}, a small panel a model; samples by rising confidence on the x axis."""
-    space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.055, "shared_yaxes": True}
+    space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.44 / -(-len(averages) // columns), "shared_yaxes": True}
     fig, places = style.panels(averages, min(columns, len(averages)), 130, **space)
     lines = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
