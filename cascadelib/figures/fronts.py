@@ -105,14 +105,14 @@ def excess_figure(table: pd.DataFrame, title: str = "Cost ÷ that of the exact f
 
 
 def band_figure(
-    curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement factor with its 95% bootstrap band"
+    curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement, 95% bootstrap band", label: str = "front"
 ) -> style.Figure:
     """An improvement curve (accuracy, improvement) over its band (accuracy, low, high)."""
     fig, edge = improvement_figure({}, title), {"mode": "lines", "line": {"width": 0, "color": style.PALETTE[0]}}
     fig.add_scatter(x=band["accuracy"], y=band["high"], showlegend=False, hoverinfo="skip", **edge)
     filled = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
     fig.add_scatter(x=band["accuracy"], y=band["low"], **filled, **edge)
-    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
+    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name=label)
     return fig
 
 
