@@ -354,7 +354,7 @@ def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
     point = pick(search(chosen, 3, Method(confidence=confidence, columns=tuple(columns))), "max_improvement")
     policy = Policy.from_point(point, chosen, other)
     policy.save(tmp_path / "p.json")
-    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None
+    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None and f", {confidence}>" in repr(policy)
     policy, expected = Policy.load(tmp_path / "p.json"), evaluate(other, point)
     rows = [other.row(name) for name in policy.models]
     read = (other.confidence if columns == ["confidence"] else other.columns["words"][:, :, None])[rows]
