@@ -159,10 +159,9 @@ def asked(
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
         if len(rows := policy.running.drawn(len(inputs))):
             begun, call = time.perf_counter(), [calls[policy.models.index(policy.running.reference)]]
-            alone = {"models": [{"name": policy.running.reference}], "thresholds": [], "method": None, "expected": None}
-            alone = replace(policy, description={**policy.description, **alone}, thresholds=())
-            drawn = [inputs[row] for row in rows]
-            said = asked(alone, call, drawn, batch_size, concurrency, on_error).predictions
+            parts = {"models": [{"name": policy.running.reference}], "thresholds": [], "method": None, "expected": None}
+            alone = replace(policy, description={**policy.description, **parts}, thresholds=())
+            said = asked(alone, call, [inputs[row] for row in rows], batch_size, concurrency, on_error).predictions
             kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
             audit = rows[kept], said[kept], time.perf_counter() - begun
     except BaseException as error:
