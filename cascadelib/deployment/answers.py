@@ -159,8 +159,13 @@ def asked(
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
         if len(rows := policy.running.drawn(len(inputs))):
             begun, call = time.perf_counter(), [calls[policy.models.index(policy.running.reference)]]
-            parts = {"models": [{"name": policy.running.reference}], "thresholds": [], "method": None, "expected": None}
-            alone = replace(policy, description={**policy.description, **parts}, thresholds=())
+            single = {
+                "models": [{"name": policy.running.reference}],
+                "thresholds": [],
+                "method": None,
+                "expected": None,
+            }
+            alone = replace(policy, description={**policy.description, **single}, thresholds=())
             said = asked(alone, call, [inputs[row] for row in rows], batch_size, concurrency, on_error).predictions
             kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
             audit = rows[kept], said[kept], time.perf_counter() - begun
