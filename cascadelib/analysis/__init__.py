@@ -10,8 +10,7 @@ __getattr__, __dir__, __all__ = attach(
     ),
     certificate="Certificate certify promise_table",
     comparison=(
-        "class_tasks compare curves_of fronts_of fronts_table range_dominance ranking ranking_moves same_fronts "
-        "scaling_table verdicts"
+        "class_tasks compare curves_of fronts_of fronts_table range_dominance ranking same_fronts scaling_table"
     ),
     drift_signal="DriftSignal alarm_share alarm_table",
     reselection="rechoose selection_bias selection_bias_table won_back won_back_table",

@@ -1,7 +1,6 @@
 """Methods side by side (paper, figures 3, 8, 9 and 11): mean improvement, range dominance, top accuracy."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,6 @@ from ..fronts.front import Front
 from ..methods.method import METHODS, Method
 from .shift import cost_ratio_moved, mean_improvement_moved, moved_front
 from .uncertainty import basic_interval, bootstrap, with_ends
-
-STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
-"""What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
 
 
 def fronts_of(
@@ -156,38 +152,3 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
         parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
     return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
-
-
-def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """What :func:`ranking` makes of the paper's own (``paper-ranking.csv``), a row a statement, a column a task.
-
-    "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
-    ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
-    """
-    rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
-    for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
-        part = table[(table["n_models"] == said.n_models) & (table["cost"] == said.cost)]
-        values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
-        lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
-        folds = lead.unstack()
-        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
-        verdict = np.select([holds, fails], ["holds", "fails"], "open")
-        rows[said.statement] = dict(zip(folds.index, verdict))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())
-
-
-def ranking_moves(table: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
-    """How a :func:`ranking` moves from task to task, a row a task: classes, accuracy of the best model; how many of the
-    :func:`verdicts` ``said`` (those that all tasks have) hold, fail and are open; Kendall's correlation of the methods'
-    places with those of the first task; the first and the last methods ("–" where all are level)."""
-    tasks = table.groupby("task", sort=False)
-    moves = tasks[["classes", "accuracy_of_best_model"]].mean().astype({"classes": int})
-    places = table.pivot_table("place", "method", "task", sort=False)
-    everywhere = said[moves.index].dropna()
-    for verdict in ("holds", "fails", "open"):
-        moves[verdict] = (everywhere == verdict).sum()
-    moves["correlation_of_places"] = places.corr("kendall")[moves.index[0]]
-    for name, end in (("first", places.min()), ("last", places.max())):
-        level = {task: list(places.index[places[task] == end[task]]) for task in moves.index}
-        moves[name] = [", ".join(names) if len(names) < len(places) else "–" for names in level.values()]
-    return moves

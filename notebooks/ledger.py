@@ -1,4 +1,4 @@
-"""The paper's claims beside what a run shows: one table, what of it published figures tell, and a verdict a claim.
+"""The paper's claims beside what a run of these notebooks shows: what published figures tell, and a verdict a claim.
 
 Where the paper speaks of an accuracy ("above 86%"), a run is measured at that share of its own range, from the cheapest
 to the best single model on the front: on the paper's models that is the paper's accuracy.
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import known
-from ..evaluation.pareto import Baseline
-from ..fronts.front import Front, Point
-from . import published
+from cascadelib import Baseline, Front, Point, published
+from cascadelib.checks import known
 
 CLAIMS = Path(__file__).with_name("claims.csv")
+STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
+"""What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
 LOW, BEST = 0.59856, 0.88602  # top-1 of the cheapest and the best model of the paper's front in MACs
 CHEAPEST, DEAREST, RESNET = 2.575e7, 3.622e11, 4.111e9  # MACs of both, and of the ResNet-50 of section 4.1
 TABLE_1 = (  # accuracy and cost on the validation set, models
@@ -52,7 +52,7 @@ def paper_claims() -> pd.DataFrame:
     return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
 
 
-def ledger(
+def table(
     values: dict[str, Any], notebook: str | None = None, dataset: str = "", held_out: dict[str, Any] | None = None
 ) -> pd.DataFrame:
     """What a run shows of the paper's claims (of one notebook's), a row each: section, claim, paper, published (see
@@ -382,3 +382,38 @@ def calibration_claims(
     above, below = effects["above_perfect"], effects["below_perfect"]
     sides = ((above > SLIGHT) & (below < -SLIGHT)).sum(), ((above < -SLIGHT) & (below > SLIGHT)).sum()
     return values | {"perfect": sides}
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """What ``cl.analysis.ranking`` makes of the paper's own (paper-ranking.csv), a row a statement, a column a task.
+
+    "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
+    ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
+    """
+    rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
+    for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
+        part = table[(table["n_models"] == said.n_models) & (table["cost"] == said.cost)]
+        values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
+        lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
+        folds = lead.unstack()
+        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
+        verdict = np.select([holds, fails], ["holds", "fails"], "open")
+        rows[said.statement] = dict(zip(folds.index, verdict))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())
+
+
+def ranking_moves(table: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
+    """How ``cl.analysis.ranking`` moves from task to task, a row a task: classes, accuracy of the best model; how many
+    of the :func:`verdicts` ``said`` (those that all tasks have) hold, fail and are open; Kendall's correlation of the
+    methods' places with those of the first task; the first and the last methods ("–" where all are level)."""
+    tasks = table.groupby("task", sort=False)
+    moves = tasks[["classes", "accuracy_of_best_model"]].mean().astype({"classes": int})
+    places = table.pivot_table("place", "method", "task", sort=False)
+    everywhere = said[moves.index].dropna()
+    for verdict in ("holds", "fails", "open"):
+        moves[verdict] = (everywhere == verdict).sum()
+    moves["correlation_of_places"] = places.corr("kendall")[moves.index[0]]
+    for name, end in (("first", places.min()), ("last", places.max())):
+        level = {task: list(places.index[places[task] == end[task]]) for task in moves.index}
+        moves[name] = [", ".join(names) if len(names) < len(places) else "–" for names in level.values()]
+    return moves
