@@ -13,7 +13,8 @@ import cascadelib as cl
 
 from .files import ROOT
 
-COLUMNS = ("sample", "model", "confidence", "label", "prediction", "correct", "missing")  # options of from_frame
+NAMED = ("sample", "model", "confidence", "label", "prediction", "correct", "missing")  # as from_frame names them
+MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,11 +29,9 @@ def parser_of_all() -> Parser:
     """The parser; ``args.does`` is the function of the command."""
     policy, table, choice = (Parser(add_help=False) for _ in range(3))
     policy.add_argument("policy", help="file of a policy")
-    table.add_argument(
-        "table", help="CSV or parquet file, as ScoreTable.from_frame takes it, or folder of a LogitStore"
-    )
-    for name in COLUMNS:
-        table.add_argument(f"--{name}", help=argparse.SUPPRESS if name == "model" else f"{name}= of from_frame")
+    table.add_argument("table", help="CSV or parquet file, or the folder of a LogitStore")
+    for name in NAMED:
+        table.add_argument(f"--{name}", help=f"{name}= of ScoreTable.from_frame")
     table.add_argument("--cost", help="column with the price of a query; of a store, the kind of cost")
     table.add_argument("--columns", nargs="+", help="what a fitted confidence reads")
     choice.add_argument("--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)")
@@ -47,12 +46,7 @@ def parser_of_all() -> Parser:
         ("search", _search, [table, choice], "choose a cascade on one part of a table, measure it on the other"),
         ("certify", _certify, [table, choice], "the cheapest that loses at most epsilon; exit status 1: there is none"),
         ("evaluate", _evaluate, [policy, table], "a policy on a table"),
-        (
-            "explore",
-            _explore,
-            [table],
-            "open the explorer's page; further options go to Voilà (--no-browser, --port=…)",
-        ),
+        ("explore", _explore, [table], "open the explorer's page; other options go to Voilà (--no-browser, --port=…)"),
         ("show", _show, [policy], "what a file says"),
     ):
         own[name] = commands.add_parser(name, parents=parents, help=about, description=about)
@@ -71,14 +65,12 @@ def parser_of_all() -> Parser:
 
 def _scores(path, args):
     """The LogitStore of a folder, or the ScoreTable of a file with the columns that were named."""
-    named = {name: getattr(args, name) for name in COLUMNS if getattr(args, name)}
+    named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
     if not Path(path).is_dir():
-        named |= {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
-        return cl.ScoreTable.from_frame(path, **named)
+        more = {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
+        return cl.ScoreTable.from_frame(path, **named, **more)
     if named:
-        raise ValueError(
-            f"{path}: a store has no columns to name: leave out {', '.join(f'--{name}' for name in named)}"
-        )
+        raise ValueError(f"{path}: a store has no columns to name: leave out --{', --'.join(named)}")
     return cl.LogitStore(path)
 
 
@@ -105,20 +97,17 @@ def _front(args, store):
 
 def _measured(store, point):
     result = cl.evaluate(store, point)
-    names = ("accuracy", "cost", "exit_rates", "improvement")
-    return {"samples": len(store)} | {name: getattr(result, name) for name in names}
+    return {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
 
 
 def _written(args, point, store, held_out):
-    """Write the policy where that was asked for, and say what it comes to: held out first."""
+    """What a policy comes to, held out first; it is written where that was asked for."""
     policy = cl.Policy.from_point(point, store, held_out)
-    said = {} if held_out is None else {"held_out": _measured(held_out, point)}
-    said |= {"where_chosen": _measured(store, point), "models": policy.models}
-    said |= {"thresholds": policy.description["thresholds"]}
     if args.out:
         policy.save(args.out)
-        said["policy"] = args.out
-    return said
+    said = {} if held_out is None else {"held_out": _measured(held_out, point)}
+    said |= {"where_chosen": _measured(store, point), "models": policy.models}
+    return said | {"thresholds": policy.description["thresholds"], "policy": args.out}
 
 
 def _search(args):
@@ -140,37 +129,35 @@ def _evaluate(args):
     from .deployment.cascade_file import point_of
 
     description = cl.Policy.load(args.policy).description
-    measured = _measured(_scores(args.table, args), point_of(description))
-    return {"here": measured, "expected": _expected(description)}
+    return {"here": _measured(_scores(args.table, args), point_of(description)), "expected": _expected(description)}
 
 
 def _show(args):
     policy = cl.Policy.load(args.policy)
-    said = {"policy": repr(policy), "expected": _expected(policy.description)}
-    return policy.description if args.json else said | {"chosen": policy.description["chosen"]}
+    said = {"policy": repr(policy), "expected": _expected(policy.description), "chosen": policy.description["chosen"]}
+    return policy.description if args.json else said
 
 
 def _expected(description):
-    return {name: (description["expected"] or {}).get(name) for name in ("accuracy", "cost")}
+    return description["expected"] and {name: description["expected"][name] for name in MEASURED[:3]}
 
 
-def _tables(args):
-    return [_scores(path, args) for path in (args.table, args.held_out) if path]
-
-
-def explorer_of(folder: str, argv: list[str]) -> "cl.explorer.Explorer":
-    """What the page of ``cascadelib explore`` shows, of tables whose paths are those from ``folder``."""
+def explored(folder: str, argv: list[str]) -> list:
+    """The tables of ``cascadelib explore``, whose paths are those from ``folder``."""
     os.chdir(folder)
-    return cl.explore(*_tables(parser_of_all().parse_known_args(argv)[0]))
+    args = parser_of_all().parse_known_args(argv)[0]
+    return [_scores(path, args) for path in (args.table, args.held_out) if path]
 
 
 def _explore(args):
     import nbformat
 
-    _tables(args)  # what is wrong with them is told here, not on the page
-    cell = f"from cascadelib.__main__ import explorer_of\nexplorer_of({str(Path.cwd())!r}, {args.argv!r})"
-    places = ROOT / "app", Path(sysconfig.get_path("data"), "share", "cascadelib")
-    page = next(str(place / "serve.py") for place in places if (place / "serve.py").is_file())
+    explored(os.getcwd(), args.argv)  # what is wrong with the tables is told here, not on the page
+    cell = (
+        f"import cascadelib as cl, cascadelib.__main__\ncl.explore(*cl.__main__.explored({os.getcwd()!r}, {args.argv}))"
+    )
+    places = ROOT / "app" / "serve.py", Path(sysconfig.get_path("data"), "share", "cascadelib", "serve.py")
+    page = str(next(path for path in places if path.is_file()))
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder, "explorer.ipynb")
         nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), notebook)
@@ -178,34 +165,26 @@ def _explore(args):
         runpy.run_path(page, run_name="__main__")
 
 
-def _told(value):
-    """A part of a result for people."""
-    from .tables import number
-
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_told(own)}" for key, own in value.items())
-    if isinstance(value, list):
-        return " → ".join(map(_told, value))
-    return number(value) if isinstance(value, float) else str(value)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one line."""
-    parser, argv = parser_of_all(), sys.argv[1:] if argv is None else argv
-    args, rest = parser.parse_known_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args, rest = parser_of_all().parse_known_args(argv)
     args.argv, args.rest = argv, rest
     try:
         if rest and args.does is not _explore:
             raise ValueError(f"unknown arguments: {' '.join(rest)}")
-        said = args.does(args) or {}
+        said = json.dumps(args.does(args) or {}, ensure_ascii=False)
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
-        print(f"cascadelib: {' '.join(str(error).split())}", file=sys.stderr)
+        remedy = ": pip install 'cascadelib[notebooks]'" if isinstance(error, ImportError) else ""
+        print(f"cascadelib: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2
-    said = json.loads(json.dumps(said), parse_constant=lambda _: None)  # nan and inf are null
+    said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
     if args.json:
         print(json.dumps(said, indent=2, ensure_ascii=False))
     else:
-        print(*(f"{key}: {_told(value)}" for key, value in said.items()), sep="\n")
+        rounded = json.loads(json.dumps(said), parse_float=lambda text: float(f"{float(text):.4g}"))
+        lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in rounded.items())
+        print(*(line.translate(dict.fromkeys(map(ord, '{}[]"'))) for line in lines), sep="\n")
     return int(said.get("certified") is False)
 
 

@@ -48,34 +48,30 @@ class Decisions:
 
 
 def nothing(samples: int, models: int) -> Decisions:
-    """:class:`Decisions` of samples that no model has seen, for :func:`note` to fill."""
+    """:class:`Decisions` of samples that no model has seen, for :func:`write_answer` to fill."""
     predictions, confidences = np.full(samples, None), np.full((samples, models), np.nan)
     rest = np.full(samples, np.nan), confidences, np.zeros(models, np.int64), predictions[:, None]
     return Decisions(predictions, np.full(samples, -1), *rest)
 
 
-def note(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any) -> None:
+def write_answer(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any) -> None:
     """Write what a model says of the samples ``rows`` int64 [s], predictions and confidences as :meth:`Policy.decide`
     takes them, into ``decisions``, and who leaves by it. ValueError naming the model where they do not fit."""
     before = decisions.predictions[rows] if stage else None
     with about(f"model {policy.models[stage]!r}"):
-        if said is not None:
-            said = objects(said)
-            if len(said) != len(rows):
-                raise ValueError(f"{len(said)} predictions for {len(rows)} samples")
-            decisions.predictions[rows] = said
+        said = objects([None] * len(rows) if said is None else said)
         values = np.full(len(rows), np.nan) if sure is None else np.atleast_1d(reals(sure, "confidences"))
-        if len(values) != len(rows) or values.ndim > 1 and not policy.fitted:
-            raise ValueError(f"confidences {list(values.shape)} for {len(rows)} samples")
+        if not len(said) == len(values) == len(rows) or values.ndim > 1 and not policy.fitted:
+            raise ValueError(f"{len(said)} predictions, confidences {list(values.shape)} for {len(rows)} samples")
         absent, lowest = np.atleast_2d(np.isnan(values).T).any(axis=0), own_units(policy.metric, np.array([-np.inf]))
         if absent.any() and not policy.exits(stage, lowest)[0]:
             raise ValueError(f"sample {rows[absent.argmax()]} has no confidence (nan), and −inf would send it on")
-        if policy.fitted and said is None:
+        if policy.fitted and any(one is None for one in said):
             raise ValueError("predictions are needed: its confidence is fitted")
         if policy.fitted and sure is not None:
             values = policy.fitted[stage](values, said, before)
         sure = np.where(absent, lowest, values)
-        decisions.confidence[rows] = decisions.confidences[rows, stage] = sure
+        decisions.predictions[rows], decisions.confidence[rows], decisions.confidences[rows, stage] = said, sure, sure
         decisions.exit_stage[rows[policy.exits(stage, sure)]] = stage
 
 
@@ -97,7 +93,7 @@ def by_model(policy: "Policy", values: Any, what: str) -> list:
     return values + [None] * (len(names) - len(values))
 
 
-def asked(
+def ask_models(
     policy: "Policy", calls: Any, inputs: Iterable, batch_size: int, concurrency: int, on_error: str
 ) -> Decisions:
     """:class:`Decisions` by functions that ask the models, see :meth:`Policy.run`."""
@@ -115,7 +111,7 @@ def asked(
     inputs, stops = list(inputs), known(on_error, ["stop", "next"], "on_error") == "stop"
     batch_size, concurrency = check_count(batch_size, "batch_size"), check_count(concurrency, "concurrency")
     decisions, seconds, audit = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2)), None
-    stopped: list[BaseException] = []
+    stopped: list[Exception] = []
     failures: dict[int, Exception] = {}
     lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
     looping = threading.Thread(target=loop.run_forever, daemon=True)
@@ -139,7 +135,7 @@ def asked(
         ended = time.perf_counter()
         with lock:
             try:
-                note(policy, decisions, stage, rows, *pair_of(answer, policy.models[stage]))
+                write_answer(policy, decisions, stage, rows, *pair_of(answer, policy.models[stage]))
             except ValueError as error:
                 stopped.append(error)
             seconds[stage] += ended - begun, time.perf_counter() - ended
@@ -150,23 +146,16 @@ def asked(
             for stage in range(len(calls)):
                 waiting = np.flatnonzero(decisions.exit_stage < 0)
                 parts = [waiting[start : start + batch_size] for start in range(0, len(waiting), batch_size)]
-                try:
-                    list(pool.map(ask, [stage] * len(parts), parts))
-                except BaseException as interrupt:
-                    stopped.append(interrupt)
+                list(pool.map(ask, [stage] * len(parts), parts))
                 if stopped:
                     raise stopped[0]
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
         if len(rows := policy.running.drawn(len(inputs))):
-            begun, call = time.perf_counter(), [calls[policy.models.index(policy.running.reference)]]
-            single = {
-                "models": [{"name": policy.running.reference}],
-                "thresholds": [],
-                "method": None,
-                "expected": None,
-            }
-            alone = replace(policy, description={**policy.description, **single}, thresholds=())
-            said = asked(alone, call, [inputs[row] for row in rows], batch_size, concurrency, on_error).predictions
+            begun, name = time.perf_counter(), known(policy.running.reference, policy.models, "model of this policy")
+            alone = dict(policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None)
+            single, calls = replace(policy, description=alone, thresholds=()), [calls[policy.models.index(name)]]
+            drawn = [inputs[row] for row in rows]
+            said = ask_models(single, calls, drawn, batch_size, concurrency, on_error).predictions
             kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
             audit = rows[kept], said[kept], time.perf_counter() - begun
     except BaseException as error:
@@ -181,10 +170,9 @@ def asked(
         policy.running.add(decisions, seconds, audit)
     for stage, failure in failures.items():
         text = (
-            f"the call of {policy.models[stage]!r} failed for {decisions.broken[stage]} inputs, which went on, or kept"
+            f"{policy.models[stage]!r} failed for {decisions.broken[stage]} inputs: they went on, or kept their answer"
         )
-        text = f"{text} what came before ({type(failure).__name__}: {failure})"
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{text} ({type(failure).__name__}: {failure})", RuntimeWarning, stacklevel=3)
     return decisions
 
 

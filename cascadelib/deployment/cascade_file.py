@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -15,13 +15,13 @@ from ..analysis.uncertainty import betting_interval, bootstrap, cost_interval, i
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
 from ..labels import Recorded, samples_in_common
-from ..methods.fitted import fitted_from_json
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .policy import CHOSEN, Policy, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
+NAMED = ("metric", "ensemble", "temperature")  # of a method, what needs no fitting
 
 
 def description_of(point: Point, store: Any = None, held_out: Any = None) -> dict:
@@ -29,9 +29,14 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 
     store: where the point was chosen; held_out: another split with the same models. ``expected`` is measured on
     ``held_out`` where it is given, else on ``store``, where it is a little too good: the point was chosen there, and
-    its intervals are "without choosing". Only the temperatures of the point's own models are kept.
+    its intervals are "without choosing". Only what was fitted for the point's own models is kept.
     """
     check_point(point)
+    method, models, fitted = point.method, point.models, {}
+    if method is not None and method.confidence is not None:
+        each = [method.fitted_after(models[: i + 1]).to_json() for i in range(len(models))]
+        fitted = {"fitted": json.loads(json.dumps(each))}  # lists for tuples, as in a file
+    temperatures = {name: method.temperature_of(name) for name in models} if method and method.temperature else None
     numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}
     measured, said = store if held_out is None else held_out, None
     if measured is not None:
@@ -41,7 +46,7 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
-        "method": point.method and method_to_json(point.method, point.models),
+        "method": method and {key: getattr(method, key) for key in NAMED} | {"temperatures": temperatures} | fitted,
         "score": point.score,
         "cost_kind": point.cost_kind,
         "chosen": {key: n.tolist() if np.isfinite(n).all() else None for key, n in numbers.items()},
@@ -53,34 +58,17 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
-    method = description["method"] and method_of(description["method"], [m["name"] for m in description["models"]])
+    policy, split = Policy(description), description["chosen_on"]
+    method = description["method"] and Method(*(description["method"][key] for key in (*NAMED, "temperatures")))
+    if fitted := policy.fitted:
+        method = replace(method, confidence=fitted[0].kind, columns=fitted[0].columns)
+        read = 1 if method.last_only else 2
+        method = replace(method, fitted={policy.models[: i + 1][-read:]: one for i, one in enumerate(fitted)})
     chosen = {key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN}  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
-    policy, split = Policy(description), description["chosen_on"]
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
     return Point(policy.models, policy.thresholds, **chosen, **kind, found_on=found_on)
-
-
-def method_to_json(method: Method, models: Sequence[str]) -> dict:
-    """What a :class:`Method` says of these models: its temperatures and fitted confidences are of them alone."""
-    said: dict = {key: getattr(method, key) for key in ("metric", "ensemble", "temperature")}
-    said["temperatures"] = {m: method.temperature_of(m) for m in models} if method.temperature else None
-    if method.confidence is None:
-        return said
-    fitted = [method.fitted_after(models[: i + 1]).to_json() for i in range(len(models))]
-    return said | {"fitted": json.loads(json.dumps(fitted))}
-
-
-def method_of(said: Mapping, models: Sequence[str]) -> Method:
-    """The inverse of :func:`method_to_json`."""
-    said = dict(said)
-    fitted = [fitted_from_json(value) for value in said.pop("fitted", None) or ()]
-    if not fitted:
-        return Method(**said)
-    method = Method(**said, confidence=fitted[0].kind, columns=fitted[0].columns)
-    read = 1 if method.last_only else 2
-    return replace(method, fitted={tuple(models[: i + 1][-read:]): one for i, one in enumerate(fitted)})
 
 
 def model_to_json(store: Any, name: str) -> dict:

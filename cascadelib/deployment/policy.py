@@ -21,7 +21,7 @@ from ..files import digest_of, parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.fitted import Fitted, fitted_from_json
 from ..methods.thresholds import WORDS, leaves, own_units
-from .answers import Decisions, asked, by_model, note, nothing, objects
+from .answers import Decisions, ask_models, by_model, nothing, objects, write_answer
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
@@ -151,7 +151,7 @@ class Policy:
         decisions = nothing(max(sizes, default=0), len(sure))
         for stage, parts in enumerate(zip(said, sure)):
             rows = np.flatnonzero(decisions.exit_stage < 0)
-            note(self, decisions, stage, rows, *(part if part is None else part[rows] for part in parts))
+            write_answer(self, decisions, stage, rows, *(part if part is None else part[rows] for part in parts))
         return decisions
 
     def run(
@@ -170,7 +170,7 @@ class Policy:
         answer that they have, with a warning). An answer of another length, or with a confidence that is nan (−inf
         sends an input on), is a ValueError naming the model in either case; so is a policy with an ensemble.
         """
-        return asked(self, calls, inputs, batch_size, concurrency, on_error)
+        return ask_models(self, calls, inputs, batch_size, concurrency, on_error)
 
 
 def text_of(description: Mapping) -> str:

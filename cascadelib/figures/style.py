@@ -191,11 +191,11 @@ def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:
 
 
 def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis its straight parts are curves."""
+    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis, which has no place for what is
+    free, its straight parts are curves."""
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
-    parts = [np.geomspace(low or high / 1e3, high, 25)[1:] for low, high in zip(corners, corners[1:])]  # 0: it is free
-    cost = np.concatenate([corners[:1], *parts])
+    cost = np.concatenate([corners[:1], *(np.geomspace(a or b / 1e3, b, 25)[1:] for a, b in zip(corners, corners[1:]))])
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 

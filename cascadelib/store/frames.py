@@ -74,7 +74,7 @@ def complete(rows, missing):
     if len(absent) and missing == "refuse":
         raise ValueError(
             f"{len(absent)} of {len(samples) * len(models)} rows, their labels or correctness are missing, first "
-            f"sample {absent[0][0]!r}, model {absent[0][1]!r}: missing='drop' leaves out such samples, 'abstain' counts "
+            f"sample {absent[0][0]!r}, model {absent[0][1]!r}: missing='drop' leaves out such samples, 'abstain' has "
             "them as abstentions"
         )
     if missing == "drop":

@@ -1,8 +1,9 @@
 """ScoreTable: scores of models that we never see (routing logs, an API's confidences, another framework)."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -187,6 +188,17 @@ class ScoreTable:
         if self.predictions is None:
             raise ValueError("what the models predict is unknown: give predictions=")
         return self.predictions[self.row(name)]
+
+    def calls(self) -> dict[str, Callable]:
+        """{model: a function from sample ids to what the table has of them, (predictions, confidences)}: for a dry run
+        of :meth:`cascadelib.Policy.run`. ValueError without predictions; KeyError for other ids."""
+        row_of = {sample: row for row, sample in enumerate(self.origin.sample_ids.tolist())}
+
+        def call(said, sure, ids):
+            rows = [row_of[sample] for sample in as_text(ids).tolist()]
+            return said[rows], sure[rows]
+
+        return {name: partial(call, self.predicted(name), self.confidence[self.row(name)]) for name in self.names}
 
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
