@@ -110,8 +110,7 @@ class DriftSignal:
         for i, (stage, values) in enumerate(zip(self.stages, live), 1):
             if len(values):
                 stage.add(values)
-            mean = stage.ranks / stage.inputs if stage.inputs else np.nan
-            p = min(1.0, len(live) * np.exp(-stage.largest_log))
+            p, mean = min(1.0, len(live) * np.exp(-stage.largest_log)), stage.ranks / (stage.inputs or np.nan)
             rows.append((i, stage.inputs, mean, np.exp(min(stage.log, 700.0)), p))
         tests = pd.DataFrame(rows, columns=["stage", "inputs", "mean_rank", "capital", "p"])
         tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
