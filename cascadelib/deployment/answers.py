@@ -151,11 +151,11 @@ def ask_models(
                     raise stopped[0]
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
         if len(rows := policy.running.drawn(len(inputs))):
-            begun, call = time.perf_counter(), [calls[policy.models.index(policy.running.reference)]]
-            alone = {"models": [{"name": policy.running.reference}], "thresholds": [], "method": None, "expected": None}
-            reference = replace(policy, description={**policy.description, **alone}, thresholds=())
+            begun, name = time.perf_counter(), known(policy.running.reference, policy.models, "model of this policy")
+            alone = dict(policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None)
+            single, calls = replace(policy, description=alone, thresholds=()), [calls[policy.models.index(name)]]
             drawn = [inputs[row] for row in rows]
-            said = ask_models(reference, call, drawn, batch_size, concurrency, on_error).predictions
+            said = ask_models(single, calls, drawn, batch_size, concurrency, on_error).predictions
             kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
             audit = rows[kept], said[kept], time.perf_counter() - begun
     except BaseException as error:
