@@ -73,15 +73,6 @@ def fit_confidence(
     return Fitted(kind, tuple(columns), KINDS[kind].fit(x, right, labels) if len(x) else [])
 
 
-class Kind(NamedTuple):
-    """What differs between kinds: fit(x [k, d], right [k], predictions [k]) → parameters; apply(parameters, x,
-    predictions) → confidence [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads it."""
-
-    fit: Callable
-    apply: Callable
-    form: Any
-
-
 def isotonic_by_label(x, right, labels):
     """Isotonic regression on the one column: of all samples, then of each predicted label (the groups of FrugalML;
     Chen et al., 2020): values at rising knots, both ends of each level."""
@@ -136,11 +127,17 @@ def expit(z):
     return np.exp(-np.logaddexp(0, -z))
 
 
+class Kind(NamedTuple):
+    """A kind: fit(x [k, d], right [k], predictions [k]) → parameters; apply(parameters, x, predictions) → confidence
+    [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads it."""
+
+    fit: Callable
+    apply: Callable
+    form: Any
+
+
 CURVES = [{"label": (str, None), "knots": [float], "values": [float]}]
-KINDS = {
-    "isotonic_by_label": Kind(isotonic_by_label, by_label, CURVES),
-    "logistic": Kind(logistic, linear, [float]),
-}
+KINDS = {"isotonic_by_label": Kind(isotonic_by_label, by_label, CURVES), "logistic": Kind(logistic, linear, [float])}
 
 
 def fitted_from_json(value: Any) -> Fitted:

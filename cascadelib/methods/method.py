@@ -146,8 +146,7 @@ class ModelsOnSplit:
 
     def classes(self, m):
         """The class with the largest output of one model, int64 [k]."""
-        name = self.names[m]
-        return cached(self.store, name, "classes", lambda: self.store.predicted(name))
+        return self.store.predicted(self.names[m])
 
     def logits(self, m, rows):
         """Logits / T of some samples of one model, float64 [s, classes]."""
