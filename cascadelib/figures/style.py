@@ -72,7 +72,6 @@ HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, 
 FRONT_HOVER = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
 DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
-NO_UNIT = {"tickformat": "", "ticksuffix": ""}  # said, since a live axis keeps what is not
 GAIN_AXIS = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]}
 
 AXIS = {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False, "automargin": True}
@@ -126,15 +125,7 @@ def add_cascades(
     fig: go.Figure, table: pd.DataFrame, color: str, x: str = "cost", y: str = "accuracy", **trace: Any
 ) -> None:
     """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
-    text = {"text": cascade_hover(table), "hovertemplate": FRONT_HOVER}
-    add_line(fig, table[x], table[y], color, 2, **{**text, **trace})
-
-
-def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, **at: Any) -> None:
-    """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
-    at |= {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False}
-    for segment, rows in moved.groupby("segment"):
-        add_cascades(fig, decimated(rows, 300), colour(segment), x, y, **at)
+    add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=FRONT_HOVER, **trace)
 
 
 def add_improvement(
@@ -146,20 +137,13 @@ def add_improvement(
     add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 
 
-def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, name: str) -> None:
-    """The band between two arrays."""
-    line = {"mode": "lines", "line": {"width": 0, "color": PALETTE[0]}}
-    fig.add_scatter(x=x, y=high, showlegend=False, hoverinfo="skip", **line)
-    fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
-
-
 def cost_axis(cost: str, costs: Any = ()) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
-    that spans less than two decades, there are labels between the powers of ten."""
+    that spans less than a factor of 300, there are labels between the powers of ten."""
     unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
-    labels = {"tickformat": "~s", "ticksuffix": "s" * (unit == "s")} if unit in ("MACs", "s") else NO_UNIT
-    dense = len(costs) and np.nanmax(costs) < 100 * np.nanmin(costs)
-    ticks = {"dtick": None if dense else 1, "nticks": 4, "minor": {"dtick": "D1"}}
+    labels = {"tickformat": "~s" if unit in ("MACs", "s") else "", "ticksuffix": "s" if unit == "s" else ""}
+    short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
+    ticks = {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
     return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}
 
 

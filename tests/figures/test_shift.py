@@ -99,6 +99,11 @@ def test_figure_13_and_14_have_a_panel_a_model_and_mark_the_threshold():
     fig = reliability_figure(averages)
     assert [a.text for a in fig.layout.annotations[:3]] == ["m0", "m1", "m2"]
     assert len(fig.data) == 6
+    for models in (1, 8, 16, 31):  # ticks and the next title have room between the rows, however many
+        fig = reliability_figure({f"m{i}": averages["m0"] for i in range(models)})
+        rows = sorted({axis.domain for axis in fig.select_yaxes()})
+        room = [(upper[0] - lower[1]) * (fig.layout.height - 140) for lower, upper in zip(rows, rows[1:])]
+        assert all(40 < pixels < 80 for pixels in room)
     curves = threshold_curves(STORE, "m0", OTHER)
     threshold = curves["uncalibrated"]["threshold"].iloc[100]
     point = replace(pick(FRONT, "match_best"), models=("m0", "m1"), thresholds=(threshold,))
