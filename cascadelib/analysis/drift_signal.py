@@ -19,10 +19,11 @@ SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large 
 
 def summary(values: np.ndarray) -> dict[str, list]:
     """A sample of k numbers in short: {"values", "counts", "ties"}, order statistics at 51 fixed ranks (or all), how
-    far each rank lies above the one before, and the second number of each, uniform in [0, 1], that parts equal ones."""
+    far each rank lies above the one before, and the second number of each, random in [0, 1], that parts equal ones."""
     k = len(values)
     ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int))) if k else np.empty(0, int)
-    kept = np.sort(values + 1j * np.random.default_rng(0).random(k))[ranks - 1]  # by the real part, then the other
+    second = np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k)  # seed: the numbers
+    kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
     return {"values": kept.real.tolist(), "counts": np.diff(ranks, prepend=0).tolist(), "ties": kept.imag.tolist()}
 
 
@@ -46,7 +47,7 @@ class Capital:
         self.weight = np.exp(self.gains) @ self.urn
         self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
         self.inputs, self.ranks, self.log, self.largest_log = 0, 0.0, 0.0, 0.0
-        self.rng = np.random.default_rng(1)  # parts equal numbers
+        self.rng = np.random.default_rng(self.edges.view(np.uint32))  # parts equal numbers; another for each reference
 
     def add(self, values: np.ndarray) -> np.ndarray:
         """Bet on further live numbers [N], N > 0, in their order: log of the capital after each, float64 [N]."""

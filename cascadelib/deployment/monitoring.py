@@ -84,8 +84,7 @@ class Running:
             return self.signal.check([column[~np.isnan(column)] for column in columns], false_alarm_rate)
 
     def to_label(self) -> pd.DataFrame:
-        """The audited inputs whose labels can matter and are not known: those on which cascade and reference differ. A
-        row each, by its number since the start (0 = first): what either says."""
+        """What cascade and reference say where they differ, by the input's number since the start: labels wanted."""
         with LOCK:
             return pd.DataFrame.from_dict(dict(self.doubts), orient="index", columns=["cascade", "reference"])
 
