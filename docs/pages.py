@@ -1,7 +1,8 @@
 """Pages of the site whose text lies elsewhere, written as MkDocs reads its files (a hook).
 
-The API reference from docstrings, a page a room; the notebooks as the pages of the report (notebooks/report.py), of those
-that ``make run`` has executed, else as they are committed; CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks.
+The API reference from docstrings, a page a room; the notebooks as the pages of the report (notebooks/report.py), of
+those that ``make run`` has executed, else as they are committed; CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the
+benchmarks.
 """
 
 import re
