@@ -58,10 +58,11 @@ def target_of(path):
 
 def with_pages(entry, pages):
     """An entry of the site's navigation; in place of a folder, the pages written into it, its list first."""
-    if isinstance(entry, str) or not (folder := next(iter(entry.values()))).endswith("/"):
+    ((title, folder),) = entry.items()
+    if not str(folder).endswith("/"):
         return entry
     inside = sorted(path for path in pages if path.startswith(folder) and path.endswith(".md"))
-    return {next(iter(entry)): sorted(inside, key=lambda path: not path.endswith("/index.md"))}
+    return {title: sorted(inside, key=lambda path: not path.endswith("/index.md"))}
 
 
 def first_sentence(text):

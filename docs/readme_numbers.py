@@ -1,7 +1,7 @@
 """Fill the figures of README.md and of docs/ on the bundled data: ``python docs/readme_numbers.py`` (``--check`` only
 compares).
 
-What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here, with the library's public calls and the
+What stands between ``<!--name-->`` and ``<!--/name-->`` is computed here, with the library's public calls and the
 defaults of the notebooks, or taken from what is committed: the notebooks' outputs, benchmarks/results.parquet and
 benchmarks/first-run.json; a test fails while a page differs. Chosen is always on ``val``; what is held out comes first.
 """
@@ -26,7 +26,8 @@ from cascadelib.tables import arrow, fraction, number
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
-import measured  # noqa: E402 - a script beside this one, not a package
+import drawing  # noqa: E402 - a script beside this one, not a package
+import measured  # noqa: E402 - so is this
 import report  # noqa: E402 - a script beside the notebooks
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -85,12 +86,11 @@ def table_with(start: str, column: str) -> pd.DataFrame:
 
 def notebooks() -> str:
     """The table of notebooks: question and answer, from their committed cells."""
-    rows = ["| notebook | question | answer on the bundled data |", "|---|---|---|"]
+    rows = ["| notebook | answer on the bundled data |", "|---|---|"]
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        texts = report.question_of(nb), report.answer_of(nb) or "–"
-        link = f"[{path.stem}](notebooks/{path.name})"
-        rows.append(f"| {' | '.join([link, *(text.replace('|', chr(92) + '|') for text in texts)])} |")
+        question, answer = (text.replace("|", "\\|") for text in (report.question_of(nb), report.answer_of(nb) or "–"))
+        rows.append(f"| [{path.stem[:2]}](notebooks/{path.name}) {question} | {answer} |")
     return "\n".join(rows)
 
 
@@ -99,9 +99,8 @@ def two_means() -> str:
     front, test = cl.search(images("val"), 2, models="pareto"), images("test")
     points, ranges = (cl.mean_improvement_moved(front, test, ranges=swept) for swept in (False, True))
     return wrapped(
-        f"(For pairs, 03 has a mean factor of {points:.2f} and 04 of {ranges:.2f}: 03 runs",
-        "each cascade at the thresholds",
-        "chosen, as longer ones have to; 04 at every threshold between two that were chosen.)",
+        f"(Pairs: {points:.2f} in 03, at the thresholds chosen, as longer cascades are replayed; {ranges:.2f} in 04,",
+        "at all between two of them.)",
     )
 
 
@@ -110,11 +109,9 @@ def first_run() -> str:
     found = json.loads((ROOT / "benchmarks" / "first-run.json").read_text(encoding="utf-8"))
     install, run = (cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s"))
     return wrapped(
-        f"With Python 3.11 or newer, make and git. On {found['cores']} cores installing takes",
-        f"{install} minutes, once, and",
-        f"the run {run}. The clone is a download of {found['download_mb']} MB, its `.venv` takes",
-        f"{found['installed_mb'] / 1000:.1f} GB. No GPU is needed, and no other download: labelled images and texts,",
-        "trained models and their logits, and the published figures of 668 ImageNet models come with the repository.",
+        f"With Python 3.11 or newer, make and git. On {found['cores']} cores installing takes {install} minutes, once,",
+        f"the notebooks {run}. The clone is {found['download_mb']} MB to download, its `.venv` takes",
+        f"{found['installed_mb'] / 1000:.1f} GB. No GPU; images, texts, trained models, logits are in the clone.",
     )
 
 
@@ -156,17 +153,6 @@ def ranking() -> str:
         f"correlation with the number of classes is {classes}, with the accuracy of the best single model {best}.",
     )
     return "\n".join([*(wrapped(line[2:], bullet="- ") for line in lines), "", moves])
-
-
-def in_short() -> str:
-    """The same in a line for the README."""
-    found = said()
-    return wrapped(
-        f"**The paper's ranking of methods.** Of {sum(len(found[v]) for v in ('holds', 'fails', 'open'))} statements",
-        f"{len(found['holds'])} hold on held-out data, {len(found['fails'])} fail, {len(found['open'])} stay open:",
-        "[docs/ranking.md](docs/ranking.md).",
-        bullet="- ",
-    )
 
 
 def opposite() -> str:
@@ -295,42 +281,53 @@ def listed(names) -> str:
     )
 
 
-def in_bullets() -> str:
-    """In words what became of the cascade on the ten shifts, and how much choosing flatters."""
+@functools.cache
+def shift_bullets() -> list[tuple[str, str]]:
+    """What became of the cascade on the ten shifts, and how much choosing flatters: (in short, what more there is)."""
     splits, table, jointly = shifts()
     worse = jointly["difference"][jointly["difference_high"] < 0]
     surpassed = jointly["difference"][jointly["difference_low"] > 0]
     better = int((jointly["improvement_low"] > 1).sum())
     ahead = pd.Series({name: splits[name].models["top1"].max() - row.accuracy for name, row in jointly.iterrows()})
-    far, costs, saved = ahead.idxmax(), images("val").models["macs"], table["cost_ratio"][list(jointly.index)]
+    far, macs, saved = ahead.idxmax(), images("val").models["macs"], table["cost_ratio"][list(jointly.index)]
     best = splits[far].models["top1"].idxmax()
     bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
-    stands_in = wrapped(
-        f"**As a stand-in for its large model** it is certainly worse on {word(len(worse))} of",
-        f"ten shifts{listed(worse)},",
-        f"certainly better on {word(len(surpassed))}{listed(surpassed)}, in points. Harder inputs leave less often:",
-        f"it costs {saved.min():.1f} to {saved.max():.1f} times less than that model, on test",
-        f"{table['cost_ratio']['test']:.1f}.",
-        bullet="- ",
+    return [
+        (
+            f"**As a stand-in for its large model** it is certainly worse on {word(len(worse))} of ten{listed(worse)},"
+            f" certainly better on {word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to"
+            f" {saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
+            "Harder inputs leave less often.",
+        ),
+        (
+            f"**As the best choice**: it is certainly better than all single models there on {word(better)} of ten.",
+            f"Where its large model fails, another may be better: on {in_words(far)} `{best}` is right on"
+            f" {fraction(ahead[far] + jointly.accuracy[far])} for {number(macs[best])} MACs, the cascade on"
+            f" {fraction(jointly.accuracy[far])} for {number(jointly.cost[far])}.",
+        ),
+        (
+            "**Choosing flatters**: measured on validation images that did not choose, the largest factor is"
+            f" {bias.best_improvement_measured:.1f}, where {bias.best_improvement_chosen:.1f} was promised.",
+            f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, where"
+            f" {bias.mean_improvement_chosen:.2f} was promised (one half chooses; means of 50 draws).",
+        ),
+    ]
+
+
+def in_bullets() -> str:
+    """The shifts in words, at length."""
+    return "\n".join(wrapped(*parts, bullet="- ") for parts in shift_bullets())
+
+
+def in_short() -> str:
+    """The shifts, and what became of the paper's ranking, in a bullet each for the README."""
+    found = said()
+    count = {verdict: len(found[verdict]) for verdict in ("holds", "fails", "open")}
+    ranked = (
+        f"**The paper's ranking of methods**: of {sum(count.values())} statements {count['holds']} hold on held-out"
+        f" data, {count['fails']} fail, {count['open']} stay open ([docs/ranking.md](docs/ranking.md))."
     )
-    best_choice = wrapped(
-        "**As the best choice** it is certainly better than the single models of the new data",
-        f"on {word(better)} of ten.",
-        f"Where its large model fails, another may be better: on {in_words(far)} `{best}` is right on",
-        f"{fraction(splits[far].models.top1[best])} for {number(costs[best])} MACs, the cascade on",
-        f"{fraction(jointly.accuracy[far])} for {number(jointly.cost[far])}.",
-        bullet="- ",
-    )
-    flatters = wrapped(
-        "**Choosing flatters.** Chosen on one half of the validation images, measured on the",
-        "other (means of 50 draws), the",
-        f"point with the largest improvement has {bias.best_improvement_measured:.1f} × where",
-        f"{bias.best_improvement_chosen:.1f} × was promised, the front on average",
-        f"{bias.mean_improvement_measured:.2f} ×",
-        f"where {bias.mean_improvement_chosen:.2f} × was.",
-        bullet="- ",
-    )
-    return "\n".join([stands_in, best_choice, flatters])
+    return "\n".join(wrapped(text, bullet="- ") for text in [*(short for short, _ in shift_bullets()), ranked])
 
 
 def texts() -> str:
@@ -357,9 +354,8 @@ def throughput() -> str:
     return wrapped(
         f"In [notebook 08](notebooks/08_deployment.ipynb) `{small} → {large}`, chosen to match `{large}`, takes",
         f"{whole(total.iloc[0])} of its MACs on test images, {whole(total.iloc[1])} of its seconds in batches of 64,",
-        f"{whole(total.iloc[2])} one by one: small models are slow for their MACs. Its throughput is",
-        f"{ideal['cascade']:.2f} of what its models' own times promise batch by batch, and",
-        f"{ideal['cascade, stream']:.2f} as a stream, where undecided inputs wait for a full batch (`cascade.run`).",
+        f"{whole(total.iloc[2])} one by one. Throughput is {ideal['cascade']:.2f} of the ideal batch by batch,",
+        f"{ideal['cascade, stream']:.2f} as a stream, where undecided inputs wait for a full batch.",
     )
 
 
@@ -373,10 +369,23 @@ def in_lines() -> str:
     return "\n".join(wrapped(line, bullet="- ") for line in measured.in_lines())
 
 
+def cascade_svg() -> str:
+    """The drawing of the first screen, with the figures of the headline's cascade on the test images."""
+    point = chosen()[1]
+    result, macs = cl.evaluate(images("test"), point), images("test").models["macs"]
+    small, large = point.models
+    first, later = (f"{rate:.0%}" for rate in result.exit_rates)
+    return drawing.cascade_svg(
+        title=f"A cascade: {small} answers where it is confident, {first} of the test images; else {large} does.",
+        **{"small": small, "large": large, "small_cost": number(macs[small]), "large_cost": number(macs[large])},
+        **{"threshold": f"{point.thresholds[0]:.2f}", "first": first, "later": later, "cost": number(result.cost)},
+    )
+
+
 PAGES = {
     "README.md": {
         "headline": headline, "first-run": first_run, "hosted": hosted, "notebooks": notebooks, "two-means": two_means,
-        "throughput": throughput, "in-bullets": in_bullets, "in-short": in_short, "in-lines": in_lines,
+        "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
     },
     "docs/shift.md": {"zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts},
     "docs/ranking.md": {"ranking": ranking, "opposite": opposite},
@@ -388,19 +397,28 @@ PAGES = {
     },
     "docs/explorer.md": {"dragging": functools.partial(measured.rows_of, measured.DRAGGING)},
 }  # fmt: skip
+DRAWING = ".github/cascade.svg"
 BLOCKS = [(page, name) for page, blocks in PAGES.items() for name in blocks]
 
 
 def filled(text: str, page: str, names=None) -> str:
     """The text of a page with its blocks computed, all or those of ``names``."""
     for name in PAGES[page] if names is None else names:
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        pattern = rf"(<!--{name}-->\n).*?(<!--/{name}-->)"
         text, found = re.subn(
             pattern, lambda m, name=name: m[1] + PAGES[page][name]() + "\n" + m[2], text, flags=re.DOTALL
         )
         if found != 1:
-            raise ValueError(f"{page} has {found} blocks <!-- {name} --> … <!-- /{name} -->; it needs one")
+            raise ValueError(f"{page} has {found} blocks <!--{name}--> … <!--/{name}-->; it needs one")
     return text
+
+
+def computed() -> dict[str, tuple[str, str]]:
+    """{page, or the drawing: (what it says, what it should)}."""
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in (*PAGES, DRAWING) if (ROOT / name).is_file()}
+    return {page: (texts[page], filled(texts[page], page)) for page in PAGES} | {
+        DRAWING: (texts.get(DRAWING, ""), cascade_svg())
+    }
 
 
 def main() -> int:
@@ -408,9 +426,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page says something else")
     check, differ = parser.parse_args().check, False
-    for page in PAGES:
-        before = (ROOT / page).read_text(encoding="utf-8")
-        after = filled(before, page)
+    for page, (before, after) in computed().items():
         differ |= before != after
         print(*difflib.unified_diff(before.splitlines(), after.splitlines(), page, "computed", lineterm=""), sep="\n")
         if not check:
