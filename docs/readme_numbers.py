@@ -137,8 +137,9 @@ def said() -> dict[str, list[str]]:
             f"notebook 04 has {len(found)} printed sentences on the paper's ranking, not one: make notebooks"
         )
     lists = [listed.split("; ") for listed in re.findall(r"\(([^)]*)\)", found[0])[:3]]
-    rest = re.search(r"Over (\d+) tasks.*?([+-][\d.]+) with the number of classes.*?([+-][\d.]+) with", found[0])
-    return dict(zip(("holds", "fails", "open"), lists)) | {"tasks": rest.groups()}
+    over = re.search(r"Over (\d+ tasks(?: of more than two classes)?)", found[0])
+    moves = re.findall(r"([+-][\d.]+) with the", found[0])
+    return dict(zip(("holds", "fails", "open"), lists)) | {"moves": [over[1], *moves]}
 
 
 def ranking() -> str:
@@ -146,26 +147,27 @@ def ranking() -> str:
     found = said()
     texts = {"holds": "Hold", "fails": "Fail", "open": "Open"}
     lines = [f"- **{texts[verdict]}** ({len(found[verdict])}): {'; '.join(found[verdict])}." for verdict in texts]
-    tasks, classes, best = (text.replace("-", "−") for text in found["tasks"])
+    over, classes, best = (text.replace("-", "−") for text in found["moves"])
     moves = wrapped(
-        f"Does this depend on the task? Over {tasks} tasks, take the statements that hold less",
+        f"Does this depend on the task? Over {over}, take the statements that hold less",
         "those that fail: their rank",
         f"correlation with the number of classes is {classes}, with the accuracy of the best single model {best}.",
     )
     return "\n".join([*(wrapped(line[2:], bullet="- ") for line in lines), "", moves])
 
 
-def opposite() -> str:
-    """Statements on which the ledger, of the split that chose, and held-out data have opposite verdicts."""
+def beside_the_ledger() -> str:
+    """Statements on which the ledger has another verdict than the two directions have together."""
     lines = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8").splitlines()
-    ledger = {parts[2].strip(): parts for line in lines if len(parts := re.split(r"(?<!\\)\|", line)) == 10}
-    pairs = [*SAME.items(), *(("scaling-means", statement) for statement in SCALING)]
-    rows = ["| statement | [ledger](ledger.md), where chosen | held out, both ways |", "|---|---|---|"]
-    for claim, statement in pairs:
-        verdict = ledger[claim][8].strip()
-        here = next((word for word in ("holds", "fails", "open") if statement in said()[word]), None)
-        if (verdict, here) in (("agrees", "fails"), ("differs", "holds")):
-            rows.append(f"| {statement} | `{claim}` {verdict}: {ledger[claim][7].strip()} | {here} |")
+    table = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
+    ledger = {row["id"]: row for row in (dict(zip(table[0], cells)) for cells in table[2:])}
+    alike = {"holds": "agrees", "fails": "differs", "open": "open"}
+    rows = ["| statement | both ways, held out | [ledger](ledger.md) | … held out, where chosen |", "|---|---|---|---|"]
+    for claim, statement in [*SAME.items(), *(("scaling-means", statement) for statement in SCALING)]:
+        here = next((word for word in alike if statement in said()[word]), "–")
+        row = ledger[claim]
+        if alike.get(here) != row["verdict"]:
+            rows.append(f"| {statement} | {here} | `{claim}` {row['verdict']} | {row['held out']}; {row['this run']} |")
     return "\n".join(rows) if len(rows) > 2 else "At present there is none."
 
 
@@ -388,7 +390,7 @@ PAGES = {
         "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
     },
     "docs/shift.md": {"zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts},
-    "docs/ranking.md": {"ranking": ranking, "opposite": opposite},
+    "docs/ranking.md": {"ranking": ranking, "beside-the-ledger": beside_the_ledger},
     "docs/speed.md": {
         name: functools.partial(measured.rows_of, entries)
         for name, entries in (

@@ -112,7 +112,7 @@ def for_page(nb):
 
 def ledger_of(nb) -> str:
     """The tables of the code cells that show a notebook's rows of the ledger; "" without one."""
-    cells = [cell for cell in nb.cells if cell.cell_type == "code" and ".ledger(" in cell.source]
+    cells = [cell for cell in nb.cells if cell.cell_type == "code" and re.search(r"\bledger(\.table)?\(", cell.source)]
     return "".join(output.get("data", {}).get("text/html", "") for cell in cells for output in cell.outputs)
 
 

@@ -26,9 +26,9 @@ moved splits the least and the largest value is shown, and a claim has to hold o
 with its own rows (`notebooks/ledger.py`). Written by `python tests/bundled_claims.py`.
 """
 
-NOTE = """*Held out*: the same of the identical cascades on the split that chose nothing; where it says otherwise than *this
-run*, on the split that chose, the verdict is *open*. The [ranking of methods](ranking.md#beside-the-ledger) lets the
-splits change places instead, so a statement may have another verdict there.
+NOTE = """*Held out*: the same of the identical cascades on the split that chose nothing; where it says otherwise than
+*this run*, on the split that chose, the verdict is *open*. The [ranking of methods](ranking.md#beside-the-ledger) lets
+the splits change places instead, so a statement may have another verdict there.
 """
 
 
