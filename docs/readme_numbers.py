@@ -206,8 +206,8 @@ def zoo() -> str:
     return wrapped(
         f"{len(models)} classifiers of {word(models['family'].nunique())} families, trained here on Fashion-MNIST,",
         f"from {number(models['macs'].min())} to {number(models['macs'].max())} MACs.",
-        f"{front.singles['on_front'].sum()} are on the single-model front. Above 90% of accuracy each model",
-        f"on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times the one before.",
+        f"On the validation images {front.singles['on_front'].sum()} are on the single-model front, and above 90% of",
+        f"accuracy each model on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times the one before.",
     )
 
 

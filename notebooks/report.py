@@ -158,7 +158,9 @@ def write(runs, out: Path, about: str = "", home: str = "") -> Path:
         entries.append(ENTRY.format(stem=stems[i], question=question, answer=answer, failure=failure, about=notes))
     back = top_of(len(runs), [], home)
     if claims:
-        page = PAGE.format(title="ledger", top=back, contents="", body=f"<h1>{LEDGER}</h1>\n{claims}")
+        page = PAGE.format(
+            title="ledger", top=back, contents="", body=f"<h1>{LEDGER}</h1>\n<div class='words'>{claims}</div>"
+        )
         (out / "ledger.html").write_text(page, encoding="utf-8")
         entries.append(CLAIMS)
     date, seconds = datetime.datetime.now().strftime("%Y-%m-%d %H:%M"), sum(run.seconds for run in runs)
