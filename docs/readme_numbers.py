@@ -207,7 +207,8 @@ def zoo() -> str:
         f"{len(models)} classifiers of {word(models['family'].nunique())} families, trained here on Fashion-MNIST,",
         f"from {number(models['macs'].min())} to {number(models['macs'].max())} MACs.",
         f"On the validation images {front.singles['on_front'].sum()} are on the single-model front, and above 90% of",
-        f"accuracy each model on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times the one before.",
+        f"accuracy each model on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times",
+        "the one before.",
     )
 
 
