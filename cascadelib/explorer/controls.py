@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..checks import check_number
-from ..methods.thresholds import WORDS, own_units
+from ..methods.thresholds import WORDS, own_units, threshold_for
 from ..tables import fraction, number
-from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_for, threshold_text
+from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_text
 
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
 

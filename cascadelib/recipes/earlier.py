@@ -13,7 +13,7 @@ from ..fronts.cascades import cascades_of
 from ..fronts.exact import at_levels, search, shared_threshold_front
 from ..methods.confidence_metrics import CHUNK
 from ..methods.method import Method, ModelsOnSplit
-from ..methods.thresholds import midway, own_units
+from ..methods.thresholds import own_units, threshold_for
 from ..scoring import ranks_of, score_of
 from . import exits
 from .exits import frontier, oracle, pool
@@ -205,8 +205,8 @@ def answerable(sure, right, reference, least):
     """
     ends = ends_of(sure)
     kept = np.append(True, np.cumsum(right) >= least * np.cumsum(reference) - 1e-9)
-    count, around = int(ends[kept[ends]][-1]), np.concatenate([[np.nan], sure, [np.nan]])
-    return count, float(midway(*around[count : count + 2]))
+    count = int(ends[kept[ends]][-1])
+    return count, float(threshold_for(sure, count))
 
 
 def all_recipes(store, *, held_out=None, cost=None, models="all"):
