@@ -3,15 +3,19 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+from traitlets import Bool, Int, Unicode
 
 from ..checks import check_number
 from ..methods.thresholds import WORDS, own_units, threshold_for
 from ..tables import fraction, number
+from .later import Later
 from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_text
 
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
@@ -37,25 +41,36 @@ def snapped(sure: np.ndarray, wanted: float) -> float:
     return threshold_for(sure, exiting(sure, wanted))
 
 
+class Slider(anywidget.AnyWidget):
+    """The browser's own range input, of whole steps from 0 to STEPS, since the one of ipywidgets neither has a name and
+    a value in words for screen readers (label, text) nor tells when a hand is on it (held)."""
+
+    _esm = Path(__file__).with_name("slider.js")
+    value, most, held = (trait.tag(sync=True) for trait in (Int(), Int(STEPS), Bool()))
+    label, text = (Unicode().tag(sync=True) for _ in range(2))
+
+
 class ThresholdSlider(widgets.HBox):
-    """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside.
+    """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside,
+    ``released()`` once a hand lets a slider go.
 
     Thresholds snap to those that can be achieved among the samples that arrive. The control that a hand is on is never
     written to, so that a late answer does not pull it back. Both sliders count whole steps of a fixed range: front ends
     answer anything else with a value of their own, as if it were a move.
     """
 
-    def __init__(self, stage: int, moved: Callable[[int, float], None]) -> None:
+    def __init__(self, stage: int, moved: Callable[[int, float], None], released: Callable[[], None]) -> None:
         self.stage, self.moved = stage, moved
         self.sure, self.threshold, self.range = np.zeros(1), -np.inf, (0.0, 1.0)
         self.metric: Metric = None
         self.source: widgets.DOMWidget | None = None
         self.quiet = False
         self.name = control(widgets.HTML, "170px")
-        steps = {"min": 0, "max": STEPS, "readout": False}
-        self.share = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: share sent on", **steps)
+        self.share = control(Slider, "225px")
         self.share_text = control(widgets.Text, "72px", continuous_update=False, tooltip="per cent sent on")
-        self.slider = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: threshold", **steps)
+        self.slider = control(Slider, "225px")
+        for slider in (self.share, self.slider):
+            slider.observe(lambda change: None if change["new"] else released(), "held")
         self.text = control(widgets.Text, "100px", continuous_update=False, tooltip="threshold, or always, or never")
         self.fewer = control(widgets.Button, "32px", description="‹", tooltip="send one step fewer on")
         self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
@@ -71,6 +86,11 @@ class ThresholdSlider(widgets.HBox):
             part.observe(lambda change, read=read: self.change(change["owner"], read), "value")
         self.fewer.on_click(lambda button: self.change(button, lambda: self.stepped(1)))
         self.more.on_click(lambda button: self.change(button, lambda: self.stepped(-1)))
+
+    @property
+    def held(self) -> bool:
+        """Whether a hand is on a slider."""
+        return self.share.held or self.slider.held
 
     def change(self, source: widgets.DOMWidget, read: Callable[[], float]) -> None:
         """A control moved: pass its threshold on; text that is no threshold is put back."""
@@ -107,6 +127,8 @@ class ThresholdSlider(widgets.HBox):
         """Take on a model's name and the range of its confidences, in own units."""
         self.metric, self.range = metric, (low, high if high > low else low + 1)
         self.name.value = f"<b>{self.stage + 1}</b> {escape(name)}"
+        self.share.label = f"stage {self.stage + 1}, {name}: share sent on"
+        self.slider.label = f"stage {self.stage + 1}, {name}: threshold"
 
     def show(self, threshold: float) -> None:
         """Show a threshold (inside) among ``sure``, the falling confidences of the samples that arrive."""
@@ -116,8 +138,8 @@ class ThresholdSlider(widgets.HBox):
         for slider, part in ((self.share, share), (self.slider, (own - low) / (high - low))):
             if slider is not self.source:
                 slider.value = round(STEPS * part)
-        self.share_text.value = f"{share:.2%}"
-        self.text.value = threshold_text(self.sure, threshold, self.metric)
+        self.share_text.value = self.share.text = f"{share:.2%}"
+        self.text.value = self.slider.text = threshold_text(self.sure, threshold, self.metric)
         self.quiet = False
 
 
@@ -200,6 +222,7 @@ class CascadeChooser(widgets.VBox):
         self.quiet = False
 
 
+ENTERED = 0.1  # seconds from Enter in a box until it counts
 SIZES = str.maketrans({"k": "e3", "M": "e6", "G": "e9", "T": "e12"})  # of an amount
 
 
@@ -219,8 +242,8 @@ class GoalButtons(widgets.HBox):
         self.budget = control(widgets.Text, "84px", placeholder="e.g. 11M", continuous_update=False)
         self.accuracy = control(widgets.Text, "84px", placeholder="e.g. 94.2%", continuous_update=False)
         self.goals: dict[str, Callable[[], dict]] = {
-            "largest improvement": lambda: {"goal": "max_improvement"},
             "match the best single model": lambda: {"goal": "match_best"},
+            "largest improvement (optimistic)": lambda: {"goal": "max_improvement"},
             "this budget": lambda: {"budget": float(self.budget.value.translate(SIZES))},
             "this accuracy": lambda: {"accuracy": share(self.accuracy.value)},
         }
@@ -229,8 +252,11 @@ class GoalButtons(widgets.HBox):
             button.on_click(lambda _, label=label: self.go(label))
         self.undo = control(widgets.Button, "auto", description="undo", disabled=True)
         self.undo.on_click(lambda _: undone())
-        best, match, budget, accuracy = self.buttons.values()
-        super().__init__([best, match, self.budget, budget, self.accuracy, accuracy, self.undo])
+        for box, label in ((self.budget, "this budget"), (self.accuracy, "this accuracy")):
+            soon = Later(ENTERED, partial(self.go, label), True)  # its value is the next message
+            box.on_msg(lambda _, said, __, soon=soon: soon.again() if said.get("event") == "submit" else None)
+        match, best, budget, accuracy = self.buttons.values()
+        super().__init__([match, best, self.budget, budget, self.accuracy, accuracy, self.undo])
         self.layout.flex_flow = "row wrap"
 
     def go(self, label: str) -> None:

@@ -221,7 +221,7 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
     run_cell(page, f"{server[0]}/doc/tree/given.ipynb")
     goals = {
         "match the best single model": {"goal": "match_best"},
-        "largest improvement": {"goal": "max_improvement"},
+        "largest improvement (optimistic)": {"goal": "max_improvement"},
         "this budget": {"budget": 2e6},
         "this accuracy": {"accuracy": 0.7},
     }

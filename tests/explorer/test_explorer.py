@@ -124,7 +124,7 @@ def test_choices_keep_the_shares_and_undo_takes_them_back(explorer):
         lambda: setattr(explorer.chooser.lists["cost"], "value", "seconds"),
         lambda: setattr(explorer.chooser.lists["score"], "value", "top5"),
         lambda: setattr(explorer.chooser.number, "value", 2),
-        lambda: explorer.goals.buttons["largest improvement"].click(),
+        lambda: explorer.goals.buttons["largest improvement (optimistic)"].click(),
     ):
         act()
         seen.append(assert_shows_its_point(explorer))
@@ -152,7 +152,7 @@ def test_goals_are_those_of_pick(explorer):
         "match the best single model": {"goal": "match_best"},
         "this budget": {"budget": 2000},
         "this accuracy": {"accuracy": 0.705},
-        "largest improvement": {"goal": "max_improvement"},
+        "largest improvement (optimistic)": {"goal": "max_improvement"},
     }.items():
         expected = cl.pick(front, **goal)
         explorer.goals.buttons[label].click()
@@ -189,7 +189,7 @@ def test_a_given_front_counts_for_the_lengths_that_it_holds(n_models):
         points = front_points(front.table)[0]["front"]
         np.testing.assert_array_equal([drawn.x, drawn.y], [points["x"], points["y"]])
         for label, goal in {
-            "largest improvement": {"goal": "max_improvement"},
+            "largest improvement (optimistic)": {"goal": "max_improvement"},
             "match the best single model": {"goal": "match_best"},
             "this budget": {"budget": 5000},
             "this accuracy": {"accuracy": best - 0.1},
@@ -247,7 +247,7 @@ def test_f1_with_two_classes():
     explorer.sliders[0].share.value = 300
     point = assert_shows_its_point(explorer, store, other)
     assert point.score == "f1" and ">F1</th>" in explorer.numbers.value
-    explorer.goals.buttons["largest improvement"].click()
+    explorer.goals.buttons["largest improvement (optimistic)"].click()
     point, expected = (
         assert_shows_its_point(explorer, store, other),
         cl.pick(cl.search(store, 2, score="f1"), "max_improvement"),
@@ -408,7 +408,10 @@ def test_a_front_that_comes_late_is_dropped_if_another_is_wanted():
     async def events():
         explorer = cl.explore(STORE)
         explorer.chooser.number.value = 3
-        assert explorer.goals.buttons["largest improvement"].disabled and "searching" in explorer.message.value
+        assert (
+            explorer.goals.buttons["largest improvement (optimistic)"].disabled
+            and "searching" in explorer.message.value
+        )
         explorer.go({"goal": "match_best"})  # a click that comes before the button is disabled
         assert "searching" in explorer.message.value and len(explorer.point.models) == 3
         explorer.chooser.number.value = 2
@@ -420,7 +423,7 @@ def test_a_front_that_comes_late_is_dropped_if_another_is_wanted():
     explorer = asyncio.run(asyncio.wait_for(events(), 120))
     front = next(trace for trace in explorer.charts.figure.data if trace.meta == "front")
     assert len(front.x) == len(cl.search(STORE, 2)) and explorer.message.value == ""
-    assert not explorer.goals.buttons["largest improvement"].disabled
+    assert not explorer.goals.buttons["largest improvement (optimistic)"].disabled
 
 
 def test_a_search_that_fails_late_does_not_keep_the_next_from_starting(monkeypatch):
@@ -438,7 +441,7 @@ def test_a_search_that_fails_late_does_not_keep_the_next_from_starting(monkeypat
         while len(explorer.splits.fronts) < 2:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
-        enabled = not explorer.goals.buttons["largest improvement"].disabled, explorer.message.value
+        enabled = not explorer.goals.buttons["largest improvement (optimistic)"].disabled, explorer.message.value
         explorer.chooser.number.value = 3
         await asyncio.sleep(0.2)
         return enabled, explorer.message.value
