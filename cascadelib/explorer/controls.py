@@ -76,7 +76,7 @@ class ThresholdSlider(widgets.HBox):
         self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
         parts = [self.name, widgets.Label("sends on"), self.share, self.share_text, self.fewer, self.more]
         super().__init__([*parts, widgets.Label("threshold"), self.slider, self.text])
-        self.layout.align_items, self.layout.flex_flow = "center", "row wrap"
+        self.add_class("cascadelib-threshold")
         for part, read in (
             (self.share, lambda: threshold_of_share(self.sure, self.share.value / STEPS)),
             (self.share_text, lambda: threshold_of_share(self.sure, fraction_in(self.share_text.value))),

@@ -95,6 +95,7 @@ class Explorer(widgets.VBox):
         self.begin(front, state)
         upper = [alive, self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
+        self.add_class("cascadelib-explorer")
 
     def begin(self, front: Front | None, state: str | None) -> None:
         """Show what ``state`` says; else what matches the best single model on the given front, or on that of all pairs
@@ -248,7 +249,7 @@ class Explorer(widgets.VBox):
         models, metric = self.choice.models, self.cascades["validation"].task.metric
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
-            slider.layout.display = "flex" if i < len(models) - 1 else "none"
+            slider.layout.display = None if i < len(models) - 1 else "none"
         for i, (slider, threshold) in enumerate(zip(self.sliders, self.thresholds)):
             sure = self.cascades["validation"].sure[i]
             slider.show_model(models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))
