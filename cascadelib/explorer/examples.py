@@ -18,13 +18,9 @@ from .state import CascadeOnSplit, Reading
 HEIGHT, WIDTH, TEXT_WIDTH = 64, 92, 190  # pixels of a thumbnail, of an example, of one that is a text
 SHOWN = 10  # examples of each kind
 MOST_TEXT, LINES = 240, 6  # characters, lines
-HEAD = "display:inline-block;width:120px;white-space:normal;vertical-align:top;font-size:12px;line-height:1.3"
-FIGURE = (
-    f"margin:0 4px 4px 0;display:inline-block;width:min-content;min-width:{WIDTH}px;vertical-align:top;"
-    "white-space:normal;font-size:10px;line-height:1.2;text-align:center"
-)
+FIGURE = f"margin:0;width:min-content;min-width:{WIDTH}px;font-size:10px;line-height:1.2;text-align:center"
 TEXT = (
-    f"width:{TEXT_WIDTH}px;height:{12 * LINES}px;text-align:left;background:#f4f4f4;overflow:hidden;"
+    f"width:{TEXT_WIDTH}px;height:{12 * LINES}px;text-align:left;background:rgba(128,128,128,.15);overflow:hidden;"
     f"display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:{LINES}"
 )
 
@@ -89,8 +85,8 @@ class ExampleStrip(widgets.HTML):
         parts = []
         for kind, here in kinds_of(cascade, reading).items() if cascade.stages > 1 else ():
             figures = "".join(self.figure(row, models) for row in nearest(cascade, reading, here).tolist())
-            head = f'<div style="{HEAD}"><b>{kind}</b><br>{np.count_nonzero(here):,}</div>'
-            parts.append(f'<div style="white-space:nowrap;overflow-x:auto">{head}{figures or "none"}</div>')
+            head = f'<div><b>{kind}</b><br>{np.count_nonzero(here):,}</div>'
+            parts.append(f'<div class="cascadelib-examples">{head}<div>{figures or "none"}</div></div>')
         self.value = "".join(parts)
 
     def figure(self, row: int, models: Sequence[str]) -> str:
