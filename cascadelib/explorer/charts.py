@@ -69,8 +69,7 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
     legend = {"orientation": "h", "yanchor": "bottom", "font": {"size": 11}, "itemclick": False, "bgcolor": CLEAR}
     fig.update_layout(legend=legend, legend2=legend, legend3=legend, uniformtext={"minsize": 9, "mode": "hide"})
     fig.update_layout(modebar={"remove": "zoom in out select lasso autoscale".split(), "bgcolor": CLEAR})
-    axes = [f"{side}axis{i or ''}" for side in "xy" for i in (0, *range(2, stages + 3))]
-    fig.update_layout({axis: {"title": {"standoff": 4}} for axis in axes})
+    fig.update_layout(template_layout_xaxis_title_standoff=4)
     add_curves(fig, splits)
     for name, marker in BARS.items():
         hover = "%{x:.2%}<extra>" + name + "</extra>"
@@ -326,7 +325,9 @@ class Charts:
         for split, cascade in self.cascades.items():
             right, wrong = state.histogram(cascade, thresholds, stage, self.bins[split][stage])
             total, prefix = right + wrong, "" if cascade is self.first else "held-out "
-            shares = np.divide([right, wrong], total, out=np.full((2, state.BINS), np.nan), where=total > 0)
+            shares = np.divide([right, wrong], total, out=np.zeros((2, state.BINS)), where=total > 0)
+            if prefix and total.any():  # a line, which goes straight through bins without inputs
+                shares[0] = np.interp(np.arange(state.BINS), np.flatnonzero(total), shares[0][total > 0])
             below = np.append(0, np.cumsum(total)) / max(total.sum(), 1)
             of_split = {"right": {"y": wire(shares[0])}, "below": {"y": wire(below)}}
             if cascade is self.first:
