@@ -45,7 +45,7 @@ class Slider(anywidget.AnyWidget):
     """The browser's own range input, of whole steps from 0 to STEPS, since the one of ipywidgets neither has a name and
     a value in words for screen readers (label, text) nor tells when a hand is on it (held)."""
 
-    _esm = Path(__file__).with_name("slider.js")
+    _esm, _css = (Path(__file__).with_name(f"slider.{kind}") for kind in ("js", "css"))
     value, most, held = (trait.tag(sync=True) for trait in (Int(), Int(STEPS), Bool()))
     label, text = (Unicode().tag(sync=True) for _ in range(2))
 
@@ -86,11 +86,6 @@ class ThresholdSlider(widgets.HBox):
             part.observe(lambda change, read=read: self.change(change["owner"], read), "value")
         self.fewer.on_click(lambda button: self.change(button, lambda: self.stepped(1)))
         self.more.on_click(lambda button: self.change(button, lambda: self.stepped(-1)))
-
-    @property
-    def held(self) -> bool:
-        """Whether a hand is on a slider."""
-        return self.share.held or self.slider.held
 
     def change(self, source: widgets.DOMWidget, read: Callable[[], float]) -> None:
         """A control moved: pass its threshold on; text that is no threshold is put back."""
@@ -156,20 +151,12 @@ def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -
     return tuple(sorted(chosen, key=cost.get))
 
 
-def resized(models: Sequence[str], exit_rates: Sequence[float], n: int, cost: pd.Series) -> tuple[str, ...]:
-    """The cascade with n models: those that fewest inputs leave at go first, but never the last.
-
-    What comes in is the nearest dearer model beyond the last one, else the dearest free one. cost: a Series, rising.
-    """
-    models, rates, names = list(models), list(exit_rates), list(cost.index)
-    while len(models) > n:
-        least = min(range(len(models) - 1), key=rates.__getitem__)
-        del models[least], rates[least]
-    while len(models) < n:
-        dearer = names[names.index(models[-1]) + 1 :]
-        models.append(dearer[0] if dearer else [m for m in names if m not in models][-1])
-        models.sort(key=cost.get)
-    return tuple(models)
+def resized(models: Sequence[str], n: int, cost: pd.Series) -> tuple[str, ...]:
+    """The cascade with n models: its last one and the first of the others, or with the dearest of the free ones (all of
+    them are in ``cost``, a Series, rising)."""
+    free = [name for name in cost.index if name not in models]
+    chosen = [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
+    return tuple(sorted(chosen, key=cost.get))
 
 
 class CascadeChooser(widgets.VBox):
