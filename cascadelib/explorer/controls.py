@@ -45,7 +45,7 @@ class Slider(anywidget.AnyWidget):
     """The browser's own range input, of whole steps from 0 to STEPS, since the one of ipywidgets neither has a name and
     a value in words for screen readers (label, text) nor tells when a hand is on it (held)."""
 
-    _esm, _css = (Path(__file__).with_name(f"slider.{kind}") for kind in ("js", "css"))
+    _esm, _css = (Path(__file__).with_name(name) for name in ("slider.js", "explorer.css"))
     value, most, held = (trait.tag(sync=True) for trait in (Int(), Int(STEPS), Bool()))
     label, text = (Unicode().tag(sync=True) for _ in range(2))
 
@@ -162,18 +162,11 @@ def resized(models: Sequence[str], n: int, cost: pd.Series) -> tuple[str, ...]:
 class CascadeChooser(widgets.VBox):
     """Buttons and lists that show a :class:`Choice` and tell what of it is to change.
 
-    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from. Called
-    on a change: ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)``.
+    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from; told:
+    has ``resize(n)``, ``replace_model(position, name)`` and ``change(kind, name)``, which are called on a change.
     """
 
-    def __init__(
-        self,
-        lengths: list[int],
-        names: dict[str, list[str]],
-        resize: Callable[[int], None],
-        replace_model: Callable[[int, str], None],
-        change: Callable[[str, str], None],
-    ) -> None:
+    def __init__(self, lengths: list[int], names: dict[str, list[str]], told: Any) -> None:
         self.quiet = False
         numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
         self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
@@ -184,11 +177,11 @@ class CascadeChooser(widgets.VBox):
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])
-        self.on(self.number, resize)
+        self.on(self.number, told.resize)
         for i, part in enumerate(self.models):
-            self.on(part, lambda name, i=i: replace_model(i, name))
+            self.on(part, lambda name, i=i: told.replace_model(i, name))
         for kind, part in self.lists.items():
-            self.on(part, lambda name, kind=kind: change(kind, name))
+            self.on(part, lambda name, kind=kind: told.change(kind, name))
 
     def on(self, part: widgets.DOMWidget, listener: Callable) -> None:
         """Call ``listener(new value)`` when a hand, not :meth:`show`, changes a part."""
@@ -219,13 +212,11 @@ def share(text: str) -> float:
 
 
 class GoalButtons(widgets.HBox):
-    """``wanted(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``undone()`` for undo,
-    ``failed(message)`` where a box holds no number."""
+    """told: ``told.go(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``told.undo()`` for
+    undo, ``told.say(message)`` where a box holds no number."""
 
-    def __init__(
-        self, wanted: Callable[[dict], None], undone: Callable[[], None], failed: Callable[[str], None]
-    ) -> None:
-        self.wanted, self.failed = wanted, failed
+    def __init__(self, told: Any) -> None:
+        self.told = told
         self.budget = control(widgets.Text, "84px", placeholder="e.g. 11M", continuous_update=False)
         self.accuracy = control(widgets.Text, "84px", placeholder="e.g. 94.2%", continuous_update=False)
         self.goals: dict[str, Callable[[], dict]] = {
@@ -238,7 +229,7 @@ class GoalButtons(widgets.HBox):
         for label, button in self.buttons.items():
             button.on_click(lambda _, label=label: self.go(label))
         self.undo = control(widgets.Button, "auto", description="undo", disabled=True)
-        self.undo.on_click(lambda _: undone())
+        self.undo.on_click(lambda _: told.undo())
         for box, label in ((self.budget, "this budget"), (self.accuracy, "this accuracy")):
             soon = Later(ENTERED, partial(self.go, label), True)  # its value is the next message
             box.on_msg(lambda _, said, __, soon=soon: soon.again() if said.get("event") == "submit" else None)
@@ -251,9 +242,9 @@ class GoalButtons(widgets.HBox):
         try:
             goal = self.goals[label]()
         except ValueError:
-            self.failed(f"{label}: write a number such as 11M, 94.2% or 0.942")
+            self.told.say(f"{label}: write a number such as 11M, 94.2% or 0.942")
         else:
-            self.wanted(goal)
+            self.told.go(goal)
 
     def enable(self, ready: bool) -> None:
         """Allow the goals once there is a front to pick from."""

@@ -1,5 +1,6 @@
 """Dragging thresholds: an interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from .state import Choice, falling, reading_at
 
 DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
 SETTLED = 0.4  # seconds after the hand let go until examples and export follow
+ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
 SENT_ON = 0.2  # by a stage that a cascade gains
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -63,7 +65,7 @@ class Explorer(widgets.VBox):
     def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str) -> None:
         self.splits = ExploredSplits(store, held_out, front)
         self.past: list[tuple[Choice, list[float]]] = []
-        self.gesture: int | None = None
+        self.gesture: tuple[int | None, float] = (None, 0.0)
         self.thresholds: list[float] = []
         self.drawn: tuple | None = None
         self.searching: tuple | None = None
@@ -73,11 +75,11 @@ class Explorer(widgets.VBox):
         self.undrawn = 0
         self.settling, self.drawing = Later(SETTLED, self.settle, True), Later(DRAWN, self.draw, False)
         names = {"method": list(self.splits.methods), "cost": self.splits.costs, "score": self.splits.scores}
-        self.chooser = CascadeChooser(self.splits.lengths, names, self.resize, self.replace_model, self.change)
-        self.goals = GoalButtons(self.go, self.undo, self.say)
+        self.chooser = CascadeChooser(self.splits.lengths, names, self)
+        self.goals = GoalButtons(self)
         self.sliders = [ThresholdSlider(i, self.drag, self.settling.again) for i in range(max(self.splits.lengths) - 1)]
         self.numbers, self.message, alive = (widgets.HTML() for _ in range(3))
-        alive.add_class("cascadelib-alive")  # until its kernel ends: slider.css
+        alive.add_class("cascadelib-alive")  # until its kernel ends: explorer.css
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out, self.open_state)
@@ -86,8 +88,8 @@ class Explorer(widgets.VBox):
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
 
     def begin(self, front: Front | None, state: str) -> None:
-        """Show what ``state`` says; without one what matches the best single model on the given front, or on that of all
-        pairs (of the one model there is), or comes nearest to it there."""
+        """Show what ``state`` says; without one what matches the best single model, or is nearest to it, on the given
+        front or on that of all pairs (of the one model there is)."""
         if state:
             self.use(*state_in(state, self.splits))
         else:
@@ -167,7 +169,7 @@ class Explorer(widgets.VBox):
     def undo(self) -> None:
         """Back to before the last change."""
         if self.past:
-            self.gesture, self.awaited = None, False
+            self.gesture, self.awaited = (None, 0.0), False
             self.use(*self.past.pop())
 
     # What follows
@@ -186,8 +188,10 @@ class Explorer(widgets.VBox):
         self.use(choice, thresholds)
 
     def remember(self, gesture: int | None = None) -> None:
-        """Keep what is on screen for undo; moves of one stage's threshold, until it comes to rest, count as one."""
-        same, self.gesture, self.awaited = gesture is not None and gesture == self.gesture, gesture, False
+        """Keep what is on screen for undo; moves of one slider in quick succession count as one."""
+        now = time.monotonic()
+        same = gesture is not None and self.gesture[0] == gesture and now - self.gesture[1] < ONE_GESTURE
+        self.gesture, self.awaited = (gesture, now), False
         if not same:
             self.past.append((self.choice, list(self.thresholds)))
             self.goals.undo.disabled = False
@@ -286,7 +290,6 @@ class Explorer(widgets.VBox):
         """Examples and export, which follow once no hand is on a slider."""
         if any(slider.share.held or slider.slider.held for slider in self.sliders):
             return
-        self.gesture = None
         if self.strip is not None:
             self.strip.show(self.choice.models, self.cascades["validation"], self.readings["validation"])
         self.export.show(self.point, self.readings.get("held-out"), self.state)

@@ -14,7 +14,7 @@ from ..deployment.policy import text_of, threshold_from_json, threshold_to_json
 from ..files import short_path
 from ..fronts.front import Point
 from ..methods.method import METHODS
-from ..methods.thresholds import own_units
+from ..methods.thresholds import WORDS, own_units
 from ..store.protocol import Store
 from ..tables import arrow, readable
 from .splits import ExploredSplits
@@ -79,16 +79,8 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
             raise ValueError(f"{arrow(models)} is no cascade of {splits.lengths} models by rising {choice.cost}")
         if len(thresholds) != len(models) - 1:
             raise ValueError(f"{len(models)} models have {len(models) - 1} thresholds, not {len(thresholds)}")
-        own = [threshold_from_json(task.metric, number_in(threshold)) for threshold in thresholds]
+        own = [threshold_from_json(task.metric, t if t in WORDS else float(t)) for t in thresholds]
         return choice, own_units(task.metric, own).tolist()
-
-
-def number_in(text: str) -> float | str:
-    """A number that is written in a text, or the text."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 class ExportBox(widgets.Tab):
