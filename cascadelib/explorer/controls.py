@@ -45,7 +45,7 @@ class Slider(anywidget.AnyWidget):
     """The browser's own range input, of whole steps from 0 to STEPS, since the one of ipywidgets neither has a name and
     a value in words for screen readers (label, text) nor tells when a hand is on it (held)."""
 
-    _esm, _css = (Path(__file__).with_name(name) for name in ("slider.js", "explorer.css"))
+    _esm = Path(__file__).with_name("slider.js")
     value, most, held = (trait.tag(sync=True) for trait in (Int(), Int(STEPS), Bool()))
     label, text = (Unicode().tag(sync=True) for _ in range(2))
 
@@ -76,7 +76,7 @@ class ThresholdSlider(widgets.HBox):
         self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
         parts = [self.name, widgets.Label("sends on"), self.share, self.share_text, self.fewer, self.more]
         super().__init__([*parts, widgets.Label("threshold"), self.slider, self.text])
-        self.layout.align_items, self.layout.flex_flow = "center", "row wrap"
+        self.add_class("cascadelib-threshold")
         for part, read in (
             (self.share, lambda: threshold_of_share(self.sure, self.share.value / STEPS)),
             (self.share_text, lambda: threshold_of_share(self.sure, fraction_in(self.share_text.value))),

@@ -15,7 +15,7 @@ from ..datasets.images import as_image, decoded_image
 from ..store.protocol import Store
 from .state import CascadeOnSplit, Reading
 
-HEIGHT, WIDTH = 64, 92  # pixels of a thumbnail at most; how examples look is in explorer.css
+HEIGHT, WIDTH = 64, 92  # pixels of a thumbnail at most; how examples look is in page.css
 SHOWN = 10  # examples of each kind
 MOST_TEXT = 240  # characters
 

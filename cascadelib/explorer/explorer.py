@@ -79,13 +79,14 @@ class Explorer(widgets.VBox):
         self.goals = GoalButtons(self)
         self.sliders = [ThresholdSlider(i, self.drag, self.settling.again) for i in range(max(self.splits.lengths) - 1)]
         self.numbers, self.message, alive = (widgets.HTML() for _ in range(3))
-        alive.add_class("cascadelib-alive")  # until its kernel ends: explorer.css
+        alive.add_class("cascadelib-alive")  # until its kernel ends: page.css
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out, self.open_state)
         self.begin(front, state)
         upper = [alive, self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
+        self.add_class("cascadelib-explorer")
 
     def begin(self, front: Front | None, state: str) -> None:
         """Show what ``state`` says; without one what matches the best single model, or is nearest to it, on the given
@@ -221,7 +222,7 @@ class Explorer(widgets.VBox):
         models, metric = self.choice.models, self.cascades["validation"].task.metric
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
-            slider.layout.display = "flex" if i < len(models) - 1 else "none"
+            slider.layout.display = None if i < len(models) - 1 else "none"
         for i, (slider, threshold) in enumerate(zip(self.sliders, self.thresholds)):
             sure = self.cascades["validation"].sure[i]
             slider.show_model(models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))

@@ -10,6 +10,14 @@ from . import style
 Tables = dict[str, pd.DataFrame]
 
 
+def coinciding(tables: Tables, columns: list[str]) -> list[list[str]]:
+    """The labels of tables, those together whose curves over these columns are the same to float32."""
+    groups: dict[bytes, list[str]] = {}
+    for label, table in tables.items():
+        groups.setdefault(table[columns].to_numpy(np.float32).tobytes(), []).append(label)
+    return list(groups.values())
+
+
 def singles_figure(
     singles: pd.DataFrame,
     families: pd.Series | None = None,
@@ -29,11 +37,12 @@ def front_figure(
     accuracy_from: float | None = None,
 ) -> style.Figure:
     """Figure 1, top: fronts (label → ``front.table``) over single models (``front.singles``), from ``accuracy_from``
-    (default: a little below the cheapest model on the hull)."""
+    (default: a little below the cheapest model on the hull). Of fronts that coincide one is drawn, under all labels."""
     fig = singles_figure(singles, None, cost, title)
-    for i, (label, table) in enumerate(tables.items()):
+    for i, labels in enumerate(coinciding(tables, ["cost", "accuracy"])):
         line: dict = {"line_shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
-        style.add_cascades(fig, style.decimated(table), style.colour(i), name=label, **line)
+        table = style.decimated(tables[labels[0]])
+        style.add_cascades(fig, table, style.colour(i), name=" = ".join(labels), **line)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
     return fig.update_yaxes(range=[low - 0.02 * (high - low), high + 0.03 * (high - low)])
@@ -47,11 +56,9 @@ def improvement_figure(
     fig = style.figure(
         title, xaxis=style.per_cent_axis(title="accuracy"), yaxis={"title": style.GAIN, **style.GAIN_AXIS}
     )
-    groups: dict[bytes, list[str]] = {}
-    for label, curve in curves.items():
-        groups.setdefault(curve.round(9).to_numpy().tobytes(), []).append(label)
-    others = [labels[0] for labels in groups.values() if not set(labels).intersection(references)]
-    for first, *more in groups.values():
+    groups = coinciding(curves, ["accuracy", "improvement"])
+    others = [labels[0] for labels in groups if not set(labels).intersection(references)]
+    for first, *more in groups:
         i = others.index(first) if first in others else None
         colour, width, dash = (style.BLACK, 1.2, None) if i is None else (style.colour(i), 1.8, style.dash(i))
         style.add_improvement(fig, curves[first], " = ".join([first, *more]), colour, width, dash=dash)

@@ -238,7 +238,9 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
             button, expected = page.get_by_role("button", name=label), cl.pick(front, **goal)
             page.wait_for_function("b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE)
             accuracy = per_cent_text(expected.accuracy, 900)
-            shown = "a => document.querySelector('td.accuracy').firstChild.textContent.trim() == a"
+            shown = (
+                "a => document.querySelector('td.accuracy[data-split=validation]').firstChild.textContent.trim() == a"
+            )
             for patience in (PATIENCE / 4, PATIENCE):  # a click while the front is searched again says so, and no more
                 button.click()
                 with contextlib.suppress(late):

@@ -1,0 +1,18 @@
+// How wide the explorer may be, told to the kernel, which lays out the charts: see Page in charts.py.
+export default {
+  render({ model, el }) {
+    let timer
+    const tell = () => {
+      const width = Math.floor(el.getBoundingClientRect().width)
+      if (width < 50 || width === model.get("width")) return // on a page that is not shown
+      model.set("width", width)
+      model.save_changes()
+    }
+    const observer = new ResizeObserver(() => {
+      clearTimeout(timer)
+      timer = setTimeout(tell, 60)
+    })
+    observer.observe(el)
+    return () => observer.disconnect()
+  },
+}
