@@ -30,17 +30,11 @@ Box = tuple[float, float, float, float]  # left, right, top, bottom: pixels from
 STILL = 1000  # pixels: the width of a figure that no page has asked for
 WIDE = 960  # pixels from which front and flow stand side by side
 HISTOGRAM = 290  # pixels that one needs beside others
-LEFT, RIGHT, UNDER, LEGEND, BAR = (
-    58,
-    14,
-    46,
-    20,
-    26,
-)  # pixels: of ticks and titles, a line of a legend, plotly's toolbar
+LEFT, RIGHT, UNDER, LEGEND, BAR = 58, 26, 46, 20, 26  # pixels: of ticks and titles, a line of a legend, plotly's toolbar
 CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
 CLEAR, INK = "rgba(0,0,0,0)", "#111111"  # ink: on bars, which are bright on any page
 SPLIT_COLOURS = (style.PALETTE[0], style.PALETTE[3])  # the split that cascades are chosen on, the held-out one
-HATCHED = {"shape": "/", "size": 6, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#603C00"}
+HATCHED = {"shape": "/", "size": 6, "solidity": 0.15, "fillmode": "overlay", "fgcolor": "#603C00"}
 BARS = {
     "right": {"color": style.PALETTE[5], "line": {"width": 0}},
     "wrong": {"color": style.PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
@@ -48,6 +42,7 @@ BARS = {
 }
 OF_STAGE = ("right", "wrong", "below", "held-out right", "held-out below", "threshold")  # a histogram's traces
 NO_FRONT = pd.DataFrame({"cost": [], "accuracy": [], "models": []})
+MANY = 30  # inputs of a bin whose shares count for full: of fewer it is faint
 MOST = 300  # points of a curve: what a screen shows
 
 
@@ -74,6 +69,8 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
     legend = {"orientation": "h", "yanchor": "bottom", "font": {"size": 11}, "itemclick": False, "bgcolor": CLEAR}
     fig.update_layout(legend=legend, legend2=legend, legend3=legend, uniformtext={"minsize": 9, "mode": "hide"})
     fig.update_layout(modebar={"remove": "zoom in out select lasso autoscale".split(), "bgcolor": CLEAR})
+    axes = [f"{side}axis{i or ''}" for side in "xy" for i in (0, *range(2, stages + 3))]
+    fig.update_layout({axis: {"title": {"standoff": 4}} for axis in axes})
     add_curves(fig, splits)
     for name, marker in BARS.items():
         hover = "%{x:.2%}<extra>" + name + "</extra>"
@@ -141,8 +138,9 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
     for split, colour, symbol in list(zip(splits, SPLIT_COLOURS, ("circle", "diamond")))[::-1]:
         marker = {"color": colour, "size": 13, "symbol": symbol, "line": {"color": "white", "width": 1.5}}
         hover = f"%{{y:.2%}} at %{{x}}<extra>{split}</extra>"
-        text = {"mode": "markers+text", "textfont": {"color": style.BLACK, "size": 12}, "cliponaxis": False}
-        fig.add_scatter(meta=f"now, {split}", marker=marker, hovertemplate=hover, showlegend=False, **text)
+        fig.add_scatter(meta=f"now, {split}", mode="markers", marker=marker, hovertemplate=hover, showlegend=False)
+    text = {"textfont": {"color": style.BLACK, "size": 13, "weight": "bold"}, "textposition": "top left"}
+    fig.add_scatter(meta="told", mode="text", hoverinfo="skip", showlegend=False, cliponaxis=False, **text)
 
 
 def stage_title(stage: int, name: str, left: float = 0, top: float = 0) -> dict:
@@ -167,7 +165,7 @@ def front_axes(singles: Mapping[str, pd.DataFrame], front: pd.DataFrame, cost: s
     high = np.nanmax([table["accuracy"].max() for table in (*singles.values(), front)])
     room, cost_of = 0.05 * max(high - low, 1e-3), np.concatenate([table["cost"] for table in singles.values()])
     ends = np.log10([cost_of.min() * 0.8, cost_of.max() * 2]).tolist()
-    y = style.per_cent_axis(title=score, range=[low - room, high + room])
+    y = style.per_cent_axis(title=score, range=[low - 2 * room, high + room])  # below: room for the change
     return {"xaxis": {**style.cost_axis(cost), "range": ends}, "yaxis": y}
 
 
@@ -226,7 +224,9 @@ class Charts:
         """Single models {split: table}, and a front, or None while there is none; cost: its kind, score: its title."""
         table = NO_FRONT if front is None else front.table
         points, self.rows = front_points(table)
-        changed(self.figure, front_axes(singles, table, cost, score), baselines(singles), points)
+        axes = front_axes(singles, table, cost, score)
+        corner = {"x": wire([10 ** axes["xaxis"]["range"][1]]), "y": wire([axes["yaxis"]["range"][0]])}
+        changed(self.figure, axes, baselines(singles), points, {"told": corner})
 
     def show_cascade(
         self, cascades: dict[str, state.CascadeOnSplit], thresholds: state.Thresholds, readings: Readings
@@ -310,16 +310,14 @@ class Charts:
         return traces
 
     def points(self, readings: Readings) -> Traces:
-        """The cascade on each split, and, of two, an arrow from the first to the second with the change in accuracy."""
+        """The cascade on each split; of two, an arrow from the first to the second, and the change in accuracy."""
         points = {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}
-        here, *there = readings.values()
-        for split, held in list(zip(readings, (here, *there)))[1:]:
-            to, ends = np.log10(held.cost), self.figure.layout.xaxis.range or (0, 0)
-            side = "right" if 2 * to < sum(ends) else "left"
-            k, change = len(held.correct), held.accuracy - here.accuracy
-            text = f"{split} {per_cent_text(held.accuracy, k)} ({per_cent_text(change, k, '+')})"
-            points[f"now, {split}"] |= {"text": [text], "textposition": f"bottom {side}"}
-            points["change"] = {axis: np.concatenate([p[axis] for p in points.values()]) for axis in "xy"}
+        if len(points) == 2:
+            (_, here), (split, there) = readings.items()
+            k, change = len(there.correct), there.accuracy - here.accuracy
+            told = f"{split} {per_cent_text(there.accuracy, k)} ({per_cent_text(change, k, '+')})"
+            ends = {axis: np.concatenate([point[axis] for point in points.values()]) for axis in "xy"}
+            points |= {"change": ends, "told": {"text": [told]}}
         return points
 
     def histograms(self, stage: int, thresholds: state.Thresholds) -> Traces:
@@ -328,10 +326,12 @@ class Charts:
         for split, cascade in self.cascades.items():
             right, wrong = state.histogram(cascade, thresholds, stage, self.bins[split][stage])
             total, prefix = right + wrong, "" if cascade is self.first else "held-out "
-            shares = np.divide([right, wrong], total, out=np.zeros((2, state.BINS)), where=total > 0)
+            shares = np.divide([right, wrong], total, out=np.full((2, state.BINS), np.nan), where=total > 0)
             below = np.append(0, np.cumsum(total)) / max(total.sum(), 1)
             of_split = {"right": {"y": wire(shares[0])}, "below": {"y": wire(below)}}
             if cascade is self.first:
-                of_split["wrong"] = {"y": wire(shares[1]), "base": wire(shares[0])}
+                sure = wire(np.clip(total / MANY, 0.2, 1))
+                of_split["right"]["marker.opacity"] = sure
+                of_split["wrong"] = {"y": wire(shares[1]), "base": wire(shares[0]), "marker.opacity": sure}
             traces |= {f"{prefix}{kind} {stage + 1}": values for kind, values in of_split.items()}
         return traces

@@ -5,6 +5,10 @@ export default {
     const tell = () => {
       const width = Math.floor(el.getBoundingClientRect().width)
       if (width < 50 || width === model.get("width")) return // on a page that is not shown
+      if (!el.parentElement?.parentElement?.querySelector(".js-plotly-plot .main-svg")) { // which would not hear of it yet
+        timer = setTimeout(tell, 100)
+        return
+      }
       model.set("width", width)
       model.save_changes()
     }

@@ -172,8 +172,8 @@ def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, 
 def cost_axis(cost: str) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
     title, unit = (COSTS[cost].title, COSTS[cost].unit) if cost in COSTS else (plain(cost), "")
-    axis = {"type": "log", "title": title, "exponentformat": "SI", "dtick": 1, "minor": {"dtick": "D1"}}
-    return {**axis, "ticksuffix": unit if unit == "s" else "", "hoverformat": ".4s"}  # 27.39 µs
+    axis = {"type": "log", "title": title, "dtick": 1, "minor": {"dtick": "D1"}, "ticksuffix": "s" if unit == "s" else ""}
+    return {**axis, "tickformat": "~s", "hoverformat": ".4s"}  # 10µs, 27.39µs
 
 
 def figure(title: str, **layout: Any) -> Figure:
