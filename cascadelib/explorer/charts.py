@@ -30,7 +30,13 @@ Box = tuple[float, float, float, float]  # left, right, top, bottom: pixels from
 STILL = 1000  # pixels: the width of a figure that no page has asked for
 WIDE = 960  # pixels from which front and flow stand side by side
 HISTOGRAM = 290  # pixels that one needs beside others
-LEFT, RIGHT, UNDER, LEGEND, BAR = 58, 26, 46, 20, 26  # pixels: of ticks and titles, a line of a legend, plotly's toolbar
+LEFT, RIGHT, UNDER, LEGEND, BAR = (
+    58,
+    26,
+    46,
+    20,
+    26,
+)  # pixels: of ticks and titles, a line of a legend, plotly's toolbar
 CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
 CLEAR, INK = "rgba(0,0,0,0)", "#111111"  # ink: on bars, which are bright on any page
 SPLIT_COLOURS = (style.PALETTE[0], style.PALETTE[3])  # the split that cascades are chosen on, the held-out one

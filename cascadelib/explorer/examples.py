@@ -55,7 +55,7 @@ def example_html(item: Any, row: int) -> str:
     """One input as HTML: a thumbnail of an image, or the beginning of a text (str, or a tuple of them)."""
     if isinstance(item, (str, tuple)):
         text = item if isinstance(item, str) else " / ".join(map(str, item))
-        return f'<div>{escape(text[:MOST_TEXT])}{"…" if len(text) > MOST_TEXT else ""}</div>'
+        return f"<div>{escape(text[:MOST_TEXT])}{'…' if len(text) > MOST_TEXT else ''}</div>"
     small, file = picture(item), io.BytesIO()
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
     kind = "PNG" if max(small.size) <= HEIGHT else "JPEG"
@@ -80,7 +80,7 @@ class ExampleStrip(widgets.HTML):
         parts = []
         for kind, here in kinds_of(cascade, reading).items() if cascade.stages > 1 else ():
             figures = "".join(self.figure(row, models) for row in nearest(cascade, reading, here).tolist())
-            head = f'<div><b>{kind}</b><br>{np.count_nonzero(here):,}</div>'
+            head = f"<div><b>{kind}</b><br>{np.count_nonzero(here):,}</div>"
             parts.append(f'<div class="cascadelib-examples">{head}<div>{figures or "none"}</div></div>')
         self.value = "".join(parts)
 
@@ -90,7 +90,7 @@ class ExampleStrip(widgets.HTML):
             item = self.images.batch(row, row + 1)[0] if hasattr(self.images, "batch") else self.images[row]
             self.drawn[row] = example_html(item, row)
         caption = f"<figcaption>{self.caption(models, row)}</figcaption>"
-        return f'<figure>{self.drawn[row]}{caption}</figure>'
+        return f"<figure>{self.drawn[row]}{caption}</figure>"
 
     def caption(self, models: Sequence[str], row: int) -> str:
         """The label, and what each of the models alone answers."""

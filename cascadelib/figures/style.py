@@ -172,7 +172,13 @@ def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, 
 def cost_axis(cost: str) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
     title, unit = (COSTS[cost].title, COSTS[cost].unit) if cost in COSTS else (plain(cost), "")
-    axis = {"type": "log", "title": title, "dtick": 1, "minor": {"dtick": "D1"}, "ticksuffix": "s" if unit == "s" else ""}
+    axis = {
+        "type": "log",
+        "title": title,
+        "dtick": 1,
+        "minor": {"dtick": "D1"},
+        "ticksuffix": "s" if unit == "s" else "",
+    }
     return {**axis, "tickformat": "~s", "hoverformat": ".4s"}  # 10µs, 27.39µs
 
 
