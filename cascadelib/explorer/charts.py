@@ -30,7 +30,13 @@ Box = tuple[float, float, float, float]  # left, right, top, bottom: pixels from
 STILL = 1000  # pixels: the width of a figure that no page has asked for
 WIDE = 960  # pixels from which front and flow stand side by side
 HISTOGRAM = 290  # pixels that one needs beside others
-LEFT, RIGHT, UNDER, LEGEND, BAR = 58, 26, 46, 20, 26  # pixels: of ticks and titles, a line of a legend, plotly's toolbar
+LEFT, RIGHT, UNDER, LEGEND, BAR = (
+    58,
+    26,
+    46,
+    20,
+    26,
+)  # pixels: of ticks and titles, a line of a legend, plotly's toolbar
 CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
 CLEAR, INK = "rgba(0,0,0,0)", "#111111"  # ink: on bars, which are bright on any page
 SPLIT_COLOURS = (style.PALETTE[0], style.PALETTE[3])  # the split that cascades are chosen on, the held-out one
@@ -97,7 +103,7 @@ def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
 def places(width: int, stages: int) -> tuple[int, dict[str, Box], float]:
     """Where the charts of a cascade of ``stages`` thresholds stand in a figure of that width: (height, {"front", "flow"
     and numbers of histograms: their boxes}, top of the histograms' legend)."""
-    right, lines = width - RIGHT, 1 if width > 560 else 2 if width > 330 else 3
+    right, lines = width - RIGHT, 1 if width > 560 else 3
     top = BAR + LEGEND * lines
     if width >= WIDE:
         middle, bottom = round(0.57 * width), top + 310
@@ -139,7 +145,7 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
         hover = f"%{{y:.2%}} at %{{x}}<extra>{split}</extra>"
         fig.add_scatter(meta=f"now, {split}", mode="markers", marker=marker, hovertemplate=hover, showlegend=False)
     text = {"textfont": {"color": style.BLACK, "size": 13, "weight": "bold"}, "textposition": "top left"}
-    fig.add_scatter(meta="told", mode="text", hoverinfo="skip", showlegend=False, cliponaxis=False, **text)
+    fig.add_scatter(meta="told", mode="text", hoverinfo="skip", showlegend=False, **text)
 
 
 def stage_title(stage: int, name: str, left: float = 0, top: float = 0) -> dict:
@@ -224,7 +230,8 @@ class Charts:
         table = NO_FRONT if front is None else front.table
         points, self.rows = front_points(table)
         axes = front_axes(singles, table, cost, score)
-        corner = {"x": wire([10 ** axes["xaxis"]["range"][1]]), "y": wire([axes["yaxis"]["range"][0]])}
+        (_, right), (low, high) = axes["xaxis"]["range"], axes["yaxis"]["range"]
+        corner = {"x": wire([10 ** (right - 0.02)]), "y": wire([low + 0.01 * (high - low)])}
         changed(self.figure, axes, baselines(singles), points, {"told": corner})
 
     def show_cascade(

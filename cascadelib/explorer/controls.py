@@ -87,11 +87,6 @@ class ThresholdSlider(widgets.HBox):
         self.fewer.on_click(lambda button: self.change(button, lambda: self.stepped(1)))
         self.more.on_click(lambda button: self.change(button, lambda: self.stepped(-1)))
 
-    @property
-    def held(self) -> bool:
-        """Whether a hand is on a slider."""
-        return self.share.held or self.slider.held
-
     def change(self, source: widgets.DOMWidget, read: Callable[[], float]) -> None:
         """A control moved: pass its threshold on; text that is no threshold is put back."""
         if self.quiet or not len(self.sure):
@@ -156,37 +151,22 @@ def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -
     return tuple(sorted(chosen, key=cost.get))
 
 
-def resized(models: Sequence[str], exit_rates: Sequence[float], n: int, cost: pd.Series) -> tuple[str, ...]:
-    """The cascade with n models: those that fewest inputs leave at go first, but never the last.
-
-    What comes in is the nearest dearer model beyond the last one, else the dearest free one. cost: a Series, rising.
-    """
-    models, rates, names = list(models), list(exit_rates), list(cost.index)
-    while len(models) > n:
-        least = min(range(len(models) - 1), key=rates.__getitem__)
-        del models[least], rates[least]
-    while len(models) < n:
-        dearer = names[names.index(models[-1]) + 1 :]
-        models.append(dearer[0] if dearer else [m for m in names if m not in models][-1])
-        models.sort(key=cost.get)
-    return tuple(models)
+def resized(models: Sequence[str], n: int, cost: pd.Series) -> tuple[str, ...]:
+    """The cascade with n models: its last one and the first of the others, or with the dearest of the free ones (all of
+    them are in ``cost``, a Series, rising)."""
+    free = [name for name in cost.index if name not in models]
+    chosen = [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
+    return tuple(sorted(chosen, key=cost.get))
 
 
 class CascadeChooser(widgets.VBox):
     """Buttons and lists that show a :class:`Choice` and tell what of it is to change.
 
-    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from. Called
-    on a change: ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)``.
+    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from; told:
+    has ``resize(n)``, ``replace_model(position, name)`` and ``change(kind, name)``, which are called on a change.
     """
 
-    def __init__(
-        self,
-        lengths: list[int],
-        names: dict[str, list[str]],
-        resize: Callable[[int], None],
-        replace_model: Callable[[int, str], None],
-        change: Callable[[str, str], None],
-    ) -> None:
+    def __init__(self, lengths: list[int], names: dict[str, list[str]], told: Any) -> None:
         self.quiet = False
         numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
         self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
@@ -197,11 +177,11 @@ class CascadeChooser(widgets.VBox):
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])
-        self.on(self.number, resize)
+        self.on(self.number, told.resize)
         for i, part in enumerate(self.models):
-            self.on(part, lambda name, i=i: replace_model(i, name))
+            self.on(part, lambda name, i=i: told.replace_model(i, name))
         for kind, part in self.lists.items():
-            self.on(part, lambda name, kind=kind: change(kind, name))
+            self.on(part, lambda name, kind=kind: told.change(kind, name))
 
     def on(self, part: widgets.DOMWidget, listener: Callable) -> None:
         """Call ``listener(new value)`` when a hand, not :meth:`show`, changes a part."""
@@ -232,13 +212,11 @@ def share(text: str) -> float:
 
 
 class GoalButtons(widgets.HBox):
-    """``wanted(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``undone()`` for undo,
-    ``failed(message)`` where a box holds no number."""
+    """told: ``told.go(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``told.undo()`` for
+    undo, ``told.say(message)`` where a box holds no number."""
 
-    def __init__(
-        self, wanted: Callable[[dict], None], undone: Callable[[], None], failed: Callable[[str], None]
-    ) -> None:
-        self.wanted, self.failed = wanted, failed
+    def __init__(self, told: Any) -> None:
+        self.told = told
         self.budget = control(widgets.Text, "84px", placeholder="e.g. 11M", continuous_update=False)
         self.accuracy = control(widgets.Text, "84px", placeholder="e.g. 94.2%", continuous_update=False)
         self.goals: dict[str, Callable[[], dict]] = {
@@ -251,7 +229,7 @@ class GoalButtons(widgets.HBox):
         for label, button in self.buttons.items():
             button.on_click(lambda _, label=label: self.go(label))
         self.undo = control(widgets.Button, "auto", description="undo", disabled=True)
-        self.undo.on_click(lambda _: undone())
+        self.undo.on_click(lambda _: told.undo())
         for box, label in ((self.budget, "this budget"), (self.accuracy, "this accuracy")):
             soon = Later(ENTERED, partial(self.go, label), True)  # its value is the next message
             box.on_msg(lambda _, said, __, soon=soon: soon.again() if said.get("event") == "submit" else None)
@@ -264,9 +242,9 @@ class GoalButtons(widgets.HBox):
         try:
             goal = self.goals[label]()
         except ValueError:
-            self.failed(f"{label}: write a number such as 11M, 94.2% or 0.942")
+            self.told.say(f"{label}: write a number such as 11M, 94.2% or 0.942")
         else:
-            self.wanted(goal)
+            self.told.go(goal)
 
     def enable(self, ready: bool) -> None:
         """Allow the goals once there is a front to pick from."""

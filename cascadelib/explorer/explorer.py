@@ -1,7 +1,8 @@
 """Dragging thresholds: an interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -30,18 +31,10 @@ SETTLED = 0.4  # seconds after the hand let go until examples and export follow
 ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
 SENT_ON = 0.2  # by a stage that a cascade gains
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-DEAD = (
-    "<style>.cascadelib-alive.jupyter-widgets-disconnected::before{display:block;font:bold 14px sans-serif;"
-    "content:'Not alive any more: its kernel has ended or was restarted. Run the cell again.'}</style>"
-)
 
 
 def explore(
-    store: Store,
-    held_out: Store | None = None,
-    images: Any = None,
-    front: Front | None = None,
-    state: str | None = None,
+    store: Store, held_out: Store | None = None, images: Any = None, front: Front | None = None, state: str = ""
 ) -> "Explorer":
     """A widget to drag the thresholds of cascades of ``store``, with the same on ``held_out`` beside it.
 
@@ -69,9 +62,7 @@ def certainty(front: Front | None) -> str:
 class Explorer(widgets.VBox):
     """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its Reading there}."""
 
-    def __init__(
-        self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str | None = None
-    ) -> None:
+    def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str) -> None:
         self.splits = ExploredSplits(store, held_out, front)
         self.past: list[tuple[Choice, list[float]]] = []
         self.gesture: tuple[int | None, float] = (None, 0.0)
@@ -82,25 +73,25 @@ class Explorer(widgets.VBox):
         self.goal: dict = {"goal": "near_best"}
         self.awaited = False
         self.undrawn = 0
+        self.settling, self.drawing = Later(SETTLED, self.settle, True), Later(DRAWN, self.draw, False)
         names = {"method": list(self.splits.methods), "cost": self.splits.costs, "score": self.splits.scores}
-        self.chooser = CascadeChooser(self.splits.lengths, names, self.resize, self.replace_model, self.change)
-        self.goals = GoalButtons(self.go, self.undo, self.say)
-        self.sliders = [ThresholdSlider(i, self.drag, self.released) for i in range(max(self.splits.lengths) - 1)]
-        self.numbers, self.message, alive = widgets.HTML(), widgets.HTML(), widgets.HTML(DEAD)
-        alive.add_class("cascadelib-alive")
+        self.chooser = CascadeChooser(self.splits.lengths, names, self)
+        self.goals = GoalButtons(self)
+        self.sliders = [ThresholdSlider(i, self.drag, self.settling.again) for i in range(max(self.splits.lengths) - 1)]
+        self.numbers, self.message, alive = (widgets.HTML() for _ in range(3))
+        alive.add_class("cascadelib-alive")  # until its kernel ends: page.css
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out, self.open_state)
-        self.settling, self.drawing = Later(SETTLED, self.settle, True), Later(DRAWN, self.draw, False)
         self.begin(front, state)
         upper = [alive, self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
         self.add_class("cascadelib-explorer")
 
-    def begin(self, front: Front | None, state: str | None) -> None:
-        """Show what ``state`` says; else what matches the best single model on the given front, or on that of all pairs
-        (of the one model there is), or comes nearest to it there."""
-        if state is not None:
+    def begin(self, front: Front | None, state: str) -> None:
+        """Show what ``state`` says; without one what matches the best single model, or is nearest to it, on the given
+        front or on that of all pairs (of the one model there is)."""
+        if state:
             self.use(*state_in(state, self.splits))
         else:
             names = tuple(self.splits.store.models.index[:2])
@@ -121,10 +112,6 @@ class Explorer(widgets.VBox):
         self.sliders[stage].show(threshold)
         self.drawing.again()
 
-    def released(self) -> None:
-        """A hand let a slider go: examples and export may follow."""
-        self.settling.again()
-
     def draw(self) -> None:
         """What follows a drag: the later stages' sliders, the charts."""
         for slider, threshold in list(zip(self.sliders, self.thresholds))[self.undrawn + 1 :]:
@@ -135,8 +122,7 @@ class Explorer(widgets.VBox):
     def resize(self, n: int) -> None:
         """The best cascade of n models by the present goal; until its front is known, or where it holds none, one that
         is made from the present models."""
-        rates = self.readings["validation"].exit_rates
-        self.take(replace(self.choice, models=resized(self.choice.models, rates, n, self.costs_of(self.choice))))
+        self.take(replace(self.choice, models=resized(self.choice.models, n, self.costs_of(self.choice))))
         self.awaited = True
         self.offer()
 
@@ -154,37 +140,26 @@ class Explorer(widgets.VBox):
     def go(self, goal: dict) -> None:
         """To a point of the front, by the arguments of :func:`pick`: the present goal from now on."""
         front = self.splits.front_of(self.choice)
-        try:
+        with self.saying():
             if front is not None:  # a click may come before its button is disabled
                 self.load(pick(front, **goal))
                 self.goal = goal
             self.tell()
-        except ValueError as error:
-            self.say(str(error))
 
     def offer(self) -> None:
         """To the point of a front that was waited for, by the present goal, unless a hand moved something meanwhile."""
         front = self.splits.front_of(self.choice)
-        if front is None or not self.awaited:
-            return
-        self.awaited = False
-        try:
-            point = pick(front, **self.goal)
-        except ValueError as error:
-            self.say(str(error))
-        else:
-            if len(point.models) == len(self.choice.models):
-                self.use(replace(self.choice, models=point.models), point.inside.tolist())
+        if self.awaited and front is not None:
+            self.awaited = False
+            with self.saying():
+                point = pick(front, **self.goal)
+                if len(point.models) == len(self.choice.models):
+                    self.use(replace(self.choice, models=point.models), point.inside.tolist())
 
     def open_state(self, state: str) -> None:
         """To the cascade and thresholds that a ``state`` says, or say what is wrong with it."""
-        try:
-            choice, thresholds = state_in(state, self.splits)
-        except ValueError as error:
-            self.say(str(error))
-        else:
-            self.remember()
-            self.use(choice, thresholds)
+        with self.saying():
+            self.take(*state_in(state, self.splits))
 
     def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
@@ -195,9 +170,8 @@ class Explorer(widgets.VBox):
     def undo(self) -> None:
         """Back to before the last change."""
         if self.past:
-            choice, thresholds = self.past.pop()
-            self.gesture = (None, 0.0)
-            self.use(choice, thresholds)
+            self.gesture, self.awaited = (None, 0.0), False
+            self.use(*self.past.pop())
 
     # What follows
 
@@ -207,13 +181,12 @@ class Explorer(widgets.VBox):
 
     def load(self, point: Point) -> None:
         """Show the cascade of a point of the present front."""
-        self.remember()
-        self.use(replace(self.choice, models=point.models), point.inside.tolist())
+        self.take(replace(self.choice, models=point.models), point.inside.tolist())
 
-    def take(self, choice: Choice) -> None:
-        """Another cascade: each stage sends on the share that it sent on before."""
+    def take(self, choice: Choice, thresholds: list[float] | None = None) -> None:
+        """Another cascade, by a hand: as :meth:`use`, and undo leads back."""
         self.remember()
-        self.use(choice)
+        self.use(choice, thresholds)
 
     def remember(self, gesture: int | None = None) -> None:
         """Keep what is on screen for undo; moves of one slider in quick succession count as one."""
@@ -225,7 +198,7 @@ class Explorer(widgets.VBox):
             self.goals.undo.disabled = False
 
     def use(self, choice: Choice, thresholds: list[float] | None = None) -> None:
-        """Show a cascade; without thresholds, at the shares that its stages send on now."""
+        """Show a cascade; without thresholds, each stage sends on the share that it sent on before."""
         shares = [share_sent_on(slider.sure, t) for slider, t in zip(self.sliders, self.thresholds)]
         self.choice, self.cascades = choice, self.splits.cascades(choice)
         self.thresholds = self.at_shares(shares) if thresholds is None else list(thresholds)
@@ -270,8 +243,8 @@ class Explorer(widgets.VBox):
         self.goals.enable(front is not None)
         self.tell()
         for choice in (self.choice, self.fewer):
-            unknown = choice.models and self.splits.front_of(choice) is None and choice.kind not in self.failed
-            if unknown and self.searching is None:  # one at a time; what is wanted by then comes next
+            known = not choice.models or choice.kind in (*self.splits.fronts, *self.failed)
+            if not known and self.searching is None:  # one at a time; what is wanted by then comes next
                 self.searching = choice.kind
                 beside(lambda choice=choice: self.splits.search(choice), self.searched)
 
@@ -296,19 +269,17 @@ class Explorer(widgets.VBox):
     def added(self) -> str:
         """What the best cascade of as many models has over the best of one fewer, both by the present goal, on the
         held-out split where there is one; nothing while a front is unknown, or holds none."""
-        split, n = list(self.splits.stores)[-1], len(self.choice.models)
+        n, (split, store) = len(self.choice.models), list(self.splits.stores.items())[-1]
         points = []
-        for choice in (self.fewer, self.choice):
-            front = self.splits.front_of(choice) if choice.models else None
-            with suppress(ValueError):
-                points += [] if front is None else [pick(front, **self.goal)]
+        with suppress(ValueError):  # where a front lacks such a point
+            fronts = [self.splits.front_of(choice) for choice in (self.fewer, self.choice)]
+            points = [pick(front, **self.goal) for front in fronts if front is not None]
         if [len(point.models) for point in points] != [n - 1, n]:
             return ""
-        before, after = (evaluate(self.splits.stores[split], point) for point in points)
-        more = per_cent_text(after.accuracy - before.accuracy, len(after.correct), "+")
-        changes = f"accuracy {more}, cost {after.cost / before.cost - 1:+.1%}"
-        names = f"{arrow(points[1].models)} beside {arrow(points[0].models)}"
-        return f"a {ORDINALS[n - 1]} model: {changes} on the {split} split ({names})"
+        (less, before), (more, after) = ((arrow(point.models), evaluate(store, point)) for point in points)
+        accuracy = per_cent_text(after.accuracy - before.accuracy, len(store), "+")
+        changes = f"accuracy {accuracy}, cost {after.cost / before.cost - 1:+.1%} on the {split} split"
+        return f"a {ORDINALS[n - 1]} model: {changes} ({more} beside {less})"
 
     def show_numbers(self) -> None:
         """Numbers at the present thresholds."""
@@ -318,7 +289,7 @@ class Explorer(widgets.VBox):
 
     def settle(self) -> None:
         """Examples and export, which follow once no hand is on a slider."""
-        if any(slider.held for slider in self.sliders):
+        if any(slider.share.held or slider.slider.held for slider in self.sliders):
             return
         if self.strip is not None:
             self.strip.show(self.choice.models, self.cascades["validation"], self.readings["validation"])
@@ -328,6 +299,14 @@ class Explorer(widgets.VBox):
     def say(self, text: str) -> None:
         """A line of text above the sliders."""
         self.message.value = f"<em>{escape(text)}</em>" if text else ""
+
+    @contextmanager
+    def saying(self) -> Iterator[None]:
+        """Inside, a ValueError is said on the page: there is no cell to raise in."""
+        try:
+            yield
+        except ValueError as error:
+            self.say(str(error))
 
     @property
     def point(self) -> Point:

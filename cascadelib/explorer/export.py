@@ -16,12 +16,10 @@ from ..fronts.front import Point
 from ..methods.method import METHODS
 from ..methods.thresholds import WORDS, own_units
 from ..store.protocol import Store
-from ..tables import readable
+from ..tables import arrow, readable
 from .splits import ExploredSplits
 from .state import Choice, Reading
 
-NAMED = ("method", "cost", "score")  # of a choice, by name
-MOST_STATE = 20_000  # characters
 MEASURED = ("accuracy", "cost", "improvement")
 
 
@@ -59,33 +57,30 @@ def method_call(point: Point) -> str:
 def as_state(choice: Choice, point: Point) -> str:
     """A choice and the thresholds of its ``point`` as URL-like text, exact to the last bit."""
     thresholds = [threshold_to_json(point.metric, threshold) for threshold in point.thresholds]
-    lists = {"model": choice.models, "threshold": thresholds}
-    return urlencode(lists | {key: getattr(choice, key) for key in NAMED}, doseq=True)
+    return urlencode({**vars(choice), "thresholds": thresholds}, doseq=True)
 
 
 def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
-    """What :func:`as_state` wrote: (choice, thresholds inside); ValueError that names the state and what of it is not
-    as it was written, or not to be had on these splits."""
+    """What :func:`as_state` wrote: (choice, thresholds inside); ValueError that begins with "state" and names what is
+    not as it was written, or not to be had on these splits."""
+    there = {"method": splits.methods, "cost": splits.costs, "score": splits.scores}
     with about("state"):
-        if not isinstance(text, str) or len(text) > MOST_STATE:
+        if not isinstance(text, str):
             raise ValueError(f"it must be the text of another explorer's .state, not {brief(text)}")
         parts = parse_qs(text.strip(), strict_parsing=True, keep_blank_values=True, errors="strict", max_num_fields=99)
         for key in parts:
-            known(key, ["model", "threshold", *NAMED], "part")
-        for key, names in zip(NAMED, (splits.methods, splits.costs, splits.scores)):
-            if len(parts.get(key, [])) != 1:
-                raise ValueError(f"it must name one {key}, not {len(parts.get(key, []))}")
-            known(parts[key][0], names, key)
-        models, thresholds = (tuple(parts.get(key, [])) for key in ("model", "threshold"))
-        choice = Choice(models, *(parts[key][0] for key in NAMED))
+            known(key, ["models", "thresholds", *there], "part")
+        names = {key: known(" ".join(parts.get(key, [])), there[key], key) for key in there}
+        models, thresholds = (tuple(parts.get(key, [])) for key in ("models", "thresholds"))
+        choice = Choice(models, **names)
         task = splits.task("validation", choice)
         cost = [task.singles["cost"][known(name, task.names, "model")] for name in models]
         if len(models) not in splits.lengths or len(set(models)) < len(models) or cost != sorted(cost):
-            raise ValueError(f"{models} are no cascade of {splits.lengths} models by rising {choice.cost}")
+            raise ValueError(f"{arrow(models)} is no cascade of {splits.lengths} models by rising {choice.cost}")
         if len(thresholds) != len(models) - 1:
             raise ValueError(f"{len(models)} models have {len(models) - 1} thresholds, not {len(thresholds)}")
-        read = [t if t in WORDS else float(t) for t in thresholds]
-        return choice, [float(own_units(task.metric, threshold_from_json(task.metric, t))) for t in read]
+        own = [threshold_from_json(task.metric, t if t in WORDS else float(t)) for t in thresholds]
+        return choice, own_units(task.metric, own).tolist()
 
 
 class ExportBox(widgets.Tab):

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop that this call runs in, or None: in a kernel there is one, in a script there is not."""
-    try:
+    with suppress(RuntimeError):
         return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    return None
 
 
 def beside(work: Callable[[], object], ended: Callable[[BaseException | None], None]) -> None:
@@ -19,12 +19,12 @@ def beside(work: Callable[[], object], ended: Callable[[BaseException | None], N
     if loop is not None:
         loop.run_in_executor(None, work).add_done_callback(lambda done: ended(done.exception()))
         return
+    failed = None
     try:
         work()
     except Exception as error:  # for the person who asked, where there is no cell to raise in
-        ended(error)
-    else:
-        ended(None)
+        failed = error
+    ended(failed)
 
 
 class Later:

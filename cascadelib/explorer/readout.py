@@ -12,6 +12,7 @@ from ..scoring import F1, score_of
 from ..tables import number
 from .state import CascadeOnSplit, Reading
 
+
 def per_cent_text(value: float, k: int, sign: str = "") -> str:
     """A share of k samples with the decimals that tell one sample from the next, at least two."""
     return f"{value:{sign}.{max(2, int(np.ceil(np.log10(k))) - 2)}%}"

@@ -69,7 +69,6 @@ ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF
 GREY, BLACK = "#8C8C8C", "#222222"
 GRID, LINE, REST = "#E6E6E6", "#444444", "#D9D9D9"
 DARK = dict(zip(PALETTE, ON_DARK)) | {BLACK: "#DDDDDD", GRID: "#333333", LINE: "#BBBBBB", REST: "#858585"}
-DARK_PAGE = "#111111"  # JupyterLab's
 
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
 DASHES = ["solid", "dash"]
@@ -101,7 +100,7 @@ def dark_css(page: str) -> str:
     """A style sheet that gives the figures on a page (a CSS selector of its root) the colours of :data:`DARK`: plotly.js
     writes a colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
     inside = f"{page} .js-plotly-plot .main-svg"
-    rules = [f"{inside} {{background: none !important}}", f"{inside} .bg {{fill: {DARK_PAGE} !important}}"]
+    rules = [f"{inside} {{background: none !important}}", f"{inside} .bg {{fill-opacity: 0 !important}}"]
     for light, dark in DARK.items():
         written = f"rgb({', '.join(str(part) for part in bytes.fromhex(light[1:]))})"
         for key in ("fill", "stroke"):
@@ -172,7 +171,13 @@ def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, 
 def cost_axis(cost: str) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
     title, unit = (COSTS[cost].title, COSTS[cost].unit) if cost in COSTS else (plain(cost), "")
-    axis = {"type": "log", "title": title, "dtick": 1, "minor": {"dtick": "D1"}, "ticksuffix": "s" if unit == "s" else ""}
+    axis = {
+        "type": "log",
+        "title": title,
+        "dtick": 1,
+        "minor": {"dtick": "D1"},
+        "ticksuffix": "s" if unit == "s" else "",
+    }
     return {**axis, "tickformat": "~s", "hoverformat": ".4s"}  # 10µs, 27.39µs
 
 
