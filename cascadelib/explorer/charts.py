@@ -4,6 +4,7 @@
 there. Arrays are float32: that is what goes over the wire.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -30,13 +31,8 @@ Box = tuple[float, float, float, float]  # left, right, top, bottom: pixels from
 STILL = 1000  # pixels: the width of a figure that no page has asked for
 WIDE = 960  # pixels from which front and flow stand side by side
 HISTOGRAM = 290  # pixels that one needs beside others
-LEFT, RIGHT, UNDER, LEGEND, BAR = (
-    58,
-    26,
-    46,
-    20,
-    26,
-)  # pixels: of ticks and titles, a line of a legend, plotly's toolbar
+LEFT, RIGHT, UNDER = 58, 26, 46  # pixels of ticks and titles
+LEGEND, BAR = 20, 26  # pixels: a line of a legend, plotly's toolbar
 CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
 CLEAR, INK = "rgba(0,0,0,0)", "#111111"  # ink: on bars, which are bright on any page
 SPLIT_COLOURS = (style.PALETTE[0], style.PALETTE[3])  # the split that cascades are chosen on, the held-out one
@@ -47,6 +43,7 @@ BARS = {
     "sent on": {"color": style.REST, "line": {"width": 0}},
 }
 OF_STAGE = ("right", "wrong", "below", "held-out right", "held-out below", "threshold")  # a histogram's traces
+ALIVE = "The explorer at rest. To drag its thresholds: make lab, and run this cell; or make app."
 NO_FRONT = pd.DataFrame({"cost": [], "accuracy": [], "models": []})
 MANY = 30  # inputs of a bin whose shares count for full: of fewer it is faint
 MOST = 300  # points of a curve: what a screen shows
@@ -218,6 +215,11 @@ class Charts:
         front.on_click(lambda trace, points, _: [self.clicked(int(self.rows[i])) for i in points.point_inds[:1]])
         self.figure._config = {**self.figure._config, "displaylogo": False}
         return widgets.VBox([self.page, self.figure])
+
+    def still(self) -> dict:
+        """The figure at rest as plotly's JSON, and how to bring it to life."""
+        title = {"text": ALIVE, "font": {"size": 13}, "x": 0, "y": 1, "pad": {"l": 4, "t": 6}, "yanchor": "top"}
+        return json.loads(go.Figure(self.figure).update_layout(title=title).to_json())
 
     def rest(self) -> None:
         """Let a page that opens the figure from now on (reloaded, or a second view) see it as it is: a FigureWidget

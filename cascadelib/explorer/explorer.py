@@ -11,6 +11,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from ..evaluation.evaluation import evaluate
+from ..figures import style
+from ..front_end import has_front_end
 from ..fronts.front import Front, Point
 from ..fronts.selection import pick
 from ..methods.thresholds import own_units
@@ -99,6 +101,11 @@ class Explorer(widgets.VBox):
             point = pick(front or self.splits.search(choice), **self.goal)
             self.use(replace(choice, models=point.models), point.inside.tolist())
         self.settle()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict:
+        """The widget; in a run without a front end also its charts, which a report draws and a notebook keeps."""
+        still = {} if has_front_end() else {style.PLOTLY_JSON: self.charts.still()}
+        return (super()._repr_mimebundle_(**options) or {}) | still
 
     # What hands do
 
