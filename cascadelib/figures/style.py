@@ -64,7 +64,7 @@ class Figure(go.Figure):
 
 # Near to Okabe and Ito (2008), moved until any two of them, GREY and BLACK differ for deuteranopes as well, and each has
 # a contrast of 3 : 1 to its page; then the same on a dark page. tests/figures/test_style.py measures that.
-PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C78900 #009FDA #9F6500 #0033A4 #4D5428 #C20047".split()
+PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
 ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF4B #FF838A".split()
 GREY, BLACK = "#8C8C8C", "#222222"
 GRID, LINE, REST = "#E6E6E6", "#444444", "#D9D9D9"

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
 
-from cascadelib.figures import members_figure
-from cascadelib.figures.style import figure, plain
+from cascadelib.explorer.charts import BARS, INK
+from cascadelib.figures import front_figure, members_figure
+from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, figure, plain
 
 
 def test_plain_is_text_for_plotly():
@@ -26,3 +29,55 @@ def test_categories_stand_in_the_order_given():
     members = pd.DataFrame({"model": ["<b>", "a"], "stage": 1, "accuracy": [0.1, 0.2]})
     fig = members_figure(members, ["<b>", "a", "unused"])
     assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {"&lt;b&gt;", "a"}
+
+
+# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, table 1:
+# deuteranopia, in linear RGB.
+DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+LUMINANCE = [0.2126, 0.7152, 0.0722]
+
+
+def linear(colours):
+    """Linear RGB [n, 3] of colours such as "#0073B5"."""
+    rgb = np.array([list(bytes.fromhex(colour[1:])) for colour in colours]) / 255
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def least_difference(rgb):
+    """The least CIEDE2000 between any two of linear colours [n, 3]."""
+    rgb = np.clip(rgb, 0, 1)
+    lab = rgb2lab(np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055))
+    return deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(lab), 1)].min()
+
+
+def least_contrast(colours, pages):
+    """The least contrast ratio (WCAG 2) of any colour to any page."""
+    a, b = linear(colours) @ LUMINANCE, linear(pages)[:, None] @ LUMINANCE
+    return ((np.maximum(a, b) + 0.05) / (np.minimum(a, b) + 0.05)).min()
+
+
+PAGES = {"light": ["#FFFFFF"], "dark": ["#111111", "#212121"]}  # of JupyterLab, of Voilà
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page):
+    shown = [DARK.get(colour, colour) if page == "dark" else colour for colour in (*PALETTE, BLACK, GREY)]
+    rgb = linear(shown)
+    assert least_difference(rgb) > 10 and least_difference(rgb @ np.transpose(DEUTERANOPIA)) > 9.9
+    assert least_difference(rgb[:5] @ np.transpose(DEUTERANOPIA)) > 12  # few lines are more distinct
+    assert least_contrast(shown, PAGES[page]) > 3
+    assert least_contrast([DARK.get(c, c) if page == "dark" else c for c in (BLACK, LINE)], PAGES[page]) > 7  # text
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_numbers_on_bars_are_read(dark):
+    bars = [bar["color"] for bar in BARS.values()]
+    assert least_contrast([INK], [DARK[bar] for bar in bars] if dark else bars) > 4.5
+
+
+def test_fronts_that_coincide_are_drawn_once():
+    singles = pd.DataFrame({"cost": [1.0, 9], "accuracy": [0.5, 0.9], "on_front": True, "on_hull": True}, ["a", "b"])
+    table = pd.DataFrame({"cost": [1.0, 2], "accuracy": [0.5, 0.8]})
+    last = table.assign(cost=table["cost"] + [0, 1e-12])
+    fig = front_figure({"one": table, "other": table.assign(cost=[1, 3]), "same": last}, singles)
+    assert [trace.name for trace in fig.data][2:] == ["one = same", "other"]
