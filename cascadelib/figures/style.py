@@ -62,8 +62,8 @@ class Figure(go.Figure):
         pio.show(self, renderer=renderer) if renderer else print(repr(self))
 
 
-# Near to Okabe and Ito (2008), moved until any two of them, GREY and BLACK differ for deuteranopes as well, and each has
-# a contrast of 3 : 1 to its page; then the same on a dark page. tests/figures/test_style.py measures that.
+# Near to Okabe and Ito (2008), moved until any two, GREY and BLACK with them, differ for deuteranopes as well and each
+# has a contrast of 3 : 1 to its page; then the same on a dark page. tests/figures/test_style.py measures that.
 PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
 ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF4B #FF838A".split()
 GREY, BLACK = "#8C8C8C", "#222222"
@@ -97,8 +97,8 @@ TEMPLATE = go.layout.Template(
 
 
 def dark_css(page: str) -> str:
-    """A style sheet that gives the figures on a page (a CSS selector of its root) the colours of :data:`DARK`: plotly.js
-    writes a colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
+    """A style sheet that gives figures below ``page``, a CSS selector, the colours of :data:`DARK`: plotly.js writes a
+    colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
     inside = f"{page} .js-plotly-plot .main-svg"
     rules = [f"{inside} {{background: none !important}}", f"{inside} .bg {{fill-opacity: 0 !important}}"]
     for light, dark in DARK.items():

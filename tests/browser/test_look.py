@@ -21,32 +21,32 @@ FIGURE = "document.querySelector('.cascadelib-explorer .js-plotly-plot')"
 # What stands out of the cell, or holds more than it shows.
 WIDER = """() => {
     const root = document.querySelector(".cascadelib-explorer"), most = root.getBoundingClientRect().right + 1
-    const parts = [...root.querySelectorAll("*")].filter(e => e.checkVisibility() && !e.closest("defs, textarea, select"))
+    const parts = [...root.querySelectorAll("*:not(defs *, textarea, select *)")].filter(e => e.checkVisibility())
     const out = parts.filter(e => !e.closest("svg") && e.getBoundingClientRect().right > most)
     const over = [root, ...parts].filter(e => !e.closest(".js-plotly-plot, input, small") &&
         e.scrollWidth > e.clientWidth + 1 && !/inline/.test(getComputedStyle(e).display) &&
         getComputedStyle(e).textOverflow != "ellipsis")
     const text = [...root.querySelectorAll(".main-svg text")].filter(e => e.getBoundingClientRect().right > most)
-    return [...out, ...over, ...text].map(e => `${e.tagName} ${e.className.baseVal ?? e.className} ${e.textContent}`) }"""
+    return [...out, ...over, ...text].map(e => e.outerHTML.slice(0, 200)) }"""
 # Pairs of a figure's texts, or of its toolbar and one, whose boxes share more than their edges.
 OVERLAPPING = """() => {
-    const shown = [...document.querySelectorAll(".cascadelib-explorer .main-svg text, .cascadelib-explorer .modebar")]
-    const boxes = shown.map(e => [e.textContent.trim() || "toolbar", e.getBoundingClientRect(), e])
-        .filter(([text, box, e]) => box.width > 2 && text && !e.closest(".hoverlayer") && e.checkVisibility())
+    const shown = document.querySelectorAll(".cascadelib-explorer :is(.main-svg text, .modebar-group:last-child)")
+    const boxes = [...shown].map(e => [e.textContent.trim() || "toolbar", e.getBoundingClientRect(), e])
+        .filter(([, box, e]) => box.width > 2 && !e.closest(".hoverlayer") && e.checkVisibility())
     const shared = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
         Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2
     return boxes.flatMap(([text, box], i) =>
         boxes.slice(i + 1).filter(([, other]) => shared(box, other)).map(([other]) => [text, other])) }"""
 # The vertical middles of the controls of a row, at most so many pixels apart.
-ROWS = """() => [...document.querySelectorAll(".cascadelib-threshold")].filter(row => row.checkVisibility()).map(row => {
+ROWS = """() => [...document.querySelectorAll(".cascadelib-threshold")].filter(e => e.checkVisibility()).map(row => {
     const middles = [...row.children].filter(e => e.checkVisibility()).map(e => e.getBoundingClientRect())
         .map(box => (box.top + box.bottom) / 2)
     return Math.max(...middles) - Math.min(...middles) })"""
-# [text, contrast] of what is read, beside the first background below it; bars, which carry numbers, are tested as colours.
+# [text, contrast] of what is read, beside the first background below it; what stands on bars is tested as colours.
 CONTRASTS = """() => {
     const parts = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number)
-    const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0)
+    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+    const light = rgb => rgb.reduce((sum, v, i) => sum + linear(v / 255) * [0.2126, 0.7152, 0.0722][i], 0)
     const solid = e => { for (; e; e = e.parentElement) {
         const ground = parts(getComputedStyle(e).backgroundColor)
         if ((ground[3] ?? 1) > 0.99) return ground } return [255, 255, 255] }
@@ -115,8 +115,10 @@ def test_jupyterlab_beside_its_file_browser(browser, server):
 @pytest.mark.parametrize("width", [1000, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_voila(browser, server, width, theme):
-    page = browser.new_page(viewport={"width": width, "height": 844})
-    page.goto(f"{server}/voila/render/look.ipynb?theme={theme}", timeout=PATIENCE)
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=theme)
+    page.goto(f"{server}/voila/render/look.ipynb", timeout=PATIENCE)
     page.wait_for_selector(DRAWN, timeout=PATIENCE)
+    ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 17, 17)"}[theme]
     assert_fits_with_any_number(page)
     page.close()

@@ -31,8 +31,8 @@ def test_categories_stand_in_the_order_given():
     assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {"&lt;b&gt;", "a"}
 
 
-# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, table 1:
-# deuteranopia, in linear RGB.
+# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, table
+# 1: deuteranopia, in linear RGB.
 DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
 LUMINANCE = [0.2126, 0.7152, 0.0722]
 
