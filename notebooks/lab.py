@@ -1,16 +1,17 @@
-"""JupyterLab for these notebooks (`make lab`): opening one does not mark it changed, nor does saving it change its head.
+"""JupyterLab for these notebooks (`make lab`): opening one does not mark it changed, saving it leaves its head alone.
 
 A kernel that starts tells JupyterLab its name and its version of Python, which go into the notebook's metadata: unsaved
 changes that nobody made, and a difference in every commit. Here a notebook comes with what this kernel will say, and is
 saved without it.
 """
 
+import sys
+
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelspec import KERNEL_NAME
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyterlab.labapp import LabApp
-from traitlets.config import Config
 
 NEUTRAL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -48,5 +49,5 @@ def with_metadata(model, before, after):
     return model
 
 
-if __name__ == "__main__":
-    LabApp.launch_instance(config=Config({"ServerApp": {"contents_manager_class": Notebooks}}))
+if __name__ == "__main__":  # whose folder is where python looks for `lab`
+    LabApp.launch_instance([*sys.argv[1:], "--ServerApp.contents_manager_class=lab.Notebooks"])
