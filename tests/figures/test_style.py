@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from cascadelib.figures import members_figure
 from cascadelib.explorer.charts import BARS, INK
-from cascadelib.figures import front_figure, members_figure
-from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, figure, plain
+from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis, figure, plain
 
 
 def test_plain_is_text_for_plotly():
@@ -29,6 +29,15 @@ def test_categories_stand_in_the_order_given():
     members = pd.DataFrame({"model": ["<b>", "a"], "stage": 1, "accuracy": [0.1, 0.2]})
     fig = members_figure(members, ["<b>", "a", "unused"])
     assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {"&lt;b&gt;", "a"}
+
+
+def test_a_cost_axis_has_units_and_labels_enough():
+    """Any two kinds set the same keys: a live axis keeps what it is not told."""
+    macs, seconds, other = (cost_axis(kind) for kind in ("macs", "seconds", "joules"))
+    assert (seconds["tickformat"], seconds["ticksuffix"]) == ("~s", "s") and not macs["ticksuffix"]
+    assert macs.keys() == seconds.keys() == other.keys() and not other["tickformat"]
+    assert cost_axis("macs", [1e6, 2.9e8])["dtick"] is None  # plotly's own: 1, 2, 5, or linear within a decade
+    assert cost_axis("macs", [1e6, 3.1e8])["dtick"] == macs["dtick"] == 1
 
 
 # Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, table
@@ -73,11 +82,3 @@ def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page):
 def test_numbers_on_bars_are_read(dark):
     bars = [bar["color"] for bar in BARS.values()]
     assert least_contrast([INK], [DARK[bar] for bar in bars] if dark else bars) > 4.5
-
-
-def test_fronts_that_coincide_are_drawn_once():
-    singles = pd.DataFrame({"cost": [1.0, 9], "accuracy": [0.5, 0.9], "on_front": True, "on_hull": True}, ["a", "b"])
-    table = pd.DataFrame({"cost": [1.0, 2], "accuracy": [0.5, 0.8]})
-    last = table.assign(cost=table["cost"] + [0, 1e-12])
-    fig = front_figure({"one": table, "other": table.assign(cost=[1, 3]), "same": last}, singles)
-    assert [trace.name for trace in fig.data][2:] == ["one = same", "other"]
