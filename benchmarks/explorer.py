@@ -14,7 +14,7 @@ from measuring import row
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 from conftest import BROWSER_FLAGS, find_browser  # noqa: E402 - the tests' helpers are no package
-from jupyter_pages import handle, run_cell, serving, write_cell  # noqa: E402
+from jupyter_pages import place, run_cell, serving, slider, write_cell  # noqa: E402
 
 STORES = """
 import sys, json, time; sys.path.insert(0, {here!r})
@@ -69,19 +69,17 @@ def waits(page, act):
 
 def moves(page, times):
     """Moves of the first slider by mouse, one at a time, each left to reach the screen."""
-    track, knob = (page.locator(f"{part}:visible").nth(0).bounding_box() for part in (".noUi-target", ".noUi-handle"))
-    y = knob["y"] + knob["height"] / 2
-    page.mouse.move(knob["x"] + knob["width"] / 2, y)
+    page.mouse.move(*place(page, 0))
     page.mouse.down()
     for to in np.random.default_rng(0).uniform(0.02, 0.98, times):
-        page.mouse.move(track["x"] + to * track["width"], y)
+        page.mouse.move(*place(page, 0, to))
         page.wait_for_timeout(250)
     page.mouse.up()
 
 
 def presses(page, times):
     """Steps of the first slider by keyboard."""
-    handle(page, 0).focus()
+    slider(page, 0).focus()
     for _ in range(times):
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(250)
