@@ -150,7 +150,8 @@ def changes(page, act, kind="accuracy"):
     before = on_screen(page, kind)
     act()
     page.wait_for_function(
-        "([kind, before]) => document.querySelector(`td.${kind}[data-split=validation]`).firstChild.textContent.trim() != before",
+        "([kind, before]) =>"
+        " document.querySelector(`td.${kind}[data-split=validation]`).firstChild.textContent.trim() != before",
         arg=[kind, before],
         timeout=PATIENCE,
     )

@@ -9,11 +9,13 @@ __getattr__, __dir__, __all__ = attach(
         "expected_calibration_error ideal_above_below moving_average threshold_curves threshold_table"
     ),
     certificate="Certificate certify promise_table",
-    comparison=("class_tasks compare curves_of fronts_of fronts_table range_dominance ranking scaling_table verdicts"),
+    comparison=(
+        "class_tasks compare curves_of fronts_of fronts_table range_dominance ranking same_fronts scaling_table"
+    ),
     drift_signal="DriftSignal alarm_share alarm_table false_alarm_share",
     reselection="rechoose selection_bias selection_bias_table won_back won_back_table",
     shift=(
-        "cost_ratio_moved drops_table exit_changes holds mean_improvement_moved member_drops moved_curve moved_table "
+        "cost_ratio_moved drops_table exit_changes holds mean_improvement_moved member_drops moved_front moved_table "
         "replay split_drops"
     ),
     uncertainty="basic_interval bootstrap improvement_band interval share_interval",

@@ -1,22 +1,17 @@
 """Methods side by side (paper, figures 3, 8, 9 and 11): mean improvement, range dominance, top accuracy."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..evaluation import evaluation
-from ..evaluation.pareto import least_cost, mean_improvement
+from ..evaluation.pareto import least_cost
 from ..fronts.exact import search
 from ..fronts.front import Front
 from ..methods.method import METHODS, Method
-from .shift import cost_ratio_moved, mean_improvement_moved, moved_front, replay
+from .shift import cost_ratio_moved, mean_improvement_moved, moved_front
 from .uncertainty import basic_interval, bootstrap, with_ends
-
-STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
-"""What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
 
 
 def fronts_of(
@@ -89,6 +84,15 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
+    """Are fronts one? A row a label: mean and largest improvement, points, and whether these have the accuracies and
+    costs of the first front's ("the same") or not ("another")."""
+    tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
+    first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
+    table = table[["mean_improvement", "largest_improvement"]].assign(points=[len(rows) for rows in tables.values()])
+    return table.assign(front=["the same" if rows.equals(first) else "another" for rows in tables.values()])
+
+
 def scaling_table(
     store: Any, other: Any, ensembles: Sequence[str], n_models: int = 2, cost: str = "macs", resamples: int = 2000
 ) -> pd.DataFrame:
@@ -119,19 +123,22 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
     first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
 
-    A row a task, fold and method: accuracy_of_best_model, top_accuracy, mean_improvement, its place (1: the largest),
-    and upper_improvement, above the share ``upper`` of the accuracy range, all on the split that judges.
+    A row a task, fold and method: classes (their number), accuracy_of_best_model, top_accuracy, mean_improvement, its
+    place (1: the largest), and upper_improvement, above the share ``upper`` of the accuracy range, all on the split
+    that judges.
     """
     rows = []
     for task, pair in tasks.items():
         for fold, (here, there) in enumerate((pair, pair[::-1])):
             for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
-                base, moved = evaluation.baseline_of(there, front), moved_front(replay(front, there))
+                moved = moved_front(front, there)
+                base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
                 row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
-                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved[1][-1]}
-                row["mean_improvement"] = mean_improvement(base, *moved)
-                rows.append(row | {"upper_improvement": mean_improvement(base, *moved, low)})
+                row["classes"] = len(np.unique(there.labels))
+                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
+                row["mean_improvement"] = moved.mean_improvement()
+                rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
     table = pd.DataFrame(rows)
     return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
 
@@ -145,21 +152,3 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
         parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
     return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
-
-
-def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """What :func:`ranking` makes of the paper's own (``paper-ranking.csv``), a row a statement, a column a task.
-
-    "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
-    ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
-    """
-    rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
-    for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
-        part = table[(table["n_models"] == said.n_models) & (table["cost"] == said.cost)]
-        values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
-        lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
-        folds = lead.unstack()
-        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
-        verdict = np.select([holds, fails], ["holds", "fails"], "open")
-        rows[said.statement] = dict(zip(folds.index, verdict))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())

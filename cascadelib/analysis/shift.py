@@ -1,13 +1,14 @@
 """A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
-from ..evaluation.pareto import common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
-from ..fronts.front import Front, Point
+from ..evaluation.pareto import Baseline, common_range, mean_cost_ratio, pareto_front
+from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
 from ..methods.method import Method
 from ..methods.thresholds import own_units
@@ -28,9 +29,9 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
 
     Returns a DataFrame, segment by segment in the front's order, cost rising in those that are swept: models,
     thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep), ``segment`` (number),
-    ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, improvement_moved (against the other split's own
-    baseline) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and move apart. A model
-    that the other split lacks is refused by name, and so are arguments in the wrong order.
+    ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, exit_rates_moved, improvement_moved (against the
+    other split's own baseline) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and move
+    apart. A model that the other split lacks is refused by name, and so are arguments in the wrong order.
     """
     if not hasattr(front, "table"):
         raise TypeError(
@@ -56,10 +57,11 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
 
 def _at_points(front, rows, store):
     """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
-    moved = np.empty((len(rows), 2))
+    moved = pd.DataFrame(index=rows.index, columns=["accuracy_moved", "cost_moved", "exit_rates_moved"], dtype=object)
     for position, exits, correct, costs in evaluation.run_cascades(store, [front.point(row) for row in rows.index]):
-        moved[position] = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
-    return rows.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
+        accuracy, cost = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
+        moved.iloc[position] = accuracy, cost, evaluation.exit_rates_of(exits, len(costs))
+    return rows.join(moved.astype({"accuracy_moved": float, "cost_moved": float}))
 
 
 def _sweeps(front, rows, store):
@@ -76,24 +78,23 @@ def _sweeps(front, rows, store):
             least, most = (np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low))
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
             thresholds = own_units(metric, np.clip(curve.threshold[at], low, high)).tolist()
+            rates = [(rate, 1 - rate) for rate in curve.exit_rate[at].tolist()]
             moved = {"models": [models] * len(at), "thresholds": [(t,) for t in thresholds], "accuracy": np.nan}
+            moved["exit_rates_moved"] = rates
             moved |= {"cost": np.nan, "segment": segment, "replayed": "range"}
             yield pd.DataFrame({**moved, "accuracy_moved": curve.accuracy[at], "cost_moved": curve.cost[at]})
 
 
-def moved_front(moved: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Cost and accuracy of the points of a replayed front that are Pareto-optimal on the other split, rising."""
-    rows = moved[moved["on_front"]].sort_values("cost_moved")
-    return rows["cost_moved"].to_numpy(), rows["accuracy_moved"].to_numpy()
-
-
-def moved_curve(front: Front, store: Any, points: int = 401) -> pd.DataFrame:
-    """Figure 6: accuracy and improvement of a front replayed on another split, at evenly spaced accuracies of that
-    split's own range."""
-    baseline = evaluation.baseline_of(store, front)
-    at = np.linspace(baseline.accuracy[baseline.front[0]], baseline.best, points)
-    moved = moved_front(replay(front, store))
-    return pd.DataFrame({"accuracy": at, "improvement": improvement_at(baseline, *moved, at)})
+def moved_front(front: Front, store: Any, ranges: bool = True) -> Front:
+    """A front replayed on another split as a Front: what of it is Pareto-optimal there, beside the single models there
+    (which of the points that are, only the labels of that split tell). It was not searched, and has no ``gap``.
+    ``ranges=False`` replays pairs as points too, to compare them with longer cascades."""
+    rows = replay(front, store, ranges).query("on_front").sort_values("cost_moved", ignore_index=True)
+    own = {f"{column}_moved": column for column in ("accuracy", "cost", "exit_rates", "improvement")}
+    table = rows.drop(columns=["accuracy", "cost"]).rename(columns=own)[list(front.table)]
+    accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
+    singles = singles_table(store.models.index, accuracy, cost, Baseline(cost, accuracy))
+    return replace(front, table=table, singles=singles, points=None)
 
 
 def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], near: float = 1.1) -> pd.DataFrame:
@@ -102,8 +103,9 @@ def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], nea
     times that front's). splits: {label: store}; own: {label: the front that is searched there}."""
     rows = {}
     for label, store in splits.items():
-        gain, best = moved_curve(front, store)["improvement"], own[label].improvement_curve(points=401)["improvement"]
-        row = {"mean_improvement": mean_improvement_moved(front, store)}
+        there = moved_front(front, store)
+        gain, best = (each.improvement_curve(points=401)["improvement"] for each in (there, own[label]))
+        row = {"mean_improvement": there.mean_improvement()}
         row |= {"mean_improvement_own_front": own[label].mean_improvement(), "share_improved": (gain > 1).mean()}
         rows[label] = row | {"share_near_own_front": (gain * near >= best).mean()}
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -118,18 +120,17 @@ def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
 
 
 def mean_improvement_moved(front: Front, store: Any, low: float | None = None, ranges: bool = True) -> float:
-    """Mean improvement of what of a replayed front is Pareto-optimal on the other split, over its own baseline, from
-    ``low`` (default: that baseline's lowest accuracy) to the best single model there. ``ranges=False`` replays pairs as
-    points too, to compare them with longer cascades."""
-    moved = replay(front, store, ranges)
-    return mean_improvement(evaluation.baseline_of(store, front), *moved_front(moved), low)
+    """Mean improvement of :func:`moved_front` over the other split's baseline, from ``low`` (default: that baseline's
+    lowest accuracy) to the best single model there."""
+    return moved_front(front, store, ranges).mean_improvement(low)
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
-    """Cost of a replayed front ÷ that of another one at equal accuracy, geometric mean over what both reach there; of
-    the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
-    one, two = (moved_front(replay(front, store, ranges=False)) for front in (first, second))
-    return mean_cost_ratio(one, two, *common_range(evaluation.baseline_of(store, first), one, two))
+    """Cost of the second replayed front ÷ that of the first at equal accuracy, geometric mean over what both reach
+    there; of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
+    moved = [moved_front(front, store, ranges=False) for front in (first, second)]
+    one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in moved)
+    return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))
 
 
 def holds(

@@ -152,8 +152,14 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     _, exits, correct, costs = next(run_cascades(store, [point]))
     accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
     baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
-    rates = tuple((np.bincount(exits, minlength=len(costs)) / len(exits)).tolist())
-    return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, baseline_cost / cost)
+    return Evaluation(
+        accuracy, cost, exit_rates_of(exits, len(costs)), exits, correct, baseline_cost, baseline_cost / cost
+    )
+
+
+def exit_rates_of(exits: np.ndarray, stages: int) -> tuple[float, ...]:
+    """Share of the samples that leaves at each stage, of exit_stage int [k]."""
+    return tuple((np.bincount(exits, minlength=stages) / len(exits)).tolist())
 
 
 def point_list(points: Any) -> list["Point"]:

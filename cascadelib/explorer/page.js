@@ -1,6 +1,12 @@
 // How wide the explorer may be, told to the kernel, which lays out the charts: see Page in charts.py.
 export default {
   render({ model, el }) {
+    const { body } = document
+    // JupyterLab has its own theme; a page of Voilà follows the system, unless it is served as dark already.
+    if (body.dataset.voila && body.dataset.jpThemeLight !== "false" && matchMedia("(prefers-color-scheme: dark)").matches) {
+      body.dataset.jpThemeLight = "false"
+      body.classList.add("cascadelib-dark")
+    }
     let timer
     const tell = () => {
       const width = Math.floor(el.getBoundingClientRect().width)

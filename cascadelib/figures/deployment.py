@@ -17,9 +17,11 @@ def guarantee_figure(
     table: ``promise_table``, a row an allowed loss. reference_cost: of the reference model.
     """
     loss = style.per_cent_axis(title="accuracy loss against the reference")
-    fig = style.figure(title, xaxis=loss, yaxis=style.cost_axis(cost))
-    fig.add_hline(y=reference_cost, line=style.DOTTED)
     shown = table.dropna(subset=["cost"])
+    above = {"autorangeoptions": {"include": 1.3 * reference_cost}}  # the dotted line is within
+    axis = style.cost_axis(cost, [*shown["cost"], reference_cost]) | above
+    fig = style.figure(title, xaxis=loss, yaxis=axis)
+    fig.add_hline(y=reference_cost, line=style.DOTTED)
     for column, label, colour, symbol in (
         ("accuracy_loss_allowed", "certified: at most ε", style.PALETTE[0], "circle"),
         ("accuracy_loss_held_out", "measured on held-out data", style.PALETTE[1], "diamond"),

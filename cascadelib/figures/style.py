@@ -62,9 +62,9 @@ class Figure(go.Figure):
         pio.show(self, renderer=renderer) if renderer else print(repr(self))
 
 
-# Near to Okabe and Ito (2008), moved until any two of them, GREY and BLACK differ for deuteranopes as well, and each has
-# a contrast of 3 : 1 to its page; then the same on a dark page. tests/figures/test_style.py measures that.
-PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C78900 #009FDA #9F6500 #0033A4 #4D5428 #C20047".split()
+# Near to Okabe and Ito (2008), moved until any two, GREY and BLACK with them, differ for deuteranopes as well and each
+# has a contrast of 3 : 1 to its page; then the same on a dark page. tests/figures/test_style.py measures that.
+PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
 ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF4B #FF838A".split()
 GREY, BLACK = "#8C8C8C", "#222222"
 GRID, LINE, REST = "#E6E6E6", "#444444", "#D9D9D9"
@@ -97,8 +97,8 @@ TEMPLATE = go.layout.Template(
 
 
 def dark_css(page: str) -> str:
-    """A style sheet that gives the figures on a page (a CSS selector of its root) the colours of :data:`DARK`: plotly.js
-    writes a colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
+    """A style sheet that gives figures below ``page``, a CSS selector, the colours of :data:`DARK`: plotly.js writes a
+    colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
     inside = f"{page} .js-plotly-plot .main-svg"
     rules = [f"{inside} {{background: none !important}}", f"{inside} .bg {{fill-opacity: 0 !important}}"]
     for light, dark in DARK.items():
@@ -141,15 +141,7 @@ def add_cascades(
     fig: go.Figure, table: pd.DataFrame, color: str, x: str = "cost", y: str = "accuracy", **trace: Any
 ) -> None:
     """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
-    text = {"text": cascade_hover(table), "hovertemplate": FRONT_HOVER}
-    add_line(fig, table[x], table[y], color, 2, **{**text, **trace})
-
-
-def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, **at: Any) -> None:
-    """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
-    at |= {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False}
-    for segment, rows in moved.groupby("segment"):
-        add_cascades(fig, decimated(rows, 300), colour(segment), x, y, **at)
+    add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=FRONT_HOVER, **trace)
 
 
 def add_improvement(
@@ -161,24 +153,15 @@ def add_improvement(
     add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 
 
-def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, name: str) -> None:
-    """The band between two arrays."""
-    line = {"mode": "lines", "line": {"width": 0, "color": PALETTE[0]}}
-    fig.add_scatter(x=x, y=high, showlegend=False, hoverinfo="skip", **line)
-    fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
-
-
-def cost_axis(cost: str) -> dict:
-    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
-    title, unit = (COSTS[cost].title, COSTS[cost].unit) if cost in COSTS else (plain(cost), "")
-    axis = {
-        "type": "log",
-        "title": title,
-        "dtick": 1,
-        "minor": {"dtick": "D1"},
-        "ticksuffix": "s" if unit == "s" else "",
-    }
-    return {**axis, "tickformat": "~s", "hoverformat": ".4s"}  # 10µs, 27.39µs
+def cost_axis(cost: str, costs: Any = ()) -> dict:
+    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
+    that spans less than a factor of 300, there are labels between the powers of ten."""
+    unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
+    labels = {"tickformat": "~s", "hoverformat": ".4s"} if unit in ("MACs", "s") else {}  # 10µs, 27.39µs
+    labels["ticksuffix"] = "s" if unit == "s" else ""
+    short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
+    ticks = {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
+    return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}
 
 
 def figure(title: str, **layout: Any) -> Figure:

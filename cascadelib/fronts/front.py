@@ -142,8 +142,8 @@ class Front:
 
     ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement.
     ``singles`` has a row a model of the store, cheapest first: accuracy, cost, on_front, on_hull. ``candidates``: the
-    models that were combined. found_on: the samples. One row as a :class:`Point`: ``front.point(row)``, or
-    :func:`cascadelib.pick`.
+    models that were combined. found_on: the samples. points: what the search certifies; None for a front that was
+    moved to another split. One row as a :class:`Point`: ``front.point(row)``, or :func:`cascadelib.pick`.
     """
 
     table: pd.DataFrame
@@ -152,7 +152,7 @@ class Front:
     method: Method | None
     score: str
     cost_kind: str
-    points: Points
+    points: Points | None
     found_on: Labels | None = None
 
     @cached_property
@@ -185,11 +185,17 @@ class Front:
     @property
     def gap(self) -> Any:
         """By how much of the least possible cost each point may be too dear, float64 [P]; 0 for an exact search."""
-        return self.points.gap
+        return self._certified.gap
 
     def lower_bound_at(self, accuracy: Any) -> Any:
         """No cascade of the kinds searched reaches this accuracy at a lower cost, whatever was left unsearched."""
-        return self.points.lower_bound_at(accuracy)
+        return self._certified.lower_bound_at(accuracy)
+
+    @property
+    def _certified(self) -> Points:
+        if self.points is None:
+            raise ValueError("a front moved to another split certifies nothing: ask the front that was searched")
+        return self.points
 
     def improvement_at(self, accuracy: Any) -> Any:
         """Improvement factor at this accuracy: 0 where only the baseline reaches it, nan above the best model."""

@@ -20,7 +20,6 @@ from cascadelib.analysis.shift import (
     holds,
     mean_improvement_moved,
     member_drops,
-    moved_curve,
     moved_front,
     moved_table,
     split_drops,
@@ -165,8 +164,12 @@ def test_a_front_replayed_where_it_was_found_is_itself():
     moved = replay(front, STORE, ranges=False)
     assert moved["accuracy_moved"].equals(moved["accuracy"])
     assert moved["cost_moved"].equals(moved["cost"])
-    for own, there in zip((front.table["cost"], front.table["accuracy"]), moved_front(replay(front, STORE))):
-        assert own.tolist() == there.tolist()
+    for ranges in (True, False):
+        there = moved_front(front, STORE, ranges)
+        pd.testing.assert_frame_equal(there.table.drop(columns="thresholds"), front.table.drop(columns="thresholds"))
+        assert there.singles.equals(front.singles) and there.found_on == front.found_on
+        with pytest.raises(ValueError, match="certifies nothing"):
+            _ = there.gap
     assert mean_improvement_moved(front, STORE) == front.mean_improvement()
 
 
@@ -197,7 +200,7 @@ def test_arguments_in_the_wrong_order_are_named():
 def test_the_moved_curve_equals_a_loop():
     front = search(STORE, 2)
     moved, baseline = replay(front, OTHER), baseline_of(OTHER, front)
-    curve = moved_curve(front, OTHER, points=9)
+    curve = moved_front(front, OTHER).improvement_curve(points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
         assert row.improvement == pytest.approx(baseline.cost_at(row.accuracy) / min(enough, default=np.inf))
@@ -386,7 +389,7 @@ def test_a_front_beside_each_splits_own():
     assert table.loc["here", "share_near_own_front"] == 1
     there = table.loc["there"]
     assert there["mean_improvement"] == mean_improvement_moved(front, OTHER) < own["there"].mean_improvement()
-    gain = moved_curve(front, OTHER)["improvement"]
+    gain = moved_front(front, OTHER).improvement_curve(points=401)["improvement"]
     assert there["share_improved"] == (gain > 1).mean()
     assert moved_table(front, splits, own, near=100).loc["there", "share_near_own_front"] == 1
 

@@ -1,6 +1,7 @@
 """The explorer without a browser: what its controls do, what it exports, and odd stores. See test_explorer_browser."""
 
 import asyncio
+import json
 import re
 from types import SimpleNamespace
 
@@ -12,12 +13,13 @@ from PIL import Image
 import cascadelib as cl
 from cascadelib.deployment.cascade_file import point_of
 from cascadelib.deployment.policy import parse_cascade
-from cascadelib.explorer.charts import front_points
+from cascadelib.explorer.charts import front_points, places
 from cascadelib.explorer.controls import GoalButtons, fraction_in, replaced, resized, share
 from cascadelib.explorer.examples import SHOWN, example_html, kinds_of, nearest, picture
 from cascadelib.explorer.explorer import Later, beside, certainty
 from cascadelib.explorer.export import as_call, as_json
 from cascadelib.explorer.state import on_split, reading_at
+from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.labels import samples_in_common
 
@@ -359,13 +361,50 @@ def test_a_score_table_has_its_own_confidences(graded):
     assert "some text" in explorer.strip.value and explorer.chooser.lists["method"].value == "as given"
 
 
-def test_held_out_histograms_have_the_first_splits_total(explorer):
+def test_histograms_are_shares_of_what_arrives(explorer):
+    explorer.sliders[0].share.value = 300
     traces = {trace.meta: trace for trace in explorer.charts.figure.data}
-    total = {kind: sum(traces[f"{kind} 1"].y) for kind in ("right", "wrong", "held-out right", "held-out wrong")}
-    assert total["right"] + total["wrong"] == len(STORE)
-    assert total["held-out right"] + total["held-out wrong"] == pytest.approx(len(STORE), rel=1e-5)
+    right, wrong, below = (traces[f"{kind} 1"] for kind in ("right", "wrong", "below"))
+    there = np.add(right.y, wrong.y) > 0
+    np.testing.assert_allclose(np.add(right.y, wrong.y)[there], 1, rtol=1e-6)
+    np.testing.assert_array_equal(wrong.base, right.y)
+    for i, (split, store) in enumerate((("validation", STORE), ("held-out", OTHER))):
+        cascade = explorer.cascades[split]
+        line = traces[f"{'held-out ' * i}below 1"]
+        np.testing.assert_allclose(line.y, [np.mean(cascade.sure[0] < x - 1e-9) for x in line.x], atol=2 / len(store))
+    sent = np.interp(traces["threshold 1"].x[0], below.x, below.y)  # the lines cross at the share that is sent on
+    assert sent == pytest.approx(explorer.point.exit_rates[1], abs=0.05)
     alone = {trace.meta: trace for trace in cl.explore(STORE).charts.figure.data}
     assert not alone["held-out right 1"].visible and alone["right 1"].visible
+
+
+def test_the_change_to_held_out_data_stands_on_the_front(explorer):
+    traces = {trace.meta: trace for trace in explorer.charts.figure.data}
+    here, there = (explorer.readings[split].accuracy for split in ("validation", "held-out"))
+    assert traces["told"].text == (f"held-out {there:.2%} ({there - here:+.2%})",)
+    np.testing.assert_array_equal(traces["change"].y, np.float32([here, there]))
+    numbers = explorer.numbers.value
+    assert numbers.index('data-split="held-out"') < numbers.index('data-split="validation"')
+
+
+def test_without_a_front_end_it_is_a_picture_and_says_how_to_drag(explorer, monkeypatch):
+    monkeypatch.setattr("cascadelib.explorer.explorer.has_front_end", lambda: False)
+    still = explorer._repr_mimebundle_()[PLOTLY_JSON]
+    assert "make lab" in still["layout"]["title"]["text"] and len(json.dumps(still)) < 100_000
+    assert {trace["meta"] for trace in still["data"]} == {trace.meta for trace in explorer.charts.figure.data}
+    monkeypatch.setattr("cascadelib.explorer.explorer.has_front_end", lambda: True)
+    assert PLOTLY_JSON not in explorer._repr_mimebundle_()
+
+
+@pytest.mark.parametrize("width", [320, 390, 568, 800, 959, 960, 1008, 1440, 2500])
+@pytest.mark.parametrize("stages", [0, 1, 2, 3])
+def test_charts_stay_apart_at_any_width(width, stages):
+    height, boxes, _ = places(width, stages)
+    for i, (left, right, top, bottom) in enumerate(boxes.values()):
+        assert 0 <= left < right - 100 and right <= width and 0 <= top < bottom <= height - 40
+        for other in list(boxes.values())[i + 1 :]:
+            assert right + 40 <= other[0] or other[1] + 40 <= left or bottom + 40 <= other[2] or other[3] + 40 <= top
+    assert (boxes["front"][3] <= boxes["flow"][2]) == (width < 960)
 
 
 def test_it_says_what_is_certain_of_a_front():

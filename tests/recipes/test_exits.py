@@ -15,7 +15,7 @@ from cascadelib import LogitStore, Method, ScoreTable, recipes, search
 from cascadelib.evaluation.evaluation import exit_stages
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.methods.confidence_metrics import softmax
-from cascadelib.recipes import earlier, exits
+from cascadelib.recipes import exits
 
 FEATURES = ("max_softmax", "softmax_margin", "entropy")
 STORES = st.builds(
@@ -241,18 +241,6 @@ def test_all_recipes_on_the_split_that_chose_are_as_they_were(seed, step):
             np.testing.assert_allclose(table["accuracy_moved"], table["accuracy"], atol=1e-12, err_msg=label)
             np.testing.assert_allclose(table["cost_moved"], table["cost"], rtol=1e-12, err_msg=label)
     assert "accuracy_moved" not in moved["oracle"]
-
-
-def test_the_doubt_of_inoue_is_moved_as_a_level():
-    store, other = make_store(0, 80, 4, 0.01), make_store(1, 80, 4, 0.01)
-    points = recipes.all_recipes(store, held_out=other)["Inoue 2019, confidence interval"]
-    for row in points.itertuples():
-        right, doubt = earlier.interval_outcomes(other, list(row.models))
-        doubt[-1] = -1  # the last answers the rest
-        stage = np.argmax(doubt < 1 - row.level, axis=0)
-        assert row.accuracy_moved == pytest.approx(np.mean([right[i, j] for j, i in enumerate(stage)]))
-        costs = np.cumsum([3.0 ** int(name[1]) for name in row.models])
-        assert row.cost_moved == pytest.approx(costs[stage].mean())
 
 
 def test_a_table_of_scores_is_replayed_by_its_own_confidences():
