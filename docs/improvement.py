@@ -24,7 +24,7 @@ def glossary_picture(store, held_out):
     from the hull to the pair that matches the best single model of ``store``. Right: where its samples exit, and what
     it costs."""
     front = cl.search(store)
-    point, moved = cl.pick(front, "match_best"), cl.replay(front, held_out)
+    point, moved = cl.pick(front, "match_best"), cl.replay(held_out, front)
     there, singles = cl.evaluate(held_out, point), cl.search(held_out, 1).singles
     shown = moved[moved["on_front"]].sort_values("cost_moved")
     shown = shown.drop(columns=["cost", "accuracy"]).rename(

@@ -97,7 +97,7 @@ def notebooks() -> str:
 def two_means() -> str:
     """Why notebooks 03 and 04 give the same pairs different means."""
     front, test = cl.search(images("val"), 2, models="pareto"), images("test")
-    points, ranges = (cl.mean_improvement_moved(front, test, ranges=swept) for swept in (False, True))
+    points, ranges = (cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True))
     return wrapped(
         f"(Pairs: {points:.2f} in 03, at the thresholds chosen, as longer cascades are replayed; {ranges:.2f} in 04,",
         "at all between two of them.)",
