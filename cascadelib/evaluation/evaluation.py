@@ -132,6 +132,8 @@ def single_models(store: Store, score: str, cost_kind: str) -> tuple[np.ndarray,
     stage = store.outcome(names, Method(), score)
     if score == "top1":
         accuracy = store.models["top1"].to_numpy(np.float64)
+        if np.isnan(accuracy).any():
+            right_alone(store, names[0], score)  # refused: it has no labels
     else:
         accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)

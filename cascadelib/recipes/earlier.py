@@ -60,7 +60,7 @@ def interval_outcomes(store, names, rank=1):
             step = p - mean
             mean = mean + step / (i + 1)
             squares = squares + step * (p - mean)
-            right[i, rows] = ranks_of(mean, store.labels[rows]) < rank
+            right[i, rows] = ranks_of(mean, store.origin.needed[rows]) < rank
             if i:
                 doubt[i, rows] = interval_doubt(mean, squares, i + 1)
     return right, doubt

@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, Policy, ScoreTable, certify, evaluate, search
-from cascadelib.analysis.certificate import (
-    betting_p_value,
-    descending,
-    paired_p_value,
-    probability_as_extreme,
-    promise_table,
-)
+from cascadelib.analysis.certificate import candidates, promise_table
+from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
 from cascadelib.deployment.cascade_file import point_of
 
 
@@ -177,7 +172,7 @@ def test_graded_scores():
 
 
 def test_order_of_a_front():
-    points = descending(FRONT, "l", 0.02)
+    points = candidates(FRONT, "l", 0.02)
     accuracies = [p.accuracy for p in points]
     assert accuracies == sorted(accuracies, reverse=True) and len(points) <= 100
     assert accuracies[0] == FRONT.table["accuracy"].max()
