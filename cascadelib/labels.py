@@ -84,24 +84,18 @@ class Labels:
 
     @classmethod
     def checked(
-        cls,
-        labels: Any,
-        sample_ids: Any = None,
-        classes: Any = None,
-        dataset: str = "",
-        split: str = "",
-        count: int = 0,
+        cls, labels: Any, sample_ids: Any = None, classes: Any = None, dataset: str = "", split: str = "", k: int = 0
     ) -> "Labels":
-        """From user input; ids default to row numbers. labels None: ``count`` samples without, or as many as there are
-        ids. Raises ValueError naming the first thing that is wrong."""
+        """From user input; ids default to row numbers. labels None: k samples without, or as many as there are ids.
+        Raises ValueError naming the first thing that is wrong."""
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
         values = None if labels is None else _checked_values(labels, classes)
-        count = (count if sample_ids is None else len(sample_ids)) if values is None else len(values)
-        if not count:
+        k = len(values) if values is not None else k if sample_ids is None else len(sample_ids)
+        if not k:
             raise ValueError("without labels the sample_ids say how many samples there are: give them")
-        ids = _checked_ids(sample_ids, count)
+        ids = _checked_ids(sample_ids, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     def __len__(self):

@@ -75,9 +75,11 @@ def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> 
     Capital of a gambler who bets against the hypothesis: each loss d multiplies it by 1 + λ (ε − d), where λ in
     [0, 1 / (1 + |ε|)] is chosen from the losses before. Under the hypothesis that is a nonnegative supermartingale, so
     1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
-    variables by betting*, section 4). Losses must come in an order that does not depend on their values.
+    variables by betting*, section 4). Bets follow one another, and a split may be sorted by class: losses are shuffled,
+    the same way every time. Rows [n, k]: one gambler's bets on all of them, and the least capital.
     """
     losses = np.atleast_2d(np.asarray(losses, np.float64))
+    losses = losses[:, np.random.default_rng(0).permutation(losses.shape[1])]
     bets = np.minimum(plug_in_bets(losses.mean(axis=0), 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
     capital = np.cumsum(np.log1p(bets * (epsilon - losses)), axis=1).min(axis=0)
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
