@@ -145,7 +145,7 @@ class Labels:
         differing = np.flatnonzero(False if labels is None else self.needed != labels)
         if len(differing):
             row = differing[0]
-            raise ValueError(f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.values[row]}")
+            raise ValueError(f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.needed[row]}")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Certificate:
     """
 
     certified: tuple[Point, ...]
-    reference: str | None
+    reference: str
     epsilon: float | None
     delta: float
     samples: int
@@ -117,9 +117,9 @@ def certify(
     checked, score = refuse_shared_samples(points, store.origin), points[0].score
     parts = grouped(store, groups, labels)
     store, differs, there = with_labels(store, points, reference, labels, drawn)
-    right = right_alone(store, reference or points[0].models[0], score)
+    right = right_alone(store, reference, score)
     positive = store.positives() if score == F1 else None
-    outcomes = {at: found for at, *found in run_cascades(store, points)}
+    outcomes = {run[0]: run[1:] for run in run_cascades(store, points)}
     refuse_same_split(points, outcomes)
     level, rows = delta / len(points) if at_once else delta, []
     for at, point in enumerate(points):
@@ -173,26 +173,25 @@ def to_label(
     return unlabelled.origin.sample_ids[in_order(differs.any(axis=0), unlabelled.origin)]
 
 
-def agreeing(store: Any, points: list[Point], reference: str | None) -> tuple[Any, np.ndarray]:
-    """(the models of points and reference (None: any model) on a store, labelled by what the reference predicts;
-    bool [points, k]: where each point predicts otherwise)."""
+def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.ndarray]:
+    """(the models of points and reference on a store, labelled by what the reference predicts; bool [points, k]: where
+    each point predicts otherwise)."""
     if any(point.score != "top1" for point in points) or not hasattr(store, "predicted"):
         raise ValueError("without labels only top-1 predictions of a LogitStore or ScoreTable say that a loss is 0")
-    names = [reference or points[0].models[0], *(name for point in points for name in point.models)]
-    part = store.select(list(dict.fromkeys(names)))
-    agreed, differs = part.labelled(part.predicted(names[0])), np.empty((len(points), len(store)), bool)
+    part = store.select(list(dict.fromkeys([reference, *(name for point in points for name in point.models)])))
+    agreed, differs = part.labelled(part.predicted(reference)), np.empty((len(points), len(store)), bool)
     for at, _, right, _ in run_cascades(agreed, points):
         differs[at] = ~right
     return agreed, differs
 
 
-def in_order(rows: np.ndarray, origin: Labels) -> list[int]:
+def in_order(rows: Any, origin: Labels) -> list[int]:
     """The rows of a mask [k] in the order of SHA-256 of their ids."""
-    return sorted(np.flatnonzero(rows), key=lambda row: hashlib.sha256(origin.sample_ids[row].encode()).digest())
+    return sorted(np.flatnonzero(rows), key=lambda row: hashlib.sha256(str(origin.sample_ids[row]).encode()).digest())
 
 
 def with_labels(
-    store: Any, points: list[Point], reference: str | None, labels: Mapping | None, drawn: bool
+    store: Any, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
 ) -> tuple[Any, np.ndarray, np.ndarray]:
     """(store whose labels are those that are known, elsewhere what the reference predicts; bool [points, k]: where a
     label can matter; bool [k]: whose labels are known). With the store's own labels all can matter, and are known."""
@@ -205,7 +204,7 @@ def with_labels(
     in_draw = there[in_order(differs.any(axis=0), store.origin)]
     if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
         raise ValueError("drawn=True: the labelled ones are not the first that to_label names for these points")
-    values = agreed.predicted(reference or points[0].models[0]).tolist()
+    values = agreed.predicted(reference).tolist()
     return agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]), differs, there
 
 
@@ -221,8 +220,8 @@ def grouped(store: Any, groups: Any, labels: Any) -> dict[Any, np.ndarray]:
     return {name: values == name for name in np.unique(values).tolist()}
 
 
-def tried(points: Any, reference: str | None, epsilon: float | None, budget: float | None) -> tuple[list[Point], Any]:
-    """(points in the order in which they are tested, reference): see :func:`certify`."""
+def tried(points: Any, reference: str | None, epsilon: float | None, budget: float | None) -> tuple[list[Point], str]:
+    """(points in the order in which they are tested, reference; for a budget alone any model): see :func:`certify`."""
     if hasattr(points, "table"):
         reference = points.singles["accuracy"].idxmax() if reference is None else reference
         return candidates(points, known(reference, points.singles.index, "model"), epsilon, budget), reference
@@ -231,7 +230,7 @@ def tried(points: Any, reference: str | None, epsilon: float | None, budget: flo
     points = point_list(points)
     if len(scores := {point.score for point in points}) > 1:
         raise ValueError(f"the points have different scores, {', '.join(sorted(scores))}: certify them apart")
-    return points, reference
+    return points, reference or points[0].models[-1]
 
 
 def candidates(front: Front, reference: str, epsilon: float | None = None, budget: float | None = None) -> list[Point]:
@@ -281,7 +280,7 @@ def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     return None not in counts
 
 
-def refuse_same_split(points: list[Point], outcomes: dict[int, list]) -> None:
+def refuse_same_split(points: list[Point], outcomes: dict[int, tuple]) -> None:
     """ValueError where three cascades or more come out to the last sample as where they were found."""
     for at, point in enumerate(points):
         exits, correct, _ = outcomes[at]

@@ -92,7 +92,7 @@ def loss_p_value(
     bool [k], are known only where a label is ``there``, all of them or a draw."""
     if not np.isin(losses, (-1, 0, 1)).all():
         return betting_p_value(losses, epsilon, level)
-    counted, missing = losses[differs & there], np.count_nonzero(differs & ~there)
+    counted, missing = losses[differs & there], int(np.count_nonzero(differs & ~there))
     lost, gained = int(np.count_nonzero(counted > 0)), int(np.count_nonzero(counted < 0))
     if drawn:
         return drawn_p_value(lost, gained, len(counted), len(counted) + missing, len(losses), epsilon, level)

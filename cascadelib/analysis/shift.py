@@ -257,7 +257,7 @@ def accuracy_estimates(point: Point, store: Any, splits: dict[str, Any]) -> pd.D
 def _answers(point, store):
     """(accuracy, nan without labels; confidence [k]) of what a cascade answers on a store."""
     labelled = not store.models["top1"].isna().any()
-    store = store if labelled else agreeing(store, [point], None)[0]
+    store = store if labelled else agreeing(store, [point], point.models[-1])[0]
     _, exits, correct, _ = next(evaluation.run_cascades(store, [point]))
     method = point.method and replace(point.method, metric="max_softmax")
     outcomes = evaluation.outcomes_of(store, point.models, method, point.score)

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def create(path: str | Path, labels: Labels) -> None:
         raise ValueError(f"{path} already holds a store; open it with LogitStore(path) or choose another folder")
     path.mkdir(parents=True, exist_ok=True)
     with replacing(path / LABELS) as temporary, open(temporary, "wb") as file:
-        values = {} if labels.values is None else {"labels": labels.values}
+        values: dict[str, Any] = {} if labels.values is None else {"labels": labels.values}
         np.savez_compressed(file, **values, sample_ids=labels.sample_ids)
     manifest = Manifest(labels.dataset, labels.split, len(labels), labels.classes, labels.fingerprint)
     with_digests(manifest, path, labels, {}).write(path)
