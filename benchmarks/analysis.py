@@ -249,7 +249,7 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
     "loss and a budget that holds": lambda t: {"budget": 6.0},
     "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
     "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},
-    "the worst of three classes": lambda t: {"groups": "label"},
+    "the worst of three classes": lambda t: {"groups": t.labels},
     "F1": lambda t: {},
 }
 

@@ -87,8 +87,8 @@ def certify(
     were found, those with most room first (for ε alone: the most accurate); or Points in the order in which to try
     them. store: the certification split, samples that had no part in choosing points, order or reference. epsilon: the
     loss against ``reference`` to stay below, by default the most accurate single model where the Front was found;
-    budget: the mean cost a sample to stay within; one of the two, or both. groups: [k], the group of each sample, or
-    "label": ε is then kept in each group that is there.
+    budget: the mean cost a sample to stay within; one of the two, or both. groups: [k], the group of each sample, such
+    as its label: ε is then kept in each group that is there.
 
     Guarantee: if the certification samples are independent draws from the distribution on which the cascade will run,
     the probability that *any* certified point loses ε or more of expected accuracy against the reference (in any of the
@@ -115,7 +115,7 @@ def certify(
     check_store(store)
     points, reference = tried(points, reference, epsilon, budget)
     checked, score = refuse_shared_samples(points, store.origin), points[0].score
-    parts = grouped(store, groups, labels)
+    parts = grouped(groups, len(store))
     store, differs, there = with_labels(store, points, reference, labels, drawn)
     right = right_alone(store, reference, score)
     positive = store.positives() if score == F1 else None
@@ -197,7 +197,8 @@ def with_labels(
     label can matter; bool [k]: whose labels are known). With the store's own labels all can matter, and are known."""
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
-    given, ids = {str(sample): label for sample, label in (labels or {}).items()}, store.origin.sample_ids
+    given = {str(sample): label for sample, label in dict(() if labels is None else labels).items()}
+    ids = store.origin.sample_ids
     if strangers := sorted(given.keys() - set(ids.tolist())):
         raise ValueError(f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}")
     (agreed, differs), there = agreeing(store, points, reference), np.isin(ids, list(given))
@@ -208,15 +209,11 @@ def with_labels(
     return agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]), differs, there
 
 
-def grouped(store: Any, groups: Any, labels: Any) -> dict[Any, np.ndarray]:
-    """{group: bool [k]} as :func:`certify` is given them; all samples without a name where it is not."""
-    if groups is None:
-        return {"": np.ones(len(store), bool)}
-    if isinstance(groups, str):
-        groups = getattr(store, known(groups, ["label"], "groups") + "s", None) if labels is None else None
-    values = np.asarray(groups)
-    if values.shape != (len(store),):
-        raise ValueError(f"groups must be [{len(store)}], one a sample, or 'label' where all labels are known")
+def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
+    """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is given none."""
+    values = np.full(k, "") if groups is None else np.asarray(groups)
+    if values.shape != (k,):
+        raise ValueError(f"groups must be [{k}], the group of each sample, not {list(values.shape)}")
     return {name: values == name for name in np.unique(values).tolist()}
 
 

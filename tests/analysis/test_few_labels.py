@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
@@ -59,8 +60,8 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
     ("options", "message"),
     [
         ({"labels": {"stranger": 1}}, "1 ids are not the store's, the first is 'stranger'"),
-        ({"labels": {}, "groups": "label"}, "'label' where all labels are known"),
-        ({"groups": [0, 1]}, r"groups must be \[3000\]"),
+        ({"groups": [0, 1]}, r"groups must be \[3000\], the group of each sample, not \[2\]"),
+        ({"groups": "label"}, "the group of each sample"),
         ({"epsilon": None}, "give epsilon"),
         ({"budget": 1.0}, "budget=1.0, even where it was found"),
     ],
@@ -95,7 +96,6 @@ def test_what_needs_labels_is_refused_by_name(tmp_path):
         lambda: new.select_classes([0, 1]),
         lambda: new.take([0, 1]).ranks("mlp@28"),
         lambda: cl.bootstrap(new, FRONT.point(0), 10),
-        lambda: certify(FRONT, new, 0.01, groups="label"),
     ]
     for each in needing:
         with pytest.raises(ValueError, match="labels"):
@@ -122,7 +122,7 @@ def test_both_risks_and_a_budget_alone():
 
 
 def test_groups_are_each_certified():
-    every = certify(FRONT, CHECK, 0.1, groups="label")
+    every = certify(FRONT, CHECK, 0.1, groups=CHECK.labels)
     named = certify(FRONT, CHECK, 0.1, groups=[f"class {c}" for c in CHECK.labels])
     assert every.table["p_value"].tolist() == named.table["p_value"].tolist() and "in each of 10 groups" in str(named)
     point, worst = every.certified[0], []
@@ -130,7 +130,7 @@ def test_groups_are_each_certified():
         part = CHECK.take(CHECK.labels == c)
         worst.append(certify([point], part, 0.1, reference=every.reference).table["p_value"][0])
     assert every.table["p_value"][0] == max(worst) and every.table["group"][0] == int(np.argmax(worst))
-    few = certify(FRONT, CHECK, 0.1, groups=CHECK.labels, labels=known(to_label(FRONT, CHECK, epsilon=0.1)))
+    few = certify(FRONT, CHECK, 0.1, groups=CHECK.labels, labels=pd.Series(known(to_label(FRONT, CHECK, epsilon=0.1))))
     assert few.table["p_value"].tolist() == every.table["p_value"].tolist()
 
 
