@@ -10,7 +10,7 @@ import pandas as pd
 from .cost_kinds import COSTS
 
 FRACTIONS = tuple("accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split())
-FACTORS = ("improvement", "ratio", "gap", "parameters")  # beside the kinds of cost
+FACTORS = ("improvement", "ratio", "gap", "relative", "parameters")  # beside the kinds of cost
 WHOLE = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
 TICKS = {True: "✓", False: ""}
 PREFIXES = {1e12: "T", 1e9: "G", 1e6: "M", 1e3: "k", 1: "", 1e-3: "m", 1e-6: "µ", 1e-9: "n"}
@@ -45,6 +45,11 @@ seconds = partial(number, unit="s")
 """A time: 27.39 µs, 1.5 ms; "–" for nan."""
 
 
+def factor(value: float) -> str:
+    """A factor as :func:`number`, but "< 0.001" for one that is smaller."""
+    return "< 0.001" if 0 < value < 1e-3 else number(value)
+
+
 def fraction(value: float) -> str:
     """A fraction as per cent with two decimals; "–" for nan."""
     return "–" if pd.isna(value) else f"{value:.2%}"
@@ -57,7 +62,7 @@ def formatter(column: Any, cost: str = "cost") -> Any:
     if name in tuples:
         return tuples[name]
     price = seconds if "seconds" in name.replace("cost", cost) else number
-    kinds = {("dominance",): fraction, FACTORS: number, tuple(COSTS): price, FRACTIONS: fraction}
+    kinds = {("dominance", "excess"): fraction, FACTORS: factor, tuple(COSTS): price, FRACTIONS: fraction}
     return next((form for words, form in kinds.items() if any(word in name for word in words)), None)
 
 

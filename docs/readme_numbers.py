@@ -122,7 +122,7 @@ def matched() -> str:
         f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of {point.thresholds[0]:.4f}. The pair",
         f"with the largest factor where it was chosen, {largest.improvement:.2f} ×, has {there.improvement:.2f} × on",
         f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the whole range of",
-        f"accuracies the pairs save a factor of {cl.mean_improvement_moved(front, test):.2f} on average on the",
+        f"accuracies the pairs save a factor of {cl.mean_improvement_moved(test, front):.2f} on average on the",
         f"test images ({front.mean_improvement():.2f} where chosen).",
     )
     return "\n".join([*rows, "", text])

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import kaleido
 import nbformat
+import numpy as np
 from kaleido.errors import ChromeNotFoundError
 from nbval.plugin import get_sanitize_patterns
-from PIL import Image
+from PIL import Image, ImageColor
 from report import WIDGET, last_of_each_line, title_of
 
-from cascadelib.figures.style import PLOTLY_JSON
+from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 CHECK = "nbval-check-output"
@@ -45,10 +46,18 @@ async def draw(figures: list[dict]) -> list[bytes]:
 
 
 def with_palette(png: bytes) -> bytes:
-    """The same picture in at most 256 colours: about half the bytes, no visible difference in a chart."""
-    small = io.BytesIO()
+    """The same picture in at most 256 colours, white and the style's among them: about a third of the bytes, no visible
+    difference in a chart."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    colours = np.array([ImageColor.getrgb(colour) for colour in ("white", *PALETTE, GREY, BLACK)])
+    others = picture.quantize(256 - len(colours), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).getpalette()
+    colours = np.concatenate([colours, np.reshape(others, (-1, 3))])[:256]
+    pixels, places = np.unique(np.asarray(picture) @ (1 << 16, 1 << 8, 1), return_inverse=True)
+    distances = (np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], 1)[:, None] - colours) ** 2
+    nearest = distances.sum(axis=2).argmin(axis=1).astype(np.uint8)
+    few, small = Image.fromarray(nearest[places].reshape(picture.size[::-1]), "P"), io.BytesIO()
+    few.putpalette(colours.astype(np.uint8).tobytes())
+    few.save(small, "PNG", optimize=True)
     return min(png, small.getvalue(), key=len)
 
 

@@ -134,8 +134,9 @@ def test_the_worked_example_is_what_the_search_finds():
     assert dict(found) == pytest.approx(front)
 
 
-def test_code_on_the_page_runs():
-    failed, tried = doctest.testfile(str(ARCHITECTURE), module_relative=False)
+@pytest.mark.parametrize("page", ["architecture.md", "policy.md"])
+def test_code_on_the_page_runs(page):
+    failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert tried > 3 and failed == 0
 
 

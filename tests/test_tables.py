@@ -99,6 +99,12 @@ def test_seconds_have_a_unit_and_other_numbers_no_exponent():
     assert readable(table, cost="seconds").iloc[0].tolist() == ["716 ns", "500 µs", "2.5", "0.01%"]
 
 
+def test_factors_and_excess_costs_read_alike():
+    table = pd.DataFrame({"improvement": [645e-6, 0.0], "relative_to_spread": [3e-6, np.nan], "excess_cost": -0.00751})
+    shown = [list(row) for row in readable(table.assign(largest_gap=[1.9e-5, 2.0])).to_numpy()]
+    assert shown == [["< 0.001", "< 0.001", "-0.75%", "< 0.001"], ["0", "–", "-0.75%", "2"]]
+
+
 def test_a_page_shows_ticks_and_the_whole_table():
     table = pd.DataFrame({"on_macs": [True, False] * 50, "holds": [True, None] * 50, "text": "x" * 200})
     shown = readable(table)

@@ -10,8 +10,10 @@ __getattr__, __dir__, __all__ = attach(
         "threshold_table"
     ),
     certificate="Certificate certify promise_table to_label",
-    comparison=("class_tasks compare curves_of fronts_of fronts_table range_dominance ranking scaling_table verdicts"),
-    drift_signal="DriftSignal alarm_share alarm_table false_alarm_share",
+    comparison=(
+        "class_tasks compare curves_of fronts_of fronts_table range_dominance ranking same_fronts scaling_table"
+    ),
+    drift_signal="DriftSignal alarm_share alarm_table",
     reselection="rechoose selection_bias selection_bias_table won_back won_back_table",
     shift=(
         "accuracy_estimates cost_ratio_moved drops_table exit_changes holds mean_improvement_moved member_drops "

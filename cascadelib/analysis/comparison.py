@@ -1,7 +1,6 @@
 """Methods side by side (paper, figures 3, 8, 9 and 11): mean improvement, range dominance, top accuracy."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,6 @@ from ..fronts.front import Front
 from ..methods.method import METHODS, Method
 from .shift import cost_ratio_moved, mean_improvement_moved, moved_front
 from .uncertainty import basic_interval, bootstrap, with_ends
-
-STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
-"""What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
 
 
 def fronts_of(
@@ -67,7 +63,7 @@ def compare(fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any 
     table = table.join(range_dominance(fronts))
     table["top_accuracy"] = {label: f.table["accuracy"].iloc[-1] for label, f in fronts.items()}
     if held_out is not None:
-        moved = {label: mean_improvement_moved(f, held_out, ranges=ranges) for label, f in fronts.items()}
+        moved = {label: mean_improvement_moved(held_out, f, ranges=ranges) for label, f in fronts.items()}
         table.insert(0, "held_out_improvement", moved)
     return table.rename_axis("method").sort_values("mean_improvement", ascending=False)
 
@@ -86,6 +82,15 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
             row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
             rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
+    """Are fronts one? A row a label: mean and largest improvement, points, and whether these have the accuracies and
+    costs of the first front's ("the same") or not ("another")."""
+    tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
+    first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
+    table = table[["mean_improvement", "largest_improvement"]].assign(points=[len(rows) for rows in tables.values()])
+    return table.assign(front=["the same" if rows.equals(first) else "another" for rows in tables.values()])
 
 
 def scaling_table(
@@ -107,7 +112,7 @@ def scaling_table(
         plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
         ratio, level = cost_ratio_moved(fronts[0], fronts[1], other), 1 - 0.05 / len(kinds)
         low, high = basic_interval(plain.mean_cost_ratio(scaled), ratio, level)
-        means = (mean_improvement_moved(front, other, ranges=False) for front in fronts)
+        means = (mean_improvement_moved(other, front, ranges=False) for front in fronts)
         row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
         row |= with_ends(ratio, (low, high), "cost_ratio")
         rows[f"{metric}, {ensemble}"] = row | {"change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"}
@@ -118,17 +123,19 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
     first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
 
-    A row a task, fold and method: accuracy_of_best_model, top_accuracy, mean_improvement, its place (1: the largest),
-    and upper_improvement, above the share ``upper`` of the accuracy range, all on the split that judges.
+    A row a task, fold and method: classes (their number), accuracy_of_best_model, top_accuracy, mean_improvement, its
+    place (1: the largest), and upper_improvement, above the share ``upper`` of the accuracy range, all on the split
+    that judges.
     """
     rows = []
     for task, pair in tasks.items():
         for fold, (here, there) in enumerate((pair, pair[::-1])):
             for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
-                moved = moved_front(front, there)
+                moved = moved_front(there, front)
                 base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
                 row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
+                row["classes"] = len(np.unique(there.labels))
                 row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
                 row["mean_improvement"] = moved.mean_improvement()
                 rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
@@ -145,21 +152,3 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
         parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
     return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
-
-
-def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """What :func:`ranking` makes of the paper's own (``paper-ranking.csv``), a row a statement, a column a task.
-
-    "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
-    ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
-    """
-    rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
-    for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
-        part = table[(table["n_models"] == said.n_models) & (table["cost"] == said.cost)]
-        values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
-        lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
-        folds = lead.unstack()
-        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
-        verdict = np.select([holds, fails], ["holds", "fails"], "open")
-        rows[said.statement] = dict(zip(folds.index, verdict))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())

@@ -114,7 +114,8 @@ def front_axes(singles: Mapping[str, pd.DataFrame], front: pd.DataFrame, cost: s
     low = min(table.loc[table["on_hull"], "accuracy"].iloc[0] for table in singles.values())
     high = np.nanmax([table["accuracy"].max() for table in (*singles.values(), front)])
     room, cost_of = 0.05 * max(high - low, 1e-3), np.concatenate([table["cost"] for table in singles.values()])
-    ends = np.log10([cost_of.min() * 0.8, cost_of.max() * 2]).tolist()
+    paid = cost_of[cost_of > 0] if cost_of.any() else np.ones(1)  # what is free has no place on a log axis
+    ends = np.log10([paid.min() * 0.8, paid.max() * 2]).tolist()
     x = {**style.cost_axis(cost), "domain": FRONT, "range": ends}
     return {"xaxis": x, "yaxis": style.per_cent_axis(title=score, domain=ROWS[0], range=[low - room, high + room])}
 

@@ -20,7 +20,7 @@ def reliability_figure(
     averages: Tables, columns: int = 4, title: str = "Accuracy and confidence along the samples, moving averages"
 ) -> style.Figure:
     """Figure 13: {model: ``moving_average``}, a small panel a model; samples by rising confidence on the x axis."""
-    space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.055, "shared_yaxes": True}
+    space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.44 / -(-len(averages) // columns), "shared_yaxes": True}
     fig, places = style.panels(averages, min(columns, len(averages)), 130, **space)
     lines = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
@@ -35,8 +35,7 @@ def reliability_figure(
     fig.update_annotations(font_size=11)
     note = {"text": "share of samples, least confident first", "showarrow": False, "xref": "paper", "yref": "paper"}
     fig.add_annotation(x=0.5, y=-0.02, yshift=-28, font_size=12, **note)
-    fig.titled(title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
-    return fig
+    return fig.titled(title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
 
 
 def threshold_figure(

@@ -1,4 +1,4 @@
-"""Figures of a running cascade: what a guarantee costs, and what MACs become in seconds. Each from a plain table."""
+"""Figures of a running cascade: a guarantee's cost, a stream, what MACs become in seconds. Each from a plain table."""
 
 from collections.abc import Mapping
 
@@ -23,13 +23,25 @@ def guarantee_figure(
     table: ``promise_table``, a row an allowed loss; or models, cost and the columns of ``lines`` {column: what it is}.
     reference_cost: of the reference model.
     """
-    fig = style.figure(title, xaxis=style.per_cent_axis(title=axis), yaxis=style.cost_axis(cost))
-    fig.add_hline(y=reference_cost, line=style.DOTTED)
     shown = table.dropna(subset=["cost"])
+    above = {"autorangeoptions": {"include": 1.3 * reference_cost}}  # the dotted line is within
+    costs = style.cost_axis(cost, [*shown["cost"], reference_cost]) | above
+    fig = style.figure(title, xaxis=style.per_cent_axis(title=axis), yaxis=costs)
+    fig.add_hline(y=reference_cost, line=style.DOTTED)
     for (column, label), colour, symbol in zip(lines.items(), style.PALETTE, ("circle", "diamond")):
         marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["models"].map(arrow)}
         hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
         style.add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)
+    return fig
+
+
+def stream_figure(table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str) -> style.Figure:
+    """Lines over a stream, as a drift signal's capital. table: a column a line, the index: inputs so far; level: where
+    the alarm is (dotted); yaxis: what they are; axis: more of it, as type="log"."""
+    fig = style.figure(title, xaxis={"title": "inputs"}, yaxis={"title": yaxis, **axis})
+    fig.add_hline(y=level, line=style.DOTTED)
+    for i, (name, values) in enumerate(table.items()):
+        style.add_line(fig, table.index, values, style.colour(i), name=str(name))
     return fig
 
 

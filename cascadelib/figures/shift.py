@@ -54,15 +54,17 @@ def segments_figure(
     all their points. The title says which of the two was replayed.
     """
     fig, places = style.panels(("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370)
-    style.add_segments(fig, moved, "cost_moved", "accuracy_moved", row=1, col=1)
+    at: dict = {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False, "row": 1, "col": 1}
+    for segment, rows in moved.groupby("segment"):
+        style.add_cascades(fig, style.decimated(rows, 300), style.colour(segment), "cost_moved", "accuracy_moved", **at)
     best = moved[moved["on_front"]].sort_values("cost_moved")
     x, y = best["cost_moved"], best["accuracy_moved"]
     style.add_line(fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2)
     for row, col in places:
-        at: dict = {"showlegend": col == 2, "row": row, "col": col}
+        at = {"showlegend": col == 2, "row": row, "col": col}
         style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, line_shape="hv", name="its own front", **at)
     style.add_singles(fig, singles, row=1, col=2)
-    fig.update_xaxes(matches="x", **style.cost_axis(cost))
+    fig.update_xaxes(matches="x", **style.cost_axis(cost, singles["cost"]))
     low, high = min(own["accuracy"].min(), moved["accuracy_moved"].min()), max(own["accuracy"].max(), y.max())
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
@@ -88,7 +90,8 @@ def won_back_figure(
     table: pd.DataFrame, cost: str = "macs", title: str = "Thresholds chosen again on a few labelled samples"
 ) -> style.Figure:
     """A point a repeat of ``won_back``: cost and accuracy (less the last model's) measured on the rest, by size."""
-    fig = style.figure(title, xaxis=style.cost_axis(cost), yaxis=style.per_cent_axis(title="accuracy − last model's"))
+    axis = style.cost_axis(cost, table["cost_rechosen"])
+    fig = style.figure(title, xaxis=axis, yaxis=style.per_cent_axis(title="accuracy − last model's"))
     fig.add_hline(y=0, line=style.DOTTED)
     for i, (size, rows) in enumerate(table.groupby("size")):
         marker = {"color": style.PALETTE[i], "size": 6, "opacity": 0.6}
@@ -96,8 +99,7 @@ def won_back_figure(
         fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name=f"{size} samples")
     middle = table[["cost_unchanged", "difference_unchanged"]].median()
     marker = {"color": style.BLACK, "symbol": "star", "size": 13}
-    fig.add_scatter(x=middle[:1], y=middle[1:], mode="markers", marker=marker, name="thresholds unchanged")
-    return fig
+    return fig.add_scatter(x=middle[:1], y=middle[1:], mode="markers", marker=marker, name="thresholds unchanged")
 
 
 def how_replayed(moved: pd.DataFrame) -> str:

@@ -125,15 +125,7 @@ def add_cascades(
     fig: go.Figure, table: pd.DataFrame, color: str, x: str = "cost", y: str = "accuracy", **trace: Any
 ) -> None:
     """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
-    text = {"text": cascade_hover(table), "hovertemplate": FRONT_HOVER}
-    add_line(fig, table[x], table[y], color, 2, **{**text, **trace})
-
-
-def add_segments(fig: go.Figure, moved: pd.DataFrame, x: str, y: str, **at: Any) -> None:
-    """A line a segment of a replayed front, over two of its columns: one cascade and its thresholds."""
-    at |= {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False}
-    for segment, rows in moved.groupby("segment"):
-        add_cascades(fig, decimated(rows, 300), colour(segment), x, y, **at)
+    add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=FRONT_HOVER, **trace)
 
 
 def add_improvement(
@@ -145,17 +137,14 @@ def add_improvement(
     add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
 
 
-def add_interval(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, name: str) -> None:
-    """The band between two arrays."""
-    line = {"mode": "lines", "line": {"width": 0, "color": PALETTE[0]}}
-    fig.add_scatter(x=x, y=high, showlegend=False, hoverinfo="skip", **line)
-    fig.add_scatter(x=x, y=low, name=name, fill="tonexty", fillcolor="rgba(0,114,178,0.22)", **line)
-
-
-def cost_axis(cost: str) -> dict:
-    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title."""
-    title = COSTS[cost].title if cost in COSTS else plain(cost)
-    return {"type": "log", "title": title, "exponentformat": "SI", "dtick": 1, "minor": {"dtick": "D1"}}
+def cost_axis(cost: str, costs: Any = ()) -> dict:
+    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
+    that spans less than a factor of 300, there are labels between the powers of ten."""
+    unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
+    labels = {"tickformat": "~s" if unit in ("MACs", "s") else "", "ticksuffix": "s" if unit == "s" else ""}
+    short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
+    ticks = {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
+    return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}
 
 
 def figure(title: str, **layout: Any) -> Figure:

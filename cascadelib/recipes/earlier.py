@@ -4,83 +4,16 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
 
 from ..checks import check_count
-from ..evaluation.evaluation import baseline_of, ends_of, run_outcomes, sum_passed_on
+from ..evaluation.evaluation import baseline_of, sum_passed_on
 from ..evaluation.pareto import least_cost, mean_improvement, pareto_front
 from ..fronts.cascades import cascades_of
-from ..fronts.exact import at_levels, search, shared_threshold_front
-from ..methods.confidence_metrics import CHUNK
-from ..methods.method import Method, ModelsOnSplit
-from ..methods.thresholds import midway, own_units
-from ..scoring import ranks_of, score_of
+from ..fronts.exact import search, shared_threshold_front
+from ..methods.method import Method
+from ..methods.thresholds import own_units
 from . import exits
-from .exits import frontier, oracle, pool
-
-LEVELS = tuple(1 - np.geomspace(1, 1e-9, 181))
-
-
-def inoue_2019(store, *, levels=LEVELS, starts=None, score="top1", cost=None, models="all"):
-    """Exit from an ensemble once its confidence intervals part; at least two models run.
-
-    Inoue, 2019: Adaptive ensemble prediction for deep neural networks based on confidence level, AISTATS. Kept: softmax
-    is averaged, and a sample leaves when, at a level that is one for all stages, Student's interval of the top class's
-    mean probability lies above that of the runner-up. Different: the original runs 10 or 20 equally large networks;
-    here an ensemble is any run of candidates that are neighbours in cost, in that order, beginning at one of the
-    ``starts`` cheapest (None: at any; the time grows with the square of the number of models).
-
-    levels: confidence levels in [0, 1). Returns accuracy, cost, models (the whole ensemble), level, thresholds.
-    """
-    names, costs, _ = pool(store, None, score, cost, models)
-    doubts, parts = np.sort(1 - np.asarray(levels, np.float64)), []
-    for start in range(max(1, len(names) - 1))[:starts]:
-        right, doubt = interval_outcomes(store, names[start:], score_of(score).rank)
-        left_from = np.searchsorted(doubts, np.minimum.accumulate(doubt), side="right")
-        for size in range(min(2, len(right)), len(right) + 1):
-            correct, total = at_levels(right[:size], left_from[: size - 1], costs[start:], len(doubts))
-            models = [tuple(names[start : start + size])] * len(doubts)
-            points = {"accuracy": correct / len(store), "cost": total, "models": models, "level": 1 - doubts}
-            points["thresholds"] = [(t,) * (size - 1) for t in np.nextafter(-doubts, 1).tolist()]
-            parts.append(frontier(pd.DataFrame(points)))
-    return frontier(pd.concat(parts, ignore_index=True))
-
-
-def interval_outcomes(store, names, rank=1):
-    """Mean softmax of the first 1 … n of some models: right bool [n, k], doubt float64 [n, k].
-
-    Doubt is 1 − the confidence level at which the intervals of top class and runner-up touch; 1 after the first model.
-    """
-    split = ModelsOnSplit(store, names, [1.0] * len(names), Method().rule, rank)
-    right, doubt = np.empty((len(names), len(store)), bool), np.ones((len(names), len(store)))
-    for first in range(0, len(store), CHUNK):
-        rows, mean, squares = slice(first, first + CHUNK), 0.0, 0.0
-        for i in range(len(names)):
-            p = split.softmax(i, rows)
-            step = p - mean
-            mean = mean + step / (i + 1)
-            squares = squares + step * (p - mean)
-            right[i, rows] = ranks_of(mean, store.origin.needed[rows]) < rank
-            if i:
-                doubt[i, rows] = interval_doubt(mean, squares, i + 1)
-    return right, doubt
-
-
-def interval_doubt(mean, squares, n):
-    """Two-sided error probability at which Student's intervals of the two largest means touch: float64 [k].
-
-    mean, squares [k, classes]: mean and sum of squared deviations of n values.
-    """
-    if mean.shape[1] == 1:
-        return np.zeros(len(mean))
-    rows, others = np.arange(len(mean)), mean.copy()
-    top = mean.argmax(axis=1)
-    others[rows, top] = -np.inf
-    second = others.argmax(axis=1)
-    gap = mean[rows, top] - mean[rows, second]
-    error = sum(np.sqrt(squares[rows, c] / (n - 1) / n) for c in (top, second))
-    apart = np.divide(gap, error, out=np.where(gap > 0, np.inf, 0.0), where=error > 0)
-    return 2 * stdtr(n - 1, -apart)
+from .exits import oracle, pool
 
 
 def park_2015(store, *, score=None, cost=None, models="all"):
@@ -149,66 +82,6 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
     return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
 
 
-def streeter_2018(store, metric="logits_margin", *, targets=201, n_models=None, score=None, cost=None, models="all"):
-    """Greedy construction from the pool: again and again the stage that answers most per unit of cost.
-
-    Streeter, 2018: Approximation algorithms for cascading prediction models, ICML. For a target accuracy, the next
-    stage is the (model, threshold) that answers most of the remaining samples ÷ cost, while those it answers keep the
-    accuracy constraint: at least target ÷ best of the right answers which the most accurate candidate gives on them.
-    So the cascade as a whole reaches the target. The stage that answers all of the rest is the last. Not kept:
-    confidences learned from several features (here one ``metric``), and costs of computation that models share. Stages
-    need not rise in cost.
-
-    targets: how many accuracies, evenly spaced from the worst candidate's to the best's; n_models: at most so many
-    stages. Returns accuracy, cost, models, thresholds (own units).
-    """
-    names, costs, stage = pool(store, Method(metric), score, cost, models)
-    right, sure = (np.stack(part) for part in zip(*(stage((m,)) for m in range(len(names)))))
-    order = np.argsort(-sure, axis=1)
-    single = right.mean(axis=1)
-    best, rows = int(single.argmax()), []
-    for target in np.linspace(single.min(), single[best], targets):
-        least = target / single[best] if single[best] > 0 else 1.0
-        chain, thresholds = greedy(right, sure, order, costs, best, least, n_models or len(names))
-        _, correct, total = run_outcomes([(right[m], sure[m]) for m in chain], thresholds, costs[chain])
-        own = tuple(float(own_units(metric, t)) for t in thresholds)
-        rows.append((np.mean(correct), total, tuple(names[m] for m in chain), own))
-    return frontier(pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"]))
-
-
-def greedy(right, sure, order, costs, reference, least, most):
-    """Models and thresholds (one fewer) of the greedy cascade of at most ``most`` stages, see :func:`streeter_2018`.
-
-    right, sure, order [M, k]: correct, confidence, samples by falling confidence; least: share of the reference
-    model's right answers that each stage must keep.
-    """
-    remaining, chain, thresholds = np.ones(right.shape[1], bool), [], []
-    while True:
-        left, offers = np.count_nonzero(remaining), []
-        for m in range(len(costs)):
-            rows = order[m][remaining[order[m]]]
-            count, threshold = answerable(sure[m][rows], right[m][rows], right[reference][rows], least)
-            allowed = m not in chain and (len(chain) < most - 1 or count == left)
-            offers.append((count / costs[m] if allowed else 0, -m, threshold))  # the first of equal ones counts
-        _, place, threshold = max(offers)
-        chain.append(-place)
-        if threshold == -np.inf:
-            return chain, thresholds
-        thresholds.append(threshold)
-        remaining &= sure[-place] < threshold
-
-
-def answerable(sure, right, reference, least):
-    """(how many, threshold) of the surest samples that can be answered: right ≥ ``least`` × the reference's right.
-
-    All [k], by falling confidence; equal confidences stay together. Threshold −inf: all of them; inf: none.
-    """
-    ends = ends_of(sure)
-    kept = np.append(True, np.cumsum(right) >= least * np.cumsum(reference) - 1e-9)
-    count, around = int(ends[kept[ends]][-1]), np.concatenate([[np.nan], sure, [np.nan]])
-    return count, float(midway(*around[count : count + 2]))
-
-
 def all_recipes(store, *, held_out=None, cost=None, models="all"):
     """Every recipe of this room on one store, with its defaults: {label with author and year: points}.
 
@@ -225,13 +98,10 @@ def all_recipes(store, *, held_out=None, cost=None, models="all"):
     def moved(points, rule="max_softmax"):
         return points if held_out is None else exits.replay_points(points, held_out, rule, cost=cost)
 
-    def doubts(other, names, score):
-        return [(right, -doubt) for right, doubt in zip(*interval_outcomes(other, names, score_of(score).rank))]
-
     return {
         "Park 2015, softmax margin, 2 models": moved(park_2015(store, **options), "softmax_margin"),
         "Park 2015, dynamic threshold": moved(exits.park_2015_dynamic(store, **options), exits.dynamic_exits),
-        "Bolukbasi 2017, logistic": moved(exits.bolukbasi_2017(store, **options), exits.logistic_outcomes(store)),
+        "Bolukbasi 2017, logistic": moved(exits.bolukbasi_2017(store, **options), exits.LEARNED.fit(store)),
         "Wang 2018, entropy grid": grid("entropy"),
         "Wang 2018, entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
         "Wang 2018, max-softmax grid": grid("max_softmax"),
@@ -239,8 +109,6 @@ def all_recipes(store, *, held_out=None, cost=None, models="all"):
         "scikit-fallback, grid of 10": grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
         "scikit-fallback, grid of 30": grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
         "Huang 2018, budgeted batch": moved(exits.huang_2018(store, **options)),
-        "Streeter 2018, greedy": moved(streeter_2018(store, **options), "logits_margin"),
-        "Inoue 2019, confidence interval": moved(inoue_2019(store, **options), doubts),
         "Zhou 2020, patience": moved(exits.zhou_2020(store, **options), exits.patience_outcomes),
         "Wang 2022, mean logits": moved(wang_2022(store, **options), "max_softmax_mean_logits"),
         "plurality vote": moved(search(store, (1, 2, 3), vote, **options).table, vote),

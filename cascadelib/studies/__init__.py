@@ -6,9 +6,5 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     modules="published",
     glue="checkpoints glue_store load_checkpoint",
-    paper=(
-        "ledger lengths_claims methods_claims pairs_claims paper_claims published_values singles_claims time_claims "
-        "topk_claims"
-    ),
     study="Images Study candidates_of_study models_of_study open_splits read_study samples_of_study",
 )

@@ -15,9 +15,11 @@ from scipy.signal import find_peaks
 
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import synsets
-from cascadelib.studies import paper
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "notebooks"))
+import ledger  # noqa: E402 - beside the notebooks, not a package
+
 SCRIPTS = ROOT / "data" / "imagenet-1k"
 TABLE = pd.read_csv(ROOT / "cascadelib" / "studies" / "models-2022-07.csv").set_index("model")
 MODELS = TABLE.loc[["tinynet_e", "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", "beit_large_patch16_512"]]
@@ -69,10 +71,10 @@ def study(tmp_path_factory):
 def claims(report, number):
     """{id of a claim: the numbers that the run shows} of an executed notebook's ledger."""
     (path,) = report.glob(f"{number}_*.ipynb")
-    (cell,) = [cell for cell in nbformat.read(path, as_version=4).cells if ".ledger(" in cell.source]
+    (cell,) = [cell for cell in nbformat.read(path, as_version=4).cells if "ledger.table(" in cell.source]
     rows = re.findall(r"<tr>(.*?)</tr>", cell.outputs[-1].data["text/html"], re.DOTALL)[1:]
     cells = [[re.sub(r"<[^>]*>", "", part) for part in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in rows]
-    ids = paper.paper_claims().query(f"notebook == '{number}'").index
+    ids = ledger.paper_claims().query(f"notebook == '{number}'").index
     assert len(ids) == len(cells)
     return {name: [float(n) for n in re.findall(r"(?<!\w)[+-]?\d+\.?\d*", row[-2])] for name, row in zip(ids, cells)}
 
@@ -116,7 +118,7 @@ def front_of_pairs(correct, sure, cost):
 
 def test_the_preset_says_what_the_paper_did():
     preset = yaml.safe_load((SCRIPTS / "paper.yml").read_text(encoding="utf-8"))
-    at = [paper.LOW + share * (paper.BEST - paper.LOW) for share in preset["shares"]]
+    at = [ledger.LOW + share * (ledger.BEST - ledger.LOW) for share in preset["shares"]]
     assert at == pytest.approx([0.80, 0.86, 0.87], abs=5e-5)
     assert (preset["images"], preset["top_k"], preset["prominence"]) == (50_000, 5, 0.3)
 

@@ -1,5 +1,6 @@
 """The runner on throw-away notebooks: live offline pages, small committed outputs, failures that name their cell."""
 
+import io
 import os
 import re
 import subprocess
@@ -7,8 +8,10 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from conftest import find_browser
+from PIL import Image, ImageColor
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "notebooks"))
@@ -16,7 +19,7 @@ import committed  # noqa: E402 - the runner is a script beside the notebooks, no
 import report  # noqa: E402
 import run  # noqa: E402
 
-from cascadelib.figures.style import renderer_without_script  # noqa: E402
+from cascadelib.figures import style  # noqa: E402
 from cascadelib.front_end import has_front_end  # noqa: E402
 
 FIGURE = """from cascadelib.figures.style import Figure
@@ -66,6 +69,22 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     assert "torch.jit" not in str(noise)
     assert sys.prefix not in str(noise) and " 9 of 9\\ndone\\n" in str(noise)
     assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
+
+
+def test_the_colours_of_the_style_survive_a_small_palette():
+    """Beside thousands of others, where few pixels have them, as a thin line."""
+    pixels = np.full((200, 300, 3), 255, np.uint8)
+    pixels[:, 100:] = np.random.default_rng(0).integers(0, 256, (200, 200, 3))
+    own = [ImageColor.getrgb(colour) for colour in ("white", *style.PALETTE, style.GREY, style.BLACK)]
+    for i, colour in enumerate(own):
+        pixels[10 * i, 5] = colour
+    whole = io.BytesIO()
+    Image.fromarray(pixels).save(whole, "PNG")
+    few = Image.open(io.BytesIO(committed.with_palette(whole.getvalue())))
+    assert few.mode == "P" and len(few.getcolors()) <= 256
+    shown = np.asarray(few.convert("RGB"))
+    assert [tuple(shown[10 * i, 5].tolist()) for i in range(len(own))] == own
+    assert np.abs(shown.astype(int) - pixels).mean() < 16
 
 
 def test_the_index_shows_the_answers(tmp_path, write_notebook):
@@ -204,7 +223,7 @@ def test_title_of_a_figure_without_a_title():
     ],
 )
 def test_the_kernel_embeds_no_script(default, kept):
-    assert renderer_without_script(default) == kept
+    assert style.renderer_without_script(default) == kept
 
 
 @pytest.mark.parametrize(

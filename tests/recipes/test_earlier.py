@@ -7,14 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from twins import brute_front, single_cascade
 
 from cascadelib import METHODS, LogitStore, Method, Point, ScoreTable, evaluate, recipes, search
 from cascadelib.evaluation.pareto import least_cost, pareto_front
-from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.methods.thresholds import own_units
-from cascadelib.recipes.earlier import greedy, inoue_2019, interval_doubt
 
 
 def make_store(seed=0, k=40, models=4, classes=4, step=0.5, costs=None):
@@ -111,100 +108,6 @@ def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
     pd.testing.assert_frame_equal(*pairs)  # with two models the fewest models run is the least cost
 
 
-def slow_greedy(right, sure, costs, least, most):
-    """Streeter's rule by trying every model and every threshold on sets of samples."""
-    k, reference = len(right[0]), int(np.argmax([np.mean(r) for r in right]))
-    left, chain, cost, number_right = set(range(k)), [], 0.0, 0
-    while left:
-        best = (0, None, None)
-        for m in range(len(costs)):
-            for t in np.unique([sure[m][j] for j in left]):
-                answers = {j for j in left if sure[m][j] >= t}
-                own, theirs = (sum(r[j] for j in answers) for r in (right[m], right[reference]))
-                last = len(chain) == most - 1
-                if m in chain or own < least * theirs - 1e-9 or (last and answers != left):
-                    continue
-                if len(answers) / costs[m] > best[0]:
-                    best = (len(answers) / costs[m], m, answers)
-        _, m, answers = best
-        cost += costs[m] * len(left) / k
-        number_right += sum(right[m][j] for j in answers)
-        chain.append(m)
-        left -= answers
-    return number_right / k, cost, chain
-
-
-@pytest.mark.parametrize("n_models", [None, 1, 2, 3])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_streeter_2018_equals_a_loop(n_models, seed):
-    store = make_store(seed)
-    names, costs, stage = outcomes_of(store, "logits_margin")
-    right, sure = zip(*(stage((m,)) for m in range(4)))
-    single = [np.mean(r) for r in right]
-    targets = np.linspace(min(single), max(single), 9)
-    slow = [slow_greedy(right, sure, costs, target / max(single), n_models or 4) for target in targets]
-    table = recipes.streeter_2018(store, targets=9, n_models=n_models)
-    same_front(table, [point[:2] for point in slow])
-    assert {tuple(names[m] for m in chain) for *_, chain in slow} >= set(table["models"])
-    replayed(store, table, "logits_margin")
-
-
-@given(st.integers(0, 10**6), st.floats(0, 1), st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
-def test_a_greedy_cascade_keeps_its_share_of_the_best_models_right_answers(seed, least, most):
-    names, costs, stage = outcomes_of(make_store(seed % 50, k=100), "max_softmax")
-    right, sure = (np.stack(part) for part in zip(*(stage((m,)) for m in range(4))))
-    reference = int(right.mean(axis=1).argmax())
-    chain, thresholds = greedy(right, sure, np.argsort(-sure, axis=1), costs, reference, least, most)
-    outcomes = [(right[m], sure[m]) for m in chain]
-    correct, _, stages = single_cascade(outcomes, thresholds, [costs[m] for m in chain])
-    assert correct >= least * right[reference].sum() - 1e-6
-    assert len(set(chain)) == len(chain) == len(thresholds) + 1 <= most
-    assert set(stages) == set(range(len(chain)))
-
-
-def slow_interval_exit(probabilities, labels, costs, level):
-    """Accuracy and cost of Inoue's ensemble, sample by sample, with the intervals themselves."""
-    n, right, cost = len(probabilities), 0, 0.0
-    for j in range(len(labels)):
-        for i in range(n):
-            p = np.array([probabilities[m][j] for m in range(i + 1)])
-            mean, done = p.mean(axis=0), i == n - 1
-            if i:
-                half = stats.t.ppf(0.5 + level / 2, i) * p.std(axis=0, ddof=1) / np.sqrt(i + 1)
-                second, first = np.argsort(mean)[-2:]
-                done = done or mean[first] - half[first] > mean[second] + half[second]
-            if done:
-                break
-        right += np.argmax(mean) == labels[j]
-        cost += sum(costs[: i + 1])
-    return right / len(labels), cost / len(labels)
-
-
-def test_inoue_2019_equals_a_loop():
-    store, levels = make_store(k=30, step=0.01), (0.0, 0.3, 0.6, 0.9)
-    names, costs = list(store.models.index), store.costs("macs")
-    p = [softmax(store.logits(name)) for name in names]
-    windows = [(a, b) for a in range(4) for b in range(a + 2, 5)]
-    for starts in (None, 1):
-        slow = [
-            slow_interval_exit(p[a:b], store.labels, costs[a:b], level)
-            for a, b in windows
-            for level in levels
-            if starts is None or a < starts
-        ]
-        same_front(inoue_2019(store, levels=levels, starts=starts), slow)
-
-
-def test_interval_doubt_of_equal_and_of_certain_members():
-    mean = np.array([[0.5, 0.5], [0.9, 0.1], [0.6, 0.4]])
-    squares = np.array([[0.0, 0.0], [0.0, 0.0], [0.02, 0.02]])
-    doubt = interval_doubt(mean, squares, 2)
-    assert doubt[0] == 1
-    assert doubt[1] == 0
-    assert doubt[2] == pytest.approx(2 * stats.t.sf(0.2 / (2 * 0.1), 1))
-
-
 def test_the_oracle_refuses_graded_scores():
     """0.25 and 0.5 were right answers to it: accuracy 1 at cost 1."""
     with pytest.raises(ValueError, match="graded"):
@@ -231,8 +134,6 @@ def all_recipes(store):
         "wang 2018, entropy": recipes.wang_2018(store, grid=6),
         "wang 2018, max softmax": recipes.wang_2018(store, "max_softmax", grid=6),
         "wang 2018, oblivious": recipes.wang_2018(store, cost_aware=False, grid=6),
-        "streeter 2018": recipes.streeter_2018(store, targets=11),
-        "inoue 2019": inoue_2019(store),
         "oracle": recipes.oracle(store),
     }
 
@@ -258,9 +159,7 @@ def test_ties_everywhere_leave_only_whole_models():
     store = LogitStore.from_arrays(labels, flat, macs={"m0": 1, "m1": 10})
     for label, table in all_recipes(store).items():
         assert_rising(table)
-        if label == "inoue 2019":
-            assert table["cost"].tolist() == [11.0]
-        elif label != "oracle":
+        if label != "oracle":
             np.testing.assert_allclose(table["accuracy"], [2 / 6, 4 / 6])
             assert table["cost"].tolist() == [1.0, 10.0]
 
@@ -269,23 +168,20 @@ def test_a_perfect_first_model_needs_no_other():
     labels = np.arange(20) % 4
     logits = {"m0": 5 * np.eye(4)[labels], "m1": make_store(k=20).logits("m1")}
     store = LogitStore.from_arrays(labels, logits, macs={"m0": 1, "m1": 10})
-    for label, table in all_recipes(store).items():
-        if label != "inoue 2019":
-            assert table[["accuracy", "cost"]].to_numpy().tolist() == [[1.0, 1.0]]
+    for table in all_recipes(store).values():
+        assert table[["accuracy", "cost"]].to_numpy().tolist() == [[1.0, 1.0]]
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.25, 1.0, 3.0]), st.sampled_from([None, [1, 1, 1, 1], [1, 2, 2, 4]]))
 def test_no_recipe_beats_the_exact_front_and_it_never_beats_the_oracle(seed, step, costs):
     store = make_store(seed, step=step, costs=costs)
-    cost_of, floor = dict(zip(store.models.index, store.costs("macs"))), recipes.oracle(store)
+    floor = recipes.oracle(store)
     assert_rising(floor)
     for metric in ("entropy", "max_softmax", "softmax_margin", "logits_margin"):
         front = search(store, (1, 2, 3), metric)
         own = [recipes.wang_2018(store, metric, grid=5, cost_aware=aware) for aware in (True, False)]
-        greedy = recipes.streeter_2018(store, metric, targets=15)
-        rising = [len(m) <= 3 and list(m) == sorted(m, key=cost_of.get) for m in greedy["models"]]
-        own += [greedy[rising], recipes.park_2015(store)] if metric == "softmax_margin" else [greedy[rising]]
+        own += [recipes.park_2015(store)] if metric == "softmax_margin" else []
         for table in own:
             assert (front.cost_at(table["accuracy"].to_numpy()) <= table["cost"] * (1 + 1e-12)).all()
         least = least_cost(floor["cost"].to_numpy(), floor["accuracy"].to_numpy(), front.table["accuracy"].to_numpy())
@@ -297,8 +193,6 @@ def test_candidates_are_chosen_as_in_search():
     chosen = ["m2", "m0"]
     for recipe in (
         recipes.wang_2018,
-        recipes.streeter_2018,
-        inoue_2019,
         recipes.oracle,
     ):
         assert {m for row in recipe(store, models=chosen)["models"] for m in row} <= set(chosen)

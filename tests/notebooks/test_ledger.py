@@ -12,11 +12,12 @@ import pytest
 from bs4 import BeautifulSoup
 from bundled_claims import NOTEBOOKS, PAGE, ROOT, fresh_ledger, needed
 
-from cascadelib import published
+from cascadelib import METHODS, published
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.studies import ledger, paper, paper_claims, published_values
 
-TOLD = published_values()
+import ledger  # isort: skip - beside the notebooks; bundled_claims puts its folder on the path
+
+TOLD = ledger.published_values()
 
 
 def rows(column):
@@ -56,7 +57,7 @@ def test_fronts_as_the_paper_counts_them():
     spans = [math.log10(points[-1][0] / points[0][0]) for points in (macs, seconds)]
     assert TOLD["time-orders"] == pytest.approx(spans)
     assert TOLD["time-orders"] == pytest.approx([4.15, 3.32], abs=0.01)
-    ends = paper.LOW, paper.BEST, paper.CHEAPEST, paper.DEAREST
+    ends = ledger.LOW, ledger.BEST, ledger.CHEAPEST, ledger.DEAREST
     assert ends == (macs[0][1], macs[-1][1], macs[0][0], macs[-1][0])
 
 
@@ -112,54 +113,82 @@ def test_families_are_counted_by_their_names():
         ("rises", [1, 2, 3], [1, 2, 2]),
         ("falls", [3, 1], [1, 1]),
         ("peaks", [1, 3, 2], [1, 2, 3]),
-        ("straddles", [0.1, -0.1], [0, 1]),
     ],
 )
 def test_rules(rule, yes, no):
     claim = pd.Series({"rule": rule, "scope": "any", "why": ""})
-    assert (paper.verdict(yes, claim, ""), paper.verdict(no, claim, "")) == ("agrees", "differs")
-    assert paper.verdict([], claim, "") == "not comparable: this run has no value"
+    assert (ledger.verdict(yes, claim, ""), ledger.verdict(no, claim, "")) == ("agrees", "differs")
+    assert ledger.verdict([], claim, "") == "not comparable: this run has no value"
     there = claim.replace({"any": "imagenet", "": "figures of ImageNet"})
-    assert paper.verdict(yes, there, "imagenet-1k") == "agrees"
-    assert paper.verdict(yes, there, "fashion-mnist") == "not comparable: figures of ImageNet"
+    assert ledger.verdict(yes, there, "imagenet-1k") == "agrees"
+    assert ledger.verdict(yes, there, "fashion-mnist") == "not comparable: figures of ImageNet"
 
 
 def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
     values = {"pairs-improve": 0.9, "pairs-top": float("nan"), "pairs-most": np.float64(3.8), "pair-size": None}
-    table = ledger(values, "02", "imagenet-1k")
-    assert set(table.columns) == {"section", "claim", "paper", "published", "held out", "this run", "verdict"}
-    assert table.loc["pairs-improve", ["this run", "verdict"]].tolist() == ["90.0%", "agrees"]
-    assert table.loc["pairs-most", ["published", "this run", "verdict"]].tolist() == ["3.83", "3.80", "agrees"]
+    shown = ledger.table(values, "02", "imagenet-1k")
+    assert set(shown.columns) == {"section", "claim", "paper", "published", "held out", "this run", "verdict"}
+    assert shown.loc["pairs-improve", ["this run", "verdict"]].tolist() == ["90.0%", "agrees"]
+    assert shown.loc["pairs-most", ["published", "this run", "verdict"]].tolist() == ["3.83", "3.80", "agrees"]
     for name in ("pairs-top", "pair-size", "plateau-kept"):
-        assert table.loc[name, ["this run", "verdict"]].tolist() == ["–", "not comparable: this run has no value"]
-    assert table.loc["pairs-86", "published"] == "needs the models' outputs"
-    many = ledger({"shift-order": [3, 1, 4, 1, 5, 9]}).loc["shift-order"]
-    assert (many["this run"], many["verdict"]) == ("1 to 9", "agrees")
+        assert shown.loc[name, ["this run", "verdict"]].tolist() == ["–", "not comparable: this run has no value"]
+    assert shown.loc["pairs-86", "published"] == "needs the models' outputs"
+    many = ledger.table({"shift-order": [3, 1, 4, 1, 5, 9]}).loc["shift-order"]
+    assert (many["this run"], many["verdict"]) == ("1 to 9 (6 of 6)", "agrees")
+
+
+def test_what_most_splits_have_to_obey_is_counted():
+    claim = ledger.paper_claims().loc["shift-improve"]  # most > 0.5
+    assert [ledger.verdict(v, claim, "") for v in ([0.6, 0.7, 0.2], [0.6, 0.2])] == ["agrees", "differs"]
+    row = ledger.table({"shift-improve": [0.9, 0.8, 0.1, 0.7, 0.6, 0.5]}).loc["shift-improve"]
+    assert (row["this run"], row["verdict"]) == ("10% to 90% (4 of 6)", "agrees")
+
+
+def curve(*rows):
+    """As ``pair_curve``: threshold, exit_rate, accuracy."""
+    return pd.DataFrame(rows, columns=["threshold", "exit_rate", "accuracy"])
+
+
+def test_pairs_exceed_elsewhere_at_the_threshold_that_was_chosen():
+    here = {
+        "up": curve((np.inf, 0, 0.8), (0.9, 0.3, 0.9), (0.4, 0.8, 0.85)),
+        "flat": curve((np.inf, 0, 0.8), (0.5, 0.5, 0.7)),
+    }
+    there = {
+        "up": curve((np.inf, 0, 0.7), (0.95, 0.2, 0.75), (0.5, 0.6, 0.6)),
+        "flat": curve((np.inf, 0, 0.7), (0.5, 1, 0.9)),
+    }
+    assert ledger.share_exceeding(here, here) == 0.5
+    assert (
+        ledger.share_exceeding(here, there) == 0.5
+    )  # up at 0.95, the surest that 0.9 lets leave; flat stays with its second
+    there["up"].loc[1, "accuracy"] = 0.7
+    assert ledger.share_exceeding(here, there) == 0
 
 
 def test_what_is_held_out_can_leave_a_claim_open():
-    claim = paper_claims().loc["pairs-top"]  # > 0
-    assert [paper.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["agrees", "agrees", "open"]
-    assert [paper.verdict([-0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["differs", "open", "differs"]
-    row = ledger({"pairs-top": 0.001}, "02", held_out={"pairs-top": -0.002}).loc["pairs-top"]
+    claim = ledger.paper_claims().loc["pairs-top"]  # > 0
+    assert [ledger.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["agrees", "agrees", "open"]
+    assert [ledger.verdict([-0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["differs", "open", "differs"]
+    row = ledger.table({"pairs-top": 0.001}, "02", held_out={"pairs-top": -0.002}).loc["pairs-top"]
     assert row[["held out", "this run", "verdict"]].tolist() == ["-0.200%", "+0.100%", "open"]
     with pytest.raises(ValueError, match="unknown claim"):
-        ledger({}, held_out={"pairs-mots": 1})
+        ledger.table({}, held_out={"pairs-mots": 1})
 
 
 def test_unknown_claims_and_notebooks_are_refused():
     with pytest.raises(ValueError, match="unknown claim 'pairs-mots'"):
-        ledger({"pairs-mots": 1})
+        ledger.table({"pairs-mots": 1})
     with pytest.raises(ValueError, match="unknown claim 'triples'"):
-        ledger({"triples": 1}, "02")
+        ledger.table({"triples": 1}, "02")
     with pytest.raises(ValueError, match="unknown notebook '2'"):
-        ledger({}, "2")
+        ledger.table({}, "2")
 
 
 def test_the_table_of_claims():
-    table = paper_claims()
-    assert table.index.is_unique and set(table["notebook"]) == set(NOTEBOOKS)
-    assert {rule.split()[0] for rule in table["rule"] if rule} <= set(paper.RULES)
+    table = ledger.paper_claims()
+    assert table.index.is_unique and set(table["notebook"]) == {*NOTEBOOKS, "08"}
+    assert {rule.removeprefix("most ").split()[0] for rule in table["rule"] if rule} <= set(ledger.RULES)
     assert (table[["section", "claim", "paper"]] != "").all(axis=None)
     unjudged = (table["rule"] == "") | (table["scope"] != "any")
     assert (table.loc[unjudged, "why"] != "").all()
@@ -167,10 +196,10 @@ def test_the_table_of_claims():
 
 
 def test_ranges_are_shares_of_the_runs_own():
-    asked = SimpleNamespace(baseline=Baseline([1, 2], [paper.LOW, paper.BEST]), mean_improvement=lambda *ends: ends)
-    assert paper.mean_in(asked, 0.8, 0.86) == pytest.approx((0.8, 0.86))
+    asked = SimpleNamespace(baseline=Baseline([1, 2], [ledger.LOW, ledger.BEST]), mean_improvement=lambda *ends: ends)
+    assert ledger.mean_in(asked, 0.8, 0.86) == pytest.approx((0.8, 0.86))
     asked.baseline = Baseline([1, 2], [0.2, 0.7])
-    assert paper.mean_in(asked, None, (paper.LOW + paper.BEST) / 2) == (None, pytest.approx(0.45))
+    assert ledger.mean_in(asked, None, (ledger.LOW + ledger.BEST) / 2) == (None, pytest.approx(0.45))
 
 
 def test_what_is_cut_out_of_a_notebook():
@@ -189,11 +218,84 @@ def stated():
 @pytest.mark.parametrize("number", NOTEBOOKS)
 def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number):
     (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-    (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "studies.ledger(" in c.source]
+    (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "ledger.table(" in c.source]
     rows = BeautifulSoup(cell.outputs[0]["data"]["text/html"], "html.parser").select("tbody tr")
     shown = {row.th.text: row.find_all("td")[-1].text for row in rows}
     page = stated()
     assert shown == page.loc[page["notebook"] == number, "verdict"].to_dict()
+
+
+def test_how_a_ranking_moves():
+    keys = [(t, f, m) for t in ("x", "y") for f in (0, 1) for m in ("a", "b", "c")]
+    table = pd.DataFrame(keys, columns=["task", "fold", "method"])
+    table["classes"], table["accuracy_of_best_model"] = table["task"].map({"x": 5, "y": 2}), 0.5 + table["fold"] / 10
+    table["place"] = [1, 2, 3, 1, 2, 3, 2, 2, 2, 2, 2, 2]
+    said = pd.DataFrame({"x": ["holds", "fails", "open"], "y": ["holds", "holds", np.nan]}, index=["s", "t", "u"])
+    moves = ledger.ranking_moves(table, said)
+    assert moves.loc["x"].drop("accuracy_of_best_model").tolist() == [5, 1, 1, 0, 1.0, "a", "c"]
+    assert moves.loc["y", ["classes", "holds", "fails", "open", "first", "last"]].tolist() == [2, 2, 0, 0, "–", "–"]
+    assert moves["accuracy_of_best_model"].tolist() == pytest.approx([0.55, 0.55])
+    level = table.assign(place=[1.5, 1.5, 3] * 4)
+    assert ledger.ranking_moves(level, said)["first"].tolist() == ["a, b", "a, b"]
+
+
+def made_up(rng, tasks=("x", "y")):
+    """A table like that of ``ranking``, with numbers that tie, nearly tie and differ."""
+    kinds = [(2, "macs"), (3, "macs"), (2, "seconds")]
+    keys = [(t, n, c, f, m) for t in tasks for n, c in kinds for f in (0, 1) for m in METHODS]
+    table = pd.DataFrame(keys, columns=["task", "n_models", "cost", "fold", "method"])
+    for column in ("mean_improvement", "upper_improvement", "top_accuracy"):
+        table[column] = rng.choice([1, 1.0005, 2], len(table)) + 0.1 * table["method"].str.contains("_ts")
+    return table
+
+
+def said_of(table, said, task):
+    """One statement pair by pair."""
+    counted = []
+    for fold in (0, 1):
+        rows = table[(table.task == task) & (table.fold == fold)]
+        rows = rows[(rows.n_models == said.n_models) & (rows.cost == said.cost)].set_index("method")[said.measured]
+        leads = [rows[a] / rows[b] - 1 for a in said.better.split() for b in said.worse.split()]
+        if all(lead > said.margin for lead in leads):
+            counted.append("holds")
+        else:
+            counted.append("fails" if any(lead < -abs(said.margin) for lead in leads) else "open")
+    return counted[0] if counted[0] == counted[1] else "open"
+
+
+def test_verdicts_are_those_of_all_pairs():
+    statements, seen = pd.read_csv(ledger.STATEMENTS), set()
+    for seed in range(20):
+        table = made_up(np.random.default_rng(seed))
+        if seed % 2:  # the two directions agree
+            half = table["fold"] == 1
+            table.loc[half, table.columns[5:]] = table.loc[~half, table.columns[5:]].to_numpy()
+        found = ledger.verdicts(table)
+        assert list(found.index) == list(statements["statement"]) and list(found) == ["x", "y"]
+        for said in statements.itertuples():
+            for task in found:
+                assert found.loc[said.statement, task] == said_of(table, said, task)
+        seen |= set(found.to_numpy().ravel())
+    assert seen == {"holds", "fails", "open"}
+
+
+def test_verdicts_speak_of_what_was_searched():
+    table = made_up(np.random.default_rng(0))
+    pairs = table[(table["n_models"] == 2) & (table["cost"] == "macs")]
+    alone = pd.concat([pairs, table[(table["n_models"] == 3) & (table["task"] == "y")]])
+    assert ledger.verdicts(pairs).notna().all(axis=None) and len(ledger.verdicts(pairs)) < len(
+        ledger.verdicts(alone)
+    ) < len(ledger.verdicts(table))
+    assert set(ledger.verdicts(alone).isna().loc[:, "x"]) == {True, False} and ledger.verdicts(alone)["y"].notna().all()
+
+
+def test_statements_name_methods_and_numbers_that_there_are():
+    statements = pd.read_csv(ledger.STATEMENTS)
+    assert statements["statement"].is_unique
+    for said in statements.itertuples():
+        better, worse = said.better.split(), said.worse.split()
+        assert {*better, *worse} <= METHODS.keys() and not {*better} & {*worse}
+        assert said.measured in ("mean_improvement", "upper_improvement", "top_accuracy")
 
 
 @pytest.mark.filterwarnings("ignore")

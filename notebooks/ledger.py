@@ -1,0 +1,419 @@
+"""The paper's claims beside what a run of these notebooks shows: what published figures tell, and a verdict a claim.
+
+Where the paper speaks of an accuracy ("above 86%"), a run is measured at that share of its own range, from the cheapest
+to the best single model on the front: on the paper's models that is the paper's accuracy.
+"""
+
+from collections.abc import Callable
+from math import comb, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib import Baseline, Front, Point, published
+from cascadelib.checks import known
+
+CLAIMS = Path(__file__).with_name("claims.csv")
+STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
+"""What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
+LOW, BEST = 0.59856, 0.88602  # top-1 of the cheapest and the best model of the paper's front in MACs
+CHEAPEST, DEAREST, RESNET = 2.575e7, 3.622e11, 4.111e9  # MACs of both, and of the ResNet-50 of section 4.1
+TABLE_1 = (  # accuracy and cost on the validation set, models
+    (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
+    (0.8339, 732.4e6, "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns"),
+    (0.8732, 14.39e9, "tf_efficientnet_b4_ns", "beit_large_patch16_224"),
+)
+MIDDLE = (LOW + BEST) / 2
+MEANS = ("mean_logits", "mean_softmax")
+SLIGHT = 0.0005  # of accuracy: a smaller change is none
+MARGIN = 0.001  # what leads by less is level, as in the ranking of methods
+RULES: dict[
+    str, Callable
+] = {  # of a value's numbers v, given the rule's bounds: whether they obey, or 1, −1, 0 (level)
+    ">": lambda v, bound: np.greater(v, float(bound)),
+    "<": lambda v, bound: np.less(v, float(bound)),
+    "in": lambda v, low, high: (np.array(v) >= float(low)) & (np.array(v) <= float(high)),
+    "over": lambda v, bound: ahead(v, float(bound)),
+    "under": lambda v, bound: -ahead(v, float(bound)),
+    "is": lambda v, text: named(v[0], lambda name: name == text),
+    "has": lambda v, part: named(v[0], lambda name: part in name),
+    "rises": lambda v: np.diff(v) > 0,
+    "falls": lambda v: np.diff(v) < 0,
+    "peaks": lambda v: v[0] < v[1] > v[2],
+}
+
+
+def paper_claims() -> pd.DataFrame:
+    """The paper's claims, a row each by id: notebook ("02" … "07"), section, claim in our words, paper (its value);
+    show: the format of a number; rule (of ``RULES``) and bounds that a run's value must obey, none where it is only
+    shown; scope: how a data set's name begins for which it can be judged; why not otherwise; why it is unpublished."""
+    return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
+
+
+def table(
+    values: dict[str, Any], notebook: str | None = None, dataset: str = "", held_out: dict[str, Any] | None = None
+) -> pd.DataFrame:
+    """What a run shows of the paper's claims (of one notebook's), a row each: section, claim, paper, published (see
+    :func:`published_values`), held out, this run, and the verdict: "agrees", "differs", "open" (what is held out says
+    otherwise than the split that chose), or "not comparable" and why.
+
+    values: {id: number, text or sequence; None or nan: this run has none}, where cascades were chosen, as in the paper;
+    held_out: the same of the identical cascades on another split ("open", too, is what leads by less than ``MARGIN``);
+    dataset: the name in the run's store. ValueError for
+    an unknown notebook, and for an id that these claims don't have.
+    """
+    table, told = paper_claims(), published_values()
+    if notebook is not None:
+        table = table[table["notebook"] == known(notebook, sorted(set(table["notebook"])), "notebook")]
+    kept = held_out or {}
+    for name in [*values, *kept]:
+        known(name, table.index, "claim")
+    found, there = ({name: parts_of(of.get(name)) for name in table.index} for of in (values, kept))
+    rows = table[["section", "claim", "paper"]].copy()
+    otherwise = table["unpublished"].replace("", "needs the models' outputs")
+    rows["published"] = [in_words(parts_of(told.get(n)), table["show"][n]) or otherwise[n] for n in table.index]
+    for column, parts in (("held out", there), ("this run", found)):
+        rows[column] = [in_words(parts[name], table["show"][name], table["rule"][name]) or "–" for name in table.index]
+    rows["verdict"] = [verdict(parts, table.loc[name], dataset, there[name]) for name, parts in found.items()]
+    return rows
+
+
+def parts_of(value):
+    """A value as a list, empty where it is none or nan, or has such a part."""
+    parts = list(value) if np.ndim(value) else [value]
+    return [] if pd.isna(parts).any() else parts
+
+
+def in_words(parts, show, rule=""):
+    """Up to five parts one by one, of more the least and the largest, and how many obey a rule that most have to."""
+    numbers = parts if len(parts) <= 5 else [min(parts), max(parts)]
+    words = (", " if numbers == parts else " to ").join(p if isinstance(p, str) else format(p, show) for p in numbers)
+    most = bool(parts) and rule.startswith("most ")
+    return words + (f" ({np.sum(obeys(parts, rule) > 0)} of {len(parts)})" if most else "")
+
+
+def ahead(values, bound):
+    """1 where a value is above a bound by more than the margin, −1 where it is below by more, else 0."""
+    lead = np.asarray(values) / bound - 1
+    return np.sign(lead) * (np.abs(lead) > MARGIN)
+
+
+def named(names, rule):
+    """1 where all the names of "a, b" (those that are level) obey, −1 where none does, else 0."""
+    obeying = [rule(name) for name in names.split(", ")]
+    return 1 if all(obeying) else -1 if not any(obeying) else 0
+
+
+def obeys(parts, rule):
+    """Of the parts of a value, or of all: 1 where they obey a rule with its bounds, −1 where not, 0 where level."""
+    kind, *bounds = rule.removeprefix("most ").split()
+    found = np.asarray(RULES[kind](parts, *bounds))
+    return np.where(found, 1, -1) if found.dtype == bool else found
+
+
+def judged(parts, rule):
+    """ "agrees", "differs", or "open" where something is level."""
+    found = obeys(parts, rule)
+    if rule.startswith("most "):
+        return "agrees" if np.mean(found > 0) > 0.5 else "differs"
+    return "agrees" if np.all(found > 0) else "differs" if np.any(found < 0) else "open"
+
+
+def verdict(parts, claim, dataset, held_out=()):
+    """Of a value's parts, and of those held out, by a claim's row."""
+    if claim["rule"] and parts and (claim["scope"] == "any" or dataset.startswith(claim["scope"])):
+        found = {judged(each, claim["rule"]) for each in (parts, list(held_out)) if each}
+        return found.pop() if len(found) == 1 else "open"
+    return f"not comparable: {claim['why'] or 'this run has no value'}"
+
+
+def published_values() -> dict[str, Any]:
+    """{id of a claim: its value} where that follows from what timm published of ImageNet's models (see
+    :func:`published.models`): fronts, families, the baseline at the paper's accuracies and costs, ImageNetV2."""
+    table = published.models()
+    in_macs, in_seconds = published.singles(table), published.singles(table, "seconds")
+    macs, seconds = (rows[rows["on_front"]] for rows in (in_macs, in_seconds))
+    cost, accuracy = macs["cost"], macs["accuracy"]
+    baseline, values = Baseline(cost, accuracy), singles_claims(in_macs, in_seconds)
+    values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3), "candidates": len(table)}
+    values["pairs-families"] = f"single models on the front: {families_in(macs)}"
+    values["time-families"] = f"{families_in(macs)}; in time {families_in(seconds)}"
+    factors = [baseline.cost_at(at) / macs_there for at, macs_there, *_ in TABLE_1]
+    values |= {"table1": factors, "pairs-most": factors[-1]}
+    values["pairs-larger"] = "at the points of Table 1: " + in_words(factors, ".2f")
+    values["earlier-cost"] = np.median([cost[first] / macs_there for _, macs_there, first, _ in TABLE_1])
+    values["table1-exits"] = [1 - (c - cost[first]) / cost[second] for _, c, first, second in TABLE_1]
+    values["early-exits"] = np.median(values["table1-exits"])
+    values["pairs-dip-where"] = f"{TABLE_1[0][3]}: {accuracy[TABLE_1[0][3]]:.2%}, on the hull"
+    values["triple-factor"] = baseline.cost_at(0.8786 + 0.0008) / (26.32e9 / 1.011)
+    at_resnet = np.interp(RESNET, baseline.cost[baseline.hull], baseline.accuracy[baseline.hull])
+    values["resnet-cut"] = f"59% less than 4.111G is {0.41 * RESNET / 1e9:.3f}G, at {at_resnet:.2%}"
+    below = log(baseline.cost_at(0.78) / CHEAPEST) / log(DEAREST / CHEAPEST)
+    values["margin-shares"] = (0.78 - LOW) / (BEST - LOW), below
+    moved, top5 = (table.loc[macs.index, column] for column in ("imagenetv2_top1", "top5"))
+    values |= {"topk-difference": [np.ptp(accuracy), np.ptp(top5)], "shift-range": np.ptp(moved) - np.ptp(accuracy)}
+    values |= {"shift-drops": (accuracy - moved).agg(["min", "max"]), "shift-lose": (accuracy - moved).min()}
+    return values | {"shift-order": (moved.diff() < 0).sum()}
+
+
+def families_in(models):
+    """How many models of a table are of the families that the paper names (efficientnet: noisy students)."""
+    names = r"(mobilenetv3|beit|tinynet|levit|convnext|efficientnet(?=\w*_ns))"
+    found = models.index.str.extract(names, expand=False).value_counts()
+    return ", ".join(f"{family} {count}" for family, count in found.items())
+
+
+def range_of(front):
+    """Accuracies of the cheapest and of the best single model on the front."""
+    return float(front.baseline.accuracy[front.baseline.front[0]]), front.baseline.best
+
+
+def mean_in(front, low=None, high=None):
+    """Mean improvement between two of the paper's accuracies (default: the whole range); nan where one model is all."""
+    start, best = range_of(front)
+    if not start < best:
+        return np.nan
+    shares = [None if end is None else (end - LOW) / (BEST - LOW) for end in (low, high)]
+    return front.mean_improvement(*(None if share is None else start + share * (best - start) for share in shares))
+
+
+def means_in(fronts, low=None, high=None):
+    """The same of each of {label: front}, the largest first."""
+    return pd.Series({label: mean_in(f, low, high) for label, f in fronts.items()}).sort_values(ascending=False)
+
+
+def factors(front):
+    """Improvement at evenly spaced accuracies."""
+    return front.improvement_curve()["improvement"]
+
+
+def share_won(front, other):
+    """Share of the accuracies at which two fronts of one baseline differ where the first is the better."""
+    won, lost = factors(front) > factors(other), factors(front) < factors(other)
+    return won.sum() / ((won | lost).sum() or np.nan)
+
+
+def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
+    """Single models in MACs and in time, given as tables with the columns accuracy, cost and on_front."""
+    values: dict[str, Any] = {"candidates": len(macs), "macs-time": macs["cost"].corr(seconds["cost"], "spearman")}
+    macs, seconds = (rows[rows["on_front"]] for rows in (macs, seconds))
+    shared, logs = len(macs.index.intersection(seconds.index)), [np.log10(rows["cost"]) for rows in (macs, seconds)]
+    half = np.interp((logs[0].iloc[0] + logs[0].iloc[-1]) / 2, logs[0], macs["accuracy"])
+    values["size-diminishes"] = half - macs["accuracy"].iloc[0], macs["accuracy"].iloc[-1] - half
+    either = len(macs) + len(seconds) - shared
+    values |= {"front-models": len(macs), "time-front-models": len(seconds), "models": either}
+    return values | {"time-overlap": (shared, either), "time-orders": [np.ptp(log) for log in logs]}
+
+
+def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict[str, Any]:
+    """Figures 1, 2: a front of pairs of front models, the ``pair_table`` of its split, {model: family}."""
+    models, inner = front.singles.query("on_front"), front.baseline.accuracy[front.baseline.hull[1:-1]]
+    at_inner = pd.Series(front.improvement_at(inner), inner)
+    regimes = [mean_in(front, None, 0.8), mean_in(front, 0.8, 0.86), mean_in(front, 0.86)]
+    longer = front.table[front.table["exit_rates"].str[-1] > 0]
+    values: dict[str, Any] = {"early-exits": longer["exit_rates"].str[0].median()}
+    first, second = (longer["models"].str[stage].map(families) for stage in (0, 1))
+    values["diversity"] = (first != second).mean()
+    values["earlier-cost"] = (longer["models"].str[0].map(front.singles["cost"]) / longer["cost"]).median()
+    values["pairs"] = len(models) * (len(models) - 1) // 2
+    values |= {"pairs-improve": (factors(front) > 1).mean(), "pairs-most": front.table["improvement"].max()}
+    values |= {"pairs-dip": at_inner.min(), "pairs-dip-where": at_inner.idxmin() if len(inner) else None}
+    values |= {"pairs-80-86": regimes[1], "pairs-86": regimes[2], "pairs-larger": regimes}
+    values["pairs-top"] = front.table["accuracy"].iloc[-1] - front.baseline.best
+    values["pairs-families"] = ", ".join(front.shares(families).index)
+    table = table.assign(size=table["second"].map(front.singles["cost"]))
+    neighbours = table[table["first"].map(dict(zip(models.index, models.index[1:]))) == table["second"]]
+    ranks, along = (rows.corr("spearman", numeric_only=True) for rows in (table, neighbours))
+    by_size = np.array_split(table.sort_values("cost_ratio")["mean_improvement"], 3)
+    values |= {"plateau-kept": table["plateau"].median(), "pair-size": [part.mean() for part in by_size]}
+    gain, less = ranks["mean_improvement"], ranks["accuracy_difference"]
+    values |= {"plateau-size": along.loc["plateau", "size"], "plateau-difference": less["plateau"]}
+    parted = np.sqrt((1 - less["mean_improvement"] ** 2) * (1 - less["cost_ratio"] ** 2))
+    values["pair-both"] = (gain["cost_ratio"] - less["mean_improvement"] * less["cost_ratio"]) / parted
+    return values | {"pair-difference": less["mean_improvement"]}
+
+
+def share_exceeding(curves: dict[str, pd.DataFrame], there: dict[str, pd.DataFrame]) -> float:
+    """Share of pairs ({label: ``pair_curve``}) that exceed their second model on another split (``there``), at the
+    threshold that is best where they were chosen."""
+    exceed = []
+    for label, curve in curves.items():
+        threshold, moved = curve["threshold"][curve["accuracy"].idxmax()], there[label]
+        at = moved["exit_rate"][moved["threshold"] >= threshold].idxmax()
+        exceed.append(moved["accuracy"][at] > moved["accuracy"][moved["exit_rate"].idxmin()])
+    return float(np.mean(exceed))
+
+
+def table1_claims(points: list[Point], checked: pd.DataFrame, store: Any, other: Any) -> dict[str, Any]:
+    """Table 1: the points of locally largest improvement and their ``hold_out`` from a store to another."""
+    lost, strongest = checked["accuracy"] - checked["accuracy_held_out"], checked["improvement"].argmax()
+    alone = (split.models["top1"][points[strongest].models[0]] for split in (store, other))
+    values: dict[str, Any] = {"table1": checked["improvement"], "table1-close": lost}
+    values["table1-exits"] = [point.exit_rates[0] for point in points]
+    values["table1-lower"] = (lost - checked["best_member_drop"]).mean()
+    return values | {"table1-member": (-np.subtract(*reversed(list(alone))), lost.iloc[strongest])}
+
+
+def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
+    """Figure 5: fronts of pairs in time and in MACs."""
+    singles, ranges = timed.singles.query("on_front"), [range_of(front) for front in (timed, counted)]
+    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
+    gain = pd.Series(timed.improvement_at(singles["accuracy"]), singles.index).groupby(singles["on_hull"]).mean()
+    values: dict[str, Any] = {"time-improve": (factors(timed) > 1).mean()}
+    both = [front.mean_improvement(low, high) if low < high else np.nan for front in (timed, counted)]
+    return values | {"time-less": both[0] / both[1], "time-concave": gain.get(False, np.nan) / gain[True]}
+
+
+def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
+    """Figure 10: a front in top-1; those in top-k of max softmax, entropy, top-k sum, mean logits, mean softmax."""
+    plain, entropy, k_sum, *means = listed.values()
+    values: dict[str, Any] = {"topk-difference": [np.ptp(range_of(f)) for f in (front, plain)]}
+    values["topk-sum"] = share_won(k_sum, entropy)
+    values["topk-low"] = mean_in(plain, None, MIDDLE) / mean_in(front, None, MIDDLE)
+    values["topk-high"] = mean_in(plain, MIDDLE) / mean_in(front, MIDDLE)
+    values["topk-entropy"] = mean_in(entropy) - mean_in(plain)
+    won = [factors(mean) > factors(plain) for mean in means]
+    places = [np.linspace(0, 1, len(where))[where] for where in won]
+    values["topk-means-place"] = [place.mean() if len(place) else np.nan for place in places]
+    return values | {"topk-means": [where.mean() for where in won]}
+
+
+def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, Any]:
+    """Figure 4: fronts of pairs and triples, of triples with mean logits."""
+    n, hull = len(three.candidates), three.singles.query("on_hull")
+    low, high = np.log(hull["cost"].iloc[[0, -1]])
+    cost = np.exp(low + np.log(RESNET / CHEAPEST) / np.log(DEAREST / CHEAPEST) * (high - low))
+    accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
+    values: dict[str, Any] = {"triples": n * (n - 1) * (n - 2) // 6, "triples-87": mean_in(three, 0.87)}
+    values["third-gain"] = [mean_in(three, above) / mean_in(two, above) - 1 for above in (None, 0.86)]
+    values["third-less"] = mean_in(two) - 1, values["third-gain"][0]
+    edges = np.linspace(LOW, BEST, 4)
+    values["third-regimes"] = [mean_in(three, *ends) / mean_in(two, *ends) for ends in zip(edges, edges[1:])]
+    return values | {"triples-plain": share_won(three, mean_logits), "resnet-cut": 1 - three.cost_at(accuracy) / cost}
+
+
+def triple_claims(best: Point, checked: pd.DataFrame) -> dict[str, Any]:
+    """The triple with the largest factor; ``hold_out`` of the pair and the triple with the largest factors."""
+    values: dict[str, Any] = {"triple-factor": best.improvement, "triple-thresholds": best.thresholds}
+    values |= {"triple-models": " → ".join(best.models)}
+    values["triple-loss"] = (checked["accuracy"] - checked["accuracy_held_out"]).iloc[1]
+    return values | {"triple-cost": checked["cost_held_out"] / checked["cost"] - 1}
+
+
+def shift_claims(front: Front, drops: pd.DataFrame, moved: pd.DataFrame, exits: pd.DataFrame) -> dict[str, Any]:
+    """Figures 6, 12: a front; ``split_drops`` of its models to moved splits; its ``moved_table`` on the split that
+    chose (first row) and those; its ``exit_changes`` on those (columns)."""
+    of_front = front.singles.index[front.singles["on_front"]]
+    there = drops.reindex(pd.MultiIndex.from_product([exits.columns, of_front], names=["split", "model"]))
+    spread = there.groupby("split").max() - there.groupby("split").min()
+    falls, before = (
+        (there.groupby("split")[column].diff() < 0).groupby("split").sum() for column in ("accuracy_moved", "accuracy")
+    )
+    values: dict[str, Any] = {"shift-drops": there["drop"], "shift-lose": there["drop"].groupby("split").min()}
+    values |= {"shift-range": spread["accuracy_moved"] - spread["accuracy"], "shift-order": falls - before}
+    rows, changes = moved.loc[list(exits)], exits.abs()
+    values |= {"shift-improve": rows["share_improved"], "shift-near": rows["share_near_own_front"]}
+    values["shift-harm"] = rows["mean_improvement"] / moved["mean_improvement"].iloc[0]
+    return values | {"shift-exits": changes.mean(), "shift-degree": changes.max() - changes.min()}
+
+
+def leading(values, names=None):
+    """The names of the largest of a Series, and of all that are level with it."""
+    values = values if names is None else values[names]
+    return ", ".join(values.index[ahead(values, values.max()) == 0])
+
+
+def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict[str, Any]:
+    """Figures 3, 8, 9, 11: {method: front} of the twelve: pairs, triples, pairs in time; {"metric, mean": front}."""
+    pairs, triples, time = map(means_in, (two, three, timed))
+    upper, upper_time = means_in(two, 0.86), means_in(timed, 0.86)
+    plain = [name for name in pairs.index if "_most_" not in name and "_mean_" not in name]
+    others = [name for name in pairs.index if name not in plain]
+    everywhere = [name for name in pairs.index if (factors(two[name])[1:] > 1).all()]
+    top = pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in two.items()})
+    best_mean = [means.filter(like="_mean_").max() / means["max_softmax"] for means in (pairs, triples, time)]
+    logits, softmax = (f"max_softmax_{mean}" for mean in MEANS)
+    values: dict[str, Any] = {"methods": len(two), "first": leading(pairs)}
+    values["second"] = 1 + (ahead(pairs, pairs["max_softmax"]) > 0).sum()
+    values |= {"first-factor": pairs["softmax_margin"], "second-factor": pairs["max_softmax"]}
+    values |= {"worst-plain": leading(1 / pairs, plain), "margin-everywhere": ", ".join(everywhere) or "none"}
+    values["margin-below-78"] = leading(means_in(two, None, 0.78))
+    values["compared-least"] = sum("_most_confident" in name for name in pairs.index[-4:])
+    values["scaling-means"] = [pairs[f"{name}_ts"] / pairs[name] - 1 for name in (logits, softmax)]
+    values |= {"means-softmax": pairs[softmax] / pairs[logits], "triples-softmax": triples[softmax] / triples[logits]}
+    values |= {"logits-86": leading(upper), "logits-top-accuracy": top[logits]}
+    values["logits-top"] = ", ".join(top.index[top == top.max()])
+    values |= {"ensembles-top": top[others].max() - top[plain].max()}
+    values["ensembles-front"] = pairs[others].max() / pairs[plain].max()
+    values |= {"triples-first": leading(triples), "triples-first-80": leading(means_in(three, 0.8))}
+    values |= {"triples-low": leading(means_in(three, None, 0.78)), "triples-high": leading(means_in(three, 0.87))}
+    values |= {"triples-means": best_mean[:2], "time-means": best_mean[::2]}
+    values |= {"time-first": leading(time), "time-softmax": time[softmax] / time[logits]}
+    values["time-86"] = [upper_time.filter(like="_mean_").max(), upper_time["max_softmax"]]
+    values |= {"time-86-logits": upper_time[logits], "time-86-factor": upper_time["max_softmax"]}
+    for name, above in (("means-margin", 0.8), ("means-max", 0.86)):
+        means = means_in(ensembles, above)
+        values[name] = [means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS]
+    return values
+
+
+def text_claims(fronts: dict[str, Front], f1: dict[str, Front], same: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Figure 7: {task: front of pairs} in accuracy and, where a task has it, in F1; ``same_fronts`` of the metrics."""
+    means, in_f1 = ({task: front.mean_improvement() for task, front in of.items()} for of in (fronts, f1))
+    values: dict[str, Any] = {"text-models": ", ".join(f"{len(f.candidates)} ({task})" for task, f in fronts.items())}
+    values |= {"text-improve": min(means.values()), "text-f1": [mean / means[task] for task, mean in in_f1.items()]}
+    values["text-differences"] = [np.ptp(range_of(front)) for front in fronts.values()]
+    return values | ({} if same is None else {"text-metrics": (same["front"] == "the same").sum()})
+
+
+def calibration_claims(
+    table: pd.DataFrame, averages: dict[str, pd.DataFrame], effects: pd.DataFrame, scaling: pd.DataFrame, families: Any
+) -> dict[str, Any]:
+    """Figures 13, 14: ``calibration_table``, {model: ``moving_average``}, ``threshold_table``, ``scaling_table``; a
+    Series of the models' families."""
+    gap, counted = table["gap"].abs(), table["verdict"].value_counts()
+    large = families[table.index].astype(str).str.contains("beit|convnext|deit")
+    rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
+    values: dict[str, Any] = {"rising": min(rising), "large-families": gap[large].mean() / gap.mean()}
+    values["underconfident"] = [counted.get(f"{side}confident", 0) for side in ("under", "over")]
+    values |= {"scaling-curves": effects["above_scaled"].abs().max(), "scaling-fronts": scaling["cost_ratio"]}
+    above, below = effects["above_perfect"], effects["below_perfect"]
+    sides = ((above > SLIGHT) & (below < -SLIGHT)).sum(), ((above < -SLIGHT) & (below > SLIGHT)).sum()
+    return values | {"perfect": sides}
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """What ``cl.analysis.ranking`` makes of the paper's own (paper-ranking.csv), a row a statement, a column a task.
+
+    "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
+    ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
+    """
+    rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
+    for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
+        part = table[(table["n_models"] == said.n_models) & (table["cost"] == said.cost)]
+        values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
+        lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
+        folds = lead.unstack()
+        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
+        verdict = np.select([holds, fails], ["holds", "fails"], "open")
+        rows[said.statement] = dict(zip(folds.index, verdict))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())
+
+
+def ranking_moves(table: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
+    """How ``cl.analysis.ranking`` moves from task to task, a row a task: classes, accuracy of the best model; how many
+    of the :func:`verdicts` ``said`` (those that all tasks have) hold, fail and are open; Kendall's correlation of the
+    methods' places with those of the first task; the first and the last methods ("–" where all are level)."""
+    tasks = table.groupby("task", sort=False)
+    moves = tasks[["classes", "accuracy_of_best_model"]].mean().astype({"classes": int})
+    places = table.pivot_table("place", "method", "task", sort=False)
+    everywhere = said[moves.index].dropna()
+    for verdict in ("holds", "fails", "open"):
+        moves[verdict] = (everywhere == verdict).sum()
+    moves["correlation_of_places"] = places.corr("kendall")[moves.index[0]]
+    for name, end in (("first", places.min()), ("last", places.max())):
+        level = {task: list(places.index[places[task] == end[task]]) for task in moves.index}
+        moves[name] = [", ".join(names) if len(names) < len(places) else "–" for names in level.values()]
+    return moves
