@@ -47,9 +47,8 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     swept = ranges & (length == 2)
     parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
-    moved["improvement_moved"] = (
-        evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
-    )
+    baseline_cost = evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"])
+    moved["improvement_moved"] = factor(baseline_cost, moved["cost_moved"])
     moved["on_front"] = False
     moved.loc[pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"] = True
     return moved

@@ -108,8 +108,8 @@ def asked(store, method=None, score=None, cost=None):
         return method, score_of("top1" if score is None else score).name, "macs" if cost is None else cost
     fitted = isinstance(method, Method) and method.confidence is not None
     given = {"method": None if fitted else method, "cost": None if cost == "cost" else cost}
-    given |= {"metric": method.metric} if fitted and method.metric != Method.metric else {}
-    given |= {} if score in (None, "top1", F1) else {"score": score}
+    given |= {"score": None if score in ("top1", F1) else score}
+    given |= {"metric": method.metric if fitted and method.metric != Method.metric else None}
     refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
     if refused:
         raise ValueError(
