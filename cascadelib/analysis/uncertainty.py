@@ -170,7 +170,9 @@ class Resampled:
         """Improvement factor of each cascade, float64 [R, P]; above a resample's best single model, where the factor is
         nan by definition, the cost of that model counts: a lower bound."""
         rows = zip(self.baselines, self.accuracy, self.cost)
-        return np.stack([pareto.factor(b.cost_at(np.minimum(accuracy, b.best)), cost) for b, accuracy, cost in rows])
+        return np.stack(
+            [pareto.improvement_factor(b.cost_at(np.minimum(accuracy, b.best)), cost) for b, accuracy, cost in rows]
+        )
 
     @cached_property
     def fronts(self) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -14,7 +14,7 @@ from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
-from .pareto import Baseline, factor
+from .pareto import Baseline, improvement_factor
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
@@ -173,7 +173,7 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     _, exits, correct, costs = next(run_cascades(store, [point]))
     accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
     baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
-    rates, improvement = exit_rates_of(exits, len(costs)), float(factor(baseline_cost, cost))
+    rates, improvement = exit_rates_of(exits, len(costs)), float(improvement_factor(baseline_cost, cost))
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, improvement)
 
 
