@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..evaluation import evaluation
 from ..evaluation.evaluation import store_first
-from ..evaluation.pareto import Baseline, common_range, factor, mean_cost_ratio, pareto_front
+from ..evaluation.pareto import Baseline, common_range, improvement_factor, mean_cost_ratio, pareto_front
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
 from ..methods.method import Method
@@ -48,9 +48,8 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     swept = ranges & (length == 2)
     parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
-    moved["improvement_moved"] = (
-        evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
-    )
+    baseline_cost = evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"])
+    moved["improvement_moved"] = improvement_factor(baseline_cost, moved["cost_moved"])
     moved["on_front"] = False
     moved.loc[pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"] = True
     return moved
@@ -161,7 +160,7 @@ def holds(
         else:
             own = uncertainty.share_interval(result.correct, level)
             less = uncertainty.paired_difference_interval(right, result.correct, level)
-        improvement = float(factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost))
+        improvement = float(improvement_factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost))
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
         row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
         row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
