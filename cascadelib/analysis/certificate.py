@@ -176,8 +176,8 @@ def to_label(
 def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.ndarray]:
     """(the models of points and reference on a store, labelled by what the reference predicts; bool [points, k]: where
     each point predicts otherwise)."""
-    if any(point.score != "top1" for point in points) or not hasattr(store, "predicted"):
-        raise ValueError("without labels only top-1 predictions of a LogitStore or ScoreTable say that a loss is 0")
+    if any(point.score != "top1" for point in points):
+        raise ValueError("without labels only top-1 predictions say that a loss is 0: search with score='top1'")
     part = store.select(list(dict.fromkeys([reference, *(name for point in points for name in point.models)])))
     agreed, differs = part.labelled(part.predicted(reference)), np.empty((len(points), len(store)), bool)
     for at, _, right, _ in run_cascades(agreed, points):
