@@ -87,6 +87,7 @@ notebooks: $(READY) ## execute the notebooks again and rewrite their committed o
 	$(BIN)/python docs/improvement.py
 	$(BIN)/python .github/explorer.py
 	$(BIN)/python docs/readme_numbers.py
+	$(BIN)/python docs/guarantees.py
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python'; exit 1; }

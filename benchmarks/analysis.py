@@ -4,6 +4,7 @@ guarantee hold, and how long does the bootstrap take?
 Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples of it for the data.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from measuring import row, seconds
 from scipy.stats import binom, fisher_exact, ks_2samp, norm
 from synthetic import scores
 
-from cascadelib import LogitStore, Point, ScoreTable, bootstrap, evaluate, pick, search
-from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value
+from cascadelib import LogitStore, Point, ScoreTable, bootstrap, certify, evaluate, pick, search, to_label
+from cascadelib.analysis.certificate import candidates
 from cascadelib.analysis.drift_signal import Capital, summary
+from cascadelib.analysis.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.analysis.shift import holds
 from cascadelib.analysis.uncertainty import BETS, anytime_lower, basic_interval, interval
 from cascadelib.deployment.cascade_file import expected
@@ -259,7 +261,7 @@ def guarantee(quick=False):
     violations, costs = {name: 0 for name in TESTS}, {name: [] for name in TESTS}
     for _ in range(draws):
         tune, check = (whole.take(rng.integers(0, POPULATION, SAMPLES)) for _ in range(2))
-        points = descending(search(tune, 2), reference, EPSILON)
+        points = candidates(search(tune, 2), reference, EPSILON)
         here = losses_of(check, points, reference)
         passed = {name: certified(here, test) for name, test in TESTS.items()}
         truth = losses_of(whole, points[: max(1, *passed.values())], reference).mean(axis=1)
@@ -329,4 +331,82 @@ def rare_errors(quick):
     return rows
 
 
-JOBS = {"resampling": resampling, "uncertainty": uncertainty, "monitoring": monitoring, "guarantee": guarantee}
+HALF = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
+PROMISED = {  # what certify is asked for, of a cascade that loses or costs exactly what is promised
+    "all labels": lambda t: {},
+    "labels of disagreements": lambda t: {"labels": labels_of(t, to_label(HALF, t, "l"))},
+    "no labels": lambda t: {"labels": {}},
+    "40 labels drawn": lambda t: {"labels": labels_of(t, to_label(HALF, t, "l")[:40]), "drawn": True},
+    "loss and a budget that holds": lambda t: {"budget": 6.0},
+    "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
+    "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},
+    "the worst of three classes": lambda t: {"groups": t.labels},
+    "F1": lambda t: {},
+}
+
+
+def few_labels(quick=False):
+    """Rows of the table: how often is certified what is not so, for each kind of promise; power at equal label cost."""
+    draws, rows = 30 if quick else 1_000, []
+    for k in (500, 2_000):
+        for number, (name, options) in enumerate(PROMISED.items()):
+            rng, passed = np.random.default_rng([k, number]), 0
+            for _ in range(draws):
+                table, point = labelled_world(rng, k, name == "F1")
+                asked = {"epsilon": 0.02 if name != "F1" else F1_LOSS} | options(table)
+                passed += certify(point, table, delta=DELTA, reference="l", **asked).point is not None
+            most = f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance"
+            what = f"certified at a loss or cost of exactly what is promised, δ = {DELTA:.0%}, {draws} draws of {k}"
+            rows.append(row(f"{what}: {name}", passed / draws, "share", most))
+    return rows + power(draws)
+
+
+def labels_of(table, ids):
+    return {sample: table.labels[int(sample)] for sample in ids}
+
+
+def labelled_world(rng, k, two=False):
+    """(predictions of two models for three classes, or two, cascade HALF under its score). Its true loss is 2% overall
+    and in each group and class; of F1 it is F1_LOSS; its mean cost is 5."""
+    kind = rng.choice(4, k, p=[0.86, 0.06, 0.06, 0.02])  # both right, both wrong, lost, gained if the first answers
+    classes = 2 if two else 3
+    label, wrong = rng.integers(0, classes, k), 1 + rng.integers(0, classes - 1, k)
+    large = np.where(np.isin(kind, (0, 2)), label, (label + wrong) % classes)
+    small = np.where(np.isin(kind, (0, 3)), label, (label + 1 + rng.integers(0, classes - 1, k)) % classes)
+    sure = np.stack([rng.random(k), np.zeros(k)])
+    columns, predictions = {"group": rng.integers(0, 2, k)}, np.stack([small, large])
+    table = ScoreTable(None, sure, [1.0, 8.0], ("s", "l"), predictions=predictions, labels=label, columns=columns)
+    return table, replace(HALF, score="f1") if two else HALF
+
+
+F1_LOSS = 0.02  # classes are equally frequent and err alike: F1 is accuracy there
+
+
+def power(draws):
+    """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from 500 labels."""
+    rng, parts, epsilon = np.random.default_rng(0), [0.006, 0.004, 0.03, 0.96], 0.005  # lost, gained, neither, the same
+    ways = {"of all samples there are": 500, "of all disagreements": 12_500, "drawn from twice as many": 25_000}
+    rows = []
+    for name, k in ways.items():
+        passed, spent = 0, 0
+        for lost, gained, neither, _ in rng.multinomial(k, parts, draws):
+            d = lost + gained + neither
+            m = min(500, d)
+            if "drawn" in name:
+                in_draw = rng.multivariate_hypergeometric([lost, gained, neither], m)
+                p = drawn_p_value(*map(int, in_draw[:2]), int(m), int(d), k, epsilon)
+            else:
+                p = paired_p_value(int(lost), int(gained), k, epsilon)
+            passed, spent = passed + (p <= 0.05), spent + (k if k == 500 else m if "drawn" in name else d)
+        what = f"certified for ε = 0.5% at a true loss of 0.2%, {spent / draws:.0f} labels {name}, {k:,} samples"
+        rows.append(row(what, passed / draws, "share", "≥ 0.85" if k == 12_500 else ""))
+    return rows
+
+
+JOBS = {
+    "resampling": resampling,
+    "uncertainty": uncertainty,
+    "monitoring": monitoring,
+    "guarantee": guarantee,
+    "few_labels": few_labels,
+}

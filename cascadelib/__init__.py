@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .analysis import certify as certify
     from .analysis import mean_improvement_moved as mean_improvement_moved
     from .analysis import replay as replay
+    from .analysis import to_label as to_label
     from .deployment import Cascade as Cascade
     from .deployment import Policy as Policy
     from .deployment import StreamBudget as StreamBudget

@@ -68,13 +68,13 @@ def _checked_ids(sample_ids, count):
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of k samples: ``values`` int64 [k], ``sample_ids`` str [k], ``classes`` names or None, origin.
+    """Labels of k samples: ``values`` int64 [k] or None, ``sample_ids`` str [k], ``classes`` names or None, origin.
 
     given: whether the ids tell samples apart beyond this split, which row numbers do not. source: the whole split, of
     which these samples may be a part; the same for all parts that were taken of it.
     """
 
-    values: np.ndarray
+    values: np.ndarray | None
     sample_ids: np.ndarray
     classes: tuple[str, ...] | None = None
     dataset: str = ""
@@ -84,24 +84,38 @@ class Labels:
 
     @classmethod
     def checked(
-        cls, labels: Any, sample_ids: Any = None, classes: Any = None, dataset: str = "", split: str = ""
+        cls, labels: Any, sample_ids: Any = None, classes: Any = None, dataset: str = "", split: str = "", k: int = 0
     ) -> "Labels":
-        """From user input; ids default to row numbers. Raises ValueError naming the first thing that is wrong."""
+        """From user input; ids default to row numbers. labels None: k samples without, or as many as there are ids.
+        Raises ValueError naming the first thing that is wrong."""
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
-        values = _checked_values(labels, classes)
-        ids = _checked_ids(sample_ids, len(values))
+        values = None if labels is None else _checked_values(labels, classes)
+        k = len(values) if values is not None else k if sample_ids is None else len(sample_ids)
+        if not k:
+            raise ValueError("without labels the sample_ids say how many samples there are: give them")
+        ids = _checked_ids(sample_ids, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     def __len__(self):
-        return len(self.values)
+        return len(self.sample_ids)
+
+    @property
+    def needed(self) -> np.ndarray:
+        """The values; ValueError where there are none."""
+        if self.values is None:
+            raise ValueError(
+                f"this needs labels, and the {len(self)} samples of {self.split or 'this split'!r} have none: certify "
+                "takes those of to_label as labels=, store.labelled(labels) those of all"
+            )
+        return self.values
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the sample ids and labels, in their order."""
         digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
-        digest.update(self.values.astype("<i8").tobytes())
+        digest.update(b"unlabelled" if self.values is None else self.values.astype("<i8").tobytes())
         return digest.hexdigest()
 
     @property
@@ -115,7 +129,8 @@ class Labels:
 
     def take(self, rows: np.ndarray) -> "Labels":
         """The same for int64 ``rows``."""
-        return replace(self, values=self.values[rows], sample_ids=self.sample_ids[rows])
+        values = None if self.values is None else self.values[rows]
+        return replace(self, values=values, sample_ids=self.sample_ids[rows])
 
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
         """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the first other row."""
@@ -127,10 +142,10 @@ class Labels:
             row = differing[0]
             kind = "another order" if set(ids) == set(self.sample_ids) else "other samples"
             raise ValueError(f"{kind}: row {row} is {str(ids[row])!r}, expected {str(self.sample_ids[row])!r}")
-        differing = np.flatnonzero(self.values != (self.values if labels is None else labels))
+        differing = np.flatnonzero(False if labels is None else self.needed != labels)
         if len(differing):
             row = differing[0]
-            raise ValueError(f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.values[row]}")
+            raise ValueError(f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.needed[row]}")
 
 
 @dataclass(frozen=True)

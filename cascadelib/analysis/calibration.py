@@ -58,6 +58,15 @@ def expected_calibration_error(
     return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["samples"]))
 
 
+def ideal_calibration_error(confidence: np.ndarray, bins: int = 15, binning: str = "equal_width") -> float:
+    """What :func:`expected_calibration_error` comes to in the mean for a model whose answers are right with the very
+    probabilities that it claims, confidence float [k]: a bin's mean |accuracy − confidence| is √(2 v / π), at most 2 v,
+    where v = Σ p (1 − p) of its samples (normal approximation; the bound holds where v is small)."""
+    confidence, _ = checked(confidence, confidence)
+    v = np.bincount(bin_numbers(confidence, bins, binning), confidence * (1 - confidence))
+    return float(np.minimum(np.sqrt(2 * np.maximum(v, 0) / np.pi), 2 * v).sum() / len(confidence))
+
+
 def brier_score(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
     """Mean of Σ_c (p_c − [c is the label])² over samples, in [0, 2] (Brier, 1950), at p = softmax(logits / T)."""
     total = 0.0
@@ -126,8 +135,8 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
     """Max softmax of every model of a LogitStore, a row a model, cheapest first.
 
     accuracy; confidence (mean); gap (confidence − accuracy) with its 95% interval, and the verdict that it allows; ece
-    and ece_equal_mass in so many bins, brier; temperature, fitted on the store ``fitted_on``, and with it gap_scaled,
-    ece_scaled, ece_equal_mass_scaled and brier_scaled here.
+    and ece_equal_mass in so many bins, each beside its …_null (:func:`ideal_calibration_error`), brier; temperature,
+    fitted on the store ``fitted_on``, and with it (…_scaled) gap and all errors here.
     """
     rows = {}
     for name in store.models.index:
@@ -138,8 +147,9 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
             sure, _ = claims_of(store, name, t)
             row[f"gap{suffix}"] = sure.mean() - right.mean()
-            row[f"ece{suffix}"] = expected_calibration_error(sure, right, bins)
-            row[f"ece_equal_mass{suffix}"] = expected_calibration_error(sure, right, bins, "equal_mass")
+            for error, binning in (("ece", "equal_width"), ("ece_equal_mass", "equal_mass")):
+                row[f"{error}{suffix}"] = expected_calibration_error(sure, right, bins, binning)
+                row[f"{error}_null{suffix}"] = ideal_calibration_error(sure, bins, binning)
             row[f"brier{suffix}"] = brier_score(store.logits(name), store.labels, t)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -1,120 +1,61 @@
-"""A certificate: is the loss of accuracy of a cascade at most ε? Learn-then-Test over a front, with exact p-values
-from paired outcomes, for any number of samples."""
+"""A certificate: is the loss of a cascade at most ε, its cost within a budget? Learn-then-Test over a front, for any
+number of samples, with labels only where they can matter."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, binom
 
 from ..checks import known
-from ..evaluation.evaluation import check_store, evaluate, point_list, quality, right_alone, run_cascades
+from ..evaluation.evaluation import check_store, evaluate, mean_cost, point_list, quality, right_alone, run_cascades
 from ..fronts.front import Front, Point
 from ..labels import Labels, samples_in_common
-from ..scoring import F1
-from ..tables import arrow
-from .uncertainty import plug_in_bets
+from ..scoring import F1, f1
+from ..tables import arrow, number
+from .p_values import cost_p_value, f1_p_value, loss_p_value
 
-NUISANCE = 1 / 500  # of the level: what the confidence set of the nuisance parameter may miss
-NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end; it is added to the result
-GRIDS = (25, 100, 400, 1600)  # finer where a coarser one does not tell
-STEPS = 100  # most points of a front that are tested, one after another
+STEPS = 100  # most points of a front that are tested
 UNSEEN = (
     "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
     "store.take(slice(1, None, 2))"
 )
 
 
-def paired_p_value(lost: int, gained: int, samples: int, epsilon: float, level: float = 0.05) -> float:
-    """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one side is right.
-
-    lost, gained: those that only the reference, or only the cascade, gets right, of ``samples`` independent draws. The
-    loss is P(lost) − P(gained). level: the value, valid at any, is worked out until it lies on one side of this one.
-
-    An exact unconditional test. Outcomes are ordered by the studentized loss. Their distribution depends on the loss
-    and on the nuisance ψ = P(lost) + P(gained); at given ψ the probability of an outcome as extreme is largest at a
-    loss of exactly ε (the number of discordant samples depends on ψ only, and given it ``lost`` is binomial). That is
-    maximized over Clopper and Pearson's interval for ψ at confidence 1 − γ, and γ = level / 500 is added (Berger and
-    Boos, 1994, *P values maximized over a confidence set for the nuisance parameter*). The maximum is bounded, not
-    sampled: between points of a grid the probability of an event A moves by at most √(P(A) χ²) (Cauchy and Schwarz),
-    where 1 + χ² = (1 + χ₁²)^samples for independent draws.
-    """
-    discordant, gamma = lost + gained, level * NUISANCE
-    low = beta.ppf(gamma / 2, discordant, samples - discordant + 1) if discordant else 0.0
-    high = beta.isf(gamma / 2, discordant + 1, samples - discordant) if discordant < samples else 1.0
-    if high < epsilon:
-        return gamma
-    for points in GRIDS:
-        ends = np.linspace(max(low, epsilon, 1e-300), high, points + 1)
-        middle, half = (ends[1:] + ends[:-1]) / 2, np.diff(ends) / 2
-        p = probability_as_extreme(lost - gained, discordant, samples, epsilon, middle)
-        parts = np.stack([(middle + epsilon) / 2, (middle - epsilon) / 2, 1 - middle])
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            moved = np.nan_to_num(np.stack([half / 2, half / 2, half]) ** 2 / parts, nan=0.0).sum(axis=0)
-            bound = p + np.sqrt(p * np.expm1(samples * np.log1p(moved)))
-        largest = min(1.0, float(bound.max()) + gamma)
-        if largest <= level or p.max() + gamma > level:
-            break
-    return largest
-
-
-def probability_as_extreme(s: int, discordant: int, samples: int, loss: float, psi: np.ndarray) -> np.ndarray:
-    """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ, float64 [G]."""
-    spread = np.sqrt(np.maximum(np.arange(samples + 1), samples * loss) + 1 - samples * loss**2)
-    studentized = (s - samples * loss) / spread[discordant]
-    first = int(binom.ppf(NEGLIGIBLE, samples, psi.min()))
-    last = int(binom.ppf(1 - NEGLIGIBLE, samples, psi.max()))
-    d = np.arange(first, last + 1)
-    most_lost = np.floor((d + samples * loss + studentized * spread[d]) / 2 + 1e-9)
-    share_lost = np.minimum(1.0, (1 + loss / psi) / 2)[:, None]
-    terms = binom.pmf(d, samples, psi[:, None]) * binom.cdf(most_lost, d, share_lost)
-    return np.minimum(1.0, terms.sum(axis=1) + 2 * NEGLIGIBLE)
-
-
-def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> float:
-    """p-value of the hypothesis "the mean loss is ε or more" from losses in [−1, 1], float [k], for graded scores.
-
-    Capital of a gambler who bets against the hypothesis: each loss d multiplies it by 1 + λ (ε − d), where λ in
-    [0, 1 / (1 + |ε|)] is chosen from the losses before. Under the hypothesis that is a nonnegative supermartingale, so
-    1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
-    variables by betting*, section 4). Losses must come in an order that does not depend on their values.
-    """
-    losses = np.asarray(losses, np.float64)
-    bets = np.minimum(plug_in_bets(losses, 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
-    capital = np.cumsum(np.log1p(bets * (epsilon - losses)))
-    return float(min(1.0, np.exp(-max(0.0, capital.max()))))
-
-
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What :func:`certify` found: ``certified`` Points, the safest first. As text: the promise.
+    """What :func:`certify` found: ``certified`` Points in the order in which they were tested. As text: the promise.
 
-    ``table``: a row a tested point, up to the first that fails: models, thresholds, cost (where the point was chosen),
-    accuracy_loss (reference − cascade on the certification split; negative: a gain), lost and gained (share of samples
-    that only the reference, or only the cascade, gets right; graded: mean loss and gain), p_value, certified. samples:
-    of the certification split. overlap_checked: whether it is known that none of them took part in finding the points.
+    ``table``: a row a tested point: models, thresholds, cost (where the point was chosen), accuracy_loss (reference −
+    cascade on the certification split; negative: a gain; F1 under that score), lost and gained (share of samples that
+    only the reference, or only the cascade, gets right; graded: mean loss and gain), unlabelled (share that is in lost
+    for want of a label), cost_here, group (of the largest p-value), p_value, certified. samples: of the certification
+    split. promise: in words. overlap_checked: whether it is known that none of them took part in finding the points.
     """
 
     certified: tuple[Point, ...]
     reference: str
-    epsilon: float
+    epsilon: float | None
     delta: float
     samples: int
     table: pd.DataFrame
+    promise: str
     overlap_checked: bool = False
 
     @property
     def point(self) -> Point | None:
-        """The cheapest certified Point, None where nothing is certified."""
-        return self.certified[-1] if self.certified else None
+        """The cheapest certified Point; for a budget alone the most accurate. None where nothing is certified."""
+        if self.epsilon is None:
+            return max(self.certified, key=lambda point: point.accuracy, default=None)
+        return min(reversed(self.certified), key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
         if self.point is None:
             return (
-                f"Nothing is certified: {self.samples} samples do not show a loss below {self.epsilon:.2%} against "
-                f"{self.reference} at confidence {1 - self.delta:.0%}. Allow a larger loss, or bring more samples."
+                f"Nothing is certified: {self.samples} samples do not show at confidence {1 - self.delta:.0%} that a "
+                f"cascade {self.promise}. Allow a larger loss or cost, or bring more samples."
             )
         unchecked = (
             " This holds if none of the samples took part in finding the cascades, which was not checked: "
@@ -122,51 +63,191 @@ class Certificate:
         )
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
-            f"samples, {arrow(self.point.models)} loses at most {self.epsilon:.2%} of accuracy "
-            f"against {self.reference}, on data from the same source." + ("" if self.overlap_checked else unchecked)
+            f"samples, {arrow(self.point.models)} {self.promise}, on data from the same source."
+            + ("" if self.overlap_checked else unchecked)
         )
 
 
-def certify(points: Any, store: Any, epsilon: float, delta: float = 0.05, reference: str | None = None) -> Certificate:
+def certify(
+    points: Any,
+    store: Any,
+    epsilon: float | None = None,
+    delta: float = 0.05,
+    reference: str | None = None,
+    *,
+    budget: float | None = None,
+    groups: Any = None,
+    labels: Mapping | None = None,
+    drawn: bool = False,
+    at_once: bool = False,
+) -> Certificate:
     """Certify cascades that were chosen elsewhere: a :class:`Certificate`.
 
-    points: a Front, tried from the most accurate point downwards (at most 100, evenly spread, up to a loss of ε where
-    it was found), or Points in the order in which to try them. store: the certification split, samples that had no
-    part in choosing points, order or reference. reference: the model that ε refers to, by default the most accurate
-    single model where the Front was found.
+    points: a Front, of which at most 100 are tried, evenly spread among those that keep ε and the budget where they
+    were found, those with most room first (for ε alone: the most accurate); or Points in the order in which to try
+    them. store: the certification split, samples that had no part in choosing points, order or reference. epsilon: the
+    loss against ``reference`` to stay below, by default the most accurate single model where the Front was found;
+    budget: the mean cost a sample to stay within; one of the two, or both. groups: [k], the group of each sample, such
+    as its label: ε is then kept in each group that is there.
 
     Guarantee: if the certification samples are independent draws from the distribution on which the cascade will run,
-    the probability that *any* certified point loses ε or more of expected accuracy against the reference is at most δ.
-    Learn-then-Test (Angelopoulos, Bates, Candès, Jordan, Lei, 2021, *Learn then test*) with fixed-sequence testing:
-    each point's hypothesis "the loss is ε or more" is tested at level δ in an order fixed beforehand, and the first
-    that is not rejected ends it (along a front: Pareto testing, Laufer-Goldshtein, Fisch, Barzilay, Jaakkola, 2023).
-    The p-values are valid for any number of samples: :func:`paired_p_value` where outcomes are right or wrong,
-    :func:`betting_p_value` for graded scores. Nothing is said of data that have drifted, of single classes, or of cost.
+    the probability that *any* certified point loses ε or more of expected accuracy against the reference (in any of the
+    groups), or costs more than the budget in the mean, is at most δ. Learn-then-Test (Angelopoulos, Bates, Candès,
+    Jordan, Lei, 2021, *Learn then test*) with fixed-sequence testing: each point's hypothesis "it breaks the promise"
+    is tested at level δ, and the first that is not rejected ends it (along a front: Pareto testing, Laufer-Goldshtein,
+    Fisch, Barzilay, Jaakkola, 2023); at_once: all points, by Holm's (1979) method. The p-values are valid for any
+    number of samples (:mod:`cascadelib.analysis.p_values`; docs/guarantees.md in words); of several risks or groups the
+    largest counts (intersection-union; Berger, 1982). Nothing is said of data that have drifted, nor of what was not
+    asked: classes, cost.
 
-    Raises ValueError for ε outside [0, 1), δ outside (0, 1), an unknown reference, and a store that shares samples with
-    a split on which a point was found, as far as ids, names and files tell (else the certificate says so).
+    labels: {sample id: label}, top-1 only, in place of the store's, which may have none. With those that
+    :func:`to_label` names the p-values are those of all labels; one that is missing counts as it hurts most, whoever
+    chose which are known. drawn: known are the first m that to_label named, m settled before any label was seen.
+
+    Raises ValueError for ε outside [0, 1), δ outside (0, 1), an unknown reference, labels or groups of other samples,
+    and a store that shares samples with a split on which a point was found, as far as ids, names and files tell (else
+    the certificate says so).
     """
-    if not 0 <= epsilon < 1 or not 0 < delta < 1:
+    if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
         raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")
+    if epsilon is None and budget is None:
+        raise ValueError("give epsilon, the loss to stay below, or budget=, the mean cost to stay within")
     check_store(store)
-    if hasattr(points, "table"):
-        reference = points.singles["accuracy"].idxmax() if reference is None else reference
-        points = descending(points, known(reference, points.singles.index, "model"), epsilon)
-    elif reference is None:
-        raise ValueError("name the reference= model that epsilon refers to")
-    points = point_list(points)
-    checked = refuse_shared_samples(points, store.origin)
-    outcomes = {at: (exits, correct) for at, exits, correct, _ in run_cascades(store, points)}
+    points, reference = tried(points, reference, epsilon, budget)
+    checked, score = refuse_shared_samples(points, store.origin), points[0].score
+    parts = grouped(groups, len(store))
+    store, differs, there = with_labels(store, points, reference, labels, drawn)
+    right = right_alone(store, reference, score)
+    positive = store.positives() if score == F1 else None
+    outcomes = {run[0]: run[1:] for run in run_cascades(store, points)}
     refuse_same_split(points, outcomes)
-    if any(point.score == F1 for point in points):
-        raise ValueError("F1 is no mean over samples, so its loss cannot be certified: use score='top1'")
-    right, rows = right_alone(store, reference, points[0].score), []
+    level, rows = delta / len(points) if at_once else delta, []
     for at, point in enumerate(points):
-        rows.append(tested(point, outcomes[at][1], right, epsilon, delta))
-        if not rows[-1]["certified"]:
+        (exits, correct, costs), p_values = outcomes[at], {}
+        losses = right.astype(np.float64) - correct
+        row = {"models": point.models, "thresholds": point.thresholds, "cost": point.cost}
+        if epsilon is not None:
+            loss = losses.mean() if positive is None else f1(right, positive) - f1(correct, positive)
+            row |= {"accuracy_loss": loss, "lost": np.maximum(losses, 0).mean()}
+            row |= {"gained": np.maximum(-losses, 0).mean(), "unlabelled": (differs[at] & ~there).mean()}
+            for name, of in parts.items():
+                if positive is not None:
+                    p_values[name] = f1_p_value(right[of], correct[of], positive[of], epsilon, level)
+                else:
+                    p_values[name] = loss_p_value(losses[of], differs[at][of], there[of], drawn, epsilon, level)
+            row |= {} if groups is None else {"group": max(p_values, key=p_values.__getitem__)}
+        if budget is not None:
+            row["cost_here"] = mean_cost(costs, exits)
+            p_values["cost"] = cost_p_value(exits, costs, budget, level)
+        rows.append(row | {"p_value": max(p_values.values())})
+        if not at_once and rows[-1]["p_value"] > delta:
             break
     table = pd.DataFrame(rows)
-    return Certificate(tuple(points[: table["certified"].sum()]), reference, epsilon, delta, len(store), table, checked)
+    falling, left = table["p_value"].sort_values(), len(points) - np.arange(len(points)) if at_once else 1
+    table["certified"] = pd.Series(np.logical_and.accumulate(falling * left <= delta), falling.index)
+    found = tuple(points[row] for row in np.flatnonzero(table["certified"]))
+    where = f" in each of {len(parts)} groups" if groups is not None else ""
+    what = "accuracy" if positive is None else "F1"
+    promise = [] if epsilon is None else [f"loses at most {epsilon:.2%} of {what} against {reference}{where}"]
+    promise += [] if budget is None else [f"costs at most {number(budget)} a sample"]
+    return Certificate(found, reference, epsilon, delta, len(store), table, " and ".join(promise), checked)
+
+
+def to_label(
+    points: Any,
+    unlabelled: Any,
+    reference: str | None = None,
+    epsilon: float | None = None,
+    budget: float | None = None,
+) -> np.ndarray:
+    """Ids of the samples whose labels :func:`certify` can use: those on which a point predicts another class than the
+    reference, in the order of SHA-256 of their ids, so that the first m are a uniform draw, for any m.
+
+    points, reference, epsilon, budget: as there; they tell which points of a Front are tried, without ε or budget all.
+    unlabelled: a LogitStore, or a ScoreTable with predictions; labels are not read. ValueError for scores other than
+    top-1, where equal predictions need not mean equal loss.
+    """
+    check_store(unlabelled)
+    points, reference = tried(points, reference, epsilon, budget)
+    _, differs = agreeing(unlabelled, points, reference)
+    return unlabelled.origin.sample_ids[in_order(differs.any(axis=0), unlabelled.origin)]
+
+
+def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.ndarray]:
+    """(the models of points and reference on a store, labelled by what the reference predicts; bool [points, k]: where
+    each point predicts otherwise)."""
+    if any(point.score != "top1" for point in points):
+        raise ValueError("without labels only top-1 predictions say that a loss is 0: search with score='top1'")
+    part = store.select(list(dict.fromkeys([reference, *(name for point in points for name in point.models)])))
+    agreed, differs = part.labelled(part.predicted(reference)), np.empty((len(points), len(store)), bool)
+    for at, _, right, _ in run_cascades(agreed, points):
+        differs[at] = ~right
+    return agreed, differs
+
+
+def in_order(rows: Any, origin: Labels) -> list[int]:
+    """The rows of a mask [k] in the order of SHA-256 of their ids."""
+    return sorted(np.flatnonzero(rows), key=lambda row: hashlib.sha256(str(origin.sample_ids[row]).encode()).digest())
+
+
+def with_labels(
+    store: Any, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """(store whose labels are those that are known, elsewhere what the reference predicts; bool [points, k]: where a
+    label can matter; bool [k]: whose labels are known). With the store's own labels all can matter, and are known."""
+    if labels is None and not store.models["top1"].isna().any():
+        return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
+    given = {str(sample): label for sample, label in dict(() if labels is None else labels).items()}
+    ids = store.origin.sample_ids
+    if strangers := sorted(given.keys() - set(ids.tolist())):
+        raise ValueError(f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}")
+    (agreed, differs), there = agreeing(store, points, reference), np.isin(ids, list(given))
+    in_draw = there[in_order(differs.any(axis=0), store.origin)]
+    if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
+        raise ValueError("drawn=True: the labelled ones are not the first that to_label names for these points")
+    values = agreed.predicted(reference).tolist()
+    return agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]), differs, there
+
+
+def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
+    """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is given none."""
+    values = np.full(k, "") if groups is None else np.asarray(groups)
+    if values.shape != (k,):
+        raise ValueError(f"groups must be [{k}], the group of each sample, not {list(values.shape)}")
+    return {name: values == name for name in np.unique(values).tolist()}
+
+
+def tried(points: Any, reference: str | None, epsilon: float | None, budget: float | None) -> tuple[list[Point], str]:
+    """(points in the order in which they are tested, reference; for a budget alone any model): see :func:`certify`."""
+    if hasattr(points, "table"):
+        reference = points.singles["accuracy"].idxmax() if reference is None else reference
+        return candidates(points, known(reference, points.singles.index, "model"), epsilon, budget), reference
+    if reference is None and (epsilon is not None or budget is None):
+        raise ValueError("name the reference= model that epsilon refers to")
+    points = point_list(points)
+    if len(scores := {point.score for point in points}) > 1:
+        raise ValueError(f"the points have different scores, {', '.join(sorted(scores))}: certify them apart")
+    return points, reference or points[0].models[-1]
+
+
+def candidates(front: Front, reference: str, epsilon: float | None = None, budget: float | None = None) -> list[Point]:
+    """At most STEPS points of a front that keep ε and a budget where they were found, those first that have most room
+    to the nearer of the two, in standard deviations of a sample's loss and cost; without either, all."""
+    table, paid = front.table, front.singles["cost"]
+    if epsilon is None and budget is None:
+        return point_list(front)
+    loss, room = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy(), np.full(len(table), np.inf)
+    if epsilon is not None:
+        room = np.where(loss <= epsilon, (epsilon - loss) / np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9), -1)
+    if budget is not None:
+        spent = [np.cumsum(paid[list(models)]) - cost for models, cost in zip(table["models"], table["cost"])]
+        spread = [np.sqrt(np.average(s**2, weights=r)) for s, r in zip(spent, table["exit_rates"])]
+        room = np.minimum(room, (budget - table["cost"]) / (np.array(spread) + 1e-9 * budget))
+    order = np.argsort(-room, kind="stable")[: np.count_nonzero(room >= 0)]
+    if not len(order):
+        asked = f"epsilon={epsilon} of {reference}, budget={budget}"
+        raise ValueError(f"no cascade of the front comes within {asked}, even where it was found")
+    return [front.point(int(order[i])) for i in np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))]
 
 
 def promise_table(
@@ -186,15 +267,6 @@ def promise_table(
     return pd.DataFrame(rows)
 
 
-def descending(front: Front, reference: str, epsilon: float) -> list[Point]:
-    """At most STEPS points of a front, falling in accuracy, the last no more than ε below the reference there."""
-    wanted = front.singles.loc[reference, "accuracy"] - epsilon
-    rows = np.flatnonzero(front.table["accuracy"] >= wanted)[::-1]
-    if not len(rows):
-        raise ValueError(f"no cascade of the front comes within {epsilon:.2%} of {reference} even where it was found")
-    return [front.point(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, STEPS).astype(int))]
-
-
 def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
     counts = [samples_in_common(found_on, origin) for found_on in {point.found_on for point in points}]
@@ -205,24 +277,11 @@ def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     return None not in counts
 
 
-def refuse_same_split(points: list[Point], outcomes: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+def refuse_same_split(points: list[Point], outcomes: dict[int, tuple]) -> None:
     """ValueError where three cascades or more come out to the last sample as where they were found."""
     for at, point in enumerate(points):
-        exits, correct = outcomes[at]
+        exits, correct, _ = outcomes[at]
         here = (np.mean(correct), *np.bincount(exits, minlength=len(point.models)) / len(exits))
         if len(points) < 3 or not np.allclose(here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12):
             return
     raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")
-
-
-def tested(point: Point, correct: np.ndarray, right: np.ndarray, epsilon: float, delta: float) -> dict:
-    """One test as a row of the table; correct, right [k]: outcomes of the cascade and of the reference."""
-    losses = right.astype(np.float64) - correct
-    lost, gained = np.maximum(losses, 0), np.maximum(-losses, 0)
-    if np.isin(losses, (-1, 0, 1)).all():
-        p = paired_p_value(int(lost.sum()), int(gained.sum()), len(losses), epsilon, delta)
-    else:
-        p = betting_p_value(losses, epsilon, delta)
-    means = {"accuracy_loss": losses.mean(), "lost": lost.mean(), "gained": gained.mean()}
-    row = {"models": point.models, "thresholds": point.thresholds, "cost": point.cost, **means}
-    return row | {"p_value": p, "certified": p <= delta}

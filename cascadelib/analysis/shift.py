@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..evaluation import evaluation
 from ..evaluation.evaluation import store_first
-from ..evaluation.pareto import Baseline, common_range, factor, mean_cost_ratio, pareto_front
+from ..evaluation.pareto import Baseline, common_range, improvement_factor, mean_cost_ratio, pareto_front
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
 from ..methods.method import Method
@@ -17,6 +17,7 @@ from ..scoring import F1
 from ..store.pairing import check_same_task, matched
 from ..tables import arrow
 from . import uncertainty
+from .certificate import agreeing
 from .uncertainty import LEVEL, Ends, with_ends
 
 
@@ -47,9 +48,8 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     swept = ranges & (length == 2)
     parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
-    moved["improvement_moved"] = (
-        evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"]) / moved["cost_moved"]
-    )
+    baseline_cost = evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"])
+    moved["improvement_moved"] = improvement_factor(baseline_cost, moved["cost_moved"])
     moved["on_front"] = False
     moved.loc[pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"] = True
     return moved
@@ -160,7 +160,7 @@ def holds(
         else:
             own = uncertainty.share_interval(result.correct, level)
             less = uncertainty.paired_difference_interval(right, result.correct, level)
-        improvement = float(factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost))
+        improvement = float(improvement_factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost))
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
         row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
         row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
@@ -228,3 +228,38 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
     ranks = drops[["accuracy", "accuracy_moved"]].groupby("split", sort=False).rank()
     table["rank_correlation"] = {split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")}
     return table.assign(best_model=splits["accuracy_moved"].idxmax().str[1])
+
+
+def accuracy_estimates(point: Point, store: Any, splits: dict[str, Any]) -> pd.DataFrame:
+    """How accurate is a cascade, and its last model alone, on data without labels? Rows (split, models) of {label:
+    store}; labels there are read for ``accuracy`` alone, nan without.
+
+    Two estimates, both from confidences (max softmax of the answers given; a ScoreTable's own) and from ``store``,
+    labelled and not used to choose the cascade. thresholded: the share above the threshold that, on ``store``, as large
+    a share exceeds as is right (average thresholded confidence; Garg et al., 2022). difference: the accuracy on
+    ``store`` + what the mean confidence rises by (difference of confidences; Guillory et al., 2021). unchanged: the
+    accuracy on ``store``, beside them. …_error: estimate − accuracy.
+
+    No promise: where confidences stay as they were and answers turn wrong, neither can notice.
+    """
+    alone, rows = replace(point, models=point.models[-1:], thresholds=(), exit_rates=(1.0,)), {}
+    for one in (point, alone):
+        accuracy, sure = _answers(one, store)
+        threshold = np.quantile(sure, 1 - accuracy)
+        for label, split in splits.items():
+            found, there = _answers(one, split)
+            row = {"accuracy": found, "thresholded": (there >= threshold).mean()}
+            row |= {"difference": accuracy + there.mean() - sure.mean(), "unchanged": accuracy}
+            errors = {f"{name}_error": row[name] - found for name in ("thresholded", "difference", "unchanged")}
+            rows[label, arrow(one.models)] = row | errors
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "models"])
+
+
+def _answers(point, store):
+    """(accuracy, nan without labels; confidence [k]) of what a cascade answers on a store."""
+    labelled = not store.models["top1"].isna().any()
+    store = store if labelled else agreeing(store, [point], point.models[-1])[0]
+    _, exits, correct, _ = next(evaluation.run_cascades(store, [point]))
+    method = point.method and replace(point.method, metric="max_softmax")
+    outcomes = evaluation.outcomes_of(store, point.models, method, point.score)
+    return np.mean(correct) if labelled else np.nan, np.choose(exits, [sure for _, sure in outcomes])

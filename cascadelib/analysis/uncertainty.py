@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
+from ..evaluation import pareto
 from ..evaluation.evaluation import check_store, point_list, run_cascades
 from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
 from ..methods.method import Method
@@ -168,7 +169,9 @@ class Resampled:
         """Improvement factor of each cascade, float64 [R, P]; above a resample's best single model, where the factor is
         nan by definition, the cost of that model counts: a lower bound."""
         rows = zip(self.baselines, self.accuracy, self.cost)
-        return np.stack([b.cost_at(np.minimum(accuracy, b.best)) / cost for b, accuracy, cost in rows])
+        return np.stack(
+            [pareto.improvement_factor(b.cost_at(np.minimum(accuracy, b.best)), cost) for b, accuracy, cost in rows]
+        )
 
     @cached_property
     def fronts(self) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -29,7 +29,7 @@ class Labelled:
         checked = labels_of(self)
         if len(self.inputs) != len(checked):
             raise ValueError(f"{len(self.inputs)} {self.word} for {len(checked)} labels")
-        settled = {"labels": checked.values, "sample_ids": checked.sample_ids, "classes": checked.classes}
+        settled = {"labels": checked.needed, "sample_ids": checked.sample_ids, "classes": checked.classes}
         for name, value in settled.items():
             object.__setattr__(self, name, value)
 

@@ -14,7 +14,7 @@ from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
-from .pareto import Baseline, factor
+from .pareto import Baseline, improvement_factor
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
@@ -108,8 +108,8 @@ def asked(store, method=None, score=None, cost=None):
         return method, score_of("top1" if score is None else score).name, "macs" if cost is None else cost
     fitted = isinstance(method, Method) and method.confidence is not None
     given = {"method": None if fitted else method, "cost": None if cost == "cost" else cost}
-    given |= {"metric": method.metric} if fitted and method.metric != Method.metric else {}
-    given |= {} if score in (None, "top1", F1) else {"score": score}
+    given |= {"score": None if score in ("top1", F1) else score}
+    given |= {"metric": method.metric if fitted and method.metric != Method.metric else None}
     refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
     if refused:
         raise ValueError(
@@ -150,6 +150,8 @@ def single_models(store: Store, score: str, cost_kind: str) -> tuple[np.ndarray,
     stage = store.outcome(names, Method(), score)
     if score == "top1":
         accuracy = store.models["top1"].to_numpy(np.float64)
+        if np.isnan(accuracy).any():
+            right_alone(store, names[0], score)  # refused: it has no labels
     else:
         accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
@@ -173,7 +175,7 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     _, exits, correct, costs = next(run_cascades(store, [point]))
     accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
     baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
-    rates, improvement = exit_rates_of(exits, len(costs)), float(factor(baseline_cost, cost))
+    rates, improvement = exit_rates_of(exits, len(costs)), float(improvement_factor(baseline_cost, cost))
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, improvement)
 
 

@@ -48,9 +48,9 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     predictions = logits.argmax(1)
     chosen, judged = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
     confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels.values[chosen], predictions[chosen]), 1)
+    np.add.at(confusion, (labels.needed[chosen], predictions[chosen]), 1)
     order = linear_sum_assignment(-confusion)[1]  # class → the column that makes most of them right (Hungarian method)
-    predicted, right = predictions[judged], labels.values[judged]
+    predicted, right = predictions[judged], labels.needed[judged]
     as_is, moved = predicted == right, predicted == order[right]
     gain = moved.mean() - as_is.mean()
     if gain > max(0.1, CLEARLY * np.std(moved.astype(float) - as_is) / np.sqrt(len(moved))):

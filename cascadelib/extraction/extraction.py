@@ -161,8 +161,8 @@ def _check_classes(candidates, labels, store):
         expected, source = (expected, source) if expected else (count, f"model {name!r}")
         if count != expected:
             raise ValueError(f"model {name!r} gives {count} classes, {source} has {expected}")
-        if labels.values.max() >= count:
-            raise ValueError(f"model {name!r} gives {count} classes, but a label is {labels.values.max()}")
+        if labels.needed.max() >= count:
+            raise ValueError(f"model {name!r} gives {count} classes, but a label is {labels.needed.max()}")
 
 
 def _announce(path, pending, missing, settings, processes):

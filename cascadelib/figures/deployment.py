@@ -1,9 +1,13 @@
 """Figures of a running cascade: a guarantee's cost, a stream, what MACs become in seconds. Each from a plain table."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from ..tables import arrow, number
 from . import style
+
+PROMISE = {"accuracy_loss_allowed": "certified: at most ε", "accuracy_loss_held_out": "measured on held-out data"}
 
 
 def guarantee_figure(
@@ -11,21 +15,20 @@ def guarantee_figure(
     reference_cost: float,
     cost: str = "macs",
     title: str = "What a promise costs (dotted: the reference model alone)",
+    lines: Mapping[str, str] = PROMISE,
+    axis: str = "accuracy loss against the reference",
 ) -> style.Figure:
-    """Least certified cost against the loss that is allowed.
+    """Least certified cost against the loss that is allowed, or another share.
 
-    table: ``promise_table``, a row an allowed loss. reference_cost: of the reference model.
+    table: ``promise_table``, a row an allowed loss; or models, cost and the columns of ``lines`` {column: what it is}.
+    reference_cost: of the reference model.
     """
-    loss = style.per_cent_axis(title="accuracy loss against the reference")
     shown = table.dropna(subset=["cost"])
     above = {"autorangeoptions": {"include": 1.3 * reference_cost}}  # the dotted line is within
-    axis = style.cost_axis(cost, [*shown["cost"], reference_cost]) | above
-    fig = style.figure(title, xaxis=loss, yaxis=axis)
+    costs = style.cost_axis(cost, [*shown["cost"], reference_cost]) | above
+    fig = style.figure(title, xaxis=style.per_cent_axis(title=axis), yaxis=costs)
     fig.add_hline(y=reference_cost, line=style.DOTTED)
-    for column, label, colour, symbol in (
-        ("accuracy_loss_allowed", "certified: at most ε", style.PALETTE[0], "circle"),
-        ("accuracy_loss_held_out", "measured on held-out data", style.PALETTE[1], "diamond"),
-    ):
+    for (column, label), colour, symbol in zip(lines.items(), style.PALETTE, ("circle", "diamond")):
         marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["models"].map(arrow)}
         hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
         style.add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)

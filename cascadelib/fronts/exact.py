@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models
-from ..evaluation.pareto import Baseline, factor
+from ..evaluation.pareto import Baseline, improvement_factor
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from ..store.protocol import Stage
@@ -308,7 +308,7 @@ class SearchTask:
             "models": [tuple(self.names[m] for m in row[:n]) for row, n in zip(points.models, lengths)],
             "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own, lengths)],
             "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
-            "improvement": factor(self.baseline.cost_at(points.accuracy), points.cost),
+            "improvement": improvement_factor(self.baseline.cost_at(points.accuracy), points.cost),
         }
         kind = self.method, self.score, self.cost_kind
         return Front(pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on)

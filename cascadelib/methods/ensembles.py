@@ -141,7 +141,7 @@ class Vote(Remembering):
         def stage(prefix):
             sure = np.stack([split.alone(m)[1] for m in prefix])
             winner, sure = vote(np.stack([split.classes(m) for m in prefix]), sure)
-            return winner == split.store.labels, sure
+            return winner == split.store.origin.needed, sure
 
         return stage
 
@@ -165,7 +165,7 @@ class Own(Remembering):
         self.name, self.function = getattr(function, "__name__", "own"), function
 
     def whole(self, split):
-        labels = split.store.labels
+        labels = split.store.origin.needed
 
         def block(prefix, rows):
             output = self.output(np.stack([split.logits(m, rows) for m in prefix]))
@@ -244,7 +244,7 @@ class MeanStage:
     """
 
     def __init__(self, split, of_softmax):
-        self.split, self.of_softmax, self.labels = split, of_softmax, split.store.labels
+        self.split, self.of_softmax, self.labels = split, of_softmax, split.store.origin.needed
         self._right, self._sure = {}, {}
 
     def __call__(self, prefix):

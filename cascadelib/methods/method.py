@@ -196,7 +196,7 @@ def column(store, name, what):
 
 def cached_temperature(store, name):
     """Temperature of one model, fitted on a store."""
-    return cached(store, name, "temperature", lambda: fit_temperature(store.logits(name), store.labels, name))
+    return cached(store, name, "temperature", lambda: fit_temperature(store.logits(name), store.origin.needed, name))
 
 
 PLAIN, MEANS = ("entropy", "max_softmax", "softmax_margin", "logits_margin"), ("mean_logits", "mean_softmax")

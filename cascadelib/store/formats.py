@@ -209,7 +209,7 @@ class Folder:
 
     def _checked(self, file, model):
         given, (rows, columns), labels = file.metadata, file.shape, self.labels
-        classes = len(labels.classes or ()) or 1 + labels.values.max()
+        classes = len(labels.classes or ()) or 1 + (0 if labels.values is None else labels.values.max())
         numbers = {type(given.get(key)) for key in ("top1", "top5", "order")}
         wrong, enough = unfit(given), columns == classes if labels.classes else columns >= classes
         checks = {

@@ -17,7 +17,7 @@ from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
-from .formats import Folder, Memory, decoded_metadata, encoded_metadata, unfit
+from .formats import Folder, LogitArray, Memory, decoded_metadata, encoded_metadata, unfit
 from .manifest import create
 from .protocol import Stage
 
@@ -38,7 +38,7 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     if sample_ids is not None:
         with about(what):
             labels.check_same(sample_ids)
-    if labels.values.max() >= logits.shape[1]:
+    if labels.values is not None and labels.values.max() >= logits.shape[1]:
         row = int(np.argmax(labels.values >= logits.shape[1]))
         raise ValueError(
             f"{what}: {logits.shape[1]} classes, but the label of row {row} "
@@ -75,7 +75,7 @@ class LogitStore:
     """The logits of many models on one labelled split: ``LogitStore(path)`` opens the folder ``path``, which is looked
     for from here, then from the root of the repository.
 
-    labels int64 [k]: class of each sample; sample_ids str [k]; classes: their names where they are known; dataset,
+    labels int64 [k], the class of each sample, or None; sample_ids str [k]; classes: their names where known; dataset,
     split: names; origin: all of these as :class:`Labels`; path: the folder, or None in memory. Opening costs a header a
     model; broken files are left out with a warning. FileNotFoundError where there is no store, ValueError where its
     manifest or labels are damaged.
@@ -99,21 +99,22 @@ class LogitStore:
     def create(
         cls,
         path: str | Path,
-        labels: ArrayLike,
+        labels: ArrayLike | None,
         sample_ids: ArrayLike | None = None,
         classes: Iterable[str] | None = None,
         dataset: str = "",
         split: str = "",
     ) -> "LogitStore":
-        """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers. ValueError for an
-        existing store, an empty split, repeated ids, labels outside the classes."""
+        """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers. Without labels
+        (None; ids are needed) what needs them is refused. ValueError for an existing store, an empty split, repeated
+        ids, labels outside the classes."""
         create(path, Labels.checked(labels, sample_ids, classes, dataset, split))
         return cls(path)
 
     @classmethod
     def from_arrays(
         cls,
-        labels: ArrayLike,
+        labels: ArrayLike | None,
         logits: Mapping[str, Any],
         macs: Mapping | None = None,
         seconds: Mapping | None = None,
@@ -128,7 +129,8 @@ class LogitStore:
         """In memory: ``logits`` {model: [k, classes]}, costs {model: number} or None; checked as by :meth:`add`."""
         store = cls.__new__(cls)
         store.path = None
-        store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split)))
+        count = len(next(iter(logits.values()), ()))
+        store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split, count)))
         for kind, given in (("macs", macs or {}), ("seconds", seconds or {})):
             for name in given:
                 known(name, logits, f"model in {kind}")
@@ -139,7 +141,7 @@ class LogitStore:
 
     @classmethod
     def from_probabilities(
-        cls, labels: ArrayLike, probabilities: Mapping[str, Any], *args, dtype: str = "float64", **kwargs
+        cls, labels: ArrayLike | None, probabilities: Mapping[str, Any], *args, dtype: str = "float64", **kwargs
     ) -> "LogitStore":
         """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
         and from their logarithms (zeros count as the smallest positive float) where a method needs logits. ValueError
@@ -172,7 +174,7 @@ class LogitStore:
         present, (held, table) = self._present(), self._table
         if table is None or held != present:
             table = _table({name: own.metadata for name, own in present.items()})
-            for name in table.index if self._rows is not None else ():
+            for name in table.index if self._rows is not None and self.labels is not None else ():
                 table.loc[name, ["top1", "top5"]] = accuracies(self.ranks(name), present[name].tensor.shape[1])
             self._table = present, table
         return table.copy()
@@ -207,7 +209,7 @@ class LogitStore:
     def ranks(self, name: str) -> np.ndarray:
         """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5. Equal ones rank
         by class index, so that ``ranks == 0`` is ``argmax == label``."""
-        return self._kept(name, "ranks", lambda tensor: ranks_of(tensor, self._shelf.labels.values))
+        return self._kept(name, "ranks", lambda tensor: ranks_of(tensor, self._shelf.labels.needed))
 
     def predicted(self, name: str) -> np.ndarray:
         """Class with the largest output of each sample, int64 [k], the first of equal ones."""
@@ -244,7 +246,7 @@ class LogitStore:
         classes = len(self.classes) if self.classes else first.tensor.shape[1] if first else 2
         if classes != 2:
             raise ValueError(f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'")
-        return self.labels == 1
+        return self.origin.needed == 1
 
     def take(self, indices: Any) -> "LogitStore":
         """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k] or a slice."""
@@ -264,7 +266,7 @@ class LogitStore:
         count = max((own.tensor.shape[1] for own in self._present().values()), default=len(self.classes or ()))
         if len(chosen) < 2 or not np.isin(chosen, range(count)).all():
             raise ValueError(f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}")
-        part = self.take(np.isin(self.labels, chosen))
+        part = self.take(np.isin(self.origin.needed, chosen))
         names = self.classes and tuple(self.classes[c] for c in chosen)
         labels = replace(part.origin, values=np.searchsorted(chosen, part.labels), classes=names)
         store = self._view(None, None)._use(Memory(labels))
@@ -272,6 +274,16 @@ class LogitStore:
         for name in part.models.index:
             logits, entry = part.logits(name)[:, chosen], part.metadata(name)
             store.add(name, logits, dtype=logits.dtype.name, **{key: entry[key] for key in entry.keys() - RESERVED})
+        return store
+
+    def labelled(self, labels: ArrayLike) -> "LogitStore":
+        """The same samples and models as they are now, in memory, with other labels int [k]."""
+        given, origin = Labels.checked(labels, self.sample_ids, self.classes), self.origin
+        store = self._view(None, None)._use(Memory(replace(origin, values=given.values)))
+        for name, own in self._present().items():
+            output = self._output(own)
+            scores = dict(zip(("top1", "top5"), _accuracies(output, given)))
+            store._shelf.models[name] = LogitArray(output, own.metadata | scores, own.kind)
         return store
 
     def _view(self, rows, models):
@@ -317,7 +329,7 @@ class LogitStore:
             if normalise and (checked.sum(1) > 0).all() and (checked >= 0).all():
                 checked = (checked / checked.sum(1, keepdims=True, dtype=np.float64)).astype(checked.dtype)
             check_probabilities(name, checked)
-        top1, top5 = accuracies(ranks_of(checked, self.labels), checked.shape[1])
+        top1, top5 = _accuracies(checked, self.origin)
         with ADDING:
             if not replace and (name in self._shelf.models or name in self._shelf.broken):
                 raise ValueError(f"model {name!r} is in the store already; pass replace=True to replace it")
@@ -346,12 +358,19 @@ class LogitStore:
                 checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
                 if own.kind == "probabilities":
                     check_probabilities(name, tensor)
-                if accuracies(ranks_of(tensor, self._shelf.labels.values), tensor.shape[1])[0] != own.metadata["top1"]:
+                if not np.array_equal(_accuracies(tensor, self._shelf.labels)[0], own.metadata["top1"], equal_nan=True):
                     raise ValueError(f"model {name!r}: top1 in its header is not that of its logits")
             except (ValueError, OSError) as error:
                 failures.append(str(error))
         if failures:
             raise ValueError("the store is damaged:\n" + "\n".join(failures))
+
+
+def _accuracies(tensor, labels: Labels) -> tuple[float, float]:
+    """(top1, top5) of a model's output [k, classes]; nan without labels."""
+    if labels.values is None:
+        return math.nan, math.nan
+    return accuracies(ranks_of(tensor, labels.values), tensor.shape[1])
 
 
 def _table(entries: dict) -> pd.DataFrame:

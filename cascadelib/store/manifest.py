@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,8 @@ def create(path: str | Path, labels: Labels) -> None:
         raise ValueError(f"{path} already holds a store; open it with LogitStore(path) or choose another folder")
     path.mkdir(parents=True, exist_ok=True)
     with replacing(path / LABELS) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, labels=labels.values, sample_ids=labels.sample_ids)
+        values: dict[str, Any] = {} if labels.values is None else {"labels": labels.values}
+        np.savez_compressed(file, **values, sample_ids=labels.sample_ids)
     manifest = Manifest(labels.dataset, labels.split, len(labels), labels.classes, labels.fingerprint)
     with_digests(manifest, path, labels, {}).write(path)
 
@@ -119,7 +121,9 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
             if manifest.labels_sha256 not in (None, hashlib.file_digest(file, "sha256").hexdigest()):
                 raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
             archive = zipfile.ZipFile(file)
-            values, ids = (read_column(archive, name, manifest.samples) for name in ("labels", "sample_ids"))
+            there = "labels.npy" in archive.namelist()
+            values = read_column(archive, "labels", manifest.samples) if there else None
+            ids = read_column(archive, "sample_ids", manifest.samples)
         labels = Labels.checked(values, ids, manifest.classes, manifest.dataset, manifest.split)
         if labels.fingerprint != manifest.fingerprint:
             raise ValueError(f"labels and sample ids are not those of {MANIFEST} (fingerprint)")

@@ -200,6 +200,13 @@ class ScoreTable:
 
         return {name: partial(call, self.predicted(name), self.confidence[self.row(name)]) for name in self.names}
 
+    def labelled(self, labels: Any) -> "ScoreTable":
+        """The same samples and predictions with other labels [k]; "", that of nobody, is a label that none predicts."""
+        labels, own = as_text(labels), self.origin
+        table = replace(self, correct=None, labels=np.where(labels == "", "(none)", labels), sample_ids=None)
+        origin = replace(table.origin, sample_ids=own.sample_ids, given=own.given, source=own.source)
+        return replace(table, sample_ids=origin)
+
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
         return self._part(slice(None), chosen_rows(indices, len(self)))

@@ -22,6 +22,7 @@ from cascadelib.analysis.calibration import (
     confidence_gap,
     expected_calibration_error,
     ideal_above_below,
+    ideal_calibration_error,
     moving_average,
     threshold_curves,
     threshold_table,
@@ -104,6 +105,16 @@ def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     assert all(len(set(numbers[sure == s])) == 1 for s in sure)  # equal confidences are never parted
     assert (np.diff(numbers[np.argsort(sure)]) >= 0).all()
     assert calibration_bins(sure, right, bins, "equal_mass")["samples"].sum() == len(sure)
+
+
+@pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
+@pytest.mark.parametrize("k", [60, 500, 5000])
+def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):
+    """400 draws of answers that are right with the probability that is claimed; sharp and dull models."""
+    rng = np.random.default_rng(k)
+    for sure in (1 - 0.9 * rng.random(k) ** 6, rng.uniform(0.2, 1, k), np.ones(k), np.full(k, 0.999)):
+        drawn = [expected_calibration_error(sure, rng.random(k) < sure, 15, binning) for _ in range(400)]
+        assert ideal_calibration_error(sure, 15, binning) == pytest.approx(np.mean(drawn), rel=0.12, abs=5e-4)
 
 
 def test_bins_of_equal_mass_hold_equally_many_samples():
@@ -204,6 +215,8 @@ def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
     own = fit_temperature(stores[0].logits("sharp"), stores[0].labels)
     assert table.loc["sharp", "temperature"] == own  # fitted on the other store
     assert (table["gap_low"] < table["gap"]).all()
+    assert list(table).index("ece_null") == list(table).index("ece") + 1
+    assert (table[["ece_null", "ece_equal_mass_null", "ece_null_scaled"]] < 0.04).all(axis=None)
 
 
 def test_the_gap_covers_zero_as_often_as_it_says():

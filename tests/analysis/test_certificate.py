@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, Policy, ScoreTable, certify, evaluate, search
-from cascadelib.analysis.certificate import (
-    betting_p_value,
-    descending,
-    paired_p_value,
-    probability_as_extreme,
-    promise_table,
-)
+from cascadelib.analysis.certificate import candidates, promise_table
+from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
 from cascadelib.deployment.cascade_file import point_of
 
 
@@ -78,8 +73,17 @@ def test_betting_p_values_are_valid_for_graded_losses():
     assert betting_p_value(np.zeros(2000), 0.01) < 0.05 < betting_p_value(np.full(2000, 0.02), 0.01)
 
 
+def test_a_split_that_is_sorted_certifies_nothing_more():
+    """Easy classes first: a gambler who bets in that order is rich before the hard ones come."""
+    rng, draws, level, epsilon = np.random.default_rng(0), 500, 0.1, 0.05
+    losses = np.sort(rng.choice([-0.5, 0.0, 0.5], p=[0.1, 0.7, 0.2], size=(draws, 500)), axis=1)
+    rejected = [betting_p_value(row, epsilon, level) <= level for row in losses]
+    assert sum(rejected) <= binom.ppf(0.999, draws, level)
+
+
 def betting_slowly(losses, epsilon, level):
-    """The same capital, one bet after another."""
+    """The same capital, one bet after another, in the same shuffled order."""
+    losses = np.random.default_rng(0).permutation(losses)
     k, capital, most, past = len(losses), 1.0, 1.0, []
     mean_of = lambda d: sum(d) / (len(d) + 1)  # noqa: E731
     for i, d in enumerate(losses):
@@ -177,7 +181,7 @@ def test_graded_scores():
 
 
 def test_order_of_a_front():
-    points = descending(FRONT, "l", 0.02)
+    points = candidates(FRONT, "l", 0.02)
     accuracies = [p.accuracy for p in points]
     assert accuracies == sorted(accuracies, reverse=True) and len(points) <= 100
     assert accuracies[0] == FRONT.table["accuracy"].max()

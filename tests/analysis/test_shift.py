@@ -14,6 +14,7 @@ from cascadelib import LogitStore, ScoreTable, confidence, evaluate, pick, repla
 from cascadelib.analysis.drift_signal import alarm_share, alarm_table
 from cascadelib.analysis.reselection import rechoose, selection_bias, selection_bias_table, won_back
 from cascadelib.analysis.shift import (
+    accuracy_estimates,
     cost_ratio_moved,
     drops_table,
     exit_changes,
@@ -428,3 +429,31 @@ def test_exit_rates_change_cascade_by_cascade():
         (first, sure), _ = [(OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models]
         share = (sure >= point.thresholds[0]).mean() - point.exit_rates[0]
         assert changes.loc[" → ".join(models), "there"] == pytest.approx(share)
+
+
+def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_there():
+    """A model whose confidence is the probability of being right, on harder data; and one that errs unnoticed."""
+    rng = np.random.default_rng(0)
+
+    def table(ease, lied=0.0):
+        sure = 1 - (1 - ease) * rng.random(20_000) ** 2
+        return ScoreTable(rng.random((2, 20_000)) < [sure - lied, sure], [sure, sure], [1.0, 9.0], ("s", "l"))
+
+    here, point = table(0.5), replace(search(table(0.5), 2).point(0), models=("s", "l"), thresholds=(0.9,))
+    found = accuracy_estimates(point, here, {"same": here, "harder": table(0.2), "lies": table(0.5, 0.2)})
+    cascade = found.xs("s → l", level="models")
+    assert cascade.loc["same", ["thresholded_error", "difference_error"]].abs().max() < 1e-3
+    assert abs(cascade.loc["harder", "difference_error"]) < 0.01 < cascade.loc["harder", "unchanged_error"]
+    assert cascade.loc["lies", ["thresholded_error", "difference_error"]].min() > 0.05
+    assert set(found.index.get_level_values("models")) == {"s → l", "l"}
+
+
+def test_accuracy_is_estimated_without_reading_labels():
+    point = search(STORE, 2, "entropy").point(3)
+    logits = {name: OTHER.logits(name) for name in OTHER.models.index}
+    new = LogitStore.from_arrays(None, logits, OTHER.models["macs"].to_dict(), classes=OTHER.classes)
+    both = accuracy_estimates(point, STORE, {"labelled": OTHER, "new": new})
+    columns = ["thresholded", "difference", "unchanged"]
+    assert both.loc["labelled", columns].equals(both.loc["new", columns])
+    assert both.loc["new", "accuracy"].isna().all() and both.loc["new", "difference_error"].isna().all()
+    assert both.loc["labelled", "accuracy"].iloc[0] == evaluate(OTHER, point).accuracy

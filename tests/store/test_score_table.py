@@ -1,6 +1,7 @@
 """ScoreTable: validated, frozen, and sub-sampled like a store."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from cascadelib import evaluate, search
+from cascadelib import bootstrap, evaluate, replay, search
 from cascadelib.store.pairing import check_same_task
 from cascadelib.store.score_table import ScoreTable
 
@@ -124,3 +125,14 @@ def test_a_table_plays_back_what_it_has():
     table = ScoreTable(None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS)
     said, sure = table.calls()["model 0"]([9, "7"])
     assert said.tolist() == ["", "a"] and sure.tolist() == [0.9, 0.5]
+
+
+def test_a_free_model_is_searched_moved_and_resampled_without_a_warning():
+    rng = np.random.default_rng(0)
+    tables = [ScoreTable(rng.random((2, 60)) < [[0.6], [0.9]], rng.random((2, 60)), [0, 5]) for _ in range(2)]
+    front = search(tables[0], 2)
+    with warnings.catch_warnings(action="error"):
+        assert front.table.loc[0, ["cost", "improvement"]].tolist() == [0, 1]
+        assert replay(tables[1], front)["improvement_moved"].iloc[0] == 1
+        assert bootstrap(tables[1], front.point(0), 20).improvement.shape == (20, 1)
+        assert np.isfinite(front.mean_improvement())

@@ -1,0 +1,126 @@
+"""P-values are valid: exact sums over all outcomes of few samples, slow twins, and MAPIE's numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest, multinomial
+
+from cascadelib.analysis.p_values import (
+    betting_p_value,
+    cost_p_value,
+    drawn_p_value,
+    f1_p_value,
+    paired_p_value,
+)
+
+
+@pytest.mark.parametrize(("k", "most", "epsilon"), [(40, 6, 0.25), (50, 14, 0.2)])
+def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_labels(k, most, epsilon):
+    """d of k samples disagree, min(most, d) of them are labelled: P(p ≤ δ) ≤ δ, summed over all outcomes."""
+    level, rejected = 0.2, {}
+    for d in range(k + 1):
+        m = min(most, d)
+        every = [(a, b) for a in range(m + 1) for b in range(m + 1 - a)]
+        rejected[d] = [(a, b) for a, b in every if drawn_p_value(a, b, m, d, k, epsilon, level) <= level]
+    assert any(rejected.values())
+    for share in np.linspace(epsilon, 1, 12):
+        for gain in np.linspace(0, (1 - epsilon / share) / 2, 4):
+            parts = [epsilon / share + gain, gain, 1 - epsilon / share - 2 * gain]
+            of_draw = {
+                d: sum(multinomial.pmf([a, b, min(most, d) - a - b], min(most, d), parts) for a, b in pairs)
+                for d, pairs in rejected.items()
+                if pairs
+            }
+            assert sum(binom.pmf(d, k, share) * p for d, p in of_draw.items()) <= level
+
+
+def decided(lost, gained, samples, epsilon, level):
+    return paired_p_value(lost, gained, samples, epsilon, level) <= level
+
+
+@given(st.integers(20, 300), st.sampled_from([0.0, 0.02, 0.1]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_missing_labels_certify_nothing_that_some_labels_would_not(k, epsilon, data):
+    d = data.draw(st.integers(0, min(k, 25)))
+    m = data.draw(st.integers(0, d))
+    lost = data.draw(st.integers(0, min(m, 3)))
+    gained, level = data.draw(st.integers(0, m - lost)), 0.2
+    every = [(a, b) for a in range(lost, lost + d - m + 1) for b in range(gained, gained + d - m - (a - lost) + 1)]
+    bound = paired_p_value(lost, gained, k, epsilon, level, (lost + d - m, lost + gained + d - m))
+    assert bound > level or all(decided(a, b, k, epsilon, level) for a, b in every)
+    if m == d:
+        assert bound == paired_p_value(lost, gained, k, epsilon, level)
+
+
+@given(st.integers(1, 400), st.integers(0, 400), st.floats(1.05, 8.9))
+@settings(max_examples=40, deadline=None)
+def test_the_cost_of_two_stages_is_tested_by_the_exact_binomial_test(k, passed, budget):
+    passed = min(passed, k)
+    exits = np.arange(k) < passed
+    theirs = binomtest(passed, k, (budget - 1) / 8, alternative="less").pvalue
+    assert cost_p_value(exits, [1.0, 8.0], budget) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_costs_that_no_draw_can_change():
+    exits = np.array([0, 0, 1])
+    assert cost_p_value(exits, [1.0, 8.0], 9.0) == 0 and cost_p_value(exits, [1.0, 8.0], 1.0) == 1
+    assert cost_p_value(np.zeros(3, int), [2.0], 2.0) == 0 and cost_p_value(np.zeros(3, int), [2.0], 1.9) == 1
+
+
+def test_cost_of_three_stages_and_of_samples_holds_its_level():
+    rng, draws, level = np.random.default_rng(0), 1000, 0.1
+    most = binom.ppf(0.999, draws, level)
+    for k in (100, 500):
+        three = rng.choice(3, (draws, k), p=[0.7, 0.2, 0.1])
+        assert sum(cost_p_value(e, [1.0, 4.0, 20.0], 1 + 4 * 0.3 + 20 * 0.1, level) <= level for e in three) <= most
+        prices = rng.choice([0.5, 1.5], (draws, k))
+        rows = zip(three > 0, prices)
+        assert sum(cost_p_value(e.astype(int), [p, 9 * p], 1 + 9 * 0.3, level) <= level for e, p in rows) <= most
+    assert cost_p_value(three[0], [1.0, 4.0, 20.0], 6.0, level) < level
+
+
+def answers(rng, k, gap):
+    """(positive, reference right, cascade right) bool [k], and the true difference of their F1."""
+    positive = rng.random(k) < 0.4
+    right = rng.random(k) < 0.85
+    return positive, right, right & (rng.random(k) >= gap)
+
+
+def test_f1_holds_its_level_and_is_not_idle():
+    truth = answers(np.random.default_rng(0), 2_000_000, 0.05)
+    f1 = [2 * (r & truth[0]).sum() / (2 * (r & truth[0]).sum() + (~r).sum()) for r in truth[1:]]
+    rng, draws, level, epsilon = np.random.default_rng(1), 1000, 0.1, f1[0] - f1[1]
+    for k in (500, 2000):
+        drawn = [answers(rng, k, 0.05) for _ in range(draws)]
+        p = np.array([[f1_p_value(r, c, y, e, level) for e in (epsilon, 3 * epsilon)] for y, r, c in drawn])
+        assert (p[:, 0] <= level).sum() <= binom.ppf(0.999, draws, level) and (p[:, 1] <= level).mean() > 0.2
+
+
+@given(st.integers(1, 40), st.integers(0, 10**6), st.floats(0, 0.5))
+@settings(max_examples=40, deadline=None)
+def test_capital_against_f1_is_least_at_an_end(k, seed, epsilon):
+    """The same gambler at 50 values of θ between the ends never has less."""
+    rng = np.random.default_rng(seed)
+    positive, right, correct = rng.random((3, k)) < 0.5
+    low, high = 0.3 + epsilon, 0.9
+    assume(low < high)
+
+    def losses(theta):
+        theirs = 2 * (1 - theta) * (right & positive) - theta * ~right
+        return (theirs - 2 * (1 - theta + epsilon) * (correct & positive) + (theta - epsilon) * ~correct) / 2
+
+    ends = [losses(low), losses(high)]
+    assert np.max(ends) <= 1
+    alone = betting_p_value(np.array(ends), 0.0)
+    inside = [[*ends, losses(theta)] for theta in np.linspace(low, high, 50)]
+    middle = np.mean(ends, axis=0)
+    for rows in inside:  # bets come from the mean of the rows: that of the ends, kept by a mirrored row
+        mirrored = [*rows, 2 * middle - rows[-1]]
+        assert betting_p_value(np.array(mirrored), 0.0) == pytest.approx(alone, rel=1e-9)
+
+
+def test_a_reference_without_true_positives_loses_nothing():
+    none, k = np.zeros(50, bool), 50
+    assert f1_p_value(np.ones(k, bool), np.ones(k, bool), none, 0.1) == 1  # θ is not known at all
+    assert f1_p_value(none, none, np.ones(k, bool), 0.5) < 0.05  # F1 of 0 cannot fall

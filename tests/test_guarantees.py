@@ -1,0 +1,20 @@
+"""The tables of docs/guarantees.md are those that docs/guarantees.py computes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs"))
+import guarantees  # noqa: E402 - a script beside the pages of the site, not a package
+
+
+@pytest.mark.parametrize("block", ["estimates", "ideal"])  # choosing takes minutes
+def test_a_table_is_what_is_computed(block):
+    before = guarantees.PAGE.read_text(encoding="utf-8")
+    assert guarantees.filled(before, [block]) == before, "run: python docs/guarantees.py"
+
+
+def test_a_table_that_the_page_lacks_is_named():
+    with pytest.raises(ValueError, match="has 0 blocks <!-- ideal -->"):
+        guarantees.filled("no marks", ["ideal"])
