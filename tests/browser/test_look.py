@@ -36,7 +36,8 @@ OVERLAPPING = """() => {
     const shared = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
         Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2
     return boxes.flatMap(([text, box], i) =>
-        boxes.slice(i + 1).filter(([, other]) => shared(box, other)).map(([other]) => [text, other])) }"""
+        boxes.slice(i + 1).filter(([, other]) => shared(box, other)).map(([other]) => [text, other]))
+        .filter(([one, other]) => one != other) }"""
 # The vertical middles of the controls of a row, at most so many pixels apart.
 ROWS = """() => [...document.querySelectorAll(".cascadelib-threshold")].filter(e => e.checkVisibility()).map(row => {
     const middles = [...row.children].filter(e => e.checkVisibility()).map(e => e.getBoundingClientRect())
