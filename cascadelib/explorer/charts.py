@@ -189,8 +189,8 @@ def flow(readings: Readings) -> Traces:
     return {name: {"x": wire(x[i]), "base": wire(base[i]), "text": text[i].tolist()} for i, name in enumerate(BARS)}
 
 
-class Page(anywidget.AnyWidget):
-    """A line without height that tells how many pixels ``width`` the page leaves, and brings the style sheet along."""
+class Cell(anywidget.AnyWidget):
+    """A line without height that tells how many pixels ``width`` the cell leaves, and brings the style sheet along."""
 
     _esm, _css = HERE / "page.js", (HERE / "page.css").read_text(encoding="utf-8") + style.dark_css(DARK_JUPYTER)
     width = Int(STILL).tag(sync=True)
@@ -201,7 +201,7 @@ class Charts:
     as for :func:`explorer_figure`; clicked(row): called with a point of the front."""
 
     def __init__(self, splits: Collection[str], stages: int, clicked: Callable[[int], None]) -> None:
-        self.page, self.figure = Page(), explorer_figure(list(splits), stages)
+        self.page, self.figure = Cell(), explorer_figure(list(splits), stages)
         self.page.add_class("cascadelib-page").observe(lambda _: changed(self.figure, self.axes()), "width")
         self.stages, self.clicked, self.rows = stages, clicked, np.empty(0, int)
 
