@@ -1,7 +1,7 @@
 """The explorer at the paper's scale: 27 models, k = 50,000 on each of two splits, in a real kernel and a real browser.
 
-A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). Latency holds the machine's load
-as well, and is an upper bound unless the machine was quiet; processor time does not.
+A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). Latency holds the machine's other
+load as well, and is an upper bound unless the machine was quiet; processor time does not.
 """
 
 import json

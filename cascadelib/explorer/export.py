@@ -43,13 +43,16 @@ def as_call(point: Point, store: Store) -> str:
 
 
 def method_call(point: Point) -> str:
-    """The method as an expression: its name where it is one of METHODS, fitted temperatures of the point's models."""
+    """The method as an expression: its name where it is one of METHODS, what was fitted of the point's models."""
     method = point.method
     if method is None:
         return "None"
     if method.temperature:
         kept = {model: float(method.temperature_of(model)) for model in point.models}
         return f"cl.{replace(method, temperatures=kept)!r}"
+    if method.fitted:
+        own = {models: one for models, one in method.fitted.items() if {*models} <= {*point.models}}
+        return f"cl.{method!r}"[:-1] + f", fitted={own!r})".replace(" Fitted(", " cl.methods.Fitted(")
     return next((f"cl.METHODS[{name!r}]" for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
 
 

@@ -157,8 +157,8 @@ def cost_axis(cost: str, costs: Any = ()) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
     that spans less than a factor of 300, there are labels between the powers of ten."""
     unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
-    labels = {"tickformat": "~s", "hoverformat": ".4s"} if unit in ("MACs", "s") else {}  # 10µs, 27.39µs
-    labels["ticksuffix"] = "s" if unit == "s" else ""
+    tick, hover = ("~s", ".4s") if unit in ("MACs", "s") else ("", "")  # 10µs, 27.39µs
+    labels = {"tickformat": tick, "hoverformat": hover, "ticksuffix": "s" if unit == "s" else ""}
     short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
     ticks = {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
     return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}
@@ -192,10 +192,11 @@ def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:
 
 
 def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis its straight parts are curves."""
+    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis, which has no place for what is
+    free, its straight parts are curves."""
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
-    cost = np.concatenate([corners[:1], *(np.geomspace(*pair, 25)[1:] for pair in zip(corners, corners[1:]))])
+    cost = np.concatenate([corners[:1], *(np.geomspace(a or b / 1e3, b, 25)[1:] for a, b in zip(corners, corners[1:]))])
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 

@@ -478,6 +478,9 @@ def test_an_exported_call_knows_infinity_and_fitted_temperatures():
     again = namespace["point"]
     assert again.thresholds == point.thresholds and np.isnan(again.improvement)
     assert again.method.temperatures == {name: method.temperatures[name] for name in point.models}
+    fitted = cl.pick(cl.search(STORE, 2, cl.Method(confidence="isotonic_by_label")), "match_best")
+    exec(as_call(fitted, STORE), namespace)
+    assert cl.evaluate(STORE, namespace["point"]).accuracy == fitted.accuracy
     nameless = cl.Point(("m0", "m1"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, cl.Method(nameless_metric))
     assert "function" in as_json(nameless, STORE)
 

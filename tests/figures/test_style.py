@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from cascadelib.figures import members_figure
 from cascadelib.explorer.charts import BARS, INK
+from cascadelib.figures import members_figure
 from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis, figure, plain
 
 
