@@ -1,23 +1,27 @@
-"""Do intervals cover the truth as often as they say, does the drift signal alarm as rarely as it says, does the
+"""Do intervals cover the truth as often as they say, do drift signal and audit alarm as rarely as they say, does the
 guarantee hold, and how long does the bootstrap take?
 
 Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples of it for the data.
 """
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 from measuring import row, seconds
-from scipy.stats import binom, norm
+from scipy.stats import binom, fisher_exact, ks_2samp, norm
 from synthetic import scores
 
-from cascadelib import DriftSignal, Point, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib import LogitStore, Point, ScoreTable, bootstrap, evaluate, pick, search
 from cascadelib.analysis.certificate import betting_p_value, descending, paired_p_value
+from cascadelib.analysis.drift_signal import Capital, summary
 from cascadelib.analysis.shift import holds
-from cascadelib.analysis.uncertainty import basic_interval, interval
+from cascadelib.analysis.uncertainty import BETS, anytime_lower, basic_interval, interval
 from cascadelib.deployment.cascade_file import expected
-from cascadelib.evaluation.evaluation import all_confidences, mean_cost, reaching, run_cascades
+from cascadelib.evaluation.evaluation import all_confidences, exit_stages, mean_cost, run_cascades
 from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 
-RATES, WINDOWS = (0.01, 0.05), (200, 1000)
+RATES, WINDOW, EVERY = (0.01, 0.05), 1000, 250  # the window test: of the last 1,000 inputs, after every 250
 TARGETS = dict.fromkeys(("accuracy", "cost", "improvement", "mean improvement"), "≥ 0.93")
 POPULATION, SAMPLES, EPSILON, DELTA = 200_000, 2_000, 0.01, 0.1
 
@@ -33,9 +37,9 @@ def resampling(quick=False):
 
 
 def uncertainty(quick=False):
-    """Rows of the table: coverage of intervals, false and true alarms of the drift signal."""
+    """Rows of the table: coverage of intervals."""
     world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
-    table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick) + alarms(world, quick)
+    table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick)
     return [row(*values) for values in table]
 
 
@@ -80,33 +84,6 @@ def _covers(values, truth):
     return (low <= truth) & (truth <= high)
 
 
-def alarms(world, quick):
-    """Share of windows of unchanged data that alarm, and of data whose inputs are harder, over draws of everything."""
-    draws = 50 if quick else 1000
-    point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
-    (sure, thresholds), rng = all_confidences(world, point), np.random.default_rng(2)
-    harder = np.argsort(sure[0] + rng.normal(0, 3 * np.std(sure[0]), len(world)))[: 3 * len(world) // 4]
-    rows = []
-    for window in WINDOWS:
-        found = {rate: [0, 0] for rate in RATES}
-        for _ in range(draws):
-            order = rng.choice(len(world), 5_000 + window, replace=False)
-            reference, same = (reaching([s[r] for s in sure], thresholds) for r in (order[:5_000], order[5_000:]))
-            shifted = reaching([s[rng.choice(harder, window, replace=False)] for s in sure], thresholds)
-            for rate, counts in found.items():
-                signal = DriftSignal(tuple(reference), rate)
-                counts[0] += signal.check(same).alarm
-                counts[1] += signal.check(shifted).alarm
-        for rate, (false, true) in found.items():
-            what = f"{draws} windows of {window:,} inputs, stated rate {rate:.0%}"
-            most = binom.ppf(0.999, draws, rate) / draws  # what chance makes of the stated rate in so many windows
-            rows.append(
-                (f"false alarms of the drift signal: {what}", false / draws, "share", f"≤ {most:.3g} by chance")
-            )
-            rows.append((f"… alarms on harder inputs: {what}", true / draws, "share", ""))
-    return rows
-
-
 def near_the_best(quick):
     """Models of 97% to 99% and a cascade that matches the best: the factor by percentiles, the cost ratio exactly."""
     world = ScoreTable(*scores(5, 20_000 if quick else 200_000, seed=7, lowest=0.97, highest=0.99))
@@ -149,6 +126,121 @@ def rarely_passed_on(quick):
             hits += found["low"] <= 1 + 100 * passing <= found["high"]
         what = f"cost saved with a cascade, {passing:.1%} pass on, {draws} draws of {k} samples"
         rows.append((f"… {what}{', a price for each' if varied else ''}", hits / draws, "share", "≥ 0.95"))
+    return rows
+
+
+def monitoring(quick=False):
+    """Rows of the table: false alarms, ever, of streams of unchanged inputs, each with a reference of its own; inputs
+    until an alarm on the ten bundled shifts, beside the test of windows by Kolmogorov–Smirnov and Fisher that was here
+    before; how often a confidence sequence of the loss is ever wrong; seconds."""
+    return [row(*values) for values in false_alarms(quick) + delays(quick) + audits(quick)]
+
+
+def at_each_stage(sure, thresholds):
+    """[(numbers of the inputs that reach the stage, their confidences there)] of confidences [n][N]."""
+    stage = exit_stages(sure, thresholds)
+    return [(np.flatnonzero(stage >= i), values[stage >= i]) for i, values in enumerate(sure)]
+
+
+def first_alarms(reference, stream, rates):
+    """After how many inputs a DriftSignal alarms at each total rate, inf: never. reference, stream: at_each_stage."""
+    first = np.full(len(rates), np.inf)
+    for (_, before), (numbers, values) in zip(reference, stream):
+        path = np.maximum.accumulate(Capital(summary(before)).add(values))
+        at = np.searchsorted(path, np.log(len(reference) / np.array(rates)))
+        first = np.minimum(first, np.append(numbers + 1.0, np.inf)[at])
+    return first
+
+
+def first_window(reference, stream, rate, inputs):
+    """The same of the window test, each window at that rate: Bonferroni over the stages' two tests."""
+    for end in range(EVERY, inputs + 1, EVERY):
+        windows = [values[(numbers >= end - WINDOW) & (numbers < end)] for numbers, values in stream]
+        pairs = [
+            (before, values) for (_, before), values in zip(reference, windows) if min(len(before), len(values)) > 19
+        ]
+        p = [ks_2samp(*pair).pvalue for pair in pairs]
+        for (before, values), (passed, went) in zip(pairs, pairs[1:]):
+            table = [[len(before) - len(passed), len(passed)], [len(values) - len(went), len(went)]]
+            p.append(fisher_exact(table).pvalue)
+        if min(p) <= rate / (2 * len(stream) - 1):
+            return end
+    return np.inf
+
+
+def false_alarms(quick):
+    """Three stages of a synthetic cascade; confidences as they are, and rounded to a tenth, so that many are equal."""
+    streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
+    world, rng, rows = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5)), np.random.default_rng(2), []
+    point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
+    for size in (500, 5_000):
+        (sure, thresholds), ever, spent = all_confidences(world, point), {}, 0.0
+        for _ in range(streams):
+            order = rng.integers(0, len(world), size + inputs)
+            for name, values in (("", sure), (", rounded to a tenth", [np.round(s, 1) for s in sure])):
+                parts = [at_each_stage([s[r] for s in values], thresholds) for r in (order[:size], order[size:])]
+                seconds_now, first = seconds(partial(first_alarms, *parts, RATES))
+                spent += 0 if name else seconds_now / inputs
+                ever.setdefault(name, []).append(np.isfinite(first))
+                if not name and len(ever[name]) <= old:
+                    ever.setdefault("old", []).append(np.isfinite(first_window(*parts, RATES[0], inputs)))
+        what = f"{streams} streams of {inputs:,} unchanged inputs, a reference of {size:,} for each"
+        for name in ("", ", rounded to a tenth"):
+            for rate, share in zip(RATES, np.mean(ever[name], axis=0)):
+                most = f"≤ {binom.ppf(0.999, streams, rate) / streams:.3g} by chance"
+                rows.append((f"drift alarms, ever: {what}{name}, stated in total {rate:.0%}", share, "share", most))
+        rows.append(
+            (
+                f"… window test every {EVERY} inputs, stated a window 1% ({old} streams)",
+                np.mean(ever["old"]),
+                "share",
+                "",
+            )
+        )
+        rows.append(("… microseconds an input, three stages", spent / streams * 1e6, "µs", ""))
+    return rows
+
+
+def delays(quick):
+    """Medians over orders of the stored samples; the reference is the half of the split that did not choose."""
+    orders, folder, rows = 2 if quick else 50, "data/fashion-mnist", []
+    val, rng = LogitStore(f"{folder}/val"), np.random.default_rng(0)
+    point = pick(search(val.take(slice(0, None, 2)), 2), "match_best")
+    reference = at_each_stage(*all_confidences(val.take(slice(1, None, 2)), point))
+    for name in sorted(path.name for path in Path(f"{folder}/shift").iterdir()):
+        sure, thresholds = all_confidences(LogitStore(f"{folder}/shift/{name}"), point)
+        found = []
+        for _ in range(orders):
+            order = rng.permutation(len(sure[0]))
+            stream = at_each_stage([s[order] for s in sure], thresholds)
+            first, window = (
+                first_alarms(reference, stream, RATES[:1])[0],
+                first_window(reference, stream, 0.01, len(order)),
+            )
+            found.append((first, window))
+        for label, first in zip(("drift alarm at 1% in total", "… window test at 1% a window"), np.transpose(found)):
+            text = f"{label}: {name}, {np.isfinite(first).mean():.0%} of {orders} orders of {len(order):,} inputs"
+            rows.append((f"{text}, median delay", np.median(first), "inputs", ""))
+    return rows
+
+
+def audits(quick):
+    """Share of streams of audited inputs whose sequence of lower bounds is above the true loss at any time: where its
+    capital against the truth comes to 1 / error."""
+    streams, inputs, error, rows = 20 if quick else 1_000, 5_000, 0.025, []
+    rng = np.random.default_rng(0)
+    for lost, gained in ((0.01, 0.005), (0.005, 0.0), (0.1, 0.05)):
+        mean, ever, width = lost - gained, [], []
+        steps = np.log1p(BETS[:, None] * (np.array([1, 0, -1]) - mean) / (1 + mean))
+        for _ in range(streams):
+            values = rng.choice(3, inputs, p=(lost, 1 - lost - gained, gained))
+            counts = np.cumsum(np.eye(3)[values], axis=0)
+            ever.append((np.logaddexp.reduce(steps @ counts.T, axis=0) - np.log(len(BETS)) >= -np.log(error)).any())
+            width.append(mean - anytime_lower(*counts[-1], error))
+        what = f"{streams} streams of {inputs:,} audited inputs, {lost:.1%} lost, {gained:.1%} gained"
+        most = f"≤ {binom.ppf(0.999, streams, error) / streams:.3g} by chance"
+        rows.append((f"audit: lower bound above the loss, ever: {what}, stated 2.5%", np.mean(ever), "share", most))
+        rows.append(("… how far below it lies at the end, mean", np.mean(width), "accuracy", ""))
     return rows
 
 
@@ -237,4 +329,4 @@ def rare_errors(quick):
     return rows
 
 
-JOBS = {"resampling": resampling, "uncertainty": uncertainty, "guarantee": guarantee}
+JOBS = {"resampling": resampling, "uncertainty": uncertainty, "monitoring": monitoring, "guarantee": guarantee}

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from . import studies as studies
     from . import tables as tables
     from . import zoo as zoo
-    from ._version import __version__ as __version__
     from .analysis import DriftSignal as DriftSignal
     from .analysis import bootstrap as bootstrap
     from .analysis import certify as certify
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from .evaluation import pareto_front as pareto_front
     from .explorer import explore as explore
     from .extraction import extract as extract
+    from .files import __version__ as __version__
     from .front_end import has_front_end as has_front_end
     from .fronts import Front as Front
     from .fronts import Point as Point

@@ -29,7 +29,7 @@ def items_of(values: Any) -> list:
     return [values]
 
 
-def known(name: str, names: Iterable[str], kind: str) -> str:
+def known(name: Any, names: Iterable, kind: str) -> Any:
     """``name`` if it is one of ``names``; else ValueError that names the nearest ones. kind: the word for the thing in
     the message: "model", "metric", "cost" …"""
     names = list(names)
@@ -109,11 +109,11 @@ def reals(values: Any, what: str) -> np.ndarray:
 
 
 def check_costs(cost: Any) -> np.ndarray:
-    """Costs as float64, or ValueError naming the first that is zero, negative, infinite or missing."""
+    """Costs as float64, or ValueError naming the first that is negative, infinite or missing. 0: free."""
     cost = np.atleast_1d(reals(cost, "cost"))
-    bad = np.flatnonzero(~(np.isfinite(cost) & (cost > 0)).reshape(len(cost), -1).all(axis=1))
+    bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
     if len(bad):
-        raise ValueError(f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be positive and finite")
+        raise ValueError(f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be finite, and not negative")
     return cost
 
 

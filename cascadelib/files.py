@@ -1,4 +1,5 @@
-"""Where the data that comes with the repository lies, whatever folder a notebook runs in; whole files."""
+"""Which version this is; where the data that comes with the repository lies, whatever folder a notebook runs in; whole
+files."""
 
 import contextlib
 import hashlib
@@ -9,6 +10,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +21,11 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+try:
+    __version__ = version("cascadelib")
+except PackageNotFoundError:  # run from a checkout that was never installed
+    __version__ = "unknown"
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "CASCADELIB_DATA"  # environment: a folder with what the repository's data/ holds, for an installed package

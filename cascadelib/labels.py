@@ -44,13 +44,22 @@ def _checked_values(labels, classes):
     return values.astype(np.int64)
 
 
+def as_text(values: Any) -> np.ndarray:
+    """Ids, labels or predictions as text, an array of str: whole floats, which pandas makes of whole numbers beside a
+    missing one, as those numbers, and what is missing (None, nan) as ""."""
+    values = np.asarray(unmasked(values, "ids, labels or predictions"))
+    if values.dtype.kind in "fO":
+        flat = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values.ravel().tolist()]
+        flat = ["" if v is None or v != v else v for v in flat]
+        values = np.array(flat, object).reshape(values.shape)
+    return values.astype(str)
+
+
 def _checked_ids(sample_ids, count):
     ids = np.arange(count) if sample_ids is None else np.asarray(unmasked(sample_ids, "sample_ids"))
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
-    if ids.dtype.kind in "fO":  # whole numbers as pandas makes floats of them, beside a missing one
-        ids = np.array([int(i) if isinstance(i, float) and i.is_integer() else i for i in ids.tolist()], object)
-    ids = ids.astype(str)
+    ids = as_text(ids)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
         raise ValueError(f"sample id {str(unique[times > 1][0])!r} is there twice or more; ids must tell samples apart")

@@ -49,7 +49,7 @@ def serving(folder, program=("-m", "jupyterlab")):
             yield address, log
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            server.wait(90)
 
 
 def wait_for(server, address, log, seconds=60):
@@ -105,9 +105,9 @@ class App:
 
 
 @contextmanager
-def app(folder, *options):
+def app(folder, *options, program=("app/serve.py",)):
     port, log = free_port(), folder / "log"
-    command = [sys.executable, "app/serve.py", "--no-browser", f"--port={port}", "--Voila.port_retries=0", *options]
+    command = [sys.executable, *program, "--no-browser", f"--port={port}", "--Voila.port_retries=0", *options]
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "HOME": str(folder)})
         try:

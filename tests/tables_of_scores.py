@@ -16,7 +16,7 @@ def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
     m, k = draw(st.integers(*models)), draw(st.integers(*samples))
     correct = draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=m, max_size=m))
     sure = draw(st.lists(st.lists(st.integers(0, levels - 1), min_size=k, max_size=k), min_size=m, max_size=m))
-    cost = draw(st.lists(st.sampled_from([1.0, 2.0, 2.5, 7.0, 40.0]), min_size=m, max_size=m))
+    cost = draw(st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, 7.0, 40.0]), min_size=m, max_size=m))
     return np.array(correct), np.array(sure) / 3, np.array(cost)
 
 

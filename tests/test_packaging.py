@@ -132,13 +132,46 @@ def interpreters():
     return found
 
 
+def copy_of_the_top(folder):
+    """What a build reads, but for the package."""
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+
+
+METADATA = """
+from pathlib import Path
+from setuptools import build_meta
+print(Path("made", build_meta.prepare_metadata_for_build_wheel("made"), "METADATA").read_text(encoding="utf-8"))
+"""
+
+
+@pytest.mark.parametrize("address", [None, "https://host.example/owner/name"])
+def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(tmp_path, address):
+    copy_of_the_top(tmp_path)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "cascadelib").mkdir()
+    if address:
+        text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
+        text = re.sub(r"# \[project.urls\]\n# Repository = .*", f'[project.urls]\nRepository = "{address}/"', text)
+        (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    said = alone(sys.executable, METADATA, tmp_path)
+    assert "Description-Content-Type: text/markdown" in said
+    pictures, links = (re.findall(rf"{mark}\[[^]]*\]\(([^)#]+)", said) for mark in ("!", "(?<!!)"))
+    assert pictures and len(links) > 10
+    if not address:
+        assert ".github/cascade.svg" in pictures and "docs/speed.md" in links
+        return
+    assert f"{address}/raw/HEAD/.github/cascade.svg" in pictures and f"{address}/blob/HEAD/docs/speed.md" in links
+    assert all(link.startswith("https://") for link in [*pictures, *links])
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
     """The wheel of this tree, built from a copy: setuptools leaves its own behind."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "cascadelib", folder / "cascadelib", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_of_the_top(folder)
+    for name in ("cascadelib", "app"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder)
     return next(folder.glob("cascadelib-*.whl"))
 
@@ -195,6 +228,39 @@ print(cl.__version__, *certificate.point.models, heavy & set(sys.modules))
 def test_scores_to_a_policy_on_the_core_alone(thin, tmp_path):
     said = alone(thin, FROM_SCORES, tmp_path).split()
     assert said[0] == PROJECT["version"] and said[-2] in ("m", "l") and said[-1] == "set()"
+
+
+SCORES = """
+import numpy as np, pandas as pd
+rng = np.random.default_rng(0)
+right = rng.random((2, 3000)) < [[0.8], [0.95]]
+rows = {"sample": np.arange(3000).tolist() * 2, "model": np.repeat(["s", "l"], 3000), "cost": np.repeat([0, 9], 3000)}
+sure = np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape)
+pd.DataFrame(rows | {"correct": right.ravel(), "confidence": sure.ravel()}).to_csv("scores.csv", index=False)
+"""
+
+
+def test_the_command_line_on_the_core_alone(thin, tmp_path):
+    alone(thin, SCORES, tmp_path)
+
+    def shell(*arguments):
+        command, environment = [thin.with_name("cascadelib"), *arguments], {"PATH": os.environ["PATH"]}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600)
+        return done.returncode, done.stdout, done.stderr
+
+    columns = ["scores.csv", "--correct", "correct"]
+    status, said, _ = shell("certify", *columns, "--epsilon", "0.02", "--out", "policy.json", "--json")
+    assert status == 0 and json.loads(said)["models"] == ["s", "l"]
+    status, said, _ = shell("evaluate", "policy.json", *columns, "--json")
+    assert status == 0 and 0.9 < json.loads(said)["here"]["accuracy"] < 1
+    assert shell("show", "policy.json")[1].startswith("policy: <Policy: s at ")
+    assert shell("search", *columns, "--budget", "-1")[::2] == (
+        2,
+        "cascadelib: no cascade costs -1 or less; the cheapest costs 0\n",
+    )
+    status, _, told = shell("explore", *columns)
+    assert status == 2 and told.count("\n") == 1 and "cascadelib[notebooks]" in told
+    assert (thin.parents[1] / "share" / "cascadelib" / "serve.py").is_file()
 
 
 def test_published_models_on_the_core_alone(thin, tmp_path):

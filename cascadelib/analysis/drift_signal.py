@@ -1,84 +1,121 @@
-"""A warning without labels: do live inputs leave, and are they as sure, as the samples on which thresholds were chosen?
+"""A warning without labels: are live inputs as sure, stage by stage, as the samples on which a cascade was measured?
 It says that the data are no longer those, not that the answers are worse: accuracy may fall or hold either way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact, ks_2samp
 
 from ..evaluation.evaluation import all_confidences, reaching, stage_confidences
 from ..front_end import watched
 from ..fronts.front import Point
 from ..store.protocol import Store
 
-FEWEST = 20  # inputs at a stage: below, its tests say nothing and are left out
+SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
+SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
+
+
+def summary(values: np.ndarray) -> dict[str, list]:
+    """A sample of k numbers in short: {"values", "counts", "ties"}, order statistics at 51 fixed ranks (or all), how
+    far each rank lies above the one before, and the second number of each, random in [0, 1], that parts equal ones."""
+    k = len(values)
+    ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int))) if k else np.empty(0, int)
+    second = np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k)  # seed: the numbers
+    kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
+    return {"values": kept.real.tolist(), "counts": np.diff(ranks, prepend=0).tolist(), "ties": kept.imag.tolist()}
+
+
+class Capital:
+    """Capital of bets, input after input, that live numbers are not drawn as k others were: the reference, of which it
+    takes a :func:`summary` (without "ties", as in old files, the theorem needs numbers that differ).
+
+    Theorem: where the k numbers and the live ones are exchangeable, as independent draws of one distribution are, the
+    capital ever comes to 1/α stakes with a probability of at most α. Between two order statistics the next live number
+    falls with probability (numbers of both kinds there so far) ÷ (k + 1 + live ones so far): Pólya's urn, which has the
+    reference's sampling error in it. Stakes × e^s(bin) ÷ the urn's mean of it are a martingale of at least 0 (Ville,
+    1939; Vovk, Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). In full: docs/monitoring.md.
+    """
+
+    def __init__(self, reference: Mapping):
+        self.edges = np.array(reference["values"]) + 1j * np.array(reference.get("ties") or 1.0)  # compared as pairs
+        self.urn = np.append(np.asarray(reference["counts"], np.float64), 1.0)
+        self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
+        bets = [(x * size, y * size) for size in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))]
+        self.gains = np.array(bets) @ np.log([self.middle, 1 - self.middle])
+        self.weight = np.exp(self.gains) @ self.urn
+        self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
+        self.inputs, self.ranks, self.log, self.largest_log = 0, 0.0, 0.0, 0.0
+        self.rng = np.random.default_rng(self.edges.view(np.uint32))  # parts equal numbers; another for each reference
+
+    def add(self, values: np.ndarray) -> np.ndarray:
+        """Bet on further live numbers [N], N > 0, in their order: log of the capital after each, float64 [N]."""
+        bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
+        gains, number = self.gains[:, bins], self.inputs + np.arange(len(bins) + 1)
+        weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)  # of the urn, with this input in it
+        steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number[:-1])
+        won, aside = np.cumsum(steps, axis=1), 1 / (1 + np.log1p(number))
+        stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (won - steps)  # as seen from the first input
+        logs = won + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
+        top = logs.max(axis=0)
+        path = np.logaddexp(top + np.log(np.exp(logs - top).sum(axis=0)), np.log(aside[1:]))
+        self.logs, self.weight, self.log = logs[:, -1], weights[:, -1], float(path[-1])
+        self.inputs, self.ranks = self.inputs + len(bins), self.ranks + float(self.middle[bins].sum())
+        self.largest_log = max(self.largest_log, float(path.max()))
+        return path
 
 
 @dataclass(frozen=True, eq=False)
 class DriftReport:
-    """``alarm``, and the tests behind it, a row each: stage (1 = first), what ("exit rate", "confidence"), reference
-    and live (exit rates, or median confidences), inputs (live ones at that stage), p, alarm."""
+    """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live, that got there), mean_rank
+    (in the reference; ½: unchanged), capital (see :class:`Capital`), p (n ÷ the largest capital so far), alarm."""
 
     alarm: bool
     tests: pd.DataFrame
 
 
-@dataclass(frozen=True, eq=False)
 class DriftSignal:
-    """Compares windows of live inputs with the samples at selection time.
+    """Compares live inputs, as they come, with the samples at selection time; may be asked after every input.
 
     reference: n arrays, the confidences at each stage of the samples that reach it, as :func:`stage_confidences` gives
-    them; false_alarm_rate: of one window.
+    them, or a :func:`summary` of each; false_alarm_rate α: of all checks together, for ever.
 
-    Each stage but the last gives a Fisher exact test of the share that leaves, each stage a two-sample
-    Kolmogorov–Smirnov test of the confidences (by scipy; exact up to 10,000 inputs, by its limit beyond). Given how
-    many inputs reach a stage the p-values are valid where live inputs and reference are independent draws of one
-    distribution, so by Bonferroni's inequality a window of unchanged data raises an alarm with a probability of at most
-    ``false_alarm_rate``. Thresholds *chosen* on the reference show only in windows about as large as it.
+    Promise: where live inputs and reference are independent draws of one distribution, the checks of an endless stream
+    ever alarm with a probability of at most α, over the draw of both: each stage has a :class:`Capital`, on the inputs
+    that reach it, and alarms at n/α stakes. Not promised: that a shift is found, as one that keeps the ranks; anything
+    where inputs hang together, as frames of a film; of later stages, anything under other thresholds, or where the
+    reference chose them. (Who leaves is a matter of confidence: exit rates need no test of their own.)
     """
 
-    reference: tuple[np.ndarray, ...]
-    false_alarm_rate: float = 0.01
-
-    def __post_init__(self):
-        if not 0 < self.false_alarm_rate < 1:
-            raise ValueError(f"false_alarm_rate must lie between 0 and 1, not {self.false_alarm_rate}")
-        arrays = _checked(self.reference, "reference")
-        if not len(arrays[0]):
+    def __init__(self, reference: Sequence, false_alarm_rate: float = 0.01):
+        if not 0 < false_alarm_rate < 1:
+            raise ValueError(f"false_alarm_rate must lie between 0 and 1, not {false_alarm_rate}")
+        if not all(isinstance(part, Mapping) for part in reference):
+            reference = [summary(array) for array in _checked(reference, "reference")]
+        if not reference[0]["values"]:
             raise ValueError("the reference holds no sample")
-        object.__setattr__(self, "reference", tuple(np.sort(a) for a in arrays))
+        self.false_alarm_rate, self.stages = false_alarm_rate, [Capital(part) for part in reference]
 
     @classmethod
     def at_selection(cls, store: Any, point: Point, false_alarm_rate: float = 0.01) -> "DriftSignal":
         """The signal of a Point, with the samples of ``store`` (its labels do not count) as the reference."""
-        return cls(tuple(stage_confidences(store, point)), false_alarm_rate)
+        return cls(stage_confidences(store, point), false_alarm_rate)
 
-    def check(self, live: Sequence[np.ndarray]) -> DriftReport:
-        """A window of live inputs, confidences as in ``reference``, against it: a :class:`DriftReport`. ValueError for
-        another number of stages, nan, rising lengths."""
-        live = _checked(live, "live")
-        if len(live) != len(self.reference):
-            raise ValueError(f"live has {len(live)} stages, the reference {len(self.reference)}: another cascade?")
-        rows = [row for i in range(len(live)) for row in self._stage(i, live)]
-        tests = pd.DataFrame(rows, columns=["stage", "what", "reference", "live", "inputs", "p"])
-        tests["alarm"] = tests["p"] <= self.false_alarm_rate / (2 * len(live) - 1)
+    def check(self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None) -> DriftReport:
+        """All inputs so far against the reference. live: those since the last check, in their order; false_alarm_rate:
+        another than the signal's own. ValueError for another number of stages, nan, rising lengths."""
+        live, rows = _checked(live, "live"), []
+        if len(live) != len(self.stages):
+            raise ValueError(f"live has {len(live)} stages, the reference {len(self.stages)}: another cascade?")
+        for i, (stage, values) in enumerate(zip(self.stages, live), 1):
+            if len(values):
+                stage.add(values)
+            p, mean = min(1.0, len(live) * np.exp(-stage.largest_log)), stage.ranks / (stage.inputs or np.nan)
+            rows.append((i, stage.inputs, mean, np.exp(min(stage.log, 700.0)), p))
+        tests = pd.DataFrame(rows, columns=["stage", "inputs", "mean_rank", "capital", "p"])
+        tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
         return DriftReport(bool(tests["alarm"].any()), tests)
-
-    def _stage(self, i, live):
-        """Rows of the tests of stage i, fewer where too few inputs got there."""
-        here, there = self.reference[i], live[i]
-        if min(len(here), len(there)) < FEWEST:
-            return []
-        p = ks_2samp(here, there).pvalue
-        rows = [(i + 1, "confidence", np.median(here), np.median(there), len(there), p)]
-        if i + 1 < len(live):
-            table = [[len(a[i]) - len(a[i + 1]), len(a[i + 1])] for a in (self.reference, live)]
-            p = fisher_exact(table).pvalue
-            rows.insert(0, (i + 1, "exit rate", *(left / (left + b) for left, b in table), len(there), p))
-        return rows
 
 
 def _checked(stages, name):
@@ -86,52 +123,36 @@ def _checked(stages, name):
     if isinstance(stages, Store):
         raise ValueError(f"{name} holds confidences, not a store: use DriftSignal.at_selection(store, point)")
     arrays = [np.asarray(a, np.float64) for a in stages]
-    if not arrays or any(a.ndim != 1 or np.isnan(a).any() for a in arrays):
-        raise ValueError(f"{name} must be a list of arrays of confidences without nan, one a stage of the cascade")
-    lengths = [len(a) for a in arrays]
-    if lengths != sorted(lengths, reverse=True):
-        raise ValueError(f"{name}: {lengths} inputs a stage; a later stage cannot be reached by more")
+    lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]
+    if not arrays or np.isnan(lengths).any() or lengths != sorted(lengths, reverse=True):
+        what = f"not {lengths}: one without nan a stage, and a later stage cannot be reached by more"
+        raise ValueError(f"{name} must be a list of arrays of confidences, {what}")
     return arrays
 
 
-def alarm_share(signal: DriftSignal, store: Any, point: Point, window: int, repeats: int = 200, seed: int = 0) -> float:
-    """Share of ``repeats`` random windows of a store's samples that raise an alarm: the power on shifted data.
-    ValueError for a window longer than the data."""
-    (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
-    windows = (_rows(rng, len(store), window) for _ in watched(range(repeats), "windows"))
-    return float(np.mean([signal.check(reaching([s[rows] for s in sure], thresholds)).alarm for rows in windows]))
-
-
-def false_alarm_share(
-    store: Any, point: Point, window: int, false_alarm_rate: float = 0.01, repeats: int = 200, seed: int = 0
-) -> float:
-    """Share of false alarms on unchanged data: each time a random half is the reference, the window is of the other."""
-    (sure, thresholds), rng = all_confidences(store, point), np.random.default_rng(seed)
-    k, alarms = len(store), []
-    for _ in watched(range(repeats), "windows"):
-        order = rng.permutation(k)
-        live = order[k // 2 :][_rows(rng, k - k // 2, window)]
-        reference, live = (reaching([s[rows] for s in sure], thresholds) for rows in (order[: k // 2], live))
-        alarms.append(DriftSignal(tuple(reference), false_alarm_rate).check(live).alarm)
+def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options) -> float:
+    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
+    alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
+    options: false_alarm_rate. ValueError for too few samples."""
+    (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
+    fixed, half = (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
+    if window > len(store) - half:
+        raise ValueError(f"a stream of {window} inputs is longer than the {len(store) - half} samples there are")
+    for _ in watched(range(repeats), "streams"):
+        order = rng.permutation(len(store))
+        drawn, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
+        alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
     return float(np.mean(alarms))
 
 
 def alarm_table(
     point: Point, store: Any, other: Any, splits: dict[str, Any], windows: Sequence[int], repeats: int = 50, **options
 ) -> pd.DataFrame:
-    """Shares of windows that raise an alarm, a column a length (those that fit). First row: false alarms on the
-    unchanged data of ``other``, 4 × ``repeats`` windows; then the splits {label: store}, against ``store``, where the
-    point was chosen. options: false_alarm_rate."""
-    signal, table = DriftSignal.at_selection(store, point, **options), {}
-    fits = min(len(other) // 2, *(len(data) for data in splits.values()))
+    """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
+    ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
+    table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
     for window in [w for w in windows if w <= fits]:
-        alarms = {name: alarm_share(signal, data, point, window, repeats) for name, data in splits.items()}
-        unchanged = false_alarm_share(other, point, window, repeats=4 * repeats, **options)
+        alarms = {name: alarm_share(store, data, point, window, repeats, **options) for name, data in splits.items()}
+        unchanged = alarm_share(other, other, point, window, 4 * repeats, **options)
         table[f"share of alarms, {window} inputs"] = {"unchanged": unchanged, **alarms}
     return pd.DataFrame(table)
-
-
-def _rows(rng, k, window):
-    if window > k:
-        raise ValueError(f"a window of {window} inputs is longer than the {k} samples there are")
-    return rng.choice(k, window, replace=False)

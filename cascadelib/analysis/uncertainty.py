@@ -17,6 +17,7 @@ from ..methods.method import Method
 from ..scoring import F1
 
 LEVEL = 0.95
+BETS, LEAST = np.sin(np.pi * np.arange(0.5, 32) / 64) ** 2, -1 + 1e-12  # constant bets in (0, 1); of means in [−1, 1]
 COLUMNS = 500  # cascades at once in a bootstrap: k × 500 outcomes are held
 Ends = tuple[float, float]
 
@@ -94,6 +95,23 @@ def _lower_mean(x, wealth):
         return np.cumsum(np.log1p(np.minimum(bets, 0.75 / mean) * (x - mean))).max() - np.log(wealth)
 
     return min(brentq(won, 1e-12, 1.0), float(x.mean())) if won(1e-12) > 0 else 0.0
+
+
+def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
+    """Lower bound of the mean of independent values, of which so many were 1, 0 and −1: right at all times at once with
+    a probability of at least 1 − error. The upper one is −anytime_lower(gained, same, lost, error).
+
+    Bets against "the mean is m": a value d multiplies one by 1 + c (d − m) / (1 + m); many of constant c together ever
+    come to 1 / error with a probability of at most that (Ville, 1939; mixtures: Waudby-Smith and Ramdas, 2024). As they
+    rise with each d, a value that is not known yet may count as −1.
+    """
+    values, counts = np.array([[1], [0], [-1]]), np.array([[lost], [same], [gained]])
+
+    def won(mean):
+        logs = (counts * np.log1p(BETS * (values - mean) / (1 + mean))).sum(axis=0)
+        return float(np.logaddexp.reduce(logs)) + np.log(error / len(BETS))
+
+    return brentq(won, LEAST, 1.0) if won(LEAST) > 0 else -1.0
 
 
 def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:

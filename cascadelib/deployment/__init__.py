@@ -4,7 +4,8 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    cascade="Cascade Decisions decide_elsewhere same_decisions write_submission",
+    answers="Decisions",
+    cascade="Cascade decide_elsewhere same_decisions write_submission",
     cascade_file="expected point_of",
     monitoring="Running StreamBudget drift_table",
     policy="Policy parse_cascade",

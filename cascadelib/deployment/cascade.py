@@ -19,39 +19,16 @@ from ..checks import about, brief, check_count, items_of
 from ..evaluation.evaluation import evaluate, outcomes_of
 from ..files import replacing
 from ..fronts.front import Point
+from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
+from ..methods.fitted import AGREEMENT, CONFIDENCE
+from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
+from .answers import Decisions
 from .cascade_file import description_of, point_of
 from .members import joined, members_of, rows_of, size_of
-from .monitoring import Running
 from .policy import Policy
-
-
-@dataclass(frozen=True, eq=False)
-class Decisions:
-    """What a cascade says of N samples.
-
-    predictions int64 [N]: class, −1 where no model gave a finite output; exit_stage int64 [N]: 0 = first model, as in
-    an :class:`Evaluation`, −1 where an error came before the decision; confidence float64 [N]: at the exit, in the
-    metric's own units; confidences float64 [N, n]: at each stage, nan where a sample did not get there; broken
-    int64 [n]: samples for which a model gave nan or infinite logits; guesses int64 [N, g]: the best classes, best
-    first, as many as asked.
-    """
-
-    predictions: np.ndarray
-    exit_stage: np.ndarray
-    confidence: np.ndarray
-    confidences: np.ndarray
-    broken: np.ndarray
-    guesses: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.predictions)
-
-    def __repr__(self) -> str:
-        left = [int((self.exit_stage == i).sum()) for i in range(self.confidences.shape[1])]
-        return f"<Decisions: {len(self)} samples; so many left at each stage: {left}>"
 
 
 @dataclass(eq=False)
@@ -97,15 +74,16 @@ class Cascade(torch.nn.Module):
         self.point = point_of(description)
         if self.point.method is None:
             raise ValueError(
-                "this cascade comes from a ScoreTable, whose confidences have no formula: name it, "
-                "dataclasses.replace(point, method=cascadelib.Method(…))"
+                "this cascade is of a ScoreTable, whose confidences have no formula: run it as a cascadelib.Policy, "
+                "or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.method = self.point.method
         self.members, self.description, self.differences = members_of(description, models, allow_download)
         self.policy = Policy(self.description)
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.running = Running(self.point.models, self.method.metric, description["expected"])
+        self.running = self.policy.running
+        self.references: dict[str, Cascade] = {}  # of audits
         self.eval()
 
     @classmethod
@@ -141,8 +119,7 @@ class Cascade(torch.nn.Module):
         self.policy.save(path)
 
     def __repr__(self) -> str:
-        stages = [f"{name} at {t:.4g}" for name, t in zip(self.point.models, self.thresholds)]
-        return f"<Cascade: {' → '.join([*stages, self.point.models[-1]])}, {self.method.metric}>"
+        return repr(self.policy).replace("Policy", "Cascade", 1)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -179,19 +156,22 @@ class Cascade(torch.nn.Module):
         except TypeError as error:
             raise ValueError(f"a stream of batches is needed, as [batch], not {brief(stream)}") from error
         queues: list[list[Group]] = [[] for _ in self.members]
-        count, log = 0, []
+        count, log, audited = 0, [], []
         try:
             for batch in stream:
                 with about(f"model {self.members[0].name!r}"):
                     queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
+                if len(rows := self.running.drawn(len(queues[0][-1]))):
+                    audited.append(queues[0][-1].take(rows))
                 count += len(queues[0][-1])
                 log += self._advance(queues, batch_size, guesses, batch_size)
             log += self._advance(queues, batch_size, guesses, 1)
+            audit = self._audit(audited, batch_size) if audited else None
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
                 error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
             raise
-        decisions = self._decisions(count, guesses, log)
+        decisions = self._decisions(count, guesses, log, audit)
         where = ", ".join(f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n)
         if where:
             text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
@@ -235,9 +215,24 @@ class Cascade(torch.nn.Module):
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
         output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
+        if self.policy.fitted:
+            read = [column for column in self.method.columns if column != AGREEMENT]
+            values = [output.sure if what == CONFIDENCE else metric_of(what).from_logits(logits) for what in read]
+            answers = output.guesses[:, 0], before.guesses[:, 0] if i else None
+            output = output._replace(sure=self.policy.fitted[i](np.column_stack(values), *answers))
         return (output.where(broken, before) if broken.any() else output), broken
 
-    def _decisions(self, count, guesses, log):
+    def _audit(self, groups, batch_size):
+        """What the reference says of the samples drawn for the audit: (their numbers, classes, seconds)."""
+        begun, name = time.perf_counter(), self.running.reference
+        if name not in self.references:
+            own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}
+            alone = {"models": (name,), "thresholds": (), "exit_rates": (1.0,), "method": Method()}
+            self.references[name] = Cascade.from_point(replace(self.point, **alone), own)
+        said = self.references[name].run([group.inputs for group in groups], batch_size).predictions
+        return np.concatenate([group.numbers for group in groups]), said, time.perf_counter() - begun
+
+    def _decisions(self, count, guesses, log, audit=None):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
         n, guesses = len(self.members), min(guesses, self.members[0].classes or 1)
         stage, sure, best = np.full(count, -1), np.full(count, np.nan), np.full((count, guesses), -1)
@@ -248,9 +243,9 @@ class Cascade(torch.nn.Module):
             broken[i] += bad.sum()
             left = numbers[gone]
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
-        sure, confidences = own_units(self.method.metric, sure), own_units(self.method.metric, confidences)
+        sure, confidences = own_units(self.policy.metric, sure), own_units(self.policy.metric, confidences)
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
-        self.running.add(decisions, seconds)
+        self.running.add(decisions, seconds, audit)
         return decisions
 
 

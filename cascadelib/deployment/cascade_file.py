@@ -1,13 +1,16 @@
 """What a cascade's file says of it: its point, where that was chosen, what to expect of it, with which libraries."""
 
+import json
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
+from ..analysis.drift_signal import summary
 from ..analysis.uncertainty import betting_interval, bootstrap, cost_interval, interval, share_interval, with_ends
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
@@ -18,7 +21,7 @@ from ..scoring import F1
 from .policy import CHOSEN, Policy, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
-SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
+NAMED = ("metric", "ensemble", "temperature")  # of a method, what needs no fitting
 
 
 def description_of(point: Point, store: Any = None, held_out: Any = None) -> dict:
@@ -26,25 +29,27 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 
     store: where the point was chosen; held_out: another split with the same models. ``expected`` is measured on
     ``held_out`` where it is given, else on ``store``, where it is a little too good: the point was chosen there, and
-    its intervals are "without choosing". Only the temperatures of the point's own models are kept.
+    its intervals are "without choosing". Only what was fitted for the point's own models is kept.
     """
     check_point(point)
+    method, models, fitted = point.method, point.models, {}
+    if method is not None and method.confidence is not None:
+        each = [method.fitted_after(models[: i + 1]).to_json() for i in range(len(models))]
+        fitted = {"fitted": json.loads(json.dumps(each))}  # lists for tuples, as in a file
+    temperatures = {name: method.temperature_of(name) for name in models} if method and method.temperature else None
     numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}
     measured, said = store if held_out is None else held_out, None
     if measured is not None:
         chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
         said = {"on": split_to_json(measured), "intervals": "95%, without choosing" if chose else "95%"}
         said |= expected(point, measured)
-    method = point.method
-    scaled = method if method and method.temperature else None
-    temperatures = scaled and {name: float(scaled.temperature_of(name)) for name in point.models}
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
-        "method": method and vars(method) | {"temperatures": temperatures},
+        "method": method and {key: getattr(method, key) for key in NAMED} | {"temperatures": temperatures} | fitted,
         "score": point.score,
         "cost_kind": point.cost_kind,
-        "chosen": {key: None if np.isnan(n).any() else n.tolist() for key, n in numbers.items()},
+        "chosen": {key: n.tolist() if np.isfinite(n).all() else None for key, n in numbers.items()},
         "chosen_on": chosen_on(point, store),
         "expected": said,
         "versions": versions(),
@@ -53,10 +58,14 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
-    method = description["method"] and Method(**description["method"])
+    policy, split = Policy(description), description["chosen_on"]
+    method = description["method"] and Method(*(description["method"][key] for key in (*NAMED, "temperatures")))
+    if fitted := policy.fitted:
+        method = replace(method, confidence=fitted[0].kind, columns=fitted[0].columns)
+        read = 1 if method.last_only else 2
+        method = replace(method, fitted={policy.models[: i + 1][-read:]: one for i, one in enumerate(fitted)})
     chosen = {key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN}  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
-    policy, split = Policy(description), description["chosen_on"]
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
     found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
     return Point(policy.models, policy.thresholds, **chosen, **kind, found_on=found_on)
@@ -103,7 +112,7 @@ def expected(point: Point, store: Any) -> dict:
     accuracy (or F1), cost and each exit rate: {"value", "low", "high"}, a 95% interval over the draw of the samples for
     a cascade that was not chosen on them: Wilson's (F1: percentiles of 500 resamples), :func:`cost_interval`, and exact
     ones. confidences: for each stage, of the samples that reach it, what :func:`summary` keeps of their confidences in
-    the metric's own units.
+    the metric's own units, infinite ones as the largest float.
     """
     _, exits, correct, costs = next(run_cascades(store, [point]))
     if point.score == F1:
@@ -114,7 +123,9 @@ def expected(point: Point, store: Any) -> dict:
         "accuracy": accuracy,
         "cost": with_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
         "exit_rates": [mean_with_ends(exits == i, "exact") for i in range(len(costs))],
-        "confidences": [summary(own_units(point.metric, sure)) for sure in stage_confidences(store, point)],
+        "confidences": [
+            summary(own_units(point.metric, np.nan_to_num(sure))) for sure in stage_confidences(store, point)
+        ],
     }
 
 
@@ -124,18 +135,3 @@ def mean_with_ends(values: np.ndarray, kind: str = "wilson") -> dict[str, float]
     share = np.asarray(values).dtype == bool
     ends = share_interval(values, kind=kind) if share else betting_interval(values, 0, 1)
     return with_ends(np.mean(values), ends)
-
-
-def summary(values: np.ndarray) -> dict[str, list]:
-    """A sample of numbers in short: {"values", "counts"}, at most 51 of its quantiles (numbers that occur in it) and
-    how many of the sample lie at or below each and above the one before."""
-    if not len(values):
-        return {"values": [], "counts": []}
-    edges = np.unique(np.quantile(values, SHARES, method="inverted_cdf"))
-    below = np.searchsorted(np.sort(values), edges, side="right")
-    return {"values": edges.tolist(), "counts": np.diff(below, prepend=0).tolist()}
-
-
-def rounded_up(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Each value as the first of the rising ``edges`` that is no smaller; infinite above the last."""
-    return np.append(edges, np.inf)[np.searchsorted(edges, values, side="left")]

@@ -3,7 +3,6 @@ cost held over a stream, whatever the inputs do."""
 
 import copy
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,31 +10,32 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.drift_signal import DriftReport, DriftSignal
-from ..checks import check_number
+from ..analysis.uncertainty import anytime_lower, share_interval
+from ..checks import check_number, known
 from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.thresholds import own_units
-from .cascade_file import mean_with_ends, rounded_up
 
 if TYPE_CHECKING:
-    from .cascade import Decisions
+    from .answers import Decisions
 
-WINDOW = 1000  # inputs that the drift signal looks back on
+WAITING = 1024  # inputs that wait until the drift signal takes them all at once
 LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
 STEP = 0.15  # by which one batch may move a budget's level: larger steps swing between all leaving and all passing on
 
 
 class Running:
-    """Counts since the start (or :meth:`reset`) and the last ``window`` inputs (with finite logits) of a cascade; of
-    all threads that run it.
+    """Counts since the start (or :meth:`reset`) of a cascade, drift, loss by an audit; of all threads that run it.
 
     inputs: how many; exits, broken int64 [n]: how many left at each of the n stages, and for how many a model's logits
     were nan or infinite; seconds float64 [n, 2]: spent at each stage in the model (with its preprocessing) and in the
-    exit decision. expected: the ``expected`` part of a cascade file, or None.
+    exit decision; audited, audit_seconds: of the audit. expected: the ``expected`` part of a cascade file, or None.
+    audit: share of all inputs, whatever stage they leave at, on which the model ``reference`` (the last) runs as well.
     """
 
-    def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None):
-        self.models, self.metric, self.expected, self.window = models, metric, expected, WINDOW
+    def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None, audit: float = 0.0):
+        self.models, self.metric, self.expected = models, metric, expected
+        self.audit, self.reference, self.rng = audit, models[-1], np.random.default_rng(0)
         self.reset()
 
     def reset(self) -> None:
@@ -43,33 +43,78 @@ class Running:
         n = len(self.models)
         with LOCK:
             self.inputs, self.exits, self.broken = 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
-            self.seconds = np.zeros((n, 2))
-            self.last: deque[np.ndarray] = deque(maxlen=self.window)
+            self.seconds, self.waiting = np.zeros((n, 2)), [np.empty((0, n))]
+            self.signal = self.expected and DriftSignal(self.expected["confidences"])
+            self.audited, self.audit_seconds, self.verdicts = 0, 0.0, [0, 0, 0]
+            self.doubts: dict[int, list] = {}
 
-    def add(self, decisions: "Decisions", seconds: np.ndarray | float = 0.0) -> None:
-        """Count the :class:`Decisions` of one call (those made before an error) and its seconds float64 [n, 2]."""
+    def drawn(self, count: int) -> np.ndarray:
+        """Which of the next ``count`` inputs are audited, int64 [a]."""
+        with LOCK:
+            return np.flatnonzero(self.rng.random(count) < check_number(self.audit, "audit", "a share", 0, 1))
+
+    def add(self, decisions: "Decisions", seconds: Any = 0.0, audit: tuple | None = None) -> None:
+        """Count the :class:`Decisions` of one call (those made before an error), its seconds float64 [n, 2], and its
+        audit: rows int64 [a], the reference's predictions [a], seconds."""
         made = decisions.exit_stage >= 0
         left, confidences = decisions.exit_stage[made], decisions.confidences[made]
+        if not np.isfinite(confidences[:, -1]).any():
+            confidences[:, -1] = np.nan  # a last model that says nothing of its confidence
+        confidences = np.nan_to_num(confidences, nan=np.nan)  # infinite ones as in the file
         reached = np.arange(len(self.models)) <= left[:, None]
-        whole = ~(np.isnan(confidences) & reached).any(axis=1)  # broken logits say nothing of the data
+        whole = ~(np.isnan(confidences) & reached)[:, :-1].any(axis=1)  # broken: they say nothing of the data
         with LOCK:
+            if audit is not None:
+                rows, answers, spent = audit
+                self.audited, self.audit_seconds = self.audited + len(rows), self.audit_seconds + spent
+                pairs = zip(rows.tolist(), decisions.predictions[rows], answers)
+                self.doubts |= {self.inputs + row: pair for row, *pair in pairs if pair[0] != pair[1]}
             self.inputs += len(left)
             self.exits += np.bincount(left, minlength=len(self.models))
             self.broken += decisions.broken
             self.seconds += seconds
-            self.last.extend(confidences[whole][-self.window :])
+            self.waiting.append(confidences[whole])
+            if sum(map(len, self.waiting)) >= WAITING:
+                self._watch(None)
+
+    def _watch(self, false_alarm_rate):
+        """The drift signal takes the inputs that wait for it."""
+        columns, self.waiting = np.concatenate(self.waiting).T, self.waiting[:1]  # of no inputs
+        if self.signal is not None:
+            return self.signal.check([column[~np.isnan(column)] for column in columns], false_alarm_rate)
+
+    def to_label(self) -> pd.DataFrame:
+        """What cascade and reference say where they differ, by the input's number since the start: labels wanted."""
+        with LOCK:
+            return pd.DataFrame.from_dict(dict(self.doubts), orient="index", columns=["cascade", "reference"])
+
+    def label(self, labels: Mapping[int, Any]) -> None:
+        """The labels of inputs of :meth:`to_label`, in any order, late or never: {number: label}."""
+        with LOCK:
+            for number, label in labels.items():
+                said, answer = self.doubts.pop(known(number, self.doubts, "input to label"))
+                self.verdicts[1 - int(answer == label) + int(said == label)] += 1
+
+    def loss(self, epsilon: float = 1.0, error: float = 0.05) -> pd.Series:
+        """What the cascade loses in top-1 accuracy against the reference, by the audit: audited, disagreed, to_label
+        (inputs); low, high; alarm: whether the loss lies above ``epsilon``, as certified.
+
+        Promise, for inputs that are independent draws of one distribution: the loss lies in [low, high] at all times at
+        once with a probability of at least 1 − error (above ``high``, below ``low``: half each), whichever labels come,
+        and when: :func:`anytime_lower`. Not promised: the loss of *now* where it changes.
+        """
+        with LOCK:
+            (lost, both, gained), doubts, audited = self.verdicts, len(self.doubts), self.audited
+            same = audited - lost - gained - doubts
+        low = anytime_lower(lost, same, gained + doubts, error / 2)
+        high = -anytime_lower(gained, same, lost + doubts, error / 2)
+        counts = {"audited": audited, "disagreed": lost + both + gained + doubts, "to_label": doubts}
+        return pd.Series(counts | {"low": low, "high": high, "alarm": low > epsilon}, dtype=object)
 
     @property
     def exit_rates(self) -> np.ndarray:
         """Share of all inputs so far that left at each stage, float64 [n]; nan before the first input."""
         return self.exits / self.inputs if self.inputs else np.full(len(self.models), np.nan)
-
-    @property
-    def confidences(self) -> list[np.ndarray]:
-        """Of the last inputs those that reached each stage: n arrays of confidences, higher = surer."""
-        with LOCK:
-            recent = np.array(self.last).reshape(-1, len(self.models))
-        return [own_units(self.metric, column[~np.isnan(column)]) for column in recent.T]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -84,24 +129,19 @@ class Running:
             table[columns] = [(rate["value"], rate["low"], rate["high"]) for rate in self.expected["exit_rates"]]
         table["exit_rate"] = self.exit_rates
         if self.inputs:
-            live = [mean_with_ends(np.arange(self.inputs) < count, "exact") for count in self.exits]
-            table[["exit_rate_low", "exit_rate_high"]] = [(rate["low"], rate["high"]) for rate in live]
+            left = (np.arange(self.inputs) < count for count in self.exits)
+            table[["exit_rate_low", "exit_rate_high"]] = [share_interval(one, kind="exact") for one in left]
         with np.errstate(invalid="ignore"):
             table["model_seconds"], table["decision_seconds"] = (self.seconds / reached[:, None]).T
         return table
 
     def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
-        """The last inputs against the samples on which the cascade was measured: a :class:`DriftReport`.
-
-        The file keeps quantiles, so live confidences are rounded up to them, which can only lower the statistic: the
-        false-alarm rate of :class:`DriftSignal` holds. ValueError where nothing was expected.
-        """
-        if self.expected is None:
+        """All inputs so far against the samples on which the cascade was measured; may be asked after every input. What
+        is promised, and what not: :class:`DriftSignal`. ValueError where nothing was expected."""
+        if self.signal is None:
             raise ValueError("nothing is expected of this cascade: give from_point the store that it was measured on")
-        summaries = [(np.array(s["values"]), s["counts"]) for s in self.expected["confidences"]]
-        signal = DriftSignal(tuple(np.repeat(v, counts) for v, counts in summaries), false_alarm_rate)
-        live = [rounded_up(own_units(self.metric, sure), v) for sure, (v, _) in zip(self.confidences, summaries)]
-        return signal.check(live)
+        with LOCK:
+            return self._watch(false_alarm_rate)
 
 
 class StreamBudget:
@@ -111,14 +151,9 @@ class StreamBudget:
     model); budget: mean cost a sample, of the point's kind; rate η: how far a sample moves the level, at most. Use
     :attr:`thresholds` for a batch, then :meth:`update` with the exit stages that came of it.
 
-    All thresholds hang on one level u: at u ≤ 0 every sample leaves at once, at u ≥ 1 all samples run all models,
-    between them each stage's threshold is a quantile of its confidences on ``store``, such that the path leads through
-    ``point``. After batch t, of b samples whose costs, as shares of the way from the least to the most that a sample
-    can cost, have mean c, u moves by η_t b (w − c), w being the budget as such a share: integral control, as in Gibbs
-    and Candès (2021, *Adaptive conformal inference under distribution shift*) and Angelopoulos, Candès and Tibshirani
-    (2023, *Conformal PID control for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch so far) never
-    rises: one batch moves u by at most 0.15, and after one huge batch u stays slow.
-
+    All thresholds hang on one level u, which a batch moves by η_t × what it saved: integral control, as in Gibbs,
+    Candès (2021, *Adaptive conformal inference under distribution shift*) and Angelopoulos, Candès, Tibshirani (2023,
+    *Conformal PID control for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch): docs/monitoring.md.
     Guarantee, for any inputs (with finite logits) in any order: :meth:`bound`. Accuracy is not held.
     """
 
@@ -169,9 +204,7 @@ class StreamBudget:
         """No stream makes the mean cost of its first ``samples`` differ from the budget by more than this.
 
         (dearest − cheapest) (1 + η_T b) / (η_T samples), b: the largest batch, η_T = min(η, 0.15 / b) the last rate.
-        Default: samples and batches so far. Why: all leave at u ≤ 0 and none at u ≥ 1, so no step leads further than
-        from L = −η_T b (1 − w) to U = 1 + η_T b w. What was saved, Σ (w − c), is Σ (u_t − u_{t−1}) / η_t; as 1 / η_t
-        never falls, summation by parts about L bounds it by (U − L) / η_T from above, about U by that from below.
+        Default: samples and batches so far. Why: docs/monitoring.md.
         """
         samples, batch = samples or self.samples, batch or self.largest
         rate = min(self.rate, STEP / batch)

@@ -7,7 +7,7 @@ alone: neither torch nor pandas nor compiled kernels.
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +19,13 @@ import numpy as np
 from ..checks import CLASSES, TEXT, about, check_count, fits, items_of, known, reals
 from ..files import digest_of, parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
+from ..methods.fitted import Fitted, fitted_from_json
 from ..methods.thresholds import WORDS, leaves, own_units
+from .answers import Decisions, ask_models, by_model, nothing, objects, write_answer
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
+    from .monitoring import Running
 
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
@@ -30,8 +33,8 @@ LARGEST, MOST_SAMPLES = 2**20, 2**23  # bytes of a file; samples of which it may
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 SHARE = ENDS | {"value": slice(0, 1)}
-METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None)}
-CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)]}]
+METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None), "fitted": ([dict], None)}
+CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": ([SHARE["value"]], None)}]
 EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [SHARE], "confidences": CONFIDENCES}
 FORM = {  # of the parts of a description, as fits() reads it
     "models": [{"name": str, "classes": (CLASSES, None)}],
@@ -46,11 +49,12 @@ FORM = {  # of the parts of a description, as fits() reads it
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Policy:
     """Which models run, in which order, and who leaves after each: a cascade as its file has it, without its models.
 
-    :class:`Cascade` decides by one, and either reads what the other wrote. description: what the file says; thresholds:
+    :class:`Cascade` decides by one, and either reads what the other wrote; here the models' answers come from the
+    caller (:meth:`decide`), or from functions that ask them (:meth:`run`). description: what the file says; thresholds:
     in use, one fewer than ``models``, in the metric's own units (default: the file's), without nan.
     """
 
@@ -88,6 +92,11 @@ class Policy:
         with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
+    def __repr__(self) -> str:
+        stages = [f"{name} at {t:.4g}" for name, t in zip(self.models, self.thresholds)]
+        by = self.metric or (self.fitted[0].kind if self.fitted else "given confidences")
+        return f"<Policy: {' → '.join([*stages, self.models[-1]])}, {by}>"
+
     @property
     def models(self) -> tuple[str, ...]:
         """Names, in the order in which they run."""
@@ -95,13 +104,25 @@ class Policy:
 
     @property
     def metric(self) -> str | None:
-        """The confidence metric; None for a policy of a ScoreTable, whose confidences have no name."""
-        return self.description["method"] and self.description["method"]["metric"]
+        """The metric that thresholds are on; None where that has no name: of a ScoreTable, or fitted."""
+        return units_of(self.description["method"])
+
+    @cached_property
+    def fitted(self) -> list[Fitted]:
+        """The fitted confidence after each model; empty where there is none."""
+        return [fitted_from_json(value) for value in (self.description["method"] or {}).get("fitted") or ()]
 
     @cached_property
     def inside(self) -> np.ndarray:
         """Thresholds as they are compared with confidences (higher = surer), float64 [n − 1]."""
         return own_units(self.metric, np.array(self.thresholds, np.float64))
+
+    @cached_property
+    def running(self) -> "Running":
+        """Counts, time and drift of what :meth:`run` decided: a :class:`Running`."""
+        from .monitoring import Running
+
+        return Running(self.models, self.metric, self.description["expected"])  # type: ignore[arg-type]
 
     def exits(self, stage: int, confidence: np.ndarray, inside: bool = False) -> np.ndarray:
         """Which samples leave after a stage (0 = first model), bool [N]: all after the last one; nan passes on.
@@ -113,6 +134,44 @@ class Policy:
         if stage == len(self.inside):
             return np.ones(confidence.shape, bool)
         return leaves(confidence if inside else own_units(self.metric, confidence), self.inside[stage])
+
+    def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
+        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule of :func:`evaluate`.
+
+        confidences: of each model, in their order or as {name: …}, [N] in the metric's own units, of the output after
+        that stage (of an ensemble, where the method has one), or [N, c] columns that a fitted confidence reads (higher
+        = surer); nan only where no sample gets; the last model's decide nothing and may be missing. predictions:
+        likewise, [N] each, of any kind. ValueError naming the model where something is missing, or of another length.
+        """
+        sure, said = by_model(self, confidences, "confidences"), by_model(self, predictions, "predictions")
+        sure = [values if values is None else np.atleast_1d(reals(values, "confidences")) for values in sure]
+        said = [values if values is None else objects(values) for values in said]
+        sizes = {len(values) for values in (*sure, *said) if values is not None}
+        if len(sizes) > 1:
+            raise ValueError(f"confidences and predictions must be of equally many samples, not {sorted(sizes)}")
+        decisions = nothing(max(sizes, default=0), len(sure))
+        for stage, parts in enumerate(zip(said, sure)):
+            rows = np.flatnonzero(decisions.exit_stage < 0)
+            write_answer(self, decisions, stage, rows, *(part if part is None else part[rows] for part in parts))
+        return decisions
+
+    def run(
+        self, calls: Any, inputs: Iterable, batch_size: int = 64, concurrency: int = 8, on_error: str = "stop"
+    ) -> Decisions:
+        """Ask the models, each about those of N inputs that are undecided: :class:`Decisions` in the inputs' order.
+
+        calls: a function for each model, in their order or as {name: function}, async or not: from a list of at most
+        ``batch_size`` inputs to (predictions, confidences), one each an input, confidences as :meth:`decide` takes
+        them, at the method's temperature (of the last model None, where it has none). At most ``concurrency`` calls of
+        a model are under way at once, each in a thread, those that are async in one event loop. Whoever calls a service
+        retries within the function.
+
+        on_error: what an exception in a call leads to: "stop" (no call begins after it, and it goes on to the caller,
+        with ``error.decided`` as in :meth:`Cascade.run`), or "next" (its inputs go to the next model, or keep the
+        answer that they have, with a warning). An answer of another length, or with a confidence that is nan (−inf
+        sends an input on), is a ValueError naming the model in either case; so is a policy with an ensemble.
+        """
+        return ask_models(self, calls, inputs, batch_size, concurrency, on_error)
 
 
 def text_of(description: Mapping) -> str:
@@ -176,11 +235,12 @@ def check_description(description: Mapping) -> None:
     if method is not None:
         check_method(method, names)
     for t in description["thresholds"]:
-        threshold_from_json(method and method["metric"], t)
+        threshold_from_json(units_of(method), t)
     samples = reach = expected["on"]["samples"] if expected else 0
     for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
-        values, counts = part["values"], part["counts"]
-        if len(values) != len(counts) or sorted({*values}) != values or not sum(counts) == reach <= MOST_SAMPLES:
+        counts, ties = part["counts"], part.get("ties") or [1.0] * len(part["values"])  # old files have none
+        order, lengths = list(zip(part["values"], ties)), {len(part["values"]), len(counts), len(ties)}
+        if len(lengths) > 1 or sorted({*order}) != order or not sum(counts) == reach <= MOST_SAMPLES:
             raise ValueError(f"confidences must rise, with a count each, of all {reach} samples that reach the stage")
         reach -= round(rate["value"] * samples)
     with suppress(RecursionError):
@@ -192,13 +252,22 @@ def check_description(description: Mapping) -> None:
 def check_method(method: Mapping, names: Sequence[str]) -> None:
     """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
     ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
-    if set(method) != set(METHOD) or method["temperature"] is (method["temperatures"] is None):
+    needed = set(METHOD) - {"fitted"}
+    if not needed <= set(method) <= set(METHOD) or method["temperature"] is (method["temperatures"] is None):
         raise ValueError(f"a part of 'method' is missing or of another kind: it has {', '.join(METHOD)}")
     metric_of(method["metric"])
     for name in names if method["temperature"] else ():
         t = method["temperatures"][known(name, method["temperatures"], "model with a fitted temperature")]
         if not (fits(t, float) and t > 0):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
+    fitted = [fitted_from_json(value) for value in method.get("fitted") or ()]
+    if fitted and (len(fitted) != len(names) or len({(one.kind, one.columns) for one in fitted}) > 1):
+        raise ValueError(f"fitted confidences of one kind are needed, of each of the {len(names)} models")
+
+
+def units_of(method: Mapping | None) -> str | None:
+    """The metric that thresholds are on, by the ``method`` of a description: None for given and for fitted ones."""
+    return None if method is None or method.get("fitted") else method["metric"]
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:

@@ -1,9 +1,11 @@
 """Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,10 +14,12 @@ from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
-from .pareto import Baseline
+from .pareto import Baseline, factor
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
+
+F = TypeVar("F", bound=Callable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,20 @@ def check_store(store: Any) -> None:
         )
 
 
+def store_first(function: F) -> F:
+    """A function of a store and what was found elsewhere, which takes them in the older order too, with a warning."""
+
+    @wraps(function)
+    def either(*given, **named):
+        if len(given) > 1 and isinstance(given[1], Store) and not isinstance(given[0], Store):
+            text = f"{function.__name__}(store, …): the store comes first; the other order goes in a later version"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            given = given[1], given[0], *given[2:]
+        return function(*given, **named)
+
+    return either  # type: ignore[return-value]
+
+
 def check_point(point: Any) -> None:
     """Refuse what is no operating point, a whole front above all."""
     if not (hasattr(point, "thresholds") and hasattr(point, "models")):
@@ -88,14 +106,17 @@ def asked(store, method=None, score=None, cost=None):
     if store.has_outputs:
         method = method_named("max_softmax" if method is None else method)
         return method, score_of("top1" if score is None else score).name, "macs" if cost is None else cost
-    given = {"method": method, "score": None if score == "top1" else score, "cost": None if cost == "cost" else cost}
+    fitted = isinstance(method, Method) and method.confidence is not None
+    given = {"method": None if fitted else method, "cost": None if cost == "cost" else cost}
+    given |= {"metric": method.metric} if fitted and method.metric != Method.metric else {}
+    given |= {} if score in (None, "top1", F1) else {"score": score}
     refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
     if refused:
         raise ValueError(
             f"{', '.join(refused)}: a ScoreTable has its own confidences, correctness and cost, so nothing else can be "
-            "asked of it; leave this out, or use a LogitStore"
+            "asked of it but score='f1' and Method(confidence=…); leave this out, or use a LogitStore"
         )
-    return None, "top1", "cost"
+    return method, score or "top1", "cost"
 
 
 def outcomes_of(store: Store, models: Sequence[str], method: Method | None, score: str) -> list[tuple]:
@@ -126,10 +147,10 @@ def quality(store: Store, correct: np.ndarray, score: str) -> float:
 def single_models(store: Store, score: str, cost_kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its ``models``."""
     names, costs = list(store.models.index), store.sample_costs(cost_kind)
+    stage = store.outcome(names, Method(), score)
     if score == "top1":
         accuracy = store.models["top1"].to_numpy(np.float64)
     else:
-        stage = store.outcome(names, Method(), score)
         accuracy = np.array([quality(store, stage((m,))[0], score) for m in range(len(names))])
     return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
 
@@ -152,9 +173,8 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     _, exits, correct, costs = next(run_cascades(store, [point]))
     accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
     baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
-    return Evaluation(
-        accuracy, cost, exit_rates_of(exits, len(costs)), exits, correct, baseline_cost, baseline_cost / cost
-    )
+    rates, improvement = exit_rates_of(exits, len(costs)), float(factor(baseline_cost, cost))
+    return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, improvement)
 
 
 def exit_rates_of(exits: np.ndarray, stages: int) -> tuple[float, ...]:

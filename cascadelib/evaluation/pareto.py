@@ -62,13 +62,19 @@ def least_cost(cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
     return np.append(cost, np.inf)[np.searchsorted(accuracy, reals(at, "accuracy"), side="left")]
 
 
+def factor(baseline_cost: Any, cost: Any) -> Any:
+    """baseline_cost ÷ cost: 1 where both are the same, also where both are free; infinite where the cost alone is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.equal(baseline_cost, cost), 1.0, np.divide(baseline_cost, cost))[()]
+
+
 def improvement_at(baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
     """Improvement factor at accuracy ``at``: baseline cost ÷ least cost of the front at accuracy ≥ ``at``.
 
     The front (cost, accuracy, rising) is not interpolated. 0 where only the baseline reaches ``at``; nan above the
     best single model (paper, section 3: I = C_b / C).
     """
-    return (baseline.cost_at(at) / least_cost(cost, accuracy, at))[()]
+    return factor(baseline.cost_at(at), least_cost(cost, accuracy, at))
 
 
 def mean_improvement(
@@ -86,7 +92,7 @@ def mean_improvement(
     breaks = np.concatenate([accuracy, baseline.accuracy[baseline.hull]])
     x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
     base = baseline.cost_at(x)
-    pieces = np.diff(x) * (base[:-1] + base[1:]) / 2 / least_cost(cost, accuracy, x[1:])
+    pieces = np.diff(x) * factor((base[:-1] + base[1:]) / 2, least_cost(cost, accuracy, x[1:]))
     return float(pieces.sum() / (high - low))
 
 

@@ -164,7 +164,8 @@ def front_axes(singles: Mapping[str, pd.DataFrame], front: pd.DataFrame, cost: s
     low = min(table.loc[table["on_hull"], "accuracy"].iloc[0] for table in singles.values())
     high = np.nanmax([table["accuracy"].max() for table in (*singles.values(), front)])
     room, cost_of = 0.05 * max(high - low, 1e-3), np.concatenate([table["cost"] for table in singles.values()])
-    ends = np.log10([cost_of.min() * 0.8, cost_of.max() * 2]).tolist()
+    paid = cost_of[cost_of > 0] if cost_of.any() else np.ones(1)  # what is free has no place on a log axis
+    ends = np.log10([paid.min() * 0.8, paid.max() * 2]).tolist()
     y = style.per_cent_axis(title=score, range=[low - 2 * room, high + room])  # below: room for the change
     return {"xaxis": {**style.cost_axis(cost), "range": ends}, "yaxis": y}
 
@@ -189,8 +190,8 @@ def flow(readings: Readings) -> Traces:
     return {name: {"x": wire(x[i]), "base": wire(base[i]), "text": text[i].tolist()} for i, name in enumerate(BARS)}
 
 
-class Cell(anywidget.AnyWidget):
-    """A line without height that tells how many pixels ``width`` the cell leaves, and brings the style sheet along."""
+class PageScript(anywidget.AnyWidget):
+    """A line without height that tells how many pixels ``width`` the page leaves, and brings the style sheet along."""
 
     _esm, _css = HERE / "page.js", (HERE / "page.css").read_text(encoding="utf-8") + style.dark_css(DARK_JUPYTER)
     width = Int(STILL).tag(sync=True)
@@ -201,7 +202,7 @@ class Charts:
     as for :func:`explorer_figure`; clicked(row): called with a point of the front."""
 
     def __init__(self, splits: Collection[str], stages: int, clicked: Callable[[int], None]) -> None:
-        self.page, self.figure = Cell(), explorer_figure(list(splits), stages)
+        self.page, self.figure = PageScript(), explorer_figure(list(splits), stages)
         self.page.add_class("cascadelib-page").observe(lambda _: changed(self.figure, self.axes()), "width")
         self.stages, self.clicked, self.rows = stages, clicked, np.empty(0, int)
 

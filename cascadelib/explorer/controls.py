@@ -36,11 +36,6 @@ def share_sent_on(sure: np.ndarray, threshold: float) -> float:
     return 1 - exiting(sure, threshold) / len(sure) if len(sure) else 0.0
 
 
-def snapped(sure: np.ndarray, wanted: float) -> float:
-    """The achievable threshold midway between the neighbours that ``wanted`` parts."""
-    return threshold_for(sure, exiting(sure, wanted))
-
-
 class Slider(anywidget.AnyWidget):
     """The browser's own range input, of whole steps from 0 to STEPS, since the one of ipywidgets neither has a name and
     a value in words for screen readers (label, text) nor tells when a hand is on it (held)."""
@@ -107,12 +102,16 @@ class ThresholdSlider(widgets.HBox):
         low, high = self.range
         wanted = float(own_units(self.metric, low + (high - low) * self.slider.value / STEPS))
         ends = sorted(own_units(self.metric, self.range).tolist())
-        return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else snapped(self.sure, wanted)
+        return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else self.snapped(wanted)
 
     def typed(self) -> float:
         """Threshold of the text: a number in own units, "always" or "never"."""
         word = self.text.value.strip().lower()
-        return WORDS[word] if word in WORDS else snapped(self.sure, float(own_units(self.metric, float(word))))
+        return WORDS[word] if word in WORDS else self.snapped(float(own_units(self.metric, float(word))))
+
+    def snapped(self, wanted: float) -> float:
+        """The achievable threshold midway between the neighbours that ``wanted`` parts."""
+        return threshold_for(self.sure, exiting(self.sure, wanted))
 
     def stepped(self, step: int) -> float:
         """The next achievable threshold with more (1) or fewer (−1) exits."""
@@ -245,8 +244,3 @@ class GoalButtons(widgets.HBox):
             self.told.say(f"{label}: write a number such as 11M, 94.2% or 0.942")
         else:
             self.told.go(goal)
-
-    def enable(self, ready: bool) -> None:
-        """Allow the goals once there is a front to pick from."""
-        for button in self.buttons.values():
-            button.disabled = not ready

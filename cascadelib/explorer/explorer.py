@@ -1,8 +1,6 @@
 """Dragging thresholds: an interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -30,7 +28,6 @@ from .state import Choice, falling, reading_at
 
 DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
 SETTLED = 0.4  # seconds after the hand let go until examples and export follow
-ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
 SENT_ON = 0.2  # by a stage that a cascade gains
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -67,7 +64,7 @@ class Explorer(widgets.VBox):
     def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str) -> None:
         self.splits = ExploredSplits(store, held_out, front)
         self.past: list[tuple[Choice, list[float]]] = []
-        self.gesture: tuple[int | None, float] = (None, 0.0)
+        self.gesture: int | None = None
         self.thresholds: list[float] = []
         self.drawn: tuple | None = None
         self.searching: tuple | None = None
@@ -84,7 +81,7 @@ class Explorer(widgets.VBox):
         alive.add_class("cascadelib-alive")  # until its kernel ends: page.css
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
-        self.export = ExportBox(store, held_out, self.open_state)
+        self.export = ExportBox(store, held_out)
         self.begin(front, state)
         upper = [alive, self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
@@ -147,26 +144,25 @@ class Explorer(widgets.VBox):
     def go(self, goal: dict) -> None:
         """To a point of the front, by the arguments of :func:`pick`: the present goal from now on."""
         front = self.splits.front_of(self.choice)
-        with self.saying():
+        try:
             if front is not None:  # a click may come before its button is disabled
                 self.load(pick(front, **goal))
                 self.goal = goal
             self.tell()
+        except ValueError as error:
+            self.say(str(error))
 
     def offer(self) -> None:
         """To the point of a front that was waited for, by the present goal, unless a hand moved something meanwhile."""
         front = self.splits.front_of(self.choice)
         if self.awaited and front is not None:
             self.awaited = False
-            with self.saying():
+            try:
                 point = pick(front, **self.goal)
                 if len(point.models) == len(self.choice.models):
                     self.use(replace(self.choice, models=point.models), point.inside.tolist())
-
-    def open_state(self, state: str) -> None:
-        """To the cascade and thresholds that a ``state`` says, or say what is wrong with it."""
-        with self.saying():
-            self.take(*state_in(state, self.splits))
+            except ValueError as error:
+                self.say(str(error))
 
     def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
@@ -177,7 +173,7 @@ class Explorer(widgets.VBox):
     def undo(self) -> None:
         """Back to before the last change."""
         if self.past:
-            self.gesture, self.awaited = (None, 0.0), False
+            self.gesture, self.awaited = None, False
             self.use(*self.past.pop())
 
     # What follows
@@ -188,18 +184,17 @@ class Explorer(widgets.VBox):
 
     def load(self, point: Point) -> None:
         """Show the cascade of a point of the present front."""
-        self.take(replace(self.choice, models=point.models), point.inside.tolist())
-
-    def take(self, choice: Choice, thresholds: list[float] | None = None) -> None:
-        """Another cascade, by a hand: as :meth:`use`, and undo leads back."""
         self.remember()
-        self.use(choice, thresholds)
+        self.use(replace(self.choice, models=point.models), point.inside.tolist())
+
+    def take(self, choice: Choice) -> None:
+        """Another cascade: each stage sends on the share that it sent on before."""
+        self.remember()
+        self.use(choice)
 
     def remember(self, gesture: int | None = None) -> None:
-        """Keep what is on screen for undo; moves of one slider in quick succession count as one."""
-        now = time.monotonic()
-        same = gesture is not None and self.gesture[0] == gesture and now - self.gesture[1] < ONE_GESTURE
-        self.gesture, self.awaited = (gesture, now), False
+        """Keep what is on screen for undo; moves of one stage's threshold without anything between count as one."""
+        same, self.gesture, self.awaited = gesture is not None and gesture == self.gesture, gesture, False
         if not same:
             self.past.append((self.choice, list(self.thresholds)))
             self.goals.undo.disabled = False
@@ -247,7 +242,8 @@ class Explorer(widgets.VBox):
         self.drawn, front = kind, self.splits.front_of(self.choice)
         singles, score = self.splits.singles(self.choice), score_of(self.choice.score).title
         self.charts.show_front(singles, self.choice.cost, score, front)
-        self.goals.enable(front is not None)
+        for button in self.goals.buttons.values():
+            button.disabled = front is None
         self.tell()
         for choice in (self.choice, self.fewer):
             known = not choice.models or choice.kind in (*self.splits.fronts, *self.failed)
@@ -306,14 +302,6 @@ class Explorer(widgets.VBox):
     def say(self, text: str) -> None:
         """A line of text above the sliders."""
         self.message.value = f"<em>{escape(text)}</em>" if text else ""
-
-    @contextmanager
-    def saying(self) -> Iterator[None]:
-        """Inside, a ValueError is said on the page: there is no cell to raise in."""
-        try:
-            yield
-        except ValueError as error:
-            self.say(str(error))
 
     @property
     def point(self) -> Point:

@@ -1,7 +1,6 @@
 """The explored point to take away: JSON for ``Cascade.load``, a table row, the Python call that gives it again."""
 
 import base64
-from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import parse_qs, urlencode
 
@@ -44,13 +43,16 @@ def as_call(point: Point, store: Store) -> str:
 
 
 def method_call(point: Point) -> str:
-    """The method as an expression: its name where it is one of METHODS, fitted temperatures of the point's models."""
+    """The method as an expression: its name where it is one of METHODS, what was fitted of the point's models."""
     method = point.method
     if method is None:
         return "None"
     if method.temperature:
         kept = {model: float(method.temperature_of(model)) for model in point.models}
         return f"cl.{replace(method, temperatures=kept)!r}"
+    if method.fitted:
+        own = {models: one for models, one in method.fitted.items() if {*models} <= {*point.models}}
+        return f"cl.{method!r}"[:-1] + f", fitted={own!r})".replace(" Fitted(", " cl.methods.Fitted(")
     return next((f"cl.METHODS[{name!r}]" for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
 
 
@@ -75,32 +77,29 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
         choice = Choice(models, **names)
         task = splits.task("validation", choice)
         cost = [task.singles["cost"][known(name, task.names, "model")] for name in models]
-        if len(models) not in splits.lengths or len(set(models)) < len(models) or cost != sorted(cost):
-            raise ValueError(f"{arrow(models)} is no cascade of {splits.lengths} models by rising {choice.cost}")
-        if len(thresholds) != len(models) - 1:
-            raise ValueError(f"{len(models)} models have {len(models) - 1} thresholds, not {len(thresholds)}")
+        n, rising = len(models), len(set(models)) == len(models) and cost == sorted(cost)
+        if n not in splits.lengths or not rising or len(thresholds) != n - 1:
+            form = f"of {splits.lengths} models by rising {choice.cost}, each but the last with a threshold"
+            raise ValueError(f"{arrow(models)} with {len(thresholds)} thresholds is no cascade {form}")
         own = [threshold_from_json(task.metric, t if t in WORDS else float(t)) for t in thresholds]
         return choice, own_units(task.metric, own).tolist()
 
 
 class ExportBox(widgets.Tab):
     """Python call, JSON, table row and state of the present point. store, held_out: as :func:`cascadelib.explore` has
-    them; opened(state): called with a state that is pasted."""
+    them."""
 
-    def __init__(self, store: Store, held_out: Store | None, opened: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, held_out: Store | None) -> None:
         self.store, self.held_out = store, held_out
         tall = widgets.Layout(width="100%", height="190px")
         self.call, self.json = (widgets.Textarea(layout=tall, disabled=False) for _ in range(2))
         self.row, self.link = widgets.HTML(), widgets.HTML()
-        self.state = widgets.Text(layout=widgets.Layout(width="100%"), continuous_update=False)
-        self.state.observe(lambda change: None if change["new"] == self.shown else opened(change["new"]), "value")
-        how = widgets.HTML('Open it elsewhere by <code>cl.explore(…, state="…")</code>, or paste another one here.')
-        parts = [self.call, widgets.VBox([self.json, self.link]), self.row, widgets.VBox([self.state, how])]
+        self.state = widgets.Textarea(layout=tall, description="state=")
+        parts = [self.call, widgets.VBox([self.json, self.link]), self.row, self.state]
         super().__init__(parts, titles=["Python", "JSON", "table row", "state"])
 
     def show(self, point: Point, held_out_reading: Reading | None, state: str) -> None:
         """Show a point and its state; held_out_reading: its Reading on the held-out split, or None."""
-        self.shown = state
         self.state.value = state
         self.call.value = as_call(point, self.store)
         self.json.value = text = as_json(point, self.store, self.held_out)

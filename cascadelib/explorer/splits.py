@@ -62,7 +62,7 @@ class ExploredSplits:
         """Kinds of cost that every model of every split has, the given front's first."""
         given = [] if self.given is None else [self.given.cost_kind]
         tables = [store.models for store in self.stores.values()]
-        there = [kind for kind in COSTS if all(kind in t and t[kind].gt(0).all() for t in tables)]
+        there = [kind for kind in COSTS if all(kind in t and t[kind].ge(0).all() for t in tables)]
         return list(dict.fromkeys(given + there))
 
     @property

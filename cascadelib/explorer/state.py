@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.evaluation import Evaluation, ends_of, exit_stages, quality, run_outcomes, sum_passed_on
+from ..evaluation.pareto import factor
 from ..fronts.exact import SearchTask
 from ..methods.thresholds import own_units, threshold_for
 from ..scoring import f1_of
@@ -89,7 +90,7 @@ def reading_at(cascade: CascadeOnSplit, thresholds: Thresholds) -> Reading:
     baseline_cost = float(cascade.task.baseline.cost_at(accuracy))
     exits, exits_right = (np.bincount(stage, part, minlength=cascade.stages) for part in (None, correct))
     rates = tuple((exits / len(stage)).tolist())
-    measured = accuracy, cost, rates, stage, correct, baseline_cost, baseline_cost / cost
+    measured = accuracy, cost, rates, stage, correct, baseline_cost, float(factor(baseline_cost, cost))
     return Reading(*measured, accuracy - single, exits, exits_right)
 
 

@@ -1,4 +1,4 @@
-"""Figures of a running cascade: what a guarantee costs, and what MACs become in seconds. Each from a plain table."""
+"""Figures of a running cascade: a guarantee's cost, a stream, what MACs become in seconds. Each from a plain table."""
 
 import pandas as pd
 
@@ -29,6 +29,16 @@ def guarantee_figure(
         marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["models"].map(arrow)}
         hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
         style.add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)
+    return fig
+
+
+def stream_figure(table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str) -> style.Figure:
+    """Lines over a stream. table: a column a line, the index: inputs so far; level: of the alarm (dotted); yaxis: what
+    they are; axis: more of that axis, as type="log"."""
+    fig = style.figure(title, xaxis={"title": "inputs"}, yaxis={"title": yaxis, **axis})
+    fig.add_hline(y=level, line=style.DOTTED)
+    for i, (name, values) in enumerate(table.items()):
+        style.add_line(fig, table.index, values, style.colour(i), name=str(name))
     return fig
 
 

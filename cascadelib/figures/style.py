@@ -192,10 +192,11 @@ def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:
 
 
 def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis its straight parts are curves."""
+    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis, which has no place for what is
+    free, its straight parts are curves."""
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
-    cost = np.concatenate([corners[:1], *(np.geomspace(*pair, 25)[1:] for pair in zip(corners, corners[1:]))])
+    cost = np.concatenate([corners[:1], *(np.geomspace(a or b / 1e3, b, 25)[1:] for a, b in zip(corners, corners[1:]))])
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models
-from ..evaluation.pareto import Baseline
+from ..evaluation.pareto import Baseline, factor
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from ..store.protocol import Stage
@@ -238,7 +238,8 @@ def search(
 ) -> Front:
     """Every cascade of ``n_models`` models of a store at every threshold: the exact Pareto :class:`Front`.
 
-    store: LogitStore, or ScoreTable (its own confidences and costs; ``method``, ``score`` and ``cost`` are refused);
+    store: LogitStore, or ScoreTable (its own confidences and costs; of ``method`` it takes a fitted confidence, of
+    ``score`` "top1" and "f1");
     n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS (default: "max_softmax"), fitted on this
     store where it scales by temperature, or a :class:`Method`, used as fitted; score: "top1" (default), "top<k>", or
     "f1" (two classes, n_models 1 and 2); cost: "macs" (default) or "seconds"; models: "all", "pareto" or a list
@@ -273,10 +274,10 @@ class SearchTask:
     def __init__(self, store, method, score, cost, models):
         check_store(store)
         method, score, cost = asked(store, method, score, cost)
-        if method is not None and method.temperatures is None:
+        if method is not None and method.temperatures is None and method.fitted is None:
             method = method.fit(store)
         self.method, self.score, self.cost_kind = method, score, cost
-        self.metric = None if method is None else method.metric
+        self.metric = None if method is None else method.units
         self.positive = store.positives() if score == F1 else None
         names = None
         while names != list(store.models.index):  # until no other thread adds a model meanwhile
@@ -288,7 +289,7 @@ class SearchTask:
         self.names = candidate_names(models, store, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store.outcome(self.names, method, score)
-        self.last_only = method is None or method.combination.last_only
+        self.last_only = method is None or method.last_only
         self.found_on = store.origin
 
     def curve(self, first, second):
@@ -307,7 +308,7 @@ class SearchTask:
             "models": [tuple(self.names[m] for m in row[:n]) for row, n in zip(points.models, lengths)],
             "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own, lengths)],
             "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
-            "improvement": self.baseline.cost_at(points.accuracy) / points.cost,
+            "improvement": factor(self.baseline.cost_at(points.accuracy), points.cost),
         }
         kind = self.method, self.score, self.cost_kind
         return Front(pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on)

@@ -127,8 +127,8 @@ class Point:
 
     @property
     def metric(self) -> str | Callable | None:
-        """The metric that exits are decided by; None for a point of a ScoreTable, whose confidences have no name."""
-        return None if self.method is None else self.method.metric
+        """The metric that exits are decided by; None where that has no name: of a ScoreTable, or fitted."""
+        return None if self.method is None else self.method.units
 
     @property
     def inside(self) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Cascading methods: confidence metric × ensembling × temperature scaling (paper, sections 3 and 4.1)."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, permutations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -11,10 +12,12 @@ from ..checks import known
 from ..scoring import log_of, score_of
 from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
+from .fitted import AGREEMENT, CONFIDENCE, KINDS, Fitted, fit_confidence
 from .temperature import fit_temperature
 
 if TYPE_CHECKING:
     from ..store.logit_store import LogitStore
+    from ..store.score_table import ScoreTable
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,26 @@ class Method:
     logits [n, k, classes] of the n models run so far to combined logits [k, classes]. temperature: divide each model's
     logits by its temperature first; :meth:`fit` sets ``temperatures`` (model → T) on one split, and they are applied
     unchanged to any other. rule, combination: the objects that metric and ensemble name.
+
+    confidence: "isotonic_by_label" or "logistic": how likely the model is right, fitted (:meth:`fit`, into ``fitted``)
+    on one split from ``columns`` ("confidence": the metric, or what a ScoreTable was given; other metrics, or columns
+    of the table; "agreement" with the model before). Thresholds are then on that probability, whatever the metric.
     """
 
     metric: str | Callable = "max_softmax"
     ensemble: str | Callable = "none"
     temperature: bool = False
     temperatures: Mapping[str, float] | None = None
+    confidence: str | None = None
+    columns: tuple[str, ...] = (CONFIDENCE,)
+    fitted: Mapping[tuple[str, ...], Fitted] | None = field(default=None, repr=False)
 
     def __post_init__(self):
         ensemble, rule = self.combination, self.rule
+        if self.confidence is not None:
+            known(self.confidence, KINDS, "fitted confidence")
+            if self.temperature or ensemble.name != "none":
+                raise ValueError("a fitted confidence is of one model: without temperature scaling and ensemble")
         if ensemble.of_softmax and rule.of_softmax is None:
             raise ValueError(f"{rule.name} needs logits: use ensemble='mean_logits', or softmax_margin")
 
@@ -49,11 +63,43 @@ class Method:
         """The ensemble's object."""
         return ensemble_of(self.ensemble)
 
-    def fit(self, store: "LogitStore") -> "Method":
-        """This method with the temperatures of all models of ``store`` (a LogitStore) fitted on its samples."""
+    @property
+    def units(self) -> str | Callable | None:
+        """The metric whose units thresholds have; None where a confidence is fitted."""
+        return self.metric if self.confidence is None else None
+
+    @property
+    def last_only(self) -> bool:
+        """Whether only the last model run so far counts."""
+        return self.combination.last_only and (self.confidence is None or AGREEMENT not in self.columns)
+
+    def fit(self, store: "LogitStore | ScoreTable") -> "Method":
+        """This method with the temperatures, or the confidences, of all models of ``store`` fitted on its samples."""
+        names = list(store.models.index)
+        if self.confidence is not None:
+            outcome, fitted = store.outcome(names, Method(self.metric), "top1"), {}
+            for models in chain(*(permutations(names, n) for n in ((1,) if self.last_only else (1, 2)))):
+                right, sure = outcome((names.index(models[-1]),))
+                fitted[models] = fit_confidence(self.confidence, self.columns, *self.read(store, models, sure, right))
+            return replace(self, fitted=fitted)
         if not self.temperature:
             return self
-        return replace(self, temperatures={name: cached_temperature(store, name) for name in store.models.index})
+        return replace(self, temperatures={name: cached_temperature(store, name) for name in names})
+
+    def fitted_after(self, models: Sequence[str]) -> Fitted:
+        """The fitted confidence after some models (names) ran, which reads the last, or the last two of them."""
+        if self.fitted is None:
+            raise ValueError("this method has a confidence that is not fitted: call method.fit(store) first")
+        key = tuple(models[-1:] if self.last_only else models[-2:])
+        return self.fitted[known(key, self.fitted, "models with a fitted confidence")]
+
+    def read(self, store, models, sure, *right):
+        """What :func:`fit_confidence` and :class:`Fitted` take after ``models`` (names), whose last is ``sure``."""
+        others = [what for what in self.columns if what != AGREEMENT]
+        values = [sure if what == CONFIDENCE else column(store, models[-1], what) for what in others]
+        answered = store.has_outputs or store.predictions is not None
+        answers = [store.predicted(name) if answered else None for name in models[:-3:-1]]
+        return np.column_stack(values), *right, *answers
 
     def temperature_of(self, name: str) -> float:
         """Temperature of a model: 1.0 without temperature scaling."""
@@ -66,6 +112,15 @@ class Method:
     def stage(self, store: "LogitStore", names: list[str], score: str = "top1") -> Callable:
         """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it: stage(prefix:
         tuple of positions in ``names``) → (correct bool [k], confidence float64 [k]) after those models."""
+        if self.confidence is not None:
+            outcome = store.outcome(names, Method(self.metric), score)
+
+            def stage(prefix):
+                right, sure = outcome(prefix[-1:])
+                models = [names[m] for m in prefix]
+                return right, self.fitted_after(models)(*self.read(store, models, sure))
+
+            return stage
         rank = score_of(score).rank
         if names and rank > (classes := store.output(names[0]).shape[1]):
             raise ValueError(f"score={score!r}: there are only {classes} classes")
@@ -91,8 +146,7 @@ class ModelsOnSplit:
 
     def classes(self, m):
         """The class with the largest output of one model, int64 [k]."""
-        name = self.names[m]
-        return cached(self.store, name, "classes", lambda: np.asarray(self.store.output(name)).argmax(axis=1))
+        return self.store.predicted(self.names[m])
 
     def logits(self, m, rows):
         """Logits / T of some samples of one model, float64 [s, classes]."""
@@ -131,6 +185,13 @@ def cached_confidence(store: "LogitStore", name: str, metric: str | Callable, te
         return rule.of_sums(cached(store, name, ("sums", temperature), lambda: sums(store.logits(name), temperature)))
 
     return cached(store, name, (rule, temperature), compute)
+
+
+def column(store, name, what):
+    """A further column of one model, float64 [k]: a metric of its outputs, or what a ScoreTable was given."""
+    if store.has_outputs:
+        return cached_confidence(store, name, what, 1.0)
+    return store.columns[known(what, store.columns, "column")][store.row(name)]
 
 
 def cached_temperature(store, name):

@@ -1,21 +1,16 @@
 """Recipes that exit by agreement, budget, feedback, a learned score or the answers; points on another split."""
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from .._kernels import kernel
 from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of, right_alone, run_outcomes
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import cascades_of, check_lengths
 from ..fronts.exact import search
-from ..methods.method import Method, ModelsOnSplit, cached_confidence, method_named
+from ..methods.method import Method, cached_confidence, method_named
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..store.score_table import ScoreTable
 
 
 def pool(store, method, score, cost, models):
@@ -47,7 +42,7 @@ def replay_points(points, store, rule="max_softmax", *, score="top1", cost=None)
     for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
         stages, costs = outcomes(store, models, score), costs_of(store, models, kind)
         for at, row in rows.iterrows():
-            inside = own_units(method and method.metric, np.array(row["thresholds"], np.float64))
+            inside = own_units(method and method.units, np.array(row["thresholds"], np.float64))
             stage, correct = (stages(row) if callable(stages) else run_outcomes(stages, inside, costs))[:2]
             moved[at] = np.mean(correct), mean_cost(costs, stage)
     return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
@@ -79,18 +74,12 @@ def zhou_2020(store, n_models=4, *, score=None, cost=None, models="all"):
 
 def patience_outcomes(store, models, score):
     """The rule of :func:`zhou_2020`: the confidence is how often in a row the answer was repeated."""
-    answers, count, outcomes = answers_of(store, models), np.zeros(len(store)), []
+    answers, count, outcomes = [store.predicted(name) for name in models], np.zeros(len(store)), []
     for i, name in enumerate(models):
         if i:
             count = np.where(answers[i] == answers[i - 1], count + 1, 0.0)
         outcomes.append((right_alone(store, name, score), count))
     return outcomes
-
-
-def answers_of(store, names):
-    """The classes that some models of a LogitStore answer: a list of int64 [k]."""
-    split = ModelsOnSplit(store, names, [1.0] * len(names), Method().rule, 1)
-    return [split.classes(m) for m in range(len(names))]
 
 
 def park_2015_dynamic(store, *, score=None, cost=None, models="all"):
@@ -108,7 +97,7 @@ def park_2015_dynamic(store, *, score=None, cost=None, models="all"):
 
 def dynamic_exits(store, models, score):
     """The rule of :func:`park_2015_dynamic`."""
-    (little, big), right = answers_of(store, models), [right_alone(store, name, score) for name in models]
+    (little, big), right = map(store.predicted, models), [right_alone(store, name, score) for name in models]
     margin = cached_confidence(store, models[0], "softmax_margin", 1.0)
 
     def exits(row):
@@ -158,41 +147,7 @@ def budgeted(confidences, shares):
     return thresholds
 
 
-def fit_logistic(features, right):
-    """Logistic regression of being right on some features: scorer(features [k, d]) → probability float64 [k].
-
-    right bool [k]. All weights, the constant too, have a ridge penalty of w² ÷ 2: one solution, also where all are
-    right, or none is; features should have about the same scale. Equal features get equal scores.
-    """
-
-    def columns(values):
-        return np.vstack([np.ones(len(values)), np.asarray(values, np.float64).T])
-
-    def loss(w):
-        z = w @ x
-        return np.logaddexp(0, z).mean() - (z[right].sum() - w @ w / 2) / k, (x @ (expit(z) - right) + w) / k
-
-    x, right, k = columns(features), np.asarray(right, bool), len(right)
-    weights = minimize(loss, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
-    return lambda values: expit(sum(w * column for w, column in zip(weights, columns(values))))
-
-
-def logistic_outcomes(fitted_on):
-    """The rule of :func:`bolukbasi_2017`: the confidence is the probability of being right, by :func:`fit_logistic` of
-    each model's max softmax, softmax margin and entropy on the samples of the store ``fitted_on``."""
-
-    def features(store, name):
-        metrics = "max_softmax", "softmax_margin", "entropy"
-        return np.column_stack([cached_confidence(store, name, metric, 1.0) for metric in metrics])
-
-    @cache
-    def scorer(name, score):
-        return fit_logistic(features(fitted_on, name), right_alone(fitted_on, name, score))
-
-    def rule(store, models, score):
-        return [(right_alone(store, name, score), scorer(name, score)(features(store, name))) for name in models]
-
-    return rule
+LEARNED = Method(confidence="logistic", columns=("max_softmax", "softmax_margin", "entropy"))
 
 
 def bolukbasi_2017(store, n_models=3, *, score=None, cost=None, models="all"):
@@ -203,9 +158,8 @@ def bolukbasi_2017(store, n_models=3, *, score=None, cost=None, models="all"):
     Different: it learns whether the model is right, once, and all chains of up to ``n_models`` models and thresholds on
     that probability are searched; the originals train anew for each price of cost. Returns the ``table`` of a search.
     """
-    names, costs, _ = pool(store, Method(), score, cost, models)
-    right, sure = zip(*logistic_outcomes(store)(store, names, score or "top1"))
-    return search(ScoreTable(right, sure, costs, names), range(1, min(n_models, len(names)) + 1)).table
+    names = pool(store, Method(), score, cost, models)[0]
+    return search(store, range(1, min(n_models, len(names)) + 1), LEARNED, score=score, cost=cost, models=names).table
 
 
 def oracle(store, n_models=3, *, score=None, cost=None, models="all"):

@@ -26,7 +26,7 @@ DIGEST = "metadata_sha256"
 METADATA: dict = {"order": range(2**53), "extraction": (dict, None), "image_size": (slice(0, 2**31), None)}
 METADATA |= dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None))
 METADATA |= dict.fromkeys(COSTS, (slice(*POSITIVE), None))
-METADATA |= dict.fromkeys("self name logits sample_ids replace dtype probabilities".split(), ())
+METADATA |= dict.fromkeys("self name logits sample_ids replace dtype probabilities normalise".split(), ())
 DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 

@@ -60,7 +60,8 @@ def check_probabilities(name, p) -> None:
     if len(bad):
         raise ValueError(
             f"model {name!r}: row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); "
-            f"{len(bad)} such rows"
+            f"{len(bad)} such rows; normalise=True divides rows by their sums, in add(probabilities=…, normalise=True) "
+            "and from_probabilities(…, normalise=True)"
         )
 
 
@@ -122,6 +123,7 @@ class LogitStore:
         split: str = "",
         dtype: str = "float32",
         probabilities: bool = False,
+        normalise: bool = False,
     ) -> "LogitStore":
         """In memory: ``logits`` {model: [k, classes]}, costs {model: number} or None; checked as by :meth:`add`."""
         store = cls.__new__(cls)
@@ -132,7 +134,7 @@ class LogitStore:
                 known(name, logits, f"model in {kind}")
         for name, values in logits.items():
             costs = (macs or {}).get(name), (seconds or {}).get(name)
-            store.add(name, values, None, *costs, dtype=dtype, probabilities=probabilities)
+            store.add(name, values, None, *costs, dtype=dtype, probabilities=probabilities, normalise=normalise)
         return store
 
     @classmethod
@@ -141,7 +143,8 @@ class LogitStore:
     ) -> "LogitStore":
         """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
         and from their logarithms (zeros count as the smallest positive float) where a method needs logits. ValueError
-        where a row leaves [0, 1] or its sum is further than 0.001 from 1."""
+        where a row leaves [0, 1] or its sum is further than 0.001 from 1; normalise: rows of positive sum are divided
+        by it first, as those of an API that gives the best classes alone."""
         return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)  # type: ignore[misc]
 
     @property
@@ -204,10 +207,17 @@ class LogitStore:
     def ranks(self, name: str) -> np.ndarray:
         """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5. Equal ones rank
         by class index, so that ``ranks == 0`` is ``argmax == label``."""
+        return self._kept(name, "ranks", lambda tensor: ranks_of(tensor, self._shelf.labels.values))
+
+    def predicted(self, name: str) -> np.ndarray:
+        """Class with the largest output of each sample, int64 [k], the first of equal ones."""
+        return self._kept(name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1))
+
+    def _kept(self, name, what, compute):
         own = self._model(name)
-        if "ranks" not in own.kept:  # of all samples, once: bootstraps take many views
-            own.kept["ranks"] = ranks_of(own.tensor, self._shelf.labels.values)
-        return own.kept["ranks"].copy() if self._rows is None else own.kept["ranks"][self._rows]
+        if what not in own.kept:  # of all samples, once: bootstraps take many views
+            own.kept[what] = compute(own.tensor)
+        return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
 
     def costs(self, kind: str) -> np.ndarray:
         """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS. ValueError
@@ -272,19 +282,21 @@ class LogitStore:
     def add(
         self,
         name: str,
-        logits: Any,
+        logits: Any = None,
         sample_ids: ArrayLike | None = None,
         macs: float | None = None,
         seconds: float | None = None,
         *,
         replace: bool = False,
         dtype: str = "float32",
-        probabilities: bool = False,
+        probabilities: Any = False,
+        normalise: bool = False,
         **metadata,
     ) -> None:
-        """Add one model's logits (or ``probabilities``) [k, classes] (numpy or torch), in the order of the store's
-        samples. ``sample_ids``, if given, must be the store's. Costs are per sample. Further keywords are kept as
-        metadata. ValueError, naming the model and the first bad row, leaves the store as it was."""
+        """Add one model's logits, or probabilities=p, [k, classes] (numpy or torch), in the order of the store's
+        samples. normalise: rows of p are divided by their sums. ``sample_ids``, if given, must be the store's. Costs
+        are per sample. Further keywords are kept as metadata. ValueError, naming the model and the first bad row,
+        leaves the store as it was."""
         if self._models is not None:
             raise ValueError(f"model {name!r} cannot be added to a part of a store; add it to the whole")
         file_name(name)  # a name that no file can have is refused in memory as well
@@ -296,8 +308,14 @@ class LogitStore:
             metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
         if wrong := sorted(RESERVED & metadata.keys()) or unfit(metadata):
             raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
+        if not isinstance(probabilities, bool):
+            if logits is not None:
+                raise ValueError(f"model {name!r}: give logits or probabilities, not both")
+            logits, probabilities = probabilities, True
         checked = checked_logits(name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype")))
         if probabilities:
+            if normalise and (checked.sum(1) > 0).all() and (checked >= 0).all():
+                checked = (checked / checked.sum(1, keepdims=True, dtype=np.float64)).astype(checked.dtype)
             check_probabilities(name, checked)
         top1, top5 = accuracies(ranks_of(checked, self.labels), checked.shape[1])
         with ADDING:

@@ -1,5 +1,8 @@
 """Intervals and the bootstrap of fixed cascades: against loops over resampled samples, and against known truth."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -8,6 +11,8 @@ from hypothesis import strategies as st
 from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
 from cascadelib.analysis.shift import holds, member_drops
 from cascadelib.analysis.uncertainty import (
+    BETS,
+    anytime_lower,
     basic_interval,
     betting_interval,
     cost_interval,
@@ -279,3 +284,50 @@ def test_swapped_arguments_of_the_bootstrap_are_told():
     for store, points in ((front, scores), (front.point(0), scores), (scores, scores), ([front.point(0)], scores)):
         with pytest.raises(TypeError, match="is needed here, not"):
             bootstrap(store, points, 10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([-1, 0, 1]), max_size=40), st.floats(0.001, 0.3), st.floats(0, 1))
+def test_a_bound_at_all_times_is_where_its_slow_twin_wins(values, error, up):
+    """Capital as plain products over the values, one after another: it is reached below the bound and not above it."""
+    low = anytime_lower(*(values.count(d) for d in (1, 0, -1)), error)
+
+    def capital(mean):
+        return math.fsum(math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS) / len(BETS)
+
+    above = low + up * (1 - low)
+    assert -1 <= low <= np.mean(values or [1]) + 1e-9 and (low == 1 or capital(above + 1e-9) < (1 + 1e-6) / error)
+    assert low == -1 or capital(-1 + (1 - 1e-6 - 1e-3 * up) * (1 + low)) > (1 - 1e-6) / error
+
+
+@pytest.mark.parametrize("mean", [-0.4, 0.0, 0.005, 0.3])
+def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean):
+    """Exactly: its mean over all 3^5 sequences of values, each with its chance, is the stake."""
+    chance = {1: 0.2 + mean / 2, 0: 0.6, -1: 0.2 - mean / 2} if abs(mean) < 0.4 else {1: 0.1, 0: 0.4, -1: 0.5}
+    total = sum(
+        math.prod(map(chance.get, values))
+        * math.fsum(math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS)
+        for values in itertools.product(chance, repeat=5)
+    )
+    assert total / len(BETS) == pytest.approx(1)
+
+
+def test_a_bound_at_all_times_falls_where_values_are_not_known_yet():
+    for counts in itertools.product(range(0, 30, 7), repeat=3):
+        lost, same, gained = counts
+        assert anytime_lower(lost, same, gained + 5, 0.05) <= anytime_lower(lost + 2, same + 1, gained + 2, 0.05) + 1e-9
+
+
+@pytest.mark.parametrize("chances", [(0.01, 0.985, 0.005), (0.2, 0.7, 0.1), (0.005, 0.995, 0)])
+def test_a_bound_at_all_times_is_rarely_above_the_mean_ever(chances):
+    """400 streams of 2,000 values, looked at after each by the capital against the true mean, at 10%."""
+    rng, mean, ever = np.random.default_rng(0), chances[0] - chances[2], 0
+    for _ in range(400):
+        values = rng.choice([1, 0, -1], 2000, p=chances)
+        counts = np.stack([np.cumsum(values == d) for d in (1, 0, -1)], 1)
+        steps = np.log1p(BETS[:, None] * (np.array([1, 0, -1]) - mean) / (1 + mean))
+        reached = np.logaddexp.reduce(steps @ counts.T, axis=0) - np.log(len(BETS)) >= np.log(10)
+        ever += reached.any()
+        if reached.any():
+            assert anytime_lower(*counts[reached.argmax()], 0.1) >= mean - 1e-9
+    assert ever <= 59  # more with a probability of 1 in 1,000 at exactly 10%

@@ -18,7 +18,6 @@ from cascadelib.deployment.cascade_file import (
     expected,
     mean_with_ends,
     point_of,
-    rounded_up,
     summary,
 )
 from cascadelib.deployment.policy import (
@@ -117,20 +116,9 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     for i in range(3):
         assert result["confidences"][i] == summary(entropy[i][reach[i]])
     nobody = expected(replace(point, thresholds=(math.inf, 0.5)), STORE)
-    assert nobody["confidences"][1] == {"values": [], "counts": []} and nobody["exit_rates"][0]["value"] == 1
-
-
-@given(st.lists(st.integers(0, 400).map(lambda n: n / 7), min_size=1, max_size=300))
-def test_a_summary_holds_the_distribution_at_its_values(values):
-    short = summary(np.array(values))
-    assert sum(short["counts"]) == len(values) and len(short["values"]) <= 51
-    assert set(short["values"]) <= set(values) and short["values"][-1] == max(values)
-    for value, count in zip(short["values"], np.cumsum(short["counts"]), strict=True):
-        assert count == sum(v <= value for v in values)
-    up = rounded_up(np.array([*values, max(values) + 1]), np.array(short["values"]))
-    for value, to in zip(values, up, strict=False):
-        assert to == min(v for v in short["values"] if v >= value)
-    assert up[-1] == np.inf
+    assert (
+        nobody["confidences"][1] == {"values": [], "counts": [], "ties": []} and nobody["exit_rates"][0]["value"] == 1
+    )
 
 
 def test_intervals_cover():
@@ -265,6 +253,8 @@ ABSURD = {
     "no classes": lambda text: stating(text, classes=0),
     "classes beyond counting": lambda text: stating(text, classes=2**52),
     "confidences that nobody has": lambda text: told(text, {"values": [0.5], "counts": [0]}),
+    "equal confidences without their order": lambda text: told(text, {"values": [0.5, 0.5], "counts": [1, 599]}),
+    "ties of fewer": lambda text: told(text, {"values": [0.4, 0.5], "counts": [1, 599], "ties": [0.5]}),
     "no confidences of samples that are there": lambda text: told(text, {"values": [], "counts": []}),
     "confidences of fewer samples": lambda text: told(text, {"values": [0.5], "counts": [1]}),
     **{f"depth in {part}": partial(deepened, part=part) for part in FORM},

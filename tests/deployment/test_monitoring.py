@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import Cascade, LogitStore, datasets, pick, search
-from cascadelib.analysis.drift_signal import DriftSignal
+from cascadelib import Cascade, DriftSignal, LogitStore, Point, ScoreTable, datasets, pick, search
+from cascadelib.deployment.answers import Decisions
 from cascadelib.deployment.cascade import decide_elsewhere, same_decisions
-from cascadelib.deployment.cascade_file import rounded_up, summary
-from cascadelib.deployment.monitoring import drift_table
+from cascadelib.deployment.monitoring import Running, drift_table
+from cascadelib.deployment.policy import Policy, parse_cascade, text_of
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
-from cascadelib.figures.deployment import guarantee_figure, savings_figure
+from cascadelib.evaluation.evaluation import stage_confidences
+from cascadelib.figures.deployment import guarantee_figure, savings_figure, stream_figure
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 SMALL = ["mlp@28", "lenet@28"]
@@ -50,17 +51,32 @@ def test_drift_is_seen_without_labels_and_its_absence_too(metric):
     cascade.running.reset()
     cascade.run(pieces_of(255 - IMAGES, 100))
     report = cascade.running.drift()
-    assert report.alarm and set(report.tests["what"]) == {"exit rate", "confidence"}
+    assert report.alarm and cascade.running.drift().tests.equals(report.tests)
 
 
-def test_only_the_last_inputs_count_and_broken_ones_do_not():
+def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
+    """Asked often or once, in pieces or at once: the capital that whole arrays of stored confidences give."""
     cascade = running()
-    cascade.running.window = 100
-    cascade.running.reset()
-    whole = cascade(IMAGES)
-    first, second = cascade.running.confidences
-    np.testing.assert_array_equal(first, whole.confidences[-100:, 0])
-    assert len(second) == (whole.exit_stage[-100:] == 1).sum()
+    for piece in pieces_of(IMAGES, 100):
+        cascade(piece)
+        cascade.running.drift()
+    signal = DriftSignal.at_selection(TEST, cascade.point)
+    alone = signal.check(stage_confidences(TEST.take(slice(0, 600)), cascade.point)).tests
+    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.05)
+    with pytest.warns(RuntimeWarning, match="nan or infinite"):
+        cascade(IMAGES[:5] * np.nan)
+    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.05)
+
+
+def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well():
+    cascade = running()
+    description = cascade.description
+    for part in description["expected"]["confidences"]:
+        del part["ties"]
+    old = Cascade(parse_cascade(text_of(description)))
+    for one in (cascade, old):
+        one(IMAGES)
+    pd.testing.assert_frame_equal(old.running.drift().tests, cascade.running.drift().tests)
 
 
 def test_totals_of_eight_threads_add_up():
@@ -80,24 +96,116 @@ def test_totals_of_eight_threads_add_up():
     seen = cascade.running
     assert seen.inputs == 960 * 100
     assert seen.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
-    assert 800 <= seen.seconds[1, 1] < 900 and len(seen.last) == seen.window
+    assert 800 <= seen.seconds[1, 1] < 900 and seen.drift().tests["inputs"][0] == seen.inputs
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
+
+
+def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
+    """With all audited: the disagreements and, once they are labelled, the loss are those of the stores."""
+    cascade, labels = running(), TEST.labels[:600]
+    cascade.running.audit = 1.0
+    decisions = [cascade(piece) for piece in pieces_of(IMAGES, 100)]
+    said = np.concatenate([d.predictions for d in decisions])
+    stages = np.concatenate([d.exit_stage for d in decisions])
+    answers = TEST.logits("lenet@28")[:600].argmax(axis=1)
+    queue = cascade.running.to_label()
+    differ = np.flatnonzero(said != answers)
+    assert queue.index.tolist() == differ.tolist() and len(differ) and (stages[differ] == 0).all()
+    assert queue.to_numpy().tolist() == np.stack([said, answers], 1)[differ].tolist()
+    before = cascade.running.loss()
+    assert before["audited"] == 600 and before["to_label"] == before["disagreed"] == len(differ)
+    cascade.running.label({number: labels[number] for number in differ[::-1]})
+    after, loss = cascade.running.loss(0.0), np.mean((answers == labels) * 1.0 - (said == labels))
+    assert before["low"] < after["low"] < loss < after["high"] < before["high"]
+    assert after["to_label"] == 0 and not cascade.running.to_label().size and not after["alarm"]
+    assert cascade.running.audit_seconds > 0
+    with pytest.raises(ValueError, match="unknown input to label"):
+        cascade.running.label({int(differ[0]): 1})
+
+
+def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
+    cascade = running()
+    cascade.running.audit = 0.2
+    stages = cascade(IMAGES).exit_stage
+    drawn = np.flatnonzero(np.random.default_rng(0).random(600) < 0.2)
+    assert cascade.running.audited == len(drawn) and set(stages[drawn]) == {0, 1}
+    before = cascade.running.to_label()
+    assert set(before.index) <= set(drawn)
+    cascade(IMAGES[:0])
+    cascade.run(pieces_of(IMAGES[:50], 10))
+    assert cascade.running.to_label().index.max() < 650 and cascade.running.inputs == 650
+    cascade.running.audit = 1.5
+    with pytest.raises(ValueError, match="audit must be a share"):
+        cascade(IMAGES[:5])
+
+
+def test_an_audit_by_another_model_than_the_last():
+    cascade = running()
+    cascade.running.audit, cascade.running.reference = 1.0, "linear@28"
+    said, answers = cascade(IMAGES[:100]).predictions, TEST.logits("linear@28")[:100].argmax(axis=1)
+    assert cascade.running.to_label().index.tolist() == np.flatnonzero(said != answers).tolist()
+
+
+def test_a_last_model_without_confidences_says_nothing_of_drift():
+    rng = np.random.default_rng(0)
+    table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0)
+    policy = Policy.from_point(point, store=table)
+    policy.run([lambda x: ([0] * len(x), rng.random(len(x))), lambda x: ([0] * len(x), None)], range(1000))
+    report = policy.running.drift()
+    assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
+
+
+def test_a_stream_is_drawn_line_by_line():
+    figure = stream_figure(pd.DataFrame({"stage 1": [1.0, 9.0]}, index=[64, 128]), 100, "Capital", "stakes", type="log")
+    assert [list(trace.x) for trace in figure.data] == [[64, 128]] and figure.data[0].name == "stage 1"
+    assert (figure.layout.yaxis.type, figure.layout.yaxis.title.text) == ("log", "stakes")
+    assert figure.layout.xaxis.title.text == "inputs" and figure.layout.shapes[0].y0 == 100
+
+
+def test_a_policy_is_audited_by_its_calls():
+    """Two calls, the first sure of all and wrong for every seventh input; the second fails for some of those drawn."""
+    point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
+    policy = Policy.from_point(point)
+    policy.running.audit, truth = 1.0, [n % 3 for n in range(70)]
+
+    def first(inputs):
+        return [truth[n] + (n % 7 == 0) for n in inputs], [0.9] * len(inputs)
+
+    async def second(inputs):
+        if 35 in inputs:
+            raise RuntimeError("busy")
+        return [truth[n] for n in inputs], None
+
+    with pytest.warns(RuntimeWarning, match="busy"):
+        decisions = policy.run([first, second], range(70), batch_size=10, on_error="next")
+    assert (decisions.exit_stage == 0).all() and policy.running.audited == 60
+    assert policy.running.to_label().index.tolist() == [0, 7, 14, 21, 28, 42, 49, 56, 63]
+    policy.running.label({n: truth[n] for n in policy.running.to_label().index})
+    assert policy.running.verdicts == [9, 0, 0] and policy.running.loss(0.0)["alarm"]
+
+
+def test_a_certified_loss_that_is_left_alarms():
+    """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
+    seen, rng = Running(["a", "b"], None, None, audit=1.0), np.random.default_rng(0)
+    for _ in range(40):
+        said = np.where(rng.random(100) < 0.06, 1, 0)
+        nothing = np.full((100, 2), np.nan), np.zeros(2, np.int64), said[:, None]
+        seen.add(
+            Decisions(said, np.zeros(100, np.int64), np.full(100, np.nan), *nothing),
+            audit=(np.arange(100), 0 * said, 1),
+        )
+    assert not seen.loss(0.01)["alarm"]
+    seen.label(dict.fromkeys(seen.to_label().index, 0))
+    assert (
+        seen.loss(0.01)["alarm"] and not seen.loss(0.1)["alarm"] and seen.loss(0.1)["low"] < 0.06 < seen.loss()["high"]
+    )
 
 
 def test_drift_needs_something_to_expect():
     cascade = Cascade.from_point(POINT)
     with pytest.raises(ValueError, match="nothing is expected"):
         cascade.running.drift()
-
-
-def test_false_alarms_with_quantiles_in_place_of_the_reference():
-    """Over 300 windows of unchanged data at a rate of 10%, rounded as running statistics are: at most that often."""
-    rng, alarms = np.random.default_rng(0), 0
-    for _ in range(300):
-        short = summary(rng.random(2000))
-        signal = DriftSignal((np.repeat(short["values"], short["counts"]),), 0.1)
-        alarms += signal.check([rounded_up(rng.random(300), np.array(short["values"]))]).alarm
-    assert alarms / 300 <= 0.1 + 3 * np.sqrt(0.09 / 300)
 
 
 def test_texts_of_the_bundled_zoo():

@@ -130,14 +130,16 @@ import sys
 before = set(sys.modules)
 from cascadelib.deployment.policy import Policy
 policy = Policy.load(sys.argv[1])
-assert policy.exits(0, [0.0]).all()
+decisions = policy.decide([[0.1] * 3] * len(policy.models), [["a", "b", "c"]] * len(policy.models))
+assert len(decisions) == 3 and policy.exits(0, [0.0]).all() == (policy.metric == "entropy")
 policy.save(sys.argv[1])
 heavy = {"torch", "pandas", "scipy", "numba", "timm", "transformers", "plotly", "pyarrow", "safetensors", "tqdm"}
 print(sorted(heavy & (set(sys.modules) - before)))
 """
 
 
-def test_to_load_and_decide_takes_numpy_alone(tmp_path):
-    Policy.from_point(POINT, STORE).save(tmp_path / "p.json")
+@pytest.mark.parametrize("method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="logistic")])
+def test_to_load_and_decide_takes_numpy_alone(method, tmp_path):
+    Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(tmp_path / "p.json")
     said = subprocess.run([sys.executable, "-c", LOAD, tmp_path / "p.json"], capture_output=True, text=True, cwd=ROOT)
     assert (said.stdout, said.stderr) == ("[]\n", "")

@@ -154,7 +154,7 @@ def test_infinite_confidences_equal_brute_force(table, data):
         for i in range(n - 1):
             fall = np.sort(sure[models[i]])[::-1]
             assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)
-    moved = replay(front, store, ranges=False)
+    moved = replay(store, front, ranges=False)
     np.testing.assert_array_equal(moved["accuracy_moved"], front.table["accuracy"])
     np.testing.assert_array_equal(moved["cost_moved"], front.table["cost"])
 
@@ -234,7 +234,7 @@ def test_perfect_and_hopeless_models():
     [
         ({"n_models": 3}, "from 1 to 2, not 3"),
         ({"n_models": 0}, "from 1 to 2, not 0"),
-        ({"cost": [1.0, 0.0]}, "cost of model 1 is 0.0"),
+        ({"cost": [1.0, -0.5]}, "cost of model 1 is -0.5"),
         ({"cost": [1.0, np.nan]}, "cost of model 1 is nan"),
         ({"confidence": np.array([[0.1, np.nan], [0, 0]])}, "nan at sample 1"),
         ({"correct": np.array([[0.5, 1], [1, 1]])}, "not boolean"),

@@ -103,7 +103,7 @@ def test_search_evaluate_and_replay_agree(method):
         result = cl.evaluate(store, point)
         assert result.accuracy == point.accuracy and result.cost == pytest.approx(point.cost, rel=1e-12)
         assert result.exit_rates == pytest.approx(point.exit_rates)
-    moved = cl.replay(front, store, ranges=False)
+    moved = cl.replay(store, front, ranges=False)
     assert moved.accuracy_moved.tolist() == front.table.accuracy.tolist()
     other = cl.evaluate(store_of(seed=1), front.point(len(front) - 1))
     assert 0 < other.accuracy < 1
@@ -135,7 +135,7 @@ def test_what_f1_is_refused_for():
     with pytest.raises(ValueError, match="3 classes"):
         cl.search(store_of(classes=3), 2, score="f1")
     table = cl.ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
-    with pytest.raises(ValueError, match="LogitStore"):
+    with pytest.raises(ValueError, match="labels and predictions"):
         cl.search(table, 2, score="f1")
     with pytest.raises(ValueError, match="a threshold a stage"):
         cl.fronts.shared_threshold_front(store_of(), 2, score="f1")

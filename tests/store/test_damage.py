@@ -168,7 +168,7 @@ WRONG = {  # what a header says → why it is refused
     "image_size": ["x", "18446744073709551616", "-1", "NaN", "[1]"],
     "checkpoint": ["NaN", '{"revision": Infinity}'],
     "revision": ["Infinity"],
-    **dict.fromkeys(("name", "self", "logits", "dtype", "replace", "probabilities", "sample_ids"), ["1"]),
+    **dict.fromkeys(("name", "self", "logits", "dtype", "replace", "probabilities", "normalise", "sample_ids"), ["1"]),
 }
 
 

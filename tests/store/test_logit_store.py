@@ -313,6 +313,22 @@ def test_probabilities():
             LogitStore.from_probabilities(LABELS, {"a": wrong})
 
 
+def test_probabilities_of_the_best_classes_alone_are_normalised_on_request():
+    p = np.random.default_rng(0).random((len(LABELS), C)) + 0.1
+    with pytest.raises(ValueError, match="normalise=True.*add.*from_probabilities"):
+        LogitStore.from_probabilities(LABELS, {"a": p})
+    store = LogitStore.from_probabilities(LABELS, {"a": p}, normalise=True)
+    store.add("b", probabilities=p, normalise=True, dtype="float64")
+    for name in "ab":
+        np.testing.assert_allclose(store.output(name), p / p.sum(1, keepdims=True), rtol=1e-15)
+        assert store.holds_probabilities(name)
+    for wrong in (-p, 0 * p):
+        with pytest.raises(ValueError, match="'c'.*row 0"):
+            store.add("c", probabilities=wrong, normalise=True)
+    with pytest.raises(ValueError, match="not both"):
+        store.add("c", p, probabilities=p)
+
+
 def test_torch_bfloat16_and_stored_dtypes(store):
     store.add("bf", torch.from_numpy(LOGITS["a"]).bfloat16().requires_grad_())
     store.add("half", LOGITS["a"], dtype="float16")

@@ -1,0 +1,191 @@
+"""The command line, ``cascadelib --help``: from a table of scores, or a folder of logits, to a policy that runs."""
+
+import argparse
+import json
+import os
+import runpy
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import cascadelib as cl
+
+from .files import ROOT, folder_of
+
+NAMED = ("sample", "model", "confidence", "label", "prediction", "correct", "missing")  # as from_frame names them
+MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message):
+        """Leave with exit status 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parser_of_all() -> Parser:
+    """The parser; ``args.does`` is the function of the command."""
+    policy, table, choice = (Parser(add_help=False) for _ in range(3))
+    policy.add_argument("policy", help="file of a policy")
+    table.add_argument("table", help="CSV or parquet file, or the folder of a LogitStore")
+    for name in NAMED:
+        table.add_argument(f"--{name}", help=f"{name}= of ScoreTable.from_frame")
+    table.add_argument("--cost", help="column with the price of a query; of a store, the kind of cost")
+    table.add_argument("--columns", nargs="+", help="what a fitted confidence reads")
+    choice.add_argument("--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)")
+    choice.add_argument("--n-models", type=int, nargs="+", default=[1, 2], help="lengths of cascades (default: 1 2)")
+    choice.add_argument("--method", help="of a store, as search() has it; of any table isotonic_by_label, logistic")
+    choice.add_argument("--score", help="top1, top<k> or f1")
+    choice.add_argument("--out", help="file for the policy")
+    parser = Parser(prog="cascadelib", description=__doc__)
+    parser.add_argument("--version", action="version", version=cl.__version__)
+    commands, own = parser.add_subparsers(required=True, metavar="COMMAND"), {}
+    for name, does, parents, about in (
+        ("search", _search, [table, choice], "choose a cascade on one part of a table, measure it on the other"),
+        ("certify", _certify, [table, choice], "the cheapest that loses at most epsilon; exit status 1: there is none"),
+        ("evaluate", _evaluate, [policy, table], "a policy on a table"),
+        ("explore", _explore, [table], "open the explorer's page; other options go to Voilà (--no-browser, --port=…)"),
+        ("show", _show, [policy], "what a file says"),
+    ):
+        own[name] = commands.add_parser(name, parents=parents, help=about, description=about)
+        own[name].add_argument("--json", action="store_true", help="print JSON")
+        own[name].set_defaults(does=does)
+    goal = own["search"].add_mutually_exclusive_group(required=True)
+    goal.add_argument("--budget", type=float, help="largest mean cost a sample")
+    goal.add_argument("--accuracy", type=float, help="least accuracy")
+    goal.add_argument("--goal", help="max_improvement, match_best or near_best")
+    own["certify"].add_argument("--epsilon", type=float, required=True, help="largest loss of accuracy")
+    own["certify"].add_argument("--delta", type=float, default=0.05, help="probability that it loses more")
+    own["certify"].add_argument("--reference", help="model to lose against (default: the most accurate)")
+    own["explore"].add_argument("--held-out", help="another table")
+    return parser
+
+
+def _scores(path, args):
+    """The LogitStore of a folder, or the ScoreTable of a file with the columns that were named."""
+    named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
+    if not folder_of(path).is_dir():
+        more = {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
+        return cl.ScoreTable.from_frame(path, **named, **more)
+    if named:
+        raise ValueError(f"{path}: a store has no columns to name: leave out --{', --'.join(named)}")
+    return cl.LogitStore(path)
+
+
+def _splits(args):
+    """(store to choose on, held-out one or None)."""
+    import numpy as np
+
+    store = _scores(args.table, args)
+    try:
+        share = float(args.held_out)
+    except ValueError:
+        return store, _scores(args.held_out, args)
+    held_out = np.random.default_rng(0).permutation(len(store)) < round(share * len(store))
+    return (store.take(~held_out), store.take(held_out)) if held_out.any() else (store, None)
+
+
+def _front(args, store):
+    from .methods.fitted import KINDS
+
+    fitted = {"confidence": args.method, "columns": tuple(args.columns or ["confidence"])}
+    method = cl.Method(**fitted) if args.method in KINDS else args.method
+    return cl.search(store, args.n_models, method, score=args.score, cost=args.cost if store.has_outputs else None)
+
+
+def _measured(store, point):
+    result = cl.evaluate(store, point)
+    return {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
+
+
+def _written(args, point, store, held_out):
+    """What a policy comes to, held out first; it is written where that was asked for."""
+    policy = cl.Policy.from_point(point, store, held_out)
+    if args.out:
+        policy.save(args.out)
+    said = {} if held_out is None else {"held_out": _measured(held_out, point)}
+    said |= {"where_chosen": _measured(store, point), "models": policy.models}
+    return said | {"thresholds": policy.description["thresholds"], "policy": args.out}
+
+
+def _search(args):
+    store, held_out = _splits(args)
+    point = cl.pick(_front(args, store), args.goal, accuracy=args.accuracy, budget=args.budget)
+    return _written(args, point, store, held_out)
+
+
+def _certify(args):
+    store, held_out = _splits(args)
+    if held_out is None:
+        raise ValueError("a certificate needs samples that chose nothing: --held-out")
+    certificate = cl.certify(_front(args, store), held_out, args.epsilon, args.delta, args.reference)
+    said = {"certificate": str(certificate), "certified": certificate.point is not None}
+    return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
+
+
+def _evaluate(args):
+    from .deployment.cascade_file import point_of
+
+    description = cl.Policy.load(args.policy).description
+    return {"here": _measured(_scores(args.table, args), point_of(description)), "expected": _expected(description)}
+
+
+def _show(args):
+    policy = cl.Policy.load(args.policy)
+    said = {"policy": repr(policy), "expected": _expected(policy.description), "chosen": policy.description["chosen"]}
+    return policy.description if args.json else said
+
+
+def _expected(description):
+    return description["expected"] and {name: description["expected"][name] for name in MEASURED[:3]}
+
+
+def explored(folder: str, argv: list[str]) -> list:
+    """The tables of ``cascadelib explore``, whose paths are those from ``folder``."""
+    os.chdir(folder)
+    args = parser_of_all().parse_known_args(argv)[0]
+    return [_scores(path, args) for path in (args.table, args.held_out) if path]
+
+
+def _explore(args):
+    import nbformat
+
+    explored(os.getcwd(), args.argv)  # what is wrong with the tables is told here, not on the page
+    cell = "import cascadelib as cl\nfrom cascadelib.__main__ import explored"
+    cell += f"\ncl.explore(*explored({os.getcwd()!r}, {args.argv!r}))"
+    places = ROOT / "app" / "serve.py", Path(sysconfig.get_path("data"), "share", "cascadelib", "serve.py")
+    page = str(next(path for path in places if path.is_file()))
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = Path(folder, "explorer.ipynb")
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), notebook)
+        sys.argv = [page, f"--Voila.notebook_path={notebook}", *args.rest]
+        runpy.run_path(page, run_name="__main__")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one line."""
+    argv = sys.argv[1:] if argv is None else argv
+    args, rest = parser_of_all().parse_known_args(argv)
+    args.argv, args.rest = argv, rest
+    try:
+        if rest and args.does is not _explore:
+            raise ValueError(f"unknown arguments: {' '.join(rest)}")
+        said = json.dumps(args.does(args) or {}, ensure_ascii=False)
+    except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
+        remedy = ": pip install 'cascadelib[notebooks]'" if isinstance(error, ImportError) else ""
+        print(f"cascadelib: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
+        return 2
+    said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
+    if args.json:
+        print(json.dumps(said, indent=2, ensure_ascii=False))
+    elif said:
+        rounded = json.loads(json.dumps(said), parse_float=lambda text: float(f"{float(text):.4g}"))
+        lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in rounded.items())
+        print(*(line.translate(dict.fromkeys(map(ord, '{}[]"'))) for line in lines), sep="\n")
+    return int(said.get("certified") is False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Fitted confidences: against scikit-learn, to JSON and back, and what they do with abstentions and unseen labels."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
+
+from cascadelib.methods.fitted import fit_confidence, fitted_from_json
+
+
+def scores(seed, k=60, ties=8):
+    rng = np.random.default_rng(seed)
+    sure = rng.integers(0, ties, k) / ties
+    return sure, rng.random(k) < sure, rng.choice(["a", "b", "c"], k)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 80))
+def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed, k):
+    sure, right, labels = scores(seed, k)
+    fitted = fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels)
+    new = np.random.default_rng(seed + 1).random(50)
+    for label in np.unique(labels):
+        rows = labels == label
+        theirs = IsotonicRegression(out_of_bounds="clip").fit(sure[rows], right[rows])
+        np.testing.assert_allclose(fitted(new, np.full(50, label)), theirs.predict(new), atol=1e-12)
+    pooled = IsotonicRegression(out_of_bounds="clip").fit(sure, right)
+    np.testing.assert_allclose(fitted(new, ["unseen"] * 50), pooled.predict(new), atol=1e-12)
+
+
+def fits_of(seed=0):
+    sure, right, labels = scores(seed)
+    before = np.where(np.arange(60) % 2, labels, "a")
+    columns, two = ["confidence", "agreement", "length"], np.column_stack([sure, np.arange(60) / 60])
+    return [
+        (fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels), (sure, labels)),
+        (fit_confidence("logistic", columns, two, right, labels, before), (two, labels, before)),
+    ]
+
+
+@pytest.mark.parametrize(("fitted", "given"), fits_of(), ids=["isotonic_by_label", "logistic"])
+def test_json_takes_them_back_and_abstentions_pass_on(fitted, given):
+    back = fitted_from_json(json.loads(json.dumps(fitted.to_json())))
+    assert back == fitted
+    np.testing.assert_array_equal(back(*given), fitted(*given))
+    assert ((0 <= fitted(*given)) & (fitted(*given) <= 1)).all()
+    values = np.array(given[0])
+    values[3], values[4] = -np.inf, np.nan
+    assert np.flatnonzero(np.isneginf(fitted(values, *given[1:]))).tolist() == [3, 4]
+    wrong = fitted.to_json()
+    wrong.pop("columns")
+    with pytest.raises(ValueError, match="a part of a fitted confidence"):
+        fitted_from_json(wrong)
+
+
+def test_agreement_is_a_column_between_others():
+    sure, right, labels = scores(1)
+    before = np.roll(labels, 1)
+    fitted = fit_confidence("logistic", ["agreement", "confidence"], sure, right, labels, before)
+    plain = fit_confidence("logistic", ["same", "confidence"], np.column_stack([labels == before, sure]), right)
+    assert fitted.parameters == plain.parameters
+    assert fitted(sure, labels).tolist() == plain(np.column_stack([np.zeros(60), sure])).tolist()
+
+
+def test_refused():
+    sure, right, labels = scores(2)
+    with pytest.raises(ValueError, match="there are no predictions"):
+        fit_confidence("isotonic_by_label", ["confidence"], sure, right)
+    with pytest.raises(ValueError, match="there are no predictions"):
+        fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels)(sure)
+    with pytest.raises(ValueError, match="finite"):
+        fit_confidence("logistic", ["confidence"], np.full(60, np.inf), right)
+    with pytest.raises(ValueError, match="reads one column"):
+        fit_confidence("isotonic_by_label", ["a", "b"], np.ones((60, 2)), right, labels)
+    with pytest.raises(ValueError, match="values of the columns confidence are needed"):
+        fit_confidence("logistic", ["confidence"], np.ones((60, 2)), right)
+    with pytest.raises(ValueError, match="unknown fitted confidence 'isotonic'; nearest: 'isotonic_by_label'"):
+        fitted_from_json({"kind": "isotonic"})
+
+
+def test_a_model_that_always_abstains_passes_all_on():
+    fitted = fit_confidence("isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3)
+    assert fitted_from_json(fitted.to_json())([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]

@@ -1,0 +1,127 @@
+"""`cascadelib` in a shell: what its commands print and write, their exit status, and errors of one line."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from jupyter_pages import app
+
+import cascadelib as cl
+from cascadelib.__main__ import main
+
+NAMED = ["--label", "label", "--prediction", "prediction"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A table as CSV and parquet, long, shuffled, with text for labels, a free model and one without confidence; a
+    store."""
+    folder, rng = tmp_path_factory.mktemp("tables"), np.random.default_rng(0)
+    labels, rows = rng.choice(["cat", "dog"], 600), []
+    for model, accuracy, price in (("cache", 0.6, 0), ("small", 0.8, 1), ("large", 0.95, 10)):
+        right = rng.random(600) < accuracy
+        confidence = np.round(np.where(right, 0.6, 0.3) + 0.4 * rng.random(600), 2) if model != "large" else np.nan
+        said = np.where(right, labels, np.where(labels == "cat", "dog", "cat"))
+        sample = [f"q{i}" for i in range(600)]
+        columns = {"sample": sample, "model": model, "label": labels, "prediction": said, "cost": price}
+        rows.append(pd.DataFrame(columns | {"confidence": confidence}))
+    frame = pd.concat(rows).sample(frac=1, random_state=0)
+    frame.to_csv(folder / "t.csv", index=False)
+    frame.to_parquet(folder / "t.parquet")
+    logits = {f"m{i}": (1 + i) * np.eye(3)[np.arange(600) % 3] + rng.normal(size=(600, 3)) for i in range(3)}
+    store = cl.LogitStore.create(folder / "store", np.arange(600) % 3)
+    for i, (name, values) in enumerate(logits.items()):
+        store.add(name, values, macs=10**i)
+    return folder
+
+
+def told(capsys, *argv):
+    """(exit status, what was printed as JSON) of a command line."""
+    status = main([*map(str, argv), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
+    table, policy = folder / f"t.{kind}", tmp_path / "p.json"
+    status, said = told(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
+    assert status == 0 and list(said)[0] == "held_out" and said["held_out"]["samples"] == 300
+    assert said["where_chosen"]["cost"] <= 5 and cl.Policy.load(policy).models == tuple(said["models"])
+    assert cl.Policy.load(policy).description["expected"]["accuracy"]["value"] == said["held_out"]["accuracy"]
+    status, there = told(capsys, "evaluate", policy, table, *NAMED)
+    mean = (said["held_out"]["accuracy"] + said["where_chosen"]["accuracy"]) / 2
+    assert there["here"]["accuracy"] == pytest.approx(mean) and there["here"]["samples"] == 600
+    status, shown = told(capsys, "show", policy)
+    assert status == 0 and shown == json.loads(json.dumps(cl.Policy.load(policy).description))
+    assert main(["show", str(policy)]) == 0
+    assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
+
+
+def test_a_certificate_and_none(folder, tmp_path, capsys):
+    given = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
+    status, said = told(capsys, *given, 0.05)
+    assert (status, said["certified"]) == (0, True) and "loses at most 5.00%" in said["certificate"]
+    assert list(cl.Policy.load(tmp_path / "p.json").models) == said["models"]
+    (tmp_path / "p.json").unlink()
+    status, said = told(capsys, *given, 0, "--delta", 1e-9)
+    assert (status, said["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
+
+
+def test_on_a_store(folder, tmp_path, capsys):
+    given = ["search", folder / "store", "--goal", "match_best", "--n-models", 2, "--out", tmp_path / "p.json"]
+    status, said = told(capsys, *given, "--held-out", 0.25, "--method", "entropy", "--cost", "macs")
+    assert status == 0 and (said["held_out"]["samples"], said["where_chosen"]["samples"]) == (150, 450)
+    assert cl.Policy.load(tmp_path / "p.json").metric == "entropy"
+    status, said = told(capsys, *given, "--held-out", folder / "store", "--method", "isotonic_by_label")
+    assert said["held_out"] == said["where_chosen"] and cl.Policy.load(tmp_path / "p.json").fitted
+    status, said = told(capsys, *given, "--held-out", 0)
+    assert "held_out" not in said and said["where_chosen"]["samples"] == 600
+
+
+ERRORS = {
+    "no command": ([], "required: COMMAND"),
+    "no goal": (["search", "t.csv"], "--budget --accuracy --goal is required"),
+    "two goals": (["search", "t.csv", "--budget", "1", "--accuracy", "1"], "not allowed with"),
+    "no number": (["search", "t.csv", "--budget", "much"], "invalid float value: 'much'"),
+    "an unknown option": (["search", "t.csv", "--budget", "1", "--bugdet", "2"], "unknown arguments: --bugdet 2"),
+    "no such file": (["search", "none.csv", "--budget", "1"], "none.csv"),
+    "no such column": (
+        ["search", "t.csv", "--label", "lable", "--budget", "1"],
+        "unknown column 'lable'; nearest: 'label'",
+    ),
+    "nothing right": (["search", "t.csv", "--budget", "1"], "correct is needed, or predictions"),
+    "no such goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
+    "too dear": (["search", "t.csv", *NAMED, "--budget", "-1"], "no cascade costs -1 or less"),
+    "a metric of scores": (["search", "t.csv", *NAMED, "--budget", "1", "--method", "entropy"], "method='entropy'"),
+    "columns of a store": (["search", "store", "--label", "x", "--budget", "1"], "leave out --label"),
+    "nothing held out": (["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"], "--held-out"),
+    "no policy": (["show", "t.csv"], "t.csv: this is no JSON"),
+    "another table": (["evaluate", "p.json", "store"], "unknown model of this store"),
+    "an empty table": (["explore", "empty.csv"], "No columns to parse"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_line(case, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "empty.csv").touch()
+    if not (folder / "p.json").exists():
+        told(capsys, "search", "t.csv", *NAMED, "--budget", 5, "--out", "p.json")
+    argv, message = ERRORS[case]
+    try:
+        status = main(argv)
+    except SystemExit as leaving:
+        status = leaving.code
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith("cascadelib") and message in err
+
+
+def test_the_page_shows_the_table(folder, tmp_path):
+    pytest.importorskip("voila")
+    program = ["-m", "cascadelib", "explore", str(folder / "t.csv"), *NAMED]
+    with app(tmp_path, program=program) as page:
+        status, text = page.ask("/")
+        assert status == 200 and "jupyter-widgets" in text
+        assert page.ask("/", token=False)[0] == 302
+    assert "Traceback" not in page.log.read_text()
