@@ -22,6 +22,7 @@ NOT_OURS = {
     "files that the servers of Jupyter do without": r"status of 404 .*http://127\.0\.0\.1",
     "Voilà's quarrel with Notebook's own extension": r"RUNTIME-012|reading 'schema'",
     "commands that Notebook 7 looks for in vain": "not registered",
+    "JupyterLab, whose debugger is asked while a page closes": "restore the debugger state",
 }
 
 

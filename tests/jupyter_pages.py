@@ -49,7 +49,7 @@ def serving(folder, program=("-m", "jupyterlab")):
             yield address, log
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            server.wait(90)
 
 
 def wait_for(server, address, log, seconds=60):

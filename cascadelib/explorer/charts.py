@@ -104,13 +104,11 @@ def places(width: int, stages: int) -> tuple[int, dict[str, Box], float]:
     top = BAR + LEGEND * lines
     if width >= WIDE:
         middle, bottom = round(0.57 * width), top + 310
-        boxes = {"front": (LEFT, middle, top, bottom), "flow": (middle + 56, right, top, bottom)}
+        boxes: dict[str, Box] = {"front": (LEFT, middle, top, bottom), "flow": (middle + 56, right, top, bottom)}
     else:
-        bottom = top + 290
-        flow = bottom + UNDER + LEGEND
-        boxes = {"front": (LEFT, right, top, bottom)}
+        flow = top + 290 + UNDER + LEGEND
         bottom = flow + 40 + 45 * stages
-        boxes["flow"] = (LEFT, right, flow, bottom)
+        boxes = {"front": (LEFT, right, top, top + 290), "flow": (LEFT, right, flow, bottom)}
     legend = bottom + UNDER + LEGEND * lines
     top = legend + LEGEND
     columns = max(1, min(stages, width // HISTOGRAM))
@@ -204,10 +202,9 @@ class Charts:
     as for :func:`explorer_figure`; clicked(row): called with a point of the front."""
 
     def __init__(self, splits: Collection[str], stages: int, clicked: Callable[[int], None]) -> None:
-        self.page = PageScript()
+        self.page, self.figure = PageScript(), explorer_figure(list(splits), stages)
         self.page.add_class("cascadelib-page").observe(lambda _: changed(self.figure, self.axes()), "width")
         self.stages, self.clicked, self.rows = stages, clicked, np.empty(0, int)
-        self.figure = explorer_figure(list(splits), stages)
 
     def live(self) -> widgets.VBox:
         """The figure as a widget from now on; drawn before, so that Voilà, which looks at it later, sees it drawn."""
@@ -277,12 +274,13 @@ class Charts:
         for i in range(d, self.stages):
             layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False, "domain": CORNER}
         for i, (name, edge) in enumerate(zip(models, self.edges)):
-            x, y = domains[str(i)]
+            across, up = domains[str(i)]
             own = sorted(own_units(self.metric, [edge[0], edge[-1]]).tolist())
-            at: dict = {"visible": True, "domain": x, "anchor": f"y{i + 3}", "range": own, "title": metric}
-            layout[f"xaxis{i + 3}"], at = at, {**at, "domain": y, "anchor": f"x{i + 3}", "range": [0, 1]}
-            layout[f"yaxis{i + 3}"] = style.per_cent_axis(**at | {"title": "share"})
-            titles[i] = stage_title(i, name, x[0], y[1])
+            at: dict = {"visible": True, "domain": across, "anchor": f"y{i + 3}", "range": own, "title": metric}
+            layout[f"xaxis{i + 3}"] = at
+            at = at | {"domain": up, "anchor": f"x{i + 3}", "range": [0, 1], "title": "share"}
+            layout[f"yaxis{i + 3}"] = style.per_cent_axis(**at)
+            titles[i] = stage_title(i, name, across[0], up[1])
         return layout | {"annotations": titles}
 
     def frames(self, stages: int) -> Traces:
@@ -320,7 +318,9 @@ class Charts:
 
     def points(self, readings: Readings) -> Traces:
         """The cascade on each split; of two, an arrow from the first to the second, and the change in accuracy."""
-        points = {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}
+        points: Traces = {
+            f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()
+        }
         if len(points) == 2:
             (_, here), (split, there) = readings.items()
             k, change = len(there.correct), there.accuracy - here.accuracy

@@ -1,4 +1,4 @@
-// How wide the explorer may be, told to the kernel, which lays out the charts: see Page in charts.py.
+// How wide the explorer may be, told to the kernel, which lays out the charts: see PageScript in charts.py.
 export default {
   render({ model, el }) {
     const { body } = document

@@ -124,9 +124,9 @@ def test_typed_threshold_is_the_one_that_counts(lab, stores):
 def test_models_goals_and_undo(lab, stores):
     before = assert_right(lab, stores)
     cascade = lab.locator(".widget-dropdown:visible select")
-    changes(lab, lambda: cascade.nth(4).select_option(index=4))
-    assert assert_right(lab, stores).models[1] == "net 4"
-    changes(lab, lambda: lab.get_by_role("button", name="undo").click())
+    changes(lab, lambda: cascade.nth(3).select_option(index=1), "cost")
+    assert assert_right(lab, stores).models[0] == "net 1"
+    changes(lab, lambda: lab.get_by_role("button", name="undo").click(), "cost")
     assert assert_right(lab, stores) == before
     changes(lab, lambda: lab.get_by_role("button", name="3 models").click(), "exit-rate-2")
     assert len(assert_right(lab, stores).models) == 3

@@ -241,7 +241,7 @@ def test_foreign_states_are_refused_by_name(explorer):
         good.replace("macs", "joules"): "unknown cost 'joules'",
         good.replace("top1", "f1"): "unknown score 'f1'",
         "&".join(f"a{i}=1" for i in range(200)): "fields",
-        **{re.sub("thresholds=[^&]+", f"thresholds={t}", good): f"{t}" for t in ("nan", "inf", "x", "1e999")},
+        **{re.sub("thresholds=[^&]+", f"thresholds={t}", good): t for t in ("nan", "inf", "x")},
     }.items():
         with pytest.raises(ValueError, match=f"^state: .*{re.escape(said)}"):
             cl.explore(STORE, state=text)
