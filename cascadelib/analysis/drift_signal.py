@@ -18,27 +18,24 @@ SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large 
 
 
 def summary(values: np.ndarray) -> dict[str, list]:
-    """A sample of k numbers in short: {"values", "counts", "ties"}, its order statistics at 51 fixed ranks (fewer where
-    k is), how far each rank lies above the one before, and the second number of each: uniform in [0, 1], drawn for each
-    of the k, always alike, it parts equal ones at random.
-    """
+    """A sample of k numbers in short: {"values", "counts", "ties"}, order statistics at 51 fixed ranks (or all), how
+    far each rank lies above the one before, and the second number of each, random in [0, 1], that parts equal ones."""
     k = len(values)
     ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int))) if k else np.empty(0, int)
-    kept = np.sort(values + 1j * np.random.default_rng(0).random(k))[ranks - 1]  # by the real part, then the other
+    second = np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k)  # seed: the numbers
+    kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
     return {"values": kept.real.tolist(), "counts": np.diff(ranks, prepend=0).tolist(), "ties": kept.imag.tolist()}
 
 
 class Capital:
-    """Capital of bets, input after input, that live numbers are not drawn as k others were, a reference.
-
-    reference: a :func:`summary` (without "ties", as in old files, exact where no numbers are equal).
+    """Capital of bets, input after input, that live numbers are not drawn as k others were: the reference, of which it
+    takes a :func:`summary` (without "ties", as in old files, the theorem needs numbers that differ).
 
     Theorem: where the k numbers and the live ones are exchangeable, as independent draws of one distribution are, the
-    capital ever comes to 1/α stakes with a probability of at most α. Given the order statistics, the next live number
-    falls between two of them with probability (reference numbers and live ones there so far) ÷ (k + 1 + live ones so
-    far), whatever the distribution: Pólya's urn, with the reference's sampling error in it. A bet multiplies its stake
-    by e^s(bin) ÷ the urn's mean of that: a nonnegative martingale (Ville, 1939), a conformal test martingale (Vovk,
-    Gammerman, Shafer, 2022, *Algorithmic learning in a random world*, chapter 8). Its bets: docs/monitoring.md.
+    capital ever comes to 1/α stakes with a probability of at most α. Between two order statistics the next live number
+    falls with probability (numbers of both kinds there so far) ÷ (k + 1 + live ones so far): Pólya's urn, which has the
+    reference's sampling error in it. Stakes × e^s(bin) ÷ the urn's mean of it are a martingale of at least 0 (Ville,
+    1939; Vovk, Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). In full: docs/monitoring.md.
     """
 
     def __init__(self, reference: Mapping):
@@ -50,12 +47,10 @@ class Capital:
         self.weight = np.exp(self.gains) @ self.urn
         self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
         self.inputs, self.ranks, self.log, self.largest_log = 0, 0.0, 0.0, 0.0
-        self.rng = np.random.default_rng(1)  # parts equal numbers
+        self.rng = np.random.default_rng(self.edges.view(np.uint32))  # parts equal numbers; another for each reference
 
     def add(self, values: np.ndarray) -> np.ndarray:
-        """Bet on further live numbers [N], in their order: log of the capital after each, float64 [N]."""
-        if not len(values):
-            return np.empty(0)
+        """Bet on further live numbers [N], N > 0, in their order: log of the capital after each, float64 [N]."""
         bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
         gains, number = self.gains[:, bins], self.inputs + np.arange(len(bins) + 1)
         weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)  # of the urn, with this input in it
@@ -73,9 +68,8 @@ class Capital:
 
 @dataclass(frozen=True, eq=False)
 class DriftReport:
-    """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live ones that got there),
-    mean_rank (of their confidences among the reference's; ½: unchanged), capital (see :class:`Capital`; 1: at the
-    start), p (valid at all times at once: n stages ÷ the largest capital so far), alarm."""
+    """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live, that got there), mean_rank
+    (in the reference; ½: unchanged), capital (see :class:`Capital`), p (n ÷ the largest capital so far), alarm."""
 
     alarm: bool
     tests: pd.DataFrame
@@ -89,9 +83,9 @@ class DriftSignal:
 
     Promise: where live inputs and reference are independent draws of one distribution, the checks of an endless stream
     ever alarm with a probability of at most α, over the draw of both: each stage has a :class:`Capital`, on the inputs
-    that reach it, and alarms at n/α stakes. (Who leaves is a matter of confidence, so exit rates are tested with it.)
-    Not promised: that a shift is found, as one that keeps the ranks; anything where inputs hang together, as frames of
-    a film; of later stages, anything under other thresholds, or where the reference chose them.
+    that reach it, and alarms at n/α stakes. Not promised: that a shift is found, as one that keeps the ranks; anything
+    where inputs hang together, as frames of a film; of later stages, anything under other thresholds, or where the
+    reference chose them. (Who leaves is a matter of confidence: exit rates need no test of their own.)
     """
 
     def __init__(self, reference: Sequence, false_alarm_rate: float = 0.01):
@@ -109,16 +103,15 @@ class DriftSignal:
         return cls(stage_confidences(store, point), false_alarm_rate)
 
     def check(self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None) -> DriftReport:
-        """All inputs so far against the reference: a :class:`DriftReport`. live: those that came since the last check,
-        in their order, confidences as in ``reference``; false_alarm_rate: another than the signal's own. ValueError for
-        another number of stages, nan, rising lengths."""
+        """All inputs so far against the reference. live: those since the last check, in their order; false_alarm_rate:
+        another than the signal's own. ValueError for another number of stages, nan, rising lengths."""
         live, rows = _checked(live, "live"), []
         if len(live) != len(self.stages):
             raise ValueError(f"live has {len(live)} stages, the reference {len(self.stages)}: another cascade?")
         for i, (stage, values) in enumerate(zip(self.stages, live), 1):
-            stage.add(values)
-            mean = stage.ranks / stage.inputs if stage.inputs else np.nan
-            p = min(1.0, len(live) * np.exp(-stage.largest_log))
+            if len(values):
+                stage.add(values)
+            p, mean = min(1.0, len(live) * np.exp(-stage.largest_log)), stage.ranks / (stage.inputs or np.nan)
             rows.append((i, stage.inputs, mean, np.exp(min(stage.log, 700.0)), p))
         tests = pd.DataFrame(rows, columns=["stage", "inputs", "mean_rank", "capital", "p"])
         tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
@@ -132,15 +125,15 @@ def _checked(stages, name):
     arrays = [np.asarray(a, np.float64) for a in stages]
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]
     if not arrays or np.isnan(lengths).any() or lengths != sorted(lengths, reverse=True):
-        what = f"arrays of confidences without nan, one a stage, not {lengths}: a later one cannot be reached by more"
-        raise ValueError(f"{name} must be a list of {what}")
+        what = f"not {lengths}: one without nan a stage, and a later stage cannot be reached by more"
+        raise ValueError(f"{name} must be a list of arrays of confidences, {what}")
     return arrays
 
 
 def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options) -> float:
-    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end: the
-    power; where the reference is the same store, of false alarms: each time a random half of it is the reference, the
-    stream is of the other. options: false_alarm_rate. ValueError for too few samples."""
+    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
+    alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
+    options: false_alarm_rate. ValueError for too few samples."""
     (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
     fixed, half = (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
     if window > len(store) - half:
@@ -155,9 +148,8 @@ def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: 
 def alarm_table(
     point: Point, store: Any, other: Any, splits: dict[str, Any], windows: Sequence[int], repeats: int = 50, **options
 ) -> pd.DataFrame:
-    """Shares of streams that raise an alarm before they end, a column a length (those that fit). First row: false
-    alarms on the unchanged data of ``other``, 4 × ``repeats`` streams; then the splits {label: store}, against
-    ``store``, where the point was chosen. options: false_alarm_rate."""
+    """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
+    ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
     table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
     for window in [w for w in windows if w <= fits]:
         alarms = {name: alarm_share(store, data, point, window, repeats, **options) for name, data in splits.items()}

@@ -102,10 +102,9 @@ def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
     """Lower bound of the mean of independent values, of which so many were 1, 0 and −1: right at all times at once with
     a probability of at least 1 − error. The upper one is −anytime_lower(gained, same, lost, error).
 
-    Capital of bets against "the mean is m": a value d multiplies one by 1 + c (d − m) / (1 + m), c constant; many side
-    by side ever come to 1 / error with a probability of at most ``error`` (Ville, 1939; the method of mixtures, as in
-    Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random variables by betting*). As the capital rises with
-    each d, a value that is not known yet may count as −1.
+    Bets against "the mean is m": a value d multiplies one by 1 + c (d − m) / (1 + m); many of constant c together ever
+    come to 1 / error with a probability of at most that (Ville, 1939; mixtures: Waudby-Smith and Ramdas, 2024). As they
+    rise with each d, a value that is not known yet may count as −1.
     """
     values, counts = np.array([[1], [0], [-1]]), np.array([[lost], [same], [gained]])
 

@@ -111,8 +111,8 @@ def ask_models(
     inputs, stops = list(inputs), known(on_error, ["stop", "next"], "on_error") == "stop"
     batch_size, concurrency = check_count(batch_size, "batch_size"), check_count(concurrency, "concurrency")
     decisions, seconds, audit = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2)), None
-    stopped: list[Exception] = []
-    failures: dict[int, Exception] = {}
+    stopped: list[BaseException] = []
+    failures: dict[int, BaseException] = {}
     lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
     looping = threading.Thread(target=loop.run_forever, daemon=True)
 
@@ -124,12 +124,12 @@ def ask_models(
             answer = calls[stage]([inputs[row] for row in rows])
             if inspect.iscoroutine(answer):
                 answer = asyncio.run_coroutine_threadsafe(answer, loop).result()
-        except Exception as error:
+        except BaseException as error:
             error.add_note(f"in the call of model {policy.models[stage]!r} for {len(rows)} inputs")
             with lock:
                 decisions.broken[stage] += len(rows)
                 failures.setdefault(stage, error)
-            if stops:
+            if stops or not isinstance(error, Exception):
                 stopped.append(error)
             return
         ended = time.perf_counter()
@@ -151,11 +151,11 @@ def ask_models(
                     raise stopped[0]
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
         if len(rows := policy.running.drawn(len(inputs))):
-            begun, call = time.perf_counter(), [calls[policy.models.index(policy.running.reference)]]
-            alone = {"models": [{"name": policy.running.reference}], "thresholds": [], "method": None, "expected": None}
-            reference = replace(policy, description={**policy.description, **alone}, thresholds=())
+            begun, name = time.perf_counter(), known(policy.running.reference, policy.models, "model of this policy")
+            alone = dict(policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None)
+            single, calls = replace(policy, description=alone, thresholds=()), [calls[policy.models.index(name)]]
             drawn = [inputs[row] for row in rows]
-            said = ask_models(reference, call, drawn, batch_size, concurrency, on_error).predictions
+            said = ask_models(single, calls, drawn, batch_size, concurrency, on_error).predictions
             kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
             audit = rows[kept], said[kept], time.perf_counter() - begun
     except BaseException as error:

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.drift_signal import DriftReport, DriftSignal
-from ..analysis.uncertainty import anytime_lower
+from ..analysis.uncertainty import anytime_lower, share_interval
 from ..checks import check_number, known
 from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
 from ..fronts.front import Point
 from ..methods.thresholds import own_units
-from .cascade_file import mean_with_ends
 
 if TYPE_CHECKING:
     from .answers import Decisions
@@ -26,14 +25,12 @@ STEP = 0.15  # by which one batch may move a budget's level: larger steps swing 
 
 
 class Running:
-    """Counts since the start (or :meth:`reset`) of a cascade, its drift, and its loss by an audit; of all threads that
-    run it.
+    """Counts since the start (or :meth:`reset`) of a cascade, drift, loss by an audit; of all threads that run it.
 
     inputs: how many; exits, broken int64 [n]: how many left at each of the n stages, and for how many a model's logits
     were nan or infinite; seconds float64 [n, 2]: spent at each stage in the model (with its preprocessing) and in the
-    exit decision. expected: the ``expected`` part of a cascade file, or None. audit: the share of all inputs, drawn at
-    random whatever stage they leave at, on which the model ``reference`` (default: the last) runs as well; both may be
-    set at any time. audited, audit_seconds: how many did so, and its seconds.
+    exit decision; audited, audit_seconds: of the audit. expected: the ``expected`` part of a cascade file, or None.
+    audit: share of all inputs, whatever stage they leave at, on which the model ``reference`` (the last) runs as well.
     """
 
     def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None, audit: float = 0.0):
@@ -53,18 +50,19 @@ class Running:
 
     def drawn(self, count: int) -> np.ndarray:
         """Which of the next ``count`` inputs are audited, int64 [a]."""
-        share = check_number(self.audit, "audit", "a share from 0 to 1", 0, 1)
         with LOCK:
-            return np.flatnonzero(self.rng.random(count) < share)
+            return np.flatnonzero(self.rng.random(count) < check_number(self.audit, "audit", "a share", 0, 1))
 
     def add(self, decisions: "Decisions", seconds: Any = 0.0, audit: tuple | None = None) -> None:
         """Count the :class:`Decisions` of one call (those made before an error), its seconds float64 [n, 2], and its
         audit: rows int64 [a], the reference's predictions [a], seconds."""
         made = decisions.exit_stage >= 0
         left, confidences = decisions.exit_stage[made], decisions.confidences[made]
+        if not np.isfinite(confidences[:, -1]).any():
+            confidences[:, -1] = np.nan  # a last model that says nothing of its confidence
         confidences = np.nan_to_num(confidences, nan=np.nan)  # infinite ones as in the file
         reached = np.arange(len(self.models)) <= left[:, None]
-        whole = ~(~np.isfinite(confidences) & reached)[:, :-1].any(axis=1)  # broken: they say nothing of the data
+        whole = ~(np.isnan(confidences) & reached)[:, :-1].any(axis=1)  # broken: they say nothing of the data
         with LOCK:
             if audit is not None:
                 rows, answers, spent = audit
@@ -83,11 +81,10 @@ class Running:
         """The drift signal takes the inputs that wait for it."""
         columns, self.waiting = np.concatenate(self.waiting).T, self.waiting[:1]  # of no inputs
         if self.signal is not None:
-            return self.signal.check([column[np.isfinite(column)] for column in columns], false_alarm_rate)
+            return self.signal.check([column[~np.isnan(column)] for column in columns], false_alarm_rate)
 
     def to_label(self) -> pd.DataFrame:
-        """The audited inputs whose labels can matter and are not known: those on which cascade and reference differ. A
-        row each, by its number since the start (0 = first): what either says."""
+        """What cascade and reference say where they differ, by the input's number since the start: labels wanted."""
         with LOCK:
             return pd.DataFrame.from_dict(dict(self.doubts), orient="index", columns=["cascade", "reference"])
 
@@ -103,13 +100,12 @@ class Running:
         (inputs); low, high; alarm: whether the loss lies above ``epsilon``, as certified.
 
         Promise, for inputs that are independent draws of one distribution: the loss lies in [low, high] at all times at
-        once with a probability of at least 1 − error, and an alarm at a loss of at most ``epsilon`` is ever raised with
-        one of at most error / 2 (:func:`anytime_lower`). Where both say the same, the loss is 0 whatever the label; a
-        disagreement without a label counts against either end. Not promised: the loss of *now* where it changes.
+        once with a probability of at least 1 − error (above ``high``, below ``low``: half each), whichever labels come,
+        and when: :func:`anytime_lower`. Not promised: the loss of *now* where it changes.
         """
         with LOCK:
             (lost, both, gained), doubts, audited = self.verdicts, len(self.doubts), self.audited
-        same = audited - lost - gained - doubts
+            same = audited - lost - gained - doubts
         low = anytime_lower(lost, same, gained + doubts, error / 2)
         high = -anytime_lower(gained, same, lost + doubts, error / 2)
         counts = {"audited": audited, "disagreed": lost + both + gained + doubts, "to_label": doubts}
@@ -133,16 +129,15 @@ class Running:
             table[columns] = [(rate["value"], rate["low"], rate["high"]) for rate in self.expected["exit_rates"]]
         table["exit_rate"] = self.exit_rates
         if self.inputs:
-            live = [mean_with_ends(np.arange(self.inputs) < count, "exact") for count in self.exits]
-            table[["exit_rate_low", "exit_rate_high"]] = [(rate["low"], rate["high"]) for rate in live]
+            left = (np.arange(self.inputs) < count for count in self.exits)
+            table[["exit_rate_low", "exit_rate_high"]] = [share_interval(one, kind="exact") for one in left]
         with np.errstate(invalid="ignore"):
             table["model_seconds"], table["decision_seconds"] = (self.seconds / reached[:, None]).T
         return table
 
     def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
-        """All inputs so far against the samples on which the cascade was measured: a :class:`DriftReport`. May be asked
-        after every input; what is promised, and what not: :class:`DriftSignal`. Confidences are in the metric's own
-        units. ValueError where nothing was expected."""
+        """All inputs so far against the samples on which the cascade was measured; may be asked after every input. What
+        is promised, and what not: :class:`DriftSignal`. ValueError where nothing was expected."""
         if self.signal is None:
             raise ValueError("nothing is expected of this cascade: give from_point the store that it was measured on")
         with LOCK:
@@ -156,11 +151,9 @@ class StreamBudget:
     model); budget: mean cost a sample, of the point's kind; rate η: how far a sample moves the level, at most. Use
     :attr:`thresholds` for a batch, then :meth:`update` with the exit stages that came of it.
 
-    All thresholds hang on one level u, from all leave at once (u ≤ 0) to none (u ≥ 1), a path of confidence's quantiles
-    through ``point``; a batch moves u by η_t × what it saved: integral control, as in Gibbs and Candès (2021, *Adaptive
-    conformal inference under distribution shift*) and Angelopoulos, Candès and Tibshirani (2023, *Conformal PID control
-    for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch so far); in full: docs/monitoring.md.
-
+    All thresholds hang on one level u, which a batch moves by η_t × what it saved: integral control, as in Gibbs,
+    Candès (2021, *Adaptive conformal inference under distribution shift*) and Angelopoulos, Candès, Tibshirani (2023,
+    *Conformal PID control for time series prediction*). η_t = min(η, 0.15 ÷ the largest batch): docs/monitoring.md.
     Guarantee, for any inputs (with finite logits) in any order: :meth:`bound`. Accuracy is not held.
     """
 

@@ -33,8 +33,8 @@ def guarantee_figure(
 
 
 def stream_figure(table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str) -> style.Figure:
-    """Lines over a stream, as a drift signal's capital. table: a column a line, the index: inputs so far; level: where
-    the alarm is (dotted); yaxis: what they are; axis: more of it, as type="log"."""
+    """Lines over a stream. table: a column a line, the index: inputs so far; level: of the alarm (dotted); yaxis: what
+    they are; axis: more of that axis, as type="log"."""
     fig = style.figure(title, xaxis={"title": "inputs"}, yaxis={"title": yaxis, **axis})
     fig.add_hline(y=level, line=style.DOTTED)
     for i, (name, values) in enumerate(table.items()):

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import Cascade, DriftSignal, LogitStore, Point, datasets, pick, search
+from cascadelib import Cascade, DriftSignal, LogitStore, Point, ScoreTable, datasets, pick, search
 from cascadelib.deployment.answers import Decisions
 from cascadelib.deployment.cascade import decide_elsewhere, same_decisions
 from cascadelib.deployment.monitoring import Running, drift_table
 from cascadelib.deployment.policy import Policy, parse_cascade, text_of
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
 from cascadelib.evaluation.evaluation import stage_confidences
-from cascadelib.figures.deployment import guarantee_figure, savings_figure
+from cascadelib.figures.deployment import guarantee_figure, savings_figure, stream_figure
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 SMALL = ["mlp@28", "lenet@28"]
@@ -135,7 +135,7 @@ def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
     cascade.run(pieces_of(IMAGES[:50], 10))
     assert cascade.running.to_label().index.max() < 650 and cascade.running.inputs == 650
     cascade.running.audit = 1.5
-    with pytest.raises(ValueError, match="a share from 0 to 1"):
+    with pytest.raises(ValueError, match="audit must be a share"):
         cascade(IMAGES[:5])
 
 
@@ -144,6 +144,23 @@ def test_an_audit_by_another_model_than_the_last():
     cascade.running.audit, cascade.running.reference = 1.0, "linear@28"
     said, answers = cascade(IMAGES[:100]).predictions, TEST.logits("linear@28")[:100].argmax(axis=1)
     assert cascade.running.to_label().index.tolist() == np.flatnonzero(said != answers).tolist()
+
+
+def test_a_last_model_without_confidences_says_nothing_of_drift():
+    rng = np.random.default_rng(0)
+    table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0)
+    policy = Policy.from_point(point, store=table)
+    policy.run([lambda x: ([0] * len(x), rng.random(len(x))), lambda x: ([0] * len(x), None)], range(1000))
+    report = policy.running.drift()
+    assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
+
+
+def test_a_stream_is_drawn_line_by_line():
+    figure = stream_figure(pd.DataFrame({"stage 1": [1.0, 9.0]}, index=[64, 128]), 100, "Capital", "stakes", type="log")
+    assert [list(trace.x) for trace in figure.data] == [[64, 128]] and figure.data[0].name == "stage 1"
+    assert (figure.layout.yaxis.type, figure.layout.yaxis.title.text) == ("log", "stakes")
+    assert figure.layout.xaxis.title.text == "inputs" and figure.layout.shapes[0].y0 == 100
 
 
 def test_a_policy_is_audited_by_its_calls():
