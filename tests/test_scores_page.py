@@ -18,8 +18,8 @@ def answers(k=1200):
         sure = rng.uniform(0.4, 1, k).round(2)
         right = rng.random(k) < np.clip(skill + sure - 0.7, 0, 1)
         answer = np.where(right, truth, "question")
-        rows.append(pd.DataFrame({"service": name, "score": sure, "usd": usd, "truth": truth, "answer": answer}))
-    table = pd.concat(rows).rename_axis("id").reset_index()
+        rows.append(pd.DataFrame({"service": name, "confidence": sure, "usd": usd, "truth": truth, "answer": answer}))
+    table = pd.concat(rows).rename_axis("sample").reset_index()
     return table.sample(frac=1, random_state=0).iloc[7:]
 
 
@@ -30,11 +30,11 @@ def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(tmp_path, monkeypa
     (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
     lines = [line for line in block.splitlines() if line and not line.startswith("import")]
     assert len(lines) <= 10
-    said = table.set_index(["service", "id"])
+    said = table.set_index(["service", "sample"])
     inputs = said.loc["large"].index.intersection(said.loc["small"].index).intersection(said.loc["cache"].index)
 
     def service(name, ids):
-        return [said.loc[name].loc[ids, column].tolist() for column in ("answer", "score")]
+        return [said.loc[name].loc[ids, column].tolist() for column in ("answer", "confidence")]
 
     calls = {name: partial(service, name) for name in ("cache", "small", "large")}
     namespace = {"calls": calls, "inputs": inputs.tolist()}
