@@ -117,11 +117,7 @@ def logistic(x, right, labels):
     return (found.x / scale).tolist()
 
 
-<<<<<<< HEAD
-def by_weights(weights, x, labels):
-=======
 def chance_right(weights, x, labels):
->>>>>>> scores
     """The probability that the weights say, summed column by column: to the same bits for equal samples."""
     return expit(sum((w * column for w, column in zip(weights[1:], x.T, strict=True)), np.full(len(x), weights[0])))
 
@@ -143,11 +139,7 @@ class Kind(NamedTuple):
 CURVES = [{"label": (str, None), "knots": [float], "values": [float]}]
 KINDS = {
     "isotonic_by_label": Kind(isotonic_by_label, by_label, CURVES),
-<<<<<<< HEAD
-    "logistic": Kind(logistic, by_weights, [float]),
-=======
     "logistic": Kind(logistic, chance_right, [float]),
->>>>>>> scores
 }
 
 
