@@ -29,7 +29,7 @@ fuzz: $(READY) ## damage stores and cascade files for longer than the tests do (
 	$(BIN)/python tests/fuzz.py $(ARGS)
 
 lab: $(READY) ## open JupyterLab at the first notebook
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+	$(BIN)/python notebooks/lab.py $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
 app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="--port 8866 --no-browser" passes on)
 	$(BIN)/python app/serve.py $(ARGS)
@@ -84,7 +84,7 @@ zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts besi
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/run.py --rewrite $(ARGS)
 	$(BIN)/python notebooks/run.py --mark --out build/quick $(ARGS)
-	$(BIN)/python .github/picture.py
+	$(BIN)/python docs/improvement.py
 	$(BIN)/python .github/explorer.py
 	$(BIN)/python docs/readme_numbers.py
 

@@ -1,6 +1,7 @@
 """The explorer at the paper's scale: 27 models, k = 50,000 on each of two splits, in a real kernel and a real browser.
 
-A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py); the machine's other load counts in.
+A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). Latency holds the machine's other
+load as well, and is an upper bound unless the machine was quiet; processor time does not.
 """
 
 import json
@@ -14,10 +15,10 @@ from measuring import row
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 from conftest import BROWSER_FLAGS, find_browser  # noqa: E402 - the tests' helpers are no package
-from jupyter_pages import handle, run_cell, serving, write_cell  # noqa: E402
+from jupyter_pages import place, run_cell, serving, slider, write_cell  # noqa: E402
 
 STORES = """
-import sys, json, time; sys.path.insert(0, {here!r})
+import json, os, sys, threading, time; sys.path.insert(0, {here!r})
 from synthetic import scores
 import cascadelib as cl
 from cascadelib.explorer.controls import ThresholdSlider
@@ -34,11 +35,16 @@ def timed(owner, name):
         if own:
             times.setdefault(name, []).append(time.perf_counter() - begun)
             times.setdefault(name + ", busy", []).append(time.thread_time() - busy)
-        open("times.json", "w").write(json.dumps(times))
     setattr(owner, name, call)
 timed(ThresholdSlider, "change")
 for name in ("draw", "replace_model", "resize"):
     timed(cl.explorer.Explorer, name)
+def written():  # beside the calls that are timed
+    while True:
+        time.sleep(2)
+        open("times.part", "w").write(json.dumps(dict(times)))
+        os.replace("times.part", "times.json")
+threading.Thread(target=written, daemon=True).start()
 begun = time.perf_counter()
 x = cl.explore(store, other)
 times["open"] = [time.perf_counter() - begun]
@@ -69,19 +75,17 @@ def waits(page, act):
 
 def moves(page, times):
     """Moves of the first slider by mouse, one at a time, each left to reach the screen."""
-    track, knob = (page.locator(f"{part}:visible").nth(0).bounding_box() for part in (".noUi-target", ".noUi-handle"))
-    y = knob["y"] + knob["height"] / 2
-    page.mouse.move(knob["x"] + knob["width"] / 2, y)
+    page.mouse.move(*place(page, 0))
     page.mouse.down()
     for to in np.random.default_rng(0).uniform(0.02, 0.98, times):
-        page.mouse.move(track["x"] + to * track["width"], y)
+        page.mouse.move(*place(page, 0, to))
         page.wait_for_timeout(250)
     page.mouse.up()
 
 
 def presses(page, times):
     """Steps of the first slider by keyboard."""
-    handle(page, 0).focus()
+    slider(page, 0).focus()
     for _ in range(times):
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(250)
@@ -110,6 +114,7 @@ def measured(folder, models, samples, repeats):
                     index=int(5 * position + n) % models
                 )
                 page.wait_for_timeout(700)
+            page.wait_for_timeout(3000)  # until they are written
             kernel[n] = json.loads((folder / "times.json").read_text())
         browser.close()
     return kernel, screen
@@ -129,7 +134,7 @@ def explorer(quick=False):
     """Rows of the table: a drag in the kernel, on screen, opening, switching; nothing where there is no browser."""
     if find_browser() is None:
         return []
-    models, samples, repeats = (6, 2000, 6) if quick else (27, 50_000, 60)
+    models, samples, repeats = (6, 2000, 6) if quick else (27, 50_000, 300)
     with tempfile.TemporaryDirectory() as folder:
         kernel, screen = measured(Path(folder), models, samples, repeats)
     what, rows, before = f"{models} models, k = {samples} twice", [], {}
@@ -137,10 +142,11 @@ def explorer(quick=False):
         for kind, part in (("change", "numbers and sliders"), ("draw", "charts, which follow")):
             wall, busy = (1e3 * np.array(times[of][before.get(of, 0) :]) for of in (kind, f"{kind}, busy"))
             rows += distribution(f"drag in the kernel, {n} of {what}: {part}", wall, "ms", "≤ 15")
-            rows.append(row("… median of processor time", float(np.median(busy)), "ms"))
+            for of, q in (("median", 50), ("99th percentile", 99)):
+                rows.append(row(f"… {of} of processor time", float(np.percentile(busy, q)), "ms"))
         before = {kind: len(values) for kind, values in times.items()}
     for label, values in screen.items():
-        rows += distribution(f"input to number on screen, {label}", values, "ms", "≤ 150")
+        rows += distribution(f"input to number on screen, at most, {label}", values, "ms", "≤ 150")
     last = kernel[4]
     rows += distribution("switching a model, kernel", 1e3 * np.array(last["replace_model"]), "ms", "≤ 300")
     rows += distribution("another number of models, kernel", 1e3 * np.array(last["resize"]), "ms", "≤ 300")

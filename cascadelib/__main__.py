@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cascadelib as cl
 
-from .files import ROOT
+from .files import ROOT, folder_of
 
 NAMED = ("sample", "model", "confidence", "label", "prediction", "correct", "missing")  # as from_frame names them
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
@@ -66,7 +66,7 @@ def parser_of_all() -> Parser:
 def _scores(path, args):
     """The LogitStore of a folder, or the ScoreTable of a file with the columns that were named."""
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
-    if not Path(path).is_dir():
+    if not folder_of(path).is_dir():
         more = {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
         return cl.ScoreTable.from_frame(path, **named, **more)
     if named:
@@ -153,9 +153,8 @@ def _explore(args):
     import nbformat
 
     explored(os.getcwd(), args.argv)  # what is wrong with the tables is told here, not on the page
-    cell = (
-        f"import cascadelib as cl, cascadelib.__main__\ncl.explore(*cl.__main__.explored({os.getcwd()!r}, {args.argv}))"
-    )
+    cell = "import cascadelib as cl\nfrom cascadelib.__main__ import explored"
+    cell += f"\ncl.explore(*explored({os.getcwd()!r}, {args.argv!r}))"
     places = ROOT / "app" / "serve.py", Path(sysconfig.get_path("data"), "share", "cascadelib", "serve.py")
     page = str(next(path for path in places if path.is_file()))
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
     if args.json:
         print(json.dumps(said, indent=2, ensure_ascii=False))
-    else:
+    elif said:
         rounded = json.loads(json.dumps(said), parse_float=lambda text: float(f"{float(text):.4g}"))
         lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in rounded.items())
         print(*(line.translate(dict.fromkeys(map(ord, '{}[]"'))) for line in lines), sep="\n")

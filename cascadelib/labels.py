@@ -47,7 +47,7 @@ def _checked_values(labels, classes):
 def as_text(values: Any) -> np.ndarray:
     """Ids, labels or predictions as text, an array of str: whole floats, which pandas makes of whole numbers beside a
     missing one, as those numbers, and what is missing (None, nan) as ""."""
-    values = np.asarray(values)
+    values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
         flat = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values.ravel().tolist()]
         flat = ["" if v is None or v != v else v for v in flat]

@@ -45,7 +45,7 @@ seconds = partial(number, unit="s")
 """A time: 27.39 µs, 1.5 ms; "–" for nan."""
 
 
-def factor(value: float) -> str:
+def times(value: float) -> str:
     """A factor as :func:`number`, but "< 0.001" for one that is smaller."""
     return "< 0.001" if 0 < value < 1e-3 else number(value)
 
@@ -62,7 +62,7 @@ def formatter(column: Any, cost: str = "cost") -> Any:
     if name in tuples:
         return tuples[name]
     price = seconds if "seconds" in name.replace("cost", cost) else number
-    kinds = {("dominance", "excess"): fraction, FACTORS: factor, tuple(COSTS): price, FRACTIONS: fraction}
+    kinds = {("dominance", "excess"): fraction, FACTORS: times, tuple(COSTS): price, FRACTIONS: fraction}
     return next((form for words, form in kinds.items() if any(word in name for word in words)), None)
 
 

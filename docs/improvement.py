@@ -1,4 +1,4 @@
-"""The glossary's picture: single models, their hull, the front of pairs, and the improvement factor at one accuracy.
+"""The glossary's picture: hull, improvement factor and early exit rate of one cascade, on images that chose nothing.
 
 python docs/improvement.py     rewrites docs/improvement.png (draws with Chrome or Chromium)
 """
@@ -9,31 +9,58 @@ import sys
 from pathlib import Path
 
 import cascadelib as cl
+from cascadelib.tables import arrow
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "notebooks"))
 from committed import draw, with_palette  # noqa: E402
 
-STORE, ACCURACY, BLACK = "data/fashion-mnist/val", 0.94, "#222222"
+VAL, TEST, BLACK = "data/fashion-mnist/val", "data/fashion-mnist/test", "#222222"
+COLOURS = ["#56B4E9", "#0072B2"]
 
 
-def improvement_picture(front, accuracy):
-    """The front over its single models, with an arrow from the hull to the front at ``accuracy``: a plotly figure."""
-    baseline, cascade = front.baseline.cost_at(accuracy), front.cost_at(accuracy)
-    title = "The improvement factor is the length of the arrow"
-    fig = cl.figures.front_figure({"front of cascades of two": front.table}, front.singles, title=title)
-    fig.add_scatter(
-        x=[baseline, cascade],
-        y=[accuracy, accuracy],
-        mode="lines+markers",
-        marker={"symbol": "arrow", "angleref": "previous", "size": 14, "color": BLACK},
-        line={"color": BLACK, "width": 2},
-        name=f"at {accuracy:.0%}: {baseline / cascade:.1f} × less",
+def glossary_picture(store, held_out):
+    """Left: the single models of ``held_out``, their hull, the front of pairs of ``store`` moved there, and an arrow
+    from the hull to the pair that matches the best single model of ``store``. Right: where its samples exit, and what
+    it costs."""
+    front = cl.search(store)
+    point, moved = cl.pick(front, "match_best"), cl.replay(held_out, front)
+    there, singles = cl.evaluate(held_out, point), cl.search(held_out, 1).singles
+    shown = moved[moved["on_front"]].sort_values("cost_moved")
+    shown = shown.drop(columns=["cost", "accuracy"]).rename(
+        columns={"cost_moved": "cost", "accuracy_moved": "accuracy"}
     )
-    return fig.update_layout(legend={"x": 0.98, "xanchor": "right", "y": 0.03, "yanchor": "bottom"})
+    title = f"{arrow(point.models)} on {held_out.split}"
+    fig = cl.figures.front_figure({"cascades of two": shown}, singles, title=title)
+    arrow_at = {"symbol": "arrow", "angleref": "previous", "size": 14, "color": BLACK}
+    ends, height = [there.baseline_cost, there.cost], [there.accuracy] * 2
+    fig.add_scatter(x=ends, y=height, mode="lines+markers", marker=arrow_at, line={"color": BLACK, "width": 2})
+    fig.data[-1].name = f"improvement factor: {there.improvement:.1f}"
+    large = held_out.models["macs"][point.models[-1]]
+    spent = [
+        held_out.models["macs"][name] * share / large for name, share in zip(point.models, [1, there.exit_rates[1]])
+    ]
+    rows = ["samples", "cost, beside<br>that of the<br>large model"]
+    for colour, parts in zip(COLOURS, zip(there.exit_rates, spent)):
+        bar = {"orientation": "h", "xaxis": "x2", "yaxis": "y2", "marker": {"color": colour}, "textangle": 0}
+        fig.add_bar(x=parts, y=[0, 1], text=[f"{part:.0%}" for part in parts], showlegend=False, **bar)
+    note = {"xref": "x2", "yref": "y2", "y": -0.48, "yanchor": "bottom", "showarrow": False}
+    fig.add_annotation(
+        x=0, xanchor="left", align="left", text="early exit rate:<br>leave at the<br>small model", **note
+    )
+    fig.add_annotation(x=1, xanchor="right", align="right", text="at the<br>large one", **note)
+    fig.update_layout(
+        xaxis={"domain": [0, 0.56]},
+        xaxis2={"domain": [0.72, 1], "anchor": "y2", "range": [0, 1.02], "visible": False},
+        yaxis2={"domain": [0, 0.95], "anchor": "x2", "tickvals": [0, 1], "ticktext": rows, "range": [1.6, -0.95]},
+        barmode="stack",
+        legend={"x": 0.55, "xanchor": "right", "y": 0.03, "yanchor": "bottom"},
+        width=1000,
+    )
+    return fig
 
 
 if __name__ == "__main__":
-    figure = improvement_picture(cl.search(cl.LogitStore(STORE)), ACCURACY)
+    figure = glossary_picture(cl.LogitStore(VAL), cl.LogitStore(TEST))
     (picture,) = asyncio.run(draw([json.loads(figure.to_json())]))
     (HERE / "improvement.png").write_bytes(with_palette(picture))

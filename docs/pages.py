@@ -1,23 +1,25 @@
 """Pages of the site whose text lies elsewhere, written as MkDocs reads its files (a hook).
 
-The API reference from docstrings, a page a room; notebooks with their committed outputs; CONTRIBUTING.md and
-CHANGELOG.md, SECURITY.md; and the HTML report of ``make run``, where there is one.
+The API reference from docstrings, a page a room; the notebooks as the pages of the report (notebooks/report.py), of
+those that ``make run`` has executed, else as they are committed; CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the
+benchmarks.
 """
 
 import re
 import sys
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import nbformat
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
-from nbconvert import MarkdownExporter
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT / "notebooks")]
-from report import question_of  # noqa: E402
+import report  # noqa: E402
 from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
 
 
@@ -35,18 +37,32 @@ def on_files(files, config):
     pages = reference() | notebooks() | top_level()
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
-    for path in sorted((ROOT / "build" / "report").glob("*.*")):
-        files.append(File.generated(config, f"report/{path.name}", abs_src_path=str(path)))
     config.nav = [with_pages(entry, pages) for entry in config.nav]
     return files
 
 
+def on_page_markdown(markdown, page, **_):
+    """Links of a page under docs/ that lead out of it, as they do on the code host, lead to the same thing here."""
+    return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
+
+
+ELSEWHERE = re.compile(r"\]\(\.\./([\w./-]+)")
+TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
+TOP["benchmarks/results.md"] = "benchmarks.md"
+
+
+def target_of(path):
+    """The site's page of a file of the repository; other paths stay, and a strict build refuses them."""
+    return TOP.get(path) or re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.html", path)
+
+
 def with_pages(entry, pages):
     """An entry of the site's navigation; in place of a folder, the pages written into it, its list first."""
-    if isinstance(entry, str) or not (folder := next(iter(entry.values()))).endswith("/"):
+    ((title, folder),) = entry.items()
+    if not str(folder).endswith("/"):
         return entry
     inside = sorted(path for path in pages if path.startswith(folder) and path.endswith(".md"))
-    return {next(iter(entry)): sorted(inside, key=lambda path: not path.endswith("/index.md"))}
+    return {title: sorted(inside, key=lambda path: not path.endswith("/index.md"))}
 
 
 def first_sentence(text):
@@ -87,26 +103,24 @@ def table(rows):
 
 
 def notebooks():
-    """{path: Markdown or PNG}: a page a notebook with the outputs that are committed, and their list."""
-    pages, rows = {}, []
-    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        nb = nbformat.read(path, as_version=4)
-        text, resources = MarkdownExporter().from_notebook_node(nb)
-        text = text.replace("![png](", f"![figure]({path.stem}/").replace('border="1" class="dataframe"', "")
-        pages[f"notebooks/{path.stem}.md"] = text
-        pages |= {f"notebooks/{path.stem}/{name}": png for name, png in resources["outputs"].items()}
-        rows.append(f"| [{path.stem}]({path.stem}.md) | {question_of(nb)} |")
-    head = "# Notebooks\n\nAs they are committed: figures are pictures here, and live in JupyterLab (`make lab`)."
-    if (ROOT / "build" / "report" / "index.html").is_file():
-        head += " The [report](../report/index.html) has them live as well."
-    return pages | {"notebooks/index.md": "\n\n".join([head, table(rows).replace("name |", "notebook |", 1)])}
+    """{path: content}: the pages of the report, live where the notebook was executed at its own parameters."""
+    committed = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    runs = [SimpleNamespace(source=path, executed=executed(path), seconds=0, error=None) for path in committed]
+    about = "Where a notebook was run before this site was made its figures are live: hover over a point to read it."
+    with TemporaryDirectory() as folder:
+        report.write(runs, Path(folder), about, home="../index.html")
+        return {f"notebooks/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def executed(path):
+    """The copy of a notebook that `make run` left, if it ran whole and at its own parameters; else the notebook."""
+    copy = ROOT / "build" / "report" / path.name
+    about = nbformat.read(copy, as_version=4).metadata.get("papermill", {}) if copy.is_file() else {}
+    return copy if about and not about.get("parameters") and about.get("exception") is not True else path
 
 
 def top_level():
-    """{path: Markdown} of the files that stand at the root of the repository."""
-    names = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
-    here = re.compile(rf"\]\((docs/|(?=(?:{'|'.join(names)})\)))(.*?)\)")
-    return {
-        name.lower(): here.sub(lambda m: f"]({m[2].lower()})", (ROOT / name).read_text(encoding="utf-8"))
-        for name in names
-    }
+    """{path: Markdown} of what stands elsewhere in the repository."""
+    here = re.compile(rf"\]\((docs/|(?=(?:{'|'.join(TOP)})\)))(.*?)\)")
+    texts = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in TOP.items()}
+    return {page: here.sub(lambda m: f"]({TOP.get(m[2], m[2])})", text) for page, text in texts.items()}

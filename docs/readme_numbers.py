@@ -1,42 +1,52 @@
-"""Fill README.md's figures on the bundled data: ``python docs/readme_numbers.py`` (``--check`` only compares).
+"""Fill the figures of README.md and of docs/ on the bundled data: ``python docs/readme_numbers.py`` (``--check`` only
+compares).
 
-What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here, with the library's public calls and the
-defaults of the notebooks, or is in the notebooks' committed outputs (their answers, the ranking of methods); a test
-fails while the README differs. Chosen is always on ``val``; what is held out comes first. No figure of the machine's
-speed is made here: those are the benchmarks' (benchmarks/results.md).
+What stands between ``<!--name-->`` and ``<!--/name-->`` is computed here, with the library's public calls and the
+defaults of the notebooks, or taken from what is committed: the notebooks' outputs, benchmarks/results.parquet and
+benchmarks/first-run.json; a test fails while a page differs. Chosen is always on ``val``; what is held out comes first.
 """
 
 import argparse
 import difflib
 import functools
+import json
 import re
 import sys
 import textwrap
+import tomllib
+from html import unescape
 from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 
 import cascadelib as cl
 from cascadelib.tables import arrow, fraction, number
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "notebooks"))
-import report  # noqa: E402 - a script beside the notebooks, not a package
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
+import drawing  # noqa: E402 - a script beside this one, not a package
+import measured  # noqa: E402 - so is this
+import report  # noqa: E402 - a script beside the notebooks
 
-README = ROOT / "README.md"
 NOTEBOOKS = ROOT / "notebooks"
-PAPER = {  # what of the paper a notebook redraws
-    "01": "baseline fronts (27 and 25 of 668)",
-    "02": "Fig. 1, 2, 5, 10, Table 1",
-    "03": "Fig. 4, §4.1",
-    "04": "Fig. 3, 8, 9, 11",
-    "05": "Fig. 6, 12",
-    "06": "Fig. 7",
-    "07": "Fig. 13, 14",
-}
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
 DOMAINS = ("products", "editorials", "tweets")
+SAME = {  # rows of the ledger that say what a statement of notebook 04 says
+    "first": "softmax margin saves the most",
+    "second": "after softmax margin, max softmax saves the most",
+    "worst-plain": "without ensembling, entropy saves the least",
+    "compared-least": "the most confident answers save the least",
+    "means-softmax": "mean softmax saves more than mean logits",
+    "logits-86": "at the top of the accuracy range, mean logits save the most",
+    "logits-top": "mean logits reach the highest accuracy",
+    "triples-first": "with three models, max softmax saves the most",
+    "triples-softmax": "with three models, mean softmax saves more than mean logits",
+    "time-first": "in time, max softmax saves the most",
+    "time-softmax": "in time, mean softmax saves more than mean logits",
+}
+SCALING = [f"temperature scaling gains nothing for mean {kind}" for kind in ("logits", "softmax")]
 
 
 def word(n: int) -> str:
@@ -55,26 +65,110 @@ def wrapped(*sentences: str, bullet: str = "") -> str:
     return textwrap.fill(text, 125, subsequent_indent=" " * len(bullet), break_on_hyphens=False, break_long_words=False)
 
 
+@functools.cache
+def cells(start: str) -> list:
+    """The cells of the committed notebook of that number."""
+    (path,) = NOTEBOOKS.glob(f"{start}_*.ipynb")
+    return nbformat.read(path, as_version=4).cells
+
+
+def table_with(start: str, column: str) -> pd.DataFrame:
+    """The table of a committed notebook that has a column of that name, as text."""
+    for output in [output for cell in cells(start) for output in cell.get("outputs", [])]:
+        page = output.get("data", {}).get("text/html", "")
+        lines = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
+        rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL) for line in lines]
+        if rows and column in rows[0]:
+            body = [[unescape(cell) for cell in row] for row in rows[1:] if len(row) == len(rows[0])]
+            return pd.DataFrame([row[1:] for row in body], [row[0] for row in body], rows[0][1:])
+    raise ValueError(f"notebook {start} shows no table with a column {column!r}: make notebooks")
+
+
 def notebooks() -> str:
-    """The table of notebooks: question, figures of the paper, and the answer, from their committed cells."""
-    rows = ["| notebook | question | paper | answer on the bundled data |", "|---|---|---|---|"]
+    """The table of notebooks: question and answer, from their committed cells."""
+    rows = ["| notebook | answer on the bundled data |", "|---|---|"]
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        cells = report.question_of(nb), PAPER.get(path.name[:2], "beyond the paper"), report.answer_of(nb) or "–"
-        link = f"[{path.stem}](notebooks/{path.name})"
-        rows.append(f"| {' | '.join([link, *(text.replace('|', chr(92) + '|') for text in cells)])} |")
+        question, answer = (text.replace("|", "\\|") for text in (report.question_of(nb), report.answer_of(nb) or "–"))
+        rows.append(f"| [{path.stem[:2]}](notebooks/{path.name}) {question} | {answer} |")
     return "\n".join(rows)
 
 
-def ranking() -> str:
-    """The sentence of notebook 04 on what the paper says of the ranking."""
-    cells = nbformat.read(NOTEBOOKS / "04_metrics_comparison.ipynb", as_version=4).cells
-    said = [text for cell in cells if "statements of the paper on its ranking" in (text := report.printed(cell))]
-    if len(said) != 1:
+def two_means() -> str:
+    """Why notebooks 03 and 04 give the same pairs different means."""
+    front, test = cl.search(images("val"), 2, models="pareto"), images("test")
+    points, ranges = (cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True))
+    return wrapped(
+        f"(Pairs: {points:.2f} in 03, at the thresholds chosen, as longer cascades are replayed; {ranges:.2f} in 04,",
+        "at all between two of them.)",
+    )
+
+
+def first_run() -> str:
+    """What installing and running takes, as benchmarks/first_run.py has measured it."""
+    found = json.loads((ROOT / "benchmarks" / "first-run.json").read_text(encoding="utf-8"))
+    install, run = (cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s"))
+    return wrapped(
+        f"With Python 3.11 or newer, make and git. On {found['cores']} cores installing takes {install} minutes, once,",
+        f"the notebooks {run}. The clone is {found['download_mb']} MB to download, its `.venv` takes",
+        f"{found['installed_mb'] / 1000:.1f} GB. No GPU; images, texts, trained models, logits are in the clone.",
+    )
+
+
+def hosted() -> str:
+    """Where the report is: at the address of the site, where pyproject.toml has one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    site = project.get("urls", {}).get("Documentation")
+    if site:
+        return f"[**The report**]({site.rstrip('/')}/notebooks/index.html): all notebooks with live figures."
+    return wrapped(
+        "The report, all notebooks with live figures, is then in `build/report/index.html`;",
+        "each push to `main` publishes it",
+        "with the [documentation](docs/index.md) ([docs.yml](.github/workflows/docs.yml)).",
+    )
+
+
+@functools.cache
+def said() -> dict[str, list[str]]:
+    """{holds, fails, open: the paper's statements} on all classes, from the sentence that notebook 04 prints."""
+    found = [text for cell in cells("04") if "statements of the paper on its ranking" in (text := report.printed(cell))]
+    if len(found) != 1:
         raise ValueError(
-            f"notebook 04 has {len(said)} printed sentences on the paper's ranking, not one: make notebooks"
+            f"notebook 04 has {len(found)} printed sentences on the paper's ranking, not one: make notebooks"
         )
-    return wrapped(*said)
+    lists = [listed.split("; ") for listed in re.findall(r"\(([^)]*)\)", found[0])[:3]]
+    over = re.search(r"Over (\d+ tasks(?: of more than two classes)?)", found[0])
+    moves = re.findall(r"([+-][\d.]+) with the", found[0])
+    return dict(zip(("holds", "fails", "open"), lists)) | {"moves": [over[1], *moves]}
+
+
+def ranking() -> str:
+    """What became of the paper's statements on the ranking, one by one."""
+    found = said()
+    texts = {"holds": "Hold", "fails": "Fail", "open": "Open"}
+    lines = [f"- **{texts[verdict]}** ({len(found[verdict])}): {'; '.join(found[verdict])}." for verdict in texts]
+    over, classes, best = (text.replace("-", "−") for text in found["moves"])
+    moves = wrapped(
+        f"Does this depend on the task? Over {over}, take the statements that hold less",
+        "those that fail: their rank",
+        f"correlation with the number of classes is {classes}, with the accuracy of the best single model {best}.",
+    )
+    return "\n".join([*(wrapped(line[2:], bullet="- ") for line in lines), "", moves])
+
+
+def beside_the_ledger() -> str:
+    """Statements on which the ledger has another verdict than the two directions have together."""
+    lines = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
+    ledger = {row["id"]: row for row in (dict(zip(table[0], cells)) for cells in table[2:])}
+    alike = {"holds": "agrees", "fails": "differs", "open": "open"}
+    rows = ["| statement | both ways, held out | [ledger](ledger.md) | … held out, where chosen |", "|---|---|---|---|"]
+    for claim, statement in [*SAME.items(), *(("scaling-means", statement) for statement in SCALING)]:
+        here = next((word for word in alike if statement in said()[word]), "–")
+        row = ledger[claim]
+        if alike.get(here) != row["verdict"]:
+            rows.append(f"| {statement} | {here} | `{claim}` {row['verdict']} | {row['held out']}; {row['this run']} |")
+    return "\n".join(rows) if len(rows) > 2 else "At present there is none."
 
 
 @functools.cache
@@ -90,6 +184,20 @@ def chosen() -> tuple:
     return front, cl.pick(front, "match_best")
 
 
+def headline() -> str:
+    """The sentence of the first screen: held out, its split and its candidates named, then where it was chosen."""
+    front, point = chosen()
+    test, val = (cl.analysis.holds(point, {name: images(name)}, resamples=50).iloc[0] for name in ("test", "val"))
+    return wrapped(
+        f"**On {test.samples:,} held-out test images `{arrow(point.models)}` is right on",
+        f"{fraction(test.accuracy)}, its large",
+        f"model alone on {fraction(test.last_model_accuracy)}, for {test.cost_ratio:.1f} times",
+        "fewer multiply-accumulates",
+        f"(MACs).** Models and threshold were chosen on {val.samples:,} other images, from all pairs of",
+        f"{len(front.singles)} models and all thresholds; there the factor was {val.cost_ratio:.1f}.",
+    )
+
+
 def zoo() -> str:
     """What the zoo is, and how wide the gaps of its hull are."""
     models, front = images("val").models, chosen()[0]
@@ -98,8 +206,9 @@ def zoo() -> str:
     return wrapped(
         f"{len(models)} classifiers of {word(models['family'].nunique())} families, trained here on Fashion-MNIST,",
         f"from {number(models['macs'].min())} to {number(models['macs'].max())} MACs.",
-        f"{front.singles['on_front'].sum()} are on the single-model front. Above 90% of accuracy each model",
-        f"on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times the one before.",
+        f"On the validation images {front.singles['on_front'].sum()} are on the single-model front, and above 90% of",
+        f"accuracy each model on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times",
+        "the one before.",
     )
 
 
@@ -122,59 +231,106 @@ def matched() -> str:
         f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of {point.thresholds[0]:.4f}. The pair",
         f"with the largest factor where it was chosen, {largest.improvement:.2f} ×, has {there.improvement:.2f} × on",
         f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the whole range of",
-        f"accuracies the pairs save a factor of {cl.mean_improvement_moved(front, test):.2f} on average on the",
+        f"accuracies the pairs save a factor of {cl.mean_improvement_moved(test, front):.2f} on average on the",
         f"test images ({front.mean_improvement():.2f} where chosen).",
     )
     return "\n".join([*rows, "", text])
 
 
+@functools.cache
+def shifts() -> tuple:
+    """(splits, a row each of the point on them, a row a shift at a level that holds for all ten at once)."""
+    moved = {name: images(f"shift/{name}") for name in cl.datasets.SHIFTED}
+    splits = {"test": images("test"), **moved, "val": images("val")}
+    jointly = cl.analysis.holds(chosen()[1], moved, resamples=5000, level=1 - 0.05 / len(moved))
+    return splits, cl.analysis.holds(chosen()[1], splits, resamples=50), jointly
+
+
+def in_words(name: str) -> str:
+    """blur-2 → blur, strong."""
+    return name.replace("-1", ", mild").replace("-2", ", strong").replace("val", "val (chosen here)")
+
+
 def held() -> str:
-    """One cascade on the test images and the ten shifts, and in words what became of it."""
-    _, point = chosen()
-    shifts = {name: images(f"shift/{name}") for name in cl.datasets.SHIFTED}
-    splits = {"test": images("test"), **shifts, "val": images("val")}
-    table = cl.analysis.holds(point, splits, resamples=50)
-    jointly = cl.analysis.holds(point, shifts, resamples=5000, level=1 - 0.05 / len(shifts))
+    """One cascade on the test images and the ten shifts, a row a split."""
+    splits, table, _ = shifts()
     columns = (
-        "split, its large model alone, cascade − large model (95%), leave early, costs less than it by, best single"
+        "split, its large model alone, cascade − large model, leave early, costs less than it by, best single there"
     )
-    rows = ["| " + columns.replace(", ", " | ") + " model there |", "|---|---:|---:|---:|---:|---|"]
+    rows = ["| " + columns.replace(", ", " | ") + " |", "|---|---:|---:|---:|---:|---|"]
     for name, row in table.iterrows():
-        best = splits[name].models["top1"].idxmax()
-        cells = (
-            name.replace("-1", ", mild").replace("-2", ", strong").replace("val", "val (chosen here)"),
+        alone = splits[name].models["top1"]
+        best = (
+            "the large one"
+            if alone.idxmax() == chosen()[1].models[-1]
+            else f"`{alone.idxmax()}`, {fraction(alone.max())}"
+        )
+        shown = (
+            in_words(name),
             fraction(row.last_model_accuracy),
             f"{signed(row.difference)} ({signed(row.difference_low)} … {signed(row.difference_high)})",
             f"{row.exit_rate:.1%}",
             f"{row.cost_ratio:.2f} ×",
-            "the large one" if best == point.models[-1] else f"`{best}`",
+            best,
         )
-        rows.append(f"| {' | '.join(cells)} |")
-    worse, better = jointly.index[jointly["difference_high"] < 0], int((jointly["improvement_low"] > 1).sum())
-    most = f" ({', '.join(worse)}: {signed(table['difference'][worse].min())} points at worst)" if len(worse) else ""
+        rows.append(f"| {' | '.join(shown)} |")
+    return "\n".join(rows)
+
+
+def listed(names) -> str:
+    """ " (blur, strong: +4.05; …)" of a column of differences; "" of an empty one."""
+    return (
+        f" ({'; '.join(f'{in_words(name)}: {signed(value)}' for name, value in names.items())})" if len(names) else ""
+    )
+
+
+@functools.cache
+def shift_bullets() -> list[tuple[str, str]]:
+    """What became of the cascade on the ten shifts, and how much choosing flatters: (in short, what more there is)."""
+    splits, table, jointly = shifts()
+    worse = jointly["difference"][jointly["difference_high"] < 0]
+    surpassed = jointly["difference"][jointly["difference_low"] > 0]
+    better = int((jointly["improvement_low"] > 1).sum())
+    ahead = pd.Series({name: splits[name].models["top1"].max() - row.accuracy for name, row in jointly.iterrows()})
+    far, macs, saved = ahead.idxmax(), images("val").models["macs"], table["cost_ratio"][list(jointly.index)]
+    best = splits[far].models["top1"].idxmax()
     bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
-    stands_in = wrapped(
-        f"**As a stand-in for its large model** it is certainly worse on {word(len(worse))} of ten shifts{most}.",
-        "Harder inputs leave less often: the cascade pays with cost before it pays with accuracy.",
-        bullet="- ",
+    return [
+        (
+            f"**As a stand-in for its large model** it is certainly worse on {word(len(worse))} of ten{listed(worse)},"
+            f" certainly better on {word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to"
+            f" {saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
+            "Harder inputs leave less often.",
+        ),
+        (
+            f"**As the best choice**: it is certainly better than all single models there on {word(better)} of ten.",
+            f"Where its large model fails, another may be better: on {in_words(far)} `{best}` is right on"
+            f" {fraction(ahead[far] + jointly.accuracy[far])} for {number(macs[best])} MACs, the cascade on"
+            f" {fraction(jointly.accuracy[far])} for {number(jointly.cost[far])}.",
+        ),
+        (
+            "**Choosing flatters**: measured on validation images that did not choose, the largest factor is"
+            f" {bias.best_improvement_measured:.1f}, where {bias.best_improvement_chosen:.1f} was promised.",
+            f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, where"
+            f" {bias.mean_improvement_chosen:.2f} was promised (one half chooses; means of 50 draws).",
+        ),
+    ]
+
+
+def in_bullets() -> str:
+    """The shifts in words, at length."""
+    return "\n".join(wrapped(*parts, bullet="- ") for parts in shift_bullets())
+
+
+def in_short() -> str:
+    """The shifts, and what became of the paper's ranking, in a bullet each for the README."""
+    found = said()
+    count = {verdict: len(found[verdict]) for verdict in ("holds", "fails", "open")}
+    ranked = (
+        f"**The paper's ranking of methods**: of {sum(count.values())} statements {count['holds']} hold on held-out"
+        f" data, {count['fails']} fail, {count['open']} stay open ([docs/ranking.md](docs/ranking.md))."
     )
-    best_choice = wrapped(
-        "**As the best choice** it is certainly better than the single models of the new split on",
-        f"{word(better)} of ten. Where the large model itself fails, a far cheaper one is better, and no threshold",
-        "repairs that.",
-        bullet="- ",
-    )
-    flatters = wrapped(
-        "**Choosing flatters.** Chosen on one half of the validation images and measured on the other, the point with",
-        f"the largest improvement has {bias.best_improvement_measured:.1f} × where it promised",
-        f"{bias.best_improvement_chosen:.1f} ×; the front has a mean of {bias.mean_improvement_measured:.2f} × where",
-        f"it promised {bias.mean_improvement_chosen:.2f} × (means of 50 draws).",
-        bullet="- ",
-    )
-    certain = (
-        "Certain: for all ten shifts at once at 95% (Bonferroni; paired intervals, and the bootstrap for improvements)."
-    )
-    return "\n".join([*rows, "", stands_in, best_choice, flatters, "", certain])
+    return "\n".join(wrapped(text, bullet="- ") for text in [*(short for short, _ in shift_bullets()), ranked])
 
 
 def texts() -> str:
@@ -187,40 +343,98 @@ def texts() -> str:
         parts = [stores[split].select(names) for split in DOMAINS]
         below.append(max(part.models["top1"].max() - cl.evaluate(part, point).accuracy for part in parts))
     return wrapped(
-        "On text ([notebook 06](notebooks/06_glue.ipynb)): the pair that matches the best single model on film reviews",
+        "The pair that matches the best single model on film reviews ([notebook 06](../notebooks/06_glue.ipynb))",
         f"is at most {100 * below[0]:.1f} points below the best single model of each other domain (product reviews,",
         f"editorials, tweets); with a bag of words among the candidates, {100 * below[1]:.1f}.",
     )
 
 
-BLOCKS = {"notebooks": notebooks, "zoo": zoo, "matched": matched, "ranking": ranking, "held": held, "texts": texts}
+def throughput() -> str:
+    """What the saved MACs of notebook 08 become in seconds, in both modes, with the cascade's name."""
+    timed, saved = table_with("08", "throughput to ideal"), table_with("08", "total")
+    ideal, total = timed["throughput to ideal"].astype(float), saved["total"]
+    small, large = timed.index[:2]
+    return wrapped(
+        f"In [notebook 08](notebooks/08_deployment.ipynb) `{small} → {large}`, chosen to match `{large}`, takes",
+        f"{whole(total.iloc[0])} of its MACs on test images, {whole(total.iloc[1])} of its seconds in batches of 64,",
+        f"{whole(total.iloc[2])} one by one. Throughput is {ideal['cascade']:.2f} of the ideal batch by batch,",
+        f"{ideal['cascade, stream']:.2f} as a stream, where undecided inputs wait for a full batch.",
+    )
 
 
-def filled(text: str, names=BLOCKS) -> str:
-    """The README's text with the blocks ``names`` computed."""
-    for name in names:
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        text, found = re.subn(pattern, lambda m, name=name: m[1] + BLOCKS[name]() + m[2], text, flags=re.DOTALL)
+def whole(per_cent: str) -> str:
+    """17.17% → 17%."""
+    return f"{float(per_cent.rstrip('%')):.0f}%"
+
+
+def in_lines() -> str:
+    """How exact and how fast, in five lines."""
+    return "\n".join(wrapped(line, bullet="- ") for line in measured.in_lines())
+
+
+def cascade_svg() -> str:
+    """The drawing of the first screen, with the figures of the headline's cascade on the test images."""
+    point = chosen()[1]
+    result, macs = cl.evaluate(images("test"), point), images("test").models["macs"]
+    small, large = point.models
+    first, later = (f"{rate:.0%}" for rate in result.exit_rates)
+    return drawing.cascade_svg(
+        title=f"A cascade: {small} answers where it is confident, {first} of the test images; else {large} does.",
+        **{"small": small, "large": large, "small_cost": number(macs[small]), "large_cost": number(macs[large])},
+        **{"threshold": f"{point.thresholds[0]:.2f}", "first": first, "later": later, "cost": number(result.cost)},
+    )
+
+
+PAGES = {
+    "README.md": {
+        "headline": headline, "first-run": first_run, "hosted": hosted, "notebooks": notebooks, "two-means": two_means,
+        "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
+    },
+    "docs/shift.md": {"zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts},
+    "docs/ranking.md": {"ranking": ranking, "beside-the-ledger": beside_the_ledger},
+    "docs/speed.md": {
+        name: functools.partial(measured.rows_of, entries)
+        for name, entries in (
+            ("searching", measured.SEARCHING), ("extracting", measured.EXTRACTING), ("running", measured.RUNNING),
+        )
+    },
+    "docs/explorer.md": {"dragging": functools.partial(measured.rows_of, measured.DRAGGING)},
+}  # fmt: skip
+DRAWING = ".github/cascade.svg"
+BLOCKS = [(page, name) for page, blocks in PAGES.items() for name in blocks]
+
+
+def filled(text: str, page: str, names=None) -> str:
+    """The text of a page with its blocks computed, all or those of ``names``."""
+    for name in PAGES[page] if names is None else names:
+        pattern = rf"(<!--{name}-->\n).*?(<!--/{name}-->)"
+        text, found = re.subn(
+            pattern, lambda m, name=name: m[1] + PAGES[page][name]() + "\n" + m[2], text, flags=re.DOTALL
+        )
         if found != 1:
-            raise ValueError(f"{README} has {found} blocks <!-- {name} --> … <!-- /{name} -->; it needs one")
+            raise ValueError(f"{page} has {found} blocks <!--{name}--> … <!--/{name}-->; it needs one")
     return text
 
 
+def computed() -> dict[str, tuple[str, str]]:
+    """{page, or the drawing: (what it says, what it should)}."""
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in (*PAGES, DRAWING) if (ROOT / name).is_file()}
+    return {page: (texts[page], filled(texts[page], page)) for page in PAGES} | {
+        DRAWING: (texts.get(DRAWING, ""), cascade_svg())
+    }
+
+
 def main() -> int:
-    """Fill the README or compare it; 1 where it says something else."""
+    """Fill the pages or compare them; 1 where one says something else."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 where the README says something else"
-    )
-    check = parser.parse_args().check
-    before = README.read_text(encoding="utf-8")
-    after = filled(before)
-    print(
-        *difflib.unified_diff(before.splitlines(), after.splitlines(), "README.md", "computed", lineterm=""), sep="\n"
-    )
-    if not check:
-        README.write_text(after, encoding="utf-8")
-    return int(check and before != after)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page says something else")
+    check, differ = parser.parse_args().check, False
+    for page, (before, after) in computed().items():
+        differ |= before != after
+        print(*difflib.unified_diff(before.splitlines(), after.splitlines(), page, "computed", lineterm=""), sep="\n")
+        if not check:
+            (ROOT / page).write_text(after, encoding="utf-8")
+    return int(check and differ)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ moved splits the least and the largest value is shown, and a claim has to hold o
 with its own rows (`notebooks/ledger.py`). Written by `python tests/bundled_claims.py`.
 """
 
+NOTE = """*Held out*: the same of the identical cascades on the split that chose nothing; where it says otherwise than
+*this run*, on the split that chose, the verdict is *open*. The [ranking of methods](ranking.md#beside-the-ledger) lets
+the splits change places instead, so a statement may have another verdict there.
+"""
+
 
 def names(statement, context):
     """Names that a statement loads or stores, but for those of its comprehensions."""
@@ -84,7 +89,7 @@ def page(table):
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     counts = table["verdict"].str.split(":").str[0].value_counts()
     summary = ", ".join(f"*{verdict}* {number}" for verdict, number in counts.items())
-    return f"{HEAD}\nOf {len(table)} claims: {summary}.\n\n" + "\n".join(lines) + "\n"
+    return f"{HEAD}\n{NOTE}\nOf {len(table)} claims: {summary}.\n\n" + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fixtures that several test files share: a browser, and a small notebook of the kind that ``notebooks/`` holds."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,14 @@ BROWSER_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+
+# What pages say on the console that is not ours, by whose it is; anything else fails the test.
+NOT_OURS = {
+    "Voilà's style sheets and MathJax, from a network that is not there": r"ERR_(NAME_NOT_RESOLVED|INTERNET|PROXY)",
+    "files that the servers of Jupyter do without": r"status of 404 .*http://127\.0\.0\.1",
+    "Voilà's quarrel with Notebook's own extension": r"RUNTIME-012|reading 'schema'",
+    "commands that Notebook 7 looks for in vain": "not registered",
+}
 
 
 def find_browser() -> str | None:
@@ -31,8 +40,30 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        chromium.heard, open_context = [], chromium.new_context
+
+        def new_context(**options):
+            context = open_context(**options)
+            context.on("weberror", lambda error: chromium.heard.append(str(error.error)))
+            context.on("console", lambda said: hear(said) if said.type == "error" else None)
+            return context
+
+        def hear(said):
+            chromium.heard.append(f"{said.text} {said.location['url']}")
+
+        chromium.new_context, chromium.new_page = new_context, lambda **options: new_context(**options).new_page()
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(autouse=True)
+def no_error_on_the_console(request):
+    """In whatever a test does in a browser."""
+    yield
+    if "browser" in request.fixturenames:
+        chromium = request.getfixturevalue("browser")
+        said, chromium.heard[:] = [t for t in chromium.heard if not re.search("|".join(NOT_OURS.values()), t)], []
+        assert said == []
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def free_port():
 
 
 @contextmanager
-def serving(folder):
+def serving(folder, program=("-m", "jupyterlab")):
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and Voilà."""
     port = free_port()
     home, log = folder / ".jupyter", folder / "server.log"
@@ -40,7 +40,7 @@ def serving(folder):
         "ServerApp.root_dir": folder, "ServerApp.open_browser": False, "ServerApp.allow_root": True,
         "LabApp.news_url": "", "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }  # fmt: skip
-    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    command = [sys.executable, *program, *(f"--{name}={value}" for name, value in options.items())]
     with log.open("w") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **own, "PYTHONPATH": path})
         try:
@@ -150,23 +150,31 @@ def changes(page, act, kind="accuracy"):
     before = on_screen(page, kind)
     act()
     page.wait_for_function(
-        "([kind, before]) => document.querySelector(`td.${kind}`).firstChild.textContent.trim() != before",
+        "([kind, before]) =>"
+        " document.querySelector(`td.${kind}[data-split=validation]`).firstChild.textContent.trim() != before",
         arg=[kind, before],
         timeout=PATIENCE,
     )
 
 
-def handle(page, position):
-    """A slider's handle: 0 sends on, 1 threshold of the first stage; 2, 3 of the second …"""
-    return page.locator(".noUi-handle:visible").nth(position)
+def slider(page, position):
+    """A slider: 0 sends on, 1 threshold of the first stage; 2, 3 of the second …"""
+    return page.locator("input[type=range]:visible").nth(position)
 
 
-def drag(page, position, to, steps=8):
-    """Drag a slider with the mouse to a share of its track."""
-    track = page.locator(".noUi-target:visible").nth(position).bounding_box()
-    knob = handle(page, position).bounding_box()
-    y = knob["y"] + knob["height"] / 2
-    page.mouse.move(knob["x"] + knob["width"] / 2, y)
+def place(page, position, share=None):
+    """(x, y) of a slider's knob on the page, where it is or at a share of its track."""
+    box, knob = slider(page, position).bounding_box(), 16
+    if share is None:
+        share = int(slider(page, position).input_value()) / 1000
+    return box["x"] + knob / 2 + share * (box["width"] - knob), box["y"] + box["height"] / 2
+
+
+def drag(page, position, *to, steps=8):
+    """Drag a slider with the mouse to a share of its track, or through several."""
+    slider(page, position).scroll_into_view_if_needed()
+    page.mouse.move(*place(page, position))
     page.mouse.down()
-    page.mouse.move(track["x"] + to * track["width"], y, steps=steps)
+    for share in to:
+        page.mouse.move(*place(page, position, share), steps=steps)
     page.mouse.up()

@@ -10,6 +10,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -21,13 +22,18 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), *TOP]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
-@pytest.fixture
-def rooms():
-    """docs/rooms.py, afresh."""
-    spec = importlib.util.spec_from_file_location("rooms_of_docs", ROOT / "docs" / "rooms.py")
+def script(name):
+    """A script of docs/, afresh."""
+    spec = importlib.util.spec_from_file_location(f"{name}_of_docs", ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def rooms():
+    """docs/rooms.py, afresh."""
+    return script("rooms")
 
 
 def tables(path):
@@ -198,3 +204,29 @@ def test_the_site_is_built_strictly(tmp_path):
     )
     assert built.returncode == 0, built.stderr[-2000:]
     assert "calibration_table" in (tmp_path / "reference/analysis.html").read_text(encoding="utf-8")
+    assert 'href="notebooks/05_distribution_shift.html"' in (tmp_path / "shift.html").read_text(encoding="utf-8")
+    assert 'href="benchmarks.html"' in (tmp_path / "speed.html").read_text(encoding="utf-8")
+    notebook = (tmp_path / "notebooks" / "02_two_model_cascades.html").read_text(encoding="utf-8")
+    assert 'href="../index.html"' in notebook and 'class="contents"' in notebook
+    assert len(list(tmp_path.rglob("plotly.min.js"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("about", "taken"),
+    [
+        ({}, False),
+        ({"papermill": {"parameters": {}, "exception": None}}, True),
+        ({"papermill": {"parameters": {"split": "test"}}}, False),
+        ({"papermill": {"parameters": {}, "exception": True}}, False),
+    ],
+)
+def test_the_site_takes_what_ran_whole_at_its_own_parameters(tmp_path, write_notebook, monkeypatch, about, taken):
+    pages = script("pages")
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    source = write_notebook(tmp_path / "notebooks" / "01_a.ipynb")
+    copy = tmp_path / "build" / "report" / "01_a.ipynb"
+    assert pages.executed(source) == source
+    nb = nbformat.read(write_notebook(copy), as_version=4)
+    nb.metadata.update(about)
+    nbformat.write(nb, copy)
+    assert pages.executed(source) == (copy if taken else source)

@@ -132,12 +132,44 @@ def interpreters():
     return found
 
 
+def copy_of_the_top(folder):
+    """What a build reads, but for the package."""
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+
+
+METADATA = """
+from pathlib import Path
+from setuptools import build_meta
+print(Path("made", build_meta.prepare_metadata_for_build_wheel("made"), "METADATA").read_text(encoding="utf-8"))
+"""
+
+
+@pytest.mark.parametrize("address", [None, "https://host.example/owner/name"])
+def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(tmp_path, address):
+    copy_of_the_top(tmp_path)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "cascadelib").mkdir()
+    if address:
+        text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
+        text = re.sub(r"# \[project.urls\]\n# Repository = .*", f'[project.urls]\nRepository = "{address}/"', text)
+        (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    said = alone(sys.executable, METADATA, tmp_path)
+    assert "Description-Content-Type: text/markdown" in said
+    pictures, links = (re.findall(rf"{mark}\[[^]]*\]\(([^)#]+)", said) for mark in ("!", "(?<!!)"))
+    assert pictures and len(links) > 10
+    if not address:
+        assert ".github/cascade.svg" in pictures and "docs/speed.md" in links
+        return
+    assert f"{address}/raw/HEAD/.github/cascade.svg" in pictures and f"{address}/blob/HEAD/docs/speed.md" in links
+    assert all(link.startswith("https://") for link in [*pictures, *links])
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
     """The wheel of this tree, built from a copy: setuptools leaves its own behind."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
+    copy_of_the_top(folder)
     for name in ("cascadelib", "app"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder)

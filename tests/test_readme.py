@@ -1,33 +1,52 @@
-"""What the README says of the bundled data is what is computed from it."""
+"""What the README and docs/ say of the bundled data is what is computed from it; the README's code runs."""
 
+import re
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+
+import cascadelib as cl
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-import readme_numbers  # noqa: E402 - a script beside the pages of the site, not a package
+import measured  # noqa: E402 - scripts beside the pages of the site, no package
+import readme_numbers  # noqa: E402
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+MOST_WORDS = 1300
 
 
-@pytest.mark.parametrize("block", readme_numbers.BLOCKS)
-def test_the_figures_of_the_readme_are_those_of_the_data(block):
-    before = readme_numbers.README.read_text(encoding="utf-8")
-    assert readme_numbers.filled(before, [block]) == before, "run: python docs/readme_numbers.py"
+@pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
+def test_the_figures_of_a_page_are_those_of_the_data(page, block):
+    before = (ROOT / page).read_text(encoding="utf-8")
+    assert readme_numbers.filled(before, page, [block]) == before, "run: python docs/readme_numbers.py"
+
+
+def test_the_drawing_has_the_figures_of_the_data():
+    drawn = (ROOT / readme_numbers.DRAWING).read_text(encoding="utf-8")
+    assert drawn == readme_numbers.cascade_svg(), "run: python docs/readme_numbers.py"
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= MOST_WORDS
 
 
 def test_a_lost_mark_is_named():
-    with pytest.raises(ValueError, match="0 blocks <!-- zoo -->"):
-        readme_numbers.filled("no marks", ["zoo"])
+    with pytest.raises(ValueError, match="0 blocks <!--zoo-->"):
+        readme_numbers.filled("no marks", "docs/shift.md", ["zoo"])
 
 
 def test_a_stale_figure_is_found():
-    stale = "<!-- zoo -->\n99 classifiers\n<!-- /zoo -->"
-    assert readme_numbers.filled(stale, ["zoo"]) != stale
+    stale = "<!--zoo-->\n99 classifiers\n<!--/zoo-->"
+    assert readme_numbers.filled(stale, "docs/shift.md", ["zoo"]) != stale
 
 
-def test_the_table_of_notebooks_has_question_paper_and_answer(tmp_path, write_notebook, monkeypatch):
+def test_the_table_of_notebooks_has_question_and_answer(tmp_path, write_notebook, monkeypatch):
     paths = [write_notebook(tmp_path / name, "print('It | is')") for name in ("07_a.ipynb", "99_b.ipynb")]
     nb = nbformat.read(paths[0], as_version=4)
     nb.cells[2].update(outputs=[nbformat.v4.new_output("stream", name="stdout", text="It | is\n  5.\n")])
@@ -35,6 +54,91 @@ def test_the_table_of_notebooks_has_question_paper_and_answer(tmp_path, write_no
     nbformat.write(nb, paths[0])
     monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
     assert readme_numbers.notebooks().splitlines()[2:] == [
-        "| [07_a](notebooks/07_a.ipynb) | Is 0.5% enough? | Fig. 13, 14 | It \\| is 5. |",
-        "| [99_b](notebooks/99_b.ipynb) | Is 0.5% enough? | beyond the paper | – |",
+        "| [07](notebooks/07_a.ipynb) Is 0.5% enough? | It \\| is 5. |",
+        "| [99](notebooks/99_b.ipynb) Is 0.5% enough? | – |",
     ]
+
+
+def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monkeypatch):
+    path = write_notebook(tmp_path / "08_a.ipynb", "table")
+    nb, table = nbformat.read(path, as_version=4), pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"])
+    nb.cells[2].outputs = [nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})]
+    nbformat.write(nb, path)
+    monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
+    readme_numbers.cells.cache_clear()
+    found = readme_numbers.table_with("08", "a b")
+    with pytest.raises(ValueError, match="no table with a column 'c'"):
+        readme_numbers.table_with("08", "c")
+    readme_numbers.cells.cache_clear()
+    pd.testing.assert_frame_equal(found, table)
+
+
+def test_the_report_is_linked_where_the_site_has_an_address(tmp_path, monkeypatch):
+    assert "build/report/index.html" in readme_numbers.hosted()
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nDocumentation = "https://a.example/"', encoding="utf-8")
+    monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
+    assert "](https://a.example/notebooks/index.html)" in readme_numbers.hosted()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.1012, "s", "0.10 s"), (132, "s", "2 min 12 s"), (118600, "s", "33 h"), (0.7053, "GiB", "0.71 GiB")]
+    + [
+        (3.243, "×", "3.2 ×"),
+        (0.041, "share", "4.1%"),
+        (0, "samples", "0"),
+        (13130, "1/s", "13,130"),
+        (11.2, "ms", "11 ms"),
+    ],
+)
+def test_quantities(value, unit, text):
+    assert measured.quantity(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("target", "unit", "text"),
+    [("≤ 0.02", "share", "≤ 2%"), ("≤ 0.5", "s", "≤ 0.5 s"), ("≥ 2.5", "×", "≥ 2.5 ×"), ("", "s", "")],
+)
+def test_limits(target, unit, text):
+    assert measured.limit(target, unit) == text
+
+
+def test_a_benchmark_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no row of search that starts with 'sorting'"):
+        measured.measured("search", "sorting")
+
+
+def test_the_code_of_your_own_runs(tmp_path, monkeypatch):
+    """Three lines each: files of scores, torch modules, services."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    rng, k = np.random.default_rng(0), 400
+    labels = rng.integers(0, 3, k)
+    small, large = (size * np.eye(3)[labels] + rng.normal(size=(k, 3)) for size in (1, 4))
+    first, second, third = (code for code in CODE if "data/fashion-mnist" not in code)
+    assert [len(code.splitlines()) for code in (first, second, third)] == [3, 3, 3]
+    exec(first, space := {"cl": cl, "labels": labels, "small": small, "large": large})
+    assert space["point"].models == ("small", "large")
+
+    def linear(scale):
+        module = torch.nn.Linear(3, 3, bias=False)
+        torch.nn.init.eye_(module.weight).data.mul_(scale)
+        return module
+
+    inputs = torch.as_tensor(large, dtype=torch.float32)
+    space = {"cl": cl, "net": linear(1), "other": torch.nn.Sequential(linear(2), linear(2)), "transform": lambda x: x}
+    exec(second, space | {"inputs": inputs, "labels": labels, "batch": inputs[:9]})
+    correct = rng.random((2, k)) < [[0.7], [0.9]]
+    confidence, cost = np.where(correct, 0.9, 0.3) + 0.1 * rng.random((2, k)), np.array([0.1, 1.0])
+    held_out = cl.ScoreTable(correct, confidence, cost, ["small", "large"])
+    space = {"cl": cl, "correct": correct, "confidence": confidence, "cost": cost, "held_out": held_out}
+    exec(third, space)
+    assert space["result"].cost <= 0.5
+
+
+def test_the_code_of_a_cascade_runs(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    (code,) = (code for code in CODE if "data/fashion-mnist" in code)
+    exec(code, space := {"cl": cl})
+    assert len(space["decisions"].predictions) == 64 and (tmp_path / "cascade.json").is_file()

@@ -63,7 +63,7 @@ def compare(fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any 
     table = table.join(range_dominance(fronts))
     table["top_accuracy"] = {label: f.table["accuracy"].iloc[-1] for label, f in fronts.items()}
     if held_out is not None:
-        moved = {label: mean_improvement_moved(f, held_out, ranges=ranges) for label, f in fronts.items()}
+        moved = {label: mean_improvement_moved(held_out, f, ranges=ranges) for label, f in fronts.items()}
         table.insert(0, "held_out_improvement", moved)
     return table.rename_axis("method").sort_values("mean_improvement", ascending=False)
 
@@ -112,7 +112,7 @@ def scaling_table(
         plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
         ratio, level = cost_ratio_moved(fronts[0], fronts[1], other), 1 - 0.05 / len(kinds)
         low, high = basic_interval(plain.mean_cost_ratio(scaled), ratio, level)
-        means = (mean_improvement_moved(front, other, ranges=False) for front in fronts)
+        means = (mean_improvement_moved(other, front, ranges=False) for front in fronts)
         row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
         row |= with_ends(ratio, (low, high), "cost_ratio")
         rows[f"{metric}, {ensemble}"] = row | {"change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"}
@@ -131,7 +131,7 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     for task, pair in tasks.items():
         for fold, (here, there) in enumerate((pair, pair[::-1])):
             for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
-                moved = moved_front(front, there)
+                moved = moved_front(there, front)
                 base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
                 row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}

@@ -84,11 +84,11 @@ def selection_bias(
         order = rng.permutation(len(store))
         here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
         front = search(here, n_models, method, **options)
-        moved, best = replay(front, there, ranges=False), pick(front, "max_improvement")
+        moved, best = replay(there, front, ranges=False), pick(front, "max_improvement")
         pairs = {
             "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
             "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
-            "mean_improvement": (front.mean_improvement(), mean_improvement_moved(front, there, ranges=False)),
+            "mean_improvement": (front.mean_improvement(), mean_improvement_moved(there, front, ranges=False)),
             "best_improvement": (best.improvement, evaluate(there, best).improvement),
         }
         halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
+from ..evaluation.evaluation import store_first
 from ..evaluation.pareto import Baseline, common_range, factor, mean_cost_ratio, pareto_front
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
@@ -14,13 +15,13 @@ from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.pairing import check_same_task, matched
-from ..store.protocol import Store
 from ..tables import arrow
 from . import uncertainty
 from .uncertainty import LEVEL, Ends, with_ends
 
 
-def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
+@store_first
+def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     """A front, unchanged, on another split: the identical cascades at the identical ranges of thresholds.
 
     A segment is a stretch of neighbouring points of one cascade. One of a pair is swept from one end of its range of
@@ -31,12 +32,11 @@ def replay(front: Front, store: Any, ranges: bool = True) -> pd.DataFrame:
     thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep), ``segment`` (number),
     ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, exit_rates_moved, improvement_moved (against the
     other split's own baseline) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and move
-    apart. A model that the other split lacks is refused by name, and so are arguments in the wrong order.
+    apart. A model that the other split lacks is refused by name.
     """
     if not hasattr(front, "table"):
         raise TypeError(
             f"a Front is needed here, not {type(front).__name__}"
-            + (": give the front first, then the store" if isinstance(front, Store) else "")
             + (": cascadelib.evaluate(store, point) runs a single one" if hasattr(front, "thresholds") else "")
         )
     evaluation.check_store(store)
@@ -85,11 +85,12 @@ def _sweeps(front, rows, store):
             yield pd.DataFrame({**moved, "accuracy_moved": curve.accuracy[at], "cost_moved": curve.cost[at]})
 
 
-def moved_front(front: Front, store: Any, ranges: bool = True) -> Front:
+@store_first
+def moved_front(store: Any, front: Front, ranges: bool = True) -> Front:
     """A front replayed on another split as a Front: what of it is Pareto-optimal there, beside the single models there
     (which of the points that are, only the labels of that split tell). It was not searched, and has no ``gap``.
     ``ranges=False`` replays pairs as points too, to compare them with longer cascades."""
-    rows = replay(front, store, ranges).query("on_front").sort_values("cost_moved", ignore_index=True)
+    rows = replay(store, front, ranges).query("on_front").sort_values("cost_moved", ignore_index=True)
     own = {f"{column}_moved": column for column in ("accuracy", "cost", "exit_rates", "improvement")}
     table = rows.drop(columns=["accuracy", "cost"]).rename(columns=own)[list(front.table)]
     accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
@@ -103,7 +104,7 @@ def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], nea
     times that front's). splits: {label: store}; own: {label: the front that is searched there}."""
     rows = {}
     for label, store in splits.items():
-        there = moved_front(front, store)
+        there = moved_front(store, front)
         gain, best = (each.improvement_curve(points=401)["improvement"] for each in (there, own[label]))
         row = {"mean_improvement": there.mean_improvement()}
         row |= {"mean_improvement_own_front": own[label].mean_improvement(), "share_improved": (gain > 1).mean()}
@@ -119,16 +120,17 @@ def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(there, [arrow(p.models) for p in points]).sub([p.exit_rates[0] for p in points], axis=0)
 
 
-def mean_improvement_moved(front: Front, store: Any, low: float | None = None, ranges: bool = True) -> float:
+@store_first
+def mean_improvement_moved(store: Any, front: Front, low: float | None = None, ranges: bool = True) -> float:
     """Mean improvement of :func:`moved_front` over the other split's baseline, from ``low`` (default: that baseline's
     lowest accuracy) to the best single model there."""
-    return moved_front(front, store, ranges).mean_improvement(low)
+    return moved_front(store, front, ranges).mean_improvement(low)
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
     """Cost of the second replayed front ÷ that of the first at equal accuracy, geometric mean over what both reach
     there; of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
-    moved = [moved_front(front, store, ranges=False) for front in (first, second)]
+    moved = [moved_front(store, front, ranges=False) for front in (first, second)]
     one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in moved)
     return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))
 

@@ -111,8 +111,8 @@ def ask_models(
     inputs, stops = list(inputs), known(on_error, ["stop", "next"], "on_error") == "stop"
     batch_size, concurrency = check_count(batch_size, "batch_size"), check_count(concurrency, "concurrency")
     decisions, seconds, audit = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2)), None
-    stopped: list[Exception] = []
-    failures: dict[int, Exception] = {}
+    stopped: list[BaseException] = []
+    failures: dict[int, BaseException] = {}
     lock, loop = threading.Lock(), asyncio.new_event_loop()  # the loop: of all calls that are async
     looping = threading.Thread(target=loop.run_forever, daemon=True)
 
@@ -124,12 +124,12 @@ def ask_models(
             answer = calls[stage]([inputs[row] for row in rows])
             if inspect.iscoroutine(answer):
                 answer = asyncio.run_coroutine_threadsafe(answer, loop).result()
-        except Exception as error:
+        except BaseException as error:
             error.add_note(f"in the call of model {policy.models[stage]!r} for {len(rows)} inputs")
             with lock:
                 decisions.broken[stage] += len(rows)
                 failures.setdefault(stage, error)
-            if stops:
+            if stops or not isinstance(error, Exception):
                 stopped.append(error)
             return
         ended = time.perf_counter()

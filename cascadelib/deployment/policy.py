@@ -94,7 +94,8 @@ class Policy:
 
     def __repr__(self) -> str:
         stages = [f"{name} at {t:.4g}" for name, t in zip(self.models, self.thresholds)]
-        return f"<Policy: {' → '.join([*stages, self.models[-1]])}, {self.metric or 'given confidences'}>"
+        by = self.metric or (self.fitted[0].kind if self.fitted else "given confidences")
+        return f"<Policy: {' → '.join([*stages, self.models[-1]])}, {by}>"
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -4,33 +4,48 @@
 there. Arrays are float32: that is what goes over the wire.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
+import anywidget
+import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
+from traitlets import Int
 
 from ..evaluation.pareto import pareto_front
 from ..figures import style
 from ..fronts.front import Front
 from ..methods.thresholds import own_units
 from . import state
+from .readout import per_cent_text
 
+HERE = Path(__file__).parent
+DARK_JUPYTER = "body[data-jp-theme-light='false']"
 Traces = dict[str, dict]  # {name: {property: value}}
 Readings = Mapping[str, state.Reading]  # {split: …}
-WIDTH, HEIGHT = 1080, 600
-FRONT, FLOW_AT, ROWS = [0, 0.54], [0.6, 1], ([0.41, 0.94], [0, 0.26])  # shares of the figure
+Box = tuple[float, float, float, float]  # left, right, top, bottom: pixels from the figure's upper left corner
+STILL = 1000  # pixels: the width of a figure that no page has asked for
+WIDE = 960  # pixels from which front and flow stand side by side
+HISTOGRAM = 290  # pixels that one needs beside others
+LEFT, RIGHT, UNDER = 58, 26, 46  # pixels of ticks and titles
+LEGEND, BAR = 20, 26  # pixels: a line of a legend, plotly's toolbar
 CORNER = [0, 0.001]  # for axes out of use, which would lie above the others and keep the mouse from them
+CLEAR, INK = "rgba(0,0,0,0)", "#111111"  # ink: on bars, which are bright on any page
 SPLIT_COLOURS = (style.PALETTE[0], style.PALETTE[3])  # the split that cascades are chosen on, the held-out one
-HATCHED = {"shape": "/", "size": 6, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#7A4B00"}
+HATCHED = {"shape": "/", "size": 6, "solidity": 0.15, "fillmode": "overlay", "fgcolor": "#603C00"}
 BARS = {
     "right": {"color": style.PALETTE[5], "line": {"width": 0}},
     "wrong": {"color": style.PALETTE[4], "line": {"width": 0}, "pattern": HATCHED},
-    "sent on": {"color": "#D9D9D9", "line": {"width": 0}},
+    "sent on": {"color": style.REST, "line": {"width": 0}},
 }
-COUNTS = ("right", "wrong", "held-out right", "held-out wrong")  # what a histogram shows
+OF_STAGE = ("right", "wrong", "below", "held-out right", "held-out below", "threshold")  # a histogram's traces
+ALIVE = "The explorer at rest. To drag its thresholds: make lab, and run this cell; or make app."
 NO_FRONT = pd.DataFrame({"cost": [], "accuracy": [], "models": []})
+MANY = 30  # inputs of a bin whose shares count for full: of fewer it is faint
 MOST = 300  # points of a curve: what a screen shows
 
 
@@ -52,27 +67,59 @@ def changed(fig: go.Figure, layout: dict, *parts: Traces) -> None:
 
 def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
     """The figure, with empty traces. splits: one or two names; stages: the most thresholds that a cascade may have."""
-    fig = style.figure("", width=WIDTH, height=HEIGHT, barmode="overlay", bargap=0)
-    fig.update_layout(annotations=[stage_title(i, "", 0) for i in range(stages)])
-    legend = {"orientation": "h", "yanchor": "bottom", "y": 0.95, "font": {"size": 11}}
-    fig.update_layout(legend={**legend, "x": FRONT[0]}, legend2={**legend, "x": FLOW_AT[0]}, font_size=11)
-    fig.update_layout(margin={"l": 58, "r": 20, "t": 8, "b": 40}, uniformtext={"minsize": 9, "mode": "hide"})
+    fig = style.figure("", barmode="overlay", bargap=0, font_size=11, margin=dict.fromkeys("lrtb", 0))
+    fig.update_layout(annotations=[stage_title(i, "") for i in range(stages)], margin_autoexpand=False)
+    legend = {"orientation": "h", "yanchor": "bottom", "font": {"size": 11}, "itemclick": False, "bgcolor": CLEAR}
+    fig.update_layout(legend=legend, legend2=legend, legend3=legend, uniformtext={"minsize": 9, "mode": "hide"})
+    fig.update_layout(modebar={"remove": "zoom in out select lasso autoscale".split(), "bgcolor": CLEAR})
+    fig.update_layout(template_layout_xaxis_title_standoff=4)
     add_curves(fig, splits)
     for name, marker in BARS.items():
         hover = "%{x:.2%}<extra>" + name + "</extra>"
         text = {"textposition": "inside", "insidetextanchor": "middle", "textangle": 0, "hovertemplate": hover}
-        at = {"xaxis": "x2", "yaxis": "y2", "legend": "legend2", "insidetextfont": {"color": style.BLACK}, **text}
+        at = {"xaxis": "x2", "yaxis": "y2", "legend": "legend2", "insidetextfont": {"color": INK}, **text}
         fig.add_bar(meta=name, name=name, orientation="h", marker=marker, **at)
     for i in range(stages):
-        place: dict = {"xaxis": f"x{i + 3}", "yaxis": f"y{i + 3}", "showlegend": False}
-        # from the start: plotly.js takes the range of an axis whose type changes for one of the type before
-        fig.update_layout({f"yaxis{i + 3}": {"type": "log", "dtick": 1}})
-        for kind, dash in (("right", "solid"), ("wrong", "dot")):
-            fig.add_bar(meta=f"{kind} {i + 1}", name=kind, marker=BARS[kind], hoverinfo="y+name", **place)
-            named = {"meta": f"held-out {kind} {i + 1}", "name": f"{kind}, held-out", "hoverinfo": "y+name"}
-            style.add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, dash, line_shape="hvh", **named, **place)
-        style.add_line(fig, None, None, style.BLACK, 2, meta=f"threshold {i + 1}", hoverinfo="skip", **place)
+        place: dict = {"xaxis": f"x{i + 3}", "yaxis": f"y{i + 3}", "legend": "legend3"}
+        for kind in ("right", "wrong"):
+            bar = {"marker": BARS[kind], "showlegend": False, "hovertemplate": f"%{{value:.1%}} {kind}<extra></extra>"}
+            fig.add_bar(meta=f"{kind} {i + 1}", **bar, **place)
+        place["showlegend"] = i == 0
+        sent = "%{y:.1%} sent on at %{x:.4g}<extra></extra>"
+        below: dict = {"name": "sent on by a threshold here", "hovertemplate": sent, **place}
+        style.add_line(fig, None, None, style.BLACK, 1.5, meta=f"below {i + 1}", **below)
+        held: dict = {"meta": f"held-out right {i + 1}", "name": "right, held-out", "hoverinfo": "skip", **place}
+        style.add_line(fig, None, None, SPLIT_COLOURS[1], 2, line_shape="hvh", **held)
+        held |= {"meta": f"held-out below {i + 1}", "name": "sent on, held-out"}
+        style.add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, "dash", **held)
+        place |= {"hoverinfo": "skip", "showlegend": False}
+        style.add_line(fig, [0, 0], [0, 1], style.BLACK, 3, meta=f"threshold {i + 1}", **place)
     return fig
+
+
+def places(width: int, stages: int) -> tuple[int, dict[str, Box], float]:
+    """Where the charts of a cascade of ``stages`` thresholds stand in a figure of that width: (height, {"front", "flow"
+    and numbers of histograms: their boxes}, top of the histograms' legend)."""
+    right, lines = width - RIGHT, 1 if width > 560 else 3
+    top = BAR + LEGEND * lines
+    if width >= WIDE:
+        middle, bottom = round(0.57 * width), top + 310
+        boxes = {"front": (LEFT, middle, top, bottom), "flow": (middle + 56, right, top, bottom)}
+    else:
+        bottom = top + 290
+        flow = bottom + UNDER + LEGEND
+        boxes = {"front": (LEFT, right, top, bottom)}
+        bottom = flow + 40 + 45 * stages
+        boxes["flow"] = (LEFT, right, flow, bottom)
+    legend = bottom + UNDER + LEGEND * lines
+    top = legend + LEGEND
+    columns = max(1, min(stages, width // HISTOGRAM))
+    step = (width - LEFT - RIGHT + 44) / columns
+    for i in range(stages):
+        left, above = LEFT + i % columns * step, top + i // columns * (130 + UNDER + LEGEND)
+        boxes[str(i)] = (left, left + step - 44, above, above + 130)
+        bottom = above + 130
+    return round(bottom + UNDER), boxes, legend
 
 
 def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
@@ -87,16 +134,21 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
     for split, colour, dash in zip(splits, SPLIT_COLOURS, ("solid", "dash")):
         name = {"meta": f"curve, {split}", "name": "this cascade" if split == splits[0] else split}
         style.add_line(fig, None, None, colour, 2.5, dash, hoverinfo="skip", opacity=0.75, **name)
+    marker = {"symbol": "arrow", "angleref": "previous", "size": [0, 9], "standoff": [0, 7], "color": SPLIT_COLOURS[1]}
+    move: dict = {"mode": "lines+markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
+    style.add_line(fig, None, None, SPLIT_COLOURS[1], 1.5, meta="change", **move)
     for split, colour, symbol in list(zip(splits, SPLIT_COLOURS, ("circle", "diamond")))[::-1]:
         marker = {"color": colour, "size": 13, "symbol": symbol, "line": {"color": "white", "width": 1.5}}
-        hover = f"%{{y:.2%}} at %{{x:.4s}}<extra>{split}</extra>"
+        hover = f"%{{y:.2%}} at %{{x}}<extra>{split}</extra>"
         fig.add_scatter(meta=f"now, {split}", mode="markers", marker=marker, hovertemplate=hover, showlegend=False)
+    text = {"textfont": {"color": style.BLACK, "size": 13, "weight": "bold"}, "textposition": "top left"}
+    fig.add_scatter(meta="told", mode="text", hoverinfo="skip", showlegend=False, **text)
 
 
-def stage_title(stage: int, name: str, left: float) -> dict:
-    """The name of a stage's model above its histogram, which begins at ``left``. There are always as many such:
-    plotly.js refuses a list of annotations that grows and moves in one message."""
-    place = {"xref": "paper", "yref": "paper", "x": left, "y": ROWS[1][1], "yanchor": "bottom", "xanchor": "left"}
+def stage_title(stage: int, name: str, left: float = 0, top: float = 0) -> dict:
+    """The name of a stage's model above its histogram, whose upper left corner is (left, top) in paper coordinates.
+    There are always as many such: plotly.js refuses a list of annotations that grows and moves in one message."""
+    place = {"xref": "paper", "yref": "paper", "x": left, "y": top, "yanchor": "bottom", "xanchor": "left"}
     return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {style.plain(name)}" if name else " "}
 
 
@@ -116,8 +168,8 @@ def front_axes(singles: Mapping[str, pd.DataFrame], front: pd.DataFrame, cost: s
     room, cost_of = 0.05 * max(high - low, 1e-3), np.concatenate([table["cost"] for table in singles.values()])
     paid = cost_of[cost_of > 0] if cost_of.any() else np.ones(1)  # what is free has no place on a log axis
     ends = np.log10([paid.min() * 0.8, paid.max() * 2]).tolist()
-    x = {**style.cost_axis(cost), "domain": FRONT, "range": ends}
-    return {"xaxis": x, "yaxis": style.per_cent_axis(title=score, domain=ROWS[0], range=[low - room, high + room])}
+    y = style.per_cent_axis(title=score, range=[low - 2 * room, high + room])  # below: room for the change
+    return {"xaxis": {**style.cost_axis(cost), "range": ends}, "yaxis": y}
 
 
 def front_points(table: pd.DataFrame) -> tuple[Traces, np.ndarray]:
@@ -140,20 +192,35 @@ def flow(readings: Readings) -> Traces:
     return {name: {"x": wire(x[i]), "base": wire(base[i]), "text": text[i].tolist()} for i, name in enumerate(BARS)}
 
 
+class PageScript(anywidget.AnyWidget):
+    """A line without height that tells how many pixels ``width`` the page leaves, and brings the style sheet along."""
+
+    _esm, _css = HERE / "page.js", (HERE / "page.css").read_text(encoding="utf-8") + style.dark_css(DARK_JUPYTER)
+    width = Int(STILL).tag(sync=True)
+
+
 class Charts:
     """Front and curve, flow, histograms of confidence in one ``figure``, which changes once an event. splits, stages:
     as for :func:`explorer_figure`; clicked(row): called with a point of the front."""
 
     def __init__(self, splits: Collection[str], stages: int, clicked: Callable[[int], None]) -> None:
+        self.page = PageScript()
+        self.page.add_class("cascadelib-page").observe(lambda _: changed(self.figure, self.axes()), "width")
         self.stages, self.clicked, self.rows = stages, clicked, np.empty(0, int)
         self.figure = explorer_figure(list(splits), stages)
 
-    def live(self) -> go.FigureWidget:
+    def live(self) -> widgets.VBox:
         """The figure as a widget from now on; drawn before, so that Voilà, which looks at it later, sees it drawn."""
         self.figure = go.FigureWidget(self.figure)
         front = next(trace for trace in self.figure.data if trace.meta == "front")
         front.on_click(lambda trace, points, _: [self.clicked(int(self.rows[i])) for i in points.point_inds[:1]])
-        return self.figure
+        self.figure._config = {**self.figure._config, "displaylogo": False}
+        return widgets.VBox([self.page, self.figure])
+
+    def still(self) -> dict:
+        """The figure at rest as plotly's JSON, and how to bring it to life."""
+        title = {"text": ALIVE, "font": {"size": 13}, "x": 0, "y": 1, "pad": {"l": 4, "t": 6}, "yanchor": "top"}
+        return json.loads(go.Figure(self.figure).update_layout(title=title).to_json())
 
     def rest(self) -> None:
         """Let a page that opens the figure from now on (reloaded, or a second view) see it as it is: a FigureWidget
@@ -165,7 +232,10 @@ class Charts:
         """Single models {split: table}, and a front, or None while there is none; cost: its kind, score: its title."""
         table = NO_FRONT if front is None else front.table
         points, self.rows = front_points(table)
-        changed(self.figure, front_axes(singles, table, cost, score), baselines(singles), points)
+        axes = front_axes(singles, table, cost, score)
+        (_, right), (low, high) = axes["xaxis"]["range"], axes["yaxis"]["range"]
+        corner = {"x": wire([10 ** (right - 0.02)]), "y": wire([low + 0.01 * (high - low)])}
+        changed(self.figure, axes, baselines(singles), points, {"told": corner})
 
     def show_cascade(
         self, cascades: dict[str, state.CascadeOnSplit], thresholds: state.Thresholds, readings: Readings
@@ -182,28 +252,38 @@ class Charts:
             curves[f"curve, {split}"] = {axis: wire(values) for axis, values in shown.items()}
         self.edges = [state.edges_of(self.first, i) for i in range(d)]
         self.bins = {s: [state.bin_of(*pair) for pair in zip(c.sure, self.edges)] for s, c in cascades.items()}
-        self.tops = [float(np.bincount(bins, minlength=state.BINS).max()) for bins in next(iter(self.bins.values()))]
-        changed(self.figure, self.axes(self.first.models), curves, self.frames(d + 1), self.at(thresholds, readings))
+        changed(self.figure, self.axes(), curves, self.frames(d + 1), self.at(thresholds, readings))
 
-    def axes(self, models: Sequence[str]) -> dict:
-        """Layout of the flow and the histograms of a cascade of ``models``."""
-        d, titles = len(models) - 1, [stage_title(i, "", 0) for i in range(self.stages)]
+    def axes(self) -> dict:
+        """Layout of all charts of the present cascade, as wide as the page."""
+        models, metric = self.first.models, style.plain(str(self.metric or "confidence"))
+        width, d = self.page.width, len(models) - 1
+        height, boxes, legend = places(width, d)
+        domains = {
+            name: ([left / width, right / width], [1 - bottom / height, 1 - top / height])
+            for name, (left, right, top, bottom) in boxes.items()
+        }
         ticks = {"tickvals": [-i for i in range(d + 1)], "ticktext": [str(i + 1) for i in range(d + 1)]}
-        y: dict = {"range": [0.4 - len(models), 0.5], "title": "stage", "ticks": "", "domain": ROWS[0], "anchor": "x2"}
-        x = style.per_cent_axis(title="share of all inputs", range=[0, 1], domain=FLOW_AT, anchor="y2")
-        layout: dict = {"xaxis2": x, "yaxis2": {**ticks, **y}, "annotations": titles}
+        y: dict = {"range": [0.4 - len(models), 0.5], "title": "stage", "ticks": "", "anchor": "x2"}
+        layout: dict = {"width": width, "height": height, "yaxis2": {**ticks, **y}}
+        layout["xaxis2"] = style.per_cent_axis(title="share of all inputs", range=[0, 1], anchor="y2")
+        for name, axis in (("front", ""), ("flow", "2")):
+            for side, domain in zip("xy", domains[name]):
+                layout[f"{side}axis{axis}"] = {**layout.get(f"{side}axis{axis}", {}), "domain": domain}
+        starts = {"legend": boxes["front"], "legend2": boxes["flow"], "legend3": (LEFT, 0, legend, 0)}
+        for name, (left, _, top, _) in starts.items():
+            layout[name] = {"x": (left if width >= WIDE else 4) / width, "y": 1 - top / height}
+        titles = [stage_title(i, "") for i in range(self.stages)]
         for i in range(d, self.stages):
             layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False, "domain": CORNER}
-        for i, (name, edge, top) in enumerate(zip(models, self.edges, self.tops)):
-            left, right = i / d + (0.04 if i else 0), (i + 1) / d
+        for i, (name, edge) in enumerate(zip(models, self.edges)):
+            x, y = domains[str(i)]
             own = sorted(own_units(self.metric, [edge[0], edge[-1]]).tolist())
-            counts, title = [-0.2, np.log10(max(top, 1)) + 0.15], "inputs that arrive" if i == 0 else ""
-            x = {"visible": True, "domain": [left, right], "anchor": f"y{i + 3}", "range": own}
-            y = {"visible": True, "domain": ROWS[1], "anchor": f"x{i + 3}", "range": counts}
-            layout[f"xaxis{i + 3}"] = {**x, "title": style.plain(str(self.metric or "confidence"))}
-            layout[f"yaxis{i + 3}"] = {**y, "title": title}
-            titles[i] = stage_title(i, name, left)
-        return layout
+            at: dict = {"visible": True, "domain": x, "anchor": f"y{i + 3}", "range": own, "title": metric}
+            layout[f"xaxis{i + 3}"], at = at, {**at, "domain": y, "anchor": f"x{i + 3}", "range": [0, 1]}
+            layout[f"yaxis{i + 3}"] = style.per_cent_axis(**at | {"title": "share"})
+            titles[i] = stage_title(i, name, x[0], y[1])
+        return layout | {"annotations": titles}
 
     def frames(self, stages: int) -> Traces:
         """What of the bars and lines stays as long as a cascade of so many stages does."""
@@ -211,14 +291,16 @@ class Charts:
         rows = [(-i - 0.36 * thin, 0.16 if thin else 0.5) for thin in range(splits) for i in range(stages)]
         y, width = (wire(values) for values in zip(*rows))
         traces: Traces = {name: {"y": y, "width": width} for name in BARS}
-        for i, (edge, top) in enumerate(zip(self.edges, self.tops)):
+        for i, edge in enumerate(self.edges):
+            ends = wire(own_units(self.metric, edge))
             x, wide = wire(own_units(self.metric, (edge[1:] + edge[:-1]) / 2)), float(edge[1] - edge[0])
+            for kind in OF_STAGE:
+                there = splits > 1 or not kind.startswith("held-out")
+                traces[f"{kind} {i + 1}"] = {"x": ends if "below" in kind else x, "visible": there}
             for kind in ("right", "wrong"):
-                traces[f"{kind} {i + 1}"] = {"x": x, "width": wide, "visible": True}
-                traces[f"held-out {kind} {i + 1}"] = {"x": x, "visible": splits > 1}
-            traces[f"threshold {i + 1}"] = {"y": wire([0.5, top * 1.4]), "visible": True}
+                traces[f"{kind} {i + 1}"]["width"] = wide
         for i in range(stages - 1, self.stages):
-            traces |= {f"{kind} {i + 1}": {"visible": False} for kind in (*COUNTS, "threshold")}
+            traces |= {f"{kind} {i + 1}": {"visible": False} for kind in OF_STAGE}
         return traces
 
     def show_thresholds(self, thresholds: state.Thresholds, readings: Readings, stage: int) -> None:
@@ -228,19 +310,39 @@ class Charts:
     def at(self, thresholds: state.Thresholds, readings: Readings, moved: int = -1) -> Traces:
         """Traces at thresholds: all, or what changes with that of stage ``moved``: its histogram and those before it
         stay. The lines of always and never stand at the edge of the picture."""
-        points = {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}
-        traces = points | flow(readings)
+        traces = self.points(readings) | flow(readings)
         for i in range(max(moved, 0), len(thresholds)):
             at = float(own_units(self.metric, np.clip(thresholds[i], self.edges[i][0], self.edges[i][-1])))
             traces[f"threshold {i + 1}"] = {"x": wire([at, at])}
         for i in range(moved + 1, len(thresholds)):
-            traces |= self.bars(i, thresholds)
+            traces |= self.histograms(i, thresholds)
         return traces
 
-    def bars(self, stage: int, thresholds: state.Thresholds) -> Traces:
-        """Histograms of a stage, as if all splits had as many samples as the first."""
-        counts: list[np.ndarray] = []
+    def points(self, readings: Readings) -> Traces:
+        """The cascade on each split; of two, an arrow from the first to the second, and the change in accuracy."""
+        points = {f"now, {split}": {"x": wire([r.cost]), "y": wire([r.accuracy])} for split, r in readings.items()}
+        if len(points) == 2:
+            (_, here), (split, there) = readings.items()
+            k, change = len(there.correct), there.accuracy - here.accuracy
+            told = f"{split} {per_cent_text(there.accuracy, k)} ({per_cent_text(change, k, '+')})"
+            ends = {axis: np.concatenate([point[axis] for point in points.values()]) for axis in "xy"}
+            points |= {"change": ends, "told": {"text": [told]}}
+        return points
+
+    def histograms(self, stage: int, thresholds: state.Thresholds) -> Traces:
+        """A stage's shares of right and wrong among the inputs in each bin, and of those that arrive with less."""
+        traces: Traces = {}
         for split, cascade in self.cascades.items():
-            counted = state.histogram(cascade, thresholds, stage, self.bins[split][stage])
-            counts += [wire(count * (len(self.first) / len(cascade))) for count in counted]
-        return {f"{kind} {stage + 1}": {"y": count} for kind, count in zip(COUNTS, counts)}
+            right, wrong = state.histogram(cascade, thresholds, stage, self.bins[split][stage])
+            total, prefix = right + wrong, "" if cascade is self.first else "held-out "
+            shares = np.divide([right, wrong], total, out=np.zeros((2, state.BINS)), where=total > 0)
+            if prefix and total.any():  # a line, which goes straight through bins without inputs
+                shares[0] = np.interp(np.arange(state.BINS), np.flatnonzero(total), shares[0][total > 0])
+            below = np.append(0, np.cumsum(total)) / max(total.sum(), 1)
+            of_split = {"right": {"y": wire(shares[0])}, "below": {"y": wire(below)}}
+            if cascade is self.first:
+                sure = wire(np.clip(total / MANY, 0.2, 1))
+                of_split["right"]["marker.opacity"] = sure
+                of_split["wrong"] = {"y": wire(shares[1]), "base": wire(shares[0]), "marker.opacity": sure}
+            traces |= {f"{prefix}{kind} {stage + 1}": values for kind, values in of_split.items()}
+        return traces

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+from traitlets import Bool, Int, Unicode
 
 from ..checks import check_number
-from ..methods.thresholds import WORDS, own_units
+from ..methods.thresholds import WORDS, own_units, threshold_for
 from ..tables import fraction, number
-from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_for, threshold_text
+from .later import Later
+from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_text
 
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
 
@@ -32,36 +36,42 @@ def share_sent_on(sure: np.ndarray, threshold: float) -> float:
     return 1 - exiting(sure, threshold) / len(sure) if len(sure) else 0.0
 
 
-def snapped(sure: np.ndarray, wanted: float) -> float:
-    """The achievable threshold midway between the neighbours that ``wanted`` parts."""
-    return threshold_for(sure, exiting(sure, wanted))
+class Slider(anywidget.AnyWidget):
+    """The browser's own range input, of whole steps from 0 to STEPS, since the one of ipywidgets neither has a name and
+    a value in words for screen readers (label, text) nor tells when a hand is on it (held)."""
+
+    _esm = Path(__file__).with_name("slider.js")
+    value, most, held = (trait.tag(sync=True) for trait in (Int(), Int(STEPS), Bool()))
+    label, text = (Unicode().tag(sync=True) for _ in range(2))
 
 
 class ThresholdSlider(widgets.HBox):
-    """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside.
+    """Controls of the threshold of one stage; ``moved(stage, threshold)`` is called with thresholds inside,
+    ``released()`` once a hand lets a slider go.
 
     Thresholds snap to those that can be achieved among the samples that arrive. The control that a hand is on is never
     written to, so that a late answer does not pull it back. Both sliders count whole steps of a fixed range: front ends
     answer anything else with a value of their own, as if it were a move.
     """
 
-    def __init__(self, stage: int, moved: Callable[[int, float], None]) -> None:
+    def __init__(self, stage: int, moved: Callable[[int, float], None], released: Callable[[], None]) -> None:
         self.stage, self.moved = stage, moved
         self.sure, self.threshold, self.range = np.zeros(1), -np.inf, (0.0, 1.0)
         self.metric: Metric = None
         self.source: widgets.DOMWidget | None = None
         self.quiet = False
         self.name = control(widgets.HTML, "170px")
-        steps = {"min": 0, "max": STEPS, "readout": False}
-        self.share = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: share sent on", **steps)
+        self.share = control(Slider, "225px")
         self.share_text = control(widgets.Text, "72px", continuous_update=False, tooltip="per cent sent on")
-        self.slider = control(widgets.IntSlider, "225px", tooltip=f"stage {stage + 1}: threshold", **steps)
+        self.slider = control(Slider, "225px")
+        for slider in (self.share, self.slider):
+            slider.observe(lambda change: None if change["new"] else released(), "held")
         self.text = control(widgets.Text, "100px", continuous_update=False, tooltip="threshold, or always, or never")
         self.fewer = control(widgets.Button, "32px", description="‹", tooltip="send one step fewer on")
         self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
         parts = [self.name, widgets.Label("sends on"), self.share, self.share_text, self.fewer, self.more]
         super().__init__([*parts, widgets.Label("threshold"), self.slider, self.text])
-        self.layout.align_items, self.layout.flex_flow = "center", "row wrap"
+        self.add_class("cascadelib-threshold")
         for part, read in (
             (self.share, lambda: threshold_of_share(self.sure, self.share.value / STEPS)),
             (self.share_text, lambda: threshold_of_share(self.sure, fraction_in(self.share_text.value))),
@@ -92,12 +102,16 @@ class ThresholdSlider(widgets.HBox):
         low, high = self.range
         wanted = float(own_units(self.metric, low + (high - low) * self.slider.value / STEPS))
         ends = sorted(own_units(self.metric, self.range).tolist())
-        return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else snapped(self.sure, wanted)
+        return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else self.snapped(wanted)
 
     def typed(self) -> float:
         """Threshold of the text: a number in own units, "always" or "never"."""
         word = self.text.value.strip().lower()
-        return WORDS[word] if word in WORDS else snapped(self.sure, float(own_units(self.metric, float(word))))
+        return WORDS[word] if word in WORDS else self.snapped(float(own_units(self.metric, float(word))))
+
+    def snapped(self, wanted: float) -> float:
+        """The achievable threshold midway between the neighbours that ``wanted`` parts."""
+        return threshold_for(self.sure, exiting(self.sure, wanted))
 
     def stepped(self, step: int) -> float:
         """The next achievable threshold with more (1) or fewer (−1) exits."""
@@ -107,6 +121,8 @@ class ThresholdSlider(widgets.HBox):
         """Take on a model's name and the range of its confidences, in own units."""
         self.metric, self.range = metric, (low, high if high > low else low + 1)
         self.name.value = f"<b>{self.stage + 1}</b> {escape(name)}"
+        self.share.label = f"stage {self.stage + 1}, {name}: share sent on"
+        self.slider.label = f"stage {self.stage + 1}, {name}: threshold"
 
     def show(self, threshold: float) -> None:
         """Show a threshold (inside) among ``sure``, the falling confidences of the samples that arrive."""
@@ -116,8 +132,8 @@ class ThresholdSlider(widgets.HBox):
         for slider, part in ((self.share, share), (self.slider, (own - low) / (high - low))):
             if slider is not self.source:
                 slider.value = round(STEPS * part)
-        self.share_text.value = f"{share:.2%}"
-        self.text.value = threshold_text(self.sure, threshold, self.metric)
+        self.share_text.value = self.share.text = f"{share:.2%}"
+        self.text.value = self.slider.text = threshold_text(self.sure, threshold, self.metric)
         self.quiet = False
 
 
@@ -134,37 +150,22 @@ def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -
     return tuple(sorted(chosen, key=cost.get))
 
 
-def resized(models: Sequence[str], exit_rates: Sequence[float], n: int, cost: pd.Series) -> tuple[str, ...]:
-    """The cascade with n models: those that fewest inputs leave at go first, but never the last.
-
-    What comes in is the nearest dearer model beyond the last one, else the dearest free one. cost: a Series, rising.
-    """
-    models, rates, names = list(models), list(exit_rates), list(cost.index)
-    while len(models) > n:
-        least = min(range(len(models) - 1), key=rates.__getitem__)
-        del models[least], rates[least]
-    while len(models) < n:
-        dearer = names[names.index(models[-1]) + 1 :]
-        models.append(dearer[0] if dearer else [m for m in names if m not in models][-1])
-        models.sort(key=cost.get)
-    return tuple(models)
+def resized(models: Sequence[str], n: int, cost: pd.Series) -> tuple[str, ...]:
+    """The cascade with n models: its last one and the first of the others, or with the dearest of the free ones (all of
+    them are in ``cost``, a Series, rising)."""
+    free = [name for name in cost.index if name not in models]
+    chosen = [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
+    return tuple(sorted(chosen, key=cost.get))
 
 
 class CascadeChooser(widgets.VBox):
     """Buttons and lists that show a :class:`Choice` and tell what of it is to change.
 
-    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from. Called
-    on a change: ``resize(n)``, ``replace_model(position, name)``, ``change(kind, name)``.
+    lengths: how many models there may be; names: those of each kind ("method", "cost", "score") to choose from; told:
+    has ``resize(n)``, ``replace_model(position, name)`` and ``change(kind, name)``, which are called on a change.
     """
 
-    def __init__(
-        self,
-        lengths: list[int],
-        names: dict[str, list[str]],
-        resize: Callable[[int], None],
-        replace_model: Callable[[int, str], None],
-        change: Callable[[str, str], None],
-    ) -> None:
+    def __init__(self, lengths: list[int], names: dict[str, list[str]], told: Any) -> None:
         self.quiet = False
         numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
         self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
@@ -175,11 +176,11 @@ class CascadeChooser(widgets.VBox):
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])
-        self.on(self.number, resize)
+        self.on(self.number, told.resize)
         for i, part in enumerate(self.models):
-            self.on(part, lambda name, i=i: replace_model(i, name))
+            self.on(part, lambda name, i=i: told.replace_model(i, name))
         for kind, part in self.lists.items():
-            self.on(part, lambda name, kind=kind: change(kind, name))
+            self.on(part, lambda name, kind=kind: told.change(kind, name))
 
     def on(self, part: widgets.DOMWidget, listener: Callable) -> None:
         """Call ``listener(new value)`` when a hand, not :meth:`show`, changes a part."""
@@ -200,6 +201,7 @@ class CascadeChooser(widgets.VBox):
         self.quiet = False
 
 
+ENTERED = 0.1  # seconds from Enter in a box until it counts
 SIZES = str.maketrans({"k": "e3", "M": "e6", "G": "e9", "T": "e12"})  # of an amount
 
 
@@ -209,18 +211,16 @@ def share(text: str) -> float:
 
 
 class GoalButtons(widgets.HBox):
-    """``wanted(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``undone()`` for undo,
-    ``failed(message)`` where a box holds no number."""
+    """told: ``told.go(goal)`` is called with the arguments of :func:`cascadelib.pick` as a dict, ``told.undo()`` for
+    undo, ``told.say(message)`` where a box holds no number."""
 
-    def __init__(
-        self, wanted: Callable[[dict], None], undone: Callable[[], None], failed: Callable[[str], None]
-    ) -> None:
-        self.wanted, self.failed = wanted, failed
+    def __init__(self, told: Any) -> None:
+        self.told = told
         self.budget = control(widgets.Text, "84px", placeholder="e.g. 11M", continuous_update=False)
         self.accuracy = control(widgets.Text, "84px", placeholder="e.g. 94.2%", continuous_update=False)
         self.goals: dict[str, Callable[[], dict]] = {
-            "largest improvement": lambda: {"goal": "max_improvement"},
             "match the best single model": lambda: {"goal": "match_best"},
+            "largest improvement (optimistic)": lambda: {"goal": "max_improvement"},
             "this budget": lambda: {"budget": float(self.budget.value.translate(SIZES))},
             "this accuracy": lambda: {"accuracy": share(self.accuracy.value)},
         }
@@ -228,9 +228,12 @@ class GoalButtons(widgets.HBox):
         for label, button in self.buttons.items():
             button.on_click(lambda _, label=label: self.go(label))
         self.undo = control(widgets.Button, "auto", description="undo", disabled=True)
-        self.undo.on_click(lambda _: undone())
-        best, match, budget, accuracy = self.buttons.values()
-        super().__init__([best, match, self.budget, budget, self.accuracy, accuracy, self.undo])
+        self.undo.on_click(lambda _: told.undo())
+        for box, label in ((self.budget, "this budget"), (self.accuracy, "this accuracy")):
+            soon = Later(ENTERED, partial(self.go, label), True)  # its value is the next message
+            box.on_msg(lambda _, said, __, soon=soon: soon.again() if said.get("event") == "submit" else None)
+        match, best, budget, accuracy = self.buttons.values()
+        super().__init__([match, best, self.budget, budget, self.accuracy, accuracy, self.undo])
         self.layout.flex_flow = "row wrap"
 
     def go(self, label: str) -> None:
@@ -238,11 +241,6 @@ class GoalButtons(widgets.HBox):
         try:
             goal = self.goals[label]()
         except ValueError:
-            self.failed(f"{label}: write a number such as 11M, 94.2% or 0.942")
+            self.told.say(f"{label}: write a number such as 11M, 94.2% or 0.942")
         else:
-            self.wanted(goal)
-
-    def enable(self, ready: bool) -> None:
-        """Allow the goals once there is a front to pick from."""
-        for button in self.buttons.values():
-            button.disabled = not ready
+            self.told.go(goal)

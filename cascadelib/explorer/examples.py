@@ -15,18 +15,9 @@ from ..datasets.images import as_image, decoded_image
 from ..store.protocol import Store
 from .state import CascadeOnSplit, Reading
 
-HEIGHT, WIDTH, TEXT_WIDTH = 64, 92, 190  # pixels of a thumbnail, of an example, of one that is a text
+HEIGHT, WIDTH = 64, 92  # pixels of a thumbnail; page.css has them too
 SHOWN = 10  # examples of each kind
-MOST_TEXT, LINES = 240, 6  # characters, lines
-HEAD = "display:inline-block;width:120px;white-space:normal;vertical-align:top;font-size:12px;line-height:1.3"
-FIGURE = (
-    f"margin:0 4px 4px 0;display:inline-block;width:min-content;min-width:{WIDTH}px;vertical-align:top;"
-    "white-space:normal;font-size:10px;line-height:1.2;text-align:center"
-)
-TEXT = (
-    f"width:{TEXT_WIDTH}px;height:{12 * LINES}px;text-align:left;background:#f4f4f4;overflow:hidden;"
-    f"display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:{LINES}"
-)
+MOST_TEXT = 240  # characters
 
 
 def kinds_of(cascade: CascadeOnSplit, reading: Reading) -> dict[str, np.ndarray]:
@@ -64,13 +55,13 @@ def example_html(item: Any, row: int) -> str:
     """One input as HTML: a thumbnail of an image, or the beginning of a text (str, or a tuple of them)."""
     if isinstance(item, (str, tuple)):
         text = item if isinstance(item, str) else " / ".join(map(str, item))
-        return f'<div style="{TEXT}">{escape(text[:MOST_TEXT])}{"…" if len(text) > MOST_TEXT else ""}</div>'
+        return f"<div>{escape(text[:MOST_TEXT])}{'…' if len(text) > MOST_TEXT else ''}</div>"
     small, file = picture(item), io.BytesIO()
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
     kind = "PNG" if max(small.size) <= HEIGHT else "JPEG"
     small.save(file, kind, quality=80)
     source = f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-    return f'<img src="{source}" alt="sample {row}" style="height:{HEIGHT}px;max-width:100%">'
+    return f'<img src="{source}" alt="sample {row}">'
 
 
 class ExampleStrip(widgets.HTML):
@@ -89,8 +80,8 @@ class ExampleStrip(widgets.HTML):
         parts = []
         for kind, here in kinds_of(cascade, reading).items() if cascade.stages > 1 else ():
             figures = "".join(self.figure(row, models) for row in nearest(cascade, reading, here).tolist())
-            head = f'<div style="{HEAD}"><b>{kind}</b><br>{np.count_nonzero(here):,}</div>'
-            parts.append(f'<div style="white-space:nowrap;overflow-x:auto">{head}{figures or "none"}</div>')
+            head = f"<div><b>{kind}</b><br>{np.count_nonzero(here):,}</div>"
+            parts.append(f'<div class="cascadelib-examples">{head}<div>{figures or "none"}</div></div>')
         self.value = "".join(parts)
 
     def figure(self, row: int, models: Sequence[str]) -> str:
@@ -99,7 +90,7 @@ class ExampleStrip(widgets.HTML):
             item = self.images.batch(row, row + 1)[0] if hasattr(self.images, "batch") else self.images[row]
             self.drawn[row] = example_html(item, row)
         caption = f"<figcaption>{self.caption(models, row)}</figcaption>"
-        return f'<figure style="{FIGURE}">{self.drawn[row]}{caption}</figure>'
+        return f"<figure>{self.drawn[row]}{caption}</figure>"
 
     def caption(self, models: Sequence[str], row: int) -> str:
         """The label, and what each of the models alone answers."""

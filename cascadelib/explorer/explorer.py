@@ -1,8 +1,6 @@
 """Dragging thresholds: an interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
 
-import asyncio
-import time
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -10,36 +8,45 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
+from ..evaluation.evaluation import evaluate
+from ..figures import style
+from ..front_end import has_front_end
 from ..fronts.front import Front, Point
 from ..fronts.selection import pick
 from ..methods.thresholds import own_units
 from ..scoring import score_of
 from ..store.protocol import Store
+from ..tables import arrow
 from .charts import Charts
 from .controls import CascadeChooser, GoalButtons, ThresholdSlider, replaced, resized, share_sent_on, threshold_of_share
 from .examples import ExampleStrip
-from .export import ExportBox
-from .readout import numbers_html
+from .export import ExportBox, as_state, state_in
+from .later import Later, beside
+from .readout import numbers_html, per_cent_text
 from .splits import ExploredSplits
 from .state import Choice, falling, reading_at
 
 DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
-SETTLED = 0.25  # seconds without a drag after which examples and export follow
-ONE_GESTURE = 1.0  # seconds within which moves of one slider are undone together
+SETTLED = 0.4  # seconds after the hand let go until examples and export follow
 SENT_ON = 0.2  # by a stage that a cascade gains
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
-def explore(store: Store, held_out: Store | None = None, images: Any = None, front: Front | None = None) -> "Explorer":
+def explore(
+    store: Store, held_out: Store | None = None, images: Any = None, front: Front | None = None, state: str = ""
+) -> "Explorer":
     """A widget to drag the thresholds of cascades of ``store``, with the same on ``held_out`` beside it.
 
     store, held_out: LogitStore or ScoreTable, the second with all models of the first; images: the inputs of
     ``store`` in its order (arrays [h, w], [h, w, 3] or [3, h, w], PIL images, paths, texts, or a data set of
     ``cl.datasets``), shown as examples; front: a :class:`Front` found on ``store``, to start from instead of
-    searching all pairs. The present cascade is ``.point``, a :class:`Point`.
+    searching all pairs. The present cascade is ``.point``, a :class:`Point`; state: what another explorer's ``.state``
+    says, to open at the same cascade and thresholds.
 
-    Raises ValueError where ``held_out`` lacks a model, or the number of images is not that of the samples.
+    Raises ValueError where ``held_out`` lacks a model, the number of images is not that of the samples, or ``state``
+    (which the message names) says anything that these splits don't have.
     """
-    return Explorer(store, held_out, images, front)
+    return Explorer(store, held_out, images, front, state)
 
 
 def certainty(front: Front | None) -> str:
@@ -54,34 +61,48 @@ def certainty(front: Front | None) -> str:
 class Explorer(widgets.VBox):
     """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its Reading there}."""
 
-    def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None) -> None:
+    def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str) -> None:
         self.splits = ExploredSplits(store, held_out, front)
         self.past: list[tuple[Choice, list[float]]] = []
-        self.gesture: tuple[int | None, float] = (None, 0.0)
+        self.gesture: int | None = None
         self.thresholds: list[float] = []
         self.drawn: tuple | None = None
         self.searching: tuple | None = None
+        self.failed: dict[tuple, str] = {}
+        self.goal: dict = {"goal": "near_best"}
+        self.awaited = False
         self.undrawn = 0
+        self.settling, self.drawing = Later(SETTLED, self.settle, True), Later(DRAWN, self.draw, False)
         names = {"method": list(self.splits.methods), "cost": self.splits.costs, "score": self.splits.scores}
-        self.chooser = CascadeChooser(self.splits.lengths, names, self.resize, self.replace_model, self.change)
-        self.goals = GoalButtons(self.go, self.undo, self.say)
-        self.sliders = [ThresholdSlider(i, self.drag) for i in range(max(self.splits.lengths) - 1)]
-        self.numbers, self.message = widgets.HTML(), widgets.HTML()
+        self.chooser = CascadeChooser(self.splits.lengths, names, self)
+        self.goals = GoalButtons(self)
+        self.sliders = [ThresholdSlider(i, self.drag, self.settling.again) for i in range(max(self.splits.lengths) - 1)]
+        self.numbers, self.message, alive = (widgets.HTML() for _ in range(3))
+        alive.add_class("cascadelib-alive")  # until its kernel ends: page.css
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out)
-        self.settling, self.drawing = Later(SETTLED, self.settle, True), Later(DRAWN, self.draw, False)
-        self.begin(front)
-        upper = [self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
+        self.begin(front, state)
+        upper = [alive, self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
+        self.add_class("cascadelib-explorer")
 
-    def begin(self, front: Front | None) -> None:
-        """Show the largest improvement of the given front, or of all pairs (of the one model there is)."""
-        names = tuple(self.splits.store.models.index[:2])
-        choice = Choice(names, self.splits.first, self.splits.costs[0], self.splits.scores[0])
-        point = pick(front or self.splits.search(choice), "max_improvement")
-        self.use(replace(choice, models=point.models), point.inside.tolist())
+    def begin(self, front: Front | None, state: str) -> None:
+        """Show what ``state`` says; without one what matches the best single model, or is nearest to it, on the given
+        front or on that of all pairs (of the one model there is)."""
+        if state:
+            self.use(*state_in(state, self.splits))
+        else:
+            names = tuple(self.splits.store.models.index[:2])
+            choice = Choice(names, self.splits.first, self.splits.costs[0], self.splits.scores[0])
+            point = pick(front or self.splits.search(choice), **self.goal)
+            self.use(replace(choice, models=point.models), point.inside.tolist())
         self.settle()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict:
+        """The widget; in a run without a front end also its charts, which a report draws and a notebook keeps."""
+        still = {} if has_front_end() else {style.PLOTLY_JSON: self.charts.still()}
+        return (super()._repr_mimebundle_(**options) or {}) | still
 
     # What hands do
 
@@ -103,9 +124,11 @@ class Explorer(widgets.VBox):
         self.undrawn = len(self.thresholds)
 
     def resize(self, n: int) -> None:
-        """Another number of models, from the present ones."""
-        rates = self.readings["validation"].exit_rates
-        self.take(replace(self.choice, models=resized(self.choice.models, rates, n, self.costs_of(self.choice))))
+        """The best cascade of n models by the present goal; until its front is known, or where it holds none, one that
+        is made from the present models."""
+        self.take(replace(self.choice, models=resized(self.choice.models, n, self.costs_of(self.choice))))
+        self.awaited = True
+        self.offer()
 
     def replace_model(self, position: int, name: str) -> None:
         """Another model at a position; the cascade stays in order of rising cost."""
@@ -119,14 +142,27 @@ class Explorer(widgets.VBox):
         self.take(replace(choice, models=tuple(sorted(choice.models, key=self.costs_of(choice).get))))
 
     def go(self, goal: dict) -> None:
-        """To a point of the front, by the arguments of :func:`pick`."""
+        """To a point of the front, by the arguments of :func:`pick`: the present goal from now on."""
+        front = self.splits.front_of(self.choice)
         try:
-            front = self.splits.front_of(self.choice)
             if front is not None:  # a click may come before its button is disabled
                 self.load(pick(front, **goal))
-            self.say(certainty(front))
+                self.goal = goal
+            self.tell()
         except ValueError as error:
             self.say(str(error))
+
+    def offer(self) -> None:
+        """To the point of a front that was waited for, by the present goal, unless a hand moved something meanwhile."""
+        front = self.splits.front_of(self.choice)
+        if self.awaited and front is not None:
+            self.awaited = False
+            try:
+                point = pick(front, **self.goal)
+                if len(point.models) == len(self.choice.models):
+                    self.use(replace(self.choice, models=point.models), point.inside.tolist())
+            except ValueError as error:
+                self.say(str(error))
 
     def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
@@ -137,9 +173,8 @@ class Explorer(widgets.VBox):
     def undo(self) -> None:
         """Back to before the last change."""
         if self.past:
-            choice, thresholds = self.past.pop()
-            self.gesture = (None, 0.0)
-            self.use(choice, thresholds)
+            self.gesture, self.awaited = None, False
+            self.use(*self.past.pop())
 
     # What follows
 
@@ -158,16 +193,14 @@ class Explorer(widgets.VBox):
         self.use(choice)
 
     def remember(self, gesture: int | None = None) -> None:
-        """Keep what is on screen for undo; moves of one slider in quick succession count as one."""
-        now = time.monotonic()
-        same = gesture is not None and self.gesture[0] == gesture and now - self.gesture[1] < ONE_GESTURE
-        self.gesture = (gesture, now)
+        """Keep what is on screen for undo; moves of one stage's threshold without anything between count as one."""
+        same, self.gesture, self.awaited = gesture is not None and gesture == self.gesture, gesture, False
         if not same:
             self.past.append((self.choice, list(self.thresholds)))
             self.goals.undo.disabled = False
 
     def use(self, choice: Choice, thresholds: list[float] | None = None) -> None:
-        """Show a cascade; without thresholds, at the shares that its stages send on now."""
+        """Show a cascade; without thresholds, each stage sends on the share that it sent on before."""
         shares = [share_sent_on(slider.sure, t) for slider, t in zip(self.sliders, self.thresholds)]
         self.choice, self.cascades = choice, self.splits.cascades(choice)
         self.thresholds = self.at_shares(shares) if thresholds is None else list(thresholds)
@@ -191,7 +224,7 @@ class Explorer(widgets.VBox):
         models, metric = self.choice.models, self.cascades["validation"].task.metric
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
         for i, slider in enumerate(self.sliders):
-            slider.layout.display = "flex" if i < len(models) - 1 else "none"
+            slider.layout.display = None if i < len(models) - 1 else "none"
         for i, (slider, threshold) in enumerate(zip(self.sliders, self.thresholds)):
             sure = self.cascades["validation"].sure[i]
             slider.show_model(models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))
@@ -209,20 +242,47 @@ class Explorer(widgets.VBox):
         self.drawn, front = kind, self.splits.front_of(self.choice)
         singles, score = self.splits.singles(self.choice), score_of(self.choice.score).title
         self.charts.show_front(singles, self.choice.cost, score, front)
-        self.goals.enable(front is not None)
-        self.say(certainty(front))
-        if front is None and self.searching is None:  # one at a time; what is wanted by then comes next
-            self.searching, wanted = kind, self.choice
-            beside(lambda: self.splits.search(wanted), self.searched)
+        for button in self.goals.buttons.values():
+            button.disabled = front is None
+        self.tell()
+        for choice in (self.choice, self.fewer):
+            known = not choice.models or choice.kind in (*self.splits.fronts, *self.failed)
+            if not known and self.searching is None:  # one at a time; what is wanted by then comes next
+                self.searching = choice.kind
+                beside(lambda choice=choice: self.splits.search(choice), self.searched)
 
     def searched(self, error: BaseException | None) -> None:
-        """A search ended, or failed: draw the front that is wanted now, search it, or say that it cannot be."""
-        ended, self.searching = self.searching, None
-        if error is not None and ended == self.drawn:
-            self.say(f"the front could not be searched: {error}")
-            return
-        self.drawn = None
+        """A search ended, or failed: draw the front that is wanted now, and search what is still wanted."""
+        ended, self.searching, self.drawn = self.searching, None, None
+        if error is not None and ended is not None:
+            self.failed[ended] = f"the front could not be searched: {error}"
         self.show_front()
+        self.offer()
+
+    def tell(self) -> None:
+        """Say what is certain of the front, and what its last model adds."""
+        certain = self.failed.get(self.choice.kind) or certainty(self.splits.front_of(self.choice))
+        self.say("; ".join(filter(None, [certain, self.added()])))
+
+    @property
+    def fewer(self) -> Choice:
+        """The present choice without its last model."""
+        return replace(self.choice, models=self.choice.models[:-1])
+
+    def added(self) -> str:
+        """What the best cascade of as many models has over the best of one fewer, both by the present goal, on the
+        held-out split where there is one; nothing while a front is unknown, or holds none."""
+        n, (split, store) = len(self.choice.models), list(self.splits.stores.items())[-1]
+        points = []
+        with suppress(ValueError):  # where a front lacks such a point
+            fronts = [self.splits.front_of(choice) for choice in (self.fewer, self.choice)]
+            points = [pick(front, **self.goal) for front in fronts if front is not None]
+        if [len(point.models) for point in points] != [n - 1, n]:
+            return ""
+        (less, before), (more, after) = ((arrow(point.models), evaluate(store, point)) for point in points)
+        accuracy = per_cent_text(after.accuracy - before.accuracy, len(store), "+")
+        changes = f"accuracy {accuracy}, cost {after.cost / before.cost - 1:+.1%} on the {split} split"
+        return f"a {ORDINALS[n - 1]} model: {changes} ({more} beside {less})"
 
     def show_numbers(self) -> None:
         """Numbers at the present thresholds."""
@@ -231,10 +291,12 @@ class Explorer(widgets.VBox):
         self.settling.again()
 
     def settle(self) -> None:
-        """Examples and export, which follow once the hand rests."""
+        """Examples and export, which follow once no hand is on a slider."""
+        if any(slider.share.held or slider.slider.held for slider in self.sliders):
+            return
         if self.strip is not None:
             self.strip.show(self.choice.models, self.cascades["validation"], self.readings["validation"])
-        self.export.show(self.point, self.readings.get("held-out"))
+        self.export.show(self.point, self.readings.get("held-out"), self.state)
         self.charts.rest()
 
     def say(self, text: str) -> None:
@@ -246,52 +308,7 @@ class Explorer(widgets.VBox):
         """The :class:`Point` on screen, as measured on the split that it is chosen on."""
         return self.splits.point(self.choice, self.thresholds, self.readings["validation"])
 
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that this call runs in, or None: in a kernel there is one, in a script there is not."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def beside(work: Callable[[], object], ended: Callable[[BaseException | None], None]) -> None:
-    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; all at once
-    without an event loop."""
-    loop = running_loop()
-    if loop is not None:
-        loop.run_in_executor(None, work).add_done_callback(lambda done: ended(done.exception()))
-        return
-    try:
-        work()
-    except Exception as error:  # for the person who asked, where there is no cell to raise in
-        ended(error)
-    else:
-        ended(None)
-
-
-class Later:
-    """Call ``function`` ``seconds`` after :meth:`again`; at once without an event loop.
-
-    restarts: each :meth:`again` begins the pause anew, so that the call comes once events rest. Otherwise it serves
-    those that come meanwhile: however fast they come, none waits longer, the last is never lost, and calls never queue.
-    """
-
-    def __init__(self, seconds: float, function: Callable[[], None], restarts: bool) -> None:
-        self.seconds, self.function, self.restarts = seconds, function, restarts
-        self.waiting: asyncio.TimerHandle | None = None
-
-    def again(self) -> None:
-        """Begin a pause, unless one runs that goes on."""
-        loop = running_loop()
-        if loop is None:
-            self.function()
-        elif self.waiting is None or self.restarts:
-            if self.waiting is not None:
-                self.waiting.cancel()
-            self.waiting = loop.call_later(self.seconds, self.end)
-
-    def end(self) -> None:
-        """The pause is over: call the function."""
-        self.waiting = None
-        self.function()
+    @property
+    def state(self) -> str:
+        """Cascade and thresholds as URL-like text, to open another explorer of the same splits at."""
+        return as_state(self.choice, self.point)

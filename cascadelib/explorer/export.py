@@ -2,18 +2,22 @@
 
 import base64
 from dataclasses import replace
+from urllib.parse import parse_qs, urlencode
 
 import ipywidgets as widgets
 import pandas as pd
 
+from ..checks import about, brief, known
 from ..deployment.cascade_file import description_of
-from ..deployment.policy import text_of
+from ..deployment.policy import text_of, threshold_from_json, threshold_to_json
 from ..files import short_path
 from ..fronts.front import Point
 from ..methods.method import METHODS
+from ..methods.thresholds import WORDS, own_units
 from ..store.protocol import Store
-from ..tables import readable
-from .state import Reading
+from ..tables import arrow, readable
+from .splits import ExploredSplits
+from .state import Choice, Reading
 
 MEASURED = ("accuracy", "cost", "improvement")
 
@@ -48,23 +52,55 @@ def method_call(point: Point) -> str:
         return f"cl.{replace(method, temperatures=kept)!r}"
     if method.fitted:
         own = {models: one for models, one in method.fitted.items() if {*models} <= {*point.models}}
-        return f"cl.{replace(method, fitted=own)!r}".replace(" Fitted(", " cl.methods.Fitted(")
+        return f"cl.{method!r}"[:-1] + f", fitted={own!r})".replace(" Fitted(", " cl.methods.Fitted(")
     return next((f"cl.METHODS[{name!r}]" for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
 
 
+def as_state(choice: Choice, point: Point) -> str:
+    """A choice and the thresholds of its ``point`` as URL-like text, exact to the last bit."""
+    thresholds = [threshold_to_json(point.metric, threshold) for threshold in point.thresholds]
+    return urlencode({**vars(choice), "thresholds": thresholds}, doseq=True)
+
+
+def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
+    """What :func:`as_state` wrote: (choice, thresholds inside); ValueError that begins with "state" and names what is
+    not as it was written, or not to be had on these splits."""
+    there = {"method": splits.methods, "cost": splits.costs, "score": splits.scores}
+    with about("state"):
+        if not isinstance(text, str):
+            raise ValueError(f"it must be the text of another explorer's .state, not {brief(text)}")
+        parts = parse_qs(text.strip(), strict_parsing=True, keep_blank_values=True, errors="strict", max_num_fields=99)
+        for key in parts:
+            known(key, ["models", "thresholds", *there], "part")
+        names = {key: known(" ".join(parts.get(key, [])), there[key], key) for key in there}
+        models, thresholds = (tuple(parts.get(key, [])) for key in ("models", "thresholds"))
+        choice = Choice(models, **names)
+        task = splits.task("validation", choice)
+        cost = [task.singles["cost"][known(name, task.names, "model")] for name in models]
+        n, rising = len(models), len(set(models)) == len(models) and cost == sorted(cost)
+        if n not in splits.lengths or not rising or len(thresholds) != n - 1:
+            form = f"of {splits.lengths} models by rising {choice.cost}, each but the last with a threshold"
+            raise ValueError(f"{arrow(models)} with {len(thresholds)} thresholds is no cascade {form}")
+        own = [threshold_from_json(task.metric, t if t in WORDS else float(t)) for t in thresholds]
+        return choice, own_units(task.metric, own).tolist()
+
+
 class ExportBox(widgets.Tab):
-    """Python call, JSON and table row of the present point. store, held_out: as :func:`cascadelib.explore` has them."""
+    """Python call, JSON, table row and state of the present point. store, held_out: as :func:`cascadelib.explore` has
+    them."""
 
     def __init__(self, store: Store, held_out: Store | None) -> None:
         self.store, self.held_out = store, held_out
         tall = widgets.Layout(width="100%", height="190px")
         self.call, self.json = (widgets.Textarea(layout=tall, disabled=False) for _ in range(2))
         self.row, self.link = widgets.HTML(), widgets.HTML()
-        parts = [self.call, widgets.VBox([self.json, self.link]), self.row]
-        super().__init__(parts, titles=["Python", "JSON", "table row"])
+        self.state = widgets.Textarea(layout=tall, description="state=")
+        parts = [self.call, widgets.VBox([self.json, self.link]), self.row, self.state]
+        super().__init__(parts, titles=["Python", "JSON", "table row", "state"])
 
-    def show(self, point: Point, held_out_reading: Reading | None) -> None:
-        """Show a point; held_out_reading: its Reading on the held-out split, or None."""
+    def show(self, point: Point, held_out_reading: Reading | None, state: str) -> None:
+        """Show a point and its state; held_out_reading: its Reading on the held-out split, or None."""
+        self.state.value = state
         self.call.value = as_call(point, self.store)
         self.json.value = text = as_json(point, self.store, self.held_out)
         data = base64.b64encode(text.encode()).decode()

@@ -9,7 +9,7 @@ import numpy as np
 from ..evaluation.evaluation import Evaluation, ends_of, exit_stages, quality, run_outcomes, sum_passed_on
 from ..evaluation.pareto import factor
 from ..fronts.exact import SearchTask
-from ..methods.thresholds import midway, own_units
+from ..methods.thresholds import own_units, threshold_for
 from ..scoring import f1_of
 from ..store.protocol import Store
 
@@ -106,8 +106,7 @@ def grid_edges(cascade: CascadeOnSplit) -> list[np.ndarray]:
     edges = []
     for sure, order in zip(cascade.sure, cascade.order):
         fall = sure[order]
-        counts = np.unique(between_ties(fall, k - passing)).tolist()
-        edges.append(np.array([threshold_for(fall, count) for count in counts]))
+        edges.append(threshold_for(fall, np.unique(between_ties(fall, k - passing))))
     return edges
 
 
@@ -157,11 +156,6 @@ def next_exits(sure: np.ndarray, count: int, step: int) -> int:
     """The next achievable number of exits above (step 1) or below (step −1) the achievable ``count``."""
     counts = ends_of(sure)
     return int(counts[np.clip(np.searchsorted(counts, count) + step, 0, len(counts) - 1)])
-
-
-def threshold_for(sure: np.ndarray, count: int) -> float:
-    """The threshold at which ``count`` (achievable) of the falling confidences exit: midway, or an end."""
-    return float(midway(sure[count - 1] if count else np.nan, sure[count] if count < len(sure) else np.nan))
 
 
 def threshold_text(sure: np.ndarray, threshold: float, metric: Metric) -> str:

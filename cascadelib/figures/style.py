@@ -62,19 +62,23 @@ class Figure(go.Figure):
         pio.show(self, renderer=renderer) if renderer else print(repr(self))
 
 
-# Okabe and Ito (2008), readable with every colour vision, then darker companions
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#5D3A9B", "#8A8D00", "#B2182B"]
+# Near to Okabe and Ito (2008), moved until any two, GREY and BLACK with them, differ for deuteranopes as well and each
+# has a contrast of 3 : 1 to its page; then the same on a dark page. tests/figures/test_style.py measures that.
+PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
+ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF4B #FF838A".split()
 GREY, BLACK = "#8C8C8C", "#222222"
+GRID, LINE, REST = "#E6E6E6", "#444444", "#D9D9D9"
+DARK = dict(zip(PALETTE, ON_DARK)) | {BLACK: "#DDDDDD", GRID: "#333333", LINE: "#BBBBBB", REST: "#858585"}
 
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
 DASHES = ["solid", "dash"]
-HOVER = "%{text}<br>%{y:.2%} at %{x:.4s}<extra></extra>"  # of what has a name, a cost and an accuracy
-FRONT_HOVER = "%{y:.2%} at %{x:.4s}<br>%{text}<extra></extra>"
+HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"  # of what has a name, a cost and an accuracy
+FRONT_HOVER = "%{y:.2%} at %{x}<br>%{text}<extra></extra>"
 DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
 GAIN_AXIS = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]}
 
-AXIS = {"gridcolor": "#E6E6E6", "linecolor": "#444", "ticks": "outside", "zeroline": False, "automargin": True}
+AXIS = {"gridcolor": GRID, "linecolor": LINE, "ticks": "outside", "zeroline": False, "automargin": True}
 TEMPLATE = go.layout.Template(
     layout={
         "width": 900,
@@ -90,6 +94,18 @@ TEMPLATE = go.layout.Template(
         **dict.fromkeys(("xaxis", "yaxis"), AXIS),
     }
 )
+
+
+def dark_css(page: str) -> str:
+    """A style sheet that gives figures below ``page``, a CSS selector, the colours of :data:`DARK`: plotly.js writes a
+    colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
+    inside = f"{page} .js-plotly-plot .main-svg"
+    rules = [f"{inside} {{background: none !important}}", f"{inside} .bg {{fill-opacity: 0 !important}}"]
+    for light, dark in DARK.items():
+        written = f"rgb({', '.join(str(part) for part in bytes.fromhex(light[1:]))})"
+        for key in ("fill", "stroke"):
+            rules.append(f"{inside} > :not(.hoverlayer) [style*='{key}: {written}'] {{{key}: {dark} !important}}")
+    return "\n".join(rules)
 
 
 def colour(i: int) -> str:
@@ -141,7 +157,8 @@ def cost_axis(cost: str, costs: Any = ()) -> dict:
     """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
     that spans less than a factor of 300, there are labels between the powers of ten."""
     unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
-    labels = {"tickformat": "~s" if unit in ("MACs", "s") else "", "ticksuffix": "s" if unit == "s" else ""}
+    tick, hover = ("~s", ".4s") if unit in ("MACs", "s") else ("", "")  # 10µs, 27.39µs
+    labels = {"tickformat": tick, "hoverformat": hover, "ticksuffix": "s" if unit == "s" else ""}
     short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
     ticks = {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
     return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}

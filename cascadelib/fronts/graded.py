@@ -7,7 +7,7 @@ import numpy as np
 
 from ..evaluation.evaluation import exits_of, run_outcomes
 from ..evaluation.pareto import pareto_front
-from ..methods.thresholds import midway
+from ..methods.thresholds import threshold_for
 from ..scoring import f1, f1_of
 from .cascades import cascades_of, check_lengths, number_of_cascades
 from .front import Points
@@ -52,9 +52,7 @@ def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2, positive=None):
         added = cost_2 * ((k - ends) / k)
     else:
         added = np.concatenate([np.cumsum(cost_2[order][::-1])[::-1], [0]])[ends] / k
-    falling = sure[order]
-    threshold = midway(np.append(np.nan, falling[ends[1:] - 1]), np.append(falling[ends[:-1]], np.nan))
-    return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
+    return Curve(threshold_for(sure[order], ends), ends / k, accuracy, np.mean(cost_1) + added)
 
 
 def search_graded(stage, cost, n_models, positive=None) -> Points:
@@ -112,8 +110,7 @@ def swept(outcomes, costs, positive=None):
         return curve.threshold[keep, None], curve.accuracy[keep], curve.cost[keep]
     k, (order, ends), first = len(sure), exits_of(sure), np.mean(costs[0])
     parts = [(np.full((1, len(outcomes) - 1), -np.inf), np.array([np.sum(gain_1[order]) / k]), np.array([first]))]
-    for end in ends[:-1]:
-        threshold = midway(sure[order[end - 1]] if end else np.nan, sure[order[end]])
+    for end, threshold in zip(ends[:-1], threshold_for(sure[order], ends[:-1])):
         left, rest = np.sum(gain_1[order[:end]]) / k, order[end:]
         later = [(g[rest], s[rest]) for g, s in outcomes[1:]]
         thresholds, gain, spent = swept(later, [c if np.ndim(c) == 0 else c[rest] for c in costs[1:]])

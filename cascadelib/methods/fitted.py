@@ -32,7 +32,7 @@ class Fitted:
         values: float [k], or [k, c] of the columns but "agreement", in their order; predictions [k] of this model and,
         for "agreement", ``before`` [k] of the one before (None: it is the first).
         """
-        x, labels = features(self.columns, values, predictions, before)
+        x, labels = features(self.kind, self.columns, values, predictions, before)
         there, sure = ~(np.isnan(x) | np.isneginf(x)).any(axis=1), np.full(len(x), -np.inf)
         if self.parameters:
             sure[there] = KINDS[self.kind].apply(self.parameters, x[there], labels[there])
@@ -43,8 +43,10 @@ class Fitted:
         return asdict(self)
 
 
-def features(columns: Sequence[str], values: Any, predictions: Any, before: Any) -> tuple[np.ndarray, np.ndarray]:
+def features(kind, columns, values, predictions, before):
     """(float64 [k, d]: all ``columns``, agreement among them; predictions as text [k]); given as to a Fitted."""
+    if predictions is None and (kind == "isotonic_by_label" or AGREEMENT in columns):
+        raise ValueError("this confidence depends on what the models predict, and there are no predictions")
     x = reals(values, "the columns of a fitted confidence")
     x = x[:, None] if x.ndim == 1 else x
     given = [name for name in columns if name != AGREEMENT]
@@ -63,23 +65,12 @@ def fit_confidence(
     """A :class:`Fitted` from values, predictions and ``before`` as it is called with, and whether the model was right
     [k] (bool, or graded in [0, 1]). Abstentions (−inf) are left out. ValueError for values that are not finite, and
     where predictions, or the columns, are not what the kind needs."""
-    if predictions is None and (kind == "isotonic_by_label" or AGREEMENT in columns):
-        raise ValueError("this confidence depends on what the models predict, and there are no predictions")
-    x, labels = features(columns, values, predictions, before)
+    x, labels = features(kind, columns, values, predictions, before)
     there = ~np.isneginf(x).any(axis=1)
     x, labels, right = x[there], labels[there], np.asarray(right, np.float64)[there]
     if not np.isfinite(x).all():
         raise ValueError("the columns of a fitted confidence must be finite numbers (−inf: an abstention)")
     return Fitted(kind, tuple(columns), KINDS[kind].fit(x, right, labels) if len(x) else [])
-
-
-class Kind(NamedTuple):
-    """What differs between kinds: fit(x [k, d], right [k], predictions [k]) → parameters; apply(parameters, x,
-    predictions) → confidence [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads it."""
-
-    fit: Callable
-    apply: Callable
-    form: Any
 
 
 def isotonic_by_label(x, right, labels):
@@ -126,7 +117,7 @@ def logistic(x, right, labels):
     return (found.x / scale).tolist()
 
 
-def linear(weights, x, labels):
+def chance_right(weights, x, labels):
     """The probability that the weights say, summed column by column: to the same bits for equal samples."""
     return expit(sum((w * column for w, column in zip(weights[1:], x.T, strict=True)), np.full(len(x), weights[0])))
 
@@ -136,10 +127,19 @@ def expit(z):
     return np.exp(-np.logaddexp(0, -z))
 
 
+class Kind(NamedTuple):
+    """A kind: fit(x [k, d], right [k], predictions [k]) → parameters; apply(parameters, x, predictions) → confidence
+    [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads it."""
+
+    fit: Callable
+    apply: Callable
+    form: Any
+
+
 CURVES = [{"label": (str, None), "knots": [float], "values": [float]}]
 KINDS = {
     "isotonic_by_label": Kind(isotonic_by_label, by_label, CURVES),
-    "logistic": Kind(logistic, linear, [float]),
+    "logistic": Kind(logistic, chance_right, [float]),
 }
 
 

@@ -1,7 +1,7 @@
 """Cascading methods: confidence metric × ensembling × temperature scaling (paper, sections 3 and 4.1)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, permutations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -42,7 +42,7 @@ class Method:
     temperatures: Mapping[str, float] | None = None
     confidence: str | None = None
     columns: tuple[str, ...] = (CONFIDENCE,)
-    fitted: Mapping[tuple[str, ...], Fitted] | None = None
+    fitted: Mapping[tuple[str, ...], Fitted] | None = field(default=None, repr=False)
 
     def __post_init__(self):
         ensemble, rule = self.combination, self.rule
@@ -146,8 +146,7 @@ class ModelsOnSplit:
 
     def classes(self, m):
         """The class with the largest output of one model, int64 [k]."""
-        name = self.names[m]
-        return cached(self.store, name, "classes", lambda: self.store.predicted(name))
+        return self.store.predicted(self.names[m])
 
     def logits(self, m, rows):
         """Logits / T of some samples of one model, float64 [s, classes]."""

@@ -31,6 +31,12 @@ def midway(exits: Any, passes: Any) -> Any:
     return np.where(np.isnan(passes), -np.inf, np.where(np.isnan(exits), np.inf, middle))[()]
 
 
+def threshold_for(falling: np.ndarray, count: Any) -> Any:
+    """Thresholds at which ``count`` (int, or [E]; none parts equal ones) of the falling confidences [k] exit."""
+    padded = np.concatenate([[np.nan], falling, [np.nan]])
+    return midway(padded[count], padded[np.add(count, 1)])
+
+
 def own_units(metric: str | Callable | None, values: Any) -> Any:
     """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own units they are."""
     return np.asarray(values) if metric is None else metric_of(metric).own(values)

@@ -1,7 +1,5 @@
 """Recipes that exit by agreement, budget, feedback, a learned score or the answers; points on another split."""
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
 
@@ -10,11 +8,9 @@ from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of, rig
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import cascades_of, check_lengths
 from ..fronts.exact import search
-from ..methods.fitted import fit_confidence
-from ..methods.method import Method, ModelsOnSplit, cached_confidence, method_named
+from ..methods.method import Method, cached_confidence, method_named
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..store.score_table import ScoreTable
 
 
 def pool(store, method, score, cost, models):
@@ -46,7 +42,7 @@ def replay_points(points, store, rule="max_softmax", *, score="top1", cost=None)
     for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
         stages, costs = outcomes(store, models, score), costs_of(store, models, kind)
         for at, row in rows.iterrows():
-            inside = own_units(method and method.metric, np.array(row["thresholds"], np.float64))
+            inside = own_units(method and method.units, np.array(row["thresholds"], np.float64))
             stage, correct = (stages(row) if callable(stages) else run_outcomes(stages, inside, costs))[:2]
             moved[at] = np.mean(correct), mean_cost(costs, stage)
     return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
@@ -78,18 +74,12 @@ def zhou_2020(store, n_models=4, *, score=None, cost=None, models="all"):
 
 def patience_outcomes(store, models, score):
     """The rule of :func:`zhou_2020`: the confidence is how often in a row the answer was repeated."""
-    answers, count, outcomes = answers_of(store, models), np.zeros(len(store)), []
+    answers, count, outcomes = [store.predicted(name) for name in models], np.zeros(len(store)), []
     for i, name in enumerate(models):
         if i:
             count = np.where(answers[i] == answers[i - 1], count + 1, 0.0)
         outcomes.append((right_alone(store, name, score), count))
     return outcomes
-
-
-def answers_of(store, names):
-    """The classes that some models of a LogitStore answer: a list of int64 [k]."""
-    split = ModelsOnSplit(store, names, [1.0] * len(names), Method().rule, 1)
-    return [split.classes(m) for m in range(len(names))]
 
 
 def park_2015_dynamic(store, *, score=None, cost=None, models="all"):
@@ -107,7 +97,7 @@ def park_2015_dynamic(store, *, score=None, cost=None, models="all"):
 
 def dynamic_exits(store, models, score):
     """The rule of :func:`park_2015_dynamic`."""
-    (little, big), right = answers_of(store, models), [right_alone(store, name, score) for name in models]
+    (little, big), right = map(store.predicted, models), [right_alone(store, name, score) for name in models]
     margin = cached_confidence(store, models[0], "softmax_margin", 1.0)
 
     def exits(row):
@@ -157,28 +147,7 @@ def budgeted(confidences, shares):
     return thresholds
 
 
-def fit_logistic(features, right):
-    """Logistic regression of being right bool [k] on some features: scorer(features [k, d]) → probability float64 [k],
-    by :func:`cascadelib.methods.fitted.logistic`."""
-    return fit_confidence("logistic", [str(i) for i in range(np.shape(features)[1])], features, right)
-
-
-def logistic_outcomes(fitted_on):
-    """The rule of :func:`bolukbasi_2017`: the confidence is the probability of being right, by :func:`fit_logistic` of
-    each model's max softmax, softmax margin and entropy on the samples of the store ``fitted_on``."""
-
-    def features(store, name):
-        metrics = "max_softmax", "softmax_margin", "entropy"
-        return np.column_stack([cached_confidence(store, name, metric, 1.0) for metric in metrics])
-
-    @cache
-    def scorer(name, score):
-        return fit_logistic(features(fitted_on, name), right_alone(fitted_on, name, score))
-
-    def rule(store, models, score):
-        return [(right_alone(store, name, score), scorer(name, score)(features(store, name))) for name in models]
-
-    return rule
+LEARNED = Method(confidence="logistic", columns=("max_softmax", "softmax_margin", "entropy"))
 
 
 def bolukbasi_2017(store, n_models=3, *, score=None, cost=None, models="all"):
@@ -189,9 +158,8 @@ def bolukbasi_2017(store, n_models=3, *, score=None, cost=None, models="all"):
     Different: it learns whether the model is right, once, and all chains of up to ``n_models`` models and thresholds on
     that probability are searched; the originals train anew for each price of cost. Returns the ``table`` of a search.
     """
-    names, costs, _ = pool(store, Method(), score, cost, models)
-    right, sure = zip(*logistic_outcomes(store)(store, names, score or "top1"))
-    return search(ScoreTable(right, sure, costs, names), range(1, min(n_models, len(names)) + 1)).table
+    names = pool(store, Method(), score, cost, models)[0]
+    return search(store, range(1, min(n_models, len(names)) + 1), LEARNED, score=score, cost=cost, models=names).table
 
 
 def oracle(store, n_models=3, *, score=None, cost=None, models="all"):

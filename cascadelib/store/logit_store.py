@@ -207,14 +207,17 @@ class LogitStore:
     def ranks(self, name: str) -> np.ndarray:
         """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5. Equal ones rank
         by class index, so that ``ranks == 0`` is ``argmax == label``."""
-        own = self._model(name)
-        if "ranks" not in own.kept:  # of all samples, once: bootstraps take many views
-            own.kept["ranks"] = ranks_of(own.tensor, self._shelf.labels.values)
-        return own.kept["ranks"].copy() if self._rows is None else own.kept["ranks"][self._rows]
+        return self._kept(name, "ranks", lambda tensor: ranks_of(tensor, self._shelf.labels.values))
 
     def predicted(self, name: str) -> np.ndarray:
         """Class with the largest output of each sample, int64 [k], the first of equal ones."""
-        return np.asarray(self.output(name)).argmax(axis=1)
+        return self._kept(name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1))
+
+    def _kept(self, name, what, compute):
+        own = self._model(name)
+        if what not in own.kept:  # of all samples, once: bootstraps take many views
+            own.kept[what] = compute(own.tensor)
+        return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
 
     def costs(self, kind: str) -> np.ndarray:
         """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS. ValueError

@@ -36,9 +36,10 @@ def agreement(store: "LogitStore", reference: "LogitStore") -> pd.DataFrame:
 
 
 def check_same_task(store: Store, other: Store) -> None:
-    """Raise ValueError unless ``other`` has the classes of ``store`` (where both know them) and all of its models."""
+    """Raise ValueError unless ``other`` has the classes of ``store`` (where outputs are of classes that both know) and
+    all of its models."""
     classes, others = store.origin.classes, other.origin.classes
-    if classes and others and classes != others:
+    if store.has_outputs and classes and others and classes != others:
         differing = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes))
         raise ValueError(
             f"the splits have other classes: {len(classes)} and {len(others)}, the first difference at class "

@@ -60,7 +60,7 @@ def test_compare_ranks_by_mean_improvement():
 @pytest.mark.parametrize("method", ["entropy", "max_softmax_mean_logits_ts"])
 def test_a_replayed_front_is_each_point_evaluated(n, method):
     front = search(STORE, n, method)
-    moved = replay(front, OTHER, ranges=False)
+    moved = replay(OTHER, front, ranges=False)
     for row in range(0, len(front), 7):
         there = evaluate(OTHER, front.point(row))
         assert moved["accuracy_moved"].iloc[row] == there.accuracy
@@ -70,8 +70,8 @@ def test_a_replayed_front_is_each_point_evaluated(n, method):
 
 def test_a_front_replayed_where_it_was_found_keeps_its_improvement():
     front = FRONTS["max_softmax"]
-    assert mean_improvement_moved(front, STORE) == pytest.approx(front.mean_improvement())
-    assert mean_improvement_moved(front, OTHER) != pytest.approx(front.mean_improvement())
+    assert mean_improvement_moved(STORE, front) == pytest.approx(front.mean_improvement())
+    assert mean_improvement_moved(OTHER, front) != pytest.approx(front.mean_improvement())
 
 
 def test_ranking_judges_each_split_by_the_fronts_of_the_other():
@@ -82,9 +82,9 @@ def test_ranking_judges_each_split_by_the_fronts_of_the_other():
         front = search(here, 2, row.method)
         single = search(there, 1).baseline
         low = (single.accuracy[single.front[0]] + single.best) / 2
-        assert row.mean_improvement == mean_improvement_moved(front, there)
-        assert row.upper_improvement == pytest.approx(mean_improvement_moved(front, there, low))
-        assert row.top_accuracy == replay(front, there)["accuracy_moved"].max()
+        assert row.mean_improvement == mean_improvement_moved(there, front)
+        assert row.upper_improvement == pytest.approx(mean_improvement_moved(there, front, low))
+        assert row.top_accuracy == replay(there, front)["accuracy_moved"].max()
         assert row.accuracy_of_best_model == there.models["top1"].max()
         others = table.loc[table["fold"] == row.fold, "mean_improvement"]
         assert row.place == (others > row.mean_improvement).sum() + ((others == row.mean_improvement).sum() + 1) / 2
@@ -103,7 +103,7 @@ def test_two_classes_and_two_models_have_one_ensemble():
 def test_compare_on_held_out_data_and_curves():
     table, curves = compare(FRONTS, held_out=OTHER), curves_of(FRONTS, 0.6)
     for label, front in FRONTS.items():
-        assert table.loc[label, "held_out_improvement"] == mean_improvement_moved(front, OTHER)
+        assert table.loc[label, "held_out_improvement"] == mean_improvement_moved(OTHER, front)
         assert curves[label].equals(front.improvement_curve(0.6))
 
 

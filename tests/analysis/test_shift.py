@@ -51,7 +51,7 @@ STORE, OTHER = make_store(), make_store(1, noise=1.5)
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts"])
 def test_a_replayed_point_is_the_point_evaluated_there(method):
     front = search(STORE, (1, 2, 3), method)
-    moved = replay(front, OTHER, ranges=False)
+    moved = replay(OTHER, front, ranges=False)
     assert (moved["replayed"] == "point").all()
     for row in range(0, len(front), 7):
         result = evaluate(OTHER, front.point(row))
@@ -81,7 +81,7 @@ def ranges_of(front, store):
 
 def check_ranges(front, store, quality):
     """Every segment of a replayed front against its twin; each row against the cascade run at its threshold."""
-    moved, twin = replay(front, store), ranges_of(front, store)
+    moved, twin = replay(store, front), ranges_of(front, store)
     assert moved["segment"].unique().tolist() == list(range(len(twin)))
     for (_, rows), expected in zip(moved.groupby("segment"), twin):
         found = sorted(zip(rows["accuracy_moved"], rows["cost_moved"]))
@@ -140,7 +140,7 @@ def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
         )
         for _ in range(2)
     )
-    moved = replay(search(here, 2), there)
+    moved = replay(there, search(here, 2))
     for row in moved.itertuples():
         result = evaluate(there, replace(search(here, 2).point(0), models=row.models, thresholds=row.thresholds))
         assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost))
@@ -148,11 +148,11 @@ def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
 
 def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
     front = search(STORE, (2, 3))
-    moved = replay(front, OTHER)
+    moved = replay(OTHER, front)
     lengths = moved["models"].map(len)
     assert set(lengths) == {2, 3}
     assert moved["replayed"].tolist() == lengths.map({2: "range", 3: "point"}).tolist()
-    kept, points = moved[lengths == 3], replay(front, OTHER, ranges=False)
+    kept, points = moved[lengths == 3], replay(OTHER, front, ranges=False)
     points = points[points["models"].map(len) == 3]
     for column in ("models", "thresholds", "accuracy", "cost", "accuracy_moved", "cost_moved", "segment"):
         assert kept[column].tolist() == points[column].tolist()
@@ -161,46 +161,51 @@ def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
 
 def test_a_front_replayed_where_it_was_found_is_itself():
     front = search(STORE, 2)
-    moved = replay(front, STORE, ranges=False)
+    moved = replay(STORE, front, ranges=False)
     assert moved["accuracy_moved"].equals(moved["accuracy"])
     assert moved["cost_moved"].equals(moved["cost"])
     for ranges in (True, False):
-        there = moved_front(front, STORE, ranges)
+        there = moved_front(STORE, front, ranges)
         pd.testing.assert_frame_equal(there.table.drop(columns="thresholds"), front.table.drop(columns="thresholds"))
         assert there.singles.equals(front.singles) and there.found_on == front.found_on
         with pytest.raises(ValueError, match="certifies nothing"):
             _ = there.gap
-    assert mean_improvement_moved(front, STORE) == front.mean_improvement()
+    assert mean_improvement_moved(STORE, front) == front.mean_improvement()
 
 
 def test_ranges_hold_the_points_and_so_are_no_worse():
     front = search(STORE, 2)
-    points, moved = replay(front, OTHER, ranges=False), replay(front, OTHER)
+    points, moved = replay(OTHER, front, ranges=False), replay(OTHER, front)
     for segment, rows in points.groupby("segment"):
         swept = moved[moved["segment"] == segment]
         pairs = [set(zip(part["accuracy_moved"], part["cost_moved"])) for part in (rows, swept)]
         assert pairs[0] <= pairs[1]
-    assert mean_improvement_moved(front, OTHER) >= mean_improvement_moved(front, OTHER, ranges=False)
+    assert mean_improvement_moved(OTHER, front) >= mean_improvement_moved(OTHER, front, ranges=False)
 
 
-def test_arguments_in_the_wrong_order_are_named():
+def test_the_older_order_of_arguments_is_taken_and_others_are_named():
     front = search(STORE, 2)
-    with pytest.raises(TypeError, match="front first, then the store"):
-        replay(STORE, front)
-    with pytest.raises(TypeError, match="front first, then the store"):
-        mean_improvement_moved(STORE, front)
+    for function in (replay, mean_improvement_moved, moved_front):
+        with pytest.warns(DeprecationWarning, match=f"{function.__name__}.store, ….: the store comes first"):
+            older = function(front, OTHER)
+        newer = function(OTHER, front)
+        assert (
+            older == newer
+            if isinstance(newer, float)
+            else getattr(older, "table", older).equals(getattr(newer, "table", newer))
+        )
     with pytest.raises(TypeError, match="a Front is needed here, not Point: .*evaluate"):
-        replay(front.point(0), STORE)
+        replay(STORE, front.point(0))
     with pytest.raises(TypeError, match="a LogitStore or a ScoreTable is needed here, not Front"):
         replay(front, front)
     with pytest.raises(TypeError, match="LogitStore.path."):
-        replay(front, "some/folder")
+        replay("some/folder", front)
 
 
 def test_the_moved_curve_equals_a_loop():
     front = search(STORE, 2)
-    moved, baseline = replay(front, OTHER), baseline_of(OTHER, front)
-    curve = moved_front(front, OTHER).improvement_curve(points=9)
+    moved, baseline = replay(OTHER, front), baseline_of(OTHER, front)
+    curve = moved_front(OTHER, front).improvement_curve(points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
         assert row.improvement == pytest.approx(baseline.cost_at(row.accuracy) / min(enough, default=np.inf))
@@ -284,7 +289,7 @@ def test_splits_of_another_task_are_refused(other, message):
     if "m2" in message:
         front = search(STORE, 2, models=["m1", "m2"])
         with pytest.raises(ValueError, match="unknown model of this store 'm2'"):
-            replay(front, other)
+            replay(other, front)
 
 
 def test_other_widths_are_refused_where_classes_have_no_names():
@@ -388,8 +393,8 @@ def test_a_front_beside_each_splits_own():
     assert table.loc["here", "mean_improvement"] == table.loc["here", "mean_improvement_own_front"]
     assert table.loc["here", "share_near_own_front"] == 1
     there = table.loc["there"]
-    assert there["mean_improvement"] == mean_improvement_moved(front, OTHER) < own["there"].mean_improvement()
-    gain = moved_front(front, OTHER).improvement_curve(points=401)["improvement"]
+    assert there["mean_improvement"] == mean_improvement_moved(OTHER, front) < own["there"].mean_improvement()
+    gain = moved_front(OTHER, front).improvement_curve(points=401)["improvement"]
     assert there["share_improved"] == (gain > 1).mean()
     assert moved_table(front, splits, own, near=100).loc["there", "share_near_own_front"] == 1
 

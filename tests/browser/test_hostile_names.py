@@ -81,7 +81,7 @@ def figures(store, other):
     """Every figure that has a place for names, each with names in all of its places."""
     fig, front = cl.figures, cl.search(store, 2)
     singles, table, curve = front.singles, front.table, front.improvement_curve(points=20)
-    moved, families = cl.replay(front, other), pd.Series(NAMES[::-1], index=NAMES)
+    moved, families = cl.replay(other, front), pd.Series(NAMES[::-1], index=NAMES)
     right, sure = (store.logits(NAMES[-1]).argmax(1) == store.labels), cl.confidence(store.logits(NAMES[-1]))
     curves = threshold_curves(store, NAMES[0], store)
     rates = pd.DataFrame({"exit_rate": 0.5, "exit_rate_low": 0.4, "exit_rate_high": 0.6}, index=NAMES)

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,20 @@ def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
     assert policy.decide(decisions.confidences.T).exit_stage.tolist() == expected.exit_stage.tolist()
 
 
+@settings(deadline=None, max_examples=40)
+@given(cascades(), st.sets(st.integers(0, 3)))
+@pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
+def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
+    table, point = cascade
+    thresholds = [math.inf if i in failing else t for i, t in enumerate(point.thresholds)]
+    calls = [fails if i in failing else call_of(table, i) for i in range(len(table.names))]
+    decisions = Policy.from_point(point).run(calls, range(len(table)), batch_size=3, on_error="next")
+    expected = evaluate(table, replace(point, thresholds=tuple(thresholds))).exit_stage
+    np.testing.assert_array_equal(decisions.exit_stage, expected)
+    answered = [[i for i in range(stage + 1) if i not in failing] for stage in expected]
+    assert [said and said[0] for said in decisions.predictions] == [each[-1] if each else None for each in answered]
+
+
 def table_of(k=300, seed=0, models=3):
     rng = np.random.default_rng(seed)
     right = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
@@ -135,6 +150,18 @@ def test_an_exception_stops_and_brings_what_was_decided():
     np.testing.assert_array_equal(decided.exit_stage[:5], np.where(STAGES[:5] == 0, 0, -1))
     assert (decided.exit_stage[5:] == -1).all() and policy.running.inputs == np.sum(STAGES[:5] == 0)
     assert all((said is None) == (stage < 0) for said, stage in zip(decided.predictions, decided.exit_stage))
+
+
+def test_an_interrupt_begins_no_further_call():
+    asked = []
+
+    def interrupted(rows):
+        asked.append(rows)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Policy.from_point(POINT).run([interrupted, *CALLS[1:]], range(300), batch_size=1, concurrency=1)
+    assert len(asked) == 1 and (caught.value.decided.exit_stage == -1).all()
 
 
 ODD = {
@@ -327,7 +354,7 @@ def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
     point = pick(search(chosen, 3, Method(confidence=confidence, columns=tuple(columns))), "max_improvement")
     policy = Policy.from_point(point, chosen, other)
     policy.save(tmp_path / "p.json")
-    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None
+    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None and f", {confidence}>" in repr(policy)
     policy, expected = Policy.load(tmp_path / "p.json"), evaluate(other, point)
     rows = [other.row(name) for name in policy.models]
     read = (other.confidence if columns == ["confidence"] else other.columns["words"][:, :, None])[rows]

@@ -20,11 +20,10 @@ from cascadelib.explorer.state import (
     next_exits,
     on_split,
     reading_at,
-    threshold_for,
     threshold_text,
 )
 from cascadelib.fronts.exact import SearchTask
-from cascadelib.methods.thresholds import own_units
+from cascadelib.methods.thresholds import own_units, threshold_for
 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = ["a", "b", "c", "d"]

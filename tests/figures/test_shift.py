@@ -44,7 +44,7 @@ def test_severities_of_a_kind_share_a_panel():
 
 
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
-    curve = moved_front(FRONT, OTHER).improvement_curve(points=50)
+    curve = moved_front(OTHER, FRONT).improvement_curve(points=50)
     fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
     lines = [(t.name, t.line.color) for t in fig.data]
     assert len(set(lines)) == 2
@@ -62,7 +62,7 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     ],
 )
 def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
-    moved, own = replay(search(STORE, lengths), OTHER, ranges), search(OTHER, lengths)
+    moved, own = replay(OTHER, search(STORE, lengths), ranges), search(OTHER, lengths)
     assert how_replayed(moved) == words
     fig = segments_figure(moved, own.table, own.singles)
     texts = [fig.layout.title.text, *(note.text for note in fig.layout.annotations)]
@@ -70,7 +70,7 @@ def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
 
 
 def test_figure_12_has_a_line_a_segment():
-    moved, own = replay(FRONT, OTHER), search(OTHER, 2)
+    moved, own = replay(OTHER, FRONT), search(OTHER, 2)
     fig = segments_figure(moved, own.table, own.singles)
     pieces = [t for t in fig.data if t.mode == "lines+markers"]
     assert len(pieces) == moved["segment"].max() + 1

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
 
+from cascadelib.explorer.charts import BARS, INK
 from cascadelib.figures import members_figure
-from cascadelib.figures.style import cost_axis, figure, plain
+from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis, figure, plain
 
 
 def test_plain_is_text_for_plotly():
@@ -35,3 +38,47 @@ def test_a_cost_axis_has_units_and_labels_enough():
     assert macs.keys() == seconds.keys() == other.keys() and not other["tickformat"]
     assert cost_axis("macs", [1e6, 2.9e8])["dtick"] is None  # plotly's own: 1, 2, 5, or linear within a decade
     assert cost_axis("macs", [1e6, 3.1e8])["dtick"] == macs["dtick"] == 1
+
+
+# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, table
+# 1: deuteranopia, in linear RGB.
+DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+LUMINANCE = [0.2126, 0.7152, 0.0722]
+
+
+def linear(colours):
+    """Linear RGB [n, 3] of colours such as "#0073B5"."""
+    rgb = np.array([list(bytes.fromhex(colour[1:])) for colour in colours]) / 255
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def least_difference(rgb):
+    """The least CIEDE2000 between any two of linear colours [n, 3]."""
+    rgb = np.clip(rgb, 0, 1)
+    lab = rgb2lab(np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055))
+    return deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(lab), 1)].min()
+
+
+def least_contrast(colours, pages):
+    """The least contrast ratio (WCAG 2) of any colour to any page."""
+    a, b = linear(colours) @ LUMINANCE, linear(pages)[:, None] @ LUMINANCE
+    return ((np.maximum(a, b) + 0.05) / (np.minimum(a, b) + 0.05)).min()
+
+
+PAGES = {"light": ["#FFFFFF"], "dark": ["#111111", "#212121"]}  # of JupyterLab, of Voilà
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page):
+    shown = [DARK.get(colour, colour) if page == "dark" else colour for colour in (*PALETTE, BLACK, GREY)]
+    rgb = linear(shown)
+    assert least_difference(rgb) > 10 and least_difference(rgb @ np.transpose(DEUTERANOPIA)) > 9.9
+    assert least_difference(rgb[:5] @ np.transpose(DEUTERANOPIA)) > 12  # few lines are more distinct
+    assert least_contrast(shown, PAGES[page]) > 3
+    assert least_contrast([DARK.get(c, c) if page == "dark" else c for c in (BLACK, LINE)], PAGES[page]) > 7  # text
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_numbers_on_bars_are_read(dark):
+    bars = [bar["color"] for bar in BARS.values()]
+    assert least_contrast([INK], [DARK[bar] for bar in bars] if dark else bars) > 4.5

@@ -154,7 +154,7 @@ def test_infinite_confidences_equal_brute_force(table, data):
         for i in range(n - 1):
             fall = np.sort(sure[models[i]])[::-1]
             assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)
-    moved = replay(front, store, ranges=False)
+    moved = replay(store, front, ranges=False)
     np.testing.assert_array_equal(moved["accuracy_moved"], front.table["accuracy"])
     np.testing.assert_array_equal(moved["cost_moved"], front.table["cost"])
 

@@ -103,7 +103,7 @@ def test_search_evaluate_and_replay_agree(method):
         result = cl.evaluate(store, point)
         assert result.accuracy == point.accuracy and result.cost == pytest.approx(point.cost, rel=1e-12)
         assert result.exit_rates == pytest.approx(point.exit_rates)
-    moved = cl.replay(front, store, ranges=False)
+    moved = cl.replay(store, front, ranges=False)
     assert moved.accuracy_moved.tolist() == front.table.accuracy.tolist()
     other = cl.evaluate(store_of(seed=1), front.point(len(front) - 1))
     assert 0 < other.accuracy < 1

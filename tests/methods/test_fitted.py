@@ -69,6 +69,8 @@ def test_refused():
     sure, right, labels = scores(2)
     with pytest.raises(ValueError, match="there are no predictions"):
         fit_confidence("isotonic_by_label", ["confidence"], sure, right)
+    with pytest.raises(ValueError, match="there are no predictions"):
+        fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels)(sure)
     with pytest.raises(ValueError, match="finite"):
         fit_confidence("logistic", ["confidence"], np.full(60, np.inf), right)
     with pytest.raises(ValueError, match="reads one column"):

@@ -51,7 +51,7 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
     stages = np.argmax(leaves, axis=1).tolist()
     result = cl.evaluate(other, point)
     assert result.exit_stage.tolist() == stages
-    row = cl.replay(front, other, ranges=False).iloc[-1]
+    row = cl.replay(other, front, ranges=False).iloc[-1]
     assert (row["accuracy_moved"], row["cost_moved"]) == (result.accuracy, result.cost)
 
 

@@ -15,6 +15,7 @@ from cascadelib import LogitStore, Method, ScoreTable, recipes, search
 from cascadelib.evaluation.evaluation import exit_stages
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.methods.confidence_metrics import softmax
+from cascadelib.methods.fitted import fit_confidence
 from cascadelib.recipes import exits
 
 FEATURES = ("max_softmax", "softmax_margin", "entropy")
@@ -174,7 +175,7 @@ def test_logistic_scores_are_those_of_scikit_learn(seed, k, kind):
     x = rng.normal(size=(k, 3)) * (1, 5, 0)  # a feature may be constant
     right = {"mixed": rng.random(k) < expit(x[:, 0]), "all right": np.ones(k, bool), "none right": np.zeros(k, bool)}
     right = right.get(kind, x[:, 0] > 0)
-    scores = recipes.fit_logistic(x, right)(x)
+    scores = fit_confidence("logistic", "abc", x, right)(x)
     assert ((0 <= scores) & (scores <= 1)).all()
     if right.all() or not right.any():
         assert (np.abs(scores - right) <= 0.5).all()
@@ -190,7 +191,7 @@ def test_logistic_scores_are_those_of_scikit_learn(seed, k, kind):
 def test_equal_features_get_equal_scores():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(97, 3))
-    scorer = recipes.fit_logistic(x, rng.random(97) < 0.5)
+    scorer = fit_confidence("logistic", "abc", x, rng.random(97) < 0.5)
     assert len(np.unique(scorer(np.repeat(x[:1], 101, axis=0)))) == 1
     assert scorer(x[3:4])[0] == scorer(x)[3]
 
@@ -199,20 +200,19 @@ def test_equal_features_get_equal_scores():
 @given(st.integers(0, 10**6), st.sampled_from([0.01, 4.0]))
 def test_the_logistic_policy_equals_a_loop(seed, step):
     store = make_store(seed, 12, 3, step)
-    outcomes = exits.logistic_outcomes(store)(store, list(store.models.index), "top1")
-    brute = brute_front(lambda prefix: outcomes[prefix[-1]], store.costs("macs"), (1, 2, 3))
+    learned = exits.LEARNED.fit(store)
+    brute = brute_front(learned.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3))
     table = recipes.bolukbasi_2017(store)
     same_front(table, [(n / 12, cost) for n, cost in brute.items()])
-    own_again(store, table, exits.logistic_outcomes(store))
+    own_again(store, table, learned)
 
 
 def test_a_logistic_policy_is_fitted_on_one_split_only():
     store, other = make_store(0, 200), make_store(1, 200)
-    scorer = recipes.fit_logistic(
-        np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES]), store.ranks("m1") == 0
-    )
+    features = np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES])
+    scorer = fit_confidence("logistic", FEATURES, features, store.ranks("m1") == 0)
     features = np.column_stack([Method(m).stage(other, ["m1"])((0,))[1] for m in FEATURES])
-    ((right, sure),) = exits.logistic_outcomes(store)(other, ["m1"], "top1")
+    right, sure = exits.LEARNED.fit(store).stage(other, ["m1"])((0,))
     np.testing.assert_array_equal(sure, scorer(features))
     np.testing.assert_array_equal(right, other.ranks("m1") == 0)
 

@@ -4,8 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
-from cascadelib import search
+from cascadelib import evaluate, search
+from cascadelib.store.pairing import check_same_task
 from cascadelib.store.score_table import ScoreTable
 
 CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
@@ -90,3 +94,33 @@ def test_abstentions_and_models_without_confidence_leave_at_no_finite_threshold(
     assert table.confidence.tolist() == [[0.5, 0.1, -np.inf], [-np.inf] * 3]
     for models, thresholds in zip(*[search(table, 2).table[c] for c in ("models", "thresholds")]):
         assert models[0] == "model 0" or np.isinf(thresholds[0])
+
+
+def test_a_split_without_one_of_the_labels_is_of_the_same_task():
+    table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+    check_same_task(table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3))
+    with pytest.raises(ValueError, match="1 values are masked"):
+        ScoreTable(
+            None, CONFIDENCE, [1, 2], predictions=np.ma.masked_equal([[1, 2, 3], [1, 2, 4]], 4), labels=[1, 2, 3]
+        )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 30))
+def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
+    rng = np.random.default_rng(seed)
+    labels, said = rng.choice(["no", "yes"], k), rng.choice(["no", "yes"], (2, k))
+    labels[0], said[0, 0] = "no", "yes"
+    table = ScoreTable(None, rng.integers(0, 3, (2, k)), [1, 5], predictions=said, labels=labels)
+    front = search(table, 2, score="f1")
+    for row in range(len(front)):
+        result = evaluate(table, point := front.point(row))
+        answers = np.choose(result.exit_stage, [said[table.row(name)] for name in point.models])
+        theirs = f1_score(labels, answers, pos_label="yes", zero_division=0)
+        assert result.accuracy == pytest.approx(theirs) and point.accuracy == pytest.approx(theirs)
+
+
+def test_a_table_plays_back_what_it_has():
+    table = ScoreTable(None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS)
+    said, sure = table.calls()["model 0"]([9, "7"])
+    assert said.tolist() == ["", "a"] and sure.tolist() == [0.9, 0.5]

@@ -1,0 +1,54 @@
+"""Work that leaves the page free: in a thread, or after a pause; at once where no event loop runs."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this call runs in, or None: in a kernel there is one, in a script there is not."""
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    return None
+
+
+def beside(work: Callable[[], object], ended: Callable[[BaseException | None], None]) -> None:
+    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; all at once
+    without an event loop."""
+    loop = running_loop()
+    if loop is not None:
+        loop.run_in_executor(None, work).add_done_callback(lambda done: ended(done.exception()))
+        return
+    failed = None
+    try:
+        work()
+    except Exception as error:  # for the person who asked, where there is no cell to raise in
+        failed = error
+    ended(failed)
+
+
+class Later:
+    """Call ``function`` ``seconds`` after :meth:`again`; at once without an event loop.
+
+    restarts: each :meth:`again` begins the pause anew, so that the call comes once events rest. Otherwise it serves
+    those that come meanwhile: however fast they come, none waits longer, the last is never lost, and calls never queue.
+    """
+
+    def __init__(self, seconds: float, function: Callable[[], None], restarts: bool) -> None:
+        self.seconds, self.function, self.restarts = seconds, function, restarts
+        self.waiting: asyncio.TimerHandle | None = None
+
+    def again(self) -> None:
+        """Begin a pause, unless one runs that goes on."""
+        loop = running_loop()
+        if loop is None:
+            self.function()
+        elif self.waiting is None or self.restarts:
+            if self.waiting is not None:
+                self.waiting.cancel()
+            self.waiting = loop.call_later(self.seconds, self.end)
+
+    def end(self) -> None:
+        """The pause is over: call the function."""
+        self.waiting = None
+        self.function()

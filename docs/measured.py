@@ -1,0 +1,127 @@
+"""Figures of speed, from benchmarks/results.parquet, as the pages of docs/ and the README show them."""
+
+import functools
+from pathlib import Path
+
+import pandas as pd
+
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results.parquet"
+KINDS = ("two models", "three models", "mean logits")
+PROMISE = "guarantee, ε = 1%, δ = 10%, 1000 splits of 2000 + 2000: violation rate, exact paired test"
+TWELVE = "12 methods, all pairs and triples, 27 models × 50,000 × 1,000 logits on disk"
+SEARCHING = (  # what to call it, job, how its benchmark's name starts
+    ("351 pairs × 50,000 samples, every threshold, sorts included", "search", "search: pairs of 27"),
+    ("the paper's recipe for the same in numpy", "search", "search: pairs, the paper's recipe"),
+    ("2,925 triples × 50,000 samples, every pair of thresholds", "search", "search: triples of 27"),
+    ("… peak memory", "search", "search: triples, peak memory"),
+    (
+        "… every tenth threshold, as in the paper, in numpy (scaled from three triples)",
+        "search",
+        "search: triples, every",
+    ),
+    ("17,550 cascades of four models, until none can be 1% too dear", "quadruples", "search: quadruples of 27"),
+    ("twelve methods × pairs and triples of 27 × 50,000 × 1,000 logits on disk", "methods", TWELVE),
+    ("… peak memory", "methods", f"{TWELVE}: … peak memory"),
+)
+EXTRACTING = (
+    (
+        "four small timm models over 1,000 JPEGs: faster than four runs of timm's loop",
+        "imagenet",
+        "small models: times f",
+    ),
+    ("… part of what reading once can win, (4 D + ΣF) ÷ (D + ΣF)", "imagenet", "small models: part of the ideal"),
+    ("four large models: part of what reading once can win", "imagenet", "large models: part of the ideal"),
+    (
+        "… faster than timm's loop with malloc as it is",
+        "imagenet",
+        "large models: times faster than timm's loop as it is",
+    ),
+    ("images a second of `extract` ÷ a bare forward loop, inputs in memory", "extraction", "extract ÷ bare"),
+)
+RUNNING = (
+    *((f"{k}: throughput ÷ ideal, a stream", "cascade", f"{k}, batch 64: throughput ÷ ideal, stream") for k in KINDS),
+    *((f"{k}: … batch by batch", "cascade", f"{k}, batch 64: throughput ÷ ideal, batch by batch") for k in KINDS),
+    *((f"{k}: exit decisions, part of its time", "cascade", f"{k}, batch 64: exit decisions ÷") for k in KINDS),
+    *((f"{k}: decisions unlike the evaluator's", "cascade", f"{k}: decisions unlike the evaluator's o") for k in KINDS),
+    ("guarantee at ε = 1%, δ = 10%: broken in so many of 1,000 draws", "guarantee", PROMISE),
+)
+DRAGS = [f"drag in the kernel, {n} of 27 models, k = 50000 twice" for n in (2, 3, 4)]
+DRAGGING = (
+    *((f"{n} models: the kernel's part, numbers", "explorer", f"{d}: numbers") for n, d in enumerate(DRAGS, 2)),
+    *((f"{n} models: the kernel's part, charts", "explorer", f"{d}: charts") for n, d in enumerate(DRAGS, 2)),
+    *(
+        (
+            f"{n} models: from the mouse to the number on screen",
+            "explorer",
+            f"input to number on screen, {n} models, mouse",
+        )
+        for n in (2, 3, 4)
+    ),
+)
+
+
+@functools.cache
+def benchmarks() -> pd.DataFrame:
+    """The results by job and benchmark; a row that starts with "…" has the name of the row before it as well."""
+    table = pd.read_parquet(RESULTS)
+    own = table["benchmark"].where(~table["benchmark"].str.startswith("… ")).ffill()
+    name = own.where(own == table["benchmark"], own + ": " + table["benchmark"])
+    return table.assign(benchmark=name).set_index(["module", "benchmark"])
+
+
+def measured(job: str, start: str):
+    """The row of a job whose name is, or the first whose name starts, so."""
+    rows = benchmarks().loc[job]
+    found = rows[rows.index.str.startswith(start)]
+    if found.empty:
+        raise ValueError(f"{RESULTS.name} has no row of {job} that starts with {start!r}; it has {list(rows.index)}")
+    return found.iloc[0]
+
+
+def quantity(value: float, unit: str) -> str:
+    """A measured value as one reads it: 0.10 s, 2 min 12 s, 33 h, 0.71 GiB, 3.2 ×."""
+    if unit == "s" and value >= 60:
+        return f"{value / 3600:.0f} h" if value >= 7200 else f"{value // 60:.0f} min {value % 60:.0f} s"
+    if unit in ("share", "%"):
+        return f"{100 * value if unit == 'share' else value:.1f}%"
+    if unit == "samples" or value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.2g}".rstrip(".") + {"ratio": "", "×": " ×"}.get(unit, f" {unit}")
+
+
+def value(job: str, start: str) -> str:
+    """The measured value of a row, with its unit."""
+    row = measured(job, start)
+    return quantity(row.measured, row.unit)
+
+
+def limit(target: str, unit: str) -> str:
+    """A target in the unit of what is measured: "≤ 0.02" of a share → "≤ 2%"; "" where there is none."""
+    if not target:
+        return ""
+    sign, bound = target.split()[:2]
+    if unit == "share":
+        return f"{sign} {100 * float(bound):g}%"
+    return f"{sign} {bound}" + {"ratio": "", "samples": "", "×": " ×"}.get(unit, f" {unit}")
+
+
+def rows_of(entries) -> str:
+    """A Markdown table of (what to call it, job, how its benchmark's name starts)."""
+    rows = [(label, measured(job, start)) for label, job, start in entries]
+    lines = [f"| {label} | {quantity(r.measured, r.unit)} | {limit(r.target, r.unit)} |" for label, r in rows]
+    return "\n".join(["| | measured | target |", "|---|---:|---:|", *lines])
+
+
+def in_lines() -> list[str]:
+    """How exact and how fast, in five lines."""
+    unlike = sum(measured("cascade", f"{k}: decisions unlike the evaluator's o").measured for k in KINDS)
+    pairs, recipe = value("search", "search: pairs of 27"), value("search", "search: pairs, the paper's recipe")
+    triples, four = value("search", "search: triples of 27"), value("quadruples", "search: quadruples of 27")
+    deciding, broken = value("cascade", "two models, batch 64: exit decisions"), value("guarantee", PROMISE)
+    return [
+        "Exact: every cascade, every threshold that differs; the tests compare with brute force.",
+        f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe in numpy: {recipe}.",
+        f"All triples: {triples}. Four models, until none can be 1% too dear: {four}.",
+        f"Running: {unlike:.0f} decisions unlike the evaluator's; deciding takes {deciding} of the time.",
+        f"Guarantee at ε = 1%, δ = 10%: broken in {broken} of 1,000 simulated draws.",
+    ]

@@ -1,0 +1,169 @@
+"""The pages of the report: neighbours, contents, the explorer's picture; on a phone, in a window, in the dark."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "notebooks"))
+import report  # noqa: E402 - a script beside the notebooks, no package
+
+import cascadelib as cl  # noqa: E402
+from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON, panels  # noqa: E402
+
+SIZES = (1440, 1000, 390)
+FITTED = "width => document.body.dataset.fitted === (width > 600 ? 'page' : 'phone')"
+# What is wider than the window, but for what lies in a part that scrolls by itself; of figures, they and their text.
+WIDER = """() => [...document.querySelectorAll('body *')].filter(e => {
+    const box = e.getBoundingClientRect()
+    const scrolls = e.closest('.output_area, pre, table') && !e.closest('[role=figure]')
+    const part = e.ownerSVGElement && e.tagName !== 'text' || e.closest('#js-plotly-tester')
+    return !scrolls && !part && box.width && (box.right > innerWidth + 1 || box.left < -1)
+}).map(e => `${e.className} ${e.textContent.slice(0, 60)}`)"""
+# [contrast, text] of every element with text of its own, against the nearest background.
+CONTRASTS = """() => {
+    const numbers = text => text.match(/[\\d.]+/g).map(Number)
+    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+    const light = rgb => rgb.slice(0, 3).map(v => linear(v / 255)).reduce(
+        (sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0)
+    const below = e => {
+        const [r, g, b, a = 1] = numbers(getComputedStyle(e).backgroundColor)
+        return a || !e.parentElement ? [r, g, b] : below(e.parentElement)
+    }
+    const own = e => [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join('')
+    const shown = [...document.querySelectorAll('body *')].filter(e => !e.closest('script, svg, .modebar') && own(e))
+    return shown.map(e => {
+        const [one, two] = [light(numbers(getComputedStyle(e).color)), light(below(e))].sort((a, b) => b - a)
+        return [(one + 0.05) / (two + 0.05), own(e).slice(0, 40)]
+    })
+}"""
+
+
+def figures():
+    """One of each kind that has to be laid out again on a phone: panels, legends by panel, long names, a long title."""
+    curve = cl.search(cl.LogitStore.from_arrays(*data(), macs={"a": 1, "b": 5, "c": 9})).improvement_curve()
+    names = ["max_softmax", "entropy", "entropy_most_confident_ts", "max_softmax_mean_logits_ts"]
+    yield cl.figures.methods_figure(
+        dict.fromkeys(names, curve), "A title of many words that no telephone shows in one line"
+    )
+    grid, places = panels([f"panel {i}" for i in range(10)], 4)
+    for row, col in places:
+        grid.add_scatter(x=[1, 2], y=[1, 2], name="both", showlegend=row == col == 1, row=row, col=col)
+    yield grid
+    many = {f"a long name of a cascade, number {i}": curve * [1, i] for i in range(1, 12)}
+    yield cl.figures.improvement_figure(many)
+
+
+def data(k=300):
+    """Labels, and logits of three models, each better than the one before."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, k)
+    return labels, {name: size * np.eye(3)[labels] + rng.normal(size=(k, 3)) for size, name in enumerate("abc", 1)}
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A folder with the report of three notebooks; the second has figures, a wide table, code, headings."""
+    folder, runs = tmp_path_factory.mktemp("report"), []
+    table = cl.LogitStore.from_arrays(*data()).models.T.to_html()
+    outputs = [{PLOTLY_JSON: json.loads(figure.to_json())} for figure in figures()] + [{"text/html": table * 2}]
+    shown = [nbformat.v4.new_output("display_data", output) for output in outputs]
+    code = "# why\nx = [1, None, 'a', print]  " + "# so " * 60
+    for name in ("01_a", "02_b", "03_c"):
+        cells = [nbformat.v4.new_markdown_cell("# 1 · Is it?\n\nA `word` and [a link](https://a.example).")]
+        if name == "02_b":
+            cells += [nbformat.v4.new_markdown_cell("## One <b>x</b>"), nbformat.v4.new_code_cell(code, outputs=shown)]
+            cells += [nbformat.v4.new_markdown_cell("### Two"), nbformat.v4.new_code_cell("cl.explore(store)")]
+            cells += [nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="out " * 90)])]
+        path = folder / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+        runs.append(
+            SimpleNamespace(source=path, executed=path, seconds=1.0, error="code cell 1" if "c" in name else None)
+        )
+    report.write(runs, folder)
+    return folder
+
+
+def test_pages_have_neighbours_and_contents(pages):
+    middle = (pages / "02_b.html").read_text(encoding="utf-8")
+    assert middle.count('rel="prev" href="01_a.html"') == middle.count('rel="next" href="03_c.html"') == 2
+    assert '<li class="h2"><a href="#One-x">One <b>x</b></a></li>' in middle and 'href="#Two"' in middle
+    assert 'rel="prev"' not in (pages / "01_a.html").read_text(encoding="utf-8")
+    assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
+
+
+def test_where_the_explorer_stands_there_is_its_picture(pages):
+    assert (pages / "02_b.html").read_text(encoding="utf-8").count('src="explorer.png"') == 1
+    assert (pages / "explorer.png").stat().st_size > 1e4 and "explorer.png" not in (pages / "01_a.html").read_text()
+
+
+def test_there_is_one_plotly(pages):
+    assert len(list(pages.glob("*plotly*"))) == 1
+    assert max(page.stat().st_size for page in pages.glob("*.html")) < 400_000
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", SIZES)
+def test_nothing_is_wider_than_the_window(pages, browser, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(error))
+    for name in ("index", "02_b", "03_c"):
+        page.goto((pages / f"{name}.html").as_uri())
+        page.wait_for_function(FITTED, arg=width)
+        assert page.evaluate(WIDER) == [] and page.evaluate("document.documentElement.scrollWidth") <= width, name
+    page.close()
+    assert wrong == []
+
+
+@pytest.mark.browser
+def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(pages, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto((pages / "02_b.html").as_uri())
+    page.wait_for_function(FITTED, arg=390)
+    axes = "document.querySelector('.js-plotly-plot')._fullLayout"
+    domains = f"['yaxis', 'yaxis2', 'yaxis3'].map(axis => {axes}[axis].domain)"
+    height = "() => document.querySelector('[role=figure]').getBoundingClientRect().height"
+    (first, second, third), tall = page.evaluate(domains), page.evaluate(height)
+    assert first[0] > second[1] and second[0] > third[1] and tall > 1000
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.wait_for_function(FITTED, arg=1000)
+    assert page.evaluate(domains) == [[0, 1]] * 3 and page.evaluate(height) < 600
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(pages, browser, scheme):
+    page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
+    for name in ("index", "02_b"):
+        page.goto((pages / f"{name}.html").as_uri())
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 5 and [text for contrast, text in found if contrast < 4.5] == []
+    page.close()
+
+
+def brightness(rgb):
+    """Relative luminance (WCAG) of a pixel."""
+    parts = np.asarray(rgb[:3]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.browser
+def test_colours_of_figures_have_contrast_in_the_dark(pages, browser):
+    page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="dark")
+    page.goto((pages / "index.html").as_uri())
+    colours = [*PALETTE, GREY, BLACK, "#444444", "#ffffff"]
+    boxes = "".join(f"<div style='background: {colour}; width: 20px; height: 20px'></div>" for colour in colours)
+    page.evaluate("boxes => document.body.innerHTML = `<div class='js-plotly-plot'>${boxes}</div>`", boxes)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    seen = [brightness(picture.getpixel((10, 20 * i + 10))) for i in range(len(colours))]
+    page.close()
+    assert seen[-1] < 0.01 and min((one + 0.05) / (seen[-1] + 0.05) for one in seen[:-1]) >= 4.5
