@@ -22,7 +22,7 @@ def summary(values: np.ndarray) -> dict[str, list]:
     far each rank lies above the one before, and the second number of each, random in [0, 1], that parts equal ones."""
     k = len(values)
     ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int))) if k else np.empty(0, int)
-    second = np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k)  # seed: the numbers
+    second = np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k).round(9)  # seed: the numbers
     kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
     return {"values": kept.real.tolist(), "counts": np.diff(ranks, prepend=0).tolist(), "ties": kept.imag.tolist()}
 
