@@ -1,11 +1,9 @@
 """The loop that runs models over a data set: each is probed first, every distinct input is made once a batch."""
 
 import contextlib
-import errno
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,6 +145,11 @@ def _photographs(samples, bounds, transforms, device, workers):
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers and chunks else None,
     )
+
+    def finished(transform, cut):
+        cut = cut.to(device, non_blocking=True)
+        return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device)
+
     arriving = iter(loader)
     for start, stop in bounds:
         parts = []
@@ -155,7 +158,7 @@ def _photographs(samples, bounds, transforms, device, workers):
                 raise part
             parts.append(part)
         whole = [torch.cat(cut) for cut in zip(*parts)]
-        yield (start, stop), lambda transform, whole=whole: _finished(transform, cuts, whole, device)
+        yield (start, stop), lambda transform, whole=whole: finished(transform, whole[cuts.index(_cut_of(transform))])
 
 
 def _cut_of(transform):
@@ -163,11 +166,6 @@ def _cut_of(transform):
     if transform is None:
         raise ValueError("a model of photographs needs a transform: (module, transform), or a model of the zoo")
     return getattr(transform, "cut", transform)
-
-
-def _finished(transform, cuts, whole, device):
-    cut = whole[cuts.index(_cut_of(transform))].to(device, non_blocking=True)
-    return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device)
 
 
 def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass) -> None:
@@ -200,8 +198,7 @@ def _run_shard(start, stop, candidates, fed, shards, settings, bar):
             bar.update(len(output))
     for candidate in settings.remaining(candidates):
         name = candidate.model.name
-        with explained_when_full(shards.path):
-            shards.write(name, candidate.run, start, stop, logits[name], seconds[name])
+        shards.write(name, candidate.run, start, stop, logits[name], seconds[name])
 
 
 def _outputs(candidates, span, prepare, settings):
@@ -229,16 +226,3 @@ def _check(candidate, logits, span, settings):
             f"model {name!r}: nan or inf in the logits of row {row} (as {logits.dtype}); "
             "if this is half precision, try amp=False or dtype='float32'"
         )
-
-
-@contextlib.contextmanager
-def explained_when_full(path: Path) -> Iterator[None]:
-    """A full disk is reported with the folder and what to do; nothing that was finished is lost."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno, f"no space is left for {path}; free some and repeat the call: finished shards are kept"
-        ) from None
