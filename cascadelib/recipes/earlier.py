@@ -167,7 +167,6 @@ def excess_cost(baseline, exact, points, column="cost"):
     low, high = float(baseline.accuracy[baseline.front[0]]), min(baseline.best, a[-1], b[-1])
     if not low < high or len(points) < 2:
         return np.nan
-    breaks = np.concatenate([a, b])
-    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    x = np.unique(np.clip(np.concatenate([[low, high], a, b]), low, high))
     ratio = least_cost(d, b, x[1:]) / least_cost(c, a, x[1:])
     return float(np.sum(np.diff(x) * (ratio - 1)) / (high - low))
