@@ -107,10 +107,8 @@ def existing(folder: Path | str, what: str) -> Path:
 
 
 def images_in(folder: Path, needed: str = "images") -> list[str]:
-    """Names of the images in a folder, sorted. needed: the word for them where there are none.
-
-    Raises ValueError for an empty folder, and naming any other file: nothing is left out silently.
-    """
+    """Names of the images in a folder, sorted; ValueError where there are none (``needed``: the word for them), and
+    naming any other file: nothing is left out silently."""
     names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name))
     strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strangers:
