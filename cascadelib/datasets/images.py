@@ -24,25 +24,19 @@ class File:
         return self.path.read_bytes()
 
     def __call__(self) -> Image.Image:
-        """The decoded file as RGB; ValueError naming the file that cannot be read."""
+        """The decoded file as RGB; ValueError naming one that cannot be read or is truncated, whatever PIL was told."""
         path = self.path
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
         try:
-            return decoded_image(path)
+            with Image.open(path) as image:
+                return image.convert("RGB")
         except FileNotFoundError:
             raise ValueError(f"{path}: the image is no longer there; restore it or list the folder again") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             kind = "is no image that can be read" if isinstance(error, UnidentifiedImageError) else "cannot be decoded"
             raise ValueError(f"{path}: {kind} ({error}); replace the file, no sample is left out silently") from None
-
-
-def decoded_image(path: Path) -> Image.Image:
-    """The image in the file as RGB; OSError where it is truncated, whatever PIL was told before."""
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 @dataclass(frozen=True)
