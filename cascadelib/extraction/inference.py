@@ -69,22 +69,18 @@ def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: d
     _, prepare = next(feed(samples, [(0, few)], [m.transform for m in models], settings.precision.device))
     candidates = []
     for model in models:
-        with noted(settings.failed, model.name):
-            candidates.append(_probed(model, prepare, settings, run, macs.get(model.name)))
+        name = model.name
+        with noted(settings.failed, name), ready(model.module, settings.precision.device):
+            inputs = prepare(model.transform)
+            counted = macs.get(name) or count_macs(model.module, inputs)
+            with torch.inference_mode():
+                for _ in range(2):
+                    logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
+            if not is_number(counted, *POSITIVE):
+                raise ValueError(f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}")
+            size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
+            candidates.append(Candidate(model, run | identity(model), counted, logits.shape[1], seconds, size))
     return candidates
-
-
-def _probed(model, prepare, settings, run, macs):
-    with ready(model.module, settings.precision.device):
-        inputs = prepare(model.transform)
-        macs = macs or count_macs(model.module, inputs)
-        with torch.inference_mode():
-            for _ in range(2):
-                logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
-    if not is_number(macs, *POSITIVE):
-        raise ValueError(f"model {model.name!r}: fvcore counts {macs} MACs; pass macs={{{model.name!r}: …}}")
-    size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
-    return Candidate(model, run | identity(model), macs, logits.shape[1], seconds, size)
 
 
 CHUNK = 16  # photographs that a worker hands over at once; bounds what waits in shared memory
