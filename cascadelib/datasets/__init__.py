@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     bundled="SHIFTED fashion_mnist fashion_mnist_shifted reviews",
     glue_tasks="TASKS glue",
     imagenet_1k="descriptions hub_images imagenet imagenet_v2 synsets",
-    images="Photographs from_items image_folder",
+    images="Photographs image_folder",
     samples="Samples",
     texts="Texts table",
 )

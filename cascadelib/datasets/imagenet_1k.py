@@ -12,7 +12,7 @@ from scipy.io.matlab import MatReadError
 from timm.data import ImageNetInfo
 
 from ..hub import check_reachable
-from .images import Photographs, class_folders, existing, files_in, from_items, image_folder, images_in
+from .images import Item, Photographs, class_folders, existing, files_in, image_folder, images_in
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LAYOUTS = (
@@ -136,6 +136,9 @@ def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photogr
     return replace(image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split), classes=synsets())
 
 
+IMAGE_AND_LABEL = (("image", "img", "jpg"), ("label", "labels", "fine_label", "cls"))  # columns
+
+
 def hub_images(name: str, split: str = "validation", revision: str | None = None) -> Photographs:
     """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that ``datasets`` can read.
 
@@ -151,9 +154,10 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     except (ValueError, OSError, ConnectionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
-    found = from_items(data, dataset=str(name).rpartition("/")[2], split=split)
-    classes = found.classes or ()
-    wrong = [i for i, (own, timms) in enumerate(zip(classes, synsets())) if own != timms]
-    if wrong and set(classes) == set(synsets()):
-        raise ValueError(f"{name}: class {wrong[0]} is {classes[wrong[0]]}, in timm's order {synsets()[wrong[0]]}")
-    return found
+    columns = [next((c for c in names if c in data.column_names), None) for names in IMAGE_AND_LABEL]
+    if None in columns:
+        raise ValueError(f"{name}: no columns for image and label among {data.column_names}; rename them so")
+    image, label = columns
+    items = tuple(Item(data, row, image) for row in range(len(data)))
+    classes = getattr(data.features[label], "names", None)
+    return Photographs(items, np.asarray(data[label]), None, classes, str(name).rpartition("/")[2], split)

@@ -24,65 +24,50 @@ class File:
         return self.path.read_bytes()
 
     def __call__(self) -> Image.Image:
-        """The decoded file as RGB; ValueError naming the file that cannot be read."""
+        """The decoded file as RGB; ValueError naming one that cannot be read or is truncated, whatever PIL was told."""
         path = self.path
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
         try:
-            return decoded_image(path)
+            with Image.open(path) as image:
+                return image.convert("RGB")
         except FileNotFoundError:
             raise ValueError(f"{path}: the image is no longer there; restore it or list the folder again") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             kind = "is no image that can be read" if isinstance(error, UnidentifiedImageError) else "cannot be decoded"
             raise ValueError(f"{path}: {kind} ({error}); replace the file, no sample is left out silently") from None
-
-
-def decoded_image(path: Path) -> Image.Image:
-    """The image in the file as RGB; OSError where it is truncated, whatever PIL was told before."""
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a map-style data set, whose item ``row`` is (image, label), or a dict with ``keys`` = (image, label).
-
-    Images may be PIL, uint8 arrays or tensors [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} as in ``datasets``.
-    """
+    """The image in column ``key`` and ``row`` of a data set of the Hub: whatever :func:`as_image` takes."""
 
     data: Any
     row: int
-    labels: np.ndarray
-    keys: tuple = (0, 1)
+    key: str
 
     def raw(self) -> bytes:
         """The decoded pixels."""
         return self().tobytes()
 
     def __call__(self) -> Image.Image:
-        """The image as RGB; ValueError naming the item where it is none, or its label is not the listed one."""
+        """The image as RGB; ValueError naming the row where it is none."""
         try:
-            item = self.data[self.row]
-            image, label = (item[key] for key in self.keys)
-            image = as_image(image)
-        except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(f"item {self.row} of {type(self.data).__name__}: not (image, label): {error!r}") from None
-        if int(label) != self.labels[self.row]:
-            raise ValueError(f"item {self.row} has label {int(label)} now, {self.labels[self.row]} when it was listed")
-        return image
+            return as_image(self.data[self.row][self.key])
+        except (OSError, SyntaxError, ValueError, TypeError) as error:
+            raise ValueError(f"row {self.row}: no image in column {self.key!r}: {error!r}") from None
 
 
 def as_image(image: Any) -> Image.Image:
-    """PIL image, uint8 array or tensor, or {"bytes": …} → RGB image; ValueError for other dtypes and shapes."""
+    """PIL image, uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} → RGB; ValueError for others."""
     if isinstance(image, dict) and image.get("bytes"):
         image = Image.open(io.BytesIO(image["bytes"]))
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     array = np.asarray(image)
     if array.dtype != np.uint8:
-        raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}; drop the set's transform")
+        raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}")
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
         array = array.transpose(1, 2, 0)
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).convert("RGB")
@@ -103,56 +88,6 @@ class Photographs(Labelled):
         return self.inputs[row].raw()
 
 
-def from_items(
-    data: Any,
-    labels: Any = None,
-    classes: Sequence[str] | None = None,
-    sample_ids: Any = None,
-    dataset: str = "",
-    split: str = "",
-) -> Photographs:
-    """Photographs from any map-style data set of (image, label): torchvision, timm, ``datasets``, one's own.
-
-    labels: int [len(data)]; by default its ``targets`` or ``labels``, a column "label", or else every item is read
-    once. A ``datasets.Dataset`` may call its columns "image"/"img" and "label"/"labels"/"fine_label".
-    Raises ValueError naming the first item that is no such pair.
-    """
-    keys = _keys(data)
-    labels = np.asarray(_own_labels(data, keys) if labels is None else labels)
-    classes = _own_classes(data, keys) if classes is None else classes
-    items = tuple(Item(data, row, labels, keys) for row in range(len(data)))
-    return Photographs(items, labels, sample_ids, classes, dataset, split)
-
-
-def _keys(data):
-    columns = getattr(data, "column_names", None)
-    if columns is None:
-        return (0, 1)
-    found = [next((c for c in names if c in columns), None) for names in IMAGE_AND_LABEL]
-    if None in found:
-        raise ValueError(f"no columns for image and label among {columns}; rename them to 'image' and 'label'")
-    return tuple(found)
-
-
-IMAGE_AND_LABEL = (("image", "img", "jpg"), ("label", "labels", "fine_label", "cls"))
-
-
-def _own_labels(data, keys):
-    if keys != (0, 1):
-        return np.asarray(data[keys[1]])
-    own = getattr(data, "targets", getattr(data, "labels", None))
-    try:
-        return np.asarray([data[i][1] for i in range(len(data))] if own is None else own).astype(np.int64)
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ValueError(f"{type(data).__name__} gives no (image, whole-number label): {error}") from None
-
-
-def _own_classes(data, keys):
-    features = getattr(data, "features", None)
-    names = getattr(features[keys[1]], "names", None) if features and keys[1] in features else None
-    return names or getattr(data, "classes", None)
-
-
 ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 BYSTANDERS = {"thumbs.db", "desktop.ini"}  # what file managers leave behind; so do names that begin with a dot
 
@@ -166,10 +101,8 @@ def existing(folder: Path | str, what: str) -> Path:
 
 
 def images_in(folder: Path, needed: str = "images") -> list[str]:
-    """Names of the images in a folder, sorted. needed: the word for them where there are none.
-
-    Raises ValueError for an empty folder, and naming any other file: nothing is left out silently.
-    """
+    """Names of the images in a folder, sorted; ValueError where there are none (``needed``: the word for them), and
+    naming any other file: nothing is left out silently."""
     names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name))
     strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strangers:

@@ -236,10 +236,8 @@ def exits_of(sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ends_of(falling: np.ndarray) -> np.ndarray:
-    """How many samples of falling confidences [k] leave at each threshold, ties together: int64 [E], from 0 to k.
-
-    The largest of all floats ties with inf: no finite threshold parts them.
-    """
+    """How many samples of falling confidences [k] leave at each threshold, ties together: int64 [E], from 0 to k. The
+    largest of all floats ties with inf: no finite threshold parts them."""
     parted = (falling[1:] != falling[:-1]) & (falling[1:] < np.finfo(np.float64).max)
     return np.concatenate([[0], np.flatnonzero(parted) + 1, [len(falling)]])
 

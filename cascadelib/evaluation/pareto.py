@@ -89,8 +89,7 @@ def mean_improvement(
     high = baseline.best if high is None else high
     if not low < high:
         raise ValueError(f"empty accuracy range {low} … {high}")
-    breaks = np.concatenate([accuracy, baseline.accuracy[baseline.hull]])
-    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    x = np.unique(np.clip(np.concatenate([[low, high], accuracy, baseline.accuracy[baseline.hull]]), low, high))
     base = baseline.cost_at(x)
     pieces = np.diff(x) * improvement_factor((base[:-1] + base[1:]) / 2, least_cost(cost, accuracy, x[1:]))
     return float(pieces.sum() / (high - low))
@@ -102,10 +101,9 @@ def mean_cost_ratio(first: Any, second: Any, low: float, high: float) -> float:
     first, second: (cost, accuracy) of fronts, rising, that reach ``high``; the ratio is second ÷ first. Least costs are
     steps, so the integral of the logarithm is exact; nan for an empty range.
     """
-    breaks = np.concatenate([first[1], second[1]])
-    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
     if not low < high:
         return float("nan")
+    x = np.unique(np.clip(np.concatenate([[low, high], first[1], second[1]]), low, high))
     logs = np.log(least_cost(second[0], second[1], x[1:])) - np.log(least_cost(first[0], first[1], x[1:]))
     return float(np.exp(np.sum(np.diff(x) * logs) / (high - low)))
 

@@ -27,7 +27,7 @@ from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
 from ..zoo.model import identity, noted
 from .class_order import check_names, check_order
-from .inference import Candidate, Pass, explained_when_full, probed, read, run_pass
+from .inference import Candidate, Pass, probed, read, run_pass
 from .shards import Shards, shard_bounds, started
 
 
@@ -103,7 +103,8 @@ def extract(
         _announce(path, candidates, missing, settings, mine.count)
         mine.gather({})  # until all have seen what is missing
         samples = samples if order is None else samples.take(order)
-        run_pass(samples, dict(mine.share((b, m) for b, m in missing.items() if m)), shards, settings)
+        left = [shard for shard in missing.items() if shard[1]]
+        run_pass(samples, dict(left[mine.rank :: mine.count]), shards, settings)
         mine.gather(failed)
         candidates = settings.remaining(candidates)
         if mine.first and candidates:
@@ -198,16 +199,15 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
         extraction["largest_batch_in_memory"] = settings.most[model.name]
     size = {"image_size": candidate.image_size} if candidate.image_size else {}
     metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
-    with explained_when_full(store.path):
-        store.add(
-            model.name,
-            logits,
-            macs=candidate.macs,
-            seconds=_seconds(candidate, times, len(logits), settings),
-            replace=True,
-            dtype=run["dtype"],
-            **size | metadata | {"extraction": extraction},
-        )
+    store.add(
+        model.name,
+        logits,
+        macs=candidate.macs,
+        seconds=_seconds(candidate, times, len(logits), settings),
+        replace=True,
+        dtype=run["dtype"],
+        **size | metadata | {"extraction": extraction},
+    )
     shards.remove(model.name)
 
 

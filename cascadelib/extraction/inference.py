@@ -1,11 +1,9 @@
 """The loop that runs models over a data set: each is probed first, every distinct input is made once a batch."""
 
 import contextlib
-import errno
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,22 +69,18 @@ def probed(models: list[Model], samples: Any, settings: Pass, run: dict, macs: d
     _, prepare = next(feed(samples, [(0, few)], [m.transform for m in models], settings.precision.device))
     candidates = []
     for model in models:
-        with noted(settings.failed, model.name):
-            candidates.append(_probed(model, prepare, settings, run, macs.get(model.name)))
+        name = model.name
+        with noted(settings.failed, name), ready(model.module, settings.precision.device):
+            inputs = prepare(model.transform)
+            counted = macs.get(name) or count_macs(model.module, inputs)
+            with torch.inference_mode():
+                for _ in range(2):
+                    logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
+            if not is_number(counted, *POSITIVE):
+                raise ValueError(f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}")
+            size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
+            candidates.append(Candidate(model, run | identity(model), counted, logits.shape[1], seconds, size))
     return candidates
-
-
-def _probed(model, prepare, settings, run, macs):
-    with ready(model.module, settings.precision.device):
-        inputs = prepare(model.transform)
-        macs = macs or count_macs(model.module, inputs)
-        with torch.inference_mode():
-            for _ in range(2):
-                logits, seconds = timed_logits(model, inputs, settings.precision, settings.most)
-    if not is_number(macs, *POSITIVE):
-        raise ValueError(f"model {model.name!r}: fvcore counts {macs} MACs; pass macs={{{model.name!r}: …}}")
-    size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
-    return Candidate(model, run | identity(model), macs, logits.shape[1], seconds, size)
 
 
 CHUNK = 16  # photographs that a worker hands over at once; bounds what waits in shared memory
@@ -147,6 +141,11 @@ def _photographs(samples, bounds, transforms, device, workers):
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers and chunks else None,
     )
+
+    def finished(transform, cut):
+        cut = cut.to(device, non_blocking=True)
+        return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device)
+
     arriving = iter(loader)
     for start, stop in bounds:
         parts = []
@@ -155,7 +154,7 @@ def _photographs(samples, bounds, transforms, device, workers):
                 raise part
             parts.append(part)
         whole = [torch.cat(cut) for cut in zip(*parts)]
-        yield (start, stop), lambda transform, whole=whole: _finished(transform, cuts, whole, device)
+        yield (start, stop), lambda transform, whole=whole: finished(transform, whole[cuts.index(_cut_of(transform))])
 
 
 def _cut_of(transform):
@@ -163,11 +162,6 @@ def _cut_of(transform):
     if transform is None:
         raise ValueError("a model of photographs needs a transform: (module, transform), or a model of the zoo")
     return getattr(transform, "cut", transform)
-
-
-def _finished(transform, cuts, whole, device):
-    cut = whole[cuts.index(_cut_of(transform))].to(device, non_blocking=True)
-    return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device)
 
 
 def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass) -> None:
@@ -200,8 +194,7 @@ def _run_shard(start, stop, candidates, fed, shards, settings, bar):
             bar.update(len(output))
     for candidate in settings.remaining(candidates):
         name = candidate.model.name
-        with explained_when_full(shards.path):
-            shards.write(name, candidate.run, start, stop, logits[name], seconds[name])
+        shards.write(name, candidate.run, start, stop, logits[name], seconds[name])
 
 
 def _outputs(candidates, span, prepare, settings):
@@ -229,16 +222,3 @@ def _check(candidate, logits, span, settings):
             f"model {name!r}: nan or inf in the logits of row {row} (as {logits.dtype}); "
             "if this is half precision, try amp=False or dtype='float32'"
         )
-
-
-@contextlib.contextmanager
-def explained_when_full(path: Path) -> Iterator[None]:
-    """A full disk is reported with the folder and what to do; nothing that was finished is lost."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno, f"no space is left for {path}; free some and repeat the call: finished shards are kept"
-        ) from None

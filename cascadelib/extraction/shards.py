@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -33,10 +33,6 @@ class Processes:
     def first(self) -> bool:
         """Whether this process does what only one may: locks, prints, puts models into the store."""
         return self.rank == 0
-
-    def share(self, items: Iterable) -> list:
-        """Every ``count``-th of the items, from the ``rank``-th on."""
-        return list(items)[self.rank :: self.count]
 
     def gather(self, own: dict) -> None:
         """Wait until all processes have come here; ``own`` gets what the others have in theirs."""

@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     exact="search search_arrays search_outcomes shared_threshold_front",
     front="Front Point",
-    graded="Curve",
     pairs="pair_curve pair_table",
     selection="hold_out peaks pick",
 )

@@ -75,10 +75,7 @@ def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executo
 
 
 def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
-    """The best cascade of each number of correct samples over all cascades of the given lengths.
-
-    Returns (best, function from a cascade's number to its models).
-    """
+    """(Best over all cascades of the given lengths, function from a cascade's number to its models)."""
     best, kinds, end, floor = new_best(k, max(lengths)), [], 0, np.full(k + 1, np.inf)
     for length in lengths:
         kinds.append(cascades := Cascades(cost, length, end))
@@ -180,10 +177,7 @@ def at_levels(right, left_from, costs, levels):
 
 
 def search_shared_threshold(stage, cost, n_models) -> Points:
-    """The exact front over all cascades of exactly ``n_models`` ≥ 2 models with one threshold for all stages.
-
-    stage and cost as :func:`search_outcomes` takes them; the metric must mean the same at every stage.
-    """
+    """What :func:`shared_threshold_front` finds, of a stage and costs as :func:`search_outcomes` takes them."""
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")
     check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
@@ -255,9 +249,10 @@ def search(
 
 
 def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=None, models="all"):
-    """The front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
+    """The exact front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
 
-    Arguments as those of :func:`search`, without F1; n_models: 2 or more.
+    Arguments as those of :func:`search`, without F1; n_models: one length, 2 or more. The metric must mean the same at
+    every stage.
     """
     if score == F1:
         raise ValueError("F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'")
@@ -266,10 +261,8 @@ def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=N
 
 
 class SearchTask:
-    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline.
-
-    metric: None of a ScoreTable, whose confidences have no name; positive: bool [k] under F1, else None.
-    """
+    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline; metric: None
+    of a ScoreTable; positive: bool [k] under F1, else None."""
 
     def __init__(self, store, method, score, cost, models):
         check_store(store)

@@ -16,25 +16,6 @@ from . import exits
 from .exits import oracle, pool
 
 
-def park_2015(store, *, score=None, cost=None, models="all"):
-    """big/LITTLE: a small and a large model, softmax margin, one threshold (the *static* one of the original).
-
-    Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS. Every pair, every
-    threshold. Returns the ``table`` of :func:`cascadelib.search`.
-    """
-    return search(store, 2, "softmax_margin", score=score, cost=cost, models=models).table
-
-
-def wang_2022(store, n_models=(2, 3), *, score=None, cost=None, models="all"):
-    """Committees: mean logits of the models run so far, max softmax, exhaustive search over thresholds.
-
-    Wang, Kondratyuk et al., 2022: Wisdom of committees: an overlooked approach to faster and more accurate models,
-    ICLR. Every threshold instead of a grid, models of any family, and up to 3 of them (the original: 4 of one family).
-    Returns the ``table`` of a search.
-    """
-    return search(store, n_models, "max_softmax_mean_logits", score=score, cost=cost, models=models).table
-
-
 def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, score=None, cost=None, models="all"):
     """IDK cascades: grid search over the thresholds of chains of up to ``n_models`` models.
 
@@ -88,18 +69,26 @@ def all_recipes(store, *, held_out=None, cost=None, models="all"):
     held_out: another split; points then have accuracy_moved and cost_moved there (:func:`replay_points`), but not the
     oracle's, who knows the answers. The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of
     scikit-fallback (one grid for all stages, from 1 ÷ classes to 0.95), with every stage that ran in the cost.
+
+    Two are exact searches. Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS:
+    every pair, with the *static* threshold of the original. Wang, Kondratyuk et al., 2022: Wisdom of committees: an
+    overlooked approach to faster and more accurate models, ICLR: every threshold instead of a grid, models of any
+    family, and up to 3 of them (the original: 4 of one family).
     """
-    options, vote = {"cost": cost, "models": models}, Method(ensemble="vote")
+    options = {"cost": cost, "models": models}
     chance = 1 / store.output(store.models.index[0]).shape[1]
 
     def grid(metric, **more):
         return moved(wang_2018(store, metric, **more, **options), metric)
 
+    def searched(n_models, method):
+        return moved(search(store, n_models, method, **options).table, method)
+
     def moved(points, rule="max_softmax"):
         return points if held_out is None else exits.replay_points(points, held_out, rule, cost=cost)
 
     return {
-        "Park 2015, softmax margin, 2 models": moved(park_2015(store, **options), "softmax_margin"),
+        "Park 2015, softmax margin, 2 models": searched(2, "softmax_margin"),
         "Park 2015, dynamic threshold": moved(exits.park_2015_dynamic(store, **options), exits.dynamic_exits),
         "Bolukbasi 2017, logistic": moved(exits.bolukbasi_2017(store, **options), exits.LEARNED.fit(store)),
         "Wang 2018, entropy grid": grid("entropy"),
@@ -110,8 +99,8 @@ def all_recipes(store, *, held_out=None, cost=None, models="all"):
         "scikit-fallback, grid of 30": grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
         "Huang 2018, budgeted batch": moved(exits.huang_2018(store, **options)),
         "Zhou 2020, patience": moved(exits.zhou_2020(store, **options), exits.patience_outcomes),
-        "Wang 2022, mean logits": moved(wang_2022(store, **options), "max_softmax_mean_logits"),
-        "plurality vote": moved(search(store, (1, 2, 3), vote, **options).table, vote),
+        "Wang 2022, mean logits": searched((2, 3), "max_softmax_mean_logits"),
+        "plurality vote": searched((1, 2, 3), Method(ensemble="vote")),
         "one shared threshold, 2 models": moved(shared_threshold_front(store, 2, **options).table),
         "one shared threshold, 3 models": moved(shared_threshold_front(store, 3, **options).table),
         "oracle": oracle(store, **options),
@@ -167,7 +156,6 @@ def excess_cost(baseline, exact, points, column="cost"):
     low, high = float(baseline.accuracy[baseline.front[0]]), min(baseline.best, a[-1], b[-1])
     if not low < high or len(points) < 2:
         return np.nan
-    breaks = np.concatenate([a, b])
-    x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
+    x = np.unique(np.clip(np.concatenate([[low, high], a, b]), low, high))
     ratio = least_cost(d, b, x[1:]) / least_cost(c, a, x[1:])
     return float(np.sum(np.diff(x) * (ratio - 1)) / (high - low))

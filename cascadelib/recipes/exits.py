@@ -24,11 +24,6 @@ def pool(store, method, score, cost, models):
     return names, costs, store.outcome(names, front.method, front.score)
 
 
-def frontier(points):
-    """The non-dominated rows of a table with columns accuracy and cost, cheapest first."""
-    return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)
-
-
 def replay_points(points, store, rule="max_softmax", *, score="top1", cost=None):
     """A recipe's points, unchanged, on another split: the same table with accuracy_moved and cost_moved.
 
@@ -55,7 +50,8 @@ def best_of_chains(store, rule, least, most, settings, score, cost, models):
     chains = [tuple(names[m] for m in chain) for chain in cascades_of(costs, lengths)]
     rows = pd.DataFrame([{"models": chain, **setting} for chain in chains for setting in settings(chain)])
     run = replay_points(rows, store, rule, score=score or "top1", cost=cost)
-    return frontier(pd.DataFrame({"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved"), **run}))
+    points = pd.DataFrame({"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved"), **run})
+    return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)
 
 
 def zhou_2020(store, n_models=4, *, score=None, cost=None, models="all"):

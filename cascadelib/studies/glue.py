@@ -11,13 +11,14 @@ from ..extraction.extraction import extract
 from ..files import bundled_path, short_path
 from ..store.logit_store import LogitStore
 from ..zoo.loaders import load
-from ..zoo.model import Model, reordered
+from ..zoo.model import reordered
 
 MODELS = Path(__file__).with_name("glue-checkpoints.csv")
 
 
 def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
-    """The rows of one task in a table of checkpoints (a .csv with task, name, family, label_order), by name.
+    """The rows of one task in a table of checkpoints (a .csv with task, name, family, label_order: at which of its own
+    places a checkpoint has the data set's classes, such as "1 0"), by name.
 
     Default: the table that comes with the package. A relative path is looked for from here, then from the root of the
     repository. Raises ValueError for missing columns and tasks without a row, FileNotFoundError.
@@ -32,21 +33,11 @@ def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     return rows[rows["task"] == known(task, dict.fromkeys(rows["task"]), f"task in {table}")].set_index("name")
 
 
-def load_checkpoint(name: str, family: str, label_order: str, max_length: int | None = None) -> Model:
-    """A checkpoint with its classes in the data set's order: logit j is its own at place j of ``label_order``, such as
-    "1 0"; for the identity nothing is changed, and extraction still checks it."""
-    model = load(name) if max_length is None else load(name, max_length=max_length)
-    order = [int(place) for place in str(label_order).split()]
-    model.metadata["family"] = family
-    return model if order == sorted(order) else reordered(model, order)
-
-
 def glue_store(
     task: str,
     path: str | Path,
     table: str | Path | None = None,
     folder: str | Path | None = None,
-    max_length: int | None = None,
     **options,
 ) -> LogitStore:
     """The store at ``path`` of all checkpoints that ``table`` lists for a GLUE task, on its validation split.
@@ -63,7 +54,9 @@ def glue_store(
     samples = glue(task, folder=folder) if len(missing) else None
     for name, row in missing.iterrows():
         try:
-            model = load_checkpoint(name, row["family"], row["label_order"], max_length)
+            model, order = load(name), [int(place) for place in str(row["label_order"]).split()]
+            model.metadata["family"] = row["family"]
+            model = model if order == sorted(order) else reordered(model, order)  # the identity is still checked
             extract({name: model}, samples, path, **options)
         except (ValueError, ConnectionError) as error:
             warnings.warn(f"{task}: {name} is left out: {error}", stacklevel=2)

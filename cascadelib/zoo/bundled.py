@@ -102,10 +102,8 @@ SCALE = ".scale"
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """{name: float32 tensor} of a file of floats, or of int8 matrices with ``name.scale`` [rows] beside them.
-
-    Raises ValueError naming a damaged file.
-    """
+    """{name: float32 tensor} of a file of floats, or of int8 matrices with ``name.scale`` [rows] beside them;
+    ValueError naming a damaged one."""
     try:
         tensors = load_file(path)
     except SafetensorError as error:

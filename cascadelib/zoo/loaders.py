@@ -42,10 +42,8 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
 
 
 def resolved(models: Any) -> list[Model]:
-    """What the user names or hands over → models; the one place where names are looked up.
-
-    A name, names, or {name: module, (module, transform) or Model}. Raises ValueError naming what is none of these.
-    """
+    """A name, names, or {name: module, (module, transform) or Model} → models, the one place where names are looked up;
+    ValueError naming what is none of these."""
     if isinstance(models, dict):
         found = [_handed_over(name, value) for name, value in models.items()]
     else:

@@ -124,26 +124,25 @@ def _refusal(module, reason):
 AT = (8, 16, 24, 32)  # tokens; three lengths settle the formula, the fourth checks it
 
 
-def macs_at(module: torch.nn.Module, transform: Tokenized, tokens: int) -> int:
-    """MACs of one text of so many tokens, special ones included, by :func:`cascadelib.count_macs`."""
-    tokenizer = transform.tokenizer
-    numbers = (tokenizer.unk_token_id, tokenizer.eos_token_id, 5)
-    number = next(i for i in numbers if i not in (None, tokenizer.pad_token_id))
-    values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
-    return count_macs(module, {key: torch.full((1, tokens), values[key]) for key in transform.keys})
-
-
 def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
-    """Mean MACs a text over token counts ``lengths`` int [k], each text at its own length without padding.
+    """Mean MACs a text over token counts ``lengths`` int [k] with special ones, each text at its own without padding.
 
     A transformer takes a + b L + c L² at L tokens (c: attention); a module that does not follow it (one that pools
     tokens, say) is counted at every length that occurs.
     """
-    counted = [macs_at(module, transform, n) for n in AT]
+    tokenizer = transform.tokenizer
+    numbers = (tokenizer.unk_token_id, tokenizer.eos_token_id, 5)
+    number = next(i for i in numbers if i not in (None, tokenizer.pad_token_id))
+    values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
+
+    def at(tokens):
+        return count_macs(module, {key: torch.full((1, tokens), values[key]) for key in transform.keys})
+
+    counted = [at(n) for n in AT]
     first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(AT)))
     if rest:
         occurring, place = np.unique(lengths, return_inverse=True)
-        macs = np.array([macs_at(module, transform, n) for n in occurring.tolist()])[place]
+        macs = np.array([at(n) for n in occurring.tolist()])[place]
     else:  # Newton's forward differences, exact: divided by powers of two
         x = lengths / AT[0] - 1
         macs = np.rint(first + x * slope + x * (x - 1) / 2 * bend).astype(np.int64)

@@ -82,10 +82,8 @@ def _revision_of(place, revision):
 
 @contextlib.contextmanager
 def _reading(name, place, revision, kind):
-    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says of which kind.
-
-    Raises ConnectionError at once where they are not in the cache and the Hub does not answer.
-    """
+    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says of which kind, or at
+    once a ConnectionError where they are not in the cache and the Hub does not answer."""
     there = _is_folder(place) or _revision_of(place, revision) is not None
     check_reachable(f"model {name!r}", there, "give the path of a local folder made by save_pretrained")
     try:

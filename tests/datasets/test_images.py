@@ -1,4 +1,4 @@
-"""Photographs where people have them: class folders, ImageNet's layouts, ImageNetV2, map-style data sets."""
+"""Photographs where people have them: class folders, ImageNet's layouts, ImageNetV2, data sets of the Hub."""
 
 import io
 import pickle
@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from cascadelib import datasets
 from cascadelib.datasets.imagenet_1k import descriptions, ilsvrc_order, synsets
+from cascadelib.datasets.images import Item
 
 
 def jpeg(colour, size=(20, 16)):
@@ -195,21 +196,6 @@ def test_imagenet_v2_is_not_sorted_as_text(tmp_path):
         datasets.imagenet_v2(root)
 
 
-class Pairs:
-    """A map-style data set; ``targets`` where given."""
-
-    def __init__(self, images, labels, targets=None):
-        self.images, self.labels_ = images, labels
-        if targets is not None:
-            self.targets = targets
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, i):
-        return self.images[i], self.labels_[i]
-
-
 @pytest.mark.parametrize(
     "kind",
     {
@@ -219,30 +205,20 @@ class Pairs:
         "bytes": lambda x: {"bytes": jpeg(tuple(x[0, 0].tolist())), "path": None},
     }.values(),
 )
-def test_map_style(kind):
-    images = [kind(np.full((8, 9, 3), 20 * i, np.uint8)) for i in range(4)]
-    found = datasets.from_items(Pairs(images, [1, 0, 1, 2]), classes="abc", dataset="own")
-    assert found.labels.tolist() == [1, 0, 1, 2] and found.classes == ("a", "b", "c")
+def test_images_of_a_column(kind):
+    rows = [{"image": kind(np.full((8, 9, 3), 20 * i, np.uint8))} for i in range(4)]
+    found = datasets.Photographs(tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2]))
     part = found.take([3, 1])
     assert part.labels.tolist() == [2, 0] and part.batch(0, 2)[1].getpixel((2, 2))[0] == pytest.approx(20, abs=3)
     assert part.raw(0) != part.raw(1)
 
 
-def test_map_style_grey_and_targets():
+def test_grey_images_of_a_column():
     grey = [np.zeros((5, 6), np.uint8), torch.zeros(1, 5, 6, dtype=torch.uint8), np.zeros((5, 6, 1), np.uint8)]
-    found = datasets.from_items(Pairs(grey, [0, 1, 0], targets=[0, 1, 0]))
-    assert {(image.mode, image.size) for image in found.batch(0, 3)} == {("RGB", (6, 5))}
-    wrong = datasets.from_items(Pairs(grey, [0, 1, 0], targets=[0, 1, 1]))
-    with pytest.raises(ValueError, match="item 2 has label 0 now, 1 when it was listed"):
-        wrong.batch(2, 3)
-
-
-def test_map_style_refusals():
-    with pytest.raises(ValueError, match="Pairs gives no .*whole-number label"):
-        datasets.from_items(Pairs([0, 1], ["cat", "dog"]))
-    floats = datasets.from_items(Pairs([np.zeros((3, 4, 4), np.float32)], [0]))
-    with pytest.raises(ValueError, match="item 0 of Pairs.*uint8.*transform"):
-        floats.batch(0, 1)
+    rows = [{"img": image} for image in grey]
+    assert {(Item(rows, i, "img")().mode, Item(rows, i, "img")().size) for i in range(3)} == {("RGB", (6, 5))}
+    with pytest.raises(ValueError, match="row 0: no image in column 'img'.*uint8"):
+        Item([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
 
 
 def test_hub_data_set_from_a_local_folder(folder):

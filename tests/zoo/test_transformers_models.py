@@ -14,7 +14,7 @@ from cascadelib import count_macs
 from cascadelib.files import ROOT
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import BagOfWords, load_bundled_text_model, read_weights
-from cascadelib.zoo.macs import macs_at, mean_macs
+from cascadelib.zoo.macs import mean_macs
 from cascadelib.zoo.transformers_models import load_sequence_classifier
 from cascadelib.zoo.transforms import Tokenized
 
@@ -84,7 +84,7 @@ def bert_macs(layers, tokens, width, inner, classes, norms=True):
 def test_bert_base_at_128_tokens_is_the_closed_form():
     module = AutoModelForSequenceClassification.from_config(BertConfig()).eval()
     transform = Tokenized(tiny.tokenizer(), 128, ("input_ids", "attention_mask", "token_type_ids"))
-    macs = macs_at(module, transform, 128)
+    macs = mean_macs(module, transform, np.array([128]))
     assert macs == bert_macs(12, 128, 768, 3072, 2)
     assert macs == pytest.approx(bert_macs(12, 128, 768, 3072, 2, norms=False), rel=2e-3)  # 11.17 G
 
