@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -249,7 +250,7 @@ class Explorer(widgets.VBox):
             known = not choice.models or choice.kind in (*self.splits.fronts, *self.failed)
             if not known and self.searching is None:  # one at a time; what is wanted by then comes next
                 self.searching = choice.kind
-                beside(lambda choice=choice: self.splits.search(choice), self.searched)
+                beside(partial(self.splits.search, choice), self.searched)
 
     def searched(self, error: BaseException | None) -> None:
         """A search ended, or failed: draw the front that is wanted now, and search what is still wanted."""
