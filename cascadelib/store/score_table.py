@@ -181,7 +181,7 @@ class ScoreTable:
         classes = self.origin.classes or ()
         if len(classes) != 2 or self.predictions is None:
             raise ValueError(f"F1 needs labels and predictions of two classes, not {classes}: or use score='top1'")
-        return np.asarray(self.origin.values == 1)
+        return np.asarray(self.origin.values) == 1
 
     def predicted(self, name: str) -> np.ndarray:
         """Prediction of a model for each sample, as text [k]; "": it abstained. ValueError without predictions."""
