@@ -6,6 +6,7 @@ with its contents and its neighbours, the ledger; one plotly.min.js, report.css 
 
 import datetime
 import html
+import os
 import re
 import shutil
 from copy import deepcopy
@@ -140,6 +141,7 @@ def write(runs, out: Path, about: str = "", home: str = "") -> Path:
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     for shared in (HERE / "report.css", HERE / "report.js", EXPLORER):
         shutil.copyfile(shared, out / shared.name)
+    docs = ".." if home else Path(os.path.relpath(HERE.parent / "docs", out)).as_posix()
     stems, entries, claims = [html.escape(run.source.stem) for run in runs], [], ""
     for i, run in enumerate(runs):
         failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""
@@ -147,6 +149,7 @@ def write(runs, out: Path, about: str = "", home: str = "") -> Path:
         question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
         answer = html.escape(answer_of(nb)) if run.executed.exists() else ""
         body, _ = exporter.from_notebook_node(for_page(nb))
+        body = re.sub(r'href="\.\./docs/([\w-]+)\.md', rf'href="{docs}/\1.{"html" if home else "md"}', body)
         top = top_of(i, stems, home)
         body += f'<nav class="bottom">{top}</nav>'
         page = PAGE.format(title=stems[i], top=top, contents=contents_of(body), body=body)
