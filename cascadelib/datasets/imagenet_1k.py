@@ -154,10 +154,9 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     except (ValueError, OSError, ConnectionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
-    columns = [next((c for c in names if c in data.column_names), None) for names in IMAGE_AND_LABEL]
-    if None in columns:
+    image, label = (next((c for c in names if c in data.column_names), "") for names in IMAGE_AND_LABEL)
+    if not (image and label):
         raise ValueError(f"{name}: no columns for image and label among {data.column_names}; rename them so")
-    image, label = map(str, columns)
     items = tuple(Item(data, row, image) for row in range(len(data)))
     classes = getattr(data.features[label], "names", None)
     return Photographs(items, np.asarray(data[label]), None, classes, str(name).rpartition("/")[2], split)
