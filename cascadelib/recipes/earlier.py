@@ -90,7 +90,7 @@ def all_recipes(store, *, held_out=None, cost=None, models="all"):
     return {
         "Park 2015, softmax margin, 2 models": searched(2, "softmax_margin"),
         "Park 2015, dynamic threshold": moved(exits.park_2015_dynamic(store, **options), exits.dynamic_exits),
-        "Bolukbasi 2017, logistic": moved(exits.bolukbasi_2017(store, **options), exits.LEARNED.fit(store)),
+        "Bolukbasi 2017, logistic": searched((1, 2, 3), exits.LEARNED.fit(store)),
         "Wang 2018, entropy grid": grid("entropy"),
         "Wang 2018, entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
         "Wang 2018, max-softmax grid": grid("max_softmax"),

@@ -144,18 +144,10 @@ def budgeted(confidences, shares):
 
 
 LEARNED = Method(confidence="logistic", columns=("max_softmax", "softmax_margin", "entropy"))
-
-
-def bolukbasi_2017(store, n_models=3, *, score=None, cost=None, models="all"):
-    """A learned exit policy: logistic regression on max softmax, softmax margin and entropy.
-
-    Bolukbasi et al., 2017: Adaptive neural networks for efficient inference, ICML; Guan et al., 2018: Energy-efficient
-    amortized inference with cascaded deep classifiers, IJCAI. Kept: a linear policy on these features for each stage.
-    Different: it learns whether the model is right, once, and all chains of up to ``n_models`` models and thresholds on
-    that probability are searched; the originals train anew for each price of cost. Returns the ``table`` of a search.
-    """
-    names = pool(store, Method(), score, cost, models)[0]
-    return search(store, range(1, min(n_models, len(names)) + 1), LEARNED, score=score, cost=cost, models=names).table
+"""A learned exit policy (Bolukbasi et al., 2017: Adaptive neural networks for efficient inference, ICML; Guan et al.,
+2018: Energy-efficient amortized inference with cascaded deep classifiers, IJCAI). Kept: a linear policy on these
+features for each stage. Different: it learns whether the model is right, once, and a search covers all chains and
+thresholds on that probability; the originals train anew for each price of cost."""
 
 
 def oracle(store, n_models=3, *, score=None, cost=None, models="all"):

@@ -202,7 +202,7 @@ def test_the_logistic_policy_equals_a_loop(seed, step):
     store = make_store(seed, 12, 3, step)
     learned = exits.LEARNED.fit(store)
     brute = brute_front(learned.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3))
-    table = recipes.bolukbasi_2017(store)
+    table = search(store, (1, 2, 3), learned).table
     same_front(table, [(n / 12, cost) for n, cost in brute.items()])
     own_again(store, table, learned)
 
@@ -289,6 +289,6 @@ def test_compare_judges_on_the_other_split_what_was_chosen_here():
 
 def test_agreement_streams_and_scores_need_outputs():
     table = ScoreTable([[True, False], [True, True]], np.zeros((2, 2)), [1, 2])
-    for recipe in (recipes.zhou_2020, recipes.park_2015_dynamic, recipes.bolukbasi_2017, recipes.huang_2018):
+    for recipe in (recipes.zhou_2020, recipes.park_2015_dynamic, recipes.huang_2018):
         with pytest.raises(ValueError, match="LogitStore"):
             recipe(table)
