@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "class_tasks compare curves_of fronts_of fronts_table range_dominance ranking same_fronts scaling_table"
     ),
     drift_signal="DriftSignal alarm_share alarm_table",
-    reselection="rechoose selection_bias selection_bias_table won_back won_back_table",
+    reselection="selection_bias selection_bias_table",
     shift=(
         "accuracy_estimates cost_ratio_moved drops_table exit_changes holds mean_improvement_moved member_drops "
         "moved_front moved_table replay split_drops"

@@ -86,22 +86,6 @@ def exit_rates_figure(
     return fig.update_yaxes(autorange="reversed")
 
 
-def won_back_figure(
-    table: pd.DataFrame, cost: str = "macs", title: str = "Thresholds chosen again on a few labelled samples"
-) -> style.Figure:
-    """A point a repeat of ``won_back``: cost and accuracy (less the last model's) measured on the rest, by size."""
-    axis = style.cost_axis(cost, table["cost_rechosen"])
-    fig = style.figure(title, xaxis=axis, yaxis=style.per_cent_axis(title="accuracy − last model's"))
-    fig.add_hline(y=0, line=style.DOTTED)
-    for i, (size, rows) in enumerate(table.groupby("size")):
-        marker = {"color": style.PALETTE[i], "size": 6, "opacity": 0.6}
-        x, y = rows["cost_rechosen"], rows["difference_rechosen"]
-        fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name=f"{size} samples")
-    middle = table[["cost_unchanged", "difference_unchanged"]].median()
-    marker = {"color": style.BLACK, "symbol": "star", "size": 13}
-    return fig.add_scatter(x=middle[:1], y=middle[1:], mode="markers", marker=marker, name="thresholds unchanged")
-
-
 def how_replayed(moved: pd.DataFrame) -> str:
     """What a replayed front is made of, in words for a title or a table."""
     if set(moved["replayed"]) == {"range"}:

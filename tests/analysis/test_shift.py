@@ -12,7 +12,7 @@ from twins import segment_range
 
 from cascadelib import LogitStore, ScoreTable, confidence, evaluate, pick, replay, search
 from cascadelib.analysis.drift_signal import alarm_share, alarm_table
-from cascadelib.analysis.reselection import rechoose, selection_bias, selection_bias_table, won_back
+from cascadelib.analysis.reselection import selection_bias, selection_bias_table
 from cascadelib.analysis.shift import (
     accuracy_estimates,
     cost_ratio_moved,
@@ -297,33 +297,6 @@ def test_other_widths_are_refused_where_classes_have_no_names():
     other = LogitStore.from_arrays([0, 1], {n: np.eye(7)[:2] for n in ("m0", "m1", "m2")})
     with pytest.raises(ValueError, match="5 classes on one split and 7"):
         check_same_task(STORE, other)
-
-
-def test_rechosen_thresholds_keep_the_accuracy_where_they_were_chosen():
-    point = pick(search(STORE, 2), "match_best")
-    again = rechoose(point, OTHER)
-    assert again.models == point.models
-    assert again.accuracy >= OTHER.models.loc[point.models[-1], "top1"]
-    cheaper = search(OTHER, 2, models=list(point.models)).table.query("cost < @again.cost")
-    assert (cheaper["accuracy"] < OTHER.models.loc[point.models[-1], "top1"]).all()
-    scores = ScoreTable(
-        *(np.stack(p) for p in ([STORE.ranks(n) == 0 for n in STORE.models.index], np.eye(3, 600))), [1, 2, 3]
-    )
-    assert rechoose(pick(search(scores, 2), "match_best"), scores).cost_kind == "cost"
-
-
-def test_won_back_measures_on_the_rest():
-    point = pick(search(STORE, 2), "match_best")
-    table = won_back(point, OTHER, sizes=(50, 200), repeats=3)
-    assert len(table) == 6
-    row, order = table.iloc[1], np.random.default_rng(0).permutation(len(OTHER))
-    rest = OTHER.take(order[200:])
-    again = rechoose(point, OTHER.take(order[:200]))
-    assert row["improvement_rechosen"] == pytest.approx(evaluate(rest, again).improvement, nan_ok=True)
-    assert row["cost_unchanged"] == evaluate(rest, point).cost
-    assert (table["difference_hindsight"] >= 0).all()
-    with pytest.raises(ValueError, match="leaves nothing of 600"):
-        won_back(point, OTHER, sizes=(50, 600))
 
 
 def test_a_front_chosen_among_noise_looks_better_than_it_is():

@@ -8,7 +8,6 @@ import pytest
 
 from cascadelib import LogitStore, pick, replay, search
 from cascadelib.analysis.calibration import moving_average, threshold_curves
-from cascadelib.analysis.reselection import won_back, won_back_table
 from cascadelib.analysis.shift import moved_front
 from cascadelib.figures.calibration import reliability_figure, threshold_figure
 from cascadelib.figures.fronts import band_figure
@@ -17,7 +16,6 @@ from cascadelib.figures.shift import (
     how_replayed,
     moved_improvement_figure,
     segments_figure,
-    won_back_figure,
 )
 from cascadelib.studies.study import open_splits
 
@@ -79,18 +77,10 @@ def test_figure_12_has_a_line_a_segment():
     assert fig.layout.xaxis.title.text == "MACs a sample"
 
 
-def test_bands_and_points_of_choosing_again():
+def test_bands_have_the_front_over_them():
     curve = FRONT.improvement_curve(points=20)
     band = pd.DataFrame({"accuracy": curve["accuracy"], "low": 1.0, "high": 2.0})
     assert band_figure(curve, band).data[-1].name == "front"
-    table = won_back(pick(FRONT, "match_best"), OTHER, (30, 100), repeats=2)
-    fig = won_back_figure(table)
-    assert [t.name for t in fig.data] == ["30 samples", "100 samples", "thresholds unchanged"]
-    summary = won_back_table({"other": table})
-    assert summary.index.tolist() == [("other", 30), ("other", 100)]
-    assert summary.loc[("other", 30), "cost_ratio"] == pytest.approx(
-        (table["cost_rechosen"] / table["cost_unchanged"])[table["size"] == 30].median()
-    )
 
 
 def test_figure_13_and_14_have_a_panel_a_model_and_mark_the_threshold():
