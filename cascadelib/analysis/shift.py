@@ -135,9 +135,7 @@ def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
     return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))
 
 
-def holds(
-    point: Point, splits: dict[str, Any], resamples: int = 1000, seed: int = 0, level: float = LEVEL
-) -> pd.DataFrame:
+def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: float = LEVEL) -> pd.DataFrame:
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
     cost_ratio: the last model's cost ÷ the cascade's, with its interval by :func:`cost_interval`; last_model_accuracy:
@@ -153,7 +151,7 @@ def holds(
     for store in splits.values():
         result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
         alone, baseline = float(evaluation.quality(store, right, point.score)), evaluation.baseline_of(store, point)
-        resampled = uncertainty.bootstrap(store, point, resamples, seed)
+        resampled = uncertainty.bootstrap(store, point, resamples)
         if point.score == F1:  # no share of samples
             drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]
             own, less = uncertainty.interval(drawn, level), uncertainty.interval(drawn - drawn_last, level)

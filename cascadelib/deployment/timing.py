@@ -60,16 +60,16 @@ def time_cascade(
     return table
 
 
-def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series, kind: str = "MACs") -> pd.DataFrame:
+def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series) -> pd.DataFrame:
     """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of cost.
 
-    tables: label → :func:`time_cascade` with ``single``; costs: Series from model to its cost, named ``kind``, which
-    the exit rates of the first table weigh. Columns: each model's part, exit decisions, rest (parting batches, putting
+    tables: label → :func:`time_cascade` with ``single``; costs: Series from model to its MACs, which the
+    exit rates of the first table weigh. Columns: each model's part, exit decisions, rest (parting batches, putting
     results in order), and total.
     """
     reach = next(iter(tables.values()))["share_run"].dropna()
-    rows = {kind: costs[reach.index] * reach / costs[single]}
-    rows[kind]["total"] = rows[kind].sum()
+    rows = {"MACs": costs[reach.index] * reach / costs[single]}
+    rows["MACs"]["total"] = rows["MACs"].sum()
     for label, table in tables.items():
         seconds, row = table["seconds"], table["seconds_in_cascade"].dropna()
         row["exit decisions"] = seconds["exit decisions"]

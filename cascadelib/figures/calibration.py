@@ -16,12 +16,10 @@ COLOURS = {
 }
 
 
-def reliability_figure(
-    averages: Tables, columns: int = 4, title: str = "Accuracy and confidence along the samples, moving averages"
-) -> style.Figure:
+def reliability_figure(averages: Tables) -> style.Figure:
     """Figure 13: {model: ``moving_average``}, a small panel a model; samples by rising confidence on the x axis."""
-    space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.44 / -(-len(averages) // columns), "shared_yaxes": True}
-    fig, places = style.panels(averages, min(columns, len(averages)), 130, **space)
+    space = {"horizontal_spacing": 0.02, "vertical_spacing": 0.44 / -(-len(averages) // 4), "shared_yaxes": True}
+    fig, places = style.panels(averages, min(4, len(averages)), 130, **space)
     lines = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
         shown = style.decimated(table, 250)
@@ -35,21 +33,18 @@ def reliability_figure(
     fig.update_annotations(font_size=11)
     note = {"text": "share of samples, least confident first", "showarrow": False, "xref": "paper", "yref": "paper"}
     fig.add_annotation(x=0.5, y=-0.02, yshift=-28, font_size=12, **note)
-    return fig.titled(title, margin={"b": 60}, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09})
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09}
+    title = "Accuracy and confidence along the samples, moving averages"
+    return fig.titled(title, margin={"b": 60}, legend=legend)
 
 
-def threshold_figure(
-    curves: dict[str, Tables],
-    points: Iterable[Any] = (),
-    title: str = "Above (solid), below (dashed), threshold (dotted)",
-    columns: int = 2,
-) -> style.Figure:
+def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:
     """Figure 14: {model: ``threshold_curves``}, a panel a model; the early exit rate on the x axis.
 
     points: cascades (max softmax), each marked in its first model's panel where the uncalibrated curve has its first
     threshold.
     """
-    fig, places = style.panels(curves, min(columns, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12)
+    fig, places = style.panels(curves, min(2, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12)
     for number, ((row, col), (model, lines)) in enumerate(zip(places, curves.items())):
         for label, table in lines.items():
             _draw(fig, label, style.decimated(table, 500), number == 0, row=row, col=col)
@@ -62,7 +57,8 @@ def threshold_figure(
     fig.update_xaxes(title="early exit rate", range=[0, 1], **style.per_cent_axis())
     fig.update_yaxes(range=[0, 1.02], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy, threshold", col=1)
-    return fig.titled(title, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17})
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17}
+    return fig.titled("Above (solid), below (dashed), threshold (dotted)", legend=legend)
 
 
 def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, **at: Any) -> None:

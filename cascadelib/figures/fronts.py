@@ -23,21 +23,17 @@ def singles_figure(
 
 
 def front_figure(
-    tables: Tables,
-    singles: pd.DataFrame,
-    cost: str = "macs",
-    title: str = "Cascades against single models",
-    accuracy_from: float | None = None,
+    tables: Tables, singles: pd.DataFrame, cost: str = "macs", title: str = "Cascades against single models"
 ) -> style.Figure:
     """Figure 1, top: fronts (label → ``front.table``), of those that coincide one, over single models
-    (``front.singles``), from ``accuracy_from`` (default: a little below the cheapest model on the hull)."""
+    (``front.singles``), from a little below the cheapest model on the hull."""
     fig = singles_figure(singles, None, cost, title)
     at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
     costs = {label: table.set_index("accuracy")["cost"].reindex(at, method="bfill") for label, table in tables.items()}
     for i, (label, name) in enumerate(coinciding(costs).items()):
         line: dict = {"line_shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
         style.add_cascades(fig, style.decimated(tables[label]), style.colour(i), name=name, **line)
-    low = singles.loc[singles["on_hull"], "accuracy"].iloc[0] if accuracy_from is None else accuracy_from
+    low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
     return fig.update_yaxes(range=[low - 0.02 * (high - low), high + 0.03 * (high - low)])
 
@@ -92,12 +88,12 @@ def methods_figure(
     return fig.titled(title, width=1150, margin={"b": 150})
 
 
-def excess_figure(table: pd.DataFrame, title: str = "Cost ÷ that of the exact front") -> style.Figure:
+def excess_figure(table: pd.DataFrame) -> style.Figure:
     """A row a recipe: 1 + its mean excess cost on the split that chose (circle) and held out (diamond). table:
     ``compare_recipes`` with a held-out split."""
     rows = table.dropna(subset="excess_cost_moved").sort_values("excess_cost_moved", ascending=False)
     axis = {"title": "mean cost ÷ the exact front's at equal accuracy", **style.GAIN_AXIS}
-    fig = style.figure(title, height=150 + 26 * len(rows), xaxis=axis, margin={"l": 280})
+    fig = style.figure("Cost ÷ that of the exact front", height=150 + 26 * len(rows), xaxis=axis, margin={"l": 280})
     for i, (column, name) in enumerate({"excess_cost": "where chosen", "excess_cost_moved": "held out"}.items()):
         marker = {"color": style.PALETTE[i], "symbol": ["circle-open", "diamond"][i], "size": 10, "line": {"width": 2}}
         fig.add_scatter(x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name)
@@ -105,14 +101,14 @@ def excess_figure(table: pd.DataFrame, title: str = "Cost ÷ that of the exact f
 
 
 def band_figure(
-    curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement, 95% bootstrap band", label: str = "front"
+    curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement, 95% bootstrap band"
 ) -> style.Figure:
     """An improvement curve (accuracy, improvement) over its band (accuracy, low, high)."""
     fig, edge = improvement_figure({}, title), {"mode": "lines", "line": {"width": 0, "color": style.PALETTE[0]}}
     fig.add_scatter(x=band["accuracy"], y=band["high"], showlegend=False, hoverinfo="skip", **edge)
     filled = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
     fig.add_scatter(x=band["accuracy"], y=band["low"], **filled, **edge)
-    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name=label)
+    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
     return fig
 
 
@@ -175,13 +171,11 @@ def pairs_figure(pairs: pd.DataFrame, curves: Tables, title: str = "What makes a
     return fig.titled(title, width=1300, height=640, legend={"y": -0.2, "yanchor": "top", "orientation": "h"})
 
 
-def fronts_figure(
-    tables: Tables, families: pd.Series, cost: str = "macs", accuracy_from: float = 0.55, title: str | None = None
-) -> style.Figure:
+def fronts_figure(tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None) -> style.Figure:
     """Published models by cost and accuracy, the front of the first table by family, those of the others as lines.
 
     tables: label → ``published.singles(…)``; families: Series from model to family (of the first table), for colours:
-    give the same Series to figures that shall agree. accuracy_from: lowest accuracy shown.
+    give the same Series to figures that shall agree. Accuracies are shown from 55% on.
     """
     (label, singles), *others = tables.items()
     front = singles[singles["on_front"]]
@@ -203,7 +197,7 @@ def fronts_figure(
         line = {"color": (style.BLACK, *style.PALETTE)[i % (1 + len(style.PALETTE))], "width": 1.5, "shape": "hv"}
         style.add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
     best = max(table["accuracy"].max() for table in tables.values())
-    return fig.update_yaxes(range=[accuracy_from, best + 0.01])
+    return fig.update_yaxes(range=[0.55, best + 0.01])
 
 
 def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task") -> style.Figure:

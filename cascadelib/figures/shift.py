@@ -20,12 +20,12 @@ def by_kind(tables: dict, first: str) -> dict[str, dict]:
 
 
 def moved_improvement_figure(
-    curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds", columns: int = 3
+    curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
 ) -> style.Figure:
     """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor. A
     label has the same colour in all panels, the first is black."""
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
-    fig, places = style.panels(curves, min(columns, len(curves)), **space)
+    fig, places = style.panels(curves, min(3, len(curves)), **space)
     labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
     colour, shown = dict(zip(labels, [style.BLACK, *style.PALETTE])), set()
     for (row, col), lines in zip(places, curves.values()):

@@ -104,7 +104,7 @@ def figures(store, other):
     yield fig.guarantee_figure(pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6)
     yield fig.savings_figure(savings)
     yield fig.stream_figure(pd.DataFrame(1.0, index=[1, 2], columns=NAMES), 2.0, NAMES[0], NAMES[1])
-    yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}), label=NAMES[1])
+    yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 
 def written(folder, *outputs):
