@@ -36,10 +36,8 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     apart. A model that the other split lacks is refused by name.
     """
     if not hasattr(front, "table"):
-        raise TypeError(
-            f"a Front is needed here, not {type(front).__name__}"
-            + (": cascadelib.evaluate(store, point) runs a single one" if hasattr(front, "thresholds") else "")
-        )
+        what = "a Front is needed here (cascadelib.evaluate runs a single Point)"
+        raise TypeError(f"{what}, not {type(front).__name__}")
     evaluation.check_store(store)
     table = front.table[["models", "thresholds", "accuracy", "cost"]].reset_index(drop=True)
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1

@@ -1,7 +1,6 @@
 """LogitStore: the logits of many models on one labelled split, checked before they are believed."""
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,12 +37,10 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     if sample_ids is not None:
         with about(what):
             labels.check_same(sample_ids)
-    if labels.values is not None and labels.values.max() >= logits.shape[1]:
-        row = int(np.argmax(labels.values >= logits.shape[1]))
-        raise ValueError(
-            f"{what}: {logits.shape[1]} classes, but the label of row {row} "
-            f"({labels.sample_ids[row]}) is {labels.values[row]}"
-        )
+    outside = np.flatnonzero(labels.values >= logits.shape[1]) if labels.values is not None else ()
+    if len(outside):
+        label, sample = labels.values[outside[0]], labels.sample_ids[outside[0]]
+        raise ValueError(f"{what}: {logits.shape[1]} classes, but row {outside[0]} ({sample}) has the label {label}")
     with np.errstate(over="ignore"):  # what overflows is inf, and refused below
         logits = logits.astype(dtype, copy=False)
     bad = np.flatnonzero(~np.isfinite(logits).all(1))
@@ -58,11 +55,11 @@ def check_probabilities(name, p) -> None:
     p = np.asarray(p, np.float64)
     bad = np.flatnonzero(~((p >= 0).all(1) & (p <= 1 + 1e-6).all(1) & (abs(p.sum(1) - 1) <= 1e-3)))
     if len(bad):
-        raise ValueError(
-            f"model {name!r}: row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); "
-            f"{len(bad)} such rows; normalise=True divides rows by their sums, in add(probabilities=…, normalise=True) "
-            "and from_probabilities(…, normalise=True)"
+        what = f"row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); {len(bad)} such rows"
+        remedy = (
+            "add(probabilities=…, normalise=True) or from_probabilities(…, normalise=True) divide rows by their sums"
         )
+        raise ValueError(f"model {name!r}: {what}; {remedy}")
 
 
 FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
@@ -333,21 +330,13 @@ class LogitStore:
         with ADDING:
             if not replace and (name in self._shelf.models or name in self._shelf.broken):
                 raise ValueError(f"model {name!r} is in the store already; pass replace=True to replace it")
-            self._check_classes(name, checked.shape[1])
+            others = [own for other, own in self._shelf.models.items() if other != name]
+            expected = len(self.classes) if self.classes else others[0].tensor.shape[1] if others else checked.shape[1]
+            if checked.shape[1] != expected:
+                raise ValueError(f"model {name!r}: logits for {checked.shape[1]} classes, but the store has {expected}")
             order = 1 + max((own.metadata["order"] for own in self._shelf.models.values()), default=-1)
             entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
             self._shelf.put(name, checked, entry, "probabilities" if probabilities else "logits")
-
-    def _check_classes(self, name, count):
-        others = [n for n in self._shelf.models if n != name]
-        if self.classes is not None:
-            expected, source = len(self.classes), "the store's classes"
-        elif others:
-            expected, source = self._shelf.models[others[0]].tensor.shape[1], f"model {others[0]!r}"
-        else:
-            return
-        if count != expected:
-            raise ValueError(f"model {name!r}: logits for {count} classes, but {source} has {expected}")
 
     def verify(self) -> None:
         """Read everything; raise ValueError that lists each broken file and the check that it failed."""
@@ -381,11 +370,9 @@ def _table(entries: dict) -> pd.DataFrame:
         {k: v for k, v in entries[n].items() if k not in hidden and not isinstance(v, (dict, list))} for n in by_age
     ]
     table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
-    for column in FIRST_COLUMNS:
-        values = table[column] if column in table else pd.Series(math.nan, table.index)
-        table[column] = pd.to_numeric(values, errors="coerce").astype(np.float64)
     others = [c for c in NEXT_COLUMNS if c in table] + sorted(set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS})
-    table = table[FIRST_COLUMNS + others]
+    table = table.reindex(columns=FIRST_COLUMNS + others)
+    table[FIRST_COLUMNS] = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce").astype(np.float64)
     for kind in ("macs", "seconds"):
         if table[kind].notna().all():
             return table.sort_values(kind, kind="stable")

@@ -135,19 +135,14 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
 
 
 def read_column(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
-    """An array [count] of whole numbers or text from an npz file that nobody has checked: no more is read than it
-    holds, whatever its header says, and than so many samples need."""
+    """An array [count] of whole numbers or text from an npz file that nobody has checked: no more is unpacked than so
+    many samples need."""
     info = archive.getinfo(f"{name}.npy")
     known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack all of it at once
     if not known or info.file_size > PER_SAMPLE * (64 + count):
         raise ValueError(f"{info.filename}: {info.file_size} bytes, or packed otherwise than by deflate")
     with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        of_version = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = of_version(file)
-        if shape != (count,) or dtype.kind not in "iuU":
-            raise ValueError(f"{name} is {dtype} {shape}, expected one a sample, of {count}")
-        content = file.read(count * dtype.itemsize + 1)
-    if len(content) != count * dtype.itemsize:
-        raise ValueError(f"{name} does not fill its {count} entries")
-    return np.frombuffer(content, dtype)
+        values = np.lib.format.read_array(file, allow_pickle=False)
+    if values.shape != (count,) or values.dtype.kind not in "iuU":
+        raise ValueError(f"{name} is {values.dtype} {values.shape}, expected one a sample, of {count}")
+    return values

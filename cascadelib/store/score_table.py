@@ -86,16 +86,13 @@ class ScoreTable:
         for name, own in self.columns.items():
             with about(f"column {name!r}"):
                 columns[name] = np.broadcast_to(reals(own, "it"), confidence.shape)
-        given = {"correct": correct, "confidence": confidence, "cost": cost, "predictions": predictions}
-        for kind, value in (given | {"labels": labels}).items():
+        for value in (correct, confidence, cost, predictions, labels):
             if value is not None:
                 value.flags.writeable = False
-            object.__setattr__(self, kind, value)
+        vars(self).update(correct=correct, confidence=confidence, cost=cost, predictions=predictions, labels=labels)
         origin = self.sample_ids if isinstance(self.sample_ids, Labels) else self._origin(self.sample_ids)
-        object.__setattr__(self, "names", names)
-        object.__setattr__(self, "columns", columns)
-        object.__setattr__(self, "origin", origin)
-        object.__setattr__(self, "sample_ids", origin.sample_ids if origin.given else None)
+        sample_ids = origin.sample_ids if origin.given else None
+        vars(self).update(names=names, columns=columns, origin=origin, sample_ids=sample_ids)
 
     def _origin(self, ids):
         if self.labels is None:

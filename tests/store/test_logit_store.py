@@ -152,7 +152,7 @@ def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory):
 
 def test_classes_must_agree_between_models_where_they_have_no_names():
     store = LogitStore.from_arrays([0, 1], {"a": np.eye(2)})
-    with pytest.raises(ValueError, match="'b'.*3 classes.*'a' has 2"):
+    with pytest.raises(ValueError, match="'b'.*3 classes.*the store has 2"):
         store.add("b", np.eye(3)[:2])
     store.add("a", np.eye(3)[:2], replace=True)
 
