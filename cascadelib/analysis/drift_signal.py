@@ -97,11 +97,6 @@ class DriftSignal:
             raise ValueError("the reference holds no sample")
         self.false_alarm_rate, self.stages = false_alarm_rate, [Capital(part) for part in reference]
 
-    @classmethod
-    def at_selection(cls, store: Any, point: Point, false_alarm_rate: float = 0.01) -> "DriftSignal":
-        """The signal of a Point, with the samples of ``store`` (its labels do not count) as the reference."""
-        return cls(stage_confidences(store, point), false_alarm_rate)
-
     def check(self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None) -> DriftReport:
         """All inputs so far against the reference. live: those since the last check, in their order; false_alarm_rate:
         another than the signal's own. ValueError for another number of stages, nan, rising lengths."""
@@ -121,7 +116,7 @@ class DriftSignal:
 def _checked(stages, name):
     """Arrays of confidences, a stage each, or ValueError."""
     if isinstance(stages, Store):
-        raise ValueError(f"{name} holds confidences, not a store: use DriftSignal.at_selection(store, point)")
+        raise ValueError(f"{name} holds confidences, not a store: use stage_confidences(store, point)")
     arrays = [np.asarray(a, np.float64) for a in stages]
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]
     if not arrays or np.isnan(lengths).any() or lengths != sorted(lengths, reverse=True):

@@ -135,7 +135,10 @@ def ask_models(
         ended = time.perf_counter()
         with lock:
             try:
-                write_answer(policy, decisions, stage, rows, *pair_of(answer, policy.models[stage]))
+                if not (isinstance(answer, tuple | list) and len(answer) == 2 and answer[0] is not None):
+                    what = f"model {policy.models[stage]!r}: its call"
+                    raise ValueError(f"{what} must return (predictions, confidences), not {brief(answer)}")
+                write_answer(policy, decisions, stage, rows, *answer)
             except ValueError as error:
                 stopped.append(error)
             seconds[stage] += ended - begun, time.perf_counter() - ended
@@ -174,10 +177,3 @@ def ask_models(
         )
         warnings.warn(f"{text} ({type(failure).__name__}: {failure})", RuntimeWarning, stacklevel=3)
     return decisions
-
-
-def pair_of(answer, name):
-    """(predictions, confidences) that the call of a model returned; ValueError naming it for anything else."""
-    if not (isinstance(answer, tuple | list) and len(answer) == 2 and answer[0] is not None):
-        raise ValueError(f"model {name!r}: its call must return (predictions, confidences), not {brief(answer)}")
-    return answer

@@ -4,7 +4,7 @@ import json
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -34,7 +34,7 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
     check_point(point)
     method, models, fitted = point.method, point.models, {}
     if method is not None and method.confidence is not None:
-        each = [method.fitted_after(models[: i + 1]).to_json() for i in range(len(models))]
+        each = [asdict(method.fitted_after(models[: i + 1])) for i in range(len(models))]
         fitted = {"fitted": json.loads(json.dumps(each))}  # lists for tuples, as in a file
     temperatures = {name: method.temperature_of(name) for name in models} if method and method.temperature else None
     numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}

@@ -200,15 +200,14 @@ class StreamBudget:
         """Mean cost a sample so far; nan before the first."""
         return self.spent / self.samples if self.samples else np.nan
 
-    def bound(self, samples: int | None = None, batch: int | None = None) -> float:
-        """No stream makes the mean cost of its first ``samples`` differ from the budget by more than this.
+    def bound(self) -> float:
+        """No stream makes the mean cost of as many samples as there were so far differ from the budget by more.
 
         (dearest − cheapest) (1 + η_T b) / (η_T samples), b: the largest batch, η_T = min(η, 0.15 / b) the last rate.
-        Default: samples and batches so far. Why: docs/monitoring.md.
+        Why: docs/monitoring.md.
         """
-        samples, batch = samples or self.samples, batch or self.largest
-        rate = min(self.rate, STEP / batch)
-        return (self.dearest - self.cheapest) * (1 + rate * batch) / (rate * samples)
+        rate = min(self.rate, STEP / self.largest)
+        return (self.dearest - self.cheapest) * (1 + rate * self.largest) / (rate * self.samples)
 
 
 def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ answered or by several columns. To read one and to apply it takes numpy alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,10 +37,6 @@ class Fitted:
         if self.parameters:
             sure[there] = KINDS[self.kind].apply(self.parameters, x[there], labels[there])
         return sure
-
-    def to_json(self) -> dict:
-        """A dict that :func:`fitted_from_json` takes back to the last bit."""
-        return asdict(self)
 
 
 def features(kind, columns, values, predictions, before):
@@ -144,7 +140,7 @@ KINDS = {
 
 
 def fitted_from_json(value: Any) -> Fitted:
-    """The :class:`Fitted` that :meth:`Fitted.to_json` wrote; ValueError for an unknown kind or a part that is wrong."""
+    """The :class:`Fitted` of which this is the ``asdict``; ValueError for an unknown kind or a part that is wrong."""
     kind = known(value.get("kind") if isinstance(value, dict) else value, KINDS, "fitted confidence")
     if not fits(value, {"columns": [str], "parameters": KINDS[kind].form}):
         raise ValueError("a part of a fitted confidence is missing or of another kind: kind, columns, parameters")

@@ -56,9 +56,7 @@ def check_probabilities(name, p) -> None:
     bad = np.flatnonzero(~((p >= 0).all(1) & (p <= 1 + 1e-6).all(1) & (abs(p.sum(1) - 1) <= 1e-3)))
     if len(bad):
         what = f"row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); {len(bad)} such rows"
-        remedy = (
-            "add(probabilities=…, normalise=True) or from_probabilities(…, normalise=True) divide rows by their sums"
-        )
+        remedy = "normalise=True, in add(probabilities=…) and in from_probabilities, divides rows by their sums"
         raise ValueError(f"model {name!r}: {what}; {remedy}")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import about, known
 from .protocol import Store
 
 if TYPE_CHECKING:
@@ -66,11 +66,6 @@ def matched(store: "LogitStore", other: "LogitStore") -> "LogitStore":
             f"the first is {missing[0]!r}: they cannot be paired"
         )
     part = store.take([position[sample] for sample in other.sample_ids.tolist()])
-    differing = np.flatnonzero(part.labels != other.labels)
-    if len(differing):
-        row = differing[0]
-        raise ValueError(
-            f"sample {other.sample_ids[row]!r} is labelled {part.labels[row]} in {store.split!r} and "
-            f"{other.labels[row]} in {other.split!r}"
-        )
+    with about(f"splits {store.split!r} and {other.split!r}"):
+        part.origin.check_same(other.sample_ids, other.labels)
     return part

@@ -131,18 +131,18 @@ def test_a_shift_that_starts_late_is_seen():
 
 @pytest.mark.parametrize("change", [{"noise": 1.6}, {"scale": 0.7}])
 def test_changed_data_alarm(point, change):
-    signal = DriftSignal.at_selection(store_of(2000, 1), point, 0.001)
+    signal = DriftSignal(stage_confidences(store_of(2000, 1), point), 0.001)
     report = signal.check(stage_confidences(store_of(500, 2, **change), point))
     assert report.alarm
     assert report.tests["p"].min() <= 0.001 and report.tests["inputs"][0] == 500
     assert signal.check(stage_confidences(store_of(500, 3), point)).alarm  # what was seen stays seen
-    unchanged = DriftSignal.at_selection(store_of(2000, 1), point, 0.001)
+    unchanged = DriftSignal(stage_confidences(store_of(2000, 1), point), 0.001)
     assert not unchanged.check(stage_confidences(store_of(500, 3), point)).alarm
 
 
 def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point):
     store = store_of(500, 4)
-    report = DriftSignal.at_selection(store, point).check(stage_confidences(store, point))
+    report = DriftSignal(stage_confidences(store, point)).check(stage_confidences(store, point))
     assert not report.alarm
     np.testing.assert_allclose(report.tests["mean_rank"], 0.5, atol=0.01)
 

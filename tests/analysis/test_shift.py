@@ -273,7 +273,7 @@ def test_matched_samples_come_in_the_order_of_the_other_split():
     np.testing.assert_array_equal(part.sample_ids, STORE.sample_ids[rows])
     with pytest.raises(ValueError, match="lacks 1 of the 3 samples.*'900'"):
         matched(STORE, make_store(0, 1000).take([5, 900, 3]))
-    with pytest.raises(ValueError, match="is labelled"):
+    with pytest.raises(ValueError, match="other labels: row"):
         matched(STORE, OTHER)
 
 

@@ -61,7 +61,7 @@ def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
     for piece in pieces_of(IMAGES, 100):
         cascade(piece)
         cascade.running.drift()
-    signal = DriftSignal.at_selection(rest, POINT)
+    signal = DriftSignal(stage_confidences(rest, POINT))
     alone = signal.check(stage_confidences(TEST.take(slice(0, 600)), cascade.point)).tests
     pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
     with pytest.warns(RuntimeWarning, match="nan or infinite"):
