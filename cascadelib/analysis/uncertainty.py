@@ -33,10 +33,8 @@ def _counted(correct, name):
     """correct as bool [k], or ValueError: these intervals count samples."""
     correct = np.asarray(correct)
     if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
-        raise ValueError(
-            f"{name} must be bool [samples], at least one, not {correct.dtype} {correct.shape}: these intervals count "
-            "samples; for graded scores use the bootstrap"
-        )
+        what = f"{name} must be bool [samples], at least one, not {correct.dtype} {correct.shape}"
+        raise ValueError(f"{what}: these intervals count samples; for graded scores use the bootstrap")
     return correct.astype(bool)
 
 

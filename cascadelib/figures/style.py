@@ -33,11 +33,7 @@ MARKS = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "\n
 
 
 def plain(text: Any) -> Any:
-    """Text that a figure shows as it is: plotly reads some HTML, and TeX, in names. Of arrays each; numbers stay.
-
-    All text of models, classes, samples, splits and labels goes through here: :class:`Figure` does it for its traces
-    and its title, :func:`panels` and :func:`cost_axis` for theirs, the explorer's charts for what they change.
-    """
+    """Text that a figure shows as it is: plotly reads some HTML, and TeX, in names. Of arrays each; numbers stay."""
     if isinstance(text, str):
         return text.translate(MARKS)
     return [plain(each) for each in text] if np.ndim(text) and np.asarray(text).dtype.kind in "OU" else text

@@ -227,9 +227,7 @@ class Folder:
         return file
 
     def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
-        """Add or replace a model: its file appears whole or not at all, beside those that others add. The manifest
-        first lists both the file that there is and the one that comes, then the new one alone: a reader, and whoever
-        finds the folder after a crash, takes either."""
+        """Add or replace a model: its file appears whole or not at all, beside those that others add."""
         path = self.path / file_name(model)
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):

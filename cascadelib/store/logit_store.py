@@ -356,7 +356,7 @@ class LogitStore:
 def _accuracies(tensor, labels: Labels) -> tuple[float, float]:
     """(top1, top5) of a model's output [k, classes]; nan without labels."""
     if labels.values is None:
-        return math.nan, math.nan
+        return np.nan, np.nan
     return accuracies(ranks_of(tensor, labels.values), tensor.shape[1])
 
 
