@@ -37,7 +37,7 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     if sample_ids is not None:
         with about(what):
             labels.check_same(sample_ids)
-    outside = np.flatnonzero(labels.values >= logits.shape[1]) if labels.values is not None else ()
+    outside = np.flatnonzero([] if labels.values is None else labels.values >= logits.shape[1])
     if len(outside):
         label, sample = labels.values[outside[0]], labels.sample_ids[outside[0]]
         raise ValueError(f"{what}: {logits.shape[1]} classes, but row {outside[0]} ({sample}) has the label {label}")
