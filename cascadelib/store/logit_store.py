@@ -37,9 +37,10 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     if sample_ids is not None:
         with about(what):
             labels.check_same(sample_ids)
-    outside = np.flatnonzero([] if labels.values is None else labels.values >= logits.shape[1])
+    values = np.zeros(0) if labels.values is None else labels.values
+    outside = np.flatnonzero(values >= logits.shape[1])
     if len(outside):
-        label, sample = labels.values[outside[0]], labels.sample_ids[outside[0]]
+        label, sample = values[outside[0]], labels.sample_ids[outside[0]]
         raise ValueError(f"{what}: {logits.shape[1]} classes, but row {outside[0]} ({sample}) has the label {label}")
     with np.errstate(over="ignore"):  # what overflows is inf, and refused below
         logits = logits.astype(dtype, copy=False)

@@ -76,7 +76,7 @@ def test_files_are_readable_by_the_group(store):
 @given(
     name=st.text(min_size=1, max_size=20).filter(lambda s: len(s.encode("utf-8", "ignore")) < 50),
     value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=5,
     ),

@@ -80,7 +80,7 @@ def test_a_table_and_logits_of_the_same_models_can_be_compared(table, store):
 
 
 def test_f1_of_a_table_is_refused(table):
-    with pytest.raises(ValueError, match="F1 needs the classes"):
+    with pytest.raises(ValueError, match="F1 needs labels and predictions"):
         table.positives()
 
 
