@@ -29,7 +29,8 @@ def front_figure(
     (``front.singles``), from a little below the cheapest model on the hull."""
     fig = singles_figure(singles, None, cost, title)
     at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
-    costs = {label: table.set_index("accuracy")["cost"].reindex(at, method="bfill") for label, table in tables.items()}
+    least = {label: table.groupby("accuracy")["cost"].min()[::-1].cummin()[::-1] for label, table in tables.items()}
+    costs = {label: cost.reindex(at, method="bfill") for label, cost in least.items()}
     for i, (label, name) in enumerate(coinciding(costs).items()):
         line: dict = {"line_shape": "hv", "dash": style.dash(i), "mode": "lines+markers", "marker": {"size": 3}}
         style.add_cascades(fig, style.decimated(tables[label]), style.colour(i), name=name, **line)

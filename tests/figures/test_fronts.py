@@ -62,3 +62,10 @@ def test_a_model_below_the_cheapest_one_is_shown_whole():
     front = search(LogitStore.from_arrays(labels, logits, macs={"cheap": 1, "worse": 2, "best": 5}), 2)
     low, _ = tasks_figure({"task": {"pairs": front}}).layout.yaxis.range
     assert 0.63 < low < 0.645
+
+
+def test_points_of_equal_accuracy_and_dearer_ones_do_not_keep_a_front_from_being_drawn():
+    """A front that was replayed elsewhere: two points of one accuracy, one dearer than a better one."""
+    table = pd.DataFrame({"accuracy": [0.7, 0.8, 0.8, 0.75], "cost": [2.0, 3.0, 3.5, 9.0]})
+    fig = front_figure({"moved": table, "same": table}, SINGLES)
+    assert [trace.name for trace in fig.data if trace.name and "moved" in trace.name] == ["moved = same"]
