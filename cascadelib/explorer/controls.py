@@ -143,19 +143,10 @@ def fraction_in(text: str) -> float:
     return check_number(exact, "a share", "from 0% to 100%", 0, 1)
 
 
-def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -> tuple[str, ...]:
-    """The models by rising ``cost`` (a Series) once ``name`` stands at ``position``; taken twice, it swaps places."""
-    chosen = [models[position] if m == name else m for m in models]
-    chosen[position] = name
-    return tuple(sorted(chosen, key=cost.get))
-
-
-def resized(models: Sequence[str], n: int, cost: pd.Series) -> tuple[str, ...]:
-    """The cascade with n models: its last one and the first of the others, or with the dearest of the free ones (all of
-    them are in ``cost``, a Series, rising)."""
-    free = [name for name in cost.index if name not in models]
-    chosen = [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
-    return tuple(sorted(chosen, key=cost.get))
+def resized(models: Sequence[str], n: int, names: Sequence[str]) -> list[str]:
+    """Models of a cascade of n: the last one and the first of the others, or with the last ``names`` that are free."""
+    free = [name for name in names if name not in models]
+    return [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
 
 
 class CascadeChooser(widgets.VBox):
