@@ -165,9 +165,7 @@ class Explorer(widgets.VBox):
 
     def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
-        front = self.splits.front_of(self.choice)
-        if front is not None:
-            self.load(front.point(row))
+        self.load(self.splits.fronts[self.choice.kind].point(row))
 
     def undo(self) -> None:
         """Back to before the last change."""
