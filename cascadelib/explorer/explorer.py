@@ -198,19 +198,14 @@ class Explorer(widgets.VBox):
         """Show a cascade; without thresholds, each stage sends on the share that it sent on before."""
         shares = [share_sent_on(slider.sure, t) for slider, t in zip(self.sliders, self.thresholds)]
         self.choice, self.cascades = choice, self.splits.cascades(choice)
-        self.thresholds = self.at_shares(shares) if thresholds is None else list(thresholds)
+        self.thresholds = [] if thresholds is None else list(thresholds)
+        for stage in range(len(self.thresholds), len(choice.models) - 1):
+            share = shares[stage] if stage < len(shares) else SENT_ON
+            sure = falling(self.cascades["validation"], self.thresholds, stage)
+            self.thresholds.append(threshold_of_share(sure, share))
         self.show_cascade()
         self.show_front()
         self.goals.undo.disabled = not self.past
-
-    def at_shares(self, shares: list[float]) -> list[float]:
-        """Thresholds at which each stage in turn sends on its share, :data:`SENT_ON` where none is given."""
-        thresholds: list[float] = []
-        cascade = self.cascades["validation"]
-        for stage in range(cascade.stages - 1):
-            share = shares[stage] if stage < len(shares) else SENT_ON
-            thresholds.append(threshold_of_share(falling(cascade, thresholds, stage), share))
-        return thresholds
 
     # What is shown
 
