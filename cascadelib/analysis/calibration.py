@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata
 
-from ..checks import known
+from ..checks import check_count, known
 from ..evaluation.evaluation import exits_of
 from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
@@ -85,9 +85,7 @@ def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | No
     """
     confidence, correct = checked(confidence, correct)
     k = len(confidence)
-    window = max(1, k // 50) if window is None else window
-    if not 1 <= window <= k:
-        raise ValueError(f"a window of {window} samples does not fit into the {k} samples there are")
+    window = check_count(max(1, k // 50) if window is None else window, "window", 1, k)
     table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")
     table["accuracy"] = table.groupby("confidence")["accuracy"].transform("mean")  # whatever the order of equal ones
     means = table.rolling(window).mean().iloc[window - 1 :].reset_index(drop=True)

@@ -68,9 +68,9 @@ def changed(fig: go.Figure, layout: dict, *parts: Traces) -> None:
 def explorer_figure(splits: Sequence[str], stages: int) -> go.Figure:
     """The figure, with empty traces. splits: one or two names; stages: the most thresholds that a cascade may have."""
     fig = style.figure("", barmode="overlay", bargap=0, font_size=11, margin=dict.fromkeys("lrtb", 0))
-    fig.update_layout(annotations=[stage_title(i, "") for i in range(stages)], margin_autoexpand=False)
     legend = {"orientation": "h", "yanchor": "bottom", "font": {"size": 11}, "itemclick": False, "bgcolor": CLEAR}
-    fig.update_layout(legend=legend, legend2=legend, legend3=legend, uniformtext={"minsize": 9, "mode": "hide"})
+    fig.update_layout(legend=legend, legend2=legend, legend3=legend, margin_autoexpand=False)
+    fig.update_layout(uniformtext={"minsize": 9, "mode": "hide"})
     fig.update_layout(modebar={"remove": "zoom in out select lasso autoscale".split(), "bgcolor": CLEAR})
     fig.update_layout(template_layout_xaxis_title_standoff=4)
     add_curves(fig, splits)
@@ -110,14 +110,14 @@ def places(width: int, stages: int) -> tuple[int, dict[str, Box], float]:
         bottom = flow + 40 + 45 * stages
         boxes = {"front": (LEFT, right, top, top + 290), "flow": (LEFT, right, flow, bottom)}
     legend = bottom + UNDER + LEGEND * lines
-    top = legend + LEGEND
+    top = legend + LEGEND // 2  # of a tick's label that stands beside the legend
     columns = max(1, min(stages, width // HISTOGRAM))
     step = (width - LEFT - RIGHT + 44) / columns
     for i in range(stages):
         left, above = LEFT + i % columns * step, top + i // columns * (130 + UNDER + LEGEND)
         boxes[str(i)] = (left, left + step - 44, above, above + 130)
         bottom = above + 130
-    return round(bottom + UNDER), boxes, legend
+    return round(bottom + UNDER + LEGEND), boxes, legend
 
 
 def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
@@ -141,13 +141,6 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
         fig.add_scatter(meta=f"now, {split}", mode="markers", marker=marker, hovertemplate=hover, showlegend=False)
     text = {"textfont": {"color": style.BLACK, "size": 13, "weight": "bold"}, "textposition": "top left"}
     fig.add_scatter(meta="told", mode="text", hoverinfo="skip", showlegend=False, **text)
-
-
-def stage_title(stage: int, name: str, left: float = 0, top: float = 0) -> dict:
-    """The name of a stage's model above its histogram, whose upper left corner is (left, top) in paper coordinates.
-    There are always as many such: plotly.js refuses a list of annotations that grows and moves in one message."""
-    place = {"xref": "paper", "yref": "paper", "x": left, "y": top, "yanchor": "bottom", "xanchor": "left"}
-    return {**place, "showarrow": False, "text": f"<b>{stage + 1}</b> {style.plain(name)}" if name else " "}
 
 
 def baselines(singles: Mapping[str, pd.DataFrame]) -> Traces:
@@ -270,18 +263,17 @@ class Charts:
         starts = {"legend": boxes["front"], "legend2": boxes["flow"], "legend3": (LEFT, 0, legend, 0)}
         for name, (left, _, top, _) in starts.items():
             layout[name] = {"x": (left if width >= WIDE else 4) / width, "y": 1 - top / height}
-        titles = [stage_title(i, "") for i in range(self.stages)]
         for i in range(d, self.stages):
             layout[f"xaxis{i + 3}"] = layout[f"yaxis{i + 3}"] = {"visible": False, "domain": CORNER}
         for i, (name, edge) in enumerate(zip(models, self.edges)):
             across, up = domains[str(i)]
             own = sorted(own_units(self.metric, [edge[0], edge[-1]]).tolist())
-            at: dict = {"visible": True, "domain": across, "anchor": f"y{i + 3}", "range": own, "title": metric}
+            title = f"<b>{i + 1}</b> {style.plain(name)}<br>{metric}"
+            at: dict = {"visible": True, "domain": across, "anchor": f"y{i + 3}", "range": own, "title": title}
             layout[f"xaxis{i + 3}"] = at
             at = at | {"domain": up, "anchor": f"x{i + 3}", "range": [0, 1], "title": "share"}
             layout[f"yaxis{i + 3}"] = style.per_cent_axis(**at)
-            titles[i] = stage_title(i, name, across[0], up[1])
-        return layout | {"annotations": titles}
+        return layout
 
     def frames(self, stages: int) -> Traces:
         """What of the bars and lines stays as long as a cascade of so many stages does."""
@@ -291,12 +283,10 @@ class Charts:
         traces: Traces = {name: {"y": y, "width": width} for name in BARS}
         for i, edge in enumerate(self.edges):
             ends = wire(own_units(self.metric, edge))
-            x, wide = wire(own_units(self.metric, (edge[1:] + edge[:-1]) / 2)), float(edge[1] - edge[0])
+            x = wire(own_units(self.metric, (edge[1:] + edge[:-1]) / 2))
             for kind in OF_STAGE:
                 there = splits > 1 or not kind.startswith("held-out")
                 traces[f"{kind} {i + 1}"] = {"x": ends if "below" in kind else x, "visible": there}
-            for kind in ("right", "wrong"):
-                traces[f"{kind} {i + 1}"]["width"] = wide
         for i in range(stages - 1, self.stages):
             traces |= {f"{kind} {i + 1}": {"visible": False} for kind in OF_STAGE}
         return traces

@@ -18,12 +18,8 @@ from ..tables import fraction, number
 from .later import Later
 from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_text
 
+AUTO = {"width": "auto"}  # as wide as what is in it
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between
-
-
-def control(kind: type[widgets.DOMWidget], width: str, **settings: Any) -> widgets.DOMWidget:
-    """A widget of a fixed width, such as "72px"."""
-    return kind(layout=widgets.Layout(width=width), **settings)
 
 
 def threshold_of_share(sure: np.ndarray, share: float) -> float:
@@ -60,15 +56,13 @@ class ThresholdSlider(widgets.HBox):
         self.metric: Metric = None
         self.source: widgets.DOMWidget | None = None
         self.quiet = False
-        self.name = control(widgets.HTML, "170px")
-        self.share = control(Slider, "225px")
-        self.share_text = control(widgets.Text, "72px", continuous_update=False, tooltip="per cent sent on")
-        self.slider = control(Slider, "225px")
+        self.name, self.share, self.slider = widgets.HTML(), Slider(), Slider()
+        self.share_text = widgets.Text(continuous_update=False, tooltip="per cent sent on")
         for slider in (self.share, self.slider):
             slider.observe(lambda change: None if change["new"] else released(), "held")
-        self.text = control(widgets.Text, "100px", continuous_update=False, tooltip="threshold, or always, or never")
-        self.fewer = control(widgets.Button, "32px", description="‹", tooltip="send one step fewer on")
-        self.more = control(widgets.Button, "32px", description="›", tooltip="send one step more on")
+        self.text = widgets.Text(continuous_update=False, tooltip="threshold, or always, or never")
+        self.fewer = widgets.Button(description="‹", tooltip="send one step fewer on")
+        self.more = widgets.Button(description="›", tooltip="send one step more on")
         parts = [self.name, widgets.Label("sends on"), self.share, self.share_text, self.fewer, self.more]
         super().__init__([*parts, widgets.Label("threshold"), self.slider, self.text])
         self.add_class("cascadelib-threshold")
@@ -143,19 +137,10 @@ def fraction_in(text: str) -> float:
     return check_number(exact, "a share", "from 0% to 100%", 0, 1)
 
 
-def replaced(models: Sequence[str], position: int, name: str, cost: pd.Series) -> tuple[str, ...]:
-    """The models by rising ``cost`` (a Series) once ``name`` stands at ``position``; taken twice, it swaps places."""
-    chosen = [models[position] if m == name else m for m in models]
-    chosen[position] = name
-    return tuple(sorted(chosen, key=cost.get))
-
-
-def resized(models: Sequence[str], n: int, cost: pd.Series) -> tuple[str, ...]:
-    """The cascade with n models: its last one and the first of the others, or with the dearest of the free ones (all of
-    them are in ``cost``, a Series, rising)."""
-    free = [name for name in cost.index if name not in models]
-    chosen = [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
-    return tuple(sorted(chosen, key=cost.get))
+def resized(models: Sequence[str], n: int, names: Sequence[str]) -> list[str]:
+    """Models of a cascade of n: the last one and the first of the others, or with the last ``names`` that are free."""
+    free = [name for name in names if name not in models]
+    return [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
 
 
 class CascadeChooser(widgets.VBox):
@@ -169,10 +154,9 @@ class CascadeChooser(widgets.VBox):
         self.quiet = False
         numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
         self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
-        listed = partial(control, widgets.Dropdown, style={"description_width": "initial"})
-        self.models = [listed("345px", description=f"{i + 1}") for i in range(max(lengths))]
-        widths = {"method": "320px", "cost": "160px", "score": "140px"}
-        self.lists = {kind: listed(width, description=kind, options=names[kind]) for kind, width in widths.items()}
+        listed = partial(widgets.Dropdown, style={"description_width": "initial"})
+        self.models = [listed(description=f"{i + 1}", layout={"width": "345px"}) for i in range(max(lengths))]
+        self.lists = {kind: listed(description=kind, options=there, layout=AUTO) for kind, there in names.items()}
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])
@@ -216,18 +200,18 @@ class GoalButtons(widgets.HBox):
 
     def __init__(self, told: Any) -> None:
         self.told = told
-        self.budget = control(widgets.Text, "84px", placeholder="e.g. 11M", continuous_update=False)
-        self.accuracy = control(widgets.Text, "84px", placeholder="e.g. 94.2%", continuous_update=False)
+        text = partial(widgets.Text, layout={"width": "84px"}, continuous_update=False)
+        self.budget, self.accuracy = text(placeholder="e.g. 11M"), text(placeholder="e.g. 94.2%")
         self.goals: dict[str, Callable[[], dict]] = {
             "match the best single model": lambda: {"goal": "match_best"},
             "largest improvement (optimistic)": lambda: {"goal": "max_improvement"},
             "this budget": lambda: {"budget": float(self.budget.value.translate(SIZES))},
             "this accuracy": lambda: {"accuracy": share(self.accuracy.value)},
         }
-        self.buttons = {label: control(widgets.Button, "auto", description=label) for label in self.goals}
+        self.buttons = {label: widgets.Button(description=label, layout=AUTO) for label in self.goals}
         for label, button in self.buttons.items():
             button.on_click(lambda _, label=label: self.go(label))
-        self.undo = control(widgets.Button, "auto", description="undo", disabled=True)
+        self.undo = widgets.Button(description="undo", disabled=True, layout=AUTO)
         self.undo.on_click(lambda _: told.undo())
         for box, label in ((self.budget, "this budget"), (self.accuracy, "this accuracy")):
             soon = Later(ENTERED, partial(self.go, label), True)  # its value is the next message

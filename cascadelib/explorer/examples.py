@@ -85,19 +85,14 @@ class ExampleStrip(widgets.HTML):
         self.value = "".join(parts)
 
     def figure(self, row: int, models: Sequence[str]) -> str:
-        """One input with its caption, as HTML."""
+        """One input as HTML, with its label and what each of the models alone answers."""
         if row not in self.drawn:
             item = self.images.batch(row, row + 1)[0] if hasattr(self.images, "batch") else self.images[row]
             self.drawn[row] = example_html(item, row)
-        caption = f"<figcaption>{self.caption(models, row)}</figcaption>"
-        return f"<figure>{self.drawn[row]}{caption}</figure>"
-
-    def caption(self, models: Sequence[str], row: int) -> str:
-        """The label, and what each of the models alone answers."""
-        if not self.store.has_outputs:
-            return f"sample {row}"
         store: Any = self.store
-        classes = [store.labels[row], *(store.logits(model)[row].argmax() for model in models)]
-        names = store.classes
-        label, *answers = (escape(str(c if names is None else names[c])) for c in classes)
-        return f"<b>{label}</b><br>" + " → ".join(answers)
+        caption = f"sample {row}"
+        if store.has_outputs:
+            classes = [store.labels[row], *(store.logits(model)[row].argmax() for model in models)]
+            label, *answers = (escape(str(c if store.classes is None else store.classes[c])) for c in classes)
+            caption = f"<b>{label}</b><br>" + " → ".join(answers)
+        return f"<figure>{self.drawn[row]}<figcaption>{caption}</figcaption></figure>"

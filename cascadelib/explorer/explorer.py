@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 import ipywidgets as widgets
-import pandas as pd
 
 from ..evaluation.evaluation import evaluate
 from ..figures import style
@@ -19,7 +18,7 @@ from ..scoring import score_of
 from ..store.protocol import Store
 from ..tables import arrow
 from .charts import Charts
-from .controls import CascadeChooser, GoalButtons, ThresholdSlider, replaced, resized, share_sent_on, threshold_of_share
+from .controls import CascadeChooser, GoalButtons, ThresholdSlider, resized, share_sent_on, threshold_of_share
 from .examples import ExampleStrip
 from .export import ExportBox, as_state, state_in
 from .later import Later, beside
@@ -127,20 +126,19 @@ class Explorer(widgets.VBox):
     def resize(self, n: int) -> None:
         """The best cascade of n models by the present goal; until its front is known, or where it holds none, one that
         is made from the present models."""
-        self.take(replace(self.choice, models=resized(self.choice.models, n, self.costs_of(self.choice))))
+        self.take(models=resized(self.choice.models, n, self.splits.singles(self.choice)["validation"].index))
         self.awaited = True
         self.offer()
 
     def replace_model(self, position: int, name: str) -> None:
-        """Another model at a position; the cascade stays in order of rising cost."""
-        models = replaced(self.choice.models, position, name, self.costs_of(self.choice))
-        self.take(replace(self.choice, models=models))
+        """Another model at a position; taken twice, it swaps places."""
+        models = [self.choice.models[position] if m == name else m for m in self.choice.models]
+        models[position] = name
+        self.take(models=models)
 
     def change(self, kind: str, name: str) -> None:
-        """Another "method", "cost" or "score"; by another cost the models may run in another order."""
-        changed: dict = {kind: name}
-        choice = replace(self.choice, **changed)
-        self.take(replace(choice, models=tuple(sorted(choice.models, key=self.costs_of(choice).get))))
+        """Another "method", "cost" or "score"."""
+        self.take(**{kind: name})
 
     def go(self, goal: dict) -> None:
         """To a point of the front, by the arguments of :func:`pick`: the present goal from now on."""
@@ -167,9 +165,7 @@ class Explorer(widgets.VBox):
 
     def clicked(self, row: int) -> None:
         """To the point of the front that was clicked."""
-        front = self.splits.front_of(self.choice)
-        if front is not None:
-            self.load(front.point(row))
+        self.load(self.splits.fronts[self.choice.kind].point(row))
 
     def undo(self) -> None:
         """Back to before the last change."""
@@ -179,19 +175,17 @@ class Explorer(widgets.VBox):
 
     # What follows
 
-    def costs_of(self, choice: Choice) -> pd.Series:
-        """Series from model to cost, cheapest first."""
-        return self.splits.singles(choice)["validation"]["cost"]
-
     def load(self, point: Point) -> None:
         """Show the cascade of a point of the present front."""
         self.remember()
         self.use(replace(self.choice, models=point.models), point.inside.tolist())
 
-    def take(self, choice: Choice) -> None:
-        """Another cascade: each stage sends on the share that it sent on before."""
+    def take(self, **changed: Any) -> None:
+        """Another cascade, its models by rising cost: each stage sends on the share that it sent on before."""
+        choice = replace(self.choice, **changed)
+        cost = self.splits.singles(choice)["validation"]["cost"]
         self.remember()
-        self.use(choice)
+        self.use(replace(choice, models=tuple(sorted(choice.models, key=cost.get))))
 
     def remember(self, gesture: int | None = None) -> None:
         """Keep what is on screen for undo; moves of one stage's threshold without anything between count as one."""
@@ -204,19 +198,14 @@ class Explorer(widgets.VBox):
         """Show a cascade; without thresholds, each stage sends on the share that it sent on before."""
         shares = [share_sent_on(slider.sure, t) for slider, t in zip(self.sliders, self.thresholds)]
         self.choice, self.cascades = choice, self.splits.cascades(choice)
-        self.thresholds = self.at_shares(shares) if thresholds is None else list(thresholds)
+        self.thresholds = [] if thresholds is None else list(thresholds)
+        for stage in range(len(self.thresholds), len(choice.models) - 1):
+            share = shares[stage] if stage < len(shares) else SENT_ON
+            sure = falling(self.cascades["validation"], self.thresholds, stage)
+            self.thresholds.append(threshold_of_share(sure, share))
         self.show_cascade()
         self.show_front()
         self.goals.undo.disabled = not self.past
-
-    def at_shares(self, shares: list[float]) -> list[float]:
-        """Thresholds at which each stage in turn sends on its share, :data:`SENT_ON` where none is given."""
-        thresholds: list[float] = []
-        cascade = self.cascades["validation"]
-        for stage in range(cascade.stages - 1):
-            share = shares[stage] if stage < len(shares) else SENT_ON
-            thresholds.append(threshold_of_share(falling(cascade, thresholds, stage), share))
-        return thresholds
 
     # What is shown
 

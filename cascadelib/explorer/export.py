@@ -1,7 +1,7 @@
 """The explored point to take away: JSON for ``Cascade.load``, a table row, the Python call that gives it again."""
 
 import base64
-from dataclasses import replace
+from pprint import pformat
 from urllib.parse import parse_qs, urlencode
 
 import ipywidgets as widgets
@@ -12,7 +12,6 @@ from ..deployment.cascade_file import description_of
 from ..deployment.policy import text_of, threshold_from_json, threshold_to_json
 from ..files import short_path
 from ..fronts.front import Point
-from ..methods.method import METHODS
 from ..methods.thresholds import WORDS, own_units
 from ..store.protocol import Store
 from ..tables import arrow, readable
@@ -35,25 +34,10 @@ def as_call(point: Point, store: Store) -> str:
     opened = "# store: the one that cl.explore was given"
     if store.path is not None:
         opened = f"store = cl.LogitStore({short_path(store.path)!r})  # {len(store):,} samples"
-    values = {key: repr(value) for key, value in vars(point).items() if key not in ("method", "found_on")}
-    values |= {"method": method_call(point), "found_on": "store.origin"}
-    lines = ["from math import inf, nan", "", "import cascadelib as cl", "", opened, "point = cl.Point("]
-    lines += [f"    {key}={value}," for key, value in values.items()]
-    return "\n".join([*lines, ")", "cl.evaluate(store, point)", ""])
-
-
-def method_call(point: Point) -> str:
-    """The method as an expression: its name where it is one of METHODS, what was fitted of the point's models."""
-    method = point.method
-    if method is None:
-        return "None"
-    if method.temperature:
-        kept = {model: float(method.temperature_of(model)) for model in point.models}
-        return f"cl.{replace(method, temperatures=kept)!r}"
-    if method.fitted:
-        own = {models: one for models, one in method.fitted.items() if {*models} <= {*point.models}}
-        return f"cl.{method!r}"[:-1] + f", fitted={own!r})".replace(" Fitted(", " cl.methods.Fitted(")
-    return next((f"cl.METHODS[{name!r}]" for name, of_name in METHODS.items() if of_name == method), f"cl.{method!r}")
+    described = pformat(description_of(point), width=110, sort_dicts=False)
+    lines = ["from dataclasses import replace", "", "import cascadelib as cl", "", opened]
+    lines += [f"point = replace(cl.deployment.point_of({described}), found_on=store.origin)"]
+    return "\n".join([*lines, "cl.evaluate(store, point)", ""])
 
 
 def as_state(choice: Choice, point: Point) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 
@@ -13,18 +14,13 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def beside(work: Callable[[], object], ended: Callable[[BaseException | None], None]) -> None:
-    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; all at once
-    without an event loop."""
+    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; without
+    an event loop this waits for both."""
     loop = running_loop()
-    if loop is not None:
+    if loop is None:
+        ended(ThreadPoolExecutor(1).submit(work).exception())
+    else:
         loop.run_in_executor(None, work).add_done_callback(lambda done: ended(done.exception()))
-        return
-    failed = None
-    try:
-        work()
-    except Exception as error:  # for the person who asked, where there is no cell to raise in
-        failed = error
-    ended(failed)
 
 
 class Later:

@@ -48,12 +48,7 @@ def changes(here: Reading, there: Reading) -> Iterator[str]:
 
 
 def numbers_html(readings: Mapping[str, Reading], cascades: Mapping[str, CascadeOnSplit], single: str) -> str:
-    """An HTML table with a row a kind of number: on the held-out split, on the one that cascades are chosen on, and the
-    change from that.
-
-    readings, cascades: by split; single: the best single model. A cell has its kind (accuracy …) as class, and
-    data-split.
-    """
+    """An HTML table, a row a kind of number (a cell's class): held-out, validation, change. single: the best model."""
     lines = {split: list(cells(readings[split], cascades[split])) for split in list(readings)[::-1]}
     first = next(iter(cascades.values()))
     score, unit = score_of(first.task.score).title, COSTS[first.task.cost_kind].unit

@@ -178,7 +178,7 @@ def test_the_moving_average_equals_a_loop_whatever_the_order(samples, data):
 def test_moving_average_defaults_and_refusals():
     sure = np.linspace(0, 1, 500)
     assert len(moving_average(sure, sure > 0.5)) == 491  # window 500 / 50
-    with pytest.raises(ValueError, match="window of 501 samples does not fit into the 500"):
+    with pytest.raises(ValueError, match="window must be a whole number from 1 to 500, not 501"):
         moving_average(sure, sure > 0.5, 501)
     with pytest.raises(ValueError, match=r"sample 1 is outside \[0, 1\]"):
         moving_average([0.5, 1.5], [True, True])

@@ -131,13 +131,13 @@ def test_models_goals_and_undo(lab, stores):
     changes(lab, lambda: lab.get_by_role("button", name="3 models").click(), "exit-rate-2")
     assert len(assert_right(lab, stores).models) == 3
     lab.wait_for_function("""() => {
-        const {yaxis3, yaxis4, annotations} = document.querySelector(".js-plotly-plot")._fullLayout;
-        return yaxis3.visible && yaxis4.visible && annotations[1].text.startsWith("<b>2</b>") }""")
+        const {yaxis3, yaxis4, xaxis4} = document.querySelector(".js-plotly-plot")._fullLayout;
+        return yaxis3.visible && yaxis4.visible && xaxis4.title.text.startsWith("<b>2</b>") }""")
     changes(lab, lambda: lab.get_by_role("button", name="4 models").click(), "exit-rate-3")
     lab.wait_for_function("""() => {
-        const {xaxis3, xaxis5, yaxis5, annotations} = document.querySelector(".js-plotly-plot")._fullLayout;
+        const {xaxis3, xaxis5, yaxis5} = document.querySelector(".js-plotly-plot")._fullLayout;
         return yaxis5.visible && yaxis5.domain[1] < 0.4 && xaxis3.domain[1] < 0.36 && xaxis5.domain[0] > 0.66 &&
-               annotations.length == 3 && annotations[2].x > 0.66 && annotations[2].text.startsWith("<b>3</b>") }""")
+               xaxis5.title.text.startsWith("<b>3</b>") }""")
     changes(lab, lambda: lab.get_by_role("button", name="3 models").click(), "exit-rate-3")
     goal = lab.get_by_role("button", name="largest improvement")
     lab.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)

@@ -161,7 +161,7 @@ def test_explorer(stores, browser, tmp_path):
         goal = page.get_by_role("button", name="match the best single model")  # once the front is there
         page.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)
         page.wait_for_function("() => [...document.querySelectorAll('textarea')].some(t => /hostile/.test(t.value))")
-        for root in ("option", ".widget-html", ".annotation", "table.dataframe", "figure"):
+        for root in ("option", ".widget-html", ".x3title", "table.dataframe", "figure"):
             assert names_in(page, root), root
         at = page.evaluate("""() => {
             const plot = document.querySelector(".js-plotly-plot"), box = plot.getBoundingClientRect()

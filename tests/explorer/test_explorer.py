@@ -6,7 +6,6 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -14,7 +13,7 @@ import cascadelib as cl
 from cascadelib.deployment.cascade_file import point_of
 from cascadelib.deployment.policy import parse_cascade
 from cascadelib.explorer.charts import front_points, places
-from cascadelib.explorer.controls import GoalButtons, fraction_in, replaced, resized, share
+from cascadelib.explorer.controls import GoalButtons, fraction_in, resized, share
 from cascadelib.explorer.examples import SHOWN, example_html, kinds_of, nearest, picture
 from cascadelib.explorer.explorer import Later, beside, certainty
 from cascadelib.explorer.export import as_call, as_json
@@ -418,15 +417,14 @@ def test_what_does_not_fit_is_refused_by_name():
         cl.explore(STORE, images=np.zeros((399, 8, 8)))
 
 
-def test_models_stay_in_order_of_cost():
-    cost = pd.Series({"a": 1.0, "b": 2.0, "c": 2.0, "d": 9.0})
-    assert replaced(("a", "b"), 1, "d", cost) == ("a", "d")
-    assert replaced(("b", "d"), 1, "a", cost) == ("a", "b")
-    assert replaced(("a", "d"), 0, "d", cost) == ("a", "d")
-    assert replaced(("b", "c"), 0, "c", cost) == ("c", "b")  # of equal cost: both orders
-    assert resized(("a", "b"), 3, cost) == ("a", "b", "d") and resized(("a", "d"), 3, cost) == ("a", "c", "d")
-    assert resized(("b",), 4, cost) == ("a", "b", "c", "d") and resized(("a", "b"), 2, cost) == ("a", "b")
-    assert resized(("a", "b", "d"), 2, cost) == ("a", "d") and resized(("a", "b", "d"), 1, cost) == ("d",)
+def test_models_stay_in_order_of_cost(explorer):
+    for position, name, models in ((1, "m4", "m0 m4"), (0, "m4", "m0 m4"), (1, "m0", "m0 m4"), (1, "m2", "m0 m2")):
+        explorer.take(models=["m0", "m4"])
+        explorer.replace_model(position, name)
+        assert explorer.choice.models == tuple(models.split())
+    assert resized("ab", 3, "abcd") == [*"abd"] and resized("ad", 3, "abcd") == [*"adc"]
+    assert resized("b", 4, "abcd") == [*"bacd"] and resized("ab", 2, "abcd") == [*"ab"]
+    assert resized("abd", 2, "abcd") == [*"ad"] and resized("abd", 1, "abcd") == ["d"]
 
 
 def test_examples_are_of_their_kind_and_nearest_to_the_threshold():
