@@ -361,7 +361,7 @@ def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict
 
 def text_claims(fronts: dict[str, Front], f1: dict[str, Front], same: pd.DataFrame | None = None) -> dict[str, Any]:
     """Figure 7: {task: front of pairs} in accuracy and, where a task has it, in F1; ``same_fronts`` of the metrics."""
-    means, in_f1 = ({task: front.mean_improvement() for task, front in of.items()} for of in (fronts, f1))
+    means, in_f1 = ({task: mean_in(front) for task, front in of.items()} for of in (fronts, f1))
     values: dict[str, Any] = {"text-models": ", ".join(f"{len(f.candidates)} ({task})" for task, f in fronts.items())}
     values |= {"text-improve": min(means.values()), "text-f1": [mean / means[task] for task, mean in in_f1.items()]}
     values["text-differences"] = [np.ptp(range_of(front)) for front in fronts.values()]
