@@ -180,7 +180,11 @@ def test_explorer(stores, browser, tmp_path):
         assert hovered >= 3
         assert names_in(page) and page.dialogs == []
         namespace = {}
-        exec(page.locator("textarea").first.input_value(), namespace)
+        for _ in range(60):  # the export follows after a rest
+            exec(page.locator("textarea").first.input_value(), namespace)
+            if len(namespace["point"].models) == 3:
+                break
+            page.wait_for_timeout(500)
         point, again = namespace["point"], namespace["store"]
         assert len(point.models) == 3 and set(point.models) <= set(NAMES) and str(again.path) == paths[0]
         assert cl.evaluate(stores[0], point).accuracy == point.accuracy

@@ -40,8 +40,8 @@ def test_all_four_tasks(parameters, tmp_path, monkeypatch):
     for label in ("sst2, accuracy", "qnli, accuracy", "mrpc, accuracy", "mrpc, F1", "qqp, F1"):
         assert label in text
     assert "sst2, F1" not in text
-    (ledger,) = [cell for cell in cells if ".ledger(" in cell.source]
+    (ledger,) = [cell for cell in cells if "ledger.table(" in cell.source]
     last = " ".join(re.sub(r"<[^>]*>", " ", ledger.outputs[-1]["data"]["text/html"]).split())
-    assert "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in last and "no text model in timm's tables 4 agrees" in last
+    assert "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in last and "no text model in timm's tables – 4 agrees" in last
     assert not any(o.output_type == "error" for o in outputs)
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 3
