@@ -26,9 +26,10 @@ def shot(page, clip):
 
 def dragged(page, clip):
     """A picture for each share of the first slider's way that a hand drags it to."""
-    track, knob = (page.locator(f"{part}:visible").first.bounding_box() for part in (".noUi-target", ".noUi-handle"))
-    y = knob["y"] + knob["height"] / 2
-    page.mouse.move(knob["x"] + knob["width"] / 2, y)
+    slider = page.locator("input[type=range]:visible").first
+    track, at = slider.bounding_box(), slider.evaluate("s => (s.valueAsNumber - s.min) / (s.max - s.min)")
+    y = track["y"] + track["height"] / 2
+    page.mouse.move(track["x"] + at * track["width"], y)
     page.mouse.down()
     for share in SHARES:
         page.mouse.move(track["x"] + share * track["width"], y)
