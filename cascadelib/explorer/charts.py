@@ -55,13 +55,14 @@ def wire(values: ArrayLike) -> np.ndarray:
 
 
 def changed(fig: go.Figure, layout: dict, *parts: Traces) -> None:
-    """Put traces and a layout into a FigureWidget, in one message."""
-    of = {trace.meta: trace for trace in fig.data}
-    with fig.batch_update():
-        for traces in parts:
-            for name, properties in traces.items():
-                for key, value in properties.items():
-                    of[name][key] = style.plain(value) if key == "text" else value
+    """Put traces and a layout into a FigureWidget, in one message; of two values for one property the later."""
+    of, values = {trace.meta: trace for trace in fig.data}, {}
+    for traces in parts:
+        for name, properties in traces.items():
+            values |= {(name, key): value for key, value in properties.items()}
+    with fig.batch_update():  # which drops a value that the figure has, also where another one was set before it
+        for (name, key), value in values.items():
+            of[name][key] = style.plain(value) if key == "text" else value
         fig.update_layout(layout)
 
 

@@ -168,6 +168,13 @@ def test_goals_are_those_of_pick(explorer):
         assert said in explorer.message.value and explorer.point == before
 
 
+def test_the_same_cascade_again_keeps_its_threshold_where_it_is(explorer):
+    line = next(trace for trace in explorer.charts.figure.data if trace.meta == "threshold 1")
+    for _ in range(2):
+        explorer.goals.buttons["match the best single model"].click()
+        assert np.allclose(line.x, explorer.point.thresholds[0]) and len(line.x) == 2
+
+
 @pytest.mark.parametrize("goal", ["match the best single model", "largest improvement (optimistic)", "this budget"])
 def test_another_number_of_models_is_the_best_by_the_present_goal(explorer, goal):
     """And the page says what the last one adds on the other split, and undo takes the number back."""
