@@ -12,7 +12,7 @@ import pandas as pd
 from ..checks import known
 from ..evaluation.evaluation import check_store, evaluate, mean_cost, point_list, quality, right_alone, run_cascades
 from ..fronts.front import Front, Point
-from ..labels import Labels, samples_in_common
+from ..labels import Labels, as_text, samples_in_common
 from ..scoring import F1, f1
 from ..tables import arrow, number
 from .p_values import cost_p_value, f1_p_value, loss_p_value
@@ -101,8 +101,9 @@ def certify(
     asked: classes, cost.
 
     labels: {sample id: label}, top-1 only, in place of the store's, which may have none. With those that
-    :func:`to_label` names the p-values are those of all labels; one that is missing counts as it hurts most, whoever
-    chose which are known. drawn: known are the first m that to_label named, m settled before any label was seen.
+    :func:`to_label` names the p-values are those of all labels; one that is missing (None, nan) counts as it hurts
+    most, whoever chose which are known. drawn: known are the first m that to_label named, m settled before any label
+    was seen.
 
     Raises ValueError for ε outside [0, 1), δ outside (0, 1), an unknown reference, labels or groups of other samples,
     and a store that shares samples with a split on which a point was found, as far as ids, names and files tell (else
@@ -197,7 +198,8 @@ def with_labels(
     label can matter; bool [k]: whose labels are known). With the store's own labels all can matter, and are known."""
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
-    given = {str(sample): label for sample, label in dict(() if labels is None else labels).items()}
+    told = dict(() if labels is None else labels)
+    given = {str(sample): label for sample, label in told.items() if not pd.isna(label)}  # None, nan: not yet known
     ids = store.origin.sample_ids
     if strangers := sorted(given.keys() - set(ids.tolist())):
         raise ValueError(f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}")
@@ -205,7 +207,17 @@ def with_labels(
     in_draw = there[in_order(differs.any(axis=0), store.origin)]
     if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
         raise ValueError("drawn=True: the labelled ones are not the first that to_label names for these points")
-    values = agreed.predicted(reference).tolist()
+    values = agreed.predicted(reference)
+    if values.dtype.kind == "U":  # text, which has many spellings
+        given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
+        classes = set(np.concatenate([agreed.predicted(name) for name in agreed.models.index]))
+        for sample, label in given.items():
+            if label not in classes:
+                raise ValueError(
+                    f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as predictions "
+                    "are written, and leave out those of classes that none predicts"
+                )
+    values = values.tolist()
     return agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]), differs, there
 
 

@@ -85,8 +85,9 @@ def by_model(policy: "Policy", values: Any, what: str) -> list:
     """A value a model, in their order, from a list or {name: value}; None: missing, of the last or of all."""
     names = policy.models
     if isinstance(values, Mapping):
-        values = {known(name, names, "model of this policy"): value for name, value in values.items()}
-        return [values.get(name) for name in names]
+        if not any(name in values for name in names):
+            known(next(iter(values), ""), names, "model of this policy")
+        return [values.get(name) for name in names]  # what other models would need may stand there, too
     values = [None] * len(names) if values is None else items_of(values)
     if not len(names) - 1 <= len(values) <= len(names):
         raise ValueError(f"{what} of {len(names)} models are needed ({', '.join(names)}), not of {len(values)}")

@@ -89,10 +89,18 @@ class Running:
             return pd.DataFrame.from_dict(dict(self.doubts), orient="index", columns=["cascade", "reference"])
 
     def label(self, labels: Mapping[int, Any]) -> None:
-        """The labels of inputs of :meth:`to_label`, in any order, late or never: {number: label}."""
+        """The labels of inputs of :meth:`to_label`, in any order, late or never: {number: label}, as predictions are
+        written. None and nan: not yet known. ValueError for text where predictions are numbers, or the reverse."""
         with LOCK:
             for number, label in labels.items():
-                said, answer = self.doubts.pop(known(number, self.doubts, "input to label"))
+                said, answer = self.doubts[known(number, self.doubts, "input to label")]
+                if pd.isna(label):
+                    continue
+                if isinstance(label, str) != isinstance(said, str) or (not isinstance(label, str) and label < 0):
+                    raise ValueError(
+                        f"the label {label!r} of input {number} is no class: predictions are like {said!r}"
+                    )
+                del self.doubts[number]
                 self.verdicts[1 - int(answer == label) + int(said == label)] += 1
 
     def loss(self, epsilon: float = 1.0, error: float = 0.05) -> pd.Series:

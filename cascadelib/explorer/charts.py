@@ -56,7 +56,8 @@ def wire(values: ArrayLike) -> np.ndarray:
 
 def changed(fig: go.Figure, layout: dict, *parts: Traces) -> None:
     """Put traces and a layout into a FigureWidget, in one message; of two values for one property the later."""
-    of, values = {trace.meta: trace for trace in fig.data}, {}
+    of: dict = {trace.meta: trace for trace in fig.data}
+    values: dict = {}
     for traces in parts:
         for name, properties in traces.items():
             values |= {(name, key): value for key, value in properties.items()}

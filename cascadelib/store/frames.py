@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..checks import about, known
 from ..labels import as_text
 
 PAIR = ["sample", "model"]
+AS_TEXT: dict = {"keep_default_na": False, "na_values": [""]}  # of a CSV file: only an empty cell is missing
 
 
 def scores_of(frame: Any, roles: dict, cost: Any, missing: str) -> dict:
@@ -36,6 +38,9 @@ def scores_of(frame: Any, roles: dict, cost: Any, missing: str) -> dict:
         given["predictions"] = grid(full["prediction"].fillna("").to_numpy())
     if "label" in full:
         given["labels"] = full["label"].groupby("sample", sort=False).first().to_numpy()
+        if "predictions" in given and not np.isin(given["labels"], given["predictions"]).any():
+            alike = f"{given['labels'][0]!r}, {given['predictions'][0, 0]!r}"
+            raise ValueError(f"no label is among the predictions (the first are {alike}): write both alike")
     if "correct" in full:
         words = full["correct"].astype(str).str.lower().map({"true": 1, "false": 0})
         full["correct"] = full["correct"].astype(object).where(words.isna(), words)
@@ -88,8 +93,14 @@ def frame_of(source: Any) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source
     if isinstance(source, str | os.PathLike):
-        parquet = Path(source).suffix in (".parquet", ".pq")
-        return pd.read_parquet(source) if parquet else pd.read_csv(source, keep_default_na=False, na_values=[""])
+        read = pd.read_parquet if Path(source).suffix in (".parquet", ".pq") else partial(pd.read_csv, **AS_TEXT)
+        try:
+            table = read(source)
+        except ValueError as error:
+            raise ValueError(f"{source}: not a table in {Path(source).suffix or 'CSV'}: {error}") from None
+        if not len(table):
+            raise ValueError(f"{source}: a table without rows")
+        return table
     try:
         import narwhals
     except ImportError:

@@ -225,3 +225,24 @@ def test_f1_is_certified_by_its_own_test():
 def evaluate_f1(table, names):
     point = Point(names, (0.5,) * (len(names) - 1), (1.0,), 0.9, 5.0, 1.0, score="f1", cost_kind="cost")
     return cl.evaluate(table, point).accuracy
+
+
+def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_predicts_is_refused():
+    """None and nan lost no case: as labels that nobody predicts they would say that nobody loses."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 600)
+    said = np.where(rng.random((2, 600)) < [[0.8], [0.97]], truth, 1 - truth)
+    sure = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 600))
+    chosen = ScoreTable(said == truth, sure, [1, 9], ["small", "large"], predictions=said, labels=truth)
+    table = ScoreTable(None, sure, [1, 9], ["small", "large"], predictions=said)
+    front = cl.search(chosen, 2)
+    ids = to_label(front, table)
+    labels = {i: int(truth[int(i)]) for i in ids}
+    every = certify(front, table, 0.02, labels=labels).table
+    assert certify(front, table, 0.02, labels={i: float(label) for i, label in labels.items()}).table.equals(every)
+    none = certify(front, table, 0.02).table
+    for nothing in (None, np.nan, pd.NA):
+        assert certify(front, table, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
+    for wrong in ("yes", " 1", 7, -1):
+        with pytest.raises(ValueError, match="no model predicts '.*', the label of sample"):
+            certify(front, table, 0.02, labels=labels | {ids[0]: wrong})

@@ -236,7 +236,8 @@ REFUSED = {
     "a call too few": ({"calls": CALLS[:1]}, "calls of 3 models are needed"),
     "the last call missing": ({"calls": CALLS[:2]}, "model 'm2': a function that asks it"),
     "no function": ({"calls": [*CALLS[:2], "m2"]}, "model 'm2': a function that asks it"),
-    "an unknown name": ({"calls": dict(zip(["m0", "m1", "m3"], CALLS))}, "unknown model of this policy 'm3'"),
+    "an unknown name": ({"calls": dict(zip(["m0", "m1", "m3"], CALLS))}, "model 'm2': a function that asks it"),
+    "unknown names": ({"calls": {"m7": CALLS[0]}}, "unknown model of this policy 'm7'"),
     "one text": ({"inputs": "a text"}, "a list of inputs is needed"),
     "a frame": ({"inputs": TABLE.models}, "a list of inputs is needed"),
     "no batch": ({"batch_size": 0}, "batch_size must be"),
@@ -250,6 +251,11 @@ def test_what_run_refuses(case):
     given, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         Policy.from_point(POINT).run(**({"calls": CALLS, "inputs": range(3)} | given))
+
+
+def test_functions_of_other_models_may_stand_among_the_calls():
+    named = dict(zip(POINT.models, CALLS)) | {"another": fails}
+    np.testing.assert_array_equal(Policy.from_point(POINT).run(named, range(len(TABLE))).exit_stage, STAGES)
 
 
 def test_what_decide_refuses():

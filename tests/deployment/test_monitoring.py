@@ -124,6 +124,19 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
         cascade.running.label({int(differ[0]): 1})
 
 
+def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
+    running = Running(("a", "b"), "max_softmax", None)
+    running.doubts.update({3: (1, 2), 5: (0, 2)})
+    for nothing in (None, np.nan):
+        running.label({3: nothing})
+    for wrong in ("Sneaker", -1):
+        with pytest.raises(ValueError, match="of input 5 is no class"):
+            running.label({5: wrong})
+    assert running.to_label().index.tolist() == [3, 5] and running.verdicts == [0, 0, 0]
+    running.label({3: 2, 5: np.int64(0)})
+    assert running.to_label().empty and running.verdicts == [1, 0, 1]
+
+
 def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
     cascade = running()
     cascade.running.audit = 0.2

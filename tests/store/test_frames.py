@@ -129,3 +129,13 @@ def test_refused(frame, change, message):
 def test_what_is_no_table_is_refused():
     with pytest.raises(TypeError):
         ScoreTable.from_frame(7, **NAMES, **ANSWERS)
+
+
+def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no label is among the predictions .*' yes', 'yes'"):
+        ScoreTable.from_frame(LONG.assign(truth=" " + LONG["truth"]), **NAMES, **ANSWERS)
+    for text, said in (("", "not a table"), ("id,who,sure,usd\n", "a table without rows"), ("\x00\xee", "not a table")):
+        path = tmp_path / "scores.csv"
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(ValueError, match=f"scores.csv: {said}"):
+            ScoreTable.from_frame(path, **NAMES, **ANSWERS)
