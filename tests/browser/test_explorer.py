@@ -127,7 +127,7 @@ def test_models_goals_and_undo(lab, stores):
     changes(lab, lambda: cascade.nth(3).select_option(index=1), "cost")
     assert assert_right(lab, stores).models[0] == "net 1"
     changes(lab, lambda: lab.get_by_role("button", name="undo").click(), "cost")
-    assert assert_right(lab, stores) == before
+    assert repr(assert_right(lab, stores)) == repr(before)  # an improvement may be nan
     changes(lab, lambda: lab.get_by_role("button", name="3 models").click(), "exit-rate-2")
     assert len(assert_right(lab, stores).models) == 3
     lab.wait_for_function("""() => {

@@ -44,4 +44,6 @@ def test_all_four_tasks(parameters, tmp_path, monkeypatch):
     last = " ".join(re.sub(r"<[^>]*>", " ", ledger.outputs[-1]["data"]["text/html"]).split())
     assert "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in last and "no text model in timm's tables – 4 agrees" in last
     assert not any(o.output_type == "error" for o in outputs)
-    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 3
+    assert (
+        sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 4
+    )  # three figures, and the explorer at rest
