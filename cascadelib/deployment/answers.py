@@ -154,14 +154,7 @@ def ask_models(
                 if stopped:
                     raise stopped[0]
         decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
-        if len(rows := policy.running.drawn(len(inputs))):
-            begun, name = time.perf_counter(), known(policy.running.reference, policy.models, "model of this policy")
-            alone = dict(policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None)
-            single, calls = replace(policy, description=alone, thresholds=()), [calls[policy.models.index(name)]]
-            drawn = [inputs[row] for row in rows]
-            said = ask_models(single, calls, drawn, batch_size, concurrency, on_error).predictions
-            kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
-            audit = rows[kept], said[kept], time.perf_counter() - begun
+        audit = audit_of(policy, calls, inputs, batch_size, concurrency, on_error)
     except BaseException as error:
         decisions.predictions[decisions.exit_stage < 0] = None
         with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
@@ -178,3 +171,17 @@ def ask_models(
         )
         warnings.warn(f"{text} ({type(failure).__name__}: {failure})", RuntimeWarning, stacklevel=3)
     return decisions
+
+
+def audit_of(policy, calls, inputs, batch_size, concurrency, on_error):
+    """An audit as :meth:`Running.add` takes it: rows, the reference's predictions, seconds; None where none is due."""
+    rows = policy.running.drawn(len(inputs))
+    if not len(rows):
+        return None
+    begun, name = time.perf_counter(), known(policy.running.reference, policy.models, "model of this policy")
+    alone = dict(policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None)
+    single, call = replace(policy, description=alone, thresholds=()), calls[policy.models.index(name)]
+    drawn = [inputs[row] for row in rows]
+    said = ask_models(single, [call], drawn, batch_size, concurrency, on_error).predictions
+    kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
+    return rows[kept], said[kept], time.perf_counter() - begun

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from ..evaluation.evaluation import exits_of, run_outcomes
+from ..evaluation.evaluation import exit_rates_of, exits_of, run_outcomes
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import threshold_for
 from ..scoring import f1, f1_of
@@ -131,7 +131,7 @@ def points_by_running(stage, cost, rows, width, positive=None):
         n = len(cascade)
         exits, gain, total[row] = run_outcomes(outcomes_of(cascade), limits, [cost[m] for m in cascade])
         models[row, :n], thresholds[row, : n - 1], accuracy[row] = cascade, limits, gained(gain, positive)
-        rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
+        rates[row, :n] = exit_rates_of(exits, n)
     if positive is not None:  # two stages at most: the shares that leave sum to 1 to the last bit
         rates[:, 1:] = 1 - rates[:, :1]
     keep = pareto_front(total, accuracy)
