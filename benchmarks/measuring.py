@@ -1,25 +1,106 @@
-"""What the rooms' benchmarks share: a row of the table, seconds, memory of a process."""
+"""What the rooms' benchmarks share: a row of the table, seconds, memory of a process, and how quiet the machine was.
 
+What takes time is run five times (``RUNS``), in turns where things are compared, and the median counts; something that
+takes more than a minute (``LONG``) may be run less often. The column ``runs`` says how often.
+"""
+
+import os
 import resource
+import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+import psutil
 
-def row(benchmark, measured, unit, target=""):
-    return {"benchmark": benchmark, "measured": measured, "unit": unit, "target": target}
+RUNS, LONG = 5, 60.0
+QUIET = 0.1  # cores' worth of processor time that other processes may use, on average, while a job runs
+
+
+class Seconds(float):
+    """Median elapsed seconds of ``runs`` runs, and ``cpu``: the median of their processor seconds, all processes that
+    they started included."""
+
+    cpu, runs = float("nan"), 1
+
+
+def row(benchmark, measured, unit, target="", *, cpu=None, runs=None):
+    """A row of the table. cpu: processor seconds; runs: how many the median is of; those of ``Seconds`` by default."""
+    cpu, runs = (getattr(measured, name, None) if own is None else own for name, own in (("cpu", cpu), ("runs", runs)))
+    return {"benchmark": benchmark, "measured": measured, "unit": unit, "target": target, "cpu": cpu, "runs": runs}
 
 
 def seconds(function, repeats=1):
-    """(least seconds over repeats, last result)."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    """(:class:`Seconds` of so many runs, or of one where that takes more than ``LONG``; the last result)."""
+    runs = []
+    while not runs or (len(runs) < repeats and runs[0][0] <= LONG):
+        before, own, start = descendants(), own_time(), time.perf_counter()
         result = function()
-        times.append(time.perf_counter() - start)
-    return min(times), result
+        wall, spent = time.perf_counter() - start, own_time() - own
+        runs.append((wall, spent + descendants() - before))
+    return median(runs), result
+
+
+def median(runs):
+    """:class:`Seconds` of [(elapsed seconds, processor seconds), …], a pair a run."""
+    wall, cpu = zip(*runs, strict=True)
+    found = Seconds(statistics.median(wall))
+    found.cpu, found.runs = statistics.median(cpu), len(runs)
+    return found
+
+
+def own_time():
+    """Processor seconds of this process and of those of its children that have ended and been waited for."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def descendants():
+    """Processor seconds of the processes below this one that are running now, and of the ended ones below them."""
+    total = 0.0
+    for process in psutil.Process().children(recursive=True):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:  # it has ended meanwhile, and is in own_time
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def machine_time():
+    """Processor seconds that all processes have used since the machine was started, stolen time included; nan where
+    the system does not tell."""
+    try:
+        times = psutil.cpu_times()._asdict()
+    except (OSError, psutil.Error):
+        return float("nan")
+    return sum(spent for kind, spent in times.items() if kind not in ("idle", "iowait", "guest", "guest_nice"))
+
+
+class Watch:
+    """What the rest of the machine did while a job ran: ``with Watch() as watch: …``, then ``watch.seen``, a dict of
+    load_before and load_after (load averages of one minute) and others (cores' worth that other processes used)."""
+
+    def __enter__(self):
+        self.before = load(), self.clocks()
+        return self
+
+    def clocks(self):
+        """(elapsed, machine's processor, own processor) seconds."""
+        return time.perf_counter(), machine_time(), own_time() + descendants()
+
+    def __exit__(self, *exception):
+        before, clocks = self.before
+        wall, machine, own = (now - then for now, then in zip(self.clocks(), clocks, strict=True))
+        self.seen = {"load_before": before, "load_after": load(), "others": np.maximum(machine - own, 0.0) / wall}
+
+
+def load():
+    """Load average of the last minute; nan where the system has none."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
 
 
 def alone(function, *arguments):

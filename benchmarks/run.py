@@ -1,19 +1,22 @@
 """Run every benchmark here and write down what it measured: one table, ``results.md`` and ``results.parquet``.
 
-    python benchmarks/run.py                 all of them (half an hour); the results are written
+    python benchmarks/run.py                 all of them (an hour); the results are written
     python benchmarks/run.py search          jobs whose name starts with "search"; their results are replaced
     python benchmarks/run.py fronts          all jobs of a room
     python benchmarks/run.py --quick         small sizes, print only
 
 A room's jobs stand in a file beside this one, in its table ``JOBS``: name → ``job(quick=False) -> list[dict]``; each
 dict has ``benchmark`` (what), ``measured`` (a number), ``unit``, and ``target`` (text such as "≤ 0.5" or "≥ 0.85";
-empty where there is none).
+empty where there is none), and, of what was timed, ``cpu`` (processor seconds) and ``runs`` (that the median is of):
+``row`` in measuring.py makes one. What else the machine did is watched job by job; the end says which targets were
+missed, and which jobs did not have the machine for themselves.
 """
 
 import argparse
 import ast
 import datetime
 import importlib
+import math
 import os
 import platform
 import sys
@@ -23,10 +26,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+from measuring import LONG, QUIET, RUNS, Watch
 
 HERE = Path(__file__).resolve().parent
 NO_ROOMS = ("run", "synthetic", "measuring")
-COLUMNS = ["benchmark", "measured", "unit", "target", "met"]
+COLUMNS = ["benchmark", "measured", "unit", "cpu", "runs", "target", "met"]
+WATCHED = ["load_before", "load_after", "others"]
+TIMES = {"s", "ms", "µs", "1/s", "texts/s", "s an image"}
+RULES = f"""Medians of at least {RUNS} runs; what takes more than {LONG:.0f} s may be run less often.
+*cpu*: processor seconds of a run, all its processes together. A job was *not quiet* if other processes used more than
+{QUIET:g} cores on average while it ran (time stolen from a virtual machine included): its times are upper bounds.
+"""
 PACKAGES = ("numpy", "numba", "torch", "pandas")
 
 
@@ -40,10 +50,8 @@ def processor() -> str:
 
 
 def machine() -> str:
-    """One line: processor, cores, load at the start, memory, system, Python and package versions, date."""
+    """One line: processor, cores, memory, system, Python and package versions, date."""
     parts = [f"{processor()}, {os.cpu_count()} cores"]
-    if hasattr(os, "getloadavg"):
-        parts.append(f"load {os.getloadavg()[0]:.1f}")
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     parts += [platform.system(), f"Python {platform.python_version()}"]
@@ -71,42 +79,91 @@ def listed(folder: Path) -> dict[str, str]:
     return dict(sorted(jobs.items()))
 
 
+def quiet(others: float) -> str:
+    """Whether a job had the machine for itself: "yes", "no", or "" where that is not known (nan)."""
+    return "" if math.isnan(others) else "yes" if others <= QUIET else "no"
+
+
 def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
-    """(table with module, the job's name, and COLUMNS; jobs that failed). One failing job does not stop the others."""
+    """(table: :func:`completed`; jobs that failed). One failing job does not stop the others."""
     rows, failed = [], []
     for name, room in jobs.items():
         start = time.perf_counter()
         try:
-            rows += [{"module": name, **row} for row in importlib.import_module(room).JOBS[name](quick=quick)]
+            job = importlib.import_module(room).JOBS[name]
+            with Watch() as watch:
+                found = job(quick=quick)
+            rows += [{"module": name, **row, **watch.seen} for row in found]
         except Exception:
             traceback.print_exc()
             failed.append(name)
         print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-    table = pd.DataFrame(rows, columns=["module", *COLUMNS[:-1]])
-    table["measured"] = table.measured.astype(float)
+    return completed(pd.DataFrame(rows)), failed
+
+
+def completed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with module (the job's name), machine, COLUMNS, WATCHED, quiet, whatever of them it has; the verdicts
+    follow from what was measured."""
+    table = table.reindex(columns=["module", *COLUMNS[:-1], *WATCHED, "machine"])
+    names, numbers = ["module", "benchmark"], ["measured", "cpu", "runs", *WATCHED]
+    table[names] = table[names].astype(str)
+    table[numbers] = table[numbers].astype(float)
     table["target"] = table.target.fillna("").astype(str)
     table["met"] = [met(*pair) for pair in zip(table.measured, table.target, strict=True)]
-    return table, failed
+    table["quiet"] = [quiet(others) for others in table.others]
+    return table
 
 
 def as_markdown(table: pd.DataFrame) -> str:
     """The table in Markdown, four significant digits."""
-    shown = table.assign(measured=table.measured.map("{:.4g}".format)).astype(str)
-    lines = [COLUMNS, ["---", "---:", "---", "---", "---"], *shown[COLUMNS].to_numpy().tolist()]
+    digits = {"measured": "{:.4g}", "cpu": "{:.4g}", "runs": "{:.0f}"}
+    shown = table.assign(**{name: table[name].map(form.format) for name, form in digits.items()}).astype(str)
+    shown[["cpu", "runs"]] = shown[["cpu", "runs"]].replace("nan", "")
+    lines = [COLUMNS, ["---", "---:", "---", "---:", "---:", "---", "---"], *shown[COLUMNS].to_numpy().tolist()]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def conditions(rows: pd.DataFrame) -> str:
+    """What the machine did beside a job, in one line."""
+    first = rows.iloc[0]
+    if not first.quiet:
+        return "other processes: not recorded"
+    others = f"load {first.load_before:.1f} before, {first.load_after:.1f} after; others used {first.others:.2f} cores"
+    return others if first.quiet == "yes" else f"**not quiet**: {others}"
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Targets met and missed, jobs that were not quiet, times of too few runs: Markdown, a line each."""
+    own = table.benchmark.where(~table.benchmark.str.startswith("… ")).ffill()
+    name = table.module + ": " + own.where(own == table.benchmark, own + ": " + table.benchmark)
+    missed, noisy = table[table.met == "no"], table[table.quiet == "no"].groupby("module").others.first()
+    few = table.unit.isin(TIMES) & ~(table.runs >= RUNS) & ~((table.unit == "s") & (table.measured > LONG))
+    values = [f"{name[i]}: {r.measured:.4g} {r.unit} ({r.target})" for i, r in missed.iterrows()]
+    groups = {
+        f"targets met: {(table.met == 'yes').sum()}, missed: {len(missed)}": values,
+        f"jobs not quiet: {len(noisy)}": [f"{job} (others used {used:.2f} cores)" for job, used in noisy.items()],
+        f"times of fewer than {RUNS} runs, or not said of how many: {few.sum()}": list(name[few]),
+    }
+    lines = [[f"- {title}", *(f"  - {line}" for line in entries)] for title, entries in groups.items()]
+    return "".join(f"{line}\n" for group in lines for line in group)
+
+
 def write_results(folder: Path, table: pd.DataFrame) -> None:
-    """Put a table into results.parquet, in place of the earlier rows of its jobs, and write results.md from all."""
+    """Put a table into results.parquet, in place of the earlier rows of its jobs and of jobs that are no more, and
+    write results.md from all."""
     kept = folder / "results.parquet"
     if kept.exists():
-        earlier = pd.read_parquet(kept)
-        table = pd.concat([earlier[~earlier["module"].isin(table["module"])], table]).sort_values(
-            "module", kind="stable"
-        )
+        earlier = completed(pd.read_parquet(kept))
+        still = earlier["module"].isin(listed(folder)) & ~earlier["module"].isin(table["module"])
+        table = pd.concat([earlier[still], table]) if still.any() else table
+    table = table.sort_values("module", kind="stable").reset_index(drop=True)
     table.to_parquet(kept, index=False)
-    parts = [f"## {name}\n\n{rows['machine'].iloc[0]}\n\n{as_markdown(rows)}" for name, rows in table.groupby("module")]
-    (folder / "results.md").write_text("# Benchmarks (`make bench`)\n\n" + "\n".join(parts), encoding="utf-8")
+    parts = [
+        f"## {name}\n\n{rows['machine'].iloc[0]}  \n{conditions(rows)}\n\n{as_markdown(rows)}"
+        for name, rows in table.groupby("module")
+    ]
+    text = "\n".join([f"# Benchmarks (`make bench`)\n\n{RULES}", summary(table), *parts])
+    (folder / "results.md").write_text(text, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
@@ -119,8 +176,7 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
 
     about = machine()
     table, failed = collect(jobs, options.quick)
-    text = f"{about}\n\n{as_markdown(table)}"
-    print(text)
+    print(f"{about}\n\n{as_markdown(table)}\n{summary(table)}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     elif not options.quick:

@@ -2,12 +2,17 @@
 
 import importlib.util
 import math
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+import measuring  # noqa: E402 - scripts, no package
+
 SPEC = importlib.util.spec_from_file_location("benchmarks_run", ROOT / "benchmarks" / "run.py")
 bench = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(bench)
@@ -34,7 +39,7 @@ def test_results_are_written(tmp_path, monkeypatch, capsys):
     write_room(tmp_path / "made_up_garden.py", "pairs")
     assert bench.main(["--quick"], tmp_path) == 0 and not (tmp_path / "results.md").exists()
     assert bench.main([], tmp_path) == 0
-    assert "| pairs | 0.25 | s | ≤ 0.5 | yes |" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "| pairs | 0.25 | s |  |  | ≤ 0.5 | yes |" in (tmp_path / "results.md").read_text(encoding="utf-8")
     table = pd.read_parquet(tmp_path / "results.parquet")
     assert table.measured.tolist() == [0.25] and "cores" in table.machine[0]
 
@@ -76,3 +81,85 @@ def test_a_file_a_room():
 )
 def test_met(measured, target, verdict):
     assert bench.met(measured, target) == verdict
+
+
+def rows(**columns):
+    """A table of two rows of one job, by column."""
+    base = {"module": "job", "benchmark": ["a", "… b"], "measured": 0.25, "unit": "s", "target": "", "runs": 5}
+    return bench.completed(pd.DataFrame(base | columns))
+
+
+def test_times_are_medians_with_processor_time_beside_them():
+    lengths = iter([0.0, 0.2, 0.0, 0.0, 0.3])
+    idle, last = measuring.seconds(lambda: time.sleep(next(lengths)), 5)
+    assert idle < 0.1 and idle.runs == 5 and idle.cpu < 0.1 and last is None
+    found = measuring.row("a", idle, "s")
+    assert (found["measured"], found["cpu"], found["runs"]) == (idle, idle.cpu, 5)
+    assert measuring.row("a", idle / 2, "s")["runs"] is None and measuring.row("a", 1.0, "s", runs=7)["runs"] == 7
+    assert measuring.median([(3, 1), (1, 9), (2, 2)]) == 2 and measuring.median([(3, 1), (1, 9), (2, 2)]).cpu == 2
+
+
+def test_what_takes_long_runs_once(monkeypatch):
+    monkeypatch.setattr(measuring, "LONG", 0.01)
+    assert measuring.seconds(lambda: time.sleep(0.02), 5)[0].runs == 1
+
+
+def busy(seconds=0.3):
+    """Use so much processor time."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+def test_processor_time_holds_that_of_other_processes():
+    assert measuring.seconds(lambda: measuring.alone(busy))[0].cpu >= 0.3
+
+
+@pytest.mark.parametrize(("others", "verdict"), [(0.0, "yes"), (0.1, "yes"), (0.11, "no"), (math.nan, "")])
+def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict):
+    assert bench.quiet(others) == verdict
+    said = bench.conditions(rows(load_before=0.5, load_after=1.5, others=others))
+    assert ("not quiet" in said, "0.5 before, 1.5 after" in said) == (verdict == "no", verdict != "")
+
+
+def test_a_watch_sees_what_other_processes_use(monkeypatch):
+    clocks = {"machine_time": [100.0, 106.0], "own_time": [2.0, 3.0], "descendants": [0.0, 4.0], "load": [0.5, 2.5]}
+    for name, values in clocks.items():
+        monkeypatch.setattr(measuring, name, iter(values).__next__)
+    monkeypatch.setattr(measuring.time, "perf_counter", iter([10.0, 12.0]).__next__)
+    with measuring.Watch() as watch:
+        pass
+    assert watch.seen == {"load_before": 0.5, "load_after": 2.5, "others": 0.5}
+
+
+def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch):
+    monkeypatch.setattr(measuring, "machine_time", lambda: math.nan)
+    with measuring.Watch() as watch:
+        pass
+    assert math.isnan(watch.seen["others"])
+
+
+def test_the_end_says_what_was_missed_and_what_was_not_quiet():
+    said = bench.summary(rows(target=["≤ 0.3", "≤ 0.2"], others=0.5)).splitlines()
+    assert said[:2] == ["- targets met: 1, missed: 1", "  - job: a: … b: 0.25 s (≤ 0.2)"]
+    assert said[2:4] == ["- jobs not quiet: 1", "  - job (others used 0.50 cores)"]
+    assert said[4].endswith(": 0")
+
+
+@pytest.mark.parametrize(
+    ("measured", "unit", "runs", "few"),
+    [(1, "s", 5, 0), (1, "s", 4, 1), (1, "s", None, 1), (99, "s", 1, 0), (99, "ms", 1, 1), (1, "share", None, 0)],
+)
+def test_few_runs_are_said(measured, unit, runs, few):
+    said = bench.summary(rows(measured=[measured, 1], unit=[unit, "s"], runs=[runs, 5])).splitlines()
+    assert said[2].endswith(f": {few}") and len(said) == 3 + few
+
+
+def test_rows_of_jobs_that_are_no_more_go(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write_room(tmp_path / "made_up_cellar.py", "pairs", "triples")
+    bench.main([], tmp_path)
+    write_room(tmp_path / "made_up_cellar.py", "triples")
+    bench.main(["made_up_cellar"], tmp_path)
+    assert pd.read_parquet(tmp_path / "results.parquet").module.tolist() == ["triples"]
+    assert "pairs" not in (tmp_path / "results.md").read_text(encoding="utf-8")
