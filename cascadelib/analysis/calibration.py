@@ -10,7 +10,6 @@ from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
 from ..methods.temperature import perfect_temperature
 from ..store.logit_store import LogitStore
-from ..store.score_table import ScoreTable
 
 VERDICTS = ("underconfident", "neither", "overconfident")
 """What a model may be, in the order of rising mean confidence − accuracy."""
@@ -166,29 +165,3 @@ def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dic
     curves = {label: above_below(*claims_of(store, name, t)) for label, t in at.items()}
     curves["assumed perfect calibration"] = above_below(perfect, perfect)
     return curves | {"ideal": ideal_above_below(right.mean())}
-
-
-def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
-    """Figure 14 in short, a row a model, cheapest first: by how much the accuracy above (and below) a threshold differs
-    from the uncalibrated one at the same early exit rate, mean over the rates, with its sign. above_scaled,
-    below_scaled: with temperature scaling; above_perfect, below_perfect: if calibration were perfect."""
-    rates, rows = np.arange(1, 200) / 200, {}
-    kinds = {"scaled": "temperature scaled", "perfect": "assumed perfect calibration"}
-    for name in store.models.index:
-        curves, row = threshold_curves(store, name, fitted_on), {}
-        for kind, label in kinds.items():
-            for side in ("above", "below"):
-                pair = [curves[each].dropna() for each in (label, "uncalibrated")]
-                there, here = (np.interp(rates, curve["exit_rate"], curve[f"accuracy_{side}"]) for curve in pair)
-                row[f"{side}_{kind}"] = (there - here).mean()
-        rows[name] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-
-
-def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
-    """A ScoreTable in which every answer is right with the probability that its max softmax claims, for the cascades
-    that perfect calibration would promise. Claims are :func:`assumed` ones: single models keep their accuracies, and
-    which answers count as right changes."""
-    names = tuple(store.models.index)
-    sure = np.stack([assumed(store, name) for name in names])
-    return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]

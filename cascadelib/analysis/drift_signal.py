@@ -138,16 +138,3 @@ def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: 
         drawn, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
         alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
     return float(np.mean(alarms))
-
-
-def alarm_table(
-    point: Point, store: Any, other: Any, splits: dict[str, Any], windows: Sequence[int], repeats: int = 50, **options
-) -> pd.DataFrame:
-    """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
-    ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
-    table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
-    for window in [w for w in windows if w <= fits]:
-        alarms = {name: alarm_share(store, data, point, window, repeats, **options) for name, data in splits.items()}
-        unchanged = alarm_share(other, other, point, window, 4 * repeats, **options)
-        table[f"share of alarms, {window} inputs"] = {"unchanged": unchanged, **alarms}
-    return pd.DataFrame(table)

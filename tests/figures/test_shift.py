@@ -17,7 +17,7 @@ from cascadelib.figures.shift import (
     moved_improvement_figure,
     segments_figure,
 )
-from cascadelib.studies.study import open_splits
+from study import open_splits
 
 
 def make_store(seed, k=400, noise=1.0):

@@ -1,0 +1,206 @@
+"""Tables that these notebooks show and nobody else asks for: the paper's figures in numbers, methods ranked, losses and
+alarms on other data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib import METHODS, Front, Method, Point, ScoreTable, bootstrap, evaluate, mean_improvement_moved, search
+from cascadelib.analysis import alarm_share, basic_interval, cost_ratio_moved, fronts_of, member_drops, moved_front
+from cascadelib.analysis.calibration import assumed, threshold_curves
+from cascadelib.analysis.uncertainty import LEVEL, with_ends
+from cascadelib.store import LogitStore, matched
+from cascadelib.tables import arrow
+
+
+def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
+    """Figure 7 as numbers, a row a task and front of {label: {name: Front}}: candidates; mean and largest improvement;
+    accuracy (or F1) of the best single model and of the best cascade; cost_ratio: baseline cost ÷ cascade cost at the
+    accuracy of the best model, or at the front's where it is lower."""
+    rows = {}
+    for label, fronts in tasks.items():
+        for name, front in fronts.items():
+            best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
+            mean = front.mean_improvement() if len(front.baseline.front) > 1 else float("nan")
+            largest, at = front.table["improvement"].max(), min(best, top)
+            row = {"candidates": len(front.singles), "mean_improvement": mean, "largest_improvement": largest}
+            row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
+            rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
+    """Are fronts one? A row a label: mean and largest improvement, points, and whether these have the accuracies and
+    costs of the first front's ("the same") or not ("another")."""
+    tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
+    first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
+    table = table[["mean_improvement", "largest_improvement"]].assign(points=[len(rows) for rows in tables.values()])
+    return table.assign(front=["the same" if rows.equals(first) else "another" for rows in tables.values()])
+
+
+def scaling_table(
+    store: Any, other: Any, ensembles: Sequence[str], n_models: int = 2, cost: str = "macs", resamples: int = 2000
+) -> pd.DataFrame:
+    """Does temperature scaling change a front? A row a metric and ensemble: fronts of Pareto models, without and with,
+    chosen (and temperatures fitted) on one split and measured on the other.
+
+    mean_improvement, mean_improvement_scaled; cost_ratio (with ÷ without, see :func:`cost_ratio_moved`) and its
+    bootstrap interval, 95% for all rows at once (Bonferroni); change: "cheaper" or "dearer" where that does not hold 1,
+    else "–".
+    """
+    metrics = {"max_softmax": True, "softmax_margin": True, "entropy": False, "logits_margin": False}  # for means too
+    kinds = [(m, e) for e in ensembles for m, means in metrics.items() if means or not e.startswith("mean")]
+    rows = {}
+    for metric, ensemble in kinds:
+        both = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
+        fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in both]
+        plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
+        ratio, level = cost_ratio_moved(fronts[0], fronts[1], other), 1 - 0.05 / len(kinds)
+        low, high = basic_interval(plain.mean_cost_ratio(scaled), ratio, level)
+        means = (mean_improvement_moved(other, front, ranges=False) for front in fronts)
+        row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
+        row |= with_ends(ratio, (low, high), "cost_ratio")
+        rows[f"{metric}, {ensemble}"] = row | {"change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options) -> pd.DataFrame:
+    """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
+    first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
+
+    A row a task, fold and method: classes (their number), accuracy_of_best_model, top_accuracy, mean_improvement, its
+    place (1: the largest), and upper_improvement, above the share ``upper`` of the accuracy range, all on the split
+    that judges.
+    """
+    rows = []
+    for task, pair in tasks.items():
+        for fold, (here, there) in enumerate((pair, pair[::-1])):
+            for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
+                moved = moved_front(there, front)
+                base = moved.baseline
+                low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
+                row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
+                row["classes"] = len(np.unique(there.labels))
+                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
+                row["mean_improvement"] = moved.mean_improvement()
+                rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
+    table = pd.DataFrame(rows)
+    return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
+
+
+def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
+    """Tasks of :func:`ranking`, {label: two splits}: all classes, then these shares of them, the hardest and the
+    easiest by the recall of the best single model, among themselves."""
+    right = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
+    hardest = right.groupby(store.labels).mean().sort_values().index.tolist()
+    parts = {f"all {len(hardest)}": hardest}
+    for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
+        parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
+    return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
+
+
+def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
+    """Figure 14 in short, a row a model, cheapest first: by how much the accuracy above (and below) a threshold differs
+    from the uncalibrated one at the same early exit rate, mean over the rates, with its sign. above_scaled,
+    below_scaled: with temperature scaling; above_perfect, below_perfect: if calibration were perfect."""
+    rates, rows = np.arange(1, 200) / 200, {}
+    kinds = {"scaled": "temperature scaled", "perfect": "assumed perfect calibration"}
+    for name in store.models.index:
+        curves, row = threshold_curves(store, name, fitted_on), {}
+        for kind, label in kinds.items():
+            for side in ("above", "below"):
+                pair = [curves[each].dropna() for each in (label, "uncalibrated")]
+                there, here = (np.interp(rates, curve["exit_rate"], curve[f"accuracy_{side}"]) for curve in pair)
+                row[f"{side}_{kind}"] = (there - here).mean()
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
+    """A ScoreTable in which every answer is right with the probability that its max softmax claims, for the cascades
+    that perfect calibration would promise. Claims are :func:`assumed` ones: single models keep their accuracies, and
+    which answers count as right changes."""
+    names = tuple(store.models.index)
+    sure = np.stack([assumed(store, name) for name in names])
+    return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]
+
+
+def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], near: float = 1.1) -> pd.DataFrame:
+    """A replayed front beside each split's own, a row a split: mean_improvement of both, share_improved (of the split's
+    accuracy range, where it is better than single models) and share_near_own_front (where its cost is at most ``near``
+    times that front's). splits: {label: store}; own: {label: the front that is searched there}."""
+    rows = {}
+    for label, store in splits.items():
+        there = moved_front(store, front)
+        gain, best = (each.improvement_curve(points=401)["improvement"] for each in (there, own[label]))
+        row = {"mean_improvement": there.mean_improvement()}
+        row |= {"mean_improvement_own_front": own[label].mean_improvement(), "share_improved": (gain > 1).mean()}
+        rows[label] = row | {"share_near_own_front": (gain * near >= best).mean()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
+    """By how much the share that leaves at the first stage changes, at identical thresholds: a row a cascade of the
+    front (at its cheapest point), a column a split ({label: store})."""
+    points = [front.point(row) for row in front.table.drop_duplicates("models").index]
+    there = {label: [evaluate(s, p).exit_rates[0] for p in points] for label, s in splits.items()}
+    return pd.DataFrame(there, [arrow(p.models) for p in points]).sub([p.exit_rates[0] for p in points], axis=0)
+
+
+def split_drops(store: Any, splits: dict[str, Any], paired: bool = False) -> pd.DataFrame:
+    """:func:`member_drops` from one store to each of several splits {label: store}, rows (split, model); intervals of
+    95% for all of them at once (Bonferroni). paired: the splits hold samples of ``store``, changed: see
+    :func:`matched`."""
+    level = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
+    before = {label: matched(store, moved) if paired else store for label, moved in splits.items()}
+    tables = {label: member_drops(before[label], moved, level=level) for label, moved in splits.items()}
+    return pd.concat(tables, names=["split"])
+
+
+def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
+    """:func:`split_drops` in short, a row a split: mean, least and largest drop, the model that it hits hardest, how
+    many models lose for certain, the rank correlation of accuracies before and after, and the best model after."""
+    splits = drops.groupby("split", sort=False)
+    table = splits["drop"].agg(["mean", "min", "max"]).add_prefix("drop_")
+    table["hit_hardest"] = splits["drop"].idxmax().str[1]
+    table["certain_losses"] = (drops["drop_low"] > 0).groupby("split", sort=False).sum()
+    ranks = drops[["accuracy", "accuracy_moved"]].groupby("split", sort=False).rank()
+    table["rank_correlation"] = {split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")}
+    return table.assign(best_model=splits["accuracy_moved"].idxmax().str[1])
+
+
+def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
+    """:func:`selection_bias` in short, a row a measure: its means where chosen and where measured, and median, 5% and
+    95% quantile of the difference."""
+    chosen, measured = bias.filter(regex="_chosen$"), bias.filter(regex="_measured$")
+    chosen.columns = measured.columns = [name.removesuffix("_chosen") for name in chosen]
+    low, middle, high = (chosen - measured).quantile([0.05, 0.5, 0.95]).to_numpy()
+    means = {"mean, chosen": chosen.mean(), "mean, measured": measured.mean()}
+    return pd.DataFrame({**means, "difference, 5%": low, "median": middle, "95%": high})
+
+
+def alarm_table(
+    point: Point, store: Any, other: Any, splits: dict[str, Any], windows: Sequence[int], repeats: int = 50, **options
+) -> pd.DataFrame:
+    """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
+    ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
+    table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
+    for window in [w for w in windows if w <= fits]:
+        alarms = {name: alarm_share(store, data, point, window, repeats, **options) for name, data in splits.items()}
+        unchanged = alarm_share(other, other, point, window, 4 * repeats, **options)
+        table[f"share of alarms, {window} inputs"] = {"unchanged": unchanged, **alarms}
+    return pd.DataFrame(table)
+
+
+def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
+    """What a running cascade says of several streams {label: batches}, a row each: exit_rate of the first stage, the
+    expected one, and whether :meth:`Running.drift` raises the alarm. Its counts are those of the last stream after."""
+    rows = {}
+    for label, batches in streams.items():
+        cascade.running.reset()
+        cascade.run(batches)
+        row = cascade.running.table.iloc[0][["exit_rate", "exit_rate_expected"]].to_dict()
+        rows[label] = row | {"alarm": "ALARM" if cascade.running.drift().alarm else "–"}
+    return pd.DataFrame.from_dict(rows, orient="index")
