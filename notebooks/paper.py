@@ -7,11 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import METHODS, Front, Method, Point, ScoreTable, bootstrap, evaluate, mean_improvement_moved, search
-from cascadelib.analysis import alarm_share, basic_interval, cost_ratio_moved, fronts_of, member_drops, moved_front
+from cascadelib import (
+    METHODS,
+    DriftSignal,
+    Front,
+    LogitStore,
+    Method,
+    Point,
+    ScoreTable,
+    bootstrap,
+    evaluate,
+    mean_improvement_moved,
+    search,
+)
+from cascadelib.analysis import basic_interval, fronts_of, member_drops, moved_front
 from cascadelib.analysis.calibration import assumed, threshold_curves
-from cascadelib.analysis.uncertainty import LEVEL, with_ends
-from cascadelib.store import LogitStore, matched
+from cascadelib.analysis.uncertainty import LEVEL, Resampled, with_ends
+from cascadelib.checks import about
+from cascadelib.evaluation import Baseline, all_confidences, least_cost
+from cascadelib.evaluation.evaluation import reaching, stage_confidences
+from cascadelib.front_end import watched
 from cascadelib.tables import arrow
 
 
@@ -58,7 +73,7 @@ def scaling_table(
         fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in both]
         plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
         ratio, level = cost_ratio_moved(fronts[0], fronts[1], other), 1 - 0.05 / len(kinds)
-        low, high = basic_interval(plain.mean_cost_ratio(scaled), ratio, level)
+        low, high = basic_interval(resampled_cost_ratio(plain, scaled), ratio, level)
         means = (mean_improvement_moved(other, front, ranges=False) for front in fronts)
         row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
         row |= with_ends(ratio, (low, high), "cost_ratio")
@@ -204,3 +219,79 @@ def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
         row = cascade.running.table.iloc[0][["exit_rate", "exit_rate_expected"]].to_dict()
         rows[label] = row | {"alarm": "ALARM" if cascade.running.drift().alarm else "–"}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
+    """Cost of the second replayed front ÷ that of the first at equal accuracy, geometric mean over what both reach
+    there; of the fronts' points, not their ranges: what :func:`resampled_cost_ratio` resamples."""
+    moved = [moved_front(store, front, ranges=False) for front in (first, second)]
+    one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in moved)
+    return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))
+
+
+def resampled_cost_ratio(one: Resampled, other: Resampled) -> np.ndarray:
+    """Cost of the second set of cascades ÷ that of the first, resampled from one store by one seed: geometric mean over
+    the accuracies from a resample's cheapest model to what both sets and its best model reach, float64 [R]."""
+    trio = zip(one.baselines, one.fronts, other.fronts)
+    return np.array([mean_cost_ratio(a, b, *common_range(base, a, b)) for base, a, b in trio])
+
+
+def mean_cost_ratio(first: Any, second: Any, low: float, high: float) -> float:
+    """Cost of one front ÷ cost of another at equal accuracy: the geometric mean over accuracies low … high.
+
+    first, second: (cost, accuracy) of fronts, rising, that reach ``high``; the ratio is second ÷ first. Least costs are
+    steps, so the integral of the logarithm is exact; nan for an empty range.
+    """
+    if not low < high:
+        return float("nan")
+    x = np.unique(np.clip(np.concatenate([[low, high], first[1], second[1]]), low, high))
+    logs = np.log(least_cost(second[0], second[1], x[1:])) - np.log(least_cost(first[0], first[1], x[1:]))
+    return float(np.exp(np.sum(np.diff(x) * logs) / (high - low)))
+
+
+def common_range(baseline: Baseline, first: tuple, second: tuple) -> tuple[float, float]:
+    """(low, high): accuracies from the cheapest single model's up to what both fronts and the best one reach."""
+    return float(baseline.accuracy[baseline.front[0]]), float(min(first[1][-1], second[1][-1], baseline.best))
+
+
+def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options) -> float:
+    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
+    alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
+    options: false_alarm_rate. ValueError for too few samples."""
+    (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
+    fixed, half = (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
+    if window > len(store) - half:
+        raise ValueError(f"a stream of {window} inputs is longer than the {len(store) - half} samples there are")
+    for _ in watched(range(repeats), "streams"):
+        order = rng.permutation(len(store))
+        drawn, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
+        alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
+    return float(np.mean(alarms))
+
+
+def by_kind(tables: dict, first: str) -> dict[str, dict]:
+    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, and in each is that of
+    ``first``, the split that the cascades were chosen on."""
+    grouped: dict[str, dict] = {}
+    for name, table in tables.items():
+        kind, _, severity = name.rpartition("-")
+        panel, label = (kind, f"severity {severity}") if kind and severity.isdigit() else (name, "moved")
+        if name != first:
+            grouped.setdefault(panel, {first: tables[first]})[label] = table
+    return grouped
+
+
+def matched(store: LogitStore, other: LogitStore) -> LogitStore:
+    """The samples of LogitStore ``store`` that ``other`` holds, in the order of ``other``: a view, paired by row.
+    ValueError names the first sample that ``store`` lacks, or whose label differs."""
+    position = {sample: row for row, sample in enumerate(store.sample_ids.tolist())}
+    missing = [sample for sample in other.sample_ids.tolist() if sample not in position]
+    if missing:
+        raise ValueError(
+            f"split {store.split!r} lacks {len(missing)} of the {len(other)} samples of {other.split!r}, "
+            f"the first is {missing[0]!r}: they cannot be paired"
+        )
+    part = store.take([position[sample] for sample in other.sample_ids.tolist()])
+    with about(f"splits {store.split!r} and {other.split!r}"):
+        part.origin.check_same(other.sample_ids, other.labels)
+    return part

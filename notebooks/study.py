@@ -181,3 +181,26 @@ def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Seri
     size = asked or size
     rows = rows if size is None or np.isnan(size) else rows[rows["image_size"] == size]
     return rows.iloc[0] if len(rows) else None
+
+
+def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
+    """Two stores of the same samples: a DataFrame, a row a model that both hold.
+
+    largest_gap (of any logit, absolute),
+    relative_to_spread (that ÷ the standard deviation of the model's reference logits), changed_predictions (count),
+    top1 and reference_top1 (fractions). Raises ValueError where sample ids or labels differ.
+    """
+    if store.fingerprint != reference.fingerprint:
+        raise ValueError("the stores hold other samples, or the same in another order: take() the common ones first")
+    rows = {}
+    for name in [n for n in reference.models.index if n in store.models.index]:
+        ours, theirs = (np.asarray(s.logits(name), np.float64) for s in (store, reference))
+        largest = np.abs(ours - theirs).max()
+        rows[name] = {
+            "largest_gap": largest,
+            "relative_to_spread": largest / theirs.std() if theirs.std() else largest,
+            "changed_predictions": int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()),
+            "top1": store.models.loc[name, "top1"],
+            "reference_top1": reference.models.loc[name, "top1"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -10,10 +10,7 @@ __getattr__, __dir__, __all__ = attach(
     ),
     certificate="Certificate certify promise_table to_label",
     comparison="compare curves_of fronts_of range_dominance",
-    drift_signal="DriftSignal alarm_share",
-    shift=(
-        "accuracy_estimates cost_ratio_moved holds mean_improvement_moved member_drops moved_front replay "
-        "selection_bias"
-    ),
+    drift_signal="DriftSignal",
+    shift=("accuracy_estimates holds mean_improvement_moved member_drops moved_front replay selection_bias"),
     uncertainty="basic_interval bootstrap improvement_band interval share_interval",
 )

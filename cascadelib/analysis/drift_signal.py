@@ -3,14 +3,10 @@ It says that the data are no longer those, not that the answers are worse: accur
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluation import all_confidences, reaching, stage_confidences
-from ..front_end import watched
-from ..fronts.front import Point
 from ..store.protocol import Store
 
 SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
@@ -123,18 +119,3 @@ def _checked(stages, name):
         what = f"not {lengths}: one without nan a stage, and a later stage cannot be reached by more"
         raise ValueError(f"{name} must be a list of arrays of confidences, {what}")
     return arrays
-
-
-def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options) -> float:
-    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
-    alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
-    options: false_alarm_rate. ValueError for too few samples."""
-    (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
-    fixed, half = (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
-    if window > len(store) - half:
-        raise ValueError(f"a stream of {window} inputs is longer than the {len(store) - half} samples there are")
-    for _ in watched(range(repeats), "streams"):
-        order = rng.permutation(len(store))
-        drawn, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
-        alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
-    return float(np.mean(alarms))

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..checks import known
 from ..evaluation import evaluation
 from ..evaluation.evaluation import store_first
-from ..evaluation.pareto import Baseline, common_range, improvement_factor, mean_cost_ratio, pareto_front
+from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
 from ..front_end import watched
 from ..fronts.exact import search
 from ..fronts.front import Front, Point, singles_table
@@ -19,7 +20,7 @@ from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.logit_store import LogitStore
-from ..store.pairing import check_same_task
+from ..store.protocol import Store
 from ..tables import arrow
 from . import uncertainty
 from .certificate import agreeing
@@ -108,14 +109,6 @@ def mean_improvement_moved(store: Any, front: Front, low: float | None = None, r
     return moved_front(store, front, ranges).mean_improvement(low)
 
 
-def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
-    """Cost of the second replayed front ÷ that of the first at equal accuracy, geometric mean over what both reach
-    there; of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
-    moved = [moved_front(store, front, ranges=False) for front in (first, second)]
-    one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in moved)
-    return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))
-
-
 def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: float = LEVEL) -> pd.DataFrame:
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
@@ -158,6 +151,26 @@ def cost_ratio(store: Any, point: Point, result: evaluation.Evaluation, level: f
     low, high = uncertainty.cost_interval(result.exit_stage, costs, each)
     least, most = uncertainty.cost_interval(np.zeros(len(store), int), costs[-1:], each)
     return float(np.mean(costs[-1])) / result.cost, (least / high, most / low)
+
+
+def check_same_task(store: Store, other: Store) -> None:
+    """Raise ValueError unless ``other`` has the classes of ``store`` (where outputs are of classes that both know) and
+    all of its models."""
+    classes, others = store.origin.classes, other.origin.classes
+    if store.has_outputs and classes and others and classes != others:
+        differing = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes))
+        raise ValueError(
+            f"the splits have other classes: {len(classes)} and {len(others)}, the first difference at class "
+            f"{differing}; map the labels of one to the other's before extracting"
+        )
+    for name in store.models.index:
+        known(name, other.models.index, "model of the other split")
+    if store.has_outputs and other.has_outputs:
+        name = store.models.index[0]
+        stores: tuple[Any, ...] = store, other
+        widths = [s.logits(name).shape[1] for s in stores]
+        if widths[0] != widths[1]:
+            raise ValueError(f"model {name!r} has {widths[0]} classes on one split and {widths[1]} on the other")
 
 
 def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEVEL) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm
 
 from ..evaluation import pareto
 from ..evaluation.evaluation import check_store, point_list, run_cascades
-from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 from ..methods.method import Method
 from ..scoring import F1
 
@@ -186,12 +186,6 @@ class Resampled:
     def mean_improvement(self, low: float | None = None) -> np.ndarray:
         """Mean improvement of the set over each resample's own accuracy range (from ``low``): float64 [R]."""
         return np.array([mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)])
-
-    def mean_cost_ratio(self, other: "Resampled") -> np.ndarray:
-        """Cost of another set (same store and seed) ÷ this one's, geometric mean over the accuracies from the
-        resample's cheapest model to what both sets and its best model reach: float64 [R]."""
-        trio = zip(self.baselines, self.fronts, other.fronts)
-        return np.array([mean_cost_ratio(a, b, *common_range(base, a, b)) for base, a, b in trio])
 
 
 def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:

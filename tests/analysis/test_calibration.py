@@ -25,11 +25,10 @@ from cascadelib.analysis.calibration import (
     moving_average,
     threshold_curves,
 )
-from cascadelib.analysis.shift import cost_ratio_moved
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.methods.temperature import perfect_temperature
-from paper import assumed_perfect, scaling_table, threshold_table
+from paper import assumed_perfect, cost_ratio_moved, scaling_table, threshold_table
 
 
 def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):

@@ -12,11 +12,11 @@ from cascadelib.analysis.shift import moved_front
 from cascadelib.figures.calibration import reliability_figure, threshold_figure
 from cascadelib.figures.fronts import band_figure
 from cascadelib.figures.shift import (
-    by_kind,
     how_replayed,
     moved_improvement_figure,
     segments_figure,
 )
+from paper import by_kind
 from study import open_splits
 
 

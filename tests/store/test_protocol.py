@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import cascadelib as cl
-from cascadelib.store import Store, check_same_task
+from cascadelib.analysis.shift import check_same_task
+from cascadelib.store import Store
 from cascadelib.store.score_table import ScoreTable
 
 

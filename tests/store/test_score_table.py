@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from cascadelib import bootstrap, evaluate, replay, search
-from cascadelib.store.pairing import check_same_task
+from cascadelib.analysis.shift import check_same_task
 from cascadelib.store.score_table import ScoreTable
 
 CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
