@@ -1,11 +1,13 @@
 """Tables that these notebooks show and nobody else asks for: the paper's figures in numbers, methods ranked, losses and
 alarms on other data."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 
 from cascadelib import (
     METHODS,
@@ -16,17 +18,28 @@ from cascadelib import (
     Point,
     ScoreTable,
     bootstrap,
+    confidence,
     evaluate,
     mean_improvement_moved,
     search,
 )
-from cascadelib.analysis import basic_interval, fronts_of, member_drops, moved_front
-from cascadelib.analysis.calibration import assumed, threshold_curves
-from cascadelib.analysis.uncertainty import LEVEL, Resampled, with_ends
-from cascadelib.checks import about
+from cascadelib.analysis import basic_interval, claims_of, fronts_of, moved_front, share_interval
+from cascadelib.analysis.uncertainty import (
+    LEVEL,
+    Ends,
+    Resampled,
+    counted,
+    paired_difference_interval,
+    with_ends,
+)
+from cascadelib.checks import about, known
 from cascadelib.evaluation import Baseline, all_confidences, least_cost
-from cascadelib.evaluation.evaluation import reaching, stage_confidences
+from cascadelib.evaluation.evaluation import exits_of, reaching, stage_confidences
 from cascadelib.front_end import watched
+from cascadelib.methods.method import cached_confidence, cached_temperature
+from cascadelib.methods.temperature import bounds_of
+from cascadelib.scoring import F1
+from cascadelib.store import Store
 from cascadelib.tables import arrow
 
 
@@ -295,3 +308,117 @@ def matched(store: LogitStore, other: LogitStore) -> LogitStore:
     with about(f"splits {store.split!r} and {other.split!r}"):
         part.origin.check_same(other.sample_ids, other.labels)
     return part
+
+
+def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = None) -> float:
+    """The temperature, between :func:`bounds_of` logits, at which their mean max softmax equals ``accuracy``.
+
+    Paper, appendix E and figure 14, *assumed perfect calibration*: the mean max softmax falls as T grows, so there is
+    one at most. A model that is never wrong, or hardly better than chance, has none: T = 1, with a RuntimeWarning.
+    """
+
+    def excess(log_t):
+        return confidence(logits, "max_softmax", np.exp(log_t)).mean() - accuracy
+
+    low, high = bounds_of(logits)
+    if excess(low) <= 0 or excess(high) >= 0:
+        model = "the model" if name is None else f"model {name!r}"
+        text = f"temperature of {model} left at 1: no mean max softmax equals its accuracy of {accuracy:.4f}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return 1.0
+    return float(np.exp(brentq(excess, low, high, xtol=1e-9)))
+
+
+def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """Accuracy of the samples above and of those below each threshold (paper, figure 14).
+
+    confidence float [k], any metric; correct [k], bool or an assumed probability. Returns a DataFrame, a row for each
+    threshold that parts samples of different confidence (exit: confidence ≥ threshold), rising in exit_rate:
+    threshold (the least confidence that exits), exit_rate, accuracy_above, accuracy_below (nan where nobody is left).
+    """
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    k, (order, ends) = len(confidence), exits_of(confidence)
+    exits, right = ends[1:], np.cumsum(correct[order])
+    inside = right[exits - 1]
+    with np.errstate(invalid="ignore"):
+        columns = {"accuracy_above": inside / exits, "accuracy_below": (right[-1] - inside) / (k - exits)}
+    return pd.DataFrame({"threshold": confidence[order[exits - 1]], "exit_rate": exits / k, **columns})
+
+
+def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
+    """Figure 14's ideal for a model of this accuracy: some threshold parts all right answers from all wrong ones."""
+    rate = np.linspace(1 / points, 1, points)
+    with np.errstate(invalid="ignore"):
+        below = np.maximum(accuracy - rate, 0) / (1 - rate)
+    return pd.DataFrame({"exit_rate": rate, "accuracy_above": np.minimum(1, accuracy / rate), "accuracy_below": below})
+
+
+def assumed(store: LogitStore, name: str) -> np.ndarray:
+    """Max softmax [k] of a model at the temperature that makes its mean the accuracy (:func:`perfect_temperature`)."""
+    accuracy = float(np.mean(store.ranks(name) == 0))
+    return cached_confidence(store, name, "max_softmax", perfect_temperature(store.logits(name), accuracy, name))
+
+
+def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dict[str, pd.DataFrame]:
+    """Figure 14 of one model, whose temperature is fitted on ``fitted_on``: {label: :func:`above_below`}."""
+    right, perfect = store.ranks(name) == 0, assumed(store, name)
+    at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
+    curves = {label: above_below(*claims_of(store, name, t)) for label, t in at.items()}
+    curves["assumed perfect calibration"] = above_below(perfect, perfect)
+    return curves | {"ideal": ideal_above_below(right.mean())}
+
+
+def check_same_task(store: Store, other: Store) -> None:
+    """Raise ValueError unless ``other`` has the classes of ``store`` (where outputs are of classes that both know) and
+    all of its models."""
+    classes, others = store.origin.classes, other.origin.classes
+    if store.has_outputs and classes and others and classes != others:
+        differing = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes))
+        raise ValueError(
+            f"the splits have other classes: {len(classes)} and {len(others)}, the first difference at class "
+            f"{differing}; map the labels of one to the other's before extracting"
+        )
+    for name in store.models.index:
+        known(name, other.models.index, "model of the other split")
+    if store.has_outputs and other.has_outputs:
+        name = store.models.index[0]
+        stores: tuple[Any, ...] = store, other
+        widths = [s.logits(name).shape[1] for s in stores]
+        if widths[0] != widths[1]:
+            raise ValueError(f"model {name!r} has {widths[0]} classes on one split and {widths[1]} on the other")
+
+
+def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEVEL) -> pd.DataFrame:
+    """What each single model loses from one split to another, a row a model, cheapest first.
+
+    accuracy, accuracy_moved, drop (positive: worse there) and the ends of its interval: paired where both splits
+    hold the same samples in the same order (see :func:`matched`), of independent samples otherwise. ValueError where
+    the two are one split: the same samples, and of every model the same outcomes and confidences.
+    """
+    check_same_task(store, other)
+    if score == F1:
+        raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
+    names = list(store.models.index)
+    here, there = (s.outcome(names, Method(), score) for s in (store, other))
+    outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
+    same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
+    if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
+        what = f"{store.origin.split!r} ({len(store):,} samples)"
+        raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
+    paired = same and store.sample_ids is not None
+    interval = paired_difference_interval if paired else difference_interval
+    rows = []
+    for (first, _), (second, _) in outcomes:
+        low, high = interval(first, second, level)
+        row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
+        rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
+    return pd.DataFrame(rows, index=pd.Index(names, name="model"))
+
+
+def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
+    """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and [k2], from Wilson's two
+    (method 10 of Newcombe, 1998, *Interval estimation for the difference between independent proportions*)."""
+    first, second = counted(first, "first"), counted(second, "second")
+    (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
+    a, b = first.mean(), second.mean()
+    return float(b - a - np.hypot(b - low_2, high_1 - a)), float(b - a + np.hypot(high_2 - b, a - low_1))

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import known
 from ..evaluation import evaluation
 from ..evaluation.evaluation import store_first
 from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
@@ -20,7 +19,6 @@ from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.logit_store import LogitStore
-from ..store.protocol import Store
 from ..tables import arrow
 from . import uncertainty
 from .certificate import agreeing
@@ -151,53 +149,6 @@ def cost_ratio(store: Any, point: Point, result: evaluation.Evaluation, level: f
     low, high = uncertainty.cost_interval(result.exit_stage, costs, each)
     least, most = uncertainty.cost_interval(np.zeros(len(store), int), costs[-1:], each)
     return float(np.mean(costs[-1])) / result.cost, (least / high, most / low)
-
-
-def check_same_task(store: Store, other: Store) -> None:
-    """Raise ValueError unless ``other`` has the classes of ``store`` (where outputs are of classes that both know) and
-    all of its models."""
-    classes, others = store.origin.classes, other.origin.classes
-    if store.has_outputs and classes and others and classes != others:
-        differing = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes))
-        raise ValueError(
-            f"the splits have other classes: {len(classes)} and {len(others)}, the first difference at class "
-            f"{differing}; map the labels of one to the other's before extracting"
-        )
-    for name in store.models.index:
-        known(name, other.models.index, "model of the other split")
-    if store.has_outputs and other.has_outputs:
-        name = store.models.index[0]
-        stores: tuple[Any, ...] = store, other
-        widths = [s.logits(name).shape[1] for s in stores]
-        if widths[0] != widths[1]:
-            raise ValueError(f"model {name!r} has {widths[0]} classes on one split and {widths[1]} on the other")
-
-
-def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEVEL) -> pd.DataFrame:
-    """What each single model loses from one split to another, a row a model, cheapest first.
-
-    accuracy, accuracy_moved, drop (positive: worse there) and the ends of its interval: paired where both splits
-    hold the same samples in the same order (see :func:`matched`), of independent samples otherwise. ValueError where
-    the two are one split: the same samples, and of every model the same outcomes and confidences.
-    """
-    check_same_task(store, other)
-    if score == F1:
-        raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
-    names = list(store.models.index)
-    here, there = (s.outcome(names, Method(), score) for s in (store, other))
-    outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
-    same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
-    if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
-        what = f"{store.origin.split!r} ({len(store):,} samples)"
-        raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
-    paired = same and store.sample_ids is not None
-    interval = uncertainty.paired_difference_interval if paired else uncertainty.difference_interval
-    rows = []
-    for (first, _), (second, _) in outcomes:
-        low, high = interval(first, second, level)
-        row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
-        rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
-    return pd.DataFrame(rows, index=pd.Index(names, name="model"))
 
 
 def accuracy_estimates(point: Point, store: Any, splits: dict[str, Any]) -> pd.DataFrame:

@@ -13,14 +13,11 @@ from twins import segment_range
 from cascadelib import LogitStore, ScoreTable, confidence, evaluate, pick, replay, search
 from cascadelib.analysis.shift import (
     accuracy_estimates,
-    check_same_task,
     holds,
     mean_improvement_moved,
-    member_drops,
     moved_front,
     selection_bias,
 )
-from cascadelib.analysis.uncertainty import difference_interval
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
@@ -29,10 +26,13 @@ from corruptions import SHIFTED, corrupted, fashion_mnist_shifted
 from paper import (
     alarm_share,
     alarm_table,
+    check_same_task,
     cost_ratio_moved,
+    difference_interval,
     drops_table,
     exit_changes,
     matched,
+    member_drops,
     moved_table,
     selection_bias_table,
     split_drops,

@@ -9,14 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
-from cascadelib.analysis.shift import holds, member_drops
+from cascadelib.analysis.shift import holds
 from cascadelib.analysis.uncertainty import (
     BETS,
     anytime_lower,
     basic_interval,
     betting_interval,
     cost_interval,
-    difference_interval,
     improvement_band,
     interval,
     paired_difference_interval,
@@ -25,7 +24,7 @@ from cascadelib.analysis.uncertainty import (
     share_interval,
 )
 from cascadelib.evaluation.pareto import mean_improvement, pareto_front
-from paper import resampled_cost_ratio
+from paper import difference_interval, member_drops, resampled_cost_ratio
 
 
 def make_scores(seed=0, k=120, models=3, cost=(1.0, 5.0, 30.0)):

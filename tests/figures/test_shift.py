@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cascadelib import LogitStore, pick, replay, search
-from cascadelib.analysis.calibration import moving_average, threshold_curves
+from cascadelib.analysis.calibration import moving_average
 from cascadelib.analysis.shift import moved_front
 from cascadelib.figures.calibration import reliability_figure, threshold_figure
 from cascadelib.figures.fronts import band_figure
@@ -16,7 +16,7 @@ from cascadelib.figures.shift import (
     moved_improvement_figure,
     segments_figure,
 )
-from paper import by_kind
+from paper import by_kind, threshold_curves
 from study import open_splits
 
 
