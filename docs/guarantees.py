@@ -14,6 +14,9 @@ import pandas as pd
 import cascadelib as cl
 
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
+sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))
+from corruptions import SHIFTED  # noqa: E402 - beside the notebooks
+
 SIZES, SEEDS, EPSILON = (250, 500, 1000, 2000, 5000, 10_000), range(10), 0.01
 DOMAINS = ("test", "products", "editorials", "tweets")
 
@@ -68,7 +71,7 @@ def choosing():
 
 def estimates():
     """Accuracy without labels: the error of each estimate, in points, for the cascade and its last model."""
-    shifts = {name: images(f"shift/{name}") for name in cl.datasets.SHIFTED}
+    shifts = {name: images(f"shift/{name}") for name in SHIFTED}
     domains = {name: cl.LogitStore(f"data/reviews/{name}") for name in DOMAINS}
     tables = [(images("val"), {"test": images("test")} | shifts), (cl.LogitStore("data/reviews/val"), domains)]
     lines, columns = [], ["thresholded_error", "difference_error", "unchanged_error"]

@@ -30,6 +30,8 @@ import drawing  # noqa: E402 - a script beside this one, not a package
 import measured  # noqa: E402 - so is this
 import report  # noqa: E402 - a script beside the notebooks
 
+from corruptions import SHIFTED  # noqa: E402 - so is this
+
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
 DOMAINS = ("products", "editorials", "tweets")
@@ -240,7 +242,7 @@ def matched() -> str:
 @functools.cache
 def shifts() -> tuple:
     """(splits, a row each of the point on them, a row a shift at a level that holds for all ten at once)."""
-    moved = {name: images(f"shift/{name}") for name in cl.datasets.SHIFTED}
+    moved = {name: images(f"shift/{name}") for name in SHIFTED}
     splits = {"test": images("test"), **moved, "val": images("val")}
     jointly = cl.analysis.holds(chosen()[1], moved, resamples=5000, level=1 - 0.05 / len(moved))
     return splits, cl.analysis.holds(chosen()[1], splits, resamples=50), jointly

@@ -7,8 +7,8 @@ import pytest
 from cascadelib import LogitStore, figures, pair_table, readable, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
-from cascadelib.store.pairing import agreement
 from cascadelib.tables import digits, fraction, number, seconds
+from study import agreement
 
 
 @pytest.fixture(scope="module")

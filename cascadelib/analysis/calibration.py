@@ -5,12 +5,9 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from ..checks import check_count, known
-from ..evaluation.evaluation import exits_of
 from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
-from ..methods.temperature import perfect_temperature
 from ..store.logit_store import LogitStore
-from ..store.score_table import ScoreTable
 
 VERDICTS = ("underconfident", "neither", "overconfident")
 """What a model may be, in the order of rising mean confidence − accuracy."""
@@ -93,30 +90,6 @@ def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | No
     return means
 
 
-def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
-    """Accuracy of the samples above and of those below each threshold (paper, figure 14).
-
-    confidence float [k], any metric; correct [k], bool or an assumed probability. Returns a DataFrame, a row for each
-    threshold that parts samples of different confidence (exit: confidence ≥ threshold), rising in exit_rate:
-    threshold (the least confidence that exits), exit_rate, accuracy_above, accuracy_below (nan where nobody is left).
-    """
-    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    k, (order, ends) = len(confidence), exits_of(confidence)
-    exits, right = ends[1:], np.cumsum(correct[order])
-    inside = right[exits - 1]
-    with np.errstate(invalid="ignore"):
-        columns = {"accuracy_above": inside / exits, "accuracy_below": (right[-1] - inside) / (k - exits)}
-    return pd.DataFrame({"threshold": confidence[order[exits - 1]], "exit_rate": exits / k, **columns})
-
-
-def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
-    """Figure 14's ideal for a model of this accuracy: some threshold parts all right answers from all wrong ones."""
-    rate = np.linspace(1 / points, 1, points)
-    with np.errstate(invalid="ignore"):
-        below = np.maximum(accuracy - rate, 0) / (1 - rate)
-    return pd.DataFrame({"exit_rate": rate, "accuracy_above": np.minimum(1, accuracy / rate), "accuracy_below": below})
-
-
 def confidence_gap(confidence: np.ndarray, correct: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     """Mean confidence − accuracy (positive: overconfident) and the ends of its normal interval, paired by sample."""
     excess = np.asarray(confidence, np.float64) - correct
@@ -151,44 +124,3 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
             row[f"brier{suffix}"] = brier_score(store.logits(name), store.labels, t)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-
-
-def assumed(store: LogitStore, name: str) -> np.ndarray:
-    """Max softmax [k] of a model at the temperature that makes its mean the accuracy (:func:`perfect_temperature`)."""
-    accuracy = float(np.mean(store.ranks(name) == 0))
-    return cached_confidence(store, name, "max_softmax", perfect_temperature(store.logits(name), accuracy, name))
-
-
-def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dict[str, pd.DataFrame]:
-    """Figure 14 of one model, whose temperature is fitted on ``fitted_on``: {label: :func:`above_below`}."""
-    right, perfect = store.ranks(name) == 0, assumed(store, name)
-    at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
-    curves = {label: above_below(*claims_of(store, name, t)) for label, t in at.items()}
-    curves["assumed perfect calibration"] = above_below(perfect, perfect)
-    return curves | {"ideal": ideal_above_below(right.mean())}
-
-
-def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
-    """Figure 14 in short, a row a model, cheapest first: by how much the accuracy above (and below) a threshold differs
-    from the uncalibrated one at the same early exit rate, mean over the rates, with its sign. above_scaled,
-    below_scaled: with temperature scaling; above_perfect, below_perfect: if calibration were perfect."""
-    rates, rows = np.arange(1, 200) / 200, {}
-    kinds = {"scaled": "temperature scaled", "perfect": "assumed perfect calibration"}
-    for name in store.models.index:
-        curves, row = threshold_curves(store, name, fitted_on), {}
-        for kind, label in kinds.items():
-            for side in ("above", "below"):
-                pair = [curves[each].dropna() for each in (label, "uncalibrated")]
-                there, here = (np.interp(rates, curve["exit_rate"], curve[f"accuracy_{side}"]) for curve in pair)
-                row[f"{side}_{kind}"] = (there - here).mean()
-        rows[name] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-
-
-def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
-    """A ScoreTable in which every answer is right with the probability that its max softmax claims, for the cascades
-    that perfect calibration would promise. Claims are :func:`assumed` ones: single models keep their accuracies, and
-    which answers count as right changes."""
-    names = tuple(store.models.index)
-    sure = np.stack([assumed(store, name) for name in names])
-    return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]

@@ -9,9 +9,7 @@ import pandas as pd
 from ..evaluation.pareto import least_cost
 from ..fronts.exact import search
 from ..fronts.front import Front
-from ..methods.method import METHODS, Method
-from .shift import cost_ratio_moved, mean_improvement_moved, moved_front
-from .uncertainty import basic_interval, bootstrap, with_ends
+from .shift import mean_improvement_moved
 
 
 def fronts_of(
@@ -66,89 +64,3 @@ def compare(fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any 
         moved = {label: mean_improvement_moved(held_out, f, ranges=ranges) for label, f in fronts.items()}
         table.insert(0, "held_out_improvement", moved)
     return table.rename_axis("method").sort_values("mean_improvement", ascending=False)
-
-
-def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
-    """Figure 7 as numbers, a row a task and front of {label: {name: Front}}: candidates; mean and largest improvement;
-    accuracy (or F1) of the best single model and of the best cascade; cost_ratio: baseline cost ÷ cascade cost at the
-    accuracy of the best model, or at the front's where it is lower."""
-    rows = {}
-    for label, fronts in tasks.items():
-        for name, front in fronts.items():
-            best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
-            mean = front.mean_improvement() if len(front.baseline.front) > 1 else float("nan")
-            largest, at = front.table["improvement"].max(), min(best, top)
-            row = {"candidates": len(front.singles), "mean_improvement": mean, "largest_improvement": largest}
-            row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
-            rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
-    """Are fronts one? A row a label: mean and largest improvement, points, and whether these have the accuracies and
-    costs of the first front's ("the same") or not ("another")."""
-    tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
-    first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
-    table = table[["mean_improvement", "largest_improvement"]].assign(points=[len(rows) for rows in tables.values()])
-    return table.assign(front=["the same" if rows.equals(first) else "another" for rows in tables.values()])
-
-
-def scaling_table(
-    store: Any, other: Any, ensembles: Sequence[str], n_models: int = 2, cost: str = "macs", resamples: int = 2000
-) -> pd.DataFrame:
-    """Does temperature scaling change a front? A row a metric and ensemble: fronts of Pareto models, without and with,
-    chosen (and temperatures fitted) on one split and measured on the other.
-
-    mean_improvement, mean_improvement_scaled; cost_ratio (with ÷ without, see :func:`cost_ratio_moved`) and its
-    bootstrap interval, 95% for all rows at once (Bonferroni); change: "cheaper" or "dearer" where that does not hold 1,
-    else "–".
-    """
-    metrics = {"max_softmax": True, "softmax_margin": True, "entropy": False, "logits_margin": False}  # for means too
-    kinds = [(m, e) for e in ensembles for m, means in metrics.items() if means or not e.startswith("mean")]
-    rows = {}
-    for metric, ensemble in kinds:
-        both = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
-        fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in both]
-        plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
-        ratio, level = cost_ratio_moved(fronts[0], fronts[1], other), 1 - 0.05 / len(kinds)
-        low, high = basic_interval(plain.mean_cost_ratio(scaled), ratio, level)
-        means = (mean_improvement_moved(other, front, ranges=False) for front in fronts)
-        row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
-        row |= with_ends(ratio, (low, high), "cost_ratio")
-        rows[f"{metric}, {ensemble}"] = row | {"change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options) -> pd.DataFrame:
-    """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
-    first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
-
-    A row a task, fold and method: classes (their number), accuracy_of_best_model, top_accuracy, mean_improvement, its
-    place (1: the largest), and upper_improvement, above the share ``upper`` of the accuracy range, all on the split
-    that judges.
-    """
-    rows = []
-    for task, pair in tasks.items():
-        for fold, (here, there) in enumerate((pair, pair[::-1])):
-            for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
-                moved = moved_front(there, front)
-                base = moved.baseline
-                low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
-                row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
-                row["classes"] = len(np.unique(there.labels))
-                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
-                row["mean_improvement"] = moved.mean_improvement()
-                rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
-    table = pd.DataFrame(rows)
-    return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
-
-
-def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
-    """Tasks of :func:`ranking`, {label: two splits}: all classes, then these shares of them, the hardest and the
-    easiest by the recall of the best single model, among themselves."""
-    right = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
-    hardest = right.groupby(store.labels).mean().sort_values().index.tolist()
-    parts = {f"all {len(hardest)}": hardest}
-    for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
-        parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
-    return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}

@@ -3,14 +3,10 @@ It says that the data are no longer those, not that the answers are worse: accur
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluation import all_confidences, reaching, stage_confidences
-from ..front_end import watched
-from ..fronts.front import Point
 from ..store.protocol import Store
 
 SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
@@ -123,31 +119,3 @@ def _checked(stages, name):
         what = f"not {lengths}: one without nan a stage, and a later stage cannot be reached by more"
         raise ValueError(f"{name} must be a list of arrays of confidences, {what}")
     return arrays
-
-
-def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options) -> float:
-    """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
-    alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
-    options: false_alarm_rate. ValueError for too few samples."""
-    (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
-    fixed, half = (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
-    if window > len(store) - half:
-        raise ValueError(f"a stream of {window} inputs is longer than the {len(store) - half} samples there are")
-    for _ in watched(range(repeats), "streams"):
-        order = rng.permutation(len(store))
-        drawn, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
-        alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
-    return float(np.mean(alarms))
-
-
-def alarm_table(
-    point: Point, store: Any, other: Any, splits: dict[str, Any], windows: Sequence[int], repeats: int = 50, **options
-) -> pd.DataFrame:
-    """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
-    ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
-    table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
-    for window in [w for w in windows if w <= fits]:
-        alarms = {name: alarm_share(store, data, point, window, repeats, **options) for name, data in splits.items()}
-        unchanged = alarm_share(other, other, point, window, 4 * repeats, **options)
-        table[f"share of alarms, {window} inputs"] = {"unchanged": unchanged, **alarms}
-    return pd.DataFrame(table)

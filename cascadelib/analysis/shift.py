@@ -1,4 +1,5 @@
-"""A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
+"""A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12); by how
+much a front flatters itself where it was chosen."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,13 +9,16 @@ import pandas as pd
 
 from ..evaluation import evaluation
 from ..evaluation.evaluation import store_first
-from ..evaluation.pareto import Baseline, common_range, improvement_factor, mean_cost_ratio, pareto_front
+from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
+from ..front_end import watched
+from ..fronts.exact import search
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
+from ..fronts.selection import pick
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..store.pairing import check_same_task, matched
+from ..store.logit_store import LogitStore
 from ..tables import arrow
 from . import uncertainty
 from .certificate import agreeing
@@ -96,41 +100,11 @@ def moved_front(store: Any, front: Front, ranges: bool = True) -> Front:
     return replace(front, table=table, singles=singles, points=None)
 
 
-def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], near: float = 1.1) -> pd.DataFrame:
-    """A replayed front beside each split's own, a row a split: mean_improvement of both, share_improved (of the split's
-    accuracy range, where it is better than single models) and share_near_own_front (where its cost is at most ``near``
-    times that front's). splits: {label: store}; own: {label: the front that is searched there}."""
-    rows = {}
-    for label, store in splits.items():
-        there = moved_front(store, front)
-        gain, best = (each.improvement_curve(points=401)["improvement"] for each in (there, own[label]))
-        row = {"mean_improvement": there.mean_improvement()}
-        row |= {"mean_improvement_own_front": own[label].mean_improvement(), "share_improved": (gain > 1).mean()}
-        rows[label] = row | {"share_near_own_front": (gain * near >= best).mean()}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
-    """By how much the share that leaves at the first stage changes, at identical thresholds: a row a cascade of the
-    front (at its cheapest point), a column a split ({label: store})."""
-    points = [front.point(row) for row in front.table.drop_duplicates("models").index]
-    there = {label: [evaluation.evaluate(s, p).exit_rates[0] for p in points] for label, s in splits.items()}
-    return pd.DataFrame(there, [arrow(p.models) for p in points]).sub([p.exit_rates[0] for p in points], axis=0)
-
-
 @store_first
 def mean_improvement_moved(store: Any, front: Front, low: float | None = None, ranges: bool = True) -> float:
     """Mean improvement of :func:`moved_front` over the other split's baseline, from ``low`` (default: that baseline's
     lowest accuracy) to the best single model there."""
     return moved_front(store, front, ranges).mean_improvement(low)
-
-
-def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
-    """Cost of the second replayed front ÷ that of the first at equal accuracy, geometric mean over what both reach
-    there; of the fronts' points, not their ranges: what :meth:`Resampled.mean_cost_ratio` resamples."""
-    moved = [moved_front(store, front, ranges=False) for front in (first, second)]
-    one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in moved)
-    return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))
 
 
 def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: float = LEVEL) -> pd.DataFrame:
@@ -177,55 +151,6 @@ def cost_ratio(store: Any, point: Point, result: evaluation.Evaluation, level: f
     return float(np.mean(costs[-1])) / result.cost, (least / high, most / low)
 
 
-def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEVEL) -> pd.DataFrame:
-    """What each single model loses from one split to another, a row a model, cheapest first.
-
-    accuracy, accuracy_moved, drop (positive: worse there) and the ends of its interval: paired where both splits
-    hold the same samples in the same order (see :func:`matched`), of independent samples otherwise. ValueError where
-    the two are one split: the same samples, and of every model the same outcomes and confidences.
-    """
-    check_same_task(store, other)
-    if score == F1:
-        raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
-    names = list(store.models.index)
-    here, there = (s.outcome(names, Method(), score) for s in (store, other))
-    outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
-    same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
-    if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
-        what = f"{store.origin.split!r} ({len(store):,} samples)"
-        raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
-    paired = same and store.sample_ids is not None
-    interval = uncertainty.paired_difference_interval if paired else uncertainty.difference_interval
-    rows = []
-    for (first, _), (second, _) in outcomes:
-        low, high = interval(first, second, level)
-        row = {"accuracy": first.mean(), "accuracy_moved": second.mean()}
-        rows.append(row | with_ends(first.mean() - second.mean(), (-high, -low), "drop"))
-    return pd.DataFrame(rows, index=pd.Index(names, name="model"))
-
-
-def split_drops(store: Any, splits: dict[str, Any], paired: bool = False) -> pd.DataFrame:
-    """:func:`member_drops` from one store to each of several splits {label: store}, rows (split, model); intervals of
-    95% for all of them at once (Bonferroni). paired: the splits hold samples of ``store``, changed: see
-    :func:`matched`."""
-    level = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
-    before = {label: matched(store, moved) if paired else store for label, moved in splits.items()}
-    tables = {label: member_drops(before[label], moved, level=level) for label, moved in splits.items()}
-    return pd.concat(tables, names=["split"])
-
-
-def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
-    """:func:`split_drops` in short, a row a split: mean, least and largest drop, the model that it hits hardest, how
-    many models lose for certain, the rank correlation of accuracies before and after, and the best model after."""
-    splits = drops.groupby("split", sort=False)
-    table = splits["drop"].agg(["mean", "min", "max"]).add_prefix("drop_")
-    table["hit_hardest"] = splits["drop"].idxmax().str[1]
-    table["certain_losses"] = (drops["drop_low"] > 0).groupby("split", sort=False).sum()
-    ranks = drops[["accuracy", "accuracy_moved"]].groupby("split", sort=False).rank()
-    table["rank_correlation"] = {split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")}
-    return table.assign(best_model=splits["accuracy_moved"].idxmax().str[1])
-
-
 def accuracy_estimates(point: Point, store: Any, splits: dict[str, Any]) -> pd.DataFrame:
     """How accurate is a cascade, and its last model alone, on data without labels? Rows (split, models) of {label:
     store}; labels there are read for ``accuracy`` alone, nan without.
@@ -259,3 +184,34 @@ def _answers(point, store):
     method = point.method and replace(point.method, metric="max_softmax")
     outcomes = evaluation.outcomes_of(store, point.models, method, point.score)
     return np.mean(correct) if labelled else np.nan, np.choose(exits, [sure for _, sure in outcomes])
+
+
+def selection_bias(
+    store: LogitStore,
+    n_models: int | tuple[int, ...] = 2,
+    method: Method | str | None = None,
+    repeats: int = 20,
+    seed: int = 0,
+    **options,
+) -> pd.DataFrame:
+    """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
+
+    Returns a DataFrame, a row a repeat: the mean over the front's points of accuracy (…_chosen, …_measured), its mean
+    improvement, and the improvement of the point that looks best; single_models: the mean accuracy of single models on
+    both halves, which differs by chance alone. options: as for :func:`search`.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for _ in watched(range(repeats), "halves"):
+        order = rng.permutation(len(store))
+        here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
+        front = search(here, n_models, method, **options)
+        moved, best = replay(there, front, ranges=False), pick(front, "max_improvement")
+        pairs = {
+            "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
+            "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
+            "mean_improvement": (front.mean_improvement(), mean_improvement_moved(there, front, ranges=False)),
+            "best_improvement": (best.improvement, evaluation.evaluate(there, best).improvement),
+        }
+        halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}
+        rows.append({f"{name}_{on}": mean for name, pair in halves.items() for on, mean in pair})
+    return pd.DataFrame(rows)

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm
 
 from ..evaluation import pareto
 from ..evaluation.evaluation import check_store, point_list, run_cascades
-from ..evaluation.pareto import Baseline, common_range, improvement_at, mean_cost_ratio, mean_improvement, pareto_front
+from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 from ..methods.method import Method
 from ..scoring import F1
 
@@ -29,7 +29,7 @@ def with_ends(value: float, ends: Ends, name: str = "") -> dict[str, float]:
     return dict(zip(keys, map(float, (value, *ends))))
 
 
-def _counted(correct, name):
+def counted(correct, name):
     """correct as bool [k], or ValueError: these intervals count samples."""
     correct = np.asarray(correct)
     if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
@@ -41,7 +41,7 @@ def _counted(correct, name):
 def share_interval(correct: np.ndarray, level: float = LEVEL, kind: str = "wilson") -> Ends:
     """(low, high) of the share of true entries of bool [k], by scipy: "wilson" (1927) covers as promised on average
     over shares, "exact" (Clopper and Pearson, 1934) at least so for every share, also of one sample in thousands."""
-    correct = _counted(correct, "correct")
+    correct = counted(correct, "correct")
     found = binomtest(int(correct.sum()), len(correct)).proportion_ci(level, kind)
     return float(found.low), float(found.high)
 
@@ -120,7 +120,7 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
     It covers 94 to 99% where samples differ both ways; where only losses occur and rarely, it is too short: of 500
     samples with 0.4% lost and none gained, 86%. For a promise about rare losses use :func:`certify`, which is exact.
     """
-    first, second = _counted(first, "first"), _counted(second, "second")
+    first, second = counted(first, "first"), counted(second, "second")
     if len(first) != len(second):
         raise ValueError(f"first has {len(first)} samples, second {len(second)}: a paired interval needs the same")
     k = len(first) + 2
@@ -128,15 +128,6 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
     difference = (gained - lost) / k
     half = norm.isf((1 - level) / 2) * np.sqrt((gained + lost) / k - difference**2) / np.sqrt(k)
     return float(max(-1, difference - half)), float(min(1, difference + half))
-
-
-def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
-    """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and [k2], from Wilson's two
-    (method 10 of Newcombe, 1998, *Interval estimation for the difference between independent proportions*)."""
-    first, second = _counted(first, "first"), _counted(second, "second")
-    (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
-    a, b = first.mean(), second.mean()
-    return float(b - a - np.hypot(b - low_2, high_1 - a)), float(b - a + np.hypot(high_2 - b, a - low_1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,12 +177,6 @@ class Resampled:
     def mean_improvement(self, low: float | None = None) -> np.ndarray:
         """Mean improvement of the set over each resample's own accuracy range (from ``low``): float64 [R]."""
         return np.array([mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)])
-
-    def mean_cost_ratio(self, other: "Resampled") -> np.ndarray:
-        """Cost of another set (same store and seed) ÷ this one's, geometric mean over the accuracies from the
-        resample's cheapest model to what both sets and its best model reach: float64 [R]."""
-        trio = zip(self.baselines, self.fronts, other.fronts)
-        return np.array([mean_cost_ratio(a, b, *common_range(base, a, b)) for base, a, b in trio])
 
 
 def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     answers="Decisions",
     cascade="Cascade decide_elsewhere same_decisions write_submission",
     cascade_file="expected point_of",
-    monitoring="Running StreamBudget drift_table",
+    monitoring="Running StreamBudget",
     policy="Policy parse_cascade",
     timing="pieces_of savings time_cascade",
 )

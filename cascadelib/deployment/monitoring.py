@@ -216,15 +216,3 @@ class StreamBudget:
         """
         rate = min(self.rate, STEP / self.largest)
         return (self.dearest - self.cheapest) * (1 + rate * self.largest) / (rate * self.samples)
-
-
-def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
-    """What a running cascade says of several streams {label: batches}, a row each: exit_rate of the first stage, the
-    expected one, and whether :meth:`Running.drift` raises the alarm. Its counts are those of the last stream after."""
-    rows = {}
-    for label, batches in streams.items():
-        cascade.running.reset()
-        cascade.run(batches)
-        row = cascade.running.table.iloc[0][["exit_rate", "exit_rate_expected"]].to_dict()
-        rows[label] = row | {"alarm": "ALARM" if cascade.running.drift().alarm else "–"}
-    return pd.DataFrame.from_dict(rows, orient="index")

@@ -93,21 +93,3 @@ def mean_improvement(
     base = baseline.cost_at(x)
     pieces = np.diff(x) * improvement_factor((base[:-1] + base[1:]) / 2, least_cost(cost, accuracy, x[1:]))
     return float(pieces.sum() / (high - low))
-
-
-def mean_cost_ratio(first: Any, second: Any, low: float, high: float) -> float:
-    """Cost of one front ÷ cost of another at equal accuracy: the geometric mean over accuracies low … high.
-
-    first, second: (cost, accuracy) of fronts, rising, that reach ``high``; the ratio is second ÷ first. Least costs are
-    steps, so the integral of the logarithm is exact; nan for an empty range.
-    """
-    if not low < high:
-        return float("nan")
-    x = np.unique(np.clip(np.concatenate([[low, high], first[1], second[1]]), low, high))
-    logs = np.log(least_cost(second[0], second[1], x[1:])) - np.log(least_cost(first[0], first[1], x[1:]))
-    return float(np.exp(np.sum(np.diff(x) * logs) / (high - low)))
-
-
-def common_range(baseline: Baseline, first: tuple, second: tuple) -> tuple[float, float]:
-    """(low, high): accuracies from the cheapest single model's up to what both fronts and the best one reach."""
-    return float(baseline.accuracy[baseline.front[0]]), float(min(first[1][-1], second[1][-1], baseline.best))

@@ -10,5 +10,5 @@ __getattr__, __dir__, __all__ = attach(
         "band_figure excess_figure exit_rate_figure front_figure fronts_figure improvement_figure "
         "members_figure methods_figure pairs_figure shares_figure singles_figure tasks_figure"
     ),
-    shift="by_kind exit_rates_figure how_replayed moved_improvement_figure segments_figure",
+    shift="exit_rates_figure how_replayed moved_improvement_figure segments_figure",
 )

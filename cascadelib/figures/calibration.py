@@ -39,7 +39,8 @@ def reliability_figure(averages: Tables) -> style.Figure:
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:
-    """Figure 14: {model: ``threshold_curves``}, a panel a model; the early exit rate on the x axis.
+    """Figure 14: {model: {label: table}}, a panel a model. Tables: exit_rate (the x axis), accuracy_above and
+    accuracy_below a threshold, and where there is one threshold; labels: those of ``COLOURS``.
 
     points: cascades (max softmax), each marked in its first model's panel where the uncalibrated curve has its first
     threshold.

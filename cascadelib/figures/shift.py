@@ -7,18 +7,6 @@ from . import style
 Tables = dict[str, pd.DataFrame]
 
 
-def by_kind(tables: dict, first: str) -> dict[str, dict]:
-    """{split: table} → {kind: {label: table}}: splits named <kind>-<severity> share a panel, and in each is that of
-    ``first``, the split that the cascades were chosen on."""
-    grouped: dict[str, dict] = {}
-    for name, table in tables.items():
-        kind, _, severity = name.rpartition("-")
-        panel, label = (kind, f"severity {severity}") if kind and severity.isdigit() else (name, "moved")
-        if name != first:
-            grouped.setdefault(panel, {first: tables[first]})[label] = table
-    return grouped
-
-
 def moved_improvement_figure(
     curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
 ) -> style.Figure:

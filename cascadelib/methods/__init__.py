@@ -7,5 +7,5 @@ __getattr__, __dir__, __all__ = attach(
     confidence_metrics="METRICS confidence softmax",
     fitted="Fitted",
     method="METHODS Method cached_confidence",
-    temperature="fit_temperature perfect_temperature",
+    temperature="fit_temperature",
 )

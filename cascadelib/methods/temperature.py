@@ -1,11 +1,11 @@
-"""Temperature scaling (Guo et al., 2017; paper, eq. 3), and the temperature of assumed perfect calibration."""
+"""Temperature scaling (Guo et al., 2017; paper, eq. 3)."""
 
 import warnings
 
 import numpy as np
 from scipy.optimize import brentq, root_scalar
 
-from .confidence_metrics import ELEMENTS, confidence, over_blocks
+from .confidence_metrics import ELEMENTS, over_blocks
 
 BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
 
@@ -66,23 +66,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
     if root in (low, high):
         _warn(name, f": its likelihood only grows up to this bound, {np.exp(root):.4g}")
     return float(np.exp(root))
-
-
-def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = None) -> float:
-    """The temperature, between :func:`bounds_of` logits, at which their mean max softmax equals ``accuracy``.
-
-    Paper, appendix E and figure 14, *assumed perfect calibration*: the mean max softmax falls as T grows, so there is
-    one at most. A model that is never wrong, or hardly better than chance, has none: T = 1, with a RuntimeWarning.
-    """
-
-    def excess(log_t):
-        return confidence(logits, "max_softmax", np.exp(log_t)).mean() - accuracy
-
-    low, high = bounds_of(logits)
-    if excess(low) <= 0 or excess(high) >= 0:
-        _warn(name, f" left at 1: no mean max softmax equals its accuracy of {accuracy:.4f}")
-        return 1.0
-    return float(np.exp(brentq(excess, low, high, xtol=1e-9)))
 
 
 def _root(logits, labels, low, high, xtol=1e-9):

@@ -6,6 +6,5 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     logit_store="LogitStore",
     protocol="Store",
-    pairing="agreement check_same_task matched",
     score_table="ScoreTable",
 )

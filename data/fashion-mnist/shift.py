@@ -1,21 +1,23 @@
 """Extract the logits of the shifted splits: every trained model of zoo.json, into the stores shift/<kind>-<severity>/.
 
 ``python data/fashion-mnist/shift.py``. The images are 2,000 of the bundled *test* images under the corruptions of
-``cascadelib.datasets``; seeds are fixed, so they are made again when needed and not kept. Sample ids are those of
+notebooks/corruptions.py; seeds are fixed, so they are made again when needed and not kept. Sample ids are those of
 the test split. Interrupted, it resumes. Seconds a sample are those of this run: compare shifted splits in MACs.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
-from cascadelib.datasets.bundled import SHIFTED, fashion_mnist_shifted
 from cascadelib.extraction.extraction import extract
 from cascadelib.zoo.bundled import bundled_models
 from cascadelib.zoo.loaders import load
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.resolve().parents[1] / "notebooks"))
+from corruptions import SHIFTED, fashion_mnist_shifted  # noqa: E402 - beside the notebooks
 
 
 def main():

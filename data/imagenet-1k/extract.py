@@ -19,6 +19,7 @@ the published one.
 
 import argparse
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +27,20 @@ import pandas as pd
 
 from cascadelib import published
 from cascadelib.extraction.extraction import extract
-from cascadelib.studies.study import KINDS, Images, Study, models_of_study, samples_of_study
 from cascadelib.tables import readable
 from cascadelib.zoo.model import Model
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
+from study import (  # noqa: E402 - beside the notebooks
+    KINDS,
+    Images,
+    Study,
+    compared,
+    models_of_study,
+    names_today,
+    row_of,
+    samples_of_study,
+)
 
 
 def described(options) -> Study:
@@ -41,7 +53,7 @@ def described(options) -> Study:
     splits = {"val": val} | ({"held_out": replace(val, offset=options.every)} if halves else {})
     if options.v2:
         splits["held_out"] = Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
-    names = options.models or published.names_today(published.on_fronts(published.models(options.table)))
+    names = options.models or names_today(published.on_fronts(published.models(options.table)))
     checkpoints = options.checkpoints and str(options.checkpoints.resolve())
     table = None if options.table == published.TABLE else str(options.table.resolve())
     return Study(splits, tuple(names), checkpoints, options.classes, table)
@@ -49,7 +61,7 @@ def described(options) -> Study:
 
 def timed(model: Model, table) -> Model:
     """The model with the seconds an image that ``table`` publishes of it at its size, where it does."""
-    row = published.row_of(table, model.name, model.metadata.get("image_size"))
+    row = row_of(table, model.name, model.metadata.get("image_size"))
     seconds = {} if row is None or pd.isna(row["seconds"]) else {"published_seconds": float(row["seconds"])}
     return replace(model, metadata=model.metadata | seconds)
 
@@ -91,7 +103,7 @@ def main(arguments=None):
         store = extract(models, samples[split], options.out / split, **settings)
         if int(os.environ.get("RANK", 0)) == 0:
             print(readable(store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]).to_string())
-            beside = published.compared(store, table)
+            beside = compared(store, table)
             print(readable(beside).to_string() if len(beside) else "No published top-1 of these models at these sizes.")
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import papermill
 
 from cascadelib import LogitStore
-from cascadelib.studies.study import FILE, read_study
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 import run  # noqa: E402 - a script beside the notebooks, not a package
+
+from study import FILE, read_study  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,25 +13,27 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cascadelib import LogitStore, Method, confidence, fit_temperature, search
 from cascadelib.analysis.calibration import (
-    above_below,
-    assumed_perfect,
     bin_numbers,
     brier_score,
     calibration_bins,
     calibration_table,
     confidence_gap,
     expected_calibration_error,
-    ideal_above_below,
     ideal_calibration_error,
     moving_average,
+)
+from cascadelib.fronts.pairs import pair_curve
+from cascadelib.methods.confidence_metrics import softmax
+from paper import (
+    above_below,
+    assumed_perfect,
+    cost_ratio_moved,
+    ideal_above_below,
+    perfect_temperature,
+    scaling_table,
     threshold_curves,
     threshold_table,
 )
-from cascadelib.analysis.comparison import scaling_table
-from cascadelib.analysis.shift import cost_ratio_moved
-from cascadelib.fronts.pairs import pair_curve
-from cascadelib.methods.confidence_metrics import softmax
-from cascadelib.methods.temperature import perfect_temperature
 
 
 def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):

@@ -5,14 +5,13 @@ import pytest
 
 from cascadelib import METHODS, LogitStore, evaluate, search
 from cascadelib.analysis.comparison import (
-    class_tasks,
     compare,
     curves_of,
     fronts_of,
     range_dominance,
-    ranking,
 )
 from cascadelib.analysis.shift import mean_improvement_moved, replay
+from paper import class_tasks, ranking
 
 
 def make(seed, k=400):

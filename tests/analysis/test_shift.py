@@ -11,27 +11,32 @@ from hypothesis import strategies as st
 from twins import segment_range
 
 from cascadelib import LogitStore, ScoreTable, confidence, evaluate, pick, replay, search
-from cascadelib.analysis.drift_signal import alarm_share, alarm_table
-from cascadelib.analysis.reselection import selection_bias, selection_bias_table
 from cascadelib.analysis.shift import (
     accuracy_estimates,
-    cost_ratio_moved,
-    drops_table,
-    exit_changes,
     holds,
     mean_improvement_moved,
-    member_drops,
     moved_front,
-    moved_table,
-    split_drops,
+    selection_bias,
 )
-from cascadelib.analysis.uncertainty import difference_interval
-from cascadelib.datasets.bundled import SHIFTED, corrupted, fashion_mnist_shifted
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
-from cascadelib.store.pairing import check_same_task, matched
 from cascadelib.zoo.loaders import load
+from corruptions import SHIFTED, corrupted, fashion_mnist_shifted
+from paper import (
+    alarm_share,
+    alarm_table,
+    check_same_task,
+    cost_ratio_moved,
+    difference_interval,
+    drops_table,
+    exit_changes,
+    matched,
+    member_drops,
+    moved_table,
+    selection_bias_table,
+    split_drops,
+)
 
 
 def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m1", "m2")):

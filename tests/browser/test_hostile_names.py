@@ -13,12 +13,14 @@ import pytest
 from jupyter_pages import DRAWN, PATIENCE, ROOT, app, write_cell
 
 import cascadelib as cl
-from cascadelib.analysis.calibration import moving_average, threshold_curves
+from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
 
 sys.path.insert(0, str(ROOT / "notebooks"))
 import report  # noqa: E402 - a script beside the notebooks, no package
+
+from paper import threshold_curves  # noqa: E402 - so is this
 
 pytestmark = pytest.mark.browser
 NAMES = [

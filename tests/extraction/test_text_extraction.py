@@ -9,9 +9,9 @@ import torch
 import cascadelib as cl
 from cascadelib.datasets.texts import Texts
 from cascadelib.extraction.extraction import extract
-from cascadelib.studies.glue import checkpoints, glue_store
 from cascadelib.zoo.model import Model, reordered
 from cascadelib.zoo.transforms import Tokenized
+from glue import checkpoints, glue_store
 
 CLASSES = ("negative", "positive")
 
@@ -167,7 +167,7 @@ def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
     assert sorted(store.models.family) == ["Large", "Small", "Swapped"] and (store.models.top1 > 0.65).all()
     names = [str(folder / name) for name in ("small", "swapped")]
     assert np.allclose(*(store.logits(name) for name in names), atol=1e-6)
-    monkeypatch.setattr("cascadelib.studies.glue.load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("glue.load", lambda *_: pytest.fail("loaded again"))
     with pytest.raises(pytest.fail.Exception):
         glue_store(*arguments, progress=False)  # only the one that is missing is tried again
 

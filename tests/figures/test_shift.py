@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 
 from cascadelib import LogitStore, pick, replay, search
-from cascadelib.analysis.calibration import moving_average, threshold_curves
+from cascadelib.analysis.calibration import moving_average
 from cascadelib.analysis.shift import moved_front
 from cascadelib.figures.calibration import reliability_figure, threshold_figure
 from cascadelib.figures.fronts import band_figure
 from cascadelib.figures.shift import (
-    by_kind,
     how_replayed,
     moved_improvement_figure,
     segments_figure,
 )
-from cascadelib.studies.study import open_splits
+from paper import by_kind, threshold_curves
+from study import open_splits
 
 
 def make_store(seed, k=400, noise=1.0):

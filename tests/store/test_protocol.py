@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import cascadelib as cl
-from cascadelib.store import Store, check_same_task
+from cascadelib.store import Store
 from cascadelib.store.score_table import ScoreTable
+from paper import check_same_task
 
 
 class Fees:

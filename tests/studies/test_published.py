@@ -18,11 +18,13 @@ from cascadelib.evaluation.pareto import Baseline
 from cascadelib.figures.fronts import fronts_figure
 from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
-from cascadelib.studies.study import (
+from study import (
     Images,
     Study,
     candidates_of_study,
+    compared,
     models_of_study,
+    names_today,
     read_study,
     samples_of_study,
 )
@@ -65,7 +67,7 @@ def test_macs_of_a_vision_transformer_in_closed_form():
 
 
 def test_names_of_today():
-    names = published.names_today(TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]])
+    names = names_today(TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]])
     assert names == ["tf_efficientnet_b4.ns_jft_in1k", "convnext_base.fb_in22k_ft_in1k@224"]
 
 
@@ -110,22 +112,22 @@ def test_extracted_beside_published():
     row = TABLE.loc["tf_efficientnet_b4_ns"]
     names = {"tf_efficientnet_b4.ns_jft_in1k": row["top1"], "resnet18": 0.2, "own": 0.5}
     sizes = {"tf_efficientnet_b4.ns_jft_in1k": 380}
-    beside = published.compared(store_of(names, sizes=sizes))
+    beside = compared(store_of(names, sizes=sizes))
     assert beside["agrees"].to_dict() == {"tf_efficientnet_b4.ns_jft_in1k": True, "resnet18": False}
     beside = beside.loc[["tf_efficientnet_b4.ns_jft_in1k"]]
     assert beside["published_top1"].iloc[0] == row["top1"]
     error = 4 * np.sqrt(row["top1"] * (1 - row["top1"]) / 1000)
     assert beside["tolerance"].iloc[0] == pytest.approx(0.002 + error)
-    v2 = published.compared(store_of(names, 10_000, "imagenetv2"))
+    v2 = compared(store_of(names, 10_000, "imagenetv2"))
     assert v2["published_top1"].iloc[0] == row["imagenetv2_top1"] and v2["tolerance"].iloc[0] == 0.002
 
 
 def test_what_is_not_comparable_is_not_compared():
-    assert len(published.compared(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
+    assert len(compared(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
     name = "tf_efficientnet_b4.ns_jft_in1k"
-    assert len(published.compared(store_of({name: 0.7}, sizes={name: 300}))) == 0
-    assert len(published.compared(store_of({f"{name}@300": 0.7}))) == 0
-    assert len(published.compared(store_of({f"{name}@380": 0.7}))) == 1
+    assert len(compared(store_of({name: 0.7}, sizes={name: 300}))) == 0
+    assert len(compared(store_of({f"{name}@300": 0.7}))) == 0
+    assert len(compared(store_of({f"{name}@380": 0.7}))) == 1
 
 
 def test_figure_marks_every_family_and_names_every_model():
@@ -341,7 +343,7 @@ def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
     study.save(tmp_path / "out")
     assert candidates_of_study(tmp_path / "out")["top1"].tolist() == [0.5, 0.9]
     study = extract.described(extract.parsed(["--images", str(tmp_path), "--out", str(tmp_path / "out")]))
-    assert study.table is None and len(study.models) == len(published.names_today(published.on_fronts(TABLE)))
+    assert study.table is None and len(study.models) == len(names_today(published.on_fronts(TABLE)))
 
 
 def test_a_study_says_what_it_was_made_from(tmp_path):

@@ -1,4 +1,5 @@
-"""A study: a folder with a logit store a split, and ``study.json``: the images and models that they were made from."""
+"""A study, which notebooks open by its folder: a logit store a split, and ``study.json``: the images and models of
+which they are, and what was published of these."""
 
 import json
 import os
@@ -8,19 +9,20 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ..checks import CLASSES, TEXT, about, brief, fits, known
-from ..datasets.bundled import fashion_mnist
-from ..datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
-from ..datasets.images import Photographs, image_folder
-from ..datasets.samples import Samples
-from ..files import digest_of, located, read_json, replacing
-from ..store.logit_store import LogitStore
-from ..zoo.bundled import bundled_models, load_bundled
-from ..zoo.loaders import load
-from ..zoo.model import Model
-from .published import TABLE, models, row_of
+from cascadelib import published
+from cascadelib.checks import CLASSES, TEXT, about, brief, fits, known, split_size
+from cascadelib.datasets.bundled import fashion_mnist
+from cascadelib.datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
+from cascadelib.datasets.images import Photographs, image_folder
+from cascadelib.datasets.samples import Samples
+from cascadelib.files import digest_of, located, read_json, replacing
+from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo.bundled import bundled_models, load_bundled
+from cascadelib.zoo.loaders import load
+from cascadelib.zoo.model import Model
 
 FILE = "study.json"
 KINDS: dict[str, Callable] = dict(imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images)
@@ -108,7 +110,7 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
         table = bundled_models(folder)
         return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
     with about(str(located(folder) / FILE)):
-        from ..zoo.timm_models import is_timm_model
+        from cascadelib.zoo.timm_models import is_timm_model
 
         own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # others know their own
         return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
@@ -120,7 +122,8 @@ def candidates_of_study(folder: str | Path) -> pd.DataFrame:
     found = read_study(folder)
     if found is None:
         return bundled_models(folder)
-    columns, table = ["family", "image_size", "macs", "seconds", "top1"], models(found.table or TABLE)
+    columns = ["family", "image_size", "macs", "seconds", "top1"]
+    table = published.models(found.table or published.TABLE)
     rows = {name: row[columns] for name in found.models if (row := row_of(table, name)) is not None}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.reindex(found.models).rename_axis("model")
@@ -136,3 +139,68 @@ def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, 
             raise FileNotFoundError(f"no store {pattern!r} in {folder}; a store is a folder with manifest.json")
         found += paths
     return {path.name: LogitStore(path) for path in found}
+
+
+def names_today(table: pd.DataFrame) -> list[str]:
+    """Names under which :func:`cascadelib.zoo.load` gives these models at their published size: "name@size"
+    where timm evaluates at another one now. Those that timm no longer has are left out."""
+    from cascadelib.zoo.timm_models import evaluated_size  # timm takes seconds, which other studies do without
+
+    rows = table[table["current"].notna()]
+    sizes = zip(rows["current"], rows["image_size"].astype(int))
+    return [name if evaluated_size(name) == size else f"{name}@{size}" for name, size in sizes]
+
+
+SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}  # what is published, of how many
+TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen
+
+
+def compared(store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE) -> pd.DataFrame:
+    """Extracted top-1 beside the published one, a line a model that both have, before any cascade is believed.
+
+    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for
+    other data nothing is published and the table is empty. A model is found under its name then or now, at the size
+    it was published for. tolerance: of the whole split; on fewer images, 4 standard errors of a share are added."""
+    table, k, rows = published.models() if table is None else table, len(store), {}
+    column, whole = SPLITS.get(store.dataset, (None, 0))
+    for name, own in store.models.iterrows():
+        found = row_of(table, name, own.get("image_size"))
+        if column is None or found is None or np.isnan(found[column]):
+            continue
+        p = found[column]
+        allowed = tolerance + (4 * np.sqrt(p * (1 - p) / k) if k < whole else 0)
+        rows[name] = (own["top1"], p, own["top1"] - p, allowed, abs(own["top1"] - p) <= allowed)
+    columns = ["top1", "published_top1", "difference", "tolerance", "agrees"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
+
+
+def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Series | None:
+    """The published row of a model under its name then or now, at ``size`` or that in its name; None without one."""
+    base, asked = split_size(name)
+    rows = table[(table.index == base) | (table["current"] == base) | (table.index == name)]
+    size = asked or size
+    rows = rows if size is None or np.isnan(size) else rows[rows["image_size"] == size]
+    return rows.iloc[0] if len(rows) else None
+
+
+def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
+    """Two stores of the same samples: a DataFrame, a row a model that both hold.
+
+    largest_gap (of any logit, absolute),
+    relative_to_spread (that ÷ the standard deviation of the model's reference logits), changed_predictions (count),
+    top1 and reference_top1 (fractions). Raises ValueError where sample ids or labels differ.
+    """
+    if store.fingerprint != reference.fingerprint:
+        raise ValueError("the stores hold other samples, or the same in another order: take() the common ones first")
+    rows = {}
+    for name in [n for n in reference.models.index if n in store.models.index]:
+        ours, theirs = (np.asarray(s.logits(name), np.float64) for s in (store, reference))
+        largest = np.abs(ours - theirs).max()
+        rows[name] = {
+            "largest_gap": largest,
+            "relative_to_spread": largest / theirs.std() if theirs.std() else largest,
+            "changed_predictions": int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()),
+            "top1": store.models.loc[name, "top1"],
+            "reference_top1": reference.models.loc[name, "top1"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..checks import known
-from ..datasets.glue_tasks import TASKS, glue
-from ..extraction.extraction import extract
-from ..files import bundled_path, short_path
-from ..store.logit_store import LogitStore
-from ..zoo.loaders import load
-from ..zoo.model import reordered
+from cascadelib.checks import known
+from cascadelib.datasets.glue_tasks import TASKS, glue
+from cascadelib.extraction.extraction import extract
+from cascadelib.files import bundled_path, short_path
+from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo.loaders import load
+from cascadelib.zoo.model import reordered
 
 MODELS = Path(__file__).with_name("glue-checkpoints.csv")
 
@@ -20,7 +20,7 @@ def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     """The rows of one task in a table of checkpoints (a .csv with task, name, family, label_order: at which of its own
     places a checkpoint has the data set's classes, such as "1 0"), by name.
 
-    Default: the table that comes with the package. A relative path is looked for from here, then from the root of the
+    Default: glue-checkpoints.csv here. A relative path is looked for from here, then from the root of the
     repository. Raises ValueError for missing columns and tasks without a row, FileNotFoundError.
     """
     table = MODELS if table is None else table
