@@ -3,7 +3,7 @@
 ``python benchmarks/run.py cascade [--quick]``. See :func:`cascadelib.deployment.timing.time_cascade`.
 """
 
-from measuring import row
+from measuring import RUNS, row
 
 from cascadelib import Cascade, LogitStore, datasets, pick, search
 from cascadelib.deployment.cascade import same_decisions
@@ -34,7 +34,10 @@ def rows_of(label, cascade, images, batch_size, repeats):
         ("samples a second, stream", 1 / table.loc["cascade, stream", "seconds"], "1/s", ""),
         ("… of the last model alone", 1 / table.loc[cascade.members[-1].name, "seconds"], "1/s", ""),
     ]
-    return [row(f"{at}: {what}", value, unit, target if wanted else "") for what, value, unit, target in values]
+    return [
+        row(f"{at}: {what}", value, unit, target if wanted else "", runs=repeats)
+        for what, value, unit, target in values
+    ]
 
 
 def cascade(quick=False):
@@ -45,7 +48,7 @@ def cascade(quick=False):
         running = Cascade.from_point(point, store=store)
         rows += rows_of(label, running, images, BATCH, 1 if quick else 7)
         if label == "two models":
-            rows += rows_of(label, running, images[:256], 1, 1 if quick else 3)
+            rows += rows_of(label, running, images[:256], 1, 1 if quick else RUNS)
         counts = same_decisions(running.run(pieces_of(images, BATCH)), test.take(slice(0, len(images))), point)
         rows.append(row(f"{label}: decisions unlike the evaluator's, near a threshold", counts["near"], "samples"))
         rows.append(row(f"{label}: decisions unlike the evaluator's otherwise", counts["other"], "samples", "≤ 0"))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from measuring import row, seconds
+from measuring import RUNS, row, seconds
 from timm.data import create_dataset, create_loader, resolve_data_config
 
 import cascadelib as cl
@@ -48,7 +48,7 @@ MODELS, SAMPLES = 18, 40_430  # as many as the paper's SST-2 has, at the size of
 
 def extraction(quick=False) -> list[dict]:
     """Rows of the table: the ratio of images a second, extract ÷ bare loop, of small grey images in memory."""
-    count, repeats = (2_000, 2) if quick else (10_000, 3)
+    count, repeats = (2_000, 2) if quick else (10_000, RUNS)
     images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
     labels, models, times = torch.arange(count) % 10, small_models(), {"bare": [], "extract": []}
     bare_loop(models, images[:GREY_BATCH])
@@ -61,8 +61,8 @@ def extraction(quick=False) -> list[dict]:
     bare, ours = (statistics.median(times[key]) for key in ("bare", "extract"))
     rate = count * len(models) / ours
     return [
-        row("extract ÷ bare forward loop", bare / ours, "ratio", "≥ 0.85"),
-        row("extract, images × models", rate, "1/s"),
+        row("extract ÷ bare forward loop", bare / ours, "ratio", "≥ 0.85", runs=repeats),
+        row("extract, images × models", rate, "1/s", runs=repeats),
     ]
 
 
@@ -102,7 +102,7 @@ def imagenet(quick=False) -> list[dict]:
     on the machine disturbs less; the ideal, which adds up, is one of processor time.
     """
     torch.set_num_threads(THREADS)
-    count, repeats, rows = (100, 1, []) if quick else (1000, 2, [])
+    count, repeats, rows = (100, 1, []) if quick else (1000, RUNS, [])
     for label, sizes, wins, keeps in (("small models", SMALL, "≥ 2.5", ""), ("large models", LARGE, "", "≥ 0.85")):
         t = measured(sizes, count, repeats)
         (faster, faster_cpu), (bare, bare_cpu) = t["timm"] / t["ours"], t["forward"] / t["ours"]
@@ -121,7 +121,7 @@ def imagenet(quick=False) -> list[dict]:
             "ΣF, bare forward of four models, processor": (forwards / count, "s an image", ""),
             "times faster than timm's loop as it is": (t["timm as it is"][0] / t["ours"][0], "×", ""),
         }
-        rows += [row(f"{label}: {what}", *values) for what, values in figures.items()]
+        rows += [row(f"{label}: {what}", *values, runs=repeats) for what, values in figures.items()]
     return rows
 
 
@@ -240,7 +240,7 @@ def text_extraction(quick):
     fixed = Fixed(sorted_by_length.tokenizer, LENGTH)
     fixed_loop(module, fixed, samples.inputs[:BATCH])
     with tempfile.TemporaryDirectory() as folder:
-        for i in range(1 if quick else 3):
+        for i in range(repeats := 1 if quick else RUNS):
             times["fixed"].append(seconds(lambda: fixed_loop(module, fixed, samples.inputs))[0])
             options = {"path": Path(folder) / str(i), "batch_size": BATCH, "progress": False, "amp": False}
             times["sorted"].append(seconds(lambda o=options: extract(one, samples, device="cpu", **o))[0])
@@ -248,8 +248,8 @@ def text_extraction(quick):
     slow, fast = (statistics.median(times[key]) for key in ("fixed", "sorted"))
     what = f"texts: extract sorted by length ÷ fixed padding at {LENGTH}, texts a second"
     return [
-        row(what, slow / fast, "ratio", "≥ 1.8"),
-        row(f"texts: extract, {TEXT_MODEL}", len(samples) / fast, "texts/s"),
+        row(what, slow / fast, "ratio", "≥ 1.8", runs=repeats),
+        row(f"texts: extract, {TEXT_MODEL}", len(samples) / fast, "texts/s", runs=repeats),
     ]
 
 
@@ -277,7 +277,7 @@ def text_searches(quick):
     rows = []
     for n, score in ((2, "top1"), (2, "f1"), (3, "top1")):
         cl.search(small, n, score=score)
-        spent, _ = seconds(lambda n=n, score=score: cl.search(store, n, score=score))
+        spent, _ = seconds(lambda n=n, score=score: cl.search(store, n, score=score), RUNS)
         what = f"{'pairs' if n == 2 else 'triples'} of {MODELS}, k = {k}, {'F1' if score == 'f1' else 'accuracy'}"
         rows.append(row(f"texts: {what}", spent, "s", "≤ 2" if n == 2 else "≤ 10"))
     return rows

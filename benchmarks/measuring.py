@@ -27,7 +27,7 @@ class Seconds(float):
     cpu, runs = float("nan"), 1
 
 
-def row(benchmark, measured, unit, target="", *, cpu=None, runs=None):
+def row(benchmark, measured, unit, target="", cpu=None, runs=None):
     """A row of the table. cpu: processor seconds; runs: how many the median is of; those of ``Seconds`` by default."""
     cpu, runs = (getattr(measured, name, None) if own is None else own for name, own in (("cpu", cpu), ("runs", runs)))
     return {"benchmark": benchmark, "measured": measured, "unit": unit, "target": target, "cpu": cpu, "runs": runs}

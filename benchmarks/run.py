@@ -133,16 +133,20 @@ def conditions(rows: pd.DataFrame) -> str:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """Targets met and missed, jobs that were not quiet, times of too few runs: Markdown, a line each."""
+    """Targets met and missed, jobs that were not quiet, jobs with times of too few runs: Markdown, a line each."""
     own = table.benchmark.where(~table.benchmark.str.startswith("… ")).ffill()
     name = table.module + ": " + own.where(own == table.benchmark, own + ": " + table.benchmark)
     missed, noisy = table[table.met == "no"], table[table.quiet == "no"].groupby("module").others.first()
+    unknown = table.module[table.quiet == ""].unique()
     few = table.unit.isin(TIMES) & ~(table.runs >= RUNS) & ~((table.unit == "s") & (table.measured > LONG))
     values = [f"{name[i]}: {r.measured:.4g} {r.unit} ({r.target})" for i, r in missed.iterrows()]
     groups = {
         f"targets met: {(table.met == 'yes').sum()}, missed: {len(missed)}": values,
         f"jobs not quiet: {len(noisy)}": [f"{job} (others used {used:.2f} cores)" for job, used in noisy.items()],
-        f"times of fewer than {RUNS} runs, or not said of how many: {few.sum()}": list(name[few]),
+        f"jobs of which that is not recorded: {len(unknown)}": list(unknown),
+        f"times of fewer than {RUNS} runs, or not said of how many: {few.sum()}": [
+            f"{job}: {count}" for job, count in table.module[few].value_counts(sort=False).items()
+        ],
     }
     lines = [[f"- {title}", *(f"  - {line}" for line in entries)] for title, entries in groups.items()]
     return "".join(f"{line}\n" for group in lines for line in group)
@@ -159,7 +163,7 @@ def write_results(folder: Path, table: pd.DataFrame) -> None:
     table = table.sort_values("module", kind="stable").reset_index(drop=True)
     table.to_parquet(kept, index=False)
     parts = [
-        f"## {name}\n\n{rows['machine'].iloc[0]}  \n{conditions(rows)}\n\n{as_markdown(rows)}"
+        f"## {name}\n\n{rows['machine'].iloc[0]}\n\n{conditions(rows)}\n\n{as_markdown(rows)}"
         for name, rows in table.groupby("module")
     ]
     text = "\n".join([f"# Benchmarks (`make bench`)\n\n{RULES}", summary(table), *parts])

@@ -59,6 +59,8 @@ DRAGGING = (
     ),
 )
 
+TABLES = (SEARCHING, EXTRACTING, RUNNING, DRAGGING)
+
 
 @functools.cache
 def benchmarks() -> pd.DataFrame:
@@ -67,6 +69,28 @@ def benchmarks() -> pd.DataFrame:
     own = table["benchmark"].where(~table["benchmark"].str.startswith("… ")).ffill()
     name = own.where(own == table["benchmark"], own + ": " + table["benchmark"])
     return table.assign(benchmark=name).set_index(["module", "benchmark"])
+
+
+def runs(row) -> str:
+    """How many runs a row is the median of; "" where it is none."""
+    return "" if pd.isna(row.runs) else f"{row.runs:.0f}"
+
+
+def timed(job: str, start: str) -> str:
+    """The measured value of a row, and of how many runs it is the median."""
+    row = measured(job, start)
+    return quantity(row.measured, row.unit) + (f" (median of {runs(row)})" if row.runs > 1 else "")
+
+
+def conditions() -> str:
+    """Which jobs of :data:`TABLES` did not have the machine for themselves."""
+    jobs = sorted({job for entries in TABLES for _, job, _ in entries})
+    first = benchmarks().groupby("module")[["quiet", "others"]].first().loc[jobs]
+    noisy = [f"`{job}` (others used {row.others:.1f} cores)" for job, row in first[first.quiet == "no"].iterrows()]
+    unknown = [f"`{job}`" for job in first.index[first.quiet == ""]]
+    parts = [f"Not quiet while they were measured: {', '.join(noisy)}."] if noisy else []
+    parts += [f"Not recorded whether the machine was quiet: {', '.join(unknown)}."] if unknown else []
+    return " ".join(parts) or "The machine was quiet while all of these jobs ran."
 
 
 def measured(job: str, start: str):
@@ -106,17 +130,25 @@ def limit(target: str, unit: str) -> str:
 
 
 def rows_of(entries) -> str:
-    """A Markdown table of (what to call it, job, how its benchmark's name starts)."""
+    """A Markdown table of (what to call it, job, how its benchmark's name starts); columns without a value are left
+    out."""
     rows = [(label, measured(job, start)) for label, job, start in entries]
-    lines = [f"| {label} | {quantity(r.measured, r.unit)} | {limit(r.target, r.unit)} |" for label, r in rows]
-    return "\n".join(["| | measured | target |", "|---|---:|---:|", *lines])
+    columns = {
+        "measured": [quantity(r.measured, r.unit) for _, r in rows],
+        "processor": ["" if pd.isna(r.cpu) else quantity(r.cpu, "s") for _, r in rows],
+        "runs": [runs(r) for _, r in rows],
+        "target": [limit(r.target, r.unit) for _, r in rows],
+    }
+    columns = {name: values for name, values in columns.items() if any(values)}
+    lines = [" | ".join([label, *cells]) for (label, _), *cells in zip(rows, *columns.values(), strict=True)]
+    return "\n".join([f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *(f"| {x} |" for x in lines)])
 
 
 def in_lines() -> list[str]:
     """How exact and how fast, in five lines."""
     unlike = sum(measured("cascade", f"{k}: decisions unlike the evaluator's o").measured for k in KINDS)
-    pairs, recipe = value("search", "search: pairs of 27"), value("search", "search: pairs, the paper's recipe")
-    triples, four = value("search", "search: triples of 27"), value("quadruples", "search: quadruples of 27")
+    pairs, recipe = timed("search", "search: pairs of 27"), timed("search", "search: pairs, the paper's recipe")
+    triples, four = timed("search", "search: triples of 27"), timed("quadruples", "search: quadruples of 27")
     deciding, broken = value("cascade", "two models, batch 64: exit decisions"), value("guarantee", PROMISE)
     return [
         "Exact: every cascade, every threshold that differs; the tests compare with brute force.",

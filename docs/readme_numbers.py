@@ -366,6 +366,11 @@ def in_lines() -> str:
     return "\n".join(wrapped(line, bullet="- ") for line in measured.in_lines())
 
 
+def measured_conditions() -> str:
+    """Which jobs were not measured on a quiet machine."""
+    return wrapped(measured.conditions())
+
+
 def cascade_svg() -> str:
     """The drawing of the first screen, with the figures of the headline's cascade on the test images."""
     point = chosen()[1]
@@ -391,7 +396,7 @@ PAGES = {
         for name, entries in (
             ("searching", measured.SEARCHING), ("extracting", measured.EXTRACTING), ("running", measured.RUNNING),
         )
-    },
+    } | {"quiet": measured_conditions},
     "docs/explorer.md": {"dragging": functools.partial(measured.rows_of, measured.DRAGGING)},
 }  # fmt: skip
 DRAWING = ".github/cascade.svg"

@@ -103,6 +103,31 @@ def test_limits(target, unit, text):
     assert measured.limit(target, unit) == text
 
 
+def made_up(monkeypatch, **columns):
+    """Results of two rows, a and b, of a job, and none of any other."""
+    rows = {"measured": [2.0, 0.5], "unit": ["s", "share"], "target": ["≤ 3", ""], "quiet": "yes", "others": 0.0}
+    rows |= {"module": "job", "benchmark": ["a", "b"], "cpu": float("nan"), "runs": [5, float("nan")]} | columns
+    table = pd.DataFrame(rows).set_index(["module", "benchmark"])
+    monkeypatch.setattr(measured, "benchmarks", lambda: table)
+    monkeypatch.setattr(measured, "TABLES", ((("A", "job", "a"), ("B", "job", "b")),))
+
+
+def test_tables_have_the_columns_that_have_values(monkeypatch):
+    made_up(monkeypatch)
+    lines = measured.rows_of(measured.TABLES[0]).splitlines()
+    assert lines[0] == "| | measured | runs | target |" and lines[1].count("---:") == 3
+    assert lines[2:] == ["| A | 2.0 s | 5 | ≤ 3 s |", "| B | 50.0% |  |  |"]
+    assert (measured.timed("job", "a"), measured.timed("job", "b")) == ("2.0 s (median of 5)", "50.0%")
+
+
+@pytest.mark.parametrize(
+    ("quiet", "said"), [("yes", "was quiet"), ("no", "others used 0.7 cores"), ("", "Not recorded")]
+)
+def test_pages_say_what_was_not_measured_on_a_quiet_machine(monkeypatch, quiet, said):
+    made_up(monkeypatch, quiet=quiet, others=0.7)
+    assert said in measured.conditions()
+
+
 def test_a_benchmark_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no row of search that starts with 'sorting'"):
         measured.measured("search", "sorting")
