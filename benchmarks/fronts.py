@@ -8,9 +8,9 @@ from unittest.mock import patch
 
 import numpy as np
 from measuring import RUNS, alone, row, seconds
+from recipes import recipe_pairs, recipe_triple
 from synthetic import scores
 
-from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.exact import search_arrays
 
 SAMPLES, MODELS = [5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60]
@@ -48,7 +48,7 @@ def triples(table, sample):
     m, k = table[0].shape
     listed = list(combinations(range(m), 3))
     chosen = [listed[i] for i in np.random.default_rng(0).choice(len(listed), sample, replace=False)]
-    spent, fronts = seconds(lambda: [recipe_triple(*table, triple) for triple in chosen], RUNS)
+    spent, fronts = seconds(lambda: [recipe_triple(*table, *triple)[:2] for triple in chosen], RUNS)
     scaled = spent * len(listed) / sample
     worst = max(worst_ratio(points, *front) for front in fronts)
     memory = alone(only_triples, m, k)[1]
@@ -65,43 +65,6 @@ def triples(table, sample):
 def only_triples(models, samples):
     """All triples, for the memory that they take."""
     search_arrays(*scores(models, samples), 3)
-
-
-def recipe_pair(correct, confidence, cost, a, b):
-    """(cost, accuracy) of one pair at its boundaries: a k × 3 array, sorted, two cumulative sums.
-
-    Boundaries between equal confidences are left out: no threshold gives them.
-    """
-    table = np.stack([confidence[a], correct[a], correct[b]], axis=1)
-    table, k = table[np.argsort(table[:, 0])], len(table)
-    second = np.concatenate([[0], np.cumsum(table[:, 2])])  # passes on: the least confident
-    first = np.concatenate([np.cumsum(table[::-1, 1])[::-1], [0]])
-    real = np.concatenate([[True], np.diff(table[:, 0]) != 0, [True]])
-    return (cost[a] + cost[b] * np.arange(k + 1) / k)[real], ((first + second) / k)[real]
-
-
-def recipe_triple(correct, confidence, cost, triple, every=10):
-    """(cost, accuracy) of one triple: first thresholds at every tenth boundary, the rest as a pair on what is left."""
-    a, b, c = triple
-    k, order, costs, accuracies = correct.shape[1], np.argsort(confidence[a]), [], []
-    for passed in range(0, k + 1, every):
-        left = order[:passed]
-        if 0 < passed < k and confidence[a, order[passed - 1]] == confidence[a, order[passed]]:
-            continue  # within a tie
-        there, right = recipe_pair(correct[:, left], confidence[:, left], cost, b, c) if passed else (np.zeros(1),) * 2
-        costs.append(cost[a] + there * passed / k)
-        accuracies.append((right * passed + correct[a, order[passed:]].sum()) / k)
-    costs, accuracies = np.concatenate(costs), np.concatenate(accuracies)
-    keep = pareto_front(costs, accuracies)
-    return costs[keep], accuracies[keep]
-
-
-def recipe_pairs(correct, confidence, cost):
-    """The global front of all pairs by the recipe: (cost, accuracy)."""
-    parts = [recipe_pair(correct, confidence, cost, a, b) for a, b in combinations(range(len(cost)), 2)]
-    costs, accuracies = (np.concatenate(part) for part in zip(*parts, strict=True))
-    keep = pareto_front(costs, accuracies)
-    return costs[keep], accuracies[keep]
 
 
 def worst_ratio(points, costs, accuracies):
