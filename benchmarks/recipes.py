@@ -316,13 +316,13 @@ def peers(quick=False):
         results = {}
         for label, rule in RULES.items():
             spent, results[label] = seconds(lambda rule=rule, n=n: rule(split, n, budgets), 1 if quick else RUNS)
-            what = f"{kind} of {len(names)}, k = {len(val)}, {len(budgets)} budgets: {label}"
-            table.append(row(what, spent, "s"))
+            what = f"choosing for {len(budgets)} budgets, {len(names)} models, k = {len(val)}"
+            table.append(row(f"{label}, {kind}: {what}", spent, "s"))
         for i, share in enumerate(BUDGETS):
             for label, best in results.items():
                 accuracy, cost = held_out(split, test, best.found[i])
-                chosen = f"chosen {best.accuracy[i]:.4f}, spends {cost / budgets[i]:.2f} of it"
-                what = f"{kind}, {share:.0%} of the best model's cost: {label}, held out ({chosen})"
+                where = f"{share:.0%} of the best model's cost (chosen {best.accuracy[i]:.4f}, spends {cost / budgets[i]:.2f}"
+                what = f"{label}, {kind}: held out at {where} of it)"
                 table.append(row(what, accuracy, "accuracy"))
         others = [best.accuracy for best in results.values() if best is not results[ROUTING]]
         lead = np.min(results[EXACT].accuracy - np.max(others, axis=0))
