@@ -321,8 +321,8 @@ def peers(quick=False):
         for i, share in enumerate(BUDGETS):
             for label, best in results.items():
                 accuracy, cost = held_out(split, test, best.found[i])
-                where = f"{share:.0%} of the best model's cost (chosen {best.accuracy[i]:.4f}, spends {cost / budgets[i]:.2f}"
-                what = f"{label}, {kind}: held out at {where} of it)"
+                there = f"(chosen {best.accuracy[i]:.4f}, spends {cost / budgets[i]:.2f} of it)"
+                what = f"{label}, {kind}: held out at {share:.0%} of the best model's cost {there}"
                 table.append(row(what, accuracy, "accuracy"))
         others = [best.accuracy for best in results.values() if best is not results[ROUTING]]
         lead = np.min(results[EXACT].accuracy - np.max(others, axis=0))
