@@ -85,7 +85,7 @@ def growth(quick=False):
     if quick:
         return by_size([1000, 2000], [5, 8], 2) + by_length([2, 3], 5, 1000) + by_classes([10, 20], 5, 1000)
     sizes = by_size(SAMPLES, MODELS, 2) + by_size(SAMPLES, MODELS, 3)
-    return sizes + by_length([2, 3, 4, 5], 8, 5000) + by_threads(27, 50_000) + by_classes([10, 100, 1000], 10, 10_000)
+    return sizes + by_length([2, 3, 4, 5], 7, 2000) + by_threads(27, 50_000) + by_classes([10, 100, 1000], 10, 10_000)
 
 
 def by_size(sizes, models, n):
