@@ -4,16 +4,21 @@ it grows with samples and models, what gap four models are left with, and whethe
 
 import os
 from itertools import combinations
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
 from measuring import RUNS, alone, row, seconds
+from methods import write_store
+from recipes import recipe_pairs, recipe_triple
 from synthetic import scores
 
-from cascadelib.evaluation.pareto import pareto_front
+from cascadelib import LogitStore
+from cascadelib import search as search_store
 from cascadelib.fronts.exact import search_arrays
 
 SAMPLES, MODELS = [5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60]
+METHOD = "max_softmax_mean_logits"
 FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 
 
@@ -48,10 +53,10 @@ def triples(table, sample):
     m, k = table[0].shape
     listed = list(combinations(range(m), 3))
     chosen = [listed[i] for i in np.random.default_rng(0).choice(len(listed), sample, replace=False)]
-    spent, fronts = seconds(lambda: [recipe_triple(*table, triple) for triple in chosen], RUNS)
+    spent, fronts = seconds(lambda: [recipe_triple(*table, *triple)[:2] for triple in chosen], RUNS)
     scaled = spent * len(listed) / sample
     worst = max(worst_ratio(points, *front) for front in fronts)
-    memory = alone(only_triples, m, k)[1]
+    memory = alone(only, m, k, 3)[1]
     name = f"every tenth threshold in numpy (scaled from {sample} triples)"
     return [
         row(f"search: triples of {m}, k = {k}, every threshold", own, "s", "≤ 0.6"),
@@ -62,46 +67,9 @@ def triples(table, sample):
     ]
 
 
-def only_triples(models, samples):
-    """All triples, for the memory that they take."""
-    search_arrays(*scores(models, samples), 3)
-
-
-def recipe_pair(correct, confidence, cost, a, b):
-    """(cost, accuracy) of one pair at its boundaries: a k × 3 array, sorted, two cumulative sums.
-
-    Boundaries between equal confidences are left out: no threshold gives them.
-    """
-    table = np.stack([confidence[a], correct[a], correct[b]], axis=1)
-    table, k = table[np.argsort(table[:, 0])], len(table)
-    second = np.concatenate([[0], np.cumsum(table[:, 2])])  # passes on: the least confident
-    first = np.concatenate([np.cumsum(table[::-1, 1])[::-1], [0]])
-    real = np.concatenate([[True], np.diff(table[:, 0]) != 0, [True]])
-    return (cost[a] + cost[b] * np.arange(k + 1) / k)[real], ((first + second) / k)[real]
-
-
-def recipe_triple(correct, confidence, cost, triple, every=10):
-    """(cost, accuracy) of one triple: first thresholds at every tenth boundary, the rest as a pair on what is left."""
-    a, b, c = triple
-    k, order, costs, accuracies = correct.shape[1], np.argsort(confidence[a]), [], []
-    for passed in range(0, k + 1, every):
-        left = order[:passed]
-        if 0 < passed < k and confidence[a, order[passed - 1]] == confidence[a, order[passed]]:
-            continue  # within a tie
-        there, right = recipe_pair(correct[:, left], confidence[:, left], cost, b, c) if passed else (np.zeros(1),) * 2
-        costs.append(cost[a] + there * passed / k)
-        accuracies.append((right * passed + correct[a, order[passed:]].sum()) / k)
-    costs, accuracies = np.concatenate(costs), np.concatenate(accuracies)
-    keep = pareto_front(costs, accuracies)
-    return costs[keep], accuracies[keep]
-
-
-def recipe_pairs(correct, confidence, cost):
-    """The global front of all pairs by the recipe: (cost, accuracy)."""
-    parts = [recipe_pair(correct, confidence, cost, a, b) for a, b in combinations(range(len(cost)), 2)]
-    costs, accuracies = (np.concatenate(part) for part in zip(*parts, strict=True))
-    keep = pareto_front(costs, accuracies)
-    return costs[keep], accuracies[keep]
+def only(models, samples, n):
+    """One search, for the memory that it takes."""
+    search_arrays(*scores(models, samples), n)
 
 
 def worst_ratio(points, costs, accuracies):
@@ -111,11 +79,13 @@ def worst_ratio(points, costs, accuracies):
 
 
 def growth(quick=False):
-    """Rows of the table: seconds against k (27 models) and against M (k = 20,000), of pairs and of triples."""
+    """Rows of the table: seconds of pairs and of triples against k (27 models) and against M (k = 20,000); against the
+    number of models in a cascade, threads, and classes of mean logits."""
     compile_kernels()
     if quick:
-        return by_size([1000, 2000], [5, 8], 2)
-    return by_size(SAMPLES, MODELS, 2) + by_size(SAMPLES, MODELS, 3)
+        return by_size([1000, 2000], [5, 8], 2) + by_length([2, 3], 5, 1000) + by_classes([10, 20], 5, 1000)
+    sizes = by_size(SAMPLES, MODELS, 2) + by_size(SAMPLES, MODELS, 3)
+    return sizes + by_length([2, 3, 4, 5], 7, 2000) + by_threads(27, 50_000) + by_classes([10, 100, 1000], 10, 10_000)
 
 
 def by_size(sizes, models, n):
@@ -125,9 +95,52 @@ def by_size(sizes, models, n):
     return [row(what, searching(scores(*size), n), "s") for what, size in tables.items()]
 
 
+def by_length(lengths, models, samples):
+    """Seconds of exact searches against the number of models in a cascade."""
+    table = scores(models, samples)
+    for n in lengths:
+        search_arrays(*scores(n, 300), n)  # compile
+    return [row(f"search: {n} of {models}, k = {samples}", searching(table, n), "s") for n in lengths]
+
+
+def by_threads(models, samples):
+    """Seconds of exact searches with one thread, and with as many as there are cores."""
+    rows, table = [], scores(models, samples)
+    for n in (2, 3):
+        for threads in sorted({1, os.cpu_count() or 1}):
+            with patch("os.cpu_count", return_value=threads):
+                what = f"search: {n} of {models}, k = {samples}, {threads} threads"
+                rows.append(row(what, searching(table, n), "s"))
+    return rows
+
+
+def by_classes(classes, models, samples):
+    """Seconds of exact searches of pairs by mean logits, from logits on disk, against the number of classes."""
+    rows = []
+    for c in classes:
+        with TemporaryDirectory() as folder:
+            path = f"{folder}/store"
+            write_store(path, models, samples, c)
+            spent, _ = seconds(lambda path=path: search_store(LogitStore(path), 2, METHOD), RUNS)
+        rows.append(row(f"search: 2 of {models}, k = {samples}, mean logits of {c} classes", spent, "s"))
+    return rows
+
+
 def searching(table, n):
     """Seconds of an exact search of n models."""
     return seconds(lambda: search_arrays(*table, n), RUNS)[0]
+
+
+def scale(quick=False):
+    """Rows of the table: sizes beyond the paper's, and the memory of a process that does only one of these searches."""
+    compile_kernels()
+    rows, sizes = [], ((10, 1_000_000, 2, "≤ 5", "≤ 1"), (60, 50_000, 3, "≤ 20", ""), (200, 10_000, 2, "≤ 0.7", ""))
+    for m, k, n, within, memory in sizes:
+        m, k = (5, 2000) if quick else (m, k)
+        what = f"scale: {n} of {m}, k = {k}"
+        rows.append(row(what, searching(scores(m, k), n), "s", within))
+        rows.append(row(f"{what}, peak memory", alone(only, m, k, n)[1], "GiB", memory))
+    return rows
 
 
 def quadruples(quick=False, time_limit=600):
@@ -174,4 +187,4 @@ def differing(table, n_models, runs, threads):
         return sum(any(not np.array_equal(getattr(p, f), getattr(single, f)) for f in FIELDS) for p in found)
 
 
-JOBS = {"search": search, "growth": growth, "quadruples": quadruples, "threads": threads}
+JOBS = {"search": search, "growth": growth, "scale": scale, "quadruples": quadruples, "threads": threads}

@@ -1,6 +1,7 @@
 """Figures of speed, from benchmarks/results.parquet, as the pages of docs/ and the README show them."""
 
 import functools
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -77,14 +78,16 @@ def runs(row) -> str:
 
 
 def timed(job: str, start: str) -> str:
-    """The measured value of a row, and of how many runs it is the median."""
+    """The measured value of a row, of how many runs it is the median, and what disturbed it."""
     row = measured(job, start)
-    return quantity(row.measured, row.unit) + (f" (median of {runs(row)})" if row.runs > 1 else "")
+    notes = [f"median of {runs(row)}"] if row.runs > 1 else []
+    notes += [f"while others used {row.others:.1f} cores"] if row.quiet == "no" else []
+    return quantity(row.measured, row.unit) + (f" ({', '.join(notes)})" if notes else "")
 
 
 def conditions() -> str:
     """Which jobs of :data:`TABLES` did not have the machine for themselves."""
-    jobs = sorted({job for entries in TABLES for _, job, _ in entries})
+    jobs = sorted({"peers", *(job for entries in TABLES for _, job, _ in entries)} & {*benchmarks().index.levels[0]})
     first = benchmarks().groupby("module")[["quiet", "others"]].first().loc[jobs]
     noisy = [f"`{job}` (others used {row.others:.1f} cores)" for job, row in first[first.quiet == "no"].iterrows()]
     unknown = [f"`{job}`" for job in first.index[first.quiet == ""]]
@@ -142,6 +145,21 @@ def rows_of(entries) -> str:
     columns = {name: values for name, values in columns.items() if any(values)}
     lines = [" | ".join([label, *cells]) for (label, _), *cells in zip(rows, *columns.values(), strict=True)]
     return "\n".join([f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *(f"| {x} |" for x in lines)])
+
+
+def peers(kind: str) -> str:
+    """A Markdown table of the rules of benchmarks/recipes.py on pairs or triples."""
+    rows, cells = benchmarks().loc["peers"], {}
+    for name, row in rows[rows.index.str.contains(f", {kind}: ")].iterrows():
+        rule, _, what = name.partition(f", {kind}: ")
+        if what.startswith("choosing"):
+            cells[rule] = {"seconds": quantity(row.measured, "s"), "processor": quantity(row.cpu, "s")}
+        elif held := re.fullmatch(r"held out (at \S+) of .* \(chosen (\S+), spends (\S+) of it\)", what):
+            at, chosen, spends = held.groups()
+            cells[rule][at] = f"{row.measured:.4f} for {spends} ({chosen})"
+    columns = list(next(iter(cells.values())))
+    lines = [f"| {' | '.join([rule, *(of[column] for column in columns)])} |" for rule, of in cells.items()]
+    return "\n".join([f"| {kind} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *lines])
 
 
 def in_lines() -> list[str]:

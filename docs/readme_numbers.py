@@ -396,7 +396,10 @@ PAGES = {
         for name, entries in (
             ("searching", measured.SEARCHING), ("extracting", measured.EXTRACTING), ("running", measured.RUNNING),
         )
-    } | {"quiet": measured_conditions},
+    } | {
+        "quiet": measured_conditions,
+        **{kind: functools.partial(measured.peers, kind) for kind in ("pairs", "triples")},
+    },
     "docs/explorer.md": {"dragging": functools.partial(measured.rows_of, measured.DRAGGING)},
 }  # fmt: skip
 DRAWING = ".github/cascade.svg"

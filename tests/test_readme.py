@@ -126,6 +126,15 @@ def test_tables_have_the_columns_that_have_values(monkeypatch):
 def test_pages_say_what_was_not_measured_on_a_quiet_machine(monkeypatch, quiet, said):
     made_up(monkeypatch, quiet=quiet, others=0.7)
     assert said in measured.conditions()
+    assert ("while others used 0.7 cores" in measured.timed("job", "a")) == (quiet == "no")
+
+
+def test_rules_have_a_row_each(monkeypatch):
+    names = ["a, pairs: choosing for 1 budget", "a, pairs: held out at 2% of the cost (chosen 0.95, spends 1.04 of it)"]
+    made_up(monkeypatch, module="peers", benchmark=names, measured=[1.5, 0.93], cpu=[2.5, float("nan")])
+    lines = measured.peers("pairs").splitlines()
+    assert lines[0] == "| pairs | seconds | processor | at 2% |"
+    assert lines[2:] == ["| a | 1.5 s | 2.5 s | 0.9300 for 1.04 (0.95) |"]
 
 
 def test_a_benchmark_that_is_not_there_is_named():
