@@ -6,23 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import (
-    DriftSignal,
-    Front,
-    LogitStore,
-    Method,
-    Point,
-    certify,
-    evaluate,
-)
+from cascadelib import DriftSignal, Front, LogitStore, Method, Point, certify, evaluate
 from cascadelib.analysis import moved_front, share_interval
-from cascadelib.analysis.uncertainty import (
-    LEVEL,
-    Ends,
-    counted,
-    paired_difference_interval,
-    with_ends,
-)
+from cascadelib.analysis.uncertainty import LEVEL, Ends, counted, paired_difference_interval, with_ends
 from cascadelib.checks import about, known
 from cascadelib.evaluation import all_confidences
 from cascadelib.evaluation.evaluation import quality, reaching, right_alone, stage_confidences

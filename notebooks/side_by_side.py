@@ -20,10 +20,7 @@ from cascadelib import (
     search,
 )
 from cascadelib.analysis import basic_interval, claims_of, moved_front
-from cascadelib.analysis.uncertainty import (
-    Resampled,
-    with_ends,
-)
+from cascadelib.analysis.uncertainty import Resampled, with_ends
 from cascadelib.evaluation import Baseline, least_cost
 from cascadelib.evaluation.evaluation import exits_of
 from cascadelib.methods.method import cached_confidence, cached_temperature
