@@ -385,7 +385,7 @@ def calibration_claims(
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """What ``paper.ranking`` makes of the paper's own (paper-ranking.csv), a row a statement, a column a task.
+    """What ``side_by_side.ranking`` makes of the paper's own (paper-ranking.csv), a row a statement, a column a task.
 
     "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
     ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
@@ -403,7 +403,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranking_moves(table: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
-    """How ``paper.ranking`` moves from task to task, a row a task: classes, accuracy of the best model; how many
+    """How ``side_by_side.ranking`` moves from task to task, a row a task: classes, accuracy of the best model; how many
     of the :func:`verdicts` ``said`` (those that all tasks have) hold, fail and are open; Kendall's correlation of the
     methods' places with those of the first task; the first and the last methods ("–" where all are level)."""
     tasks = table.groupby("task", sort=False)

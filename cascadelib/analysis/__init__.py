@@ -8,8 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "VERDICTS brier_score calibration_bins calibration_table claims_of confidence_gap "
         "expected_calibration_error ideal_calibration_error moving_average"
     ),
-    certificate="Certificate certify promise_table to_label",
-    comparison="compare curves_of fronts_of range_dominance",
+    certificate="Certificate certify to_label",
     drift_signal="DriftSignal",
     shift=("accuracy_estimates holds mean_improvement_moved moved_front replay selection_bias"),
     uncertainty="basic_interval bootstrap improvement_band interval share_interval",

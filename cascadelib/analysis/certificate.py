@@ -2,7 +2,7 @@
 number of samples, with labels only where they can matter."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..checks import known
-from ..evaluation.evaluation import check_store, evaluate, mean_cost, point_list, quality, right_alone, run_cascades
+from ..evaluation.evaluation import check_store, mean_cost, point_list, right_alone, run_cascades
 from ..fronts.front import Front, Point
 from ..labels import Labels, as_text, samples_in_common
 from ..scoring import F1, f1
@@ -260,23 +260,6 @@ def candidates(front: Front, reference: str, epsilon: float | None = None, budge
         asked = f"epsilon={epsilon} of {reference}, budget={budget}"
         raise ValueError(f"no cascade of the front comes within {asked}, even where it was found")
     return [front.point(int(order[i])) for i in np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))]
-
-
-def promise_table(
-    front: Front, store: Any, held_out: Any, losses: Sequence[float], delta: float = 0.05
-) -> pd.DataFrame:
-    """What a promise costs, a row an allowed loss: accuracy_loss_allowed (ε), models and cost of what :func:`certify`
-    finds for it on ``store`` ("–" and nan: nothing), and accuracy_loss_held_out, against the same reference."""
-    rows = []
-    for epsilon in losses:
-        found = certify(front, store, epsilon, delta)
-        row = {"accuracy_loss_allowed": epsilon, "models": ("–",), "cost": np.nan, "accuracy_loss_held_out": np.nan}
-        if found.point is not None:
-            alone = quality(held_out, right_alone(held_out, found.reference, front.score), front.score)
-            row |= {"models": found.point.models, "cost": found.point.cost}
-            row["accuracy_loss_held_out"] = alone - evaluate(held_out, found.point).accuracy
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:

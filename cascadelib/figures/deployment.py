@@ -20,8 +20,8 @@ def guarantee_figure(
 ) -> style.Figure:
     """Least certified cost against the loss that is allowed, or another share.
 
-    table: ``promise_table``, a row an allowed loss; or models, cost and the columns of ``lines`` {column: what it is}.
-    reference_cost: of the reference model.
+    table: models, cost and the columns of ``lines`` {column: what it is}, a row an allowed loss. reference_cost: of the
+    reference model.
     """
     shown = table.dropna(subset=["cost"])
     above = {"autorangeoptions": {"include": 1.3 * reference_cost}}  # the dotted line is within

@@ -23,11 +23,10 @@ from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.zoo.loaders import load
 from corruptions import SHIFTED, corrupted, fashion_mnist_shifted
-from paper import (
+from elsewhere import (
     alarm_share,
     alarm_table,
     check_same_task,
-    cost_ratio_moved,
     difference_interval,
     drops_table,
     exit_changes,
@@ -37,6 +36,7 @@ from paper import (
     selection_bias_table,
     split_drops,
 )
+from side_by_side import cost_ratio_moved
 
 
 def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m1", "m2")):

@@ -20,7 +20,7 @@ from cascadelib.fronts.pairs import pair_curve, pair_table
 sys.path.insert(0, str(ROOT / "notebooks"))
 import report  # noqa: E402 - a script beside the notebooks, no package
 
-from paper import threshold_curves  # noqa: E402 - so is this
+from side_by_side import threshold_curves  # noqa: E402 - so is this
 
 pytestmark = pytest.mark.browser
 NAMES = [

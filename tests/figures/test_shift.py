@@ -16,7 +16,8 @@ from cascadelib.figures.shift import (
     moved_improvement_figure,
     segments_figure,
 )
-from paper import by_kind, threshold_curves
+from elsewhere import by_kind
+from side_by_side import threshold_curves
 from study import open_splits
 
 

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from cascadelib import METHODS, LogitStore, evaluate, search
-from cascadelib.analysis.comparison import (
-    compare,
-    curves_of,
-    fronts_of,
-    range_dominance,
-)
 from cascadelib.analysis.shift import mean_improvement_moved, replay
-from paper import class_tasks, ranking
+from side_by_side import class_tasks, compare, curves_of, fronts_of, range_dominance, ranking
 
 
 def make(seed, k=400):
