@@ -51,7 +51,7 @@ def test_a_failing_job_or_room_does_not_stop_the_others(tmp_path, monkeypatch, c
     assert bench.main([], tmp_path) == 1
     said = capsys.readouterr()
     assert "| pairs |" in said.out and "failed: broken, climb" in said.err
-    assert not (tmp_path / "results.md").exists()
+    assert pd.read_parquet(tmp_path / "results.parquet").module.tolist() == ["pairs"]
 
 
 @pytest.mark.parametrize(
