@@ -132,6 +132,17 @@ def test_a_watch_sees_what_other_processes_use(monkeypatch):
     assert watch.seen == {"load_before": 0.5, "load_after": 2.5, "others": 0.5}
 
 
+def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(monkeypatch):
+    clocks = {"machine_time": [100.0, 110.0], "own_time": [0.0] * 4, "descendants": [1.0, 6.0, 0.0, 2.0]}
+    for name, values in clocks.items():
+        monkeypatch.setattr(measuring, name, iter(values).__next__)
+    monkeypatch.setattr(measuring.time, "perf_counter", iter([10.0, 12.0]).__next__)
+    with measuring.Watch() as watch:
+        watch.look()
+        watch.look()
+    assert watch.seen["others"] == 1.5
+
+
 def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch):
     monkeypatch.setattr(measuring, "machine_time", lambda: math.nan)
     with measuring.Watch() as watch:
