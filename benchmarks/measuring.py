@@ -8,6 +8,7 @@ import os
 import resource
 import statistics
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ import psutil
 
 RUNS, LONG = 5, 60.0
 QUIET = 0.1  # cores' worth of processor time that other processes may use, on average, while a job runs
+EVERY = 2.0
 
 
 class Seconds(float):
@@ -82,20 +84,34 @@ def machine_time():
 
 class Watch:
     """What the rest of the machine did while a job ran: ``with Watch() as watch: …``, then ``watch.seen``, a dict of
-    load_before and load_after (load averages of one minute) and others (cores' worth that other processes used)."""
+    load_before and load_after (load averages of one minute) and others (cores' worth that other processes used).
+
+    Own processor time is looked at every ``EVERY`` seconds and its rises are added up, since what a browser's processes
+    have used is gone with them, nobody having waited for them.
+    """
 
     def __enter__(self):
-        self.before = load(), self.clocks()
+        self.begun, self.load = (time.perf_counter(), machine_time()), load()
+        self.own, self.last = 0.0, own_time() + descendants()
+        self.ended, self.looking = threading.Event(), threading.Thread(target=self.look_on, daemon=True)
+        self.looking.start()
         return self
 
-    def clocks(self):
-        """(elapsed, machine's processor, own processor) seconds."""
-        return time.perf_counter(), machine_time(), own_time() + descendants()
+    def look_on(self):
+        while not self.ended.wait(EVERY):
+            self.look()
+
+    def look(self):
+        now = own_time() + descendants()
+        self.own, self.last = self.own + max(0.0, now - self.last), now
 
     def __exit__(self, *exception):
-        before, clocks = self.before
-        wall, machine, own = (now - then for now, then in zip(self.clocks(), clocks, strict=True))
-        self.seen = {"load_before": before, "load_after": load(), "others": np.maximum(machine - own, 0.0) / wall}
+        self.ended.set()
+        self.looking.join()
+        self.look()
+        wall, machine = time.perf_counter() - self.begun[0], machine_time() - self.begun[1]
+        others = np.maximum(machine - self.own, 0.0) / wall
+        self.seen = {"load_before": self.load, "load_after": load(), "others": others}
 
 
 def load():

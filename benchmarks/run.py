@@ -85,7 +85,7 @@ def quiet(others: float) -> str:
 
 
 def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
-    """(table: :func:`completed`; jobs that failed). One failing job does not stop the others."""
+    """(table: :func:`completed`; jobs that failed). One failing job does not stop the others, whose results count."""
     rows, failed = [], []
     for name, room in jobs.items():
         start = time.perf_counter()
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     print(f"{about}\n\n{as_markdown(table)}\n{summary(table)}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
-    elif not options.quick:
+    if not options.quick:
         write_results(folder, table.assign(machine=about))
     return 1 if failed else 0
 

@@ -4,6 +4,7 @@ import functools
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results.parquet"
@@ -148,8 +149,8 @@ def rows_of(entries) -> str:
 
 
 def peers(kind: str) -> str:
-    """A Markdown table of the rules of benchmarks/recipes.py on pairs or triples."""
-    rows, cells = benchmarks().loc["peers"], {}
+    """A Markdown table of the rules of benchmarks/recipes.py on pairs or triples, and how far apart cascades are."""
+    rows, cells, spread = benchmarks().loc["peers"], {}, {}
     for name, row in rows[rows.index.str.contains(f", {kind}: ")].iterrows():
         rule, _, what = name.partition(f", {kind}: ")
         if what.startswith("choosing"):
@@ -157,9 +158,15 @@ def peers(kind: str) -> str:
         elif held := re.fullmatch(r"held out (at \S+) of .* \(chosen (\S+), spends (\S+) of it\)", what):
             at, chosen, spends = held.groups()
             cells[rule][at] = f"{row.measured:.4f} for {spends} ({chosen})"
+            if "single models" not in rule:
+                spread.setdefault(at, []).append((row.measured, float(chosen)))
     columns = list(next(iter(cells.values())))
     lines = [f"| {' | '.join([rule, *(of[column] for column in columns)])} |" for rule, of in cells.items()]
-    return "\n".join([f"| {kind} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *lines])
+    held, chosen = (max(100 * np.ptp([pair[i] for pair in pairs]) for pairs in spread.values()) for i in (0, 1))
+    return "\n".join(
+        [f"| {kind} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *lines, ""]
+        + [f"At one budget the cascades differ by at most {held:.2f} points held out, {chosen:.2f} where chosen."]
+    )
 
 
 def in_lines() -> list[str]:

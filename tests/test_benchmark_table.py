@@ -51,7 +51,7 @@ def test_a_failing_job_or_room_does_not_stop_the_others(tmp_path, monkeypatch, c
     assert bench.main([], tmp_path) == 1
     said = capsys.readouterr()
     assert "| pairs |" in said.out and "failed: broken, climb" in said.err
-    assert not (tmp_path / "results.md").exists()
+    assert pd.read_parquet(tmp_path / "results.parquet").module.tolist() == ["pairs"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,17 @@ def test_a_watch_sees_what_other_processes_use(monkeypatch):
     with measuring.Watch() as watch:
         pass
     assert watch.seen == {"load_before": 0.5, "load_after": 2.5, "others": 0.5}
+
+
+def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(monkeypatch):
+    clocks = {"machine_time": [100.0, 110.0], "own_time": [0.0] * 4, "descendants": [1.0, 6.0, 0.0, 2.0]}
+    for name, values in clocks.items():
+        monkeypatch.setattr(measuring, name, iter(values).__next__)
+    monkeypatch.setattr(measuring.time, "perf_counter", iter([10.0, 12.0]).__next__)
+    with measuring.Watch() as watch:
+        watch.look()
+        watch.look()
+    assert watch.seen["others"] == 1.5
 
 
 def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch):

@@ -130,11 +130,14 @@ def test_pages_say_what_was_not_measured_on_a_quiet_machine(monkeypatch, quiet, 
 
 
 def test_rules_have_a_row_each(monkeypatch):
-    names = ["a, pairs: choosing for 1 budget", "a, pairs: held out at 2% of the cost (chosen 0.95, spends 1.04 of it)"]
-    made_up(monkeypatch, module="peers", benchmark=names, measured=[1.5, 0.93], cpu=[2.5, float("nan")])
+    held = "pairs: held out at 2% of the cost (chosen 0.95, spends 1.04 of it)"
+    names = ["a, pairs: choosing for 1 budget", f"a, {held}", "b, pairs: choosing for 1 budget", f"b, {held}"]
+    values = {"measured": [1.5, 0.93, 2.0, 0.92], "unit": "s", "target": "", "runs": 5, "cpu": 2.5}
+    made_up(monkeypatch, module="peers", benchmark=names, **values)
     lines = measured.peers("pairs").splitlines()
     assert lines[0] == "| pairs | seconds | processor | at 2% |"
-    assert lines[2:] == ["| a | 1.5 s | 2.5 s | 0.9300 for 1.04 (0.95) |"]
+    assert lines[2] == "| a | 1.5 s | 2.5 s | 0.9300 for 1.04 (0.95) |"
+    assert lines[-1] == "At one budget the cascades differ by at most 1.00 points held out, 0.00 where chosen."
 
 
 def test_a_benchmark_that_is_not_there_is_named():
