@@ -11,6 +11,7 @@ import asyncio
 import io
 import json
 import math
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -52,18 +53,22 @@ def chosen():
 
 
 def array_of(body):
-    """The array in an .npy; it must be as large as it says, and nothing is unpickled."""
+    """The array in an .npy (version 1.0, as of all arrays of numbers), which must be as large as it says."""
     file = io.BytesIO(body)
     if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("the .npy must be of version 1.0, as numpy.save writes arrays of numbers")
+        raise ValueError("not of version 1.0")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     return np.frombuffer(body, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def batch_of(kind, body):
-    """The samples in a body: .npy, or JSON of a list of texts. ValueError where it holds none."""
-    batch = json.loads(body) if kind == "application/json" else array_of(body)
-    if isinstance(batch, list) and not all(isinstance(text, str) for text in batch):
+    """The samples in a body: a list of texts as JSON, else .npy. ValueError where it holds none."""
+    read, form = (json.loads, "JSON") if kind == "application/json" else (array_of, ".npy array")
+    try:
+        batch = read(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the body is no {form}: {error}") from None
+    if form == "JSON" and not (isinstance(batch, list) and all(isinstance(text, str) for text in batch)):
         raise ValueError("JSON must be a list of texts")
     if not size_of(batch):
         raise ValueError("a batch without samples")
@@ -162,7 +167,7 @@ def app_of(queue, max_bytes):
                 raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
         try:
             answers = await queue.decide(batch_of(request.headers.get("content-type"), bytes(body)))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Full as error:
             wait = {"Retry-After": str(max(1, math.ceil(error.args[0])))}
@@ -180,14 +185,8 @@ def app_of(queue, max_bytes):
 
 def server_of(cascade, options):
     """A uvicorn.Server of the cascade; it answers what is under way before it ends (SIGTERM, Ctrl-C)."""
-    queue = Queue(
-        cascade,
-        options.max_batch,
-        options.max_wait_ms / 1e3,
-        options.max_queue,
-        lambda: len(server.server_state.connections),
-    )
-    app = app_of(queue, options.max_bytes)
+    most = options.max_batch, options.max_wait_ms / 1e3, options.max_queue
+    app = app_of(Queue(cascade, *most, lambda: len(server.server_state.connections)), options.max_bytes)
     server = uvicorn.Server(uvicorn.Config(app, options.host, options.port, log_level="warning", access_log=False))
     return server
 
@@ -206,8 +205,10 @@ def main(given=None):
     if example is not None:
         cascade.optimize(example[: options.max_batch])
         cascade.running.reset()
-    print(f"{cascade} on http://{options.host}:{options.port}", flush=True)
-    server_of(cascade, options).run()
+    server = server_of(cascade, options)
+    with socket.create_server((options.host, options.port)) as listening:  # so that port 0 is told
+        print(f"{cascade} on http://{options.host}:{listening.getsockname()[1]}", flush=True)
+        server.run([listening])
 
 
 if __name__ == "__main__":
