@@ -1,11 +1,30 @@
-"""A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured time; decision time.
+"""A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured time; decision time;
+what frozen models save; and a cascade behind HTTP beside what its parts could do.
 
-``python benchmarks/run.py cascade [--quick]``. See :func:`cascadelib.deployment.timing.time_cascade`.
+``python benchmarks/run.py cascade [--quick]``, also ``optimize`` and ``serve``. See
+:func:`cascadelib.deployment.timing.time_cascade`, :meth:`cascadelib.Cascade.optimize` and ``examples/serve.py``.
 """
 
+import asyncio
+import copy
+import importlib.util
+import io
+import itertools
+import json
+import re
+import statistics
+import threading
+import time
+from collections import defaultdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
 from measuring import RUNS, row
 
 from cascadelib import Cascade, LogitStore, datasets, pick, search
+from cascadelib.deployment import Decisions
 from cascadelib.deployment.cascade import same_decisions
 from cascadelib.deployment.timing import pieces_of, time_cascade
 
@@ -55,4 +74,174 @@ def cascade(quick=False):
     return rows
 
 
-JOBS = {"cascade": cascade}
+def optimize(quick=False):
+    """Rows of the table: each model of a bundled cascade as it is ÷ frozen for that batch size, processor time; and
+    decisions unlike those before."""
+    store, images = LogitStore("data/fashion-mnist/val"), datasets.fashion_mnist("test").batch(0, 640)
+    plain, rows, rounds = Cascade.from_point(pick(search(store, 2), "near_best"), store=store), [], 1 if quick else 9
+    for size in (2, 16, 64):
+        frozen, pieces = copy.deepcopy(plain).optimize(images[:size]), pieces_of(images[:128], size)
+        for before, after in zip(plain.members, frozen.members):
+            spent = [[processor_time(member, pieces) for member in (before, after)] for _ in range(rounds + 1)][1:]
+            wanted = "≥ 1.3" if before is plain.members[-1] else ""
+            ratio = statistics.median(old / new for old, new in spent)
+            rows.append(row(f"{before.name}, batch {size}: as it is ÷ frozen", ratio, "×", wanted, runs=rounds))
+        there = [cascade.run(pieces_of(images, size)) for cascade in (plain, frozen)]
+        unlike = (there[0].exit_stage != there[1].exit_stage) | (there[0].predictions != there[1].predictions)
+        rows.append(row(f"batch {size}: decisions unlike those before", unlike.sum(), "samples", "≤ 0"))
+    return rows
+
+
+@torch.inference_mode()
+def processor_time(member, pieces):
+    """Processor seconds of the module alone; its inputs are made before."""
+    inputs = [member.inputs(piece) for piece in pieces]
+    begun = time.process_time()
+    for one in inputs:
+        member.module(one)
+    return time.process_time() - begun
+
+
+IMAGES, CALLERS = 32, (1, 8, 64)  # a request; at once
+
+
+def serve(quick=False):
+    """Rows of the table: the bundled cascade behind examples/serve.py on loopback, for 1, 8 and 64 callers, each with
+    one request of 32 images (.npy, a byte a pixel) under way.
+
+    The callers (this process, bare asyncio streams that stay open), HTTP and the models share the machine's cores.
+    *Ideal* is the lesser of two rates, each without what the other costs: the cascade alone, in the server's process,
+    run at a time over all images that the callers have under way; and the same server with a cascade that does nothing.
+    All take turns; medians of the rounds; processor time is that of the server's process.
+    """
+    images, rounds = datasets.fashion_mnist("test").batch(0, 2_048), 1 if quick else RUNS
+    requests = [request_of(images[start : start + IMAGES]) for start in range(0, len(images), IMAGES)]
+    here, there = get_context("spawn").Pipe()
+    child = get_context("spawn").Process(target=serving, args=(there, images), daemon=True)
+    child.start()
+    ports, expected = here.recv()
+    rates, late, unlike = defaultdict(list), defaultdict(list), 0
+    for _ in range(rounds + 1):  # the first warms up
+        for what in ("last", *CALLERS):
+            rates[what].append(asked(here, what))
+        for callers, name in itertools.product(CALLERS, ports):
+            before = asked(here, "cpu")
+            seconds, answers = asyncio.run(called(ports[name], requests, callers, 1 if quick else 160 // callers + 2))
+            count = IMAGES * len(answers)
+            rates[name, callers].append(count / seconds)
+            rates[name, callers, "cpu"].append((asked(here, "cpu") - before) / count)
+            late[name, callers] += [took for _, took, _ in answers]
+            if name == "cascade":
+                unlike += sum(unlike_at(expected, number, body) for number, _, body in answers)
+    child.terminate()
+    middle = {key: statistics.median(values[1:]) for key, values in rates.items()}
+    rows = []
+    for callers in CALLERS:
+        rate, idle, times = middle["cascade", callers], middle["nothing", callers], late["cascade", callers]
+        values = [
+            ("throughput ÷ ideal", rate / min(middle[callers], idle), "ratio", "≥ 0.9"),
+            ("images a second", rate, "1/s", ""),
+            ("… the cascade alone", middle[callers], "1/s", ""),
+            ("… ÷ the last model alone", rate / middle["last"], "×", ""),
+            ("… ÷ the same server with nothing to run", rate / idle, "ratio", ""),
+            ("median time of a request", 1e3 * np.median(times), "ms", ""),
+            ("p99 of it", 1e3 * np.quantile(times, 0.99), "ms", ""),
+            ("processor time an image", 1e6 * middle["cascade", callers, "cpu"], "µs", ""),
+            ("… with nothing to run", 1e6 * middle["nothing", callers, "cpu"], "µs", ""),
+        ]
+        at = f"serve, {callers} callers" if callers > 1 else "serve, one caller"
+        rows += [row(f"{at}: {what}", value, unit, target, runs=rounds) for what, value, unit, target in values]
+    rows.append(row("serve: images a second, the last model alone", middle["last"], "1/s", runs=rounds))
+    rows.append(row("serve: answers unlike the cascade's own", unlike, "samples", "≤ 0"))
+    return rows
+
+
+def request_of(images):
+    """An HTTP request for decisions on images uint8 [n, height, width]."""
+    file = io.BytesIO()
+    np.save(file, images)
+    head = f"POST /decide HTTP/1.1\r\nhost: here\r\ncontent-length: {file.tell()}\r\n\r\n"
+    return head.encode() + file.getvalue()
+
+
+async def called(port, requests, callers, each):
+    """(seconds, [(number of the request, seconds that it took, its answer)]): every caller sends ``each`` in turn."""
+    answers = []
+
+    async def caller(first):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for number in (i % len(requests) for i in range(first, first + each)):
+            begun = time.perf_counter()
+            writer.write(requests[number])
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(head.decode())
+            body = await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
+            answers.append((number, time.perf_counter() - begun, body))
+        writer.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(caller(i * each) for i in range(callers)))
+    return time.perf_counter() - begun, answers
+
+
+def unlike_at(expected, number, body):
+    """How many answers to a request are not the (predictions, exit stages) that are expected of all images."""
+    rows, said = slice(number * IMAGES, (number + 1) * IMAGES), json.loads(body)
+    here = np.array([said["prediction"], said["exit_stage"]])
+    return int((here != expected[:, rows]).any(axis=0).sum())
+
+
+def asked(pipe, what):
+    """What the server's process says of itself, see :func:`serving`."""
+    pipe.send(what)
+    return pipe.recv()
+
+
+class NoModel:
+    """A cascade that decides nothing: what is left is HTTP and the queue."""
+
+    def __init__(self, running):
+        self.running = running
+
+    def run(self, batches, batch_size):
+        zeros = np.zeros(sum(map(len, batches)))
+        return Decisions(zeros.astype(int), zeros.astype(int), zeros, zeros[:, None], zeros[:1], zeros[:, None])
+
+
+def serving(pipe, images):
+    """The server's process: examples/serve.py with the bundled cascade, and with one that does nothing. Asked for
+    "cpu", it says its processor seconds; for "last", images a second of the last model in full batches; for a number of
+    callers, of the cascade over so many requests at a time."""
+    path = Path(__file__).resolve().parents[1] / "examples" / "serve.py"
+    spec = importlib.util.spec_from_file_location("serve", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    cascade, _ = example.chosen()
+    cascade.optimize(images[:BATCH])
+    options = example.arguments(["--port", "0", "--max-queue", str(IMAGES * max(CALLERS))])
+    ports = {}
+    for name, what in (("cascade", cascade), ("nothing", NoModel(cascade.running))):
+        server = example.server_of(what, options)
+        threading.Thread(target=server.run, daemon=True).start()
+        while not server.started:
+            time.sleep(0.05)
+        ports[name] = server.servers[0].sockets[0].getsockname()[1]
+    decisions = cascade(images)
+    pipe.send((ports, np.array([decisions.predictions, decisions.exit_stage])))
+    while True:
+        what = pipe.recv()
+        if what == "cpu":
+            pipe.send(time.process_time())
+            continue
+        with torch.inference_mode():
+            begun = time.perf_counter()
+            for piece in pieces_of(images, BATCH if what == "last" else what * IMAGES):
+                if what == "last":
+                    cascade.members[-1].logits(piece)
+                else:
+                    cascade.run(pieces_of(piece, IMAGES), BATCH)
+            pipe.send(len(images) / (time.perf_counter() - begun))
+
+
+JOBS = {"cascade": cascade, "optimize": optimize, "serve": serve}

@@ -27,7 +27,7 @@ from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
 from .cascade_file import description_of, point_of
-from .members import joined, members_of, rows_of, size_of
+from .members import frozen, joined, members_of, rows_of, size_of
 from .policy import Policy
 
 
@@ -134,9 +134,27 @@ class Cascade(torch.nn.Module):
         """Stays in eval mode: a cascade only runs."""
         return super().train(False)
 
+    def optimize(self, example: Any) -> "Cascade":
+        """Let each model run as a frozen graph where that is faster on ``example``, here and now; returns the cascade.
+
+        example: a raw batch of the size that will run. Batches of all sizes are decided as before, but for rounding. A
+        model whose graph could differ stays as it is, with a warning that names it: see docs/running.md. Graphs have
+        the weights of now; a copied, pickled or loaded cascade, or one on another device, runs without them.
+        """
+        for i, member in enumerate(self.members):
+            member.logits(example)
+            try:
+                member.module = self.models[i] = frozen(member, example)
+            except Exception as error:
+                reason = " ".join(str(error).split())[:300]
+                text = f"model {member.name!r} stays as it is, since a graph might differ: {reason}"
+                warnings.warn(text, UserWarning, stacklevel=2)
+        return self
+
     def forward(self, batch: Any) -> Decisions:
         """Decide a batch of N samples, each model on the samples that are undecided: :class:`Decisions` of N."""
-        return self.run([batch], sys.maxsize)
+        run = torch.compiler.disable(self.run) if torch.compiler.is_compiling() else self.run
+        return run([batch], sys.maxsize)
 
     @torch.inference_mode()
     def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:

@@ -13,7 +13,7 @@ from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
 from .forward import inference_mode_of, output_of, piece_of
-from .model import Model, noted
+from .model import Model, noted, original
 from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
@@ -87,7 +87,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input). Biases, activations,
     other pooling, softmax and elementwise products count nothing. The path that the example takes is counted.
     """
-    keys = list(example_input) if isinstance(example_input, dict) else None
+    keys, module = list(example_input) if isinstance(example_input, dict) else None, original(module)
     one = isinstance(example_input, torch.Tensor)
     values = (example_input,) if one else tuple(example_input.values() if keys else example_input)
     if not values or not all(isinstance(v, torch.Tensor) and v.ndim and len(v) for v in values):

@@ -61,11 +61,17 @@ def reordered(model: Model, order: Any) -> Model:
     return replace(model, module=_Reordered(model.module, order.astype(np.int64)).eval(), metadata=metadata)
 
 
+def original(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that ``torch.compile`` or :meth:`Cascade.optimize` was given; ``module`` where neither was."""
+    return getattr(module, "_orig_mod", module)
+
+
 def identity(model: Model) -> dict:
     """What tells a model from another of the same name: SHA-256 of its class and weights, and its transform's repr
-    without addresses, where values that a function closes over do not show."""
-    digest = hashlib.sha256(type(model.module).__qualname__.encode())
-    for key, value in sorted(model.module.state_dict().items()):
+    without addresses, where values that a function closes over do not show. Compiling a module changes neither."""
+    digest = hashlib.sha256(type(original(model.module)).__qualname__.encode())
+    state = {key.replace("_orig_mod.", ""): value for key, value in model.module.state_dict().items()}
+    for key, value in sorted(state.items()):
         if isinstance(value, torch.Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -1,0 +1,162 @@
+"""Members that are frozen or compiled decide as they did; those that cannot be stay as they are, and are named."""
+
+import copy
+import pickle
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cascadelib as cl
+from cascadelib import Cascade, LogitStore, Method, Point, pick, search
+from cascadelib.deployment import members
+from cascadelib.deployment.cascade import same_decisions
+from cascadelib.deployment.policy import Policy
+from cascadelib.zoo.loaders import load
+from cascadelib.zoo.macs import count_macs
+
+VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
+FEW = 500
+IMAGES = cl.datasets.fashion_mnist("test").batch(0, FEW)
+POINT = pick(search(VAL, 2, models=["lenet@28", "resnet18_w8@28"]), "max_improvement")
+SMALL = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+PARTS = ("predictions", "exit_stage")
+
+
+@pytest.fixture(autouse=True)
+def whatever_takes_how_long(monkeypatch):
+    """The last graph is taken even where this machine is busy."""
+    monkeypatch.setattr(members.np, "argmin", lambda seconds: len(seconds) - 1)
+
+
+def graphs(cascade):
+    return [bool(getattr(module, "graph", None)) for module in cascade.models]
+
+
+def in_pieces(cascade, size):
+    return cascade.run(cl.deployment.pieces_of(IMAGES, size), 64)
+
+
+def test_an_optimized_cascade_decides_the_same(tmp_path):
+    cascade = Cascade.from_point(POINT, store=VAL, held_out=TEST)
+    cascade.save(tmp_path / "before.json")
+    plain = in_pieces(cascade, 64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cascade.optimize(IMAGES[:8]) is cascade and graphs(cascade) == [True, True]
+    for decisions in (cascade(IMAGES), in_pieces(cascade, 64), in_pieces(cascade, 1), in_pieces(cascade, 7)):
+        counts = same_decisions(decisions, TEST.take(slice(0, FEW)), POINT)
+        assert counts["same"] + counts["near"] == FEW and counts["near"] <= 2
+        np.testing.assert_allclose(decisions.confidence, plain.confidence, atol=1e-5)
+    cascade.save(tmp_path / "after.json")
+    assert (tmp_path / "after.json").read_text() == (tmp_path / "before.json").read_text()
+    assert not any(module.training for module in cascade.train().modules())
+    cascade.running.audit = 1.0
+    cascade(IMAGES[:20])
+    assert cascade.running.audited == 20
+
+
+def test_copies_and_other_dtypes_run_the_modules_themselves():
+    cascade = Cascade.from_point(POINT).optimize(IMAGES[:8])
+    plain = cascade(IMAGES)
+    for again in (copy.deepcopy(cascade), pickle.loads(pickle.dumps(cascade))):
+        assert graphs(again) == [False, False]
+        np.testing.assert_array_equal(again(IMAGES).exit_stage, plain.exit_stage)
+        assert graphs(again.optimize(IMAGES[:2])) == [True, True]
+    assert (cascade.double()(IMAGES).predictions == plain.predictions).mean() > 0.99
+    assert cascade(IMAGES).confidence.dtype == np.float64 and len(list(cascade.parameters())) > 0
+    assert graphs(cascade.optimize(IMAGES[:2])) == [True, True]
+
+
+class Net(nn.Module):
+    """A linear classifier of 8 numbers, with a way of its own."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.layer = way, nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.way(self.layer, x)
+
+
+UNFIT = {
+    "looks at values": (lambda layer, x: layer(x) if x.sum() > 0 else layer(-x), "meta"),
+    "goes by the batch size": (lambda layer, x: layer(x) if len(x) > 4 else layer(-x), "other logits for 1 samples"),
+    "draws": (lambda layer, x: layer(torch.rand_like(x)), "other logits"),
+    "a number a batch": (lambda layer, x: layer(x) * (1 + float(len(x))), "other logits for 1 samples"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_tracing_would_change_stays_as_it_is(case):
+    way, reason = UNFIT[case]
+    point = Point(("odd", "plain"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, Method())
+    modules = {"odd": Net(way), "plain": Net(lambda layer, x: layer(x))}
+    cascade = Cascade.from_point(point, modules)
+    with pytest.warns(UserWarning, match=f"model 'odd' stays as it is, since .*{reason}") as caught:
+        cascade.optimize(np.ones((8, 8), np.float32))
+    assert len(caught) == 1 and graphs(cascade) == [False, True] and cascade.models[0] is modules["odd"]
+
+
+def test_texts_and_callables_stay_as_they_are():
+    reviews = LogitStore("data/reviews/val")
+    point = pick(search(reviews, 2, models=["bag_of_words", "minilm_l3"]), "max_improvement")
+    texts = list(cl.datasets.reviews("test").batch(0, 20))
+    reader = Cascade.from_point(point, store=reviews)
+    plain = reader(texts)
+    with pytest.warns(UserWarning, match="one tensor") as caught:
+        reader.optimize(texts[:4])
+    assert len(caught) == 2
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(reader(texts), part), getattr(plain, part))
+    point = Point(("asked",), (), (1.0,), 0.5, 1.0, 1.0, Method())
+    with pytest.warns(UserWarning, match="model 'asked' stays as it is"):
+        Cascade.from_point(point, {"asked": lambda rows: np.eye(3)[rows]}).optimize([0, 1])
+
+
+def test_an_example_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="model 'lenet@28' cannot run on"):
+        Cascade.from_point(POINT).optimize(np.zeros((3, 28), np.uint8))
+
+
+def compiled(name, **options):
+    model = load(name)
+    return torch.compile(model.module, dynamic=True, **options), model.transform
+
+
+def backends():
+    """A backend without a compiler, and inductor where it has one."""
+    reason = None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler for inductor"
+    return ["aot_eager", pytest.param("inductor", marks=pytest.mark.skipif(reason is not None, reason=str(reason)))]
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
+    cascade = Cascade.from_point(SMALL, store=VAL)
+    cascade.save(tmp_path / "c.json")
+    plain = cascade(IMAGES)
+    modules = {name: compiled(name, backend=backend) for name in SMALL.models}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*not as recorded")
+        loaded = Cascade.load(tmp_path / "c.json", modules)
+    for decisions in (loaded(IMAGES), loaded(IMAGES[:99])):
+        for part in PARTS:
+            np.testing.assert_array_equal(getattr(decisions, part), getattr(plain, part)[: len(decisions)])
+    loaded.save(tmp_path / "again.json")
+    assert Policy.load(tmp_path / "again.json").description == Policy.load(tmp_path / "c.json").description
+    module, transform = modules["lenet@28"]
+    assert count_macs(module, transform(torch.as_tensor(IMAGES[:1]))) == VAL.models.loc["lenet@28", "macs"]
+    assert graphs(loaded.optimize(IMAGES[:8])) == [True, True]
+    np.testing.assert_array_equal(loaded(IMAGES).exit_stage, plain.exit_stage)
+
+
+def test_a_compiled_cascade_runs_as_it_is():
+    cascade = Cascade.from_point(SMALL)
+    plain = cascade(IMAGES)
+    for again in (torch.compile(cascade, backend="aot_eager"), torch.compile(cascade.optimize(IMAGES[:8]))):
+        for batch in (IMAGES, IMAGES[:37], IMAGES[:1]):
+            np.testing.assert_array_equal(again(batch).exit_stage, plain.exit_stage[: len(batch)])
+        np.testing.assert_array_equal(again.run([IMAGES]).exit_stage, plain.exit_stage)
