@@ -6,7 +6,7 @@ import warnings
 from contextlib import suppress
 from functools import cache, partial
 
-from numba import njit
+from numba import njit, types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
@@ -17,6 +17,10 @@ def kernel(function=None, **options):
     if function is None:
         return partial(kernel, **options)
     compiled = njit(nogil=True, **options)(function)
+    by_type = compiled.get_call_template
+    compiled.get_call_template = lambda args, kws: by_type(
+        [types.unliteral(a) for a in args], {n: types.unliteral(a) for n, a in kws.items()}
+    )
     try:
         compiled._cache = KernelCache(function)
     except RuntimeError:  # "no locator available": neither package nor home can be written
