@@ -18,7 +18,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from ..._kernels import kernel
+from ..._kernels import Room, kernel
 
 Best = namedtuple("Best", "reach exact where floor")
 
@@ -176,4 +176,4 @@ def workspace(k, d):
         right=np.empty(n_right // 2, i32),  # as ``walk.right``, without the last model
         all=np.empty(n_cells, i32),  # as ``walk.all``
     )
-    return Workspace(levels, walk, box, root)
+    return Room(Workspace(levels, walk, box, root))
