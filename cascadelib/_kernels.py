@@ -6,9 +6,14 @@ import warnings
 from contextlib import suppress
 from functools import cache, partial
 
-from numba import njit
+import numpy as np
+from llvmlite import ir
+from numba import njit, typeof, types
+from numba.core import cgutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import NativeValue, infer_getattr, lower_getattr_generic, models, register_model, unbox
 
 
 def kernel(function=None, **options):
@@ -17,11 +22,94 @@ def kernel(function=None, **options):
     if function is None:
         return partial(kernel, **options)
     compiled = njit(nogil=True, **options)(function)
+    by_type = compiled.get_call_template
+    compiled.get_call_template = lambda args, kws: by_type(
+        [types.unliteral(a) for a in args], {n: types.unliteral(a) for n, a in kws.items()}
+    )
     try:
         compiled._cache = KernelCache(function)
     except RuntimeError:  # "no locator available": neither package nor home can be written
         warn_of_no_cache()
     return compiled
+
+
+class AtAddress(types.Type):
+    """The numba type of a :class:`Room`, whose parts are of the numba type ``parts``."""
+
+    def __init__(self, parts):
+        self.parts = parts
+        super().__init__(f"AtAddress({parts})")
+
+
+register_model(AtAddress)(models.OpaqueModel)
+
+
+class Room:
+    """A namedtuple of arrays, or of such namedtuples, that kernels read through one pointer.
+
+    To them it is the namedtuple itself; which arrays it has never changes. As a plain tuple its 43 arrays, seven
+    numbers each, would be copied wherever it is handed on: half of all that is compiled.
+    """
+
+    def __init__(self, parts):
+        self.parts, self._numba_type_ = parts, AtAddress(typeof(parts))
+        self.words = np.array(list(words_of(parts)), np.int64)
+        self.address = self.words.ctypes.data
+
+
+def words_of(parts):
+    """The words that numba's struct of each array has, one after another."""
+    for part in parts:
+        if isinstance(part, tuple):
+            yield from words_of(part)
+        else:
+            yield from (0, 0, part.size, part.itemsize, part.ctypes.data, *part.shape, *part.strides)
+
+
+@unbox(AtAddress)
+def unbox_room(_, room, c):
+    """The address of the words."""
+    address = c.pyapi.object_getattr_string(room, "address")
+    pointer = c.pyapi.long_as_voidptr(address)
+    c.pyapi.decref(address)
+    return NativeValue(pointer)
+
+
+@infer_getattr
+class PartsOfRoom(AttributeTemplate):
+    """Types of the parts of a :class:`Room`."""
+
+    key = AtAddress
+
+    def generic_resolve(self, room, name):
+        """An array, or a room again."""
+        part = room.parts.types[room.parts.fields.index(name)]
+        return AtAddress(part) if isinstance(part, types.NamedTuple) else part
+
+
+@lower_getattr_generic(AtAddress)
+def part_of_room(context, builder, room, pointer, name):
+    """The pointer to a part, or the array there."""
+    struct = context.get_data_type(room.parts).as_pointer()
+    place = room.parts.fields.index(name)
+    part = cgutils.gep_inbounds(builder, builder.bitcast(pointer, struct), 0, place)
+    nested = isinstance(room.parts.types[place], types.NamedTuple)
+    return builder.bitcast(part, cgutils.voidptr_t) if nested else loaded(builder, part)
+
+
+def loaded(builder, pointer):
+    """What lies at a pointer and never changes, number by number: so LLVM keeps it in registers."""
+    kind = pointer.type.pointee
+    if isinstance(kind, ir.Aggregate):
+        parts = [loaded(builder, cgutils.gep_inbounds(builder, pointer, 0, i)) for i in range(len(kind))]
+        return (
+            cgutils.pack_struct(builder, parts)
+            if isinstance(kind, ir.LiteralStructType)
+            else cgutils.pack_array(builder, parts)
+        )
+    value = builder.load(pointer)
+    value.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return value
 
 
 @cache  # one warning a process, not one a kernel

@@ -56,18 +56,18 @@ class Points:
 
 
 @kernel
-def neighbours(group, order, sure, boundaries):
+def neighbours(group, order, sure, boundaries, first):
     """For the thresholds of one cascade's points: the least confidence that exits and the largest that passes on among
     the samples that get there, nan where there is none: float64 [2, P, d].
 
-    group int32 [d, k], order int64 [d, k] (by falling confidence), sure float64 [d, k], boundaries int64 [P, d].
+    group int32 [d, k], order int64 [d, k] (by falling confidence), sure float64 [d, k], boundaries int64 [P, d]; first
+    int64 [d, P]: the first place in ``order`` whose group is not below the boundary.
     """
     d, k = group.shape
     out = np.full((2, *boundaries.shape), np.nan)
     for i in range(d):
-        first = np.searchsorted(group[i][order[i]], boundaries[:, i])  # whose group is not below the boundary
         for p in range(len(boundaries)):
-            for side, x, move in ((0, first[p] - 1, -1), (1, first[p], 1)):
+            for side, x, move in ((0, first[i, p] - 1, -1), (1, first[i, p], 1)):
                 while 0 <= x < k and np.isnan(out[side, p, i]):
                     s = order[i, x]
                     here = True
@@ -86,23 +86,28 @@ def points_of(outcomes, best, cascade_of, cost):
     where, reach = best.where, best.reach
     k, d = len(reach) - 1, where.shape[1] // 2
     correct = np.flatnonzero((best.exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
-    boundaries, at = where[correct, 1 : 1 + d], where[correct, 1 + d :]
+    numbers, boundaries, at = np.split(where[correct], [1, 1 + d], axis=1)
     models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
-    rates, rows_of = np.zeros((len(correct), d + 1)), {}
-    for row, place in enumerate(where[correct, 0].tolist()):
-        n = len(cascade := cascade_of(place))
-        cascade = completed(cascade[: 1 + np.count_nonzero(at[row, : n - 1])], n)
-        models[row, :n] = cascade
-        rates[row, :n] = -np.diff([k, *at[row, : n - 1], 0]) / k
-        rows_of.setdefault(cascade, []).append(row)
-    for cascade, rows in rows_of.items():
-        heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
+    of_cascade, kinds = {}, numbers[:, 0] * (d + 1) + np.count_nonzero(at, axis=1)
+    order = np.argsort(kinds, kind="stable")
+    for rows in np.split(order, 1 + np.flatnonzero(np.diff(kinds[order]))) if len(order) else ():
+        number, later = divmod(int(kinds[rows[0]]), d + 1)
+        cascade = cascade_of(number)
+        cascade = completed(cascade[: 1 + later], len(cascade))
+        models[rows, : len(cascade)] = cascade
+        of_cascade.setdefault(cascade, []).append(rows)
+    for cascade, parts in of_cascade.items():
+        heads, rows = [cascade[: i + 1] for i in range(len(cascade) - 1)], np.concatenate(parts)
         if heads:
-            parts = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
-            thresholds[rows, : len(heads)] = midway(*neighbours(*parts, boundaries[rows, : len(heads)]))
+            group, order, sure = (
+                np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure)
+            )
+            own = boundaries[rows, : len(heads)]
+            first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, own.T)])
+            thresholds[rows, : len(heads)] = midway(*neighbours(group, order, sure, own, first))
     floor = np.minimum.accumulate(best.floor[::-1])[::-1]
     floor = floor if np.isfinite(floor[0]) else None
-    return Points(correct / k, best.exact[correct], models, thresholds, rates, floor)
+    return Points(correct / k, best.exact[correct], models, thresholds, -np.diff(at, prepend=k, append=0) / k, floor)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,7 @@ import numpy as np
 from ..._kernels import kernel
 from .bounds import gather, nothing_new
 from .grid import lay_out, walk
-from .state import LEAST_BOXES, MOST_BOXES, worth
-
-
-@kernel(_nrt=False)
-def copy(target, source, size):
-    """target[:size] = source[:size], without what numba's slices allocate."""
-    for x in range(size):
-        target[x] = source[x]
+from .state import LEAST_BOXES, MOST_BOXES, copy, worth
 
 
 @kernel(_nrt=False, inline="always")

@@ -18,7 +18,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from ..._kernels import kernel
+from ..._kernels import Room, kernel
 
 Best = namedtuple("Best", "reach exact where floor")
 
@@ -43,13 +43,21 @@ def merge_best(best, others):
     np.minimum(best.reach, np.minimum.accumulate(best.exact[::-1])[::-1], out=best.reach)
 
 
+@kernel(_nrt=False)
+def copy(target, source, size):
+    """target[:size] = source[:size], without the checks and copies of numba's slices."""
+    for x in range(size):
+        target[x] = source[x]
+
+
 @kernel
 def merge_entries(best, other):
     """Take over the cascades of another Best that come before this one's."""
     most = best.where.shape[1] // 2
     for n in range(len(best.exact)):
         if comes_first(best, n, other.exact[n], other.where[n, 0], other.where[n, 1 + most :]):
-            best.exact[n], best.where[n] = other.exact[n], other.where[n]
+            best.exact[n] = other.exact[n]
+            copy(best.where[n], other.where[n], 1 + 2 * most)
 
 
 @kernel(_nrt=False)
@@ -176,4 +184,4 @@ def workspace(k, d):
         right=np.empty(n_right // 2, i32),  # as ``walk.right``, without the last model
         all=np.empty(n_cells, i32),  # as ``walk.all``
     )
-    return Workspace(levels, walk, box, root)
+    return Room(Workspace(levels, walk, box, root))
