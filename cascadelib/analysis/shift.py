@@ -59,11 +59,12 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
 
 def _at_points(front, rows, store):
     """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
-    moved = pd.DataFrame(index=rows.index, columns=["accuracy_moved", "cost_moved", "exit_rates_moved"], dtype=object)
+    moved = {}
     for position, exits, correct, costs in evaluation.run_cascades(store, [front.point(row) for row in rows.index]):
         accuracy, cost = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
-        moved.iloc[position] = accuracy, cost, evaluation.exit_rates_of(exits, len(costs))
-    return rows.join(moved.astype({"accuracy_moved": float, "cost_moved": float}))
+        moved[rows.index[position]] = accuracy, cost, evaluation.exit_rates_of(exits, len(costs))
+    columns = ["accuracy_moved", "cost_moved", "exit_rates_moved"]
+    return rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))
 
 
 def _sweeps(front, rows, store):
@@ -92,7 +93,12 @@ def moved_front(store: Any, front: Front, ranges: bool = True) -> Front:
     """A front replayed on another split as a Front: what of it is Pareto-optimal there, beside the single models there
     (which of the points that are, only the labels of that split tell). It was not searched, and has no ``gap``.
     ``ranges=False`` replays pairs as points too, to compare them with longer cascades."""
-    rows = replay(store, front, ranges).query("on_front").sort_values("cost_moved", ignore_index=True)
+    return front_of(store, front, replay(store, front, ranges))
+
+
+def front_of(store: Any, front: Front, replayed: pd.DataFrame) -> Front:
+    """What :func:`replay` found as a Front: see :func:`moved_front`."""
+    rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
     own = {f"{column}_moved": column for column in ("accuracy", "cost", "exit_rates", "improvement")}
     table = rows.drop(columns=["accuracy", "cost"]).rename(columns=own)[list(front.table)]
     accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
@@ -119,11 +125,13 @@ def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: fl
     level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
     give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
-    last, rows = point.models[-1], []
+    last, rows, counts = point.models[-1], [], {}
     for store in splits.values():
+        if len(store) not in counts:
+            counts = {len(store): uncertainty.sample_counts(len(store), resamples)}
         result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
         alone, baseline = float(evaluation.quality(store, right, point.score)), evaluation.baseline_of(store, point)
-        resampled = uncertainty.bootstrap(store, point, resamples)
+        resampled = uncertainty.bootstrap(store, point, counts[len(store)])
         if point.score == F1:  # no share of samples
             drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]
             own, less = uncertainty.interval(drawn, level), uncertainty.interval(drawn - drawn_last, level)
@@ -209,7 +217,7 @@ def selection_bias(
         pairs = {
             "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
             "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
-            "mean_improvement": (front.mean_improvement(), mean_improvement_moved(there, front, ranges=False)),
+            "mean_improvement": (front.mean_improvement(), front_of(there, front, moved).mean_improvement()),
             "best_improvement": (best.improvement, evaluation.evaluate(there, best).improvement),
         }
         halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}
