@@ -2,6 +2,8 @@
 much a front flatters itself where it was chosen."""
 
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,7 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     length = table["models"].map(len)
     table["replayed"] = np.where(ranges & (length <= 2), "range", "point")
     swept = ranges & (length == 2)
-    parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
+    parts = [_at_points(front, table[~swept], store), _sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
     baseline_cost = evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"])
     moved["improvement_moved"] = improvement_factor(baseline_cost, moved["cost_moved"])
@@ -68,24 +70,24 @@ def _at_points(front, rows, store):
 
 
 def _sweeps(front, rows, store):
-    """Yield the segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some
-    threshold of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
-    metric = None if front.method is None else front.method.units
-    for models, same in rows.groupby("models", sort=False):
-        (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
-        costs = evaluation.costs_of(store, models, front.cost_kind)
-        curve = two_model_curve(sure, first, second, *costs, store.positives() if front.score == F1 else None)
-        for segment, points in same.groupby("segment"):
-            inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
+    """The segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some threshold
+    of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
+    metric, parts = None if front.method is None else front.method.units, []
+    groups, positive = list(rows.groupby("models", sort=False)), store.positives() if front.score == F1 else None
+    outcomes = evaluation.stages_of(store, [models for models, _ in groups], front.method, front.score)
+    costs = dict(zip(store.models.index, store.sample_costs(front.cost_kind)))
+    for (models, same), ((first, sure), (second, _)) in zip(groups, outcomes):
+        curve = two_model_curve(sure, first, second, *(costs[name] for name in models), positive)
+        for segment, points in groupby(zip(same["segment"], same["thresholds"]), itemgetter(0)):
+            inside = own_units(metric, [threshold for _, (threshold,) in points])
             low, high = inside.min(), inside.max()
             least, most = (np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low))
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
             thresholds = own_units(metric, np.clip(curve.threshold[at], low, high)).tolist()
-            rates = [(rate, 1 - rate) for rate in curve.exit_rate[at].tolist()]
-            moved = {"models": [models] * len(at), "thresholds": [(t,) for t in thresholds], "accuracy": np.nan}
-            moved["exit_rates_moved"] = rates
-            moved |= {"cost": np.nan, "segment": segment, "replayed": "range"}
-            yield pd.DataFrame({**moved, "accuracy_moved": curve.accuracy[at], "cost_moved": curve.cost[at]})
+            moved = zip(curve.accuracy[at].tolist(), curve.cost[at].tolist(), curve.exit_rate[at].tolist(), thresholds)
+            parts += [(models, (t,), segment, accuracy, cost, (rate, 1 - rate)) for accuracy, cost, rate, t in moved]
+    columns = ["models", "thresholds", "segment", "accuracy_moved", "cost_moved", "exit_rates_moved"]
+    return pd.DataFrame(parts, columns=columns).assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 
 @store_first

@@ -136,7 +136,7 @@ def stages_of(store: Store, cascades: Sequence, method: Method | None, score: st
     if hasattr(stage, "prepare"):
         every = [prefix for each in prefixes for prefix in each]
         stage.prepare(every, every)
-    return ([stage(prefix) for prefix in each] for each in prefixes)
+    yield from ([stage(prefix) for prefix in each] for each in prefixes)
 
 
 def right_alone(store: Store, model: str, score: str) -> np.ndarray:
