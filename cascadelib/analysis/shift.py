@@ -127,10 +127,9 @@ def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: fl
     level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
     give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
-    last, rows, counts = point.models[-1], [], {}
+    last, rows = point.models[-1], []
+    counts = {k: uncertainty.sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
     for store in splits.values():
-        if len(store) not in counts:
-            counts = {len(store): uncertainty.sample_counts(len(store), resamples)}
         result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
         alone, baseline = float(evaluation.quality(store, right, point.score)), evaluation.baseline_of(store, point)
         resampled = uncertainty.bootstrap(store, point, counts[len(store)])
