@@ -19,7 +19,7 @@ from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 CHECK = "nbval-check-output"
-MEASURED = ("01", "08")  # notebooks whose last tables are of the machine that runs them
+MEASURED = ("01", "08")  # notebooks that measure time on the machine that runs them
 TEXT = {"text/plain", "text/html", "text/markdown", "stdout"}
 SIZE = {"width": 900, "height": 500}  # pixels, where a figure does not say
 

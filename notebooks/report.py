@@ -167,7 +167,7 @@ def write(runs, out: Path, about: str = "", home: str = "") -> Path:
         (out / "ledger.html").write_text(page, encoding="utf-8")
         entries.append(CLAIMS)
     date, seconds = datetime.datetime.now().strftime("%Y-%m-%d %H:%M"), sum(run.seconds for run in runs)
-    about = about or f"Executed on {date} in {seconds:.0f} s. The figures are live: hover over a point to read it."
+    about = about or f"Executed on {date}, {seconds:.0f} s in all. The figures are live: hover over a point to read it."
     body = "\n".join(["<h1>The notebooks and their answers</h1>", f"<p>{about}</p>", *entries])
     text = PAGE.format(title="report", top=back if home else "", contents="", body=body)
     (index := out / "index.html").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Run the notebooks headless, one after another, and lay out one HTML report that reads offline.
+"""Run the notebooks headless, side by side, and lay out one HTML report that reads offline.
 
     python notebooks/run.py                     all notebooks → build/report/index.html
     python notebooks/run.py 02 05 -p split test only these, with a parameter changed
@@ -8,7 +8,8 @@
 
 ``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal, else as
 text; the last line says which notebooks ignore one. Those of a preset do the same, and ``-p`` comes before them. A
-notebook that fails is reported with its failing cell, the others still run, and the exit status is 1.
+notebook that fails is reported with its failing cell, the others still run, and the exit status is 1. As many run at
+once as there are cores, and room for in memory; those that measure time (``committed.MEASURED``) last, one by one.
 CASCADELIB_QUICK=1 in the environment asks the notebooks for their small parameters, as `make test` does; ``--mark``
 asks for them itself, and tags those of the last tables that come out as they are committed: `make test` compares them.
 """
@@ -18,7 +19,8 @@ import ast
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,6 +29,7 @@ from types import MappingProxyType
 import committed
 import nbformat
 import papermill
+import psutil
 import report
 import yaml
 from traitlets.config import Config
@@ -36,6 +39,7 @@ HERE = Path(__file__).resolve().parent
 QUIET = "ignore:`torch.jit."
 # Without it, ipykernel 7.4 and later warn at every start that a local kernel talks in plain text.
 ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
+NEED = 2 * 2**30  # bytes that a notebook may take on the bundled data
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def execute(source: Path, out: Path, parameters: dict) -> Run:
             parameters,
             cwd=source.parent,
             kernel_name="python3",
-            progress_bar=sys.stderr.isatty(),
+            progress_bar=False,
             config=ENCRYPTED,
             store_widget_state=False,
         )
@@ -122,16 +126,46 @@ def execute(source: Path, out: Path, parameters: dict) -> Run:
     return Run(source, executed, time.perf_counter() - start, error)
 
 
-def run_all(out: Path, shares: dict[Path, dict]) -> list[Run]:
-    """Execute every notebook {path: its parameters} into ``out``, a line of print each."""
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def as_they_end(out: Path, shares: dict[Path, dict], jobs: int) -> Iterator[Run]:
+    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` at once, each Run when it ends. They share the
+    cores: threads of several kernels, more than there are cores, wait for one another by spinning."""
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
+    pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(threads,))
+    try:
+        for run in as_completed([pool.submit(execute, path, out, share) for path, share in shares.items()]):
+            yield run.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def show_running(paths: list[Path]) -> None:
+    """On a terminal, what runs now, on a line that whatever comes next overwrites."""
+    if sys.stdout.isatty():
+        print("\r\033[K" + ", ".join(path.stem for path in paths), end="\r", flush=True)
+
+
+def run_all(out: Path, shares: dict[Path, dict], jobs: int) -> list[Run]:
+    """Execute every notebook {path: its parameters} into ``out``, ``jobs`` at once; those that measure time after the
+    others, one by one. A line of print each when it ends; the runs come back in the order of ``shares``."""
     out.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for path, share in shares.items():
+    for path in shares:
         (out / path.name).unlink(missing_ok=True)
-        print(f"{path.stem:30s}", end="", flush=True)
-        runs.append(execute(path, out, share))
-        print(f"{runs[-1].seconds:7.1f} s  {'FAILED in ' + runs[-1].error if runs[-1].error else 'ok'}", flush=True)
-    return runs
+    alone = [path for path in shares if path.name.startswith(committed.MEASURED)]
+    runs: dict[Path, Run] = {}
+    for paths, at_once in (([path for path in shares if path not in alone], jobs), (alone, 1)):
+        show_running(paths[:at_once])
+        for run in as_they_end(out, {path: shares[path] for path in paths}, at_once):
+            runs[run.source] = run
+            show_running([])
+            said = f"FAILED in {run.error}" if run.error else "ok"
+            print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {said}", flush=True)
+            show_running([path for path in paths if path not in runs][:at_once])
+    return [runs[path] for path in shares]
 
 
 def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
@@ -139,6 +173,7 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser.add_argument("notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them")
+    parser.add_argument("--jobs", type=int, help="how many run at once (default: by cores and free memory)")
     parser.add_argument("--out", type=Path, default=folder.parent / "build" / "report", help="folder of the report")
     parser.add_argument("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
     parser.add_argument("--mark", action="store_true", help="tag the last tables that a quick run repeats")
@@ -159,7 +194,8 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     paths = find_notebooks(folder, options.notebooks)
     given = {name: literal(value) for name, value in options.parameter}
     preset = preset_of(options.preset, folder) if options.preset else {}
-    runs = run_all(out, deal_parameters(paths, given, preset))
+    room = psutil.virtual_memory().available // NEED
+    runs = run_all(out, deal_parameters(paths, given, preset), max(1, options.jobs or min(cores(), room)))
     index = report.write(runs, out)
     print(f"Report: {index}\n        {index.as_uri()}")
     failed = [run for run in runs if run.error]

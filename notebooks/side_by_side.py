@@ -20,7 +20,7 @@ from cascadelib import (
     search,
 )
 from cascadelib.analysis import basic_interval, claims_of, moved_front
-from cascadelib.analysis.uncertainty import Resampled, with_ends
+from cascadelib.analysis.uncertainty import Resampled, sample_counts, with_ends
 from cascadelib.evaluation import Baseline, least_cost
 from cascadelib.evaluation.evaluation import exits_of
 from cascadelib.methods.method import cached_confidence, cached_temperature
@@ -144,9 +144,13 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
     """Cost of the second replayed front ÷ that of the first at equal accuracy, geometric mean over what both reach
     there; of the fronts' points, not their ranges: what :func:`resampled_cost_ratio` resamples."""
-    moved = [moved_front(store, front, ranges=False) for front in (first, second)]
-    one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in moved)
-    return mean_cost_ratio(one, two, *common_range(moved[0].baseline, one, two))
+    return cost_ratio_there(*(moved_front(store, front, ranges=False) for front in (first, second)))
+
+
+def cost_ratio_there(first: Front, second: Front) -> float:
+    """:func:`cost_ratio_moved` of fronts that were moved."""
+    one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in (first, second))
+    return mean_cost_ratio(one, two, *common_range(first.baseline, one, two))
 
 
 def resampled_cost_ratio(one: Resampled, other: Resampled) -> np.ndarray:
@@ -186,15 +190,15 @@ def scaling_table(
     """
     metrics = {"max_softmax": True, "softmax_margin": True, "entropy": False, "logits_margin": False}  # for means too
     kinds = [(m, e) for e in ensembles for m, means in metrics.items() if means or not e.startswith("mean")]
-    rows = {}
+    rows, counts = {}, sample_counts(len(other), resamples)
     for metric, ensemble in kinds:
         both = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
         fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in both]
-        plain, scaled = (bootstrap(other, front, resamples) for front in fronts)
-        ratio, level = cost_ratio_moved(fronts[0], fronts[1], other), 1 - 0.05 / len(kinds)
+        plain, scaled = (bootstrap(other, front, counts) for front in fronts)
+        moved = [moved_front(other, front, ranges=False) for front in fronts]
+        ratio, level = cost_ratio_there(*moved), 1 - 0.05 / len(kinds)
         low, high = basic_interval(resampled_cost_ratio(plain, scaled), ratio, level)
-        means = (mean_improvement_moved(other, front, ranges=False) for front in fronts)
-        row = dict(zip(("mean_improvement", "mean_improvement_scaled"), means))
+        row = {"mean_improvement": moved[0].mean_improvement(), "mean_improvement_scaled": moved[1].mean_improvement()}
         row |= with_ends(ratio, (low, high), "cost_ratio")
         rows[f"{metric}, {ensemble}"] = row | {"change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"}
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -2,6 +2,8 @@
 much a front flatters itself where it was chosen."""
 
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,7 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     length = table["models"].map(len)
     table["replayed"] = np.where(ranges & (length <= 2), "range", "point")
     swept = ranges & (length == 2)
-    parts = [_at_points(front, table[~swept], store), *_sweeps(front, table[swept], store)]
+    parts = [_at_points(front, table[~swept], store), _sweeps(front, table[swept], store)]
     moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
     baseline_cost = evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"])
     moved["improvement_moved"] = improvement_factor(baseline_cost, moved["cost_moved"])
@@ -59,32 +61,33 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
 
 def _at_points(front, rows, store):
     """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
-    moved = pd.DataFrame(index=rows.index, columns=["accuracy_moved", "cost_moved", "exit_rates_moved"], dtype=object)
+    moved = {}
     for position, exits, correct, costs in evaluation.run_cascades(store, [front.point(row) for row in rows.index]):
         accuracy, cost = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
-        moved.iloc[position] = accuracy, cost, evaluation.exit_rates_of(exits, len(costs))
-    return rows.join(moved.astype({"accuracy_moved": float, "cost_moved": float}))
+        moved[rows.index[position]] = accuracy, cost, evaluation.exit_rates_of(exits, len(costs))
+    columns = ["accuracy_moved", "cost_moved", "exit_rates_moved"]
+    return rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))
 
 
 def _sweeps(front, rows, store):
-    """Yield the segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some
-    threshold of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
-    metric = None if front.method is None else front.method.units
-    for models, same in rows.groupby("models", sort=False):
-        (first, sure), (second, _) = evaluation.outcomes_of(store, models, front.method, front.score)
-        costs = evaluation.costs_of(store, models, front.cost_kind)
-        curve = two_model_curve(sure, first, second, *costs, store.positives() if front.score == F1 else None)
-        for segment, points in same.groupby("segment"):
-            inside = own_units(metric, [threshold for (threshold,) in points["thresholds"]])
+    """The segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some threshold
+    of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
+    metric, parts = None if front.method is None else front.method.units, []
+    groups, positive = list(rows.groupby("models", sort=False)), store.positives() if front.score == F1 else None
+    outcomes = evaluation.stages_of(store, [models for models, _ in groups], front.method, front.score)
+    costs = dict(zip(store.models.index, store.sample_costs(front.cost_kind)))
+    for (models, same), ((first, sure), (second, _)) in zip(groups, outcomes):
+        curve = two_model_curve(sure, first, second, *(costs[name] for name in models), positive)
+        for segment, points in groupby(zip(same["segment"], same["thresholds"]), itemgetter(0)):
+            inside = own_units(metric, [threshold for _, (threshold,) in points])
             low, high = inside.min(), inside.max()
             least, most = (np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low))
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
             thresholds = own_units(metric, np.clip(curve.threshold[at], low, high)).tolist()
-            rates = [(rate, 1 - rate) for rate in curve.exit_rate[at].tolist()]
-            moved = {"models": [models] * len(at), "thresholds": [(t,) for t in thresholds], "accuracy": np.nan}
-            moved["exit_rates_moved"] = rates
-            moved |= {"cost": np.nan, "segment": segment, "replayed": "range"}
-            yield pd.DataFrame({**moved, "accuracy_moved": curve.accuracy[at], "cost_moved": curve.cost[at]})
+            moved = zip(curve.accuracy[at].tolist(), curve.cost[at].tolist(), curve.exit_rate[at].tolist(), thresholds)
+            parts += [(models, (t,), segment, accuracy, cost, (rate, 1 - rate)) for accuracy, cost, rate, t in moved]
+    columns = ["models", "thresholds", "segment", "accuracy_moved", "cost_moved", "exit_rates_moved"]
+    return pd.DataFrame(parts, columns=columns).assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 
 @store_first
@@ -92,7 +95,12 @@ def moved_front(store: Any, front: Front, ranges: bool = True) -> Front:
     """A front replayed on another split as a Front: what of it is Pareto-optimal there, beside the single models there
     (which of the points that are, only the labels of that split tell). It was not searched, and has no ``gap``.
     ``ranges=False`` replays pairs as points too, to compare them with longer cascades."""
-    rows = replay(store, front, ranges).query("on_front").sort_values("cost_moved", ignore_index=True)
+    return front_of(store, front, replay(store, front, ranges))
+
+
+def front_of(store: Any, front: Front, replayed: pd.DataFrame) -> Front:
+    """What :func:`replay` found as a Front: see :func:`moved_front`."""
+    rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
     own = {f"{column}_moved": column for column in ("accuracy", "cost", "exit_rates", "improvement")}
     table = rows.drop(columns=["accuracy", "cost"]).rename(columns=own)[list(front.table)]
     accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
@@ -120,10 +128,11 @@ def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: fl
     give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
     last, rows = point.models[-1], []
+    counts = {k: uncertainty.sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
     for store in splits.values():
         result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
         alone, baseline = float(evaluation.quality(store, right, point.score)), evaluation.baseline_of(store, point)
-        resampled = uncertainty.bootstrap(store, point, resamples)
+        resampled = uncertainty.bootstrap(store, point, counts[len(store)])
         if point.score == F1:  # no share of samples
             drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]
             own, less = uncertainty.interval(drawn, level), uncertainty.interval(drawn - drawn_last, level)
@@ -209,7 +218,7 @@ def selection_bias(
         pairs = {
             "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
             "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
-            "mean_improvement": (front.mean_improvement(), mean_improvement_moved(there, front, ranges=False)),
+            "mean_improvement": (front.mean_improvement(), front_of(there, front, moved).mean_improvement()),
             "best_improvement": (best.improvement, evaluation.evaluate(there, best).improvement),
         }
         halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}

@@ -181,34 +181,39 @@ class Resampled:
 
 def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
     """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to k."""
-    rng = np.random.default_rng(seed)
-    return np.stack([np.bincount(rng.integers(k, size=k), minlength=k) for _ in range(resamples)], 1).astype(np.int32)
+    rng, counts = np.random.default_rng(seed), np.empty((resamples, k), np.int32)
+    for row in counts:
+        row[:] = np.bincount(rng.integers(k, size=k), minlength=k)
+    return np.ascontiguousarray(counts.T)
 
 
 def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P]. Neighbouring thresholds
     of one cascade treat few samples differently: sparse differences of columns are summed up."""
     values = values.astype(np.int8) if values.dtype == bool else values
-    changes = csr_array(np.diff(values, axis=1, prepend=0).T)
+    changes = csr_array(np.diff(values.T, axis=0, prepend=0))
     return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
 
 
-def bootstrap(store: Any, points: Any, resamples: int = 1000, seed: int = 0) -> Resampled:
+def bootstrap(store: Any, points: Any, resamples: int | np.ndarray = 1000, seed: int = 0) -> Resampled:
     """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`. points: a
-    Front, a Point or a list of Points, all of one score and kind of cost. Raises TypeError for other things."""
+    Front, a Point or a list of Points, all of one score and kind of cost. resamples: how many, or the
+    :func:`sample_counts` that several calls share. Raises TypeError for other things."""
     check_store(store)
     points = point_list(points)
     kinds = {(p.score, p.cost_kind) for p in points}
     if len(kinds) > 1:
         raise ValueError(f"the cascades differ in score or kind of cost: {sorted(kinds)}; bootstrap them apart")
-    counts, n = sample_counts(len(store), resamples, seed), max(len(p.models) for p in points)
-    accuracy, cost = np.empty((2, resamples, len(points)))
-    rates, runs = np.empty((resamples, len(points), n)), run_cascades(store, points)
+    counts = sample_counts(len(store), resamples, seed) if np.ndim(resamples) == 0 else resamples
+    n, runs = max(len(p.models) for p in points), run_cascades(store, points)
+    accuracy, cost = np.empty((2, counts.shape[1], len(points)))
+    rates = np.empty((*accuracy.shape, n))
     while block := list(islice(runs, COLUMNS)):
         at, exits, correct, costs = (list(column) for column in zip(*block))
-        stages = np.stack(exits, 1)
-        accuracy[:, at] = _quality(counts, np.stack(correct, 1), store, points[0].score)
-        reached = np.stack([resampled_means(counts, stages >= i) for i in range(n)], -1)
+        stages, reached = np.stack(exits).T, np.ones((counts.shape[1], len(at), n))
+        accuracy[:, at] = _quality(counts, np.stack(correct).T, store, points[0].score)
+        for i in range(1, n):
+            reached[..., i] = resampled_means(counts, stages >= i)
         rates[:, at] = -np.diff(reached, axis=2, append=0)
         cost[:, at] = _costs(counts, stages, reached, costs)
     return Resampled(accuracy, cost, rates, *_singles(store, counts, *kinds.pop()))

@@ -122,10 +122,21 @@ def asked(store, method=None, score=None, cost=None):
 def outcomes_of(store: Store, models: Sequence[str], method: Method | None, score: str) -> list[tuple]:
     """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
     TypeError for what is no store, ValueError naming a model that it lacks."""
+    return next(stages_of(store, [models], method, score))
+
+
+def stages_of(store: Store, cascades: Sequence, method: Method | None, score: str) -> Iterator[list[tuple]]:
+    """:func:`outcomes_of` each of several cascades: a mean ensemble computes them in one walk over the samples."""
     check_store(store)
-    names = [known(name, store.models.index, "model of this store") for name in models]
-    stage = store.outcome(names, method, score)
-    return [stage(tuple(range(i + 1))) for i in range(len(names))]
+    index = store.models.index
+    names = list(dict.fromkeys(known(name, index, "model of this store") for models in cascades for name in models))
+    stage, position = store.outcome(names, method, score), {name: m for m, name in enumerate(names)}
+    rows = [tuple(position[name] for name in models) for models in cascades]
+    prefixes = [[row[: i + 1] for i in range(len(row))] for row in rows]
+    if hasattr(stage, "prepare"):
+        every = [prefix for each in prefixes for prefix in each]
+        stage.prepare(every, every)
+    yield from ([stage(prefix) for prefix in each] for each in prefixes)
 
 
 def right_alone(store: Store, model: str, score: str) -> np.ndarray:
@@ -199,16 +210,19 @@ def point_list(points: Any) -> list["Point"]:
 def run_cascades(store: Store, points: Sequence["Point"]) -> Iterator[tuple[int, np.ndarray, np.ndarray, list]]:
     """Yield (position, exit_stage int [k], correct [k], costs of its models, numbers or float [k]) of each Point on a
     store, cascade by cascade. Models that the store lacks are refused by name."""
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple, dict[tuple, list[int]]] = {}
     for position, point in enumerate(points):
-        groups.setdefault((point.models, point.score, point.cost_kind, id(point.method)), []).append(position)
-    for positions in groups.values():
-        first = points[positions[0]]
-        outcomes = outcomes_of(store, first.models, first.method, first.score)
-        costs = costs_of(store, first.models, first.cost_kind)
-        for position in positions:
-            exits, correct, _ = run_outcomes(outcomes, points[position].inside, costs)
-            yield position, exits, correct, costs
+        cascades = groups.setdefault((point.score, point.cost_kind, id(point.method)), {})
+        cascades.setdefault(tuple(point.models), []).append(position)
+    for cascades in groups.values():
+        first = points[next(iter(cascades.values()))[0]]
+        outcomes = stages_of(store, list(cascades), first.method, first.score)
+        costs = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
+        for (models, positions), stages in zip(cascades.items(), outcomes):
+            own = [costs[name] for name in models]
+            for position in positions:
+                exits, correct, _ = run_outcomes(stages, points[position].inside, own)
+                yield position, exits, correct, own
 
 
 def all_confidences(store: Store, point: "Point") -> tuple[list[np.ndarray], np.ndarray]:

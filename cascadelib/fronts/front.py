@@ -179,9 +179,12 @@ class Front:
 
     def point(self, row: int) -> "Point":
         """Row of the table (its position) as a Point."""
-        values: dict = {k: float(v) if isinstance(v, np.floating) else v for k, v in self.table.iloc[row].items()}
-        values |= {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
-        return Point(**values, found_on=self.found_on)
+        values = {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
+        return Point(**self._rows[row], **values, found_on=self.found_on)
+
+    @cached_property
+    def _rows(self) -> list[dict]:
+        return self.table.to_dict("records")
 
     def cost_at(self, accuracy: Any) -> Any:
         """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""

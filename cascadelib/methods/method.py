@@ -166,7 +166,7 @@ KEPT: WeakKeyDictionary = WeakKeyDictionary()  # store → what was computed fro
 
 def cached(store, name, what, compute):
     """compute(), once for a model of a store; one that is replaced has a new order."""
-    values, key = KEPT.setdefault(store, {}), (name, store.metadata(name)["order"], what)
+    values, key = KEPT.setdefault(store, {}), (name, store.version(name), what)
     if key not in values:
         values[key] = compute()
     return values[key]

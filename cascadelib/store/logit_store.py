@@ -179,6 +179,10 @@ class LogitStore:
         """All that the header of ``name`` records, nested values included."""
         return copy.deepcopy(self._model(name).metadata)
 
+    def version(self, name: str) -> int:
+        """Another number whenever a model is replaced."""
+        return self._model(name).metadata["order"]
+
     def _model(self, name):
         if failure := self._shelf.broken.get(name):
             raise ValueError(f"model {name!r} cannot be read: {failure}")

@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         has = set().union(*(takes[path] for path in paths))
         given = {name: value for name, value in {**own, **dict(options.p), **more}.items() if value and name in has}
         parameters = [part for pair in given.items() for part in ("-p", *pair)]
-        return run.main([*(p.stem for p in paths), *parameters, *preset, "--out", str(study / report)]) if paths else 0
+        rest = ["--out", str(study / report), "--jobs", "1"]  # a search at this size takes all cores, and memory
+        return run.main([*(p.stem for p in paths), *parameters, *preset, *rest]) if paths else 0
 
     run.deal_parameters(paths, dict(options.p))  # a name that none has is refused
     failed = run_at("report", paths)

@@ -126,6 +126,30 @@ def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook
     assert index.count('class="failed"') == 2 and "03_good.html" in index
 
 
+def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
+    tmp_path, write_notebook, capsys, monkeypatch
+):
+    """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can write."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    folder, here = tmp_path / "notebooks", "import os, time\nfrom pathlib import Path\n"
+    ends = "{'01', '02', '03', '08'} & {*os.listdir()}"
+    write_notebook(folder / "01_timed.ipynb", here + f"assert {ends} == {{'02', '03'}}\nPath('01').touch()")
+    wait = "for _ in range(1200):\n    time.sleep(0 if Path('03').exists() else 0.1)\ntime.sleep(2)\n"
+    write_notebook(folder / "02_late.ipynb", here + wait + "assert Path('03').exists()\nPath('02').touch()")
+    write_notebook(folder / "03_early.ipynb", here + "Path('03').touch()\nprint(os.environ['OMP_NUM_THREADS'])")
+    write_notebook(folder / "04_bad.ipynb", "1 / 0")
+    write_notebook(folder / "08_timed.ipynb", here + f"assert {ends} == {{'01', '02', '03'}}\nPath('08').touch()")
+    assert run.main(["--jobs", "2"], folder) == 1
+    said = capsys.readouterr()
+    ended = re.findall(r"^(\d\d)_\w+ +\d+\.\d s  (ok|FAILED)", said.out, flags=re.MULTILINE)
+    assert ended[-2:] == [("01", "ok"), ("08", "ok")] and ended.index(("03", "ok")) < ended.index(("02", "ok"))
+    assert ("04", "FAILED") in ended and len(ended) == 5 and "FAILED 04_bad.ipynb: code cell 2, `1 / 0`" in said.err
+    out = tmp_path / "build" / "report"
+    assert re.findall(r'<h2><a href="(\d\d)_', (out / "index.html").read_text()) == ["01", "02", "03", "04", "08"]
+    threads = int(report.printed(nbformat.read(out / "03_early.ipynb", as_version=4).cells[-1]))
+    assert 1 <= threads <= max(1, run.cores() // 2)
+
+
 def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
     paths = [write_notebook(tmp_path / name) for name in ("01_a.ipynb", "02_b.ipynb")]
     other = nbformat.read(paths[1], as_version=4)
