@@ -79,9 +79,10 @@ def runs(row) -> str:
 
 
 def timed(job: str, start: str) -> str:
-    """The measured value of a row, of how many runs it is the median, and what disturbed it."""
+    """The measured value of a row, its processor time, of how many runs it is the median, and what disturbed it."""
     row = measured(job, start)
-    notes = [f"median of {runs(row)}"] if row.runs > 1 else []
+    notes = [] if pd.isna(row.cpu) else [f"{quantity(row.cpu, 's')} of processor time"]
+    notes += [f"median of {runs(row)}"] if row.runs > 1 else []
     notes += [f"while others used {row.others:.1f} cores"] if row.quiet == "no" else []
     return quantity(row.measured, row.unit) + (f" ({', '.join(notes)})" if notes else "")
 
