@@ -27,7 +27,7 @@ from ..methods.thresholds import own_units
 from ..scoring import F1
 from .answers import Decisions
 from .cascade_file import description_of, point_of
-from .members import frozen, joined, members_of, rows_of, size_of
+from .members import joined, members_of, rows_of, size_of
 from .policy import Policy
 
 
@@ -141,10 +141,10 @@ class Cascade(torch.nn.Module):
         model whose graph could differ stays as it is, with a warning that names it: see docs/running.md. Graphs have
         the weights of now; a copied, pickled or loaded cascade, or one on another device, runs without them.
         """
-        for i, member in enumerate(self.members):
+        for member in self.members:
             member.logits(example)
             try:
-                member.module = self.models[i] = frozen(member, example)
+                member.optimize(example)
             except Exception as error:
                 reason = " ".join(str(error).split())[:300]
                 text = f"model {member.name!r} stays as it is, since a graph might differ: {reason}"

@@ -6,14 +6,15 @@ import copy
 import timeit
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..checks import about, known, unmasked
-from ..zoo.forward import output_of
+from ..zoo.forward import Positional, output_of
 from ..zoo.loaders import load, resolved
 from ..zoo.model import Model, identity, original
 from ..zoo.transforms import prepared
@@ -91,12 +92,16 @@ class Called(torch.nn.Module):
 
 @dataclass(eq=False)
 class Member:
-    """One model of a cascade; ``classes`` is learnt from its first output."""
+    """One model of a cascade; ``classes`` is learnt from its first output; ``graphs``: see :meth:`optimize`."""
 
     name: str
     module: torch.nn.Module
     transform: Callable | None
     classes: int | None = None
+    graphs: dict = field(default_factory=dict)  # {kind_of(inputs): what runs in place of the module}
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"graphs": {}}  # a copy has none
 
     @contextlib.contextmanager
     def given(self, *batches: Any) -> Iterator[None]:
@@ -127,7 +132,8 @@ class Member:
             logits = self.module(batch if self.transform is None else self.transform(batch))
         else:
             with self.given(batch):
-                logits = output_of(self.module, self.inputs(batch))
+                inputs = self.inputs(batch)
+                logits = output_of(self.graphs.get(kind_of(inputs), self.module), inputs)
         if isinstance(logits, torch.Tensor):  # numpy knows no bfloat16
             logits = logits.detach().cpu().to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
         with about(f"model {self.name!r}"):
@@ -141,54 +147,37 @@ class Member:
         with np.errstate(over="ignore"):  # what no float64 holds is infinite: no output
             return logits.astype(np.float32 if logits.dtype in (np.float16, np.float32) else np.float64, copy=False)
 
+    def optimize(self, batch: Any) -> None:
+        """From now on the fastest on a raw batch of N samples runs: the module, or one of two frozen graphs of it.
 
-class Frozen(torch.nn.Module):
-    """A module and, for inputs ``like`` those it was traced on (shape without N, dtype, device), a graph of it with
-    weights of its own. For others, and in a copy, the module itself runs."""
+        A graph is traced: it does again what the module did for the batch. So it is taken only where the module runs on
+        tensors without values (else its code looks at them, and might do something else), and where the logits of 1, of
+        half and of all samples are the module's, up to ε^⅔ of the largest (ε: of their dtype). RuntimeError, or what
+        the tracing raises, where that is not so.
+        """
+        inputs, choices = self.inputs(batch), [replace(self, graphs={})]
+        if isinstance(self.module, Called) or not isinstance(inputs, torch.Tensor):
+            raise RuntimeError("only a module that takes one tensor can be frozen")
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of what tracing might miss, which is checked here
+            module = Positional(original(self.module)).eval()
+            copy.deepcopy(module).to("meta")(inputs.to("meta"))
+            for form in (torch.jit.freeze, torch.jit.optimize_for_inference):
+                graph = form(torch.jit.trace(module, inputs, check_trace=False))
+                choices.append(replace(self, graphs={kind_of(inputs): graph}))
+                for count in (1, len(inputs) // 2 + 1, len(inputs)):
+                    part = rows_of(batch, np.arange(count))
+                    expected, found = (choice.logits(part) for choice in (choices[0], choices[-1]))
+                    most = torch.finfo(inputs.dtype).eps ** (2 / 3) * np.abs(expected).max()
+                    if not np.abs(found - expected).max() <= most:
+                        raise RuntimeError(f"its graph gives other logits for {count} samples")
+            rounds = [[timeit.timeit(partial(c.logits, batch), number=1) for c in choices] for _ in range(5)]
+        self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
 
-    def __init__(self, module: torch.nn.Module, graph: Callable | None = None, like: tuple = ()):
-        super().__init__()
-        self._orig_mod, self.graph, self.like = module, graph, like
-        self.eval()
 
-    def forward(self, inputs: Any) -> torch.Tensor:
-        """Logits [N, classes]."""
-        if self.graph and (inputs.shape[1:], inputs.dtype, inputs.device) == self.like:
-            return self.graph(inputs)
-        return output_of(self._orig_mod, inputs)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"graph": None}
-
-
-def frozen(member: Member, batch: Any) -> torch.nn.Module:
-    """The fastest on a raw batch of N samples: the member's module, or one of two graphs that :class:`Frozen` holds.
-
-    A graph is traced: it does again what the module did for the example. So it is taken only where the module runs on
-    tensors without values (else its code looks at them, and might do something else), and where the logits of 1, of
-    half and of all samples are the module's, up to ε^⅔ of the largest (ε: of their dtype). RuntimeError, or what the
-    tracing raises, where that is not so.
-    """
-    example = member.inputs(batch)
-    if isinstance(member.module, Called) or not isinstance(example, torch.Tensor):
-        raise RuntimeError("only a module that takes one tensor can be frozen")
-    plain, like = Frozen(original(member.module)), (example.shape[1:], example.dtype, example.device)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of what tracing might miss, which is checked here
-        copy.deepcopy(plain).to("meta")(example.to("meta"))
-        choices = [member.module]
-        for form in (torch.jit.freeze, torch.jit.optimize_for_inference):
-            graph = form(torch.jit.trace(plain, example, check_trace=False))
-            choice = Frozen(original(member.module), graph.__call__, like)  # bound, so that it is no submodule
-            for part in (example[:1], example[: len(example) // 2 + 1], example):
-                expected = plain(part)
-                most = torch.finfo(expected.dtype).eps ** (2 / 3) * expected.abs().max()
-                if not (choice(part) - expected).abs().max() <= most:
-                    raise RuntimeError(f"its graph gives other logits for {len(part)} samples")
-            choices.append(choice)
-        calls: list[Callable] = [lambda c=c: output_of(c, example).cpu() for c in choices]
-        rounds = [[timeit.timeit(call, number=1) for call in calls] for _ in range(5)]
-    return choices[np.argmin(np.min(rounds, axis=0))]
+def kind_of(inputs: Any) -> tuple | None:
+    """What inputs of one graph have in common: shape without N, dtype, device; None of what is no tensor."""
+    return (inputs.shape[1:], inputs.dtype, inputs.device) if isinstance(inputs, torch.Tensor) else None
 
 
 def members_of(

@@ -118,6 +118,18 @@ def output_of(module: torch.nn.Module, inputs: Any) -> Any:
     return getattr(output, "logits", output)
 
 
+class Positional(torch.nn.Module):
+    """``module`` with positional tensors in place of keywords and a tensor in place of an output with ``.logits``."""
+
+    def __init__(self, module: torch.nn.Module, keys: list[str] | None = None):
+        super().__init__()
+        self.module, self.keys = module, keys
+
+    def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        """The module's logits for the values of its keywords, or for its arguments."""
+        return output_of(self.module, dict(zip(self.keys, values, strict=True)) if self.keys else values)
+
+
 def _logits_of(model, inputs) -> torch.Tensor:
     logits, batch = output_of(model.module, inputs), batch_of(inputs)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:

@@ -12,7 +12,7 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
-from .forward import inference_mode_of, output_of, piece_of
+from .forward import Positional, inference_mode_of, piece_of
 from .model import Model, noted, original
 from .transforms import Tokenized
 
@@ -64,17 +64,6 @@ HANDLES = {
 }
 
 
-class _Positional(torch.nn.Module):
-    """``module`` with positional tensors in place of keywords and a tensor in place of an output with ``.logits``."""
-
-    def __init__(self, module, keys):
-        super().__init__()
-        self.module, self.keys = module, keys
-
-    def forward(self, *values):
-        return output_of(self.module, dict(zip(self.keys, values, strict=True)) if self.keys else values)
-
-
 def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis(…).total()``.
 
@@ -95,7 +84,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     scripted = [n or "itself" for n, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripted:
         raise ValueError(_refusal(module, f"it holds TorchScript ({', '.join(scripted[:3])}), which fvcore cannot see"))
-    fast, wrapped = torch.backends.mha.get_fastpath_enabled(), _Positional(module, keys)
+    fast, wrapped = torch.backends.mha.get_fastpath_enabled(), Positional(module, keys)
     torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from fvcore
     try:
         with inference_mode_of(wrapped), torch.no_grad():

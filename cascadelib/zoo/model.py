@@ -62,7 +62,7 @@ def reordered(model: Model, order: Any) -> Model:
 
 
 def original(module: torch.nn.Module) -> torch.nn.Module:
-    """The module that ``torch.compile`` or :meth:`Cascade.optimize` was given; ``module`` where neither was."""
+    """The module that ``torch.compile`` was given, or ``module`` itself."""
     return getattr(module, "_orig_mod", module)
 
 

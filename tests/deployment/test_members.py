@@ -33,7 +33,7 @@ def whatever_takes_how_long(monkeypatch):
 
 
 def graphs(cascade):
-    return [bool(getattr(module, "graph", None)) for module in cascade.models]
+    return [bool(member.graphs) for member in cascade.members]
 
 
 def in_pieces(cascade, size):
