@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import sys
 import warnings
 from contextlib import suppress
 from functools import cache, partial
@@ -15,17 +16,17 @@ from numba.core.serialize import dumps
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import NativeValue, infer_getattr, lower_getattr_generic, models, register_model, unbox
 
+from .front_end import is_watched
+
 
 def kernel(function=None, **options):
     """``numba.njit(nogil=True, **options)``, cached on disk; ``@kernel`` and ``@kernel(fastmath=True)`` both do. A
     damaged cache is thrown away; without a folder for one there is a warning a process, and no error."""
     if function is None:
         return partial(kernel, **options)
-    compiled = njit(nogil=True, **options)(function)
-    by_type = compiled.get_call_template
-    compiled.get_call_template = lambda args, kws: by_type(
-        [types.unliteral(a) for a in args], {n: types.unliteral(a) for n, a in kws.items()}
-    )
+    compiled = njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
+    by_type = compiled.get_call_template  # compiled once for all numbers, where numba would for literals anew
+    compiled.get_call_template = lambda args, kws: by_type([types.unliteral(a) for a in args], kws)
     try:
         compiled._cache = KernelCache(function)
     except RuntimeError:  # "no locator available": neither package nor home can be written
@@ -33,32 +34,32 @@ def kernel(function=None, **options):
     return compiled
 
 
-class AtAddress(types.Type):
-    """The numba type of a :class:`Room`, whose parts are of the numba type ``parts``."""
+def inner(function):
+    """A kernel that only kernels call, compiled without what Python needs for a call: in two thirds of the time."""
 
-    def __init__(self, parts):
-        self.parts = parts
-        super().__init__(f"AtAddress({parts})")
+    def refuse(*_, **__):
+        raise TypeError(f"{function.__name__} is called by kernels only")
 
-
-register_model(AtAddress)(models.OpaqueModel)
+    compiled = kernel(function, _nrt=False, no_cpython_wrapper=True)
+    compiled._insert, compiled._compile_for_args = lambda *_, **__: None, refuse
+    return compiled
 
 
 class Room:
-    """A namedtuple of arrays, or of such namedtuples, that kernels read through one pointer.
+    """A namedtuple of arrays, or of such namedtuples, which kernels take as the namedtuple itself.
 
-    To them it is the namedtuple itself; which arrays it has never changes. As a plain tuple its 43 arrays, seven
-    numbers each, would be copied wherever it is handed on: half of all that is compiled.
+    They get one pointer to it, where numba would hand on seven numbers an array, to be compiled at every call. Its
+    arrays are never exchanged for others.
     """
 
     def __init__(self, parts):
-        self.parts, self._numba_type_ = parts, AtAddress(typeof(parts))
+        self.parts, self._numba_type_ = parts, InRoom(typeof(parts))
         self.words = np.array(list(words_of(parts)), np.int64)
         self.address = self.words.ctypes.data
 
 
 def words_of(parts):
-    """The words that numba's struct of each array has, one after another."""
+    """The structs that numba has of arrays, one after another."""
     for part in parts:
         if isinstance(part, tuple):
             yield from words_of(part)
@@ -66,9 +67,20 @@ def words_of(parts):
             yield from (0, 0, part.size, part.itemsize, part.ctypes.data, *part.shape, *part.strides)
 
 
-@unbox(AtAddress)
-def unbox_room(_, room, c):
-    """The address of the words."""
+class InRoom(types.Type):
+    """The type of a :class:`Room`; parts: that of its namedtuple."""
+
+    def __init__(self, parts):
+        self.parts = parts
+        super().__init__(f"InRoom({parts})")
+
+
+register_model(InRoom)(models.OpaqueModel)
+
+
+@unbox(InRoom)
+def address_of(_, room, c):
+    """The pointer to a room."""
     address = c.pyapi.object_getattr_string(room, "address")
     pointer = c.pyapi.long_as_voidptr(address)
     c.pyapi.decref(address)
@@ -76,40 +88,35 @@ def unbox_room(_, room, c):
 
 
 @infer_getattr
-class PartsOfRoom(AttributeTemplate):
-    """Types of the parts of a :class:`Room`."""
+class TypeOfPart(AttributeTemplate):
+    """The type of a part: of an array, or of a room again."""
 
-    key = AtAddress
+    key = InRoom
 
     def generic_resolve(self, room, name):
-        """An array, or a room again."""
-        part = room.parts.types[room.parts.fields.index(name)]
-        return AtAddress(part) if isinstance(part, types.NamedTuple) else part
+        """By its name."""
+        part = dict(zip(room.parts.fields, room.parts.types))[name]
+        return InRoom(part) if isinstance(part, types.NamedTuple) else part
 
 
-@lower_getattr_generic(AtAddress)
-def part_of_room(context, builder, room, pointer, name):
-    """The pointer to a part, or the array there."""
-    struct = context.get_data_type(room.parts).as_pointer()
-    place = room.parts.fields.index(name)
+@lower_getattr_generic(InRoom)
+def part_of(context, builder, room, pointer, name):
+    """A part: an array, or the pointer to a room."""
+    struct, place = context.get_data_type(room.parts).as_pointer(), room.parts.fields.index(name)
     part = cgutils.gep_inbounds(builder, builder.bitcast(pointer, struct), 0, place)
     nested = isinstance(room.parts.types[place], types.NamedTuple)
     return builder.bitcast(part, cgutils.voidptr_t) if nested else loaded(builder, part)
 
 
 def loaded(builder, pointer):
-    """What lies at a pointer and never changes, number by number: so LLVM keeps it in registers."""
+    """A struct, number by number, each of which LLVM may keep, since they never change."""
     kind = pointer.type.pointee
     if isinstance(kind, ir.Aggregate):
         parts = [loaded(builder, cgutils.gep_inbounds(builder, pointer, 0, i)) for i in range(len(kind))]
-        return (
-            cgutils.pack_struct(builder, parts)
-            if isinstance(kind, ir.LiteralStructType)
-            else cgutils.pack_array(builder, parts)
-        )
-    value = builder.load(pointer)
-    value.set_metadata("invariant.load", builder.module.add_metadata([]))
-    return value
+        return (cgutils.pack_array if isinstance(kind, ir.ArrayType) else cgutils.pack_struct)(builder, parts)
+    number = builder.load(pointer)
+    number.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return number
 
 
 @cache  # one warning a process, not one a kernel
@@ -121,6 +128,13 @@ def warn_of_no_cache():
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+@cache
+def say_compiling():
+    """Say once, where somebody watches, what the first search waits for."""
+    if is_watched():
+        print("cascadelib compiles its kernels, once: 10 to 20 seconds", file=sys.stderr)
 
 
 class Digested(CompileResultCacheImpl):
@@ -147,11 +161,14 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig, target_context):
         """The compiled kernel, or None where there is none, or a damaged one: that is forgotten."""
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
         except Exception:  # unpickling a damaged file raises anything
+            found = None
             with suppress(OSError):
                 self.flush()
-            return None
+        if found is None:
+            say_compiling()
+        return found
 
     def save_overload(self, sig, data):
         """Keep a compiled kernel, unless the disk refuses."""

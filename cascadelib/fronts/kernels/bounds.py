@@ -9,13 +9,13 @@ the cost of every cascade of the box with n correct samples, by a line in n.
 
 import numpy as np
 
-from ..._kernels import kernel
+from ..._kernels import inner
 from .state import LINES
 
 SAFE = 1 - 1e-11  # sums of costs round; a bound may not
 
 
-@kernel(_nrt=False)
+@inner
 def gather_singles(w, level, first, end, low, high, m):
     """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``: what exiting their
     group gains and saves. Returns the number gathered in all; ``w.box.sums`` adds up what passing them all on means."""
@@ -39,7 +39,7 @@ def gather_singles(w, level, first, end, low, high, m):
     return m
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def gather_several(w, level, first, low, high, m):
     """Gather and list the samples at low … high, open at stage ``first`` and at others."""
     several = int(w.box.sums[2])
@@ -53,7 +53,7 @@ def gather_several(w, level, first, low, high, m):
     return m
 
 
-@kernel(_nrt=False)
+@inner
 def gather(w, level, target):
     """Gather the samples of a level whose exit depends on the box ``target``; returns how many, places in ``kept``.
 
@@ -90,7 +90,7 @@ def gather(w, level, target):
     return m
 
 
-@kernel(_nrt=False)
+@inner
 def least_of_several(w, level, price, first, second, third):
     """Least total of price − value · correct of the samples open at several stages, each at its best exit, for three
     values at once; price [d + 1]: of a sample that exits at each stage."""
@@ -111,7 +111,7 @@ def least_of_several(w, level, price, first, second, third):
     return total_1, total_2, total_3
 
 
-@kernel(_nrt=False)
+@inner
 def most_along(saved, gains, first, second, third):
     """The greatest of what exiting 0, 1, … groups of a stage saves + value · gains, for three values at once."""
     most_1 = here_1 = most_2 = here_2 = most_3 = here_3 = 0.0
@@ -124,7 +124,7 @@ def most_along(saved, gains, first, second, third):
     return most_1, most_2, most_3
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def range_of_singles(w):
     """(least, most) that exits of the samples open at a single stage gain, over all boundaries of the box."""
     least = most = 0
@@ -138,7 +138,7 @@ def range_of_singles(w):
     return least, most
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def set_lines(w, level, low, high, fixed, reach):
     """Lines (offset, slope) below cost against correct samples for all of the box; slopes as the front's there.
 
@@ -162,7 +162,7 @@ def set_lines(w, level, low, high, fixed, reach):
             w.box.lines[line, 0] -= most[line]
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def covered(w, low, high, least, best, tolerance):
     """Whether what has been found is as good as all that lines and least cost leave for low … high correct samples.
 
@@ -186,7 +186,7 @@ def covered(w, low, high, least, best, tolerance):
     return True
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def nothing_new(w, level, b, costs, k, best, tolerance):
     """Whether a box, its samples gathered, holds no cascade worth finding."""
     up = level + 1

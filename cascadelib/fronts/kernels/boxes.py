@@ -11,13 +11,13 @@ optimistic accuracy is already reached at no more than its least cost holds noth
 
 import numpy as np
 
-from ..._kernels import kernel
+from ..._kernels import inner, kernel
 from .bounds import gather, nothing_new
 from .grid import lay_out, walk
 from .state import LEAST_BOXES, MOST_BOXES, copy, worth
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def sort_by_cell(w, level, m, n_cells):
     """Turn counts a cell (in ``all``) into where its samples end; filling backwards makes them where they start."""
     running = 0
@@ -27,7 +27,7 @@ def sort_by_cell(w, level, m, n_cells):
     w.levels.start[level, n_cells] = m
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def set_grid(w, level, most_bins):
     """Cut each stage's boundaries into at most ``most_bins`` bins of equal numbers of groups."""
     for i in range(len(w.walk.j)):
@@ -38,7 +38,7 @@ def set_grid(w, level, most_bins):
     lay_out(w, level)
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def assess_several(w, level, several):
     """Add to ``w.box.gains`` the least that exits gain among the samples open at several stages."""
     d = len(w.walk.j)
@@ -62,7 +62,7 @@ def assess_several(w, level, several):
                 most |= right
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def drop_useless(w, level, i):
     """Renumber the boundaries of stage i that can matter; the samples' new groups are in ``w.box.label``."""
     span, low = w.box.span[i], w.box.low[i]
@@ -82,7 +82,7 @@ def drop_useless(w, level, i):
     w.levels.top[level + 1, i] = new
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def most_bins_for(top, budget):
     """The most bins a stage that keep a grid within about ``budget`` boxes, where a stage may need fewer."""
     bins, boxes, full = 0, 0, False
@@ -94,7 +94,7 @@ def most_bins_for(top, budget):
     return bins
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def place(w, level, m):
     """Count the gathered samples by slot of the new grid, and note the cell of each."""
     d, up = len(w.walk.j), level + 1
@@ -118,7 +118,7 @@ def place(w, level, m):
         w.box.cell[x] = cell
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def carry_over(w, level, m):
     """Copy the gathered samples to the next level, in the order of its cells, with their new groups."""
     d, up = len(w.walk.j), level + 1
@@ -133,7 +133,7 @@ def carry_over(w, level, m):
             w.levels.group[up, i, y] = -1 if g < 0 else w.levels.top[up, i] if g >= w.box.span[i] else w.box.label[i, g]
 
 
-@kernel(_nrt=False)
+@inner
 def open_box(w, level, b, costs, k, best, tolerance):
     """Make a box the next level of the search: 0 where it holds nothing new, 1 where its grid's corners are all that
     it holds, 2 where there are boxes as well."""
@@ -161,7 +161,7 @@ def open_box(w, level, b, costs, k, best, tolerance):
     return 1 + more
 
 
-@kernel(_nrt=False)
+@kernel(_nrt=False, inline="always")
 def search_boxes(w, costs, k, cascade, best, tolerance):
     """Open the root's boxes, depth first and the cheapest first, until none is left that may hold better."""
     level = 0

@@ -16,11 +16,11 @@ is undecided and wrong here, so that only later stages can help it. So a grid of
 
 import numpy as np
 
-from ..._kernels import kernel
+from ..._kernels import inner, kernel
 from .state import improves, note, worth
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def lay_out(w, level):
     """Set the strides and tail offsets of a level's grid from its slots."""
     slots, inner, cells = w.levels.slots[level], w.levels.inner[level], w.levels.cells[level]
@@ -34,14 +34,14 @@ def lay_out(w, level):
         w.walk.all_at[i] = w.walk.all_at[i - 1] + slots[i - 1] * cells[i - 1]
 
 
-@kernel(_nrt=False)
+@inner
 def add(target, source):
     """target += source, in place: counts of one length."""
     for x in range(len(source)):
         target[x] += source[x]
 
 
-@kernel(_nrt=False)
+@inner
 def total(counts):
     """The sum of counts."""
     n = 0
@@ -50,7 +50,7 @@ def total(counts):
     return n
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def add_right(w, level, i, slot, right):
     """Add a slice of stage i (those right or wrong there) to the tail of correct samples."""
     size = w.levels.inner[level, i]
@@ -58,7 +58,7 @@ def add_right(w, level, i, slot, right):
     add(w.walk.right[target : target + size], w.walk.right[source : source + size])
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def add_all(w, level, i, slot):
     """Let a slice of stage i pass on: into the tail of all samples; its right ones no longer count here."""
     size = w.levels.cells[level, i]
@@ -68,7 +68,7 @@ def add_all(w, level, i, slot):
     w.walk.through[i] += w.walk.passing[i, slot]
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def enter(w, level, i, corners):
     """Begin the walk over the slots of stage i: totals of every slice, an empty tail."""
     slots, size, cells = w.levels.slots[level, i], w.levels.inner[level, i], w.levels.cells[level, i]
@@ -88,7 +88,7 @@ def enter(w, level, i, corners):
         add_all(w, level, i, slots - 1)
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def step(w, level, i, corners, costs, k):
     """Move stage i to its next lower edge or bin, and hand what gets past it to the next stage."""
     slot = w.walk.j[i]
@@ -105,7 +105,7 @@ def step(w, level, i, corners, costs, k):
     w.walk.cost[i + 1] = w.walk.cost[i] + costs[i + 1] * (w.walk.through[i] / k)
 
 
-@kernel(_nrt=False)
+@inner
 def note_corner(w, level, n, cost, cascade, best):
     """Note the cascade at the present corner, in the boundaries of the whole search."""
     for i in range(len(w.walk.j)):
@@ -114,7 +114,7 @@ def note_corner(w, level, n, cost, cascade, best):
     note(best, n, cost, cascade, w.walk.boundaries, w.walk.through)
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def last_stage(w, level):
     """(counts, samples) by slot of the last stage with a threshold: int32 [4 · slots] (see ``right``), [slots]; and, if
     all its slots exit, the correct samples, and those that pass on."""
@@ -127,7 +127,7 @@ def last_stage(w, level):
     return right, w.walk.all[here : here + slots], n, w.levels.base[level, 1 + last]
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def corner_row(w, level, costs, k, cascade, best):
     """Every edge of the last stage, the earlier ones fixed; cost rises along the way (see ``sweep_pair``)."""
     last = len(w.walk.j) - 1
@@ -143,7 +143,7 @@ def corner_row(w, level, costs, k, cascade, best):
             note_corner(w, level, n, cost, cascade, best)
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def keep_box(w, level, n):
     """Append the present box to those to be opened, unless its corners are all that it holds."""
     inside = False
@@ -158,7 +158,7 @@ def keep_box(w, level, n):
         w.levels.found[level] = b + 1
 
 
-@kernel(_nrt=False, inline="always")
+@inner
 def box_row(w, level, costs, k, cascade, best, tolerance):
     """Every bin of the last stage, the earlier ones within theirs: keep the boxes that may hold better."""
     last = len(w.walk.j) - 1
@@ -174,7 +174,7 @@ def box_row(w, level, costs, k, cascade, best, tolerance):
         at += passes[slot]
 
 
-@kernel(_nrt=False)
+@inner
 def walk(w, level, corners, costs, k, cascade, best, tolerance):
     """Note every corner of a level's grid (``corners``), or list every box of it that may hold better."""
     last, i = len(w.walk.j) - 1, 0

@@ -18,7 +18,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from ..._kernels import Room, kernel
+from ..._kernels import Room, inner, kernel
 
 Best = namedtuple("Best", "reach exact where floor")
 
@@ -43,7 +43,7 @@ def merge_best(best, others):
     np.minimum(best.reach, np.minimum.accumulate(best.exact[::-1])[::-1], out=best.reach)
 
 
-@kernel(_nrt=False)
+@inner
 def copy(target, source, size):
     """target[:size] = source[:size], without the checks and copies of numba's slices."""
     for x in range(size):
@@ -60,7 +60,7 @@ def merge_entries(best, other):
             copy(best.where[n], other.where[n], 1 + 2 * most)
 
 
-@kernel(_nrt=False)
+@inner
 def comes_first(best, n, cost, cascade, at):
     """Whether a cascade comes before the one noted at n: by cost, then number, then the samples ``at`` stages 2, 3, …,
     which settle who exits where: no two different ones are equal."""
@@ -99,7 +99,7 @@ def note(best, n, cost, cascade, boundaries, at):
         n -= 1
 
 
-@kernel(_nrt=False)
+@inner
 def worth(best, n, cost, cascade, at, tolerance):
     """Whether a box whose cascades have at most n correct, cost at least this and pass on at least ``at`` must be
     searched. One that only the tolerance (float64 [1], read anew each time: infinite once time is up) skips leaves its
