@@ -31,6 +31,7 @@ import measured  # noqa: E402 - so is this
 import report  # noqa: E402 - a script beside the notebooks
 
 from corruptions import SHIFTED  # noqa: E402 - so is this
+from elsewhere import selection_bias  # noqa: E402 - so is this
 
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
@@ -296,7 +297,7 @@ def shift_bullets() -> list[tuple[str, str]]:
     ahead = pd.Series({name: splits[name].models["top1"].max() - row.accuracy for name, row in jointly.iterrows()})
     far, macs, saved = ahead.idxmax(), images("val").models["macs"], table["cost_ratio"][list(jointly.index)]
     best = splits[far].models["top1"].idxmax()
-    bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
+    bias = selection_bias(images("val"), repeats=50).mean()
     return [
         (
             f"**As a stand-in for its large model** it is certainly worse on {word(len(worse))} of ten{listed(worse)},"

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import DriftSignal, Front, LogitStore, Method, Point, certify, evaluate
+from cascadelib import DriftSignal, Front, LogitStore, Method, Point, certify, evaluate, pick, replay, search
 from cascadelib.analysis import moved_front, share_interval
+from cascadelib.analysis.shift import front_of
 from cascadelib.analysis.uncertainty import LEVEL, Ends, counted, paired_difference_interval, with_ends
 from cascadelib.checks import about, known
 from cascadelib.evaluation import all_confidences
@@ -144,6 +145,37 @@ def by_kind(tables: dict, first: str) -> dict[str, dict]:
         if name != first:
             grouped.setdefault(panel, {first: tables[first]})[label] = table
     return grouped
+
+
+def selection_bias(
+    store: LogitStore,
+    n_models: int | tuple[int, ...] = 2,
+    method: Method | str | None = None,
+    repeats: int = 20,
+    seed: int = 0,
+    **options,
+) -> pd.DataFrame:
+    """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
+
+    Returns a DataFrame, a row a repeat: the mean over the front's points of accuracy (…_chosen, …_measured), its mean
+    improvement, and the improvement of the point that looks best; single_models: the mean accuracy of single models on
+    both halves, which differs by chance alone. options: as for :func:`search`.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for _ in watched(range(repeats), "halves"):
+        order = rng.permutation(len(store))
+        here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
+        front = search(here, n_models, method, **options)
+        moved, best = replay(there, front, ranges=False), pick(front, "max_improvement")
+        pairs = {
+            "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
+            "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
+            "mean_improvement": (front.mean_improvement(), front_of(there, front, moved).mean_improvement()),
+            "best_improvement": (best.improvement, evaluate(there, best).improvement),
+        }
+        halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}
+        rows.append({f"{name}_{on}": mean for name, pair in halves.items() for on, mean in pair})
+    return pd.DataFrame(rows)
 
 
 def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:

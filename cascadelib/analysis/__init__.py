@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = attach(
     ),
     certificate="Certificate certify to_label",
     drift_signal="DriftSignal",
-    shift=("accuracy_estimates holds mean_improvement_moved moved_front replay selection_bias"),
+    shift="accuracy_estimates holds mean_improvement_moved moved_front replay",
     uncertainty="basic_interval bootstrap improvement_band interval share_interval",
 )

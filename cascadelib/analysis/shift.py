@@ -1,5 +1,4 @@
-"""A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12); by how
-much a front flatters itself where it was chosen."""
+"""A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
 
 from dataclasses import replace
 from itertools import groupby
@@ -12,15 +11,10 @@ import pandas as pd
 from ..evaluation import evaluation
 from ..evaluation.evaluation import store_first
 from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
-from ..front_end import watched
-from ..fronts.exact import search
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
-from ..fronts.selection import pick
-from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..store.logit_store import LogitStore
 from ..tables import arrow
 from . import uncertainty
 from .certificate import agreeing
@@ -193,34 +187,3 @@ def _answers(point, store):
     method = point.method and replace(point.method, metric="max_softmax")
     outcomes = evaluation.outcomes_of(store, point.models, method, point.score)
     return np.mean(correct) if labelled else np.nan, np.choose(exits, [sure for _, sure in outcomes])
-
-
-def selection_bias(
-    store: LogitStore,
-    n_models: int | tuple[int, ...] = 2,
-    method: Method | str | None = None,
-    repeats: int = 20,
-    seed: int = 0,
-    **options,
-) -> pd.DataFrame:
-    """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
-
-    Returns a DataFrame, a row a repeat: the mean over the front's points of accuracy (…_chosen, …_measured), its mean
-    improvement, and the improvement of the point that looks best; single_models: the mean accuracy of single models on
-    both halves, which differs by chance alone. options: as for :func:`search`.
-    """
-    rng, rows = np.random.default_rng(seed), []
-    for _ in watched(range(repeats), "halves"):
-        order = rng.permutation(len(store))
-        here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
-        front = search(here, n_models, method, **options)
-        moved, best = replay(there, front, ranges=False), pick(front, "max_improvement")
-        pairs = {
-            "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
-            "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
-            "mean_improvement": (front.mean_improvement(), front_of(there, front, moved).mean_improvement()),
-            "best_improvement": (best.improvement, evaluation.evaluate(there, best).improvement),
-        }
-        halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}
-        rows.append({f"{name}_{on}": mean for name, pair in halves.items() for on, mean in pair})
-    return pd.DataFrame(rows)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -130,12 +131,10 @@ def stages_of(store: Store, cascades: Sequence, method: Method | None, score: st
     check_store(store)
     index = store.models.index
     names = list(dict.fromkeys(known(name, index, "model of this store") for models in cascades for name in models))
-    stage, position = store.outcome(names, method, score), {name: m for m, name in enumerate(names)}
-    rows = [tuple(position[name] for name in models) for models in cascades]
-    prefixes = [[row[: i + 1] for i in range(len(row))] for row in rows]
+    stage = store.outcome(names, method, score)
+    prefixes = [[tuple(map(names.index, models[: i + 1])) for i in range(len(models))] for models in cascades]
     if hasattr(stage, "prepare"):
-        every = [prefix for each in prefixes for prefix in each]
-        stage.prepare(every, every)
+        stage.prepare(*2 * [list(chain(*prefixes))])
     yield from ([stage(prefix) for prefix in each] for each in prefixes)
 
 

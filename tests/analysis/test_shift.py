@@ -16,7 +16,6 @@ from cascadelib.analysis.shift import (
     holds,
     mean_improvement_moved,
     moved_front,
-    selection_bias,
 )
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
@@ -33,6 +32,7 @@ from elsewhere import (
     matched,
     member_drops,
     moved_table,
+    selection_bias,
     selection_bias_table,
     split_drops,
 )
