@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._kernels import kernel
-from ..evaluation.pareto import Baseline, improvement_at, least_cost, mean_improvement
+from ..evaluation.pareto import Baseline, improvement_at, improvement_factor, least_cost, mean_improvement
 from ..labels import Labels, Recorded
 from ..methods.method import Method
 from ..methods.thresholds import midway, own_units
@@ -51,7 +51,8 @@ class Points:
     def gap(self):
         """float64 [P]: by how much of the least possible cost a point may be too dear, over the accuracies that it
         serves (above the previous point's, up to its own): 0 where the search was exact."""
-        return self.cost / np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12)) - 1
+        least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
+        return improvement_factor(self.cost, least) - 1
 
 
 @kernel

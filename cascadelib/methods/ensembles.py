@@ -277,7 +277,7 @@ class MeanStage:
         of_rights, output = as_rows(rights, used), self.split.softmax if self.of_softmax else self.split.logits
 
         def block(rows):
-            values = np.stack([output(m, rows) for m in used])
+            values = np.stack([output(m, rows) for m in used], axis=1)
             if rights:
                 found = np.empty((len(rights), rows.stop - rows.start), np.uint8)
                 right_of_combinations(values, self.labels[rows], *of_rights, self.split.rank, found)
@@ -297,12 +297,12 @@ class MeanStage:
         exp(logit / n). Where all products vanish (logits hundreds apart), the mean is taken itself."""
         own = self.split.metric.of_softmax if self.of_softmax else self.split.metric.from_logits
         if not self.split.metric.largest_share:
-            return np.stack([own(values[row].mean(axis=0)) for row in members])
-        sure, multiply, terms = np.empty((len(members), values.shape[1])), not self.of_softmax, values
+            return np.stack([own(values[:, row].mean(axis=1)) for row in members])
+        sure, multiply, terms = np.empty((len(members), len(values))), not self.of_softmax, values
         if multiply:
             terms = np.stack([np.exp((z - z.max(axis=1, keepdims=True)) / members.shape[1]) for z in values])
         surest_of_combinations(terms, members, new, multiply, sure)
         for p in np.flatnonzero(np.isnan(sure).any(axis=1)):
             rows = np.isnan(sure[p])
-            sure[p, rows] = own(values[members[p]][:, rows].mean(axis=0))
+            sure[p, rows] = own(values[rows][:, members[p]].mean(axis=1))
         return sure

@@ -8,11 +8,11 @@ KEPT = 6  # of each model the classes before its 6th best are kept
 
 
 @kernel
-def mark_top(rows, j, mark, floors):
-    """Mark the classes among the KEPT best of some model on sample j of rows [M, s, classes]; floors [M]: the least
-    value of those of each model, −inf where it has no others."""
+def mark_top(rows, mark, floors):
+    """Mark the classes among the KEPT best of some model in its row of [M, classes]; floors [M]: the least value of
+    those of each model, −inf where it has no others."""
     for m in range(len(rows)):
-        row, top = rows[m, j], np.full(KEPT, -np.inf)
+        row, top = rows[m], np.full(KEPT, -np.inf)
         for c in range(len(row)):
             if row[c] > top[0]:
                 u = 1
@@ -38,25 +38,25 @@ def beaten_by(total, own, label_at):
 
 @kernel
 def right_of_combinations(values, labels, members, new, rank, right):
-    """Fill right uint8 [P, s] for values [M, s, classes] of s samples and P combinations of models.
+    """Fill right uint8 [P, s] for values [s, M, classes] of s samples and P combinations of models.
 
     members int64 [P, n]: the models of each (−1: none); new bool [P]: whether all but the last are others than before.
     """
-    models, samples, classes = values.shape
+    samples, models, classes = values.shape
     floors = np.empty(models)
     for j in range(samples):
         label, mark, rival = labels[j], np.zeros(classes, np.bool_), np.zeros(classes, np.bool_)
         for m in range(models):  # a class that no model has before the label, or so near, is behind it in every sum
-            bar = values[m, j, label] - 1e-12 * abs(values[m, j, label])
+            bar = values[j, m, label] - 1e-12 * abs(values[j, m, label])
             for c in range(classes):
-                rival[c] |= values[m, j, c] >= bar
+                rival[c] |= values[j, m, c] >= bar
         if np.count_nonzero(rival) <= rank:
             right[:, j] = True
             continue
-        mark_top(values, j, mark, floors)
+        mark_top(values[j], mark, floors)
         mark &= rival
         mark[label] = True
-        at, near, floor = np.count_nonzero(mark[:label]), values[:, j][:, np.flatnonzero(mark)], 0.0
+        at, near, floor = np.count_nonzero(mark[:label]), values[j][:, np.flatnonzero(mark)], 0.0
         total, head = np.empty(near.shape[1]), np.empty(near.shape[1])
         for i in range(len(members)):
             if new[i]:
@@ -73,7 +73,7 @@ def right_of_combinations(values, labels, members, new, rank, right):
                 whole = np.zeros(classes)
                 for m in members[i]:
                     if m >= 0:
-                        whole += values[m, j]
+                        whole += values[j, m]
                 inside = beaten_by(whole, whole[label], label) < rank
             right[i, j] = inside
 
@@ -94,17 +94,17 @@ def add_or_multiply(out, one, other, multiply):
 def surest_of_combinations(terms, members, new, multiply, sure):
     """Fill sure [P, s] with the max softmax of combinations of n models, as :func:`right_of_combinations` takes them.
 
-    terms [M, s, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
+    terms [s, M, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
     whose products are, but for their sum over classes, the softmax of the mean logits. nan where all products
     vanish, or where a class that no model kept may have the largest sum.
     """
-    models, samples, classes = terms.shape
+    samples, models, classes = terms.shape
     head, spare, floors, floor = np.empty(classes), np.empty(classes), np.zeros(models), 0.0
     for j in range(samples):
-        near = terms[:, j]
+        near = terms[j]
         if not multiply:
             mark = np.zeros(classes, np.bool_)
-            mark_top(terms, j, mark, floors)
+            mark_top(near, mark, floors)
             near = near[:, np.flatnonzero(mark)]
         size = near.shape[1]
         for i in range(len(members)):
