@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
-from ..evaluation.evaluation import asked, check_store, single_models
+from ..evaluation.evaluation import asked, check_store, single_models, sum_passed_on
 from ..evaluation.pareto import Baseline, improvement_factor
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from ..store.protocol import Stage
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
-from .graded import points_by_running, search_graded, two_model_curve
+from .graded import Found, points_by_running, search_graded, two_model_curve
 from .kernels.state import improves, new_best, note
 from .parallel import BOXES, CORNERS, in_executor, in_threads
 
@@ -159,50 +159,35 @@ def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_li
     return search_outcomes(stage, cost, n_models, last_only=True, **limits)
 
 
-def at_levels(right, left_from, costs, levels):
-    """Correct samples int64 [L] and cost float64 [L] of a cascade at L levels of confidence that its stages share.
-
-    right bool [n, k]; costs [n]; left_from int [n − 1, k]: the first level at which a sample has left by then, or L.
-    """
-    k = right.shape[1]
-
-    def gone(stage, rows=slice(None)):
-        return np.cumsum(np.bincount(left_from[stage][rows], minlength=levels + 1))[:-1]
-
-    correct, total = np.full(levels, np.count_nonzero(right[-1])), np.full(levels, float(costs[0]))
-    for i in range(len(left_from)):
-        total += costs[i + 1] * ((k - gone(i)) / k)
-        correct += gone(i, right[i]) - gone(i, right[i + 1])
-    return correct, total
-
-
 def search_shared_threshold(stage, cost, n_models) -> Points:
     """What :func:`shared_threshold_front` finds, of a stage and costs as :func:`search_outcomes` takes them."""
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")
     check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
     check_work(cost := check_costs(cost), (n_models,), None)
-    outcomes, rows = Outcomes(stage, False), []
-    cascades: list[tuple[int, ...]] = []
-    least, which, limit = np.full((3, len(outcomes.right((0,))) + 1), np.inf)
+    outcomes, found, rows = Outcomes(stage, False), Found(n_models), []
+
+    def levels(head):
+        """Confidences of a head's stages [n − 1, k], all that occur, rising, and at how many each sample passes on."""
+        sure = np.stack([outcomes.sure(head[: i + 1]) for i in range(len(head))])
+        values, place = np.unique(np.maximum.accumulate(sure), return_inverse=True)
+        return sure, values, len(values) - place.reshape(sure.shape)
+
     for head, lasts in Cascades(cost, n_models).heads:
-        heads = [head[: i + 1] for i in range(len(head))]
-        sure, right = (np.stack([of(h) for h in heads]) for of in (outcomes.sure, outcomes.right))
-        surest = np.maximum.accumulate(sure)
-        values, place = np.unique(surest, return_inverse=True)
-        left_from = len(values) - place.reshape(surest.shape)
+        _, values, slots = levels(head)
+        right, ones = [outcomes.right(head[: i + 1]).view(np.int8) for i in range(len(head))], np.ones(slots.shape[1])
         for _, m in lasts:
-            whole = np.vstack([right, outcomes.right((*head, m))]).view(bool)
-            correct, total = at_levels(whole, left_from, cost[[*head, m]], len(values) + 1)
-            better = total < least[correct]
-            n = correct[better]  # of a number that is there twice, the last level is the cheapest, and stays
-            least[n], which[n], limit[n] = total[better], len(cascades), np.append(np.nan, values[::-1])[better]
-            cascades.append((*head, m))
-    for n in np.flatnonzero(least < np.append(np.minimum.accumulate(least[::-1])[::-1][1:], np.inf)):
-        cascade, exits = cascades[int(which[n])], limit[n]
-        sure = np.concatenate([outcomes.sure(cascade[: i + 1]) for i in range(n_models - 1)])
-        passes = sure if np.isnan(exits) else sure[sure < exits]
-        rows.append((cascade, np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan))))
+            steps = np.diff([*right, outcomes.right((*head, m)).view(np.int8)], axis=0)
+            correct, total = right[0].sum(), cost[head[0]]
+            for slot, step, more in zip(slots, steps, cost[[*head[1:], m]]):
+                correct = correct + sum_passed_on([slot], [len(values) + 1], step)
+                total = total + more * (sum_passed_on([slot], [len(values) + 1], ones) / len(ones))
+            found.add(total, correct / len(ones), (*head, m), np.arange(len(total))[:, None])
+    for cascade, boundaries in found.by_cascade():
+        sure, values, _ = levels(cascade[:-1])
+        for exits in np.append(np.nan, values[::-1])[boundaries[:, 0]]:
+            passes = sure if np.isnan(exits) else sure[sure < exits]
+            rows.append((cascade, np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan))))
     return points_by_running(stage, cost, rows, n_models)
 
 
@@ -242,10 +227,10 @@ def search(
     """
     check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models)
+    how = {"last_only": task.last_only, "tolerance": tolerance, "time_limit": time_limit}
     if task.positive is not None or task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
-        return task.front(search_graded(task.stage, task.costs, n_models, task.positive))
-    how = {"last_only": task.last_only, "tolerance": tolerance, "time_limit": time_limit, "executor": executor}
-    return task.front(search_outcomes(task.stage, task.costs, n_models, **how))
+        return task.front(search_graded(task.stage, task.costs, n_models, task.positive, **how))
+    return task.front(search_outcomes(task.stage, task.costs, n_models, **how, executor=executor))
 
 
 def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=None, models="all"):

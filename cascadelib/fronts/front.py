@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._kernels import kernel
-from ..evaluation.pareto import Baseline, improvement_at, least_cost, mean_improvement
+from ..evaluation.pareto import Baseline, improvement_at, improvement_factor, least_cost, mean_improvement
 from ..labels import Labels, Recorded
 from ..methods.method import Method
 from ..methods.thresholds import midway, own_units
@@ -24,8 +24,8 @@ class Points:
     accuracy, cost float64 [P]; models int64 [P, n]: rows of the input; thresholds float64 [P, n − 1]: exit when
     confidence (higher = surer) ≥ threshold, −inf "always", inf "never"; exit_rates float64 [P, n]: share of all
     samples that leave at each stage. Rows of shorter cascades end in −1, nan and 0.
-    floor float64 [k + 1], or None where the search ran to its end: no cascade with at least n of k samples right
-    that was not searched costs less than floor[n].
+    floor float64 [F], or None where the search ran to its end: no cascade of more than the accuracy above[i] (rising)
+    that was not searched costs less than floor[i].
     """
 
     accuracy: np.ndarray
@@ -34,25 +34,25 @@ class Points:
     thresholds: np.ndarray
     exit_rates: np.ndarray
     floor: np.ndarray | None = None
+    above: np.ndarray | None = None
+
+    def floor_above(self, accuracy):
+        """No cascade of more than this accuracy that was not searched costs less."""
+        if self.floor is None or self.above is None:
+            return np.inf
+        return self.floor[np.maximum(np.searchsorted(self.above, accuracy, "right") - 1, 0)]
 
     def lower_bound_at(self, accuracy):
         """No cascade of the lengths asked for reaches this accuracy at a lower cost, searched or not."""
         found = least_cost(self.cost, self.accuracy, accuracy)
-        if self.floor is None:
-            return found
-        k = len(self.floor) - 1
-        n = np.clip(np.ceil(np.asarray(accuracy) * k - 1e-9), 0, k + 1).astype(np.int64)
-        return np.minimum(found, np.append(self.floor, np.inf)[n])
+        return np.minimum(found, self.floor_above(np.asarray(accuracy) - 1e-12))
 
     @property
     def gap(self):
         """float64 [P]: by how much of the least possible cost a point may be too dear, over the accuracies that it
         serves (above the previous point's, up to its own): 0 where the search was exact."""
-        if self.floor is None:
-            return np.zeros(len(self.cost))
-        k = len(self.floor) - 1
-        n = np.concatenate([[0], np.rint(self.accuracy[:-1] * k).astype(np.int64) + 1])
-        return self.cost / np.minimum(self.cost, self.floor[n]) - 1
+        least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
+        return improvement_factor(self.cost, least) - 1
 
 
 @kernel
@@ -79,6 +79,16 @@ def neighbours(group, order, sure, boundaries, first):
     return out
 
 
+def thresholds_of(outcomes, cascade, boundaries):
+    """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those that get there."""
+    heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
+    if not heads:
+        return np.empty(boundaries.shape)
+    group, order, sure = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
+    first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, boundaries.T)])
+    return midway(*neighbours(group, order, sure, boundaries, first))
+
+
 def points_of(outcomes, best, cascade_of, cost):
     """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample reaches a model, the
     cheapest that fits is named in its place."""
@@ -97,17 +107,12 @@ def points_of(outcomes, best, cascade_of, cost):
         models[rows, : len(cascade)] = cascade
         of_cascade.setdefault(cascade, []).append(rows)
     for cascade, parts in of_cascade.items():
-        heads, rows = [cascade[: i + 1] for i in range(len(cascade) - 1)], np.concatenate(parts)
-        if heads:
-            group, order, sure = (
-                np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure)
-            )
-            own = boundaries[rows, : len(heads)]
-            first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, own.T)])
-            thresholds[rows, : len(heads)] = midway(*neighbours(group, order, sure, own, first))
+        n, rows = len(cascade), np.concatenate(parts)
+        thresholds[rows, : n - 1] = thresholds_of(outcomes, cascade, boundaries[rows, : n - 1])
     floor = np.minimum.accumulate(best.floor[::-1])[::-1]
-    floor = floor if np.isfinite(floor[0]) else None
-    return Points(correct / k, best.exact[correct], models, thresholds, -np.diff(at, prepend=k, append=0) / k, floor)
+    certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
+    rates = -np.diff(at, prepend=k, append=0) / k
+    return Points(correct / k, best.exact[correct], models, thresholds, rates, *certified)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
 """Exact fronts of what is a sum, where the search counts samples: graded correctness, a cost for every sample, F1."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from heapq import heappop, heappush
+from itertools import count
+from time import monotonic
 
 import numpy as np
 
-from ..evaluation.evaluation import exit_rates_of, exits_of, run_outcomes
+from ..evaluation.evaluation import exit_rates_of, exits_of, run_outcomes, sum_passed_on
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import threshold_for
 from ..scoring import f1, f1_of
-from .cascades import cascades_of, check_lengths, number_of_cascades
-from .front import Points
+from .cascades import Outcomes, cascades_of, check_lengths, check_work
+from .front import Points, thresholds_of
 
-MOST_STEPS = 2_000_000_000  # samples looked at; a minute or two
+GRID = 4096  # boxes that a cascade, or one of its boxes, is parted into
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,71 +58,120 @@ def two_model_curve(sure, gain_1, gain_2, cost_1, cost_2, positive=None):
     return Curve(threshold_for(sure[order], ends), ends / k, accuracy, np.mean(cost_1) + added)
 
 
-def search_graded(stage, cost, n_models, positive=None) -> Points:
+class Found:
+    """A front so far: cost [P + 1], the last infinite; above [P + 1], the accuracies after −1; rows [P, 2, n]: models
+    and boundaries of each (how many groups of equal confidence exit at a stage), −1 where there are fewer."""
+
+    def __init__(self, length):
+        self.cost, self.above, self.rows = np.array([np.inf]), np.array([-1.0]), np.empty((0, 2, length), int)
+
+    def place(self, accuracy):
+        """Which of the front has this accuracy, up to rounding, at the least cost; P where none has."""
+        return np.searchsorted(self.above[1:], accuracy * (1 - 1e-12))
+
+    def add(self, cost, accuracy, cascade, boundaries):
+        """Add what is cheaper: a cascade at boundaries int [p, n − 1]."""
+        better = np.flatnonzero(cost < self.cost[self.place(accuracy)])
+        if len(better):
+            rows = np.full((len(better), *self.rows.shape[1:]), -1)
+            rows[:, 0, : len(cascade)], rows[:, 1, : len(cascade) - 1] = cascade, boundaries[better]
+            cost = np.concatenate([self.cost[:-1], cost[better]])
+            accuracy = np.concatenate([self.above[1:], accuracy[better]])
+            keep = pareto_front(cost, accuracy)
+            self.cost, self.above = np.append(cost[keep], np.inf), np.append(-1.0, accuracy[keep])
+            self.rows = np.concatenate([self.rows, rows])[keep]
+
+    def by_cascade(self):
+        """(models, boundaries int [p, n − 1]) of the front, a cascade at a time."""
+        for models in np.unique(self.rows[:, 0], axis=0):
+            n, own = np.count_nonzero(models >= 0), (self.rows[:, 0] == models).all(axis=1)
+            yield tuple(models[:n].tolist()), self.rows[own, 1, : n - 1]
+
+
+def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tolerance=0.0, time_limit=None) -> Points:
     """The :class:`Points` of all cascades of ``n_models`` models (a length or a tuple of lengths) at every threshold.
 
     stage(prefix) → (correct [k], graded in [0, 1] or bool; confidence [k]); cost [M], or [M, k] where every sample has
     its own; positive bool [k]: F1 in place of accuracy, for one and two models (correct samples do not say what F1 of
-    more becomes). Sums are taken in float64, so equal accuracies may differ in the last bit: points are kept by
-    :func:`pareto_front`, and the front is exact up to that rounding. n models take k^(n − 1) steps a cascade;
-    ValueError, naming what to reduce, where that is more than MOST_STEPS.
+    more becomes; ValueError). last_only, tolerance, time_limit: as :func:`cascadelib.search_outcomes` takes them. Sums
+    are taken in float64, so equal accuracies may differ in the last bit: points are kept by :func:`pareto_front`, and
+    the front is exact, or certified, up to that rounding.
     """
-    lengths = check_lengths(n_models, len(cost))
-    mean = cost if cost.ndim == 1 else cost.mean(axis=1)
-    if positive is None:
-        check_steps(mean, lengths, len(stage((0,))[0]))
-    elif lengths[-1] > 2:
+    deadline = np.inf if time_limit is None else monotonic() + time_limit
+    lengths, mean = check_lengths(n_models, len(cost)), cost if cost.ndim == 1 else cost.mean(axis=1)
+    check_work(mean, lengths, time_limit)
+    if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
-    rows, ends = [], []
+    outcomes, found, longer = Outcomes(stage, last_only), Found(lengths[-1]), []
     for cascade in cascades_of(mean, lengths):
-        outcomes = [stage(cascade[: i + 1]) for i in range(len(cascade))]
-        thresholds, gain, spent = swept(outcomes, [cost[m] for m in cascade], positive)
-        rows += [(cascade, t) for t in thresholds]
-        ends.append(np.stack([spent, gain]))
-    rows = [rows[i] for i in pareto_front(*np.concatenate(ends, axis=1))]
-    return points_by_running(stage, cost, rows, lengths[-1], positive)
+        if len(cascade) > 2:
+            longer.append(cascade)
+            continue
+        (first, sure), (last, _) = stage(cascade[:1]), stage(cascade)  # one model: a pair of itself, the second free
+        curve = two_model_curve(sure, first, last, *[*(cost[m] for m in cascade), 0.0][:2], positive)
+        found.add(curve.cost, curve.accuracy, cascade, np.arange(len(curve.cost))[:, None][:, : len(cascade) - 1])
+    left = search_boxes(outcomes, cost, mean, longer, found, tolerance, deadline)
+    rows = [(c, limits) for c, own in found.by_cascade() for limits in thresholds_of(outcomes, c, own)]
+    points = points_by_running(stage, cost, rows, lengths[-1], positive)
+    if not left:
+        return points
+    floor, (most, least) = np.full(len(found.cost), np.inf), np.transpose(left)
+    np.minimum.at(floor, found.place(most), least)
+    return replace(points, floor=np.minimum.accumulate(floor[::-1])[::-1], above=found.above)
 
 
-def check_steps(cost, lengths, samples):
-    """Raise ValueError where a search would take too long."""
-    steps = sum(number_of_cascades(cost, n) * samples ** max(1, n - 1) for n in lengths)
-    if steps > MOST_STEPS:
-        raise ValueError(
-            f"graded correctness and costs a sample are searched exactly up to about {MOST_STEPS:.0e} steps; these "
-            f"{len(cost)} models, {samples} samples and lengths {lengths} take {steps:.0e}. Use n_models=2, fewer "
-            "models, or part of the samples"
-        )
+def search_boxes(outcomes, cost, mean, cascades, found, tolerance, deadline):
+    """Add the front of cascades of three models and more. Boxes of boundaries (docs/architecture.md) are opened, that
+    which might be cheaper by most first, as long as there are: (most accuracy, least cost) of those that were left."""
+    k, left, number = len(outcomes.stage((0,))[0]), [], count()
+    heap = [(-np.inf, next(number), np.inf, mean[cascade[0]], (cascade, None, None)) for cascade in cascades]
+
+    def excess(most, least):
+        return found.cost[found.place(most)] / max(least, 1e-300) - 1
+
+    while heap:
+        _, _, most, least, box = heappop(heap)
+        if excess(most, least) > tolerance and (monotonic() < deadline or len(found.rows) == 0):
+            for part in opened(*box, outcomes, cost, k, found):
+                heappush(heap, (-excess(*part[:2]), next(number), *part))
+        elif excess(most, least) > 1e-12:
+            left.append((most, least))
+    return left
 
 
-def gained(correct, positive):
-    """Mean of correct [k], or F1 where ``positive`` bool [k] is given."""
-    return np.mean(correct) if positive is None else f1(correct, positive)
+def opened(cascade, ends, corner, outcomes, cost, k, found):
+    """Add the corners of a grid over a box, ``ends`` int [d, 2] of its boundaries (None: all of them), to the front;
+    yield (most accuracy, least cost, box) of the boxes between that may hold something better.
 
-
-def swept(outcomes, costs, positive=None):
-    """All non-dominated thresholds of one cascade: (thresholds [P, n − 1], mean gain [P], mean cost [P]).
-
-    outcomes: a stage's (correct [k], confidence [k]) each; costs: a number each, or [k]; positive: F1, of two at most.
+    corner: accuracy and cost at its lower ends, with which samples count that no boundary of the box moves. A sample
+    that may pass on does so where it gains, at no cost, in the bounds.
     """
-    if len(outcomes) == 1:
-        return np.empty((1, 0)), np.array([gained(outcomes[0][0], positive)]), np.array([np.mean(costs[0])])
-    (gain_1, sure), (gain_2, _) = outcomes[:2]
-    if len(outcomes) == 2:
-        curve = two_model_curve(sure, gain_1, gain_2, *costs, positive)
-        keep = pareto_front(curve.cost, curve.accuracy)
-        return curve.threshold[keep, None], curve.accuracy[keep], curve.cost[keep]
-    k, (order, ends), first = len(sure), exits_of(sure), np.mean(costs[0])
-    parts = [(np.full((1, len(outcomes) - 1), -np.inf), np.array([np.sum(gain_1[order]) / k]), np.array([first]))]
-    for end, threshold in zip(ends[:-1], threshold_for(sure[order], ends[:-1])):
-        left, rest = np.sum(gain_1[order[:end]]) / k, order[end:]
-        later = [(g[rest], s[rest]) for g, s in outcomes[1:]]
-        thresholds, gain, spent = swept(later, [c if np.ndim(c) == 0 else c[rest] for c in costs[1:]])
-        share = len(rest) / k
-        thresholds = np.column_stack([np.full(len(thresholds), threshold), thresholds])
-        parts.append((thresholds, left + share * gain, first + share * spent))
-    thresholds, gain, spent = (np.concatenate(part) for part in zip(*parts))
-    keep = pareto_front(spent, gain)
-    return thresholds[keep], gain[keep], spent[keep]
+    d, there, moved = len(cascade) - 1, np.ones(k, bool), np.zeros(k, bool)
+    groups = [outcomes.groups(cascade[: i + 1]) for i in range(d)]
+    ends = [(0, group.max() + 1) for group in groups] if ends is None else ends
+    for group, (low, high) in zip(groups, ends):
+        moved |= there & (low <= group) & (group < high)
+        there &= group >= low
+    edges = [np.unique(np.linspace(*own, round(GRID ** (1 / d)) + 1).astype(int)) for own in ends]
+    slots = [np.searchsorted(own, group[moved], side="right") for own, group in zip(edges, groups)]
+    gains = [np.asarray(outcomes.stage(cascade[: i + 1])[0])[moved] / k for i in range(d + 1)]
+    costs = [np.broadcast_to(cost[m], k)[moved] / k for m in cascade]
+    sizes, (gain, most, paid, least) = [len(own) for own in edges], np.zeros((4, *[1] * d))
+    for i, step in enumerate(np.diff(gains, axis=0)):
+        parts = np.maximum(step, 0), np.maximum(-step, 0), costs[i + 1]
+        up, down, more = (sum_passed_on(slots[: i + 1], sizes, part) for part in parts)
+        may, must = (slice(-1),) * (i + 1), (slice(1, None),) * (i + 1)
+        gain, most, paid, least = gain + up - down, most + up[may] - down[must], paid + more, least + more[must]
+    first = (0,) * d
+    start = (
+        (np.sum(gains[0]), np.sum(costs[0])) if corner is None else (corner[0] - gain[first], corner[1] - paid[first])
+    )
+    gain, most, paid, least = gain + start[0], most + start[0], paid + start[1], least + start[1]
+    corners = np.stack([axis.ravel() for axis in np.meshgrid(*edges, indexing="ij")], axis=1)
+    found.add(paid.ravel(), gain.ravel(), cascade, corners)
+    wide = np.any(np.meshgrid(*(np.diff(own) > 1 for own in edges), indexing="ij"), axis=0)
+    for at in map(tuple, np.argwhere(wide & (found.cost[found.place(most)] > least * (1 + 1e-12)))):
+        yield most[at], least[at], (cascade, [own[i : i + 2] for own, i in zip(edges, at)], (gain[at], paid[at]))
 
 
 def points_by_running(stage, cost, rows, width, positive=None):
@@ -130,7 +182,8 @@ def points_by_running(stage, cost, rows, width, positive=None):
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
         exits, gain, total[row] = run_outcomes(outcomes_of(cascade), limits, [cost[m] for m in cascade])
-        models[row, :n], thresholds[row, : n - 1], accuracy[row] = cascade, limits, gained(gain, positive)
+        models[row, :n], thresholds[row, : n - 1] = cascade, limits
+        accuracy[row] = np.mean(gain) if positive is None else f1(gain, positive)
         rates[row, :n] = exit_rates_of(exits, n)
     if positive is not None:  # two stages at most: the shares that leave sum to 1 to the last bit
         rates[:, 1:] = 1 - rates[:, :1]

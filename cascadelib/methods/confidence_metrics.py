@@ -25,7 +25,7 @@ def over_blocks(k, size, block):
 
 CHUNK = 4096
 FEW = 32  # classes up to which a loop over rows is faster than numpy
-ELEMENTS = 2**18  # of a block in float64: what a core's cache holds
+ELEMENTS = 2**16  # of a block in float64: what a core's cache holds
 
 
 class Sums(NamedTuple):

@@ -8,13 +8,21 @@ KEPT = 6  # of each model the classes before its 6th best are kept
 
 
 @kernel
-def top_values(row, floor_rank, mark):
-    """Mark the ``floor_rank`` largest entries of a row [classes] in ``mark`` and return the least of them."""
-    size = min(floor_rank, len(row))
-    floor = np.partition(row, len(row) - size)[len(row) - size]
-    for c in range(len(row)):
-        mark[c] |= row[c] >= floor
-    return floor if size < len(row) else -np.inf
+def mark_top(rows, mark, floors):
+    """Mark the classes among the KEPT best of some model in its row of [M, classes]; floors [M]: the least value of
+    those of each model, −inf where it has no others."""
+    for m in range(len(rows)):
+        row, top = rows[m], np.full(KEPT, -np.inf)
+        for c in range(len(row)):
+            if row[c] > top[0]:
+                u = 1
+                while u < KEPT and top[u] < row[c]:
+                    top[u - 1] = top[u]
+                    u += 1
+                top[u - 1] = row[c]
+        floors[m] = top[0] if len(row) > KEPT else -np.inf
+        for c in range(len(row)):
+            mark[c] |= row[c] >= floors[m]
 
 
 @kernel
@@ -30,24 +38,26 @@ def beaten_by(total, own, label_at):
 
 @kernel
 def right_of_combinations(values, labels, members, new, rank, right):
-    """Fill right uint8 [P, s] for values [M, s, classes] of s samples and P combinations of models.
+    """Fill right uint8 [P, s] for values [s, M, classes] of s samples and P combinations of models.
 
     members int64 [P, n]: the models of each (−1: none); new bool [P]: whether all but the last are others than before.
     """
-    models, samples, classes = values.shape
+    samples, models, classes = values.shape
     floors = np.empty(models)
     for j in range(samples):
-        label, mark = labels[j], np.zeros(classes, np.bool_)
-        for m in range(models):
-            floors[m] = top_values(values[m, j], KEPT, mark)
+        label, mark, rival = labels[j], np.zeros(classes, np.bool_), np.zeros(classes, np.bool_)
+        for m in range(models):  # a class that no model has before the label, or so near, is behind it in every sum
+            bar = values[j, m, label] - 1e-12 * abs(values[j, m, label])
+            for c in range(classes):
+                rival[c] |= values[j, m, c] >= bar
+        if np.count_nonzero(rival) <= rank:
+            right[:, j] = True
+            continue
+        mark_top(values[j], mark, floors)
+        mark &= rival
         mark[label] = True
-        kept = np.flatnonzero(mark)
-        at = np.searchsorted(kept, label)
-        near = np.empty((models, len(kept)))
-        for m in range(models):
-            for u in range(len(kept)):
-                near[m, u] = values[m, j, kept[u]]
-        total, head, floor = np.empty(len(kept)), np.empty(len(kept)), 0.0
+        at, near, floor = np.count_nonzero(mark[:label]), values[j][:, np.flatnonzero(mark)], 0.0
+        total, head = np.empty(near.shape[1]), np.empty(near.shape[1])
         for i in range(len(members)):
             if new[i]:
                 head[:], floor = 0.0, 0.0
@@ -56,14 +66,14 @@ def right_of_combinations(values, labels, members, new, rank, right):
                         head += near[m]
                         floor += floors[m]
             last = members[i, -1]
-            for u in range(len(kept)):
+            for u in range(len(total)):
                 total[u] = head[u] + near[last, u]
             inside = beaten_by(total, total[at], at) < rank
             if inside and total[at] <= floor + floors[last]:  # a class that no model kept might win
                 whole = np.zeros(classes)
                 for m in members[i]:
                     if m >= 0:
-                        whole += values[m, j]
+                        whole += values[j, m]
                 inside = beaten_by(whole, whole[label], label) < rank
             right[i, j] = inside
 
@@ -84,20 +94,29 @@ def add_or_multiply(out, one, other, multiply):
 def surest_of_combinations(terms, members, new, multiply, sure):
     """Fill sure [P, s] with the max softmax of combinations of n models, as :func:`right_of_combinations` takes them.
 
-    terms [M, s, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
-    whose products are, but for their sum over classes, the softmax of the mean logits.
+    terms [s, M, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
+    whose products are, but for their sum over classes, the softmax of the mean logits. nan where all products
+    vanish, or where a class that no model kept may have the largest sum.
     """
-    models, samples, classes = terms.shape
-    head, spare = np.empty(classes), np.empty(classes)
+    samples, models, classes = terms.shape
+    head, spare, floors, floor = np.empty(classes), np.empty(classes), np.zeros(models), 0.0
     for j in range(samples):
+        near = terms[j]
+        if not multiply:
+            mark = np.zeros(classes, np.bool_)
+            mark_top(near, mark, floors)
+            near = near[:, np.flatnonzero(mark)]
+        size = near.shape[1]
         for i in range(len(members)):
             if new[i]:
-                head[:] = 1.0 if multiply else 0.0
+                head[:], floor = 1.0 if multiply else 0.0, 0.0
                 for m in members[i, :-1]:
-                    add_or_multiply(head, head, terms[m, j], multiply)
-            total, largest = add_or_multiply(spare, head, terms[members[i, -1], j], multiply)
+                    add_or_multiply(head[:size], head, near[m], multiply)
+                    floor += floors[m]
+            last = members[i, -1]
+            total, largest = add_or_multiply(spare[:size], head, near[last], multiply)
             if not multiply:
-                total = members.shape[1]
+                total = members.shape[1] if largest >= floor + floors[last] else 0
             sure[i, j] = largest / total if total > 0 else np.nan
 
 

@@ -150,9 +150,9 @@ class ModelsOnSplit:
 
     def logits(self, m, rows):
         """Logits / T of some samples of one model, float64 [s, classes]."""
-        values = self.store.output(self.names[m])[rows]
-        z = log_of(values) if self.store.holds_probabilities(self.names[m]) else np.asarray(values, np.float64)
-        return z / self.scales[m]
+        values = np.array(self.store.output(self.names[m])[rows], np.float64)
+        self.store.let_go(self.names[m])
+        return (log_of(values) if self.store.holds_probabilities(self.names[m]) else values) / self.scales[m]
 
     def softmax(self, m, rows):
         """Their softmax: probabilities as the store has them where no temperature changes them."""
@@ -169,6 +169,7 @@ def cached(store, name, what, compute):
     values, key = KEPT.setdefault(store, {}), (name, store.version(name), what)
     if key not in values:
         values[key] = compute()
+        store.let_go(name)
     return values[key]
 
 

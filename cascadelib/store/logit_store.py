@@ -1,6 +1,7 @@
 """LogitStore: the logits of many models on one labelled split, checked before they are believed."""
 
 import copy
+import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -202,6 +203,12 @@ class LogitStore:
     def _output(self, own):
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
+    def let_go(self, name: str) -> None:
+        """Free the memory that reading a model's file took: what is mapped counts as held by this process."""
+        tensor = self._model(name).tensor
+        if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+            tensor._mmap.madvise(mmap.MADV_DONTNEED)
+
     def holds_probabilities(self, name: str) -> bool:
         """Whether the :meth:`output` of a model is probabilities, not logits."""
         return self._model(name).kind == "probabilities"
@@ -219,6 +226,7 @@ class LogitStore:
         own = self._model(name)
         if what not in own.kept:  # of all samples, once: bootstraps take many views
             own.kept[what] = compute(own.tensor)
+            self.let_go(name)
         return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
 
     def costs(self, kind: str) -> np.ndarray:
