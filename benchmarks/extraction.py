@@ -26,7 +26,7 @@ from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.inference import feed
 from cascadelib.files import ROOT
 from cascadelib.zoo.bundled import TEXT_ZOO, built, catalogue, load_bundled_text_model
-from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.forward import Device, kept_memory
 from cascadelib.zoo.timm_models import build_timm_model, photos
 from cascadelib.zoo.transforms import GreyImages, Tokenized
 
@@ -204,7 +204,7 @@ def timm_loop(module, size, folder) -> None:
 
 def reading(samples, transforms) -> None:
     """Decode and preprocess once for all models, and do nothing with it."""
-    for _, prepare in feed(samples, spans(samples), transforms, CPU, WORKERS):
+    for _, prepare in feed(samples, spans(samples), transforms, Device(CPU), WORKERS):
         for transform in set(transforms):
             prepare(transform)
 
