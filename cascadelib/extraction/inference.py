@@ -156,7 +156,8 @@ def _photographs(samples, bounds, transforms, device, workers):
         return
     made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)))
     size, first = max(stop - start for start, stop in bounds), made.of(bounds[0][0])
-    for _ in range(2 + -(-AHEAD * workers // len(spans(0, size, CHUNK)))):
+    workers = min(workers, len(bounds) * len(spans(0, size, CHUNK)))
+    for _ in range(min(len(bounds), 2 + -(-AHEAD * workers // len(spans(0, size, CHUNK))))):
         whole = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
         made.ring.append([buffer.share_memory_() for buffer in whole] if workers else whole)
     free = [device.uploaded()] * len(made.ring)
@@ -170,7 +171,7 @@ def _photographs(samples, bounds, transforms, device, workers):
     loader = torch.utils.data.DataLoader(
         made, batch_size=None, sampler=tasks(), num_workers=workers, prefetch_factor=ahead
     )
-    with device.locked([buffer for whole in made.ring for buffer in whole]):
+    with device.pinned([buffer for whole in made.ring for buffer in whole]):
         arriving = iter(loader)
         for turn, (start, stop) in enumerate(bounds):
             for error in itertools.islice(arriving, len(spans(start, stop, CHUNK))):

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import itertools
 import platform
 import time
 import warnings
@@ -68,14 +67,11 @@ class Device:
     @property
     def name(self) -> str:
         """The device in words, for the record beside a measured time."""
+        if self.torch.type == "cuda":
+            return torch.cuda.get_device_name(self.torch)
         return f"{self.torch.type} {_processor()}, {torch.get_num_threads()} threads"
 
-    def autocast(self) -> torch.autocast:
-        """The context in which modules run: half precision where it was asked for."""
-        half = getattr(torch, self.amp) if self.amp else torch.bfloat16
-        return torch.autocast(self.torch.type, half, enabled=bool(self.amp))
-
-    def locked(self, buffers: list[torch.Tensor]) -> contextlib.AbstractContextManager:
+    def pinned(self, buffers: list[torch.Tensor]) -> contextlib.AbstractContextManager:
         """Inside, these buffers, which workers may share, are pinned where they are."""
         return contextlib.nullcontext()
 
@@ -92,31 +88,27 @@ class Device:
         out.copy_(tensor)
         return lambda: None
 
-    def timed(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], float]]:
-        """(what ``work`` returns, a function that waits for it and gives its seconds)."""
-        began = time.perf_counter()
-        result = work()
-        spent = time.perf_counter() - began
-        return result, lambda: spent
+    def now(self) -> Any:
+        """The moment when all that was asked for so far is done."""
+        return time.perf_counter()
+
+    def seconds(self, began: Any, ended: Any) -> float:
+        """Between two moments, once the second has come."""
+        return ended - began
 
 
 class _Cuda(Device):
     """A GPU. Uploads run in a stream of their own, from pinned memory, while models compute; nothing waits but where it
-    says so. What is not pinned goes through a ring of pinned buffers, which grow to what is needed."""
+    says so. Of what is not pinned, a copy is, in torch's pool, which gives none out again before its event."""
 
-    delay, pins, ring = 1, True, 8
+    delay, pins = 1, True
 
     def __init__(self, device, amp=False):
         super().__init__(device, amp)
-        self.copies, self.turns = torch.cuda.Stream(device), itertools.count()
-        self.buffers, self.free = [torch.empty(0, dtype=torch.uint8)] * self.ring, [self.uploaded()] * self.ring
-
-    @property
-    def name(self):
-        return torch.cuda.get_device_name(self.torch)
+        self.copies, self.computing = torch.cuda.Stream(device), torch.cuda.current_stream(device)
 
     @contextlib.contextmanager
-    def locked(self, buffers):
+    def pinned(self, buffers):
         cudart = torch.cuda.cudart()
         for buffer in buffers:
             torch.cuda.check_error(cudart.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0))
@@ -128,23 +120,12 @@ class _Cuda(Device):
                 cudart.cudaHostUnregister(buffer.data_ptr())
 
     def upload(self, tensor):
-        if tensor.device.type != "cpu" or tensor.is_pinned():
-            return self.copied(tensor)
-        number = next(self.turns) % self.ring
-        self.free[number]()
-        if self.buffers[number].nbytes < tensor.nbytes:
-            self.buffers[number] = torch.empty(tensor.nbytes, dtype=torch.uint8, pin_memory=self.pins)
-        staged = self.buffers[number][: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-        moved = self.copied(staged.copy_(tensor))
-        self.free[number] = self.uploaded()
-        return moved
-
-    def copied(self, tensor):
-        computing = torch.cuda.current_stream(self.torch)
+        if tensor.device.type != "cpu":
+            return super().upload(tensor)
         with torch.cuda.stream(self.copies):
-            moved = tensor.to(self.torch, non_blocking=True)
-        computing.wait_stream(self.copies)
-        moved.record_stream(computing)  # its memory is not given away while a model may read it
+            moved = tensor.pin_memory().to(self.torch, non_blocking=True)
+        self.computing.wait_stream(self.copies)
+        moved.record_stream(self.computing)  # its memory is not given away while a model may read it
         return moved
 
     def uploaded(self):
@@ -152,15 +133,14 @@ class _Cuda(Device):
 
     def download(self, tensor, out):
         out.copy_(tensor.to(out.dtype), non_blocking=True)
-        return torch.cuda.current_stream(self.torch).record_event().synchronize
+        return self.computing.record_event().synchronize
 
-    def timed(self, work):
-        computing = torch.cuda.current_stream(self.torch)
-        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        began.record(computing)
-        result = work()
-        ended.record(computing)
-        return result, lambda: ended.synchronize() or began.elapsed_time(ended) / 1000
+    def now(self):
+        return self.computing.record_event(torch.cuda.Event(enable_timing=True))
+
+    def seconds(self, began, ended):
+        ended.synchronize()
+        return began.elapsed_time(ended) / 1000
 
 
 def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
@@ -223,9 +203,11 @@ def timed_logits(
     inputs: as for :func:`output_of`. most: {model: samples at once}; where memory runs out, the batch is halved until
     it fits, which is said and kept there. ValueError names a model of another output, or too large for one sample.
     """
-    with device.autocast():
-        logits, seconds = device.timed(lambda: _in_pieces(model, inputs, most))
-    return logits, lambda: seconds() / len(logits)
+    half, began = getattr(torch, device.amp or "bfloat16"), device.now()
+    with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
+        logits = _in_pieces(model, inputs, most)
+    ended = device.now()
+    return logits, lambda: device.seconds(began, ended) / len(logits)
 
 
 def _in_pieces(model, inputs, most):

@@ -1,5 +1,6 @@
-"""What feeds a GPU, without one: a stand-in copies as late as it may, and sees what is overwritten or read too early."""
+"""What feeds a GPU, without one: a stand-in copies as late as it may, and sees what is overwritten or read early."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -19,29 +20,21 @@ INPUTS, LABELS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8), torch.rand
 SMALL = {"batch_size": 8, "shard_size": 17, "progress": False, "device": "cpu"}
 
 
-class Late(forward._Cuda):
+class Late(forward.Device):
     """A GPU's rules on the CPU. An upload reads its buffer again when it is waited for, as late as a copy may; logits
     come when they are waited for; ``seen`` is what happened, in order."""
 
-    pins = False
+    delay = 1
 
     def __init__(self, device, amp=False):
-        forward.Device.__init__(self, device, amp)
-        self.seen, self.under_way, self.pinned, self.waits = [], [], [], 0
-        self.copies = self
-        self.turns, self.buffers = iter(range(10**6)), [torch.empty(0, dtype=torch.uint8)] * self.ring
-        self.free = [self.uploaded()] * self.ring
+        super().__init__(device, amp)
+        self.seen, self.under_way, self.buffers, self.waits = [], [], [], 0
 
-    def locked(self, buffers):
-        self.pinned += [buffer.untyped_storage().data_ptr() for buffer in buffers]
-        return forward.Device.locked(self, buffers)
+    def pinned(self, buffers):
+        self.buffers += buffers
+        return super().pinned(buffers)
 
     def upload(self, tensor):
-        if tensor.untyped_storage().data_ptr() in self.pinned:
-            return self.copied(tensor)
-        return super().upload(tensor)
-
-    def copied(self, tensor):
         moved = tensor.clone()
         self.under_way.append((tensor, moved))
         return moved
@@ -81,6 +74,23 @@ def late(monkeypatch):
     return found
 
 
+class Stub:
+    """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it gives."""
+
+    def __init__(self, called, name):
+        self.called, self.name = called, name
+
+    def __call__(self, *arguments, **options):
+        return self
+
+    def __getattr__(self, method):
+        def noted(*arguments, **options):
+            self.called.append(f"{self.name}.{method}")
+            return 5.0 if method == "elapsed_time" else Stub(self.called, f"{self.name}'s event")
+
+        return noted
+
+
 def net(seed, size=36):
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, C))
@@ -111,7 +121,6 @@ def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, mon
     for batch in range(1, 7):
         expected += [(what, 2 * at + i) for what, at in (("asked", batch), ("read", batch - 1)) for i in (0, 1)]
     assert seen == [*expected, ("read", 12), ("read", 13)]
-    assert late[0].waits > late[0].ring  # the pinned buffers went round
     monkeypatch.setattr(extraction, "device_of", forward.device_of)
     same(ours, extract(models, (INPUTS, LABELS), tmp_path / "t", **SMALL))
 
@@ -125,7 +134,7 @@ def test_workers_fill_a_buffer_only_once_it_has_been_copied(tmp_path, late, fold
     samples = datasets.image_folder(folder)
     ours = extract(models, samples, tmp_path / "s", workers=workers, **SMALL)
     buffers = 2 * (2 + -(-2 * workers // 3))
-    assert len(late[0].pinned) == 4 + buffers  # two cuts; the probe's are the first two buffers
+    assert len(late[0].buffers) == 2 + buffers  # of two cuts; the probe has one of each
     assert late[0].waits >= 7 - buffers // 2
     assert all(torch.equal(*pair) for pair in late[0].under_way if pair)
     monkeypatch.setattr(extraction, "device_of", forward.device_of)
@@ -145,6 +154,30 @@ def test_a_ring_that_does_not_wait_is_found_out(tmp_path, late, folder, monkeypa
     extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL)
     with pytest.raises(AssertionError, match="overwritten"):
         [wait() for wait in late[0].ends]
+
+
+def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
+    """The class itself, on stand-ins for streams, events and the pinning of memory: names and order of its calls."""
+    called = []
+    for name in ("Stream", "current_stream", "Event"):
+        monkeypatch.setattr(torch.cuda, name, Stub(called, name))
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: Stub(called, "cudart"))
+    monkeypatch.setattr(torch.cuda, "check_error", lambda _: None)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: called.append("record_stream"))
+    monkeypatch.setattr(forward._Cuda, "pins", False)
+    monkeypatch.setattr(extraction, "device_of", lambda device, amp: forward._Cuda(torch.device("cpu"), False))
+    cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
+    store = extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL)
+    assert store.models.seconds["a"] == 0.005 / 8
+    start = called.index("cudart.cudaHostRegister", called.index("cudart.cudaHostUnregister"))  # after the probe
+    upload, ran = ["current_stream.wait_stream", "record_stream"], ["current_stream.record_event"] * 2
+    free = "Stream's event.synchronize"
+    batch = [free, *upload, "Stream.record_event", *upload, *ran, "current_stream.record_event"]
+    assert called[start : start + 2 + len(batch)] == ["cudart.cudaHostRegister"] * 2 + batch
+    assert called[-3:] == ["Stream.synchronize", "cudart.cudaHostUnregister", "cudart.cudaHostUnregister"]
+    assert not [call for call in called if call.startswith("current_stream") and call.endswith("synchronize")]
 
 
 class Stops(torch.nn.Module):
@@ -203,7 +236,7 @@ class Narrow(torch.nn.Module):
 
 
 def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
-    with pytest.warns(UserWarning, match="model 'm': no memory for 8 samples at once; now 4") as heard:
+    with pytest.warns(UserWarning, match="model 'm': no memory for 32 samples at once; now 4") as heard:
         store = extract({"m": Narrow(5)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert len([w for w in heard if "no memory" in str(w.message)]) == 1
     assert store.metadata("m")["extraction"]["largest_batch_in_memory"] == 4
