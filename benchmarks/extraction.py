@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import gpu as on_gpu
 import numpy as np
 import timm
 import torch
@@ -295,4 +296,12 @@ def two_class_models(k):
     return logits, labels, dict(zip(logits, cost))
 
 
-JOBS = {"extraction": extraction, "imagenet": imagenet, "texts": texts}
+def gpu(quick=False) -> list[dict]:
+    """Rows of the table: look-alikes of ImageNet on a GPU; none, and a line that says so, where there is none."""
+    if not torch.cuda.is_available():
+        print("gpu: no GPU, nothing is measured")
+        return []
+    return on_gpu.measured(tree(1000), *((1, 1) if quick else (10,)))
+
+
+JOBS = {"extraction": extraction, "gpu": gpu, "imagenet": imagenet, "texts": texts}
