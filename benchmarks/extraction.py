@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import gpu as on_gpu
 import numpy as np
 import timm
 import torch
@@ -26,7 +27,7 @@ from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.inference import feed
 from cascadelib.files import ROOT
 from cascadelib.zoo.bundled import TEXT_ZOO, built, catalogue, load_bundled_text_model
-from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.forward import Device, kept_memory
 from cascadelib.zoo.timm_models import build_timm_model, photos
 from cascadelib.zoo.transforms import GreyImages, Tokenized
 
@@ -204,7 +205,7 @@ def timm_loop(module, size, folder) -> None:
 
 def reading(samples, transforms) -> None:
     """Decode and preprocess once for all models, and do nothing with it."""
-    for _, prepare in feed(samples, spans(samples), transforms, CPU, WORKERS):
+    for _, prepare in feed(samples, spans(samples), transforms, Device(CPU), WORKERS):
         for transform in set(transforms):
             prepare(transform)
 
@@ -295,4 +296,12 @@ def two_class_models(k):
     return logits, labels, dict(zip(logits, cost))
 
 
-JOBS = {"extraction": extraction, "imagenet": imagenet, "texts": texts}
+def gpu(quick=False) -> list[dict]:
+    """Rows of the table: look-alikes of ImageNet on a GPU; none, and a line that says so, where there is none."""
+    if not torch.cuda.is_available():
+        print("gpu: no GPU, nothing is measured")
+        return []
+    return on_gpu.measured(tree(1000), *((1, 1) if quick else (10,)))
+
+
+JOBS = {"extraction": extraction, "gpu": gpu, "imagenet": imagenet, "texts": texts}

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import platform
 import shutil
 import statistics
@@ -22,13 +21,13 @@ from ..files import TEMPORARY
 from ..labels import labels_of
 from ..store.formats import Folder
 from ..store.logit_store import DTYPES, LogitStore
-from ..zoo.forward import Precision, kept_memory
+from ..zoo.forward import AMP, device_of, kept_memory
 from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
 from ..zoo.model import identity, noted
 from .class_order import check_names, check_order
 from .inference import Candidate, Pass, probed, read, run_pass
-from .shards import Shards, shard_bounds, started
+from .shards import Shards, shard_bounds, started, usable_cores
 
 
 def extract(
@@ -37,13 +36,14 @@ def extract(
     path: Path | str,
     device: Any = None,
     batch_size: int = 256,
-    amp: bool | None = None,
+    amp: str | bool | None = None,
     shard_size: int = 2048,
     progress: bool = True,
     dtype: str = "float32",
     macs: dict | None = None,
     replace: bool = False,
     workers: int | None = None,
+    compile: bool = False,
 ) -> LogitStore:
     """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
 
@@ -51,19 +51,21 @@ def extract(
         transform turns a batch of raw inputs (a tensor on the device) into the module's input: a tensor, a tuple of
         arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
     dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
-        ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core, 16 at
-        most); there a transform is a :class:`Photos` or a function of one PIL image. ``Texts`` run in
-        the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths without
-        padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
-    device: CUDA where there is one. amp: mixed precision, by default on CUDA only. dtype: of the stored logits.
+        ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core that
+        this one may use, 16 at most); there a transform is a :class:`Photos` or a function of one PIL image. ``Texts``
+        run in the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths
+        without padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
+    device: CUDA where there is one. amp: mixed precision: "float16", "bfloat16", False, True (float16 on CUDA, else
+        bfloat16), by default on CUDA only. compile: run the models as ``torch.compile`` makes them; it takes a while,
+        and the logits differ in the last digits. Both are recorded. dtype: of the stored logits.
     macs: {name: MACs a sample} for models that fvcore cannot count. progress: print the estimate of time and disk
         before the start, and draw a bar where somebody watches.
 
     Interrupted, the same call resumes, and loses at most one shard of ``shard_size`` samples (rounded to whole
     batches); with the same shard and batch sizes the tensors are those of an uninterrupted run. A model that the store
     holds is skipped if weights and transform are the same; ``replace=True`` extracts it anew. All models are in memory
-    at once; a batch without room there is halved, for the model concerned, until it fits. Under ``torchrun`` the
-    processes (one a GPU) share the samples and fill one store; another number of them may resume a run.
+    at once; a batch without room there is halved, for the model concerned, until it fits, with a warning. Under
+    ``torchrun`` the processes (one a GPU) share the samples and fill one store; another number of them may resume it.
 
     Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
     than the data set's, too little space on the disk; then for a sample that cannot be read. A model that raises, gives
@@ -75,8 +77,8 @@ def extract(
         raise ValueError(f"dataset: one of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}")
     found, macs, labels = resolved(models), macs or {}, labels_of(samples)
     if workers is None:
-        workers = min(16, os.cpu_count() or 1) if isinstance(samples, Photographs) else 0
-    _check_arguments(found, batch_size, shard_size, workers, macs, dtype)
+        workers = min(16, usable_cores()) if isinstance(samples, Photographs) else 0
+    _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
     check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
     order = samples.order if isinstance(samples, Texts) else None  # by length, so that batches hold little padding
@@ -86,16 +88,16 @@ def extract(
         _sweep(store.path, [model.name for model in found if model not in pending])
     if not pending:
         return LogitStore(path)
-    with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
-        precision = Precision.chosen(device or mine.device(), amp)
-        settings = Pass(precision, batch_size, np.dtype(dtype), order, workers, progress and mine.first)
+    with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory(), contextlib.ExitStack() as stack:
+        on, progress = device_of(device or mine.device(), amp), progress and mine.first
+        settings = Pass(on, batch_size, np.dtype(dtype), order, workers, progress, compile)
         store, failed = _existing(path, labels), settings.failed  # others may have been at work until it was locked
         pending = [model for model in pending if replace or not _is_finished(store, model, inputs)]
         if isinstance(samples, Texts):
             pending, macs = with_text_costs(pending, samples.inputs, macs, failed)
-        run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": precision.amp}
-        run |= {"device": precision.device.type, "samples": labels.fingerprint, "inputs": inputs}
-        candidates = probed(pending, samples, settings, run, macs)
+        run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": on.amp, "compile": compile}
+        run |= {"device": on.torch.type, "samples": labels.fingerprint, "inputs": inputs}
+        candidates = probed(pending, samples, settings, run, macs, stack)
         mine.gather(failed)
         candidates = settings.remaining(candidates)
         _check_classes(candidates, labels, store)
@@ -129,11 +131,12 @@ def _sweep(path, finished):
                 shards.remove(name)
 
 
-def _check_arguments(models, batch_size, shard_size, workers, macs, dtype):
+def _check_arguments(models, batch_size, shard_size, workers, macs, dtype, amp):
     check_count(batch_size, "batch_size")
     check_count(shard_size, "shard_size")
     check_count(workers, "workers", 0)
     known(dtype, DTYPES, "dtype")
+    known(amp, AMP, "amp")
     for name, value in macs.items():
         known(name, [m.name for m in models], "model in macs")
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
@@ -194,7 +197,7 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
     times = [time for _, times in parts for time in times]
     extraction = {key: value for key, value in run.items() if key != "samples"}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
-    extraction |= {"device_name": settings.precision.device_name, "versions": versions | {"numpy": np.__version__}}
+    extraction |= {"device_name": settings.device.name, "versions": versions | {"numpy": np.__version__}}
     if model.name in settings.most:
         extraction["largest_batch_in_memory"] = settings.most[model.name]
     size = {"image_size": candidate.image_size} if candidate.image_size else {}
@@ -217,7 +220,7 @@ def _seconds(candidate, times, count, settings):
     if settings.order is not None:
         sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
         return float(np.average(times, weights=sizes))
-    if settings.workers and settings.precision.device.type == "cpu":
+    if settings.workers and settings.device.torch.type == "cpu":
         return candidate.seconds
     return statistics.median(times[: count // settings.batch_size] or times)
 

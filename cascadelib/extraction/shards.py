@@ -49,6 +49,21 @@ class Processes:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)) % torch.cuda.device_count())
 
 
+def usable_cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Cores for this process, at least one: its affinity, or less by the quota of a control group that it is in (v1 or
+    v2), divided among the processes that torchrun has started on this machine."""
+    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    for line in own.read_text().splitlines() if own.exists() else ():
+        _, kind, path = line.split(":", 2)
+        place = groups / kind / path.strip("/")
+        for folder in (place, *place.parents):
+            for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+                with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max"
+                    quota, period = (int(n) for name in names for n in (folder / name).read_text().split())
+                    cores = min(cores, quota / period) if quota > 0 else cores
+    return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
 @contextlib.contextmanager
 def started() -> Iterator[Processes]:
     """The processes of ``torchrun``, or of a group that the caller has started, over gloo; else this one alone."""

@@ -4,14 +4,15 @@ import contextlib
 import ctypes
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .model import Model
 
+AMP = (None, False, True, "float16", "bfloat16")
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
 ALL = 2**31 - 1
 # What glibc's own adjustment comes to in a process that has freed a large tensor (mallopt(3), M_MMAP_THRESHOLD).
@@ -39,32 +40,6 @@ def kept_memory() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
-@dataclass(frozen=True)
-class Precision:
-    """Where and how precisely models run: a torch device, and automatic mixed precision or not."""
-
-    device: torch.device
-    amp: bool
-
-    @classmethod
-    def chosen(cls, device: Any = None, amp: bool | None = None) -> "Precision":
-        """Defaults: CUDA where there is one; mixed precision (float16) on CUDA only."""
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(device, device.type == "cuda" if amp is None else bool(amp))
-
-    def autocast(self) -> torch.autocast:
-        """The context in which modules run: half precision on this device where it was asked for."""
-        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        return torch.autocast(self.device.type, half, enabled=self.amp)
-
-    @property
-    def device_name(self) -> str:
-        """The device in words, for the record beside a measured time."""
-        if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        return f"{self.device.type} {_processor()}, {torch.get_num_threads()} threads"
-
-
 def _processor():
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
@@ -80,15 +55,109 @@ def mapped(function: Callable, inputs: Any) -> Any:
     return function(inputs)
 
 
-def on_device(inputs: Any, device: torch.device) -> Any:
+class Device:
+    """Where and how precisely models run, and how tensors come and go. This one, the CPU, has done what it is asked for
+    on return. amp: the dtype of automatic mixed precision, or False."""
+
+    delay, pins = 0, False  # batches that may be under way while the next one runs; is memory for copies pinned?
+
+    def __init__(self, device: torch.device, amp: str | bool = False):
+        self.torch, self.amp = device, amp
+
+    @property
+    def name(self) -> str:
+        """The device in words, for the record beside a measured time."""
+        if self.torch.type == "cuda":
+            return torch.cuda.get_device_name(self.torch)
+        return f"{self.torch.type} {_processor()}, {torch.get_num_threads()} threads"
+
+    def pinned(self, buffers: list[torch.Tensor]) -> contextlib.AbstractContextManager:
+        """Inside, these buffers, which workers may share, are pinned where they are."""
+        return contextlib.nullcontext()
+
+    def upload(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor on the device, for all that is asked for from now on."""
+        return tensor.to(self.torch)
+
+    def uploaded(self) -> Callable[[], None]:
+        """A function that waits for the uploads so far: then what they read may be overwritten."""
+        return lambda: None
+
+    def download(self, tensor: torch.Tensor, out: torch.Tensor) -> Callable[[], None]:
+        """Copy into a tensor of the host; a function that waits until it is there."""
+        out.copy_(tensor)
+        return lambda: None
+
+    def now(self) -> Any:
+        """The moment when all that was asked for so far is done."""
+        return time.perf_counter()
+
+    def seconds(self, began: Any, ended: Any) -> float:
+        """Between two moments, once the second has come."""
+        return ended - began
+
+
+class _Cuda(Device):
+    """A GPU. Uploads run in a stream of their own, from pinned memory, while models compute; nothing waits but where it
+    says so. Of what is not pinned, a copy is, in torch's pool, which gives none out again before its event."""
+
+    delay, pins = 1, True
+
+    def __init__(self, device, amp=False):
+        super().__init__(device, amp)
+        self.copies, self.computing = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+
+    @contextlib.contextmanager
+    def pinned(self, buffers):
+        cudart = torch.cuda.cudart()
+        for buffer in buffers:
+            torch.cuda.check_error(cudart.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0))
+        try:
+            yield
+        finally:
+            self.copies.synchronize()
+            for buffer in buffers:
+                cudart.cudaHostUnregister(buffer.data_ptr())
+
+    def upload(self, tensor):
+        if tensor.device.type != "cpu":
+            return super().upload(tensor)
+        with torch.cuda.stream(self.copies):
+            moved = tensor.pin_memory().to(self.torch, non_blocking=True)
+        self.computing.wait_stream(self.copies)
+        moved.record_stream(self.computing)  # its memory is not given away while a model may read it
+        return moved
+
+    def uploaded(self):
+        return self.copies.record_event().synchronize
+
+    def download(self, tensor, out):
+        out.copy_(tensor.to(out.dtype), non_blocking=True)
+        return self.computing.record_event().synchronize
+
+    def now(self):
+        return self.computing.record_event(torch.cuda.Event(enable_timing=True))
+
+    def seconds(self, began, ended):
+        ended.synchronize()
+        return began.elapsed_time(ended) / 1000
+
+
+def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
+    """By default CUDA where there is one, and mixed precision on CUDA only. amp: as in :data:`AMP`; True is float16
+    there, else bfloat16."""
+    found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind, usual = (_Cuda, "float16") if found.type == "cuda" else (Device, "bfloat16")
+    return kind(found, usual if amp or amp is None and kind is _Cuda else False) if amp in AMP[:3] else kind(found, amp)
+
+
+def on_device(inputs: Any, device: Device) -> Any:
     """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last; texts stay."""
 
     def moved(value):
         if isinstance(value, str):
             return value
-        if value.device.type == "cpu" and device.type == "cuda":
-            value = value.pin_memory()
-        value = value.to(device, non_blocking=True)
+        value = device.upload(value)
         return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
     return mapped(moved, inputs)
@@ -138,31 +207,30 @@ def _logits_of(model, inputs) -> torch.Tensor:
     return logits
 
 
-def timed_logits(model: Model, inputs: Any, precision: Precision, most: dict[str, int]) -> tuple[torch.Tensor, float]:
-    """(logits [N, classes] on the device, seconds a sample that the forward pass took).
+def timed_logits(
+    model: Model, inputs: Any, device: Device, most: dict[str, int]
+) -> tuple[torch.Tensor, Callable[[], float]]:
+    """(logits [N, classes] on the device, a function that waits for them: seconds a sample of the forward pass).
 
     inputs: as for :func:`output_of`. most: {model: samples at once}; where memory runs out, the batch is halved until
-    it fits, which is kept there. ValueError names a model of another output, or too large for one sample.
+    it fits, which is said and kept there. ValueError names a model of another output, or too large for one sample.
     """
-    _synchronize(precision.device)
-    start = time.perf_counter()
-    with precision.autocast():
+    half, began = getattr(torch, device.amp or "bfloat16"), device.now()
+    with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
         logits = _in_pieces(model, inputs, most)
-    _synchronize(precision.device)
-    return logits, (time.perf_counter() - start) / len(logits)
-
-
-def _synchronize(device):
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    ended = device.now()
+    return logits, lambda: device.seconds(began, ended) / len(logits)
 
 
 def _in_pieces(model, inputs, most):
     name, batch = model.name, batch_of(inputs)
+    before = most.get(name, batch)
     while True:
         size = most.get(name, batch)
         try:
             parts = [_logits_of(model, piece_of(inputs, a, a + size)) for a in range(0, batch, size)]
+            if size < before:
+                warnings.warn(f"model {name!r}: no memory for {before} samples at once; now {size}", stacklevel=2)
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         except RuntimeError as error:  # the device's own error is one, too
             if not isinstance(error, torch.cuda.OutOfMemoryError) and "DefaultCPUAllocator: " not in str(error):

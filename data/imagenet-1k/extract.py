@@ -82,9 +82,11 @@ def parsed(arguments=None):
     parser.add_argument("--classes", type=int, default=1000, help="of the local weights")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th image only")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--workers", type=int, help="processes that decode (default: one a core, 16 at most)")
+    parser.add_argument("--workers", type=int, help="processes that decode (default: one a usable core, 16 at most)")
     parser.add_argument("--device", help="default: CUDA where there is one")
-    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="default: on CUDA only")
+    parser.add_argument("--amp", nargs="?", const=True, help="float16 or bfloat16; default: float16, on CUDA only")
+    parser.add_argument("--no-amp", dest="amp", action="store_const", const=False, help="float32 everywhere")
+    parser.add_argument("--compile", action="store_true", help="run the models as torch.compile makes them")
     parser.add_argument("--dtype", default="float32", help="of the stored logits: float16 halves the files")
     return parser.parse_args(arguments)
 
@@ -98,7 +100,7 @@ def main(arguments=None):
     }  # first: what fails, fails at once
     table = published.models(options.table)
     models = {name: timed(model, table) for name, model in models_of_study(options.out).items()}
-    settings = {key: getattr(options, key) for key in ("device", "batch_size", "workers", "amp", "dtype")}
+    settings = {key: getattr(options, key) for key in ("device", "batch_size", "workers", "amp", "compile", "dtype")}
     for split in samples:
         store = extract(models, samples[split], options.out / split, **settings)
         if int(os.environ.get("RANK", 0)) == 0:

@@ -1,5 +1,6 @@
 """Extraction: a plain loop gives the same; transforms are shared; it resumes, refuses, and says what it will take."""
 
+import functools
 import os
 import platform
 import re
@@ -161,11 +162,27 @@ def test_other_forms_of_input_and_output(tmp_path):
 def test_dtype_and_amp(tmp_path):
     half = extract(models(), (INPUTS, LABELS), tmp_path / "h", dtype="float16", **SMALL)
     assert half.logits("small").dtype == np.float16
-    mixed = extract(models(), (INPUTS, LABELS), tmp_path / "m", amp=True, **SMALL)
     full = extract(models(), (INPUTS, LABELS), tmp_path / "f", **SMALL)
-    assert mixed.metadata("small")["extraction"]["amp"] is True and mixed.logits("small").dtype == np.float32
-    difference = abs(mixed.logits("small") - full.logits("small")).max()
-    assert 0 < difference < 0.05
+    for amp, recorded in ((True, "bfloat16"), ("bfloat16", "bfloat16"), ("float16", "float16")):
+        mixed = extract(models(), (INPUTS, LABELS), tmp_path / str(amp), amp=amp, **SMALL)
+        assert mixed.metadata("small")["extraction"]["amp"] == recorded and mixed.logits("small").dtype == np.float32
+        assert 0 < abs(mixed.logits("small") - full.logits("small")).max() < 0.05
+
+
+def test_compiled_models_give_the_same_and_it_is_recorded(tmp_path, monkeypatch):
+    compiled = []
+    eager = functools.partial(torch.compile, backend="eager")  # dynamo's own tracing, without a C++ compiler
+    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or eager(module))
+    given = models()
+    store = extract(given, (INPUTS, LABELS), tmp_path / "c", compile=True, **SMALL)
+    plain = extract(given, (INPUTS, LABELS), tmp_path / "p", **SMALL)
+    assert compiled == [module for module, _ in given.values()]
+    for name in given:
+        np.testing.assert_allclose(store.logits(name), plain.logits(name), atol=1e-5)
+        assert [s.metadata(name)["extraction"]["compile"] for s in (store, plain)] == [True, False]
+        assert (
+            store.metadata(name)["extraction"]["weights_sha256"] == plain.metadata(name)["extraction"]["weights_sha256"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -313,6 +330,7 @@ def test_given_macs(tmp_path):
         ({"batch_size": 0}, "batch_size"),
         ({"shard_size": 2.5}, "shard_size"),
         ({"dtype": "int8"}, "unknown dtype"),
+        ({"amp": "float8"}, "unknown amp 'float8'; nearest: .*'float16'"),
         ({"models": {}}, "no models"),
         ({"models": ["linear@28", "linear@28"]}, "more than once"),
         ({"models": {"": conv_net(2)}}, "name"),

@@ -1,0 +1,298 @@
+"""What feeds a GPU, without one: a stand-in copies as late as it may, and sees what is overwritten or read early."""
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cascadelib import datasets
+from cascadelib.extraction import extraction, inference, shards
+from cascadelib.extraction.extraction import extract
+from cascadelib.zoo import forward
+from cascadelib.zoo.transforms import Cut, Photos
+
+K, C = 50, 4
+torch.manual_seed(0)
+INPUTS, LABELS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8), torch.randint(0, C, (K,))
+SMALL = {"batch_size": 8, "shard_size": 17, "progress": False, "device": "cpu"}
+
+
+class Late(forward.Device):
+    """A GPU's rules on the CPU. An upload reads its buffer again when it is waited for, as late as a copy may; logits
+    come when they are waited for; ``seen`` is what happened, in order."""
+
+    delay = 1
+
+    def __init__(self, device, amp=False):
+        super().__init__(device, amp)
+        self.seen, self.under_way, self.buffers, self.waits = [], [], [], 0
+
+    def pinned(self, buffers):
+        self.buffers += buffers
+        return super().pinned(buffers)
+
+    def upload(self, tensor):
+        moved = tensor.clone()
+        self.under_way.append((tensor, moved))
+        return moved
+
+    def uploaded(self):
+        mine = len(self.under_way)
+
+        def wait():
+            assert all(torch.equal(*pair) for pair in self.under_way[:mine] if pair), "overwritten while it was copied"
+            self.under_way[:mine] = [None] * mine
+            self.waits += mine > 0
+
+        return wait
+
+    def download(self, tensor, out):
+        out.fill_(float("nan"))
+        number = len([what for what, _ in self.seen if what == "asked"])
+        self.seen.append(("asked", number))
+
+        def wait():
+            self.seen.append(("read", number))
+            out.copy_(tensor)
+
+        return wait
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """The devices of the extractions that follow."""
+    found = []
+
+    def device_of(device, amp):
+        found.append(Late(torch.device("cpu"), amp or False))
+        return found[-1]
+
+    monkeypatch.setattr(extraction, "device_of", device_of)
+    return found
+
+
+class Stub:
+    """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it gives."""
+
+    def __init__(self, called, name):
+        self.called, self.name = called, name
+
+    def __call__(self, *arguments, **options):
+        return self
+
+    def __getattr__(self, method):
+        def noted(*arguments, **options):
+            self.called.append(f"{self.name}.{method}")
+            return 5.0 if method == "elapsed_time" else Stub(self.called, f"{self.name}'s event")
+
+        return noted
+
+
+def net(seed, size=36):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, C))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """50 photographs in four class folders."""
+    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(1)
+    for i in range(K):
+        path = root / "abcd"[i % C] / f"{i:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20 + i % 3, 30, 3), np.uint8)).save(path)
+    return root
+
+
+def same(one, other):
+    assert list(one.models.index) == list(other.models.index)
+    for name in one.models.index:
+        assert one.logits(name).tobytes() == other.logits(name).tobytes()
+
+
+def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, monkeypatch):
+    models = {"a": net(1), "b": net(2)}
+    ours = extract(models, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    seen = late[0].seen  # seven batches of two models, the last of two samples
+    expected = [("asked", 0), ("asked", 1)]
+    for batch in range(1, 7):
+        expected += [(what, 2 * at + i) for what, at in (("asked", batch), ("read", batch - 1)) for i in (0, 1)]
+    assert seen == [*expected, ("read", 12), ("read", 13)]
+    monkeypatch.setattr(extraction, "device_of", forward.device_of)
+    same(ours, extract(models, (INPUTS, LABELS), tmp_path / "t", **SMALL))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_fill_a_buffer_only_once_it_has_been_copied(tmp_path, late, folder, workers, monkeypatch):
+    monkeypatch.setattr(inference, "CHUNK", 3)
+    monkeypatch.setattr(inference, "AHEAD", 2)
+    cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
+    models = {"a": (net(1, 192), cuts[0]), "b": (net(2, 432), cuts[1]), "c": (net(3, 192), cuts[0])}
+    samples = datasets.image_folder(folder)
+    ours = extract(models, samples, tmp_path / "s", workers=workers, **SMALL)
+    buffers = 2 * (2 + -(-2 * workers // 3))
+    assert len(late[0].buffers) == 2 + buffers  # of two cuts; the probe has one of each
+    assert late[0].waits >= 7 - buffers // 2
+    assert all(torch.equal(*pair) for pair in late[0].under_way if pair)
+    monkeypatch.setattr(extraction, "device_of", forward.device_of)
+    same(ours, extract(models, samples, tmp_path / "t", workers=0, **SMALL))
+
+
+def test_a_ring_that_does_not_wait_is_found_out(tmp_path, late, folder, monkeypatch):
+    own = Late.uploaded
+
+    def careless(self):
+        found = own(self)
+        self.ends = [*getattr(self, "ends", []), found]
+        return lambda: None
+
+    monkeypatch.setattr(Late, "uploaded", careless)
+    cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
+    extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL)
+    with pytest.raises(AssertionError, match="overwritten"):
+        [wait() for wait in late[0].ends]
+
+
+def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
+    """The class itself, on stand-ins for streams, events and the pinning of memory: names and order of its calls."""
+    called = []
+    for name in ("Stream", "current_stream", "Event"):
+        monkeypatch.setattr(torch.cuda, name, Stub(called, name))
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: Stub(called, "cudart"))
+    monkeypatch.setattr(torch.cuda, "check_error", lambda _: None)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: called.append("record_stream"))
+    monkeypatch.setattr(forward._Cuda, "pins", False)
+    monkeypatch.setattr(extraction, "device_of", lambda device, amp: forward._Cuda(torch.device("cpu"), False))
+    cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
+    store = extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL)
+    assert store.models.seconds["a"] == 0.005 / 8
+    start = called.index("cudart.cudaHostRegister", called.index("cudart.cudaHostUnregister"))  # after the probe
+    upload, ran = ["current_stream.wait_stream", "record_stream"], ["current_stream.record_event"] * 2
+    free = "Stream's event.synchronize"
+    batch = [free, *upload, "Stream.record_event", *upload, *ran, "current_stream.record_event"]
+    assert called[start : start + 2 + len(batch)] == ["cudart.cudaHostRegister"] * 2 + batch
+    assert called[-3:] == ["Stream.synchronize", "cudart.cudaHostUnregister", "cudart.cudaHostUnregister"]
+    assert called.count("Stream.synchronize") == 2 and "current_stream.synchronize" not in called
+
+
+class Stops(torch.nn.Module):
+    """Raises at its batch ``at``."""
+
+    def __init__(self, at, error):
+        super().__init__()
+        self.inner, self.at, self.error, self.batches = net(1), at, error, 0
+
+    def forward(self, x):
+        self.batches += 1
+        if self.batches == self.at:
+            raise self.error
+        return self.inner(x)
+
+
+def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path, late):
+    batches = 3 + 4  # the trace, two probes; two shards of two batches
+    with pytest.raises(KeyboardInterrupt):
+        extract({"m": Stops(batches + 1, KeyboardInterrupt())}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert len(list((tmp_path / "s" / ".partial" / "m").iterdir())) == 2
+    resumed = Stops(0, None)
+    extract({"m": resumed}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert resumed.batches == 3 + 7 - 4
+
+
+def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
+    class Sick(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.batches = net(2), 0
+
+        def forward(self, x):
+            self.batches += 1
+            return self.inner(x) * (float("nan") if self.batches == 6 else 1)
+
+    sick = Sick()
+    with pytest.raises(ValueError, match="1 of 2 models failed:\nmodel 'sick': nan or inf in the logits of row 16"):
+        extract({"sick": sick, "well": net(1)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert sick.batches == 7  # one batch more was under way
+    plain = extract({"well": net(1)}, (INPUTS, LABELS), tmp_path / "t", **SMALL)
+    same(extract({"well": net(1)}, (INPUTS, LABELS), tmp_path / "s", **SMALL), plain)
+
+
+class Narrow(torch.nn.Module):
+    """Has no memory for more than ``room`` samples."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.inner, self.room = net(1), room
+
+    def forward(self, x):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.inner(x)
+
+
+def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
+    with pytest.warns(UserWarning, match="model 'm': no memory for 32 samples at once; now 4") as heard:
+        store = extract({"m": Narrow(5)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert len([w for w in heard if "no memory" in str(w.message)]) == 1
+    assert store.metadata("m")["extraction"]["largest_batch_in_memory"] == 4
+    np.testing.assert_allclose(store.logits("m"), net(1)(INPUTS.float()).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
+    def whole(image):
+        return torch.from_numpy(np.array(image))
+
+    with pytest.raises(
+        ValueError, match=r"row 1 becomes torch.uint8 \[21, 30, 3\], the first torch.uint8 \[20, 30, 3\]"
+    ):
+        samples = datasets.image_folder(folder).take([0, 13, 4])
+        extract({"a": (net(1, 1800), whole)}, samples, tmp_path / "s", workers=0, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "own", "files", "processes", "cores"),
+    [
+        (8, "", {}, 1, 8),
+        (8, "", {}, 3, 2),
+        (2, "", {}, 8, 1),
+        (8, "0::/a/b\n", {"a/cpu.max": "350000 100000\n", "a/b/cpu.max": "max 100000\n"}, 1, 3),
+        (8, "0::/\n", {"cpu.max": "50000 100000"}, 1, 1),
+        (8, "0::/\n", {"cpu.max": "600000 100000"}, 2, 3),
+        (
+            8,
+            "3:cpu,cpuacct:/gone\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "400000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            1,
+            4,
+        ),
+        (
+            8,
+            "3:cpu,cpuacct:/a\n",
+            {"cpu,cpuacct/a/cpu.cfs_quota_us": "-1", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"},
+            1,
+            8,
+        ),
+    ],
+)
+def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text)
+    assert shards.usable_cores(tmp_path / "groups", tmp_path / "own") == cores
+
+
+def test_workers_are_the_usable_cores(tmp_path, folder, monkeypatch):
+    asked, own = [], inference._photographs
+    monkeypatch.setattr(extraction, "usable_cores", lambda: 3)
+    monkeypatch.setattr(inference, "_photographs", lambda *a: asked.append(a[-1]) or own(*a))
+    cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
+    extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", **SMALL)
+    assert asked == [0, 3]  # the probe, the run
