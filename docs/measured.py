@@ -79,12 +79,11 @@ def runs(row) -> str:
 
 
 def timed(job: str, start: str) -> str:
-    """The measured value of a row, its processor time, of how many runs it is the median, and what disturbed it."""
+    """The measured seconds of a row; where the machine was not quiet, its processor time, which others disturb less."""
     row = measured(job, start)
-    notes = [] if pd.isna(row.cpu) else [f"{quantity(row.cpu, 's')} of processor time"]
-    notes += [f"median of {runs(row)}"] if row.runs > 1 else []
-    notes += [f"while others used {row.others:.1f} cores"] if row.quiet == "no" else []
-    return quantity(row.measured, row.unit) + (f" ({', '.join(notes)})" if notes else "")
+    if row.quiet == "no" and not pd.isna(row.cpu):
+        return f"{quantity(row.cpu, 's')} of processor time"
+    return quantity(row.measured, row.unit)
 
 
 def conditions() -> str:
@@ -178,7 +177,7 @@ def in_lines() -> list[str]:
     deciding, broken = value("cascade", "two models, batch 64: exit decisions"), value("guarantee", PROMISE)
     return [
         "Exact: every cascade, every threshold that differs; the tests compare with brute force.",
-        f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe in numpy: {recipe}.",
+        f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe: {recipe}.",
         f"All triples: {triples}. Four models, until none can be 1% too dear: {four}.",
         f"Running: {unlike:.0f} decisions unlike the evaluator's; deciding takes {deciding} of the time.",
         f"Guarantee at ε = 1%, δ = 10%: broken in {broken} of 1,000 simulated draws.",
