@@ -41,8 +41,8 @@ def compile_kernels():
 
 
 def timed(path, runs):
-    """[(method, seconds, front points)] of every method over all pairs and triples of the store at ``path``, opened anew
-    for each run of the twelve."""
+    """[(method, seconds, front points)] of every method over all pairs and triples of the store at ``path``, which is
+    opened anew for each run of the twelve."""
     compile_kernels()
     times, points = {name: [] for name in METHODS}, {}
     for _ in range(runs):
