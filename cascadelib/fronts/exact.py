@@ -1,5 +1,8 @@
 """Every cascade × every threshold → the exact Pareto front (paper, section 3, *Evaluation*; without sampling)."""
 
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,8 +13,11 @@ import pandas as pd
 from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models
 from ..evaluation.pareto import Baseline, improvement_factor
+from ..front_end import watched
+from ..methods.confidence_metrics import confidence
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
+from ..store.logit_store import LogitStore
 from ..store.protocol import Stage
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
@@ -305,3 +311,25 @@ class SearchTask:
         }
         kind = self.method, self.score, self.cost_kind
         return Front(pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on)
+
+
+def compile_for(n_models, method):
+    """Compile or load what a search of a small store needs."""
+    z = np.random.default_rng(0).normal(size=(3, 60, 4)).astype(np.float32)
+    store = LogitStore.from_arrays(np.arange(60) % 4, dict(zip("abc", z)), macs={"a": 1, "b": 2, "c": 3})
+    search(store, n_models, method)
+    z.flags.writeable = False  # as those of a folder
+    confidence(z[0])
+
+
+def warm():
+    """Compile all kernels that searches, ensembles and evaluations need, or load them where an earlier process has: in
+    about ten seconds, or one. Those of ensembles are compiled beside the others, by a process of their own.
+
+    They are kept in NUMBA_CACHE_DIR, else beside the package, else in the user's cache folder (docs/speed.md).
+    """
+    parts, beside = [(2, "max_softmax_mean_logits"), (3, "max_softmax")], f"import sys; sys.path[:] = {sys.path}"
+    code = f"{beside}; from cascadelib.fronts.exact import compile_for; compile_for(*{parts[0]})"
+    with subprocess.Popen([sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]):
+        for part in watched(parts[::-1], "compiling kernels"):
+            compile_for(*part)
