@@ -15,6 +15,7 @@ from ..evaluation.evaluation import asked, check_store, single_models
 from ..evaluation.pareto import Baseline, improvement_factor
 from ..front_end import watched
 from ..methods.confidence_metrics import confidence
+from ..methods.method import METHODS
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from ..store.logit_store import LogitStore
@@ -313,23 +314,24 @@ class SearchTask:
         return Front(pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on)
 
 
-def compile_for(n_models, method):
-    """Compile or load what a search of a small store needs."""
-    z = np.random.default_rng(0).normal(size=(3, 60, 4)).astype(np.float32)
-    store = LogitStore.from_arrays(np.arange(60) % 4, dict(zip("abc", z)), macs={"a": 1, "b": 2, "c": 3})
-    search(store, n_models, method)
-    z.flags.writeable = False  # as those of a folder
-    confidence(z[0])
+def compile_ensembles():
+    """Compile or load the kernels of methods."""
+    z = np.zeros((2, 9, 4), np.float32)
+    store = LogitStore.from_arrays(np.zeros(9, np.int64), {"a": z[0], "b": z[1]}, macs={"a": 1, "b": 2})
+    METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])((0, 1))
+    confidence(z[0])  # arrays that can be written, as those of a store can not
+
+
+def compile_searches():
+    """Compile or load the kernels of searches."""
+    correct, sure = np.random.default_rng(0).random((2, 3, 60))
+    search_arrays(correct < 0.5, sure, [1, 2, 4], (2, 3))
 
 
 def warm():
-    """Compile all kernels that searches, ensembles and evaluations need, or load them where an earlier process has: in
-    about ten seconds, or one. Those of ensembles are compiled beside the others, by a process of their own.
-
-    They are kept in NUMBA_CACHE_DIR, else beside the package, else in the user's cache folder (docs/speed.md).
-    """
-    parts, beside = [(2, "max_softmax_mean_logits"), (3, "max_softmax")], f"import sys; sys.path[:] = {sys.path}"
-    code = f"{beside}; from cascadelib.fronts.exact import compile_for; compile_for(*{parts[0]})"
+    """Compile the kernels that searches, ensembles and evaluations need (10 to 20 seconds), or load them where another
+    process has; those of ensembles beside the others, in a process of their own. docs/speed.md says where they lie."""
+    code = f"import sys; sys.path[:] = {sys.path}; from cascadelib.fronts.exact import compile_ensembles as f; f()"
     with subprocess.Popen([sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]):
-        for part in watched(parts[::-1], "compiling kernels"):
-            compile_for(*part)
+        for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
+            part()
