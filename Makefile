@@ -90,8 +90,11 @@ notebooks: $(READY) ## execute the notebooks again and rewrite their committed o
 	$(BIN)/python docs/readme_numbers.py
 	$(BIN)/python docs/guarantees.py
 
+# The kernels are compiled from the core alone, while the other packages come; where that fails, the first search does it.
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python'; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m cascadelib warm >/dev/null 2>&1 & \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,test]'; installed=$$?; wait; exit $$installed
 	@touch $@

@@ -1,9 +1,11 @@
 """Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section 3, *Evaluation*), how
-it grows with samples and models, what gap four models are left with, and whether threads change any of its points.
+it grows with samples and models, what gap four models are left with, whether threads change any of its points, and what a first search takes.
 """
 
 import os
-from itertools import combinations
+import subprocess
+import sys
+from itertools import combinations, count
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
@@ -187,4 +189,47 @@ def differing(table, n_models, runs, threads):
         return sum(any(not np.array_equal(getattr(p, f), getattr(single, f)) for f in FIELDS) for p in found)
 
 
-JOBS = {"search": search, "growth": growth, "scale": scale, "quadruples": quadruples, "threads": threads}
+FIRST = """
+import sys, cascadelib as cl
+import numpy as np
+with np.load(sys.argv[1]) as table:
+    cl.search_arrays(table["correct"], table["confidence"], table["cost"], int(sys.argv[2]))
+"""
+
+
+def first_use(quick=False):
+    """Rows of the table: the first search of a fresh process, import included, where nothing is compiled, and after
+    ``warm`` in another process."""
+    parts, rows = dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores())), []
+    with TemporaryDirectory() as folder:
+        np.savez(table := f"{folder}/table.npz", **parts)
+        fresh = (TemporaryDirectory(dir=folder) for _ in count())
+
+        def python(code, *arguments, cache=None):
+            environment = os.environ | {"NUMBA_CACHE_DIR": cache or next(fresh).name}
+            subprocess.run([sys.executable, "-c", code, table, *arguments], check=True, env=environment)
+
+        m, k = parts["correct"].shape
+        for n, target in (("2", ""), ("3", "≤ 12")):
+            name = f"first use: {n} of {m}, k = {k}, nothing compiled, import included"
+            rows.append(row(name, seconds(lambda n=n: python(FIRST, n), 1 if quick else RUNS)[0], "s", target))
+        warm = "import cascadelib as cl; cl.warm()"
+        rows.append(
+            row("first use: warm, nothing compiled", seconds(lambda: python(warm), 1 if quick else RUNS)[0], "s")
+        )
+        python(warm, cache=folder)
+        for n, target in (("2", "≤ 1.5"), ("3", "")):
+            took = seconds(lambda n=n: python(FIRST, n, cache=folder), 1 if quick else RUNS)[0]
+            name = f"first use: {n} of {m}, k = {k}, after warm in another process, import included"
+            rows += [row(name, took, "s"), row(f"{name}: processor time", took.cpu, "s", target, runs=took.runs)]
+    return rows
+
+
+JOBS = {
+    "first_use": first_use,
+    "search": search,
+    "growth": growth,
+    "scale": scale,
+    "quadruples": quadruples,
+    "threads": threads,
+}

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .fronts import search as search
     from .fronts import search_arrays as search_arrays
     from .fronts import search_outcomes as search_outcomes
+    from .fronts import warm as warm
     from .methods import METHODS as METHODS
     from .methods import Method as Method
     from .methods import confidence as confidence

@@ -48,6 +48,7 @@ def parser_of_all() -> Parser:
         ("evaluate", _evaluate, [policy, table], "a policy on a table"),
         ("explore", _explore, [table], "open the explorer's page; other options go to Voilà (--no-browser, --port=…)"),
         ("show", _show, [policy], "what a file says"),
+        ("warm", lambda _: cl.warm(), [], "compile what first searches need, for all later processes"),
     ):
         own[name] = commands.add_parser(name, parents=parents, help=about, description=about)
         own[name].add_argument("--json", action="store_true", help="print JSON")

@@ -8,7 +8,6 @@ from contextlib import suppress
 from functools import cache, partial
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, typeof, types
 from numba.core import cgutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
@@ -46,29 +45,18 @@ def inner(function):
 
 
 class Room:
-    """A namedtuple of arrays, or of such namedtuples, which kernels take as the namedtuple itself.
-
-    They get one pointer to it, where numba would hand on seven numbers an array, to be compiled at every call. Its
-    arrays are never exchanged for others.
-    """
+    """A namedtuple of namedtuples of arrays, which kernels take for just that. They get one pointer to it, where numba
+    would hand on seven numbers an array, all of which are compiled at every call. Its arrays stay the same."""
 
     def __init__(self, parts):
         self.parts, self._numba_type_ = parts, InRoom(typeof(parts))
-        self.words = np.array(list(words_of(parts)), np.int64)
-        self.address = self.words.ctypes.data
-
-
-def words_of(parts):
-    """The structs that numba has of arrays, one after another."""
-    for part in parts:
-        if isinstance(part, tuple):
-            yield from words_of(part)
-        else:
-            yield from (0, 0, part.size, part.itemsize, part.ctypes.data, *part.shape, *part.strides)
+        words = [(0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides) for part in parts for a in part]
+        self.structs = np.concatenate(words)  # as numba lays them out
+        self.address = self.structs.ctypes.data
 
 
 class InRoom(types.Type):
-    """The type of a :class:`Room`; parts: that of its namedtuple."""
+    """The type of a :class:`Room`, or of a namedtuple in it; parts: numba's type of the namedtuple."""
 
     def __init__(self, parts):
         self.parts = parts
@@ -89,34 +77,23 @@ def address_of(_, room, c):
 
 @infer_getattr
 class TypeOfPart(AttributeTemplate):
-    """The type of a part: of an array, or of a room again."""
+    """The type of a part by its name."""
 
     key = InRoom
 
     def generic_resolve(self, room, name):
-        """By its name."""
+        """An array's, or again an :class:`InRoom`."""
         part = dict(zip(room.parts.fields, room.parts.types))[name]
         return InRoom(part) if isinstance(part, types.NamedTuple) else part
 
 
 @lower_getattr_generic(InRoom)
 def part_of(context, builder, room, pointer, name):
-    """A part: an array, or the pointer to a room."""
+    """A part: an array, or the pointer to a namedtuple."""
     struct, place = context.get_data_type(room.parts).as_pointer(), room.parts.fields.index(name)
     part = cgutils.gep_inbounds(builder, builder.bitcast(pointer, struct), 0, place)
     nested = isinstance(room.parts.types[place], types.NamedTuple)
-    return builder.bitcast(part, cgutils.voidptr_t) if nested else loaded(builder, part)
-
-
-def loaded(builder, pointer):
-    """A struct, number by number, each of which LLVM may keep, since they never change."""
-    kind = pointer.type.pointee
-    if isinstance(kind, ir.Aggregate):
-        parts = [loaded(builder, cgutils.gep_inbounds(builder, pointer, 0, i)) for i in range(len(kind))]
-        return (cgutils.pack_array if isinstance(kind, ir.ArrayType) else cgutils.pack_struct)(builder, parts)
-    number = builder.load(pointer)
-    number.set_metadata("invariant.load", builder.module.add_metadata([]))
-    return number
+    return builder.bitcast(part, cgutils.voidptr_t) if nested else builder.load(part)
 
 
 @cache  # one warning a process, not one a kernel

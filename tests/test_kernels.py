@@ -27,13 +27,46 @@ def added(a, b):
 
 print(added(1, 2), added(0.5, 1.0), len(added.stats.cache_hits))
 """
+WARM = """
+import cascadelib as cl
+cl.warm()
+"""
+FIRST_CALLS = """
+import sys, numpy as np, cascadelib as cl
+from numba.core.dispatcher import Dispatcher
+rng = np.random.default_rng(0)
+table = cl.ScoreTable(rng.random((5, 60)) < [[0.5], [0.6], [0.7], [0.8], [0.9]], rng.random((5, 60)), [1, 2, 3, 5, 9])
+cl.search(table, (2, 3, 4), cost="cost")
+held = cl.LogitStore(sys.argv[1])
+stores = held, held.take(np.arange(200)), cl.LogitStore.from_arrays(held.labels, {m: held.logits(m).copy() for m in
+    held.models.index[:4]}, macs=dict(zip(held.models.index, range(1, 5))))
+for store in stores:
+    for method in cl.METHODS:
+        cl.evaluate(store, cl.search(store, (1, 2, 3), method, models=list(store.models.index[:4])).point(0))
+kernels = {id(k): k for name, m in list(sys.modules.items()) if name.startswith("cascadelib") for k in vars(m).values()
+    if isinstance(k, Dispatcher)}.values()
+print(sum(len(k.stats.cache_hits) for k in kernels), [(k.__name__, *k.stats.cache_misses) for k in kernels
+    if k.stats.cache_misses])
+"""
+TOLD = """
+import cascadelib._kernels
+cascadelib._kernels.is_watched = lambda: True
+import numpy as np
+from cascadelib.fronts.kernels.state import comes_first, improves, merge_entries, new_best
+for kernel in (comes_first, improves):
+    try:
+        print(kernel(new_best(3, 2), 1, 1.0, 0, np.zeros(1, np.int64)))
+    except TypeError as error:
+        print(error)
+merge_entries(new_best(3, 2), new_best(3, 2))
+"""
 
 
-def run(code, path, **environment):
+def run(code, path, *arguments, **environment):
     """stdout and stderr of Python code with the package at ``path``, and no other cache than ``environment`` has."""
     others = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_", "PYTHON"))}
     others |= {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    command = [sys.executable, *(["-c", code] if "\n" in str(code) else [code])]
+    command = [sys.executable, *(["-c", code] if "\n" in str(code) else [code]), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=others, cwd=path)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
@@ -86,3 +119,19 @@ def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
     said, warned = run(tiny, ROOT, **cache)
     assert (said, warned) == ("3 1.5 0\n", "")
     assert run(tiny, ROOT, **cache) == ("3 1.5 2\n", "")
+
+
+def test_after_warm_a_fresh_process_compiles_nothing(tmp_path):
+    """Of the first searches of two, three and four models, the paper's twelve methods, and their evaluation."""
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    run(WARM, ROOT, **cache)
+    hits, missed = run(FIRST_CALLS, ROOT, str(ROOT / "data" / "fashion-mnist" / "val"), **cache)[0].split(" ", 1)
+    assert int(hits) >= 8 and missed == "[]\n"
+
+
+def test_a_process_that_compiles_says_so_once(tmp_path):
+    """And a kernel that only kernels call says what it is, where a call would end the process."""
+    said, told = run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path))
+    assert said == "comes_first is called by kernels only\nTrue\n"
+    assert told.count("compiles its kernels") == 1
+    assert run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path)) == (said, "")

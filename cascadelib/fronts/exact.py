@@ -1,5 +1,8 @@
 """Every cascade × every threshold → the exact Pareto front (paper, section 3, *Evaluation*; without sampling)."""
 
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,8 +13,12 @@ import pandas as pd
 from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, check_store, single_models, sum_passed_on
 from ..evaluation.pareto import Baseline, improvement_factor
+from ..front_end import watched
+from ..methods.confidence_metrics import confidence
+from ..methods.method import METHODS
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
+from ..store.logit_store import LogitStore
 from ..store.protocol import Stage
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
@@ -290,3 +297,26 @@ class SearchTask:
         }
         kind = self.method, self.score, self.cost_kind
         return Front(pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on)
+
+
+def compile_ensembles():
+    """Compile or load the kernels of methods."""
+    z = np.zeros((2, 9, 4), np.float32)
+    store = LogitStore.from_arrays(np.zeros(9, np.int64), {"a": z[0], "b": z[1]}, macs={"a": 1, "b": 2})
+    METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])((0, 1))
+    confidence(z[0])  # arrays that can be written, as those of a store can not
+
+
+def compile_searches():
+    """Compile or load the kernels of searches."""
+    correct, sure = np.random.default_rng(0).random((2, 3, 60))
+    search_arrays(correct < 0.5, sure, [1, 2, 4], (2, 3))
+
+
+def warm():
+    """Compile the kernels that searches, ensembles and evaluations need (10 to 20 seconds), or load them where another
+    process has; those of ensembles beside the others, in a process of their own. docs/speed.md says where they lie."""
+    code = f"import sys; sys.path[:] = {sys.path}; from cascadelib.fronts.exact import compile_ensembles as f; f()"
+    with subprocess.Popen([sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]):
+        for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
+            part()
