@@ -123,8 +123,11 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
 def search_boxes(outcomes, cost, mean, cascades, found, tolerance, deadline):
     """Add the front of cascades of three models and more. Boxes of boundaries (docs/architecture.md) are opened, that
     which might be cheaper by most first, as long as there are: (most accuracy, least cost) of those that were left."""
-    k, left, number = len(outcomes.stage((0,))[0]), [], count()
-    heap = [(-np.inf, next(number), np.inf, mean[cascade[0]], (cascade, None, None)) for cascade in cascades]
+    k, left, number, heap = len(outcomes.stage((0,))[0]), [], count(), []
+    for cascade in cascades:
+        ends = [(0, outcomes.groups(cascade[:i]).max() + 1) for i in range(1, len(cascade))]
+        none_leave = np.mean(outcomes.stage(cascade)[0]), mean[list(cascade)].sum()
+        heap.append((-np.inf, next(number), np.inf, mean[cascade[0]], (cascade, ends, none_leave)))
 
     def excess(most, least):
         return found.cost[found.place(most)] / max(least, 1e-300) - 1
@@ -140,33 +143,26 @@ def search_boxes(outcomes, cost, mean, cascades, found, tolerance, deadline):
 
 
 def opened(cascade, ends, corner, outcomes, cost, k, found):
-    """Add the corners of a grid over a box, ``ends`` int [d, 2] of its boundaries (None: all of them), to the front;
-    yield (most accuracy, least cost, box) of the boxes between that may hold something better.
-
-    corner: accuracy and cost at its lower ends, with which samples count that no boundary of the box moves. A sample
-    that may pass on does so where it gains, at no cost, in the bounds.
-    """
+    """Add the corners of a grid over a box, ``ends`` int [d, 2] of its boundaries, to the front; yield (most accuracy,
+    least cost, box) of the boxes between that may hold something better. In these bounds a sample that may pass on does
+    so where it gains, at no cost. corner: accuracy and cost at the lower ends; what no boundary moves is in there."""
     d, there, moved = len(cascade) - 1, np.ones(k, bool), np.zeros(k, bool)
     groups = [outcomes.groups(cascade[: i + 1]) for i in range(d)]
-    ends = [(0, group.max() + 1) for group in groups] if ends is None else ends
     for group, (low, high) in zip(groups, ends):
         moved |= there & (low <= group) & (group < high)
         there &= group >= low
     edges = [np.unique(np.linspace(*own, round(GRID ** (1 / d)) + 1).astype(int)) for own in ends]
     slots = [np.searchsorted(own, group[moved], side="right") for own, group in zip(edges, groups)]
     gains = [np.asarray(outcomes.stage(cascade[: i + 1])[0])[moved] / k for i in range(d + 1)]
-    costs = [np.broadcast_to(cost[m], k)[moved] / k for m in cascade]
-    sizes, (gain, most, paid, least) = [len(own) for own in edges], np.zeros((4, *[1] * d))
+    sizes, (gain, most, paid) = [len(own) for own in edges], np.zeros((3, *[1] * d))
     for i, step in enumerate(np.diff(gains, axis=0)):
-        parts = np.maximum(step, 0), np.maximum(-step, 0), costs[i + 1]
+        parts = np.maximum(step, 0), np.maximum(-step, 0), np.broadcast_to(cost[cascade[i + 1]], k)[moved] / k
         up, down, more = (sum_passed_on(slots[: i + 1], sizes, part) for part in parts)
         may, must = (slice(-1),) * (i + 1), (slice(1, None),) * (i + 1)
-        gain, most, paid, least = gain + up - down, most + up[may] - down[must], paid + more, least + more[must]
-    first = (0,) * d
-    start = (
-        (np.sum(gains[0]), np.sum(costs[0])) if corner is None else (corner[0] - gain[first], corner[1] - paid[first])
-    )
-    gain, most, paid, least = gain + start[0], most + start[0], paid + start[1], least + start[1]
+        gain, most, paid = gain + up - down, most + up[may] - down[must], paid + more
+    others = corner[0] - gain[(0,) * d], corner[1] - paid[(0,) * d]
+    gain, most, paid = gain + others[0], most + others[0], paid + others[1]
+    least = paid[(slice(1, None),) * d]
     corners = np.stack([axis.ravel() for axis in np.meshgrid(*edges, indexing="ij")], axis=1)
     found.add(paid.ravel(), gain.ravel(), cascade, corners)
     wide = np.any(np.meshgrid(*(np.diff(own) > 1 for own in edges), indexing="ij"), axis=0)
