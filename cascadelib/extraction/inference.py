@@ -78,7 +78,8 @@ def probed(
             own.enter_context(ready(model.module, settings.device.torch))
             inputs = prepare(model.transform)
             counted = macs.get(name) or count_macs(model.module, inputs)
-            runs = replace(model, module=torch.compile(model.module)) if settings.compile else model
+            module: Any = torch.compile(model.module) if settings.compile else model.module
+            runs = replace(model, module=module)
             with torch.inference_mode():
                 for _ in range(2):
                     logits, seconds = timed_logits(runs, inputs, settings.device, settings.most)
@@ -152,8 +153,6 @@ class _Cuts:
 def _photographs(samples, bounds, transforms, device, workers):
     """Workers fill a ring of buffers, one a batch, in memory that they share. They are asked for ``AHEAD`` chunks each
     before the batch that these belong to comes: that many buffers, and one to fill while another is copied."""
-    if not bounds:
-        return
     made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)))
     size, first = max(stop - start for start, stop in bounds), made.of(bounds[0][0])
     workers = min(workers, len(bounds) * len(spans(0, size, CHUNK)))
