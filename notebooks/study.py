@@ -144,11 +144,15 @@ def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, 
 def names_today(table: pd.DataFrame) -> list[str]:
     """Names under which :func:`cascadelib.zoo.load` gives these models at their published size: "name@size"
     where timm evaluates at another one now. Those that timm no longer has are left out."""
-    from cascadelib.zoo.timm_models import evaluated_size  # timm takes seconds, which other studies do without
+    from timm.models import get_pretrained_cfg  # timm takes seconds, which other studies do without
+
+    from cascadelib.zoo.timm_models import current_name
 
     rows = table[table["current"].notna()]
-    sizes = zip(rows["current"], rows["image_size"].astype(int))
-    return [name if evaluated_size(name) == size else f"{name}@{size}" for name, size in sizes]
+    found = [get_pretrained_cfg(current_name(name), allow_unregistered=True) for name in rows["current"]]
+    now = [(cfg.test_input_size or cfg.input_size)[-1] for cfg in found]
+    sizes = zip(rows["current"], rows["image_size"].astype(int), now)
+    return [name if size == evaluated else f"{name}@{size}" for name, size, evaluated in sizes]
 
 
 SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}  # what is published, of how many

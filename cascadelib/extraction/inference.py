@@ -78,7 +78,8 @@ def probed(
             own.enter_context(ready(model.module, settings.device.torch))
             inputs = prepare(model.transform)
             counted = macs.get(name) or count_macs(model.module, inputs)
-            runs = replace(model, module=torch.compile(model.module)) if settings.compile else model
+            module: Any = torch.compile(model.module) if settings.compile else model.module
+            runs = replace(model, module=module)
             with torch.inference_mode():
                 for _ in range(2):
                     logits, seconds = timed_logits(runs, inputs, settings.device, settings.most)
@@ -125,16 +126,17 @@ class _Cuts:
     the ValueError that says why not (workers would make a traceback)."""
 
     def __init__(self, source, cuts):
-        self.source, self.cuts, self.ring = source, cuts, []
+        self.source, self.cuts, self.ring, self.made = source, cuts, [], {}
 
     def of(self, row):
+        if row in self.made:
+            return self.made[row]
         try:
             image = self.source[row]()
             return [torch.as_tensor(cut(image)) for cut in self.cuts]
         except Exception as error:
-            raise (
-                error if type(error) is ValueError else ValueError(f"the photograph of row {row}: {error!r}")
-            ) from None
+            own = type(error) is ValueError
+            raise (error if own else ValueError(f"the photograph of row {row}: {error!r}")) from None
 
     def __getitem__(self, task):
         turn, start, rows = task
@@ -152,10 +154,9 @@ class _Cuts:
 def _photographs(samples, bounds, transforms, device, workers):
     """Workers fill a ring of buffers, one a batch, in memory that they share. They are asked for ``AHEAD`` chunks each
     before the batch that these belong to comes: that many buffers, and one to fill while another is copied."""
-    if not bounds:
-        return
     made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)))
-    size, first = max(stop - start for start, stop in bounds), made.of(bounds[0][0])
+    size, row = max(stop - start for start, stop in bounds), bounds[0][0]
+    first = made.made[row] = made.of(row)  # its cuts have the shapes of all
     workers = min(workers, len(bounds) * len(spans(0, size, CHUNK)))
     for _ in range(min(len(bounds), 2 + -(-AHEAD * workers // len(spans(0, size, CHUNK))))):
         whole = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]

@@ -110,8 +110,9 @@ class _Cuda(Device):
     @contextlib.contextmanager
     def pinned(self, buffers):
         cudart = torch.cuda.cudart()
-        for buffer in buffers:
-            torch.cuda.check_error(cudart.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0))
+        with torch.cuda.device(self.torch):  # else every process of torchrun would take memory of the first GPU
+            for buffer in buffers:
+                torch.cuda.check_error(cudart.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0))
         try:
             yield
         finally:
@@ -238,8 +239,7 @@ def _in_pieces(model, inputs, most):
             if size == 1:
                 raise ValueError(f"model {name!r}: not enough memory for one sample ({error})") from None
             most[name] = (min(size, batch) + 1) // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
 
 
 def batch_of(inputs: Any) -> int:

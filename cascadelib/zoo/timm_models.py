@@ -52,12 +52,6 @@ def current_name(name: str) -> str:
     return f"{cfg.architecture}.{cfg.tag}" if cfg and cfg.tag else name
 
 
-def evaluated_size(name: str) -> int:
-    """Pixels at which timm evaluates a pretrained model today."""
-    cfg = _cfg(name)
-    return (cfg.test_input_size or cfg.input_size)[-1]
-
-
 @weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
     """The module of a timm model in eval mode, at its own size or another, or ValueError where it cannot run at that;

@@ -161,7 +161,8 @@ def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
     called = []
     for name in ("Stream", "current_stream", "Event"):
         monkeypatch.setattr(torch.cuda, name, Stub(called, name))
-    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    for name in ("stream", "device"):
+        monkeypatch.setattr(torch.cuda, name, contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "cudart", lambda: Stub(called, "cudart"))
     monkeypatch.setattr(torch.cuda, "check_error", lambda _: None)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
