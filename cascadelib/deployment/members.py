@@ -171,7 +171,7 @@ class Member:
                     most = torch.finfo(inputs.dtype).eps ** (2 / 3) * np.abs(expected).max()
                     if not np.abs(found - expected).max() <= most:
                         raise RuntimeError(f"its graph gives other logits for {count} samples")
-            rounds = [[timeit.timeit(partial(c.logits, batch), number=1) for c in choices] for _ in range(5)]
+            rounds = [[timeit.timeit(partial(c.logits, batch), number=1) for c in choices] for _ in range(7)]
         self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
 
 
