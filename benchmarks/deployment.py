@@ -120,6 +120,7 @@ def serve(quick=False):
     here, there = get_context("spawn").Pipe()
     child = get_context("spawn").Process(target=serving, args=(there, images), daemon=True)
     child.start()
+    there.close()  # so that recv ends where the child does
     ports, expected = here.recv()
     rates, late, unlike = defaultdict(list), defaultdict(list), 0
     for _ in range(rounds + 1):  # the first warms up
