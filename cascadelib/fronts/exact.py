@@ -304,7 +304,9 @@ def compile_ensembles():
     z = np.zeros((2, 9, 4), np.float32)
     store = LogitStore.from_arrays(np.zeros(9, np.int64), {"a": z[0], "b": z[1]}, macs={"a": 1, "b": 2})
     stage = METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])
-    stage((0,)), stage((0, 1)), confidence(z[0])  # which can be written, as what a store has can not
+    for prefix in ((0,), (0, 1)):
+        stage(prefix)
+    confidence(z[0])  # which can be written, as what a store has can not
 
 
 def compile_searches():
