@@ -1,12 +1,13 @@
 """Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section 3, *Evaluation*), how
-it grows with samples and models, what gap four models are left with, whether threads change any of its points, and what a first search takes.
+it grows with samples and models, what gap four models are left with, whether threads change any of its points, and
+what a first search takes.
 """
 
 import os
 import subprocess
 import sys
-from itertools import combinations, count
-from tempfile import TemporaryDirectory
+from itertools import combinations
+from tempfile import TemporaryDirectory, mkdtemp
 from unittest.mock import patch
 
 import numpy as np
@@ -203,23 +204,19 @@ def first_use(quick=False):
     parts, rows = dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores())), []
     with TemporaryDirectory() as folder:
         np.savez(table := f"{folder}/table.npz", **parts)
-        fresh = (TemporaryDirectory(dir=folder) for _ in count())
 
         def python(code, *arguments, cache=None):
-            environment = os.environ | {"NUMBA_CACHE_DIR": cache or next(fresh).name}
+            environment = os.environ | {"NUMBA_CACHE_DIR": cache or mkdtemp(dir=folder)}
             subprocess.run([sys.executable, "-c", code, table, *arguments], check=True, env=environment)
 
-        m, k = parts["correct"].shape
+        (m, k), repeats, warm = parts["correct"].shape, 1 if quick else RUNS, "import cascadelib as cl; cl.warm()"
         for n, target in (("2", ""), ("3", "≤ 12")):
             name = f"first use: {n} of {m}, k = {k}, nothing compiled, import included"
-            rows.append(row(name, seconds(lambda n=n: python(FIRST, n), 1 if quick else RUNS)[0], "s", target))
-        warm = "import cascadelib as cl; cl.warm()"
-        rows.append(
-            row("first use: warm, nothing compiled", seconds(lambda: python(warm), 1 if quick else RUNS)[0], "s")
-        )
+            rows.append(row(name, seconds(lambda n=n: python(FIRST, n), repeats)[0], "s", target))
+        rows.append(row("first use: warm, nothing compiled", seconds(lambda: python(warm), repeats)[0], "s"))
         python(warm, cache=folder)
         for n, target in (("2", "≤ 1.5"), ("3", "")):
-            took = seconds(lambda n=n: python(FIRST, n, cache=folder), 1 if quick else RUNS)[0]
+            took = seconds(lambda n=n: python(FIRST, n, cache=folder), repeats)[0]
             name = f"first use: {n} of {m}, k = {k}, after warm in another process, import included"
             rows += [row(name, took, "s"), row(f"{name}: processor time", took.cpu, "s", target, runs=took.runs)]
     return rows

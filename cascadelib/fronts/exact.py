@@ -303,8 +303,10 @@ def compile_ensembles():
     """Compile or load the kernels of methods."""
     z = np.zeros((2, 9, 4), np.float32)
     store = LogitStore.from_arrays(np.zeros(9, np.int64), {"a": z[0], "b": z[1]}, macs={"a": 1, "b": 2})
-    METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])((0, 1))
-    confidence(z[0])  # arrays that can be written, as those of a store can not
+    stage = METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])
+    for prefix in ((0,), (0, 1)):
+        stage(prefix)
+    confidence(z[0])  # which can be written, as what a store has can not
 
 
 def compile_searches():
