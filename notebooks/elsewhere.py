@@ -1,6 +1,7 @@
 """What becomes of models, fronts and promises on other data, as tables that these notebooks show."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,23 @@ from cascadelib.analysis.uncertainty import LEVEL, Ends, counted, paired_differe
 from cascadelib.checks import about, known
 from cascadelib.evaluation import all_confidences
 from cascadelib.evaluation.evaluation import quality, reaching, right_alone, stage_confidences
+from cascadelib.files import located
 from cascadelib.front_end import watched
 from cascadelib.scoring import F1
 from cascadelib.store import Store
 from cascadelib.tables import arrow
+
+
+def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
+    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several;
+    FileNotFoundError for a pattern that no store matches."""
+    root, found = located(folder), []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))
+        if not paths:
+            raise FileNotFoundError(f"no store {pattern!r} in {folder}; a store is a folder with manifest.json")
+        found += paths
+    return {path.name: LogitStore(path) for path in found}
 
 
 def check_same_task(store: Store, other: Store) -> None:

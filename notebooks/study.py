@@ -3,7 +3,7 @@ which they are, and what was published of these."""
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -127,18 +127,6 @@ def candidates_of_study(folder: str | Path) -> pd.DataFrame:
     rows = {name: row[columns] for name in found.models if (row := row_of(table, name)) is not None}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.reindex(found.models).rename_axis("model")
-
-
-def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
-    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several;
-    FileNotFoundError for a pattern that no store matches."""
-    root, found = located(folder), []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))
-        if not paths:
-            raise FileNotFoundError(f"no store {pattern!r} in {folder}; a store is a folder with manifest.json")
-        found += paths
-    return {path.name: LogitStore(path) for path in found}
 
 
 def names_today(table: pd.DataFrame) -> list[str]:

@@ -16,9 +16,8 @@ from cascadelib.figures.shift import (
     moved_improvement_figure,
     segments_figure,
 )
-from elsewhere import by_kind
+from elsewhere import by_kind, open_splits
 from side_by_side import threshold_curves
-from study import open_splits
 
 
 def make_store(seed, k=400, noise=1.0):
