@@ -102,7 +102,8 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
     check_work(mean, lengths, time_limit)
     if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
-    outcomes, found, boxes = Outcomes(stage, last_only), Found(lengths[-1]), []
+    outcomes, found = Outcomes(stage, last_only), Found(lengths[-1])
+    boxes: list[tuple] = []
     for cascade in cascades_of(mean, lengths):
         (first, sure), (last, _) = stage(cascade[:1]), stage(cascade)
         if len(cascade) > 2:
@@ -110,8 +111,8 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
             whole = cascade, ends, (np.mean(last), mean[list(cascade)].sum())
             boxes.append((-np.inf, len(boxes), np.inf, mean[cascade[0]], whole))
             continue
-        costs = [*(cost[m] for m in cascade), 0.0][:2]  # one model: a pair of itself, of which the second is free
-        curve = two_model_curve(sure, first, last, *costs, positive)
+        second = cost[cascade[1]] if len(cascade) > 1 else 0.0  # one model: a pair of itself, of which that is free
+        curve = two_model_curve(sure, first, last, cost[cascade[0]], second, positive)
         found.add(curve.cost, curve.accuracy, cascade, np.arange(len(curve.cost))[:, None][:, : len(cascade) - 1])
     left = search_boxes(boxes, outcomes, cost, len(first), found, tolerance, deadline)
     rows = [(c, limits) for c, own in found.by_cascade() for limits in thresholds_of(outcomes, c, own)]
