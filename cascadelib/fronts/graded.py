@@ -102,15 +102,19 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
     check_work(mean, lengths, time_limit)
     if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
-    outcomes, found, longer = Outcomes(stage, last_only), Found(lengths[-1]), []
+    outcomes, found = Outcomes(stage, last_only), Found(lengths[-1])
+    boxes: list[tuple] = []
     for cascade in cascades_of(mean, lengths):
+        (first, sure), (last, _) = stage(cascade[:1]), stage(cascade)
         if len(cascade) > 2:
-            longer.append(cascade)
+            ends = [(0, outcomes.groups(cascade[:i]).max() + 1) for i in range(1, len(cascade))]
+            whole = cascade, ends, (np.mean(last), mean[list(cascade)].sum())
+            boxes.append((-np.inf, len(boxes), np.inf, mean[cascade[0]], whole))
             continue
-        (first, sure), (last, _) = stage(cascade[:1]), stage(cascade)  # one model: a pair of itself, the second free
-        curve = two_model_curve(sure, first, last, *[*(cost[m] for m in cascade), 0.0][:2], positive)
+        second = cost[cascade[1]] if len(cascade) > 1 else 0.0  # one model: a pair of itself, of which that is free
+        curve = two_model_curve(sure, first, last, cost[cascade[0]], second, positive)
         found.add(curve.cost, curve.accuracy, cascade, np.arange(len(curve.cost))[:, None][:, : len(cascade) - 1])
-    left = search_boxes(outcomes, cost, mean, longer, found, tolerance, deadline)
+    left = search_boxes(boxes, outcomes, cost, len(first), found, tolerance, deadline)
     rows = [(c, limits) for c, own in found.by_cascade() for limits in thresholds_of(outcomes, c, own)]
     points = points_by_running(stage, cost, rows, lengths[-1], positive)
     if not left:
@@ -120,14 +124,11 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
     return replace(points, floor=np.minimum.accumulate(floor[::-1])[::-1], above=found.above)
 
 
-def search_boxes(outcomes, cost, mean, cascades, found, tolerance, deadline):
-    """Add the front of cascades of three models and more. Boxes of boundaries (docs/architecture.md) are opened, that
-    which might be cheaper by most first, as long as there are: (most accuracy, least cost) of those that were left."""
-    k, left, number, heap = len(outcomes.stage((0,))[0]), [], count(), []
-    for cascade in cascades:
-        ends = [(0, outcomes.groups(cascade[:i]).max() + 1) for i in range(1, len(cascade))]
-        none_leave = np.mean(outcomes.stage(cascade)[0]), mean[list(cascade)].sum()
-        heap.append((-np.inf, next(number), np.inf, mean[cascade[0]], (cascade, ends, none_leave)))
+def search_boxes(heap, outcomes, cost, k, found, tolerance, deadline):
+    """Add the front of cascades of three models and more to what is ``found``. Boxes of boundaries
+    (docs/architecture.md) are opened, that which might be cheaper by most first, as long as there are: a heap of
+    (−excess, number, most accuracy, least cost, box). Returns (most accuracy, least cost) of those that were left."""
+    left, number = [], count(len(heap))
 
     def excess(most, least):
         return found.cost[found.place(most)] / max(least, 1e-300) - 1

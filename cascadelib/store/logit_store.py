@@ -207,7 +207,7 @@ class LogitStore:
         """Free the memory that reading a model's file took: what is mapped counts as held by this process."""
         tensor = self._model(name).tensor
         if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-            tensor._mmap.madvise(mmap.MADV_DONTNEED)
+            tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     def holds_probabilities(self, name: str) -> bool:
         """Whether the :meth:`output` of a model is probabilities, not logits."""
