@@ -216,7 +216,7 @@ def timed_logits(
     inputs: as for :func:`output_of`. most: {model: samples at once}; where memory runs out, the batch is halved until
     it fits, which is said and kept there. ValueError names a model of another output, or too large for one sample.
     """
-    half, began = getattr(torch, device.amp or "bfloat16"), device.now()
+    half, began = getattr(torch, str(device.amp or "bfloat16")), device.now()
     with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
         logits = _in_pieces(model, inputs, most)
     ended = device.now()
