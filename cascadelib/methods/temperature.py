@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-from scipy.optimize import brentq, root_scalar
 
 from .confidence_metrics import ELEMENTS, over_blocks
 
@@ -51,6 +50,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
     Where the likelihood grows up to a bound, that is the temperature, with a RuntimeWarning. A model that is never
     wrong there would want T → 0, where all confidences are 1: it keeps T = 1, with a RuntimeWarning.
     """
+    from scipy.optimize import root_scalar  # a fifth of what an import of the search takes
+
     labels, (low, high) = np.asarray(labels), bounds_of(logits)
     if all((logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all() for i in range(0, len(labels), 4096)):
         _warn(name, " left at 1: it is never wrong on this split, and its likelihood only grows as T falls to 0")
@@ -70,6 +71,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
 
 def _root(logits, labels, low, high, xtol=1e-9):
     """log T where the slope changes its sign, or the bound up to which the likelihood grows."""
+    from scipy.optimize import brentq
+
     if slope(logits, labels, high)[0] >= 0:
         return high
     if slope(logits, labels, low)[0] <= 0:
