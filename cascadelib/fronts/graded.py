@@ -114,7 +114,7 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
         second = cost[cascade[1]] if len(cascade) > 1 else 0.0  # one model: a pair of itself, of which that is free
         curve = two_model_curve(sure, first, last, cost[cascade[0]], second, positive)
         found.add(curve.cost, curve.accuracy, cascade, np.arange(len(curve.cost))[:, None][:, : len(cascade) - 1])
-    left = search_boxes(boxes, outcomes, cost, len(first), found, tolerance, deadline)
+    left = close_boxes(boxes, outcomes, cost, len(first), found, tolerance, deadline)
     rows = [(c, limits) for c, own in found.by_cascade() for limits in thresholds_of(outcomes, c, own)]
     points = points_by_running(stage, cost, rows, lengths[-1], positive)
     if not left:
@@ -124,7 +124,7 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
     return replace(points, floor=np.minimum.accumulate(floor[::-1])[::-1], above=found.above)
 
 
-def search_boxes(heap, outcomes, cost, k, found, tolerance, deadline):
+def close_boxes(heap, outcomes, cost, k, found, tolerance, deadline):
     """Add the front of cascades of three models and more to what is ``found``. Boxes of boundaries
     (docs/architecture.md) are opened, that which might be cheaper by most first, as long as there are: a heap of
     (−excess, number, most accuracy, least cost, box). Returns (most accuracy, least cost) of those that were left."""
@@ -136,14 +136,14 @@ def search_boxes(heap, outcomes, cost, k, found, tolerance, deadline):
     while heap:
         _, _, most, least, box = heappop(heap)
         if excess(most, least) > tolerance and (monotonic() < deadline or len(found.rows) == 0):
-            for part in opened(*box, outcomes, cost, k, found):
+            for part in boxes_within(*box, outcomes, cost, k, found):
                 heappush(heap, (-excess(*part[:2]), next(number), *part))
         elif excess(most, least) > 1e-12:
             left.append((most, least))
     return left
 
 
-def opened(cascade, ends, corner, outcomes, cost, k, found):
+def boxes_within(cascade, ends, corner, outcomes, cost, k, found):
     """Add the corners of a grid over a box, ``ends`` int [d, 2] of its boundaries, to the front; yield (most accuracy,
     least cost, box) of the boxes between that may hold something better. In these bounds a sample that may pass on does
     so where it gains, at no cost. corner: accuracy and cost at the lower ends; what no boundary moves is in there."""
