@@ -204,7 +204,7 @@ def bootstrap(store: Any, points: Any, resamples: int | np.ndarray = 1000, seed:
     kinds = {(p.score, p.cost_kind) for p in points}
     if len(kinds) > 1:
         raise ValueError(f"the cascades differ in score or kind of cost: {sorted(kinds)}; bootstrap them apart")
-    counts = sample_counts(len(store), resamples, seed) if np.ndim(resamples) == 0 else resamples
+    counts = resamples if isinstance(resamples, np.ndarray) else sample_counts(len(store), resamples, seed)
     n, runs = max(len(p.models) for p in points), run_cascades(store, points)
     accuracy, cost = np.empty((2, counts.shape[1], len(points)))
     rates = np.empty((*accuracy.shape, n))

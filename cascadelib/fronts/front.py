@@ -184,8 +184,8 @@ class Front:
 
     def point(self, row: int) -> "Point":
         """Row of the table (its position) as a Point."""
-        values = {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
-        return Point(**self._rows[row], **values, found_on=self.found_on)
+        values = self._rows[row] | {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
+        return Point(**values, found_on=self.found_on)
 
     @cached_property
     def _rows(self) -> list[dict]:
