@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import paper_figures
 from cascadelib import LogitStore, figures, pair_table, readable, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
@@ -65,8 +66,10 @@ def test_every_figure_takes_plain_tables(store):
         figures.members_figure(front.members(), list(store.models.index)),
         figures.shares_figure(front.shares()),
         figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
-        figures.pairs_figure(pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}),
-        figures.methods_figure({"max_softmax": curves["a"], "max_softmax_mean_logits": curves["a"] * 2}, "methods"),
+        paper_figures.pairs_figure(pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}),
+        paper_figures.methods_figure(
+            {"max_softmax": curves["a"], "max_softmax_mean_logits": curves["a"] * 2}, "methods"
+        ),
     ]
     assert all(fig.data and fig.layout.title.text for fig in made)
     assert all(len(fig.to_json()) < 200_000 for fig in made)
@@ -118,8 +121,8 @@ def test_coinciding_curves_are_drawn_once_and_recipes_by_their_excess():
     fig = figures.improvement_figure({"a": curve, "b": curve.copy(), "c": curve * 2})
     assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"
     rows = pd.DataFrame({"excess_cost": [0, 1, -0.5], "excess_cost_moved": [0, 3, np.nan]}, ["exact", "grid", "oracle"])
-    assert [list(trace.x) for trace in figures.excess_figure(rows).data] == [[2, 1], [4, 1]]
+    assert [list(trace.x) for trace in paper_figures.excess_figure(rows).data] == [[2, 1], [4, 1]]
     names = ("max_softmax", "entropy", "max_softmax_most_confident_ts", "max_softmax_mean_logits")
-    panels = figures.methods_figure({name: curve * (1 + i) for i, name in enumerate(names)}, "methods")
+    panels = paper_figures.methods_figure({name: curve * (1 + i) for i, name in enumerate(names)}, "methods")
     drawn = [[t.name for t in panels.data if t.xaxis == axis] for axis in ("x", "x2", "x3")]
     assert drawn == [list(names[:2]), [names[0], names[2]], [names[0], names[3]]]

@@ -7,12 +7,15 @@ Times compare only where both tables' were measured on one card; what ``tables.p
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from cascadelib import published
-from cascadelib.figures import fronts_figure
 from cascadelib.files import replacing
 from cascadelib.tables import readable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
+from paper_figures import fronts_figure  # noqa: E402 - beside the notebooks
 
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}
 

@@ -20,6 +20,7 @@ from cascadelib.fronts.pairs import pair_curve, pair_table
 sys.path.insert(0, str(ROOT / "notebooks"))
 import report  # noqa: E402 - a script beside the notebooks, no package
 
+import paper_figures  # noqa: E402 - beside the notebooks
 from side_by_side import threshold_curves  # noqa: E402 - so is this
 
 pytestmark = pytest.mark.browser
@@ -95,14 +96,14 @@ def figures(store, other):
     yield fig.members_figure(front.members(), NAMES)
     yield fig.shares_figure(front.shares(), NAMES[4])
     yield fig.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
-    yield fig.pairs_figure(pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2])
-    yield fig.fronts_figure(dict.fromkeys(NAMES, singles), families)
-    yield fig.tasks_figure({name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1])
-    yield fig.segments_figure(moved, table, singles, title=NAMES[0])
+    yield paper_figures.pairs_figure(pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2])
+    yield paper_figures.fronts_figure(dict.fromkeys(NAMES, singles), families)
+    yield paper_figures.tasks_figure({name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1])
+    yield paper_figures.segments_figure(moved, table, singles, title=NAMES[0])
     yield fig.moved_improvement_figure({name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES})
-    yield fig.exit_rates_figure(rates)
+    yield paper_figures.exit_rates_figure(rates)
     yield fig.reliability_figure(dict.fromkeys(NAMES, moving_average(sure, right, 50)))
-    yield fig.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
+    yield paper_figures.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
     yield fig.guarantee_figure(pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6)
     yield fig.savings_figure(savings)
     yield fig.stream_figure(pd.DataFrame(1.0, index=[1, 2], columns=NAMES), 2.0, NAMES[0], NAMES[1])

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cascadelib.figures.fronts import coinciding, front_figure, methods_figure, pairs_figure, tasks_figure
-from cascadelib.fronts.exact import search
-from cascadelib.store.logit_store import LogitStore
+from cascadelib.figures.fronts import band_figure, coinciding, front_figure, moved_improvement_figure
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True}, index=["a", "b"]
@@ -35,37 +33,23 @@ def test_fronts_are_compared_at_equal_accuracy():
     assert drawn[2:] == ["pairs<br>≈ fewer (within 2%)", "others"]
 
 
-def test_methods_have_a_panel_a_kind_with_its_reference_in_black():
-    curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
-    curves = {f"{metric}, {mean}": curve * (1 + i) for i, metric in enumerate(("m", "e")) for mean in ("x", "y")}
-    fig = methods_figure(curves, "means", "m", {"mean x": ", x", "mean y": ", y"})
-    assert names(fig) == ["m, x", "e, x", "m, y", "e, y"]
-    assert fig.data[0].line.color == fig.data[2].line.color != fig.data[1].line.color == fig.data[3].line.color
-    assert [note.text for note in fig.layout.annotations] == ["mean x", "mean y"]
-
-
-def test_the_second_model_of_all_pairs_is_named_once():
-    pairs = pd.DataFrame({"first": ["a"], "second": ["c"], "cost_ratio": 9.0, "mean_improvement": 2.0})
-    pairs[["plateau", "accuracy_difference"]] = 0.5, 0.1
-    curve = pd.DataFrame({"exit_rate": [0, 1], "accuracy": [0.9, 0.8]})
-    fig = pairs_figure(pairs, {"a → c": curve, "b → c": curve})
-    assert names(fig)[:2] == ["a", "b"] and fig.layout.annotations[0].text == "accuracy − c's"
-    fig = pairs_figure(pairs, {"a → b": curve, "b → c": curve})
-    assert names(fig)[:2] == ["a → b", "b → c"] and fig.layout.annotations[0].text == "accuracy − second model's"
-
-
-def test_a_model_below_the_cheapest_one_is_shown_whole():
-    labels, ok = np.zeros(100, int), {"cheap": 70, "worse": 65, "best": 90}
-    logits = {
-        m: np.stack([np.arange(100) < n, np.arange(100) >= n], 1) * (1.0 + i) for i, (m, n) in enumerate(ok.items())
-    }
-    front = search(LogitStore.from_arrays(labels, logits, macs={"cheap": 1, "worse": 2, "best": 5}), 2)
-    low, _ = tasks_figure({"task": {"pairs": front}}).layout.yaxis.range
-    assert 0.63 < low < 0.645
-
-
 def test_points_of_equal_accuracy_and_dearer_ones_do_not_keep_a_front_from_being_drawn():
     """A front that was replayed elsewhere: two points of one accuracy, one dearer than a better one."""
     table = pd.DataFrame({"accuracy": [0.7, 0.8, 0.8, 0.75], "cost": [2.0, 3.0, 3.5, 9.0]})
     fig = front_figure({"moved": table, "same": table}, SINGLES)
     assert [trace.name for trace in fig.data if trace.name and "moved" in trace.name] == ["moved = same"]
+
+
+def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
+    curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
+    fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
+    lines = [(t.name, t.line.color) for t in fig.data]
+    assert len(set(lines)) == 2
+    assert sum(t.showlegend for t in fig.data) == 2
+    assert fig.layout.yaxis.type == "log"
+
+
+def test_bands_have_the_front_over_them():
+    curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.2, 1.8]})
+    band = pd.DataFrame({"accuracy": curve["accuracy"], "low": 1.0, "high": 2.0})
+    assert band_figure(curve, band).data[-1].name == "front"

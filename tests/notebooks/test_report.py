@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "notebooks"))
 import report  # noqa: E402 - a script beside the notebooks, no package
 
 import cascadelib as cl  # noqa: E402
+import paper_figures  # noqa: E402 - beside the notebooks
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON, panels  # noqa: E402
 
 SIZES = (1440, 1000, 390)
@@ -50,7 +51,7 @@ def figures():
     """One of each kind that has to be laid out again on a phone: panels, legends by panel, long names, a long title."""
     curve = cl.search(cl.LogitStore.from_arrays(*data(), macs={"a": 1, "b": 5, "c": 9})).improvement_curve()
     names = ["max_softmax", "entropy", "entropy_most_confident_ts", "max_softmax_mean_logits_ts"]
-    yield cl.figures.methods_figure(
+    yield paper_figures.methods_figure(
         dict.fromkeys(names, curve), "A title of many words that no telephone shows in one line"
     )
     grid, places = panels([f"panel {i}" for i in range(10)], 4)

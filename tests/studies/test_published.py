@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.figures.fronts import fronts_figure
 from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
+from paper_figures import fronts_figure
 from study import (
     Images,
     Study,
@@ -25,6 +25,7 @@ from study import (
     compared,
     models_of_study,
     names_today,
+    open_splits,
     read_study,
     samples_of_study,
 )
@@ -428,3 +429,12 @@ def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path):
             samples_of_study(tmp_path, kind)
     with pytest.raises((ValueError, ConnectionError), match=r"study\.json: "):
         models_of_study(tmp_path)
+
+
+def test_stores_are_opened_by_pattern(tmp_path):
+    for name in ("noise-1", "noise-2", "v2"):
+        LogitStore.create(tmp_path / "shift" / name, [0, 1]).add("m", np.eye(2))
+    assert list(open_splits(tmp_path, "shift/noise-*")) == ["noise-1", "noise-2"]
+    assert list(open_splits(tmp_path, ["shift/v2", "shift/noise-1"])) == ["v2", "noise-1"]
+    with pytest.raises(FileNotFoundError, match="no store 'blur-"):
+        open_splits(tmp_path, "blur-*")
