@@ -2,9 +2,9 @@
 
 The samples of a box whose exit is open fall in two kinds. One *open at a single stage* exits there or at one later
 stage that is settled: what all of them gain and save depends on that stage's boundary alone, as a prefix sum over its
-groups. One *open at several stages* (few, in a small box) is given its best exit. So for any price λ of a correct
-sample, the least of cost − λ · correct over the box is bounded by a sum of one maximum prefix sum a stage; and with it
-the cost of every cascade of the box with n correct samples, by a line in n.
+groups. One *open at several stages* (few, in a small box) counts at the first of them, and has its best exit once past
+that. So for any price λ of a correct sample, the least of cost − λ · correct over the box is bounded by a sum of one
+maximum prefix sum a stage; and with it the cost of every cascade of the box with n correct samples, by a line in n.
 """
 
 import numpy as np
@@ -91,99 +91,168 @@ def gather(w, level, target):
 
 
 @inner
-def least_of_several(w, level, price, first, second, third):
-    """Least total of price − value · correct of the samples open at several stages, each at its best exit, for three
-    values at once; price [d + 1]: of a sample that exits at each stage."""
-    d, total_1, total_2, total_3 = len(w.walk.j), 0.0, 0.0, 0.0
+def pass_several(w, level, value):
+    """Least total of price − value · correct of the samples open at several stages, and the correct ones, if all pass
+    their first such stage and each then leaves at its best; what exiting that stage changes is left in ``extra``."""
+    d, least, correct = len(w.walk.j), 0.0, 0
+    for i in range(d):
+        w.box.extra[i, : w.box.span[i]] = 0
+        w.box.extra_gains[i, : w.box.span[i]] = 0
     for x in range(int(w.box.sums[2])):
-        s = w.box.several[x]
-        best_1 = best_2 = best_3 = np.inf
+        s, first, at, exits, passes, right = w.box.several[x], d, 0, 0.0, np.inf, 0
         for i in range(d + 1):
             g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
             if i == d or g < w.box.span[i]:
-                right = (w.levels.bits[level, s] >> i) & 1
-                best_1 = min(best_1, price[i] - first * right)
-                best_2 = min(best_2, price[i] - second * right)
-                best_3 = min(best_3, price[i] - third * right)
+                leaves = w.box.price[i] - value * ((w.levels.bits[level, s] >> i) & 1)
+                if first == d:
+                    first, at, exits = i, g, leaves
+                elif leaves < passes:
+                    passes, right = leaves, (w.levels.bits[level, s] >> i) & 1
             if g < 0:
                 break
-        total_1, total_2, total_3 = total_1 + best_1, total_2 + best_2, total_3 + best_3
-    return total_1, total_2, total_3
+        w.box.extra[first, at] += passes - exits
+        w.box.extra_gains[first, at] += ((w.levels.bits[level, s] >> first) & 1) - right
+        least += passes
+        correct += right
+    return least, correct
 
 
 @inner
-def most_along(saved, gains, first, second, third):
-    """The greatest of what exiting 0, 1, … groups of a stage saves + value · gains, for three values at once."""
-    most_1 = here_1 = most_2 = here_2 = most_3 = here_3 = 0.0
-    for g in range(len(saved)):
-        save, gain = saved[g], gains[g]
-        here_1 += save + first * gain
-        here_2 += save + second * gain
-        here_3 += save + third * gain
-        most_1, most_2, most_3 = max(most_1, here_1), max(most_2, here_2), max(most_3, here_3)
-    return most_1, most_2, most_3
+def most_along(saved, gains, extra, value):
+    """(the greatest of what exiting 0, 1, … groups of a stage saves, by saved + extra + value · gains; how many exit
+    there), summed over four stretches side by side: each sum waits for the one before."""
+    size = len(saved) // 4
+    most_1 = here_1 = most_2 = here_2 = most_3 = here_3 = most_4 = here_4 = 0.0
+    at_1 = at_2 = at_3 = at_4 = 0
+    for g in range(size):
+        here_1 += saved[g] + extra[g] + value * gains[g]
+        at_1 = g + 1 if here_1 > most_1 else at_1
+        most_1 = max(most_1, here_1)
+        here_2 += saved[size + g] + extra[size + g] + value * gains[size + g]
+        at_2 = g + 1 if here_2 > most_2 else at_2
+        most_2 = max(most_2, here_2)
+        here_3 += saved[2 * size + g] + extra[2 * size + g] + value * gains[2 * size + g]
+        at_3 = g + 1 if here_3 > most_3 else at_3
+        most_3 = max(most_3, here_3)
+        here_4 += saved[3 * size + g] + extra[3 * size + g] + value * gains[3 * size + g]
+        at_4 = g + 1 if here_4 > most_4 else at_4
+        most_4 = max(most_4, here_4)
+    most, at, here = most_1, at_1, here_1
+    if here + most_2 > most:
+        most, at = here + most_2, size + at_2
+    here += here_2
+    if here + most_3 > most:
+        most, at = here + most_3, 2 * size + at_3
+    here += here_3
+    if here + most_4 > most:
+        most, at = here + most_4, 3 * size + at_4
+    here += here_4
+    for g in range(4 * size, len(saved)):
+        here += saved[g] + extra[g] + value * gains[g]
+        if here > most:
+            most, at = here, g + 1
+    return most, at
 
 
 @inner
-def range_of_singles(w):
-    """(least, most) that exits of the samples open at a single stage gain, over all boundaries of the box."""
-    least = most = 0
-    for i in range(len(w.walk.j)):
-        low = high = here = 0
-        for g in range(w.box.span[i]):
-            here += w.box.gains[i, g]
-            low, high = min(low, here), max(high, here)
-        least += low
-        most += high
-    return least, most
-
-
-@inner
-def set_lines(w, level, low, high, fixed, reach):
-    """Lines (offset, slope) below cost against correct samples for all of the box; slopes as the front's there.
-
-    low … high: correct samples beside the settled ones; fixed: (settled correct samples, settled cost).
-    """
-    while high > low and reach[fixed[0] + high] == np.inf:
-        high -= 1
-    for line in range(LINES):
-        a, b = low + (high - low) * line // LINES, low + (high - low) * (line + 1) // LINES
-        from_cost, to_cost = reach[fixed[0] + a], reach[fixed[0] + b]
-        known = b > a and from_cost < np.inf and to_cost < np.inf  # while another thread writes, either may be unknown
-        w.box.lines[line, 1] = (to_cost - from_cost) / (b - a) if known else 0.0
-    values = w.box.lines[:, 1]
-    least = least_of_several(w, level, w.box.price, values[0], values[1], values[2])
-    for line in range(LINES):
-        w.box.lines[line, 0] = fixed[1] + least[line] - values[line] * fixed[0]
+def support(w, level, value):
+    """(least of cost − value · correct over the box, correct samples there), beside the settled samples."""
+    least, correct = pass_several(w, level, value)
     for i in range(len(w.walk.j)):
         span = w.box.span[i]
-        most = most_along(w.box.saved[i, :span], w.box.gains[i, :span], values[0], values[1], values[2])
-        for line in range(LINES):
-            w.box.lines[line, 0] -= most[line]
+        most, at = most_along(w.box.saved[i, :span], w.box.gains[i, :span], w.box.extra[i, :span], value)
+        least -= most
+        for g in range(at):
+            correct += w.box.gains[i, g] + w.box.extra_gains[i, g]
+    return least, correct
 
 
 @inner
-def covered(w, low, high, least, best, tolerance):
-    """Whether what has been found is as good as all that lines and least cost leave for low … high correct samples.
+def closes(best, n, bound, tolerance):
+    """Whether what has been found is as good as n correct samples at a cost of ``bound`` or more. Where that is due to
+    the tolerance, the bound is left in ``floor`` (see :func:`cascadelib.fronts.kernels.state.worth`)."""
+    bound *= SAFE
+    if best.reach[n] < bound:
+        return True
+    if tolerance[0] > 0 and best.reach[n] <= (1 + tolerance[0]) * bound:
+        best.floor[n] = min(best.floor[n], bound)
+        return True
+    return False
 
-    What only the tolerance covers is left in ``floor`` (see :func:`cascadelib.fronts.kernels.state.worth`).
+
+@inner
+def line_below(w, level, fixed, value):
+    """(offset, correct): offset + value · n is the cost of n correct samples or less, and is met at ``correct``;
+    fixed: (correct, cost) of the settled samples."""
+    least, correct = support(w, level, value)
+    return least + fixed[1] - value * fixed[0], correct + fixed[0]
+
+
+@inner
+def put(row, a, cost_a, b, cost_b, offset, value):
+    """Fill a row of the stack of :func:`covered`: two points, and a line below what lies between them."""
+    row[0], row[1], row[2], row[3], row[4], row[5] = a, cost_a, b, cost_b, offset, value
+
+
+@inner
+def covered(w, level, most, fixed, least, steep, best, tolerance):
+    """Whether what has been found is as good as all that the box leaves, for at most ``most`` correct samples.
+
+    fixed: (correct, cost) of the settled samples; least: cost of any cascade of the box; steep: a price of a correct
+    sample at which nothing else counts. After a guess, as steep as ``reach``, the lower hull of cost against correct
+    samples is approached from above: the line as steep as that through two points of it meets a third, or is the
+    hull. A point of it that is not covered ends the search.
     """
-    reach, floor, slack = best.reach, best.floor, 1 + tolerance[0]
-    for leaving in range(2):
-        for n in range(high, low - 1, -1):
-            bound = least
-            for line in range(LINES):
-                bound = max(bound, w.box.lines[line, 0] + w.box.lines[line, 1] * n)
-            bound *= SAFE
-            if reach[n] < bound:
-                continue
-            if leaving:
-                floor[n] = min(floor[n], bound)
-            elif not (tolerance[0] > 0 and reach[n] <= slack * bound):
-                return False
-        if tolerance[0] == 0:
-            break
-    return True
+    first, stack, top = line_below(w, level, fixed, 0.0)[1], w.box.stack, 0
+    if not closes(best, first, least, tolerance):
+        return False
+    value = (best.reach[most] - least) / max(most - first, 1)
+    if value < np.inf:
+        offset, n = line_below(w, level, fixed, value)[0], first
+        while n <= most and closes(best, n, max(least, offset + value * n), tolerance):
+            n += 1
+        if n > most:
+            return True
+    offset, last = line_below(w, level, fixed, steep)
+    put(stack[0], first, least, last, offset + steep * last, least, 0.0)
+    for _ in range(LINES):
+        a, cost_a, b, cost_b, offset_0, value_0 = stack[top]
+        top -= 1
+        value = max(cost_b - cost_a, 0.0) / max(b - a, 1)
+        offset, at = line_below(w, level, fixed, value)
+        low, high, cost = b + 1, a - 1, offset + value * at
+        for n in range(int(a), int(b) + 1):
+            if not closes(best, n, max(least, offset + value * n, offset_0 + value_0 * n), tolerance):
+                low, high = min(low, n), n
+                if n == at:
+                    return False
+        if low <= high and not a < at < b:
+            return False
+        if low < at:
+            top += 1
+            put(stack[top], a, cost_a, at, cost, offset, value)
+        if high > at:
+            top += 1
+            put(stack[top], at, cost, b, cost_b, offset, value)
+        if top < 0:
+            return True
+    return False
+
+
+@inner
+def most_of_several(w, level):
+    """The most correct of the samples open at several stages."""
+    d, most = len(w.walk.j), 0
+    for x in range(int(w.box.sums[2])):
+        s, right = w.box.several[x], 0
+        for i in range(d + 1):
+            g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
+            if i == d or g < w.box.span[i]:
+                right |= (w.levels.bits[level, s] >> i) & 1
+            if g < 0:
+                break
+        most += right
+    return most
 
 
 @inner
@@ -191,13 +260,10 @@ def nothing_new(w, level, b, costs, k, best, tolerance):
     """Whether a box, its samples gathered, holds no cascade worth finding."""
     up = level + 1
     settled, least = costs[0] + w.box.sums[1], costs[0]
-    low, high = range_of_singles(w)
-    least_several, less_most, _ = least_of_several(w, level, w.box.free, -1.0, 1.0, 0.0)
-    w.levels.base[up, 0] += int(less_most)
+    w.levels.base[up, 0] -= most_of_several(w, level)
     for i in range(len(w.walk.j)):
         settled += costs[1 + i] * (w.levels.base[up, 1 + i] / k)
         least += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
-    correct = w.levels.base[up, 0] + int(w.box.sums[0])
-    low, high = low + int(least_several), high - int(less_most)
-    set_lines(w, level, low, high, (correct, settled), best.reach)
-    return covered(w, correct + low, correct + high, least, best, tolerance)
+    fixed = w.levels.base[up, 0] + int(w.box.sums[0]), settled
+    steep = 4 * k * w.box.price[len(w.walk.j)]
+    return covered(w, level, w.levels.state[level, b, 0], fixed, least, steep, best, tolerance)

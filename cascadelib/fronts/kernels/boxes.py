@@ -192,15 +192,22 @@ def search_boxes(w, costs, k, cascade, best, tolerance):
 def open_head(w, group, bits, bins):
     """Prepare the root of all cascades that share all models but the last.
 
-    group int32 [d, k]: each sample's group at stages 1 … d; bits int32 [k]: bit i set where stage i + 1 is right.
+    group int32 [d, k]: each sample's group at stages 1 … d; bits int32 [k]: bit i set where stage i + 1 is right. A
+    boundary matters only before a group in which some sample is wrong: what is right leaves at no loss.
     """
     d, k = group.shape
     for i in range(d):
-        w.levels.top[0, i] = 0
+        label, boundaries, groups, new = w.box.label[i], w.levels.maps[0, i], 0, 0
+        label[:] = 0
         for s in range(k):
-            w.levels.top[0, i] = max(w.levels.top[0, i], group[i, s] + 1)
-        for e in range(w.levels.top[0, i] + 1):
-            w.levels.maps[0, i, e] = e
+            groups = max(groups, group[i, s] + 1)
+            label[group[i, s]] |= ((bits[s] >> i) & 1) == 0
+        for g in range(groups):
+            boundaries[new] = g
+            new += label[g]
+            label[g] = new - 1
+        boundaries[new] = groups
+        w.levels.top[0, i] = new
     set_grid(w, 0, bins)
     slots, inner, cells, width = w.levels.slots[0], w.levels.inner[0], w.levels.cells[0], w.levels.width[0]
     n_cells = cells[0] * slots[0]
@@ -209,7 +216,7 @@ def open_head(w, group, bits, bins):
     for s in range(k):
         at = cell = 0
         for i in range(d):
-            slot = 1 + group[i, s] // width[i]
+            slot = 1 + w.box.label[i, group[i, s]] // width[i]
             cell += slot * cells[i]
             at += (2 * slot + ((bits[s] >> i) & 1)) * inner[i]
         w.root.index[s], w.box.cell[s] = at // 2, cell
@@ -222,7 +229,7 @@ def open_head(w, group, bits, bins):
         x = w.levels.start[0, w.box.cell[s]]
         w.root.order[x] = s
         for i in range(d):
-            w.levels.group[0, i, x] = group[i, s]
+            w.levels.group[0, i, x] = w.box.label[i, group[i, s]]
 
 
 @kernel(_nrt=False)

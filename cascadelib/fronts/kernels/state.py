@@ -112,7 +112,7 @@ def worth(best, n, cost, cascade, at, tolerance):
     return True
 
 
-LINES = 3  # see most_along
+LINES = 12  # below the costs of a box, at most: see covered in cascadelib.fronts.kernels.bounds
 
 MAX_MODELS = 8
 ROOT_BINS = {2: 80, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}  # bins a stage of the root's grid, by its number of boundaries d
@@ -123,7 +123,7 @@ LEAST_BOXES, MOST_BOXES = 32, 2048
 Workspace = namedtuple("Workspace", "levels walk box root")
 Levels = namedtuple("Levels", "group bits start maps base slots width top inner cells boxes state found opened")
 Walk = namedtuple("Walk", "right all right_at all_at ones passing j gain fixed through cost boundaries")
-Box = namedtuple("Box", "kept cell low span gains saved label slot_of several price free lines sums")
+Box = namedtuple("Box", "kept cell low span gains saved extra extra_gains label slot_of several price stack sums")
 Root = namedtuple("Root", "index order right all")
 
 
@@ -170,12 +170,13 @@ def workspace(k, d):
         span=np.empty(d, i64),  # groups at each stage
         gains=np.zeros((d, k + 1), i32),  # correct samples that exiting a group gains
         saved=np.zeros((d, k + 1)),  # cost that exiting a group saves
+        extra=np.zeros((d, k + 1)),  # the same of samples open at several stages, less their value where correct
+        extra_gains=np.zeros((d, k + 1), i32),  # correct samples that those gain
         label=np.zeros((d, k + 1), i32),  # new number of a group or boundary
         slot_of=np.zeros((d, k + 1), i32),  # slot of a group in the new grid
         several=np.empty(k, i32),  # places of the samples open at several stages
         price=np.zeros(d + 1),  # of a sample that exits at each stage, beyond the first model: a share of k samples
-        free=np.zeros(d + 1),  # a price of 0
-        lines=np.zeros((LINES, 2)),  # (offset, slope) of cost against correct samples
+        stack=np.zeros((LINES + 1, 6)),  # stretches of correct samples, a row each (see ``covered``)
         sums=np.zeros(3),  # if all singles pass on: correct, their cost; number of samples in ``several``
     )
     root = Root(  # of all cascades that share all models but the last
