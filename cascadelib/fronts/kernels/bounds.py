@@ -120,43 +120,28 @@ def pass_several(w, level, value):
 @inner
 def most_along(saved, gains, extra, value):
     """(the greatest of what exiting 0, 1, … groups of a stage saves, by saved + extra + value · gains; how many exit
-    there), summed over four stretches side by side: each sum waits for the one before."""
-    size = len(saved) // 4
-    most_1 = here_1 = most_2 = here_2 = most_3 = here_3 = most_4 = here_4 = 0.0
-    at_1 = at_2 = at_3 = at_4 = 0
+    there), summed over two stretches side by side: each sum waits for the one before."""
+    size, at_1, at_2, at = len(saved) // 2, 0, 0, 0
+    most_1 = here_1 = most_2 = here_2 = most = here = 0.0
     for g in range(size):
         here_1 += saved[g] + extra[g] + value * gains[g]
         at_1 = g + 1 if here_1 > most_1 else at_1
         most_1 = max(most_1, here_1)
         here_2 += saved[size + g] + extra[size + g] + value * gains[size + g]
-        at_2 = g + 1 if here_2 > most_2 else at_2
+        at_2 = size + g + 1 if here_2 > most_2 else at_2
         most_2 = max(most_2, here_2)
-        here_3 += saved[2 * size + g] + extra[2 * size + g] + value * gains[2 * size + g]
-        at_3 = g + 1 if here_3 > most_3 else at_3
-        most_3 = max(most_3, here_3)
-        here_4 += saved[3 * size + g] + extra[3 * size + g] + value * gains[3 * size + g]
-        at_4 = g + 1 if here_4 > most_4 else at_4
-        most_4 = max(most_4, here_4)
-    most, at, here = most_1, at_1, here_1
-    if here + most_2 > most:
-        most, at = here + most_2, size + at_2
-    here += here_2
-    if here + most_3 > most:
-        most, at = here + most_3, 2 * size + at_3
-    here += here_3
-    if here + most_4 > most:
-        most, at = here + most_4, 3 * size + at_4
-    here += here_4
-    for g in range(4 * size, len(saved)):
+    for g in range(2 * size, len(saved)):
         here += saved[g] + extra[g] + value * gains[g]
-        if here > most:
-            most, at = here, g + 1
-    return most, at
+        at = g + 1 if here > most else at
+        most = max(most, here)
+    most, at = (most + here_2, at) if most + here_2 > most_2 else (most_2, at_2)
+    return (most + here_1, at) if most + here_1 > most_1 else (most_1, at_1)
 
 
 @inner
-def support(w, level, value):
-    """(least of cost − value · correct over the box, correct samples there), beside the settled samples."""
+def support(w, level, fixed, value):
+    """(offset, correct): offset + value · n is the cost of n correct samples or less, and is met at ``correct``;
+    fixed: (correct, cost) of the settled samples."""
     least, correct = pass_several(w, level, value)
     for i in range(len(w.walk.j)):
         span = w.box.span[i]
@@ -164,7 +149,7 @@ def support(w, level, value):
         least -= most
         for g in range(at):
             correct += w.box.gains[i, g] + w.box.extra_gains[i, g]
-    return least, correct
+    return least + fixed[1] - value * fixed[0], correct + fixed[0]
 
 
 @inner
@@ -178,14 +163,6 @@ def closes(best, n, bound, tolerance):
         best.floor[n] = min(best.floor[n], bound)
         return True
     return False
-
-
-@inner
-def line_below(w, level, fixed, value):
-    """(offset, correct): offset + value · n is the cost of n correct samples or less, and is met at ``correct``;
-    fixed: (correct, cost) of the settled samples."""
-    least, correct = support(w, level, value)
-    return least + fixed[1] - value * fixed[0], correct + fixed[0]
 
 
 @inner
@@ -203,23 +180,23 @@ def covered(w, level, most, fixed, least, steep, best, tolerance):
     samples is approached from above: the line as steep as that through two points of it meets a third, or is the
     hull. A point of it that is not covered ends the search.
     """
-    first, stack, top = line_below(w, level, fixed, 0.0)[1], w.box.stack, 0
+    first, stack, top = support(w, level, fixed, 0.0)[1], w.box.stack, 0
     if not closes(best, first, least, tolerance):
         return False
     value = (best.reach[most] - least) / max(most - first, 1)
     if value < np.inf:
-        offset, n = line_below(w, level, fixed, value)[0], first
+        offset, n = support(w, level, fixed, value)[0], first
         while n <= most and closes(best, n, max(least, offset + value * n), tolerance):
             n += 1
         if n > most:
             return True
-    offset, last = line_below(w, level, fixed, steep)
+    offset, last = support(w, level, fixed, steep)
     put(stack[0], first, least, last, offset + steep * last, least, 0.0)
     for _ in range(LINES):
         a, cost_a, b, cost_b, offset_0, value_0 = stack[top]
         top -= 1
         value = max(cost_b - cost_a, 0.0) / max(b - a, 1)
-        offset, at = line_below(w, level, fixed, value)
+        offset, at = support(w, level, fixed, value)
         low, high, cost = b + 1, a - 1, offset + value * at
         for n in range(int(a), int(b) + 1):
             if not closes(best, n, max(least, offset + value * n, offset_0 + value_0 * n), tolerance):
