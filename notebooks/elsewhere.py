@@ -1,6 +1,8 @@
 """What becomes of models, fronts and promises on other data, as tables that these notebooks show."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +259,15 @@ def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
         row = cascade.running.table.iloc[0][["exit_rate", "exit_rate_expected"]].to_dict()
         rows[label] = row | {"alarm": "ALARM" if cascade.running.drift().alarm else "–"}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def decide_elsewhere(path: str | Path, batch: Any) -> Any:
+    """Decisions of a saved cascade on a batch, by a fresh Python process that loads it."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+        return fresh.submit(_decide, path, batch).result()
+
+
+def _decide(path, batch):
+    from cascadelib import Cascade  # with torch, which takes seconds that the tables do without
+
+    return Cascade.load(path)(batch)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import study
 from cascadelib import Baseline, Front, Point, published
 from cascadelib.checks import known
 
@@ -133,7 +134,7 @@ def published_values() -> dict[str, Any]:
     """{id of a claim: its value} where that follows from what timm published of ImageNet's models (see
     :func:`published.models`): fronts, families, the baseline at the paper's accuracies and costs, ImageNetV2."""
     table = published.models()
-    in_macs, in_seconds = published.singles(table), published.singles(table, "seconds")
+    in_macs, in_seconds = study.singles(table), study.singles(table, "seconds")
     macs, seconds = (rows[rows["on_front"]] for rows in (in_macs, in_seconds))
     cost, accuracy = macs["cost"], macs["accuracy"]
     baseline, values = Baseline(cost, accuracy), singles_claims(in_macs, in_seconds)

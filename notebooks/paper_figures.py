@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib.figures import exit_rate_figure, improvement_figure, style
+from cascadelib.figures import improvement_figure, style
 
 Tables = dict[str, pd.DataFrame]
 KINDS = {"no ensembling": "", "most confident": "_most_confident", "mean ensembles": "_mean_"}
@@ -21,7 +21,7 @@ COLOURS = {
 def fronts_figure(tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None) -> style.Figure:
     """Published models by cost and accuracy, the front of the first table by family, those of the others as lines.
 
-    tables: label → ``published.singles(…)``; families: Series from model to family (of the first table), for colours:
+    tables: label → ``study.singles(…)``; families: Series from model to family (of the first table), for colours:
     give the same Series to figures that shall agree. Accuracies are shown from 55% on.
     """
     (label, singles), *others = tables.items()
@@ -45,6 +45,26 @@ def fronts_figure(tables: Tables, families: pd.Series, cost: str = "macs", title
         style.add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
     best = max(table["accuracy"].max() for table in tables.values())
     return fig.update_yaxes(range=[0.55, best + 0.01])
+
+
+def shares_figure(shares: pd.Series, title: str = "Part in the front (share of its log-cost range)") -> style.Figure:
+    """A bar a model or family: ``front.shares()``."""
+    rows = shares.sort_values()
+    axis = style.per_cent_axis(title="share of the front in which it takes part; shares overlap")
+    fig = style.figure(title, height=130 + 26 * len(rows), xaxis=axis, margin={"l": 190})
+    return fig.add_bar(x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": style.PALETTE[0]})
+
+
+def exit_rate_figure(curves: Tables, title: str = "Accuracy of pairs against their exit rate") -> style.Figure:
+    """Figure 2, left. curves: label → ``pair_curve`` table; accuracy is shown relative to the second model's."""
+    axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
+    fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
+    fig.add_hline(y=0, line=style.DOTTED)
+    for i, (label, curve) in enumerate(curves.items()):
+        shown = style.decimated(curve, 400)
+        y = shown["accuracy"] - curve["accuracy"].iloc[0]
+        style.add_line(fig, shown["exit_rate"], y, style.colour(i), 2, style.dash(i), name=label)
+    return fig
 
 
 def pairs_figure(pairs: pd.DataFrame, curves: Tables, title: str = "What makes a good pair") -> style.Figure:
@@ -102,6 +122,28 @@ def excess_figure(table: pd.DataFrame) -> style.Figure:
         marker = {"color": style.PALETTE[i], "symbol": ["circle-open", "diamond"][i], "size": 10, "line": {"width": 2}}
         fig.add_scatter(x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name)
     return fig.add_vline(x=1, line=style.DOTTED)
+
+
+def moved_improvement_figure(
+    curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
+) -> style.Figure:
+    """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor. A
+    label has the same colour in all panels, the first is black."""
+    space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
+    fig, places = style.panels(curves, min(3, len(curves)), **space)
+    labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
+    colour, shown = dict(zip(labels, [style.BLACK, *style.PALETTE])), set()
+    for (row, col), lines in zip(places, curves.values()):
+        for label, curve in lines.items():
+            at = {"legendgroup": label, "showlegend": label not in shown, "row": row, "col": col}
+            shown.add(label)
+            style.add_improvement(fig, curve, label, colour[label], 1.2 if colour[label] == style.BLACK else 2, **at)
+        fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
+    fig.update_xaxes(**style.per_cent_axis())
+    fig.update_xaxes(title="accuracy", row=places[-1][0])
+    fig.update_yaxes(matches="y", **style.GAIN_AXIS)
+    fig.update_yaxes(title="baseline ÷ cascade cost", col=1)
+    return fig.titled(title, legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"})
 
 
 def segments_figure(

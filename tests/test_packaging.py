@@ -264,7 +264,7 @@ def test_the_command_line_on_the_core_alone(thin, tmp_path):
 
 
 def test_published_models_on_the_core_alone(thin, tmp_path):
-    code = "import cascadelib as cl; t = cl.published.models(); print(len(t), len(cl.published.on_fronts(t)))"
+    code = "import cascadelib as cl; t = cl.published.models(); print(len(t))"
     assert alone(thin, code, tmp_path).split()[0] == "668"
 
 

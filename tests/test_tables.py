@@ -64,8 +64,8 @@ def test_every_figure_takes_plain_tables(store):
         figures.singles_figure(front.singles, pd.Series("family", index=store.models.index)),
         figures.improvement_figure(curves, references=["a"]),
         figures.members_figure(front.members(), list(store.models.index)),
-        figures.shares_figure(front.shares()),
-        figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
+        paper_figures.shares_figure(front.shares()),
+        paper_figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
         paper_figures.pairs_figure(pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}),
         paper_figures.methods_figure(
             {"max_softmax": curves["a"], "max_softmax_mean_logits": curves["a"] * 2}, "methods"

@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     answers="Decisions",
-    cascade="Cascade decide_elsewhere same_decisions write_submission",
+    cascade="Cascade same_decisions write_submission",
     cascade_file="expected point_of",
     monitoring="Running StreamBudget",
     policy="Policy parse_cascade",

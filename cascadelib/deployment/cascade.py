@@ -4,10 +4,8 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -265,16 +263,6 @@ class Cascade(torch.nn.Module):
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
         self.running.add(decisions, seconds, audit)
         return decisions
-
-
-def decide_elsewhere(path: str | Path, batch: Any) -> Decisions:
-    """Decisions of a saved cascade on a batch, by a fresh Python process that loads it."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-        return fresh.submit(_decide, path, batch).result()
-
-
-def _decide(path, batch):
-    return Cascade.load(path)(batch)
 
 
 def same_decisions(decisions: Decisions, store: Any, point: Point, tolerance: float = 1e-5) -> pd.Series:

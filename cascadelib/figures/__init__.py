@@ -6,8 +6,5 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     calibration="reliability_figure",
     deployment="guarantee_figure savings_figure stream_figure",
-    fronts=(
-        "band_figure exit_rate_figure front_figure improvement_figure members_figure moved_improvement_figure "
-        "shares_figure singles_figure"
-    ),
+    fronts="band_figure front_figure improvement_figure members_figure singles_figure",
 )

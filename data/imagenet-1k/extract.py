@@ -38,6 +38,7 @@ from study import (  # noqa: E402 - beside the notebooks
     compared,
     models_of_study,
     names_today,
+    on_fronts,
     row_of,
     samples_of_study,
 )
@@ -53,7 +54,7 @@ def described(options) -> Study:
     splits = {"val": val} | ({"held_out": replace(val, offset=options.every)} if halves else {})
     if options.v2:
         splits["held_out"] = Images("imagenet_v2", str(options.v2.resolve()), every=options.every)
-    names = options.models or names_today(published.on_fronts(published.models(options.table)))
+    names = options.models or names_today(on_fronts(published.models(options.table)))
     checkpoints = options.checkpoints and str(options.checkpoints.resolve())
     table = None if options.table == published.TABLE else str(options.table.resolve())
     return Study(splits, tuple(names), checkpoints, options.classes, table)

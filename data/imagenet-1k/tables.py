@@ -43,6 +43,9 @@ from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, deploy, family
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
+from study import singles  # noqa: E402 - beside the notebooks
+
 HERE = Path(__file__).parent
 COMMIT, TODAY = "e987e29036", "90cae8c5"
 BASE = "https://raw.githubusercontent.com/huggingface/pytorch-image-models/{commit}/results/{name}"
@@ -242,7 +245,7 @@ def front_of(table, cost: str) -> pd.Index:
     """The models of a table on its front; none where it has no such costs."""
     if table[cost].isna().all():
         return table.index[:0]
-    rows = published.singles(table, cost)
+    rows = singles(table, cost)
     return rows.index[rows["on_front"]]
 
 

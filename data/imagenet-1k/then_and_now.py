@@ -16,6 +16,7 @@ from cascadelib.tables import readable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from paper_figures import fronts_figure  # noqa: E402 - beside the notebooks
+from study import on_fronts, singles  # noqa: E402 - so is this
 
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}
 
@@ -33,12 +34,12 @@ def checkpoints(table, names) -> set:
 
 
 def compared(tables: dict, cost: str) -> tuple[dict, str]:
-    """Single models of both tables {label: published.singles}, and in words how their fronts in this cost differ."""
-    singles = {name: published.singles(table, cost) for name, table in tables.items()}
-    fronts = {name: rows.index[rows["on_front"]] for name, rows in singles.items()}
+    """Single models of both tables {label: singles}, and in words how their fronts in this cost differ."""
+    alone = {name: singles(table, cost) for name, table in tables.items()}
+    fronts = {name: rows.index[rows["on_front"]] for name, rows in alone.items()}
     shared = set.intersection(*(checkpoints(tables[name], fronts[name]) for name in tables))
     sizes = ", ".join(f"{len(front)} of {len(tables[name])} models in {name}" for name, front in fronts.items())
-    return singles, f"front in {WORDS[cost]}: {sizes}; {len(shared)} in both"
+    return alone, f"front in {WORDS[cost]}: {sizes}; {len(shared)} in both"
 
 
 def page(figures: list) -> str:
@@ -57,13 +58,13 @@ def main():
     for path in (options.table, options.then):
         table = published.models(path)
         tables[label(table, path)] = table
-    families = published.on_fronts(tables[next(iter(tables))])["family"]
+    families = on_fronts(tables[next(iter(tables))])["family"]
     figures = []
     for cost in [c for c in WORDS if all(table[c].notna().any() for table in tables.values())]:
-        singles, words = compared(tables, cost)
-        figures.append(fronts_figure(singles, families, cost, title=words[0].upper() + words[1:]))
+        alone, words = compared(tables, cost)
+        figures.append(fronts_figure(alone, families, cost, title=words[0].upper() + words[1:]))
         print(words)
-        for name, rows in singles.items():
+        for name, rows in alone.items():
             front = rows[rows["on_front"]]
             print(f"\n{name}:\n{readable(front[['accuracy', 'cost']]).to_string()}\n")
     options.out.parent.mkdir(parents=True, exist_ok=True)

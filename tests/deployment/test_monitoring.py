@@ -9,13 +9,13 @@ import pytest
 
 from cascadelib import Cascade, DriftSignal, LogitStore, Point, ScoreTable, datasets, pick, search
 from cascadelib.deployment.answers import Decisions
-from cascadelib.deployment.cascade import decide_elsewhere, same_decisions
+from cascadelib.deployment.cascade import same_decisions
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy, parse_cascade, text_of
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
 from cascadelib.evaluation.evaluation import stage_confidences
 from cascadelib.figures.deployment import guarantee_figure, savings_figure, stream_figure
-from elsewhere import drift_table
+from elsewhere import decide_elsewhere, drift_table
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 SMALL = ["mlp@28", "lenet@28"]

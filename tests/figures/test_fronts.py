@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cascadelib.figures.fronts import band_figure, coinciding, front_figure, moved_improvement_figure
+from cascadelib.figures.fronts import band_figure, coinciding, front_figure
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True}, index=["a", "b"]
@@ -38,15 +38,6 @@ def test_points_of_equal_accuracy_and_dearer_ones_do_not_keep_a_front_from_being
     table = pd.DataFrame({"accuracy": [0.7, 0.8, 0.8, 0.75], "cost": [2.0, 3.0, 3.5, 9.0]})
     fig = front_figure({"moved": table, "same": table}, SINGLES)
     assert [trace.name for trace in fig.data if trace.name and "moved" in trace.name] == ["moved = same"]
-
-
-def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
-    curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
-    fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
-    lines = [(t.name, t.line.color) for t in fig.data]
-    assert len(set(lines)) == 2
-    assert sum(t.showlegend for t in fig.data) == 2
-    assert fig.layout.yaxis.type == "log"
 
 
 def test_bands_have_the_front_over_them():

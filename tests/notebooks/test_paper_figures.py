@@ -8,7 +8,15 @@ import pytest
 
 from cascadelib import LogitStore, pick, replay, search
 from elsewhere import by_kind
-from paper_figures import how_replayed, methods_figure, pairs_figure, segments_figure, tasks_figure, threshold_figure
+from paper_figures import (
+    how_replayed,
+    methods_figure,
+    moved_improvement_figure,
+    pairs_figure,
+    segments_figure,
+    tasks_figure,
+    threshold_figure,
+)
 from side_by_side import threshold_curves
 
 
@@ -91,6 +99,15 @@ def test_severities_of_a_kind_share_a_panel():
         "imagenet-v2": {"val": 0, "moved": 3},
         "test": {"val": 0, "moved": 4},
     }
+
+
+def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
+    curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
+    fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
+    lines = [(t.name, t.line.color) for t in fig.data]
+    assert len(set(lines)) == 2
+    assert sum(t.showlegend for t in fig.data) == 2
+    assert fig.layout.yaxis.type == "log"
 
 
 def test_figure_14_marks_the_threshold():

@@ -25,9 +25,12 @@ from study import (
     compared,
     models_of_study,
     names_today,
+    on_fronts,
     open_splits,
     read_study,
+    rounded,
     samples_of_study,
+    singles,
 )
 
 TABLE, COLUMNS = published.models(), published.COLUMNS
@@ -44,9 +47,9 @@ def script(name, monkeypatch):
 
 def test_the_papers_fronts():
     assert len(TABLE) == 668 and TABLE["macs"].notna().all() and TABLE["seconds"].notna().sum() == 661
-    fronts = {cost: published.singles(TABLE, cost) for cost in ("macs", "seconds")}
+    fronts = {cost: singles(TABLE, cost) for cost in ("macs", "seconds")}
     assert {cost: front["on_front"].sum() for cost, front in fronts.items()} == {"macs": 27, "seconds": 25}
-    both = published.on_fronts(TABLE)
+    both = on_fronts(TABLE)
     assert len(both) == 43 and both["on_macs"].sum() == 27 and both["on_seconds"].sum() == 25
     # Unrounded, one more would be on the front, by the fifth digit of its MACs.
     exact = Baseline(TABLE["macs"].to_numpy(float), TABLE["top1"].to_numpy())
@@ -55,7 +58,7 @@ def test_the_papers_fronts():
 
 def test_models_that_the_paper_names():
     """Section 4.1 and table 1: EfficientNets with noisy students, BEiT-L at 224, LeViT-128S on the time front."""
-    both = published.on_fronts(TABLE)
+    both = on_fronts(TABLE)
     assert both["on_macs"][["tf_efficientnet_b3_ns", "tf_efficientnet_b4_ns", "beit_large_patch16_224"]].all()
     assert both["on_seconds"]["levit_128s"] and both["on_macs"]["mobilenetv3_large_100_miil"]
 
@@ -74,14 +77,14 @@ def test_names_of_today():
 
 @given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=20))
 def test_rounding(costs):
-    for cost, rounded in zip(costs, published.rounded(costs)):
-        assert rounded == float(f"{cost:.4g}")
-    np.testing.assert_array_equal(published.rounded(published.rounded(costs)), published.rounded(costs))
+    for cost, short in zip(costs, rounded(costs)):
+        assert short == float(f"{cost:.4g}")
+    np.testing.assert_array_equal(rounded(rounded(costs)), rounded(costs))
 
 
 def test_rounding_decides_who_is_on_the_front():
     table = pd.DataFrame({"macs": [10001.0, 10002.0, 20000.0], "top1": [0.5, 0.6, 0.7]}, index=list("abc"))
-    assert published.singles(table)["on_front"].to_dict() == {"a": False, "b": True, "c": True}
+    assert singles(table)["on_front"].to_dict() == {"a": False, "b": True, "c": True}
 
 
 def test_another_table(tmp_path):
@@ -94,7 +97,7 @@ def test_another_table(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"tables\.py makes one"):
         published.models(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="unknown cost 'watts'"):
-        published.singles(TABLE, "watts")
+        singles(TABLE, "watts")
 
 
 def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
@@ -132,8 +135,8 @@ def test_what_is_not_comparable_is_not_compared():
 
 
 def test_figure_marks_every_family_and_names_every_model():
-    both = published.on_fronts(TABLE)
-    front = published.singles(TABLE)
+    both = on_fronts(TABLE)
+    front = singles(TABLE)
     fig = fronts_figure({"2022": front, "newer": front}, both["family"])
     marked = {name for trace in fig.data if trace.name in set(both["family"]) for name in trace.text}
     assert marked == set(front.index[front["on_front"]])
@@ -320,7 +323,7 @@ def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(monkeypa
 
 
 def test_fronts_then_and_now(tmp_path, monkeypatch, capsys):
-    both = published.on_fronts(TABLE)
+    both = on_fronts(TABLE)
     newer = both[COLUMNS].assign(source="timm results/ at 1234567 (2030-01-01)")
     newer.iloc[0, newer.columns.get_loc("current")] = "another.model"
     newer.to_csv(tmp_path / "newer.csv")
@@ -344,7 +347,7 @@ def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
     study.save(tmp_path / "out")
     assert candidates_of_study(tmp_path / "out")["top1"].tolist() == [0.5, 0.9]
     study = extract.described(extract.parsed(["--images", str(tmp_path), "--out", str(tmp_path / "out")]))
-    assert study.table is None and len(study.models) == len(names_today(published.on_fronts(TABLE)))
+    assert study.table is None and len(study.models) == len(names_today(on_fronts(TABLE)))
 
 
 def test_a_study_says_what_it_was_made_from(tmp_path):
