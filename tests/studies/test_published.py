@@ -17,6 +17,7 @@ from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
 from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
+from elsewhere import open_splits
 from paper_figures import fronts_figure
 from study import (
     Images,
@@ -26,7 +27,6 @@ from study import (
     models_of_study,
     names_today,
     on_fronts,
-    open_splits,
     read_study,
     rounded,
     samples_of_study,
