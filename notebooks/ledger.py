@@ -15,6 +15,7 @@ import pandas as pd
 import study
 from cascadelib import Baseline, Front, Point, published
 from cascadelib.checks import known
+from side_by_side import shares
 
 CLAIMS = Path(__file__).with_name("claims.csv")
 STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
@@ -223,7 +224,7 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
     values |= {"pairs-dip": at_inner.min(), "pairs-dip-where": at_inner.idxmin() if len(inner) else None}
     values |= {"pairs-80-86": regimes[1], "pairs-86": regimes[2], "pairs-larger": regimes}
     values["pairs-top"] = front.table["accuracy"].iloc[-1] - front.baseline.best
-    values["pairs-families"] = ", ".join(front.shares(families).index)
+    values["pairs-families"] = ", ".join(shares(front, families).index)
     table = table.assign(size=table["second"].map(front.singles["cost"]))
     neighbours = table[table["first"].map(dict(zip(models.index, models.index[1:]))) == table["second"]]
     ranks, along = (rows.corr("spearman", numeric_only=True) for rows in (table, neighbours))

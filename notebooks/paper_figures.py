@@ -47,6 +47,18 @@ def fronts_figure(tables: Tables, families: pd.Series, cost: str = "macs", title
     return fig.update_yaxes(range=[0.55, best + 0.01])
 
 
+def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which models the front uses") -> style.Figure:
+    """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
+    used = [m for m in order if m in set(members["model"])]
+    height, accuracy = 120 + 24 * len(used), style.per_cent_axis(title="accuracy")
+    fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
+    for stage, rows in members.groupby("stage"):
+        shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
+        marker = {"color": style.PALETTE[int(stage) - 1], "symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
+        fig.add_scatter(x=shown["accuracy"], y=shown["model"], mode="markers", marker=marker, name=f"stage {stage}")
+    return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
+
+
 def shares_figure(shares: pd.Series, title: str = "Part in the front (share of its log-cost range)") -> style.Figure:
     """A bar a model or family: ``front.shares()``."""
     rows = shares.sort_values()

@@ -1,7 +1,7 @@
 """Fronts, methods and calibrations side by side, as these notebooks show them; the paper's twelve methods ranked."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from cascadelib.evaluation import Baseline, least_cost
 from cascadelib.evaluation.evaluation import exits_of
 from cascadelib.methods.method import cached_confidence, cached_temperature
 from cascadelib.methods.temperature import bounds_of
+from cascadelib.store.logit_store import RESERVED
 
 
 def fronts_of(
@@ -130,6 +131,37 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
     return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
 
 
+def shares(front: Front, of: Any = None) -> Any:
+    """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
+
+    A point stands for the stretch of log cost from itself to the next one; a model's part is the share of the whole
+    that belongs to cascades in which it runs on some samples. Parts overlap, so they add up to more than 1.
+    """
+    cost, used = front.table["cost"].to_numpy(), front.members()
+    stretch = pd.Series(np.diff(np.log(cost)), cost[:-1], name="share")
+    used["member"] = used["model"] if of is None else [of[m] for m in used["model"]]
+    parts = used[["cost", "member"]].drop_duplicates().join(stretch, on="cost", how="inner")
+    return (parts.groupby("member")["share"].sum() / stretch.sum()).sort_values(ascending=False)
+
+
+def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
+    """The same task between some of its classes alone, in memory: the samples of these labels, and of each model their
+    logits (logarithms, where it holds probabilities). Labels number the classes anew, in their order. ValueError for
+    fewer than two classes, a label that no class has, and where no sample is left."""
+    chosen = np.unique(list(classes))
+    count = len(store.classes) if store.classes else store.logits(store.models.index[0]).shape[1]
+    if len(chosen) < 2 or not np.isin(chosen, range(count)).all():
+        raise ValueError(f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}")
+    part = store.take(np.isin(store.origin.needed, chosen))
+    names, about = store.classes and [store.classes[c] for c in chosen], (store.dataset, store.split)
+    fewer = LogitStore.from_arrays(np.searchsorted(chosen, part.labels), {}, None, None, part.sample_ids, names, *about)
+    for name in part.models.index:
+        logits, entry = part.logits(name)[:, chosen], part.metadata(name)
+        own = {key: entry[key] for key in entry.keys() - RESERVED}
+        fewer.add(name, logits, dtype=logits.dtype.name, **own)
+    return fewer
+
+
 def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
     """Tasks of :func:`ranking`, {label: two splits}: all classes, then these shares of them, the hardest and the
     easiest by the recall of the best single model, among themselves."""
@@ -138,7 +170,7 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     parts = {f"all {len(hardest)}": hardest}
     for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
         parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
-    return {label: (store.select_classes(part), held_out.select_classes(part)) for label, part in parts.items()}
+    return {label: (select_classes(store, part), select_classes(held_out, part)) for label, part in parts.items()}
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:

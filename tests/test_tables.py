@@ -9,6 +9,7 @@ from cascadelib import LogitStore, figures, pair_table, readable, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.tables import digits, fraction, number, seconds
+from side_by_side import shares
 from study import agreement
 
 
@@ -63,8 +64,8 @@ def test_every_figure_takes_plain_tables(store):
         figures.singles_figure(front.singles),
         figures.singles_figure(front.singles, pd.Series("family", index=store.models.index)),
         figures.improvement_figure(curves, references=["a"]),
-        figures.members_figure(front.members(), list(store.models.index)),
-        paper_figures.shares_figure(front.shares()),
+        paper_figures.members_figure(front.members(), list(store.models.index)),
+        paper_figures.shares_figure(shares(front)),
         paper_figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
         paper_figures.pairs_figure(pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}),
         paper_figures.methods_figure(
@@ -79,9 +80,9 @@ def test_members_and_shares_leave_out_models_that_no_sample_reaches(store):
     front = search(store, 2)
     first = front.members().query("accuracy == accuracy.min()")
     assert first["model"].tolist() == [front.table["models"].iloc[0][0]]
-    shares = front.shares()
-    assert (shares > 0).all()
-    assert (shares <= 1 + 1e-12).all()
+    parts = shares(front)
+    assert (parts > 0).all()
+    assert (parts <= 1 + 1e-12).all()
 
 
 def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store):

@@ -6,5 +6,5 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     calibration="reliability_figure",
     deployment="guarantee_figure savings_figure stream_figure",
-    fronts="band_figure front_figure improvement_figure members_figure singles_figure",
+    fronts="band_figure front_figure improvement_figure singles_figure",
 )

@@ -80,15 +80,3 @@ def band_figure(
     fig.add_scatter(x=band["accuracy"], y=band["low"], **filled, **edge)
     style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
     return fig
-
-
-def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which models the front uses") -> style.Figure:
-    """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
-    used = [m for m in order if m in set(members["model"])]
-    height, accuracy = 120 + 24 * len(used), style.per_cent_axis(title="accuracy")
-    fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
-    for stage, rows in members.groupby("stage"):
-        shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
-        marker = {"color": style.PALETTE[int(stage) - 1], "symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
-        fig.add_scatter(x=shown["accuracy"], y=shown["model"], mode="markers", marker=marker, name=f"stage {stage}")
-    return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))

@@ -236,18 +236,6 @@ class Front:
         rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
         return rows.loc[rows["reached"] > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
 
-    def shares(self, of: Any = None) -> Any:
-        """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
-
-        A point stands for the stretch of log cost from itself to the next one; a model's part is the share of the whole
-        that belongs to cascades in which it runs on some samples. Parts overlap, so they add up to more than 1.
-        """
-        cost, used = self.table["cost"].to_numpy(), self.members()
-        stretch = pd.Series(np.diff(np.log(cost)), cost[:-1], name="share")
-        used["member"] = used["model"] if of is None else [of[m] for m in used["model"]]
-        parts = used[["cost", "member"]].drop_duplicates().join(stretch, on="cost", how="inner")
-        return (parts.groupby("member")["share"].sum() / stretch.sum()).sort_values(ascending=False)
-
 
 def singles_table(names, accuracy, cost, baseline):
     """Single models as the ``singles`` of a Front: accuracy, cost, and whether each is on the front and the hull."""

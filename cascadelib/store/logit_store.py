@@ -266,24 +266,6 @@ class LogitStore:
         names = [names] if isinstance(names, str) else names
         return self._view(self._rows, {name: self._model(name) for name in names})
 
-    def select_classes(self, classes: Iterable[int]) -> "LogitStore":
-        """The same task between some of its classes alone, in memory: the samples of these labels, and of each model
-        their logits (logarithms, where it holds probabilities). Labels number the classes anew, in their order.
-        ValueError for fewer than two classes, a label that no class has, and where no sample is left."""
-        chosen = np.unique(list(classes))
-        count = max((own.tensor.shape[1] for own in self._present().values()), default=len(self.classes or ()))
-        if len(chosen) < 2 or not np.isin(chosen, range(count)).all():
-            raise ValueError(f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}")
-        part = self.take(np.isin(self.origin.needed, chosen))
-        names = self.classes and tuple(self.classes[c] for c in chosen)
-        labels = replace(part.origin, values=np.searchsorted(chosen, part.labels), classes=names)
-        store = self._view(None, None)._use(Memory(labels))
-        store.path = None
-        for name in part.models.index:
-            logits, entry = part.logits(name)[:, chosen], part.metadata(name)
-            store.add(name, logits, dtype=logits.dtype.name, **{key: entry[key] for key in entry.keys() - RESERVED})
-        return store
-
     def labelled(self, labels: ArrayLike) -> "LogitStore":
         """The same samples and models as they are now, in memory, with other labels int [k]."""
         given, origin = Labels.checked(labels, self.sample_ids, self.classes), self.origin

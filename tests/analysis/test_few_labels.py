@@ -93,7 +93,6 @@ def test_what_needs_labels_is_refused_by_name(tmp_path):
         lambda: cl.evaluate(new, FRONT.point(0)),
         lambda: method.fit(new),
         lambda: cl.analysis.calibration_table(new, new),
-        lambda: new.select_classes([0, 1]),
         lambda: new.take([0, 1]).ranks("mlp@28"),
         lambda: cl.bootstrap(new, FRONT.point(0), 10),
     ]

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "notebooks"))
 import report  # noqa: E402 - a script beside the notebooks, no package
 
 import paper_figures  # noqa: E402 - beside the notebooks
-from side_by_side import threshold_curves  # noqa: E402 - so is this
+from side_by_side import shares, threshold_curves  # noqa: E402 - so is this
 
 pytestmark = pytest.mark.browser
 NAMES = [
@@ -93,8 +93,8 @@ def figures(store, other):
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
     yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
-    yield fig.members_figure(front.members(), NAMES)
-    yield paper_figures.shares_figure(front.shares(), NAMES[4])
+    yield paper_figures.members_figure(front.members(), NAMES)
+    yield paper_figures.shares_figure(shares(front), NAMES[4])
     yield paper_figures.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
     yield paper_figures.pairs_figure(pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2])
     yield paper_figures.fronts_figure(dict.fromkeys(NAMES, singles), families)

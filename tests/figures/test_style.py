@@ -6,8 +6,8 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from cascadelib.explorer.charts import BARS, INK
-from cascadelib.figures import members_figure
 from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis, figure, plain
+from paper_figures import members_figure
 
 
 def test_plain_is_text_for_plotly():

@@ -5,7 +5,7 @@ import pytest
 
 from cascadelib import METHODS, LogitStore, evaluate, search
 from cascadelib.analysis.shift import mean_improvement_moved, replay
-from side_by_side import class_tasks, compare, curves_of, fronts_of, range_dominance, ranking
+from side_by_side import class_tasks, compare, curves_of, fronts_of, range_dominance, ranking, select_classes
 
 
 def make(seed, k=400):
@@ -85,7 +85,7 @@ def test_ranking_judges_each_split_by_the_fronts_of_the_other():
 
 def test_two_classes_and_two_models_have_one_ensemble():
     """The sign of a sum is that of its larger term: with temperatures, all ensembles of a pair are one."""
-    pair = STORE.select_classes([0, 1]), OTHER.select_classes([0, 1])
+    pair = select_classes(STORE, [0, 1]), select_classes(OTHER, [0, 1])
     table = ranking({"two": pair})
     table = table[table["fold"] == 0].set_index("method")["mean_improvement"]
     alike = [n for n in METHODS if n.endswith("_ts") and "entropy" not in n]

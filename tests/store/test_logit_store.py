@@ -19,6 +19,7 @@ from cascadelib.labels import samples_in_common
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encoded_metadata
 from cascadelib.store.logit_store import LogitStore
+from side_by_side import select_classes
 
 K, C = 40, 7
 RNG = np.random.default_rng(0)
@@ -495,7 +496,7 @@ def test_some_of_the_classes_sample_by_sample(store):
     for name, logits in LOGITS.items():
         store.add(name, logits, macs=10 + len(name), family="net", extraction={"amp": False})
     chosen = [5, 1, 3]
-    part = store.take(slice(0, None, 2)).select(["a", "c"]).select_classes(chosen)
+    part = select_classes(store.take(slice(0, None, 2)).select(["a", "c"]), chosen)
     rows = [i for i in range(0, K, 2) if LABELS[i] in chosen]
     assert part.labels.tolist() == [sorted(chosen).index(LABELS[i]) for i in rows]
     assert part.sample_ids.tolist() == [IDS[i] for i in rows] and part.classes == ("c1", "c3", "c5")
@@ -514,7 +515,7 @@ def test_some_of_the_classes_sample_by_sample(store):
 def test_some_of_the_classes_of_probabilities_are_normed_again():
     p = RNG.dirichlet(np.ones(4), 20)
     labels = np.arange(20) % 4
-    part = LogitStore.from_probabilities(labels, {"m": p}).select_classes([0, 2])
+    part = select_classes(LogitStore.from_probabilities(labels, {"m": p}), [0, 2])
     rows = np.isin(labels, [0, 2])
     expected = p[rows][:, [0, 2]] / p[rows][:, [0, 2]].sum(axis=1, keepdims=True)
     np.testing.assert_allclose(softmax(part.logits("m"), 1.0), expected)
@@ -524,15 +525,15 @@ def test_some_of_the_classes_of_probabilities_are_normed_again():
 def test_classes_that_are_none_are_refused(store, classes):
     store.add("a", LOGITS["a"])
     with pytest.raises(ValueError, match=f"two or more labels of 0 … {C - 1}"):
-        store.select_classes(classes)
+        select_classes(store, classes)
 
 
 def test_some_of_the_classes_of_a_store_without_models(store):
-    part = store.select_classes([0, 1])
+    part = select_classes(store, [0, 1])
     assert part.classes == ("c0", "c1") and len(part) == (LABELS < 2).sum() and part.models.empty
 
 
 def test_classes_without_a_sample_are_refused():
     store = LogitStore.from_arrays([0, 0], {"a": np.zeros((2, 4))})
     with pytest.raises(ValueError, match="no sample is selected"):
-        store.select_classes([1, 2])
+        select_classes(store, [1, 2])
