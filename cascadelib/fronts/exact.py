@@ -45,21 +45,22 @@ def note_first_models(outcomes, cost, cascades, best):
             note(best, n, cost[first], number, always, nobody)
 
 
-def seed(outcomes, cost, cascades, best, tolerance, deadline):
-    """Note the front of the cascades without their last model: longer ones whose last stage is never reached."""
-    heads, shorter = {}, {}
+def seed(outcomes, cost, cascades, length, best, tolerance, deadline):
+    """Note the front of the cascades' first ``length`` models: of longer ones whose later stages are never reached."""
+    heads, longer, d = {}, {}, length - 1
     for head, lasts in cascades.heads:
-        heads.setdefault(head[:-1], []).append((lasts[0][0], head[-1]))
-        shorter[lasts[0][0]] = outcomes.groups(head).max() + 1
-    own = new_best(len(best.reach) - 1, cascades.length - 1)
-    d = cascades.length - 2
+        longer.setdefault(head[:length], (lasts[0][0], head))
+    for short, (number, _) in longer.items():
+        heads.setdefault(short[:-1], []).append((number, short[-1]))
+    head_of, own = dict(longer.values()), new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
         in_threads(outcomes, cost, list(heads.items()), own, parts, tolerance, deadline)
     for n in np.flatnonzero(np.isfinite(own.exact)):
-        number, boundaries, at = own.where[n, 0], own.where[n, 1 : 1 + d], own.where[n, 1 + d :]
-        at = np.append(at, 0)
-        if improves(best, n, own.exact[n], number, at):
-            note(best, n, own.exact[n], number, np.append(boundaries, shorter[number]), at)
+        head, at = head_of[own.where[n, 0]], np.zeros(cascades.length - 1, np.int64)
+        at[:d] = own.where[n, 1 + d :]
+        if improves(best, n, own.exact[n], own.where[n, 0], at):
+            always = [outcomes.groups(head[: i + 1]).max() + 1 for i in range(d, len(head))]
+            note(best, n, own.exact[n], own.where[n, 0], np.append(own.where[n, 1 : 1 + d], always), at)
 
 
 def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
@@ -93,8 +94,10 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
             in_threads(outcomes, cost, cascades.heads, best)
         elif length > 2:
             end_of_start = None if deadline is None else time.monotonic() + SEEDING * (deadline - time.monotonic())
-            if length - 1 not in lengths:
-                seed(outcomes, cost, cascades, best, tolerance, end_of_start)
+            first = length - 1 if deadline is None else min(3, length - 1)
+            for shorter in range(first, length):
+                if shorter not in lengths and (shorter == first or time.monotonic() < end_of_start):
+                    seed(outcomes, cost, cascades, shorter, best, tolerance, end_of_start)
             started = in_threads(outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start)
             parts = BOXES if started else CORNERS + BOXES
             search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)

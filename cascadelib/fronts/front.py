@@ -15,6 +15,7 @@ from ..methods.method import Method
 from ..methods.thresholds import midway, own_units
 from ..tables import number, readable
 from .cascades import extensions
+from .kernels.state import MAX_MODELS
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,18 @@ class Points:
 
 
 @kernel
-def neighbours(group, order, sure, boundaries, first):
+def neighbours(group, order, sure, boundaries, first, reached):
     """For the thresholds of one cascade's points: the least confidence that exits and the largest that passes on among
     the samples that get there, nan where there is none: float64 [2, P, d].
 
     group int32 [d, k], order int64 [d, k] (by falling confidence), sure float64 [d, k], boundaries int64 [P, d]; first
-    int64 [d, P]: the first place in ``order`` whose group is not below the boundary.
+    int64 [d, P]: the first place in ``order`` whose group is not below the boundary; reached [P]: stages that anybody
+    gets to.
     """
     d, k = group.shape
     out = np.full((2, *boundaries.shape), np.nan)
     for i in range(d):
-        for p in range(len(boundaries)):
+        for p in np.flatnonzero(reached > i):
             for side, x, move in ((0, first[i, p] - 1, -1), (1, first[i, p], 1)):
                 while 0 <= x < k and np.isnan(out[side, p, i]):
                     s = order[i, x]
@@ -79,14 +81,15 @@ def neighbours(group, order, sure, boundaries, first):
     return out
 
 
-def thresholds_of(outcomes, cascade, boundaries):
-    """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those that get there."""
+def thresholds_of(outcomes, cascade, boundaries, reached=MAX_MODELS):
+    """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those that get there;
+    reached: the stages that anybody gets to, an int or [P]. The others have nan."""
     heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
     if not heads:
         return np.empty(boundaries.shape)
     group, order, sure = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
     first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, boundaries.T)])
-    return midway(*neighbours(group, order, sure, boundaries, first))
+    return midway(*neighbours(group, order, sure, boundaries, first, np.full(len(boundaries), reached)))
 
 
 def points_of(outcomes, best, cascade_of, cost):
@@ -108,7 +111,9 @@ def points_of(outcomes, best, cascade_of, cost):
         of_cascade.setdefault(cascade, []).append(rows)
     for cascade, parts in of_cascade.items():
         n, rows = len(cascade), np.concatenate(parts)
-        thresholds[rows, : n - 1] = thresholds_of(outcomes, cascade, boundaries[rows, : n - 1])
+        thresholds[rows, : n - 1] = thresholds_of(
+            outcomes, cascade, boundaries[rows, : n - 1], 1 + np.count_nonzero(at[rows], axis=1)
+        )
     floor = np.minimum.accumulate(best.floor[::-1])[::-1]
     certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
     rates = -np.diff(at, prepend=k, append=0) / k
