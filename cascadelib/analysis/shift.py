@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
+from ..evaluation.evaluation import store_first
 from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
@@ -20,6 +21,7 @@ from .certificate import agreeing
 from .uncertainty import LEVEL, Ends, with_ends
 
 
+@store_first
 def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     """A front, unchanged, on another split: the identical cascades at the identical ranges of thresholds.
 
@@ -82,6 +84,7 @@ def _sweeps(front, rows, store):
     return pd.DataFrame(parts, columns=columns).assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 
+@store_first
 def moved_front(store: Any, front: Front, ranges: bool = True) -> Front:
     """A front replayed on another split as a Front: what of it is Pareto-optimal there, beside the single models there
     (which of the points that are, only the labels of that split tell). It was not searched, and has no ``gap``.
@@ -99,6 +102,7 @@ def front_of(store: Any, front: Front, replayed: pd.DataFrame) -> Front:
     return replace(front, table=table, singles=singles, points=None)
 
 
+@store_first
 def mean_improvement_moved(store: Any, front: Front, low: float | None = None, ranges: bool = True) -> float:
     """Mean improvement of :func:`moved_front` over the other split's baseline, from ``low`` (default: that baseline's
     lowest accuracy) to the best single model there."""

@@ -1,10 +1,12 @@
 """Run a cascade of fixed thresholds over known outcomes: who leaves where, is it right, what does it cost."""
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from .pareto import Baseline, improvement_factor
 
 if TYPE_CHECKING:
     from ..fronts.front import Point
+
+F = TypeVar("F", bound=Callable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,20 @@ def check_store(store: Any) -> None:
             f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}"
             + (": open the folder with cascadelib.LogitStore(path)" if isinstance(store, str | os.PathLike) else "")
         )
+
+
+def store_first(function: F) -> F:
+    """A function of a store and what was found elsewhere, which takes them in the older order too, with a warning."""
+
+    @wraps(function)
+    def either(*given, **named):
+        if len(given) > 1 and isinstance(given[1], Store) and not isinstance(given[0], Store):
+            text = f"{function.__name__}(store, …): the store comes first; the other order goes in a later version"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            given = given[1], given[0], *given[2:]
+        return function(*given, **named)
+
+    return either  # type: ignore[return-value]
 
 
 def check_point(point: Any) -> None:

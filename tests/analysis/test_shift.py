@@ -189,11 +189,17 @@ def test_ranges_hold_the_points_and_so_are_no_worse():
     assert mean_improvement_moved(OTHER, front) >= mean_improvement_moved(OTHER, front, ranges=False)
 
 
-def test_what_is_no_store_and_no_front_is_named():
+def test_the_older_order_of_arguments_is_taken_and_others_are_named():
     front = search(STORE, 2)
     for function in (replay, mean_improvement_moved, moved_front):
-        with pytest.raises(TypeError, match="a Front is needed here .*not LogitStore"):
-            function(front, OTHER)  # the order of version 0.1
+        with pytest.warns(DeprecationWarning, match=f"{function.__name__}.store, ….: the store comes first"):
+            older = function(front, OTHER)
+        newer = function(OTHER, front)
+        assert (
+            older == newer
+            if isinstance(newer, float)
+            else getattr(older, "table", older).equals(getattr(newer, "table", newer))
+        )
     with pytest.raises(TypeError, match="a Front is needed here .*evaluate.* not Point"):
         replay(STORE, front.point(0))
     with pytest.raises(TypeError, match="a LogitStore or a ScoreTable is needed here, not Front"):
