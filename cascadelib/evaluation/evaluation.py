@@ -135,7 +135,7 @@ def stages_of(store: Store, cascades: Sequence, method: Method | None, score: st
     prefixes = [[tuple(map(names.index, models[: i + 1])) for i in range(len(models))] for models in cascades]
     if hasattr(stage, "prepare"):
         stage.prepare(*2 * [list(chain(*prefixes))])
-    yield from ([stage(prefix) for prefix in each] for each in prefixes)
+    return ([stage(prefix) for prefix in each] for each in prefixes)
 
 
 def right_alone(store: Store, model: str, score: str) -> np.ndarray:
