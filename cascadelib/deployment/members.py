@@ -14,17 +14,11 @@ import numpy as np
 import torch
 
 from ..checks import about, known, unmasked
-from ..zoo.forward import Positional, output_of
+from ..zoo.forward import Positional, on_device, output_of, over, side_by_side
 from ..zoo.loaders import load, resolved
 from ..zoo.model import Model, identity, original
 from ..zoo.transforms import prepared
 from .cascade_file import versions
-
-
-def side_by_side(batch: Any) -> bool:
-    """Whether a batch is a tuple of batches, not of samples."""
-    parts = (torch.Tensor, np.ndarray, Mapping, list)
-    return isinstance(batch, tuple) and len(batch) > 0 and all(isinstance(part, parts) for part in batch)
 
 
 def size_of(batch: Any) -> int:
@@ -42,39 +36,24 @@ def size_of(batch: Any) -> int:
 
 def rows_of(batch: Any, rows: np.ndarray) -> Any:
     """Some samples of a batch, in its own form. rows: int64 [n]."""
-    if isinstance(batch, Mapping):
-        return {key: rows_of(part, rows) for key, part in batch.items()}
-    if side_by_side(batch):
-        return tuple(rows_of(part, rows) for part in batch)
-    if isinstance(batch, torch.Tensor):
-        return batch.index_select(0, torch.from_numpy(rows).to(batch.device))
-    return batch[rows] if isinstance(batch, np.ndarray) else [batch[i] for i in rows]
+
+    def chosen(part):
+        if isinstance(part, torch.Tensor):
+            return part.index_select(0, torch.from_numpy(rows).to(part.device))
+        return part[rows] if isinstance(part, np.ndarray) else [part[i] for i in rows]
+
+    return over(chosen, batch)
 
 
 def joined(batches: Sequence) -> Any:
     """Batches of one form, one after another, as one."""
-    first = batches[0]
-    if isinstance(first, Mapping):
-        return {key: joined([batch[key] for batch in batches]) for key in first}
-    if side_by_side(first):
-        return tuple(joined(list(parts)) for parts in zip(*batches, strict=True))
-    if isinstance(first, torch.Tensor):
-        return torch.cat(list(batches))
-    return np.concatenate(batches) if isinstance(first, np.ndarray) else [s for batch in batches for s in batch]
 
+    def whole(*parts):
+        if isinstance(parts[0], torch.Tensor):
+            return torch.cat(parts)
+        return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [s for part in parts for s in part]
 
-def as_inputs(batch: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
-    """A prepared batch for a module: tensors on ``device``, floats in ``dtype``, images in channels_last."""
-    if isinstance(batch, Mapping):
-        return {key: as_inputs(part, device, dtype) for key, part in batch.items()}
-    if side_by_side(batch):
-        return tuple(as_inputs(part, device, dtype) for part in batch)
-    if isinstance(batch, np.ndarray):
-        batch = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
-    if not isinstance(batch, torch.Tensor):
-        return batch
-    batch = batch.to(device, dtype if batch.is_floating_point() else None, non_blocking=True)
-    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+    return over(whole, *batches)
 
 
 class Called(torch.nn.Module):
@@ -121,7 +100,11 @@ class Member:
         """The module's input for a raw batch, as :meth:`logits` takes it."""
         weight = next(self.module.parameters(), None)
         device, dtype = (weight.device, weight.dtype) if weight is not None else (None, None)
-        return as_inputs(prepared(self.transform, as_inputs(batch, device, None)), device, dtype)
+
+        def moved(part, dtype=None):
+            return part.to(device, dtype if part.is_floating_point() else None, non_blocking=True)
+
+        return on_device(prepared(self.transform, on_device(batch, moved)), partial(moved, dtype=dtype))
 
     def logits(self, batch: Any) -> np.ndarray:
         """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32. Module

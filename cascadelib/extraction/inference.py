@@ -105,8 +105,8 @@ def feed(samples: Any, bounds: Iterable, transforms: Iterable, device: Device, w
         yield from _photographs(samples, list(bounds), transforms, device, workers)
         return
     for start, stop in bounds:
-        raw = on_device(read(samples, start, stop), device)
-        yield (start, stop), lambda transform, raw=raw: on_device(prepared(transform, raw), device)
+        raw = on_device(read(samples, start, stop), device.upload)
+        yield (start, stop), lambda transform, raw=raw: on_device(prepared(transform, raw), device.upload)
 
 
 def read(samples: Any, start: int, stop: int) -> Any:
@@ -183,7 +183,7 @@ def _photographs(samples, bounds, transforms, device, workers):
 
             def prepare(transform, cuts=cuts):
                 cut = cuts[made.cuts.index(_cut_of(transform))]
-                return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device)
+                return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device.upload)
 
             yield (start, stop), prepare
 

@@ -5,9 +5,10 @@ import ctypes
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from .model import Model
@@ -46,13 +47,19 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def mapped(function: Callable, inputs: Any) -> Any:
-    """``function`` of every tensor or text in ``inputs``: one, or tuples, lists (as tuples) and dicts of them."""
-    if isinstance(inputs, dict):
-        return {key: mapped(function, value) for key, value in inputs.items()}
-    if isinstance(inputs, tuple | list):
-        return tuple(mapped(function, value) for value in inputs)
-    return function(inputs)
+def side_by_side(batch: Any) -> bool:
+    """Whether a batch is a tuple of batches, not of samples."""
+    parts = (torch.Tensor, np.ndarray, Mapping, list)
+    return isinstance(batch, tuple) and bool(batch) and all(isinstance(p, parts) or side_by_side(p) for p in batch)
+
+
+def over(function: Callable, *batches: Any) -> Any:
+    """``function`` of batches of one form, part by part where they are mappings or lie side by side in tuples."""
+    if isinstance(batches[0], Mapping):
+        return {key: over(function, *(batch[key] for batch in batches)) for key in batches[0]}
+    if side_by_side(batches[0]):
+        return tuple(over(function, *parts) for parts in zip(*batches, strict=True))
+    return function(*batches)
 
 
 class Device:
@@ -152,16 +159,18 @@ def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
     return kind(found, usual if amp or amp is None and kind is _Cuda else False) if amp in AMP[:3] else kind(found, amp)
 
 
-def on_device(inputs: Any, device: Device) -> Any:
-    """A tensor, or tuple or dict of tensors, on ``device``; images [N, C, H, W] in channels_last; texts stay."""
+def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A batch with its tensors and arrays uploaded, images [N, C, H, W] in channels_last; texts stay."""
 
-    def moved(value):
-        if isinstance(value, str):
-            return value
-        value = device.upload(value)
-        return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+    def moved(part):
+        if isinstance(part, np.ndarray):
+            part = torch.from_numpy(np.require(part, requirements=["C", "W"]))
+        if not isinstance(part, torch.Tensor):
+            return part
+        part = upload(part)
+        return part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part
 
-    return mapped(moved, inputs)
+    return over(moved, batch)
 
 
 @contextlib.contextmanager
@@ -252,7 +261,7 @@ def batch_of(inputs: Any) -> int:
 def piece_of(inputs: Any, start: int, stop: int) -> Any:
     """Samples start … stop − 1 of a module's input; what is not one a sample stays whole."""
     batch = batch_of(inputs)
-    return mapped(lambda value: value[start:stop] if len(value) == batch else value, inputs)
+    return over(lambda value: value[start:stop] if len(value) == batch else value, inputs)
 
 
 @contextlib.contextmanager
