@@ -4,6 +4,6 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    earlier="all_recipes compare_recipes excess_cost wang_2018",
+    earlier="wang_2018",
     exits="huang_2018 oracle park_2015_dynamic replay_points zhou_2020",
 )

@@ -12,6 +12,7 @@ from twins import brute_front, single_cascade
 from cascadelib import METHODS, LogitStore, Method, Point, ScoreTable, evaluate, recipes, search
 from cascadelib.evaluation.pareto import least_cost, pareto_front
 from cascadelib.methods.thresholds import own_units
+from recipes_compared import all_recipes, compare_recipes
 
 
 def make_store(seed=0, k=40, models=4, classes=4, step=0.5, costs=None):
@@ -67,7 +68,7 @@ def replayed(store, table, metric):
 def test_recipes_that_search_equal_a_loop(label, method, lengths):
     store = make_store(k=12, models=3)
     brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), lengths)
-    same_front(recipes.all_recipes(store)[label], [(n / 12, cost) for n, cost in brute.items()])
+    same_front(all_recipes(store)[label], [(n / 12, cost) for n, cost in brute.items()])
 
 
 @pytest.mark.parametrize("metric", ["entropy", "max_softmax"])
@@ -129,7 +130,7 @@ def test_oracle_equals_trying_every_exit_of_every_sample():
         same_front(table, points)
 
 
-def all_recipes(store):
+def some_recipes(store):
     return {
         "wang 2018, entropy": recipes.wang_2018(store, grid=6),
         "wang 2018, max softmax": recipes.wang_2018(store, "max_softmax", grid=6),
@@ -146,7 +147,7 @@ def assert_rising(table):
 
 def test_one_model_is_what_every_recipe_gives():
     store = make_store(models=1)
-    for table in all_recipes(store).values():
+    for table in some_recipes(store).values():
         assert table[["accuracy", "cost"]].to_numpy().tolist() == [[store.models["top1"].iloc[0], 1.0]]
         assert table["models"].tolist() == [("m0",)]
 
@@ -157,7 +158,7 @@ def test_ties_everywhere_leave_only_whole_models():
         f"m{i}": np.eye(3)[np.where(np.arange(6) < right, labels, (labels + 1) % 3)] for i, right in enumerate((2, 4))
     }
     store = LogitStore.from_arrays(labels, flat, macs={"m0": 1, "m1": 10})
-    for label, table in all_recipes(store).items():
+    for label, table in some_recipes(store).items():
         assert_rising(table)
         if label != "oracle":
             np.testing.assert_allclose(table["accuracy"], [2 / 6, 4 / 6])
@@ -168,7 +169,7 @@ def test_a_perfect_first_model_needs_no_other():
     labels = np.arange(20) % 4
     logits = {"m0": 5 * np.eye(4)[labels], "m1": make_store(k=20).logits("m1")}
     store = LogitStore.from_arrays(labels, logits, macs={"m0": 1, "m1": 10})
-    for table in all_recipes(store).values():
+    for table in some_recipes(store).values():
         assert table[["accuracy", "cost"]].to_numpy().tolist() == [[1.0, 1.0]]
 
 
@@ -217,7 +218,7 @@ def test_compare_equals_a_fine_sum():
     store = make_store(k=400, step=0.01)
     front, points = search(store, (1, 2, 3)), search(store, 2, "softmax_margin").table
     low, best = store.models["top1"].iloc[0], store.models["top1"].max()
-    table = recipes.compare_recipes(front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best))
+    table = compare_recipes(front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best))
     assert list(table.index) == ["exact", "park", "oracle"]
     at = np.linspace(low, best, 200_001)[1:]
     park = least_cost(points["cost"].to_numpy(), points["accuracy"].to_numpy(), at)
@@ -233,7 +234,7 @@ def test_compare_equals_a_fine_sum():
 
 def test_compare_of_one_model_has_no_range():
     store = make_store(models=1)
-    row = recipes.compare_recipes(search(store, 1), {"oracle": recipes.oracle(store)}).loc["oracle"]
+    row = compare_recipes(search(store, 1), {"oracle": recipes.oracle(store)}).loc["oracle"]
     assert np.isnan(row["mean_improvement"])
     assert np.isnan(row["excess_cost"])
 

@@ -17,6 +17,7 @@ from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.methods.fitted import fit_confidence
 from cascadelib.recipes import exits
+from recipes_compared import all_recipes, compare_recipes
 
 FEATURES = ("max_softmax", "softmax_margin", "entropy")
 STORES = st.builds(
@@ -233,7 +234,7 @@ def test_a_grid_that_is_given_serves_all_stages():
 @pytest.mark.parametrize(("seed", "step"), [(0, 0.01), (1, 0.5)])
 def test_all_recipes_on_the_split_that_chose_are_as_they_were(seed, step):
     store = make_store(seed, 60, 4, step)
-    plain, moved = recipes.all_recipes(store), recipes.all_recipes(store, held_out=store)
+    plain, moved = all_recipes(store), all_recipes(store, held_out=store)
     assert list(plain) == list(moved)
     for label, table in moved.items():
         pd.testing.assert_frame_equal(table[plain[label].columns], plain[label])
@@ -249,7 +250,7 @@ def test_a_table_of_scores_is_replayed_by_its_own_confidences():
     front = search(one, (1, 2, 3))
     own_again(one, front.table, None)
     moved = recipes.replay_points(front.table, two, None)
-    table = recipes.compare_recipes(front, {"itself": moved}, held_out=two)
+    table = compare_recipes(front, {"itself": moved}, held_out=two)
     assert table.loc["itself", "excess_cost_moved"] == 0
     with pytest.raises(ValueError, match="model 2"):
         recipes.replay_points(front.table, two.select(["model 0", "model 1"]), None)
@@ -266,11 +267,11 @@ def slow_excess_moved(front, points, other, at):
 
 def test_compare_judges_on_the_other_split_what_was_chosen_here():
     store, other = make_store(0, 300, 4, 0.01), make_store(1, 300, 4, 0.01)
-    front, chosen = search(store, (1, 2, 3)), recipes.all_recipes(store, held_out=other)
+    front, chosen = search(store, (1, 2, 3)), all_recipes(store, held_out=other)
     one = chosen["Wang 2018, max-softmax grid"].iloc[[3]]
-    table = recipes.compare_recipes(front, {**chosen, "one point": one}, held_out=other, loss=0.02)
+    table = compare_recipes(front, {**chosen, "one point": one}, held_out=other, loss=0.02)
     assert list(table.columns[:5]) == ["accuracy_moved", "cost_moved", "excess_cost_moved", "accuracy", "cost"]
-    pd.testing.assert_frame_equal(table.iloc[:, 5:], recipes.compare_recipes(front, {**chosen, "one point": one}))
+    pd.testing.assert_frame_equal(table.iloc[:, 5:], compare_recipes(front, {**chosen, "one point": one}))
     exact, best = recipes.replay_points(front.table, other), front.baseline.best
     for label in ("Huang 2018, budgeted batch", "Park 2015, dynamic threshold", "Zhou 2020, patience"):
         points = chosen[label]
