@@ -12,8 +12,8 @@ from cascadelib.recipes import exits
 def all_recipes(store, *, held_out=None, cost=None, models="all"):
     """Every recipe of cl.recipes on one store, with its defaults: {label with author and year: points}.
 
-    held_out: another split; points then have accuracy_moved and cost_moved there (``replay_points``), but not the oracle's,
-    who knows the answers. The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of
+    held_out: another split; points then have accuracy_moved and cost_moved there (``replay_points``), but not the
+    oracle's, who knows the answers. The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of
     scikit-fallback (one grid for all stages, from 1 ÷ classes to 0.95), with every stage that ran in the cost.
 
     Two are exact searches. Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS:
