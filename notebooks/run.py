@@ -157,7 +157,8 @@ def run_all(out: Path, shares: dict[Path, dict], jobs: int) -> list[Run]:
         (out / path.name).unlink(missing_ok=True)
     alone = [path for path in shares if path.name.startswith(committed.MEASURED)]
     runs: dict[Path, Run] = {}
-    for paths, at_once in (([path for path in shares if path not in alone], jobs), (alone, 1)):
+    largest_first = sorted(set(shares) - set(alone), key=lambda path: -path.stat().st_size)  # as a rule the longest
+    for paths, at_once in ((largest_first, jobs), (alone, 1)):
         show_running(paths[:at_once])
         for run in as_they_end(out, {path: shares[path] for path in paths}, at_once):
             runs[run.source] = run
