@@ -22,6 +22,16 @@ SEARCHING = (  # what to call it, job, how its benchmark's name starts
         "search: triples, every",
     ),
     ("17,550 cascades of four models, until none can be 1% too dear", "quadruples", "search: quadruples of 27"),
+    ("… in ten seconds: the certified gap, median over the front", "quadruples", "search: 4 of 27, median"),
+    ("pairs of 10 models × 1,000,000 samples", "scale", "scale: 2 of 10, k = 1000000"),
+    ("triples of 60 models × 50,000 samples", "scale", "scale: 3 of 60"),
+    ("pairs of 200 models × 10,000 samples", "scale", "scale: 2 of 200"),
+    ("the first search of triples where nothing is compiled, a whole process", "first_use", "first use: 3 of 27"),
+    (
+        "the first search of pairs after `cl.warm()`, a whole process, in processor time",
+        "first_use",
+        "first use: 2 of 27, k = 50000, after warm in another process, import included: p",
+    ),
     ("twelve methods × pairs and triples of 27 × 50,000 × 1,000 logits on disk", "methods", TWELVE),
     ("… peak memory", "methods", f"{TWELVE}: … peak memory"),
 )

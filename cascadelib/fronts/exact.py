@@ -27,7 +27,7 @@ from .kernels.state import improves, new_best, note
 from .parallel import BOXES, CORNERS, in_executor, in_threads
 
 # Tolerances of the rounds before the last, where time is limited; the first opens nothing, and bounds every cascade.
-COARSER = (1e300, 0.3, 0.1, 0.03, 0.01)
+COARSER = (1e300, 0.1, 0.01)
 SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
 
 
