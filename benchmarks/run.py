@@ -177,6 +177,8 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     options = parser.parse_args(arguments)
     asked = tuple(options.jobs)
     jobs = {n: room for n, room in listed(folder).items() if not asked or room in asked or n.startswith(asked)}
+    if not jobs:
+        parser.error(f"no job is called {' or '.join(asked)}; there are {', '.join(listed(folder))}")
 
     about = machine()
     table, failed = collect(jobs, options.quick)

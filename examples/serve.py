@@ -28,6 +28,13 @@ from cascadelib.deployment.members import size_of
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def positive(text):
+    """A whole number of 1 or more."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
+    return number
+
+
 def arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -35,11 +42,11 @@ def arguments(given=None):
     )
     parser.add_argument("--allow-download", action="store_true", help="its models may come from the Hub")
     parser.add_argument("--example", help=".npy of a batch as callers send it: for cascade.optimize")
-    parser.add_argument("--max-batch", type=int, default=64, help="samples that a model runs on at once")
+    parser.add_argument("--max-batch", type=positive, default=64, help="samples that a model runs on at once")
     parser.add_argument("--max-wait-ms", type=float, default=5, help="how long a request waits for others")
-    parser.add_argument("--max-queue", type=int, default=1024, help="samples that wait; more are refused with 503")
-    parser.add_argument("--max-bytes", type=int, default=2**24, help="of a request's body")
-    parser.add_argument("--threads", type=int, help="of torch (default: its own)")
+    parser.add_argument("--max-queue", type=positive, default=1024, help="samples that wait; more are refused with 503")
+    parser.add_argument("--max-bytes", type=positive, default=2**24, help="of a request's body")
+    parser.add_argument("--threads", type=positive, help="of torch (default: its own)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; of this machine alone by default")
     parser.add_argument("--port", type=int, default=8000)
     return parser.parse_args(given)
@@ -166,7 +173,9 @@ def app_of(queue, max_bytes):
             if len(body) > max_bytes:
                 raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
         try:
-            answers = await queue.decide(batch_of(request.headers.get("content-type"), bytes(body)))
+            answers = await queue.decide(
+                batch_of(request.headers.get("content-type", "").partition(";")[0].strip(), bytes(body))
+            )
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Full as error:
@@ -212,4 +221,7 @@ def main(given=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, OverflowError, ValueError) as error:  # a file, a port: what the caller can mend
+        raise SystemExit(f"serve.py: {error}") from None

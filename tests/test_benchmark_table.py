@@ -56,7 +56,7 @@ def test_a_failing_job_or_room_does_not_stop_the_others(tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize(
     ("asked", "ran"),
-    [("tri", ["triples"]), ("made_up_house", ["pairs", "triples"]), ("made_up", [])],
+    [("tri", ["triples"]), ("made_up_house", ["pairs", "triples"])],
 )
 def test_jobs_are_named_by_how_they_start_or_by_their_room(tmp_path, monkeypatch, asked, ran):
     monkeypatch.syspath_prepend(tmp_path)
@@ -67,6 +67,12 @@ def test_jobs_are_named_by_how_they_start_or_by_their_room(tmp_path, monkeypatch
     )
     bench.main([asked], tmp_path)
     assert pd.read_parquet(tmp_path / "results.parquet").module.tolist() == ran
+
+
+def test_an_unknown_job_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["nothing"])
+    assert "no job is called nothing" in capsys.readouterr().err
 
 
 def test_a_file_a_room():

@@ -201,6 +201,20 @@ def test_a_model_that_breaks_ends_no_server(cascade, served):
         assert connection.getresponse().status == 500
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--cascade", "nowhere.json"], "nowhere.json"),
+        (["--max-batch", "0"], "--max-batch: 0 is no number of 1 or more"),
+        (["--port", "99999"], "port"),
+    ],
+)
+def test_what_it_is_started_with_is_refused_in_a_line(given, said):
+    command = [sys.executable, str(ROOT / "examples" / "serve.py"), *given]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert out.returncode and "Traceback" not in out.stderr and said in out.stderr.splitlines()[-1]
+
+
 def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path, cascade):
     """A saved cascade; SIGTERM while a request waits for others."""
     cascade.save(tmp_path / "c.json")

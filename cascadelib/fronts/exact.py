@@ -322,6 +322,7 @@ def warm():
     """Compile the kernels that searches, ensembles and evaluations need (10 to 20 seconds), or load them where another
     process has; those of ensembles beside the others, in a process of their own. docs/speed.md says where they lie."""
     code = f"import sys; sys.path[:] = {sys.path}; from cascadelib.fronts.exact import compile_ensembles as f; f()"
-    with subprocess.Popen([sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]):
+    command = [sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL):  # this process says what is to be said
         for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
             part()
