@@ -225,7 +225,7 @@ def search(
     time_limit=None,
     executor=None,
 ) -> Front:
-    """Every cascade of ``n_models`` models of a store at every threshold: the exact Pareto :class:`Front`.
+    """Every cascade of ``n_models`` models of a store, in order of cost, at every threshold: its exact :class:`Front`.
 
     store: LogitStore, or ScoreTable (its own confidences and costs; of ``method`` it takes a fitted confidence, of
     ``score`` "top1" and "f1");
