@@ -145,15 +145,15 @@ class Member:
             warnings.simplefilter("ignore")  # of what tracing might miss, which is checked here
             module = Positional(original(self.module)).eval()
             copy.deepcopy(module).to("meta")(inputs.to("meta"))
+            parts = [rows_of(batch, np.arange(count)) for count in (1, len(inputs) // 2 + 1, len(inputs))]
+            expected = [choices[0].logits(part) for part in parts]
             for form in (torch.jit.freeze, torch.jit.optimize_for_inference):
                 graph = form(torch.jit.trace(module, inputs, check_trace=False))
                 choices.append(replace(self, graphs={kind_of(inputs): graph}))
-                for count in (1, len(inputs) // 2 + 1, len(inputs)):
-                    part = rows_of(batch, np.arange(count))
-                    expected, found = (choice.logits(part) for choice in (choices[0], choices[-1]))
-                    most = torch.finfo(inputs.dtype).eps ** (2 / 3) * np.abs(expected).max()
-                    if not np.abs(found - expected).max() <= most:
-                        raise RuntimeError(f"its graph gives other logits for {count} samples")
+                for part, logits in zip(parts, expected):
+                    most = torch.finfo(inputs.dtype).eps ** (2 / 3) * np.abs(logits).max()
+                    if not np.abs(choices[-1].logits(part) - logits).max() <= most:
+                        raise RuntimeError(f"its graph gives other logits for {len(logits)} samples")
             rounds = [[timeit.timeit(partial(c.logits, batch), number=1) for c in choices] for _ in range(7)]
         self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
 
