@@ -22,6 +22,11 @@ def absolute(text: str, repository: str | None) -> str:
 
 
 if __name__ == "__main__":
-    urls = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
+    urls = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["project"].get(
+        "urls", {}
+    )
     readme = (HERE / "README.md").read_text(encoding="utf-8")
-    setup(long_description=absolute(readme, urls.get("Repository")), long_description_content_type="text/markdown")
+    setup(
+        long_description=absolute(readme, urls.get("Repository")),
+        long_description_content_type="text/markdown",
+    )

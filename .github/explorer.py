@@ -27,7 +27,10 @@ def shot(page, clip):
 def dragged(page, clip):
     """A picture for each share of the first slider's way that a hand drags it to."""
     slider = page.locator("input[type=range]:visible").first
-    track, at = slider.bounding_box(), slider.evaluate("s => (s.valueAsNumber - s.min) / (s.max - s.min)")
+    track, at = (
+        slider.bounding_box(),
+        slider.evaluate("s => (s.valueAsNumber - s.min) / (s.max - s.min)"),
+    )
     y = track["y"] + track["height"] / 2
     page.mouse.move(track["x"] + at * track["width"], y)
     page.mouse.down()
@@ -42,7 +45,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         shutil.copy(HERE.parent / "app" / "explorer.ipynb", folder)
         with serving(Path(folder)) as (address, _):
-            page = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS).new_page(viewport=SIZE)
+            page = driver.chromium.launch(
+                executable_path=find_browser(), args=BROWSER_FLAGS
+            ).new_page(viewport=SIZE)
             page.goto(f"{address}/voila/render/explorer.ipynb", timeout=PATIENCE)
             page.wait_for_selector(DRAWN, timeout=PATIENCE)
             page.get_by_role("button", name="match the best single model").click()
@@ -50,11 +55,20 @@ def main():
             top = page.locator(".widget-toggle-buttons").bounding_box()["y"] - 6
             whole = shot(page, {"x": 0, "y": top, "width": 1130, "height": SIZE["height"] - top})
             upper = {"x": 0, "y": top, "width": 1130, "height": 751}
-            frames = [frame.resize(SMALL, Image.Resampling.LANCZOS) for frame in dragged(page, upper)]
+            frames = [
+                frame.resize(SMALL, Image.Resampling.LANCZOS) for frame in dragged(page, upper)
+            ]
     whole.quantize(256, dither=Image.Dither.NONE).save(HERE / "explorer.png", optimize=True)
     palette = frames[0].quantize(128, dither=Image.Dither.NONE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    frames[0].save(HERE / "explorer.gif", save_all=True, append_images=frames[1:], duration=350, loop=0, optimize=True)
+    frames[0].save(
+        HERE / "explorer.gif",
+        save_all=True,
+        append_images=frames[1:],
+        duration=350,
+        loop=0,
+        optimize=True,
+    )
 
 
 if __name__ == "__main__":

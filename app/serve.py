@@ -34,13 +34,18 @@ class Kernels(AsyncMappingKernelManager):
     """One kernel a page, no more than ``most``; a page that went away without a word loses its within minutes."""
 
     most = Integer(4, config=True, help="how many pages may be open at once")
-    untouched = Integer(1800, config=True, help="seconds until an open page without a message loses its kernel")
+    untouched = Integer(
+        1800, config=True, help="seconds until an open page without a message loses its kernel"
+    )
 
     def pre_start_kernel(self, kernel_name, kwargs):
         """Refuse a page too many. Kernels that are starting count, those that are shutting down do not."""
         waiting = {kernel for kernel, task in self._pending_kernels.items() if not task.done()}
         if len(waiting ^ set(self._kernels)) >= self.most:
-            raise HTTPError(503, reason=f"{self.most} pages are open and no more may be; close one and load this again")
+            raise HTTPError(
+                503,
+                reason=f"{self.most} pages are open and no more may be; close one and load this again",
+            )
         return super().pre_start_kernel(kernel_name, kwargs)
 
     async def cull_kernel_if_idle(self, kernel_id):
@@ -58,7 +63,10 @@ class Foreign(Matcher):
 
     def match(self, request):
         origin = request.headers.get("Origin")
-        own = request.host_name in HOSTS and origin in (None, f"{request.protocol}://{request.host}")
+        own = request.host_name in HOSTS and origin in (
+            None,
+            f"{request.protocol}://{request.host}",
+        )
         even = request.uri.isascii() and not ODD.search(unquote(request.uri))
         asked = request.method == "GET" or SENT.fullmatch(request.path)
         status = 403 if not (own and asked) else 404 if not even else None
@@ -86,7 +94,9 @@ class Page(Voila):
     def init_settings(self):
         settings = super().init_settings()
         if not self.identity_provider.token:
-            self.exit("the page runs code for whoever opens it, so it needs a token: leave --token out, or give one")
+            self.exit(
+                "the page runs code for whoever opens it, so it needs a token: leave --token out, or give one"
+            )
         return settings | {
             "static_path": DEFAULT_STATIC_FILES_PATH,
             "static_url_prefix": "/voila/static/",
@@ -123,5 +133,12 @@ if __name__ == "__main__":
         "allow_theme_override": "NO",
         "extension_denylist": ["@jupyter-notebook/lab-extension"],  # quarrels with Voilà
     }
-    kernels = {"cull_idle_timeout": 120, "cull_interval": 30, "cull_connected": True, "transport_encryption": "auto"}
-    Page.launch_instance(config=Config({"Voila": options, "VoilaConfiguration": voila, "Kernels": kernels}))
+    kernels = {
+        "cull_idle_timeout": 120,
+        "cull_interval": 30,
+        "cull_connected": True,
+        "transport_encryption": "auto",
+    }
+    Page.launch_instance(
+        config=Config({"Voila": options, "VoilaConfiguration": voila, "Kernels": kernels})
+    )

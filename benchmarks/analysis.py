@@ -13,7 +13,17 @@ from measuring import RUNS, row, seconds
 from scipy.stats import binom, fisher_exact, ks_2samp, norm
 from synthetic import scores
 
-from cascadelib import LogitStore, Point, ScoreTable, bootstrap, certify, evaluate, pick, search, to_label
+from cascadelib import (
+    LogitStore,
+    Point,
+    ScoreTable,
+    bootstrap,
+    certify,
+    evaluate,
+    pick,
+    search,
+    to_label,
+)
 from cascadelib.analysis.certificate import candidates
 from cascadelib.analysis.drift_signal import Capital, summary
 from cascadelib.analysis.p_values import betting_p_value, drawn_p_value, paired_p_value
@@ -23,7 +33,11 @@ from cascadelib.deployment.cascade_file import expected
 from cascadelib.evaluation.evaluation import all_confidences, exit_stages, mean_cost, run_cascades
 from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 
-RATES, WINDOW, EVERY = (0.01, 0.05), 1000, 250  # the window test: of the last 1,000 inputs, after every 250
+RATES, WINDOW, EVERY = (
+    (0.01, 0.05),
+    1000,
+    250,
+)  # the window test: of the last 1,000 inputs, after every 250
 TARGETS = dict.fromkeys(("accuracy", "cost", "improvement", "mean improvement"), "≥ 0.93")
 POPULATION, SAMPLES, EPSILON, DELTA = 200_000, 2_000, 0.01, 0.1
 
@@ -34,7 +48,9 @@ def resampling(quick=False):
     table = ScoreTable(*scores(18, k))
     front = search(table, 2)
     spent, shape = seconds(lambda: bootstrap(table, front, resamples).improvement.shape, RUNS)
-    what = f"bootstrap: {resamples:,} resamples of {shape[1]:,} fixed cascades of 18 models, k = {k:,}"
+    what = (
+        f"bootstrap: {resamples:,} resamples of {shape[1]:,} fixed cascades of 18 models, k = {k:,}"
+    )
     return [row(what, spent, "s", "≤ 10")]
 
 
@@ -49,22 +65,35 @@ def coverage(world, quick):
     """Share of 95% intervals that hold the truth: one cascade's three numbers, and the curve of a set of cascades."""
     draws, resamples, k = (20, 100, 500) if quick else (500, 500, 2_000)
     rng, front = np.random.default_rng(1), search(world.take(np.arange(5_000)), 2)
-    point, several = pick(front, "max_improvement"), [front.point(row) for row in range(0, len(front), 10)]
+    point, several = (
+        pick(front, "max_improvement"),
+        [front.point(row) for row in range(0, len(front), 10)],
+    )
     truth, set_truth = evaluate(world, point), MeasuredSet(world, several)
     inside = {name: [] for name in (*TARGETS, "mean improvement, percentiles", "improvement curve")}
     for draw in range(draws):
         sample = world.take(rng.choice(len(world), k, replace=False))
-        one, many = bootstrap(sample, point, resamples, draw), bootstrap(sample, several, resamples, draw)
+        one, many = (
+            bootstrap(sample, point, resamples, draw),
+            bootstrap(sample, several, resamples, draw),
+        )
         for name in ("accuracy", "cost", "improvement"):
             inside[name].append(_covers(getattr(one, name)[:, 0], getattr(truth, name)))
         means, estimate = many.mean_improvement(), MeasuredSet(sample, several).mean
         low, high = basic_interval(means, estimate)
         inside["mean improvement"].append(low <= set_truth.mean <= high)
         inside["mean improvement, percentiles"].append(_covers(means, set_truth.mean))
-        inside["improvement curve"].append(np.mean(_covers(many.improvement_at(set_truth.at), set_truth.curve)))
+        inside["improvement curve"].append(
+            np.mean(_covers(many.improvement_at(set_truth.at), set_truth.curve))
+        )
     what = f"{draws} draws of {k:,} samples"
     return [
-        (f"95% intervals that hold the truth, {name} ({what})", np.mean(values), "share", TARGETS.get(name, ""))
+        (
+            f"95% intervals that hold the truth, {name} ({what})",
+            np.mean(values),
+            "share",
+            TARGETS.get(name, ""),
+        )
         for name, values in inside.items()
     ]
 
@@ -74,7 +103,9 @@ class MeasuredSet:
 
     def __init__(self, samples, points):
         found, singles = run_cascades(samples, points), samples.models
-        cost, accuracy = np.array([(mean_cost(costs, exits), right.mean()) for _, exits, right, costs in found]).T
+        cost, accuracy = np.array(
+            [(mean_cost(costs, exits), right.mean()) for _, exits, right, costs in found]
+        ).T
         keep, baseline = pareto_front(cost, accuracy), Baseline(singles["cost"], singles["top1"])
         self.at = np.linspace(singles["top1"].min(), singles["top1"].max(), 11)[1:-1]
         self.curve = improvement_at(baseline, cost[keep], accuracy[keep], self.at)
@@ -94,7 +125,9 @@ def near_the_best(quick):
     truth = evaluate(world, point)
     ratio = world.cost[world.row(point.models[-1])] / truth.cost
     factor = (
-        Baseline(world.models["cost"], world.models["top1"]).cost_at(min(truth.accuracy, world.models["top1"].max()))
+        Baseline(world.models["cost"], world.models["top1"]).cost_at(
+            min(truth.accuracy, world.models["top1"].max())
+        )
         / truth.cost
     )
     samples = {draw: world.take(rng.choice(len(world), k, replace=False)) for draw in range(draws)}
@@ -123,11 +156,17 @@ def rarely_passed_on(quick):
         hits = 0
         for _ in range(draws):
             sure = np.tile(rng.random(k) >= passing, (2, 1)).astype(float)
-            cost = np.array([[1.0], [100.0]]) * (rng.choice([0.5, 1.5], (2, k)) if varied else np.ones((2, 1)))
-            found = expected(point, ScoreTable(np.ones((2, k), bool), sure, cost if varied else cost[:, 0]))["cost"]
+            cost = np.array([[1.0], [100.0]]) * (
+                rng.choice([0.5, 1.5], (2, k)) if varied else np.ones((2, 1))
+            )
+            found = expected(
+                point, ScoreTable(np.ones((2, k), bool), sure, cost if varied else cost[:, 0])
+            )["cost"]
             hits += found["low"] <= 1 + 100 * passing <= found["high"]
         what = f"cost saved with a cascade, {passing:.1%} pass on, {draws} draws of {k} samples"
-        rows.append((f"… {what}{', a price for each' if varied else ''}", hits / draws, "share", "≥ 0.95"))
+        rows.append(
+            (f"… {what}{', a price for each' if varied else ''}", hits / draws, "share", "≥ 0.95")
+        )
     return rows
 
 
@@ -157,9 +196,13 @@ def first_alarms(reference, stream, rates):
 def first_window(reference, stream, rate, inputs):
     """The same of the window test, each window at that rate: Bonferroni over the stages' two tests."""
     for end in range(EVERY, inputs + 1, EVERY):
-        windows = [values[(numbers >= end - WINDOW) & (numbers < end)] for numbers, values in stream]
+        windows = [
+            values[(numbers >= end - WINDOW) & (numbers < end)] for numbers, values in stream
+        ]
         pairs = [
-            (before, values) for (_, before), values in zip(reference, windows) if min(len(before), len(values)) > 19
+            (before, values)
+            for (_, before), values in zip(reference, windows)
+            if min(len(before), len(values)) > 19
         ]
         p = [ks_2samp(*pair).pvalue for pair in pairs]
         for (before, values), (passed, went) in zip(pairs, pairs[1:]):
@@ -173,24 +216,43 @@ def first_window(reference, stream, rate, inputs):
 def false_alarms(quick):
     """Three stages of a synthetic cascade; confidences as they are, and rounded to a tenth, so that many are equal."""
     streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
-    world, rng, rows = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5)), np.random.default_rng(2), []
+    world, rng, rows = (
+        ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5)),
+        np.random.default_rng(2),
+        [],
+    )
     point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
     for size in (500, 5_000):
         (sure, thresholds), ever, spent = all_confidences(world, point), {}, 0.0
         for _ in range(streams):
             order = rng.integers(0, len(world), size + inputs)
-            for name, values in (("", sure), (", rounded to a tenth", [np.round(s, 1) for s in sure])):
-                parts = [at_each_stage([s[r] for s in values], thresholds) for r in (order[:size], order[size:])]
+            for name, values in (
+                ("", sure),
+                (", rounded to a tenth", [np.round(s, 1) for s in sure]),
+            ):
+                parts = [
+                    at_each_stage([s[r] for s in values], thresholds)
+                    for r in (order[:size], order[size:])
+                ]
                 seconds_now, first = seconds(partial(first_alarms, *parts, RATES))
                 spent += 0 if name else seconds_now / inputs
                 ever.setdefault(name, []).append(np.isfinite(first))
                 if not name and len(ever[name]) <= old:
-                    ever.setdefault("old", []).append(np.isfinite(first_window(*parts, RATES[0], inputs)))
+                    ever.setdefault("old", []).append(
+                        np.isfinite(first_window(*parts, RATES[0], inputs))
+                    )
         what = f"{streams} streams of {inputs:,} unchanged inputs, a reference of {size:,} for each"
         for name in ("", ", rounded to a tenth"):
             for rate, share in zip(RATES, np.mean(ever[name], axis=0)):
                 most = f"≤ {binom.ppf(0.999, streams, rate) / streams:.3g} by chance"
-                rows.append((f"drift alarms, ever: {what}{name}, stated in total {rate:.0%}", share, "share", most))
+                rows.append(
+                    (
+                        f"drift alarms, ever: {what}{name}, stated in total {rate:.0%}",
+                        share,
+                        "share",
+                        most,
+                    )
+                )
         rows.append(
             (
                 f"… window test every {EVERY} inputs, stated a window 1% ({old} streams)",
@@ -199,7 +261,9 @@ def false_alarms(quick):
                 "",
             )
         )
-        rows.append(("… an input, three stages, mean", spent / streams * 1e6, "µs", "", None, streams))
+        rows.append(
+            ("… an input, three stages, mean", spent / streams * 1e6, "µs", "", None, streams)
+        )
     return rows
 
 
@@ -220,7 +284,9 @@ def delays(quick):
                 first_window(reference, stream, 0.01, len(order)),
             )
             found.append((first, window))
-        for label, first in zip(("drift alarm at 1% in total", "… window test at 1% a window"), np.transpose(found)):
+        for label, first in zip(
+            ("drift alarm at 1% in total", "… window test at 1% a window"), np.transpose(found)
+        ):
             text = f"{label}: {name}, {np.isfinite(first).mean():.0%} of {orders} orders of {len(order):,} inputs"
             rows.append((f"{text}, median delay", np.median(first), "inputs", ""))
     return rows
@@ -237,11 +303,25 @@ def audits(quick):
         for _ in range(streams):
             values = rng.choice(3, inputs, p=(lost, 1 - lost - gained, gained))
             counts = np.cumsum(np.eye(3)[values], axis=0)
-            ever.append((np.logaddexp.reduce(steps @ counts.T, axis=0) - np.log(len(BETS)) >= -np.log(error)).any())
+            ever.append(
+                (
+                    np.logaddexp.reduce(steps @ counts.T, axis=0) - np.log(len(BETS))
+                    >= -np.log(error)
+                ).any()
+            )
             width.append(mean - anytime_lower(*counts[-1], error))
-        what = f"{streams} streams of {inputs:,} audited inputs, {lost:.1%} lost, {gained:.1%} gained"
+        what = (
+            f"{streams} streams of {inputs:,} audited inputs, {lost:.1%} lost, {gained:.1%} gained"
+        )
         most = f"≤ {binom.ppf(0.999, streams, error) / streams:.3g} by chance"
-        rows.append((f"audit: lower bound above the loss, ever: {what}, stated 2.5%", np.mean(ever), "share", most))
+        rows.append(
+            (
+                f"audit: lower bound above the loss, ever: {what}, stated 2.5%",
+                np.mean(ever),
+                "share",
+                most,
+            )
+        )
         rows.append(("… how far below it lies at the end, mean", np.mean(width), "accuracy", ""))
     return rows
 
@@ -274,7 +354,14 @@ def guarantee(quick=False):
     for name in TESTS:
         target = f"≤ {DELTA}" if name == next(iter(TESTS)) else ""
         rows.append((f"{what}: violation rate, {name}", violations[name] / draws, "share", target))
-        rows.append((f"… mean cost ÷ reference's, {name}", float(np.mean(costs[name]) / single), "share", ""))
+        rows.append(
+            (
+                f"… mean cost ÷ reference's, {name}",
+                float(np.mean(costs[name]) / single),
+                "share",
+                "",
+            )
+        )
     return [row(*values) for values in rows + rare_errors(quick)]
 
 
@@ -308,7 +395,9 @@ def normal(losses, epsilon):
 
 
 def exact(losses, epsilon):
-    return paired_p_value(int((losses > 0).sum()), int((losses < 0).sum()), len(losses), epsilon, DELTA)
+    return paired_p_value(
+        int((losses > 0).sum()), int((losses < 0).sum()), len(losses), epsilon, DELTA
+    )
 
 
 TESTS = {
@@ -323,11 +412,24 @@ def rare_errors(quick):
     """Share of draws of 500 samples in which a cascade that loses exactly ε = 0.5% or 1% is certified, per test."""
     rng, draws, k, rows = np.random.default_rng(1), 50 if quick else 1_000, 500, []
     for epsilon in (0.005, 0.01):
-        losses = rng.choice([1.0, 0.0, -1.0], p=[epsilon + 0.002, 0.996 - epsilon, 0.002], size=(draws, k))
+        losses = rng.choice(
+            [1.0, 0.0, -1.0], p=[epsilon + 0.002, 0.996 - epsilon, 0.002], size=(draws, k)
+        )
         for name, test in TESTS.items():
             share = np.mean([test(drawn, epsilon) <= DELTA for drawn in losses])
-            target = f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance" if name == next(iter(TESTS)) else ""
-            rows.append((f"… certified at a loss of ε = {epsilon:.1%}, {k} samples: {name}", share, "share", target))
+            target = (
+                f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance"
+                if name == next(iter(TESTS))
+                else ""
+            )
+            rows.append(
+                (
+                    f"… certified at a loss of ε = {epsilon:.1%}, {k} samples: {name}",
+                    share,
+                    "share",
+                    target,
+                )
+            )
     return rows
 
 
@@ -336,7 +438,10 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
     "all labels": lambda t: {},
     "labels of disagreements": lambda t: {"labels": labels_of(t, to_label(HALF, t, "l"))},
     "no labels": lambda t: {"labels": {}},
-    "40 labels drawn": lambda t: {"labels": labels_of(t, to_label(HALF, t, "l")[:40]), "drawn": True},
+    "40 labels drawn": lambda t: {
+        "labels": labels_of(t, to_label(HALF, t, "l")[:40]),
+        "drawn": True,
+    },
     "loss and a budget that holds": lambda t: {"budget": 6.0},
     "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
     "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},
@@ -354,7 +459,9 @@ def few_labels(quick=False):
             for _ in range(draws):
                 table, point = labelled_world(rng, k, name == "F1")
                 asked = {"epsilon": 0.02 if name != "F1" else F1_LOSS} | options(table)
-                passed += certify(point, table, delta=DELTA, reference="l", **asked).point is not None
+                passed += (
+                    certify(point, table, delta=DELTA, reference="l", **asked).point is not None
+                )
             most = f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance"
             what = f"certified at a loss or cost of exactly what is promised, δ = {DELTA:.0%}, {draws} draws of {k}"
             rows.append(row(f"{what}: {name}", passed / draws, "share", most))
@@ -368,14 +475,20 @@ def labels_of(table, ids):
 def labelled_world(rng, k, two=False):
     """(predictions of two models for three classes, or two, cascade HALF under its score). Its true loss is 2% overall
     and in each group and class; of F1 it is F1_LOSS; its mean cost is 5."""
-    kind = rng.choice(4, k, p=[0.86, 0.06, 0.06, 0.02])  # both right, both wrong, lost, gained if the first answers
+    kind = rng.choice(
+        4, k, p=[0.86, 0.06, 0.06, 0.02]
+    )  # both right, both wrong, lost, gained if the first answers
     classes = 2 if two else 3
     label, wrong = rng.integers(0, classes, k), 1 + rng.integers(0, classes - 1, k)
     large = np.where(np.isin(kind, (0, 2)), label, (label + wrong) % classes)
-    small = np.where(np.isin(kind, (0, 3)), label, (label + 1 + rng.integers(0, classes - 1, k)) % classes)
+    small = np.where(
+        np.isin(kind, (0, 3)), label, (label + 1 + rng.integers(0, classes - 1, k)) % classes
+    )
     sure = np.stack([rng.random(k), np.zeros(k)])
     columns, predictions = {"group": rng.integers(0, 2, k)}, np.stack([small, large])
-    table = ScoreTable(None, sure, [1.0, 8.0], ("s", "l"), predictions=predictions, labels=label, columns=columns)
+    table = ScoreTable(
+        None, sure, [1.0, 8.0], ("s", "l"), predictions=predictions, labels=label, columns=columns
+    )
     return table, replace(HALF, score="f1") if two else HALF
 
 
@@ -384,8 +497,16 @@ F1_LOSS = 0.02  # classes are equally frequent and err alike: F1 is accuracy the
 
 def power(draws):
     """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from 500 labels."""
-    rng, parts, epsilon = np.random.default_rng(0), [0.006, 0.004, 0.03, 0.96], 0.005  # lost, gained, neither, the same
-    ways = {"of all samples there are": 500, "of all disagreements": 12_500, "drawn from twice as many": 25_000}
+    rng, parts, epsilon = (
+        np.random.default_rng(0),
+        [0.006, 0.004, 0.03, 0.96],
+        0.005,
+    )  # lost, gained, neither, the same
+    ways = {
+        "of all samples there are": 500,
+        "of all disagreements": 12_500,
+        "drawn from twice as many": 25_000,
+    }
     rows = []
     for name, k in ways.items():
         passed, spent = 0, 0
@@ -397,7 +518,10 @@ def power(draws):
                 p = drawn_p_value(*map(int, in_draw[:2]), int(m), int(d), k, epsilon)
             else:
                 p = paired_p_value(int(lost), int(gained), k, epsilon)
-            passed, spent = passed + (p <= 0.05), spent + (k if k == 500 else m if "drawn" in name else d)
+            passed, spent = (
+                passed + (p <= 0.05),
+                spent + (k if k == 500 else m if "drawn" in name else d),
+            )
         what = f"certified for ε = 0.5% at a true loss of 0.2%, {spent / draws:.0f} labels {name}, {k:,} samples"
         rows.append(row(what, passed / draws, "share", "≥ 0.85" if k == 12_500 else ""))
     return rows

@@ -47,12 +47,27 @@ def rows_of(label, cascade, images, batch_size, repeats):
     whole, decision = table.loc["cascade"], table.loc["exit decisions"]
     wanted = batch_size == BATCH
     values = [
-        ("throughput ÷ ideal, stream", table.loc["cascade, stream", "throughput_to_ideal"], "ratio", "≥ 0.85"),
+        (
+            "throughput ÷ ideal, stream",
+            table.loc["cascade, stream", "throughput_to_ideal"],
+            "ratio",
+            "≥ 0.85",
+        ),
         ("throughput ÷ ideal, batch by batch", whole["throughput_to_ideal"], "ratio", ""),
-        ("exit decisions ÷ time of the cascade", decision["seconds"] / whole["seconds"], "share", "≤ 0.02"),
+        (
+            "exit decisions ÷ time of the cascade",
+            decision["seconds"] / whole["seconds"],
+            "share",
+            "≤ 0.02",
+        ),
         ("exit decision, a stage and batch", decision["decision_seconds"] * 1e6, "µs", ""),
         ("samples a second, stream", 1 / table.loc["cascade, stream", "seconds"], "1/s", ""),
-        ("… of the last model alone", 1 / table.loc[cascade.members[-1].name, "seconds"], "1/s", ""),
+        (
+            "… of the last model alone",
+            1 / table.loc[cascade.members[-1].name, "seconds"],
+            "1/s",
+            "",
+        ),
     ]
     return [
         row(f"{at}: {what}", value, unit, target if wanted else "", runs=repeats)
@@ -69,27 +84,64 @@ def cascade(quick=False):
         rows += rows_of(label, running, images, BATCH, 1 if quick else 7)
         if label == "two models":
             rows += rows_of(label, running, images[:256], 1, 1 if quick else RUNS)
-        counts = same_decisions(running.run(pieces_of(images, BATCH)), test.take(slice(0, len(images))), point)
-        rows.append(row(f"{label}: decisions unlike the evaluator's, near a threshold", counts["near"], "samples"))
-        rows.append(row(f"{label}: decisions unlike the evaluator's otherwise", counts["other"], "samples", "≤ 0"))
+        counts = same_decisions(
+            running.run(pieces_of(images, BATCH)), test.take(slice(0, len(images))), point
+        )
+        rows.append(
+            row(
+                f"{label}: decisions unlike the evaluator's, near a threshold",
+                counts["near"],
+                "samples",
+            )
+        )
+        rows.append(
+            row(
+                f"{label}: decisions unlike the evaluator's otherwise",
+                counts["other"],
+                "samples",
+                "≤ 0",
+            )
+        )
     return rows
 
 
 def optimize(quick=False):
     """Rows of the table: each model of a bundled cascade as it is ÷ frozen for that batch size, processor time; and
     decisions unlike those before."""
-    store, images = LogitStore("data/fashion-mnist/val"), datasets.fashion_mnist("test").batch(0, 640)
-    plain, rows, rounds = Cascade.from_point(pick(search(store, 2), "near_best"), store=store), [], 1 if quick else 9
+    store, images = (
+        LogitStore("data/fashion-mnist/val"),
+        datasets.fashion_mnist("test").batch(0, 640),
+    )
+    plain, rows, rounds = (
+        Cascade.from_point(pick(search(store, 2), "near_best"), store=store),
+        [],
+        1 if quick else 9,
+    )
     for size in (2, 16, 64):
         frozen, pieces = copy.deepcopy(plain).optimize(images[:size]), pieces_of(images[:128], size)
         for before, after in zip(plain.members, frozen.members):
-            spent = [[processor_time(member, pieces) for member in (before, after)] for _ in range(rounds + 1)][1:]
+            spent = [
+                [processor_time(member, pieces) for member in (before, after)]
+                for _ in range(rounds + 1)
+            ][1:]
             wanted = "≥ 1.3" if before is plain.members[-1] else ""
             ratio = statistics.median(old / new for old, new in spent)
-            rows.append(row(f"{before.name}, batch {size}: as it is ÷ frozen", ratio, "×", wanted, runs=rounds))
+            rows.append(
+                row(
+                    f"{before.name}, batch {size}: as it is ÷ frozen",
+                    ratio,
+                    "×",
+                    wanted,
+                    runs=rounds,
+                )
+            )
         there = [cascade.run(pieces_of(images, size)) for cascade in (plain, frozen)]
-        unlike = (there[0].exit_stage != there[1].exit_stage) | (there[0].predictions != there[1].predictions)
-        rows.append(row(f"batch {size}: decisions unlike those before", unlike.sum(), "samples", "≤ 0"))
+        unlike = (there[0].exit_stage != there[1].exit_stage) | (
+            there[0].predictions != there[1].predictions
+        )
+        rows.append(
+            row(f"batch {size}: decisions unlike those before", unlike.sum(), "samples", "≤ 0")
+        )
     return rows
 
 
@@ -116,7 +168,9 @@ def serve(quick=False):
     All take turns; medians of the rounds; processor time is that of the server's process.
     """
     images, rounds = datasets.fashion_mnist("test").batch(0, 2_048), 1 if quick else RUNS
-    requests = [request_of(images[start : start + IMAGES]) for start in range(0, len(images), IMAGES)]
+    requests = [
+        request_of(images[start : start + IMAGES]) for start in range(0, len(images), IMAGES)
+    ]
     here, there = get_context("spawn").Pipe()
     child = get_context("spawn").Process(target=serving, args=(there, images), daemon=True)
     child.start()
@@ -128,7 +182,9 @@ def serve(quick=False):
             rates[what].append(asked(here, what))
         for callers, name in itertools.product(CALLERS, ports):
             before = asked(here, "cpu")
-            seconds, answers = asyncio.run(called(ports[name], requests, callers, 1 if quick else 160 // callers + 2))
+            seconds, answers = asyncio.run(
+                called(ports[name], requests, callers, 1 if quick else 160 // callers + 2)
+            )
             count = IMAGES * len(answers)
             rates[name, callers].append(count / seconds)
             rates[name, callers, "cpu"].append((asked(here, "cpu") - before) / count)
@@ -139,7 +195,11 @@ def serve(quick=False):
     middle = {key: statistics.median(values[1:]) for key, values in rates.items()}
     rows = []
     for callers in CALLERS:
-        rate, idle, times = middle["cascade", callers], middle["nothing", callers], late["cascade", callers]
+        rate, idle, times = (
+            middle["cascade", callers],
+            middle["nothing", callers],
+            late["cascade", callers],
+        )
         values = [
             ("throughput ÷ ideal", rate / min(middle[callers], idle), "ratio", "≥ 0.9"),
             ("images a second", rate, "1/s", ""),
@@ -152,8 +212,13 @@ def serve(quick=False):
             ("… with nothing to run", 1e6 * middle["nothing", callers, "cpu"], "µs", ""),
         ]
         at = f"serve, {callers} callers" if callers > 1 else "serve, one caller"
-        rows += [row(f"{at}: {what}", value, unit, target, runs=rounds) for what, value, unit, target in values]
-    rows.append(row("serve: images a second, the last model alone", middle["last"], "1/s", runs=rounds))
+        rows += [
+            row(f"{at}: {what}", value, unit, target, runs=rounds)
+            for what, value, unit, target in values
+        ]
+    rows.append(
+        row("serve: images a second, the last model alone", middle["last"], "1/s", runs=rounds)
+    )
     rows.append(row("serve: answers unlike the cascade's own", unlike, "samples", "≤ 0"))
     return rows
 
@@ -208,7 +273,9 @@ class NoModel:
 
     def run(self, batches, batch_size):
         zeros = np.zeros(sum(map(len, batches)))
-        return Decisions(zeros.astype(int), zeros.astype(int), zeros, zeros[:, None], zeros[:1], zeros[:, None])
+        return Decisions(
+            zeros.astype(int), zeros.astype(int), zeros, zeros[:, None], zeros[:1], zeros[:, None]
+        )
 
 
 def serving(pipe, images):

@@ -96,7 +96,10 @@ def measured(folder, models, samples, repeats):
     """{what: [seconds]} in the kernel and {what: [milliseconds]} on screen, by the number of models in the cascade."""
     from playwright.sync_api import sync_playwright
 
-    write_cell(folder / "big.ipynb", STORES.format(here=str(HERE), models=models, samples=samples, runs=RUNS))
+    write_cell(
+        folder / "big.ipynb",
+        STORES.format(here=str(HERE), models=models, samples=samples, runs=RUNS),
+    )
     screen, kernel = {}, {}
     with serving(folder) as (address, _), sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
@@ -107,7 +110,9 @@ def measured(folder, models, samples, repeats):
         for n in (2, 3, 4):
             if n > 2:
                 page.get_by_role("button", name=f"{n} models").click()
-                page.wait_for_timeout(4000 if n == 3 else 40_000)  # the search of the front ends meanwhile
+                page.wait_for_timeout(
+                    4000 if n == 3 else 40_000
+                )  # the search of the front ends meanwhile
             screen[f"{n} models, mouse"] = waits(page, lambda: moves(page, repeats))
             screen[f"{n} models, keyboard"] = waits(page, lambda: presses(page, repeats // 2))
             for position in np.arange(4) % n:
@@ -126,7 +131,13 @@ def distribution(label, values, unit, target):
     at = {"median": 50, "90th percentile": 90, "99th percentile": 99, "largest": 100}
     name = f"{label} ({len(values)})"
     return [
-        row(name if i == 0 else f"… {what}", np.percentile(values, q), unit, "" if i else target, runs=len(values))
+        row(
+            name if i == 0 else f"… {what}",
+            np.percentile(values, q),
+            unit,
+            "" if i else target,
+            runs=len(values),
+        )
         for i, (what, q) in enumerate(at.items())
     ]
 
@@ -141,17 +152,28 @@ def explorer(quick=False):
     what, rows, before = f"{models} models, k = {samples} twice", [], {}
     for n, times in kernel.items():
         for kind, part in (("change", "numbers and sliders"), ("draw", "charts, which follow")):
-            wall, busy = (1e3 * np.array(times[of][before.get(of, 0) :]) for of in (kind, f"{kind}, busy"))
+            wall, busy = (
+                1e3 * np.array(times[of][before.get(of, 0) :]) for of in (kind, f"{kind}, busy")
+            )
             rows += distribution(f"drag in the kernel, {n} of {what}: {part}", wall, "ms", "≤ 15")
             for of, q in (("median", 50), ("99th percentile", 99)):
-                rows.append(row(f"… {of} of processor time", np.percentile(busy, q), "ms", runs=len(busy)))
+                rows.append(
+                    row(f"… {of} of processor time", np.percentile(busy, q), "ms", runs=len(busy))
+                )
         before = {kind: len(values) for kind, values in times.items()}
     for label, values in screen.items():
         rows += distribution(f"input to number on screen, at most, {label}", values, "ms", "≤ 150")
     last = kernel[4]
-    rows += distribution("switching a model, kernel", 1e3 * np.array(last["replace_model"]), "ms", "≤ 300")
-    rows += distribution("another number of models, kernel", 1e3 * np.array(last["resize"]), "ms", "≤ 300")
-    return [*rows, row(f"opening, {what}", np.median(last["open"]), "s", "≤ 2", runs=len(last["open"]))]
+    rows += distribution(
+        "switching a model, kernel", 1e3 * np.array(last["replace_model"]), "ms", "≤ 300"
+    )
+    rows += distribution(
+        "another number of models, kernel", 1e3 * np.array(last["resize"]), "ms", "≤ 300"
+    )
+    return [
+        *rows,
+        row(f"opening, {what}", np.median(last["open"]), "s", "≤ 2", runs=len(last["open"])),
+    ]
 
 
 JOBS = {"explorer": explorer}

@@ -40,11 +40,19 @@ ARCHITECTURES = {  # a cheap, a middling and an expensive one of the bundled zoo
 BATCH, WORKERS, THREADS = 64, 1, 1
 # timm's smallest, at 96 pixels: cheaper together than decoding; and four that are dearer than it.
 SMALL = {"test_vit": 96, "test_efficientnet": 96, "test_byobnet": 96, "test_convnext": 96}
-LARGE = {"mobilenetv2_100": 224, "mobilenetv3_large_100": 224, "regnetx_004": 224, "regnetx_002": 224}
+LARGE = {
+    "mobilenetv2_100": 224,
+    "mobilenetv3_large_100": 224,
+    "regnetx_004": 224,
+    "regnetx_002": 224,
+}
 CPU = torch.device("cpu")
 LENGTH = 128
 TEXT_MODEL = "minilm_l2"  # untrained: time does not depend on the weights
-MODELS, SAMPLES = 18, 40_430  # as many as the paper's SST-2 has, at the size of QQP's validation split
+MODELS, SAMPLES = (
+    18,
+    40_430,
+)  # as many as the paper's SST-2 has, at the size of QQP's validation split
 
 
 def extraction(quick=False) -> list[dict]:
@@ -58,7 +66,9 @@ def extraction(quick=False) -> list[dict]:
             with kept_memory():
                 times["bare"].append(seconds(lambda: bare_loop(models, images))[0])
             settings = {"path": Path(folder) / str(i), "batch_size": GREY_BATCH, "progress": False}
-            times["extract"].append(seconds(lambda s=settings: extract(models, (images, labels), **s))[0])
+            times["extract"].append(
+                seconds(lambda s=settings: extract(models, (images, labels), **s))[0]
+            )
     bare, ours = (statistics.median(times[key]) for key in ("bare", "extract"))
     rate = count * len(models) / ours
     return [
@@ -71,7 +81,10 @@ def small_models():
     """{name: (module, transform)}, untrained: time does not depend on the weights."""
     torch.manual_seed(0)
     return {
-        name: (timm.create_model(a, in_chans=1, num_classes=10, **options).eval(), GreyImages(size, 0.286, 0.353))
+        name: (
+            timm.create_model(a, in_chans=1, num_classes=10, **options).eval(),
+            GreyImages(size, 0.286, 0.353),
+        )
         for name, (a, options, size) in ARCHITECTURES.items()
     }
 
@@ -104,7 +117,10 @@ def imagenet(quick=False) -> list[dict]:
     """
     torch.set_num_threads(THREADS)
     count, repeats, rows = (100, 1, []) if quick else (1000, RUNS, [])
-    for label, sizes, wins, keeps in (("small models", SMALL, "≥ 2.5", ""), ("large models", LARGE, "", "≥ 0.85")):
+    for label, sizes, wins, keeps in (
+        ("small models", SMALL, "≥ 2.5", ""),
+        ("large models", LARGE, "", "≥ 0.85"),
+    ):
         t = measured(sizes, count, repeats)
         (faster, faster_cpu), (bare, bare_cpu) = t["timm"] / t["ours"], t["forward"] / t["ours"]
         read, forwards = t["read"][1], t["forward"][1]
@@ -120,7 +136,11 @@ def imagenet(quick=False) -> list[dict]:
             "bare forward ÷ whole extraction, processor time": (bare_cpu, "ratio", ""),
             "D, decode and preprocess once, processor": (read / count, "s an image", ""),
             "ΣF, bare forward of four models, processor": (forwards / count, "s an image", ""),
-            "times faster than timm's loop as it is": (t["timm as it is"][0] / t["ours"][0], "×", ""),
+            "times faster than timm's loop as it is": (
+                t["timm as it is"][0] / t["ours"][0],
+                "×",
+                "",
+            ),
         }
         rows += [row(f"{label}: {what}", *values, runs=repeats) for what, values in figures.items()]
     return rows
@@ -130,7 +150,10 @@ def measured(sizes, count: int, repeats: int) -> dict[str, np.ndarray]:
     """Median (elapsed, processor) seconds of: timm (four runs; "as it is": in memory as malloc has it), ours (one
     extraction), read (D) and forward (ΣF)."""
     torch.manual_seed(0)
-    folder, modules = tree(count), {name: build_timm_model(name, size) for name, size in sizes.items()}
+    folder, modules = (
+        tree(count),
+        {name: build_timm_model(name, size) for name, size in sizes.items()},
+    )
     samples = image_folder(folder)
     models = {name: (module, photos(module, sizes[name])) for name, module in modules.items()}
     transforms, batches = [transform for _, transform in models.values()], count / BATCH
@@ -139,14 +162,20 @@ def measured(sizes, count: int, repeats: int) -> dict[str, np.ndarray]:
         for i in range(repeats):
             path = Path(out) / str(i)
             settings = {"batch_size": BATCH, "workers": WORKERS, "progress": False, "amp": False}
-            times["ours"].append(timed(lambda path=path, s=settings: extract(wide(models, count), samples, path, **s)))
+            times["ours"].append(
+                timed(
+                    lambda path=path, s=settings: extract(wide(models, count), samples, path, **s)
+                )
+            )
             four_runs = [(timm_loop, modules[name], size, folder) for name, size in sizes.items()]
             times["timm as it is"].append(sum(timed(*one) for one in four_runs))
             with kept_memory():
                 times["timm"].append(sum(timed(*one) for one in four_runs))
                 times["read"].append(timed(reading, samples, transforms))
                 some = max(1, round(batches / 4))
-                forwards = [timed(forward, modules[name], size, some) / some for name, size in sizes.items()]
+                forwards = [
+                    timed(forward, modules[name], size, some) / some for name, size in sizes.items()
+                ]
             times["forward"].append(sum(forwards) * batches)
     return {key: np.median(values, axis=0) for key, values in times.items()}
 
@@ -186,7 +215,9 @@ def timed(call, *args) -> np.ndarray:
 
 
 def _clocks():
-    own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, workers = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return np.array([time.perf_counter(), sum(u.ru_utime + u.ru_stime for u in (own, workers))])
 
 
@@ -243,8 +274,15 @@ def text_extraction(quick):
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats := 1 if quick else RUNS):
             times["fixed"].append(seconds(lambda: fixed_loop(module, fixed, samples.inputs))[0])
-            options = {"path": Path(folder) / str(i), "batch_size": BATCH, "progress": False, "amp": False}
-            times["sorted"].append(seconds(lambda o=options: extract(one, samples, device="cpu", **o))[0])
+            options = {
+                "path": Path(folder) / str(i),
+                "batch_size": BATCH,
+                "progress": False,
+                "amp": False,
+            }
+            times["sorted"].append(
+                seconds(lambda o=options: extract(one, samples, device="cpu", **o))[0]
+            )
     torch.set_num_threads(threads)
     slow, fast = (statistics.median(times[key]) for key in ("fixed", "sorted"))
     what = f"texts: extract sorted by length ÷ fixed padding at {LENGTH}, texts a second"
@@ -259,8 +297,17 @@ class Fixed(Tokenized):
     """Every text padded to ``max_length``, as most evaluation scripts do."""
 
     def __call__(self, texts):
-        options = {"padding": "max_length", "truncation": True, "max_length": self.max_length, "return_tensors": "pt"}
-        return {key: value for key, value in self.tokenizer(list(texts), **options).items() if key in self.keys}
+        options = {
+            "padding": "max_length",
+            "truncation": True,
+            "max_length": self.max_length,
+            "return_tensors": "pt",
+        }
+        return {
+            key: value
+            for key, value in self.tokenizer(list(texts), **options).items()
+            if key in self.keys
+        }
 
 
 @torch.inference_mode()
@@ -273,7 +320,9 @@ def fixed_loop(module, transform, texts):
 def text_searches(quick):
     """Seconds of exact searches of pairs (accuracy and F1) and triples, compiled beforehand."""
     k = 4_000 if quick else SAMPLES
-    store = cl.LogitStore.from_arrays(*(two_class_models(k)[i] for i in (1, 0)), macs=two_class_models(k)[2])
+    store = cl.LogitStore.from_arrays(
+        *(two_class_models(k)[i] for i in (1, 0)), macs=two_class_models(k)[2]
+    )
     small = store.take(slice(0, 300))
     rows = []
     for n, score in ((2, "top1"), (2, "f1"), (3, "top1")):

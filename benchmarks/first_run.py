@@ -31,8 +31,14 @@ def megabytes(folder):
 def first_run(folder):
     """{download_mb, install_s, installed_mb, run_s, cores} of a clone in an empty folder."""
     subprocess.run(["git", "clone", "-q", "--no-local", HERE.parent, folder], check=True)
-    found = {"download_mb": megabytes(folder / ".git"), "install_s": timed("make", ".venv/.installed", cwd=folder)}
-    found |= {"installed_mb": megabytes(folder / ".venv"), "run_s": timed("make", "run", cwd=folder)}
+    found = {
+        "download_mb": megabytes(folder / ".git"),
+        "install_s": timed("make", ".venv/.installed", cwd=folder),
+    }
+    found |= {
+        "installed_mb": megabytes(folder / ".venv"),
+        "run_s": timed("make", "run", cwd=folder),
+    }
     return {**found, "cores": os.cpu_count()}
 
 

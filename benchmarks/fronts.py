@@ -47,7 +47,12 @@ def pairs(table):
         row(f"search: pairs of {m}, k = {k}, every threshold", own, "s", "≤ 0.09"),
         row("search: pairs, processor time", own.cpu, "s", "≤ 0.13", runs=own.runs),
         row("search: pairs, the paper's recipe in numpy", recipe, "s"),
-        row("search: pairs, worst cost beside the recipe's front", worst_ratio(points, *front), "×", "≤ 1.000000001"),
+        row(
+            "search: pairs, worst cost beside the recipe's front",
+            worst_ratio(points, *front),
+            "×",
+            "≤ 1.000000001",
+        ),
     ]
 
 
@@ -55,7 +60,9 @@ def triples(table, sample):
     own, points = seconds(lambda: search_arrays(*table, 3), RUNS)
     m, k = table[0].shape
     listed = list(combinations(range(m), 3))
-    chosen = [listed[i] for i in np.random.default_rng(0).choice(len(listed), sample, replace=False)]
+    chosen = [
+        listed[i] for i in np.random.default_rng(0).choice(len(listed), sample, replace=False)
+    ]
     spent, fronts = seconds(lambda: [recipe_triple(*table, *triple)[:2] for triple in chosen], RUNS)
     scaled, scaled_cpu = spent * len(listed) / sample, spent.cpu * len(listed) / sample
     worst = max(worst_ratio(points, *front) for front in fronts)
@@ -86,9 +93,18 @@ def growth(quick=False):
     number of models in a cascade, threads, and classes of mean logits."""
     compile_kernels()
     if quick:
-        return by_size([1000, 2000], [5, 8], 2) + by_length([2, 3], 5, 1000) + by_classes([10, 20], 5, 1000)
+        return (
+            by_size([1000, 2000], [5, 8], 2)
+            + by_length([2, 3], 5, 1000)
+            + by_classes([10, 20], 5, 1000)
+        )
     sizes = by_size(SAMPLES, MODELS, 2) + by_size(SAMPLES, MODELS, 3)
-    return sizes + by_length([2, 3, 4, 5], 7, 2000) + by_threads(27, 50_000) + by_classes([10, 100, 1000], 10, 10_000)
+    return (
+        sizes
+        + by_length([2, 3, 4, 5], 7, 2000)
+        + by_threads(27, 50_000)
+        + by_classes([10, 100, 1000], 10, 10_000)
+    )
 
 
 def by_size(sizes, models, n):
@@ -103,7 +119,9 @@ def by_length(lengths, models, samples):
     table = scores(models, samples)
     for n in lengths:
         search_arrays(*scores(n, 300), n)  # compile
-    return [row(f"search: {n} of {models}, k = {samples}", searching(table, n), "s") for n in lengths]
+    return [
+        row(f"search: {n} of {models}, k = {samples}", searching(table, n), "s") for n in lengths
+    ]
 
 
 def by_threads(models, samples):
@@ -125,7 +143,9 @@ def by_classes(classes, models, samples):
             path = f"{folder}/store"
             write_store(path, models, samples, c)
             spent, _ = seconds(lambda path=path: search_store(LogitStore(path), 2, METHOD), RUNS)
-        rows.append(row(f"search: 2 of {models}, k = {samples}, mean logits of {c} classes", spent, "s"))
+        rows.append(
+            row(f"search: 2 of {models}, k = {samples}, mean logits of {c} classes", spent, "s")
+        )
     return rows
 
 
@@ -137,7 +157,14 @@ def searching(table, n):
 def scale(quick=False):
     """Rows of the table: sizes beyond the paper's, and the memory of a process that does only one of these searches."""
     compile_kernels()
-    rows, sizes = [], ((10, 1_000_000, 2, "≤ 5", "≤ 1"), (60, 50_000, 3, "≤ 20", ""), (200, 10_000, 2, "≤ 0.7", ""))
+    rows, sizes = (
+        [],
+        (
+            (10, 1_000_000, 2, "≤ 5", "≤ 1"),
+            (60, 50_000, 3, "≤ 20", ""),
+            (200, 10_000, 2, "≤ 0.7", ""),
+        ),
+    )
     for m, k, n, within, memory in sizes:
         m, k = (5, 2000) if quick else (m, k)
         what = f"scale: {n} of {m}, k = {k}"
@@ -155,14 +182,28 @@ def quadruples(quick=False):
     own, points = seconds(lambda: search_arrays(*table, 4, tolerance=0.01))
     rows = [
         row(f"search: quadruples of {m}, k = {k}, until a gap of 1%", own, "s", "≤ 40"),
-        row("search: quadruples, certified gap in cost at every accuracy", 100 * points.gap.max(), "%", "≤ 1"),
+        row(
+            "search: quadruples, certified gap in cost at every accuracy",
+            100 * points.gap.max(),
+            "%",
+            "≤ 1",
+        ),
     ]
     for n, target in ((4, "≤ 10"), (5, "≤ 1e300 (finite)"), (6, "≤ 1e300 (finite)")):
         own, points = seconds(lambda n=n: search_arrays(*table, n, time_limit=10))
         rows += [
             row(f"search: {n} of {m}, k = {k}, time_limit=10", own, "s"),
-            row(f"search: {n} of {m}, median certified gap after 10 s", 100 * np.median(points.gap), "%"),
-            row(f"search: {n} of {m}, largest certified gap after 10 s", 100 * points.gap.max(), "%", target),
+            row(
+                f"search: {n} of {m}, median certified gap after 10 s",
+                100 * np.median(points.gap),
+                "%",
+            ),
+            row(
+                f"search: {n} of {m}, largest certified gap after 10 s",
+                100 * points.gap.max(),
+                "%",
+                target,
+            ),
         ]
     return rows
 
@@ -172,7 +213,14 @@ def quadruples_exact(quick=False):
     compile_kernels()
     table = scores(8, 2000) if quick else scores()
     own, _ = seconds(lambda: search_arrays(*table, 4))
-    return [row(f"search: quadruples of {len(table[0])}, k = {table[0].shape[1]}, exact", own, "s", "≤ 120")]
+    return [
+        row(
+            f"search: quadruples of {len(table[0])}, k = {table[0].shape[1]}, exact",
+            own,
+            "s",
+            "≤ 120",
+        )
+    ]
 
 
 def threads(quick=False):
@@ -182,12 +230,18 @@ def threads(quick=False):
     with as many threads as there are cores, and with eight. Quick: a few runs.
     """
     kinds, rows = (("uniform", uniform), ("synthetic", scores)), []
-    for models, samples, n, runs in ((18, 10_000, 2, 200), (27, 50_000, 2, 60), (12, 10_000, 3, 20)):
+    for models, samples, n, runs in (
+        (18, 10_000, 2, 200),
+        (27, 50_000, 2, 60),
+        (12, 10_000, 3, 20),
+    ):
         runs = 3 if quick else runs
         for name, make in kinds:
             for many in sorted({os.cpu_count() or 1, 8}):
                 what = f"threads: {n} of {models}, k = {samples}, {name}, {many} threads, {runs} runs that differ"
-                rows.append(row(what, differing(make(models, samples), n, runs, many), "runs", "≤ 0"))
+                rows.append(
+                    row(what, differing(make(models, samples), n, runs, many), "runs", "≤ 0")
+                )
     return rows
 
 
@@ -204,7 +258,10 @@ def differing(table, n_models, runs, threads):
         single = search_arrays(*table, n_models)
     with patch("os.cpu_count", return_value=threads):
         found = (search_arrays(*table, n_models) for _ in range(runs))
-        return sum(any(not np.array_equal(getattr(p, f), getattr(single, f)) for f in FIELDS) for p in found)
+        return sum(
+            any(not np.array_equal(getattr(p, f), getattr(single, f)) for f in FIELDS)
+            for p in found
+        )
 
 
 FIRST = """
@@ -218,24 +275,38 @@ with np.load(sys.argv[1]) as table:
 def first_use(quick=False):
     """Rows of the table: the first search of a fresh process, import included, where nothing is compiled, and after
     ``warm`` in another process."""
-    parts, rows = dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores())), []
+    parts, rows = (
+        dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores())),
+        [],
+    )
     with TemporaryDirectory() as folder:
         np.savez(table := f"{folder}/table.npz", **parts)
 
         def python(code, *arguments, cache=None):
             environment = os.environ | {"NUMBA_CACHE_DIR": cache or mkdtemp(dir=folder)}
-            subprocess.run([sys.executable, "-c", code, table, *arguments], check=True, env=environment)
+            subprocess.run(
+                [sys.executable, "-c", code, table, *arguments], check=True, env=environment
+            )
 
-        (m, k), repeats, warm = parts["correct"].shape, 1 if quick else RUNS, "import cascadelib as cl; cl.warm()"
+        (m, k), repeats, warm = (
+            parts["correct"].shape,
+            1 if quick else RUNS,
+            "import cascadelib as cl; cl.warm()",
+        )
         for n, target in (("2", ""), ("3", "≤ 12")):
             name = f"first use: {n} of {m}, k = {k}, nothing compiled, import included"
             rows.append(row(name, seconds(lambda n=n: python(FIRST, n), repeats)[0], "s", target))
-        rows.append(row("first use: warm, nothing compiled", seconds(lambda: python(warm), repeats)[0], "s"))
+        rows.append(
+            row("first use: warm, nothing compiled", seconds(lambda: python(warm), repeats)[0], "s")
+        )
         python(warm, cache=folder)
         for n, target in (("2", "≤ 1.5"), ("3", "")):
             took = seconds(lambda n=n: python(FIRST, n, cache=folder), repeats)[0]
             name = f"first use: {n} of {m}, k = {k}, after warm in another process, import included"
-            rows += [row(name, took, "s"), row(f"{name}: processor time", took.cpu, "s", target, runs=took.runs)]
+            rows += [
+                row(name, took, "s"),
+                row(f"{name}: processor time", took.cpu, "s", target, runs=took.runs),
+            ]
     return rows
 
 

@@ -20,7 +20,11 @@ from cascadelib.extraction.shards import spans, usable_cores
 from cascadelib.zoo.forward import Device, device_of
 from cascadelib.zoo.timm_models import photos
 
-MODELS = ("resnet50", "mobilenetv3_large_100", "convnext_tiny")  # untrained: time does not depend on the weights
+MODELS = (
+    "resnet50",
+    "mobilenetv3_large_100",
+    "convnext_tiny",
+)  # untrained: time does not depend on the weights
 BATCH, SIZE, AMP = 256, 224, "float16"
 
 
@@ -29,32 +33,54 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
     found, device, workers = image_folder(folder), device_of(on), usable_cores()
     samples = Photographs(found.inputs * times, np.tile(found.labels, times), None, found.classes)
     torch.manual_seed(0)
-    modules = {name: timm.create_model(name, num_classes=len(found.classes)).eval() for name in MODELS}
+    modules = {
+        name: timm.create_model(name, num_classes=len(found.classes)).eval() for name in MODELS
+    }
     models = {name: (module, photos(module, SIZE)) for name, module in modules.items()}
     transforms, count = [transform for _, transform in models.values()], len(samples)
-    settings = {"batch_size": BATCH, "workers": workers, "progress": False, "device": on, "amp": AMP}
+    settings = {
+        "batch_size": BATCH,
+        "workers": workers,
+        "progress": False,
+        "device": on,
+        "amp": AMP,
+    }
     bare, whole, decode, busy = [], [], [], []
     with tempfile.TemporaryDirectory() as out:
         for i in range(repeats):
             bare.append(seconds(lambda: bare_loop(modules.values(), count, device.torch))[0])
-            spent, store = seconds(lambda i=i: extract(models, samples, Path(out) / str(i), **settings))
+            spent, store = seconds(
+                lambda i=i: extract(models, samples, Path(out) / str(i), **settings)
+            )
             whole.append(spent)
             busy.append(store.models["seconds"].sum() * count / spent)
             decode.append(seconds(lambda: decoded(samples, transforms, workers))[0])
     b, w, d = (statistics.median(times) for times in (bare, whole, decode))
     return [
         row(f"gpu: decode rate, {workers} workers", count / d, "images/s", runs=repeats),
-        row(f"gpu: bare loop over {len(MODELS)} models, {device.name}", count / b, "images/s", runs=repeats),
+        row(
+            f"gpu: bare loop over {len(MODELS)} models, {device.name}",
+            count / b,
+            "images/s",
+            runs=repeats,
+        ),
         row("gpu: extract, its fixed costs included", count / w, "images/s", runs=repeats),
         row("gpu: extract ÷ the slower of the two", max(b, d) / w, "ratio", "≥ 0.9", runs=repeats),
-        row("gpu: idle share of the GPU in extract", 1 - statistics.median(busy), "ratio", runs=repeats),
+        row(
+            "gpu: idle share of the GPU in extract",
+            1 - statistics.median(busy),
+            "ratio",
+            runs=repeats,
+        ),
     ]
 
 
 @torch.inference_mode()
 def bare_loop(modules, count, device):
     """Nothing but forward passes in mixed precision, on a batch that is there."""
-    batch = torch.randn(BATCH, 3, SIZE, SIZE, device=device).contiguous(memory_format=torch.channels_last)
+    batch = torch.randn(BATCH, 3, SIZE, SIZE, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     for module in modules:
         module.to(device, memory_format=torch.channels_last)
     with torch.autocast(device.type, getattr(torch, AMP)):
@@ -67,5 +93,7 @@ def bare_loop(modules, count, device):
 
 def decoded(samples, transforms, workers):
     """Read, decode and cut all photographs; nothing goes to the GPU."""
-    for _ in feed(samples, spans(0, len(samples), BATCH), transforms, Device(torch.device("cpu")), workers):
+    for _ in feed(
+        samples, spans(0, len(samples), BATCH), transforms, Device(torch.device("cpu")), workers
+    ):
         pass

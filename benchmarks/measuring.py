@@ -18,7 +18,9 @@ import numpy as np
 import psutil
 
 RUNS, LONG = 5, 60.0
-QUIET = 0.1  # cores' worth of processor time that other processes may use, on average, while a job runs
+QUIET = (
+    0.1  # cores' worth of processor time that other processes may use, on average, while a job runs
+)
 EVERY = 2.0
 
 
@@ -31,8 +33,18 @@ class Seconds(float):
 
 def row(benchmark, measured, unit, target="", cpu=None, runs=None):
     """A row of the table. cpu: processor seconds; runs: how many the median is of; those of ``Seconds`` by default."""
-    cpu, runs = (getattr(measured, name, None) if own is None else own for name, own in (("cpu", cpu), ("runs", runs)))
-    return {"benchmark": benchmark, "measured": measured, "unit": unit, "target": target, "cpu": cpu, "runs": runs}
+    cpu, runs = (
+        getattr(measured, name, None) if own is None else own
+        for name, own in (("cpu", cpu), ("runs", runs))
+    )
+    return {
+        "benchmark": benchmark,
+        "measured": measured,
+        "unit": unit,
+        "target": target,
+        "cpu": cpu,
+        "runs": runs,
+    }
 
 
 def seconds(function, repeats=1):
@@ -79,7 +91,11 @@ def machine_time():
         times = psutil.cpu_times()._asdict()
     except (OSError, psutil.Error):
         return float("nan")
-    return sum(spent for kind, spent in times.items() if kind not in ("idle", "iowait", "guest", "guest_nice"))
+    return sum(
+        spent
+        for kind, spent in times.items()
+        if kind not in ("idle", "iowait", "guest", "guest_nice")
+    )
 
 
 class Watch:
@@ -93,7 +109,10 @@ class Watch:
     def __enter__(self):
         self.begun, self.load = (time.perf_counter(), machine_time()), load()
         self.own, self.last = 0.0, own_time() + descendants()
-        self.ended, self.looking = threading.Event(), threading.Thread(target=self.look_on, daemon=True)
+        self.ended, self.looking = (
+            threading.Event(),
+            threading.Thread(target=self.look_on, daemon=True),
+        )
         self.looking.start()
         return self
 
@@ -130,4 +149,6 @@ def with_peak(function, arguments):
     result, status = function(*arguments), Path("/proc/self/status")
     if status.exists():
         return result, int(status.read_text().partition("VmHWM:")[2].split()[0]) / 2**20
-    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**30 if sys.platform == "darwin" else 2**20
+    )

@@ -35,7 +35,9 @@ def compile_kernels():
     """Let numba compile outside the measured time."""
     rng = np.random.default_rng(0)
     logits = {f"model {m}": rng.normal(size=(200, 20)) for m in range(3)}
-    store = LogitStore.from_arrays(rng.integers(0, 20, 200), logits, macs=dict(zip(logits, (1.0, 2.0, 3.0))))
+    store = LogitStore.from_arrays(
+        rng.integers(0, 20, 200), logits, macs=dict(zip(logits, (1.0, 2.0, 3.0)))
+    )
     for method in METHODS.values():
         search(store, (2, 3), method.fit(store))
 
@@ -48,7 +50,9 @@ def timed(path, runs):
     for _ in range(runs):
         store = LogitStore(path)
         for name, method in METHODS.items():
-            spent, front = seconds(lambda method=method, store=store: search(store, (2, 3), method.fit(store)))
+            spent, front = seconds(
+                lambda method=method, store=store: search(store, (2, 3), method.fit(store))
+            )
             times[name].append((spent, spent.cpu))
             points[name] = len(front)
         if sum(each[-1][0] for each in times.values()) > LONG:
@@ -58,14 +62,23 @@ def timed(path, runs):
 
 def methods(quick=False):
     """Rows of the table; the store is written first and not timed. Needs 5.4 GB of disk when not quick."""
-    models, samples, classes, runs = (8, 2_000, 100, 1) if quick else (MODELS, SAMPLES, CLASSES, RUNS)
+    models, samples, classes, runs = (
+        (8, 2_000, 100, 1) if quick else (MODELS, SAMPLES, CLASSES, RUNS)
+    )
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder) / "store", models, samples, classes)
         rows, peak = alone(timed, Path(folder) / "store", runs)
     what = f"{models} models × {samples:,} × {classes:,} logits on disk"
     total, cpu = (sum(getattr(spent, part) for _, spent, _ in rows) for part in ("real", "cpu"))
     return [
-        row(f"12 methods, all pairs and triples, {what}", total, "s", "≤ 60", cpu=cpu, runs=rows[0][1].runs),
+        row(
+            f"12 methods, all pairs and triples, {what}",
+            total,
+            "s",
+            "≤ 60",
+            cpu=cpu,
+            runs=rows[0][1].runs,
+        ),
         row("… peak memory", peak, "GiB", "≤ 4"),
         *(row(f"… {name} ({points} points)", spent, "s") for name, spent, points in rows),
     ]
@@ -86,17 +99,24 @@ def markets(quick=False):
     folder, table = Path(os.environ.get("FRUGALML", "../shared/data/frugalml")), []
     if not folder.is_dir():
         return table
-    published = pd.read_csv(folder / "rafdb-published-curve.csv").groupby("budget")["accuracy"].mean()
+    published = (
+        pd.read_csv(folder / "rafdb-published-curve.csv").groupby("budget")["accuracy"].mean()
+    )
     names = {"model": "service", "cost": "price", "label": "label", "prediction": "prediction"}
     methods = (None, Method(confidence="isotonic_by_label"))
     for market, budgets in DOLLARS.items():
         scores, held = ScoreTable.from_frame(folder / f"{market}.parquet", **names), []
         for seed in range(1 if quick else 5):
             order = np.random.default_rng(seed).permutation(len(scores))
-            choose, judge = scores.take(order[: len(order) // 2]), scores.take(order[len(order) // 2 :])
+            choose, judge = (
+                scores.take(order[: len(order) // 2]),
+                scores.take(order[len(order) // 2 :]),
+            )
             for method in methods:
                 front = search(choose, (1, 2, 3), method)
-                held.append([evaluate(judge, pick(front, budget=b / 1e4)).accuracy for b in budgets])
+                held.append(
+                    [evaluate(judge, pick(front, budget=b / 1e4)).accuracy for b in budgets]
+                )
         given, fitted = np.reshape(held, (-1, 2, len(budgets))).mean(axis=0)
         for budget, before, after in zip(budgets, given, fitted):
             reach, whose = before, "given confidences"

@@ -54,7 +54,11 @@ class Best:
     (weight, models, thresholds); ``accuracy`` what it has where chosen. Weights: of a random choice."""
 
     def __init__(self, budgets):
-        self.budgets, self.accuracy, self.found = budgets, [-1.0] * len(budgets), [[] for _ in budgets]
+        self.budgets, self.accuracy, self.found = (
+            budgets,
+            [-1.0] * len(budgets),
+            [[] for _ in budgets],
+        )
 
     def offer(self, models, costs, accuracies, thresholds, only=None):
         """models: of one cascade; an entry a vector of thresholds; only: the one budget that these are for."""
@@ -62,7 +66,10 @@ class Best:
             within = np.where(np.asarray(costs) <= budget, accuracies, -1.0)
             j = int(np.argmax(within))
             if only in (None, i) and within[j] > self.accuracy[i]:
-                self.accuracy[i], self.found[i] = float(within[j]), [(1.0, models, tuple(thresholds[j]))]
+                self.accuracy[i], self.found[i] = (
+                    float(within[j]),
+                    [(1.0, models, tuple(thresholds[j]))],
+                )
 
 
 def run(table, models, thresholds):
@@ -71,7 +78,10 @@ def run(table, models, thresholds):
     left, right, total = np.arange(correct.shape[1]), 0, 0.0
     for m, threshold in zip(models, (*thresholds, -np.inf), strict=True):
         passes = confidence[m][left] < threshold
-        total, right = total + cost[m] * len(left), right + np.count_nonzero(correct[m][left[~passes]])
+        total, right = (
+            total + cost[m] * len(left),
+            right + np.count_nonzero(correct[m][left[~passes]]),
+        )
         left = left[passes]
     return right / correct.shape[1], total / correct.shape[1]
 
@@ -82,7 +92,12 @@ def exact(split, n, budgets):
     for budget in budgets:
         i = np.searchsorted(points.cost, budget, side="right") - 1
         if i >= 0:
-            best.offer(tuple(points.models[i]), [points.cost[i]], [points.accuracy[i]], [points.thresholds[i]])
+            best.offer(
+                tuple(points.models[i]),
+                [points.cost[i]],
+                [points.accuracy[i]],
+                [points.thresholds[i]],
+            )
     return best
 
 
@@ -106,7 +121,11 @@ def recipe_pair(correct, confidence, cost, a, b):
     first = np.concatenate([np.cumsum(table[::-1, 1])[::-1], [0]])
     real = np.concatenate([[True], np.diff(table[:, 0]) != 0, [True]])
     exits = np.concatenate([[-np.inf], table[1:, 0], [np.inf]])
-    return (cost[a] + cost[b] * np.arange(k + 1) / k)[real], ((first + second) / k)[real], exits[real]
+    return (
+        (cost[a] + cost[b] * np.arange(k + 1) / k)[real],
+        ((first + second) / k)[real],
+        exits[real],
+    )
 
 
 def recipe_triple(correct, confidence, cost, a, b, c, every=10):
@@ -117,21 +136,36 @@ def recipe_triple(correct, confidence, cost, a, b, c, every=10):
         left = order[:passed]
         if 0 < passed < k and confidence[a, order[passed - 1]] == confidence[a, order[passed]]:
             continue  # within a tie
-        pair = recipe_pair(correct[:, left], confidence[:, left], cost, b, c) if passed else (np.zeros(1),) * 3
-        first.append(-np.inf if not passed else confidence[a, order[passed]] if passed < k else np.inf)
+        pair = (
+            recipe_pair(correct[:, left], confidence[:, left], cost, b, c)
+            if passed
+            else (np.zeros(1),) * 3
+        )
+        first.append(
+            -np.inf if not passed else confidence[a, order[passed]] if passed < k else np.inf
+        )
         parts.append(
-            (cost[a] + pair[0] * passed / k, (pair[1] * passed + correct[a, order[passed:]].sum()) / k, pair[2])
+            (
+                cost[a] + pair[0] * passed / k,
+                (pair[1] * passed + correct[a, order[passed:]].sum()) / k,
+                pair[2],
+            )
         )
     costs, accuracies = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     keep, ends = pareto_front(costs, accuracies), np.cumsum([len(part[0]) for part in parts])
     rows = np.searchsorted(ends, keep, side="right")
-    second = [parts[r][2][i - ends[r]] for r, i in zip(rows, keep, strict=True)]  # counted from the row's end
+    second = [
+        parts[r][2][i - ends[r]] for r, i in zip(rows, keep, strict=True)
+    ]  # counted from the row's end
     return costs[keep], accuracies[keep], np.column_stack([np.array(first)[rows], second])
 
 
 def recipe_pairs(correct, confidence, cost):
     """The global front of all pairs by the recipe: (cost, accuracy)."""
-    parts = [recipe_pair(correct, confidence, cost, a, b)[:2] for a, b in combinations(range(len(cost)), 2)]
+    parts = [
+        recipe_pair(correct, confidence, cost, a, b)[:2]
+        for a, b in combinations(range(len(cost)), 2)
+    ]
     costs, accuracies = (np.concatenate(part) for part in zip(*parts, strict=True))
     keep = pareto_front(costs, accuracies)
     return costs[keep], accuracies[keep]
@@ -149,7 +183,10 @@ def frugal_gpt(split, n, budgets):
             within = np.where(ran[:, 1] <= budget, ran[:, 0], -1.0)
             if within.max() > 0:
                 shares = fmin(
-                    loss_within, tried[int(within.argmax())], (split.table, models, passing, budget), disp=False
+                    loss_within,
+                    tried[int(within.argmax())],
+                    (split.table, models, passing, budget),
+                    disp=False,
                 )
                 thresholds = passing(tuple(np.clip(shares, 0, 1)))[0]
                 accuracy, cost = run(split.table, models, thresholds)
@@ -212,10 +249,16 @@ def constant_then_tpe(split, n, budgets):
 
 def parzen_search(table, models, accuracy, cost):
     """(costs, accuracies, thresholds) of all that Parzen estimators tried. accuracy, cost: of the constant."""
-    rng, tried, ran = np.random.default_rng(0), np.empty((EVALUATIONS, len(models) - 1)), np.empty((EVALUATIONS, 2))
+    rng, tried, ran = (
+        np.random.default_rng(0),
+        np.empty((EVALUATIONS, len(models) - 1)),
+        np.empty((EVALUATIONS, 2)),
+    )
     loss = np.empty(EVALUATIONS)
     for i in range(EVALUATIONS):
-        tried[i] = rng.random(len(models) - 1) if i < STARTUP else suggestion(tried[:i], loss[:i], rng)
+        tried[i] = (
+            rng.random(len(models) - 1) if i < STARTUP else suggestion(tried[:i], loss[:i], rng)
+        )
         ran[i] = run(table, models, tried[i])
         loss[i] = -ran[i, 0] + accuracy / cost * max(0.0, ran[i, 1] - cost)
     return ran[:, 1], ran[:, 0], tried
@@ -275,7 +318,9 @@ def hull(split, n, budgets):
         share = (min(budget, costs[at]) - costs[at - 1]) / (costs[at] - costs[at - 1])
         weights = (1 - share, share)
         best.accuracy[i] = float(np.dot(weights, accuracies[at - 1 : at + 1]))
-        best.found[i] = [(w, (int(baseline.hull[j]),), ()) for w, j in zip(weights, (at - 1, at), strict=True)]
+        best.found[i] = [
+            (w, (int(baseline.hull[j]),), ()) for w, j in zip(weights, (at - 1, at), strict=True)
+        ]
     return best
 
 
@@ -297,7 +342,9 @@ def held_out(split, store, found):
     total = np.zeros(2)
     for weight, models, thresholds in found:
         names = tuple(split.names[m] for m in models)
-        point = Point(names, tuple(map(float, thresholds)), (), np.nan, np.nan, np.nan, Method("max_softmax"))
+        point = Point(
+            names, tuple(map(float, thresholds)), (), np.nan, np.nan, np.nan, Method("max_softmax")
+        )
         there = evaluate(store, point)
         total += weight * np.array([there.accuracy, there.cost])
     return total
@@ -315,7 +362,9 @@ def peers(quick=False):
     for n, kind in ((2, "pairs"), (3, "triples")):
         results = {}
         for label, rule in RULES.items():
-            spent, results[label] = seconds(lambda rule=rule, n=n: rule(split, n, budgets), 1 if quick else RUNS)
+            spent, results[label] = seconds(
+                lambda rule=rule, n=n: rule(split, n, budgets), 1 if quick else RUNS
+            )
             what = f"choosing for {len(budgets)} budgets, {len(names)} models, k = {len(val)}"
             table.append(row(f"{label}, {kind}: {what}", spent, "s"))
         for i, share in enumerate(BUDGETS):
@@ -327,7 +376,12 @@ def peers(quick=False):
         others = [best.accuracy for best in results.values() if best is not results[ROUTING]]
         lead = np.min(results[EXACT].accuracy - np.max(others, axis=0))
         table.append(
-            row(f"{kind}: exact search, ahead of the best of these cascades where chosen", lead, "accuracy", "≥ 0")
+            row(
+                f"{kind}: exact search, ahead of the best of these cascades where chosen",
+                lead,
+                "accuracy",
+                "≥ 0",
+            )
         )
     return table
 

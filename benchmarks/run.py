@@ -44,7 +44,9 @@ def processor() -> str:
     """The processor's name as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
@@ -117,9 +119,15 @@ def completed(table: pd.DataFrame) -> pd.DataFrame:
 def as_markdown(table: pd.DataFrame) -> str:
     """The table in Markdown, four significant digits."""
     digits = {"measured": "{:.4g}", "cpu": "{:.4g}", "runs": "{:.0f}"}
-    shown = table.assign(**{name: table[name].map(form.format) for name, form in digits.items()}).astype(str)
+    shown = table.assign(
+        **{name: table[name].map(form.format) for name, form in digits.items()}
+    ).astype(str)
     shown[["cpu", "runs"]] = shown[["cpu", "runs"]].replace("nan", "")
-    lines = [COLUMNS, ["---", "---:", "---", "---:", "---:", "---", "---"], *shown[COLUMNS].to_numpy().tolist()]
+    lines = [
+        COLUMNS,
+        ["---", "---:", "---", "---:", "---:", "---", "---"],
+        *shown[COLUMNS].to_numpy().tolist(),
+    ]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -136,19 +144,30 @@ def summary(table: pd.DataFrame) -> str:
     """Targets met and missed, jobs that were not quiet, jobs with times of too few runs: Markdown, a line each."""
     own = table.benchmark.where(~table.benchmark.str.startswith("… ")).ffill()
     name = table.module + ": " + own.where(own == table.benchmark, own + ": " + table.benchmark)
-    missed, noisy = table[table.met == "no"], table[table.quiet == "no"].groupby("module").others.first()
+    missed, noisy = (
+        table[table.met == "no"],
+        table[table.quiet == "no"].groupby("module").others.first(),
+    )
     unknown = table.module[table.quiet == ""].unique()
-    few = table.unit.isin(TIMES) & ~(table.runs >= RUNS) & ~((table.unit == "s") & (table.measured > LONG))
+    few = (
+        table.unit.isin(TIMES)
+        & ~(table.runs >= RUNS)
+        & ~((table.unit == "s") & (table.measured > LONG))
+    )
     values = [f"{name[i]}: {r.measured:.4g} {r.unit} ({r.target})" for i, r in missed.iterrows()]
     groups = {
         f"targets met: {(table.met == 'yes').sum()}, missed: {len(missed)}": values,
-        f"jobs not quiet: {len(noisy)}": [f"{job} (others used {used:.2f} cores)" for job, used in noisy.items()],
+        f"jobs not quiet: {len(noisy)}": [
+            f"{job} (others used {used:.2f} cores)" for job, used in noisy.items()
+        ],
         f"jobs of which that is not recorded: {len(unknown)}": list(unknown),
         f"times of fewer than {RUNS} runs, or not said of how many: {few.sum()}": [
             f"{job}: {count}" for job, count in table.module[few].value_counts(sort=False).items()
         ],
     }
-    lines = [[f"- {title}", *(f"  - {line}" for line in entries)] for title, entries in groups.items()]
+    lines = [
+        [f"- {title}", *(f"  - {line}" for line in entries)] for title, entries in groups.items()
+    ]
     return "".join(f"{line}\n" for group in lines for line in group)
 
 
@@ -171,14 +190,22 @@ def write_results(folder: Path, table: pd.DataFrame) -> None:
 
 
 def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("jobs", nargs="*", help="how their names start, or rooms (default: all)")
     parser.add_argument("--quick", action="store_true", help="small sizes; prints only")
     options = parser.parse_args(arguments)
     asked = tuple(options.jobs)
-    jobs = {n: room for n, room in listed(folder).items() if not asked or room in asked or n.startswith(asked)}
+    jobs = {
+        n: room
+        for n, room in listed(folder).items()
+        if not asked or room in asked or n.startswith(asked)
+    }
     if not jobs:
-        parser.error(f"no job is called {' or '.join(asked)}; there are {', '.join(listed(folder))}")
+        parser.error(
+            f"no job is called {' or '.join(asked)}; there are {', '.join(listed(folder))}"
+        )
 
     about = machine()
     table, failed = collect(jobs, options.quick)

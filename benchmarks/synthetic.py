@@ -31,7 +31,9 @@ def scores(models=27, samples=50_000, seed=0, lowest=LOWEST, highest=HIGHEST):
         mean = ndtri(accuracy[m])
         margin = mean + COMMON * ease + np.sqrt(1 - COMMON**2) * rng.normal(size=samples)
         seen = margin + NOISE * (0.6 * doubt + 0.8 * rng.normal(size=samples))
-        posterior = ndtr((mean + (seen - mean) / (1 + NOISE**2)) / np.sqrt(NOISE**2 / (1 + NOISE**2)))
+        posterior = ndtr(
+            (mean + (seen - mean) / (1 + NOISE**2)) / np.sqrt(NOISE**2 / (1 + NOISE**2))
+        )
         sharpened = expit(logit(np.clip(posterior, 1e-12, 1 - 1e-12)) * rng.uniform(0.8, 1.4))
         correct[m], confidence[m] = margin > 0, np.maximum(sharpened, 1e-3).astype(np.float32)
     return correct, confidence, np.sort(cost)

@@ -13,7 +13,15 @@ import cascadelib as cl
 
 from .files import ROOT, folder_of
 
-NAMED = ("sample", "model", "confidence", "label", "prediction", "correct", "missing")  # as from_frame names them
+NAMED = (
+    "sample",
+    "model",
+    "confidence",
+    "label",
+    "prediction",
+    "correct",
+    "missing",
+)  # as from_frame names them
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
@@ -32,23 +40,51 @@ def parser_of_all() -> Parser:
     table.add_argument("table", help="CSV or parquet file, or the folder of a LogitStore")
     for name in NAMED:
         table.add_argument(f"--{name}", help=f"{name}= of ScoreTable.from_frame")
-    table.add_argument("--cost", help="column with the price of a query; of a store, the kind of cost")
+    table.add_argument(
+        "--cost", help="column with the price of a query; of a store, the kind of cost"
+    )
     table.add_argument("--columns", nargs="+", help="what a fitted confidence reads")
-    choice.add_argument("--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)")
-    choice.add_argument("--n-models", type=int, nargs="+", default=[1, 2], help="lengths of cascades (default: 1 2)")
-    choice.add_argument("--method", help="of a store, as search() has it; of any table isotonic_by_label, logistic")
+    choice.add_argument(
+        "--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)"
+    )
+    choice.add_argument(
+        "--n-models", type=int, nargs="+", default=[1, 2], help="lengths of cascades (default: 1 2)"
+    )
+    choice.add_argument(
+        "--method", help="of a store, as search() has it; of any table isotonic_by_label, logistic"
+    )
     choice.add_argument("--score", help="top1, top<k> or f1")
     choice.add_argument("--out", help="file for the policy")
     parser = Parser(prog="cascadelib", description=__doc__)
     parser.add_argument("--version", action="version", version=cl.__version__)
     commands, own = parser.add_subparsers(required=True, metavar="COMMAND"), {}
     for name, does, parents, about in (
-        ("search", _search, [table, choice], "choose a cascade on one part of a table, measure it on the other"),
-        ("certify", _certify, [table, choice], "the cheapest that loses at most epsilon; exit status 1: there is none"),
+        (
+            "search",
+            _search,
+            [table, choice],
+            "choose a cascade on one part of a table, measure it on the other",
+        ),
+        (
+            "certify",
+            _certify,
+            [table, choice],
+            "the cheapest that loses at most epsilon; exit status 1: there is none",
+        ),
         ("evaluate", _evaluate, [policy, table], "a policy on a table"),
-        ("explore", _explore, [table], "open the explorer's page; other options go to Voilà (--no-browser, --port=…)"),
+        (
+            "explore",
+            _explore,
+            [table],
+            "open the explorer's page; other options go to Voilà (--no-browser, --port=…)",
+        ),
         ("show", _show, [policy], "what a file says"),
-        ("warm", lambda _: cl.warm(), [], "compile what first searches need, for all later processes"),
+        (
+            "warm",
+            lambda _: cl.warm(),
+            [],
+            "compile what first searches need, for all later processes",
+        ),
     ):
         own[name] = commands.add_parser(name, parents=parents, help=about, description=about)
         own[name].add_argument("--json", action="store_true", help="print JSON")
@@ -57,9 +93,15 @@ def parser_of_all() -> Parser:
     goal.add_argument("--budget", type=float, help="largest mean cost a sample")
     goal.add_argument("--accuracy", type=float, help="least accuracy")
     goal.add_argument("--goal", help="max_improvement, match_best or near_best")
-    own["certify"].add_argument("--epsilon", type=float, required=True, help="largest loss of accuracy")
-    own["certify"].add_argument("--delta", type=float, default=0.05, help="probability that it loses more")
-    own["certify"].add_argument("--reference", help="model to lose against (default: the most accurate)")
+    own["certify"].add_argument(
+        "--epsilon", type=float, required=True, help="largest loss of accuracy"
+    )
+    own["certify"].add_argument(
+        "--delta", type=float, default=0.05, help="probability that it loses more"
+    )
+    own["certify"].add_argument(
+        "--reference", help="model to lose against (default: the most accurate)"
+    )
     own["explore"].add_argument("--held-out", help="another table")
     return parser
 
@@ -71,7 +113,9 @@ def _scores(path, args):
         more = {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
         return cl.ScoreTable.from_frame(path, **named, **more)
     if named:
-        raise ValueError(f"{path}: a store has no columns to name: leave out --{', --'.join(named)}")
+        raise ValueError(
+            f"{path}: a store has no columns to name: leave out --{', --'.join(named)}"
+        )
     return cl.LogitStore(path)
 
 
@@ -93,7 +137,13 @@ def _front(args, store):
 
     fitted = {"confidence": args.method, "columns": tuple(args.columns or ["confidence"])}
     method = cl.Method(**fitted) if args.method in KINDS else args.method
-    return cl.search(store, args.n_models, method, score=args.score, cost=args.cost if store.has_outputs else None)
+    return cl.search(
+        store,
+        args.n_models,
+        method,
+        score=args.score,
+        cost=args.cost if store.has_outputs else None,
+    )
 
 
 def _measured(store, point):
@@ -121,7 +171,9 @@ def _certify(args):
     store, held_out = _splits(args)
     if held_out is None:
         raise ValueError("a certificate needs samples that chose nothing: --held-out")
-    certificate = cl.certify(_front(args, store), held_out, args.epsilon, args.delta, args.reference)
+    certificate = cl.certify(
+        _front(args, store), held_out, args.epsilon, args.delta, args.reference
+    )
     said = {"certificate": str(certificate), "certified": certificate.point is not None}
     return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
 
@@ -130,17 +182,26 @@ def _evaluate(args):
     from .deployment.cascade_file import point_of
 
     description = cl.Policy.load(args.policy).description
-    return {"here": _measured(_scores(args.table, args), point_of(description)), "expected": _expected(description)}
+    return {
+        "here": _measured(_scores(args.table, args), point_of(description)),
+        "expected": _expected(description),
+    }
 
 
 def _show(args):
     policy = cl.Policy.load(args.policy)
-    said = {"policy": repr(policy), "expected": _expected(policy.description), "chosen": policy.description["chosen"]}
+    said = {
+        "policy": repr(policy),
+        "expected": _expected(policy.description),
+        "chosen": policy.description["chosen"],
+    }
     return policy.description if args.json else said
 
 
 def _expected(description):
-    return description["expected"] and {name: description["expected"][name] for name in MEASURED[:3]}
+    return description["expected"] and {
+        name: description["expected"][name] for name in MEASURED[:3]
+    }
 
 
 def explored(folder: str, argv: list[str]) -> list:
@@ -156,7 +217,10 @@ def _explore(args):
     explored(os.getcwd(), args.argv)  # what is wrong with the tables is told here, not on the page
     cell = "import cascadelib as cl\nfrom cascadelib.__main__ import explored"
     cell += f"\ncl.explore(*explored({os.getcwd()!r}, {args.argv!r}))"
-    places = ROOT / "app" / "serve.py", Path(sysconfig.get_path("data"), "share", "cascadelib", "serve.py")
+    places = (
+        ROOT / "app" / "serve.py",
+        Path(sysconfig.get_path("data"), "share", "cascadelib", "serve.py"),
+    )
     page = str(next(path for path in places if path.is_file()))
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder, "explorer.ipynb")
@@ -183,7 +247,9 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(said, indent=2, ensure_ascii=False))
     elif said:
         rounded = json.loads(json.dumps(said), parse_float=lambda text: float(f"{float(text):.4g}"))
-        lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in rounded.items())
+        lines = (
+            f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in rounded.items()
+        )
         print(*(line.translate(dict.fromkeys(map(ord, '{}[]"'))) for line in lines), sep="\n")
     return int(said.get("certified") is False)
 

@@ -13,7 +13,14 @@ from numba.core import cgutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 from numba.core.typing.templates import AttributeTemplate
-from numba.extending import NativeValue, infer_getattr, lower_getattr_generic, models, register_model, unbox
+from numba.extending import (
+    NativeValue,
+    infer_getattr,
+    lower_getattr_generic,
+    models,
+    register_model,
+    unbox,
+)
 
 from .front_end import is_watched
 
@@ -24,7 +31,9 @@ def kernel(function=None, **options):
     if function is None:
         return partial(kernel, **options)
     compiled = njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
-    by_type = compiled.get_call_template  # compiled once for all numbers, where numba would for literals anew
+    by_type = (
+        compiled.get_call_template
+    )  # compiled once for all numbers, where numba would for literals anew
     compiled.get_call_template = lambda args, kws: by_type([types.unliteral(a) for a in args], kws)
     try:
         compiled._cache = KernelCache(function)
@@ -50,7 +59,11 @@ class Room:
 
     def __init__(self, parts):
         self.parts, self._numba_type_ = parts, InRoom(typeof(parts))
-        words = [(0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides) for part in parts for a in part]
+        words = [
+            (0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides)
+            for part in parts
+            for a in part
+        ]
         self.structs = np.concatenate(words)  # as numba lays them out
         self.address = self.structs.ctypes.data
 

@@ -21,11 +21,17 @@ def attach(package, modules="", **homes):
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home = home_of[name]
-        found = import_module(f".{name}", package) if home == "." else getattr(import_module(home, package), name)
+        found = (
+            import_module(f".{name}", package)
+            if home == "."
+            else getattr(import_module(home, package), name)
+        )
         setattr(sys.modules[package], name, found)
         return found
 
-    public = sorted(name for name, home in home_of.items() if home != "." and not name.startswith("_"))
+    public = sorted(
+        name for name, home in home_of.items() if home != "." and not name.startswith("_")
+    )
     return __getattr__, lambda: sorted({*home_of, *vars(sys.modules[package])}), public
 
 
@@ -34,4 +40,6 @@ def _listed(tree):
     for block in tree.body:
         if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING":
             for line in block.body:
-                yield from ((alias.name, "." * line.level + (line.module or "")) for alias in line.names)
+                yield from (
+                    (alias.name, "." * line.level + (line.module or "")) for alias in line.names
+                )

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
-TEXT, CLASSES = (str, None), range(1, 2**20 + 1)  # forms of what a file may state, as fits() reads them
+TEXT, CLASSES = (
+    (str, None),
+    range(1, 2**20 + 1),
+)  # forms of what a file may state, as fits() reads them
 POSITIVE = math.ulp(0), sys.float_info.max  # and finite: bounds of a number
 
 
@@ -35,8 +38,12 @@ def known(name: Any, names: Iterable, kind: str) -> Any:
     names = list(names)
     if isinstance(name, Hashable) and name in names:
         return name
-    begins = {str(n)[:64]: n for n in names[:3000]}  # difflib's work grows with the square of a length
-    near = [begins[b] for b in get_close_matches(brief(name).strip("'")[:64], begins, n=5, cutoff=0.4)] or names[:12]
+    begins = {
+        str(n)[:64]: n for n in names[:3000]
+    }  # difflib's work grows with the square of a length
+    near = [
+        begins[b] for b in get_close_matches(brief(name).strip("'")[:64], begins, n=5, cutoff=0.4)
+    ] or names[:12]
     raise ValueError(f"unknown {kind} {brief(name)}; nearest: {', '.join(map(repr, near))}")
 
 
@@ -52,7 +59,11 @@ def about(what: str) -> Iterator[None]:
 
 def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) -> int:
     """``value`` if it is a whole number, ``least`` or more, up to ``most``; else ValueError by ``name``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | np.integer)
+        or not least <= value <= most
+    ):
         bound = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
         raise ValueError(f"{name} must be a whole number {bound}, not {brief(value)}")
     return int(value)
@@ -61,7 +72,11 @@ def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
     """Whether ``value`` is one real number from ``least`` to ``most``, as a float has them."""
     with contextlib.suppress(OverflowError):
-        return isinstance(value, Real) and not isinstance(value, bool) and least <= float(value) <= most
+        return (
+            isinstance(value, Real)
+            and not isinstance(value, bool)
+            and least <= float(value) <= most
+        )
     return False
 
 
@@ -80,7 +95,9 @@ def fits(value: Any, form: Any) -> bool:
     if isinstance(form, list):
         return isinstance(value, list | tuple) and all(fits(one, form[0]) for one in value)
     if isinstance(form, dict):
-        return isinstance(value, dict) and all(fits(value.get(key), own) for key, own in form.items())
+        return isinstance(value, dict) and all(
+            fits(value.get(key), own) for key, own in form.items()
+        )
     if isinstance(form, range):
         return type(value) is int and value in form
     if isinstance(form, slice):
@@ -94,17 +111,29 @@ def unmasked(values: Any, what: str) -> Any:
     """``values`` as they are, or ValueError where a masked array (numpy.ma), alone or in a list, hides one of them:
     as a plain array it would be an answer that nobody gave."""
     parts = values if isinstance(values, list | tuple) else [values]
-    hidden = sum(np.count_nonzero(np.ma.getmaskarray(part)) for part in parts if isinstance(part, np.ma.MaskedArray))
+    hidden = sum(
+        np.count_nonzero(np.ma.getmaskarray(part))
+        for part in parts
+        if isinstance(part, np.ma.MaskedArray)
+    )
     if hidden:
-        raise ValueError(f"{what}: {hidden} values are masked; leave those samples out, or fill them")
+        raise ValueError(
+            f"{what}: {hidden} values are masked; leave those samples out, or fill them"
+        )
     return values
 
 
 def reals(values: Any, what: str) -> np.ndarray:
     """``values`` as float64; ValueError by name where they are masked, complex, text, or no array of numbers."""
     try:
-        return np.asarray(unmasked(values, what)).astype(np.float64, casting="same_kind", copy=False)
-    except (TypeError, ValueError, RuntimeError) as error:  # of a kind that numpy cannot take, or only at a loss
+        return np.asarray(unmasked(values, what)).astype(
+            np.float64, casting="same_kind", copy=False
+        )
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # of a kind that numpy cannot take, or only at a loss
         raise ValueError(f"{what} must be real numbers: {error}") from None
 
 
@@ -113,7 +142,9 @@ def check_costs(cost: Any) -> np.ndarray:
     cost = np.atleast_1d(reals(cost, "cost"))
     bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
     if len(bad):
-        raise ValueError(f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be finite, and not negative")
+        raise ValueError(
+            f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be finite, and not negative"
+        )
     return cost
 
 

@@ -17,7 +17,9 @@ COSTS = {
     for cost in (
         Cost("macs", "MACs", "MACs a sample"),
         Cost("seconds", "s", "seconds a sample"),
-        Cost("published_seconds", "s", "published seconds a sample"),  # timm's, of one machine for all models
+        Cost(
+            "published_seconds", "s", "published seconds a sample"
+        ),  # timm's, of one machine for all models
         Cost("cost", "a sample", "cost"),  # of a ScoreTable, in whatever unit it was given
     )
 }

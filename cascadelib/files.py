@@ -80,7 +80,9 @@ def file_name(model: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"the model's name {model!r} is not valid text") from None
     if len(name) > 200:  # file systems stop at 255; the temporary name is longer
-        raise ValueError(f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters; 200 at most")
+        raise ValueError(
+            f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters; 200 at most"
+        )
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
@@ -167,7 +169,9 @@ def _distinct(pairs):
     return found
 
 
-UNUSABLE = "it is nested too deep, holds nan, inf or a number too large for a float, or text that is none"
+UNUSABLE = (
+    "it is nested too deep, holds nan, inf or a number too large for a float, or text that is none"
+)
 
 
 def usable(value: Any, most: int = 50) -> bool:
@@ -177,7 +181,13 @@ def usable(value: Any, most: int = 50) -> bool:
         return re.search("[\ud800-\udfff]", value) is None
     if isinstance(value, int | float):
         return abs(value) <= sys.float_info.max
-    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    inner = (
+        [*value, *value.values()]
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list)
+        else ()
+    )
     return most > 0 and all(usable(each, most - 1) for each in inner)
 
 

@@ -24,4 +24,6 @@ _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 def has_front_end() -> bool:
     """True where somebody can drag a slider: in a kernel of JupyterLab, VS Code, Colab or Voilà, not in a headless run,
     where a plotly ``FigureWidget`` is of no use and costs 5 MB of saved widget state."""
-    return any(name in os.environ for name in _FRONT_ENDS) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    return any(name in os.environ for name in _FRONT_ENDS) or os.environ.get(
+        "SERVER_SOFTWARE", ""
+    ).startswith("voila")

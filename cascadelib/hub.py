@@ -20,7 +20,9 @@ def is_reachable() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        request = urllib.request.Request(os.environ.get("HF_ENDPOINT", constants.ENDPOINT), method="HEAD")
+        request = urllib.request.Request(
+            os.environ.get("HF_ENDPOINT", constants.ENDPOINT), method="HEAD"
+        )
         urllib.request.urlopen(request, timeout=PATIENCE).close()
     except urllib.error.HTTPError:
         return True  # it answers, though not to this

@@ -17,7 +17,9 @@ def chosen_rows(indices: Any, count: int) -> np.ndarray:
     index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
     if not isinstance(index, slice):
         if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
-            raise ValueError(f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} {index.shape}")
+            raise ValueError(
+                f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} {index.shape}"
+            )
         if index.dtype.kind == "b" and len(index) != count:
             raise ValueError(f"the mask has {len(index)} entries for {count} samples")
         index = index if index.size else index.astype(np.int64)
@@ -33,14 +35,18 @@ def chosen_rows(indices: Any, count: int) -> np.ndarray:
 def _checked_values(labels, classes):
     values = np.asarray(unmasked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
-        raise ValueError(f"labels must be integers, one a sample, not {values.dtype} of shape {values.shape}")
+        raise ValueError(
+            f"labels must be integers, one a sample, not {values.dtype} of shape {values.shape}"
+        )
     if not len(values):
         raise ValueError("the split is empty: labels has no entries")
     top = np.iinfo(np.int64).max if classes is None else len(classes) - 1
     outside = np.flatnonzero((values < 0) | (values > top))
     if len(outside):
         bound = "below 0" if classes is None else f"outside 0 … {top} ({len(classes)} classes)"
-        raise ValueError(f"label {values[outside[0]]} of sample {outside[0]} is {bound}; {len(outside)} such labels")
+        raise ValueError(
+            f"label {values[outside[0]]} of sample {outside[0]} is {bound}; {len(outside)} such labels"
+        )
     return values.astype(np.int64)
 
 
@@ -49,7 +55,10 @@ def as_text(values: Any) -> np.ndarray:
     missing one, as those numbers, and what is missing (None, nan) as ""."""
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        flat = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values.ravel().tolist()]
+        flat = [
+            int(v) if isinstance(v, float) and v.is_integer() else v
+            for v in values.ravel().tolist()
+        ]
         flat = ["" if v is None or v != v else v for v in flat]
         values = np.array(flat, object).reshape(values.shape)
     return values.astype(str)
@@ -62,7 +71,9 @@ def _checked_ids(sample_ids, count):
     ids = as_text(ids)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
-        raise ValueError(f"sample id {str(unique[times > 1][0])!r} is there twice or more; ids must tell samples apart")
+        raise ValueError(
+            f"sample id {str(unique[times > 1][0])!r} is there twice or more; ids must tell samples apart"
+        )
     return ids
 
 
@@ -84,7 +95,13 @@ class Labels:
 
     @classmethod
     def checked(
-        cls, labels: Any, sample_ids: Any = None, classes: Any = None, dataset: str = "", split: str = "", k: int = 0
+        cls,
+        labels: Any,
+        sample_ids: Any = None,
+        classes: Any = None,
+        dataset: str = "",
+        split: str = "",
+        k: int = 0,
     ) -> "Labels":
         """From user input; ids default to row numbers. labels None: k samples without, or as many as there are ids.
         Raises ValueError naming the first thing that is wrong."""
@@ -94,7 +111,9 @@ class Labels:
         values = None if labels is None else _checked_values(labels, classes)
         k = len(values) if values is not None else k if sample_ids is None else len(sample_ids)
         if not k:
-            raise ValueError("without labels the sample_ids say how many samples there are: give them")
+            raise ValueError(
+                "without labels the sample_ids say how many samples there are: give them"
+            )
         ids = _checked_ids(sample_ids, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
@@ -123,8 +142,14 @@ class Labels:
         """SHA-256 over the sorted distinct ids; where they are row numbers, over the names of data set and split, rows
         and labels, or None without such names."""
         if self.given:
-            return hashlib.sha256(json.dumps(np.unique(self.sample_ids).tolist()).encode()).hexdigest()
-        named = f"{self.dataset}/{self.split} {self.fingerprint}" if self.dataset and self.split else None
+            return hashlib.sha256(
+                json.dumps(np.unique(self.sample_ids).tolist()).encode()
+            ).hexdigest()
+        named = (
+            f"{self.dataset}/{self.split} {self.fingerprint}"
+            if self.dataset and self.split
+            else None
+        )
         return named and hashlib.sha256(named.encode()).hexdigest()
 
     def take(self, rows: np.ndarray) -> "Labels":
@@ -136,16 +161,22 @@ class Labels:
         """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the first other row."""
         ids = np.asarray(sample_ids).astype(str)
         if ids.shape != self.sample_ids.shape:
-            raise ValueError(f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}")
+            raise ValueError(
+                f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}"
+            )
         differing = np.flatnonzero(ids != self.sample_ids)
         if len(differing):
             row = differing[0]
             kind = "another order" if set(ids) == set(self.sample_ids) else "other samples"
-            raise ValueError(f"{kind}: row {row} is {str(ids[row])!r}, expected {str(self.sample_ids[row])!r}")
+            raise ValueError(
+                f"{kind}: row {row} is {str(ids[row])!r}, expected {str(self.sample_ids[row])!r}"
+            )
         differing = np.flatnonzero(False if labels is None else self.needed != labels)
         if len(differing):
             row = differing[0]
-            raise ValueError(f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.needed[row]}")
+            raise ValueError(
+                f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.needed[row]}"
+            )
 
 
 @dataclass(frozen=True)
@@ -170,11 +201,15 @@ def samples_in_common(found_on: "Labels | Recorded | None", here: Labels) -> int
     """
     if found_on is None:
         return None
-    if isinstance(found_on, Labels) and (found_on.source == here.source or found_on.given and here.given):
+    if isinstance(found_on, Labels) and (
+        found_on.source == here.source or found_on.given and here.given
+    ):
         return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
     return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
 
 
 def labels_of(source: Any) -> Labels:
     """The :class:`Labels` of a data set: what its attributes of those names hold."""
-    return Labels.checked(source.labels, source.sample_ids, source.classes, source.dataset, source.split)
+    return Labels.checked(
+        source.labels, source.sample_ids, source.classes, source.dataset, source.split
+    )

@@ -27,7 +27,11 @@ SCORES = {score.name: score for score in (Score("top1", 1, "accuracy"), Score(F1
 
 def score_of(name: str) -> Score:
     """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest, for other names."""
-    if isinstance(name, str) and name not in SCORES and (top := re.fullmatch("top([1-9][0-9]{0,8})", name)):
+    if (
+        isinstance(name, str)
+        and name not in SCORES
+        and (top := re.fullmatch("top([1-9][0-9]{0,8})", name))
+    ):
         return Score(name, int(top[1]), f"{name} accuracy")
     return SCORES[known(name, [*SCORES, "top2", "top5"], "score")]
 
@@ -55,7 +59,10 @@ def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Place of the right class in each row, int64 [k]; equal logits rank by class index."""
     ranks = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), ROWS_AT_ONCE):
-        z, y = np.asarray(logits[start : start + ROWS_AT_ONCE]), labels[start : start + ROWS_AT_ONCE, None]
+        z, y = (
+            np.asarray(logits[start : start + ROWS_AT_ONCE]),
+            labels[start : start + ROWS_AT_ONCE, None],
+        )
         right = np.take_along_axis(z, y, 1)
         before = (z > right) | (z == right) & (np.arange(z.shape[1]) < y)
         ranks[start : start + len(z)] = before.sum(1)

@@ -9,7 +9,9 @@ import pandas as pd
 
 from .cost_kinds import COSTS
 
-FRACTIONS = tuple("accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split())
+FRACTIONS = tuple(
+    "accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split()
+)
 FACTORS = ("improvement", "ratio", "gap", "relative", "parameters")  # beside the kinds of cost
 WHOLE = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
 TICKS = {True: "✓", False: ""}
@@ -62,8 +64,15 @@ def formatter(column: Any, cost: str = "cost") -> Any:
     if name in tuples:
         return tuples[name]
     price = seconds if "seconds" in name.replace("cost", cost) else number
-    kinds = {("dominance", "excess"): fraction, FACTORS: times, tuple(COSTS): price, FRACTIONS: fraction}
-    return next((form for words, form in kinds.items() if any(word in name for word in words)), None)
+    kinds = {
+        ("dominance", "excess"): fraction,
+        FACTORS: times,
+        tuple(COSTS): price,
+        FRACTIONS: fraction,
+    }
+    return next(
+        (form for words, form in kinds.items() if any(word in name for word in words)), None
+    )
 
 
 class Page(pd.DataFrame):
@@ -87,6 +96,8 @@ def readable(table: pd.DataFrame, rows: int | None = None, cost: str = "cost") -
         step = (len(table) - 1) / (rows - 1)
         table = table.iloc[[round(i * step) for i in range(rows)]]
     ticks = [c for c in table if pd.api.types.infer_dtype(table[c], skipna=True) == "boolean"]
-    forms = {c: formatter(c, cost) for c in table} | dict.fromkeys(ticks, lambda value: TICKS.get(value, "–"))
+    forms = {c: formatter(c, cost) for c in table} | dict.fromkeys(
+        ticks, lambda value: TICKS.get(value, "–")
+    )
     shown = {c: table[c].map(form) if form else table[c] for c, form in forms.items()}
     return Page(shown, index=table.index).rename(columns=lambda name: str(name).replace("_", " "))

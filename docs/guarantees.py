@@ -29,7 +29,10 @@ def images(split):
 
 def points(values):
     """Shares as percentage points with their sign."""
-    return [f"{100 * value:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0") for value in values]
+    return [
+        f"{100 * value:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
+        for value in values
+    ]
 
 
 def one_choice(store, test, seed):
@@ -49,7 +52,10 @@ def one_choice(store, test, seed):
     if row["certified"]:
         alone = test.models.loc[certificate.reference]
         result = cl.evaluate(test, certificate.point)
-        row |= {"certified_loss": alone["top1"] - result.accuracy, "certified_cost": result.cost / alone["macs"]}
+        row |= {
+            "certified_loss": alone["top1"] - result.accuracy,
+            "certified_cost": result.cost / alone["macs"],
+        }
     return row
 
 
@@ -59,14 +65,31 @@ def choosing():
     for k in SIZES:
         drawn = [val.take(np.random.default_rng(seed).permutation(len(val))[:k]) for seed in SEEDS]
         rows = pd.DataFrame([one_choice(store, test, seed) for seed, store in zip(SEEDS, drawn)])
-        middle, found = rows.drop(columns="certified").astype(float).median(), rows[rows["certified"]]
-        kept = points([middle["promised_accuracy"], middle["kept_accuracy"], rows["kept_accuracy"].min()])
-        cells = [f"{k:,}", *(f"{middle[name]:.1f}" for name in ("promised", "halves", "kept")), *kept]
+        middle, found = (
+            rows.drop(columns="certified").astype(float).median(),
+            rows[rows["certified"]],
+        )
+        kept = points(
+            [middle["promised_accuracy"], middle["kept_accuracy"], rows["kept_accuracy"].min()]
+        )
+        cells = [
+            f"{k:,}",
+            *(f"{middle[name]:.1f}" for name in ("promised", "halves", "kept")),
+            *kept,
+        ]
         cells += [f"{len(found)} of {len(rows)}"]
         if len(found):
             cells += [f"{middle['certified_cost']:.0%}", points([found["certified_loss"].max()])[0]]
         lines.append(cells + ["–"] * (10 - len(cells)))
-    head = ["images", "× promised", "× in halves", "× kept", "points promised", "points kept", "worst of ten"]
+    head = [
+        "images",
+        "× promised",
+        "× in halves",
+        "× kept",
+        "points promised",
+        "points kept",
+        "worst of ten",
+    ]
     return markdown([*head, "certified", "cost ÷ reference's", "largest loss, points"], lines)
 
 
@@ -74,14 +97,23 @@ def estimates():
     """Accuracy without labels: the error of each estimate, in points, for the cascade and its last model."""
     shifts = {name: images(f"shift/{name}") for name in SHIFTED}
     domains = {name: cl.LogitStore(f"data/reviews/{name}") for name in DOMAINS}
-    tables = [(images("val"), {"test": images("test")} | shifts), (cl.LogitStore("data/reviews/val"), domains)]
+    tables = [
+        (images("val"), {"test": images("test")} | shifts),
+        (cl.LogitStore("data/reviews/val"), domains),
+    ]
     lines, columns = [], ["thresholded_error", "difference_error", "unchanged_error"]
     for (store, splits), kind in zip(tables, ("images", "reviews")):
         tune, check = store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
-        found = cl.analysis.accuracy_estimates(cl.pick(cl.search(tune, 2), "near_best"), check, splits)
+        found = cl.analysis.accuracy_estimates(
+            cl.pick(cl.search(tune, 2), "near_best"), check, splits
+        )
         for split in splits:
             both = found.loc[split]
-            cells = [cell for _, row in both.iterrows() for cell in (f"{row['accuracy']:.1%}", *points(row[columns]))]
+            cells = [
+                cell
+                for _, row in both.iterrows()
+                for cell in (f"{row['accuracy']:.1%}", *points(row[columns]))
+            ]
             lines.append([f"{kind}: {split}", *cells])
         worst = [
             points([rows.abs().max()])[0].lstrip("+")
@@ -99,7 +131,9 @@ def ideal():
     claims = [cl.analysis.claims_of(test, name) for name in test.models.index]
     rows = []
     for k in SIZES:
-        found = [cl.analysis.expected_calibration_error(sure[:k], right[:k]) for sure, right in claims]
+        found = [
+            cl.analysis.expected_calibration_error(sure[:k], right[:k]) for sure, right in claims
+        ]
         null = [cl.analysis.ideal_calibration_error(sure[:k]) for sure, _ in claims]
         rows.append([f"{k:,}", f"{np.mean(found):.4f}", f"{np.mean(null):.4f}"])
     return markdown(["images", "ECE", "of a perfectly calibrated model"], rows)
@@ -118,11 +152,17 @@ def filled(text, names=BLOCKS):
     """The page with the blocks ``names`` computed."""
     for name in names:
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        text, found = re.subn(pattern, lambda m, name=name: m[1] + BLOCKS[name]() + m[2], text, flags=re.DOTALL)
+        text, found = re.subn(
+            pattern, lambda m, name=name: m[1] + BLOCKS[name]() + m[2], text, flags=re.DOTALL
+        )
         if found != 1:
-            raise ValueError(f"{PAGE} has {found} blocks <!-- {name} --> … <!-- /{name} -->; it needs one")
+            raise ValueError(
+                f"{PAGE} has {found} blocks <!-- {name} --> … <!-- /{name} -->; it needs one"
+            )
     return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), sys.argv[1:] or BLOCKS), encoding="utf-8")
+    PAGE.write_text(
+        filled(PAGE.read_text(encoding="utf-8"), sys.argv[1:] or BLOCKS), encoding="utf-8"
+    )

@@ -34,25 +34,46 @@ def glossary_picture(store, held_out):
     fig = cl.figures.front_figure({"cascades of two": shown}, singles, title=title)
     arrow_at = {"symbol": "arrow", "angleref": "previous", "size": 14, "color": BLACK}
     ends, height = [there.baseline_cost, there.cost], [there.accuracy] * 2
-    fig.add_scatter(x=ends, y=height, mode="lines+markers", marker=arrow_at, line={"color": BLACK, "width": 2})
+    fig.add_scatter(
+        x=ends, y=height, mode="lines+markers", marker=arrow_at, line={"color": BLACK, "width": 2}
+    )
     fig.data[-1].name = f"improvement factor: {there.improvement:.1f}"
     large = held_out.models["macs"][point.models[-1]]
     spent = [
-        held_out.models["macs"][name] * share / large for name, share in zip(point.models, [1, there.exit_rates[1]])
+        held_out.models["macs"][name] * share / large
+        for name, share in zip(point.models, [1, there.exit_rates[1]])
     ]
     rows = ["samples", "cost, beside<br>that of the<br>large model"]
     for colour, parts in zip(COLOURS, zip(there.exit_rates, spent)):
-        bar = {"orientation": "h", "xaxis": "x2", "yaxis": "y2", "marker": {"color": colour}, "textangle": 0}
-        fig.add_bar(x=parts, y=[0, 1], text=[f"{part:.0%}" for part in parts], showlegend=False, **bar)
+        bar = {
+            "orientation": "h",
+            "xaxis": "x2",
+            "yaxis": "y2",
+            "marker": {"color": colour},
+            "textangle": 0,
+        }
+        fig.add_bar(
+            x=parts, y=[0, 1], text=[f"{part:.0%}" for part in parts], showlegend=False, **bar
+        )
     note = {"xref": "x2", "yref": "y2", "y": -0.48, "yanchor": "bottom", "showarrow": False}
     fig.add_annotation(
-        x=0, xanchor="left", align="left", text="early exit rate:<br>leave at the<br>small model", **note
+        x=0,
+        xanchor="left",
+        align="left",
+        text="early exit rate:<br>leave at the<br>small model",
+        **note,
     )
     fig.add_annotation(x=1, xanchor="right", align="right", text="at the<br>large one", **note)
     fig.update_layout(
         xaxis={"domain": [0, 0.56]},
         xaxis2={"domain": [0.72, 1], "anchor": "y2", "range": [0, 1.02], "visible": False},
-        yaxis2={"domain": [0, 0.95], "anchor": "x2", "tickvals": [0, 1], "ticktext": rows, "range": [1.6, -0.95]},
+        yaxis2={
+            "domain": [0, 0.95],
+            "anchor": "x2",
+            "tickvals": [0, 1],
+            "ticktext": rows,
+            "range": [1.6, -0.95],
+        },
         barmode="stack",
         legend={"x": 0.55, "xanchor": "right", "y": 0.03, "yanchor": "bottom"},
         width=1000,

@@ -9,10 +9,16 @@ import pandas as pd
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results.parquet"
 KINDS = ("two models", "three models", "mean logits")
-PROMISE = "guarantee, ε = 1%, δ = 10%, 1000 splits of 2000 + 2000: violation rate, exact paired test"
+PROMISE = (
+    "guarantee, ε = 1%, δ = 10%, 1000 splits of 2000 + 2000: violation rate, exact paired test"
+)
 TWELVE = "12 methods, all pairs and triples, 27 models × 50,000 × 1,000 logits on disk"
 SEARCHING = (  # what to call it, job, how its benchmark's name starts
-    ("351 pairs × 50,000 samples, every threshold, sorts included", "search", "search: pairs of 27"),
+    (
+        "351 pairs × 50,000 samples, every threshold, sorts included",
+        "search",
+        "search: pairs of 27",
+    ),
     ("the paper's recipe for the same in numpy", "search", "search: pairs, the paper's recipe"),
     ("2,925 triples × 50,000 samples, every pair of thresholds", "search", "search: triples of 27"),
     ("… peak memory", "search", "search: triples, peak memory"),
@@ -21,12 +27,24 @@ SEARCHING = (  # what to call it, job, how its benchmark's name starts
         "search",
         "search: triples, every",
     ),
-    ("17,550 cascades of four models, until none can be 1% too dear", "quadruples", "search: quadruples of 27"),
-    ("… in ten seconds: the certified gap, median over the front", "quadruples", "search: 4 of 27, median"),
+    (
+        "17,550 cascades of four models, until none can be 1% too dear",
+        "quadruples",
+        "search: quadruples of 27",
+    ),
+    (
+        "… in ten seconds: the certified gap, median over the front",
+        "quadruples",
+        "search: 4 of 27, median",
+    ),
     ("pairs of 10 models × 1,000,000 samples", "scale", "scale: 2 of 10, k = 1000000"),
     ("triples of 60 models × 50,000 samples", "scale", "scale: 3 of 60"),
     ("pairs of 200 models × 10,000 samples", "scale", "scale: 2 of 200"),
-    ("the first search of triples where nothing is compiled, a whole process", "first_use", "first use: 3 of 27"),
+    (
+        "the first search of triples where nothing is compiled, a whole process",
+        "first_use",
+        "first use: 3 of 27",
+    ),
     (
         "the first search of pairs after `cl.warm()`, a whole process, in processor time",
         "first_use",
@@ -41,26 +59,64 @@ EXTRACTING = (
         "imagenet",
         "small models: times f",
     ),
-    ("… part of what reading once can win, (4 D + ΣF) ÷ (D + ΣF)", "imagenet", "small models: part of the ideal"),
-    ("four large models: part of what reading once can win", "imagenet", "large models: part of the ideal"),
+    (
+        "… part of what reading once can win, (4 D + ΣF) ÷ (D + ΣF)",
+        "imagenet",
+        "small models: part of the ideal",
+    ),
+    (
+        "four large models: part of what reading once can win",
+        "imagenet",
+        "large models: part of the ideal",
+    ),
     (
         "… faster than timm's loop with malloc as it is",
         "imagenet",
         "large models: times faster than timm's loop as it is",
     ),
-    ("images a second of `extract` ÷ a bare forward loop, inputs in memory", "extraction", "extract ÷ bare"),
+    (
+        "images a second of `extract` ÷ a bare forward loop, inputs in memory",
+        "extraction",
+        "extract ÷ bare",
+    ),
 )
 RUNNING = (
-    *((f"{k}: throughput ÷ ideal, a stream", "cascade", f"{k}, batch 64: throughput ÷ ideal, stream") for k in KINDS),
-    *((f"{k}: … batch by batch", "cascade", f"{k}, batch 64: throughput ÷ ideal, batch by batch") for k in KINDS),
-    *((f"{k}: exit decisions, part of its time", "cascade", f"{k}, batch 64: exit decisions ÷") for k in KINDS),
-    *((f"{k}: decisions unlike the evaluator's", "cascade", f"{k}: decisions unlike the evaluator's o") for k in KINDS),
+    *(
+        (
+            f"{k}: throughput ÷ ideal, a stream",
+            "cascade",
+            f"{k}, batch 64: throughput ÷ ideal, stream",
+        )
+        for k in KINDS
+    ),
+    *(
+        (f"{k}: … batch by batch", "cascade", f"{k}, batch 64: throughput ÷ ideal, batch by batch")
+        for k in KINDS
+    ),
+    *(
+        (f"{k}: exit decisions, part of its time", "cascade", f"{k}, batch 64: exit decisions ÷")
+        for k in KINDS
+    ),
+    *(
+        (
+            f"{k}: decisions unlike the evaluator's",
+            "cascade",
+            f"{k}: decisions unlike the evaluator's o",
+        )
+        for k in KINDS
+    ),
     ("guarantee at ε = 1%, δ = 10%: broken in so many of 1,000 draws", "guarantee", PROMISE),
 )
 DRAGS = [f"drag in the kernel, {n} of 27 models, k = 50000 twice" for n in (2, 3, 4)]
 DRAGGING = (
-    *((f"{n} models: the kernel's part, numbers", "explorer", f"{d}: numbers") for n, d in enumerate(DRAGS, 2)),
-    *((f"{n} models: the kernel's part, charts", "explorer", f"{d}: charts") for n, d in enumerate(DRAGS, 2)),
+    *(
+        (f"{n} models: the kernel's part, numbers", "explorer", f"{d}: numbers")
+        for n, d in enumerate(DRAGS, 2)
+    ),
+    *(
+        (f"{n} models: the kernel's part, charts", "explorer", f"{d}: charts")
+        for n, d in enumerate(DRAGS, 2)
+    ),
     *(
         (
             f"{n} models: from the mouse to the number on screen",
@@ -98,12 +154,20 @@ def timed(job: str, start: str) -> str:
 
 def conditions() -> str:
     """Which jobs of :data:`TABLES` did not have the machine for themselves."""
-    jobs = sorted({"peers", *(job for entries in TABLES for _, job, _ in entries)} & {*benchmarks().index.levels[0]})
+    jobs = sorted(
+        {"peers", *(job for entries in TABLES for _, job, _ in entries)}
+        & {*benchmarks().index.levels[0]}
+    )
     first = benchmarks().groupby("module")[["quiet", "others"]].first().loc[jobs]
-    noisy = [f"`{job}` (others used {row.others:.1f} cores)" for job, row in first[first.quiet == "no"].iterrows()]
+    noisy = [
+        f"`{job}` (others used {row.others:.1f} cores)"
+        for job, row in first[first.quiet == "no"].iterrows()
+    ]
     unknown = [f"`{job}`" for job in first.index[first.quiet == ""]]
     parts = [f"Not quiet while they were measured: {', '.join(noisy)}."] if noisy else []
-    parts += [f"Not recorded whether the machine was quiet: {', '.join(unknown)}."] if unknown else []
+    parts += (
+        [f"Not recorded whether the machine was quiet: {', '.join(unknown)}."] if unknown else []
+    )
     return " ".join(parts) or "The machine was quiet while all of these jobs ran."
 
 
@@ -112,14 +176,20 @@ def measured(job: str, start: str):
     rows = benchmarks().loc[job]
     found = rows[rows.index.str.startswith(start)]
     if found.empty:
-        raise ValueError(f"{RESULTS.name} has no row of {job} that starts with {start!r}; it has {list(rows.index)}")
+        raise ValueError(
+            f"{RESULTS.name} has no row of {job} that starts with {start!r}; it has {list(rows.index)}"
+        )
     return found.iloc[0]
 
 
 def quantity(value: float, unit: str) -> str:
     """A measured value as one reads it: 0.10 s, 2 min 12 s, 33 h, 0.71 GiB, 3.2 ×."""
     if unit == "s" and value >= 60:
-        return f"{value / 3600:.0f} h" if value >= 7200 else f"{value // 60:.0f} min {value % 60:.0f} s"
+        return (
+            f"{value / 3600:.0f} h"
+            if value >= 7200
+            else f"{value // 60:.0f} min {value % 60:.0f} s"
+        )
     if unit in ("share", "%"):
         return f"{100 * value if unit == 'share' else value:.1f}%"
     if unit == "samples" or value >= 1000:
@@ -154,8 +224,17 @@ def rows_of(entries) -> str:
         "target": [limit(r.target, r.unit) for _, r in rows],
     }
     columns = {name: values for name, values in columns.items() if any(values)}
-    lines = [" | ".join([label, *cells]) for (label, _), *cells in zip(rows, *columns.values(), strict=True)]
-    return "\n".join([f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *(f"| {x} |" for x in lines)])
+    lines = [
+        " | ".join([label, *cells])
+        for (label, _), *cells in zip(rows, *columns.values(), strict=True)
+    ]
+    return "\n".join(
+        [
+            f"| | {' | '.join(columns)} |",
+            f"|---|{'---:|' * len(columns)}",
+            *(f"| {x} |" for x in lines),
+        ]
+    )
 
 
 def peers(kind: str) -> str:
@@ -164,27 +243,50 @@ def peers(kind: str) -> str:
     for name, row in rows[rows.index.str.contains(f", {kind}: ")].iterrows():
         rule, _, what = name.partition(f", {kind}: ")
         if what.startswith("choosing"):
-            cells[rule] = {"seconds": quantity(row.measured, "s"), "processor": quantity(row.cpu, "s")}
-        elif held := re.fullmatch(r"held out (at \S+) of .* \(chosen (\S+), spends (\S+) of it\)", what):
+            cells[rule] = {
+                "seconds": quantity(row.measured, "s"),
+                "processor": quantity(row.cpu, "s"),
+            }
+        elif held := re.fullmatch(
+            r"held out (at \S+) of .* \(chosen (\S+), spends (\S+) of it\)", what
+        ):
             at, chosen, spends = held.groups()
             cells[rule][at] = f"{row.measured:.4f} for {spends} ({chosen})"
             if "single models" not in rule:
                 spread.setdefault(at, []).append((row.measured, float(chosen)))
     columns = list(next(iter(cells.values())))
-    lines = [f"| {' | '.join([rule, *(of[column] for column in columns)])} |" for rule, of in cells.items()]
-    held, chosen = (max(100 * np.ptp([pair[i] for pair in pairs]) for pairs in spread.values()) for i in (0, 1))
+    lines = [
+        f"| {' | '.join([rule, *(of[column] for column in columns)])} |"
+        for rule, of in cells.items()
+    ]
+    held, chosen = (
+        max(100 * np.ptp([pair[i] for pair in pairs]) for pairs in spread.values()) for i in (0, 1)
+    )
     return "\n".join(
         [f"| {kind} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *lines, ""]
-        + [f"At one budget the cascades differ by at most {held:.2f} points held out, {chosen:.2f} where chosen."]
+        + [
+            f"At one budget the cascades differ by at most {held:.2f} points held out, {chosen:.2f} where chosen."
+        ]
     )
 
 
 def in_lines() -> list[str]:
     """How exact and how fast, in five lines."""
-    unlike = sum(measured("cascade", f"{k}: decisions unlike the evaluator's o").measured for k in KINDS)
-    pairs, recipe = timed("search", "search: pairs of 27"), timed("search", "search: pairs, the paper's recipe")
-    triples, four = timed("search", "search: triples of 27"), timed("quadruples", "search: quadruples of 27")
-    deciding, broken = value("cascade", "two models, batch 64: exit decisions"), value("guarantee", PROMISE)
+    unlike = sum(
+        measured("cascade", f"{k}: decisions unlike the evaluator's o").measured for k in KINDS
+    )
+    pairs, recipe = (
+        timed("search", "search: pairs of 27"),
+        timed("search", "search: pairs, the paper's recipe"),
+    )
+    triples, four = (
+        timed("search", "search: triples of 27"),
+        timed("quadruples", "search: quadruples of 27"),
+    )
+    deciding, broken = (
+        value("cascade", "two models, batch 64: exit decisions"),
+        value("guarantee", PROMISE),
+    )
     return [
         "Exact: every cascade, every threshold that differs; the tests compare with brute force.",
         f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe: {recipe}.",

@@ -25,8 +25,12 @@ from rooms import docstrings, listed, markdown, public, rooms, undocumented  # n
 
 def on_config(config):
     """The repository's address, for links to it, is the one in pyproject.toml, if there is one."""
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
-    config.repo_url = next((urls[name] for name in ("Repository", "Source", "Homepage") if name in urls), None)
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get(
+        "urls", {}
+    )
+    config.repo_url = next(
+        (urls[name] for name in ("Repository", "Source", "Homepage") if name in urls), None
+    )
     return config
 
 
@@ -80,7 +84,9 @@ def reference():
         if name in own:
             rows.append(f"| [`cl.{name}`][cascadelib.{name}] | {first_sentence(own[name])} |")
         elif module:
-            rows.append(f"| [`cl.{name}`][cascadelib.{module}.{name}] | {first_sentence(public(module)[name])} |")
+            rows.append(
+                f"| [`cl.{name}`][cascadelib.{module}.{name}] | {first_sentence(public(module)[name])} |"
+            )
         else:
             about = docstrings(ROOT / "cascadelib" / name / "__init__.py")[""]
             rows.append(f"| [`cl.{name}`]({name}.md) | {first_sentence(about)} |")
@@ -92,9 +98,14 @@ def reference():
 def room_page(room):
     """A table of a room's public names, then their docstrings."""
     names = public(room)
-    rows = [f"| [`{name}`][cascadelib.{room}.{name}] | {first_sentence(text)} |" for name, text in names.items()]
+    rows = [
+        f"| [`{name}`][cascadelib.{room}.{name}] | {first_sentence(text)} |"
+        for name, text in names.items()
+    ]
     about = docstrings(ROOT / "cascadelib" / room / "__init__.py")[""]
-    return "\n\n".join([f"# {room}", about, table(rows), *(f"::: cascadelib.{room}.{name}" for name in names)])
+    return "\n\n".join(
+        [f"# {room}", about, table(rows), *(f"::: cascadelib.{room}.{name}" for name in names)]
+    )
 
 
 def table(rows):
@@ -105,7 +116,10 @@ def table(rows):
 def notebooks():
     """{path: content}: the pages of the report, live where the notebook was executed at its own parameters."""
     committed = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    runs = [SimpleNamespace(source=path, executed=executed(path), seconds=0, error=None) for path in committed]
+    runs = [
+        SimpleNamespace(source=path, executed=executed(path), seconds=0, error=None)
+        for path in committed
+    ]
     about = "Where a notebook was run before this site was made its figures are live: hover over a point to read it."
     with TemporaryDirectory() as folder:
         report.write(runs, Path(folder), about, home="../index.html")
@@ -115,12 +129,20 @@ def notebooks():
 def executed(path):
     """The copy of a notebook that `make run` left, if it ran whole and at its own parameters; else the notebook."""
     copy = ROOT / "build" / "report" / path.name
-    about = nbformat.read(copy, as_version=4).metadata.get("papermill", {}) if copy.is_file() else {}
-    return copy if about and not about.get("parameters") and about.get("exception") is not True else path
+    about = (
+        nbformat.read(copy, as_version=4).metadata.get("papermill", {}) if copy.is_file() else {}
+    )
+    return (
+        copy
+        if about and not about.get("parameters") and about.get("exception") is not True
+        else path
+    )
 
 
 def top_level():
     """{path: Markdown} of what stands elsewhere in the repository."""
     here = re.compile(rf"\]\((docs/|(?=(?:{'|'.join(TOP)})\)))(.*?)\)")
     texts = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in TOP.items()}
-    return {page: here.sub(lambda m: f"]({TOP.get(m[2], m[2])})", text) for page, text in texts.items()}
+    return {
+        page: here.sub(lambda m: f"]({TOP.get(m[2], m[2])})", text) for page, text in texts.items()
+    }

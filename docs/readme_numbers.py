@@ -65,7 +65,13 @@ def signed(points: float) -> str:
 def wrapped(*sentences: str, bullet: str = "") -> str:
     """Prose in lines as long as the README's."""
     text = bullet + " ".join(sentences)
-    return textwrap.fill(text, 125, subsequent_indent=" " * len(bullet), break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(
+        text,
+        125,
+        subsequent_indent=" " * len(bullet),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 @functools.cache
@@ -82,7 +88,9 @@ def table_with(start: str, column: str) -> pd.DataFrame:
         lines = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
         rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL) for line in lines]
         if rows and column in rows[0]:
-            body = [[unescape(cell) for cell in row] for row in rows[1:] if len(row) == len(rows[0])]
+            body = [
+                [unescape(cell) for cell in row] for row in rows[1:] if len(row) == len(rows[0])
+            ]
             return pd.DataFrame([row[1:] for row in body], [row[0] for row in body], rows[0][1:])
     raise ValueError(f"notebook {start} shows no table with a column {column!r}: make notebooks")
 
@@ -92,7 +100,10 @@ def notebooks() -> str:
     rows = ["| notebook | answer on the bundled data |", "|---|---|"]
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        question, answer = (text.replace("|", "\\|") for text in (report.question_of(nb), report.answer_of(nb) or "–"))
+        question, answer = (
+            text.replace("|", "\\|")
+            for text in (report.question_of(nb), report.answer_of(nb) or "–")
+        )
         rows.append(f"| [{path.stem[:2]}](notebooks/{path.name}) {question} | {answer} |")
     return "\n".join(rows)
 
@@ -100,7 +111,9 @@ def notebooks() -> str:
 def two_means() -> str:
     """Why notebooks 03 and 04 give the same pairs different means."""
     front, test = cl.search(images("val"), 2, models="pareto"), images("test")
-    points, ranges = (cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True))
+    points, ranges = (
+        cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True)
+    )
     return wrapped(
         f"(Pairs: {points:.2f} in 03, at the thresholds chosen, as longer cascades are replayed; {ranges:.2f} in 04,",
         "at all between two of them.)",
@@ -110,7 +123,9 @@ def two_means() -> str:
 def first_run() -> str:
     """What installing and running takes, as benchmarks/first_run.py has measured it."""
     found = json.loads((ROOT / "benchmarks" / "first-run.json").read_text(encoding="utf-8"))
-    install, run = (cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s"))
+    install, run = (
+        cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s")
+    )
     return wrapped(
         f"With Python 3.11 or newer, make and git. On {found['cores']} cores installing takes {install} minutes, once,",
         f"the notebooks {run}. The clone is {found['download_mb']} MB to download, its `.venv` takes",
@@ -134,7 +149,11 @@ def hosted() -> str:
 @functools.cache
 def said() -> dict[str, list[str]]:
     """{holds, fails, open: the paper's statements} on all classes, from the sentence that notebook 04 prints."""
-    found = [text for cell in cells("04") if "statements of the paper on its ranking" in (text := report.printed(cell))]
+    found = [
+        text
+        for cell in cells("04")
+        if "statements of the paper on its ranking" in (text := report.printed(cell))
+    ]
     if len(found) != 1:
         raise ValueError(
             f"notebook 04 has {len(found)} printed sentences on the paper's ranking, not one: make notebooks"
@@ -149,7 +168,10 @@ def ranking() -> str:
     """What became of the paper's statements on the ranking, one by one."""
     found = said()
     texts = {"holds": "Hold", "fails": "Fail", "open": "Open"}
-    lines = [f"- **{texts[verdict]}** ({len(found[verdict])}): {'; '.join(found[verdict])}." for verdict in texts]
+    lines = [
+        f"- **{texts[verdict]}** ({len(found[verdict])}): {'; '.join(found[verdict])}."
+        for verdict in texts
+    ]
     over, classes, best = (text.replace("-", "−") for text in found["moves"])
     moves = wrapped(
         f"Does this depend on the task? Over {over}, take the statements that hold less",
@@ -162,15 +184,27 @@ def ranking() -> str:
 def beside_the_ledger() -> str:
     """Statements on which the ledger has another verdict than the two directions have together."""
     lines = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8").splitlines()
-    table = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
+    table = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in lines
+        if line.startswith("|")
+    ]
     ledger = {row["id"]: row for row in (dict(zip(table[0], cells)) for cells in table[2:])}
     alike = {"holds": "agrees", "fails": "differs", "open": "open"}
-    rows = ["| statement | both ways, held out | [ledger](ledger.md) | … held out, where chosen |", "|---|---|---|---|"]
-    for claim, statement in [*SAME.items(), *(("scaling-means", statement) for statement in SCALING)]:
+    rows = [
+        "| statement | both ways, held out | [ledger](ledger.md) | … held out, where chosen |",
+        "|---|---|---|---|",
+    ]
+    for claim, statement in [
+        *SAME.items(),
+        *(("scaling-means", statement) for statement in SCALING),
+    ]:
         here = next((word for word in alike if statement in said()[word]), "–")
         row = ledger[claim]
         if alike.get(here) != row["verdict"]:
-            rows.append(f"| {statement} | {here} | `{claim}` {row['verdict']} | {row['held out']}; {row['this run']} |")
+            rows.append(
+                f"| {statement} | {here} | `{claim}` {row['verdict']} | {row['held out']}; {row['this run']} |"
+            )
     return "\n".join(rows) if len(rows) > 2 else "At present there is none."
 
 
@@ -190,7 +224,10 @@ def chosen() -> tuple:
 def headline() -> str:
     """The sentence of the first screen: held out, its split and its candidates named, then where it was chosen."""
     front, point = chosen()
-    test, val = (cl.analysis.holds(point, {name: images(name)}, resamples=50).iloc[0] for name in ("test", "val"))
+    test, val = (
+        cl.analysis.holds(point, {name: images(name)}, resamples=50).iloc[0]
+        for name in ("test", "val")
+    )
     return wrapped(
         f"**On {test.samples:,} held-out test images `{arrow(point.models)}` is right on",
         f"{fraction(test.accuracy)}, its large",
@@ -218,7 +255,10 @@ def zoo() -> str:
 def matched() -> str:
     """Match the best single model: on test, then where it was chosen."""
     front, point = chosen()
-    rows = ["| | best single model | cascade of two that matches it | at equal accuracy |", "|---|---:|---:|---:|"]
+    rows = [
+        "| | best single model | cascade of two that matches it | at equal accuracy |",
+        "|---|---:|---:|---:|",
+    ]
     test = images("test")
     for label, store, found in (
         ("test", test, cl.evaluate(test, point)),
@@ -251,15 +291,15 @@ def shifts() -> tuple:
 
 def in_words(name: str) -> str:
     """blur-2 → blur, strong."""
-    return name.replace("-1", ", mild").replace("-2", ", strong").replace("val", "val (chosen here)")
+    return (
+        name.replace("-1", ", mild").replace("-2", ", strong").replace("val", "val (chosen here)")
+    )
 
 
 def held() -> str:
     """One cascade on the test images and the ten shifts, a row a split."""
     splits, table, _ = shifts()
-    columns = (
-        "split, its large model alone, cascade − large model, leave early, costs less than it by, best single there"
-    )
+    columns = "split, its large model alone, cascade − large model, leave early, costs less than it by, best single there"
     rows = ["| " + columns.replace(", ", " | ") + " |", "|---|---:|---:|---:|---:|---|"]
     for name, row in table.iterrows():
         alone = splits[name].models["top1"]
@@ -283,7 +323,9 @@ def held() -> str:
 def listed(names) -> str:
     """ " (blur, strong: +4.05; …)" of a column of differences; "" of an empty one."""
     return (
-        f" ({'; '.join(f'{in_words(name)}: {signed(value)}' for name, value in names.items())})" if len(names) else ""
+        f" ({'; '.join(f'{in_words(name)}: {signed(value)}' for name, value in names.items())})"
+        if len(names)
+        else ""
     )
 
 
@@ -294,8 +336,14 @@ def shift_bullets() -> list[tuple[str, str]]:
     worse = jointly["difference"][jointly["difference_high"] < 0]
     surpassed = jointly["difference"][jointly["difference_low"] > 0]
     better = int((jointly["improvement_low"] > 1).sum())
-    ahead = pd.Series({name: splits[name].models["top1"].max() - row.accuracy for name, row in jointly.iterrows()})
-    far, macs, saved = ahead.idxmax(), images("val").models["macs"], table["cost_ratio"][list(jointly.index)]
+    ahead = pd.Series(
+        {name: splits[name].models["top1"].max() - row.accuracy for name, row in jointly.iterrows()}
+    )
+    far, macs, saved = (
+        ahead.idxmax(),
+        images("val").models["macs"],
+        table["cost_ratio"][list(jointly.index)],
+    )
     best = splits[far].models["top1"].idxmax()
     bias = selection_bias(images("val"), repeats=50).mean()
     return [
@@ -333,7 +381,9 @@ def in_short() -> str:
         f"**The paper's ranking of methods**: of {sum(count.values())} statements {count['holds']} hold on held-out"
         f" data, {count['fails']} fail, {count['open']} stay open ([docs/ranking.md](docs/ranking.md))."
     )
-    return "\n".join(wrapped(text, bullet="- ") for text in [*(short for short, _ in shift_bullets()), ranked])
+    return "\n".join(
+        wrapped(text, bullet="- ") for text in [*(short for short, _ in shift_bullets()), ranked]
+    )
 
 
 def texts() -> str:
@@ -344,7 +394,9 @@ def texts() -> str:
         front = cl.search(stores["val"].select(names), 2)
         point = cl.pick(front, accuracy=min(front.baseline.best, front.table["accuracy"].iloc[-1]))
         parts = [stores[split].select(names) for split in DOMAINS]
-        below.append(max(part.models["top1"].max() - cl.evaluate(part, point).accuracy for part in parts))
+        below.append(
+            max(part.models["top1"].max() - cl.evaluate(part, point).accuracy for part in parts)
+        )
     return wrapped(
         "The pair that matches the best single model on film reviews ([notebook 06](../notebooks/06_glue.ipynb))",
         f"is at most {100 * below[0]:.1f} points below the best single model of each other domain (product reviews,",
@@ -380,8 +432,18 @@ def cascade_svg() -> str:
     first, later = (f"{rate:.0%}" for rate in result.exit_rates)
     return drawing.cascade_svg(
         title=f"A cascade: {small} answers where it is confident, {first} of the test images; else {large} does.",
-        **{"small": small, "large": large, "small_cost": number(macs[small]), "large_cost": number(macs[large])},
-        **{"threshold": f"{point.thresholds[0]:.2f}", "first": first, "later": later, "cost": number(result.cost)},
+        **{
+            "small": small,
+            "large": large,
+            "small_cost": number(macs[small]),
+            "large_cost": number(macs[large]),
+        },
+        **{
+            "threshold": f"{point.thresholds[0]:.2f}",
+            "first": first,
+            "later": later,
+            "cost": number(result.cost),
+        },
     )
 
 
@@ -412,16 +474,25 @@ def filled(text: str, page: str, names=None) -> str:
     for name in PAGES[page] if names is None else names:
         pattern = rf"(<!--{name}-->\n).*?(<!--/{name}-->)"
         text, found = re.subn(
-            pattern, lambda m, name=name: m[1] + PAGES[page][name]() + "\n" + m[2], text, flags=re.DOTALL
+            pattern,
+            lambda m, name=name: m[1] + PAGES[page][name]() + "\n" + m[2],
+            text,
+            flags=re.DOTALL,
         )
         if found != 1:
-            raise ValueError(f"{page} has {found} blocks <!--{name}--> … <!--/{name}-->; it needs one")
+            raise ValueError(
+                f"{page} has {found} blocks <!--{name}--> … <!--/{name}-->; it needs one"
+            )
     return text
 
 
 def computed() -> dict[str, tuple[str, str]]:
     """{page, or the drawing: (what it says, what it should)}."""
-    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in (*PAGES, DRAWING) if (ROOT / name).is_file()}
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8")
+        for name in (*PAGES, DRAWING)
+        if (ROOT / name).is_file()
+    }
     return {page: (texts[page], filled(texts[page], page)) for page in PAGES} | {
         DRAWING: (texts.get(DRAWING, ""), cascade_svg())
     }
@@ -429,12 +500,23 @@ def computed() -> dict[str, tuple[str, str]]:
 
 def main() -> int:
     """Fill the pages or compare them; 1 where one says something else."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page says something else")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; exit 1 where a page says something else",
+    )
     check, differ = parser.parse_args().check, False
     for page, (before, after) in computed().items():
         differ |= before != after
-        print(*difflib.unified_diff(before.splitlines(), after.splitlines(), page, "computed", lineterm=""), sep="\n")
+        print(
+            *difflib.unified_diff(
+                before.splitlines(), after.splitlines(), page, "computed", lineterm=""
+            ),
+            sep="\n",
+        )
         if not check:
             (ROOT / page).write_text(after, encoding="utf-8")
     return int(check and differ)

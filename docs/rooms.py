@@ -10,7 +10,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cascadelib"
 
 def rooms():
     """Names of the rooms, in the order of the alphabet."""
-    return sorted(init.parent.name for init in PACKAGE.glob("*/__init__.py") if "attach(" in init.read_text())
+    return sorted(
+        init.parent.name for init in PACKAGE.glob("*/__init__.py") if "attach(" in init.read_text()
+    )
 
 
 def listed(package):
@@ -20,7 +22,11 @@ def listed(package):
     if block is None:
         call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call))
         homes = {keyword.arg: ast.literal_eval(keyword.value).split() for keyword in call.keywords}
-        names = {name: "" if home == "modules" else home for home, listed in homes.items() for name in listed}
+        names = {
+            name: "" if home == "modules" else home
+            for home, listed in homes.items()
+            for name in listed
+        }
     else:
         names = {alias.name: line.module or "" for line in block.body for alias in line.names}
     return {name: module for name, module in names.items() if not name.startswith("_")}
@@ -53,7 +59,12 @@ def public(package):
 
 def undocumented():
     """["room.name", …] of the public names without a docstring."""
-    return [f"{room}.{name}" for room in [*rooms(), ""] for name, text in public(room).items() if not text]
+    return [
+        f"{room}.{name}"
+        for room in [*rooms(), ""]
+        for name, text in public(room).items()
+        if not text
+    ]
 
 
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([^`]+)`")
@@ -62,7 +73,9 @@ ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([^`]+)`")
 def markdown(docstring):
     """A docstring as Markdown: Sphinx's roles as links where they name something public, as code elsewhere; no HTML."""
     parts = re.split(r"(`+[^`]+`+)", ROLE.sub(_linked, docstring))
-    return "".join(part if part.startswith("`") else re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts
+    )
 
 
 @cache

@@ -22,7 +22,9 @@ def scores_from_elsewhere(samples=600):
     pd.Series(store.labels, ids, name="label").to_csv(HERE / "scores" / "labels.csv")
     macs = store.models.loc[["mlp@28", "resnet18_w16@56"], "macs"].astype(int)
     macs.set_axis(pd.Index(["small", "large"], name="model")).to_csv(HERE / "scores" / "costs.csv")
-    np.savez_compressed(HERE / "scores" / "small.npz", logits=store.logits("mlp@28").astype(np.float16))
+    np.savez_compressed(
+        HERE / "scores" / "small.npz", logits=store.logits("mlp@28").astype(np.float16)
+    )
     p = pd.DataFrame(softmax(store.logits("resnet18_w16@56")), ids)
     p.sample(frac=1, random_state=0).round(5).to_csv(HERE / "scores" / "large.csv")
 

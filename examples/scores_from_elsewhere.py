@@ -22,4 +22,8 @@ chosen_on, held_out = store.take(slice(0, None, 2)), store.take(slice(1, None, 2
 front = cl.search(chosen_on)
 point = cl.pick(front, accuracy=front.baseline.best - 0.005)
 result = cl.evaluate(held_out, point)
-print(point.models, point.thresholds, f"{result.accuracy:.2%} on held-out data, for {result.cost:.3g} MACs")
+print(
+    point.models,
+    point.thresholds,
+    f"{result.accuracy:.2%} on held-out data, for {result.cost:.3g} MACs",
+)

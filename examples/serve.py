@@ -36,18 +36,36 @@ def positive(text):
 
 
 def arguments(given=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--cascade", help="file of cascade.save (default: chosen here, on the bundled validation split)"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--allow-download", action="store_true", help="its models may come from the Hub")
-    parser.add_argument("--example", help=".npy of a batch as callers send it: for cascade.optimize")
-    parser.add_argument("--max-batch", type=positive, default=64, help="samples that a model runs on at once")
-    parser.add_argument("--max-wait-ms", type=float, default=5, help="how long a request waits for others")
-    parser.add_argument("--max-queue", type=positive, default=1024, help="samples that wait; more are refused with 503")
+    parser.add_argument(
+        "--cascade",
+        help="file of cascade.save (default: chosen here, on the bundled validation split)",
+    )
+    parser.add_argument(
+        "--allow-download", action="store_true", help="its models may come from the Hub"
+    )
+    parser.add_argument(
+        "--example", help=".npy of a batch as callers send it: for cascade.optimize"
+    )
+    parser.add_argument(
+        "--max-batch", type=positive, default=64, help="samples that a model runs on at once"
+    )
+    parser.add_argument(
+        "--max-wait-ms", type=float, default=5, help="how long a request waits for others"
+    )
+    parser.add_argument(
+        "--max-queue",
+        type=positive,
+        default=1024,
+        help="samples that wait; more are refused with 503",
+    )
     parser.add_argument("--max-bytes", type=positive, default=2**24, help="of a request's body")
     parser.add_argument("--threads", type=positive, help="of torch (default: its own)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; of this machine alone by default")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; of this machine alone by default"
+    )
     parser.add_argument("--port", type=int, default=8000)
     return parser.parse_args(given)
 
@@ -65,7 +83,9 @@ def array_of(body):
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not of version 1.0")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.frombuffer(body, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(body, dtype, offset=file.tell()).reshape(
+        shape, order="F" if fortran else "C"
+    )
 
 
 def batch_of(kind, body):
@@ -75,7 +95,9 @@ def batch_of(kind, body):
         batch = read(body)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the body is no {form}: {error}") from None
-    if form == "JSON" and not (isinstance(batch, list) and all(isinstance(text, str) for text in batch)):
+    if form == "JSON" and not (
+        isinstance(batch, list) and all(isinstance(text, str) for text in batch)
+    ):
         raise ValueError("JSON must be a list of texts")
     if not size_of(batch):
         raise ValueError("a batch without samples")
@@ -93,7 +115,11 @@ class Queue:
     def __init__(self, cascade, max_batch, max_wait, max_queue, callers=lambda: math.inf):
         self.cascade, self.callers = cascade, callers
         self.max_batch, self.max_wait, self.max_queue = max_batch, max_wait, max_queue
-        self.waiting, self.samples, self.seconds = [], 0, 0.0  # seconds: a sample took, the last time
+        self.waiting, self.samples, self.seconds = (
+            [],
+            0,
+            0.0,
+        )  # seconds: a sample took, the last time
         self.arrived, self.thread = asyncio.Event(), ThreadPoolExecutor(1)
 
     async def decide(self, batch):
@@ -126,11 +152,15 @@ class Queue:
             await self.filled()
             taken, samples, begun = self.waiting, self.samples, time.monotonic()
             self.waiting, self.samples = [], 0
-            run = asyncio.get_running_loop().run_in_executor(self.thread, self.run, [batch for batch, *_ in taken])
+            run = asyncio.get_running_loop().run_in_executor(
+                self.thread, self.run, [batch for batch, *_ in taken]
+            )
             for (_, answer, _), said in zip(taken, await run):
                 if answer.done():  # its caller went away
                     continue
-                answer.set_exception(said) if isinstance(said, Exception) else answer.set_result(said)
+                answer.set_exception(said) if isinstance(said, Exception) else answer.set_result(
+                    said
+                )
             self.seconds = (time.monotonic() - begun) / samples
 
     def run(self, batches):
@@ -174,20 +204,29 @@ def app_of(queue, max_bytes):
                 raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
         try:
             answers = await queue.decide(
-                batch_of(request.headers.get("content-type", "").partition(";")[0].strip(), bytes(body))
+                batch_of(
+                    request.headers.get("content-type", "").partition(";")[0].strip(), bytes(body)
+                )
             )
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Full as error:
             wait = {"Retry-After": str(max(1, math.ceil(error.args[0])))}
-            raise fastapi.HTTPException(503, f"{queue.samples} samples wait already", wait) from None
+            raise fastapi.HTTPException(
+                503, f"{queue.samples} samples wait already", wait
+            ) from None
         return fastapi.Response(json.dumps(answers), media_type="application/json")
 
     @app.get("/health")
     async def health():
         running = queue.cascade.running
         rates = dict(zip(running.models, np.nan_to_num(running.exit_rates).tolist()))
-        return {"models": list(running.models), "inputs": running.inputs, "exit_rates": rates, "waiting": queue.samples}
+        return {
+            "models": list(running.models),
+            "inputs": running.inputs,
+            "exit_rates": rates,
+            "waiting": queue.samples,
+        }
 
     return app
 
@@ -195,8 +234,12 @@ def app_of(queue, max_bytes):
 def server_of(cascade, options):
     """A uvicorn.Server of the cascade; it answers what is under way before it ends (SIGTERM, Ctrl-C)."""
     most = options.max_batch, options.max_wait_ms / 1e3, options.max_queue
-    app = app_of(Queue(cascade, *most, lambda: len(server.server_state.connections)), options.max_bytes)
-    server = uvicorn.Server(uvicorn.Config(app, options.host, options.port, log_level="warning", access_log=False))
+    app = app_of(
+        Queue(cascade, *most, lambda: len(server.server_state.connections)), options.max_bytes
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(app, options.host, options.port, log_level="warning", access_log=False)
+    )
     return server
 
 
@@ -205,7 +248,10 @@ def main(given=None):
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.cascade:
-        cascade, example = cl.Cascade.load(options.cascade, allow_download=options.allow_download), None
+        cascade, example = (
+            cl.Cascade.load(options.cascade, allow_download=options.allow_download),
+            None,
+        )
     else:
         cascade, images = chosen()
         example = images.batch(0, options.max_batch)
@@ -223,5 +269,9 @@ def main(given=None):
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, OverflowError, ValueError) as error:  # a file, a port: what the caller can mend
+    except (
+        OSError,
+        OverflowError,
+        ValueError,
+    ) as error:  # a file, a port: what the caller can mend
         raise SystemExit(f"serve.py: {error}") from None

@@ -7,10 +7,14 @@ import pandas as pd
 
 import cascadelib as cl
 
-log = pd.read_csv(sys.argv[1] if len(sys.argv) > 1 else "examples/routing.csv")  # a row a query answered by both
+log = pd.read_csv(
+    sys.argv[1] if len(sys.argv) > 1 else "examples/routing.csv"
+)  # a row a query answered by both
 scores = cl.ScoreTable(
     correct=log[["small_grade", "large_grade"]].to_numpy().T,  # in [0, 1]
-    confidence=np.stack([log["small_confidence"], np.ones(len(log))]),  # the last tier's is not used
+    confidence=np.stack(
+        [log["small_confidence"], np.ones(len(log))]
+    ),  # the last tier's is not used
     cost=log[["small_cents", "large_cents"]].to_numpy().T,  # an own price for every query
     names=["small", "large"],
 )

@@ -29,7 +29,9 @@ def check_browser() -> None:
     try:
         kaleido.Kaleido(mathjax=False)
     except ChromeNotFoundError as error:
-        raise SystemExit(f"the committed figures are drawn by Chrome or Chromium: {error}") from error
+        raise SystemExit(
+            f"the committed figures are drawn by Chrome or Chromium: {error}"
+        ) from error
 
 
 async def draw(figures: list[dict]) -> list[bytes]:
@@ -50,10 +52,14 @@ def with_palette(png: bytes) -> bytes:
     difference in a chart."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     colours = np.array([ImageColor.getrgb(colour) for colour in ("white", *PALETTE, GREY, BLACK)])
-    others = picture.quantize(256 - len(colours), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).getpalette()
+    others = picture.quantize(
+        256 - len(colours), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    ).getpalette()
     colours = np.concatenate([colours, np.reshape(others, (-1, 3))])[:256]
     pixels, places = np.unique(np.asarray(picture) @ (1 << 16, 1 << 8, 1), return_inverse=True)
-    distances = (np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], 1)[:, None] - colours) ** 2
+    distances = (
+        np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], 1)[:, None] - colours
+    ) ** 2
     nearest = distances.sum(axis=2).argmin(axis=1).astype(np.uint8)
     few, small = Image.fromarray(nearest[places].reshape(picture.size[::-1]), "P"), io.BytesIO()
     few.putpalette(colours.astype(np.uint8).tobytes())
@@ -123,12 +129,17 @@ def rewrite(executed: dict[Path, Path]) -> None:
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
     outputs = [o for nb in results.values() for cell in nb.cells for o in cell.get("outputs", [])]
     drawable = [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
-    pictures = asyncio.run(draw([output.data[PLOTLY_JSON] for output in drawable])) if drawable else []
+    pictures = (
+        asyncio.run(draw([output.data[PLOTLY_JSON] for output in drawable])) if drawable else []
+    )
     picture_of = {id(output): picture for output, picture in zip(drawable, pictures, strict=True)}
     for path, nb in sources.items():
         for cell, result in zip(nb.cells, results[path].cells, strict=True):
             if cell.cell_type == "code":
-                kept = [committed_output(output, picture_of.get(id(output))) for output in result.outputs]
+                kept = [
+                    committed_output(output, picture_of.get(id(output)))
+                    for output in result.outputs
+                ]
                 cell.outputs = [output for output in kept if output is not None]
                 cell.execution_count = result.execution_count
                 cell.metadata.pop("execution", None)

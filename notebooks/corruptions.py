@@ -18,7 +18,9 @@ from cascadelib.datasets import Samples, fashion_mnist
 SEED, COUNT = 2023, 2000
 
 
-def sensor_noise(x: torch.Tensor, rng: np.random.Generator, photons: int, read: float) -> torch.Tensor:
+def sensor_noise(
+    x: torch.Tensor, rng: np.random.Generator, photons: int, read: float
+) -> torch.Tensor:
     """Shot noise of ``photons`` for white, then read noise of standard deviation ``read``."""
     counted = torch.from_numpy(rng.poisson(x.numpy() * photons)).float() / photons
     return counted + read * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
@@ -32,12 +34,19 @@ def blur(x: torch.Tensor, _rng: np.random.Generator, sigma: float) -> torch.Tens
 def exposure(x: torch.Tensor, rng: np.random.Generator, stops: float) -> torch.Tensor:
     """Each image ``stops`` too dark or as many too bright, by chance; what is too bright saturates."""
     dark = torch.from_numpy(rng.random(len(x)) < 0.5)[:, None, None, None]
-    return torch.where(dark, tv.adjust_brightness(x, 2.0**-stops), tv.adjust_brightness(x, 2.0**stops))
+    return torch.where(
+        dark, tv.adjust_brightness(x, 2.0**-stops), tv.adjust_brightness(x, 2.0**stops)
+    )
 
 
-def movement(x: torch.Tensor, rng: np.random.Generator, degrees: float, pixels: float) -> torch.Tensor:
+def movement(
+    x: torch.Tensor, rng: np.random.Generator, degrees: float, pixels: float
+) -> torch.Tensor:
     """Rotation by up to ± ``degrees`` and a shift by up to ± ``pixels`` along each axis, uniform."""
-    angles, shifts = rng.uniform(-degrees, degrees, len(x)), rng.uniform(-pixels, pixels, (len(x), 2))
+    angles, shifts = (
+        rng.uniform(-degrees, degrees, len(x)),
+        rng.uniform(-pixels, pixels, (len(x), 2)),
+    )
     moved = [
         tv.affine(image, float(angle), shift.tolist(), 1.0, [0.0, 0.0], InterpolationMode.BILINEAR)
         for image, angle, shift in zip(x, angles, shifts)
@@ -49,7 +58,9 @@ def occlusion(x: torch.Tensor, rng: np.random.Generator, side: int) -> torch.Ten
     """A mid-grey square of ``side`` pixels somewhere in the image."""
     corners = rng.integers(0, x.shape[-1] - side + 1, (len(x), 2))
     grey = torch.tensor(0.5)
-    return torch.stack([tv.erase(image, int(i), int(j), side, side, grey) for image, (i, j) in zip(x, corners)])
+    return torch.stack(
+        [tv.erase(image, int(i), int(j), side, side, grey) for image, (i, j) in zip(x, corners)]
+    )
 
 
 SEVERITIES: dict[str, tuple] = {  # kind: (operation, options at severity 1, at severity 2)

@@ -9,10 +9,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import DriftSignal, Front, LogitStore, Method, Point, certify, evaluate, pick, replay, search
+from cascadelib import (
+    DriftSignal,
+    Front,
+    LogitStore,
+    Method,
+    Point,
+    certify,
+    evaluate,
+    pick,
+    replay,
+    search,
+)
 from cascadelib.analysis import moved_front, share_interval
 from cascadelib.analysis.shift import front_of
-from cascadelib.analysis.uncertainty import LEVEL, Ends, counted, paired_difference_interval, with_ends
+from cascadelib.analysis.uncertainty import (
+    LEVEL,
+    Ends,
+    counted,
+    paired_difference_interval,
+    with_ends,
+)
 from cascadelib.checks import about, known
 from cascadelib.evaluation import all_confidences
 from cascadelib.evaluation.evaluation import quality, reaching, right_alone, stage_confidences
@@ -30,7 +47,9 @@ def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, 
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))
         if not paths:
-            raise FileNotFoundError(f"no store {pattern!r} in {folder}; a store is a folder with manifest.json")
+            raise FileNotFoundError(
+                f"no store {pattern!r} in {folder}; a store is a folder with manifest.json"
+            )
         found += paths
     return {path.name: LogitStore(path) for path in found}
 
@@ -40,7 +59,9 @@ def check_same_task(store: Store, other: Store) -> None:
     all of its models."""
     classes, others = store.origin.classes, other.origin.classes
     if store.has_outputs and classes and others and classes != others:
-        differing = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes))
+        differing = next(
+            (i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes)
+        )
         raise ValueError(
             f"the splits have other classes: {len(classes)} and {len(others)}, the first difference at class "
             f"{differing}; map the labels of one to the other's before extracting"
@@ -52,7 +73,9 @@ def check_same_task(store: Store, other: Store) -> None:
         stores: tuple[Any, ...] = store, other
         widths = [s.logits(name).shape[1] for s in stores]
         if widths[0] != widths[1]:
-            raise ValueError(f"model {name!r} has {widths[0]} classes on one split and {widths[1]} on the other")
+            raise ValueError(
+                f"model {name!r} has {widths[0]} classes on one split and {widths[1]} on the other"
+            )
 
 
 def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEVEL) -> pd.DataFrame:
@@ -64,14 +87,18 @@ def member_drops(store: Any, other: Any, score: str = "top1", level: float = LEV
     """
     check_same_task(store, other)
     if score == F1:
-        raise ValueError("F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap")
+        raise ValueError(
+            "F1 is no share of samples and has no such interval: give score='top1', or use the bootstrap"
+        )
     names = list(store.models.index)
     here, there = (s.outcome(names, Method(), score) for s in (store, other))
     outcomes = [(here((m,)), there((m,))) for m in range(len(names))]
     same = len(store) == len(other) and np.array_equal(store.sample_ids, other.sample_ids)
     if same and all(np.array_equal(a, b) for pair in outcomes for a, b in zip(*pair)):
         what = f"{store.origin.split!r} ({len(store):,} samples)"
-        raise ValueError(f"the split {what} is compared with itself: give the split that was chosen on, and another")
+        raise ValueError(
+            f"the split {what} is compared with itself: give the split that was chosen on, and another"
+        )
     paired = same and store.sample_ids is not None
     interval = paired_difference_interval if paired else difference_interval
     rows = []
@@ -104,7 +131,9 @@ def split_drops(store: Any, splits: dict[str, Any], paired: bool = False) -> pd.
     :func:`matched`."""
     level = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
     before = {label: matched(store, moved) if paired else store for label, moved in splits.items()}
-    tables = {label: member_drops(before[label], moved, level=level) for label, moved in splits.items()}
+    tables = {
+        label: member_drops(before[label], moved, level=level) for label, moved in splits.items()
+    }
     return pd.concat(tables, names=["split"])
 
 
@@ -116,7 +145,9 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
     table["hit_hardest"] = splits["drop"].idxmax().str[1]
     table["certain_losses"] = (drops["drop_low"] > 0).groupby("split", sort=False).sum()
     ranks = drops[["accuracy", "accuracy_moved"]].groupby("split", sort=False).rank()
-    table["rank_correlation"] = {split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")}
+    table["rank_correlation"] = {
+        split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")
+    }
     return table.assign(best_model=splits["accuracy_moved"].idxmax().str[1])
 
 
@@ -126,19 +157,28 @@ def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LE
     first, second = counted(first, "first"), counted(second, "second")
     (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
     a, b = first.mean(), second.mean()
-    return float(b - a - np.hypot(b - low_2, high_1 - a)), float(b - a + np.hypot(high_2 - b, a - low_1))
+    return float(b - a - np.hypot(b - low_2, high_1 - a)), float(
+        b - a + np.hypot(high_2 - b, a - low_1)
+    )
 
 
-def moved_table(front: Front, splits: dict[str, Any], own: dict[str, Front], near: float = 1.1) -> pd.DataFrame:
+def moved_table(
+    front: Front, splits: dict[str, Any], own: dict[str, Front], near: float = 1.1
+) -> pd.DataFrame:
     """A replayed front beside each split's own, a row a split: mean_improvement of both, share_improved (of the split's
     accuracy range, where it is better than single models) and share_near_own_front (where its cost is at most ``near``
     times that front's). splits: {label: store}; own: {label: the front that is searched there}."""
     rows = {}
     for label, store in splits.items():
         there = moved_front(store, front)
-        gain, best = (each.improvement_curve(points=401)["improvement"] for each in (there, own[label]))
+        gain, best = (
+            each.improvement_curve(points=401)["improvement"] for each in (there, own[label])
+        )
         row = {"mean_improvement": there.mean_improvement()}
-        row |= {"mean_improvement_own_front": own[label].mean_improvement(), "share_improved": (gain > 1).mean()}
+        row |= {
+            "mean_improvement_own_front": own[label].mean_improvement(),
+            "share_improved": (gain > 1).mean(),
+        }
         rows[label] = row | {"share_near_own_front": (gain * near >= best).mean()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -148,7 +188,9 @@ def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
     front (at its cheapest point), a column a split ({label: store})."""
     points = [front.point(row) for row in front.table.drop_duplicates("models").index]
     there = {label: [evaluate(s, p).exit_rates[0] for p in points] for label, s in splits.items()}
-    return pd.DataFrame(there, [arrow(p.models) for p in points]).sub([p.exit_rates[0] for p in points], axis=0)
+    return pd.DataFrame(there, [arrow(p.models) for p in points]).sub(
+        [p.exit_rates[0] for p in points], axis=0
+    )
 
 
 def by_kind(tables: dict, first: str) -> dict[str, dict]:
@@ -157,7 +199,9 @@ def by_kind(tables: dict, first: str) -> dict[str, dict]:
     grouped: dict[str, dict] = {}
     for name, table in tables.items():
         kind, _, severity = name.rpartition("-")
-        panel, label = (kind, f"severity {severity}") if kind and severity.isdigit() else (name, "moved")
+        panel, label = (
+            (kind, f"severity {severity}") if kind and severity.isdigit() else (name, "moved")
+        )
         if name != first:
             grouped.setdefault(panel, {first: tables[first]})[label] = table
     return grouped
@@ -186,7 +230,10 @@ def selection_bias(
         pairs = {
             "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
             "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
-            "mean_improvement": (front.mean_improvement(), front_of(there, front, moved).mean_improvement()),
+            "mean_improvement": (
+                front.mean_improvement(),
+                front_of(there, front, moved).mean_improvement(),
+            ),
             "best_improvement": (best.improvement, evaluate(there, best).improvement),
         }
         halves = {name: zip(("chosen", "measured"), pair) for name, pair in pairs.items()}
@@ -212,38 +259,63 @@ def promise_table(
     rows = []
     for epsilon in losses:
         found = certify(front, store, epsilon, delta)
-        row = {"accuracy_loss_allowed": epsilon, "models": ("–",), "cost": np.nan, "accuracy_loss_held_out": np.nan}
+        row = {
+            "accuracy_loss_allowed": epsilon,
+            "models": ("–",),
+            "cost": np.nan,
+            "accuracy_loss_held_out": np.nan,
+        }
         if found.point is not None:
-            alone = quality(held_out, right_alone(held_out, found.reference, front.score), front.score)
+            alone = quality(
+                held_out, right_alone(held_out, found.reference, front.score), front.score
+            )
             row |= {"models": found.point.models, "cost": found.point.cost}
             row["accuracy_loss_held_out"] = alone - evaluate(held_out, found.point).accuracy
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def alarm_share(reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options) -> float:
+def alarm_share(
+    reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options
+) -> float:
     """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
     alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
     options: false_alarm_rate. ValueError for too few samples."""
     (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
-    fixed, half = (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
+    fixed, half = (
+        (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
+    )
     if window > len(store) - half:
-        raise ValueError(f"a stream of {window} inputs is longer than the {len(store) - half} samples there are")
+        raise ValueError(
+            f"a stream of {window} inputs is longer than the {len(store) - half} samples there are"
+        )
     for _ in watched(range(repeats), "streams"):
         order = rng.permutation(len(store))
-        drawn, live = (reaching([s[r] for s in sure], thresholds) for r in (order[:half], order[half:][:window]))
+        drawn, live = (
+            reaching([s[r] for s in sure], thresholds)
+            for r in (order[:half], order[half:][:window])
+        )
         alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
     return float(np.mean(alarms))
 
 
 def alarm_table(
-    point: Point, store: Any, other: Any, splits: dict[str, Any], windows: Sequence[int], repeats: int = 50, **options
+    point: Point,
+    store: Any,
+    other: Any,
+    splits: dict[str, Any],
+    windows: Sequence[int],
+    repeats: int = 50,
+    **options,
 ) -> pd.DataFrame:
     """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
     ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
     table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
     for window in [w for w in windows if w <= fits]:
-        alarms = {name: alarm_share(store, data, point, window, repeats, **options) for name, data in splits.items()}
+        alarms = {
+            name: alarm_share(store, data, point, window, repeats, **options)
+            for name, data in splits.items()
+        }
         unchanged = alarm_share(other, other, point, window, 4 * repeats, **options)
         table[f"share of alarms, {window} inputs"] = {"unchanged": unchanged, **alarms}
     return pd.DataFrame(table)

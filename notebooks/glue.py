@@ -26,11 +26,15 @@ def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     table = MODELS if table is None else table
     path = Path(table) if Path(table).is_file() else bundled_path(table)
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"no table of checkpoints {table} here nor {path or 'in the package'}")
+        raise FileNotFoundError(
+            f"no table of checkpoints {table} here nor {path or 'in the package'}"
+        )
     rows, table = pd.read_csv(path), short_path(path)
     for column in ("task", "name", "family", "label_order"):
         known(column, rows.columns, f"column of {table}")
-    return rows[rows["task"] == known(task, dict.fromkeys(rows["task"]), f"task in {table}")].set_index("name")
+    return rows[
+        rows["task"] == known(task, dict.fromkeys(rows["task"]), f"task in {table}")
+    ].set_index("name")
 
 
 def glue_store(
@@ -56,13 +60,17 @@ def glue_store(
         try:
             model, order = load(name), [int(place) for place in str(row["label_order"]).split()]
             model.metadata["family"] = row["family"]
-            model = model if order == sorted(order) else reordered(model, order)  # the identity is still checked
+            model = (
+                model if order == sorted(order) else reordered(model, order)
+            )  # the identity is still checked
             extract({name: model}, samples, path, **options)
         except (ValueError, ConnectionError) as error:
             warnings.warn(f"{task}: {name} is left out: {error}", stacklevel=2)
     if not _present(path):
         table = table or short_path(MODELS)
-        raise ValueError(f"none of the {len(rows)} checkpoints of {task} in {table} could be run; the warnings say why")
+        raise ValueError(
+            f"none of the {len(rows)} checkpoints of {task} in {table} could be run; the warnings say why"
+        )
     return LogitStore(path)
 
 

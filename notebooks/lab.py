@@ -23,7 +23,11 @@ def of_this_kernel():
     """The metadata that JupyterLab writes once the kernel of this environment has started."""
     spec = KernelSpecManager().get_kernel_spec(KERNEL_NAME)
     return {
-        "kernelspec": {"display_name": spec.display_name, "language": spec.language, "name": KERNEL_NAME},
+        "kernelspec": {
+            "display_name": spec.display_name,
+            "language": spec.language,
+            "name": KERNEL_NAME,
+        },
         "language_info": IPythonKernel.language_info,
     }
 
@@ -43,7 +47,11 @@ class Notebooks(AsyncLargeFileManager):
 
 def with_metadata(model, before, after):
     """The model of a file, a notebook with ``after`` in place of ``before``; any other as it is."""
-    metadata = model["content"]["metadata"] if model.get("type") == "notebook" and model.get("content") else {}
+    metadata = (
+        model["content"]["metadata"]
+        if model.get("type") == "notebook" and model.get("content")
+        else {}
+    )
     if {key: metadata.get(key) for key in before} == before:
         metadata.update(after)
     return model

@@ -20,8 +20,15 @@ from side_by_side import shares
 CLAIMS = Path(__file__).with_name("claims.csv")
 STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
 """What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
-LOW, BEST = 0.59856, 0.88602  # top-1 of the cheapest and the best model of the paper's front in MACs
-CHEAPEST, DEAREST, RESNET = 2.575e7, 3.622e11, 4.111e9  # MACs of both, and of the ResNet-50 of section 4.1
+LOW, BEST = (
+    0.59856,
+    0.88602,
+)  # top-1 of the cheapest and the best model of the paper's front in MACs
+CHEAPEST, DEAREST, RESNET = (
+    2.575e7,
+    3.622e11,
+    4.111e9,
+)  # MACs of both, and of the ResNet-50 of section 4.1
 TABLE_1 = (  # accuracy and cost on the validation set, models
     (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
     (0.8339, 732.4e6, "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns"),
@@ -55,7 +62,10 @@ def paper_claims() -> pd.DataFrame:
 
 
 def table(
-    values: dict[str, Any], notebook: str | None = None, dataset: str = "", held_out: dict[str, Any] | None = None
+    values: dict[str, Any],
+    notebook: str | None = None,
+    dataset: str = "",
+    held_out: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
     """What a run shows of the paper's claims (of one notebook's), a row each: section, claim, paper, published (see
     :func:`published_values`), held out, this run, and the verdict: "agrees", "differs", "open" (what is held out says
@@ -68,17 +78,26 @@ def table(
     """
     table, told = paper_claims(), published_values()
     if notebook is not None:
-        table = table[table["notebook"] == known(notebook, sorted(set(table["notebook"])), "notebook")]
+        table = table[
+            table["notebook"] == known(notebook, sorted(set(table["notebook"])), "notebook")
+        ]
     kept = held_out or {}
     for name in [*values, *kept]:
         known(name, table.index, "claim")
     found, there = ({name: parts_of(of.get(name)) for name in table.index} for of in (values, kept))
     rows = table[["section", "claim", "paper"]].copy()
     otherwise = table["unpublished"].replace("", "needs the models' outputs")
-    rows["published"] = [in_words(parts_of(told.get(n)), table["show"][n]) or otherwise[n] for n in table.index]
+    rows["published"] = [
+        in_words(parts_of(told.get(n)), table["show"][n]) or otherwise[n] for n in table.index
+    ]
     for column, parts in (("held out", there), ("this run", found)):
-        rows[column] = [in_words(parts[name], table["show"][name], table["rule"][name]) or "–" for name in table.index]
-    rows["verdict"] = [verdict(parts, table.loc[name], dataset, there[name]) for name, parts in found.items()]
+        rows[column] = [
+            in_words(parts[name], table["show"][name], table["rule"][name]) or "–"
+            for name in table.index
+        ]
+    rows["verdict"] = [
+        verdict(parts, table.loc[name], dataset, there[name]) for name, parts in found.items()
+    ]
     return rows
 
 
@@ -91,7 +110,9 @@ def parts_of(value):
 def in_words(parts, show, rule=""):
     """Up to five parts one by one, of more the least and the largest, and how many obey a rule that most have to."""
     numbers = parts if len(parts) <= 5 else [min(parts), max(parts)]
-    words = (", " if numbers == parts else " to ").join(p if isinstance(p, str) else format(p, show) for p in numbers)
+    words = (", " if numbers == parts else " to ").join(
+        p if isinstance(p, str) else format(p, show) for p in numbers
+    )
     most = bool(parts) and rule.startswith("most ")
     return words + (f" ({np.sum(obeys(parts, rule) > 0)} of {len(parts)})" if most else "")
 
@@ -145,8 +166,12 @@ def published_values() -> dict[str, Any]:
     factors = [baseline.cost_at(at) / macs_there for at, macs_there, *_ in TABLE_1]
     values |= {"table1": factors, "pairs-most": factors[-1]}
     values["pairs-larger"] = "at the points of Table 1: " + in_words(factors, ".2f")
-    values["earlier-cost"] = np.median([cost[first] / macs_there for _, macs_there, first, _ in TABLE_1])
-    values["table1-exits"] = [1 - (c - cost[first]) / cost[second] for _, c, first, second in TABLE_1]
+    values["earlier-cost"] = np.median(
+        [cost[first] / macs_there for _, macs_there, first, _ in TABLE_1]
+    )
+    values["table1-exits"] = [
+        1 - (c - cost[first]) / cost[second] for _, c, first, second in TABLE_1
+    ]
     values["early-exits"] = np.median(values["table1-exits"])
     values["pairs-dip-where"] = f"{TABLE_1[0][3]}: {accuracy[TABLE_1[0][3]]:.2%}, on the hull"
     values["triple-factor"] = baseline.cost_at(0.8786 + 0.0008) / (26.32e9 / 1.011)
@@ -155,8 +180,14 @@ def published_values() -> dict[str, Any]:
     below = log(baseline.cost_at(0.78) / CHEAPEST) / log(DEAREST / CHEAPEST)
     values["margin-shares"] = (0.78 - LOW) / (BEST - LOW), below
     moved, top5 = (table.loc[macs.index, column] for column in ("imagenetv2_top1", "top5"))
-    values |= {"topk-difference": [np.ptp(accuracy), np.ptp(top5)], "shift-range": np.ptp(moved) - np.ptp(accuracy)}
-    values |= {"shift-drops": (accuracy - moved).agg(["min", "max"]), "shift-lose": (accuracy - moved).min()}
+    values |= {
+        "topk-difference": [np.ptp(accuracy), np.ptp(top5)],
+        "shift-range": np.ptp(moved) - np.ptp(accuracy),
+    }
+    values |= {
+        "shift-drops": (accuracy - moved).agg(["min", "max"]),
+        "shift-lose": (accuracy - moved).min(),
+    }
     return values | {"shift-order": (moved.diff() < 0).sum()}
 
 
@@ -178,12 +209,16 @@ def mean_in(front, low=None, high=None):
     if not start < best:
         return np.nan
     shares = [None if end is None else (end - LOW) / (BEST - LOW) for end in (low, high)]
-    return front.mean_improvement(*(None if share is None else start + share * (best - start) for share in shares))
+    return front.mean_improvement(
+        *(None if share is None else start + share * (best - start) for share in shares)
+    )
 
 
 def means_in(fronts, low=None, high=None):
     """The same of each of {label: front}, the largest first."""
-    return pd.Series({label: mean_in(f, low, high) for label, f in fronts.items()}).sort_values(ascending=False)
+    return pd.Series({label: mean_in(f, low, high) for label, f in fronts.items()}).sort_values(
+        ascending=False
+    )
 
 
 def factors(front):
@@ -199,9 +234,15 @@ def share_won(front, other):
 
 def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
     """Single models in MACs and in time, given as tables with the columns accuracy, cost and on_front."""
-    values: dict[str, Any] = {"candidates": len(macs), "macs-time": macs["cost"].corr(seconds["cost"], "spearman")}
+    values: dict[str, Any] = {
+        "candidates": len(macs),
+        "macs-time": macs["cost"].corr(seconds["cost"], "spearman"),
+    }
     macs, seconds = (rows[rows["on_front"]] for rows in (macs, seconds))
-    shared, logs = len(macs.index.intersection(seconds.index)), [np.log10(rows["cost"]) for rows in (macs, seconds)]
+    shared, logs = (
+        len(macs.index.intersection(seconds.index)),
+        [np.log10(rows["cost"]) for rows in (macs, seconds)],
+    )
     half = np.interp((logs[0].iloc[0] + logs[0].iloc[-1]) / 2, logs[0], macs["accuracy"])
     values["size-diminishes"] = half - macs["accuracy"].iloc[0], macs["accuracy"].iloc[-1] - half
     either = len(macs) + len(seconds) - shared
@@ -211,29 +252,47 @@ def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
 
 def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict[str, Any]:
     """Figures 1, 2: a front of pairs of front models, the ``pair_table`` of its split, {model: family}."""
-    models, inner = front.singles.query("on_front"), front.baseline.accuracy[front.baseline.hull[1:-1]]
+    models, inner = (
+        front.singles.query("on_front"),
+        front.baseline.accuracy[front.baseline.hull[1:-1]],
+    )
     at_inner = pd.Series(front.improvement_at(inner), inner)
     regimes = [mean_in(front, None, 0.8), mean_in(front, 0.8, 0.86), mean_in(front, 0.86)]
     longer = front.table[front.table["exit_rates"].str[-1] > 0]
     values: dict[str, Any] = {"early-exits": longer["exit_rates"].str[0].median()}
     first, second = (longer["models"].str[stage].map(families) for stage in (0, 1))
     values["diversity"] = (first != second).mean()
-    values["earlier-cost"] = (longer["models"].str[0].map(front.singles["cost"]) / longer["cost"]).median()
+    values["earlier-cost"] = (
+        longer["models"].str[0].map(front.singles["cost"]) / longer["cost"]
+    ).median()
     values["pairs"] = len(models) * (len(models) - 1) // 2
-    values |= {"pairs-improve": (factors(front) > 1).mean(), "pairs-most": front.table["improvement"].max()}
-    values |= {"pairs-dip": at_inner.min(), "pairs-dip-where": at_inner.idxmin() if len(inner) else None}
+    values |= {
+        "pairs-improve": (factors(front) > 1).mean(),
+        "pairs-most": front.table["improvement"].max(),
+    }
+    values |= {
+        "pairs-dip": at_inner.min(),
+        "pairs-dip-where": at_inner.idxmin() if len(inner) else None,
+    }
     values |= {"pairs-80-86": regimes[1], "pairs-86": regimes[2], "pairs-larger": regimes}
     values["pairs-top"] = front.table["accuracy"].iloc[-1] - front.baseline.best
     values["pairs-families"] = ", ".join(shares(front, families).index)
     table = table.assign(size=table["second"].map(front.singles["cost"]))
-    neighbours = table[table["first"].map(dict(zip(models.index, models.index[1:]))) == table["second"]]
+    neighbours = table[
+        table["first"].map(dict(zip(models.index, models.index[1:]))) == table["second"]
+    ]
     ranks, along = (rows.corr("spearman", numeric_only=True) for rows in (table, neighbours))
     by_size = np.array_split(table.sort_values("cost_ratio")["mean_improvement"], 3)
-    values |= {"plateau-kept": table["plateau"].median(), "pair-size": [part.mean() for part in by_size]}
+    values |= {
+        "plateau-kept": table["plateau"].median(),
+        "pair-size": [part.mean() for part in by_size],
+    }
     gain, less = ranks["mean_improvement"], ranks["accuracy_difference"]
     values |= {"plateau-size": along.loc["plateau", "size"], "plateau-difference": less["plateau"]}
     parted = np.sqrt((1 - less["mean_improvement"] ** 2) * (1 - less["cost_ratio"] ** 2))
-    values["pair-both"] = (gain["cost_ratio"] - less["mean_improvement"] * less["cost_ratio"]) / parted
+    values["pair-both"] = (
+        gain["cost_ratio"] - less["mean_improvement"] * less["cost_ratio"]
+    ) / parted
     return values | {"pair-difference": less["mean_improvement"]}
 
 
@@ -248,9 +307,14 @@ def share_exceeding(curves: dict[str, pd.DataFrame], there: dict[str, pd.DataFra
     return float(np.mean(exceed))
 
 
-def table1_claims(points: list[Point], checked: pd.DataFrame, store: Any, other: Any) -> dict[str, Any]:
+def table1_claims(
+    points: list[Point], checked: pd.DataFrame, store: Any, other: Any
+) -> dict[str, Any]:
     """Table 1: the points of locally largest improvement and their ``hold_out`` from a store to another."""
-    lost, strongest = checked["accuracy"] - checked["accuracy_held_out"], checked["improvement"].argmax()
+    lost, strongest = (
+        checked["accuracy"] - checked["accuracy_held_out"],
+        checked["improvement"].argmax(),
+    )
     alone = (split.models["top1"][points[strongest].models[0]] for split in (store, other))
     values: dict[str, Any] = {"table1": checked["improvement"], "table1-close": lost}
     values["table1-exits"] = [point.exit_rates[0] for point in points]
@@ -260,12 +324,24 @@ def table1_claims(points: list[Point], checked: pd.DataFrame, store: Any, other:
 
 def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     """Figure 5: fronts of pairs in time and in MACs."""
-    singles, ranges = timed.singles.query("on_front"), [range_of(front) for front in (timed, counted)]
+    singles, ranges = (
+        timed.singles.query("on_front"),
+        [range_of(front) for front in (timed, counted)],
+    )
     low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
-    gain = pd.Series(timed.improvement_at(singles["accuracy"]), singles.index).groupby(singles["on_hull"]).mean()
+    gain = (
+        pd.Series(timed.improvement_at(singles["accuracy"]), singles.index)
+        .groupby(singles["on_hull"])
+        .mean()
+    )
     values: dict[str, Any] = {"time-improve": (factors(timed) > 1).mean()}
-    both = [front.mean_improvement(low, high) if low < high else np.nan for front in (timed, counted)]
-    return values | {"time-less": both[0] / both[1], "time-concave": gain.get(False, np.nan) / gain[True]}
+    both = [
+        front.mean_improvement(low, high) if low < high else np.nan for front in (timed, counted)
+    ]
+    return values | {
+        "time-less": both[0] / both[1],
+        "time-concave": gain.get(False, np.nan) / gain[True],
+    }
 
 
 def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
@@ -288,33 +364,57 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
     low, high = np.log(hull["cost"].iloc[[0, -1]])
     cost = np.exp(low + np.log(RESNET / CHEAPEST) / np.log(DEAREST / CHEAPEST) * (high - low))
     accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
-    values: dict[str, Any] = {"triples": n * (n - 1) * (n - 2) // 6, "triples-87": mean_in(three, 0.87)}
-    values["third-gain"] = [mean_in(three, above) / mean_in(two, above) - 1 for above in (None, 0.86)]
+    values: dict[str, Any] = {
+        "triples": n * (n - 1) * (n - 2) // 6,
+        "triples-87": mean_in(three, 0.87),
+    }
+    values["third-gain"] = [
+        mean_in(three, above) / mean_in(two, above) - 1 for above in (None, 0.86)
+    ]
     values["third-less"] = mean_in(two) - 1, values["third-gain"][0]
     edges = np.linspace(LOW, BEST, 4)
-    values["third-regimes"] = [mean_in(three, *ends) / mean_in(two, *ends) for ends in zip(edges, edges[1:])]
-    return values | {"triples-plain": share_won(three, mean_logits), "resnet-cut": 1 - three.cost_at(accuracy) / cost}
+    values["third-regimes"] = [
+        mean_in(three, *ends) / mean_in(two, *ends) for ends in zip(edges, edges[1:])
+    ]
+    return values | {
+        "triples-plain": share_won(three, mean_logits),
+        "resnet-cut": 1 - three.cost_at(accuracy) / cost,
+    }
 
 
 def triple_claims(best: Point, checked: pd.DataFrame) -> dict[str, Any]:
     """The triple with the largest factor; ``hold_out`` of the pair and the triple with the largest factors."""
-    values: dict[str, Any] = {"triple-factor": best.improvement, "triple-thresholds": best.thresholds}
+    values: dict[str, Any] = {
+        "triple-factor": best.improvement,
+        "triple-thresholds": best.thresholds,
+    }
     values |= {"triple-models": " → ".join(best.models)}
     values["triple-loss"] = (checked["accuracy"] - checked["accuracy_held_out"]).iloc[1]
     return values | {"triple-cost": checked["cost_held_out"] / checked["cost"] - 1}
 
 
-def shift_claims(front: Front, drops: pd.DataFrame, moved: pd.DataFrame, exits: pd.DataFrame) -> dict[str, Any]:
+def shift_claims(
+    front: Front, drops: pd.DataFrame, moved: pd.DataFrame, exits: pd.DataFrame
+) -> dict[str, Any]:
     """Figures 6, 12: a front; ``split_drops`` of its models to moved splits; its ``moved_table`` on the split that
     chose (first row) and those; its ``exit_changes`` on those (columns)."""
     of_front = front.singles.index[front.singles["on_front"]]
-    there = drops.reindex(pd.MultiIndex.from_product([exits.columns, of_front], names=["split", "model"]))
+    there = drops.reindex(
+        pd.MultiIndex.from_product([exits.columns, of_front], names=["split", "model"])
+    )
     spread = there.groupby("split").max() - there.groupby("split").min()
     falls, before = (
-        (there.groupby("split")[column].diff() < 0).groupby("split").sum() for column in ("accuracy_moved", "accuracy")
+        (there.groupby("split")[column].diff() < 0).groupby("split").sum()
+        for column in ("accuracy_moved", "accuracy")
     )
-    values: dict[str, Any] = {"shift-drops": there["drop"], "shift-lose": there["drop"].groupby("split").min()}
-    values |= {"shift-range": spread["accuracy_moved"] - spread["accuracy"], "shift-order": falls - before}
+    values: dict[str, Any] = {
+        "shift-drops": there["drop"],
+        "shift-lose": there["drop"].groupby("split").min(),
+    }
+    values |= {
+        "shift-range": spread["accuracy_moved"] - spread["accuracy"],
+        "shift-order": falls - before,
+    }
     rows, changes = moved.loc[list(exits)], exits.abs()
     values |= {"shift-improve": rows["share_improved"], "shift-near": rows["share_near_own_front"]}
     values["shift-harm"] = rows["mean_improvement"] / moved["mean_improvement"].iloc[0]
@@ -335,54 +435,87 @@ def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict
     others = [name for name in pairs.index if name not in plain]
     everywhere = [name for name in pairs.index if (factors(two[name])[1:] > 1).all()]
     top = pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in two.items()})
-    best_mean = [means.filter(like="_mean_").max() / means["max_softmax"] for means in (pairs, triples, time)]
+    best_mean = [
+        means.filter(like="_mean_").max() / means["max_softmax"] for means in (pairs, triples, time)
+    ]
     logits, softmax = (f"max_softmax_{mean}" for mean in MEANS)
     values: dict[str, Any] = {"methods": len(two), "first": leading(pairs)}
     values["second"] = 1 + (ahead(pairs, pairs["max_softmax"]) > 0).sum()
     values |= {"first-factor": pairs["softmax_margin"], "second-factor": pairs["max_softmax"]}
-    values |= {"worst-plain": leading(1 / pairs, plain), "margin-everywhere": ", ".join(everywhere) or "none"}
+    values |= {
+        "worst-plain": leading(1 / pairs, plain),
+        "margin-everywhere": ", ".join(everywhere) or "none",
+    }
     values["margin-below-78"] = leading(means_in(two, None, 0.78))
     values["compared-least"] = sum("_most_confident" in name for name in pairs.index[-4:])
     values["scaling-means"] = [pairs[f"{name}_ts"] / pairs[name] - 1 for name in (logits, softmax)]
-    values |= {"means-softmax": pairs[softmax] / pairs[logits], "triples-softmax": triples[softmax] / triples[logits]}
+    values |= {
+        "means-softmax": pairs[softmax] / pairs[logits],
+        "triples-softmax": triples[softmax] / triples[logits],
+    }
     values |= {"logits-86": leading(upper), "logits-top-accuracy": top[logits]}
     values["logits-top"] = ", ".join(top.index[top == top.max()])
     values |= {"ensembles-top": top[others].max() - top[plain].max()}
     values["ensembles-front"] = pairs[others].max() / pairs[plain].max()
     values |= {"triples-first": leading(triples), "triples-first-80": leading(means_in(three, 0.8))}
-    values |= {"triples-low": leading(means_in(three, None, 0.78)), "triples-high": leading(means_in(three, 0.87))}
+    values |= {
+        "triples-low": leading(means_in(three, None, 0.78)),
+        "triples-high": leading(means_in(three, 0.87)),
+    }
     values |= {"triples-means": best_mean[:2], "time-means": best_mean[::2]}
     values |= {"time-first": leading(time), "time-softmax": time[softmax] / time[logits]}
     values["time-86"] = [upper_time.filter(like="_mean_").max(), upper_time["max_softmax"]]
     values |= {"time-86-logits": upper_time[logits], "time-86-factor": upper_time["max_softmax"]}
     for name, above in (("means-margin", 0.8), ("means-max", 0.86)):
         means = means_in(ensembles, above)
-        values[name] = [means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS]
+        values[name] = [
+            means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS
+        ]
     return values
 
 
-def text_claims(fronts: dict[str, Front], f1: dict[str, Front], same: pd.DataFrame | None = None) -> dict[str, Any]:
+def text_claims(
+    fronts: dict[str, Front], f1: dict[str, Front], same: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """Figure 7: {task: front of pairs} in accuracy and, where a task has it, in F1; ``same_fronts`` of the metrics."""
     means, in_f1 = ({task: mean_in(front) for task, front in of.items()} for of in (fronts, f1))
-    values: dict[str, Any] = {"text-models": ", ".join(f"{len(f.candidates)} ({task})" for task, f in fronts.items())}
-    values |= {"text-improve": min(means.values()), "text-f1": [mean / means[task] for task, mean in in_f1.items()]}
+    values: dict[str, Any] = {
+        "text-models": ", ".join(f"{len(f.candidates)} ({task})" for task, f in fronts.items())
+    }
+    values |= {
+        "text-improve": min(means.values()),
+        "text-f1": [mean / means[task] for task, mean in in_f1.items()],
+    }
     values["text-differences"] = [np.ptp(range_of(front)) for front in fronts.values()]
     return values | ({} if same is None else {"text-metrics": (same["front"] == "the same").sum()})
 
 
 def calibration_claims(
-    table: pd.DataFrame, averages: dict[str, pd.DataFrame], effects: pd.DataFrame, scaling: pd.DataFrame, families: Any
+    table: pd.DataFrame,
+    averages: dict[str, pd.DataFrame],
+    effects: pd.DataFrame,
+    scaling: pd.DataFrame,
+    families: Any,
 ) -> dict[str, Any]:
     """Figures 13, 14: ``calibration_table``, {model: ``moving_average``}, ``threshold_table``, ``scaling_table``; a
     Series of the models' families."""
     gap, counted = table["gap"].abs(), table["verdict"].value_counts()
     large = families[table.index].astype(str).str.contains("beit|convnext|deit")
     rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
-    values: dict[str, Any] = {"rising": min(rising), "large-families": gap[large].mean() / gap.mean()}
+    values: dict[str, Any] = {
+        "rising": min(rising),
+        "large-families": gap[large].mean() / gap.mean(),
+    }
     values["underconfident"] = [counted.get(f"{side}confident", 0) for side in ("under", "over")]
-    values |= {"scaling-curves": effects["above_scaled"].abs().max(), "scaling-fronts": scaling["cost_ratio"]}
+    values |= {
+        "scaling-curves": effects["above_scaled"].abs().max(),
+        "scaling-fronts": scaling["cost_ratio"],
+    }
     above, below = effects["above_perfect"], effects["below_perfect"]
-    sides = ((above > SLIGHT) & (below < -SLIGHT)).sum(), ((above < -SLIGHT) & (below > SLIGHT)).sum()
+    sides = (
+        ((above > SLIGHT) & (below < -SLIGHT)).sum(),
+        ((above < -SLIGHT) & (below > SLIGHT)).sum(),
+    )
     return values | {"perfect": sides}
 
 
@@ -417,5 +550,7 @@ def ranking_moves(table: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
     moves["correlation_of_places"] = places.corr("kendall")[moves.index[0]]
     for name, end in (("first", places.min()), ("last", places.max())):
         level = {task: list(places.index[places[task] == end[task]]) for task in moves.index}
-        moves[name] = [", ".join(names) if len(names) < len(places) else "–" for names in level.values()]
+        moves[name] = [
+            ", ".join(names) if len(names) < len(places) else "–" for names in level.values()
+        ]
     return moves

@@ -18,7 +18,9 @@ COLOURS = {
 }
 
 
-def fronts_figure(tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None) -> style.Figure:
+def fronts_figure(
+    tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None
+) -> style.Figure:
     """Published models by cost and accuracy, the front of the first table by family, those of the others as lines.
 
     tables: label → ``study.singles(…)``; families: Series from model to family (of the first table), for colours:
@@ -28,9 +30,13 @@ def fronts_figure(tables: Tables, families: pd.Series, cost: str = "macs", title
     front = singles[singles["on_front"]]
     title = title or f"{len(front)} of {len(singles)} published models are on the front ({label})"
     accuracy = style.per_cent_axis(title="published top-1 accuracy")
-    fig = style.figure(title, height=520, xaxis=style.cost_axis(cost, singles["cost"]), yaxis=accuracy)
+    fig = style.figure(
+        title, height=520, xaxis=style.cost_axis(cost, singles["cost"]), yaxis=accuracy
+    )
     marker = {"color": style.GREY, "size": 4, "opacity": 0.35}
-    style.add_models(fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker)
+    style.add_models(
+        fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker
+    )
     style.add_hull(fig, singles)
     colours = [*style.PALETTE, style.BLACK]
     for i, family in enumerate(families.unique()):
@@ -41,33 +47,56 @@ def fronts_figure(tables: Tables, families: pd.Series, cost: str = "macs", title
             marker = {"color": colours[i % len(colours)], "symbol": symbol, "size": 9}
             style.add_models(fig, rows, name=family, mode="markers", marker=marker)
     for i, (other, table) in enumerate(others):
-        line = {"color": (style.BLACK, *style.PALETTE)[i % (1 + len(style.PALETTE))], "width": 1.5, "shape": "hv"}
+        line = {
+            "color": (style.BLACK, *style.PALETTE)[i % (1 + len(style.PALETTE))],
+            "width": 1.5,
+            "shape": "hv",
+        }
         style.add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
     best = max(table["accuracy"].max() for table in tables.values())
     return fig.update_yaxes(range=[0.55, best + 0.01])
 
 
-def members_figure(members: pd.DataFrame, order: list[str], title: str = "Which models the front uses") -> style.Figure:
+def members_figure(
+    members: pd.DataFrame, order: list[str], title: str = "Which models the front uses"
+) -> style.Figure:
     """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
     used = [m for m in order if m in set(members["model"])]
     height, accuracy = 120 + 24 * len(used), style.per_cent_axis(title="accuracy")
     fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
     for stage, rows in members.groupby("stage"):
         shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
-        marker = {"color": style.PALETTE[int(stage) - 1], "symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
-        fig.add_scatter(x=shown["accuracy"], y=shown["model"], mode="markers", marker=marker, name=f"stage {stage}")
+        marker = {
+            "color": style.PALETTE[int(stage) - 1],
+            "symbol": "line-ns-open",
+            "size": 11,
+            "line": {"width": 2},
+        }
+        fig.add_scatter(
+            x=shown["accuracy"],
+            y=shown["model"],
+            mode="markers",
+            marker=marker,
+            name=f"stage {stage}",
+        )
     return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
 
 
-def shares_figure(shares: pd.Series, title: str = "Part in the front (share of its log-cost range)") -> style.Figure:
+def shares_figure(
+    shares: pd.Series, title: str = "Part in the front (share of its log-cost range)"
+) -> style.Figure:
     """A bar a model or family: ``front.shares()``."""
     rows = shares.sort_values()
     axis = style.per_cent_axis(title="share of the front in which it takes part; shares overlap")
     fig = style.figure(title, height=130 + 26 * len(rows), xaxis=axis, margin={"l": 190})
-    return fig.add_bar(x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": style.PALETTE[0]})
+    return fig.add_bar(
+        x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": style.PALETTE[0]}
+    )
 
 
-def exit_rate_figure(curves: Tables, title: str = "Accuracy of pairs against their exit rate") -> style.Figure:
+def exit_rate_figure(
+    curves: Tables, title: str = "Accuracy of pairs against their exit rate"
+) -> style.Figure:
     """Figure 2, left. curves: label → ``pair_curve`` table; accuracy is shown relative to the second model's."""
     axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
     fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
@@ -79,31 +108,58 @@ def exit_rate_figure(curves: Tables, title: str = "Accuracy of pairs against the
     return fig
 
 
-def pairs_figure(pairs: pd.DataFrame, curves: Tables, title: str = "What makes a good pair") -> style.Figure:
+def pairs_figure(
+    pairs: pd.DataFrame, curves: Tables, title: str = "What makes a good pair"
+) -> style.Figure:
     """Figure 2. Left: :func:`exit_rate_figure` of curves; middle and right: a point a pair of pairs (``pair_table``),
     coloured by size and by mean improvement."""
     seconds = {label.rpartition(" → ")[2] for label in curves}
-    second = seconds.pop() if len(seconds) == 1 else "second model"  # one for all is named above the panel, and once
+    second = (
+        seconds.pop() if len(seconds) == 1 else "second model"
+    )  # one for all is named above the panel, and once
     curves = {label.removesuffix(f" → {second}"): curve for label, curve in curves.items()}
-    titles = f"accuracy − {second}'s", "largest exit rate on the plateau", "mean improvement over the pair's range"
+    titles = (
+        f"accuracy − {second}'s",
+        "largest exit rate on the plateau",
+        "mean improvement over the pair's range",
+    )
     fig, places = style.panels(titles, 3, 420, horizontal_spacing=0.12)
     fig.add_traces(exit_rate_figure(curves).data, 1, 1)
     size, gain = np.log10(pairs["cost_ratio"]), pairs["mean_improvement"]
     shows = (
         ("plateau", size, {"x": 0.628, "title": "log₁₀<br>size ratio"}, "exit rate %{y:.1%}"),
-        ("cost_ratio", gain, {"x": 1.0, "title": "mean im-<br>provement"}, "size × %{y:.4s}<br>%{marker.color:.3f}"),
+        (
+            "cost_ratio",
+            gain,
+            {"x": 1.0, "title": "mean im-<br>provement"},
+            "size × %{y:.4s}<br>%{marker.color:.3f}",
+        ),
     )
     for (row, col), (y, colour, bar, hover) in zip(places[1:], shows):
-        marker = {"color": colour, "colorscale": "Viridis", "size": 7, "colorbar": {**bar, "len": 1.0, "thickness": 12}}
+        marker = {
+            "color": colour,
+            "colorscale": "Viridis",
+            "size": 7,
+            "colorbar": {**bar, "len": 1.0, "thickness": 12},
+        }
         hover = f"%{{text}}<br>difference %{{x:.2%}}, {hover}<extra></extra>"
-        at: dict = {"text": pairs["first"] + " → " + pairs["second"], "mode": "markers", "row": row, "col": col}
+        at: dict = {
+            "text": pairs["first"] + " → " + pairs["second"],
+            "mode": "markers",
+            "row": row,
+            "col": col,
+        }
         at |= {"showlegend": False, "hovertemplate": hover}
         fig.add_scatter(x=pairs["accuracy_difference"], y=pairs[y], marker=marker, **at)
     fig.update_xaxes(title="accuracy difference", **style.per_cent_axis())
     fig.update_xaxes(title="early exit rate of the first model", row=1, col=1)
-    fig.update_yaxes(style.per_cent_axis(), row=1).update_yaxes(title="early exit rate", row=1, col=2)
+    fig.update_yaxes(style.per_cent_axis(), row=1).update_yaxes(
+        title="early exit rate", row=1, col=2
+    )
     fig.update_yaxes(type="log", title="size ratio", dtick=1, tickformat="~s", row=1, col=3)
-    return fig.titled(title, width=1300, height=640, legend={"y": -0.2, "yanchor": "top", "orientation": "h"})
+    return fig.titled(
+        title, width=1300, height=640, legend={"y": -0.2, "yanchor": "top", "orientation": "h"}
+    )
 
 
 def methods_figure(
@@ -114,8 +170,14 @@ def methods_figure(
     fig, places = style.panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
     kind_of = {name: [kind for kind in kinds.values() if kind in name][-1] for name in curves}
     for (row, col), kind in zip(places, kinds.values()):
-        group = {name: curve for name, curve in curves.items() if kind_of[name] == kind or name == reference}
-        lines = improvement_figure(group, references=[reference, reference + kind]).update_traces(legend=f"legend{col}")
+        group = {
+            name: curve
+            for name, curve in curves.items()
+            if kind_of[name] == kind or name == reference
+        }
+        lines = improvement_figure(group, references=[reference, reference + kind]).update_traces(
+            legend=f"legend{col}"
+        )
         fig.add_traces(lines.data, row, col).add_hline(y=1, line=style.DOTTED, row=row, col=col)
         below = {"x": fig.layout[f"xaxis{col}"].domain[0], "y": -0.28, "yanchor": "top"}
         fig.update_layout({f"legend{col}": below})
@@ -127,12 +189,25 @@ def methods_figure(
 def excess_figure(table: pd.DataFrame) -> style.Figure:
     """A row a recipe: 1 + its mean excess cost on the split that chose (circle) and held out (diamond). table:
     ``compare_recipes`` with a held-out split."""
-    rows = table.dropna(subset="excess_cost_moved").sort_values("excess_cost_moved", ascending=False)
+    rows = table.dropna(subset="excess_cost_moved").sort_values(
+        "excess_cost_moved", ascending=False
+    )
     axis = {"title": "mean cost ÷ the exact front's at equal accuracy", **style.GAIN_AXIS}
-    fig = style.figure("Cost ÷ that of the exact front", height=150 + 26 * len(rows), xaxis=axis, margin={"l": 280})
-    for i, (column, name) in enumerate({"excess_cost": "where chosen", "excess_cost_moved": "held out"}.items()):
-        marker = {"color": style.PALETTE[i], "symbol": ["circle-open", "diamond"][i], "size": 10, "line": {"width": 2}}
-        fig.add_scatter(x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name)
+    fig = style.figure(
+        "Cost ÷ that of the exact front", height=150 + 26 * len(rows), xaxis=axis, margin={"l": 280}
+    )
+    for i, (column, name) in enumerate(
+        {"excess_cost": "where chosen", "excess_cost_moved": "held out"}.items()
+    ):
+        marker = {
+            "color": style.PALETTE[i],
+            "symbol": ["circle-open", "diamond"][i],
+            "size": 10,
+            "line": {"width": 2},
+        }
+        fig.add_scatter(
+            x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name
+        )
     return fig.add_vline(x=1, line=style.DOTTED)
 
 
@@ -149,7 +224,9 @@ def moved_improvement_figure(
         for label, curve in lines.items():
             at = {"legendgroup": label, "showlegend": label not in shown, "row": row, "col": col}
             shown.add(label)
-            style.add_improvement(fig, curve, label, colour[label], 1.2 if colour[label] == style.BLACK else 2, **at)
+            style.add_improvement(
+                fig, curve, label, colour[label], 1.2 if colour[label] == style.BLACK else 2, **at
+            )
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
     fig.update_xaxes(**style.per_cent_axis())
     fig.update_xaxes(title="accuracy", row=places[-1][0])
@@ -170,19 +247,48 @@ def segments_figure(
     Left: a line a segment (one cascade and its range of thresholds, or its points). Right: the non-dominated ones of
     all their points. The title says which of the two was replayed.
     """
-    fig, places = style.panels(("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370)
-    at: dict = {"mode": "lines+markers", "marker": {"size": 3}, "showlegend": False, "row": 1, "col": 1}
+    fig, places = style.panels(
+        ("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370
+    )
+    at: dict = {
+        "mode": "lines+markers",
+        "marker": {"size": 3},
+        "showlegend": False,
+        "row": 1,
+        "col": 1,
+    }
     for segment, rows in moved.groupby("segment"):
-        style.add_cascades(fig, style.decimated(rows, 300), style.colour(segment), "cost_moved", "accuracy_moved", **at)
+        style.add_cascades(
+            fig,
+            style.decimated(rows, 300),
+            style.colour(segment),
+            "cost_moved",
+            "accuracy_moved",
+            **at,
+        )
     best = moved[moved["on_front"]].sort_values("cost_moved")
     x, y = best["cost_moved"], best["accuracy_moved"]
-    style.add_line(fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2)
+    style.add_line(
+        fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2
+    )
     for row, col in places:
         at = {"showlegend": col == 2, "row": row, "col": col}
-        style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, line_shape="hv", name="its own front", **at)
+        style.add_line(
+            fig,
+            own["cost"],
+            own["accuracy"],
+            style.BLACK,
+            1.2,
+            line_shape="hv",
+            name="its own front",
+            **at,
+        )
     style.add_singles(fig, singles, row=1, col=2)
     fig.update_xaxes(matches="x", **style.cost_axis(cost, singles["cost"]))
-    low, high = min(own["accuracy"].min(), moved["accuracy_moved"].min()), max(own["accuracy"].max(), y.max())
+    low, high = (
+        min(own["accuracy"].min(), moved["accuracy_moved"].min()),
+        max(own["accuracy"].max(), y.max()),
+    )
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
@@ -198,7 +304,11 @@ def exit_rates_figure(
     fig = style.figure(title, height=130 + 26 * len(table), xaxis=axis, margin={"l": 130})
     error = {"array": table["exit_rate_high"] - rate, "arrayminus": rate - table["exit_rate_low"]}
     error |= {"type": "data", "symmetric": False, "color": style.BLACK, "thickness": 1.2}
-    bar = {"orientation": "h", "marker": {"color": style.PALETTE[0]}, "hovertemplate": "%{y}: %{x:.2%}<extra></extra>"}
+    bar = {
+        "orientation": "h",
+        "marker": {"color": style.PALETTE[0]},
+        "hovertemplate": "%{y}: %{x:.2%}<extra></extra>",
+    }
     fig.add_bar(x=rate, y=list(table.index), error_x=error, **bar)
     return fig.update_yaxes(autorange="reversed")
 
@@ -209,11 +319,15 @@ def how_replayed(moved: pd.DataFrame) -> str:
         return "ranges of thresholds"
     longest = moved["models"].map(len).max()
     if set(moved["replayed"]) == {"point"}:
-        return "single points" + (f": a segment of {longest} models is a box, no path" if longest > 2 else "")
+        return "single points" + (
+            f": a segment of {longest} models is a box, no path" if longest > 2 else ""
+        )
     return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"
 
 
-def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task") -> style.Figure:
+def tasks_figure(
+    tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task"
+) -> style.Figure:
     """Figure 7: a row a task and score, its fronts on the left, their improvement factors on the right. tasks: {label:
     {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in every row."""
     between = 85  # pixels: axis titles of one row and the title of the next
@@ -227,8 +341,17 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         first = next(iter(fronts.values()))
         style.add_singles(fig, first.singles, row=row, col=1, showlegend=row == 1)
         for name, front in fronts.items():
-            colour, new = style.PALETTE[names.index(name)], not any(trace.legendgroup == name for trace in fig.data)
-            line: dict = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
+            colour, new = (
+                style.PALETTE[names.index(name)],
+                not any(trace.legendgroup == name for trace in fig.data),
+            )
+            line: dict = {
+                "name": name,
+                "legendgroup": name,
+                "showlegend": new,
+                "row": row,
+                "col": 1,
+            }
             style.add_cascades(fig, style.decimated(front.table), colour, line_shape="hv", **line)
             curve, at = front.improvement_curve(), {"showlegend": False, "row": row, "col": 2}
             style.add_improvement(fig, curve, name, colour, **at)
@@ -236,13 +359,23 @@ def tasks_figure(tasks: dict[str, dict], cost: str = "macs", title: str = "Casca
         score = "F1" if first.score == "f1" else "accuracy"
         high = max(front.table["accuracy"].max() for front in fronts.values())
         low = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
-        low = max(first.singles["accuracy"].min(), 1.5 * low - 0.5 * high)  # whole models, but for those far below
+        low = max(
+            first.singles["accuracy"].min(), 1.5 * low - 0.5 * high
+        )  # whole models, but for those far below
         margin = 0.04 * max(high - low, 0.01)
         fig.update_xaxes(row=row, col=1, **style.cost_axis(cost, first.singles["cost"]))
-        fig.update_yaxes(row=row, col=1, **style.per_cent_axis(title=score, range=[low - margin, high + margin]))
+        fig.update_yaxes(
+            row=row, col=1, **style.per_cent_axis(title=score, range=[low - margin, high + margin])
+        )
         fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
         fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 - 40 / fig.layout.height, "yref": "container"}
+    legend = {
+        "orientation": "h",
+        "x": 1,
+        "xanchor": "right",
+        "y": 1 - 40 / fig.layout.height,
+        "yref": "container",
+    }
     return fig.titled(title, legend=legend)
 
 
@@ -253,7 +386,9 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
     points: cascades (max softmax), each marked in its first model's panel where the uncalibrated curve has its first
     threshold.
     """
-    fig, places = style.panels(curves, min(2, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12)
+    fig, places = style.panels(
+        curves, min(2, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12
+    )
     for number, ((row, col), (model, lines)) in enumerate(zip(places, curves.items())):
         for label, table in lines.items():
             _draw(fig, label, style.decimated(table, 500), number == 0, row=row, col=col)
@@ -261,7 +396,14 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
             fig.add_vline(x=rate, line={"color": style.GREY, "dash": "dash"}, row=row, col=col)
-            note = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right", "row": row, "col": col}
+            note = {
+                "y": 0.02,
+                "yref": "y domain",
+                "showarrow": False,
+                "xanchor": "right",
+                "row": row,
+                "col": col,
+            }
             fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", **note)
     fig.update_xaxes(title="early exit rate", range=[0, 1], **style.per_cent_axis())
     fig.update_yaxes(range=[0, 1.02], **style.per_cent_axis())
@@ -274,7 +416,13 @@ def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, *
     """The lines of one label: above solid, below dashed, the threshold itself dotted where there is one."""
     kinds = {"accuracy_above": "solid", "accuracy_below": "dash", "threshold": "dot"}
     for kind in [k for k in kinds if k in table]:
-        at |= {"name": label, "legendgroup": label, "showlegend": in_legend and kind == "accuracy_above"}
-        hover = "%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>"
+        at |= {
+            "name": label,
+            "legendgroup": label,
+            "showlegend": in_legend and kind == "accuracy_above",
+        }
+        hover = (
+            "%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>"
+        )
         line = (COLOURS[label], 1.0 if kind == "threshold" else 1.6, kinds[kind])
         style.add_line(fig, table["exit_rate"], table[kind], *line, hovertemplate=hover, **at)

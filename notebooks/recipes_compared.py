@@ -31,11 +31,15 @@ def all_recipes(store, *, held_out=None, cost=None, models="all"):
         return moved(cl.search(store, n_models, method, **options).table, method)
 
     def moved(points, rule="max_softmax"):
-        return points if held_out is None else exits.replay_points(points, held_out, rule, cost=cost)
+        return (
+            points if held_out is None else exits.replay_points(points, held_out, rule, cost=cost)
+        )
 
     return {
         "Park 2015, softmax margin, 2 models": searched(2, "softmax_margin"),
-        "Park 2015, dynamic threshold": moved(exits.park_2015_dynamic(store, **options), exits.dynamic_exits),
+        "Park 2015, dynamic threshold": moved(
+            exits.park_2015_dynamic(store, **options), exits.dynamic_exits
+        ),
         "Bolukbasi 2017, logistic": searched((1, 2, 3), exits.LEARNED.fit(store)),
         "Wang 2018, entropy grid": grid("entropy"),
         "Wang 2018, entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
@@ -47,8 +51,12 @@ def all_recipes(store, *, held_out=None, cost=None, models="all"):
         "Zhou 2020, patience": moved(exits.zhou_2020(store, **options), exits.patience_outcomes),
         "Wang 2022, mean logits": searched((2, 3), "max_softmax_mean_logits"),
         "plurality vote": searched((1, 2, 3), cl.Method(ensemble="vote")),
-        "one shared threshold, 2 models": moved(cl.fronts.shared_threshold_front(store, 2, **options).table),
-        "one shared threshold, 3 models": moved(cl.fronts.shared_threshold_front(store, 3, **options).table),
+        "one shared threshold, 2 models": moved(
+            cl.fronts.shared_threshold_front(store, 2, **options).table
+        ),
+        "one shared threshold, 3 models": moved(
+            cl.fronts.shared_threshold_front(store, 3, **options).table
+        ),
         "oracle": cl.recipes.oracle(store, **options),
     }
 
@@ -67,8 +75,13 @@ def compare_recipes(exact_front, recipes, above=(), *, held_out=None, loss=0.01)
     """
     baseline, tables, rows = exact_front.baseline, {"exact": exact_front.table, **recipes}, {}
     if held_out is not None:
-        there, kind = baseline_of(held_out, exact_front), {"score": exact_front.score, "cost": exact_front.cost_kind}
-        tables["exact"] = exits.replay_points(exact_front.table, held_out, exact_front.method, **kind)
+        there, kind = (
+            baseline_of(held_out, exact_front),
+            {"score": exact_front.score, "cost": exact_front.cost_kind},
+        )
+        tables["exact"] = exits.replay_points(
+            exact_front.table, held_out, exact_front.method, **kind
+        )
 
     def mean_above(low, cost, accuracy):
         return mean_improvement(baseline, cost, accuracy, low) if low < baseline.best else np.nan
@@ -76,11 +89,19 @@ def compare_recipes(exact_front, recipes, above=(), *, held_out=None, loss=0.01)
     for label, points in tables.items():
         curve, rows[label] = (points["cost"].to_numpy(), points["accuracy"].to_numpy()), {}
         if held_out is not None:
-            points = points.reindex(columns=["accuracy_moved", "cost_moved", "relative_cost", "accuracy", "cost"])
+            points = points.reindex(
+                columns=["accuracy_moved", "cost_moved", "relative_cost", "accuracy", "cost"]
+            )
             at_equal_accuracy = there.cost_at(points["accuracy_moved"].clip(upper=there.best))
-            tables[label] = points = points.assign(relative_cost=points["cost_moved"] / at_equal_accuracy)
-            chosen = points.iloc[min(np.searchsorted(curve[1], baseline.best - loss), len(points) - 1)].copy()
-            chosen["relative_cost"] = excess_cost(baseline, tables["exact"], points, "relative_cost")
+            tables[label] = points = points.assign(
+                relative_cost=points["cost_moved"] / at_equal_accuracy
+            )
+            chosen = points.iloc[
+                min(np.searchsorted(curve[1], baseline.best - loss), len(points) - 1)
+            ].copy()
+            chosen["relative_cost"] = excess_cost(
+                baseline, tables["exact"], points, "relative_cost"
+            )
             rows[label] |= chosen.rename({"relative_cost": "excess_cost_moved"})
         rows[label] |= {
             "mean_improvement": mean_above(baseline.accuracy[baseline.front[0]], *curve),

@@ -49,7 +49,9 @@ def question_of(nb) -> str:
     """The first sentence of the opening cell that ends in a question mark, without its number and Markdown's marks."""
     lines = [line.lstrip("# ") for line in nb.cells[0].source.splitlines()] if nb.cells else []
     for paragraph in "\n".join(lines).split("\n\n") + lines:
-        for sentence in re.findall(r"[^.?!]*(?:[.!](?=\S)[^.?!]*)*[.?!]", " ".join(paragraph.split())):
+        for sentence in re.findall(
+            r"[^.?!]*(?:[.!](?=\S)[^.?!]*)*[.?!]", " ".join(paragraph.split())
+        ):
             if sentence.endswith("?"):
                 return re.sub(r"[*_`]|^\d+ · ", "", sentence.strip())
     return lines[0] if lines else ""
@@ -57,7 +59,11 @@ def question_of(nb) -> str:
 
 def printed(cell) -> str:
     """What a cell printed, on one line."""
-    texts = [out.text for out in cell.get("outputs", []) if out.output_type == "stream" and out.name == "stdout"]
+    texts = [
+        out.text
+        for out in cell.get("outputs", [])
+        if out.output_type == "stream" and out.name == "stdout"
+    ]
     return " ".join("".join(texts).split())
 
 
@@ -79,8 +85,13 @@ def live_figure(figure: dict) -> str:
     config = {"responsive": True, "displaylogo": False} | figure.get("config", {})
     config.pop("plotlyServerURL", None)
     layout = deepcopy(figure.get("layout", {}))
-    widths = [part.pop("width", None) for part in (layout, layout.get("template", {}).get("layout", {}))]
-    bare = {**{key: value for key, value in figure.items() if key != "config"}, "layout": layout | {"autosize": True}}
+    widths = [
+        part.pop("width", None) for part in (layout, layout.get("template", {}).get("layout", {}))
+    ]
+    bare = {
+        **{key: value for key, value in figure.items() if key != "config"},
+        "layout": layout | {"autosize": True},
+    }
     div = pio.to_html(bare, config=config, full_html=False, include_plotlyjs=False, validate=False)
     label, most = html.escape(title_of(figure), quote=True), next(filter(None, widths), 900)
     return f'<div role="figure" aria-label="{label}" style="max-width: {most}px">{div}</div>'
@@ -113,14 +124,23 @@ def for_page(nb):
 
 def ledger_of(nb) -> str:
     """The tables of the code cells that show a notebook's rows of the ledger; "" without one."""
-    cells = [cell for cell in nb.cells if cell.cell_type == "code" and re.search(r"\bledger(\.table)?\(", cell.source)]
-    return "".join(output.get("data", {}).get("text/html", "") for cell in cells for output in cell.outputs)
+    cells = [
+        cell
+        for cell in nb.cells
+        if cell.cell_type == "code" and re.search(r"\bledger(\.table)?\(", cell.source)
+    ]
+    return "".join(
+        output.get("data", {}).get("text/html", "") for cell in cells for output in cell.outputs
+    )
 
 
 def contents_of(body: str) -> str:
     """The headings of a page as a list of links; "" where there are fewer than two."""
     found = re.findall(r'<h([23]) id="([^"]+)">(.*?)<a class="anchor-link"', body, flags=re.DOTALL)
-    items = [f'<li class="h{level}"><a href="#{anchor}">{heading}</a></li>' for level, anchor, heading in found]
+    items = [
+        f'<li class="h{level}"><a href="#{anchor}">{heading}</a></li>'
+        for level, anchor, heading in found
+    ]
     return CONTENTS.format(items="\n".join(items)) if len(items) > 1 else ""
 
 
@@ -128,7 +148,9 @@ def top_of(i: int, stems: list[str], home: str) -> str:
     """The links at the head of the i-th page: the site, the index, the pages before and after."""
     links = [f'<a href="{home}">cascadelib</a>'] if home else []
     links += ['<a href="index.html">All notebooks</a>']
-    links += [f'<a rel="prev" href="{stem}.html">← {stem}</a>' for stem in stems[i - 1 : i] if i > 0]
+    links += [
+        f'<a rel="prev" href="{stem}.html">← {stem}</a>' for stem in stems[i - 1 : i] if i > 0
+    ]
     links += [f'<a rel="next" href="{stem}.html">{stem} →</a>' for stem in stems[i + 1 : i + 2]]
     return "\n".join(links)
 
@@ -137,7 +159,9 @@ def write(runs, out: Path, about: str = "", home: str = "") -> Path:
     """Write ``index.html``, a page a run, ``ledger.html`` where runs show claims of the paper, and what they share into
     ``out``; returns the index's path. about: a sentence for the index in place of when and how long; home: a page that
     all link to."""
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
+    )
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     for shared in (HERE / "report.css", HERE / "report.js", EXPLORER):
         shutil.copyfile(shared, out / shared.name)
@@ -149,25 +173,44 @@ def write(runs, out: Path, about: str = "", home: str = "") -> Path:
         question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
         answer = html.escape(answer_of(nb)) if run.executed.exists() else ""
         body, _ = exporter.from_notebook_node(for_page(nb))
-        body = re.sub(r'href="\.\./docs/([\w-]+)\.md', rf'href="{docs}/\1.{"html" if home else "md"}', body)
+        body = re.sub(
+            r'href="\.\./docs/([\w-]+)\.md', rf'href="{docs}/\1.{"html" if home else "md"}', body
+        )
         top = top_of(i, stems, home)
         body += f'<nav class="bottom">{top}</nav>'
         page = PAGE.format(title=stems[i], top=top, contents=contents_of(body), body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
         if table := ledger_of(nb):
             claims += f"<h2>{stems[i]}</h2>\n{table}\n"
-        notes = f'{run.seconds:.1f} s · executed: <a href="{stems[i]}.ipynb">.ipynb</a>' if run.seconds else ""
+        notes = (
+            f'{run.seconds:.1f} s · executed: <a href="{stems[i]}.ipynb">.ipynb</a>'
+            if run.seconds
+            else ""
+        )
         answer = ANSWER.format(answer=answer) if answer else ""
-        entries.append(ENTRY.format(stem=stems[i], question=question, answer=answer, failure=failure, about=notes))
+        entries.append(
+            ENTRY.format(
+                stem=stems[i], question=question, answer=answer, failure=failure, about=notes
+            )
+        )
     back = top_of(len(runs), [], home)
     if claims:
         page = PAGE.format(
-            title="ledger", top=back, contents="", body=f"<h1>{LEDGER}</h1>\n<div class='words'>{claims}</div>"
+            title="ledger",
+            top=back,
+            contents="",
+            body=f"<h1>{LEDGER}</h1>\n<div class='words'>{claims}</div>",
         )
         (out / "ledger.html").write_text(page, encoding="utf-8")
         entries.append(CLAIMS)
-    date, seconds = datetime.datetime.now().strftime("%Y-%m-%d %H:%M"), sum(run.seconds for run in runs)
-    about = about or f"Executed on {date}, {seconds:.0f} s in all. The figures are live: hover over a point to read it."
+    date, seconds = (
+        datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+        sum(run.seconds for run in runs),
+    )
+    about = (
+        about
+        or f"Executed on {date}, {seconds:.0f} s in all. The figures are live: hover over a point to read it."
+    )
     body = "\n".join(["<h1>The notebooks and their answers</h1>", f"<p>{about}</p>", *entries])
     text = PAGE.format(title="report", top=back if home else "", contents="", body=body)
     (index := out / "index.html").write_text(text, encoding="utf-8")

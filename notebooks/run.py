@@ -57,7 +57,9 @@ def find_notebooks(folder: Path, chosen: Iterable[str] = ()) -> list[Path]:
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     for prefix in chosen:
         if not any(path.name.startswith(prefix) for path in found):
-            raise SystemExit(f"no notebook starts with {prefix!r}; there are {', '.join(p.stem for p in found)}")
+            raise SystemExit(
+                f"no notebook starts with {prefix!r}; there are {', '.join(p.stem for p in found)}"
+            )
     return [path for path in found if not chosen or path.name.startswith(tuple(chosen))]
 
 
@@ -78,11 +80,15 @@ def preset_of(path: Path, folder: Path) -> dict:
 
 def ignoring(paths: list[Path], given: Iterable[str]) -> str:
     """'no such parameter: method in 01, 08; cost in 08', or "" where all notebooks have all of them."""
-    without = {n: [p.stem[:2] for p in paths if n not in papermill.inspect_notebook(p)] for n in given}
+    without = {
+        n: [p.stem[:2] for p in paths if n not in papermill.inspect_notebook(p)] for n in given
+    }
     return "; ".join(f"{name} in {', '.join(stems)}" for name, stems in without.items() if stems)
 
 
-def deal_parameters(paths: list[Path], given: dict, preset: Mapping = MappingProxyType({})) -> dict[Path, dict]:
+def deal_parameters(
+    paths: list[Path], given: dict, preset: Mapping = MappingProxyType({})
+) -> dict[Path, dict]:
     """Each notebook's share of ``preset`` and ``given``, which comes first, by the names in its parameters cell; a
     name of ``given`` that no notebook has is refused."""
     names = {path: papermill.inspect_notebook(path) for path in paths}
@@ -92,13 +98,22 @@ def deal_parameters(paths: list[Path], given: dict, preset: Mapping = MappingPro
             near = get_close_matches(name, known, cutoff=0.4) or sorted(known)
             raise SystemExit(f"no parameters cell has {name!r}; nearest: {', '.join(near)}")
     both = {**preset, **given}
-    return {path: {name: value for name, value in both.items() if name in has} for path, has in names.items()}
+    return {
+        path: {name: value for name, value in both.items() if name in has}
+        for path, has in names.items()
+    }
 
 
 def failing_cell(executed: Path, error: Exception) -> str:
     """'code cell 7, `front = cl.search(…`: ValueError: …' from what papermill saved before it stopped."""
-    reason = f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{type(error).__name__}: {error}"
-    cells = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
+    reason = (
+        f"{error.ename}: {error.evalue}"
+        if hasattr(error, "ename")
+        else f"{type(error).__name__}: {error}"
+    )
+    cells = [
+        cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"
+    ]
     for number, cell in enumerate(cells, 1):
         times = cell.metadata.get("execution")
         kernel_died = times is not None and "shell.execute_reply" not in times
@@ -122,7 +137,11 @@ def execute(source: Path, out: Path, parameters: dict) -> Run:
             store_widget_state=False,
         )
     except Exception as problem:  # whatever stops one notebook must not stop the others
-        error = failing_cell(executed, problem) if executed.exists() else f"{type(problem).__name__}: {problem}"
+        error = (
+            failing_cell(executed, problem)
+            if executed.exists()
+            else f"{type(problem).__name__}: {problem}"
+        )
     return Run(source, executed, time.perf_counter() - start, error)
 
 
@@ -137,7 +156,9 @@ def as_they_end(out: Path, shares: dict[Path, dict], jobs: int) -> Iterator[Run]
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
     pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(threads,))
     try:
-        for run in as_completed([pool.submit(execute, path, out, share) for path, share in shares.items()]):
+        for run in as_completed(
+            [pool.submit(execute, path, out, share) for path, share in shares.items()]
+        ):
             yield run.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -157,7 +178,9 @@ def run_all(out: Path, shares: dict[Path, dict], jobs: int) -> list[Run]:
         (out / path.name).unlink(missing_ok=True)
     alone = [path for path in shares if path.name.startswith(committed.MEASURED)]
     runs: dict[Path, Run] = {}
-    largest_first = sorted(set(shares) - set(alone), key=lambda path: -path.stat().st_size)  # as a rule the longest
+    largest_first = sorted(
+        set(shares) - set(alone), key=lambda path: -path.stat().st_size
+    )  # as a rule the longest
     for paths, at_once in ((largest_first, jobs), (alone, 1)):
         show_running(paths[:at_once])
         for run in as_they_end(out, {path: shares[path] for path in paths}, at_once):
@@ -170,14 +193,30 @@ def run_all(out: Path, shares: dict[Path, dict], jobs: int) -> list[Run]:
 
 
 def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)")
-    parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    parser.add_argument("--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them")
-    parser.add_argument("--jobs", type=int, help="how many run at once (default: by cores and free memory)")
-    parser.add_argument("--out", type=Path, default=folder.parent / "build" / "report", help="folder of the report")
-    parser.add_argument("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
-    parser.add_argument("--mark", action="store_true", help="tag the last tables that a quick run repeats")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)"
+    )
+    parser.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
+    )
+    parser.add_argument(
+        "--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them"
+    )
+    parser.add_argument(
+        "--jobs", type=int, help="how many run at once (default: by cores and free memory)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=folder.parent / "build" / "report", help="folder of the report"
+    )
+    parser.add_argument(
+        "--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves"
+    )
+    parser.add_argument(
+        "--mark", action="store_true", help="tag the last tables that a quick run repeats"
+    )
     options = parser.parse_args(arguments)
     if options.rewrite and options.mark:
         parser.error("--rewrite is the whole run, --mark the quick one: one after the other")
@@ -189,14 +228,18 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
         os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
     if options.mark:
         os.environ["CASCADELIB_QUICK"] = "1"
-    warned = [text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text not in ("", QUIET)]
+    warned = [
+        text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text not in ("", QUIET)
+    ]
     os.environ["PYTHONWARNINGS"] = ",".join([*warned, QUIET])  # for the kernels
 
     paths = find_notebooks(folder, options.notebooks)
     given = {name: literal(value) for name, value in options.parameter}
     preset = preset_of(options.preset, folder) if options.preset else {}
     room = psutil.virtual_memory().available // NEED
-    runs = run_all(out, deal_parameters(paths, given, preset), max(1, options.jobs or min(cores(), room)))
+    runs = run_all(
+        out, deal_parameters(paths, given, preset), max(1, options.jobs or min(cores(), room))
+    )
     index = report.write(runs, out)
     print(f"Report: {index}\n        {index.as_uri()}")
     failed = [run for run in runs if run.error]
@@ -206,7 +249,9 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
         committed.rewrite({run.source: run.executed for run in runs})
         print(f"Rewrote the outputs of {len(runs)} notebooks in {folder}")
     if options.mark and not failed:
-        print(f"nbval compares the outputs of {committed.mark({run.source: run.executed for run in runs})} cells")
+        print(
+            f"nbval compares the outputs of {committed.mark({run.source: run.executed for run in runs})} cells"
+        )
     if ignored := ignoring(paths, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return 1 if failed or not runs else 0

@@ -41,17 +41,25 @@ def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, p
     return {label: front.improvement_curve(low) for label, front in fronts.items()}
 
 
-def compare(fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any = None, ranges=True) -> pd.DataFrame:
+def compare(
+    fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any = None, ranges=True
+) -> pd.DataFrame:
     """A row a method, best mean improvement first: mean_improvement, the same above each accuracy of ``lows`` (up to
     the best single model), accuracy_dominance, cost_dominance, top_accuracy; held_out_improvement, that of the
     identical cascades on the split ``held_out`` (ranges: see :func:`mean_improvement_moved`)."""
-    table = pd.DataFrame({"mean_improvement": {label: f.mean_improvement() for label, f in fronts.items()}})
+    table = pd.DataFrame(
+        {"mean_improvement": {label: f.mean_improvement() for label, f in fronts.items()}}
+    )
     for low in lows:
-        table[f"improvement above {low:.1%}"] = {label: f.mean_improvement(low) for label, f in fronts.items()}
+        table[f"improvement above {low:.1%}"] = {
+            label: f.mean_improvement(low) for label, f in fronts.items()
+        }
     table = table.join(range_dominance(fronts))
     table["top_accuracy"] = {label: f.table["accuracy"].iloc[-1] for label, f in fronts.items()}
     if held_out is not None:
-        moved = {label: mean_improvement_moved(held_out, f, ranges=ranges) for label, f in fronts.items()}
+        moved = {
+            label: mean_improvement_moved(held_out, f, ranges=ranges) for label, f in fronts.items()
+        }
         table.insert(0, "held_out_improvement", moved)
     return table.rename_axis("method").sort_values("mean_improvement", ascending=False)
 
@@ -74,11 +82,14 @@ def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
             scores, widths = np.stack([-least_cost(*curve, x[1:]) for curve in curves]), np.diff(x)
         else:  # the highest accuracy at cost ≤ c is constant on [x0, x1)
             reached = [
-                np.append(-np.inf, accuracy)[np.searchsorted(cost, x[:-1], "right")] for cost, accuracy in curves
+                np.append(-np.inf, accuracy)[np.searchsorted(cost, x[:-1], "right")]
+                for cost, accuracy in curves
             ]
             scores, widths = np.stack(reached), np.diff(np.log(x))
         best = (scores == scores.max(axis=0)) & np.isfinite(scores)
-        columns[column] = (best / np.maximum(best.sum(axis=0), 1) * widths).sum(axis=1) / widths.sum()
+        columns[column] = (best / np.maximum(best.sum(axis=0), 1) * widths).sum(
+            axis=1
+        ) / widths.sum()
     return pd.DataFrame(columns, index=pd.Index(fronts, name="method"))
 
 
@@ -92,7 +103,11 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
             best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
             mean = front.mean_improvement() if len(front.baseline.front) > 1 else float("nan")
             largest, at = front.table["improvement"].max(), min(best, top)
-            row = {"candidates": len(front.singles), "mean_improvement": mean, "largest_improvement": largest}
+            row = {
+                "candidates": len(front.singles),
+                "mean_improvement": mean,
+                "largest_improvement": largest,
+            }
             row |= {"accuracy_of_best_model": best, "accuracy_of_best_cascade": top}
             rows[label, name] = row | {"cost_ratio": front.baseline.cost_at(at) / front.cost_at(at)}
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -103,11 +118,17 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
     costs of the first front's ("the same") or not ("another")."""
     tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
     first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
-    table = table[["mean_improvement", "largest_improvement"]].assign(points=[len(rows) for rows in tables.values()])
-    return table.assign(front=["the same" if rows.equals(first) else "another" for rows in tables.values()])
+    table = table[["mean_improvement", "largest_improvement"]].assign(
+        points=[len(rows) for rows in tables.values()]
+    )
+    return table.assign(
+        front=["the same" if rows.equals(first) else "another" for rows in tables.values()]
+    )
 
 
-def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options) -> pd.DataFrame:
+def ranking(
+    tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options
+) -> pd.DataFrame:
     """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
     first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
 
@@ -122,13 +143,24 @@ def ranking(tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float =
                 moved = moved_front(there, front)
                 base = moved.baseline
                 low = (1 - upper) * base.accuracy[base.front[0]] + upper * base.best
-                row = {"task": task, "n_models": n_models, "cost": front.cost_kind, "fold": fold, "method": method}
+                row = {
+                    "task": task,
+                    "n_models": n_models,
+                    "cost": front.cost_kind,
+                    "fold": fold,
+                    "method": method,
+                }
                 row["classes"] = len(np.unique(there.labels))
-                row |= {"accuracy_of_best_model": base.best, "top_accuracy": moved.table["accuracy"].iloc[-1]}
+                row |= {
+                    "accuracy_of_best_model": base.best,
+                    "top_accuracy": moved.table["accuracy"].iloc[-1],
+                }
                 row["mean_improvement"] = moved.mean_improvement()
                 rows.append(row | {"upper_improvement": moved.mean_improvement(low)})
     table = pd.DataFrame(rows)
-    return table.assign(place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False))
+    return table.assign(
+        place=table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False)
+    )
 
 
 def shares(front: Front, of: Any = None) -> Any:
@@ -151,10 +183,17 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
     chosen = np.unique(list(classes))
     count = len(store.classes) if store.classes else store.logits(store.models.index[0]).shape[1]
     if len(chosen) < 2 or not np.isin(chosen, range(count)).all():
-        raise ValueError(f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}")
+        raise ValueError(
+            f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}"
+        )
     part = store.take(np.isin(store.origin.needed, chosen))
-    names, about = store.classes and [store.classes[c] for c in chosen], (store.dataset, store.split)
-    fewer = LogitStore.from_arrays(np.searchsorted(chosen, part.labels), {}, None, None, part.sample_ids, names, *about)
+    names, about = (
+        store.classes and [store.classes[c] for c in chosen],
+        (store.dataset, store.split),
+    )
+    fewer = LogitStore.from_arrays(
+        np.searchsorted(chosen, part.labels), {}, None, None, part.sample_ids, names, *about
+    )
     for name in part.models.index:
         logits, entry = part.logits(name)[:, chosen], part.metadata(name)
         own = {key: entry[key] for key in entry.keys() - RESERVED}
@@ -170,7 +209,10 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     parts = {f"all {len(hardest)}": hardest}
     for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
         parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
-    return {label: (select_classes(store, part), select_classes(held_out, part)) for label, part in parts.items()}
+    return {
+        label: (select_classes(store, part), select_classes(held_out, part))
+        for label, part in parts.items()
+    }
 
 
 def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
@@ -181,7 +223,10 @@ def cost_ratio_moved(first: Front, second: Front, store: Any) -> float:
 
 def cost_ratio_there(first: Front, second: Front) -> float:
     """:func:`cost_ratio_moved` of fronts that were moved."""
-    one, two = ((there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy()) for there in (first, second))
+    one, two = (
+        (there.table["cost"].to_numpy(), there.table["accuracy"].to_numpy())
+        for there in (first, second)
+    )
     return mean_cost_ratio(one, two, *common_range(first.baseline, one, two))
 
 
@@ -201,17 +246,26 @@ def mean_cost_ratio(first: Any, second: Any, low: float, high: float) -> float:
     if not low < high:
         return float("nan")
     x = np.unique(np.clip(np.concatenate([[low, high], first[1], second[1]]), low, high))
-    logs = np.log(least_cost(second[0], second[1], x[1:])) - np.log(least_cost(first[0], first[1], x[1:]))
+    logs = np.log(least_cost(second[0], second[1], x[1:])) - np.log(
+        least_cost(first[0], first[1], x[1:])
+    )
     return float(np.exp(np.sum(np.diff(x) * logs) / (high - low)))
 
 
 def common_range(baseline: Baseline, first: tuple, second: tuple) -> tuple[float, float]:
     """(low, high): accuracies from the cheapest single model's up to what both fronts and the best one reach."""
-    return float(baseline.accuracy[baseline.front[0]]), float(min(first[1][-1], second[1][-1], baseline.best))
+    return float(baseline.accuracy[baseline.front[0]]), float(
+        min(first[1][-1], second[1][-1], baseline.best)
+    )
 
 
 def scaling_table(
-    store: Any, other: Any, ensembles: Sequence[str], n_models: int = 2, cost: str = "macs", resamples: int = 2000
+    store: Any,
+    other: Any,
+    ensembles: Sequence[str],
+    n_models: int = 2,
+    cost: str = "macs",
+    resamples: int = 2000,
 ) -> pd.DataFrame:
     """Does temperature scaling change a front? A row a metric and ensemble: fronts of Pareto models, without and with,
     chosen (and temperatures fitted) on one split and measured on the other.
@@ -220,8 +274,18 @@ def scaling_table(
     bootstrap interval, 95% for all rows at once (Bonferroni); change: "cheaper" or "dearer" where that does not hold 1,
     else "–".
     """
-    metrics = {"max_softmax": True, "softmax_margin": True, "entropy": False, "logits_margin": False}  # for means too
-    kinds = [(m, e) for e in ensembles for m, means in metrics.items() if means or not e.startswith("mean")]
+    metrics = {
+        "max_softmax": True,
+        "softmax_margin": True,
+        "entropy": False,
+        "logits_margin": False,
+    }  # for means too
+    kinds = [
+        (m, e)
+        for e in ensembles
+        for m, means in metrics.items()
+        if means or not e.startswith("mean")
+    ]
     rows, counts = {}, sample_counts(len(other), resamples)
     for metric, ensemble in kinds:
         both = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
@@ -230,9 +294,14 @@ def scaling_table(
         moved = [moved_front(other, front, ranges=False) for front in fronts]
         ratio, level = cost_ratio_there(*moved), 1 - 0.05 / len(kinds)
         low, high = basic_interval(resampled_cost_ratio(plain, scaled), ratio, level)
-        row = {"mean_improvement": moved[0].mean_improvement(), "mean_improvement_scaled": moved[1].mean_improvement()}
+        row = {
+            "mean_improvement": moved[0].mean_improvement(),
+            "mean_improvement_scaled": moved[1].mean_improvement(),
+        }
         row |= with_ends(ratio, (low, high), "cost_ratio")
-        rows[f"{metric}, {ensemble}"] = row | {"change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"}
+        rows[f"{metric}, {ensemble}"] = row | {
+            "change": "cheaper" if high < 1 else "dearer" if low > 1 else "–"
+        }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -248,8 +317,13 @@ def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     exits, right = ends[1:], np.cumsum(correct[order])
     inside = right[exits - 1]
     with np.errstate(invalid="ignore"):
-        columns = {"accuracy_above": inside / exits, "accuracy_below": (right[-1] - inside) / (k - exits)}
-    return pd.DataFrame({"threshold": confidence[order[exits - 1]], "exit_rate": exits / k, **columns})
+        columns = {
+            "accuracy_above": inside / exits,
+            "accuracy_below": (right[-1] - inside) / (k - exits),
+        }
+    return pd.DataFrame(
+        {"threshold": confidence[order[exits - 1]], "exit_rate": exits / k, **columns}
+    )
 
 
 def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
@@ -257,7 +331,13 @@ def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
     rate = np.linspace(1 / points, 1, points)
     with np.errstate(invalid="ignore"):
         below = np.maximum(accuracy - rate, 0) / (1 - rate)
-    return pd.DataFrame({"exit_rate": rate, "accuracy_above": np.minimum(1, accuracy / rate), "accuracy_below": below})
+    return pd.DataFrame(
+        {
+            "exit_rate": rate,
+            "accuracy_above": np.minimum(1, accuracy / rate),
+            "accuracy_below": below,
+        }
+    )
 
 
 def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = None) -> float:
@@ -282,10 +362,14 @@ def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = 
 def assumed(store: LogitStore, name: str) -> np.ndarray:
     """Max softmax [k] of a model at the temperature that makes its mean the accuracy (:func:`perfect_temperature`)."""
     accuracy = float(np.mean(store.ranks(name) == 0))
-    return cached_confidence(store, name, "max_softmax", perfect_temperature(store.logits(name), accuracy, name))
+    return cached_confidence(
+        store, name, "max_softmax", perfect_temperature(store.logits(name), accuracy, name)
+    )
 
 
-def threshold_curves(store: LogitStore, name: str, fitted_on: LogitStore) -> dict[str, pd.DataFrame]:
+def threshold_curves(
+    store: LogitStore, name: str, fitted_on: LogitStore
+) -> dict[str, pd.DataFrame]:
     """Figure 14 of one model, whose temperature is fitted on ``fitted_on``: {label: :func:`above_below`}."""
     right, perfect = store.ranks(name) == 0, assumed(store, name)
     at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
@@ -305,7 +389,10 @@ def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
         for kind, label in kinds.items():
             for side in ("above", "below"):
                 pair = [curves[each].dropna() for each in (label, "uncalibrated")]
-                there, here = (np.interp(rates, curve["exit_rate"], curve[f"accuracy_{side}"]) for curve in pair)
+                there, here = (
+                    np.interp(rates, curve["exit_rate"], curve[f"accuracy_{side}"])
+                    for curve in pair
+                )
                 row[f"{side}_{kind}"] = (there - here).mean()
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

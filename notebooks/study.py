@@ -26,8 +26,17 @@ from cascadelib.zoo.loaders import load
 from cascadelib.zoo.model import Model
 
 FILE = "study.json"
-KINDS: dict[str, Callable] = dict(imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images)
-IMAGES = {"kind": str, "source": str, "labels": TEXT, "every": range(1, 2**53), "offset": range(2**53), "named": TEXT}
+KINDS: dict[str, Callable] = dict(
+    imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images
+)
+IMAGES = {
+    "kind": str,
+    "source": str,
+    "labels": TEXT,
+    "every": range(1, 2**53),
+    "offset": range(2**53),
+    "named": TEXT,
+}
 STUDY = {"splits": dict, "models": [str], "checkpoints": TEXT, "classes": CLASSES, "table": TEXT}
 
 
@@ -51,7 +60,9 @@ class Images:
         """The labelled photographs, named ``split``."""
         make, options = KINDS[known(self.kind, KINDS, "kind of images")], {}
         if self.labels is not None:
-            options[known("labels", signature(make).parameters, f"option of {self.kind} images")] = self.labels
+            options[
+                known("labels", signature(make).parameters, f"option of {self.kind} images")
+            ] = self.labels
         found = replace(make(self.source, split=self.named or split, **options), split=split)
         return found if self.every == 1 else found.take(slice(self.offset, None, self.every))
 
@@ -113,7 +124,10 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
     with about(str(located(folder) / FILE)):
         from cascadelib.zoo.timm_models import is_timm_model
 
-        own: dict[str, Any] = {"checkpoint": found.checkpoints, "classes": found.classes}  # others know their own
+        own: dict[str, Any] = {
+            "checkpoint": found.checkpoints,
+            "classes": found.classes,
+        }  # others know their own
         return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
 
 
@@ -161,17 +175,24 @@ def names_today(table: pd.DataFrame) -> list[str]:
     from cascadelib.zoo.timm_models import current_name
 
     rows = table[table["current"].notna()]
-    found = [get_pretrained_cfg(current_name(name), allow_unregistered=True) for name in rows["current"]]
+    found = [
+        get_pretrained_cfg(current_name(name), allow_unregistered=True) for name in rows["current"]
+    ]
     now = [(cfg.test_input_size or cfg.input_size)[-1] for cfg in found]
     sizes = zip(rows["current"], rows["image_size"].astype(int), now)
     return [name if size == evaluated else f"{name}@{size}" for name, size, evaluated in sizes]
 
 
-SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}  # what is published, of how many
+SPLITS = {
+    "imagenet-1k": ("top1", 50_000),
+    "imagenetv2": ("imagenetv2_top1", 10_000),
+}  # what is published, of how many
 TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen
 
 
-def compared(store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE) -> pd.DataFrame:
+def compared(
+    store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE
+) -> pd.DataFrame:
     """Extracted top-1 beside the published one, a line a model that both have, before any cascade is believed.
 
     Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for
@@ -207,7 +228,9 @@ def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
     top1 and reference_top1 (fractions). Raises ValueError where sample ids or labels differ.
     """
     if store.fingerprint != reference.fingerprint:
-        raise ValueError("the stores hold other samples, or the same in another order: take() the common ones first")
+        raise ValueError(
+            "the stores hold other samples, or the same in another order: take() the common ones first"
+        )
     rows = {}
     for name in [n for n in reference.models.index if n in store.models.index]:
         ours, theirs = (np.asarray(s.logits(name), np.float64) for s in (store, reference))

@@ -36,15 +36,28 @@ def names(statement, context):
     """Names that a statement loads or stores, but for those of its comprehensions."""
     inner = [c.target for c in ast.walk(statement) if isinstance(c, ast.comprehension)]
     own = {n.id for target in inner for n in ast.walk(target) if isinstance(n, ast.Name)}
-    return {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, context)} - own
+    return {
+        n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, context)
+    } - own
 
 
 def written(statement):
     """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …, x.update(…)."""
-    imported = {a.asname or a.name for n in ast.walk(statement) if isinstance(n, ast.Import) for a in n.names}
+    imported = {
+        a.asname or a.name
+        for n in ast.walk(statement)
+        if isinstance(n, ast.Import)
+        for a in n.names
+    }
     parts = [n for n in ast.walk(statement) if isinstance(n, ast.Subscript | ast.Attribute)]
-    changed = [n.value for n in parts if isinstance(n.ctx, ast.Store) or getattr(n, "attr", "") in ("pop", "update")]
-    return names(statement, ast.Store) | imported | {c.id for c in changed if isinstance(c, ast.Name)}
+    changed = [
+        n.value
+        for n in parts
+        if isinstance(n.ctx, ast.Store) or getattr(n, "attr", "") in ("pop", "update")
+    ]
+    return (
+        names(statement, ast.Store) | imported | {c.id for c in changed if isinstance(c, ast.Name)}
+    )
 
 
 def needed(statements, wanted):
@@ -60,9 +73,15 @@ def needed(statements, wanted):
 def measured(notebook):
     """The ledger of a notebook, at its own parameters, without its figures and intervals."""
     (path,) = (ROOT / "notebooks").glob(f"{notebook}_*.ipynb")
-    sources = [(c, ast.parse(c.source).body) for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    sources = [
+        (c, ast.parse(c.source).body)
+        for c in nbformat.read(path, as_version=4).cells
+        if c.cell_type == "code"
+    ]
     few = ast.parse(f"resamples = {RESAMPLES}").body
-    body = [s for c, part in sources for s in part + few * ("parameters" in c.metadata.get("tags", []))]
+    body = [
+        s for c, part in sources for s in part + few * ("parameters" in c.metadata.get("tags", []))
+    ]
     (told,) = [s for s in body if "ledger.table(" in ast.unparse(s)]
     body = body[: body.index(told)]
     last = ast.parse(f"shown = {ast.unparse(told)}").body
@@ -79,7 +98,9 @@ def fresh_ledger():
 
     os.environ.pop("CASCADELIB_QUICK", None)
     os.chdir(ROOT / "notebooks")
-    tables = {number: measured(number) for number in NOTEBOOKS} | {"08": ledger.table({}, "08")}  # 08: times
+    tables = {number: measured(number) for number in NOTEBOOKS} | {
+        "08": ledger.table({}, "08")
+    }  # 08: times
     return pd.concat(tables, names=["notebook"]).reset_index()
 
 

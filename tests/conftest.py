@@ -37,7 +37,9 @@ def browser():
     test is skipped where there is none."""
     path = find_browser()
     if path is None:
-        pytest.skip(f"no Chrome or Chromium found ({', '.join(BROWSERS)}; or name one in BROWSER_PATH)")
+        pytest.skip(
+            f"no Chrome or Chromium found ({', '.join(BROWSERS)}; or name one in BROWSER_PATH)"
+        )
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
@@ -52,7 +54,10 @@ def browser():
         def hear(said):
             chromium.heard.append(f"{said.text} {said.location['url']}")
 
-        chromium.new_context, chromium.new_page = new_context, lambda **options: new_context(**options).new_page()
+        chromium.new_context, chromium.new_page = (
+            new_context,
+            lambda **options: new_context(**options).new_page(),
+        )
         yield chromium
         chromium.close()
 
@@ -63,7 +68,10 @@ def no_error_on_the_console(request):
     yield
     if "browser" in request.fixturenames:
         chromium = request.getfixturevalue("browser")
-        said, chromium.heard[:] = [t for t in chromium.heard if not re.search("|".join(NOT_OURS.values()), t)], []
+        said, chromium.heard[:] = (
+            [t for t in chromium.heard if not re.search("|".join(NOT_OURS.values()), t)],
+            [],
+        )
         assert said == []
 
 
@@ -84,7 +92,11 @@ def write_notebook():
         code = [nbformat.v4.new_code_cell(cell) for cell in cells]
         question = nbformat.v4.new_markdown_cell("# A page\n\nIs 0.5% *enough*? The rest explains.")
         nb = nbformat.v4.new_notebook(cells=[question, parameters, *code])
-        nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nb.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nb, path)
         return path

@@ -26,7 +26,24 @@ from cascadelib.files import digest_of, file_name
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 from study import Images, Study, read_study  # noqa: E402
 
-JUNK = [None, True, -1, 0, 1.5, 10**400, float("inf"), "", "x" * 5000, [], {}, [[]], {"a": None}, "1", [1, 2, 3], 2**63]
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    10**400,
+    float("inf"),
+    "",
+    "x" * 5000,
+    [],
+    {},
+    [[]],
+    {"a": None},
+    "1",
+    [1, 2, 3],
+    2**63,
+]
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
@@ -48,7 +65,9 @@ def lengthened(content, rng):
 def spliced(content, rng):
     """Some bytes taken out, others put in."""
     at = int(rng.integers(len(content)))
-    return content[:at] + rng.bytes(int(rng.integers(0, 9))) + content[at + int(rng.integers(0, 9)) :]
+    return (
+        content[:at] + rng.bytes(int(rng.integers(0, 9))) + content[at + int(rng.integers(0, 9)) :]
+    )
 
 
 def noise(content, rng):
@@ -58,7 +77,13 @@ def noise(content, rng):
 def places(value, path=()):
     """Every place in a JSON value, as the keys that lead there."""
     yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield from places(inner, (*path, key))
 
 
@@ -107,7 +132,12 @@ def edited_npz(content, rng):
         for name in archive.namelist():
             data = archive.read(name)
             if rng.random() < 0.6:
-                head = str({"descr": str(rng.choice(["<i8", "|O", "<U4", "<f8", "V9", "?"])), "fortran_order": False})
+                head = str(
+                    {
+                        "descr": str(rng.choice(["<i8", "|O", "<U4", "<f8", "V9", "?"])),
+                        "fortran_order": False,
+                    }
+                )
                 shape = [(40,), (10**15,), (), (2**62, 2**62), (-1,), (0,)][rng.integers(6)]
                 text = (head[:-1] + f", 'shape': {shape}}}").encode().ljust(117) + b"\n"
                 data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data[128:]
@@ -142,7 +172,11 @@ def damage_place(path, rng):
         others = [p for p in sorted(path.parent.iterdir()) if p.is_file()]
         path.write_bytes(others[rng.integers(len(others))].read_bytes())
     elif kind == 6:  # and that one in its place
-        other = sorted(p for p in path.parent.iterdir() if p.suffix == path.suffix or p.suffix == ".safetensors")[0]
+        other = sorted(
+            p
+            for p in path.parent.iterdir()
+            if p.suffix == path.suffix or p.suffix == ".safetensors"
+        )[0]
         path.write_bytes(other.read_bytes())
         other.write_bytes(content)
     return f"place {kind} {path.name}"
@@ -151,10 +185,17 @@ def damage_place(path, rng):
 def make_store(folder):
     """A small store with three models; returns all that can be read from it."""
     rng = np.random.default_rng(0)
-    store = cl.LogitStore.create(folder, rng.integers(0, 4, 40), [f"{i}.png" for i in range(40)], "abcd", "toy", "val")
+    store = cl.LogitStore.create(
+        folder, rng.integers(0, 4, 40), [f"{i}.png" for i in range(40)], "abcd", "toy", "val"
+    )
     for i, name in enumerate(("small", "a/b@224", "large")):
         store.add(
-            name, rng.normal(size=(40, 4)), macs=10**i, seconds=0.1 * 10**i, family="net", extraction={"amp": False}
+            name,
+            rng.normal(size=(40, 4)),
+            macs=10**i,
+            seconds=0.1 * 10**i,
+            family="net",
+            extraction={"amp": False},
         )
     return read_all(folder)
 
@@ -164,7 +205,11 @@ def read_all(folder):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         store = cl.LogitStore(folder)
-    found = {"labels": store.labels.tolist(), "ids": store.sample_ids.tolist(), "classes": store.classes}
+    found = {
+        "labels": store.labels.tolist(),
+        "ids": store.sample_ids.tolist(),
+        "classes": store.classes,
+    }
     found |= {"origin": (store.dataset, store.split, store.fingerprint), "len": len(store)}
     failures = [str(w.message) for w in caught]
     for name in store.models.index:
@@ -182,11 +227,17 @@ def check_store(whole, folder, what):
     try:
         found, failures = read_all(folder)
     except (ValueError, OSError) as error:
-        assert type(error) in (ValueError, FileNotFoundError, OSError, IsADirectoryError), (what, repr(error))
+        assert type(error) in (ValueError, FileNotFoundError, OSError, IsADirectoryError), (
+            what,
+            repr(error),
+        )
         assert folder.name in str(error), (what, str(error))
         return
     lost = whole.keys() - found.keys()
-    assert lost <= {name for name in lost if any(file_name(name) in text for text in failures)}, (what, lost)
+    assert lost <= {name for name in lost if any(file_name(name) in text for text in failures)}, (
+        what,
+        lost,
+    )
     for key, value in found.items():
         assert key in whole and repr(value) == repr(whole[key]), (what, key)
 
@@ -217,7 +268,9 @@ def resealed(path, rng):
         if "format" in content:
             content["checksum"] = digest_of({part: content[part] for part in FORM})
         else:
-            content["sha256"] = digest_of({key: content[key] for key in content.keys() - {"sha256"}})
+            content["sha256"] = digest_of(
+                {key: content[key] for key in content.keys() - {"sha256"}}
+            )
         text = json.dumps(content)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # as it is
@@ -236,12 +289,17 @@ def make_cascades(folder):
     folder.mkdir()
     labels, names = np.arange(40) % 4, ("m", "mm", "mmm")
     store = cl.LogitStore.from_arrays(
-        labels, {n: rows_of(n)(range(40)) for n in names}, macs={n: 10 ** len(n) for n in names}, dataset="toy"
+        labels,
+        {n: rows_of(n)(range(40)) for n in names},
+        macs={n: 10 ** len(n) for n in names},
+        dataset="toy",
     )
     for file, method in (("a.json", "entropy"), ("b.json", "max_softmax_mean_logits_ts")):
         point = cl.pick(cl.search(store, 3, method), "match_best")
         cl.Policy.from_point(point, store).save(folder / file)
-    Study({"val": Images("image_folder", "/there", every=3)}, ("resnet18",), "/weights").save(folder)
+    Study({"val": Images("image_folder", "/there", every=3)}, ("resnet18",), "/weights").save(
+        folder
+    )
 
 
 def used(path):
@@ -251,7 +309,9 @@ def used(path):
     policy = cl.Policy.load(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cascade = cl.Cascade.load(path, {name: rows_of(name) for name in policy.models if set(name) == {"m"}})
+        cascade = cl.Cascade.load(
+            path, {name: rows_of(name) for name in policy.models if set(name) == {"m"}}
+        )
     return cascade
 
 
@@ -266,10 +326,19 @@ def run(cascade, path):
     except ValueError as error:
         assert "classes" in str(error), error
         return ""
-    said = [cascade.running.table.drop(columns=["model_seconds", "decision_seconds"]).to_string(), repr(cascade)]
+    said = [
+        cascade.running.table.drop(columns=["model_seconds", "decision_seconds"]).to_string(),
+        repr(cascade),
+    ]
     said += [repr(cascade.running.drift().tests)] if cascade.description["expected"] else []
     return repr(
-        [said, cascade.point, decisions.exit_stage.tolist(), decisions.confidence.tolist(), cascade.description]
+        [
+            said,
+            cascade.point,
+            decisions.exit_stage.tolist(),
+            decisions.confidence.tolist(),
+            cascade.description,
+        ]
     )
 
 
@@ -314,4 +383,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     print(f"seed {options.seed}")
     for fuzz, what in ((fuzz_stores, "stores"), (fuzz_cascades, "cascade files and studies")):
-        print(f"{fuzz(options.seed, seconds=30 * options.minutes)} damaged {what}: no silent change, no raw error")
+        print(
+            f"{fuzz(options.seed, seconds=30 * options.minutes)} damaged {what}: no silent change, no raw error"
+        )

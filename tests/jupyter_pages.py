@@ -33,7 +33,10 @@ def serving(folder, program=("-m", "jupyterlab")):
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and Voilà."""
     port = free_port()
     home, log = folder / ".jupyter", folder / "server.log"
-    own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    own = {
+        name: str(home / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     options = {
         "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "IdentityProvider.token": "",
@@ -42,7 +45,9 @@ def serving(folder, program=("-m", "jupyterlab")):
     }  # fmt: skip
     command = [sys.executable, *program, *(f"--{name}={value}" for name, value in options.items())]
     with log.open("w") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **own, "PYTHONPATH": path})
+        server = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, **own, "PYTHONPATH": path}
+        )
         try:
             address = f"http://127.0.0.1:{port}"
             wait_for(server, address, log)
@@ -92,7 +97,9 @@ class App:
         """Kernel of a page that was loaded to its end."""
         status, text = self.ask("/")
         assert status == 200, text
-        return json.loads(re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', text, re.S)[1])["kernelId"]
+        return json.loads(
+            re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', text, re.S)[1]
+        )["kernelId"]
 
     def kernels(self):
         return psutil.Process(self.process.pid).children()
@@ -107,12 +114,25 @@ class App:
 @contextmanager
 def app(folder, *options, program=("app/serve.py",)):
     port, log = free_port(), folder / "log"
-    command = [sys.executable, *program, "--no-browser", f"--port={port}", "--Voila.port_retries=0", *options]
+    command = [
+        sys.executable,
+        *program,
+        "--no-browser",
+        f"--port={port}",
+        "--Voila.port_retries=0",
+        *options,
+    ]
     with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "HOME": str(folder)})
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "HOME": str(folder)}
+        )
         try:
             end = time.monotonic() + 60
-            while "token=" not in log.read_text() and process.poll() is None and time.monotonic() < end:
+            while (
+                "token=" not in log.read_text()
+                and process.poll() is None
+                and time.monotonic() < end
+            ):
                 time.sleep(0.1)
             yield App(port, process, log)
         finally:
@@ -123,7 +143,11 @@ def app(folder, *options, program=("app/serve.py",)):
 def write_cell(path, source):
     """A notebook of one cell."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(nb, path)
 
 
@@ -134,7 +158,9 @@ def run_cell(page, address):
     page.click(".jp-CodeCell .cm-content")
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
     end = time.monotonic() + PATIENCE / 1000
-    while prompt.inner_text().strip() == "[ ]:" and time.monotonic() < end:  # no kernel yet to hear it
+    while (
+        prompt.inner_text().strip() == "[ ]:" and time.monotonic() < end
+    ):  # no kernel yet to hear it
         page.keyboard.press("Control+Enter")
         page.wait_for_timeout(1000)
     page.wait_for_selector(DRAWN, timeout=PATIENCE)
@@ -142,7 +168,11 @@ def run_cell(page, address):
 
 def on_screen(page, kind="accuracy", split="validation"):
     """The text of a cell of the numbers, without its interval."""
-    return page.locator(f'td.{kind}[data-split="{split}"]').evaluate("cell => cell.firstChild.textContent").strip()
+    return (
+        page.locator(f'td.{kind}[data-split="{split}"]')
+        .evaluate("cell => cell.firstChild.textContent")
+        .strip()
+    )
 
 
 def changes(page, act, kind="accuracy"):

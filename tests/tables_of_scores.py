@@ -14,8 +14,14 @@ RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
     """Correctness, confidences with heavy ties and costs, some equal."""
     m, k = draw(st.integers(*models)), draw(st.integers(*samples))
-    correct = draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=m, max_size=m))
-    sure = draw(st.lists(st.lists(st.integers(0, levels - 1), min_size=k, max_size=k), min_size=m, max_size=m))
+    correct = draw(
+        st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=m, max_size=m)
+    )
+    sure = draw(
+        st.lists(
+            st.lists(st.integers(0, levels - 1), min_size=k, max_size=k), min_size=m, max_size=m
+        )
+    )
     cost = draw(st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, 7.0, 40.0]), min_size=m, max_size=m))
     return np.array(correct), np.array(sure) / 3, np.array(cost)
 
@@ -32,7 +38,10 @@ def noisy_store(seed=0, k=500):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
-    logits = {f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5)) for i in range(4)}
+    logits = {
+        f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5))
+        for i in range(4)
+    }
     macs = {f"m{i}": 10.0 ** (i + 1) for i in range(4)}
     return LogitStore.from_arrays(labels, logits, macs=macs)
 

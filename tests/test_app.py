@@ -33,14 +33,26 @@ def served(tmp_path_factory):
 
 
 def test_listens_on_this_machine_only(served):
-    listening = [each for each in psutil.Process(served.process.pid).net_connections() if each.status == "LISTEN"]
+    listening = [
+        each
+        for each in psutil.Process(served.process.pid).net_connections()
+        if each.status == "LISTEN"
+    ]
     assert [each.laddr.ip for each in listening if each.laddr.port == served.port] == ["127.0.0.1"]
 
 
-@pytest.mark.parametrize("path", ["/", CHANNELS, "/voila/static/voila.js", "/voila/files/picture.png", "/login"])
+@pytest.mark.parametrize(
+    "path", ["/", CHANNELS, "/voila/static/voila.js", "/voila/files/picture.png", "/login"]
+)
 def test_other_hosts_and_origins_are_refused(served, path):
     more = UPGRADE if path == CHANNELS else {}
-    for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1.evil.example", "10.0.0.1", ""):
+    for host in (
+        "evil.example",
+        f"evil.example:{served.port}",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "",
+    ):
         assert served.ask(path, Host=host, **more)[0] == 403
     for origin in (
         "http://evil.example",
@@ -60,25 +72,54 @@ def test_without_the_token_there_is_only_the_question_for_it(served):
     assert served.ask("/", token=False)[0] == served.ask("/?token=wrong", token=False)[0] == 302
     assert served.ask(f"/?token={served.token}x", token=False)[0] == 302
     assert served.ask(CHANNELS, token=False, **UPGRADE)[0] == 403
-    for method, path in (("GET", "/api/kernels/"), ("DELETE", "/api/kernels/"), ("POST", "/voila/api/shutdown/")):
+    for method, path in (
+        ("GET", "/api/kernels/"),
+        ("DELETE", "/api/kernels/"),
+        ("POST", "/voila/api/shutdown/"),
+    ):
         assert served.ask(path + KERNEL, method, token=False)[0] == 403
-    assert served.ask(f"/voila/api/shutdown/{KERNEL}", "POST", Origin=f"http://127.0.0.1:{served.port}")[0] == 404
+    assert (
+        served.ask(
+            f"/voila/api/shutdown/{KERNEL}", "POST", Origin=f"http://127.0.0.1:{served.port}"
+        )[0]
+        == 404
+    )
     assert served.kernels() == []
 
 
 def test_nothing_is_served_but_the_page(served):
-    for path in ("small.ipynb", "secret.py", "picture.png", "../app/serve.py", "%2e%2e/README.md", "..%2fREADME.md"):
+    for path in (
+        "small.ipynb",
+        "secret.py",
+        "picture.png",
+        "../app/serve.py",
+        "%2e%2e/README.md",
+        "..%2fREADME.md",
+    ):
         assert served.ask(f"/voila/files/{path}")[0] == (404 if ".." in unquote(path) else 403)
     for path in ("static", "templates/lab/static", "templates", "labextensions", "api/themes"):
         for odd in ("../app.py", "%2e%2e/%2e%2e/conf.json", "x/y", "x", "a%00b", "/etc/passwd"):
             assert served.ask(f"/voila/{path}/{odd}")[0] in (403, 404), (path, odd)
-    for path in ("/voila/tree", "/voila/render/small.ipynb", "/api/contents", "/api/sessions", "/voila/api/contents/"):
+    for path in (
+        "/voila/tree",
+        "/voila/render/small.ipynb",
+        "/api/contents",
+        "/api/sessions",
+        "/voila/api/contents/",
+    ):
         assert served.ask(path)[0] == 302  # to /voila/files, which has none
     for asked in (("/api/kernels", "POST"), ("/", "PUT")):
         assert served.ask(*asked)[0] == 403
     for odd in ("%c3%28", "a%0d%0aSet-Cookie:x=y", "a%0ab", "%7f", "login?next=%00"):
         assert served.ask(f"/{odd}")[0] == 404
-    for odd in ("x/static/", "lab/static/", "lab/static//", "lab/static/.", "lab/static/./", "./static/x"):
+    for odd in (
+        "x/static/",
+        "lab/static/",
+        "lab/static//",
+        "lab/static/.",
+        "lab/static/./",
+        "./static/x",
+    ):
         assert served.ask(f"/voila/templates/{odd}")[0] == 404
     text = served.ask("/?template=x&theme=<b>x</b>")[1]
     assert "a cell" in text and "<b>x</b>" not in text and "cell_type" not in text
@@ -86,10 +127,20 @@ def test_nothing_is_served_but_the_page(served):
 
 def test_the_log_holds_no_query(served):
     """Refused, sent elsewhere, missing or served: a line tells the path alone."""
-    for path in ("/voila/files/x", "/nope", "/api/kernels/x", "/voila/static/none", "/voila/templates/x/static/", "/"):
+    for path in (
+        "/voila/files/x",
+        "/nope",
+        "/api/kernels/x",
+        "/voila/static/none",
+        "/voila/templates/x/static/",
+        "/",
+    ):
         for method in ("GET", "PUT"):
             served.ask(
-                f"{path}?it='s&token={served.token}&secret='1'", method, token=False, Origin="http://evil.example"
+                f"{path}?it='s&token={served.token}&secret='1'",
+                method,
+                token=False,
+                Origin="http://evil.example",
             )
             served.ask(f"{path}?it='s&token={served.token}&secret='1'", method, token=False)
     log = served.log.read_text()
@@ -108,7 +159,12 @@ def test_pages_that_nobody_reads_leave_no_kernel(served):
 
 def test_a_closed_page_takes_its_kernel_along(served):
     kernel = served.open()
-    assert served.ask(f"/voila/api/shutdown/{kernel}", "POST", Origin=f"http://127.0.0.1:{served.port}")[0] == 204
+    assert (
+        served.ask(
+            f"/voila/api/shutdown/{kernel}", "POST", Origin=f"http://127.0.0.1:{served.port}"
+        )[0]
+        == 204
+    )
     assert served.kernels() == []
 
 

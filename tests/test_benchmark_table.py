@@ -39,7 +39,9 @@ def test_results_are_written(tmp_path, monkeypatch, capsys):
     write_room(tmp_path / "made_up_garden.py", "pairs")
     assert bench.main(["--quick"], tmp_path) == 0 and not (tmp_path / "results.md").exists()
     assert bench.main([], tmp_path) == 0
-    assert "| pairs | 0.25 | s |  |  | ≤ 0.5 | yes |" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "| pairs | 0.25 | s |  |  | ≤ 0.5 | yes |" in (tmp_path / "results.md").read_text(
+        encoding="utf-8"
+    )
     table = pd.read_parquet(tmp_path / "results.parquet")
     assert table.measured.tolist() == [0.25] and "cores" in table.machine[0]
 
@@ -47,7 +49,9 @@ def test_results_are_written(tmp_path, monkeypatch, capsys):
 def test_a_failing_job_or_room_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_shed.py", "broken", "pairs")
-    (tmp_path / "made_up_attic.py").write_text("import made_up_ladder\nJOBS = {'climb': None}\n", encoding="utf-8")
+    (tmp_path / "made_up_attic.py").write_text(
+        "import made_up_ladder\nJOBS = {'climb': None}\n", encoding="utf-8"
+    )
     assert bench.main([], tmp_path) == 1
     said = capsys.readouterr()
     assert "| pairs |" in said.out and "failed: broken, climb" in said.err
@@ -83,7 +87,13 @@ def test_a_file_a_room():
 
 @pytest.mark.parametrize(
     ("measured", "target", "verdict"),
-    [(0.5, "≤ 0.5", "yes"), (0.6, "≤ 0.5", "no"), (0.9, "≥ 0.85", "yes"), (math.nan, "≥ 0.85", "no"), (1.0, "", "")],
+    [
+        (0.5, "≤ 0.5", "yes"),
+        (0.6, "≤ 0.5", "no"),
+        (0.9, "≥ 0.85", "yes"),
+        (math.nan, "≥ 0.85", "no"),
+        (1.0, "", ""),
+    ],
 )
 def test_met(measured, target, verdict):
     assert bench.met(measured, target) == verdict
@@ -91,7 +101,14 @@ def test_met(measured, target, verdict):
 
 def rows(**columns):
     """A table of two rows of one job, by column."""
-    base = {"module": "job", "benchmark": ["a", "… b"], "measured": 0.25, "unit": "s", "target": "", "runs": 5}
+    base = {
+        "module": "job",
+        "benchmark": ["a", "… b"],
+        "measured": 0.25,
+        "unit": "s",
+        "target": "",
+        "runs": 5,
+    }
     return bench.completed(pd.DataFrame(base | columns))
 
 
@@ -101,8 +118,14 @@ def test_times_are_medians_with_processor_time_beside_them():
     assert idle < 0.5 and idle.runs == 5 and idle.cpu < 0.5 and last is None
     found = measuring.row("a", idle, "s")
     assert (found["measured"], found["cpu"], found["runs"]) == (idle, idle.cpu, 5)
-    assert measuring.row("a", idle / 2, "s")["runs"] is None and measuring.row("a", 1.0, "s", runs=7)["runs"] == 7
-    assert measuring.median([(3, 1), (1, 9), (2, 2)]) == 2 and measuring.median([(3, 1), (1, 9), (2, 2)]).cpu == 2
+    assert (
+        measuring.row("a", idle / 2, "s")["runs"] is None
+        and measuring.row("a", 1.0, "s", runs=7)["runs"] == 7
+    )
+    assert (
+        measuring.median([(3, 1), (1, 9), (2, 2)]) == 2
+        and measuring.median([(3, 1), (1, 9), (2, 2)]).cpu == 2
+    )
 
 
 def test_what_takes_long_runs_once(monkeypatch):
@@ -121,15 +144,25 @@ def test_processor_time_holds_that_of_other_processes():
     assert measuring.seconds(lambda: measuring.alone(busy))[0].cpu >= 0.3
 
 
-@pytest.mark.parametrize(("others", "verdict"), [(0.0, "yes"), (0.1, "yes"), (0.11, "no"), (math.nan, "")])
+@pytest.mark.parametrize(
+    ("others", "verdict"), [(0.0, "yes"), (0.1, "yes"), (0.11, "no"), (math.nan, "")]
+)
 def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict):
     assert bench.quiet(others) == verdict
     said = bench.conditions(rows(load_before=0.5, load_after=1.5, others=others))
-    assert ("not quiet" in said, "0.5 before, 1.5 after" in said) == (verdict == "no", verdict != "")
+    assert ("not quiet" in said, "0.5 before, 1.5 after" in said) == (
+        verdict == "no",
+        verdict != "",
+    )
 
 
 def test_a_watch_sees_what_other_processes_use(monkeypatch):
-    clocks = {"machine_time": [100.0, 106.0], "own_time": [2.0, 3.0], "descendants": [0.0, 4.0], "load": [0.5, 2.5]}
+    clocks = {
+        "machine_time": [100.0, 106.0],
+        "own_time": [2.0, 3.0],
+        "descendants": [0.0, 4.0],
+        "load": [0.5, 2.5],
+    }
     for name, values in clocks.items():
         monkeypatch.setattr(measuring, name, iter(values).__next__)
     monkeypatch.setattr(measuring.time, "perf_counter", iter([10.0, 12.0]).__next__)
@@ -139,7 +172,11 @@ def test_a_watch_sees_what_other_processes_use(monkeypatch):
 
 
 def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(monkeypatch):
-    clocks = {"machine_time": [100.0, 110.0], "own_time": [0.0] * 4, "descendants": [1.0, 6.0, 0.0, 2.0]}
+    clocks = {
+        "machine_time": [100.0, 110.0],
+        "own_time": [0.0] * 4,
+        "descendants": [1.0, 6.0, 0.0, 2.0],
+    }
     for name, values in clocks.items():
         monkeypatch.setattr(measuring, name, iter(values).__next__)
     monkeypatch.setattr(measuring.time, "perf_counter", iter([10.0, 12.0]).__next__)
@@ -165,7 +202,14 @@ def test_the_end_says_what_was_missed_and_what_was_not_quiet():
 
 @pytest.mark.parametrize(
     ("measured", "unit", "runs", "few"),
-    [(1, "s", 5, 0), (1, "s", 4, 1), (1, "s", None, 1), (99, "s", 1, 0), (99, "ms", 1, 1), (1, "share", None, 0)],
+    [
+        (1, "s", 5, 0),
+        (1, "s", 4, 1),
+        (1, "s", None, 1),
+        (99, "s", 1, 0),
+        (99, "ms", 1, 1),
+        (1, "share", None, 0),
+    ],
 )
 def test_few_runs_are_said(measured, unit, runs, few):
     table = rows(measured=[measured, 1], unit=[unit, "s"], runs=[runs, 5], others=0.0)

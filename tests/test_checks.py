@@ -11,7 +11,22 @@ from cascadelib.checks import check_count, check_number, items_of, known, reals,
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import score_of
 
-NO_NUMBERS = [None, "1", "x", 1j, [1], (), {}, 10**400, 10**5000, True, np.True_, np.nan, torch.tensor(1.0), object()]
+NO_NUMBERS = [
+    None,
+    "1",
+    "x",
+    1j,
+    [1],
+    (),
+    {},
+    10**400,
+    10**5000,
+    True,
+    np.True_,
+    np.nan,
+    torch.tensor(1.0),
+    object(),
+]
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
@@ -35,7 +50,17 @@ def test_numbers_of_every_library_are_numbers():
 
 
 MASKED = np.ma.masked_array([0.5, 0.5], [True, False])
-NO_ARRAYS = ["x", ["0.5"], [1j], None, [None], [10**400], [[1], [1, 2]], torch.ones(2, requires_grad=True), MASKED]
+NO_ARRAYS = [
+    "x",
+    ["0.5"],
+    [1j],
+    None,
+    [None],
+    [10**400],
+    [[1], [1, 2]],
+    torch.ones(2, requires_grad=True),
+    MASKED,
+]
 
 
 @pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)
@@ -45,13 +70,23 @@ def test_what_holds_no_real_numbers_is_refused_by_name(values):
 
 
 def test_real_numbers_are_float64():
-    for values in ([1, 0], [True, False], np.array([1, 0], np.longdouble), torch.tensor([1, 0], dtype=torch.float16)):
-        assert reals(values, "confidence").tolist() == [1.0, 0.0] and reals(values, "confidence").dtype == np.float64
+    for values in (
+        [1, 0],
+        [True, False],
+        np.array([1, 0], np.longdouble),
+        torch.tensor([1, 0], dtype=torch.float16),
+    ):
+        assert (
+            reals(values, "confidence").tolist() == [1.0, 0.0]
+            and reals(values, "confidence").dtype == np.float64
+        )
 
 
 def test_one_or_several():
     assert (
-        items_of("abc") == ["abc"] and items_of(None) == [None] and items_of((2, 3)) == items_of(range(2, 4)) == [2, 3]
+        items_of("abc") == ["abc"]
+        and items_of(None) == [None]
+        and items_of((2, 3)) == items_of(range(2, 4)) == [2, 3]
     )
     assert items_of(torch.tensor(2)) == [2]
 
@@ -64,7 +99,10 @@ def test_a_number_in_a_name_is_of_plain_digits(digit):
         metric_of(f"top{digit}_softmax_sum")
     if digit != "0":
         assert split_size(f"resnet50@{digit}") == (f"resnet50@{digit}", None)
-    assert split_size("resnet50@12800") == ("resnet50@12800", None)  # memory grows with the square of it
+    assert split_size("resnet50@12800") == (
+        "resnet50@12800",
+        None,
+    )  # memory grows with the square of it
     assert score_of("top3").rank == 3 and split_size("resnet50@288") == ("resnet50", 288)
 
 
@@ -79,7 +117,9 @@ def test_nearest_names():
 
 def test_the_work_for_a_suggestion_is_bounded(monkeypatch):
     seen = []
-    monkeypatch.setattr(checks, "get_close_matches", lambda word, names, **_: seen.extend([word, *names]) or [])
+    monkeypatch.setattr(
+        checks, "get_close_matches", lambda word, names, **_: seen.extend([word, *names]) or []
+    )
     with pytest.raises(ValueError, match="unknown model"):
         known("a" * 9000, [f"{i}" * 100 for i in range(9000)], "model")
     assert len(seen) <= 3001 and max(map(len, seen)) <= 64

@@ -21,15 +21,28 @@ def folder(tmp_path_factory):
     labels, rows = rng.choice(["cat", "dog"], 600), []
     for model, accuracy, price in (("cache", 0.6, 0), ("small", 0.8, 1), ("large", 0.95, 10)):
         right = rng.random(600) < accuracy
-        confidence = np.round(np.where(right, 0.6, 0.3) + 0.4 * rng.random(600), 2) if model != "large" else np.nan
+        confidence = (
+            np.round(np.where(right, 0.6, 0.3) + 0.4 * rng.random(600), 2)
+            if model != "large"
+            else np.nan
+        )
         said = np.where(right, labels, np.where(labels == "cat", "dog", "cat"))
         sample = [f"q{i}" for i in range(600)]
-        columns = {"sample": sample, "model": model, "label": labels, "prediction": said, "cost": price}
+        columns = {
+            "sample": sample,
+            "model": model,
+            "label": labels,
+            "prediction": said,
+            "cost": price,
+        }
         rows.append(pd.DataFrame(columns | {"confidence": confidence}))
     frame = pd.concat(rows).sample(frac=1, random_state=0)
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet")
-    logits = {f"m{i}": (1 + i) * np.eye(3)[np.arange(600) % 3] + rng.normal(size=(600, 3)) for i in range(3)}
+    logits = {
+        f"m{i}": (1 + i) * np.eye(3)[np.arange(600) % 3] + rng.normal(size=(600, 3))
+        for i in range(3)
+    }
     store = cl.LogitStore.create(folder / "store", np.arange(600) % 3)
     for i, (name, values) in enumerate(logits.items()):
         store.add(name, values, macs=10**i)
@@ -47,8 +60,13 @@ def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
     table, policy = folder / f"t.{kind}", tmp_path / "p.json"
     status, said = told(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
     assert status == 0 and list(said)[0] == "held_out" and said["held_out"]["samples"] == 300
-    assert said["where_chosen"]["cost"] <= 5 and cl.Policy.load(policy).models == tuple(said["models"])
-    assert cl.Policy.load(policy).description["expected"]["accuracy"]["value"] == said["held_out"]["accuracy"]
+    assert said["where_chosen"]["cost"] <= 5 and cl.Policy.load(policy).models == tuple(
+        said["models"]
+    )
+    assert (
+        cl.Policy.load(policy).description["expected"]["accuracy"]["value"]
+        == said["held_out"]["accuracy"]
+    )
     status, there = told(capsys, "evaluate", policy, table, *NAMED)
     mean = (said["held_out"]["accuracy"] + said["where_chosen"]["accuracy"]) / 2
     assert there["here"]["accuracy"] == pytest.approx(mean) and there["here"]["samples"] == 600
@@ -69,11 +87,25 @@ def test_a_certificate_and_none(folder, tmp_path, capsys):
 
 
 def test_on_a_store(folder, tmp_path, capsys):
-    given = ["search", folder / "store", "--goal", "match_best", "--n-models", 2, "--out", tmp_path / "p.json"]
+    given = [
+        "search",
+        folder / "store",
+        "--goal",
+        "match_best",
+        "--n-models",
+        2,
+        "--out",
+        tmp_path / "p.json",
+    ]
     status, said = told(capsys, *given, "--held-out", 0.25, "--method", "entropy", "--cost", "macs")
-    assert status == 0 and (said["held_out"]["samples"], said["where_chosen"]["samples"]) == (150, 450)
+    assert status == 0 and (said["held_out"]["samples"], said["where_chosen"]["samples"]) == (
+        150,
+        450,
+    )
     assert cl.Policy.load(tmp_path / "p.json").metric == "entropy"
-    status, said = told(capsys, *given, "--held-out", folder / "store", "--method", "isotonic_by_label")
+    status, said = told(
+        capsys, *given, "--held-out", folder / "store", "--method", "isotonic_by_label"
+    )
     assert said["held_out"] == said["where_chosen"] and cl.Policy.load(tmp_path / "p.json").fitted
     status, said = told(capsys, *given, "--held-out", 0)
     assert "held_out" not in said and said["where_chosen"]["samples"] == 600
@@ -84,7 +116,10 @@ ERRORS = {
     "no goal": (["search", "t.csv"], "--budget --accuracy --goal is required"),
     "two goals": (["search", "t.csv", "--budget", "1", "--accuracy", "1"], "not allowed with"),
     "no number": (["search", "t.csv", "--budget", "much"], "invalid float value: 'much'"),
-    "an unknown option": (["search", "t.csv", "--budget", "1", "--bugdet", "2"], "unknown arguments: --bugdet 2"),
+    "an unknown option": (
+        ["search", "t.csv", "--budget", "1", "--bugdet", "2"],
+        "unknown arguments: --bugdet 2",
+    ),
     "no such file": (["search", "none.csv", "--budget", "1"], "none.csv"),
     "no such column": (
         ["search", "t.csv", "--label", "lable", "--budget", "1"],
@@ -93,9 +128,18 @@ ERRORS = {
     "nothing right": (["search", "t.csv", "--budget", "1"], "correct is needed, or predictions"),
     "no such goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
     "too dear": (["search", "t.csv", *NAMED, "--budget", "-1"], "no cascade costs -1 or less"),
-    "a metric of scores": (["search", "t.csv", *NAMED, "--budget", "1", "--method", "entropy"], "method='entropy'"),
-    "columns of a store": (["search", "store", "--label", "x", "--budget", "1"], "leave out --label"),
-    "nothing held out": (["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"], "--held-out"),
+    "a metric of scores": (
+        ["search", "t.csv", *NAMED, "--budget", "1", "--method", "entropy"],
+        "method='entropy'",
+    ),
+    "columns of a store": (
+        ["search", "store", "--label", "x", "--budget", "1"],
+        "leave out --label",
+    ),
+    "nothing held out": (
+        ["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"],
+        "--held-out",
+    ),
     "no policy": (["show", "t.csv"], "t.csv: this is no JSON"),
     "another table": (["evaluate", "p.json", "store"], "unknown model of this store"),
     "an empty table": (["explore", "empty.csv"], "No columns to parse"),
@@ -114,7 +158,11 @@ def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     except SystemExit as leaving:
         status = leaving.code
     out, err = capsys.readouterr()
-    assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith("cascadelib") and message in err
+    assert (
+        (status, out, err.count("\n")) == (2, "", 1)
+        and err.startswith("cascadelib")
+        and message in err
+    )
 
 
 def test_the_page_shows_the_table(folder, tmp_path):

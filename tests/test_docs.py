@@ -40,7 +40,10 @@ def tables(path):
     """The tables of a Markdown page, each as rows of stripped cells, header first."""
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
-    rows = [[[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()] for table in found]
+    rows = [
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+        for table in found
+    ]
     return [[header, *body] for header, _, *body in rows]
 
 
@@ -77,20 +80,26 @@ class Example:
     def bounds(self, ranges):
         """(most correct, least cost) of a box of boundaries: each sample at its best, and at its cheapest."""
         exits = [self.exits(s, ranges) for s in range(self.k)]
-        most = sum(max(self.correct[stage][s] for stage in stages) for s, stages in enumerate(exits))
+        most = sum(
+            max(self.correct[stage][s] for stage in stages) for s, stages in enumerate(exits)
+        )
         return most, sum(self.paid(min(stages)) for stages in exits)
 
     def priced(self, ranges, price):
         """Least cost − price · correct of the samples, each at the exit that is best at this price."""
         return sum(
-            min(self.paid(stage) - price * self.correct[stage][s] for stage in self.exits(s, ranges))
+            min(
+                self.paid(stage) - price * self.correct[stage][s] for stage in self.exits(s, ranges)
+            )
             for s in range(self.k)
         )
 
     def reach(self, boundaries):
         """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as many."""
         found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
-        return {n: min([cost for m, cost in found if m >= n], default=np.inf) for n in range(self.k + 1)}
+        return {
+            n: min([cost for m, cost in found if m >= n], default=np.inf) for n in range(self.k + 1)
+        }
 
 
 def test_the_worked_example_is_true():
@@ -110,12 +119,17 @@ def test_the_worked_example_closes_its_boxes_as_it_says():
     """One by its bounds, one by looking into it, two by prices; what is found is all that brute force finds."""
     example, sides = Example(), ((0, 3), (3, 6))
     at_corners = example.reach(product((0, 3, 6), repeat=2))
-    closed = [(a, b) for a in sides for b in sides if at_corners[(m := example.bounds([a, b]))[0]] <= m[1]]
+    closed = [
+        (a, b) for a in sides for b in sides if at_corners[(m := example.bounds([a, b]))[0]] <= m[1]
+    ]
     assert closed == [((0, 3), (0, 3))]
     reach = example.reach([*product((0, 3, 6), repeat=2), *product(range(3, 7), repeat=2)])
     assert reach == example.reach(product(range(7), repeat=2))
     assert {n: reach[n] for n in (3, 4, 5, 6)} == {3: 6, 4: 9, 5: 15, 6: 23}
-    assert example.bounds([(5, 5), (6, 6)]) == (4, 9) and example.bounds([(3, 3), (5, 5)]) == (6, 23)
+    assert example.bounds([(5, 5), (6, 6)]) == (4, 9) and example.bounds([(3, 3), (5, 5)]) == (
+        6,
+        23,
+    )
     lines, ranges = {}, None
     for row in tables(ARCHITECTURE)[-1][1:]:
         if row[0]:
@@ -136,7 +150,10 @@ def test_the_worked_example_is_what_the_search_finds():
     points = cl.search_arrays(example.correct.astype(bool), sure, list(example.cost), n_models=3)
     reach = example.reach(product(range(example.k + 1), repeat=2))
     front = {n: cost for n, cost in reach.items() if n == example.k or reach[n + 1] > cost}
-    found = zip((points.accuracy * example.k).round().astype(int).tolist(), (points.cost * example.k).tolist())
+    found = zip(
+        (points.accuracy * example.k).round().astype(int).tolist(),
+        (points.cost * example.k).tolist(),
+    )
     assert dict(found) == pytest.approx(front)
 
 
@@ -166,8 +183,12 @@ def test_every_public_name_has_a_docstring(rooms):
 
 def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
     (tmp_path / "garden").mkdir()
-    (tmp_path / "garden" / "shed.py").write_text("LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n")
-    (tmp_path / "garden" / "__init__.py").write_text("_ = attach(__name__, shed='LIMIT WORD dig')\n")
+    (tmp_path / "garden" / "shed.py").write_text(
+        "LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n"
+    )
+    (tmp_path / "garden" / "__init__.py").write_text(
+        "_ = attach(__name__, shed='LIMIT WORD dig')\n"
+    )
     (tmp_path / "__init__.py").write_text(
         "if TYPE_CHECKING:\n    from .garden import dig as dig\n_ = attach(__name__)\n"
     )
@@ -177,7 +198,9 @@ def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
 
 def test_the_reference_lists_what_the_faces_offer(rooms):
     for room in rooms.rooms():
-        assert set(rooms.public(room)) >= set(importlib.import_module(f"cascadelib.{room}").__all__), room
+        assert set(rooms.public(room)) >= set(
+            importlib.import_module(f"cascadelib.{room}").__all__
+        ), room
 
 
 def test_docstrings_become_markdown(rooms):
@@ -189,22 +212,38 @@ def test_docstrings_become_markdown(rooms):
 
 
 def test_docstrings_cite_what_the_checkout_has():
-    sources = [*ROOT.glob("cascadelib/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("data/*/*.py")]
-    citing = [path.name for path in sources if re.search(r"\b(?:DESIGN|HOUSE)\b", path.read_text(encoding="utf-8"))]
+    sources = [
+        *ROOT.glob("cascadelib/**/*.py"),
+        *ROOT.glob("benchmarks/*.py"),
+        *ROOT.glob("data/*/*.py"),
+    ]
+    citing = [
+        path.name
+        for path in sources
+        if re.search(r"\b(?:DESIGN|HOUSE)\b", path.read_text(encoding="utf-8"))
+    ]
     assert citing == []
 
 
 def test_the_site_is_built_strictly(tmp_path):
     """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
-    (line,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if "mkdocs build" in line]
+    (line,) = [
+        line for line in (ROOT / "Makefile").read_text().splitlines() if "mkdocs build" in line
+    ]
     assert "--strict" in line and "-q" not in line
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
     )
     assert built.returncode == 0, built.stderr[-2000:]
     assert "calibration_table" in (tmp_path / "reference/analysis.html").read_text(encoding="utf-8")
-    assert 'href="notebooks/05_distribution_shift.html"' in (tmp_path / "shift.html").read_text(encoding="utf-8")
+    assert 'href="notebooks/05_distribution_shift.html"' in (tmp_path / "shift.html").read_text(
+        encoding="utf-8"
+    )
     assert 'href="benchmarks.html"' in (tmp_path / "speed.html").read_text(encoding="utf-8")
     notebook = (tmp_path / "notebooks" / "02_two_model_cascades.html").read_text(encoding="utf-8")
     assert 'href="../index.html"' in notebook and 'class="contents"' in notebook
@@ -220,7 +259,9 @@ def test_the_site_is_built_strictly(tmp_path):
         ({"papermill": {"parameters": {}, "exception": True}}, False),
     ],
 )
-def test_the_site_takes_what_ran_whole_at_its_own_parameters(tmp_path, write_notebook, monkeypatch, about, taken):
+def test_the_site_takes_what_ran_whole_at_its_own_parameters(
+    tmp_path, write_notebook, monkeypatch, about, taken
+):
     pages = script("pages")
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     source = write_notebook(tmp_path / "notebooks" / "01_a.ipynb")

@@ -17,20 +17,24 @@ HEAVY = "torch torchvision timm transformers fvcore PIL plotly ipywidgets anywid
 
 def loaded_by(code):
     """Top-level names of the modules that a fresh interpreter has after ``code``, beyond those it starts with."""
-    line = (
-        f"import sys; before = set(sys.modules); {code}; print(*{{m.split('.')[0] for m in set(sys.modules) - before}})"
+    line = f"import sys; before = set(sys.modules); {code}; print(*{{m.split('.')[0] for m in set(sys.modules) - before}})"
+    out = subprocess.run(
+        [sys.executable, "-c", line], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
-    out = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     return set(out.stdout.split())
 
 
 def test_no_folder_has_more_than_twelve_modules():
-    folders = {folder: len(list(folder.glob("*.py"))) for folder in {path.parent for path in MODULES}}
+    folders = {
+        folder: len(list(folder.glob("*.py"))) for folder in {path.parent for path in MODULES}
+    }
     assert {folder.name: n for folder, n in folders.items() if n > 12} == {}
 
 
 def test_no_module_has_more_than_400_lines_and_there_are_at_most_90():
-    lines = {path.relative_to(PACKAGE): path.read_text(encoding="utf-8").count("\n") for path in MODULES}
+    lines = {
+        path.relative_to(PACKAGE): path.read_text(encoding="utf-8").count("\n") for path in MODULES
+    }
     assert {str(path): n for path, n in lines.items() if n > 400} == {}
     assert len([path for path in MODULES if path.name != "__init__.py"]) <= 90
     assert sum(lines.values()) <= 13_500
@@ -43,7 +47,9 @@ def test_what_a_room_lists_is_there_and_no_file_shadows_it(room):
     public = getattr(module, "__all__", [])
     for each in public:
         assert getattr(module, each) is not None
-    files = {path.stem for path in room.glob("*.py")} | {path.parent.name for path in room.glob("*/__init__.py")}
+    files = {path.stem for path in room.glob("*.py")} | {
+        path.parent.name for path in room.glob("*/__init__.py")
+    }
     assert files & {n for n in public if not isinstance(getattr(module, n), type(sys))} == set()
 
 
@@ -67,17 +73,26 @@ def test_the_core_does_without_torch_and_plotly(room):
     assert loaded_by(every) & set(HEAVY) == set()
 
 
-@pytest.mark.parametrize("code", ["cl.published.models()", "cl.recipes.oracle", "cl.ScoreTable", "cl.LogitStore"])
+@pytest.mark.parametrize(
+    "code", ["cl.published.models()", "cl.recipes.oracle", "cl.ScoreTable", "cl.LogitStore"]
+)
 def test_published_figures_and_stores_do_too(code):
     assert loaded_by(f"import cascadelib as cl; {code}") & set(HEAVY) == set()
 
 
 def test_stores_load_no_compiler():
-    assert loaded_by("import cascadelib as cl; cl.LogitStore, cl.ScoreTable") & {"numba", "scipy"} == set()
+    assert (
+        loaded_by("import cascadelib as cl; cl.LogitStore, cl.ScoreTable") & {"numba", "scipy"}
+        == set()
+    )
 
 
 def test_a_cascade_of_own_modules_loads_no_zoo():
-    assert loaded_by("import cascadelib as cl; cl.Cascade") & {"timm", "transformers", "plotly", "fvcore"} == set()
+    assert (
+        loaded_by("import cascadelib as cl; cl.Cascade")
+        & {"timm", "transformers", "plotly", "fvcore"}
+        == set()
+    )
 
 
 def test_imports_change_no_settings_of_other_packages():

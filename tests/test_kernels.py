@@ -74,7 +74,9 @@ def run(code, path, *arguments, **environment):
 
 def test_nothing_can_be_written(tmp_path):
     """As on a read-only mount without a home folder; a file where the cache would lie stops even root."""
-    shutil.copytree(ROOT / "cascadelib", tmp_path / "cascadelib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "cascadelib", tmp_path / "cascadelib", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for folder in [tmp_path / "cascadelib", *(tmp_path / "cascadelib").rglob("*")]:
         if folder.is_dir():
             (folder / "__pycache__").touch()
@@ -82,7 +84,10 @@ def test_nothing_can_be_written(tmp_path):
     rng = np.random.default_rng(0)
     correct, confidence = rng.random((3, 60)) < [[0.5], [0.7], [0.9]], rng.random((3, 60))
     here = search(ScoreTable(correct, confidence, [1, 3, 9]), cost="cost")
-    assert said.split(" ", 1) == [f"{tmp_path}/cascadelib/__init__.py", f"{here.table['cost'].tolist()}\n"]
+    assert said.split(" ", 1) == [
+        f"{tmp_path}/cascadelib/__init__.py",
+        f"{here.table['cost'].tolist()}\n",
+    ]
     assert warned.count("Warning") == 1 and "set NUMBA_CACHE_DIR" in warned
 
 
@@ -109,7 +114,9 @@ def tiny(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("kind", "damaged"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
+@pytest.mark.parametrize(
+    ("kind", "damaged"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE]
+)
 def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
     cache = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
     files = list(tiny.parent.rglob(f"*.{kind}"))
@@ -125,7 +132,9 @@ def test_after_warm_a_fresh_process_compiles_nothing(tmp_path):
     """Of the first searches of two, three and four models, the paper's twelve methods, and their evaluation."""
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     run(WARM, ROOT, **cache)
-    hits, missed = run(FIRST_CALLS, ROOT, str(ROOT / "data" / "fashion-mnist" / "val"), **cache)[0].split(" ", 1)
+    hits, missed = run(FIRST_CALLS, ROOT, str(ROOT / "data" / "fashion-mnist" / "val"), **cache)[
+        0
+    ].split(" ", 1)
     assert int(hits) >= 8 and missed == "[]\n"
 
 

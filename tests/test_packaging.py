@@ -28,16 +28,26 @@ def committed_files():
     listed = subprocess.run(command, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git clone")
-    return [ROOT / name for name in sorted(set(listed.stdout.split("\0"))) if name and (ROOT / name).is_file()]
+    return [
+        ROOT / name
+        for name in sorted(set(listed.stdout.split("\0")))
+        if name and (ROOT / name).is_file()
+    ]
 
 
 def make(*arguments):
-    return subprocess.run(["make", "-C", ROOT, *arguments], capture_output=True, text=True, env=clean_environment())
+    return subprocess.run(
+        ["make", "-C", ROOT, *arguments], capture_output=True, text=True, env=clean_environment()
+    )
 
 
 def clean_environment():
     """This environment without what an outer ``make test`` hands down."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "RAW", "ARGS"))}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MAKE", "MFLAGS", "RAW", "ARGS"))
+    }
 
 
 def packages(*extras):
@@ -52,12 +62,18 @@ def packages(*extras):
 def test_one_list_of_packages():
     extras = PROJECT["optional-dependencies"]
     assert [re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]] == CORE
-    assert ASKED_FOR <= set(packages("all")) and extras["all"] == ["cascadelib[vision,text,explore,notebooks]"]
-    assert all(lines == sorted(lines, key=lambda line: re.split(">=", line)) for lines in extras.values())
+    assert ASKED_FOR <= set(packages("all")) and extras["all"] == [
+        "cascadelib[vision,text,explore,notebooks]"
+    ]
+    assert all(
+        lines == sorted(lines, key=lambda line: re.split(">=", line)) for lines in extras.values()
+    )
     lines = [line for extra in [PROJECT["dependencies"], *extras.values()] for line in extra]
     floors = [line for line in lines if not line.startswith("cascadelib[")]
     assert [line for line in floors if not re.fullmatch(r"[\w-]+(\[\w+\])?>=[\w.]+", line)] == []
-    assert len({line for line in floors}) == len({re.match(r"[\w-]+", line)[0] for line in floors})  # one floor each
+    assert len({line for line in floors}) == len(
+        {re.match(r"[\w-]+", line)[0] for line in floors}
+    )  # one floor each
 
 
 def test_conda_defers_to_it():
@@ -83,27 +99,37 @@ def test_make_data_tells_how():
 
 def test_make_imagenet_tells_how_and_does_it():
     assert "IMAGES=FOLDER" in make("imagenet").stdout
-    would = make("-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5").stdout
+    would = make(
+        "-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5"
+    ).stdout
     assert "torchrun --standalone --nproc-per-node=4 data/imagenet-1k/extract.py" in would
     would = " ".join(would.split())
     assert "--images somewhere --out there --whole --every 5" in would and "--table" not in would
     assert "run_notebooks.py there --preset data/imagenet-1k/paper.yml" in would
     would = " ".join(make("-n", "imagenet", "IMAGES=somewhere", "TABLE=own.csv").stdout.split())
     assert "--table own.csv" in would
-    would = " ".join(make("-n", "imagenet", "IMAGES=somewhere", "V2=other", "PRESET=").stdout.split())
+    would = " ".join(
+        make("-n", "imagenet", "IMAGES=somewhere", "V2=other", "PRESET=").stdout.split()
+    )
     assert "--v2 other" in would and "--whole" not in would and "--preset" not in would
 
 
 def test_make_zoo_takes_a_folder_or_downloads():
-    assert "tables.py --tables own --near" in make("-n", "zoo", "RESULTS=own", "ARGS=--limit 9").stdout
+    assert (
+        "tables.py --tables own --near" in make("-n", "zoo", "RESULTS=own", "ARGS=--limit 9").stdout
+    )
     assert "tables.py --today --near" in make("-n", "zoo", "RESULTS=").stdout
 
 
 def test_ci_ends_in_make_test():
     script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK) and script.read_text(encoding="utf-8").rstrip().endswith("exec make test")
+    assert os.access(script, os.X_OK) and script.read_text(encoding="utf-8").rstrip().endswith(
+        "exec make test"
+    )
     assert subprocess.run(["bash", "-n", script]).returncode == 0
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load(
+        (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    )
     steps = [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
     assert "bash .ci/run" in steps and "make run" in steps
     assert {"3.11", "3.13"} <= set(workflow["jobs"]["test"]["strategy"]["matrix"]["python"])
@@ -112,9 +138,15 @@ def test_ci_ends_in_make_test():
 
 
 def test_no_file_names_a_folder_of_this_machine():
-    folders = {str(folder) for folder in (ROOT, Path.home(), sys.prefix) if len(Path(folder).parts) > 1}
-    pattern = re.compile("|".join(rf"(?<![\w.]){re.escape(folder)}/" for folder in sorted(folders)).encode())
-    named = {path.relative_to(ROOT): pattern.search(path.read_bytes()) for path in committed_files()}
+    folders = {
+        str(folder) for folder in (ROOT, Path.home(), sys.prefix) if len(Path(folder).parts) > 1
+    }
+    pattern = re.compile(
+        "|".join(rf"(?<![\w.]){re.escape(folder)}/" for folder in sorted(folders)).encode()
+    )
+    named = {
+        path.relative_to(ROOT): pattern.search(path.read_bytes()) for path in committed_files()
+    }
     assert {path: found[0] for path, found in named.items() if found} == {}
 
 
@@ -127,7 +159,12 @@ def interpreters():
     """The Python that runs this, and 3.13 where there is one: what CI has."""
     found = {".".join(map(str, sys.version_info[:2])): sys.executable}
     other = shutil.which("python3.13", path=os.environ.get("PATH", "") + os.pathsep + "/usr/bin")
-    if other and not subprocess.run([other, "-c", "import ensurepip, venv"], capture_output=True).returncode:
+    if (
+        other
+        and not subprocess.run(
+            [other, "-c", "import ensurepip, venv"], capture_output=True
+        ).returncode
+    ):
         found.setdefault("3.13", other)
     return found
 
@@ -152,7 +189,11 @@ def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(tmp_pat
     (tmp_path / "cascadelib").mkdir()
     if address:
         text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
-        text = re.sub(r"# \[project.urls\]\n# Repository = .*", f'[project.urls]\nRepository = "{address}/"', text)
+        text = re.sub(
+            r"# \[project.urls\]\n# Repository = .*",
+            f'[project.urls]\nRepository = "{address}/"',
+            text,
+        )
         (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     said = alone(sys.executable, METADATA, tmp_path)
     assert "Description-Content-Type: text/markdown" in said
@@ -161,7 +202,10 @@ def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(tmp_pat
     if not address:
         assert ".github/cascade.svg" in pictures and "docs/speed.md" in links
         return
-    assert f"{address}/raw/HEAD/.github/cascade.svg" in pictures and f"{address}/blob/HEAD/docs/speed.md" in links
+    assert (
+        f"{address}/raw/HEAD/.github/cascade.svg" in pictures
+        and f"{address}/blob/HEAD/docs/speed.md" in links
+    )
     assert all(link.startswith("https://") for link in [*pictures, *links])
 
 
@@ -194,17 +238,31 @@ def pip(python, *arguments):
 
 def alone(python, code, folder, **environment):
     """What code prints, run by a Python in a folder that is no checkout."""
-    others = {name: v for name, v in os.environ.items() if not name.startswith(("PYTHON", "CASCADELIB_"))}
+    others = {
+        name: v for name, v in os.environ.items() if not name.startswith(("PYTHON", "CASCADELIB_"))
+    }
     done = subprocess.run(
-        [python, "-c", code], capture_output=True, text=True, cwd=folder, env=others | environment, timeout=600
+        [python, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=others | environment,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 def test_the_core_is_at_most_twenty_packages(thin):
-    listed = subprocess.run([thin, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True)
-    names = {package["name"] for package in json.loads(listed.stdout)} - {"pip", "setuptools", "wheel", "cascadelib"}
+    listed = subprocess.run(
+        [thin, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True
+    )
+    names = {package["name"] for package in json.loads(listed.stdout)} - {
+        "pip",
+        "setuptools",
+        "wheel",
+        "cascadelib",
+    }
     assert set(CORE) <= names and len(names) <= 20 and not names & ASKED_FOR
 
 
@@ -244,12 +302,19 @@ def test_the_command_line_on_the_core_alone(thin, tmp_path):
     alone(thin, SCORES, tmp_path)
 
     def shell(*arguments):
-        command, environment = [thin.with_name("cascadelib"), *arguments], {"PATH": os.environ["PATH"]}
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600)
+        command, environment = (
+            [thin.with_name("cascadelib"), *arguments],
+            {"PATH": os.environ["PATH"]},
+        )
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600
+        )
         return done.returncode, done.stdout, done.stderr
 
     columns = ["scores.csv", "--correct", "correct"]
-    status, said, _ = shell("certify", *columns, "--epsilon", "0.02", "--out", "policy.json", "--json")
+    status, said, _ = shell(
+        "certify", *columns, "--epsilon", "0.02", "--out", "policy.json", "--json"
+    )
     assert status == 0 and json.loads(said)["models"] == ["s", "l"]
     status, said, _ = shell("evaluate", "policy.json", *columns, "--json")
     assert status == 0 and 0.9 < json.loads(said)["here"]["accuracy"] < 1

@@ -24,7 +24,9 @@ MOST_WORDS = 1300
 @pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
 def test_the_figures_of_a_page_are_those_of_the_data(page, block):
     before = (ROOT / page).read_text(encoding="utf-8")
-    assert readme_numbers.filled(before, page, [block]) == before, "run: python docs/readme_numbers.py"
+    assert readme_numbers.filled(before, page, [block]) == before, (
+        "run: python docs/readme_numbers.py"
+    )
 
 
 def test_the_drawing_has_the_figures_of_the_data():
@@ -47,9 +49,13 @@ def test_a_stale_figure_is_found():
 
 
 def test_the_table_of_notebooks_has_question_and_answer(tmp_path, write_notebook, monkeypatch):
-    paths = [write_notebook(tmp_path / name, "print('It | is')") for name in ("07_a.ipynb", "99_b.ipynb")]
+    paths = [
+        write_notebook(tmp_path / name, "print('It | is')") for name in ("07_a.ipynb", "99_b.ipynb")
+    ]
     nb = nbformat.read(paths[0], as_version=4)
-    nb.cells[2].update(outputs=[nbformat.v4.new_output("stream", name="stdout", text="It | is\n  5.\n")])
+    nb.cells[2].update(
+        outputs=[nbformat.v4.new_output("stream", name="stdout", text="It | is\n  5.\n")]
+    )
     nb.cells[2].metadata["tags"] = ["answer"]
     nbformat.write(nb, paths[0])
     monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
@@ -61,8 +67,13 @@ def test_the_table_of_notebooks_has_question_and_answer(tmp_path, write_notebook
 
 def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monkeypatch):
     path = write_notebook(tmp_path / "08_a.ipynb", "table")
-    nb, table = nbformat.read(path, as_version=4), pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"])
-    nb.cells[2].outputs = [nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})]
+    nb, table = (
+        nbformat.read(path, as_version=4),
+        pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"]),
+    )
+    nb.cells[2].outputs = [
+        nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})
+    ]
     nbformat.write(nb, path)
     monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
     readme_numbers.cells.cache_clear()
@@ -75,14 +86,21 @@ def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monk
 
 def test_the_report_is_linked_where_the_site_has_an_address(tmp_path, monkeypatch):
     assert "build/report/index.html" in readme_numbers.hosted()
-    (tmp_path / "pyproject.toml").write_text('[project.urls]\nDocumentation = "https://a.example/"', encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project.urls]\nDocumentation = "https://a.example/"', encoding="utf-8"
+    )
     monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
     assert "](https://a.example/notebooks/index.html)" in readme_numbers.hosted()
 
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(0.1012, "s", "0.10 s"), (132, "s", "2 min 12 s"), (118600, "s", "33 h"), (0.7053, "GiB", "0.71 GiB")]
+    [
+        (0.1012, "s", "0.10 s"),
+        (132, "s", "2 min 12 s"),
+        (118600, "s", "33 h"),
+        (0.7053, "GiB", "0.71 GiB"),
+    ]
     + [
         (3.243, "×", "3.2 ×"),
         (0.041, "share", "4.1%"),
@@ -97,7 +115,12 @@ def test_quantities(value, unit, text):
 
 @pytest.mark.parametrize(
     ("target", "unit", "text"),
-    [("≤ 0.02", "share", "≤ 2%"), ("≤ 0.5", "s", "≤ 0.5 s"), ("≥ 2.5", "×", "≥ 2.5 ×"), ("", "s", "")],
+    [
+        ("≤ 0.02", "share", "≤ 2%"),
+        ("≤ 0.5", "s", "≤ 0.5 s"),
+        ("≥ 2.5", "×", "≥ 2.5 ×"),
+        ("", "s", ""),
+    ],
 )
 def test_limits(target, unit, text):
     assert measured.limit(target, unit) == text
@@ -105,8 +128,19 @@ def test_limits(target, unit, text):
 
 def made_up(monkeypatch, **columns):
     """Results of two rows, a and b, of a job, and none of any other."""
-    rows = {"measured": [2.0, 0.5], "unit": ["s", "share"], "target": ["≤ 3", ""], "quiet": "yes", "others": 0.0}
-    rows |= {"module": "job", "benchmark": ["a", "b"], "cpu": float("nan"), "runs": [5, float("nan")]} | columns
+    rows = {
+        "measured": [2.0, 0.5],
+        "unit": ["s", "share"],
+        "target": ["≤ 3", ""],
+        "quiet": "yes",
+        "others": 0.0,
+    }
+    rows |= {
+        "module": "job",
+        "benchmark": ["a", "b"],
+        "cpu": float("nan"),
+        "runs": [5, float("nan")],
+    } | columns
     table = pd.DataFrame(rows).set_index(["module", "benchmark"])
     monkeypatch.setattr(measured, "benchmarks", lambda: table)
     monkeypatch.setattr(measured, "TABLES", ((("A", "job", "a"), ("B", "job", "b")),))
@@ -131,13 +165,21 @@ def test_pages_say_what_was_not_measured_on_a_quiet_machine(monkeypatch, quiet, 
 
 def test_rules_have_a_row_each(monkeypatch):
     held = "pairs: held out at 2% of the cost (chosen 0.95, spends 1.04 of it)"
-    names = ["a, pairs: choosing for 1 budget", f"a, {held}", "b, pairs: choosing for 1 budget", f"b, {held}"]
+    names = [
+        "a, pairs: choosing for 1 budget",
+        f"a, {held}",
+        "b, pairs: choosing for 1 budget",
+        f"b, {held}",
+    ]
     values = {"measured": [1.5, 0.93, 2.0, 0.92], "unit": "s", "target": "", "runs": 5, "cpu": 2.5}
     made_up(monkeypatch, module="peers", benchmark=names, **values)
     lines = measured.peers("pairs").splitlines()
     assert lines[0] == "| pairs | seconds | processor | at 2% |"
     assert lines[2] == "| a | 1.5 s | 2.5 s | 0.9300 for 1.04 (0.95) |"
-    assert lines[-1] == "At one budget the cascades differ by at most 1.00 points held out, 0.00 where chosen."
+    assert (
+        lines[-1]
+        == "At one budget the cascades differ by at most 1.00 points held out, 0.00 where chosen."
+    )
 
 
 def test_a_benchmark_that_is_not_there_is_named():
@@ -163,12 +205,23 @@ def test_the_code_of_your_own_runs(tmp_path, monkeypatch):
         return module
 
     inputs = torch.as_tensor(large, dtype=torch.float32)
-    space = {"cl": cl, "net": linear(1), "other": torch.nn.Sequential(linear(2), linear(2)), "transform": lambda x: x}
+    space = {
+        "cl": cl,
+        "net": linear(1),
+        "other": torch.nn.Sequential(linear(2), linear(2)),
+        "transform": lambda x: x,
+    }
     exec(second, space | {"inputs": inputs, "labels": labels, "batch": inputs[:9]})
     correct = rng.random((2, k)) < [[0.7], [0.9]]
     confidence, cost = np.where(correct, 0.9, 0.3) + 0.1 * rng.random((2, k)), np.array([0.1, 1.0])
     held_out = cl.ScoreTable(correct, confidence, cost, ["small", "large"])
-    space = {"cl": cl, "correct": correct, "confidence": confidence, "cost": cost, "held_out": held_out}
+    space = {
+        "cl": cl,
+        "correct": correct,
+        "confidence": confidence,
+        "cost": cost,
+        "held_out": held_out,
+    }
     exec(third, space)
     assert space["result"].cost <= 0.5
 

@@ -18,7 +18,11 @@ def answers(k=1200):
         sure = rng.uniform(0.4, 1, k).round(2)
         right = rng.random(k) < np.clip(skill + sure - 0.7, 0, 1)
         answer = np.where(right, truth, "question")
-        rows.append(pd.DataFrame({"service": name, "confidence": sure, "usd": usd, "truth": truth, "answer": answer}))
+        rows.append(
+            pd.DataFrame(
+                {"service": name, "confidence": sure, "usd": usd, "truth": truth, "answer": answer}
+            )
+        )
     table = pd.concat(rows).rename_axis("sample").reset_index()
     return table.sample(frac=1, random_state=0).iloc[7:]
 
@@ -31,14 +35,21 @@ def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(tmp_path, monkeypa
     lines = [line for line in block.splitlines() if line and not line.startswith("import")]
     assert len(lines) <= 10
     said = table.set_index(["service", "sample"])
-    inputs = said.loc["large"].index.intersection(said.loc["small"].index).intersection(said.loc["cache"].index)
+    inputs = (
+        said.loc["large"]
+        .index.intersection(said.loc["small"].index)
+        .intersection(said.loc["cache"].index)
+    )
 
     def service(name, ids):
         return [said.loc[name].loc[ids, column].tolist() for column in ("answer", "confidence")]
 
     calls = {name: partial(service, name) for name in ("cache", "small", "large")}
     namespace = {"calls": calls, "inputs": inputs.tolist()}
-    exec(block.replace("run(calls", "run({name: calls[name] for name in certificate.point.models}"), namespace)
+    exec(
+        block.replace("run(calls", "run({name: calls[name] for name in certificate.point.models}"),
+        namespace,
+    )
     assert len(namespace["table"]) == len(inputs) and namespace["table"].cost.min() == 0
     right = namespace["decisions"].predictions == said.loc["large"].loc[inputs, "truth"].to_numpy()
     assert right.mean() > said.loc["large"].eval("answer == truth").mean() - 0.02

@@ -47,7 +47,12 @@ class Slow:
     """A cascade whose runs wait until they may go on; it notes how many batches each had."""
 
     def __init__(self, cascade):
-        self.cascade, self.running, self.go, self.batches = cascade, cascade.running, threading.Event(), []
+        self.cascade, self.running, self.go, self.batches = (
+            cascade,
+            cascade.running,
+            threading.Event(),
+            [],
+        )
 
     def run(self, batches, batch_size):
         self.batches.append(len(batches))
@@ -57,7 +62,9 @@ class Slow:
 
 @pytest.fixture(scope="module")
 def cascade():
-    return cl.Cascade.from_point(cl.pick(cl.search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement"))
+    return cl.Cascade.from_point(
+        cl.pick(cl.search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+    )
 
 
 @pytest.fixture
@@ -140,7 +147,9 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def port(cascade):
-    server = serve.server_of(cascade, serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"]))
+    server = serve.server_of(
+        cascade, serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     waits(lambda: server.started)
@@ -185,7 +194,11 @@ def test_too_much_at_once_is_refused_for_a_while(cascade, served):
         taken.append(pool.submit(post, port, npy(IMAGES[:8])))
         time.sleep(0.3)
         status, said, headers = post(port, npy(IMAGES[:3]))
-        assert status == 503 and "8 samples wait" in said["detail"] and int(headers["Retry-After"]) >= 1
+        assert (
+            status == 503
+            and "8 samples wait" in said["detail"]
+            and int(headers["Retry-After"]) >= 1
+        )
         slow.go.set()
         assert [one.result()[0] for one in taken] == [200, 200]
     assert post(port, npy(IMAGES[:3]))[0] == 200
@@ -219,10 +232,29 @@ def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path, casca
     """A saved cascade; SIGTERM while a request waits for others."""
     cascade.save(tmp_path / "c.json")
     np.save(tmp_path / "example.npy", IMAGES[:8])
-    options = ["--cascade", tmp_path / "c.json", "--example", tmp_path / "example.npy", "--port", "0"]
-    command = [sys.executable, ROOT / "examples" / "serve.py", *options, "--max-wait-ms", "3000", "--threads", "1"]
+    options = [
+        "--cascade",
+        tmp_path / "c.json",
+        "--example",
+        tmp_path / "example.npy",
+        "--port",
+        "0",
+    ]
+    command = [
+        sys.executable,
+        ROOT / "examples" / "serve.py",
+        *options,
+        "--max-wait-ms",
+        "3000",
+        "--threads",
+        "1",
+    ]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
     )
     try:
         line = process.stdout.readline()
@@ -231,7 +263,10 @@ def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path, casca
         idle = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # for whom the other waits
         idle.request("GET", "/health")
         health = json.loads(idle.getresponse().read())
-        assert health["models"] == list(cascade.point.models) and health["inputs"] == health["waiting"] == 0
+        assert (
+            health["models"] == list(cascade.point.models)
+            and health["inputs"] == health["waiting"] == 0
+        )
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(post, port, npy(IMAGES[:5]))
             waits(lambda: health_of(idle)["waiting"] == 5 or asked.done())

@@ -18,7 +18,10 @@ def store():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 400)
     ease = rng.normal(size=(400, 1))
-    logits = {f"m{i}": (1 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(400, 5)) for i in range(4)}
+    logits = {
+        f"m{i}": (1 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(400, 5))
+        for i in range(4)
+    }
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(4)})
 
 
@@ -67,7 +70,9 @@ def test_every_figure_takes_plain_tables(store):
         paper_figures.members_figure(front.members(), list(store.models.index)),
         paper_figures.shares_figure(shares(front)),
         paper_figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
-        paper_figures.pairs_figure(pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}),
+        paper_figures.pairs_figure(
+            pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}
+        ),
         paper_figures.methods_figure(
             {"max_softmax": curves["a"], "max_softmax_mean_logits": curves["a"] * 2}, "methods"
         ),
@@ -97,20 +102,36 @@ def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store):
 
 
 def test_seconds_have_a_unit_and_other_numbers_no_exponent():
-    assert [seconds(v) for v in (2.739e-5, 0.0015, 2, 0, np.nan)] == ["27.39 µs", "1.5 ms", "2 s", "0 s", "–"]
-    table = pd.DataFrame({"seconds": [7.16e-7], "cost": [5e-4], "cost_ratio": [2.5], "cost_dominance": [7.8e-5]})
+    assert [seconds(v) for v in (2.739e-5, 0.0015, 2, 0, np.nan)] == [
+        "27.39 µs",
+        "1.5 ms",
+        "2 s",
+        "0 s",
+        "–",
+    ]
+    table = pd.DataFrame(
+        {"seconds": [7.16e-7], "cost": [5e-4], "cost_ratio": [2.5], "cost_dominance": [7.8e-5]}
+    )
     assert readable(table).iloc[0].tolist() == ["716 ns", "500µ", "2.5", "0.01%"]
     assert readable(table, cost="seconds").iloc[0].tolist() == ["716 ns", "500 µs", "2.5", "0.01%"]
 
 
 def test_factors_and_excess_costs_read_alike():
-    table = pd.DataFrame({"improvement": [645e-6, 0.0], "relative_to_spread": [3e-6, np.nan], "excess_cost": -0.00751})
+    table = pd.DataFrame(
+        {
+            "improvement": [645e-6, 0.0],
+            "relative_to_spread": [3e-6, np.nan],
+            "excess_cost": -0.00751,
+        }
+    )
     shown = [list(row) for row in readable(table.assign(largest_gap=[1.9e-5, 2.0])).to_numpy()]
     assert shown == [["< 0.001", "< 0.001", "-0.75%", "< 0.001"], ["0", "–", "-0.75%", "2"]]
 
 
 def test_a_page_shows_ticks_and_the_whole_table():
-    table = pd.DataFrame({"on_macs": [True, False] * 50, "holds": [True, None] * 50, "text": "x" * 200})
+    table = pd.DataFrame(
+        {"on_macs": [True, False] * 50, "holds": [True, None] * 50, "text": "x" * 200}
+    )
     shown = readable(table)
     assert shown["on macs"].tolist()[:2] == ["✓", ""] and shown["holds"].tolist()[:2] == ["✓", "–"]
     for page in (shown, shown.T):
@@ -121,9 +142,14 @@ def test_coinciding_curves_are_drawn_once_and_recipes_by_their_excess():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     fig = figures.improvement_figure({"a": curve, "b": curve.copy(), "c": curve * 2})
     assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"
-    rows = pd.DataFrame({"excess_cost": [0, 1, -0.5], "excess_cost_moved": [0, 3, np.nan]}, ["exact", "grid", "oracle"])
+    rows = pd.DataFrame(
+        {"excess_cost": [0, 1, -0.5], "excess_cost_moved": [0, 3, np.nan]},
+        ["exact", "grid", "oracle"],
+    )
     assert [list(trace.x) for trace in paper_figures.excess_figure(rows).data] == [[2, 1], [4, 1]]
     names = ("max_softmax", "entropy", "max_softmax_most_confident_ts", "max_softmax_mean_logits")
-    panels = paper_figures.methods_figure({name: curve * (1 + i) for i, name in enumerate(names)}, "methods")
+    panels = paper_figures.methods_figure(
+        {name: curve * (1 + i) for i, name in enumerate(names)}, "methods"
+    )
     drawn = [[t.name for t in panels.data if t.xaxis == axis] for axis in ("x", "x2", "x3")]
     assert drawn == [list(names[:2]), [names[0], names[2]], [names[0], names[3]]]

@@ -30,7 +30,10 @@ def sentences(count, seed=0):
     for label in labels:
         words = list(rng.choice(PLAIN, rng.integers(2, 20)))
         for _ in range(rng.integers(1, 4)):
-            words.insert(rng.integers(len(words)), rng.choice((BAD, GOOD)[label if rng.random() < 0.95 else 1 - label]))
+            words.insert(
+                rng.integers(len(words)),
+                rng.choice((BAD, GOOD)[label if rng.random() < 0.95 else 1 - label]),
+            )
         texts.append(" ".join(words))
     return texts, labels
 
@@ -40,7 +43,9 @@ def tokenizer(pad=True):
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     words.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     padding = {"pad_token": "[PAD]"} if pad else {}
@@ -53,7 +58,11 @@ def tokenizer(pad=True):
 def module(hidden=8, layers=1, seed=0, names=None, classes=2):
     """An untrained BERT of this size."""
     torch.manual_seed(seed)
-    labels = {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}} if names else {}
+    labels = (
+        {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+        if names
+        else {}
+    )
     config = BertConfig(
         vocab_size=len(WORDS), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2,
         intermediate_size=2 * hidden, max_position_embeddings=64, num_labels=classes, initializer_range=0.1,
@@ -65,8 +74,14 @@ def module(hidden=8, layers=1, seed=0, names=None, classes=2):
 def trained(bert, steps=80, seed=0):
     """The same, after a moment of training on :func:`sentences`."""
     texts, labels = sentences(32 * steps, seed)
-    words, optimizer, threads = tokenizer(), torch.optim.Adam(bert.parameters(), 0.01), torch.get_num_threads()
-    torch.set_num_threads(1)  # threads wait by spinning, which takes a busy machine ten times as long
+    words, optimizer, threads = (
+        tokenizer(),
+        torch.optim.Adam(bert.parameters(), 0.01),
+        torch.get_num_threads(),
+    )
+    torch.set_num_threads(
+        1
+    )  # threads wait by spinning, which takes a busy machine ten times as long
     bert.train()
     for start in range(0, len(texts), 32):
         inputs = words(texts[start : start + 32], padding=True, return_tensors="pt")
@@ -107,5 +122,7 @@ def write_glue(folder, count=200):
 def write_table(path, rows):
     """A table of checkpoints for ``glue_store`` of notebooks/glue.py: rows of (task, name, family, order)."""
     with open(path, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([["task", "name", "family", "label_order"], *rows])
+        csv.writer(file, lineterminator="\n").writerows(
+            [["task", "name", "family", "label_order"], *rows]
+        )
     return str(path)

@@ -17,11 +17,15 @@ def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np
     """(confidence, correct) as float64 [k], or ValueError: other shapes, no sample, a confidence outside [0, 1]."""
     confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
-        raise ValueError(f"confidence {confidence.shape} and correct {correct.shape} must be [samples], at least one")
+        raise ValueError(
+            f"confidence {confidence.shape} and correct {correct.shape} must be [samples], at least one"
+        )
     outside = np.flatnonzero(~((confidence >= -1e-9) & (confidence <= 1 + 1e-9)))
     if len(outside):
         row = outside[0]
-        raise ValueError(f"confidence {confidence[row]} of sample {row} is outside [0, 1]: not a probability")
+        raise ValueError(
+            f"confidence {confidence[row]} of sample {row} is outside [0, 1]: not a probability"
+        )
     return confidence, correct
 
 
@@ -33,7 +37,9 @@ def bin_numbers(confidence: np.ndarray, bins: int = 15, binning: str = "equal_wi
     """
     if known(binning, ("equal_width", "equal_mass"), "binning") == "equal_width":
         return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
-    return np.minimum(((rankdata(confidence) - 0.5) / len(confidence) * bins).astype(np.int64), bins - 1)
+    return np.minimum(
+        ((rankdata(confidence) - 0.5) / len(confidence) * bins).astype(np.int64), bins - 1
+    )
 
 
 def calibration_bins(
@@ -41,7 +47,13 @@ def calibration_bins(
 ) -> pd.DataFrame:
     """A row a bin that holds samples: confidence and accuracy (means), samples (how many)."""
     confidence, correct = checked(confidence, correct)
-    table = pd.DataFrame({"bin": bin_numbers(confidence, bins, binning), "confidence": confidence, "accuracy": correct})
+    table = pd.DataFrame(
+        {
+            "bin": bin_numbers(confidence, bins, binning),
+            "confidence": confidence,
+            "accuracy": correct,
+        }
+    )
     grouped = table.groupby("bin")
     return grouped.mean().assign(samples=grouped.size())
 
@@ -52,10 +64,14 @@ def expected_calibration_error(
     """Mean of |accuracy − confidence| over :func:`calibration_bins`, weighted by their samples (Naeini et al., 2015;
     Guo et al., 2017). confidence float [k] in [0, 1], correct bool [k]."""
     table = calibration_bins(confidence, correct, bins, binning)
-    return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["samples"]))
+    return float(
+        np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["samples"])
+    )
 
 
-def ideal_calibration_error(confidence: np.ndarray, bins: int = 15, binning: str = "equal_width") -> float:
+def ideal_calibration_error(
+    confidence: np.ndarray, bins: int = 15, binning: str = "equal_width"
+) -> float:
     """What :func:`expected_calibration_error` comes to in the mean for a model whose answers are right with the very
     probabilities that it claims, confidence float [k]: a bin's mean |accuracy − confidence| is √(2 v / π), at most 2 v,
     where v = Σ p (1 − p) of its samples (normal approximation; the bound holds where v is small)."""
@@ -74,7 +90,9 @@ def brier_score(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
     return float(total / len(logits))
 
 
-def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | None = None) -> pd.DataFrame:
+def moving_average(
+    confidence: np.ndarray, correct: np.ndarray, window: int | None = None
+) -> pd.DataFrame:
     """Reliability without bins: means over ``window`` neighbouring samples in the order of their confidence.
 
     Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. A row for each of the k − window + 1
@@ -84,20 +102,26 @@ def moving_average(confidence: np.ndarray, correct: np.ndarray, window: int | No
     k = len(confidence)
     window = check_count(max(1, k // 50) if window is None else window, "window", 1, k)
     table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")
-    table["accuracy"] = table.groupby("confidence")["accuracy"].transform("mean")  # whatever the order of equal ones
+    table["accuracy"] = table.groupby("confidence")["accuracy"].transform(
+        "mean"
+    )  # whatever the order of equal ones
     means = table.rolling(window).mean().iloc[window - 1 :].reset_index(drop=True)
     means.insert(0, "position", (np.arange(k - window + 1) + window / 2) / k)
     return means
 
 
-def confidence_gap(confidence: np.ndarray, correct: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+def confidence_gap(
+    confidence: np.ndarray, correct: np.ndarray, level: float = 0.95
+) -> tuple[float, float, float]:
     """Mean confidence − accuracy (positive: overconfident) and the ends of its normal interval, paired by sample."""
     excess = np.asarray(confidence, np.float64) - correct
     half = norm.isf((1 - level) / 2) * excess.std() / np.sqrt(len(excess))
     return float(excess.mean()), float(excess.mean() - half), float(excess.mean() + half)
 
 
-def claims_of(store: LogitStore, name: str, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def claims_of(
+    store: LogitStore, name: str, temperature: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Max softmax of a model at a temperature, float64 [k], and whether its answers are correct, bool [k]."""
     return cached_confidence(store, name, "max_softmax", temperature), store.ranks(name) == 0
 
@@ -113,7 +137,13 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
     for name in store.models.index:
         (sure, right), temperature = claims_of(store, name), cached_temperature(fitted_on, name)
         gap, low, high = confidence_gap(sure, right)
-        row = {"accuracy": right.mean(), "confidence": sure.mean(), "gap": gap, "gap_low": low, "gap_high": high}
+        row = {
+            "accuracy": right.mean(),
+            "confidence": sure.mean(),
+            "gap": gap,
+            "gap_low": low,
+            "gap_high": high,
+        }
         row |= {"verdict": VERDICTS[1 + int(low > 0) - int(high < 0)], "temperature": temperature}
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
             sure, _ = claims_of(store, name, t)

@@ -110,9 +110,13 @@ def certify(
     the certificate says so).
     """
     if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
-        raise ValueError(f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}")
+        raise ValueError(
+            f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}"
+        )
     if epsilon is None and budget is None:
-        raise ValueError("give epsilon, the loss to stay below, or budget=, the mean cost to stay within")
+        raise ValueError(
+            "give epsilon, the loss to stay below, or budget=, the mean cost to stay within"
+        )
     check_store(store)
     points, reference = tried(points, reference, epsilon, budget)
     checked, score = refuse_shared_samples(points, store.origin), points[0].score
@@ -128,14 +132,23 @@ def certify(
         losses = right.astype(np.float64) - correct
         row = {"models": point.models, "thresholds": point.thresholds, "cost": point.cost}
         if epsilon is not None:
-            loss = losses.mean() if positive is None else f1(right, positive) - f1(correct, positive)
+            loss = (
+                losses.mean() if positive is None else f1(right, positive) - f1(correct, positive)
+            )
             row |= {"accuracy_loss": loss, "lost": np.maximum(losses, 0).mean()}
-            row |= {"gained": np.maximum(-losses, 0).mean(), "unlabelled": (differs[at] & ~there).mean()}
+            row |= {
+                "gained": np.maximum(-losses, 0).mean(),
+                "unlabelled": (differs[at] & ~there).mean(),
+            }
             for name, of in parts.items():
                 if positive is not None:
-                    p_values[name] = f1_p_value(right[of], correct[of], positive[of], epsilon, level)
+                    p_values[name] = f1_p_value(
+                        right[of], correct[of], positive[of], epsilon, level
+                    )
                 else:
-                    p_values[name] = loss_p_value(losses[of], differs[at][of], there[of], drawn, epsilon, level)
+                    p_values[name] = loss_p_value(
+                        losses[of], differs[at][of], there[of], drawn, epsilon, level
+                    )
             row |= {} if groups is None else {"group": max(p_values, key=p_values.__getitem__)}
         if budget is not None:
             row["cost_here"] = mean_cost(costs, exits)
@@ -144,14 +157,25 @@ def certify(
         if not at_once and rows[-1]["p_value"] > delta:
             break
     table = pd.DataFrame(rows)
-    falling, left = table["p_value"].sort_values(), len(points) - np.arange(len(points)) if at_once else 1
-    table["certified"] = pd.Series(np.logical_and.accumulate(falling * left <= delta), falling.index)
+    falling, left = (
+        table["p_value"].sort_values(),
+        len(points) - np.arange(len(points)) if at_once else 1,
+    )
+    table["certified"] = pd.Series(
+        np.logical_and.accumulate(falling * left <= delta), falling.index
+    )
     found = tuple(points[row] for row in np.flatnonzero(table["certified"]))
     where = f" in each of {len(parts)} groups" if groups is not None else ""
     what = "accuracy" if positive is None else "F1"
-    promise = [] if epsilon is None else [f"loses at most {epsilon:.2%} of {what} against {reference}{where}"]
+    promise = (
+        []
+        if epsilon is None
+        else [f"loses at most {epsilon:.2%} of {what} against {reference}{where}"]
+    )
     promise += [] if budget is None else [f"costs at most {number(budget)} a sample"]
-    return Certificate(found, reference, epsilon, delta, len(store), table, " and ".join(promise), checked)
+    return Certificate(
+        found, reference, epsilon, delta, len(store), table, " and ".join(promise), checked
+    )
 
 
 def to_label(
@@ -178,9 +202,16 @@ def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.n
     """(the models of points and reference on a store, labelled by what the reference predicts; bool [points, k]: where
     each point predicts otherwise)."""
     if any(point.score != "top1" for point in points):
-        raise ValueError("without labels only top-1 predictions say that a loss is 0: search with score='top1'")
-    part = store.select(list(dict.fromkeys([reference, *(name for point in points for name in point.models)])))
-    agreed, differs = part.labelled(part.predicted(reference)), np.empty((len(points), len(store)), bool)
+        raise ValueError(
+            "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
+        )
+    part = store.select(
+        list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
+    )
+    agreed, differs = (
+        part.labelled(part.predicted(reference)),
+        np.empty((len(points), len(store)), bool),
+    )
     for at, _, right, _ in run_cascades(agreed, points):
         differs[at] = ~right
     return agreed, differs
@@ -188,7 +219,10 @@ def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.n
 
 def in_order(rows: Any, origin: Labels) -> list[int]:
     """The rows of a mask [k] in the order of SHA-256 of their ids."""
-    return sorted(np.flatnonzero(rows), key=lambda row: hashlib.sha256(str(origin.sample_ids[row]).encode()).digest())
+    return sorted(
+        np.flatnonzero(rows),
+        key=lambda row: hashlib.sha256(str(origin.sample_ids[row]).encode()).digest(),
+    )
 
 
 def with_labels(
@@ -199,14 +233,20 @@ def with_labels(
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
     told = dict(() if labels is None else labels)
-    given = {str(sample): label for sample, label in told.items() if not pd.isna(label)}  # None, nan: not yet known
+    given = {
+        str(sample): label for sample, label in told.items() if not pd.isna(label)
+    }  # None, nan: not yet known
     ids = store.origin.sample_ids
     if strangers := sorted(given.keys() - set(ids.tolist())):
-        raise ValueError(f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}")
+        raise ValueError(
+            f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}"
+        )
     (agreed, differs), there = agreeing(store, points, reference), np.isin(ids, list(given))
     in_draw = there[in_order(differs.any(axis=0), store.origin)]
     if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
-        raise ValueError("drawn=True: the labelled ones are not the first that to_label names for these points")
+        raise ValueError(
+            "drawn=True: the labelled ones are not the first that to_label names for these points"
+        )
     values = agreed.predicted(reference)
     if values.dtype.kind == "U":  # text, which has many spellings
         given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
@@ -218,57 +258,86 @@ def with_labels(
                     "are written, and leave out those of classes that none predicts"
                 )
     values = values.tolist()
-    return agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]), differs, there
+    return (
+        agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]),
+        differs,
+        there,
+    )
 
 
 def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
     """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is given none."""
     values = np.full(k, "") if groups is None else np.asarray(groups)
     if values.shape != (k,):
-        raise ValueError(f"groups must be [{k}], the group of each sample, not {list(values.shape)}")
+        raise ValueError(
+            f"groups must be [{k}], the group of each sample, not {list(values.shape)}"
+        )
     return {name: values == name for name in np.unique(values).tolist()}
 
 
-def tried(points: Any, reference: str | None, epsilon: float | None, budget: float | None) -> tuple[list[Point], str]:
+def tried(
+    points: Any, reference: str | None, epsilon: float | None, budget: float | None
+) -> tuple[list[Point], str]:
     """(points in the order in which they are tested, reference; for a budget alone any model): see :func:`certify`."""
     if hasattr(points, "table"):
         reference = points.singles["accuracy"].idxmax() if reference is None else reference
-        return candidates(points, known(reference, points.singles.index, "model"), epsilon, budget), reference
+        return candidates(
+            points, known(reference, points.singles.index, "model"), epsilon, budget
+        ), reference
     if reference is None and (epsilon is not None or budget is None):
         raise ValueError("name the reference= model that epsilon refers to")
     points = point_list(points)
     if len(scores := {point.score for point in points}) > 1:
-        raise ValueError(f"the points have different scores, {', '.join(sorted(scores))}: certify them apart")
+        raise ValueError(
+            f"the points have different scores, {', '.join(sorted(scores))}: certify them apart"
+        )
     return points, reference or points[0].models[-1]
 
 
-def candidates(front: Front, reference: str, epsilon: float | None = None, budget: float | None = None) -> list[Point]:
+def candidates(
+    front: Front, reference: str, epsilon: float | None = None, budget: float | None = None
+) -> list[Point]:
     """At most STEPS points of a front that keep ε and a budget where they were found, those first that have most room
     to the nearer of the two, in standard deviations of a sample's loss and cost; without either, all."""
     table, paid = front.table, front.singles["cost"]
     if epsilon is None and budget is None:
         return point_list(front)
-    loss, room = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy(), np.full(len(table), np.inf)
+    loss, room = (
+        (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy(),
+        np.full(len(table), np.inf),
+    )
     if epsilon is not None:
-        room = np.where(loss <= epsilon, (epsilon - loss) / np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9), -1)
+        room = np.where(
+            loss <= epsilon, (epsilon - loss) / np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9), -1
+        )
     if budget is not None:
-        spent = [np.cumsum(paid[list(models)]) - cost for models, cost in zip(table["models"], table["cost"])]
+        spent = [
+            np.cumsum(paid[list(models)]) - cost
+            for models, cost in zip(table["models"], table["cost"])
+        ]
         spread = [np.sqrt(np.average(s**2, weights=r)) for s, r in zip(spent, table["exit_rates"])]
         room = np.minimum(room, (budget - table["cost"]) / (np.array(spread) + 1e-9 * budget))
     order = np.argsort(-room, kind="stable")[: np.count_nonzero(room >= 0)]
     if not len(order):
         asked = f"epsilon={epsilon} of {reference}, budget={budget}"
         raise ValueError(f"no cascade of the front comes within {asked}, even where it was found")
-    return [front.point(int(order[i])) for i in np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))]
+    return [
+        front.point(int(order[i]))
+        for i in np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))
+    ]
 
 
 def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
-    counts = [samples_in_common(found_on, origin) for found_on in {point.found_on for point in points}]
+    counts = [
+        samples_in_common(found_on, origin) for found_on in {point.found_on for point in points}
+    ]
     if any(counts):
         shared = max(count or 0 for count in counts)
         name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
-        raise ValueError(f"{shared} of the {len(origin)} samples took part in finding the cascades{name}; {UNSEEN}")
+        raise ValueError(
+            f"{shared} of the {len(origin)} samples took part in finding the cascades{name}; {UNSEEN}"
+        )
     return None not in counts
 
 
@@ -277,6 +346,8 @@ def refuse_same_split(points: list[Point], outcomes: dict[int, tuple]) -> None:
     for at, point in enumerate(points):
         exits, correct, _ = outcomes[at]
         here = (np.mean(correct), *np.bincount(exits, minlength=len(point.models)) / len(exits))
-        if len(points) < 3 or not np.allclose(here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12):
+        if len(points) < 3 or not np.allclose(
+            here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12
+        ):
             return
     raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")

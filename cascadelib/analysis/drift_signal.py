@@ -9,7 +9,9 @@ import pandas as pd
 
 from ..store.protocol import Store
 
-SHARES = np.linspace(0, 1, 51)  # of the samples that reach a stage: where quantiles of its confidence are kept
+SHARES = np.linspace(
+    0, 1, 51
+)  # of the samples that reach a stage: where quantiles of its confidence are kept
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
 
 
@@ -17,10 +19,20 @@ def summary(values: np.ndarray) -> dict[str, list]:
     """A sample of k numbers in short: {"values", "counts", "ties"}, order statistics at 51 fixed ranks (or all), how
     far each rank lies above the one before, and the second number of each, random in [0, 1], that parts equal ones."""
     k = len(values)
-    ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int))) if k else np.empty(0, int)
-    second = np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k).round(9)  # seed: the numbers
+    ranks = (
+        np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int)))
+        if k
+        else np.empty(0, int)
+    )
+    second = (
+        np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k).round(9)
+    )  # seed: the numbers
     kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
-    return {"values": kept.real.tolist(), "counts": np.diff(ranks, prepend=0).tolist(), "ties": kept.imag.tolist()}
+    return {
+        "values": kept.real.tolist(),
+        "counts": np.diff(ranks, prepend=0).tolist(),
+        "ties": kept.imag.tolist(),
+    }
 
 
 class Capital:
@@ -35,29 +47,42 @@ class Capital:
     """
 
     def __init__(self, reference: Mapping):
-        self.edges = np.array(reference["values"]) + 1j * np.array(reference.get("ties") or 1.0)  # compared as pairs
+        self.edges = np.array(reference["values"]) + 1j * np.array(
+            reference.get("ties") or 1.0
+        )  # compared as pairs
         self.urn = np.append(np.asarray(reference["counts"], np.float64), 1.0)
         self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
-        bets = [(x * size, y * size) for size in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))]
+        bets = [
+            (x * size, y * size) for size in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))
+        ]
         self.gains = np.array(bets) @ np.log([self.middle, 1 - self.middle])
         self.weight = np.exp(self.gains) @ self.urn
         self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
         self.inputs, self.ranks, self.log, self.largest_log = 0, 0.0, 0.0, 0.0
-        self.rng = np.random.default_rng(self.edges.view(np.uint32))  # parts equal numbers; another for each reference
+        self.rng = np.random.default_rng(
+            self.edges.view(np.uint32)
+        )  # parts equal numbers; another for each reference
 
     def add(self, values: np.ndarray) -> np.ndarray:
         """Bet on further live numbers [N], N > 0, in their order: log of the capital after each, float64 [N]."""
         bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
         gains, number = self.gains[:, bins], self.inputs + np.arange(len(bins) + 1)
-        weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)  # of the urn, with this input in it
+        weights = self.weight[:, None] + np.cumsum(
+            np.exp(gains), axis=1
+        )  # of the urn, with this input in it
         steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number[:-1])
         won, aside = np.cumsum(steps, axis=1), 1 / (1 + np.log1p(number))
-        stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (won - steps)  # as seen from the first input
+        stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (
+            won - steps
+        )  # as seen from the first input
         logs = won + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
         top = logs.max(axis=0)
         path = np.logaddexp(top + np.log(np.exp(logs - top).sum(axis=0)), np.log(aside[1:]))
         self.logs, self.weight, self.log = logs[:, -1], weights[:, -1], float(path[-1])
-        self.inputs, self.ranks = self.inputs + len(bins), self.ranks + float(self.middle[bins].sum())
+        self.inputs, self.ranks = (
+            self.inputs + len(bins),
+            self.ranks + float(self.middle[bins].sum()),
+        )
         self.largest_log = max(self.largest_log, float(path.max()))
         return path
 
@@ -93,16 +118,23 @@ class DriftSignal:
             raise ValueError("the reference holds no sample")
         self.false_alarm_rate, self.stages = false_alarm_rate, [Capital(part) for part in reference]
 
-    def check(self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None) -> DriftReport:
+    def check(
+        self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None
+    ) -> DriftReport:
         """All inputs so far against the reference. live: those since the last check, in their order; false_alarm_rate:
         another than the signal's own. ValueError for another number of stages, nan, rising lengths."""
         live, rows = _checked(live, "live"), []
         if len(live) != len(self.stages):
-            raise ValueError(f"live has {len(live)} stages, the reference {len(self.stages)}: another cascade?")
+            raise ValueError(
+                f"live has {len(live)} stages, the reference {len(self.stages)}: another cascade?"
+            )
         for i, (stage, values) in enumerate(zip(self.stages, live), 1):
             if len(values):
                 stage.add(values)
-            p, mean = min(1.0, len(live) * np.exp(-stage.largest_log)), stage.ranks / (stage.inputs or np.nan)
+            p, mean = (
+                min(1.0, len(live) * np.exp(-stage.largest_log)),
+                stage.ranks / (stage.inputs or np.nan),
+            )
             rows.append((i, stage.inputs, mean, np.exp(min(stage.log, 700.0)), p))
         tests = pd.DataFrame(rows, columns=["stage", "inputs", "mean_rank", "capital", "p"])
         tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
@@ -112,10 +144,14 @@ class DriftSignal:
 def _checked(stages, name):
     """Arrays of confidences, a stage each, or ValueError."""
     if isinstance(stages, Store):
-        raise ValueError(f"{name} holds confidences, not a store: use stage_confidences(store, point)")
+        raise ValueError(
+            f"{name} holds confidences, not a store: use stage_confidences(store, point)"
+        )
     arrays = [np.asarray(a, np.float64) for a in stages]
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]
     if not arrays or np.isnan(lengths).any() or lengths != sorted(lengths, reverse=True):
-        what = f"not {lengths}: one without nan a stage, and a later stage cannot be reached by more"
+        what = (
+            f"not {lengths}: one without nan a stage, and a later stage cannot be reached by more"
+        )
         raise ValueError(f"{name} must be a list of arrays of confidences, {what}")
     return arrays

@@ -6,13 +6,20 @@ from scipy.stats import beta, binom
 from .uncertainty import plug_in_bets, share_interval
 
 NUISANCE = 1 / 500  # of the level: what the confidence set of a nuisance parameter may miss
-DRAW = 1 / 10  # of the level: what the bound on the share of disagreements may miss, where some of them are labelled
+DRAW = (
+    1 / 10
+)  # of the level: what the bound on the share of disagreements may miss, where some of them are labelled
 NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end; it is added to the result
 GRIDS = (25, 100, 400, 1600)  # finer where a coarser one does not tell
 
 
 def paired_p_value(
-    lost: int, gained: int, samples: int, epsilon: float, level: float = 0.05, most: tuple[int, int] | None = None
+    lost: int,
+    gained: int,
+    samples: int,
+    epsilon: float,
+    level: float = 0.05,
+    most: tuple[int, int] | None = None,
 ) -> float:
     """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one side is right.
 
@@ -43,7 +50,9 @@ def paired_p_value(
         p = probability_as_extreme(int(s[worst]), int(discordant[worst]), samples, epsilon, middle)
         parts = np.stack([(middle + epsilon) / 2, (middle - epsilon) / 2, 1 - middle])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            moved = np.nan_to_num(np.stack([half / 2, half / 2, half]) ** 2 / parts, nan=0.0).sum(axis=0)
+            moved = np.nan_to_num(np.stack([half / 2, half / 2, half]) ** 2 / parts, nan=0.0).sum(
+                axis=0
+            )
             bound = p + np.sqrt(p * np.expm1(samples * np.log1p(moved)))
         largest = min(1.0, float(bound.max()) + gamma)
         if largest <= level or p.max() + gamma > level:
@@ -56,7 +65,9 @@ def spreads(discordant: np.ndarray, samples: int, loss: float) -> np.ndarray:
     return np.sqrt(np.maximum(discordant, samples * loss) + 1 - samples * loss**2)
 
 
-def probability_as_extreme(s: int, discordant: int, samples: int, loss: float, psi: np.ndarray) -> np.ndarray:
+def probability_as_extreme(
+    s: int, discordant: int, samples: int, loss: float, psi: np.ndarray
+) -> np.ndarray:
     """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ, float64 [G]."""
     spread = spreads(np.arange(samples + 1), samples, loss)
     studentized = (s - samples * loss) / spread[discordant]
@@ -86,7 +97,12 @@ def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> 
 
 
 def loss_p_value(
-    losses: np.ndarray, differs: np.ndarray, there: np.ndarray, drawn: bool, epsilon: float, level: float = 0.05
+    losses: np.ndarray,
+    differs: np.ndarray,
+    there: np.ndarray,
+    drawn: bool,
+    epsilon: float,
+    level: float = 0.05,
 ) -> float:
     """The p-value that fits losses in [−1, 1], float [k]: graded, or 0 and ±1, of which those that may differ from 0,
     bool [k], are known only where a label is ``there``, all of them or a draw."""
@@ -95,12 +111,22 @@ def loss_p_value(
     counted, missing = losses[differs & there], int(np.count_nonzero(differs & ~there))
     lost, gained = int(np.count_nonzero(counted > 0)), int(np.count_nonzero(counted < 0))
     if drawn:
-        return drawn_p_value(lost, gained, len(counted), len(counted) + missing, len(losses), epsilon, level)
-    return paired_p_value(lost, gained, len(losses), epsilon, level, (lost + missing, lost + gained + missing))
+        return drawn_p_value(
+            lost, gained, len(counted), len(counted) + missing, len(losses), epsilon, level
+        )
+    return paired_p_value(
+        lost, gained, len(losses), epsilon, level, (lost + missing, lost + gained + missing)
+    )
 
 
 def drawn_p_value(
-    lost: int, gained: int, drawn: int, disagreements: int, samples: int, epsilon: float, level: float = 0.05
+    lost: int,
+    gained: int,
+    drawn: int,
+    disagreements: int,
+    samples: int,
+    epsilon: float,
+    level: float = 0.05,
 ) -> float:
     """:func:`paired_p_value` where of all ``disagreements`` the labels of ``drawn`` are known, a uniform draw of them.
 
@@ -109,14 +135,22 @@ def drawn_p_value(
     drawn are independent draws of a disagreement: the mean loss of such is tested against ε ÷ the bound.
     """
     gamma = level * DRAW
-    share = beta.isf(gamma, disagreements + 1, samples - disagreements) if disagreements < samples else 1.0
+    share = (
+        beta.isf(gamma, disagreements + 1, samples - disagreements)
+        if disagreements < samples
+        else 1.0
+    )
     if share < epsilon or not drawn:
         return gamma if share < epsilon else 1.0
     return min(1.0, gamma + paired_p_value(lost, gained, drawn, epsilon / share, level - gamma))
 
 
 def f1_p_value(
-    right: np.ndarray, correct: np.ndarray, positive: np.ndarray, epsilon: float, level: float = 0.05
+    right: np.ndarray,
+    correct: np.ndarray,
+    positive: np.ndarray,
+    epsilon: float,
+    level: float = 0.05,
 ) -> float:
     """p-value of the hypothesis "the F1 of the reference exceeds that of the cascade by ε or more", from bool [k]:
     which samples the reference and the cascade get right, and which are of the positive class.
@@ -148,4 +182,6 @@ def cost_p_value(exits: np.ndarray, costs: list, budget: float, level: float = 0
     if len(costs) == 2 and not any(map(np.ndim, costs)):
         return float(binom.cdf(np.count_nonzero(exits), len(exits), (budget - least) / costs[1]))
     paid = np.sum([c * (exits >= i) for i, c in enumerate(costs)], axis=0)
-    return betting_p_value((paid - least) / (most - least), (budget - least) / (most - least), level)
+    return betting_p_value(
+        (paid - least) / (most - least), (budget - least) / (most - least), level
+    )

@@ -45,19 +45,28 @@ def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
     table["replayed"] = np.where(ranges & (length <= 2), "range", "point")
     swept = ranges & (length == 2)
     parts = [_at_points(front, table[~swept], store), _sweeps(front, table[swept], store)]
-    moved = pd.concat([part for part in parts if len(part)]).sort_values("segment", kind="stable", ignore_index=True)
+    moved = pd.concat([part for part in parts if len(part)]).sort_values(
+        "segment", kind="stable", ignore_index=True
+    )
     baseline_cost = evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"])
     moved["improvement_moved"] = improvement_factor(baseline_cost, moved["cost_moved"])
     moved["on_front"] = False
-    moved.loc[pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"] = True
+    moved.loc[
+        pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"
+    ] = True
     return moved
 
 
 def _at_points(front, rows, store):
     """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
     moved = {}
-    for position, exits, correct, costs in evaluation.run_cascades(store, [front.point(row) for row in rows.index]):
-        accuracy, cost = evaluation.quality(store, correct, front.score), evaluation.mean_cost(costs, exits)
+    for position, exits, correct, costs in evaluation.run_cascades(
+        store, [front.point(row) for row in rows.index]
+    ):
+        accuracy, cost = (
+            evaluation.quality(store, correct, front.score),
+            evaluation.mean_cost(costs, exits),
+        )
         moved[rows.index[position]] = accuracy, cost, evaluation.exit_rates_of(exits, len(costs))
     columns = ["accuracy_moved", "cost_moved", "exit_rates_moved"]
     return rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))
@@ -67,21 +76,45 @@ def _sweeps(front, rows, store):
     """The segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some threshold
     of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
     metric, parts = None if front.method is None else front.method.units, []
-    groups, positive = list(rows.groupby("models", sort=False)), store.positives() if front.score == F1 else None
-    outcomes = evaluation.stages_of(store, [models for models, _ in groups], front.method, front.score)
+    groups, positive = (
+        list(rows.groupby("models", sort=False)),
+        store.positives() if front.score == F1 else None,
+    )
+    outcomes = evaluation.stages_of(
+        store, [models for models, _ in groups], front.method, front.score
+    )
     costs = dict(zip(store.models.index, store.sample_costs(front.cost_kind)))
     for (models, same), ((first, sure), (second, _)) in zip(groups, outcomes):
         curve = two_model_curve(sure, first, second, *(costs[name] for name in models), positive)
         for segment, points in groupby(zip(same["segment"], same["thresholds"]), itemgetter(0)):
             inside = own_units(metric, [threshold for _, (threshold,) in points])
             low, high = inside.min(), inside.max()
-            least, most = (np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low))
+            least, most = (
+                np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low)
+            )
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
             thresholds = own_units(metric, np.clip(curve.threshold[at], low, high)).tolist()
-            moved = zip(curve.accuracy[at].tolist(), curve.cost[at].tolist(), curve.exit_rate[at].tolist(), thresholds)
-            parts += [(models, (t,), segment, accuracy, cost, (rate, 1 - rate)) for accuracy, cost, rate, t in moved]
-    columns = ["models", "thresholds", "segment", "accuracy_moved", "cost_moved", "exit_rates_moved"]
-    return pd.DataFrame(parts, columns=columns).assign(accuracy=np.nan, cost=np.nan, replayed="range")
+            moved = zip(
+                curve.accuracy[at].tolist(),
+                curve.cost[at].tolist(),
+                curve.exit_rate[at].tolist(),
+                thresholds,
+            )
+            parts += [
+                (models, (t,), segment, accuracy, cost, (rate, 1 - rate))
+                for accuracy, cost, rate, t in moved
+            ]
+    columns = [
+        "models",
+        "thresholds",
+        "segment",
+        "accuracy_moved",
+        "cost_moved",
+        "exit_rates_moved",
+    ]
+    return pd.DataFrame(parts, columns=columns).assign(
+        accuracy=np.nan, cost=np.nan, replayed="range"
+    )
 
 
 @store_first
@@ -95,7 +128,9 @@ def moved_front(store: Any, front: Front, ranges: bool = True) -> Front:
 def front_of(store: Any, front: Front, replayed: pd.DataFrame) -> Front:
     """What :func:`replay` found as a Front: see :func:`moved_front`."""
     rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
-    own = {f"{column}_moved": column for column in ("accuracy", "cost", "exit_rates", "improvement")}
+    own = {
+        f"{column}_moved": column for column in ("accuracy", "cost", "exit_rates", "improvement")
+    }
     table = rows.drop(columns=["accuracy", "cost"]).rename(columns=own)[list(front.table)]
     accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
     singles = singles_table(store.models.index, accuracy, cost, Baseline(cost, accuracy))
@@ -103,13 +138,17 @@ def front_of(store: Any, front: Front, replayed: pd.DataFrame) -> Front:
 
 
 @store_first
-def mean_improvement_moved(store: Any, front: Front, low: float | None = None, ranges: bool = True) -> float:
+def mean_improvement_moved(
+    store: Any, front: Front, low: float | None = None, ranges: bool = True
+) -> float:
     """Mean improvement of :func:`moved_front` over the other split's baseline, from ``low`` (default: that baseline's
     lowest accuracy) to the best single model there."""
     return moved_front(store, front, ranges).mean_improvement(low)
 
 
-def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: float = LEVEL) -> pd.DataFrame:
+def holds(
+    point: Point, splits: dict[str, Any], resamples: int = 1000, level: float = LEVEL
+) -> pd.DataFrame:
     """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
 
     cost_ratio: the last model's cost ÷ the cascade's, with its interval by :func:`cost_interval`; last_model_accuracy:
@@ -122,29 +161,56 @@ def holds(point: Point, splits: dict[str, Any], resamples: int = 1000, level: fl
     give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
     """
     last, rows = point.models[-1], []
-    counts = {k: uncertainty.sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
+    counts = {
+        k: uncertainty.sample_counts(k, resamples)
+        for k in {len(store) for store in splits.values()}
+    }
     for store in splits.values():
-        result, right = evaluation.evaluate(store, point), evaluation.right_alone(store, last, point.score)
-        alone, baseline = float(evaluation.quality(store, right, point.score)), evaluation.baseline_of(store, point)
+        result, right = (
+            evaluation.evaluate(store, point),
+            evaluation.right_alone(store, last, point.score),
+        )
+        alone, baseline = (
+            float(evaluation.quality(store, right, point.score)),
+            evaluation.baseline_of(store, point),
+        )
         resampled = uncertainty.bootstrap(store, point, counts[len(store)])
         if point.score == F1:  # no share of samples
-            drawn, drawn_last = resampled.accuracy[:, 0], resampled.single_accuracy[:, store.models.index.get_loc(last)]
-            own, less = uncertainty.interval(drawn, level), uncertainty.interval(drawn - drawn_last, level)
+            drawn, drawn_last = (
+                resampled.accuracy[:, 0],
+                resampled.single_accuracy[:, store.models.index.get_loc(last)],
+            )
+            own, less = (
+                uncertainty.interval(drawn, level),
+                uncertainty.interval(drawn - drawn_last, level),
+            )
         else:
             own = uncertainty.share_interval(result.correct, level)
             less = uncertainty.paired_difference_interval(right, result.correct, level)
-        improvement = float(improvement_factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost))
+        improvement = float(
+            improvement_factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost)
+        )
         leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
-        row: dict = {"samples": len(store), **with_ends(*cost_ratio(store, point, result, level), "cost_ratio")}
+        row: dict = {
+            "samples": len(store),
+            **with_ends(*cost_ratio(store, point, result, level), "cost_ratio"),
+        }
         row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
-        row |= {**with_ends(result.accuracy - alone, less, "difference"), "exit_rates": result.exit_rates}
+        row |= {
+            **with_ends(result.accuracy - alone, less, "difference"),
+            "exit_rates": result.exit_rates,
+        }
         row |= {**with_ends(result.exit_rates[0], leaving, "exit_rate"), "cost": result.cost}
-        row |= with_ends(improvement, uncertainty.interval(resampled.improvement[:, 0], level), "improvement")
+        row |= with_ends(
+            improvement, uncertainty.interval(resampled.improvement[:, 0], level), "improvement"
+        )
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
 
 
-def cost_ratio(store: Any, point: Point, result: evaluation.Evaluation, level: float = LEVEL) -> tuple[float, Ends]:
+def cost_ratio(
+    store: Any, point: Point, result: evaluation.Evaluation, level: float = LEVEL
+) -> tuple[float, Ends]:
     """The last model's cost ÷ that of the cascade as evaluated on a store, and the ends of its interval. The last
     model's own cost has one only where it differs by sample; then each gets half of what may fail."""
     costs = evaluation.costs_of(store, point.models, point.cost_kind)
@@ -174,7 +240,10 @@ def accuracy_estimates(point: Point, store: Any, splits: dict[str, Any]) -> pd.D
             found, there = _answers(one, split)
             row = {"accuracy": found, "thresholded": (there >= threshold).mean()}
             row |= {"difference": accuracy + there.mean() - sure.mean(), "unchanged": accuracy}
-            errors = {f"{name}_error": row[name] - found for name in ("thresholded", "difference", "unchanged")}
+            errors = {
+                f"{name}_error": row[name] - found
+                for name in ("thresholded", "difference", "unchanged")
+            }
             rows[label, arrow(one.models)] = row | errors
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "models"])
 
@@ -186,4 +255,6 @@ def _answers(point, store):
     _, exits, correct, _ = next(evaluation.run_cascades(store, [point]))
     method = point.method and replace(point.method, metric="max_softmax")
     outcomes = evaluation.outcomes_of(store, point.models, method, point.score)
-    return np.mean(correct) if labelled else np.nan, np.choose(exits, [sure for _, sure in outcomes])
+    return np.mean(correct) if labelled else np.nan, np.choose(
+        exits, [sure for _, sure in outcomes]
+    )

@@ -18,7 +18,10 @@ from ..methods.method import Method
 from ..scoring import F1
 
 LEVEL = 0.95
-BETS, LEAST = np.sin(np.pi * np.arange(0.5, 32) / 64) ** 2, -1 + 1e-12  # constant bets in (0, 1); of means in [−1, 1]
+BETS, LEAST = (
+    np.sin(np.pi * np.arange(0.5, 32) / 64) ** 2,
+    -1 + 1e-12,
+)  # constant bets in (0, 1); of means in [−1, 1]
 COLUMNS = 500  # cascades at once in a bootstrap: k × 500 outcomes are held
 Ends = tuple[float, float]
 
@@ -34,7 +37,9 @@ def counted(correct, name):
     correct = np.asarray(correct)
     if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
         what = f"{name} must be bool [samples], at least one, not {correct.dtype} {correct.shape}"
-        raise ValueError(f"{what}: these intervals count samples; for graded scores use the bootstrap")
+        raise ValueError(
+            f"{what}: these intervals count samples; for graded scores use the bootstrap"
+        )
     return correct.astype(bool)
 
 
@@ -58,7 +63,9 @@ def cost_interval(exits: np.ndarray, costs: list, level: float = LEVEL) -> Ends:
         paid = np.sum([c * (exits >= i) for i, c in enumerate(costs)], axis=0)
         return betting_interval(paid, np.min(costs[0]), np.max(sum(costs)), level)
     each = 1 - (1 - level) / max(1, len(costs) - 1)
-    ends = [np.multiply(c, share_interval(exits >= i, each, "exact")) for i, c in enumerate(costs) if i]
+    ends = [
+        np.multiply(c, share_interval(exits >= i, each, "exact")) for i, c in enumerate(costs) if i
+    ]
     low, high = costs[0] + np.sum(ends, axis=0) if ends else (costs[0], costs[0])
     return float(low), float(high)
 
@@ -91,7 +98,9 @@ def _lower_mean(x, wealth):
     bets = plug_in_bets(x, wealth, 0.5)
 
     def won(mean):
-        return np.cumsum(np.log1p(np.minimum(bets, 0.75 / mean) * (x - mean))).max() - np.log(wealth)
+        return np.cumsum(np.log1p(np.minimum(bets, 0.75 / mean) * (x - mean))).max() - np.log(
+            wealth
+        )
 
     return min(brentq(won, 1e-12, 1.0), float(x.mean())) if won(1e-12) > 0 else 0.0
 
@@ -122,7 +131,9 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
     """
     first, second = counted(first, "first"), counted(second, "second")
     if len(first) != len(second):
-        raise ValueError(f"first has {len(first)} samples, second {len(second)}: a paired interval needs the same")
+        raise ValueError(
+            f"first has {len(first)} samples, second {len(second)}: a paired interval needs the same"
+        )
     k = len(first) + 2
     gained, lost = np.count_nonzero(second & ~first) + 0.5, np.count_nonzero(first & ~second) + 0.5
     difference = (gained - lost) / k
@@ -159,7 +170,10 @@ class Resampled:
         nan by definition, the cost of that model counts: a lower bound."""
         rows = zip(self.baselines, self.accuracy, self.cost)
         return np.stack(
-            [pareto.improvement_factor(b.cost_at(np.minimum(accuracy, b.best)), cost) for b, accuracy, cost in rows]
+            [
+                pareto.improvement_factor(b.cost_at(np.minimum(accuracy, b.best)), cost)
+                for b, accuracy, cost in rows
+            ]
         )
 
     @cached_property
@@ -172,11 +186,15 @@ class Resampled:
         """Improvement factor of the whole set at ``accuracies`` [A], float64 [R, A]: 0 where no cascade has at least
         that accuracy; above a resample's best single model that model's accuracy counts."""
         at, pairs = np.asarray(accuracies, np.float64), zip(self.baselines, self.fronts)
-        return np.stack([improvement_at(base, *front, np.minimum(at, base.best)) for base, front in pairs])
+        return np.stack(
+            [improvement_at(base, *front, np.minimum(at, base.best)) for base, front in pairs]
+        )
 
     def mean_improvement(self, low: float | None = None) -> np.ndarray:
         """Mean improvement of the set over each resample's own accuracy range (from ``low``): float64 [R]."""
-        return np.array([mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)])
+        return np.array(
+            [mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)]
+        )
 
 
 def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
@@ -195,7 +213,9 @@ def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
 
 
-def bootstrap(store: Any, points: Any, resamples: int | np.ndarray = 1000, seed: int = 0) -> Resampled:
+def bootstrap(
+    store: Any, points: Any, resamples: int | np.ndarray = 1000, seed: int = 0
+) -> Resampled:
     """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`. points: a
     Front, a Point or a list of Points, all of one score and kind of cost. resamples: how many, or the
     :func:`sample_counts` that several calls share. Raises TypeError for other things."""
@@ -203,8 +223,14 @@ def bootstrap(store: Any, points: Any, resamples: int | np.ndarray = 1000, seed:
     points = point_list(points)
     kinds = {(p.score, p.cost_kind) for p in points}
     if len(kinds) > 1:
-        raise ValueError(f"the cascades differ in score or kind of cost: {sorted(kinds)}; bootstrap them apart")
-    counts = resamples if isinstance(resamples, np.ndarray) else sample_counts(len(store), resamples, seed)
+        raise ValueError(
+            f"the cascades differ in score or kind of cost: {sorted(kinds)}; bootstrap them apart"
+        )
+    counts = (
+        resamples
+        if isinstance(resamples, np.ndarray)
+        else sample_counts(len(store), resamples, seed)
+    )
     n, runs = max(len(p.models) for p in points), run_cascades(store, points)
     accuracy, cost = np.empty((2, counts.shape[1], len(points)))
     rates = np.empty((*accuracy.shape, n))
@@ -242,7 +268,9 @@ def _singles(store, counts, score, cost_kind):
     """Accuracy and cost of every single model in each resample: two arrays [R, M]."""
     names, costs = list(store.models.index), store.sample_costs(cost_kind)
     stage = store.outcome(names, Method(), score)
-    accuracy = _quality(counts, np.stack([stage((m,))[0] for m in range(len(names))], 1), store, score)
+    accuracy = _quality(
+        counts, np.stack([stage((m,))[0] for m in range(len(names))], 1), store, score
+    )
     if costs.ndim == 2:
         return accuracy, resampled_means(counts, costs.T)
     return accuracy, np.broadcast_to(costs, accuracy.shape)
@@ -269,7 +297,9 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
     return 2 * estimate - high, 2 * estimate - low
 
 
-def improvement_band(resampled: Resampled, accuracies: np.ndarray, level: float = LEVEL) -> pd.DataFrame:
+def improvement_band(
+    resampled: Resampled, accuracies: np.ndarray, level: float = LEVEL
+) -> pd.DataFrame:
     """Band of the improvement factor of a fixed set of cascades at ``accuracies``: accuracy, low, high."""
     low, high = interval(resampled.improvement_at(accuracies), level)
     return pd.DataFrame({"accuracy": accuracies, "low": low, "high": high})

@@ -25,10 +25,14 @@ def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist")
         with np.load(path, allow_pickle=False) as arrays:
             images, labels, ids = arrays["images"], arrays["labels"], arrays["sample_ids"]
         if images.ndim != 3 or images.dtype != np.uint8:
-            raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 [k, height, width]")
+            raise ValueError(
+                f"images are {images.dtype} {images.shape}, expected uint8 [k, height, width]"
+            )
         return Samples(images, labels, ids, FASHION_MNIST, "fashion-mnist", split)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a split with images, labels and sample_ids ({error})") from None
+        raise ValueError(
+            f"{path}: not a split with images, labels and sample_ids ({error})"
+        ) from None
 
 
 def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:

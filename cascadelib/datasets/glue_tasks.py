@@ -22,18 +22,35 @@ class Task:
     f1: bool = False
 
 
-MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}  # columns of its .tsv
+MRPC = {
+    "sentence1": "#1 String",
+    "sentence2": "#2 String",
+    "label": "Quality",
+}  # columns of its .tsv
 TASKS = {
     "sst2": Task("SST-2", ("sentence",), ("negative", "positive"), {}),
-    "mrpc": Task("MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), MRPC, f1=True),
+    "mrpc": Task(
+        "MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), MRPC, f1=True
+    ),
     "qnli": Task("QNLI", ("question", "sentence"), ("entailment", "not_entailment"), {}),
-    "qqp": Task("QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), {"label": "is_duplicate"}, f1=True),
+    "qqp": Task(
+        "QQP",
+        ("question1", "question2"),
+        ("not_duplicate", "duplicate"),
+        {"label": "is_duplicate"},
+        f1=True,
+    ),
 }
 """The paper's four tasks of GLUE by name: where each lies, its columns and classes, whether it is scored by F1."""
 FILES = {"validation": ("validation", "dev"), "train": ("train",)}
 
 
-def glue(task: str, split: str = "validation", folder: Path | str | None = None, revision: str | None = None) -> Texts:
+def glue(
+    task: str,
+    split: str = "validation",
+    folder: Path | str | None = None,
+    revision: str | None = None,
+) -> Texts:
     """One of GLUE's tasks "sst2", "mrpc", "qnli", "qqp" as :class:`Texts`; ids are task/row.
 
     folder: local files instead of the Hub's ``nyu-mll/glue``: ``SST-2/dev.tsv`` as in GLUE's archive, or
@@ -44,9 +61,15 @@ def glue(task: str, split: str = "validation", folder: Path | str | None = None,
     """
     entry = TASKS[known(task, TASKS, "GLUE task")]
     if split == "test":
-        raise ValueError(f"GLUE hides the labels of {task}'s test split (all are −1): nothing can be measured on it")
+        raise ValueError(
+            f"GLUE hides the labels of {task}'s test split (all are −1): nothing can be measured on it"
+        )
     known(split, FILES, "split")
-    source = _hub(task, split, revision) if folder is None else _local(task, entry, split, located(folder))
+    source = (
+        _hub(task, split, revision)
+        if folder is None
+        else _local(task, entry, split, located(folder))
+    )
     tsv = isinstance(source, Path) and source.suffix == ".tsv"
     columns = [entry.tsv.get(c, c) if tsv else c for c in (*entry.text, "label")]
     found = table(source, columns[:-1], columns[-1], None, entry.classes, f"glue/{task}", split)
@@ -62,13 +85,17 @@ def _local(task, entry, split, folder):
             raise ValueError(f"{task}: {len(found)} files match {path}; leave one")
         if found:
             return found[0]
-    raise FileNotFoundError(f"no {split} split of {task} in {folder}; looked for {', '.join(map(str, looked))}")
+    raise FileNotFoundError(
+        f"no {split} split of {task} in {folder}; looked for {', '.join(map(str, looked))}"
+    )
 
 
 def _hub(task, split, revision):
     import datasets  # takes seconds, and only this way in needs it
 
-    cached = any(Path(datasets.config.HF_DATASETS_CACHE).glob(f"{REPOSITORY.replace('/', '___')}/{task}/*/*"))
+    cached = any(
+        Path(datasets.config.HF_DATASETS_CACHE).glob(f"{REPOSITORY.replace('/', '___')}/{task}/*/*")
+    )
     instead = "give folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
     check_reachable(f"GLUE's {task}", cached, instead)
     return datasets.load_dataset(REPOSITORY, task, split=split, revision=revision).to_pandas()

@@ -34,7 +34,10 @@ def descriptions() -> tuple[str, ...]:
 
 
 def imagenet(
-    folder: Path | str, split: str = "val", labels: Path | str | None = None, dataset: str = "imagenet-1k"
+    folder: Path | str,
+    split: str = "val",
+    labels: Path | str | None = None,
+    dataset: str = "imagenet-1k",
 ) -> Photographs:
     """ImageNet's labelled images below ``folder`` (or its folder ``split``): class folders, or flat with ``labels``.
 
@@ -55,12 +58,21 @@ def imagenet(
     if folders:
         return image_folder(root, synsets(), dataset, split)
     if labels is None:
-        devkits = [path for base in (root, root.parent) for path in sorted(base.glob("*devkit*")) if path.is_dir()]
+        devkits = [
+            path
+            for base in (root, root.parent)
+            for path in sorted(base.glob("*devkit*"))
+            if path.is_dir()
+        ]
         if not devkits:
-            raise ValueError(f"{root} holds no class folders and no labels are given; expected {LAYOUTS}")
+            raise ValueError(
+                f"{root} holds no class folders and no labels are given; expected {LAYOUTS}"
+            )
         labels = devkits[0]
     names = images_in(root, f"images; expected {LAYOUTS}")
-    return Photographs(files_in(root, names), _labels_of(names, Path(labels)), names, synsets(), dataset, split)
+    return Photographs(
+        files_in(root, names), _labels_of(names, Path(labels)), names, synsets(), dataset, split
+    )
 
 
 def _labels_of(names, path) -> np.ndarray:
@@ -71,9 +83,13 @@ def _labels_of(names, path) -> np.ndarray:
     given = _listed_labels(path)
     missing = [name for name in names if name not in given and Path(name).stem not in given]
     if missing:
-        raise ValueError(f"{path}: no label for image {missing[0]!r} ({len(missing)} of {len(names)} have none)")
+        raise ValueError(
+            f"{path}: no label for image {missing[0]!r} ({len(missing)} of {len(names)} have none)"
+        )
     if len(given) != len(names):
-        raise ValueError(f"{path} has {len(given)} labels for {len(names)} images; both must be the whole split")
+        raise ValueError(
+            f"{path} has {len(given)} labels for {len(names)} images; both must be the whole split"
+        )
     return np.array([given[name] if name in given else given[Path(name).stem] for name in names])
 
 
@@ -89,7 +105,9 @@ def _listed_labels(path) -> dict[str, int]:
         if place >= len(places):
             if number == 1:
                 continue  # the names of the columns
-            raise ValueError(f"{path}, line {number}: {','.join(row)!r} is no image with a synset or a number 0 … 999")
+            raise ValueError(
+                f"{path}, line {number}: {','.join(row)!r} is no image with a synset or a number 0 … 999"
+            )
         if words[0] in given:
             raise ValueError(f"{path}, line {number}: image {words[0]!r} is there more than once")
         given[words[0]] = place
@@ -99,7 +117,9 @@ def _listed_labels(path) -> dict[str, int]:
 def _devkit_file(devkit, name) -> Path:
     found = [path for path in (devkit / name, devkit / "data" / name) if path.is_file()]
     if not found:
-        raise FileNotFoundError(f"no {name} in {devkit} or its folder data; expected ImageNet's devkit_t12")
+        raise FileNotFoundError(
+            f"no {name} in {devkit} or its folder data; expected ImageNet's devkit_t12"
+        )
     return found[0]
 
 
@@ -109,7 +129,11 @@ def ilsvrc_order(devkit: Path | str) -> np.ndarray:
     path = _devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
-        ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["ILSVRC2012_ID"]) <= 1000}
+        ids = {
+            int(row["ILSVRC2012_ID"]): str(row["WNID"])
+            for row in table
+            if int(row["ILSVRC2012_ID"]) <= 1000
+        }
         return np.array([synsets().index(ids[i]) for i in range(1, 1001)])
     except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
@@ -119,8 +143,14 @@ def _devkit_labels(names, devkit):
     path = _devkit_file(devkit, GROUND_TRUTH)
     lines = path.read_text(encoding="utf-8").split()
     if len(lines) != len(names):
-        raise ValueError(f"{path} has {len(lines)} labels for {len(names)} images; both must be the whole split")
-    bad = [i for i, line in enumerate(lines) if not re.fullmatch("[0-9]{1,9}", line) or not 1 <= int(line) <= 1000]
+        raise ValueError(
+            f"{path} has {len(lines)} labels for {len(names)} images; both must be the whole split"
+        )
+    bad = [
+        i
+        for i, line in enumerate(lines)
+        if not re.fullmatch("[0-9]{1,9}", line) or not 1 <= int(line) <= 1000
+    ]
     if bad:
         raise ValueError(f"{path}, line {bad[0] + 1}: {lines[bad[0]]!r} is no class 1 … 1000")
     return ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
@@ -133,7 +163,9 @@ def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photogr
     found = class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
         return imagenet_v2(root / found[0], split)
-    return replace(image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split), classes=synsets())
+    return replace(
+        image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split), classes=synsets()
+    )
 
 
 IMAGE_AND_LABEL = (("image", "img", "jpg"), ("label", "labels", "fine_label", "cls"))  # columns
@@ -148,15 +180,25 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
 
     if not Path(name).exists():
         cached = Path(hub_datasets.config.HF_DATASETS_CACHE, name.replace("/", "___")).is_dir()
-        check_reachable(f"the data set {name!r}", cached, "give a folder of images (imagenet(…), image_folder(…))")
+        check_reachable(
+            f"the data set {name!r}",
+            cached,
+            "give a folder of images (imagenet(…), image_folder(…))",
+        )
     try:
         data = hub_datasets.load_dataset(str(name), split=split, revision=revision)
     except (ValueError, OSError, ConnectionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
-    image, label = (next((c for c in names if c in data.column_names), "") for names in IMAGE_AND_LABEL)
+    image, label = (
+        next((c for c in names if c in data.column_names), "") for names in IMAGE_AND_LABEL
+    )
     if not (image and label):
-        raise ValueError(f"{name}: no columns for image and label among {data.column_names}; rename them so")
+        raise ValueError(
+            f"{name}: no columns for image and label among {data.column_names}; rename them so"
+        )
     items = tuple(Item(data, row, image) for row in range(len(data)))
     classes = getattr(data.features[label], "names", None)
-    return Photographs(items, np.asarray(data[label]), None, classes, str(name).rpartition("/")[2], split)
+    return Photographs(
+        items, np.asarray(data[label]), None, classes, str(name).rpartition("/")[2], split
+    )

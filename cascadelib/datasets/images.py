@@ -31,10 +31,18 @@ class File:
             with Image.open(path) as image:
                 return image.convert("RGB")
         except FileNotFoundError:
-            raise ValueError(f"{path}: the image is no longer there; restore it or list the folder again") from None
+            raise ValueError(
+                f"{path}: the image is no longer there; restore it or list the folder again"
+            ) from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            kind = "is no image that can be read" if isinstance(error, UnidentifiedImageError) else "cannot be decoded"
-            raise ValueError(f"{path}: {kind} ({error}); replace the file, no sample is left out silently") from None
+            kind = (
+                "is no image that can be read"
+                if isinstance(error, UnidentifiedImageError)
+                else "cannot be decoded"
+            )
+            raise ValueError(
+                f"{path}: {kind} ({error}); replace the file, no sample is left out silently"
+            ) from None
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
@@ -56,7 +64,9 @@ class Item:
         try:
             return as_image(self.data[self.row][self.key])
         except (OSError, SyntaxError, ValueError, TypeError) as error:
-            raise ValueError(f"row {self.row}: no image in column {self.key!r}: {error!r}") from None
+            raise ValueError(
+                f"row {self.row}: no image in column {self.key!r}: {error!r}"
+            ) from None
 
 
 def as_image(image: Any) -> Image.Image:
@@ -70,7 +80,9 @@ def as_image(image: Any) -> Image.Image:
         raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}")
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
         array = array.transpose(1, 2, 0)
-    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).convert("RGB")
+    return Image.fromarray(
+        array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    ).convert("RGB")
 
 
 class Photographs(Labelled):
@@ -89,7 +101,10 @@ class Photographs(Labelled):
 
 
 ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
-BYSTANDERS = {"thumbs.db", "desktop.ini"}  # what file managers leave behind; so do names that begin with a dot
+BYSTANDERS = {
+    "thumbs.db",
+    "desktop.ini",
+}  # what file managers leave behind; so do names that begin with a dot
 
 
 def existing(folder: Path | str, what: str) -> Path:
@@ -109,7 +124,11 @@ def images_in(folder: Path, needed: str = "images") -> list[str]:
         raise ValueError(
             f"{folder / strangers[0]} is no image by its ending ({len(strangers)} such in this folder); "
             f"expected {', '.join(ENDINGS[:4])} …; "
-            + ("class folders need no list of labels" if (folder / strangers[0]).is_dir() else "move it elsewhere")
+            + (
+                "class folders need no list of labels"
+                if (folder / strangers[0]).is_dir()
+                else "move it elsewhere"
+            )
         )
     if not names:
         raise ValueError(f"{folder}: no {needed}")
@@ -127,7 +146,9 @@ def files_in(folder: Path, names: Iterable[str]) -> tuple[File, ...]:
 
 def class_folders(folder: Path) -> list[str]:
     """Names of the folders in ``folder``, sorted as text."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name))
+    return sorted(
+        entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name)
+    )
 
 
 def image_folder(
@@ -142,16 +163,24 @@ def image_folder(
     root = existing(folder, "a folder of images for each class")
     found = class_folders(root)
     if not found:
-        raise ValueError(f"{root} holds no class folders; for a flat folder of ImageNet give its labels (imagenet(…))")
+        raise ValueError(
+            f"{root} holds no class folders; for a flat folder of ImageNet give its labels (imagenet(…))"
+        )
     classes = [str(c) for c in (found if classes is None else classes)]
     missing, more = [c for c in classes if c not in found], [f for f in found if f not in classes]
     if missing:
-        raise ValueError(f"{root}: no folder for class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)")
+        raise ValueError(
+            f"{root}: no folder for class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)"
+        )
     if more:
-        raise ValueError(f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …")
+        raise ValueError(
+            f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …"
+        )
     paths, labels = [], []
     for label, name in enumerate(classes):
         images = images_in(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
-    return Photographs(files_in(root, paths), np.array(labels), paths, classes, dataset or root.name, split)
+    return Photographs(
+        files_in(root, paths), np.array(labels), paths, classes, dataset or root.name, split
+    )

@@ -29,7 +29,11 @@ class Labelled:
         checked = labels_of(self)
         if len(self.inputs) != len(checked):
             raise ValueError(f"{len(self.inputs)} {self.word} for {len(checked)} labels")
-        settled = {"labels": checked.needed, "sample_ids": checked.sample_ids, "classes": checked.classes}
+        settled = {
+            "labels": checked.needed,
+            "sample_ids": checked.sample_ids,
+            "classes": checked.classes,
+        }
         for name, value in settled.items():
             object.__setattr__(self, name, value)
 
@@ -39,15 +43,23 @@ class Labelled:
     def take(self, indices: Any) -> Self:
         """Some of the samples: distinct row indices, a bool mask [k] or a slice."""
         rows = chosen_rows(indices, len(self))
-        inputs = tuple(self.inputs[row] for row in rows) if isinstance(self.inputs, tuple) else self.inputs[rows]
-        return replace(self, inputs=inputs, labels=self.labels[rows], sample_ids=self.sample_ids[rows])
+        inputs = (
+            tuple(self.inputs[row] for row in rows)
+            if isinstance(self.inputs, tuple)
+            else self.inputs[rows]
+        )
+        return replace(
+            self, inputs=inputs, labels=self.labels[rows], sample_ids=self.sample_ids[rows]
+        )
 
 
 class Samples(Labelled):
     """k :class:`Labelled` inputs, in memory or memory-mapped: numbers [k, …] as numpy or torch, or nested lists."""
 
     def __post_init__(self) -> None:
-        inputs = self.inputs if isinstance(self.inputs, torch.Tensor) else np.asanyarray(self.inputs)
+        inputs = (
+            self.inputs if isinstance(self.inputs, torch.Tensor) else np.asanyarray(self.inputs)
+        )
         if not isinstance(inputs, torch.Tensor) and inputs.dtype.kind not in "biuf":
             raise ValueError("inputs must be a numeric numpy array or a torch tensor [samples, …]")
         object.__setattr__(self, "inputs", inputs)
@@ -59,4 +71,8 @@ class Samples(Labelled):
         """Inputs of rows start … stop − 1, [stop − start, …]."""
         inputs = self.inputs[start:stop]
         # A read-only map is copied: torch would warn that it could be written through.
-        return inputs if isinstance(inputs, torch.Tensor) else torch.from_numpy(np.require(inputs, None, ["C", "W"]))
+        return (
+            inputs
+            if isinstance(inputs, torch.Tensor)
+            else torch.from_numpy(np.require(inputs, None, ["C", "W"]))
+        )

@@ -32,7 +32,9 @@ class Texts(Labelled):
             paired = isinstance(text, tuple) == self.pairs and len(parts) == 1 + self.pairs
             if not paired or not all(isinstance(part, str) for part in parts):
                 expected = "a pair of strings" if self.pairs else "a string"
-                raise ValueError(f"the text of row {row} ({self.sample_ids[row]}) is {text!r}, expected {expected}")
+                raise ValueError(
+                    f"the text of row {row} ({self.sample_ids[row]}) is {text!r}, expected {expected}"
+                )
             empty += not all(part.strip() for part in parts)
         if empty:
             warnings.warn(f"{empty} of {len(texts)} texts are empty; they are kept", stacklevel=3)
@@ -81,7 +83,9 @@ def table(
     parts = [frame[column].tolist() for column in columns]
     ids = None if sample_id is None else frame[sample_id].astype(str).to_numpy()
     labels = _numbers(frame[label], classes, dataset or "the table")
-    return Texts(tuple(parts[0] if len(parts) == 1 else zip(*parts)), labels, ids, classes, dataset, split)
+    return Texts(
+        tuple(parts[0] if len(parts) == 1 else zip(*parts)), labels, ids, classes, dataset, split
+    )
 
 
 def _read(path):
@@ -109,8 +113,12 @@ def _numbers(column, classes, name) -> np.ndarray:
         found = [places.get(text) for text in texts]
         if None in found:
             row = found.index(None)
-            raise ValueError(f"{name}: label {texts[row]!r} of row {row} is none of {names or 'the whole numbers'}")
+            raise ValueError(
+                f"{name}: label {texts[row]!r} of row {row} is none of {names or 'the whole numbers'}"
+            )
         return np.array(found, np.int64)
     if len(values) and (values == -1).all():
-        raise ValueError(f"{name}: all labels are −1: this split hides them (GLUE's test splits do); use another split")
+        raise ValueError(
+            f"{name}: all labels are −1: this split hides them (GLUE's test splits do); use another split"
+        )
     return values

@@ -54,24 +54,41 @@ def nothing(samples: int, models: int) -> Decisions:
     return Decisions(predictions, np.full(samples, -1), *rest)
 
 
-def write_answer(policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any) -> None:
+def write_answer(
+    policy: "Policy", decisions: Decisions, stage: int, rows: np.ndarray, said: Any, sure: Any
+) -> None:
     """Write what a model says of the samples ``rows`` int64 [s], predictions and confidences as :meth:`Policy.decide`
     takes them, into ``decisions``, and who leaves by it. ValueError naming the model where they do not fit."""
     before = decisions.predictions[rows] if stage else None
     with about(f"model {policy.models[stage]!r}"):
         said = objects([None] * len(rows) if said is None else said)
-        values = np.full(len(rows), np.nan) if sure is None else np.atleast_1d(reals(sure, "confidences"))
+        values = (
+            np.full(len(rows), np.nan)
+            if sure is None
+            else np.atleast_1d(reals(sure, "confidences"))
+        )
         if not len(said) == len(values) == len(rows) or values.ndim > 1 and not policy.fitted:
-            raise ValueError(f"{len(said)} predictions, confidences {list(values.shape)} for {len(rows)} samples")
-        absent, lowest = np.atleast_2d(np.isnan(values).T).any(axis=0), own_units(policy.metric, np.array([-np.inf]))
+            raise ValueError(
+                f"{len(said)} predictions, confidences {list(values.shape)} for {len(rows)} samples"
+            )
+        absent, lowest = (
+            np.atleast_2d(np.isnan(values).T).any(axis=0),
+            own_units(policy.metric, np.array([-np.inf])),
+        )
         if absent.any() and not policy.exits(stage, lowest)[0]:
-            raise ValueError(f"sample {rows[absent.argmax()]} has no confidence (nan), and −inf would send it on")
+            raise ValueError(
+                f"sample {rows[absent.argmax()]} has no confidence (nan), and −inf would send it on"
+            )
         if policy.fitted and any(one is None for one in said):
             raise ValueError("predictions are needed: its confidence is fitted")
         if policy.fitted and sure is not None:
             values = policy.fitted[stage](values, said, before)
         sure = np.where(absent, lowest, values)
-        decisions.predictions[rows], decisions.confidence[rows], decisions.confidences[rows, stage] = said, sure, sure
+        (
+            decisions.predictions[rows],
+            decisions.confidence[rows],
+            decisions.confidences[rows, stage],
+        ) = said, sure, sure
         decisions.exit_stage[rows[policy.exits(stage, sure)]] = stage
 
 
@@ -87,10 +104,14 @@ def by_model(policy: "Policy", values: Any, what: str) -> list:
     if isinstance(values, Mapping):
         if not any(name in values for name in names):
             known(next(iter(values), ""), names, "model of this policy")
-        return [values.get(name) for name in names]  # what other models would need may stand there, too
+        return [
+            values.get(name) for name in names
+        ]  # what other models would need may stand there, too
     values = [None] * len(names) if values is None else items_of(values)
     if not len(names) - 1 <= len(values) <= len(names):
-        raise ValueError(f"{what} of {len(names)} models are needed ({', '.join(names)}), not of {len(values)}")
+        raise ValueError(
+            f"{what} of {len(names)} models are needed ({', '.join(names)}), not of {len(values)}"
+        )
     return values + [None] * (len(names) - len(values))
 
 
@@ -101,7 +122,9 @@ def ask_models(
     calls = by_model(policy, calls, "calls")
     for name, call in zip(policy.models, calls):
         if not callable(call):
-            raise ValueError(f"model {name!r}: a function that asks it is needed, not {brief(call)}")
+            raise ValueError(
+                f"model {name!r}: a function that asks it is needed, not {brief(call)}"
+            )
     if (ensemble := (policy.description["method"] or {}).get("ensemble", "none")) != "none":
         raise ValueError(
             f"this policy decides by the outputs of all models so far (ensemble={ensemble!r}), which no single model's "
@@ -110,7 +133,10 @@ def ask_models(
     if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
         raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
     inputs, stops = list(inputs), known(on_error, ["stop", "next"], "on_error") == "stop"
-    batch_size, concurrency = check_count(batch_size, "batch_size"), check_count(concurrency, "concurrency")
+    batch_size, concurrency = (
+        check_count(batch_size, "batch_size"),
+        check_count(concurrency, "concurrency"),
+    )
     decisions, seconds, audit = nothing(len(inputs), len(calls)), np.zeros((len(calls), 2)), None
     stopped: list[BaseException] = []
     failures: dict[int, BaseException] = {}
@@ -136,9 +162,13 @@ def ask_models(
         ended = time.perf_counter()
         with lock:
             try:
-                if not (isinstance(answer, tuple | list) and len(answer) == 2 and answer[0] is not None):
+                if not (
+                    isinstance(answer, tuple | list) and len(answer) == 2 and answer[0] is not None
+                ):
                     what = f"model {policy.models[stage]!r}: its call"
-                    raise ValueError(f"{what} must return (predictions, confidences), not {brief(answer)}")
+                    raise ValueError(
+                        f"{what} must return (predictions, confidences), not {brief(answer)}"
+                    )
                 write_answer(policy, decisions, stage, rows, *answer)
             except ValueError as error:
                 stopped.append(error)
@@ -149,15 +179,22 @@ def ask_models(
         with ThreadPoolExecutor(concurrency) as pool:
             for stage in range(len(calls)):
                 waiting = np.flatnonzero(decisions.exit_stage < 0)
-                parts = [waiting[start : start + batch_size] for start in range(0, len(waiting), batch_size)]
+                parts = [
+                    waiting[start : start + batch_size]
+                    for start in range(0, len(waiting), batch_size)
+                ]
                 list(pool.map(ask, [stage] * len(parts), parts))
                 if stopped:
                     raise stopped[0]
-        decisions.exit_stage[decisions.exit_stage < 0] = len(calls) - 1  # where the last model failed
+        decisions.exit_stage[decisions.exit_stage < 0] = (
+            len(calls) - 1
+        )  # where the last model failed
         audit = audit_of(policy, calls, inputs, batch_size, concurrency, on_error)
     except BaseException as error:
         decisions.predictions[decisions.exit_stage < 0] = None
-        with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
+        with suppress(
+            Exception
+        ):  # a class may refuse attributes: the error itself goes on all the same
             error.decided = decisions  # type: ignore[attr-defined]
         raise
     finally:
@@ -166,9 +203,7 @@ def ask_models(
         loop.close()
         policy.running.add(decisions, seconds, audit)
     for stage, failure in failures.items():
-        text = (
-            f"{policy.models[stage]!r} failed for {decisions.broken[stage]} inputs: they went on, or kept their answer"
-        )
+        text = f"{policy.models[stage]!r} failed for {decisions.broken[stage]} inputs: they went on, or kept their answer"
         warnings.warn(f"{text} ({type(failure).__name__}: {failure})", RuntimeWarning, stacklevel=3)
     return decisions
 
@@ -178,10 +213,20 @@ def audit_of(policy, calls, inputs, batch_size, concurrency, on_error):
     rows = policy.running.drawn(len(inputs))
     if not len(rows):
         return None
-    begun, name = time.perf_counter(), known(policy.running.reference, policy.models, "model of this policy")
-    alone = dict(policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None)
-    single, call = replace(policy, description=alone, thresholds=()), calls[policy.models.index(name)]
+    begun, name = (
+        time.perf_counter(),
+        known(policy.running.reference, policy.models, "model of this policy"),
+    )
+    alone = dict(
+        policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None
+    )
+    single, call = (
+        replace(policy, description=alone, thresholds=()),
+        calls[policy.models.index(name)],
+    )
     drawn = [inputs[row] for row in rows]
     said = ask_models(single, [call], drawn, batch_size, concurrency, on_error).predictions
-    kept = np.array([answer is not None for answer in said])  # where the reference failed, nothing is known
+    kept = np.array(
+        [answer is not None for answer in said]
+    )  # where the reference failed, nothing is known
     return rows[kept], said[kept], time.perf_counter() - begun

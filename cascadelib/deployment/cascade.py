@@ -42,14 +42,18 @@ class Group:
 
     def take(self, rows: np.ndarray) -> "Group":
         """Some of the samples, int64 [n]."""
-        return Group(self.numbers[rows], rows_of(self.inputs, rows), self.output and self.output.take(rows))
+        return Group(
+            self.numbers[rows], rows_of(self.inputs, rows), self.output and self.output.take(rows)
+        )
 
     @classmethod
     def joined(cls, groups: Sequence["Group"]) -> "Group":
         """Groups that wait for the same model as one."""
         if len(groups) == 1:
             return groups[0]
-        numbers, inputs, outputs = zip(*((group.numbers, group.inputs, group.output) for group in groups))
+        numbers, inputs, outputs = zip(
+            *((group.numbers, group.inputs, group.output) for group in groups)
+        )
         return cls(np.concatenate(numbers), joined(inputs), outputs[0] and Output.joined(outputs))
 
 
@@ -67,7 +71,9 @@ class Cascade(torch.nn.Module):
     differences: what differs from where the cascade was measured (a tuple of sentences).
     """
 
-    def __init__(self, description: Mapping, models: Mapping | None = None, allow_download: bool = False):
+    def __init__(
+        self, description: Mapping, models: Mapping | None = None, allow_download: bool = False
+    ):
         super().__init__()
         self.point = point_of(description)
         if self.point.method is None:
@@ -76,7 +82,9 @@ class Cascade(torch.nn.Module):
                 "or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.method = self.point.method
-        self.members, self.description, self.differences = members_of(description, models, allow_download)
+        self.members, self.description, self.differences = members_of(
+            description, models, allow_download
+        )
         self.policy = Policy(self.description)
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -98,7 +106,9 @@ class Cascade(torch.nn.Module):
         return cls(description_of(point, store, held_out), models, allow_download=True)
 
     @classmethod
-    def load(cls, path: str | Path, models: Mapping | None = None, allow_download: bool = False) -> "Cascade":
+    def load(
+        cls, path: str | Path, models: Mapping | None = None, allow_download: bool = False
+    ) -> "Cascade":
         """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled, no code of others runs.
 
         Names that ``models`` lacks must be of the bundled zoos or of timm; with ``allow_download`` a file may name any
@@ -166,11 +176,15 @@ class Cascade(torch.nn.Module):
         """
         batch_size, guesses = check_count(batch_size, "batch_size"), check_count(guesses, "guesses")
         if guesses > 1 and self.method.combination.one_winner:
-            raise ValueError("a vote has one winner and ranks no other classes: use a cascade with another ensemble")
+            raise ValueError(
+                "a vote has one winner and ranks no other classes: use a cascade with another ensemble"
+            )
         try:
             stream = iter(stream)
         except TypeError as error:
-            raise ValueError(f"a stream of batches is needed, as [batch], not {brief(stream)}") from error
+            raise ValueError(
+                f"a stream of batches is needed, as [batch], not {brief(stream)}"
+            ) from error
         queues: list[list[Group]] = [[] for _ in self.members]
         count, log, audited = 0, [], []
         try:
@@ -184,11 +198,15 @@ class Cascade(torch.nn.Module):
             log += self._advance(queues, batch_size, guesses, 1)
             audit = self._audit(audited, batch_size) if audited else None
         except BaseException as error:
-            with suppress(Exception):  # a class may refuse attributes: the error itself goes on all the same
+            with suppress(
+                Exception
+            ):  # a class may refuse attributes: the error itself goes on all the same
                 error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
             raise
         decisions = self._decisions(count, guesses, log, audit)
-        where = ", ".join(f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n)
+        where = ", ".join(
+            f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n
+        )
         if where:
             text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -220,20 +238,31 @@ class Cascade(torch.nn.Module):
 
     def _after(self, i, logits, before, guesses):
         """The output after model i, and whose logits are nan or infinite, bool [N]: of those it stays as before."""
-        name, classes, ensemble = self.members[i].name, self.members[i].classes, self.method.combination
+        name, classes, ensemble = (
+            self.members[i].name,
+            self.members[i].classes,
+            self.method.combination,
+        )
         if classes != self.members[0].classes:
             seen = {m.name: m.classes for m in self.members}
-            raise ValueError(f"the models of a cascade must have the same number of classes, not {seen}")
+            raise ValueError(
+                f"the models of a cascade must have the same number of classes, not {seen}"
+            )
         check_count(guesses, "guesses", 1, classes)
         before = before or ensemble.nothing(*logits.shape, len(self.members), guesses)
         broken = np.zeros(len(logits), bool)
         if not np.isfinite(logits).all():
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
-        output = ensemble.after(self.method.rule, self.method.temperature_of(name), logits, before, i)
+        output = ensemble.after(
+            self.method.rule, self.method.temperature_of(name), logits, before, i
+        )
         if self.policy.fitted:
             read = [column for column in self.method.columns if column != AGREEMENT]
-            values = [output.sure if what == CONFIDENCE else metric_of(what).from_logits(logits) for what in read]
+            values = [
+                output.sure if what == CONFIDENCE else metric_of(what).from_logits(logits)
+                for what in read
+            ]
             answers = output.guesses[:, 0], before.guesses[:, 0] if i else None
             output = output._replace(sure=self.policy.fitted[i](np.column_stack(values), *answers))
         return (output.where(broken, before) if broken.any() else output), broken
@@ -246,26 +275,43 @@ class Cascade(torch.nn.Module):
             alone = {"models": (name,), "thresholds": (), "exit_rates": (1.0,), "method": Method()}
             self.references[name] = Cascade.from_point(replace(self.point, **alone), own)
         said = self.references[name].run([group.inputs for group in groups], batch_size).predictions
-        return np.concatenate([group.numbers for group in groups]), said, time.perf_counter() - begun
+        return (
+            np.concatenate([group.numbers for group in groups]),
+            said,
+            time.perf_counter() - begun,
+        )
 
     def _decisions(self, count, guesses, log, audit=None):
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
         n, guesses = len(self.members), min(guesses, self.members[0].classes or 1)
-        stage, sure, best = np.full(count, -1), np.full(count, np.nan), np.full((count, guesses), -1)
-        confidences, broken, seconds = np.full((count, n), np.nan), np.zeros(n, np.int64), np.zeros((n, 2))
+        stage, sure, best = (
+            np.full(count, -1),
+            np.full(count, np.nan),
+            np.full((count, guesses), -1),
+        )
+        confidences, broken, seconds = (
+            np.full((count, n), np.nan),
+            np.zeros(n, np.int64),
+            np.zeros((n, 2)),
+        )
         for i, numbers, bad, gone, confidence, classes, spent in log:
             seconds[i] += spent
             confidences[numbers, i] = np.where(bad, np.nan, confidence)
             broken[i] += bad.sum()
             left = numbers[gone]
             stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
-        sure, confidences = own_units(self.policy.metric, sure), own_units(self.policy.metric, confidences)
+        sure, confidences = (
+            own_units(self.policy.metric, sure),
+            own_units(self.policy.metric, confidences),
+        )
         decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
         self.running.add(decisions, seconds, audit)
         return decisions
 
 
-def same_decisions(decisions: Decisions, store: Any, point: Point, tolerance: float = 1e-5) -> pd.Series:
+def same_decisions(
+    decisions: Decisions, store: Any, point: Point, tolerance: float = 1e-5
+) -> pd.Series:
     """:class:`Decisions` of a running cascade beside :func:`evaluate` on the same samples in the same order: counts.
 
     samples; same (exit stage and correctness); near (they differ, and a confidence that the evaluator sees on
@@ -274,18 +320,28 @@ def same_decisions(decisions: Decisions, store: Any, point: Point, tolerance: fl
     """
     if len(decisions) != len(store):
         raise ValueError(f"{len(decisions)} decisions for a store of {len(store)} samples")
-    expected, outcomes = evaluate(store, point), outcomes_of(store, point.models, point.method, point.score)
+    expected, outcomes = (
+        evaluate(store, point),
+        outcomes_of(store, point.models, point.method, point.score),
+    )
     same = decisions.exit_stage == expected.exit_stage
     if point.score in ("top1", F1):
         same &= (decisions.predictions == store.labels) == expected.correct
     near = np.zeros(len(store), bool)
     for i, (t, (_, sure)) in enumerate(zip(point.inside, outcomes)):
         near |= (np.abs(sure - t) <= tolerance) & (expected.exit_stage >= i)
-    counts = {"samples": len(store), "same": same.sum(), "near": (~same & near).sum(), "other": (~same & ~near).sum()}
+    counts = {
+        "samples": len(store),
+        "same": same.sum(),
+        "near": (~same & near).sum(),
+        "other": (~same & ~near).sum(),
+    }
     return pd.Series(counts, dtype=int)
 
 
-def write_submission(path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None) -> None:
+def write_submission(
+    path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
+) -> None:
     """One line an image: its guesses, best first, separated by spaces; the order of the lines is that of the images.
 
     guesses: int [k, g], such as ``cascade.run(batches, guesses=g).guesses``. order: int [classes], from
@@ -294,11 +350,17 @@ def write_submission(path: str | Path, guesses: np.ndarray, order: np.ndarray | 
     """
     guesses = np.asarray(guesses)
     if order is not None:
-        numbers = np.full(max(int(guesses.max()), int(np.max(order))) + 2, -1)  # the last: of no class (−1)
+        numbers = np.full(
+            max(int(guesses.max()), int(np.max(order))) + 2, -1
+        )  # the last: of no class (−1)
         numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
         guesses = numbers[guesses]
         strange = np.flatnonzero((guesses < 0).any(axis=1))
         if len(strange):
-            raise ValueError(f"order names {len(order)} classes, but image {strange[0]} has another")
+            raise ValueError(
+                f"order names {len(order)} classes, but image {strange[0]} has another"
+            )
     with replacing(Path(path)) as temporary:
-        temporary.write_text("".join(" ".join(map(str, row)) + "\n" for row in guesses.tolist()), encoding="utf-8")
+        temporary.write_text(
+            "".join(" ".join(map(str, row)) + "\n" for row in guesses.tolist()), encoding="utf-8"
+        )

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..analysis.drift_signal import summary
-from ..analysis.uncertainty import betting_interval, bootstrap, cost_interval, interval, share_interval, with_ends
+from ..analysis.uncertainty import (
+    betting_interval,
+    bootstrap,
+    cost_interval,
+    interval,
+    share_interval,
+    with_ends,
+)
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
 from ..labels import Recorded, samples_in_common
@@ -36,17 +43,25 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
     if method is not None and method.confidence is not None:
         each = [asdict(method.fitted_after(models[: i + 1])) for i in range(len(models))]
         fitted = {"fitted": json.loads(json.dumps(each))}  # lists for tuples, as in a file
-    temperatures = {name: method.temperature_of(name) for name in models} if method and method.temperature else None
+    temperatures = (
+        {name: method.temperature_of(name) for name in models}
+        if method and method.temperature
+        else None
+    )
     numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}
     measured, said = store if held_out is None else held_out, None
     if measured is not None:
         chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
-        said = {"on": split_to_json(measured), "intervals": "95%, without choosing" if chose else "95%"}
+        said = {
+            "on": split_to_json(measured),
+            "intervals": "95%, without choosing" if chose else "95%",
+        }
         said |= expected(point, measured)
     return {
         "models": [model_to_json(store, name) for name in point.models],
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
-        "method": method and {key: getattr(method, key) for key in NAMED} | {"temperatures": temperatures} | fitted,
+        "method": method
+        and {key: getattr(method, key) for key in NAMED} | {"temperatures": temperatures} | fitted,
         "score": point.score,
         "cost_kind": point.cost_kind,
         "chosen": {key: n.tolist() if np.isfinite(n).all() else None for key, n in numbers.items()},
@@ -59,15 +74,23 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
     policy, split = Policy(description), description["chosen_on"]
-    method = description["method"] and Method(*(description["method"][key] for key in (*NAMED, "temperatures")))
+    method = description["method"] and Method(
+        *(description["method"][key] for key in (*NAMED, "temperatures"))
+    )
     if fitted := policy.fitted:
         method = replace(method, confidence=fitted[0].kind, columns=fitted[0].columns)
         read = 1 if method.last_only else 2
-        method = replace(method, fitted={policy.models[: i + 1][-read:]: one for i, one in enumerate(fitted)})
-    chosen = {key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN}  # null is nan
+        method = replace(
+            method, fitted={policy.models[: i + 1][-read:]: one for i, one in enumerate(fitted)}
+        )
+    chosen = {
+        key: np.array(description["chosen"].get(key), np.float64).tolist() for key in CHOSEN
+    }  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
-    found_on = split and Recorded(*(split.get(key) for key in ("dataset", "split", "samples", "ids")))
+    found_on = split and Recorded(
+        *(split.get(key) for key in ("dataset", "split", "samples", "ids"))
+    )
     return Point(policy.models, policy.thresholds, **chosen, **kind, found_on=found_on)
 
 
@@ -77,7 +100,11 @@ def model_to_json(store: Any, name: str) -> dict:
         return {"name": name}
     header = store.metadata(name)
     extraction = header.get("extraction") or {}
-    kept = {key: header[key] for key in ("checkpoint", "revision", "image_size") if header.get(key) is not None}
+    kept = {
+        key: header[key]
+        for key in ("checkpoint", "revision", "image_size")
+        if header.get(key) is not None
+    }
     kept |= {key: extraction[key] for key in ("weights_sha256", "transform") if key in extraction}
     return {"name": name, "classes": int(store.logits(name).shape[1]), **kept}
 
@@ -94,7 +121,13 @@ def chosen_on(point: Point, store: Any) -> dict | None:
     split, own = None if store is None else split_to_json(store), point.found_on
     if own is None or split and split["ids"] == own.digest:
         return split
-    return {"dataset": own.dataset, "split": own.split, "fingerprint": None, "samples": len(own), "ids": own.digest}
+    return {
+        "dataset": own.dataset,
+        "split": own.split,
+        "fingerprint": None,
+        "samples": len(own),
+        "ids": own.digest,
+    }
 
 
 def versions() -> dict[str, str]:
@@ -116,7 +149,9 @@ def expected(point: Point, store: Any) -> dict:
     """
     _, exits, correct, costs = next(run_cascades(store, [point]))
     if point.score == F1:
-        accuracy = with_ends(quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0]))
+        accuracy = with_ends(
+            quality(store, correct, F1), interval(bootstrap(store, point, 500).accuracy[:, 0])
+        )
     else:
         accuracy = mean_with_ends(correct)
     return {
@@ -124,7 +159,8 @@ def expected(point: Point, store: Any) -> dict:
         "cost": with_ends(mean_cost(costs, exits), cost_interval(exits, costs)),
         "exit_rates": [mean_with_ends(exits == i, "exact") for i in range(len(costs))],
         "confidences": [
-            summary(own_units(point.metric, np.nan_to_num(sure))) for sure in stage_confidences(store, point)
+            summary(own_units(point.metric, np.nan_to_num(sure)))
+            for sure in stage_confidences(store, point)
         ],
     }
 

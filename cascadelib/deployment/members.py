@@ -23,14 +23,22 @@ from .cascade_file import versions
 
 def size_of(batch: Any) -> int:
     """Number of samples N of a batch; ValueError where its parts disagree, and for one text or nothing."""
-    listed = hasattr(batch, "__len__") and hasattr(batch, "__getitem__") and getattr(batch, "ndim", 1) > 0
+    listed = (
+        hasattr(batch, "__len__")
+        and hasattr(batch, "__getitem__")
+        and getattr(batch, "ndim", 1) > 0
+    )
     if isinstance(batch, str | bytes) or not listed:
-        raise ValueError(f"a batch is needed, not {batch!r:.80}: a tensor or array [N, …], or a list of N samples")
+        raise ValueError(
+            f"a batch is needed, not {batch!r:.80}: a tensor or array [N, …], or a list of N samples"
+        )
     if not (isinstance(batch, Mapping) or side_by_side(batch)):
         return len(unmasked(batch, "a batch"))
     sizes = {size_of(part) for part in (batch.values() if isinstance(batch, Mapping) else batch)}
     if len(sizes) != 1:
-        raise ValueError(f"the parts of a batch must hold equally many samples, not {sorted(sizes)}")
+        raise ValueError(
+            f"the parts of a batch must hold equally many samples, not {sorted(sizes)}"
+        )
     return sizes.pop()
 
 
@@ -51,7 +59,11 @@ def joined(batches: Sequence) -> Any:
     def whole(*parts):
         if isinstance(parts[0], torch.Tensor):
             return torch.cat(parts)
-        return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [s for part in parts for s in part]
+        return (
+            np.concatenate(parts)
+            if isinstance(parts[0], np.ndarray)
+            else [s for part in parts for s in part]
+        )
 
     return over(whole, *batches)
 
@@ -77,7 +89,9 @@ class Member:
     module: torch.nn.Module
     transform: Callable | None
     classes: int | None = None
-    graphs: dict = field(default_factory=dict)  # {kind_of(inputs): what runs in place of the module}
+    graphs: dict = field(
+        default_factory=dict
+    )  # {kind_of(inputs): what runs in place of the module}
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"graphs": {}}  # a copy has none
@@ -89,12 +103,28 @@ class Member:
             yield
         except torch.cuda.OutOfMemoryError:
             raise
-        except (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError) as error:
-            given = [f"{getattr(b, 'dtype', type(b).__name__)} {list(getattr(b, 'shape', [len(b)]))}" for b in batches]
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+            AssertionError,
+            RuntimeError,
+        ) as error:
+            given = [
+                f"{getattr(b, 'dtype', type(b).__name__)} {list(getattr(b, 'shape', [len(b)]))}"
+                for b in batches
+            ]
             forms = " and ".join(dict.fromkeys(given))
-            takes = "floats, as its module does" if self.transform is None else f"what {self.transform!r:.200} takes"
+            takes = (
+                "floats, as its module does"
+                if self.transform is None
+                else f"what {self.transform!r:.200} takes"
+            )
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-            raise ValueError(f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})") from error
+            raise ValueError(
+                f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})"
+            ) from error
 
     def inputs(self, batch: Any) -> Any:
         """The module's input for a raw batch, as :meth:`logits` takes it."""
@@ -104,7 +134,9 @@ class Member:
         def moved(part, dtype=None):
             return part.to(device, dtype if part.is_floating_point() else None, non_blocking=True)
 
-        return on_device(prepared(self.transform, on_device(batch, moved)), partial(moved, dtype=dtype))
+        return on_device(
+            prepared(self.transform, on_device(batch, moved)), partial(moved, dtype=dtype)
+        )
 
     def logits(self, batch: Any) -> np.ndarray:
         """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32. Module
@@ -118,17 +150,25 @@ class Member:
                 inputs = self.inputs(batch)
                 logits = output_of(self.graphs.get(kind_of(inputs), self.module), inputs)
         if isinstance(logits, torch.Tensor):  # numpy knows no bfloat16
-            logits = logits.detach().cpu().to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
+            logits = (
+                logits.detach()
+                .cpu()
+                .to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
+            )
         with about(f"model {self.name!r}"):
             logits = np.asarray(unmasked(logits, "its logits"))
         if logits.ndim != 2 or len(logits) != samples or logits.dtype.kind not in "fiu":
             gave = f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} samples"
             raise ValueError(f"{gave}; expected logits [samples, classes]")
         if self.classes not in (None, logits.shape[1]):
-            raise ValueError(f"model {self.name!r} gave {logits.shape[1]} classes, {self.classes} before")
+            raise ValueError(
+                f"model {self.name!r} gave {logits.shape[1]} classes, {self.classes} before"
+            )
         self.classes = logits.shape[1]
         with np.errstate(over="ignore"):  # what no float64 holds is infinite: no output
-            return logits.astype(np.float32 if logits.dtype in (np.float16, np.float32) else np.float64, copy=False)
+            return logits.astype(
+                np.float32 if logits.dtype in (np.float16, np.float32) else np.float64, copy=False
+            )
 
     def optimize(self, batch: Any) -> None:
         """From now on the fastest on a raw batch of N samples runs: the module, or one of two frozen graphs of it.
@@ -145,7 +185,9 @@ class Member:
             warnings.simplefilter("ignore")  # of what tracing might miss, which is checked here
             module = Positional(original(self.module)).eval()
             copy.deepcopy(module).to("meta")(inputs.to("meta"))
-            parts = [rows_of(batch, np.arange(count)) for count in (1, len(inputs) // 2 + 1, len(inputs))]
+            parts = [
+                rows_of(batch, np.arange(count)) for count in (1, len(inputs) // 2 + 1, len(inputs))
+            ]
             expected = [choices[0].logits(part) for part in parts]
             for form in (torch.jit.freeze, torch.jit.optimize_for_inference):
                 graph = form(torch.jit.trace(module, inputs, check_trace=False))
@@ -153,14 +195,23 @@ class Member:
                 for part, logits in zip(parts, expected):
                     most = torch.finfo(inputs.dtype).eps ** (2 / 3) * np.abs(logits).max()
                     if not np.abs(choices[-1].logits(part) - logits).max() <= most:
-                        raise RuntimeError(f"its graph gives other logits for {len(logits)} samples")
-            rounds = [[timeit.timeit(partial(c.logits, batch), number=1) for c in choices] for _ in range(7)]
+                        raise RuntimeError(
+                            f"its graph gives other logits for {len(logits)} samples"
+                        )
+            rounds = [
+                [timeit.timeit(partial(c.logits, batch), number=1) for c in choices]
+                for _ in range(7)
+            ]
         self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
 
 
 def kind_of(inputs: Any) -> tuple | None:
     """What inputs of one graph have in common: shape without N, dtype, device; None of what is no tensor."""
-    return (inputs.shape[1:], inputs.dtype, inputs.device) if isinstance(inputs, torch.Tensor) else None
+    return (
+        (inputs.shape[1:], inputs.dtype, inputs.device)
+        if isinstance(inputs, torch.Tensor)
+        else None
+    )
 
 
 def members_of(
@@ -175,7 +226,9 @@ def members_of(
         known(name, [record["name"] for record in description["models"]], "model of this cascade")
     for record in description["models"]:
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
-        now = {} if isinstance(model.module, Called) else identity(model)  # nothing is known of a mere callable
+        now = (
+            {} if isinstance(model.module, Called) else identity(model)
+        )  # nothing is known of a mere callable
         differences += [
             f"model {model.name!r}: {key} is not as recorded ({record[key]!r:.60} then, {value!r:.60} now)"
             for key, value in now.items()
@@ -184,22 +237,40 @@ def members_of(
         identified.append(now | record)
         members.append(Member(model.name, model.module, model.transform, record.get("classes")))
     here, then = versions(), description["versions"]
-    differences += [f"{p} is {here.get(p, 'missing')}, it was {then[p]}" for p in then if here.get(p) != then[p]]
+    differences += [
+        f"{p} is {here.get(p, 'missing')}, it was {then[p]}" for p in then if here.get(p) != then[p]
+    ]
     if len({m.classes for m in members if m.classes}) > 1:
         stated = {m.name: m.classes for m in members}
-        raise ValueError(f"the models of a cascade must have the same number of classes, not {stated}")
+        raise ValueError(
+            f"the models of a cascade must have the same number of classes, not {stated}"
+        )
     return members, {**description, "models": identified}, tuple(differences)
 
 
-def member_named(name: str, models: Mapping, checkpoint: Any = None, anywhere: bool = True) -> Model:
+def member_named(
+    name: str, models: Mapping, checkpoint: Any = None, anywhere: bool = True
+) -> Model:
     """The :class:`Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
     if name not in models:
-        revision = checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None  # of the Hub
+        revision = (
+            checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None
+        )  # of the Hub
         try:
-            return load(name, anywhere=anywhere, **({"revision": revision} if isinstance(revision, str) else {}))
+            return load(
+                name,
+                anywhere=anywhere,
+                **({"revision": revision} if isinstance(revision, str) else {}),
+            )
         except (ValueError, TypeError, FileNotFoundError) as error:
-            other = "" if anywhere else ", or let any folder or repository be loaded: allow_download=True"
-            raise ValueError(f"{error}; hand your own over: models={{{name!r}: (module, transform)}}{other}") from None
+            other = (
+                ""
+                if anywhere
+                else ", or let any folder or repository be loaded: allow_download=True"
+            )
+            raise ValueError(
+                f"{error}; hand your own over: models={{{name!r}: (module, transform)}}{other}"
+            ) from None
     value = models[name]
     module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
     if isinstance(module, torch.nn.Module | Model) or not callable(module):

@@ -33,7 +33,13 @@ class Running:
     audit: share of all inputs, whatever stage they leave at, on which the model ``reference`` (the last) runs as well.
     """
 
-    def __init__(self, models: Sequence[str], metric: str | Callable, expected: Mapping | None, audit: float = 0.0):
+    def __init__(
+        self,
+        models: Sequence[str],
+        metric: str | Callable,
+        expected: Mapping | None,
+        audit: float = 0.0,
+    ):
         self.models, self.metric, self.expected = models, metric, expected
         self.audit, self.reference, self.rng = audit, models[-1], np.random.default_rng(0)
         self.reset()
@@ -51,7 +57,9 @@ class Running:
     def drawn(self, count: int) -> np.ndarray:
         """Which of the next ``count`` inputs are audited, int64 [a]."""
         with LOCK:
-            return np.flatnonzero(self.rng.random(count) < check_number(self.audit, "audit", "a share", 0, 1))
+            return np.flatnonzero(
+                self.rng.random(count) < check_number(self.audit, "audit", "a share", 0, 1)
+            )
 
     def add(self, decisions: "Decisions", seconds: Any = 0.0, audit: tuple | None = None) -> None:
         """Count the :class:`Decisions` of one call (those made before an error), its seconds float64 [n, 2], and its
@@ -62,13 +70,20 @@ class Running:
             confidences[:, -1] = np.nan  # a last model that says nothing of its confidence
         confidences = np.nan_to_num(confidences, nan=np.nan)  # infinite ones as in the file
         reached = np.arange(len(self.models)) <= left[:, None]
-        whole = ~(np.isnan(confidences) & reached)[:, :-1].any(axis=1)  # broken: they say nothing of the data
+        whole = ~(np.isnan(confidences) & reached)[:, :-1].any(
+            axis=1
+        )  # broken: they say nothing of the data
         with LOCK:
             if audit is not None:
                 rows, answers, spent = audit
-                self.audited, self.audit_seconds = self.audited + len(rows), self.audit_seconds + spent
+                self.audited, self.audit_seconds = (
+                    self.audited + len(rows),
+                    self.audit_seconds + spent,
+                )
                 pairs = zip(rows.tolist(), decisions.predictions[rows], answers)
-                self.doubts |= {self.inputs + row: pair for row, *pair in pairs if pair[0] != pair[1]}
+                self.doubts |= {
+                    self.inputs + row: pair for row, *pair in pairs if pair[0] != pair[1]
+                }
             self.inputs += len(left)
             self.exits += np.bincount(left, minlength=len(self.models))
             self.broken += decisions.broken
@@ -81,12 +96,16 @@ class Running:
         """The drift signal takes the inputs that wait for it."""
         columns, self.waiting = np.concatenate(self.waiting).T, self.waiting[:1]  # of no inputs
         if self.signal is not None:
-            return self.signal.check([column[~np.isnan(column)] for column in columns], false_alarm_rate)
+            return self.signal.check(
+                [column[~np.isnan(column)] for column in columns], false_alarm_rate
+            )
 
     def to_label(self) -> pd.DataFrame:
         """What cascade and reference say where they differ, by the input's number since the start: labels wanted."""
         with LOCK:
-            return pd.DataFrame.from_dict(dict(self.doubts), orient="index", columns=["cascade", "reference"])
+            return pd.DataFrame.from_dict(
+                dict(self.doubts), orient="index", columns=["cascade", "reference"]
+            )
 
     def label(self, labels: Mapping[int, Any]) -> None:
         """The labels of inputs of :meth:`to_label`, in any order, late or never: {number: label}, as predictions are
@@ -96,7 +115,9 @@ class Running:
                 said, answer = self.doubts[known(number, self.doubts, "input to label")]
                 if pd.isna(label):
                     continue
-                if isinstance(label, str) != isinstance(said, str) or (not isinstance(label, str) and label < 0):
+                if isinstance(label, str) != isinstance(said, str) or (
+                    not isinstance(label, str) and label < 0
+                ):
                     raise ValueError(
                         f"the label {label!r} of input {number} is no class: predictions are like {said!r}"
                     )
@@ -116,7 +137,11 @@ class Running:
             same = audited - lost - gained - doubts
         low = anytime_lower(lost, same, gained + doubts, error / 2)
         high = -anytime_lower(gained, same, lost + doubts, error / 2)
-        counts = {"audited": audited, "disagreed": lost + both + gained + doubts, "to_label": doubts}
+        counts = {
+            "audited": audited,
+            "disagreed": lost + both + gained + doubts,
+            "to_label": doubts,
+        }
         return pd.Series(counts | {"low": low, "high": high, "alarm": low > epsilon}, dtype=object)
 
     @property
@@ -131,14 +156,20 @@ class Running:
         with LOCK:
             self = copy.deepcopy(self)
         reached = self.inputs - np.cumsum(self.exits) + self.exits
-        table = pd.DataFrame({"inputs": reached, "broken": self.broken}, index=pd.Index(self.models, name="model"))
+        table = pd.DataFrame(
+            {"inputs": reached, "broken": self.broken}, index=pd.Index(self.models, name="model")
+        )
         if self.expected is not None:
             columns = ["exit_rate_expected", "exit_rate_expected_low", "exit_rate_expected_high"]
-            table[columns] = [(rate["value"], rate["low"], rate["high"]) for rate in self.expected["exit_rates"]]
+            table[columns] = [
+                (rate["value"], rate["low"], rate["high"]) for rate in self.expected["exit_rates"]
+            ]
         table["exit_rate"] = self.exit_rates
         if self.inputs:
             left = (np.arange(self.inputs) < count for count in self.exits)
-            table[["exit_rate_low", "exit_rate_high"]] = [share_interval(one, kind="exact") for one in left]
+            table[["exit_rate_low", "exit_rate_high"]] = [
+                share_interval(one, kind="exact") for one in left
+            ]
         with np.errstate(invalid="ignore"):
             table["model_seconds"], table["decision_seconds"] = (self.seconds / reached[:, None]).T
         return table
@@ -147,7 +178,9 @@ class Running:
         """All inputs so far against the samples on which the cascade was measured; may be asked after every input. What
         is promised, and what not: :class:`DriftSignal`. ValueError where nothing was expected."""
         if self.signal is None:
-            raise ValueError("nothing is expected of this cascade: give from_point the store that it was measured on")
+            raise ValueError(
+                "nothing is expected of this cascade: give from_point the store that it was measured on"
+            )
         with LOCK:
             return self._watch(false_alarm_rate)
 
@@ -168,16 +201,23 @@ class StreamBudget:
     def __init__(self, point: Point, store: Any, budget: float, rate: float = 0.005):
         self.costs = np.array(costs_of(store, point.models, point.cost_kind), np.float64)
         if self.costs.ndim != 1 or len(self.costs) < 2:
-            raise ValueError("a budget needs two models or more with one cost each (not a cost for every sample)")
+            raise ValueError(
+                "a budget needs two models or more with one cost each (not a cost for every sample)"
+            )
         self.cheapest, self.dearest = float(self.costs[0]), float(self.costs.sum())
         if not self.cheapest < check_number(budget, "budget") < self.dearest:
-            raise ValueError(f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, not {budget:g}")
+            raise ValueError(
+                f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, not {budget:g}"
+            )
         if not 0 < check_number(rate, "rate") < 1:
             raise ValueError(f"rate must lie between 0 and 1, not {rate}")
         self.budget, self.rate, self.metric = float(budget), rate, point.metric
         outcomes = outcomes_of(store, point.models, point.method, point.score)
         self.sure = [np.sort(sure) for _, sure in outcomes[:-1]]
-        self.shares = [1.0 if t == np.inf else np.searchsorted(s, t) / len(s) for s, t in zip(self.sure, point.inside)]
+        self.shares = [
+            1.0 if t == np.inf else np.searchsorted(s, t) / len(s)
+            for s, t in zip(self.sure, point.inside)
+        ]
         self.bend = np.clip(self._share_of(evaluate(store, point).cost), 1e-9, 1 - 1e-9)
         self.level, self.samples, self.spent, self.largest = self._share_of(self.budget), 0, 0.0, 1
 

@@ -33,9 +33,23 @@ LARGEST, MOST_SAMPLES = 2**20, 2**23  # bytes of a file; samples of which it may
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 SHARE = ENDS | {"value": slice(0, 1)}
-METHOD = {"metric": str, "ensemble": str, "temperature": bool, "temperatures": (dict, None), "fitted": ([dict], None)}
-CONFIDENCES = [{"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": ([SHARE["value"]], None)}]
-EXPECTED = {"on": SPLIT, "accuracy": ENDS, "cost": ENDS, "exit_rates": [SHARE], "confidences": CONFIDENCES}
+METHOD = {
+    "metric": str,
+    "ensemble": str,
+    "temperature": bool,
+    "temperatures": (dict, None),
+    "fitted": ([dict], None),
+}
+CONFIDENCES = [
+    {"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": ([SHARE["value"]], None)}
+]
+EXPECTED = {
+    "on": SPLIT,
+    "accuracy": ENDS,
+    "cost": ENDS,
+    "exit_rates": [SHARE],
+    "confidences": CONFIDENCES,
+}
 FORM = {  # of the parts of a description, as fits() reads it
     "models": [{"name": str, "classes": (CLASSES, None)}],
     "thresholds": list,
@@ -67,7 +81,9 @@ class Policy:
             values = [threshold_from_json(self.metric, t) for t in self.description["thresholds"]]
         values = tuple(reals(items_of(values), "thresholds").tolist())
         if len(values) != len(self.models) - 1 or any(map(math.isnan, values)):
-            raise ValueError(f"{len(self.models) - 1} thresholds without nan are needed, not {values}")
+            raise ValueError(
+                f"{len(self.models) - 1} thresholds without nan are needed, not {values}"
+            )
         object.__setattr__(self, "thresholds", values)
 
     @classmethod
@@ -110,7 +126,10 @@ class Policy:
     @cached_property
     def fitted(self) -> list[Fitted]:
         """The fitted confidence after each model; empty where there is none."""
-        return [fitted_from_json(value) for value in (self.description["method"] or {}).get("fitted") or ()]
+        return [
+            fitted_from_json(value)
+            for value in (self.description["method"] or {}).get("fitted") or ()
+        ]
 
     @cached_property
     def inside(self) -> np.ndarray:
@@ -130,10 +149,15 @@ class Policy:
         confidence: float [N] of the cascade's output after that stage (of an ensemble, where the method has one), in
         the metric's own units; ``inside``: higher = surer instead. Raises ValueError for a stage that is not there.
         """
-        stage, confidence = check_count(stage, "stage", 0, len(self.inside)), reals(confidence, "confidence")
+        stage, confidence = (
+            check_count(stage, "stage", 0, len(self.inside)),
+            reals(confidence, "confidence"),
+        )
         if stage == len(self.inside):
             return np.ones(confidence.shape, bool)
-        return leaves(confidence if inside else own_units(self.metric, confidence), self.inside[stage])
+        return leaves(
+            confidence if inside else own_units(self.metric, confidence), self.inside[stage]
+        )
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
         """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule of :func:`evaluate`.
@@ -143,20 +167,39 @@ class Policy:
         = surer); nan only where no sample gets; the last model's decide nothing and may be missing. predictions:
         likewise, [N] each, of any kind. ValueError naming the model where something is missing, or of another length.
         """
-        sure, said = by_model(self, confidences, "confidences"), by_model(self, predictions, "predictions")
-        sure = [values if values is None else np.atleast_1d(reals(values, "confidences")) for values in sure]
+        sure, said = (
+            by_model(self, confidences, "confidences"),
+            by_model(self, predictions, "predictions"),
+        )
+        sure = [
+            values if values is None else np.atleast_1d(reals(values, "confidences"))
+            for values in sure
+        ]
         said = [values if values is None else objects(values) for values in said]
         sizes = {len(values) for values in (*sure, *said) if values is not None}
         if len(sizes) > 1:
-            raise ValueError(f"confidences and predictions must be of equally many samples, not {sorted(sizes)}")
+            raise ValueError(
+                f"confidences and predictions must be of equally many samples, not {sorted(sizes)}"
+            )
         decisions = nothing(max(sizes, default=0), len(sure))
         for stage, parts in enumerate(zip(said, sure)):
             rows = np.flatnonzero(decisions.exit_stage < 0)
-            write_answer(self, decisions, stage, rows, *(part if part is None else part[rows] for part in parts))
+            write_answer(
+                self,
+                decisions,
+                stage,
+                rows,
+                *(part if part is None else part[rows] for part in parts),
+            )
         return decisions
 
     def run(
-        self, calls: Any, inputs: Iterable, batch_size: int = 64, concurrency: int = 8, on_error: str = "stop"
+        self,
+        calls: Any,
+        inputs: Iterable,
+        batch_size: int = 64,
+        concurrency: int = 8,
+        on_error: str = "stop",
     ) -> Decisions:
         """Ask the models, each about those of N inputs that are undecided: :class:`Decisions` in the inputs' order.
 
@@ -177,9 +220,15 @@ class Policy:
 def text_of(description: Mapping) -> str:
     """The JSON text of a description, with format, version and a checksum that tells later edits; ValueError for a
     metric or an ensemble that is a function: it has no name to write."""
-    functions = [f"{key} {value!r}" for key, value in (description["method"] or {}).items() if callable(value)]
+    functions = [
+        f"{key} {value!r}"
+        for key, value in (description["method"] or {}).items()
+        if callable(value)
+    ]
     if functions:
-        raise ValueError(f"the {' and the '.join(functions)} is a function; only what has a name can be written")
+        raise ValueError(
+            f"the {' and the '.join(functions)} is a function; only what has a name can be written"
+        )
     description = {part: description[part] for part in FORM}
     head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(description)}
     text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
@@ -223,7 +272,11 @@ def check_description(description: Mapping) -> None:
     for part, form in FORM.items():
         if not fits(description[part], form):
             raise ValueError(f"a part of {part!r} is missing or of another kind")
-    names, method, expected = [m["name"] for m in description["models"]], description["method"], description["expected"]
+    names, method, expected = (
+        [m["name"] for m in description["models"]],
+        description["method"],
+        description["expected"],
+    )
     if not names or len(set(names)) < len(names) or not all(names):
         raise ValueError(f"'models' must be distinct names, not {names}")
     if (count := len(description["thresholds"])) != len(names) - 1:
@@ -238,31 +291,55 @@ def check_description(description: Mapping) -> None:
         threshold_from_json(units_of(method), t)
     samples = reach = expected["on"]["samples"] if expected else 0
     for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
-        counts, ties = part["counts"], part.get("ties") or [1.0] * len(part["values"])  # old files have none
-        order, lengths = list(zip(part["values"], ties)), {len(part["values"]), len(counts), len(ties)}
-        if len(lengths) > 1 or sorted({*order}) != order or not sum(counts) == reach <= MOST_SAMPLES:
-            raise ValueError(f"confidences must rise, with a count each, of all {reach} samples that reach the stage")
+        counts, ties = (
+            part["counts"],
+            part.get("ties") or [1.0] * len(part["values"]),
+        )  # old files have none
+        order, lengths = (
+            list(zip(part["values"], ties)),
+            {len(part["values"]), len(counts), len(ties)},
+        )
+        if (
+            len(lengths) > 1
+            or sorted({*order}) != order
+            or not sum(counts) == reach <= MOST_SAMPLES
+        ):
+            raise ValueError(
+                f"confidences must rise, with a count each, of all {reach} samples that reach the stage"
+            )
         reach -= round(rate["value"] * samples)
     with suppress(RecursionError):
         if len(text_of(description).encode()) <= LARGEST:
             return
-    raise ValueError(f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most")
+    raise ValueError(
+        f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most"
+    )
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:
     """Raise ValueError unless ``method`` has the parts of a :class:`Method`, a known metric, and temperatures. An
     ensemble is only named here: whoever runs it (:class:`Cascade`) refuses one that it does not know."""
     needed = set(METHOD) - {"fitted"}
-    if not needed <= set(method) <= set(METHOD) or method["temperature"] is (method["temperatures"] is None):
-        raise ValueError(f"a part of 'method' is missing or of another kind: it has {', '.join(METHOD)}")
+    if not needed <= set(method) <= set(METHOD) or method["temperature"] is (
+        method["temperatures"] is None
+    ):
+        raise ValueError(
+            f"a part of 'method' is missing or of another kind: it has {', '.join(METHOD)}"
+        )
     metric_of(method["metric"])
     for name in names if method["temperature"] else ():
-        t = method["temperatures"][known(name, method["temperatures"], "model with a fitted temperature")]
+        t = method["temperatures"][
+            known(name, method["temperatures"], "model with a fitted temperature")
+        ]
         if not (fits(t, float) and t > 0):
             raise ValueError(f"the temperature of {name!r} must be a positive number, not {t!r}")
     fitted = [fitted_from_json(value) for value in method.get("fitted") or ()]
-    if fitted and (len(fitted) != len(names) or len({(one.kind, one.columns) for one in fitted}) > 1):
-        raise ValueError(f"fitted confidences of one kind are needed, of each of the {len(names)} models")
+    if fitted and (
+        len(fitted) != len(names) or len({(one.kind, one.columns) for one in fitted}) > 1
+    ):
+        raise ValueError(
+            f"fitted confidences of one kind are needed, of each of the {len(names)} models"
+        )
 
 
 def units_of(method: Mapping | None) -> str | None:

@@ -21,7 +21,11 @@ def pieces_of(inputs: Any, batch_size: int) -> list:
 
 @torch.inference_mode()
 def time_cascade(
-    cascade: Cascade, inputs: Any, batch_size: int = 64, repeats: int = 5, others: Sequence[str] = ()
+    cascade: Cascade,
+    inputs: Any,
+    batch_size: int = 64,
+    repeats: int = 5,
+    others: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Seconds a sample, measured: a DataFrame indexed by what ran.
 
@@ -33,10 +37,16 @@ def time_cascade(
     the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage and batch). All take turns, and
     medians of ``repeats`` rounds count, so that whatever else the machine does weighs on all.
     """
-    size, pieces, repeats = size_of(inputs), pieces_of(inputs, batch_size), check_count(repeats, "repeats")
+    size, pieces, repeats = (
+        size_of(inputs),
+        pieces_of(inputs, batch_size),
+        check_count(repeats, "repeats"),
+    )
     more = [member_named(name, {}) for name in others if name not in cascade.point.models]
     members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in more)]
-    calls: dict[str, Callable] = {m.name: lambda m=m: [m.logits(piece) for piece in pieces] for m in members}
+    calls: dict[str, Callable] = {
+        m.name: lambda m=m: [m.logits(piece) for piece in pieces] for m in members
+    }
     calls["cascade"] = lambda: [cascade(piece) for piece in pieces]
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -47,14 +57,18 @@ def time_cascade(
             times[name].append(timeit.timeit(call, number=1) / size)
             if name == "cascade":
                 spent.append(cascade.running.seconds / size)
-    seconds = pd.Series({name: statistics.median_high(values[1:]) for name, values in times.items()}, name="seconds")
+    seconds = pd.Series(
+        {name: statistics.median_high(values[1:]) for name, values in times.items()}, name="seconds"
+    )
     reach = pd.Series(cascade.running.table["inputs"] / size)
     seconds["ideal"] = (seconds[reach.index] * reach).sum()
     in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"], 1)].T
     seconds["exit decisions"] = in_decisions.sum()
     parts = pd.Series(in_models, index=reach.index)
     ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]
-    table = seconds.to_frame().assign(share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio)
+    table = seconds.to_frame().assign(
+        share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio
+    )
     stages = len(pieces) * len(cascade.members)
     table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / stages
     return table

@@ -54,7 +54,11 @@ def mean_cost(costs: list, stage: np.ndarray) -> float:
     k, total = len(stage), 0.0
     for i, cost in enumerate(costs):
         reached = stage >= i
-        total += cost * (np.count_nonzero(reached) / k) if np.ndim(cost) == 0 else np.sum(cost[reached]) / k
+        total += (
+            cost * (np.count_nonzero(reached) / k)
+            if np.ndim(cost) == 0
+            else np.sum(cost[reached]) / k
+        )
     return float(total)
 
 
@@ -71,7 +75,11 @@ def check_store(store: Any) -> None:
     if not isinstance(store, Store):
         raise TypeError(
             f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}"
-            + (": open the folder with cascadelib.LogitStore(path)" if isinstance(store, str | os.PathLike) else "")
+            + (
+                ": open the folder with cascadelib.LogitStore(path)"
+                if isinstance(store, str | os.PathLike)
+                else ""
+            )
         )
 
 
@@ -94,8 +102,16 @@ def check_point(point: Any) -> None:
     if not (hasattr(point, "thresholds") and hasattr(point, "models")):
         raise TypeError(
             f"a Point is needed here, not {type(point).__name__}"
-            + (": choose one with cascadelib.pick, or replay them all" if hasattr(point, "table") else "")
-            + (": where it is a certificate's, nothing was certified (print it)" if point is None else "")
+            + (
+                ": choose one with cascadelib.pick, or replay them all"
+                if hasattr(point, "table")
+                else ""
+            )
+            + (
+                ": where it is a certificate's, nothing was certified (print it)"
+                if point is None
+                else ""
+            )
         )
 
 
@@ -106,7 +122,11 @@ def asked(store, method=None, score=None, cost=None):
     """
     if store.has_outputs:
         method = method_named("max_softmax" if method is None else method)
-        return method, score_of("top1" if score is None else score).name, "macs" if cost is None else cost
+        return (
+            method,
+            score_of("top1" if score is None else score).name,
+            "macs" if cost is None else cost,
+        )
     fitted = isinstance(method, Method) and method.confidence is not None
     given = {"method": None if fitted else method, "cost": None if cost == "cost" else cost}
     given |= {"score": None if score in ("top1", F1) else score}
@@ -120,19 +140,30 @@ def asked(store, method=None, score=None, cost=None):
     return method, score or "top1", "cost"
 
 
-def outcomes_of(store: Store, models: Sequence[str], method: Method | None, score: str) -> list[tuple]:
+def outcomes_of(
+    store: Store, models: Sequence[str], method: Method | None, score: str
+) -> list[tuple]:
     """What a cascade of ``models`` (names) puts out after each of them on a store: [(correct [k], confidence [k]), …].
     TypeError for what is no store, ValueError naming a model that it lacks."""
     return next(stages_of(store, [models], method, score))
 
 
-def stages_of(store: Store, cascades: Sequence, method: Method | None, score: str) -> Iterator[list[tuple]]:
+def stages_of(
+    store: Store, cascades: Sequence, method: Method | None, score: str
+) -> Iterator[list[tuple]]:
     """:func:`outcomes_of` each of several cascades: a mean ensemble computes them in one walk over the samples."""
     check_store(store)
     index = store.models.index
-    names = list(dict.fromkeys(known(name, index, "model of this store") for models in cascades for name in models))
+    names = list(
+        dict.fromkeys(
+            known(name, index, "model of this store") for models in cascades for name in models
+        )
+    )
     stage = store.outcome(names, method, score)
-    prefixes = [[tuple(map(names.index, models[: i + 1])) for i in range(len(models))] for models in cascades]
+    prefixes = [
+        [tuple(map(names.index, models[: i + 1])) for i in range(len(models))]
+        for models in cascades
+    ]
     if hasattr(stage, "prepare"):
         stage.prepare(*2 * [list(chain(*prefixes))])
     return ([stage(prefix) for prefix in each] for each in prefixes)
@@ -185,7 +216,10 @@ def evaluate(store: Store, point: "Point") -> Evaluation:
     _, exits, correct, costs = next(run_cascades(store, [point]))
     accuracy, cost = quality(store, correct, point.score), mean_cost(costs, exits)
     baseline_cost = float(baseline_of(store, point).cost_at(accuracy))
-    rates, improvement = exit_rates_of(exits, len(costs)), float(improvement_factor(baseline_cost, cost))
+    rates, improvement = (
+        exit_rates_of(exits, len(costs)),
+        float(improvement_factor(baseline_cost, cost)),
+    )
     return Evaluation(accuracy, cost, rates, exits, correct, baseline_cost, improvement)
 
 
@@ -206,7 +240,9 @@ def point_list(points: Any) -> list["Point"]:
     return points
 
 
-def run_cascades(store: Store, points: Sequence["Point"]) -> Iterator[tuple[int, np.ndarray, np.ndarray, list]]:
+def run_cascades(
+    store: Store, points: Sequence["Point"]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, list]]:
     """Yield (position, exit_stage int [k], correct [k], costs of its models, numbers or float [k]) of each Point on a
     store, cascade by cascade. Models that the store lacks are refused by name."""
     groups: dict[tuple, dict[tuple, list[int]]] = {}

@@ -25,9 +25,9 @@ def lower_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Positions of the lower convex hull of points with rising x (monotone chain; Andrew, 1979)."""
     hull: list[int] = []
     for i in range(len(x)):
-        while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-2]]) >= (y[i] - y[hull[-2]]) * (
-            x[hull[-1]] - x[hull[-2]]
-        ):
+        while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-2]]) >= (
+            y[i] - y[hull[-2]]
+        ) * (x[hull[-1]] - x[hull[-2]]):
             hull.pop()
         hull.append(i)
     return np.array(hull, np.int64)
@@ -78,7 +78,11 @@ def improvement_at(baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, a
 
 
 def mean_improvement(
-    baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, low: float | None = None, high: float | None = None
+    baseline: Baseline,
+    cost: np.ndarray,
+    accuracy: np.ndarray,
+    low: float | None = None,
+    high: float | None = None,
 ) -> float:
     """Mean improvement factor over accuracies low … high: the exact integral ÷ (high − low).
 
@@ -89,7 +93,13 @@ def mean_improvement(
     high = baseline.best if high is None else high
     if not low < high:
         raise ValueError(f"empty accuracy range {low} … {high}")
-    x = np.unique(np.clip(np.concatenate([[low, high], accuracy, baseline.accuracy[baseline.hull]]), low, high))
+    x = np.unique(
+        np.clip(
+            np.concatenate([[low, high], accuracy, baseline.accuracy[baseline.hull]]), low, high
+        )
+    )
     base = baseline.cost_at(x)
-    pieces = np.diff(x) * improvement_factor((base[:-1] + base[1:]) / 2, least_cost(cost, accuracy, x[1:]))
+    pieces = np.diff(x) * improvement_factor(
+        (base[:-1] + base[1:]) / 2, least_cost(cost, accuracy, x[1:])
+    )
     return float(pieces.sum() / (high - low))

@@ -2,4 +2,6 @@
 
 from .._lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, explorer="Explorer explore", splits="ExploredSplits")
+__getattr__, __dir__, __all__ = attach(
+    __name__, explorer="Explorer explore", splits="ExploredSplits"
+)

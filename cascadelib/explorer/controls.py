@@ -50,7 +50,9 @@ class ThresholdSlider(widgets.HBox):
     answer anything else with a value of their own, as if it were a move.
     """
 
-    def __init__(self, stage: int, moved: Callable[[int, float], None], released: Callable[[], None]) -> None:
+    def __init__(
+        self, stage: int, moved: Callable[[int, float], None], released: Callable[[], None]
+    ) -> None:
         self.stage, self.moved = stage, moved
         self.sure, self.threshold, self.range = np.zeros(1), -np.inf, (0.0, 1.0)
         self.metric: Metric = None
@@ -63,12 +65,22 @@ class ThresholdSlider(widgets.HBox):
         self.text = widgets.Text(continuous_update=False, tooltip="threshold, or always, or never")
         self.fewer = widgets.Button(description="‹", tooltip="send one step fewer on")
         self.more = widgets.Button(description="›", tooltip="send one step more on")
-        parts = [self.name, widgets.Label("sends on"), self.share, self.share_text, self.fewer, self.more]
+        parts = [
+            self.name,
+            widgets.Label("sends on"),
+            self.share,
+            self.share_text,
+            self.fewer,
+            self.more,
+        ]
         super().__init__([*parts, widgets.Label("threshold"), self.slider, self.text])
         self.add_class("cascadelib-threshold")
         for part, read in (
             (self.share, lambda: threshold_of_share(self.sure, self.share.value / STEPS)),
-            (self.share_text, lambda: threshold_of_share(self.sure, fraction_in(self.share_text.value))),
+            (
+                self.share_text,
+                lambda: threshold_of_share(self.sure, fraction_in(self.share_text.value)),
+            ),
             (self.slider, self.slid),
             (self.text, self.typed),
         ):
@@ -96,12 +108,18 @@ class ThresholdSlider(widgets.HBox):
         low, high = self.range
         wanted = float(own_units(self.metric, low + (high - low) * self.slider.value / STEPS))
         ends = sorted(own_units(self.metric, self.range).tolist())
-        return -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else self.snapped(wanted)
+        return (
+            -np.inf if wanted <= ends[0] else np.inf if wanted >= ends[1] else self.snapped(wanted)
+        )
 
     def typed(self) -> float:
         """Threshold of the text: a number in own units, "always" or "never"."""
         word = self.text.value.strip().lower()
-        return WORDS[word] if word in WORDS else self.snapped(float(own_units(self.metric, float(word))))
+        return (
+            WORDS[word]
+            if word in WORDS
+            else self.snapped(float(own_units(self.metric, float(word))))
+        )
 
     def snapped(self, wanted: float) -> float:
         """The achievable threshold midway between the neighbours that ``wanted`` parts."""
@@ -109,7 +127,9 @@ class ThresholdSlider(widgets.HBox):
 
     def stepped(self, step: int) -> float:
         """The next achievable threshold with more (1) or fewer (−1) exits."""
-        return threshold_for(self.sure, next_exits(self.sure, exiting(self.sure, self.threshold), step))
+        return threshold_for(
+            self.sure, next_exits(self.sure, exiting(self.sure, self.threshold), step)
+        )
 
     def show_model(self, name: str, metric: Metric, low: float, high: float) -> None:
         """Take on a model's name and the range of its confidences, in own units."""
@@ -140,7 +160,9 @@ def fraction_in(text: str) -> float:
 def resized(models: Sequence[str], n: int, names: Sequence[str]) -> list[str]:
     """Models of a cascade of n: the last one and the first of the others, or with the last ``names`` that are free."""
     free = [name for name in names if name not in models]
-    return [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
+    return (
+        [*models[: n - 1], models[-1]] if n <= len(models) else [*models, *free[len(models) - n :]]
+    )
 
 
 class CascadeChooser(widgets.VBox):
@@ -155,8 +177,13 @@ class CascadeChooser(widgets.VBox):
         numbers = [(f"{n} model" + "s" * (n > 1), n) for n in lengths]
         self.number = widgets.ToggleButtons(options=numbers, style={"button_width": "84px"})
         listed = partial(widgets.Dropdown, style={"description_width": "initial"})
-        self.models = [listed(description=f"{i + 1}", layout={"width": "345px"}) for i in range(max(lengths))]
-        self.lists = {kind: listed(description=kind, options=there, layout=AUTO) for kind, there in names.items()}
+        self.models = [
+            listed(description=f"{i + 1}", layout={"width": "345px"}) for i in range(max(lengths))
+        ]
+        self.lists = {
+            kind: listed(description=kind, options=there, layout=AUTO)
+            for kind, there in names.items()
+        }
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         settings = widgets.HBox([self.number, *self.lists.values()], layout=line)
         super().__init__([settings, widgets.HBox(self.models, layout=line)])
@@ -208,14 +235,20 @@ class GoalButtons(widgets.HBox):
             "this budget": lambda: {"budget": float(self.budget.value.translate(SIZES))},
             "this accuracy": lambda: {"accuracy": share(self.accuracy.value)},
         }
-        self.buttons = {label: widgets.Button(description=label, layout=AUTO) for label in self.goals}
+        self.buttons = {
+            label: widgets.Button(description=label, layout=AUTO) for label in self.goals
+        }
         for label, button in self.buttons.items():
             button.on_click(lambda _, label=label: self.go(label))
         self.undo = widgets.Button(description="undo", disabled=True, layout=AUTO)
         self.undo.on_click(lambda _: told.undo())
         for box, label in ((self.budget, "this budget"), (self.accuracy, "this accuracy")):
             soon = Later(ENTERED, partial(self.go, label), True)  # its value is the next message
-            box.on_msg(lambda _, said, __, soon=soon: soon.again() if said.get("event") == "submit" else None)
+            box.on_msg(
+                lambda _, said, __, soon=soon: (
+                    soon.again() if said.get("event") == "submit" else None
+                )
+            )
         match, best, budget, accuracy = self.buttons.values()
         super().__init__([match, best, self.budget, budget, self.accuracy, accuracy, self.undo])
         self.layout.flex_flow = "row wrap"

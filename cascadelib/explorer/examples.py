@@ -79,20 +79,30 @@ class ExampleStrip(widgets.HTML):
         """Show examples of a cascade of ``models``; none of a single model, which has no threshold."""
         parts = []
         for kind, here in kinds_of(cascade, reading).items() if cascade.stages > 1 else ():
-            figures = "".join(self.figure(row, models) for row in nearest(cascade, reading, here).tolist())
+            figures = "".join(
+                self.figure(row, models) for row in nearest(cascade, reading, here).tolist()
+            )
             head = f"<div><b>{kind}</b><br>{np.count_nonzero(here):,}</div>"
-            parts.append(f'<div class="cascadelib-examples">{head}<div>{figures or "none"}</div></div>')
+            parts.append(
+                f'<div class="cascadelib-examples">{head}<div>{figures or "none"}</div></div>'
+            )
         self.value = "".join(parts)
 
     def figure(self, row: int, models: Sequence[str]) -> str:
         """One input as HTML, with its label and what each of the models alone answers."""
         if row not in self.drawn:
-            item = self.images.batch(row, row + 1)[0] if hasattr(self.images, "batch") else self.images[row]
+            item = (
+                self.images.batch(row, row + 1)[0]
+                if hasattr(self.images, "batch")
+                else self.images[row]
+            )
             self.drawn[row] = example_html(item, row)
         store: Any = self.store
         caption = f"sample {row}"
         if store.has_outputs:
             classes = [store.labels[row], *(store.logits(model)[row].argmax() for model in models)]
-            label, *answers = (escape(str(c if store.classes is None else store.classes[c])) for c in classes)
+            label, *answers = (
+                escape(str(c if store.classes is None else store.classes[c])) for c in classes
+            )
             caption = f"<b>{label}</b><br>" + " → ".join(answers)
         return f"<figure>{self.drawn[row]}<figcaption>{caption}</figcaption></figure>"

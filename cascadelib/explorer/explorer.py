@@ -18,7 +18,14 @@ from ..scoring import score_of
 from ..store.protocol import Store
 from ..tables import arrow
 from .charts import Charts
-from .controls import CascadeChooser, GoalButtons, ThresholdSlider, resized, share_sent_on, threshold_of_share
+from .controls import (
+    CascadeChooser,
+    GoalButtons,
+    ThresholdSlider,
+    resized,
+    share_sent_on,
+    threshold_of_share,
+)
 from .examples import ExampleStrip
 from .export import ExportBox, as_state, state_in
 from .later import Later, beside
@@ -29,11 +36,26 @@ from .state import Choice, falling, reading_at
 DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
 SETTLED = 0.4  # seconds after the hand let go until examples and export follow
 SENT_ON = 0.2  # by a stage that a cascade gains
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+ORDINALS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+)
 
 
 def explore(
-    store: Store, held_out: Store | None = None, images: Any = None, front: Front | None = None, state: str = ""
+    store: Store,
+    held_out: Store | None = None,
+    images: Any = None,
+    front: Front | None = None,
+    state: str = "",
 ) -> "Explorer":
     """A widget to drag the thresholds of cascades of ``store``, with the same on ``held_out`` beside it.
 
@@ -61,7 +83,9 @@ def certainty(front: Front | None) -> str:
 class Explorer(widgets.VBox):
     """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its Reading there}."""
 
-    def __init__(self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str) -> None:
+    def __init__(
+        self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str
+    ) -> None:
         self.splits = ExploredSplits(store, held_out, front)
         self.past: list[tuple[Choice, list[float]]] = []
         self.gesture: int | None = None
@@ -72,18 +96,36 @@ class Explorer(widgets.VBox):
         self.goal: dict = {"goal": "near_best"}
         self.awaited = False
         self.undrawn = 0
-        self.settling, self.drawing = Later(SETTLED, self.settle, True), Later(DRAWN, self.draw, False)
-        names = {"method": list(self.splits.methods), "cost": self.splits.costs, "score": self.splits.scores}
+        self.settling, self.drawing = (
+            Later(SETTLED, self.settle, True),
+            Later(DRAWN, self.draw, False),
+        )
+        names = {
+            "method": list(self.splits.methods),
+            "cost": self.splits.costs,
+            "score": self.splits.scores,
+        }
         self.chooser = CascadeChooser(self.splits.lengths, names, self)
         self.goals = GoalButtons(self)
-        self.sliders = [ThresholdSlider(i, self.drag, self.settling.again) for i in range(max(self.splits.lengths) - 1)]
+        self.sliders = [
+            ThresholdSlider(i, self.drag, self.settling.again)
+            for i in range(max(self.splits.lengths) - 1)
+        ]
         self.numbers, self.message, alive = (widgets.HTML() for _ in range(3))
         alive.add_class("cascadelib-alive")  # until its kernel ends: page.css
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out)
         self.begin(front, state)
-        upper = [alive, self.chooser, self.goals, self.message, *self.sliders, self.numbers, self.charts.live()]
+        upper = [
+            alive,
+            self.chooser,
+            self.goals,
+            self.message,
+            *self.sliders,
+            self.numbers,
+            self.charts.live(),
+        ]
         super().__init__([*upper, *filter(None, [self.strip]), self.export])
         self.add_class("cascadelib-explorer")
 
@@ -126,7 +168,11 @@ class Explorer(widgets.VBox):
     def resize(self, n: int) -> None:
         """The best cascade of n models by the present goal; until its front is known, or where it holds none, one that
         is made from the present models."""
-        self.take(models=resized(self.choice.models, n, self.splits.singles(self.choice)["validation"].index))
+        self.take(
+            models=resized(
+                self.choice.models, n, self.splits.singles(self.choice)["validation"].index
+            )
+        )
         self.awaited = True
         self.offer()
 
@@ -189,7 +235,11 @@ class Explorer(widgets.VBox):
 
     def remember(self, gesture: int | None = None) -> None:
         """Keep what is on screen for undo; moves of one stage's threshold without anything between count as one."""
-        same, self.gesture, self.awaited = gesture is not None and gesture == self.gesture, gesture, False
+        same, self.gesture, self.awaited = (
+            gesture is not None and gesture == self.gesture,
+            gesture,
+            False,
+        )
         if not same:
             self.past.append((self.choice, list(self.thresholds)))
             self.goals.undo.disabled = False
@@ -217,7 +267,9 @@ class Explorer(widgets.VBox):
             slider.layout.display = None if i < len(models) - 1 else "none"
         for i, (slider, threshold) in enumerate(zip(self.sliders, self.thresholds)):
             sure = self.cascades["validation"].sure[i]
-            slider.show_model(models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist()))
+            slider.show_model(
+                models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist())
+            )
             slider.sure = falling(self.cascades["validation"], self.thresholds, i)
             slider.show(threshold)
         self.show_numbers()
@@ -237,7 +289,9 @@ class Explorer(widgets.VBox):
         self.tell()
         for choice in (self.choice, self.fewer):
             known = not choice.models or choice.kind in (*self.splits.fronts, *self.failed)
-            if not known and self.searching is None:  # one at a time; what is wanted by then comes next
+            if (
+                not known and self.searching is None
+            ):  # one at a time; what is wanted by then comes next
                 self.searching = choice.kind
                 beside(partial(self.splits.search, choice), self.searched)
 
@@ -269,15 +323,23 @@ class Explorer(widgets.VBox):
             points = [pick(front, **self.goal) for front in fronts if front is not None]
         if [len(point.models) for point in points] != [n - 1, n]:
             return ""
-        (less, before), (more, after) = ((arrow(point.models), evaluate(store, point)) for point in points)
+        (less, before), (more, after) = (
+            (arrow(point.models), evaluate(store, point)) for point in points
+        )
         accuracy = per_cent_text(after.accuracy - before.accuracy, len(store), "+")
-        changes = f"accuracy {accuracy}, cost {after.cost / before.cost - 1:+.1%} on the {split} split"
+        changes = (
+            f"accuracy {accuracy}, cost {after.cost / before.cost - 1:+.1%} on the {split} split"
+        )
         return f"a {ORDINALS[n - 1]} model: {changes} ({more} beside {less})"
 
     def show_numbers(self) -> None:
         """Numbers at the present thresholds."""
-        self.readings = {split: reading_at(cascade, self.thresholds) for split, cascade in self.cascades.items()}
-        self.numbers.value = numbers_html(self.readings, self.cascades, self.splits.best_single(self.choice))
+        self.readings = {
+            split: reading_at(cascade, self.thresholds) for split, cascade in self.cascades.items()
+        }
+        self.numbers.value = numbers_html(
+            self.readings, self.cascades, self.splits.best_single(self.choice)
+        )
         self.settling.again()
 
     def settle(self) -> None:
@@ -285,7 +347,9 @@ class Explorer(widgets.VBox):
         if any(slider.share.held or slider.slider.held for slider in self.sliders):
             return
         if self.strip is not None:
-            self.strip.show(self.choice.models, self.cascades["validation"], self.readings["validation"])
+            self.strip.show(
+                self.choice.models, self.cascades["validation"], self.readings["validation"]
+            )
         self.export.show(self.point, self.readings.get("held-out"), self.state)
         self.charts.rest()
 

@@ -53,7 +53,13 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
     with about("state"):
         if not isinstance(text, str):
             raise ValueError(f"it must be the text of another explorer's .state, not {brief(text)}")
-        parts = parse_qs(text.strip(), strict_parsing=True, keep_blank_values=True, errors="strict", max_num_fields=99)
+        parts = parse_qs(
+            text.strip(),
+            strict_parsing=True,
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=99,
+        )
         for key in parts:
             known(key, ["models", "thresholds", *there], "part")
         names = {key: known(" ".join(parts.get(key, [])), there[key], key) for key in there}
@@ -64,7 +70,9 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
         n, rising = len(models), len(set(models)) == len(models) and cost == sorted(cost)
         if n not in splits.lengths or not rising or len(thresholds) != n - 1:
             form = f"of {splits.lengths} models by rising {choice.cost}, each but the last with a threshold"
-            raise ValueError(f"{arrow(models)} with {len(thresholds)} thresholds is no cascade {form}")
+            raise ValueError(
+                f"{arrow(models)} with {len(thresholds)} thresholds is no cascade {form}"
+            )
         own = [threshold_from_json(task.metric, t if t in WORDS else float(t)) for t in thresholds]
         return choice, own_units(task.metric, own).tolist()
 
@@ -90,7 +98,9 @@ class ExportBox(widgets.Tab):
         data = base64.b64encode(text.encode()).decode()
         file = f'download="cascade.json" href="data:application/json;base64,{data}"'
         self.link.value = f"<a {file}>save cascade.json</a>"
-        row = {key: getattr(point, key) for key in ("models", "thresholds", "exit_rates", *MEASURED)}
+        row = {
+            key: getattr(point, key) for key in ("models", "thresholds", "exit_rates", *MEASURED)
+        }
         if held_out_reading is not None:
             row |= {f"{key}_held_out": getattr(held_out_reading, key) for key in MEASURED}
         self.row.value = readable(pd.DataFrame([row])).to_html(index=False)

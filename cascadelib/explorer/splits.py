@@ -30,7 +30,9 @@ class ExploredSplits:
     it stands for the numbers of models that its cascades have. ValueError where the held-out split lacks a model.
     """
 
-    def __init__(self, store: Store, held_out: Store | None = None, front: Front | None = None) -> None:
+    def __init__(
+        self, store: Store, held_out: Store | None = None, front: Front | None = None
+    ) -> None:
         check_store(store)
         self.store, self.stores = store, {"validation": store}
         if held_out is not None:
@@ -50,10 +52,15 @@ class ExploredSplits:
         if front is not None:
             if front.method is not None:
                 bare = replace(front.method, temperatures=None)
-                self.first = next((name for name, method in METHODS.items() if method == bare), "of the given front")
+                self.first = next(
+                    (name for name, method in METHODS.items() if method == bare),
+                    "of the given front",
+                )
                 self.methods[self.first] = front.method
             given_lengths = {len(models) for models in front.table["models"]}
-            self.fronts = {(front.cost_kind, front.score, self.first, n): front for n in given_lengths}
+            self.fronts = {
+                (front.cost_kind, front.score, self.first, n): front for n in given_lengths
+            }
             lengths |= given_lengths
         self.lengths = sorted(lengths) or [1]
 
@@ -81,8 +88,12 @@ class ExploredSplits:
         key = (split, choice.cost, choice.score, choice.method)
         if key not in self.tasks:
             first = split == "validation"
-            method = self.methods[choice.method] if first else self.task("validation", choice).method
-            self.tasks[key] = SearchTask(self.stores[split], method, choice.score, choice.cost, "all")
+            method = (
+                self.methods[choice.method] if first else self.task("validation", choice).method
+            )
+            self.tasks[key] = SearchTask(
+                self.stores[split], method, choice.score, choice.cost, "all"
+            )
         return self.tasks[key]
 
     def singles(self, choice: Choice) -> dict[str, pd.DataFrame]:
@@ -97,7 +108,10 @@ class ExploredSplits:
         """{split: :class:`CascadeOnSplit`}."""
         single = self.best_single(choice)
         stores = self.stores.items()
-        return {split: on_split(store, self.task(split, choice), choice.models, single) for split, store in stores}
+        return {
+            split: on_split(store, self.task(split, choice), choice.models, single)
+            for split, store in stores
+        }
 
     def front_of(self, choice: Choice) -> Front | None:
         """The front of as many models as the choice has, found on the first split; None while it is not searched."""
@@ -116,4 +130,6 @@ class ExploredSplits:
         task = self.task("validation", choice)
         own = tuple(own_units(task.metric, thresholds).tolist())
         measured = reading.exit_rates, reading.accuracy, reading.cost, reading.improvement
-        return Point(choice.models, own, *measured, task.method, choice.score, choice.cost, task.found_on)
+        return Point(
+            choice.models, own, *measured, task.method, choice.score, choice.cost, task.found_on
+        )

@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.evaluation import Evaluation, ends_of, exit_stages, quality, run_outcomes, sum_passed_on
+from ..evaluation.evaluation import (
+    Evaluation,
+    ends_of,
+    exit_stages,
+    quality,
+    run_outcomes,
+    sum_passed_on,
+)
 from ..evaluation.pareto import improvement_factor
 from ..fronts.exact import SearchTask
 from ..methods.thresholds import own_units, threshold_for
@@ -16,7 +23,11 @@ from ..store.protocol import Store
 Metric = str | Callable | None  # None: of a ScoreTable
 Thresholds = Sequence[float]  # inside, one a stage that has one: higher = surer
 BINS = 40  # of a histogram
-EDGES = {1: 400, 2: 64, 3: 24}  # thresholds a stage, by the number of stages that have one; with more stages: FEWEST
+EDGES = {
+    1: 400,
+    2: 64,
+    3: 24,
+}  # thresholds a stage, by the number of stages that have one; with more stages: FEWEST
 FEWEST = 10
 
 
@@ -84,13 +95,27 @@ class Reading(Evaluation):
 
 def reading_at(cascade: CascadeOnSplit, thresholds: Thresholds) -> Reading:
     """The cascade at n − 1 thresholds: a :class:`Reading`, its accuracy and cost equal to those of ``evaluate``."""
-    outcomes = list(zip(cascade.right, (*cascade.sure, cascade.single)))  # the last confidence decides nothing
+    outcomes = list(
+        zip(cascade.right, (*cascade.sure, cascade.single))
+    )  # the last confidence decides nothing
     stage, correct, cost = run_outcomes(outcomes, thresholds, cascade.costs)
-    accuracy, single = (quality(cascade.store, part, cascade.task.score) for part in (correct, cascade.single))
+    accuracy, single = (
+        quality(cascade.store, part, cascade.task.score) for part in (correct, cascade.single)
+    )
     baseline_cost = float(cascade.task.baseline.cost_at(accuracy))
-    exits, exits_right = (np.bincount(stage, part, minlength=cascade.stages) for part in (None, correct))
+    exits, exits_right = (
+        np.bincount(stage, part, minlength=cascade.stages) for part in (None, correct)
+    )
     rates = tuple((exits / len(stage)).tolist())
-    measured = accuracy, cost, rates, stage, correct, baseline_cost, float(improvement_factor(baseline_cost, cost))
+    measured = (
+        accuracy,
+        cost,
+        rates,
+        stage,
+        correct,
+        baseline_cost,
+        float(improvement_factor(baseline_cost, cost)),
+    )
     return Reading(*measured, accuracy - single, exits, exits_right)
 
 
@@ -115,19 +140,28 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
     [E1, …, Ed] each. Sums run in another order than those of ``evaluate``, so costs may differ in the last bits."""
     k, sizes = len(cascade), [len(e) for e in edges]
     slots = [  # at an edge of inf (never) even infinite confidences pass on
-        np.maximum(len(e) - np.searchsorted(e[::-1], s, side="right"), np.count_nonzero(e == np.inf))
+        np.maximum(
+            len(e) - np.searchsorted(e[::-1], s, side="right"), np.count_nonzero(e == np.inf)
+        )
         for e, s in zip(edges, cascade.sure)
     ]
 
     def total(values: np.ndarray) -> np.ndarray:
-        return sum((sum_passed_on(slots[:i], sizes, part) for i, part in enumerate(values)), np.zeros(sizes))
+        return sum(
+            (sum_passed_on(slots[:i], sizes, part) for i, part in enumerate(values)),
+            np.zeros(sizes),
+        )
 
     right = np.array(cascade.right, np.float64)
-    correct = total(np.diff(right, axis=0, prepend=0))  # what each stage adds for the samples that reach it
+    correct = total(
+        np.diff(right, axis=0, prepend=0)
+    )  # what each stage adds for the samples that reach it
     cost = total(np.broadcast_to(cascade.costs.reshape(len(right), -1), right.shape)) / k
     if cascade.task.positive is None:
         return correct / k, cost
-    return f1_of(total(np.diff(right * cascade.task.positive, axis=0, prepend=0)), k - correct), cost
+    return f1_of(
+        total(np.diff(right * cascade.task.positive, axis=0, prepend=0)), k - correct
+    ), cost
 
 
 def arriving(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:
@@ -138,12 +172,18 @@ def arriving(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.
 def falling(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:
     """Confidences at ``stage`` of the samples that arrive there, falling: float64 [r]."""
     order = cascade.order[stage]
-    return cascade.sure[stage][order[arriving(cascade, thresholds, stage)[order]] if stage else order]
+    return cascade.sure[stage][
+        order[arriving(cascade, thresholds, stage)[order]] if stage else order
+    ]
 
 
 def exiting(sure: np.ndarray, threshold: float) -> int:
     """How many of the falling confidences [r] leave at the threshold."""
-    return 0 if threshold == np.inf else len(sure) - int(np.searchsorted(sure[::-1], threshold, side="left"))
+    return (
+        0
+        if threshold == np.inf
+        else len(sure) - int(np.searchsorted(sure[::-1], threshold, side="left"))
+    )
 
 
 def between_ties(sure: np.ndarray, count: Any) -> Any:
@@ -169,7 +209,9 @@ def threshold_text(sure: np.ndarray, threshold: float, metric: Metric) -> str:
 
 def bin_of(sure: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Bin int16 [k] of each confidence among ``edges`` float [BINS + 1]; those outside count in the outermost."""
-    return np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2).astype(np.int16)
+    return np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2).astype(
+        np.int16
+    )
 
 
 def edges_of(cascade: CascadeOnSplit, stage: int) -> np.ndarray:

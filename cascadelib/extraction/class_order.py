@@ -9,7 +9,9 @@ from ..datasets.imagenet_1k import descriptions, synsets
 from ..labels import Labels
 from ..zoo.model import Model
 
-CLEARLY = 4  # standard errors by which another order must be better, on samples that did not choose it
+CLEARLY = (
+    4  # standard errors by which another order must be better, on samples that did not choose it
+)
 LEAST = 4  # samples a class, on average, below which an assignment says nothing
 
 
@@ -20,7 +22,9 @@ def check_names(models: Iterable[Model], labels: Labels) -> None:
     """
     if not labels.classes:
         return
-    spellings = [labels.classes, descriptions()] if labels.classes == synsets() else [labels.classes]
+    spellings = (
+        [labels.classes, descriptions()] if labels.classes == synsets() else [labels.classes]
+    )
     for model in models:
         named = tuple(map(str, model.metadata.get("classes") or ()))
         for own in spellings:
@@ -49,7 +53,9 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     chosen, judged = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels.needed[chosen], predictions[chosen]), 1)
-    order = linear_sum_assignment(-confusion)[1]  # class → the column that makes most of them right (Hungarian method)
+    order = linear_sum_assignment(-confusion)[
+        1
+    ]  # class → the column that makes most of them right (Hungarian method)
     predicted, right = predictions[judged], labels.needed[judged]
     as_is, moved = predicted == right, predicted == order[right]
     gain = moved.mean() - as_is.mean()

@@ -74,34 +74,54 @@ def extract(
     """
     samples = Samples(*dataset) if isinstance(dataset, tuple) and len(dataset) == 2 else dataset
     if not hasattr(samples, "batch"):
-        raise ValueError(f"dataset: one of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}")
+        raise ValueError(
+            f"dataset: one of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
+        )
     found, macs, labels = resolved(models), macs or {}, labels_of(samples)
     if workers is None:
         workers = min(16, usable_cores()) if isinstance(samples, Photographs) else 0
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
     check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
-    order = samples.order if isinstance(samples, Texts) else None  # by length, so that batches hold little padding
+    order = (
+        samples.order if isinstance(samples, Texts) else None
+    )  # by length, so that batches hold little padding
     store, inputs = _existing(path, labels), inputs_digest(samples)
     pending = [model for model in found if replace or not _is_finished(store, model, inputs)]
     if store is not None:
         _sweep(store.path, [model.name for model in found if model not in pending])
     if not pending:
         return LogitStore(path)
-    with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory(), contextlib.ExitStack() as stack:
+    with (
+        started() as mine,
+        Shards(path, locked=mine.first) as shards,
+        kept_memory(),
+        contextlib.ExitStack() as stack,
+    ):
         on, progress = device_of(device or mine.device(), amp), progress and mine.first
         settings = Pass(on, batch_size, np.dtype(dtype), order, workers, progress, compile)
-        store, failed = _existing(path, labels), settings.failed  # others may have been at work until it was locked
+        store, failed = (
+            _existing(path, labels),
+            settings.failed,
+        )  # others may have been at work until it was locked
         pending = [model for model in pending if replace or not _is_finished(store, model, inputs)]
         if isinstance(samples, Texts):
             pending, macs = with_text_costs(pending, samples.inputs, macs, failed)
-        run = {"batch_size": batch_size, "dtype": settings.dtype.name, "amp": on.amp, "compile": compile}
+        run = {
+            "batch_size": batch_size,
+            "dtype": settings.dtype.name,
+            "amp": on.amp,
+            "compile": compile,
+        }
         run |= {"device": on.torch.type, "samples": labels.fingerprint, "inputs": inputs}
         candidates = probed(pending, samples, settings, run, macs, stack)
         mine.gather(failed)
         candidates = settings.remaining(candidates)
         _check_classes(candidates, labels, store)
-        missing = {(a, b): [c for c in candidates if shards.read(c.model.name, c.run, a, b) is None] for a, b in bounds}
+        missing = {
+            (a, b): [c for c in candidates if shards.read(c.model.name, c.run, a, b) is None]
+            for a, b in bounds
+        }
         _announce(path, candidates, missing, settings, mine.count)
         mine.gather({})  # until all have seen what is missing
         samples = samples if order is None else samples.take(order)
@@ -117,8 +137,13 @@ def extract(
                     _assemble(candidate, store, shards, bounds, settings)
         mine.gather(failed)
     if failed:
-        texts, causes = "\n".join(map(str, failed.values())), ExceptionGroup("failed models", [*failed.values()])
-        raise ValueError(f"{path}: {len(failed)} of {len(found)} models failed:\n{texts}") from causes
+        texts, causes = (
+            "\n".join(map(str, failed.values())),
+            ExceptionGroup("failed models", [*failed.values()]),
+        )
+        raise ValueError(
+            f"{path}: {len(failed)} of {len(found)} models failed:\n{texts}"
+        ) from causes
     return LogitStore(path)
 
 
@@ -166,12 +191,16 @@ def _check_classes(candidates, labels, store):
         if count != expected:
             raise ValueError(f"model {name!r} gives {count} classes, {source} has {expected}")
         if labels.needed.max() >= count:
-            raise ValueError(f"model {name!r} gives {count} classes, but a label is {labels.needed.max()}")
+            raise ValueError(
+                f"model {name!r} gives {count} classes, but a label is {labels.needed.max()}"
+            )
 
 
 def _announce(path, pending, missing, settings, processes):
     """Print the estimate of what is left to do; refuse a disk with too little space for it."""
-    left = [(candidate, stop - start) for (start, stop), found in missing.items() for candidate in found]
+    left = [
+        (candidate, stop - start) for (start, stop), found in missing.items() for candidate in found
+    ]
     samples = max((stop for _, stop in missing), default=0)
     itemsize = settings.dtype.itemsize
     final = [candidate.classes * samples * itemsize for candidate in pending]
@@ -183,7 +212,12 @@ def _announce(path, pending, missing, settings, processes):
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
         needs = f"about {timedelta(seconds=round(seconds))} h, {sum(final) / 1e6:.1f} MB on disk"
-        print(*settings.failed.values(), f"{len(pending)} models × {samples} samples: {needs}", sep="\n", flush=True)
+        print(
+            *settings.failed.values(),
+            f"{len(pending)} models × {samples} samples: {needs}",
+            sep="\n",
+            flush=True,
+        )
 
 
 def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
@@ -196,8 +230,15 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
     check_order(model, logits, labels_of(store))
     times = [time for _, times in parts for time in times]
     extraction = {key: value for key, value in run.items() if key != "samples"}
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
-    extraction |= {"device_name": settings.device.name, "versions": versions | {"numpy": np.__version__}}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+    extraction |= {
+        "device_name": settings.device.name,
+        "versions": versions | {"numpy": np.__version__},
+    }
     if model.name in settings.most:
         extraction["largest_batch_in_memory"] = settings.most[model.name]
     size = {"image_size": candidate.image_size} if candidate.image_size else {}
@@ -218,7 +259,10 @@ def _seconds(candidate, times, count, settings):
     """Median seconds a sample over the full batches (a last, smaller one is less efficient); of texts sorted by length
     the mean. Where workers decode on the same processor, the probe before them is the better measurement."""
     if settings.order is not None:
-        sizes = [min(settings.batch_size, count - start) for start in range(0, count, settings.batch_size)]
+        sizes = [
+            min(settings.batch_size, count - start)
+            for start in range(0, count, settings.batch_size)
+        ]
         return float(np.average(times, weights=sizes))
     if settings.workers and settings.device.torch.type == "cpu":
         return candidate.seconds

@@ -63,7 +63,12 @@ class Candidate:
 
 
 def probed(
-    models: list[Model], samples: Any, settings: Pass, run: dict, macs: dict[str, float], stack: contextlib.ExitStack
+    models: list[Model],
+    samples: Any,
+    settings: Pass,
+    run: dict,
+    macs: dict[str, float],
+    stack: contextlib.ExitStack,
 ) -> list[Candidate]:
     """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up. It is
     ready to run until ``stack`` ends; one that fails is left out and noted in ``settings.failed``."""
@@ -84,17 +89,28 @@ def probed(
                 for _ in range(2):
                     logits, seconds = timed_logits(runs, inputs, settings.device, settings.most)
             if not is_number(counted, *POSITIVE):
-                raise ValueError(f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}")
-            size = inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
-            candidates.append(Candidate(runs, run | identity(model), counted, logits.shape[1], seconds(), size))
+                raise ValueError(
+                    f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}"
+                )
+            size = (
+                inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
+            )
+            candidates.append(
+                Candidate(runs, run | identity(model), counted, logits.shape[1], seconds(), size)
+            )
             stack.enter_context(own.pop_all())
     return candidates
 
 
-CHUNK, AHEAD = 16, 4  # photographs that a worker makes at once; how many such chunks each is asked for beforehand
+CHUNK, AHEAD = (
+    16,
+    4,
+)  # photographs that a worker makes at once; how many such chunks each is asked for beforehand
 
 
-def feed(samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0) -> Generator:
+def feed(
+    samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
+) -> Generator:
     """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's input.
 
     transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode each once and make
@@ -106,7 +122,10 @@ def feed(samples: Any, bounds: Iterable, transforms: Iterable, device: Device, w
         return
     for start, stop in bounds:
         raw = on_device(read(samples, start, stop), device.upload)
-        yield (start, stop), lambda transform, raw=raw: on_device(prepared(transform, raw), device.upload)
+        yield (
+            (start, stop),
+            lambda transform, raw=raw: on_device(prepared(transform, raw), device.upload),
+        )
 
 
 def read(samples: Any, start: int, stop: int) -> Any:
@@ -136,7 +155,9 @@ class _Cuts:
             return [torch.as_tensor(cut(image)) for cut in self.cuts]
         except Exception as error:
             own = type(error) is ValueError
-            raise (error if own else ValueError(f"the photograph of row {row}: {error!r}")) from None
+            raise (
+                error if own else ValueError(f"the photograph of row {row}: {error!r}")
+            ) from None
 
     def __getitem__(self, task):
         turn, start, rows = task
@@ -145,7 +166,9 @@ class _Cuts:
                 for whole, cut in zip(self.ring[turn % len(self.ring)], self.of(row)):
                     if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
                         form = f"{cut.dtype} {[*cut.shape]}, the first {whole.dtype} {[*whole.shape[1:]]}"
-                        raise ValueError(f"the photograph of row {row} becomes {form}; transform all into one shape")
+                        raise ValueError(
+                            f"the photograph of row {row} becomes {form}; transform all into one shape"
+                        )
                     whole[row - start] = cut
         except ValueError as error:
             return error
@@ -183,7 +206,10 @@ def _photographs(samples, bounds, transforms, device, workers):
 
             def prepare(transform, cuts=cuts):
                 cut = cuts[made.cuts.index(_cut_of(transform))]
-                return on_device(transform.finished(cut) if hasattr(transform, "finished") else cut, device.upload)
+                return on_device(
+                    transform.finished(cut) if hasattr(transform, "finished") else cut,
+                    device.upload,
+                )
 
             yield (start, stop), prepare
 
@@ -191,11 +217,15 @@ def _photographs(samples, bounds, transforms, device, workers):
 def _cut_of(transform):
     """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function (PIL → tensor)."""
     if transform is None:
-        raise ValueError("a model of photographs needs a transform: (module, transform), or a model of the zoo")
+        raise ValueError(
+            "a model of photographs needs a transform: (module, transform), or a model of the zoo"
+        )
     return getattr(transform, "cut", transform)
 
 
-def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass) -> None:
+def run_pass(
+    samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass
+) -> None:
     """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch: one's logits are looked
     at once as many more as the device's ``delay`` have been asked for, so that a GPU always has something to do."""
     candidates = {c.model.name: c for found in missing.values() for c in found}.values()
@@ -203,7 +233,9 @@ def run_pass(samples: Any, missing: dict[tuple[int, int], list], shards: Shards,
     shown = settings.progress and is_watched()
     bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
     batches = (span for bounds in missing for span in spans(*bounds, settings.batch_size))
-    fed = feed(samples, batches, [c.model.transform for c in candidates], settings.device, settings.workers)
+    fed = feed(
+        samples, batches, [c.model.transform for c in candidates], settings.device, settings.workers
+    )
     with contextlib.closing(fed), bar, torch.inference_mode():
         for coming, finished in delayed(_asked_for(missing, fed, settings), settings.device.delay):
             for candidate, start, logits, arrived, seconds, times in coming:
@@ -235,11 +267,24 @@ def _asked_for(missing, fed, settings):
     """Yield (what is coming, the shards that are whole with it) of each batch, until all models have failed."""
     options = {"dtype": getattr(torch, settings.dtype.name), "pin_memory": settings.device.pins}
     for (first, last), found in missing.items():
-        whole = [(c, torch.empty((last - first, c.classes), **options), []) for c in settings.remaining(found)]
+        whole = [
+            (c, torch.empty((last - first, c.classes), **options), [])
+            for c in settings.remaining(found)
+        ]
         for start, stop in spans(first, last, settings.batch_size) if whole else ():
-            parts = {c: (start, logits[start - first : stop - first], times) for c, logits, times in whole}
+            parts = {
+                c: (start, logits[start - first : stop - first], times)
+                for c, logits, times in whole
+            }
             coming = list(_outputs(parts, next(fed)[1], settings))
-            yield coming, [(c, first, last, logits.numpy(), times) for c, logits, times in whole if stop == last]
+            yield (
+                coming,
+                [
+                    (c, first, last, logits.numpy(), times)
+                    for c, logits, times in whole
+                    if stop == last
+                ],
+            )
 
 
 def _outputs(parts, prepare, settings):
@@ -252,7 +297,9 @@ def _outputs(parts, prepare, settings):
             start, logits, times = parts[candidate]
             with noted(settings.failed, candidate.model.name):
                 inputs = prepare(transform) if inputs is None else inputs
-                output, seconds = timed_logits(candidate.model, inputs, settings.device, settings.most)
+                output, seconds = timed_logits(
+                    candidate.model, inputs, settings.device, settings.most
+                )
                 if output.shape != logits.shape:
                     given, rows = tuple(output.shape), f"rows {start} … {start + len(logits) - 1}"
                     raise ValueError(

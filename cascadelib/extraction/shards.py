@@ -18,7 +18,9 @@ from ..files import SUFFIX, digest_of, file_name, replacing
 from ..store.formats import LogitFile, encoded
 
 LOCK = ".lock"  # in the folder of the shards; no model's folder begins with a dot
-FOREVER = datetime.timedelta(days=30)  # a slow process is waited for; torchrun itself ends the others when one dies
+FOREVER = datetime.timedelta(
+    days=30
+)  # a slow process is waited for; torchrun itself ends the others when one dies
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,28 @@ class Processes:
         """This process's own GPU; None where there is one process or no GPU."""
         if self.count == 1 or not torch.cuda.is_available():
             return None
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)) % torch.cuda.device_count())
+        return torch.device(
+            "cuda", int(os.environ.get("LOCAL_RANK", self.rank)) % torch.cuda.device_count()
+        )
 
 
-def usable_cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+def usable_cores(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int:
     """Cores for this process, at least one: its affinity, or less by the quota of a control group that it is in (v1 or
     v2), divided among the processes that torchrun has started on this machine."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = float(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     for line in own.read_text().splitlines() if own.exists() else ():
         _, kind, path = line.split(":", 2)
         place = groups / kind / path.strip("/")
         for folder in (place, *place.parents):
             for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
                 with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max"
-                    quota, period = (int(n) for name in names for n in (folder / name).read_text().split())
+                    quota, period = (
+                        int(n) for name in names for n in (folder / name).read_text().split()
+                    )
                     cores = min(cores, quota / period) if quota > 0 else cores
     return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
@@ -105,21 +115,27 @@ class Shards:
             if self.locked:
                 self._lock.acquire()
         except Timeout:
-            raise ValueError(f"another process is extracting into {self.path.parent}; wait for it or stop it") from None
+            raise ValueError(
+                f"another process is extracting into {self.path.parent}; wait for it or stop it"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self.locked:
             return
         with contextlib.suppress(OSError):
-            if [p.name for p in self.path.iterdir()] == [LOCK]:  # nothing unfinished: leave no trace
+            if [p.name for p in self.path.iterdir()] == [
+                LOCK
+            ]:  # nothing unfinished: leave no trace
                 shutil.rmtree(self.path)
         self._lock.release()
 
     def _file(self, model, start, stop):
         return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"
 
-    def read(self, model: str, run: dict, start: int, stop: int) -> tuple[np.ndarray, list[float]] | None:
+    def read(
+        self, model: str, run: dict, start: int, stop: int
+    ) -> tuple[np.ndarray, list[float]] | None:
         """(logits [stop − start, classes], seconds a sample of each batch); None if not finished under this ``run``,
         all that decides the logits, as text and numbers."""
         try:
@@ -131,13 +147,17 @@ class Shards:
             return None
         return tensor, file.metadata["batch_seconds"]
 
-    def write(self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list) -> None:
+    def write(
+        self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list
+    ) -> None:
         """Keep one finished shard."""
         path = self._file(model, start, stop)
         path.parent.mkdir(exist_ok=True, parents=True)
         # No fsync: what a power cut spoils fails its SHA-256 and is computed again.
         with replacing(path, durable=False) as temporary:
-            temporary.write_bytes(encoded(logits, {"run": digest_of(run), "batch_seconds": batch_seconds}))
+            temporary.write_bytes(
+                encoded(logits, {"run": digest_of(run), "batch_seconds": batch_seconds})
+            )
 
     def remove(self, model: str) -> None:
         """Forget the shards of a model that is in the store."""

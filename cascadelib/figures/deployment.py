@@ -7,7 +7,10 @@ import pandas as pd
 from ..tables import arrow, number
 from . import style
 
-PROMISE = {"accuracy_loss_allowed": "certified: at most ε", "accuracy_loss_held_out": "measured on held-out data"}
+PROMISE = {
+    "accuracy_loss_allowed": "certified: at most ε",
+    "accuracy_loss_held_out": "measured on held-out data",
+}
 
 
 def guarantee_figure(
@@ -29,13 +32,21 @@ def guarantee_figure(
     fig = style.figure(title, xaxis=style.per_cent_axis(title=axis), yaxis=costs)
     fig.add_hline(y=reference_cost, line=style.DOTTED)
     for (column, label), colour, symbol in zip(lines.items(), style.PALETTE, ("circle", "diamond")):
-        marks = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 9}, "text": shown["models"].map(arrow)}
+        marks = {
+            "mode": "lines+markers",
+            "marker": {"symbol": symbol, "size": 9},
+            "text": shown["models"].map(arrow),
+        }
         hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
-        style.add_line(fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks)
+        style.add_line(
+            fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks
+        )
     return fig
 
 
-def stream_figure(table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str) -> style.Figure:
+def stream_figure(
+    table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str
+) -> style.Figure:
     """Lines over a stream. table: a column a line, the index: inputs so far; level: of the alarm (dotted); yaxis: what
     they are; axis: more of that axis, as type="log"."""
     fig = style.figure(title, xaxis={"title": "inputs"}, yaxis={"title": yaxis, **axis})
@@ -60,4 +71,6 @@ def savings_figure(
     text = {"text": [f" {number(1 / t)} × less" for t in totals], "textposition": "middle right"}
     fig.add_scatter(x=parts.sum(axis=1), y=names, mode="text", showlegend=False, **text)
     fig.add_vline(x=1, line=style.DOTTED)
-    return fig.update_xaxes(range=[0, max(1.1, 1.25 * totals.max())]).update_yaxes(autorange="reversed")
+    return fig.update_xaxes(range=[0, max(1.1, 1.25 * totals.max())]).update_yaxes(
+        autorange="reversed"
+    )

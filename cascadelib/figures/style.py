@@ -36,7 +36,11 @@ def plain(text: Any) -> Any:
     """Text that a figure shows as it is: plotly reads some HTML, and TeX, in names. Of arrays each; numbers stay."""
     if isinstance(text, str):
         return text.translate(MARKS)
-    return [plain(each) for each in text] if np.ndim(text) and np.asarray(text).dtype.kind in "OU" else text
+    return (
+        [plain(each) for each in text]
+        if np.ndim(text) and np.asarray(text).dtype.kind in "OU"
+        else text
+    )
 
 
 class Figure(go.Figure):
@@ -64,9 +68,25 @@ PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D54
 ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF4B #FF838A".split()
 GREY, BLACK = "#8C8C8C", "#222222"
 GRID, LINE, REST = "#E6E6E6", "#444444", "#D9D9D9"
-DARK = dict(zip(PALETTE, ON_DARK)) | {BLACK: "#DDDDDD", GRID: "#333333", LINE: "#BBBBBB", REST: "#858585"}
+DARK = dict(zip(PALETTE, ON_DARK)) | {
+    BLACK: "#DDDDDD",
+    GRID: "#333333",
+    LINE: "#BBBBBB",
+    REST: "#858585",
+}
 
-SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "hourglass"]
+SYMBOLS = [
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "cross",
+    "x",
+    "star",
+    "pentagon",
+    "hexagon",
+    "hourglass",
+]
 DASHES = ["solid", "dash"]
 HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"  # of what has a name, a cost and an accuracy
 FRONT_HOVER = "%{y:.2%} at %{x}<br>%{text}<extra></extra>"
@@ -74,7 +94,13 @@ DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
 GAIN_AXIS = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]}
 
-AXIS = {"gridcolor": GRID, "linecolor": LINE, "ticks": "outside", "zeroline": False, "automargin": True}
+AXIS = {
+    "gridcolor": GRID,
+    "linecolor": LINE,
+    "ticks": "outside",
+    "zeroline": False,
+    "automargin": True,
+}
 TEMPLATE = go.layout.Template(
     layout={
         "width": 900,
@@ -96,11 +122,16 @@ def dark_css(page: str) -> str:
     """A style sheet that gives figures below ``page``, a CSS selector, the colours of :data:`DARK`: plotly.js writes a
     colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
     inside = f"{page} .js-plotly-plot .main-svg"
-    rules = [f"{inside} {{background: none !important}}", f"{inside} .bg {{fill-opacity: 0 !important}}"]
+    rules = [
+        f"{inside} {{background: none !important}}",
+        f"{inside} .bg {{fill-opacity: 0 !important}}",
+    ]
     for light, dark in DARK.items():
         written = f"rgb({', '.join(str(part) for part in bytes.fromhex(light[1:]))})"
         for key in ("fill", "stroke"):
-            rules.append(f"{inside} > :not(.hoverlayer) [style*='{key}: {written}'] {{{key}: {dark} !important}}")
+            rules.append(
+                f"{inside} > :not(.hoverlayer) [style*='{key}: {written}'] {{{key}: {dark} !important}}"
+            )
     return "\n".join(rules)
 
 
@@ -126,7 +157,13 @@ def panels(
 
 
 def add_line(
-    fig: go.Figure, x: Any, y: Any, color: str, width: float = 1.6, dash: str | None = None, **trace: Any
+    fig: go.Figure,
+    x: Any,
+    y: Any,
+    color: str,
+    width: float = 1.6,
+    dash: str | None = None,
+    **trace: Any,
 ) -> None:
     """A trace that is a line from array to array; trace: what else it has, its name above all."""
     line = {"color": color, "width": width, "dash": dash}
@@ -134,10 +171,24 @@ def add_line(
 
 
 def add_cascades(
-    fig: go.Figure, table: pd.DataFrame, color: str, x: str = "cost", y: str = "accuracy", **trace: Any
+    fig: go.Figure,
+    table: pd.DataFrame,
+    color: str,
+    x: str = "cost",
+    y: str = "accuracy",
+    **trace: Any,
 ) -> None:
     """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
-    add_line(fig, table[x], table[y], color, 2, text=cascade_hover(table), hovertemplate=FRONT_HOVER, **trace)
+    add_line(
+        fig,
+        table[x],
+        table[y],
+        color,
+        2,
+        text=cascade_hover(table),
+        hovertemplate=FRONT_HOVER,
+        **trace,
+    )
 
 
 def add_improvement(
@@ -146,7 +197,16 @@ def add_improvement(
     """A line of improvement factors: a table with accuracy and improvement, up to where the front reaches."""
     curve = curve[curve["improvement"] > 0]
     hover = "%{y:.2f} × at %{x:.2%}<extra>%{fullData.name}</extra>"
-    add_line(fig, curve["accuracy"], curve["improvement"], color, width, name=label, hovertemplate=hover, **trace)
+    add_line(
+        fig,
+        curve["accuracy"],
+        curve["improvement"],
+        color,
+        width,
+        name=label,
+        hovertemplate=hover,
+        **trace,
+    )
 
 
 def cost_axis(cost: str, costs: Any = ()) -> dict:
@@ -184,7 +244,9 @@ def cascade_hover(table: pd.DataFrame) -> list[str] | None:
 
 def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:
     """A trace of single models by cost and accuracy, named where the mouse is. rows: cost, accuracy; index: names."""
-    fig.add_scatter(x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style)
+    fig.add_scatter(
+        x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style
+    )
 
 
 def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -192,17 +254,26 @@ def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     free, its straight parts are curves."""
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
-    cost = np.concatenate([corners[:1], *(np.geomspace(a or b / 1e3, b, 25)[1:] for a, b in zip(corners, corners[1:]))])
+    cost = np.concatenate(
+        [
+            corners[:1],
+            *(np.geomspace(a or b / 1e3, b, 25)[1:] for a, b in zip(corners, corners[1:])),
+        ]
+    )
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 
 def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
     """What random routing between single models gives, as a grey line. singles: ``front.singles``."""
     x, y = hull_line(singles)
-    fig.add_scatter(x=x, y=y, mode="lines", line=DOTTED, name="random routing (hull)", hoverinfo="skip", **at)
+    fig.add_scatter(
+        x=x, y=y, mode="lines", line=DOTTED, name="random routing (hull)", hoverinfo="skip", **at
+    )
 
 
-def add_singles(fig: go.Figure, singles: pd.DataFrame, families: pd.Series | None = None, **at: Any) -> go.Figure:
+def add_singles(
+    fig: go.Figure, singles: pd.DataFrame, families: pd.Series | None = None, **at: Any
+) -> go.Figure:
     """Single models as points (by family where given) and their hull as a grey line."""
     add_hull(fig, singles, **at)
     groups = {"single models": singles.index}
@@ -211,6 +282,9 @@ def add_singles(fig: go.Figure, singles: pd.DataFrame, families: pd.Series | Non
     for i, (group, members) in enumerate(groups.items()):
         rows = singles.loc[singles.index.intersection(members)]
         marker: dict = {"size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
-        marker |= {"color": GREY if families is None else colour(i), "symbol": SYMBOLS[i % len(SYMBOLS)]}
+        marker |= {
+            "color": GREY if families is None else colour(i),
+            "symbol": SYMBOLS[i % len(SYMBOLS)],
+        }
         add_models(fig, rows, name=group, mode="markers", marker=marker, **at)
     return fig

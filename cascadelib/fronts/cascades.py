@@ -33,7 +33,9 @@ def check_lengths(n_models, n_candidates):
     """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
     lengths = items_of(n_models)
     for n in lengths:
-        check_count(n, f"n_models (of {n_candidates} models, or a tuple)", 1, min(n_candidates, MAX_MODELS))
+        check_count(
+            n, f"n_models (of {n_candidates} models, or a tuple)", 1, min(n_candidates, MAX_MODELS)
+        )
     if not lengths:
         raise ValueError("n_models is empty: give a length or a tuple of lengths")
     return tuple(sorted({int(n) for n in lengths}))
@@ -56,7 +58,11 @@ def check_work(cost, lengths, time_limit):
         raise ValueError(
             f"{len(cost)} models make {total:,} cascades of {' or '.join(map(str, lengths))}: more than {most:,}. "
             "Search fewer models (models='pareto' or a list), fewer stages, "
-            + ("or set time_limit= for a certified front of what was reached" if total <= MOST_LISTED else "please")
+            + (
+                "or set time_limit= for a certified front of what was reached"
+                if total <= MOST_LISTED
+                else "please"
+            )
         )
 
 
@@ -103,10 +109,14 @@ class Outcomes:
         """uint8 [k]: whether the cascade's output after ``prefix`` is right. Kept as bits for longer prefixes."""
         key = self.key(prefix)
         if key not in self.rights:
-            right = self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0]
+            right = (
+                self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0]
+            )
             right = np.asarray(unmasked(right, f"correctness after models {prefix}"))
             if right.dtype != bool and not np.isin(right, (0, 1)).all():
-                raise ValueError(f"correctness after models {prefix} is not boolean: the exact search counts samples")
+                raise ValueError(
+                    f"correctness after models {prefix} is not boolean: the exact search counts samples"
+                )
             right = right.astype(bool).view(np.uint8)
             self.rights[key] = right if len(key) == 1 else (len(right), np.packbits(right))
         kept = self.rights[key]
@@ -125,7 +135,9 @@ class Outcomes:
         """float64 [k]: confidence after ``prefix``; nan is refused."""
         sure = reals(self.stage(prefix)[1], f"confidence after models {prefix}")
         if np.isnan(sure).any():
-            raise ValueError(f"confidence after models {prefix} is nan at sample {int(np.argmax(np.isnan(sure)))}")
+            raise ValueError(
+                f"confidence after models {prefix} is nan at sample {int(np.argmax(np.isnan(sure)))}"
+            )
         return sure
 
     def groups(self, prefix):

@@ -10,7 +10,17 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ..checks import POSITIVE, brief, check_costs, check_count, check_number, items_of, known, reals, unmasked
+from ..checks import (
+    POSITIVE,
+    brief,
+    check_costs,
+    check_count,
+    check_number,
+    items_of,
+    known,
+    reals,
+    unmasked,
+)
 from ..evaluation.evaluation import asked, check_store, single_models, sum_passed_on
 from ..evaluation.pareto import Baseline, improvement_factor
 from ..front_end import watched
@@ -40,7 +50,9 @@ def note_first_models(outcomes, cost, cascades, best):
             firsts.setdefault((*head, m)[0], (number, head))
     for first, (number, head) in firsts.items():
         n, nobody = int(outcomes.right((first,)).sum()), np.zeros(len(head), np.int64)
-        always = np.array([outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))], np.int64)
+        always = np.array(
+            [outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))], np.int64
+        )
         if improves(best, n, cost[first], number, nobody):
             note(best, n, cost[first], number, always, nobody)
 
@@ -60,7 +72,14 @@ def seed(outcomes, cost, cascades, length, best, tolerance, deadline):
         at[:d] = own.where[n, 1 + d :]
         if improves(best, n, own.exact[n], own.where[n, 0], at):
             always = [outcomes.groups(head[: i + 1]).max() + 1 for i in range(d, len(head))]
-            note(best, n, own.exact[n], own.where[n, 0], np.append(own.where[n, 1 : 1 + d], always), at)
+            note(
+                best,
+                n,
+                own.exact[n],
+                own.where[n, 0],
+                np.append(own.where[n, 1 : 1 + d], always),
+                at,
+            )
 
 
 def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
@@ -93,12 +112,18 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
         if length == 2:
             in_threads(outcomes, cost, cascades.heads, best)
         elif length > 2:
-            end_of_start = None if deadline is None else time.monotonic() + SEEDING * (deadline - time.monotonic())
+            end_of_start = (
+                None
+                if deadline is None
+                else time.monotonic() + SEEDING * (deadline - time.monotonic())
+            )
             first = length - 1 if deadline is None else min(3, length - 1)
             for shorter in range(first, length):
                 if shorter not in lengths and (shorter == first or time.monotonic() < end_of_start):
                     seed(outcomes, cost, cascades, shorter, best, tolerance, end_of_start)
-            started = in_threads(outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start)
+            started = in_threads(
+                outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start
+            )
             parts = BOXES if started else CORNERS + BOXES
             search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
             np.minimum(floor, best.floor, out=floor)
@@ -108,7 +133,9 @@ def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
 
 def check_limits(tolerance, time_limit, executor):
     """(tolerance, time limit) as floats, None for no limit; ValueError naming the one that is wrong."""
-    tolerance = check_number(tolerance, "tolerance", "a share of the cost, 0 or more", 0, POSITIVE[1])
+    tolerance = check_number(
+        tolerance, "tolerance", "a share of the cost, 0 or more", 0, POSITIVE[1]
+    )
     if time_limit is not None:
         time_limit = check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
     if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
@@ -138,7 +165,9 @@ def search_outcomes(
     deadline = None if time_limit is None else time.monotonic() + time_limit
     cost = check_costs(cost)
     if cost.ndim != 1:
-        raise ValueError("one cost a model is needed here: a row of costs a sample works in `search` with n_models=2")
+        raise ValueError(
+            "one cost a model is needed here: a row of costs a sample works in `search` with n_models=2"
+        )
     lengths, outcomes = check_lengths(n_models, len(cost)), Outcomes(stage, last_only)
     check_work(cost, lengths, time_limit)
     k = len(outcomes.right((0,)))
@@ -152,15 +181,23 @@ def search_outcomes(
     return points_of(outcomes, best, cascade_of, cost)
 
 
-def search_arrays(correct, confidence, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None) -> Points:
+def search_arrays(
+    correct, confidence, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None
+) -> Points:
     """:func:`search_outcomes` where only the last model of a prefix counts (no ensembling).
 
     correct bool [M, k], confidence float [M, k] (higher = surer), cost float [M]; any order of models.
     """
     correct = np.asarray(unmasked(correct, "correct"))
     sure = reals(confidence, "confidence")
-    if correct.ndim != 2 or correct.shape != sure.shape or len(cost := check_costs(cost)) != len(correct):
-        raise ValueError(f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}")
+    if (
+        correct.ndim != 2
+        or correct.shape != sure.shape
+        or len(cost := check_costs(cost)) != len(correct)
+    ):
+        raise ValueError(
+            f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}"
+        )
 
     def stage(prefix):
         return correct[prefix[-1]], sure[prefix[-1]]
@@ -185,7 +222,10 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
 
     for head, lasts in Cascades(cost, n_models).heads:
         _, values, slots = levels(head)
-        right, ones = [outcomes.right(head[: i + 1]).view(np.int8) for i in range(len(head))], np.ones(slots.shape[1])
+        right, ones = (
+            [outcomes.right(head[: i + 1]).view(np.int8) for i in range(len(head))],
+            np.ones(slots.shape[1]),
+        )
         for _, m in lasts:
             steps = np.diff([*right, outcomes.right((*head, m)).view(np.int8)], axis=0)
             correct, total = right[0].sum(), cost[head[0]]
@@ -197,7 +237,12 @@ def search_shared_threshold(stage, cost, n_models) -> Points:
         sure, values, _ = levels(cascade[:-1])
         for exits in np.append(np.nan, values[::-1])[boundaries[:, 0]]:
             passes = sure if np.isnan(exits) else sure[sure < exits]
-            rows.append((cascade, np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan))))
+            rows.append(
+                (
+                    cascade,
+                    np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan)),
+                )
+            )
     return points_by_running(stage, cost, rows, n_models)
 
 
@@ -250,7 +295,9 @@ def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=N
     every stage.
     """
     if score == F1:
-        raise ValueError("F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'")
+        raise ValueError(
+            "F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'"
+        )
     task = SearchTask(store, method, score, cost, models)
     return task.front(search_shared_threshold(task.stage, task.costs, n_models))
 
@@ -284,7 +331,9 @@ class SearchTask:
         """The :class:`Curve` of two candidates, by their names."""
         pair = [self.names.index(first), self.names.index(second)]
         gain_1, sure = self.stage((pair[0],))
-        return two_model_curve(sure, gain_1, self.stage(tuple(pair))[0], *self.costs[pair], self.positive)
+        return two_model_curve(
+            sure, gain_1, self.stage(tuple(pair))[0], *self.costs[pair], self.positive
+        )
 
     def front(self, points):
         """Points of this search as a Front."""
@@ -293,19 +342,25 @@ class SearchTask:
         columns = {
             "accuracy": points.accuracy,
             "cost": points.cost,
-            "models": [tuple(self.names[m] for m in row[:n]) for row, n in zip(points.models, lengths)],
+            "models": [
+                tuple(self.names[m] for m in row[:n]) for row, n in zip(points.models, lengths)
+            ],
             "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own, lengths)],
             "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
             "improvement": improvement_factor(self.baseline.cost_at(points.accuracy), points.cost),
         }
         kind = self.method, self.score, self.cost_kind
-        return Front(pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on)
+        return Front(
+            pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on
+        )
 
 
 def compile_ensembles():
     """Compile or load the kernels of methods."""
     z = np.zeros((2, 9, 4), np.float32)
-    store = LogitStore.from_arrays(np.zeros(9, np.int64), {"a": z[0], "b": z[1]}, macs={"a": 1, "b": 2})
+    store = LogitStore.from_arrays(
+        np.zeros(9, np.int64), {"a": z[0], "b": z[1]}, macs={"a": 1, "b": 2}
+    )
     stage = METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])
     for prefix in ((0,), (0, 1)):
         stage(prefix)
@@ -323,6 +378,8 @@ def warm():
     process has; those of ensembles beside the others, in a process of their own. docs/speed.md says where they lie."""
     code = f"import sys; sys.path[:] = {sys.path}; from cascadelib.fronts.exact import compile_ensembles as f; f()"
     command = [sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL):  # this process says what is to be said
+    with subprocess.Popen(
+        command, stderr=subprocess.DEVNULL
+    ):  # this process says what is to be said
         for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
             part()

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from .._kernels import kernel
-from ..evaluation.pareto import Baseline, improvement_at, improvement_factor, least_cost, mean_improvement
+from ..evaluation.pareto import (
+    Baseline,
+    improvement_at,
+    improvement_factor,
+    least_cost,
+    mean_improvement,
+)
 from ..labels import Labels, Recorded
 from ..methods.method import Method
 from ..methods.thresholds import midway, own_units
@@ -87,9 +93,13 @@ def thresholds_of(outcomes, cascade, boundaries, reached=MAX_MODELS):
     heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
     if not heads:
         return np.empty(boundaries.shape)
-    group, order, sure = (np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure))
+    group, order, sure = (
+        np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure)
+    )
     first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, boundaries.T)])
-    return midway(*neighbours(group, order, sure, boundaries, first, np.full(len(boundaries), reached)))
+    return midway(
+        *neighbours(group, order, sure, boundaries, first, np.full(len(boundaries), reached))
+    )
 
 
 def points_of(outcomes, best, cascade_of, cost):
@@ -98,9 +108,14 @@ def points_of(outcomes, best, cascade_of, cost):
     completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
     where, reach = best.where, best.reach
     k, d = len(reach) - 1, where.shape[1] // 2
-    correct = np.flatnonzero((best.exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach))
+    correct = np.flatnonzero(
+        (best.exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach)
+    )
     numbers, boundaries, at = np.split(where[correct], [1, 1 + d], axis=1)
-    models, thresholds = np.full((len(correct), d + 1), -1, np.int64), np.full((len(correct), d), np.nan)
+    models, thresholds = (
+        np.full((len(correct), d + 1), -1, np.int64),
+        np.full((len(correct), d), np.nan),
+    )
     of_cascade, kinds = {}, numbers[:, 0] * (d + 1) + np.count_nonzero(at, axis=1)
     order = np.argsort(kinds, kind="stable")
     for rows in np.split(order, 1 + np.flatnonzero(np.diff(kinds[order]))) if len(order) else ():
@@ -189,7 +204,11 @@ class Front:
 
     def point(self, row: int) -> "Point":
         """Row of the table (its position) as a Point."""
-        values = self._rows[row] | {"method": self.method, "score": self.score, "cost_kind": self.cost_kind}
+        values = self._rows[row] | {
+            "method": self.method,
+            "score": self.score,
+            "cost_kind": self.cost_kind,
+        }
         return Point(**values, found_on=self.found_on)
 
     @cached_property
@@ -198,7 +217,9 @@ class Front:
 
     def cost_at(self, accuracy: Any) -> Any:
         """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""
-        return least_cost(self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy(), accuracy)
+        return least_cost(
+            self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy(), accuracy
+        )
 
     @property
     def gap(self) -> Any:
@@ -212,7 +233,9 @@ class Front:
     @property
     def _certified(self) -> Points:
         if self.points is None:
-            raise ValueError("a front moved to another split certifies nothing: ask the front that was searched")
+            raise ValueError(
+                "a front moved to another split certifies nothing: ask the front that was searched"
+            )
         return self.points
 
     def improvement_at(self, accuracy: Any) -> Any:
@@ -227,7 +250,9 @@ class Front:
     def _curve(self) -> tuple[np.ndarray, np.ndarray]:
         return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
 
-    def improvement_curve(self, low: float | None = None, high: float | None = None, points: int = 801) -> pd.DataFrame:
+    def improvement_curve(
+        self, low: float | None = None, high: float | None = None, points: int = 801
+    ) -> pd.DataFrame:
         """Improvement factor at evenly spaced accuracies (default: the baseline's range): accuracy, improvement."""
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best if high is None else high, points)
@@ -239,12 +264,19 @@ class Front:
         rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
         rows["reached"] = [1 - np.cumsum([0, *rates[:-1]]) for rates in rows["exit_rates"]]
         rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
-        return rows.loc[rows["reached"] > 1e-12, ["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
+        return rows.loc[
+            rows["reached"] > 1e-12, ["accuracy", "cost", "model", "stage"]
+        ].reset_index(drop=True)
 
 
 def singles_table(names, accuracy, cost, baseline):
     """Single models as the ``singles`` of a Front: accuracy, cost, and whether each is on the front and the hull."""
     position = np.arange(len(names))
-    columns = {"on_front": np.isin(position, baseline.front), "on_hull": np.isin(position, baseline.hull)}
-    table = pd.DataFrame({"accuracy": accuracy, "cost": cost, **columns}, index=pd.Index(names, name="model"))
+    columns = {
+        "on_front": np.isin(position, baseline.front),
+        "on_hull": np.isin(position, baseline.hull),
+    }
+    table = pd.DataFrame(
+        {"accuracy": accuracy, "cost": cost, **columns}, index=pd.Index(names, name="model")
+    )
     return table.sort_values("cost", kind="stable")

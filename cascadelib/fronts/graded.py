@@ -34,7 +34,9 @@ class Curve:
 def right_at(order, ends, gain_1, gain_2):
     """Sum [E] of the gains at each threshold: gain_1 [k] of the samples that leave, gain_2 [k] of the others."""
     exact = np.int64 if gain_1.dtype == bool else np.float64
-    first, second = (np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2))
+    first, second = (
+        np.concatenate([[0], np.cumsum(g[order], dtype=exact)])[ends] for g in (gain_1, gain_2)
+    )
     return first + (np.sum(gain_2, dtype=exact) - second)
 
 
@@ -63,7 +65,11 @@ class Found:
     and boundaries of each (how many groups of equal confidence exit at a stage), −1 where there are fewer."""
 
     def __init__(self, length):
-        self.cost, self.above, self.rows = np.array([np.inf]), np.array([-1.0]), np.empty((0, 2, length), int)
+        self.cost, self.above, self.rows = (
+            np.array([np.inf]),
+            np.array([-1.0]),
+            np.empty((0, 2, length), int),
+        )
 
     def place(self, accuracy):
         """Which of the front has this accuracy, up to rounding, at the least cost; P where none has."""
@@ -88,7 +94,9 @@ class Found:
             yield tuple(models[:n].tolist()), self.rows[own, 1, : n - 1]
 
 
-def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tolerance=0.0, time_limit=None) -> Points:
+def search_graded(
+    stage, cost, n_models, positive=None, *, last_only=False, tolerance=0.0, time_limit=None
+) -> Points:
     """The :class:`Points` of all cascades of ``n_models`` models (a length or a tuple of lengths) at every threshold.
 
     stage(prefix) → (correct [k], graded in [0, 1] or bool; confidence [k]); cost [M], or [M, k] where every sample has
@@ -98,7 +106,10 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
     the front is exact, or certified, up to that rounding.
     """
     deadline = np.inf if time_limit is None else monotonic() + time_limit
-    lengths, mean = check_lengths(n_models, len(cost)), cost if cost.ndim == 1 else cost.mean(axis=1)
+    lengths, mean = (
+        check_lengths(n_models, len(cost)),
+        cost if cost.ndim == 1 else cost.mean(axis=1),
+    )
     check_work(mean, lengths, time_limit)
     if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
@@ -111,11 +122,20 @@ def search_graded(stage, cost, n_models, positive=None, *, last_only=False, tole
             whole = cascade, ends, (np.mean(last), mean[list(cascade)].sum())
             boxes.append((-np.inf, len(boxes), np.inf, mean[cascade[0]], whole))
             continue
-        second = cost[cascade[1]] if len(cascade) > 1 else 0.0  # one model: a pair of itself, of which that is free
+        second = (
+            cost[cascade[1]] if len(cascade) > 1 else 0.0
+        )  # one model: a pair of itself, of which that is free
         curve = two_model_curve(sure, first, last, cost[cascade[0]], second, positive)
-        found.add(curve.cost, curve.accuracy, cascade, np.arange(len(curve.cost))[:, None][:, : len(cascade) - 1])
+        found.add(
+            curve.cost,
+            curve.accuracy,
+            cascade,
+            np.arange(len(curve.cost))[:, None][:, : len(cascade) - 1],
+        )
     left = close_boxes(boxes, outcomes, cost, len(first), found, tolerance, deadline)
-    rows = [(c, limits) for c, own in found.by_cascade() for limits in thresholds_of(outcomes, c, own)]
+    rows = [
+        (c, limits) for c, own in found.by_cascade() for limits in thresholds_of(outcomes, c, own)
+    ]
     points = points_by_running(stage, cost, rows, lengths[-1], positive)
     if not left:
         return points
@@ -157,7 +177,11 @@ def boxes_within(cascade, ends, corner, outcomes, cost, k, found):
     gains = [np.asarray(outcomes.stage(cascade[: i + 1])[0])[moved] / k for i in range(d + 1)]
     sizes, (gain, most, paid) = [len(own) for own in edges], np.zeros((3, *[1] * d))
     for i, step in enumerate(np.diff(gains, axis=0)):
-        parts = np.maximum(step, 0), np.maximum(-step, 0), np.broadcast_to(cost[cascade[i + 1]], k)[moved] / k
+        parts = (
+            np.maximum(step, 0),
+            np.maximum(-step, 0),
+            np.broadcast_to(cost[cascade[i + 1]], k)[moved] / k,
+        )
         up, down, more = (sum_passed_on(slots[: i + 1], sizes, part) for part in parts)
         may, must = (slice(-1),) * (i + 1), (slice(1, None),) * (i + 1)
         gain, most, paid = gain + up - down, most + up[may] - down[must], paid + more
@@ -168,17 +192,27 @@ def boxes_within(cascade, ends, corner, outcomes, cost, k, found):
     found.add(paid.ravel(), gain.ravel(), cascade, corners)
     wide = np.any(np.meshgrid(*(np.diff(own) > 1 for own in edges), indexing="ij"), axis=0)
     for at in map(tuple, np.argwhere(wide & (found.cost[found.place(most)] > least * (1 + 1e-12)))):
-        yield most[at], least[at], (cascade, [own[i : i + 2] for own, i in zip(edges, at)], (gain[at], paid[at]))
+        yield (
+            most[at],
+            least[at],
+            (cascade, [own[i : i + 2] for own, i in zip(edges, at)], (gain[at], paid[at])),
+        )
 
 
 def points_by_running(stage, cost, rows, width, positive=None):
     """Cascades (models, thresholds) run as the evaluator runs them, the non-dominated ones as Points."""
     outcomes_of = cache(lambda models: [stage(models[: i + 1]) for i in range(len(models))])
     models, rates = np.full((len(rows), width), -1, np.int64), np.zeros((len(rows), width))
-    thresholds, accuracy, total = np.full((len(rows), width - 1), np.nan), np.empty(len(rows)), np.empty(len(rows))
+    thresholds, accuracy, total = (
+        np.full((len(rows), width - 1), np.nan),
+        np.empty(len(rows)),
+        np.empty(len(rows)),
+    )
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        exits, gain, total[row] = run_outcomes(outcomes_of(cascade), limits, [cost[m] for m in cascade])
+        exits, gain, total[row] = run_outcomes(
+            outcomes_of(cascade), limits, [cost[m] for m in cascade]
+        )
         models[row, :n], thresholds[row, : n - 1] = cascade, limits
         accuracy[row] = np.mean(gain) if positive is None else f1(gain, positive)
         rates[row, :n] = exit_rates_of(exits, n)

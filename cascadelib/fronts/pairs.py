@@ -22,7 +22,9 @@ def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
     never exiting, the last point before the first one that is lower (paper, figure 2, middle)."""
     better, difference = max(accuracy_1, accuracy_2), abs(accuracy_2 - accuracy_1)
     below = curve.accuracy < better - drop * difference - 1e-12
-    return float(curve.exit_rate[max(int(np.argmax(below)) - 1, 0)] if below.any() else curve.exit_rate[-1])
+    return float(
+        curve.exit_rate[max(int(np.argmax(below)) - 1, 0)] if below.any() else curve.exit_rate[-1]
+    )
 
 
 def pair_table(store, method=None, score=None, cost=None, models="pareto"):
@@ -33,11 +35,26 @@ def pair_table(store, method=None, score=None, cost=None, models="pareto"):
     """
     task = SearchTask(store, method, score, cost, models)
     chosen, rows = task.singles[task.singles.index.isin(task.names)], []
-    for (first, a, c), (second, b, d) in combinations(zip(chosen.index, chosen["accuracy"], chosen["cost"]), 2):
+    for (first, a, c), (second, b, d) in combinations(
+        zip(chosen.index, chosen["accuracy"], chosen["cost"]), 2
+    ):
         curve = task.curve(first, second)
         keep = pareto_front(curve.cost, curve.accuracy)
         front = task.baseline, curve.cost[keep], curve.accuracy[keep]
-        own = mean_improvement(*front, *sorted((a, b))) if a != b else float(improvement_at(*front, a))
-        rows.append((first, second, b - a, d / c, plateau(curve, a, b), own, mean_improvement(*front)))
-    columns = ["first", "second", "accuracy_difference", "cost_ratio", "plateau", "mean_improvement"]
+        own = (
+            mean_improvement(*front, *sorted((a, b)))
+            if a != b
+            else float(improvement_at(*front, a))
+        )
+        rows.append(
+            (first, second, b - a, d / c, plateau(curve, a, b), own, mean_improvement(*front))
+        )
+    columns = [
+        "first",
+        "second",
+        "accuracy_difference",
+        "cost_ratio",
+        "plateau",
+        "mean_improvement",
+    ]
     return pd.DataFrame(rows, columns=[*columns, "whole_range_improvement"])

@@ -17,7 +17,10 @@ from .kernels.state import ROOT_BINS, merge_best, new_best, same_reach, workspac
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
 TASKS = 32
-CORNERS, BOXES = ("corners",), ("boxes",)  # parts of the search of a cascade: the corners of its root, then its boxes
+CORNERS, BOXES = (
+    ("corners",),
+    ("boxes",),
+)  # parts of the search of a cascade: the corners of its root, then its boxes
 
 
 @contextmanager
@@ -42,7 +45,9 @@ def sweep_pairs(outcomes, cost, head, lasts, best):
     order = outcomes.order(head)
     group, right = outcomes.groups(head)[order], outcomes.right(head)[order]
     for number, m in lasts:
-        sweep_pair(group, right, outcomes.right((*head, m))[order], cost[head[0]], cost[m], number, best)
+        sweep_pair(
+            group, right, outcomes.right((*head, m))[order], cost[head[0]], cost[m], number, best
+        )
 
 
 def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
@@ -58,20 +63,31 @@ def search_head(outcomes, cost, head, lasts, best, room, tolerance, parts):
     open_head(room, group, bits, ROOT_BINS[len(heads)])
     for number, m in lasts:
         last = outcomes.right((*head, m)), outcomes.wrong((*head, m)), cost[[*head, m]]
-        search_root(room, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
+        search_root(
+            room, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts
+        )
 
 
-def in_threads(outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline=None, workers=None):
+def in_threads(
+    outcomes, cost, heads, best, parts=BOXES, tolerance=0.0, deadline=None, workers=None
+):
     """Search heads on all cores, by threads that share what they prune by; returns whether in time."""
     workers, k = min(workers or os.cpu_count() or 1, len(heads)), len(best.reach) - 1
     length, pending = len(heads[0][0]) + 1, iter(heads)
     long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts
-    bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=not (long and is_watched()))
+    bar = tqdm(
+        total=len(heads), desc=f"{length} models", leave=False, disable=not (long and is_watched())
+    )
 
     def work(own):
         room = workspace(k, length - 1) if length > 2 else None
-        for head, lasts in pending:  # next() of a list iterator is atomic: each head goes to one thread
-            if np.isinf(shared[0]):  # out of time: no cascade of this head costs less than its first model
+        for (
+            head,
+            lasts,
+        ) in pending:  # next() of a list iterator is atomic: each head goes to one thread
+            if np.isinf(
+                shared[0]
+            ):  # out of time: no cascade of this head costs less than its first model
                 own.floor[-1] = min(own.floor[-1], cost[head[0]])
             elif length == 2:
                 sweep_pairs(outcomes, cost, head, lasts, own)
@@ -90,7 +106,9 @@ def run_task(outcomes, cost, heads, reach, width, parts, tolerance, left):
     """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
     best = new_best(len(reach) - 1, width)
     best.reach[:] = reach
-    in_time = in_threads(outcomes, cost, heads, best, parts, tolerance, time.monotonic() + left, workers=1)
+    in_time = in_threads(
+        outcomes, cost, heads, best, parts, tolerance, time.monotonic() + left, workers=1
+    )
     found = np.flatnonzero(np.isfinite(best.exact))
     return found, best.exact[found], best.where[found], best.floor, in_time
 
@@ -102,7 +120,9 @@ def in_executor(executor, outcomes, cost, heads, best, parts, tolerance, deadlin
     Heads for which no time is left count as not searched, and those of lost tasks, of which a RuntimeWarning tells.
     """
     count, end, lost = min(TASKS, len(heads)), np.inf if deadline is None else deadline, []
-    at_once = getattr(executor, "_max_workers", count if deadline is None else 2 * (os.cpu_count() or 1))
+    at_once = getattr(
+        executor, "_max_workers", count if deadline is None else 2 * (os.cpu_count() or 1)
+    )
 
     def run(part):
         own, left = same_reach(best), end - time.monotonic()
@@ -127,5 +147,7 @@ def in_executor(executor, outcomes, cost, heads, best, parts, tolerance, deadlin
             complete &= in_time
     if lost:
         text = f"{len(lost)} of {count} tasks were lost ({lost[0]!r}): their cascades count as not searched"
-        warnings.warn(f"{text}; the front says by how much it may be too dear", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"{text}; the front says by how much it may be too dear", RuntimeWarning, stacklevel=2
+        )
     return complete

@@ -12,7 +12,13 @@ from ..store.protocol import Store
 from .front import Front, Point
 
 
-def pick(front: Front, goal: str | None = None, *, accuracy: float | None = None, budget: float | None = None) -> Point:
+def pick(
+    front: Front,
+    goal: str | None = None,
+    *,
+    accuracy: float | None = None,
+    budget: float | None = None,
+) -> Point:
     """One point of a front.
 
     goal "max_improvement": the largest improvement factor (the cheaper at a tie); "match_best": the least cost with
@@ -21,22 +27,31 @@ def pick(front: Front, goal: str | None = None, *, accuracy: float | None = None
     highest accuracy with cost ≤ c. ValueError where no point qualifies, with the nearest that the front has.
     """
     if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
-        raise ValueError("give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget=")
+        raise ValueError(
+            "give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget="
+        )
     table = front.table
-    if goal is not None and known(goal, ["max_improvement", "match_best", "near_best"], "goal") == "max_improvement":
+    if (
+        goal is not None
+        and known(goal, ["max_improvement", "match_best", "near_best"], "goal") == "max_improvement"
+    ):
         return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
     if budget is not None:
         budget = check_number(budget, "budget")
         row = int(np.searchsorted(table["cost"].to_numpy(), budget, side="right")) - 1
         if row < 0:
-            raise ValueError(f"no cascade costs {budget:g} or less; the cheapest costs {table['cost'].iloc[0]:g}")
+            raise ValueError(
+                f"no cascade costs {budget:g} or less; the cheapest costs {table['cost'].iloc[0]:g}"
+            )
         return front.point(row)
     wanted = front.baseline.best if accuracy is None else check_number(accuracy, "accuracy")
     row = int(np.searchsorted(table["accuracy"].to_numpy(), wanted, side="left"))
     if row == len(table) and goal == "near_best":
         return front.point(row - 1)
     if row == len(table):
-        raise ValueError(f"no cascade reaches accuracy {wanted:.4f}; the best has {table['accuracy'].iloc[-1]:.4f}")
+        raise ValueError(
+            f"no cascade reaches accuracy {wanted:.4f}; the best has {table['accuracy'].iloc[-1]:.4f}"
+        )
     return front.point(row)
 
 
@@ -60,5 +75,11 @@ def hold_out(points: Any, store: Store, held_out: Store) -> pd.DataFrame:
         row = {"models": point.models, "thresholds": point.thresholds}
         for what in ("accuracy", "cost", "improvement"):
             row |= {what: getattr(here, what), f"{what}_held_out": getattr(there, what)}
-        rows.append(row | {"best_member_drop": store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"]})
+        rows.append(
+            row
+            | {
+                "best_member_drop": store.models.loc[best, "top1"]
+                - held_out.models.loc[best, "top1"]
+            }
+        )
     return pd.DataFrame(rows, index=pd.Index(points) if isinstance(points, dict) else None)

@@ -60,7 +60,9 @@ class Metric:
         if self.of_sums is not None:
             return self.of_sums(sums(logits, temperature))
         own = self.of_logits or (lambda z: self.of_softmax(softmax(z)))
-        return blockwise(lambda rows: own(np.asarray(logits[rows], np.float64) / temperature), len(logits), CHUNK)
+        return blockwise(
+            lambda rows: own(np.asarray(logits[rows], np.float64) / temperature), len(logits), CHUNK
+        )
 
     def from_probabilities(self, p: np.ndarray) -> np.ndarray:
         """Confidence of each row of probabilities [k, classes] that are a model's own output: what is a function of
@@ -108,10 +110,22 @@ def negative_entropy(p):
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("max_softmax", lambda p: p.max(axis=1), lambda s: 1 / (1 + s.rest), largest_share=True),
+        Metric(
+            "max_softmax", lambda p: p.max(axis=1), lambda s: 1 / (1 + s.rest), largest_share=True
+        ),
         Metric("softmax_margin", margin, lambda s: (1 - np.exp(s.second)) / (1 + s.rest)),
-        Metric("entropy", negative_entropy, lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest), negated=True),
-        Metric("logits_margin", None, lambda s: np.where(np.isneginf(s.second), s.largest, -s.second), margin),
+        Metric(
+            "entropy",
+            negative_entropy,
+            lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest),
+            negated=True,
+        ),
+        Metric(
+            "logits_margin",
+            None,
+            lambda s: np.where(np.isneginf(s.second), s.largest, -s.second),
+            margin,
+        ),
     )
 }
 """Confidence metrics by name: one object each, with all that differs between them."""
@@ -129,12 +143,16 @@ def metric_of(metric: str | Callable) -> Metric:
         return metric
     if callable(metric):
         return Metric(getattr(metric, "__name__", "own"), metric, None, metric)
-    if isinstance(metric, str) and (top := re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", metric)):
+    if isinstance(metric, str) and (
+        top := re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", metric)
+    ):
         return top_sum(int(top[1]))
     return METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
 
 
-def confidence(logits: np.ndarray, metric: str | Callable = "max_softmax", temperature: float = 1.0) -> np.ndarray:
+def confidence(
+    logits: np.ndarray, metric: str | Callable = "max_softmax", temperature: float = 1.0
+) -> np.ndarray:
     """Confidence of each row of logits [k, classes] (softmax at ``temperature``): float64 [k], higher = surer."""
     return metric_of(metric).from_logits(logits, temperature)
 

@@ -33,12 +33,22 @@ class Output(NamedTuple):
     def where(self, rows, other):
         """This output, but that of ``other`` where the mask rows [N] holds."""
         parts = zip(self, other, strict=True)
-        return Output(*(p if p is None else np.where(rows.reshape(-1, *[1] * (p.ndim - 1)), o, p) for p, o in parts))
+        return Output(
+            *(
+                p if p is None else np.where(rows.reshape(-1, *[1] * (p.ndim - 1)), o, p)
+                for p, o in parts
+            )
+        )
 
     @classmethod
     def joined(cls, outputs):
         """Outputs of several groups of samples as one."""
-        return cls(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*outputs, strict=True)))
+        return cls(
+            *(
+                None if parts[0] is None else np.concatenate(parts)
+                for parts in zip(*outputs, strict=True)
+            )
+        )
 
 
 class Ensemble:
@@ -57,7 +67,11 @@ class Ensemble:
 
     def nothing(self, samples, classes, models, guesses):
         """The :class:`Output` of samples that none of so many models has seen."""
-        return Output(np.full((samples, guesses), -1), np.full(samples, np.nan), *self.memory(samples, classes, models))
+        return Output(
+            np.full((samples, guesses), -1),
+            np.full(samples, np.nan),
+            *self.memory(samples, classes, models),
+        )
 
     def memory(self, samples, classes, models):
         """What is remembered before the first model: (memory, seen), as far as there is any."""
@@ -105,7 +119,11 @@ class Mean(Ensemble):
         return np.zeros((samples, classes)), np.zeros(samples)
 
     def after(self, metric, temperature, logits, before, stage):
-        scaled = softmax(logits, temperature) if self.of_softmax else np.asarray(logits, np.float64) / temperature
+        scaled = (
+            softmax(logits, temperature)
+            if self.of_softmax
+            else np.asarray(logits, np.float64) / temperature
+        )
         seen, total = before.seen + 1, before.memory + scaled
         mean, first = total / seen[:, None], seen == 1
         if first.any():
@@ -141,7 +159,9 @@ class Vote(Remembering):
 
     def whole(self, split):
         if split.rank != 1:
-            raise ValueError("a vote has one winner and ranks no other classes: its score is 'top1'")
+            raise ValueError(
+                "a vote has one winner and ranks no other classes: its score is 'top1'"
+            )
 
         def stage(prefix):
             sure = np.stack([split.alone(m)[1] for m in prefix])
@@ -179,7 +199,9 @@ class Own(Remembering):
         def stage(prefix):
             if len(prefix) == 1:
                 return split.alone(prefix[0])
-            parts = [block(prefix, slice(start, start + CHUNK)) for start in range(0, len(labels), CHUNK)]
+            parts = [
+                block(prefix, slice(start, start + CHUNK)) for start in range(0, len(labels), CHUNK)
+            ]
             return tuple(np.concatenate(part) for part in zip(*parts))
 
         return stage
@@ -208,7 +230,13 @@ class Own(Remembering):
 
 ENSEMBLES = {
     ensemble.name: ensemble
-    for ensemble in (Ensemble(), Mean("mean_logits", False), Mean("mean_softmax", True), MostConfident(), Vote())
+    for ensemble in (
+        Ensemble(),
+        Mean("mean_logits", False),
+        Mean("mean_softmax", True),
+        MostConfident(),
+        Vote(),
+    )
 }
 
 
@@ -216,7 +244,9 @@ def ensemble_of(ensemble) -> Ensemble:
     """The :class:`Ensemble` of a name or of a user's own function; ValueError, naming the nearest, for other names."""
     if isinstance(ensemble, Ensemble):
         return ensemble
-    return Own(ensemble) if callable(ensemble) else ENSEMBLES[known(ensemble, ENSEMBLES, "ensemble")]
+    return (
+        Own(ensemble) if callable(ensemble) else ENSEMBLES[known(ensemble, ENSEMBLES, "ensemble")]
+    )
 
 
 def vote(votes, sure):
@@ -268,13 +298,18 @@ class MeanStage:
             if len(p) == 1:
                 right, self._sure[p] = self.split.alone(p[0])
                 self._right[p] = np.packbits(right)
-        rights = sorted(sorted({*rights} - self._right.keys()), key=len)  # those that share all but the last together
+        rights = sorted(
+            sorted({*rights} - self._right.keys()), key=len
+        )  # those that share all but the last together
         sures = sorted(sorted({*sures} - self._sure.keys()), key=len)
         k, used = len(self.labels), sorted({m for p in (*rights, *sures) for m in p})
         bits, sure = np.zeros((len(rights), -(-k // 8)), np.uint8), np.empty((len(sures), k))
         lengths = [list(group) for _, group in groupby(range(len(sures)), lambda i: len(sures[i]))]
         members = [as_rows([sures[i] for i in group], used) for group in lengths]
-        of_rights, output = as_rows(rights, used), self.split.softmax if self.of_softmax else self.split.logits
+        of_rights, output = (
+            as_rows(rights, used),
+            self.split.softmax if self.of_softmax else self.split.logits,
+        )
 
         def block(rows):
             values = np.stack([output(m, rows) for m in used], axis=1)
@@ -300,7 +335,9 @@ class MeanStage:
             return np.stack([own(values[:, row].mean(axis=1)) for row in members])
         sure, multiply, terms = np.empty((len(members), len(values))), not self.of_softmax, values
         if multiply:
-            terms = np.stack([np.exp((z - z.max(axis=1, keepdims=True)) / members.shape[1]) for z in values])
+            terms = np.stack(
+                [np.exp((z - z.max(axis=1, keepdims=True)) / members.shape[1]) for z in values]
+            )
         surest_of_combinations(terms, members, new, multiply, sure)
         for p in np.flatnonzero(np.isnan(sure).any(axis=1)):
             rows = np.isnan(sure[p])

@@ -42,12 +42,16 @@ class Fitted:
 def features(kind, columns, values, predictions, before):
     """(float64 [k, d]: all ``columns``, agreement among them; predictions as text [k]); given as to a Fitted."""
     if predictions is None and (kind == "isotonic_by_label" or AGREEMENT in columns):
-        raise ValueError("this confidence depends on what the models predict, and there are no predictions")
+        raise ValueError(
+            "this confidence depends on what the models predict, and there are no predictions"
+        )
     x = reals(values, "the columns of a fitted confidence")
     x = x[:, None] if x.ndim == 1 else x
     given = [name for name in columns if name != AGREEMENT]
     if x.ndim != 2 or x.shape[1] != len(given):
-        raise ValueError(f"values of the columns {', '.join(given)} are needed, [k, {len(given)}], not {list(x.shape)}")
+        raise ValueError(
+            f"values of the columns {', '.join(given)} are needed, [k, {len(given)}], not {list(x.shape)}"
+        )
     labels = as_text(np.full(len(x), None) if predictions is None else predictions)
     if AGREEMENT in columns:
         same = labels == as_text(before) if before is not None else np.zeros(len(x))
@@ -56,7 +60,12 @@ def features(kind, columns, values, predictions, before):
 
 
 def fit_confidence(
-    kind: str, columns: Sequence[str], values: Any, right: Any, predictions: Any = None, before: Any = None
+    kind: str,
+    columns: Sequence[str],
+    values: Any,
+    right: Any,
+    predictions: Any = None,
+    before: Any = None,
 ) -> Fitted:
     """A :class:`Fitted` from values, predictions and ``before`` as it is called with, and whether the model was right
     [k] (bool, or graded in [0, 1]). Abstentions (−inf) are left out. ValueError for values that are not finite, and
@@ -65,7 +74,9 @@ def fit_confidence(
     there = ~np.isneginf(x).any(axis=1)
     x, labels, right = x[there], labels[there], np.asarray(right, np.float64)[there]
     if not np.isfinite(x).all():
-        raise ValueError("the columns of a fitted confidence must be finite numbers (−inf: an abstention)")
+        raise ValueError(
+            "the columns of a fitted confidence must be finite numbers (−inf: an abstention)"
+        )
     return Fitted(kind, tuple(columns), KINDS[kind].fit(x, right, labels) if len(x) else [])
 
 
@@ -75,7 +86,9 @@ def isotonic_by_label(x, right, labels):
     from scipy.optimize import isotonic_regression
 
     if x.shape[1] != 1:
-        raise ValueError("isotonic_by_label reads one column beside the predicted label; 'logistic' reads several")
+        raise ValueError(
+            "isotonic_by_label reads one column beside the predicted label; 'logistic' reads several"
+        )
     curves = []
     for label in [None, *np.unique(labels).tolist()]:
         rows = slice(None) if label is None else labels == label
@@ -83,7 +96,9 @@ def isotonic_by_label(x, right, labels):
         values = isotonic_regression(np.bincount(place, right[rows]) / count, weights=count).x
         ends = np.ones(len(knots), bool)
         ends[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
-        curves.append({"label": label, "knots": knots[ends].tolist(), "values": values[ends].tolist()})
+        curves.append(
+            {"label": label, "knots": knots[ends].tolist(), "values": values[ends].tolist()}
+        )
     return curves
 
 
@@ -107,7 +122,9 @@ def logistic(x, right, labels):
 
     def loss(w):
         z = w @ x
-        return np.logaddexp(0, z).mean() - (z @ right - w @ w / 2) / k, (x @ (expit(z) - right) + w) / k
+        return np.logaddexp(0, z).mean() - (z @ right - w @ w / 2) / k, (
+            x @ (expit(z) - right) + w
+        ) / k
 
     found = minimize(loss, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-8})
     return (found.x / scale).tolist()
@@ -115,7 +132,12 @@ def logistic(x, right, labels):
 
 def chance_right(weights, x, labels):
     """The probability that the weights say, summed column by column: to the same bits for equal samples."""
-    return expit(sum((w * column for w, column in zip(weights[1:], x.T, strict=True)), np.full(len(x), weights[0])))
+    return expit(
+        sum(
+            (w * column for w, column in zip(weights[1:], x.T, strict=True)),
+            np.full(len(x), weights[0]),
+        )
+    )
 
 
 def expit(z):
@@ -141,9 +163,15 @@ KINDS = {
 
 def fitted_from_json(value: Any) -> Fitted:
     """The :class:`Fitted` of which this is the ``asdict``; ValueError for an unknown kind or a part that is wrong."""
-    kind = known(value.get("kind") if isinstance(value, dict) else value, KINDS, "fitted confidence")
+    kind = known(
+        value.get("kind") if isinstance(value, dict) else value, KINDS, "fitted confidence"
+    )
     if not fits(value, {"columns": [str], "parameters": KINDS[kind].form}):
-        raise ValueError("a part of a fitted confidence is missing or of another kind: kind, columns, parameters")
+        raise ValueError(
+            "a part of a fitted confidence is missing or of another kind: kind, columns, parameters"
+        )
     fitted = Fitted(kind, tuple(value["columns"]), value["parameters"])
-    fitted(np.zeros((1, sum(name != AGREEMENT for name in fitted.columns))), [""])  # as many parameters as it needs
+    fitted(
+        np.zeros((1, sum(name != AGREEMENT for name in fitted.columns))), [""]
+    )  # as many parameters as it needs
     return fitted

@@ -46,7 +46,9 @@ def right_of_combinations(values, labels, members, new, rank, right):
     floors = np.empty(models)
     for j in range(samples):
         label, mark, rival = labels[j], np.zeros(classes, np.bool_), np.zeros(classes, np.bool_)
-        for m in range(models):  # a class that no model has before the label, or so near, is behind it in every sum
+        for m in range(
+            models
+        ):  # a class that no model has before the label, or so near, is behind it in every sum
             bar = values[j, m, label] - 1e-12 * abs(values[j, m, label])
             for c in range(classes):
                 rival[c] |= values[j, m, c] >= bar

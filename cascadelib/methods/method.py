@@ -49,9 +49,13 @@ class Method:
         if self.confidence is not None:
             known(self.confidence, KINDS, "fitted confidence")
             if self.temperature or ensemble.name != "none":
-                raise ValueError("a fitted confidence is of one model: without temperature scaling and ensemble")
+                raise ValueError(
+                    "a fitted confidence is of one model: without temperature scaling and ensemble"
+                )
         if ensemble.of_softmax and rule.of_softmax is None:
-            raise ValueError(f"{rule.name} needs logits: use ensemble='mean_logits', or softmax_margin")
+            raise ValueError(
+                f"{rule.name} needs logits: use ensemble='mean_logits', or softmax_margin"
+            )
 
     @property
     def rule(self) -> Metric:
@@ -71,16 +75,22 @@ class Method:
     @property
     def last_only(self) -> bool:
         """Whether only the last model run so far counts."""
-        return self.combination.last_only and (self.confidence is None or AGREEMENT not in self.columns)
+        return self.combination.last_only and (
+            self.confidence is None or AGREEMENT not in self.columns
+        )
 
     def fit(self, store: "LogitStore | ScoreTable") -> "Method":
         """This method with the temperatures, or the confidences, of all models of ``store`` fitted on its samples."""
         names = list(store.models.index)
         if self.confidence is not None:
             outcome, fitted = store.outcome(names, Method(self.metric), "top1"), {}
-            for models in chain(*(permutations(names, n) for n in ((1,) if self.last_only else (1, 2)))):
+            for models in chain(
+                *(permutations(names, n) for n in ((1,) if self.last_only else (1, 2)))
+            ):
                 right, sure = outcome((names.index(models[-1]),))
-                fitted[models] = fit_confidence(self.confidence, self.columns, *self.read(store, models, sure, right))
+                fitted[models] = fit_confidence(
+                    self.confidence, self.columns, *self.read(store, models, sure, right)
+                )
             return replace(self, fitted=fitted)
         if not self.temperature:
             return self
@@ -89,14 +99,18 @@ class Method:
     def fitted_after(self, models: Sequence[str]) -> Fitted:
         """The fitted confidence after some models (names) ran, which reads the last, or the last two of them."""
         if self.fitted is None:
-            raise ValueError("this method has a confidence that is not fitted: call method.fit(store) first")
+            raise ValueError(
+                "this method has a confidence that is not fitted: call method.fit(store) first"
+            )
         key = tuple(models[-1:] if self.last_only else models[-2:])
         return self.fitted[known(key, self.fitted, "models with a fitted confidence")]
 
     def read(self, store, models, sure, *right):
         """What :func:`fit_confidence` and :class:`Fitted` take after ``models`` (names), whose last is ``sure``."""
         others = [what for what in self.columns if what != AGREEMENT]
-        values = [sure if what == CONFIDENCE else column(store, models[-1], what) for what in others]
+        values = [
+            sure if what == CONFIDENCE else column(store, models[-1], what) for what in others
+        ]
         answered = store.has_outputs or store.predictions is not None
         answers = [store.predicted(name) if answered else None for name in models[:-3:-1]]
         return np.column_stack(values), *right, *answers
@@ -106,8 +120,12 @@ class Method:
         if not self.temperature:
             return 1.0
         if self.temperatures is None:
-            raise ValueError("this method scales by temperature but is not fitted: call method.fit(store) first")
-        return float(self.temperatures[known(name, self.temperatures, "model with a fitted temperature")])
+            raise ValueError(
+                "this method scales by temperature but is not fitted: call method.fit(store) first"
+            )
+        return float(
+            self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
+        )
 
     def stage(self, store: "LogitStore", names: list[str], score: str = "top1") -> Callable:
         """The outcome function of cascades of ``names`` on a store, as :func:`search_outcomes` takes it: stage(prefix:
@@ -152,7 +170,9 @@ class ModelsOnSplit:
         """Logits / T of some samples of one model, float64 [s, classes]."""
         values = np.array(self.store.output(self.names[m])[rows], np.float64)
         self.store.let_go(self.names[m])
-        return (log_of(values) if self.store.holds_probabilities(self.names[m]) else values) / self.scales[m]
+        return (
+            log_of(values) if self.store.holds_probabilities(self.names[m]) else values
+        ) / self.scales[m]
 
     def softmax(self, m, rows):
         """Their softmax: probabilities as the store has them where no temperature changes them."""
@@ -161,7 +181,9 @@ class ModelsOnSplit:
         return softmax(self.logits(m, rows))
 
 
-KEPT: WeakKeyDictionary = WeakKeyDictionary()  # store → what was computed from its logits, as long as the store lives
+KEPT: WeakKeyDictionary = (
+    WeakKeyDictionary()
+)  # store → what was computed from its logits, as long as the store lives
 
 
 def cached(store, name, what, compute):
@@ -173,7 +195,9 @@ def cached(store, name, what, compute):
     return values[key]
 
 
-def cached_confidence(store: "LogitStore", name: str, metric: str | Callable, temperature: float) -> np.ndarray:
+def cached_confidence(
+    store: "LogitStore", name: str, metric: str | Callable, temperature: float
+) -> np.ndarray:
     """Confidence of one model of a store by itself, float64 [k]: that of the first stage of any cascade, whatever its
     ensemble. Probabilities are read as they are; metrics of logits share one walk over them."""
     rule = metric_of(metric)
@@ -183,7 +207,11 @@ def cached_confidence(store: "LogitStore", name: str, metric: str | Callable, te
             return rule.from_probabilities(store.output(name))
         if rule.of_sums is None:
             return rule.from_logits(store.logits(name), temperature)
-        return rule.of_sums(cached(store, name, ("sums", temperature), lambda: sums(store.logits(name), temperature)))
+        return rule.of_sums(
+            cached(
+                store, name, ("sums", temperature), lambda: sums(store.logits(name), temperature)
+            )
+        )
 
     return cached(store, name, (rule, temperature), compute)
 
@@ -197,14 +225,26 @@ def column(store, name, what):
 
 def cached_temperature(store, name):
     """Temperature of one model, fitted on a store."""
-    return cached(store, name, "temperature", lambda: fit_temperature(store.logits(name), store.origin.needed, name))
+    return cached(
+        store,
+        name,
+        "temperature",
+        lambda: fit_temperature(store.logits(name), store.origin.needed, name),
+    )
 
 
-PLAIN, MEANS = ("entropy", "max_softmax", "softmax_margin", "logits_margin"), ("mean_logits", "mean_softmax")
+PLAIN, MEANS = (
+    ("entropy", "max_softmax", "softmax_margin", "logits_margin"),
+    ("mean_logits", "mean_softmax"),
+)
 METHODS = {
     **{metric: Method(metric) for metric in PLAIN},
     **{f"{metric}_most_confident_ts": Method(metric, "most_confident", True) for metric in PLAIN},
-    **{f"max_softmax_{mean}{ts}": Method("max_softmax", mean, bool(ts)) for mean in MEANS for ts in ("", "_ts")},
+    **{
+        f"max_softmax_{mean}{ts}": Method("max_softmax", mean, bool(ts))
+        for mean in MEANS
+        for ts in ("", "_ts")
+    },
 }
 """The paper's twelve methods by name; ``_ts``: with temperature scaling."""
 
@@ -212,7 +252,9 @@ METHODS = {
 def method_named(method: str | Method) -> Method:
     """A Method as it is, the one of METHODS with this name, or that of a metric alone."""
     if callable(method):
-        raise ValueError("a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)")
+        raise ValueError(
+            "a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)"
+        )
     if isinstance(method, Method):
         return method
     known(method, METRICS | METHODS, "method")

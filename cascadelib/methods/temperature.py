@@ -53,17 +53,31 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
     from scipy.optimize import root_scalar  # a fifth of what an import of the search takes
 
     labels, (low, high) = np.asarray(labels), bounds_of(logits)
-    if all((logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all() for i in range(0, len(labels), 4096)):
-        _warn(name, " left at 1: it is never wrong on this split, and its likelihood only grows as T falls to 0")
+    if all(
+        (logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all()
+        for i in range(0, len(labels), 4096)
+    ):
+        _warn(
+            name,
+            " left at 1: it is never wrong on this split, and its likelihood only grows as T falls to 0",
+        )
         return 1.0
     few = some(len(labels))
     start = _root(logits[few], labels[few], low, high, 1e-3)
     with warnings.catch_warnings():  # scipy's own, of a slope that is flat: Brent's method follows
         warnings.simplefilter("ignore")
         newton = root_scalar(
-            lambda u: slope(logits, labels, np.clip(u, low, high)), x0=start, fprime=True, method="newton", maxiter=20
+            lambda u: slope(logits, labels, np.clip(u, low, high)),
+            x0=start,
+            fprime=True,
+            method="newton",
+            maxiter=20,
         )
-    root = newton.root if newton.converged and low < newton.root < high else _root(logits, labels, low, high)
+    root = (
+        newton.root
+        if newton.converged and low < newton.root < high
+        else _root(logits, labels, low, high)
+    )
     if root in (low, high):
         _warn(name, f": its likelihood only grows up to this bound, {np.exp(root):.4g}")
     return float(np.exp(root))

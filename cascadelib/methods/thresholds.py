@@ -7,7 +7,10 @@ import numpy as np
 
 from .confidence_metrics import metric_of
 
-WORDS = {"always": -np.inf, "never": np.inf}  # when a stage exits, as inside thresholds (higher = surer)
+WORDS = {
+    "always": -np.inf,
+    "never": np.inf,
+}  # when a stage exits, as inside thresholds (higher = surer)
 
 
 def leaves(confidence: np.ndarray, threshold: float) -> np.ndarray:

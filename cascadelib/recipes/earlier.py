@@ -14,7 +14,17 @@ from ..methods.thresholds import own_units
 from .exits import pool
 
 
-def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, score=None, cost=None, models="all"):
+def wang_2018(
+    store,
+    metric="entropy",
+    *,
+    cost_aware=True,
+    grid=32,
+    n_models=3,
+    score=None,
+    cost=None,
+    models="all",
+):
     """IDK cascades: grid search over the thresholds of chains of up to ``n_models`` models.
 
     Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI. Kept: the search over
@@ -39,7 +49,9 @@ def wang_2018(store, metric="entropy", *, cost_aware=True, grid=32, n_models=3, 
         """Samples (that model m gets right) whose confidence is below the thresholds of all models of ``prefix``, at
         each grid point: an axis for each of these models."""
         weights = np.ones(k) if m is None else right[m]
-        return np.flip(sum_passed_on([slots[i] for i in prefix], [len(grids[0])] * (longest - 1), weights))
+        return np.flip(
+            sum_passed_on([slots[i] for i in prefix], [len(grids[0])] * (longest - 1), weights)
+        )
 
     chains = list(cascades_of(costs, range(1, longest + 1)))
     for number, chain in enumerate(chains):

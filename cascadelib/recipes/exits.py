@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 
 from .._kernels import kernel
-from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of, right_alone, run_outcomes
+from ..evaluation.evaluation import (
+    asked,
+    costs_of,
+    mean_cost,
+    outcomes_of,
+    right_alone,
+    run_outcomes,
+)
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import cascades_of, check_lengths
 from ..fronts.exact import search
@@ -17,7 +24,9 @@ def pool(store, method, score, cost, models):
     """The candidate models of a store, cheapest first: (names, cost float64 [M], stage function over ``names``).
     Arguments as :func:`cascadelib.search` takes them."""
     if score == F1:
-        raise ValueError("F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here")
+        raise ValueError(
+            "F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here"
+        )
     front = search(store, 1, method, score=score, cost=cost, models=models)
     names = [name for name in front.singles.index if name in front.candidates]
     costs = front.singles.loc[names, "cost"].to_numpy(np.float64)
@@ -32,13 +41,19 @@ def replay_points(points, store, rule="max_softmax", *, score="top1", cost=None)
     int [k], correct [k]). score, cost: as in :func:`cascadelib.search`.
     """
     method = None if rule is None or callable(rule) else method_named(rule)
-    outcomes = rule if callable(rule) else lambda store, models, score: outcomes_of(store, models, method, score)
+    outcomes = (
+        rule
+        if callable(rule)
+        else lambda store, models, score: outcomes_of(store, models, method, score)
+    )
     kind, moved = asked(store, cost=cost)[2], np.empty((len(points), 2))
     for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
         stages, costs = outcomes(store, models, score), costs_of(store, models, kind)
         for at, row in rows.iterrows():
             inside = own_units(method and method.units, np.array(row["thresholds"], np.float64))
-            stage, correct = (stages(row) if callable(stages) else run_outcomes(stages, inside, costs))[:2]
+            stage, correct = (
+                stages(row) if callable(stages) else run_outcomes(stages, inside, costs)
+            )[:2]
             moved[at] = np.mean(correct), mean_cost(costs, stage)
     return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
 
@@ -48,9 +63,13 @@ def best_of_chains(store, rule, least, most, settings, score, cost, models):
     names, costs, _ = pool(store, Method(), score, cost, models)
     lengths = check_lengths(range(least, max(least, min(most, len(names))) + 1), len(names))
     chains = [tuple(names[m] for m in chain) for chain in cascades_of(costs, lengths)]
-    rows = pd.DataFrame([{"models": chain, **setting} for chain in chains for setting in settings(chain)])
+    rows = pd.DataFrame(
+        [{"models": chain, **setting} for chain in chains for setting in settings(chain)]
+    )
     run = replay_points(rows, store, rule, score=score or "top1", cost=cost)
-    points = pd.DataFrame({"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved"), **run})
+    points = pd.DataFrame(
+        {"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved"), **run}
+    )
     return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)
 
 
@@ -63,7 +82,9 @@ def zhou_2020(store, n_models=4, *, score=None, cost=None, models="all"):
     """
 
     def settings(chain):
-        return [{"thresholds": (float(p),) * (len(chain) - 1)} for p in range(1, max(2, len(chain) - 1))]
+        return [
+            {"thresholds": (float(p),) * (len(chain) - 1)} for p in range(1, max(2, len(chain) - 1))
+        ]
 
     return best_of_chains(store, patience_outcomes, 1, n_models, settings, score, cost, models)
 
@@ -93,7 +114,10 @@ def park_2015_dynamic(store, *, score=None, cost=None, models="all"):
 
 def dynamic_exits(store, models, score):
     """The rule of :func:`park_2015_dynamic`."""
-    (little, big), right = map(store.predicted, models), [right_alone(store, name, score) for name in models]
+    (little, big), right = (
+        map(store.predicted, models),
+        [right_alone(store, name, score) for name in models],
+    )
     margin = cached_confidence(store, models[0], "softmax_margin", 1.0)
 
     def exits(row):
@@ -126,7 +150,11 @@ def huang_2018(store, metric="max_softmax", *, n_models=3, score=None, cost=None
     def settings(chain):
         sure = [cached_confidence(store, name, metric, 1.0) for name in chain]
         for shares in (np.arange(1, 40)[:, None] / 20) ** np.arange(len(chain)):
-            yield {"thresholds": tuple(own_units(metric, budgeted(sure, shares / shares.sum())).tolist())}
+            yield {
+                "thresholds": tuple(
+                    own_units(metric, budgeted(sure, shares / shares.sum())).tolist()
+                )
+            }
 
     return best_of_chains(store, Method(metric), 1, n_models, settings, score, cost, models)
 
@@ -164,7 +192,9 @@ def oracle(store, n_models=3, *, score=None, cost=None, models="all"):
     names, costs, stage = pool(store, None, score, cost, models)
     right = np.stack([stage((m,))[0] for m in range(len(names))])
     if not np.isin(right, (0, 1)).all():
-        raise ValueError("graded scores, and the oracle counts right answers: give correct as bool, say score ≥ 0.5")
+        raise ValueError(
+            "graded scores, and the oracle counts right answers: give correct as bool, say score ≥ 0.5"
+        )
     right = right.astype(bool)
     k, chains = right.shape[1], list(cascades_of(costs, range(1, min(n_models, len(costs)) + 1)))
     least, which = np.full(k + 1, np.inf), np.full(k + 1, -1)

@@ -17,28 +17,60 @@ from safetensors.numpy import save
 
 from ..checks import POSITIVE, fits
 from ..cost_kinds import COSTS
-from ..files import LARGEST_JSON, SUFFIX, UNUSABLE, digest_of, file_name, opened, parsed, replacing, usable
+from ..files import (
+    LARGEST_JSON,
+    SUFFIX,
+    UNUSABLE,
+    digest_of,
+    file_name,
+    opened,
+    parsed,
+    replacing,
+    usable,
+)
 from ..labels import Labels
-from .manifest import MANIFEST, OLD_FORMAT, Manifest, alone, read_labels, read_manifest, with_digests
+from .manifest import (
+    MANIFEST,
+    OLD_FORMAT,
+    Manifest,
+    alone,
+    read_labels,
+    read_manifest,
+    with_digests,
+)
 
 DIGEST = "metadata_sha256"
 # Forms of what a header may say, as fits() reads them; (): nothing, as these are arguments of LogitStore.add.
-METADATA: dict = {"order": range(2**53), "extraction": (dict, None), "image_size": (slice(0, 2**31), None)}
+METADATA: dict = {
+    "order": range(2**53),
+    "extraction": (dict, None),
+    "image_size": (slice(0, 2**31), None),
+}
 METADATA |= dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None))
 METADATA |= dict.fromkeys(COSTS, (slice(*POSITIVE), None))
-METADATA |= dict.fromkeys("self name logits sample_ids replace dtype probabilities normalise".split(), ())
-DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+METADATA |= dict.fromkeys(
+    "self name logits sample_ids replace dtype probabilities normalise".split(), ()
+)
+DTYPES: dict[str, np.dtype] = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
 
 
 def encoded_metadata(key: str, value) -> str:
     """Metadata value → the header's text: strings as they are unless they read as JSON, all else as JSON."""
     try:
         key.encode()
-        text = json.dumps(value, default=lambda v: v.item() if isinstance(v, np.generic) else v.tolist())
+        text = json.dumps(
+            value, default=lambda v: v.item() if isinstance(v, np.generic) else v.tolist()
+        )
         given = value if isinstance(value, str) else text
         return given if decoded_metadata(given) is given else text
     except (TypeError, AttributeError, ValueError, RecursionError):
-        raise ValueError(f"metadata {key!r} is no text, number, list or table of those, or {UNUSABLE}") from None
+        raise ValueError(
+            f"metadata {key!r} is no text, number, list or table of those, or {UNUSABLE}"
+        ) from None
 
 
 def decoded_metadata(text: str):
@@ -54,7 +86,9 @@ def decoded_metadata(text: str):
 
 def unfit(metadata: dict) -> list[str]:
     """Keys of a model's metadata that have other forms than :data:`METADATA`."""
-    return [key for key, form in METADATA.items() if key in metadata and not fits(metadata[key], form)]
+    return [
+        key for key, form in METADATA.items() if key in metadata and not fits(metadata[key], form)
+    ]
 
 
 def sha256(array: np.ndarray) -> str:
@@ -66,9 +100,14 @@ def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
     """A safetensors file of ``logits`` [k, classes] (or another ``kind`` of tensor) and ``metadata``, with the SHA-256
     of the tensor and that of all the header says. (Its own save_file would hide it from other users.)"""
     logits = np.ascontiguousarray(logits)
-    texts = {key: encoded_metadata(key, value) for key, value in (metadata | {"sha256": sha256(logits)}).items()}
+    texts = {
+        key: encoded_metadata(key, value)
+        for key, value in (metadata | {"sha256": sha256(logits)}).items()
+    }
     dtype = next(name for name, own in DTYPES.items() if own == logits.dtype)
-    return save({kind: logits}, texts | {DIGEST: digest_of([kind, dtype, list(logits.shape), texts])})
+    return save(
+        {kind: logits}, texts | {DIGEST: digest_of([kind, dtype, list(logits.shape), texts])}
+    )
 
 
 @dataclass(frozen=True)
@@ -96,25 +135,49 @@ class LogitFile:
         size, start = os.fstat(file.fileno()).st_size, file.read(8) or b""
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
-            raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})")
+            raise ValueError(
+                f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})"
+            )
         header = parsed(file.read(length), path)
         try:
             kind = "probabilities" if "probabilities" in header else "logits"
             texts, entry = header.pop("__metadata__"), header.pop(kind)
-            shape, (begin, end) = (int(entry["shape"][0]), int(entry["shape"][1])), entry["data_offsets"]
-            dtype, stated = DTYPES[entry["dtype"]], texts.pop(DIGEST, None)  # none in files of format 1
+            shape, (begin, end) = (
+                (int(entry["shape"][0]), int(entry["shape"][1])),
+                entry["data_offsets"],
+            )
+            dtype, stated = (
+                DTYPES[entry["dtype"]],
+                texts.pop(DIGEST, None),
+            )  # none in files of format 1
             metadata = {key: decoded_metadata(text) for key, text in texts.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{path}: its header is not that of a file of logits ({error!r:.200})") from None
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            OverflowError,
+            RecursionError,
+        ) as error:
+            raise ValueError(
+                f"{path}: its header is not that of a file of logits ({error!r:.200})"
+            ) from None
         if header or entry.keys() != {"dtype", "shape", "data_offsets"} or len(entry["shape"]) != 2:
             raise ValueError(f"{path}: its header is not that of a file of one table of logits")
         digest = digest_of([kind, entry["dtype"], entry["shape"], texts])
         if stated not in (None, digest):
-            raise ValueError(f"{path}: its header is not the one that was written (SHA-256): edited or damaged")
+            raise ValueError(
+                f"{path}: its header is not the one that was written (SHA-256): edited or damaged"
+            )
         if min(shape) < 1 or begin != 0 or end != dtype.itemsize * shape[0] * shape[1]:
-            raise ValueError(f"{path}: tensor {kind!r} of shape {shape} and {dtype} does not fill its {end} bytes")
+            raise ValueError(
+                f"{path}: tensor {kind!r} of shape {shape} and {dtype} does not fill its {end} bytes"
+            )
         if size != 8 + length + end:
-            raise ValueError(f"{path}: has {size} bytes, its header says {8 + length + end} (truncated or appended to)")
+            raise ValueError(
+                f"{path}: has {size} bytes, its header says {8 + length + end} (truncated or appended to)"
+            )
         if "sha256" not in metadata:
             raise ValueError(f"{path}: its header lacks the tensor's SHA-256")
         return cls(path, dtype, shape, 8 + length, metadata, kind, digest)
@@ -122,12 +185,18 @@ class LogitFile:
     def open(self, hashed: bool = True) -> np.ndarray:
         """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there by now, and, where it
         is ``hashed``, unless the tensor's bytes have the SHA-256 that the header names."""
-        with opened(self.path) as file:  # header and tensor of one file, whatever others put in its place meanwhile
+        with opened(
+            self.path
+        ) as file:  # header and tensor of one file, whatever others put in its place meanwhile
             if LogitFile.of(file, self.path).digest != self.digest:
-                raise ValueError(f"{self.path}: it was replaced since this store was opened; open the store again")
+                raise ValueError(
+                    f"{self.path}: it was replaced since this store was opened; open the store again"
+                )
             tensor = np.memmap(file, self.dtype, "r", self.offset, self.shape)
         if hashed and sha256(tensor) != self.metadata["sha256"]:
-            raise ValueError(f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or damaged)")
+            raise ValueError(
+                f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or damaged)"
+            )
         return tensor
 
     @property
@@ -135,7 +204,9 @@ class LogitFile:
         """What :meth:`open` maps, mapped once, so that it stays whole when another process replaces the file; small
         files are hashed first."""
         if "tensor" not in self.kept:
-            self.kept["tensor"] = self.open(self.dtype.itemsize * math.prod(self.shape) <= QUICKLY_HASHED)
+            self.kept["tensor"] = self.open(
+                self.dtype.itemsize * math.prod(self.shape) <= QUICKLY_HASHED
+            )
         return self.kept["tensor"]
 
 
@@ -182,7 +253,9 @@ class Folder:
         while True:
             self.models: dict[str, LogitFile] = {}
             self.broken: dict[str, str] = {}
-            there = {unquote(path.name.removesuffix(SUFFIX)) for path in self.path.glob("[!.]*" + SUFFIX)}
+            there = {
+                unquote(path.name.removesuffix(SUFFIX)) for path in self.path.glob("[!.]*" + SUFFIX)
+            }
             for model in sorted(there | set(self.manifest.models)):
                 self._read(model)
             if not self.broken or (now := self.now()) == self.manifest:
@@ -193,9 +266,14 @@ class Folder:
 
     def now(self) -> Manifest:
         """The manifest as it is by now; ValueError where that is another store's than the one that was opened."""
-        now, origin = read_manifest(self.path), attrgetter("dataset", "split", "classes", "fingerprint")
+        now, origin = (
+            read_manifest(self.path),
+            attrgetter("dataset", "split", "classes", "fingerprint"),
+        )
         if origin(now) != origin(self.manifest):
-            raise ValueError(f"{self.path}: another store lies here since this one was opened; open it again")
+            raise ValueError(
+                f"{self.path}: another store lies here since this one was opened; open it again"
+            )
         return now
 
     def _read(self, model):
@@ -203,18 +281,24 @@ class Folder:
             self.models[model] = self._checked(LogitFile.read(self.path / file_name(model)), model)
         except FileNotFoundError:
             if None not in self.manifest.models.get(model, [None]):
-                self.broken[model] = f"{self.path / file_name(model)}: lost, though {MANIFEST} lists it"
+                self.broken[model] = (
+                    f"{self.path / file_name(model)}: lost, though {MANIFEST} lists it"
+                )
         except (ValueError, OSError) as error:
             self.broken[model] = str(error)
 
     def _checked(self, file, model):
         given, (rows, columns), labels = file.metadata, file.shape, self.labels
-        classes = len(labels.classes or ()) or 1 + (0 if labels.values is None else labels.values.max())
+        classes = len(labels.classes or ()) or 1 + (
+            0 if labels.values is None else labels.values.max()
+        )
         numbers = {type(given.get(key)) for key in ("top1", "top5", "order")}
         wrong, enough = unfit(given), columns == classes if labels.classes else columns >= classes
         checks = {
-            f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model") == model,
-            "it belongs to other samples (fingerprint)": given.get("samples") == self.manifest.fingerprint,
+            f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model")
+            == model,
+            "it belongs to other samples (fingerprint)": given.get("samples")
+            == self.manifest.fingerprint,
             f"it has {rows} rows for {len(labels)} samples": rows == len(labels),
             f"it has {columns} columns for {classes} classes": enough,
             f"no model can have this {' and '.join(wrong)} in its header": not wrong,
@@ -238,7 +322,9 @@ class Folder:
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
                 file = replace(LogitFile.read(temporary), path=path)
-                before.listing(model, *before.models.get(model, [None]), file.digest).write(self.path)
+                before.listing(model, *before.models.get(model, [None]), file.digest).write(
+                    self.path
+                )
             self.manifest = before.listing(model, file.digest)
             self.manifest.write(self.path)
         self.models[model] = file
@@ -248,6 +334,8 @@ class Folder:
         """Remove what killed writers left, and list the files that there are as the only ones."""
         with alone(self.path):
             now = self.now()
-            settled = now.models | {m: [f.digest] for m, f in self.models.items() if f.digest in now.models.get(m, [])}
+            settled = now.models | {
+                m: [f.digest] for m, f in self.models.items() if f.digest in now.models.get(m, [])
+            }
             if settled != now.models:
                 replace(now, models=settled).write(self.path)

@@ -14,7 +14,10 @@ from ..checks import about, known
 from ..labels import as_text
 
 PAIR = ["sample", "model"]
-AS_TEXT: dict = {"keep_default_na": False, "na_values": [""]}  # of a CSV file: only an empty cell is missing
+AS_TEXT: dict = {
+    "keep_default_na": False,
+    "na_values": [""],
+}  # of a CSV file: only an empty cell is missing
 
 
 def scores_of(frame: Any, roles: dict, cost: Any, missing: str) -> dict:
@@ -32,7 +35,9 @@ def scores_of(frame: Any, roles: dict, cost: Any, missing: str) -> dict:
             return grid(pd.to_numeric(full[role]).to_numpy(np.float64, na_value=np.nan))
 
     given = {"names": models, "sample_ids": samples, "correct": None}
-    given["confidence"] = numbers("confidence") if "confidence" in full else grid([np.nan] * len(full))
+    given["confidence"] = (
+        numbers("confidence") if "confidence" in full else grid([np.nan] * len(full))
+    )
     given["columns"] = {roles[role]: numbers(role) for role in full if role.startswith("column ")}
     if "prediction" in full:
         given["predictions"] = grid(full["prediction"].fillna("").to_numpy())
@@ -40,7 +45,9 @@ def scores_of(frame: Any, roles: dict, cost: Any, missing: str) -> dict:
         given["labels"] = full["label"].groupby("sample", sort=False).first().to_numpy()
         if "predictions" in given and not np.isin(given["labels"], given["predictions"]).any():
             alike = f"{given['labels'][0]!r}, {given['predictions'][0, 0]!r}"
-            raise ValueError(f"no label is among the predictions (the first are {alike}): write both alike")
+            raise ValueError(
+                f"no label is among the predictions (the first are {alike}): write both alike"
+            )
     if "correct" in full:
         words = full["correct"].astype(str).str.lower().map({"true": 1, "false": 0})
         full["correct"] = full["correct"].astype(object).where(words.isna(), words)
@@ -58,7 +65,9 @@ def scores_of(frame: Any, roles: dict, cost: Any, missing: str) -> dict:
 def complete(rows, missing):
     """The rows of every (sample, model), in the order in which they first come, those that are missing filled with nan;
     ids, labels and predictions as text. Raises as :meth:`ScoreTable.from_frame`."""
-    rows = rows.drop(columns=[role for role in ("label", "correct") if role in rows and rows[role].isna().all()])
+    rows = rows.drop(
+        columns=[role for role in ("label", "correct") if role in rows and rows[role].isna().all()]
+    )
     for role in rows.columns.intersection([*PAIR, "label", "prediction"]):
         text = as_text(rows[role].astype(object).where(rows[role].notna(), None).to_numpy())
         rows[role] = pd.Series(text, rows.index, object).where(rows[role].notna())
@@ -67,7 +76,9 @@ def complete(rows, missing):
             raise ValueError(f"the {role} of row {np.argmax(unknown)} is missing")
     if (twice := rows.duplicated(PAIR)).any():
         first = rows.loc[twice, PAIR].to_numpy()[0]
-        raise ValueError(f"{twice.sum()} rows repeat a sample and model, first sample {first[0]!r}, model {first[1]!r}")
+        raise ValueError(
+            f"{twice.sum()} rows repeat a sample and model, first sample {first[0]!r}, model {first[1]!r}"
+        )
     if "label" in rows:
         labels = rows.groupby("sample", sort=False)["label"]
         if (count := labels.nunique()).max() > 1:
@@ -93,18 +104,26 @@ def frame_of(source: Any) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source
     if isinstance(source, str | os.PathLike):
-        read = pd.read_parquet if Path(source).suffix in (".parquet", ".pq") else partial(pd.read_csv, **AS_TEXT)
+        read = (
+            pd.read_parquet
+            if Path(source).suffix in (".parquet", ".pq")
+            else partial(pd.read_csv, **AS_TEXT)
+        )
         try:
             table = read(source)
         except ValueError as error:
-            raise ValueError(f"{source}: not a table in {Path(source).suffix or 'CSV'}: {error}") from None
+            raise ValueError(
+                f"{source}: not a table in {Path(source).suffix or 'CSV'}: {error}"
+            ) from None
         if not len(table):
             raise ValueError(f"{source}: a table without rows")
         return table
     try:
         import narwhals
     except ImportError:
-        raise TypeError(f"a DataFrame of pandas or a path is needed; for a {type(source)} narwhals as well") from None
+        raise TypeError(
+            f"a DataFrame of pandas or a path is needed; for a {type(source)} narwhals as well"
+        ) from None
     return narwhals.from_native(source).lazy().collect().to_pandas()
 
 
@@ -112,7 +131,9 @@ def long_rows(frame, roles):
     """A row a (sample, model), with a column a role. Wide where names of columns hold {} in a model's place."""
     templates = [name for name in roles.values() if "{}" in name]
     if not templates:
-        return pd.DataFrame({role: frame[known(name, frame.columns, "column")] for role, name in roles.items()})
+        return pd.DataFrame(
+            {role: frame[known(name, frame.columns, "column")] for role, name in roles.items()}
+        )
     pattern = re.escape(templates[0]).replace(r"\{\}", "(.+)")
     models = [match[1] for name in frame.columns if (match := re.fullmatch(pattern, str(name)))]
     if not models:
@@ -120,6 +141,8 @@ def long_rows(frame, roles):
     parts = {}
     for model in models:
         names = {role: name.replace("{}", model) for role, name in roles.items() if role != "model"}
-        there = {role: name for role, name in names.items() if role != "confidence" or name in frame}
+        there = {
+            role: name for role, name in names.items() if role != "confidence" or name in frame
+        }
         parts[model] = long_rows(frame, there)
     return pd.concat(parts, names=["model"]).reset_index("model")

@@ -32,7 +32,9 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     what = f"model {name!r}"
     logits = np.asarray(unmasked(logits, what))
     if logits.ndim != 2 or not logits.shape[1] or logits.dtype.kind not in "fiu":
-        raise ValueError(f"{what}: logits must be numbers [k, classes], not {logits.dtype} {logits.shape}")
+        raise ValueError(
+            f"{what}: logits must be numbers [k, classes], not {logits.dtype} {logits.shape}"
+        )
     if len(logits) != len(labels):
         raise ValueError(f"{what}: {len(logits)} rows of logits for {len(labels)} samples")
     if sample_ids is not None:
@@ -42,13 +44,17 @@ def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarra
     outside = np.flatnonzero(values >= logits.shape[1])
     if len(outside):
         label, sample = values[outside[0]], labels.sample_ids[outside[0]]
-        raise ValueError(f"{what}: {logits.shape[1]} classes, but row {outside[0]} ({sample}) has the label {label}")
+        raise ValueError(
+            f"{what}: {logits.shape[1]} classes, but row {outside[0]} ({sample}) has the label {label}"
+        )
     with np.errstate(over="ignore"):  # what overflows is inf, and refused below
         logits = logits.astype(dtype, copy=False)
     bad = np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
         row = bad[0]
-        raise ValueError(f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} in all")
+        raise ValueError(
+            f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} in all"
+        )
     return logits
 
 
@@ -87,7 +93,11 @@ class LogitStore:
     def _use(self, shelf, rows=None, models=None):
         self._shelf, self._rows, self._models = shelf, rows, models
         self.origin = shelf.labels if rows is None else shelf.labels.take(rows)
-        self.labels, self.sample_ids, self.classes = self.origin.values, self.origin.sample_ids, self.origin.classes
+        self.labels, self.sample_ids, self.classes = (
+            self.origin.values,
+            self.origin.sample_ids,
+            self.origin.classes,
+        )
         self.dataset, self.split = self.origin.dataset, self.origin.split
         self._table = None, None
         return self
@@ -133,18 +143,33 @@ class LogitStore:
                 known(name, logits, f"model in {kind}")
         for name, values in logits.items():
             costs = (macs or {}).get(name), (seconds or {}).get(name)
-            store.add(name, values, None, *costs, dtype=dtype, probabilities=probabilities, normalise=normalise)
+            store.add(
+                name,
+                values,
+                None,
+                *costs,
+                dtype=dtype,
+                probabilities=probabilities,
+                normalise=normalise,
+            )
         return store
 
     @classmethod
     def from_probabilities(
-        cls, labels: ArrayLike | None, probabilities: Mapping[str, Any], *args, dtype: str = "float64", **kwargs
+        cls,
+        labels: ArrayLike | None,
+        probabilities: Mapping[str, Any],
+        *args,
+        dtype: str = "float64",
+        **kwargs,
     ) -> "LogitStore":
         """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
         and from their logarithms (zeros count as the smallest positive float) where a method needs logits. ValueError
         where a row leaves [0, 1] or its sum is further than 0.001 from 1; normalise: rows of positive sum are divided
         by it first, as those of an API that gives the best classes alone."""
-        return cls.from_arrays(labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs)  # type: ignore[misc]
+        return cls.from_arrays(
+            labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs
+        )  # type: ignore[misc]
 
     @property
     def fingerprint(self) -> str:
@@ -172,7 +197,9 @@ class LogitStore:
         if table is None or held != present:
             table = _table({name: own.metadata for name, own in present.items()})
             for name in table.index if self._rows is not None and self.labels is not None else ():
-                table.loc[name, ["top1", "top5"]] = accuracies(self.ranks(name), present[name].tensor.shape[1])
+                table.loc[name, ["top1", "top5"]] = accuracies(
+                    self.ranks(name), present[name].tensor.shape[1]
+                )
             self._table = present, table
         return table.copy()
 
@@ -233,8 +260,14 @@ class LogitStore:
         """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS. ValueError
         for an unknown kind, and naming the models whose cost is missing, nan, zero or negative."""
         table = self.models
-        costs = table[known(kind, [c for c in COSTS if c in table], "cost")].to_numpy(np.float64, na_value=np.nan)
-        bad = [f"{name!r} ({cost:g})" for name, cost in zip(table.index, costs, strict=True) if not 0 < cost < np.inf]
+        costs = table[known(kind, [c for c in COSTS if c in table], "cost")].to_numpy(
+            np.float64, na_value=np.nan
+        )
+        bad = [
+            f"{name!r} ({cost:g})"
+            for name, cost in zip(table.index, costs, strict=True)
+            if not 0 < cost < np.inf
+        ]
         if bad:
             raise ValueError(
                 f"{kind} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: give {kind}= where the "
@@ -253,7 +286,9 @@ class LogitStore:
         first = next(iter(self._present().values()), None)
         classes = len(self.classes) if self.classes else first.tensor.shape[1] if first else 2
         if classes != 2:
-            raise ValueError(f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'")
+            raise ValueError(
+                f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'"
+            )
         return self.origin.needed == 1
 
     def take(self, indices: Any) -> "LogitStore":
@@ -300,10 +335,16 @@ class LogitStore:
         are per sample. Further keywords are kept as metadata. ValueError, naming the model and the first bad row,
         leaves the store as it was."""
         if self._models is not None:
-            raise ValueError(f"model {name!r} cannot be added to a part of a store; add it to the whole")
+            raise ValueError(
+                f"model {name!r} cannot be added to a part of a store; add it to the whole"
+            )
         file_name(name)  # a name that no file can have is refused in memory as well
-        metadata = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
-        costs = {"macs": macs, "seconds": seconds} | {kind: metadata[kind] for kind in COSTS if kind in metadata}
+        metadata = {
+            key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()
+        }
+        costs = {"macs": macs, "seconds": seconds} | {
+            kind: metadata[kind] for kind in COSTS if kind in metadata
+        }
         for kind, cost in costs.items():
             if cost is not None:
                 check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
@@ -314,20 +355,36 @@ class LogitStore:
             if logits is not None:
                 raise ValueError(f"model {name!r}: give logits or probabilities, not both")
             logits, probabilities = probabilities, True
-        checked = checked_logits(name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype")))
+        checked = checked_logits(
+            name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype"))
+        )
         if probabilities:
             if normalise and (checked.sum(1) > 0).all() and (checked >= 0).all():
-                checked = (checked / checked.sum(1, keepdims=True, dtype=np.float64)).astype(checked.dtype)
+                checked = (checked / checked.sum(1, keepdims=True, dtype=np.float64)).astype(
+                    checked.dtype
+                )
             check_probabilities(name, checked)
         top1, top5 = _accuracies(checked, self.origin)
         with ADDING:
             if not replace and (name in self._shelf.models or name in self._shelf.broken):
-                raise ValueError(f"model {name!r} is in the store already; pass replace=True to replace it")
+                raise ValueError(
+                    f"model {name!r} is in the store already; pass replace=True to replace it"
+                )
             others = [own for other, own in self._shelf.models.items() if other != name]
-            expected = len(self.classes) if self.classes else others[0].tensor.shape[1] if others else checked.shape[1]
+            expected = (
+                len(self.classes)
+                if self.classes
+                else others[0].tensor.shape[1]
+                if others
+                else checked.shape[1]
+            )
             if checked.shape[1] != expected:
-                raise ValueError(f"model {name!r}: logits for {checked.shape[1]} classes, but the store has {expected}")
-            order = 1 + max((own.metadata["order"] for own in self._shelf.models.values()), default=-1)
+                raise ValueError(
+                    f"model {name!r}: logits for {checked.shape[1]} classes, but the store has {expected}"
+                )
+            order = 1 + max(
+                (own.metadata["order"] for own in self._shelf.models.values()), default=-1
+            )
             entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
             self._shelf.put(name, checked, entry, "probabilities" if probabilities else "logits")
 
@@ -340,8 +397,12 @@ class LogitStore:
                 checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
                 if own.kind == "probabilities":
                     check_probabilities(name, tensor)
-                if not np.array_equal(_accuracies(tensor, self._shelf.labels)[0], own.metadata["top1"], equal_nan=True):
-                    raise ValueError(f"model {name!r}: top1 in its header is not that of its logits")
+                if not np.array_equal(
+                    _accuracies(tensor, self._shelf.labels)[0], own.metadata["top1"], equal_nan=True
+                ):
+                    raise ValueError(
+                        f"model {name!r}: top1 in its header is not that of its logits"
+                    )
             except (ValueError, OSError) as error:
                 failures.append(str(error))
         if failures:
@@ -360,12 +421,17 @@ def _table(entries: dict) -> pd.DataFrame:
     by_age = sorted(entries, key=lambda name: (entries[name]["order"], name))
     hidden = RESERVED - set(FIRST_COLUMNS)
     rows = [
-        {k: v for k, v in entries[n].items() if k not in hidden and not isinstance(v, (dict, list))} for n in by_age
+        {k: v for k, v in entries[n].items() if k not in hidden and not isinstance(v, (dict, list))}
+        for n in by_age
     ]
     table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
-    others = [c for c in NEXT_COLUMNS if c in table] + sorted(set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS})
+    others = [c for c in NEXT_COLUMNS if c in table] + sorted(
+        set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS}
+    )
     table = table.reindex(columns=FIRST_COLUMNS + others)
-    table[FIRST_COLUMNS] = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    table[FIRST_COLUMNS] = (
+        table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    )
     for kind in ("macs", "seconds"):
         if table[kind].notna().all():
             return table.sort_values(kind, kind="stable")

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 
 from ..checks import fits
-from ..files import UNUSABLE, digest_of, file_digest, hold, opened, read_json, remove_leftovers, replacing, usable
+from ..files import (
+    UNUSABLE,
+    digest_of,
+    file_digest,
+    hold,
+    opened,
+    read_json,
+    remove_leftovers,
+    replacing,
+    usable,
+)
 from ..labels import Labels
 
 FORMAT, OLD_FORMAT = "cascadelib logits 2", "cascadelib logits 1"
@@ -57,7 +67,14 @@ class Manifest:
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
-KEYS: dict = {"format": str, "dataset": str, "split": str, "samples": int, "fingerprint": str, "labels": str}
+KEYS: dict = {
+    "format": str,
+    "dataset": str,
+    "split": str,
+    "samples": int,
+    "fingerprint": str,
+    "labels": str,
+}
 KEYS |= {"classes": list | None, "ids_given": bool | None}
 NEW_KEYS = KEYS | {"labels_sha256": str, "models": dict, "sha256": str}
 
@@ -66,21 +83,32 @@ def read_manifest(folder: Path) -> Manifest:
     """What ``manifest.json`` in a folder says; FileNotFoundError without one, ValueError where it is damaged."""
     path = folder / MANIFEST
     if not path.exists():
-        inside = sorted(f"{folder.name}/{found.parent.name}" for found in folder.glob(f"*/{MANIFEST}"))
+        inside = sorted(
+            f"{folder.name}/{found.parent.name}" for found in folder.glob(f"*/{MANIFEST}")
+        )
         there = f"open one of {', '.join(inside)}" if inside else "make one with LogitStore.create"
         raise FileNotFoundError(f"{folder} is not a store: it has no {MANIFEST}; {there}")
     content = read_json(path)
     if content.get("format") not in (FORMAT, OLD_FORMAT):
-        raise ValueError(f"{path}: not the manifest of a store: format {content.get('format')!r}, expected {FORMAT!r}")
+        raise ValueError(
+            f"{path}: not the manifest of a store: format {content.get('format')!r}, expected {FORMAT!r}"
+        )
     keys = NEW_KEYS if content["format"] == FORMAT else KEYS
     wrong = [key for key, kind in keys.items() if not isinstance(content.get(key), kind)]
     wrong = sorted({*wrong, *(content.keys() - keys.keys())})
     if not wrong and not fits([*content.get("models", {}).values()], [[(str, None)]]):
         wrong = ["models"]
     if wrong:
-        raise ValueError(f"{path}: no manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown")
-    if content.pop("sha256", None) not in (None, digest_of(content)) or content.pop("labels") != LABELS:
-        raise ValueError(f"{path}: it is not the manifest that was written (SHA-256): edited or damaged")
+        raise ValueError(
+            f"{path}: no manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown"
+        )
+    if (
+        content.pop("sha256", None) not in (None, digest_of(content))
+        or content.pop("labels") != LABELS
+    ):
+        raise ValueError(
+            f"{path}: it is not the manifest that was written (SHA-256): edited or damaged"
+        )
     classes = None if content["classes"] is None else tuple(map(str, content["classes"]))
     return Manifest(**content | {"classes": classes})
 
@@ -98,19 +126,27 @@ def create(path: str | Path, labels: Labels) -> None:
     """Make ``path`` an empty store; the manifest comes last, so a folder without one is no store yet."""
     path = Path(path)
     if (path / MANIFEST).exists():
-        raise ValueError(f"{path} already holds a store; open it with LogitStore(path) or choose another folder")
+        raise ValueError(
+            f"{path} already holds a store; open it with LogitStore(path) or choose another folder"
+        )
     path.mkdir(parents=True, exist_ok=True)
     with replacing(path / LABELS) as temporary, open(temporary, "wb") as file:
         values: dict[str, Any] = {} if labels.values is None else {"labels": labels.values}
         np.savez_compressed(file, **values, sample_ids=labels.sample_ids)
-    manifest = Manifest(labels.dataset, labels.split, len(labels), labels.classes, labels.fingerprint)
+    manifest = Manifest(
+        labels.dataset, labels.split, len(labels), labels.classes, labels.fingerprint
+    )
     with_digests(manifest, path, labels, {}).write(path)
 
 
-def with_digests(manifest: Manifest, folder: Path, labels: Labels, models: dict[str, list]) -> Manifest:
+def with_digests(
+    manifest: Manifest, folder: Path, labels: Labels, models: dict[str, list]
+) -> Manifest:
     """A manifest of the present format: with the SHA-256 of labels.npz as it stands, and those of the models' files."""
     labels_sha256 = file_digest(folder / LABELS)
-    return replace(manifest, format=FORMAT, ids_given=labels.given, labels_sha256=labels_sha256, models=models)
+    return replace(
+        manifest, format=FORMAT, ids_given=labels.given, labels_sha256=labels_sha256, models=models
+    )
 
 
 def read_labels(folder: Path, manifest: Manifest) -> Labels:
@@ -118,7 +154,10 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
     path = folder / LABELS
     try:
         with opened(path, PER_SAMPLE * (64 + manifest.samples)) as file:
-            if manifest.labels_sha256 not in (None, hashlib.file_digest(file, "sha256").hexdigest()):
+            if manifest.labels_sha256 not in (
+                None,
+                hashlib.file_digest(file, "sha256").hexdigest(),
+            ):
                 raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
             archive = zipfile.ZipFile(file)
             there = "labels.npy" in archive.namelist()
@@ -127,7 +166,9 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
         labels = Labels.checked(values, ids, manifest.classes, manifest.dataset, manifest.split)
         if labels.fingerprint != manifest.fingerprint:
             raise ValueError(f"labels and sample ids are not those of {MANIFEST} (fingerprint)")
-    except Exception as error:  # zipfile, zlib and numpy raise anything for bytes that are no npz file
+    except (
+        Exception
+    ) as error:  # zipfile, zlib and numpy raise anything for bytes that are no npz file
         raise ValueError(f"{path}: the store's labels cannot be read ({error!s:.300})") from None
     numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
     given = not numbered if manifest.ids_given is None else manifest.ids_given
@@ -138,11 +179,18 @@ def read_column(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
     """An array [count] of whole numbers or text from an npz file that nobody has checked: no more is unpacked than so
     many samples need."""
     info = archive.getinfo(f"{name}.npy")
-    known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack all of it at once
+    known = info.compress_type in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    )  # others unpack all of it at once
     if not known or info.file_size > PER_SAMPLE * (64 + count):
-        raise ValueError(f"{info.filename}: {info.file_size} bytes, or packed otherwise than by deflate")
+        raise ValueError(
+            f"{info.filename}: {info.file_size} bytes, or packed otherwise than by deflate"
+        )
     with archive.open(info) as file:
         values = np.lib.format.read_array(file, allow_pickle=False)
     if values.shape != (count,) or values.dtype.kind not in "iuU":
-        raise ValueError(f"{name} is {values.dtype} {values.shape}, expected one a sample, of {count}")
+        raise ValueError(
+            f"{name} is {values.dtype} {values.shape}, expected one a sample, of {count}"
+        )
     return values

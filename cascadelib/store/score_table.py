@@ -19,7 +19,10 @@ def _refuse(names, rows, what):
     """Raise ValueError naming the models (and first sample) where the mask ``rows`` [M] or [M, k] is true."""
     if rows.any():
         at = [(name, row) for name, row in zip(names, rows, strict=True) if row.any()]
-        where = [f"{name!r}" + (f" (sample {int(np.argmax(row))})" if row.ndim else "") for name, row in at]
+        where = [
+            f"{name!r}" + (f" (sample {int(np.argmax(row))})" if row.ndim else "")
+            for name, row in at
+        ]
         raise ValueError(f"{what} for {', '.join(where)}")
 
 
@@ -52,8 +55,13 @@ class ScoreTable:
     origin: Labels = field(init=False, repr=False)
 
     def __post_init__(self):
-        confidence, cost = reals(self.confidence, "confidence").copy(), reals(self.cost, "cost").copy()
-        predictions, labels = (None if v is None else as_text(v) for v in (self.predictions, self.labels))
+        confidence, cost = (
+            reals(self.confidence, "confidence").copy(),
+            reals(self.cost, "cost").copy(),
+        )
+        predictions, labels = (
+            None if v is None else as_text(v) for v in (self.predictions, self.labels)
+        )
         correct = None if self.correct is None else np.array(unmasked(self.correct, "correct"))
         if correct is None and predictions is None:
             raise ValueError("correct is needed, or predictions")
@@ -63,25 +71,43 @@ class ScoreTable:
             correct = reals(correct, "correct")
         for kind, value in (("correct", correct), ("predictions", predictions)):
             if value is not None and (value.ndim != 2 or not value.size):
-                raise ValueError(f"{kind} must be [models, samples] with at least one of each, not {value.shape}")
+                raise ValueError(
+                    f"{kind} must be [models, samples] with at least one of each, not {value.shape}"
+                )
             if value is not None and value.shape != confidence.shape:
-                raise ValueError(f"confidence has shape {confidence.shape}, {kind} {value.shape}; they must agree")
+                raise ValueError(
+                    f"confidence has shape {confidence.shape}, {kind} {value.shape}; they must agree"
+                )
         models, k = confidence.shape
         if labels is not None and (labels.shape != (k,) or "" in labels):
-            raise ValueError(f"labels must be [{k}], one a sample and none missing, not {list(labels.shape)}")
+            raise ValueError(
+                f"labels must be [{k}], one a sample and none missing, not {list(labels.shape)}"
+            )
         named = self.names is not None and len(self.names)
         names = tuple(map(str, self.names)) if named else tuple(f"model {i}" for i in range(models))
         if len(names) != models or len(set(names)) != len(names):
             raise ValueError(f"names must be {models} distinct names, not {names}")
         if cost.shape not in ((models,), (models, k)):
             turned = cost.shape == (k,) and ": rows are models; transpose correct and confidence"
-            raise ValueError(f"cost must be [{models}] or {[models, k]}, not {list(cost.shape)}{turned or ''}")
+            raise ValueError(
+                f"cost must be [{models}] or {[models, k]}, not {list(cost.shape)}{turned or ''}"
+            )
         if correct is not None:
-            _refuse(names, ~((correct >= 0) & (correct <= 1)), "correct must be bool or lie in [0, 1]; it does not")
+            _refuse(
+                names,
+                ~((correct >= 0) & (correct <= 1)),
+                "correct must be bool or lie in [0, 1]; it does not",
+            )
         abstained = False if predictions is None else predictions == ""
-        confidence[np.isnan(confidence) & (abstained | np.isnan(confidence).all(axis=1)[:, None])] = -np.inf
+        confidence[
+            np.isnan(confidence) & (abstained | np.isnan(confidence).all(axis=1)[:, None])
+        ] = -np.inf
         _refuse(names, np.isnan(confidence), "confidence is nan")
-        _refuse(names, ~(np.isfinite(cost) & (cost >= 0)), "cost must be finite and not negative; it is not")
+        _refuse(
+            names,
+            ~(np.isfinite(cost) & (cost >= 0)),
+            "cost must be finite and not negative; it is not",
+        )
         columns = {}
         for name, own in self.columns.items():
             with about(f"column {name!r}"):
@@ -89,15 +115,27 @@ class ScoreTable:
         for value in (correct, confidence, cost, predictions, labels):
             if value is not None:
                 value.flags.writeable = False
-        vars(self).update(correct=correct, confidence=confidence, cost=cost, predictions=predictions, labels=labels)
-        origin = self.sample_ids if isinstance(self.sample_ids, Labels) else self._origin(self.sample_ids)
+        vars(self).update(
+            correct=correct,
+            confidence=confidence,
+            cost=cost,
+            predictions=predictions,
+            labels=labels,
+        )
+        origin = (
+            self.sample_ids
+            if isinstance(self.sample_ids, Labels)
+            else self._origin(self.sample_ids)
+        )
         sample_ids = origin.sample_ids if origin.given else None
         vars(self).update(names=names, columns=columns, origin=origin, sample_ids=sample_ids)
 
     def _origin(self, ids):
         if self.labels is None:
             return Labels.checked(np.zeros(len(self), np.int64), ids)
-        parts = [self.labels] if self.predictions is None else [self.labels, self.predictions.ravel()]
+        parts = (
+            [self.labels] if self.predictions is None else [self.labels, self.predictions.ravel()]
+        )
         classes = np.unique(np.concatenate(parts))
         classes = classes[classes != ""]
         return Labels.checked(np.searchsorted(classes, self.labels), ids, classes)
@@ -130,7 +168,12 @@ class ScoreTable:
         ValueError names the column, sample or model that is wrong.
         """
         known(missing, ["refuse", "drop", "abstain"], "value of missing")
-        roles = {"prediction": prediction, "correct": correct, "confidence": confidence, "label": label}
+        roles = {
+            "prediction": prediction,
+            "correct": correct,
+            "confidence": confidence,
+            "label": label,
+        }
         roles |= {"sample": sample, "model": model} | {f"column {name}": name for name in columns}
         given: dict = {role: name for role, name in roles.items() if name is not None}
         return cls(**scores_of(frame, given, cost, missing))
@@ -168,7 +211,9 @@ class ScoreTable:
         if method is not None and method.confidence is not None:
             return method.stage(self, names, score)
         if self.correct is None:
-            raise ValueError("who is right is unknown: this ScoreTable has predictions alone; give labels=, or correct")
+            raise ValueError(
+                "who is right is unknown: this ScoreTable has predictions alone; give labels=, or correct"
+            )
         correct, rows = self.correct, [self.row(name) for name in names]
         return lambda prefix: (correct[rows[prefix[-1]]], self.confidence[rows[prefix[-1]]])
 
@@ -177,7 +222,9 @@ class ScoreTable:
         predictions, or with other than two classes."""
         classes = self.origin.classes or ()
         if len(classes) != 2 or self.predictions is None:
-            raise ValueError(f"F1 needs labels and predictions of two classes, not {classes}: or use score='top1'")
+            raise ValueError(
+                f"F1 needs labels and predictions of two classes, not {classes}: or use score='top1'"
+            )
         return np.asarray(self.origin.values) == 1
 
     def predicted(self, name: str) -> np.ndarray:
@@ -195,13 +242,20 @@ class ScoreTable:
             rows = [row_of[sample] for sample in as_text(ids).tolist()]
             return said[rows], sure[rows]
 
-        return {name: partial(call, self.predicted(name), self.confidence[self.row(name)]) for name in self.names}
+        return {
+            name: partial(call, self.predicted(name), self.confidence[self.row(name)])
+            for name in self.names
+        }
 
     def labelled(self, labels: Any) -> "ScoreTable":
         """The same samples and predictions with other labels [k]; "", that of nobody, is a label that none predicts."""
         labels, own = as_text(labels), self.origin
-        table = replace(self, correct=None, labels=np.where(labels == "", "(none)", labels), sample_ids=None)
-        origin = replace(table.origin, sample_ids=own.sample_ids, given=own.given, source=own.source)
+        table = replace(
+            self, correct=None, labels=np.where(labels == "", "(none)", labels), sample_ids=None
+        )
+        origin = replace(
+            table.origin, sample_ids=own.sample_ids, given=own.given, source=own.source
+        )
         return replace(table, sample_ids=origin)
 
     def take(self, indices: Any) -> "ScoreTable":
@@ -215,9 +269,18 @@ class ScoreTable:
 
     def _part(self, models, samples):
         def cut(values):
-            return values if values is None else values[models] if values.ndim == 1 else values[models][:, samples]
+            return (
+                values
+                if values is None
+                else values[models]
+                if values.ndim == 1
+                else values[models][:, samples]
+            )
 
-        parts = {kind: cut(getattr(self, kind)) for kind in ("correct", "confidence", "cost", "predictions")}
+        parts = {
+            kind: cut(getattr(self, kind))
+            for kind in ("correct", "confidence", "cost", "predictions")
+        }
         parts["names"] = tuple(np.array(self.names, object)[models])
         parts["labels"] = self.labels if self.labels is None else self.labels[samples]
         parts["columns"] = {name: cut(values) for name, values in self.columns.items()}

@@ -8,7 +8,9 @@ from ..checks import about
 from ..files import LARGEST_JSON, folder_of, opened
 
 TABLE = Path(__file__).with_name("models-2022-07.csv")
-COLUMNS = "top1 top5 imagenetv2_top1 image_size parameters macs seconds family current source".split()
+COLUMNS = (
+    "top1 top5 imagenetv2_top1 image_size parameters macs seconds family current source".split()
+)
 
 
 def models(path: str | Path = TABLE) -> pd.DataFrame:
@@ -24,5 +26,7 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
         table = pd.read_csv(file)
     missing = [c for c in ["model", *COLUMNS] if c not in table]
     if missing:
-        raise ValueError(f"{path}: columns {missing} are missing; data/imagenet-1k/tables.py writes them")
+        raise ValueError(
+            f"{path}: columns {missing} are missing; data/imagenet-1k/tables.py writes them"
+        )
     return table.set_index("model")[COLUMNS]

@@ -3,5 +3,9 @@
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, bundled="bundled_models load_bundled", loaders="load", macs="count_macs", model="Model reordered"
+    __name__,
+    bundled="bundled_models load_bundled",
+    loaders="load",
+    macs="count_macs",
+    model="Model reordered",
 )

@@ -35,7 +35,9 @@ class BagOfWords(nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits [n, classes] of token ids and mask [n, length]."""
         # As a product, so that a count of multiply-accumulates sees one a word and class.
-        return (attention_mask.to(self.weights.weight.dtype).unsqueeze(1) @ self.weights(input_ids)).squeeze(1)
+        return (
+            attention_mask.to(self.weights.weight.dtype).unsqueeze(1) @ self.weights(input_ids)
+        ).squeeze(1)
 
 
 def linear(in_chans: int = 1, num_classes: int = 10, img_size: int = 28) -> nn.Module:
@@ -43,20 +45,31 @@ def linear(in_chans: int = 1, num_classes: int = 10, img_size: int = 28) -> nn.M
     return nn.Sequential(nn.Flatten(), nn.Linear(in_chans * img_size**2, num_classes))
 
 
-def mlp(in_chans: int = 1, num_classes: int = 10, img_size: int = 28, hidden: int = 64) -> nn.Module:
+def mlp(
+    in_chans: int = 1, num_classes: int = 10, img_size: int = 28, hidden: int = 64
+) -> nn.Module:
     """One hidden layer of ``hidden`` ReLU units: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     pixels = in_chans * img_size**2
-    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
+    )
 
 
-def lenet(in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: float = 1.0) -> nn.Module:
+def lenet(
+    in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: float = 1.0
+) -> nn.Module:
     """LeNet-5 with channels and units × ``width``: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
     first = nn.Conv2d(in_chans, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
     side = (img_size // 2 - 4) // 2
     head = nn.Sequential(
-        nn.Flatten(), nn.Linear(c2 * side**2, f1), nn.ReLU(), nn.Linear(f1, f2), nn.ReLU(), nn.Linear(f2, num_classes)
+        nn.Flatten(),
+        nn.Linear(c2 * side**2, f1),
+        nn.ReLU(),
+        nn.Linear(f1, f2),
+        nn.ReLU(),
+        nn.Linear(f2, num_classes),
     )
     return nn.Sequential(nn.Sequential(*first, *second), head)
 
@@ -84,7 +97,9 @@ def small_resnet(
     return model
 
 
-CLASSICAL: dict[str, Callable[..., nn.Module]] = {net.__name__: net for net in (linear, mlp, lenet, small_resnet)}
+CLASSICAL: dict[str, Callable[..., nn.Module]] = {
+    net.__name__: net for net in (linear, mlp, lenet, small_resnet)
+}
 """Nets below timm's smallest, by the architecture that zoo.json names; the others are timm's."""
 
 
@@ -122,14 +137,24 @@ def built(entry: dict, zoo: dict) -> Any:
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    sizes = {"vocab_size": zoo["vocab_size"], "max_position_embeddings": zoo["max_length"], "pad_token_id": 0}
-    names = {"id2label": dict(enumerate(zoo["classes"])), "label2id": {c: i for i, c in enumerate(zoo["classes"])}}
+    sizes = {
+        "vocab_size": zoo["vocab_size"],
+        "max_position_embeddings": zoo["max_length"],
+        "pad_token_id": 0,
+    }
+    names = {
+        "id2label": dict(enumerate(zoo["classes"])),
+        "label2id": {c: i for i, c in enumerate(zoo["classes"])},
+    }
     config = AutoConfig.for_model(entry["architecture"], **sizes, **names, **entry["options"])
     return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
 
 FOLDER = "data/fashion-mnist"
-IMAGE_ZOO, TEXT_ZOO = ("classes", "models", "mean", "std"), ("classes", "models", "vocab_size", "max_length")
+IMAGE_ZOO, TEXT_ZOO = (
+    ("classes", "models", "mean", "std"),
+    ("classes", "models", "vocab_size", "max_length"),
+)
 
 
 def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
@@ -161,7 +186,9 @@ def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
         name: {c: entry[c] for c in columns} | {"trained": _weights_file(folder, entry).is_file()}
         for name, entry in catalogue(folder, IMAGE_ZOO)["models"].items()
     }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "trained"]).rename_axis("model")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "trained"]).rename_axis(
+        "model"
+    )
 
 
 def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
@@ -174,7 +201,12 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
     module = image_classifier(entry, len(zoo["classes"]))
     _load_weights(module, path)
     transform = GreyImages(entry["size"], zoo["mean"], zoo["std"])
-    preprocessing = {"mean": zoo["mean"], "std": zoo["std"], "interpolation": "bilinear, antialiased", "crop": 1.0}
+    preprocessing = {
+        "mean": zoo["mean"],
+        "std": zoo["std"],
+        "interpolation": "bilinear, antialiased",
+        "crop": 1.0,
+    }
     metadata = _metadata(entry, module, path, preprocessing, image_size=entry["size"])
     return Model(name, module.eval(), transform, metadata)
 
@@ -210,19 +242,25 @@ def _trained(name, zoo, folder) -> tuple[dict, Path]:
     path = _weights_file(folder, entry)
     if not path.is_file():
         there = [n for n, e in zoo["models"].items() if _weights_file(folder, e).is_file()]
-        raise FileNotFoundError(f"no weights {path} for model {name!r}; bundled are {there}; train.py makes the others")
+        raise FileNotFoundError(
+            f"no weights {path} for model {name!r}; bundled are {there}; train.py makes the others"
+        )
     return entry, path
 
 
 def _load_weights(module, path, shared=()):
     """Strictly, but for BatchNorm's counters. shared: {name: weights} that other models have as well, this file not."""
     try:
-        missing, unexpected = module.load_state_dict(dict(shared) | read_weights(path), strict=False)
+        missing, unexpected = module.load_state_dict(
+            dict(shared) | read_weights(path), strict=False
+        )
     except RuntimeError as error:
         raise ValueError(f"{path}: its weights do not fit: {error}") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
-        raise ValueError(f"{path}: its weights do not fit: missing are {missing[:5]}, without a place {unexpected[:5]}")
+        raise ValueError(
+            f"{path}: its weights do not fit: missing are {missing[:5]}, without a place {unexpected[:5]}"
+        )
 
 
 def _metadata(entry, module, path, preprocessing, **size):

@@ -43,14 +43,20 @@ def kept_memory() -> Iterator[None]:
 
 def _processor():
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+        return next(
+            (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), ""
+        )
     return platform.processor() or platform.machine()
 
 
 def side_by_side(batch: Any) -> bool:
     """Whether a batch is a tuple of batches, not of samples."""
     parts = (torch.Tensor, np.ndarray, Mapping, list)
-    return isinstance(batch, tuple) and bool(batch) and all(isinstance(p, parts) or side_by_side(p) for p in batch)
+    return (
+        isinstance(batch, tuple)
+        and bool(batch)
+        and all(isinstance(p, parts) or side_by_side(p) for p in batch)
+    )
 
 
 def over(function: Callable, *batches: Any) -> Any:
@@ -66,7 +72,10 @@ class Device:
     """Where and how precisely models run, and how tensors come and go. This one, the CPU, has done what it is asked for
     on return. amp: the dtype of automatic mixed precision, or False."""
 
-    delay, pins = 0, False  # batches that may be under way while the next one runs; is memory for copies pinned?
+    delay, pins = (
+        0,
+        False,
+    )  # batches that may be under way while the next one runs; is memory for copies pinned?
 
     def __init__(self, device: torch.device, amp: str | bool = False):
         self.torch, self.amp = device, amp
@@ -117,7 +126,9 @@ class _Cuda(Device):
     @contextlib.contextmanager
     def pinned(self, buffers):
         cudart = torch.cuda.cudart()
-        with torch.cuda.device(self.torch):  # else every process of torchrun would take memory of the first GPU
+        with torch.cuda.device(
+            self.torch
+        ):  # else every process of torchrun would take memory of the first GPU
             for buffer in buffers:
                 torch.cuda.check_error(cudart.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0))
         try:
@@ -133,7 +144,9 @@ class _Cuda(Device):
         with torch.cuda.stream(self.copies):
             moved = tensor.pin_memory().to(self.torch, non_blocking=True)
         self.computing.wait_stream(self.copies)
-        moved.record_stream(self.computing)  # its memory is not given away while a model may read it
+        moved.record_stream(
+            self.computing
+        )  # its memory is not given away while a model may read it
         return moved
 
     def uploaded(self):
@@ -156,7 +169,11 @@ def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
     there, else bfloat16."""
     found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind, usual = (_Cuda, "float16") if found.type == "cuda" else (Device, "bfloat16")
-    return kind(found, usual if amp or amp is None and kind is _Cuda else False) if amp in AMP[:3] else kind(found, amp)
+    return (
+        kind(found, usual if amp or amp is None and kind is _Cuda else False)
+        if amp in AMP[:3]
+        else kind(found, amp)
+    )
 
 
 def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any:
@@ -206,14 +223,18 @@ class Positional(torch.nn.Module):
 
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
         """The module's logits for the values of its keywords, or for its arguments."""
-        return output_of(self.module, dict(zip(self.keys, values, strict=True)) if self.keys else values)
+        return output_of(
+            self.module, dict(zip(self.keys, values, strict=True)) if self.keys else values
+        )
 
 
 def _logits_of(model, inputs) -> torch.Tensor:
     logits, batch = output_of(model.module, inputs), batch_of(inputs)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(f"model {model.name!r} gave {found} for {batch} samples; expected a tensor [N, classes]")
+        raise ValueError(
+            f"model {model.name!r} gave {found} for {batch} samples; expected a tensor [N, classes]"
+        )
     return logits
 
 
@@ -238,15 +259,24 @@ def _in_pieces(model, inputs, most):
     while True:
         size = most.get(name, batch)
         try:
-            parts = [_logits_of(model, piece_of(inputs, a, a + size)) for a in range(0, batch, size)]
+            parts = [
+                _logits_of(model, piece_of(inputs, a, a + size)) for a in range(0, batch, size)
+            ]
             if size < before:
-                warnings.warn(f"model {name!r}: no memory for {before} samples at once; now {size}", stacklevel=2)
+                warnings.warn(
+                    f"model {name!r}: no memory for {before} samples at once; now {size}",
+                    stacklevel=2,
+                )
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         except RuntimeError as error:  # the device's own error is one, too
-            if not isinstance(error, torch.cuda.OutOfMemoryError) and "DefaultCPUAllocator: " not in str(error):
+            if not isinstance(
+                error, torch.cuda.OutOfMemoryError
+            ) and "DefaultCPUAllocator: " not in str(error):
                 raise
             if size == 1:
-                raise ValueError(f"model {name!r}: not enough memory for one sample ({error})") from None
+                raise ValueError(
+                    f"model {name!r}: not enough memory for one sample ({error})"
+                ) from None
             most[name] = (min(size, batch) + 1) // 2
         torch.cuda.empty_cache()
 

@@ -49,7 +49,9 @@ def resolved(models: Any) -> list[Model]:
     else:
         names = [models] if isinstance(models, str) else list(models)
         if len(set(names)) < len(names):
-            raise ValueError(f"named more than once: {sorted({n for n in names if names.count(n) > 1})}")
+            raise ValueError(
+                f"named more than once: {sorted({n for n in names if names.count(n) > 1})}"
+            )
         found = [load(name) for name in names]
     if not found:
         raise ValueError("no models to extract")
@@ -63,5 +65,9 @@ def _handed_over(name, value) -> Model:
         return Model(name, value.module, value.transform, value.metadata)
     module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
     if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)):
-        raise ValueError(f"model {name!r} must be a torch module or (module, transform), not {value!r}")
-    return Model(name, module, transform, {"parameters": sum(p.numel() for p in module.parameters())})
+        raise ValueError(
+            f"model {name!r} must be a torch module or (module, transform), not {value!r}"
+        )
+    return Model(
+        name, module, transform, {"parameters": sum(p.numel() for p in module.parameters())}
+    )

@@ -51,7 +51,9 @@ def _convolution(inputs, outputs):
 def _lstm(inputs, outputs):
     """Every weight matrix (gates, both directions, projections) once a step: steps · batch · their elements."""
     shapes = [get_shape(value) for value in inputs[2].node().inputs()]
-    return math.prod(get_shape(inputs[0])[:2]) * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+    return math.prod(get_shape(inputs[0])[:2]) * sum(
+        math.prod(shape) for shape in shapes if len(shape) == 2
+    )
 
 
 HANDLES = {
@@ -60,7 +62,9 @@ HANDLES = {
     "aten::matmul": _matmul,
     "aten::einsum": _einsum,
     "aten::scaled_dot_product_attention": _attention,
-    "aten::upsample_bicubic2d": elementwise_flop_counter(0, 16),  # neighbours, as fvcore's 4 for bilinear
+    "aten::upsample_bicubic2d": elementwise_flop_counter(
+        0, 16
+    ),  # neighbours, as fvcore's 4 for bilinear
 }
 
 
@@ -76,27 +80,45 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input). Biases, activations,
     other pooling, softmax and elementwise products count nothing. The path that the example takes is counted.
     """
-    keys, module = list(example_input) if isinstance(example_input, dict) else None, original(module)
+    keys, module = (
+        list(example_input) if isinstance(example_input, dict) else None,
+        original(module),
+    )
     one = isinstance(example_input, torch.Tensor)
     values = (example_input,) if one else tuple(example_input.values() if keys else example_input)
     if not values or not all(isinstance(v, torch.Tensor) and v.ndim and len(v) for v in values):
-        raise ValueError("example_input must be a tensor [N, …], or a tuple or dict of such tensors")
-    scripted = [n or "itself" for n, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+        raise ValueError(
+            "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
+        )
+    scripted = [
+        n or "itself" for n, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)
+    ]
     if scripted:
-        raise ValueError(_refusal(module, f"it holds TorchScript ({', '.join(scripted[:3])}), which fvcore cannot see"))
+        raise ValueError(
+            _refusal(
+                module, f"it holds TorchScript ({', '.join(scripted[:3])}), which fvcore cannot see"
+            )
+        )
     fast, wrapped = torch.backends.mha.get_fastpath_enabled(), Positional(module, keys)
     torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from fvcore
     try:
         with inference_mode_of(wrapped), torch.no_grad():
             analysis = FlopCountAnalysis(wrapped, piece_of(values, 0, 1)).set_op_handle(**HANDLES)
-            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(
+                False
+            ).tracer_warnings("none")
             total, unknown = analysis.total(), analysis.unsupported_ops()
-            places = {op: name for name in analysis.by_module() for op in analysis.unsupported_ops(name)}
+            places = {
+                op: name for name in analysis.by_module() for op in analysis.unsupported_ops(name)
+            }
     except (AssertionError, IndexError, NotImplementedError, torch.jit.TracingCheckError) as error:
         raise ValueError(_refusal(module, f"fvcore fails on it ({error!r})")) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    places = {op: name.removeprefix("module").lstrip(".") or "the module itself" for op, name in places.items()}
+    places = {
+        op: name.removeprefix("module").lstrip(".") or "the module itself"
+        for op, name in places.items()
+    }
     refused = [f"{op} (in {places[op]})" for op in unknown if op not in NO_MACS]
     if refused:
         raise ValueError(_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
@@ -125,7 +147,9 @@ def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray
     values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
 
     def at(tokens):
-        return count_macs(module, {key: torch.full((1, tokens), values[key]) for key in transform.keys})
+        return count_macs(
+            module, {key: torch.full((1, tokens), values[key]) for key in transform.keys}
+        )
 
     counted = [at(n) for n in AT]
     first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(AT)))
@@ -158,9 +182,14 @@ def with_text_costs(
                 whole = lengths[transform] = transform.lengths(texts)
                 if (whole > limit).any():
                     more = f"have more than {limit} tokens (the longest {whole.max()}) and are cut"
-                    warnings.warn(f"{(whole > limit).sum()} of {len(whole)} texts {more}", stacklevel=3)
+                    warnings.warn(
+                        f"{(whole > limit).sum()} of {len(whole)} texts {more}", stacklevel=3
+                    )
             run = np.minimum(lengths[transform], limit)
-            counts = {"tokens": float(run.mean()), "truncated": int((lengths[transform] > limit).sum())}
+            counts = {
+                "tokens": float(run.mean()),
+                "truncated": int((lengths[transform] > limit).sum()),
+            }
             if model.name not in costs:
                 costs[model.name] = mean_macs(model.module, transform, run)
             found.append(replace(model, metadata=model.metadata | counts))

@@ -24,7 +24,9 @@ class Model:
 
 
 @contextlib.contextmanager
-def noted(failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+def noted(
+    failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception
+) -> Iterator[None]:
     """Inside, what a model raises goes into ``failed`` {model: ValueError that names it}, and the others go on."""
     try:
         yield
@@ -55,10 +57,21 @@ def reordered(model: Model, order: Any) -> Model:
     extraction asks for where it finds another order, and is recorded. ValueError: repeated or negative columns.
     """
     order = np.asarray(order)
-    if order.ndim != 1 or order.dtype.kind not in "iu" or len(set(order.tolist())) < len(order) or order.min() < 0:
-        raise ValueError(f"model {model.name!r}: the order of classes must be distinct column numbers, not {order!r}")
-    metadata = {k: v for k, v in model.metadata.items() if k != "classes"} | {"class_order": order.tolist()}
-    return replace(model, module=_Reordered(model.module, order.astype(np.int64)).eval(), metadata=metadata)
+    if (
+        order.ndim != 1
+        or order.dtype.kind not in "iu"
+        or len(set(order.tolist())) < len(order)
+        or order.min() < 0
+    ):
+        raise ValueError(
+            f"model {model.name!r}: the order of classes must be distinct column numbers, not {order!r}"
+        )
+    metadata = {k: v for k, v in model.metadata.items() if k != "classes"} | {
+        "class_order": order.tolist()
+    }
+    return replace(
+        model, module=_Reordered(model.module, order.astype(np.int64)).eval(), metadata=metadata
+    )
 
 
 def original(module: torch.nn.Module) -> torch.nn.Module:
@@ -70,9 +83,16 @@ def identity(model: Model) -> dict:
     """What tells a model from another of the same name: SHA-256 of its class and weights, and its transform's repr
     without addresses, where values that a function closes over do not show. Compiling a module changes neither."""
     digest = hashlib.sha256(type(original(model.module)).__qualname__.encode())
-    state = {key.replace("_orig_mod.", ""): value for key, value in model.module.state_dict().items()}
+    state = {
+        key.replace("_orig_mod.", ""): value for key, value in model.module.state_dict().items()
+    }
     for key, value in sorted(state.items()):
         if isinstance(value, torch.Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return {"weights_sha256": digest.hexdigest(), "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform))}
+            digest.update(
+                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            )
+    return {
+        "weights_sha256": digest.hexdigest(),
+        "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform)),
+    }

@@ -7,7 +7,12 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_data_config
-from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, is_model
+from timm.models import (
+    get_arch_pretrained_cfgs,
+    get_deprecated_models,
+    get_pretrained_cfg,
+    is_model,
+)
 from timm.utils.model import reparameterize_model
 
 from ..checks import split_size, timm_name
@@ -18,7 +23,9 @@ from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
-PREPROCESSING = "input_size test_input_size interpolation crop_pct test_crop_pct crop_mode mean std".split()
+PREPROCESSING = (
+    "input_size test_input_size interpolation crop_pct test_crop_pct crop_mode mean std".split()
+)
 # Where timm's own map of old names leads to a network of another width (1.0.31).
 CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
@@ -48,7 +55,9 @@ def current_name(name: str) -> str:
     name = get_deprecated_models().get(name) or name
     cfg = get_pretrained_cfg(name, allow_unregistered=True)
     if cfg is not None and cfg.num_classes != 1000 and "." not in name:
-        cfg = next((c for c in get_arch_pretrained_cfgs(name).values() if c.num_classes == 1000), cfg)
+        cfg = next(
+            (c for c in get_arch_pretrained_cfgs(name).values() if c.num_classes == 1000), cfg
+        )
     return f"{cfg.architecture}.{cfg.tag}" if cfg and cfg.tag else name
 
 
@@ -124,14 +133,21 @@ def load_timm_model(
 
 def family(name: str) -> str:
     """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
-    return timm.models._registry._model_to_module.get(timm.models.get_arch_name(current_name(name)), "timm")
+    return timm.models._registry._model_to_module.get(
+        timm.models.get_arch_name(current_name(name)), "timm"
+    )
 
 
 def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
     """The preprocessing that a timm module's config asks for, at its "test" or "train" size, or at so many pixels."""
     asked = {"img_size": size} if isinstance(size, int) else {}
     config = resolve_data_config(asked, model=module, use_test_size=size == "test")
-    cut = Cut(tuple(config["input_size"][1:]), config["interpolation"], config["crop_pct"], config["crop_mode"])
+    cut = Cut(
+        tuple(config["input_size"][1:]),
+        config["interpolation"],
+        config["crop_pct"],
+        config["crop_mode"],
+    )
     return Photos(cut, tuple(config["mean"]), tuple(config["std"]))
 
 
@@ -142,10 +158,18 @@ def _pretrained(name, size, revision):
         tags = timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)
         raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
     if cfg is None or not cfg.has_weights or name in WITHDRAWN:
-        raise ValueError(f"timm has no pretrained weights for {name!r}; give a local file, checkpoint=…")
+        raise ValueError(
+            f"timm has no pretrained weights for {name!r}; give a local file, checkpoint=…"
+        )
     repository = cfg.hf_hub_id or ""
-    cached = bool(cfg.file or repository and cached_revision(repository, *WEIGHTS, revision=revision))
-    check_reachable(f"model {name!r} ({repository or cfg.url})", cached, "give a local file or folder, checkpoint=…")
+    cached = bool(
+        cfg.file or repository and cached_revision(repository, *WEIGHTS, revision=revision)
+    )
+    check_reachable(
+        f"model {name!r} ({repository or cfg.url})",
+        cached,
+        "give a local file or folder, checkpoint=…",
+    )
     overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
     module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
     found = cached_revision(repository, *WEIGHTS, revision=revision) if repository else None
@@ -159,22 +183,36 @@ def _checkpoint_file(name, path) -> Path:
         raise FileNotFoundError(f"no checkpoint {path} for model {name!r}")
     stems = dict.fromkeys([name, current_name(name), timm.models.get_arch_name(name)])
     tried = [path / f"{stem}{ending}" for stem in stems for ending in ENDINGS]
-    tried += [folder / file for folder in (path, *(path / stem for stem in stems)) for file in WEIGHTS]
+    tried += [
+        folder / file for folder in (path, *(path / stem for stem in stems)) for file in WEIGHTS
+    ]
     for candidate in tried:
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(f"no checkpoint for model {name!r} in {path}; looked for {tried[0].name}, {tried[-2]} …")
+    raise FileNotFoundError(
+        f"no checkpoint for model {name!r} in {path}; looked for {tried[0].name}, {tried[-2]} …"
+    )
 
 
 def _from_file(name, path, size, classes):
     own = _folder_config(path.parent)
     classes = own.get("num_classes", classes)
-    overlay = own | {"file": str(path), "hf_hub_id": None, "url": "", "num_classes": classes, "custom_load": False}
+    overlay = own | {
+        "file": str(path),
+        "hf_hub_id": None,
+        "url": "",
+        "num_classes": classes,
+        "custom_load": False,
+    }
     try:
-        module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
+        module = build_timm_model(
+            name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes
+        )
     except Exception as error:  # torch, pickle and safetensors each have their own kinds
         reason = " ".join(str(error).split())[:400]
-        raise ValueError(f"{path}: its weights do not fit model {name!r} or cannot be read: {reason}") from None
+        raise ValueError(
+            f"{path}: its weights do not fit model {name!r} or cannot be read: {reason}"
+        ) from None
     return module, {"name": path.name, "source": "local file", "sha256": file_digest(path)}
 
 
@@ -185,7 +223,13 @@ def _folder_config(folder) -> dict:
         return {}
     try:
         config = read_json(path)
-        own = {key: config["pretrained_cfg"][key] for key in PREPROCESSING if key in config["pretrained_cfg"]}
+        own = {
+            key: config["pretrained_cfg"][key]
+            for key in PREPROCESSING
+            if key in config["pretrained_cfg"]
+        }
         return own | {"num_classes": config["num_classes"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a timm model's config with pretrained_cfg and num_classes ({error!r})") from None
+        raise ValueError(
+            f"{path}: not a timm model's config with pretrained_cfg and num_classes ({error!r})"
+        ) from None

@@ -17,7 +17,9 @@ from ..hub import cached_revision, check_reachable, is_reachable, weights_only
 from .model import Model
 from .transforms import Tokenized
 
-OPTIONS: dict[str, Any] = {"trust_remote_code": False}  # said, or transformers would ask at a prompt
+OPTIONS: dict[str, Any] = {
+    "trust_remote_code": False
+}  # said, or transformers would ask at a prompt
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,35 @@ class ProcessedPhotos:
 
 def is_transformers_model(name: str) -> bool:
     """Whether this looks like a transformers model: a folder with config.json, or "organisation/name"."""
-    is_hub = len(name.split("/")) == 2 and not name.startswith(("/", ".")) and timm_name(name) == name
+    is_hub = (
+        len(name.split("/")) == 2 and not name.startswith(("/", ".")) and timm_name(name) == name
+    )
     return _is_folder(name) or is_hub
 
 
 def is_sequence_classifier(name: str) -> bool:
     """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
     place, revision = _parted(name)
-    if not is_transformers_model(place) or not (_is_folder(place) or _revision_of(place, revision) or is_reachable()):
+    if not is_transformers_model(place) or not (
+        _is_folder(place) or _revision_of(place, revision) or is_reachable()
+    ):
         return False  # the image loader, asked next, says that the Hub does not answer
     try:
-        architectures = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS).architectures or ()
+        architectures = (
+            transformers.AutoConfig.from_pretrained(
+                place, revision=revision, **OPTIONS
+            ).architectures
+            or ()
+        )
     except Exception:  # whatever it is, the image loader, asked next, says it
         return False
     return any("ForSequenceClassification" in a for a in architectures)
 
 
 def _is_folder(name) -> bool:
-    return os.path.isfile(os.path.join(name, "config.json"))  # false for a name that no file can have
+    return os.path.isfile(
+        os.path.join(name, "config.json")
+    )  # false for a name that no file can have
 
 
 def _parted(name):
@@ -85,11 +98,15 @@ def _reading(name, place, revision, kind):
     """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says of which kind, or at
     once a ConnectionError where they are not in the cache and the Hub does not answer."""
     there = _is_folder(place) or _revision_of(place, revision) is not None
-    check_reachable(f"model {name!r}", there, "give the path of a local folder made by save_pretrained")
+    check_reachable(
+        f"model {name!r}", there, "give the path of a local folder made by save_pretrained"
+    )
     try:
         with weights_only():
             yield
-    except Exception as error:  # torch, pickle, safetensors and transformers each have their own kinds
+    except (
+        Exception
+    ) as error:  # torch, pickle, safetensors and transformers each have their own kinds
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
 
@@ -101,18 +118,28 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     processor's settings. ValueError where it is no image classifier, ConnectionError, at once, without the Hub.
     """
     with _reading(name, name, revision, "an image classifier"):
-        module = transformers.AutoModelForImageClassification.from_pretrained(name, revision=revision, **OPTIONS)
-        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, **OPTIONS)
+        module = transformers.AutoModelForImageClassification.from_pretrained(
+            name, revision=revision, **OPTIONS
+        )
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            name, revision=revision, **OPTIONS
+        )
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}
-    metadata = _metadata(module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings))
-    return Model(name, module.float().eval(), ProcessedPhotos(ProcessorCut(settings, processor)), metadata)
+    metadata = _metadata(
+        module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings)
+    )
+    return Model(
+        name, module.float().eval(), ProcessedPhotos(ProcessorCut(settings, processor)), metadata
+    )
 
 
 MAX_LENGTH = 128  # tokens, as usual on GLUE
 
 
-def load_sequence_classifier(name: str, revision: str | None = None, max_length: int = MAX_LENGTH) -> Model:
+def load_sequence_classifier(
+    name: str, revision: str | None = None, max_length: int = MAX_LENGTH
+) -> Model:
     """A fine-tuned sequence classifier of transformers with its tokenizer, in float32.
 
     name: a local folder (``save_pretrained``), or "organisation/name" on the Hub, with "@revision" where one is
@@ -132,12 +159,16 @@ def load_sequence_classifier(name: str, revision: str | None = None, max_length:
         transform = Tokenized(tokenizer, limit, keys)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[:3]
-        raise ValueError(f"{name!r} is not fine-tuned for classification: its checkpoint lacks {missing}")
+        raise ValueError(
+            f"{name!r} is not fine-tuned for classification: its checkpoint lacks {missing}"
+        )
     if module.config.pad_token_id is None:
         module.config.pad_token_id = tokenizer.pad_token_id
     checkpoint = {"name": place, "revision": _revision_of(place, revision)}
     metadata = _metadata(module, checkpoint, {"max_length": limit})
-    metadata["classes"] = [re.sub(r"[\s-]+", "_", own.strip().lower()) for own in metadata["classes"]]
+    metadata["classes"] = [
+        re.sub(r"[\s-]+", "_", own.strip().lower()) for own in metadata["classes"]
+    ]
     return Model(name, module.float().eval(), transform, metadata)
 
 

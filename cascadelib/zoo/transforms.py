@@ -26,7 +26,9 @@ class GreyImages:
         """Input [n, 1, size, size] from grey images uint8 [n, height, width]."""
         x = torch.as_tensor(images).unsqueeze(1).float().div_(255).sub_(self.mean).div_(self.std)
         if x.shape[-2:] != (self.size, self.size):
-            x = functional.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=True)
+            x = functional.interpolate(
+                x, size=(self.size, self.size), mode="bilinear", antialias=True
+            )
         return x
 
 
@@ -106,7 +108,11 @@ class Tokenized:
     def __call__(self, texts: Sequence) -> dict[str, torch.Tensor]:
         """Token ids and masks [n, length] of n texts or pairs of texts."""
         encoded = self.tokenizer(
-            *_columns(texts), padding="longest", truncation=True, max_length=self.max_length, return_tensors="pt"
+            *_columns(texts),
+            padding="longest",
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
         )
         return {key: encoded[key] for key in self.keys}
 
@@ -115,7 +121,9 @@ class Tokenized:
         counted: list[int] = []
         for start in range(0, len(texts), BLOCK):
             columns = _columns(texts[start : start + BLOCK])
-            counted += map(len, self.tokenizer(*columns, truncation=False, verbose=False)["input_ids"])
+            counted += map(
+                len, self.tokenizer(*columns, truncation=False, verbose=False)["input_ids"]
+            )
         return np.array(counted, np.int64)
 
     def __repr__(self) -> str:
@@ -124,16 +132,29 @@ class Tokenized:
 
 def _columns(texts):
     """Texts → one list; pairs → two."""
-    return [list(part) for part in zip(*texts)] if isinstance(texts[0], (tuple, list)) else [list(texts)]
+    return (
+        [list(part) for part in zip(*texts)]
+        if isinstance(texts[0], (tuple, list))
+        else [list(texts)]
+    )
 
 
 def _digest(tokenizer) -> str:
     """Part of a SHA-256 over the vocabulary and rules: tells tokenizers apart."""
-    rules = tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else None
-    whole = json.loads(rules) if rules else {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
+    rules = (
+        tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else None
+    )
+    whole = (
+        json.loads(rules)
+        if rules
+        else {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
+    )
     # How it padded and cut last time is kept in the tokenizer, too.
     kept = {key: value for key, value in whole.items() if key not in ("truncation", "padding")}
-    kept |= {"pad": tokenizer.pad_token, "side": [tokenizer.padding_side, tokenizer.truncation_side]}
+    kept |= {
+        "pad": tokenizer.pad_token,
+        "side": [tokenizer.padding_side, tokenizer.truncation_side],
+    }
     return digest_of(kept)[:16]
 
 

@@ -24,7 +24,15 @@ HERE = Path(__file__).parent
 SPLITS = ("val", "test")
 
 
-FACTS = ("family", "architecture", "image_size", "parameters", "checkpoint", "preprocessing", "extraction")
+FACTS = (
+    "family",
+    "architecture",
+    "image_size",
+    "parameters",
+    "checkpoint",
+    "preprocessing",
+    "extraction",
+)
 
 
 def timed_again(store, models, samples, settings):
@@ -32,10 +40,19 @@ def timed_again(store, models, samples, settings):
     with tempfile.TemporaryDirectory() as folder:
         fresh = extract(models, samples, folder, **settings)
         for name in fresh.models["macs"].sort_values(kind="stable").index:
-            kept, logits, again = store.metadata(name), np.array(store.logits(name)), fresh.logits(name)
+            kept, logits, again = (
+                store.metadata(name),
+                np.array(store.logits(name)),
+                fresh.logits(name),
+            )
             if not np.allclose(logits, again, atol=1e-3):
-                raise ValueError(f"model {name!r}: its logits are not those of the store; extract it anew (--replace)")
-            where = {key: fresh.metadata(name)["extraction"][key] for key in ("batch_size", "device_name", "versions")}
+                raise ValueError(
+                    f"model {name!r}: its logits are not those of the store; extract it anew (--replace)"
+                )
+            where = {
+                key: fresh.metadata(name)["extraction"][key]
+                for key in ("batch_size", "device_name", "versions")
+            }
             facts = {key: kept[key] for key in FACTS if key in kept} | {"seconds_measured": where}
             costs = {"macs": kept["macs"], "seconds": fresh.metadata(name)["seconds"]}
             store.add(name, logits, replace=True, dtype=logits.dtype.name, **costs, **facts)
@@ -44,31 +61,54 @@ def timed_again(store, models, samples, settings):
 def results(stores, table) -> pd.DataFrame:
     """One row a model, cheapest first; MACs and seconds are those of the validation split."""
     val, test = (stores[split].models for split in SPLITS)
-    rows = val[["family", "image_size", "parameters", "macs", "seconds"]].rename(columns={"image_size": "size"})
+    rows = val[["family", "image_size", "parameters", "macs", "seconds"]].rename(
+        columns={"image_size": "size"}
+    )
     whole = {column: rows[column].astype(int) for column in ("size", "parameters", "macs")}
     rows = rows.assign(**whole, val_top1=val.top1, test_top1=test.top1.reindex(val.index))
     return rows[rows.index.isin(table.index)]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=HERE, help="where zoo.json, weights/ and the splits are")
-    parser.add_argument("--out", type=Path, help="where val/, test/ and results.csv go (default: the same folder)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=HERE, help="where zoo.json, weights/ and the splits are"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where val/, test/ and results.csv go (default: the same folder)"
+    )
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", help="default: CUDA where there is one")
-    parser.add_argument("--dtype", default="float32", help="of the stored logits: float16 halves the files")
-    parser.add_argument("--replace", action="store_true", help="extract models anew that are there already")
-    parser.add_argument("--seconds", action="store_true", help="measure the seconds of all models in this run as well")
+    parser.add_argument(
+        "--dtype", default="float32", help="of the stored logits: float16 halves the files"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="extract models anew that are there already"
+    )
+    parser.add_argument(
+        "--seconds",
+        action="store_true",
+        help="measure the seconds of all models in this run as well",
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     out, table = args.out or args.folder, bundled_models(args.folder)
     table = table[table.trained]
     models = {name: load(name, args.folder) for name in table.index}
     # Full precision everywhere: the bundled logits are what fresh ones are compared with.
-    settings = {"device": args.device, "batch_size": args.batch_size, "dtype": args.dtype, "amp": False}
+    settings = {
+        "device": args.device,
+        "batch_size": args.batch_size,
+        "dtype": args.dtype,
+        "amp": False,
+    }
     stores = {
-        split: extract(models, fashion_mnist(split, args.folder), out / split, replace=args.replace, **settings)
+        split: extract(
+            models, fashion_mnist(split, args.folder), out / split, replace=args.replace, **settings
+        )
         for split in SPLITS
     }
     for split in SPLITS if args.seconds else ():

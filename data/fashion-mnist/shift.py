@@ -21,11 +21,19 @@ from corruptions import SHIFTED, fashion_mnist_shifted  # noqa: E402 - beside th
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=HERE, help="where zoo.json, weights/ and test.npz are")
-    parser.add_argument("--out", type=Path, help="where the stores go (default: shift/ in the same folder)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=HERE, help="where zoo.json, weights/ and test.npz are"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where the stores go (default: shift/ in the same folder)"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--replace", action="store_true", help="extract models anew that are there already")
+    parser.add_argument(
+        "--replace", action="store_true", help="extract models anew that are there already"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     out, table = args.out or args.folder / "shift", bundled_models(args.folder)
@@ -33,7 +41,10 @@ def main():
     for name in SHIFTED:
         samples = fashion_mnist_shifted(name, args.folder)
         store = extract(models, samples, out / name, amp=False, replace=args.replace)
-        print(f"{name}: top-1 {store.models.top1.min():.4f} to {store.models.top1.max():.4f}", flush=True)
+        print(
+            f"{name}: top-1 {store.models.top1.min():.4f} to {store.models.top1.max():.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

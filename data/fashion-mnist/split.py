@@ -24,7 +24,9 @@ def read_idx(folder, stem):
                 raise ValueError(f"{path} is not an IDX file of unsigned bytes")
             shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
             return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
-    raise FileNotFoundError(f"neither {stem} nor {stem}.gz in {folder}; expected the four IDX files of Fashion-MNIST")
+    raise FileNotFoundError(
+        f"neither {stem} nor {stem}.gz in {folder}; expected the four IDX files of Fashion-MNIST"
+    )
 
 
 def rows_of(split, total=60_000, held_out=10_000):
@@ -36,7 +38,10 @@ def rows_of(split, total=60_000, held_out=10_000):
 def read_split(folder, split):
     """(images uint8 [k, 28, 28], labels uint8 [k]) of ``train``, ``val`` or ``test``."""
     stem = "t10k" if split == "test" else "train"
-    images, labels = read_idx(folder, f"{stem}-images-idx3-ubyte"), read_idx(folder, f"{stem}-labels-idx1-ubyte")
+    images, labels = (
+        read_idx(folder, f"{stem}-images-idx3-ubyte"),
+        read_idx(folder, f"{stem}-labels-idx1-ubyte"),
+    )
     if split == "test":
         return images, labels
     rows = rows_of(split, len(images))
@@ -44,8 +49,12 @@ def read_split(folder, split):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raw", required=True, help="folder with the four IDX files of Fashion-MNIST")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--raw", required=True, help="folder with the four IDX files of Fashion-MNIST"
+    )
     raw = parser.parse_args().raw
     for split in ("val", "test"):
         images, labels = read_split(raw, split)

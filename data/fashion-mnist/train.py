@@ -41,7 +41,9 @@ def augment(images, rng, erase):
     size = torch.randint(4, 15, (n, 2), generator=rng)
     corner = (torch.rand(n, 2, generator=rng) * (side - size + 1)).long()
     inside = (grid >= corner[:, :, None]) & (grid < (corner + size)[:, :, None])
-    box = inside[:, 0, :, None] & inside[:, 1, None, :] & (torch.rand(n, 1, 1, generator=rng) < erase)
+    box = (
+        inside[:, 0, :, None] & inside[:, 1, None, :] & (torch.rand(n, 1, 1, generator=rng) < erase)
+    )
     return out.masked_fill(box, 73)  # the training mean, 0.2860 * 255
 
 
@@ -60,7 +62,10 @@ def teacher_logits(teacher, number, erase, images):
         if not path.exists():
             model = load_bundled(teacher, HERE)
             module = model.module.to(memory_format=torch.channels_last)
-            parts = [module(model.transform(part)) for part in fixed_view(images, number, erase).split(500)]
+            parts = [
+                module(model.transform(part))
+                for part in fixed_view(images, number, erase).split(500)
+            ]
             with open(path.with_suffix(".new"), "wb") as file:
                 np.save(file, torch.cat(parts).half().numpy())
             path.with_suffix(".new").replace(path)
@@ -74,8 +79,12 @@ def lesson(images, epoch, recipe):
     erase, views = recipe.get("erase", 0.5), range(recipe["views"])
     if epoch < recipe.get("fixed_views", 0):
         view = views[epoch % len(views)]
-        return fixed_view(images, view, erase), teacher_logits(recipe["teacher"], view, erase, images)
-    return images, sum(teacher_logits(recipe["teacher"], view, erase, images) for view in views) / len(views)
+        return fixed_view(images, view, erase), teacher_logits(
+            recipe["teacher"], view, erase, images
+        )
+    return images, sum(
+        teacher_logits(recipe["teacher"], view, erase, images) for view in views
+    ) / len(views)
 
 
 def distilled_loss(logits, labels, taught, recipe):
@@ -97,7 +106,10 @@ def optimizer_and_schedule(model, recipe, cycles, epoch, steps):
     cycle = max(i for i, start in enumerate(cycles[:-1]) if start <= epoch)
     lr, steps = recipe["lr"] / 2**cycle, (cycles[cycle + 1] - cycles[cycle]) * steps
     groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": recipe["weight_decay"]},
+        {
+            "params": [p for p in model.parameters() if p.ndim > 1],
+            "weight_decay": recipe["weight_decay"],
+        },
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if recipe.get("optimizer") == "adamw":
@@ -109,7 +121,9 @@ def optimizer_and_schedule(model, recipe, cycles, epoch, steps):
     )
 
 
-def train_epoch(model, images, labels, taught, augmented, size, zoo, recipe, optimizer, schedule, rng):
+def train_epoch(
+    model, images, labels, taught, augmented, size, zoo, recipe, optimizer, schedule, rng
+):
     """One pass over shuffled images; taught: the teacher's logits [n, classes], or None."""
     model.train()
     transform, total = GreyImages(size, zoo["mean"], zoo["std"]), 0.0
@@ -122,7 +136,9 @@ def train_epoch(model, images, labels, taught, augmented, size, zoo, recipe, opt
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.get("bfloat16", False)):
             logits = model(x).float()
         if taught is None:
-            loss = functional.cross_entropy(logits, labels[batch], label_smoothing=recipe.get("label_smoothing", 0.0))
+            loss = functional.cross_entropy(
+                logits, labels[batch], label_smoothing=recipe.get("label_smoothing", 0.0)
+            )
         else:
             loss = distilled_loss(logits, labels[batch], taught[batch], recipe)
         optimizer.zero_grad()
@@ -136,7 +152,10 @@ def train_epoch(model, images, labels, taught, augmented, size, zoo, recipe, opt
 @torch.inference_mode()
 def accuracy(model, images, labels, transform):
     model.eval()
-    right = sum((model(transform(x)).argmax(1) == y).sum().item() for x, y in zip(images.split(500), labels.split(500)))
+    right = sum(
+        (model(transform(x)).argmax(1) == y).sum().item()
+        for x, y in zip(images.split(500), labels.split(500))
+    )
     return right / len(labels)
 
 
@@ -165,10 +184,31 @@ def train(name, zoo, data, held_out):
             parts |= {"optimizer": optimizer, "schedule": schedule}
         seen, taught = lesson(images, epoch, recipe)
         augmented = recipe.get("augment", True) and epoch >= recipe.get("fixed_views", 0)
-        loss = train_epoch(model, seen, labels, taught, augmented, sizes[epoch], zoo, recipe, optimizer, schedule, rng)
+        loss = train_epoch(
+            model,
+            seen,
+            labels,
+            taught,
+            augmented,
+            sizes[epoch],
+            zoo,
+            recipe,
+            optimizer,
+            schedule,
+            rng,
+        )
         transform = GreyImages(sizes[epoch], zoo["mean"], zoo["std"])
         top1 = accuracy(model, *held_out, transform)
-        log.append([name, epoch + 1, sizes[epoch], round(loss, 4), top1, round(time.perf_counter() - start, 1)])
+        log.append(
+            [
+                name,
+                epoch + 1,
+                sizes[epoch],
+                round(loss, 4),
+                top1,
+                round(time.perf_counter() - start, 1),
+            ]
+        )
         print(*log[-1], flush=True)
         state = {key: part.state_dict() for key, part in parts.items()}
         state |= {"log": log, "rng": rng.get_state(), "torch_rng": torch.get_rng_state()}
@@ -177,7 +217,9 @@ def train(name, zoo, data, held_out):
     with open(STATE / f"{name}.csv", "w", newline="") as file:
         csv.writer(file).writerows(log)
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    weights = {k: v.contiguous() for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+    weights = {
+        k: v.contiguous() for k, v in weights.items() if not k.endswith("num_batches_tracked")
+    }
     (HERE / "weights").mkdir(exist_ok=True)
     save_file(weights, STATE / f"{name}.safetensors", {"model": name})
     (STATE / f"{name}.safetensors").chmod(0o644)
@@ -192,20 +234,30 @@ def write_log(zoo):
     for name in zoo["models"]:
         if (STATE / f"{name}.csv").exists():
             logs[name] = (STATE / f"{name}.csv").read_text().splitlines()
-    lines = ["model,epoch,image_size,loss,validation_top1,seconds", *(row for log in logs.values() for row in log)]
+    lines = [
+        "model,epoch,image_size,loss,validation_top1,seconds",
+        *(row for log in logs.values() for row in log),
+    ]
     path.write_text("\n".join(lines) + "\n")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raw", required=True, help="folder with the four IDX files of Fashion-MNIST")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--raw", required=True, help="folder with the four IDX files of Fashion-MNIST"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("names", nargs="*", help="models of zoo.json (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     zoo = json.loads((HERE / "zoo.json").read_text())
     data, held_out = (
-        tuple(torch.from_numpy(a.astype(t)) for a, t in zip(read_split(args.raw, split), (np.uint8, np.int64)))
+        tuple(
+            torch.from_numpy(a.astype(t))
+            for a, t in zip(read_split(args.raw, split), (np.uint8, np.int64))
+        )
         for split in ("train", "val")
     )
     STATE.mkdir(exist_ok=True)

@@ -63,32 +63,65 @@ def described(options) -> Study:
 def timed(model: Model, table) -> Model:
     """The model with the seconds an image that ``table`` publishes of it at its size, where it does."""
     row = row_of(table, model.name, model.metadata.get("image_size"))
-    seconds = {} if row is None or pd.isna(row["seconds"]) else {"published_seconds": float(row["seconds"])}
+    seconds = (
+        {}
+        if row is None or pd.isna(row["seconds"])
+        else {"published_seconds": float(row["seconds"])}
+    )
     return replace(model, metadata=model.metadata | seconds)
 
 
 def parsed(arguments=None):
     """The options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", required=True, help="ImageNet's folder of labelled images, or a name on the Hub")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--images", required=True, help="ImageNet's folder of labelled images, or a name on the Hub"
+    )
     parser.add_argument("--kind", default="imagenet", choices=list(KINDS))
-    parser.add_argument("--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file")
-    parser.add_argument("--named", help="what the split is called there (default: val; on the Hub: validation)")
+    parser.add_argument(
+        "--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file"
+    )
+    parser.add_argument(
+        "--named", help="what the split is called there (default: val; on the Hub: validation)"
+    )
     parser.add_argument("--v2", type=Path, help="ImageNetV2's folder")
-    parser.add_argument("--whole", action="store_true", help="all images are val, also without --v2")
+    parser.add_argument(
+        "--whole", action="store_true", help="all images are val, also without --v2"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the study: its stores")
-    parser.add_argument("--models", nargs="+", help="names; default: those on the two fronts of the table")
-    parser.add_argument("--table", type=Path, default=published.TABLE, help="made by tables.py; default: of 2022-07-27")
-    parser.add_argument("--checkpoints", type=Path, help="file or folder of local weights for timm's models")
+    parser.add_argument(
+        "--models", nargs="+", help="names; default: those on the two fronts of the table"
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=published.TABLE,
+        help="made by tables.py; default: of 2022-07-27",
+    )
+    parser.add_argument(
+        "--checkpoints", type=Path, help="file or folder of local weights for timm's models"
+    )
     parser.add_argument("--classes", type=int, default=1000, help="of the local weights")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th image only")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--workers", type=int, help="processes that decode (default: one a usable core, 16 at most)")
+    parser.add_argument(
+        "--workers", type=int, help="processes that decode (default: one a usable core, 16 at most)"
+    )
     parser.add_argument("--device", help="default: CUDA where there is one")
-    parser.add_argument("--amp", nargs="?", const=True, help="float16 or bfloat16; default: float16, on CUDA only")
-    parser.add_argument("--no-amp", dest="amp", action="store_const", const=False, help="float32 everywhere")
-    parser.add_argument("--compile", action="store_true", help="run the models as torch.compile makes them")
-    parser.add_argument("--dtype", default="float32", help="of the stored logits: float16 halves the files")
+    parser.add_argument(
+        "--amp", nargs="?", const=True, help="float16 or bfloat16; default: float16, on CUDA only"
+    )
+    parser.add_argument(
+        "--no-amp", dest="amp", action="store_const", const=False, help="float32 everywhere"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="run the models as torch.compile makes them"
+    )
+    parser.add_argument(
+        "--dtype", default="float32", help="of the stored logits: float16 halves the files"
+    )
     return parser.parse_args(arguments)
 
 
@@ -101,13 +134,24 @@ def main(arguments=None):
     }  # first: what fails, fails at once
     table = published.models(options.table)
     models = {name: timed(model, table) for name, model in models_of_study(options.out).items()}
-    settings = {key: getattr(options, key) for key in ("device", "batch_size", "workers", "amp", "compile", "dtype")}
+    settings = {
+        key: getattr(options, key)
+        for key in ("device", "batch_size", "workers", "amp", "compile", "dtype")
+    }
     for split in samples:
         store = extract(models, samples[split], options.out / split, **settings)
         if int(os.environ.get("RANK", 0)) == 0:
-            print(readable(store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]).to_string())
+            print(
+                readable(
+                    store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]
+                ).to_string()
+            )
             beside = compared(store, table)
-            print(readable(beside).to_string() if len(beside) else "No published top-1 of these models at these sizes.")
+            print(
+                readable(beside).to_string()
+                if len(beside)
+                else "No published top-1 of these models at these sizes."
+            )
 
 
 if __name__ == "__main__":

@@ -24,16 +24,25 @@ from study import FILE, read_study  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("study", type=Path, help="folder of the study")
-    parser.add_argument("notebooks", nargs="*", help="how their names start (default: those that can run)")
+    parser.add_argument(
+        "notebooks", nargs="*", help="how their names start (default: those that can run)"
+    )
     parser.add_argument("--preset", type=Path, help="a YAML file of parameters, as paper.yml")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     options = parser.parse_args(arguments)
     study = options.study.resolve()
     other = "held_out" if (study / "held_out").exists() else "val"
     here, there = LogitStore(study / "val"), LogitStore(study / other)
-    able = ["01"] * (study / FILE).exists() + ["02", "03", "04"] + ["05"] * (here.dataset != there.dataset) + ["07"]
+    able = (
+        ["01"] * (study / FILE).exists()
+        + ["02", "03", "04"]
+        + ["05"] * (here.dataset != there.dataset)
+        + ["07"]
+    )
     paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able)
     takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
     described = read_study(study)
@@ -48,9 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
     def run_at(report, paths, **more):
         """These notebooks with the parameters that one of them has; their report in a folder of the study."""
         has = set().union(*(takes[path] for path in paths))
-        given = {name: value for name, value in {**own, **dict(options.p), **more}.items() if value and name in has}
+        given = {
+            name: value
+            for name, value in {**own, **dict(options.p), **more}.items()
+            if value and name in has
+        }
         parameters = [part for pair in given.items() for part in ("-p", *pair)]
-        rest = ["--out", str(study / report), "--jobs", "1"]  # a search at this size takes all cores, and memory
+        rest = [
+            "--out",
+            str(study / report),
+            "--jobs",
+            "1",
+        ]  # a search at this size takes all cores, and memory
         return run.main([*(p.stem for p in paths), *parameters, *preset, *rest]) if paths else 0
 
     run.deal_parameters(paths, dict(options.p))  # a name that none has is refused

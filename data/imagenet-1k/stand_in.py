@@ -22,7 +22,12 @@ from cascadelib.datasets.images import Photographs, files_in
 from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.timm_models import build_timm_model, photos
 
-FEATURES = {"tinynet_e": 32, "lcnet_050": 1280, "tinynet_d": 96, "tinynet_b": 512}  # that each network's head reads
+FEATURES = {
+    "tinynet_e": 32,
+    "lcnet_050": 1280,
+    "tinynet_d": 96,
+    "tinynet_b": 512,
+}  # that each network's head reads
 RIDGE = 0.1
 SIZE = (500, 375)
 SEED = 2012
@@ -33,10 +38,15 @@ def look_alike(label: int, number: int, size=SIZE, pattern: float = 1.0) -> Imag
 
     Deterministic in (label, number); ``pattern`` weighs what the images of a class share.
     """
-    own, shared = np.random.default_rng((SEED, label, 1 + number)), np.random.default_rng((SEED, label))
+    own, shared = (
+        np.random.default_rng((SEED, label, 1 + number)),
+        np.random.default_rng((SEED, label)),
+    )
     image = np.stack([_rolled(own, size) for _ in range(3)], -1)
     coarse = shared.normal(0, 1, (4, 5, 3))
-    shape = [np.linspace(0, n - 1e-6, m).astype(int) for n, m in zip(coarse.shape, (size[1], size[0]))]
+    shape = [
+        np.linspace(0, n - 1e-6, m).astype(int) for n, m in zip(coarse.shape, (size[1], size[0]))
+    ]
     image = image + pattern * coarse[shape[0]][:, shape[1]]
     return Image.fromarray(np.clip(128 + 45 * image, 0, 255).astype(np.uint8))
 
@@ -53,11 +63,15 @@ def _noise(number, size):
     rng, (width, height) = np.random.default_rng((SEED, number)), size
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
-    noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) / frequency, s=(height, width))
+    noise = np.fft.irfft2(
+        np.fft.rfft2(rng.normal(size=(height, width))) / frequency, s=(height, width)
+    )
     return noise / noise.std()
 
 
-def write_images(folder: Path, per_class: int, first: int = 0, size=SIZE, classes: int = 1000) -> None:
+def write_images(
+    folder: Path, per_class: int, first: int = 0, size=SIZE, classes: int = 1000
+) -> None:
     """``per_class`` JPEGs in each of the first ``classes`` class folders; those that are there already are kept."""
     for label, synset in enumerate(synsets()[:classes]):
         (folder / synset).mkdir(parents=True, exist_ok=True)
@@ -84,17 +98,24 @@ def write_checkpoint(path: Path, name: str, photographs: Photographs) -> None:
     x = features(module, photos(module, "test"), photographs)
     mean, scale, read = x.mean(0), x.std(0) + 1e-6, FEATURES[name]
     x = ((x - mean) / scale)[:, :read]
-    targets = torch.nn.functional.one_hot(torch.as_tensor(photographs.labels), len(synsets())).double()
+    targets = torch.nn.functional.one_hot(
+        torch.as_tensor(photographs.labels), len(synsets())
+    ).double()
     gram = x.T @ x + RIDGE * len(x) * torch.eye(read, dtype=torch.float64)
     weights = torch.zeros(len(synsets()), len(mean), dtype=torch.float64)
     weights[:, :read] = torch.linalg.solve(gram, x.T @ (targets - targets.mean(0))).T * 200
     head = module.get_classifier()
-    head.weight.data, head.bias.data = (weights / scale).float(), -(weights @ (mean / scale)).float()
+    head.weight.data, head.bias.data = (
+        (weights / scale).float(),
+        -(weights @ (mean / scale)).float(),
+    )
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, path)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--per-class", type=int, default=1, help="images a class to evaluate on")
     options = parser.parse_args()

@@ -65,7 +65,10 @@ FILES_TODAY = {
 }
 OF_2022 = f"timm results/ at {COMMIT} (2022-07-27)"
 # A commit's files by their SHA-256.
-SOURCES = {OF_2022: set(FILES.values()), f"timm results/ at {TODAY} (2026-01-06)": set(FILES_TODAY.values())}
+SOURCES = {
+    OF_2022: set(FILES.values()),
+    f"timm results/ at {TODAY} (2026-01-06)": set(FILES_TODAY.values()),
+}
 OWN = published.TABLE
 GIGA = 1e9
 ROUNDING = 0.005  # timm writes GMACs with two decimals
@@ -85,7 +88,9 @@ def downloaded(today: bool) -> Path:
 
 def paths_of(folder, results, v2, benchmark) -> list[Path]:
     """The three files in ``folder``; of benchmarks that of the paper's card and layout, unless another is named."""
-    benchmark = benchmark or next((name for name in (BENCHMARK, AGAIN) if (folder / name).is_file()), BENCHMARK)
+    benchmark = benchmark or next(
+        (name for name in (BENCHMARK, AGAIN) if (folder / name).is_file()), BENCHMARK
+    )
     paths = [folder / name for name in (results, v2, benchmark)]
     for path in paths:
         if not path.is_file():
@@ -100,12 +105,24 @@ def source_of(paths, stated=None) -> str:
     commit's files that they come from elsewhere.
     """
     sums = {path.name: pooch.file_hash(str(path)) for path in paths}
-    found = next((source for source, known in SOURCES.items() if known.issuperset(sums.values())), None)
+    found = next(
+        (source for source, known in SOURCES.items() if known.issuperset(sums.values())), None
+    )
     if found is not None and stated not in (None, found):
-        raise SystemExit(f"these files are those of {found!r}, not of {stated!r}: leave --source out")
+        raise SystemExit(
+            f"these files are those of {found!r}, not of {stated!r}: leave --source out"
+        )
     if found is None and stated is None:
-        unknown = [name for name, digest in sums.items() if not any(digest in known for known in SOURCES.values())]
-        why = f"no known commit has {', '.join(unknown)}" if unknown else "they are of several commits"
+        unknown = [
+            name
+            for name, digest in sums.items()
+            if not any(digest in known for known in SOURCES.values())
+        ]
+        why = (
+            f"no known commit has {', '.join(unknown)}"
+            if unknown
+            else "they are of several commits"
+        )
         raise SystemExit(f"where do these files come from? {why}: state it with --source")
     return found or stated
 
@@ -125,7 +142,11 @@ def lacks(name: str) -> str | None:
         config = None
     if config is None:
         return f"not in timm {timm.__version__}"
-    return None if config.num_classes == 1000 else f"its checkpoint has {config.num_classes} classes, not 1,000"
+    return (
+        None
+        if config.num_classes == 1000
+        else f"its checkpoint has {config.num_classes} classes, not 1,000"
+    )
 
 
 def kept(results) -> pd.DataFrame:
@@ -142,7 +163,9 @@ def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
     module = build_timm_model(THEN.get(name, name), size)
     if not trained:
         deploy(module)
-    return count_macs(module, torch.zeros(1, 3, size, size)), sum(p.numel() for p in module.parameters())
+    return count_macs(module, torch.zeros(1, 3, size, size)), sum(
+        p.numel() for p in module.parameters()
+    )
 
 
 def count_alone(pipe, *model, **form) -> None:
@@ -163,7 +186,9 @@ def counts(models, limit: float, processes: int, form: dict) -> Iterator[tuple]:
     while waiting or running:
         while waiting and len(running) < processes:
             here, there = fork.Pipe(duplex=False)
-            process = fork.Process(target=count_alone, args=(there, *waiting[-1]), kwargs=form, daemon=True)
+            process = fork.Process(
+                target=count_alone, args=(there, *waiting[-1]), kwargs=form, daemon=True
+            )
             process.start()
             there.close()  # so that a process that ends without an answer is seen
             running[here] = waiting.pop(), process, time.monotonic()
@@ -200,27 +225,46 @@ def counted(models, cache: Path, limit: float, processes: int, trained: bool) ->
 
     What could not be counted is printed, and tried again in the next run.
     """
-    done = {(r["model"], r["size"]): r for r in rows_of(cache) if r["macs"] and r.get("trained", True) == trained}
+    done = {
+        (r["model"], r["size"]): r
+        for r in rows_of(cache)
+        if r["macs"] and r.get("trained", True) == trained
+    }
     left = [model for model in models if model not in done]
-    with open(cache, "a", encoding="utf-8") as file, tqdm(total=len(left), disable=not sys.stderr.isatty()) as bar:
-        for (name, size), answer, seconds in counts(left, limit, processes, {"trained": True} if trained else {}):
+    with (
+        open(cache, "a", encoding="utf-8") as file,
+        tqdm(total=len(left), disable=not sys.stderr.isatty()) as bar,
+    ):
+        for (name, size), answer, seconds in counts(
+            left, limit, processes, {"trained": True} if trained else {}
+        ):
             bar.update()
             if isinstance(answer, str):
                 print(f"{name} at {size}: {answer}", file=sys.stderr, flush=True)
                 continue
             macs, parameters = answer
-            row = {"model": name, "size": size, "macs": macs, "parameters": parameters, "timm": timm.__version__}
+            row = {
+                "model": name,
+                "size": size,
+                "macs": macs,
+                "parameters": parameters,
+                "timm": timm.__version__,
+            }
             done[name, size] = row | {"trained": trained, "counting_s": round(seconds, 2)}
             file.write(json.dumps(done[name, size]) + "\n")
             file.flush()
-    return pd.DataFrame([done.get(key, {}) for key in models], columns=["macs", "parameters"], dtype="Int64")
+    return pd.DataFrame(
+        [done.get(key, {}) for key in models], columns=["macs", "parameters"], dtype="Int64"
+    )
 
 
 def measured(results, benchmark, column: str) -> np.ndarray:
     """A benchmark's column, float [rows of results]: found by name and size, with or without the tag; else nan."""
     known = {(m, s): v for m, s, v in benchmark[["model", "infer_img_size", column]].to_numpy()}
     keys = zip(results["model"], results["img_size"])
-    return np.array([known.get((m, s), known.get((get_arch_name(m), s), np.nan)) for m, s in keys], float)
+    return np.array(
+        [known.get((m, s), known.get((get_arch_name(m), s), np.nan)) for m, s in keys], float
+    )
 
 
 def gmacs_of(results, benchmarks) -> np.ndarray:
@@ -252,7 +296,9 @@ def front_of(table, cost: str) -> pd.Index:
 def table_of(results, v2, seconds, counts, source) -> pd.DataFrame:
     """The derived table, in the order of ``results``; columns: ``published.models``."""
     twice = results["model"].duplicated(keep=False)
-    names = [f"{m}@{s}" if t else m for m, s, t in zip(results["model"], results["img_size"], twice)]
+    names = [
+        f"{m}@{s}" if t else m for m, s, t in zip(results["model"], results["img_size"], twice)
+    ]
     v2_top1 = {(m, s): v for m, s, v in v2[["model", "img_size", "top1"]].to_numpy()}
     return pd.DataFrame(
         {
@@ -260,7 +306,8 @@ def table_of(results, v2, seconds, counts, source) -> pd.DataFrame:
             "top1": (results["top1"] / 100).round(5),
             "top5": (results["top5"] / 100).round(5),
             "imagenetv2_top1": [
-                round(v2_top1.get((m, s), np.nan) / 100, 5) for m, s in zip(results["model"], results["img_size"])
+                round(v2_top1.get((m, s), np.nan) / 100, 5)
+                for m, s in zip(results["model"], results["img_size"])
             ],
             "image_size": results["img_size"],
             "parameters": counts["parameters"],
@@ -290,7 +337,9 @@ def report(table, results, gmacs) -> None:
     both = rows[rows["ratio"].notna()]
     others = both[(both["counted"] - both["published"]).abs() > ROUNDING + 1e-4]
     least, most = both["ratio"][both["published"] >= 1].agg(["min", "max"])
-    print(f"of {len(both)} published GMACs, {len(both) - len(others)} agree to their two decimals; the others:")
+    print(
+        f"of {len(both)} published GMACs, {len(both) - len(others)} agree to their two decimals; the others:"
+    )
     print(others[["model", "image_size", "macs", "published", "ratio"]].to_string(index=False))
     print(f"of one GMAC and more, counts are {least:.4f} to {most:.4f} of timm's")
     indexed = table.set_index("model")
@@ -300,22 +349,41 @@ def report(table, results, gmacs) -> None:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=Path, help="folder with timm's files (default: download those of 2022-07-27)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        help="folder with timm's files (default: download those of 2022-07-27)",
+    )
     parser.add_argument("--today", action="store_true", help="download those of 2026-01-06")
     parser.add_argument("--results", default=RESULTS)
     parser.add_argument("--v2", default=V2)
     parser.add_argument("--benchmark", help="for the seconds (default: the RTX 3090's)")
-    parser.add_argument("--out", type=Path, help="default, for the files of 2022 only: the package's own")
-    parser.add_argument("--source", help="what the table says of files that no known commit of timm has")
-    parser.add_argument("--near", type=float, metavar="FACTOR", help="count only rows so near a front in timm's GMACs")
+    parser.add_argument(
+        "--out", type=Path, help="default, for the files of 2022 only: the package's own"
+    )
+    parser.add_argument(
+        "--source", help="what the table says of files that no known commit of timm has"
+    )
+    parser.add_argument(
+        "--near",
+        type=float,
+        metavar="FACTOR",
+        help="count only rows so near a front in timm's GMACs",
+    )
     parser.add_argument("--limit", type=float, default=300, help="seconds that one count may take")
     parser.add_argument("--counts", type=Path, default=HERE.parents[1] / "build" / "macs.jsonl")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="models that are counted at a time")
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count(), help="models that are counted at a time"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of each")
     options = parser.parse_args()
     files = FILES_TODAY if options.today else FILES
-    if options.tables is None and {options.results, options.v2, options.benchmark or RESULTS} - set(files):
+    if options.tables is None and {options.results, options.v2, options.benchmark or RESULTS} - set(
+        files
+    ):
         parser.error(f"other files than {', '.join(files)} are read from a folder: --tables FOLDER")
     folder = options.tables or downloaded(options.today)
     paths = paths_of(folder, options.results, options.v2, options.benchmark)
@@ -326,7 +394,9 @@ def main():
     results, v2, benchmark = map(read_table, paths)
     results = kept(results)
     seconds = 1 / measured(results, benchmark, "infer_samples_per_sec")
-    gmacs = gmacs_of(results, [benchmark, *map(read_table, sorted(folder.glob("benchmark-infer-*.csv")))])
+    gmacs = gmacs_of(
+        results, [benchmark, *map(read_table, sorted(folder.glob("benchmark-infer-*.csv")))]
+    )
     counts = counts_of(results, seconds, gmacs, options, source == OF_2022)
     table = table_of(results, v2, seconds, counts, source)
     report(table, results, gmacs)

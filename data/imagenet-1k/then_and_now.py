@@ -23,7 +23,11 @@ WORDS = {"macs": "MACs", "seconds": "seconds an image"}
 
 def label(table, path: Path) -> str:
     """The date in what a table says of its source, else the name of its file."""
-    dates = {date for source in table["source"].unique() for date in re.findall(r"\d{4}-\d{2}-\d{2}", str(source))}
+    dates = {
+        date
+        for source in table["source"].unique()
+        for date in re.findall(r"\d{4}-\d{2}-\d{2}", str(source))
+    }
     return dates.pop() if len(dates) == 1 else path.stem
 
 
@@ -38,20 +42,28 @@ def compared(tables: dict, cost: str) -> tuple[dict, str]:
     alone = {name: singles(table, cost) for name, table in tables.items()}
     fronts = {name: rows.index[rows["on_front"]] for name, rows in alone.items()}
     shared = set.intersection(*(checkpoints(tables[name], fronts[name]) for name in tables))
-    sizes = ", ".join(f"{len(front)} of {len(tables[name])} models in {name}" for name, front in fronts.items())
+    sizes = ", ".join(
+        f"{len(front)} of {len(tables[name])} models in {name}" for name, front in fronts.items()
+    )
     return alone, f"front in {WORDS[cost]}: {sizes}; {len(shared)} in both"
 
 
 def page(figures: list) -> str:
     """Figures one below another as a page that needs no network."""
-    parts = [figure.to_html(full_html=False, include_plotlyjs=not i) for i, figure in enumerate(figures)]
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs=not i) for i, figure in enumerate(figures)
+    ]
     return f'<!doctype html>\n<meta charset="utf-8">\n<title>Fronts then and now</title>\n{"".join(parts)}\n'
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", type=Path, help="a table that tables.py made")
-    parser.add_argument("--then", type=Path, default=published.TABLE, help="default: the paper's, of 2022")
+    parser.add_argument(
+        "--then", type=Path, default=published.TABLE, help="default: the paper's, of 2022"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the page")
     options = parser.parse_args()
     tables = {}

@@ -22,23 +22,43 @@ SPLITS = ("val", "test", "products", "editorials", "tweets")
 
 def results(folder) -> pd.DataFrame:
     """One row a model, cheapest first; tokens, MACs and seconds are those of the validation split."""
-    stores = {split: LogitStore(folder / split) for split in SPLITS if (folder / split / "manifest.json").is_file()}
+    stores = {
+        split: LogitStore(folder / split)
+        for split in SPLITS
+        if (folder / split / "manifest.json").is_file()
+    }
     rows = stores["val"].models[["family", "parameters", "tokens", "macs", "seconds"]]
-    return rows.assign(**{f"{split}_top1": store.models.top1.reindex(rows.index) for split, store in stores.items()})
+    return rows.assign(
+        **{
+            f"{split}_top1": store.models.top1.reindex(rows.index)
+            for split, store in stores.items()
+        }
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--splits", nargs="*", default=SPLITS)
-    parser.add_argument("--replace", action="store_true", help="extract models anew that are there already")
+    parser.add_argument(
+        "--replace", action="store_true", help="extract models anew that are there already"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    trained = [name for name in bundled_names(HERE) if (HERE / "weights" / f"{name}.safetensors").is_file()]
+    trained = [
+        name for name in bundled_names(HERE) if (HERE / "weights" / f"{name}.safetensors").is_file()
+    ]
     models = {name: load_bundled_text_model(name) for name in trained}
     # Full precision everywhere: the bundled logits are what fresh ones are compared with.
-    settings = {"batch_size": args.batch_size, "amp": False, "replace": args.replace, "device": "cpu"}
+    settings = {
+        "batch_size": args.batch_size,
+        "amp": False,
+        "replace": args.replace,
+        "device": "cpu",
+    }
     for split in args.splits:
         extract(models, reviews(split), HERE / split, **settings)
     found = results(HERE)

@@ -28,24 +28,34 @@ def read_snippets(sdist, domain) -> pd.DataFrame:
     with tarfile.open(sdist) as outer:
         inner = next(m for m in outer.getmembers() if m.name.endswith(INNER))
         with tarfile.open(fileobj=io.BytesIO(outer.extractfile(inner).read())) as archive:
-            member = next(m for m in archive.getmembers() if m.name.endswith(f"{FILES[domain]}_GroundTruth.txt"))
+            member = next(
+                m
+                for m in archive.getmembers()
+                if m.name.endswith(f"{FILES[domain]}_GroundTruth.txt")
+            )
             lines = archive.extractfile(member).read().decode("utf-8-sig").splitlines()
     rows = [line.split("\t", 2) for line in lines if line.strip()]
     frame = pd.DataFrame(rows, columns=["sample_id", "rating", "text"])
     ids = [f"{domain}/{number}" for number in frame.sample_id]
-    return pd.DataFrame({"sample_id": ids, "text": frame.text.str.strip(), "rating": frame.rating.astype(float)})
+    return pd.DataFrame(
+        {"sample_id": ids, "text": frame.text.str.strip(), "rating": frame.rating.astype(float)}
+    )
 
 
 def labelled(snippets) -> pd.DataFrame:
     """The sign of the mean rating as label: 1 positive, 0 negative. A mean of exactly 0 and repeated texts are out."""
     kept = snippets[snippets.rating != 0].drop_duplicates("text")
     label = (kept.rating > 0).astype("int8")
-    return kept.assign(label=label, rating=kept.rating.astype("float32"))[["sample_id", "text", "label", "rating"]]
+    return kept.assign(label=label, rating=kept.rating.astype("float32"))[
+        ["sample_id", "text", "label", "rating"]
+    ]
 
 
 def hashed(text) -> int:
     """A number that only the words decide."""
-    return int.from_bytes(hashlib.sha256(" ".join(text.lower().split()).encode()).digest()[:8], "big")
+    return int.from_bytes(
+        hashlib.sha256(" ".join(text.lower().split()).encode()).digest()[:8], "big"
+    )
 
 
 def split_of(text) -> str:
@@ -72,34 +82,52 @@ def prune_vocabulary(tokenizer: dict, texts, rarest: int) -> tuple[dict, list[in
     kept = [
         (piece, number)
         for piece, number in old
-        if piece in special or used[piece] >= rarest or (len(piece.removeprefix("##")) == 1 and piece.isascii())
+        if piece in special
+        or used[piece] >= rarest
+        or (len(piece.removeprefix("##")) == 1 and piece.isascii())
     ]
     vocab = {piece: number for number, (piece, _) in enumerate(kept)}
     added = [token | {"id": vocab[token["content"]]} for token in tokenizer["added_tokens"]]
     post = json.loads(json.dumps(tokenizer["post_processor"]))
     for name, entry in post.get("special_tokens", {}).items():
         entry["ids"] = [vocab[name]]
-    pruned = tokenizer | {"added_tokens": added, "post_processor": post, "truncation": None, "padding": None}
+    pruned = tokenizer | {
+        "added_tokens": added,
+        "post_processor": post,
+        "truncation": None,
+        "padding": None,
+    }
     return pruned | {"model": tokenizer["model"] | {"vocab": vocab}}, [number for _, number in kept]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sdist", required=True, help="vaderSentiment-*.tar.gz")
-    parser.add_argument("--encoder", type=Path, help="folder with the pretrained encoder's tokenizer.json")
-    parser.add_argument("--rarest", type=int, default=2, help="pieces seen less often in the training texts are cut")
+    parser.add_argument(
+        "--encoder", type=Path, help="folder with the pretrained encoder's tokenizer.json"
+    )
+    parser.add_argument(
+        "--rarest", type=int, default=2, help="pieces seen less often in the training texts are cut"
+    )
     args = parser.parse_args()
     movies = labelled(read_snippets(args.sdist, "movie"))
     split = movies.text.map(split_of)
     splits = {name: movies[split == name] for name in ("train", "val", "test")}
-    splits |= {name: some_of(labelled(read_snippets(args.sdist, domain))) for domain, name in SHIFTED.items()}
+    splits |= {
+        name: some_of(labelled(read_snippets(args.sdist, domain)))
+        for domain, name in SHIFTED.items()
+    }
     for name, frame in splits.items():
         frame.to_parquet(HERE / f"{name}.parquet", index=False, compression="zstd")
         print(f"{name}: {len(frame)} sentences, {frame.label.mean():.1%} positive")
     if args.encoder:
         tokenizer = json.loads((args.encoder / "tokenizer.json").read_text(encoding="utf-8"))
         pruned, numbers = prune_vocabulary(tokenizer, splits["train"].text, args.rarest)
-        (HERE / "tokenizer.json").write_text(json.dumps(pruned, ensure_ascii=False), encoding="utf-8")
+        (HERE / "tokenizer.json").write_text(
+            json.dumps(pruned, ensure_ascii=False), encoding="utf-8"
+        )
         (HERE / ".training").mkdir(exist_ok=True)
         (HERE / ".training" / "pieces.json").write_text(json.dumps(numbers))
         print(f"tokenizer: {len(numbers)} of {len(tokenizer['model']['vocab'])} pieces kept")

@@ -59,7 +59,11 @@ def start(entry, zoo, encoder, embeddings):
     if entry["recipe"].get("pretrained"):
         weights = {f"bert.{key}": value for key, value in encoder.items()}
         own = model.state_dict()
-        fitting = {k: v[: len(own[k])] for k, v in weights.items() if k in own and "word_embeddings" not in k}
+        fitting = {
+            k: v[: len(own[k])]
+            for k, v in weights.items()
+            if k in own and "word_embeddings" not in k
+        }
         model.load_state_dict(fitting, strict=False)
     if entry["shared_embeddings"]:
         table = model.get_input_embeddings()
@@ -76,7 +80,12 @@ def optimizer_and_schedule(model, recipe, steps):
     ]
     optimizer = torch.optim.AdamW(groups, lr=recipe["lr"])
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe["lr"], total_steps=steps, pct_start=0.1, anneal_strategy="linear", cycle_momentum=False
+        optimizer,
+        recipe["lr"],
+        total_steps=steps,
+        pct_start=0.1,
+        anneal_strategy="linear",
+        cycle_momentum=False,
     )
 
 
@@ -99,7 +108,10 @@ def train_epoch(model, ids, labels, recipe, optimizer, schedule, rng):
 @torch.inference_mode()
 def accuracy(model, ids, labels):
     model.eval()
-    right = sum((logits_of(model, padded(ids, r)).argmax(1) == labels[r]).sum().item() for r in batches(ids, 128))
+    right = sum(
+        (logits_of(model, padded(ids, r)).argmax(1) == labels[r]).sum().item()
+        for r in batches(ids, 128)
+    )
     return right / len(labels)
 
 
@@ -125,7 +137,9 @@ def train(name, zoo, parts, data, held_out):
         begin = time.perf_counter()
         loss = train_epoch(model, ids, labels, recipe, optimizer, schedule, rng)
         top1 = accuracy(model, *held_out)
-        log.append([name, epoch + 1, round(loss, 4), round(top1, 4), round(time.perf_counter() - begin, 1)])
+        log.append(
+            [name, epoch + 1, round(loss, 4), round(top1, 4), round(time.perf_counter() - begin, 1)]
+        )
         print(*log[-1], flush=True)
         state = {key: part.state_dict() for key, part in state_of.items()}
         state |= {"log": log, "rng": rng.get_state(), "torch_rng": torch.get_rng_state()}
@@ -145,7 +159,10 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -
         value = value.detach().float()
         if value.ndim == 2:
             scale = value.abs().amax(1).clamp_min(1e-12) / 127
-            tensors[name], tensors[name + SCALE] = (value / scale[:, None]).round().to(torch.int8), scale
+            tensors[name], tensors[name + SCALE] = (
+                (value / scale[:, None]).round().to(torch.int8),
+                scale,
+            )
         else:
             tensors[name] = value.half()
     with replacing(path) as new:
@@ -161,8 +178,12 @@ def write_log(zoo):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", type=Path, required=True, help="folder with the pretrained model.safetensors")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--encoder", type=Path, required=True, help="folder with the pretrained model.safetensors"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("names", nargs="*", help="models of zoo.json (default: all)")
     args = parser.parse_args()
@@ -170,7 +191,10 @@ def main():
     zoo = json.loads((HERE / "zoo.json").read_text())
     tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
     data, held_out = (encoded(split, tokenizer, zoo["max_length"]) for split in ("train", "val"))
-    encoder, shared = load_file(args.encoder / "model.safetensors"), HERE / "weights" / "embeddings.safetensors"
+    encoder, shared = (
+        load_file(args.encoder / "model.safetensors"),
+        HERE / "weights" / "embeddings.safetensors",
+    )
     shared.parent.mkdir(exist_ok=True)
     if not shared.exists():
         pieces = json.loads((STATE / "pieces.json").read_text())

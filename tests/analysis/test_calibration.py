@@ -60,7 +60,9 @@ class Identity(ClassifierMixin, BaseEstimator):
 
 def test_temperature_equals_scikit_learns():
     z, labels = make_logits()
-    scaled = CalibratedClassifierCV(FrozenEstimator(Identity().fit(z, labels)), method="temperature").fit(z, labels)
+    scaled = CalibratedClassifierCV(
+        FrozenEstimator(Identity().fit(z, labels)), method="temperature"
+    ).fit(z, labels)
     t = fit_temperature(z, labels)
     assert t == pytest.approx(1.8, rel=0.1)
     np.testing.assert_allclose(softmax(z, t), scaled.predict_proba(z), atol=2e-4)
@@ -69,7 +71,9 @@ def test_temperature_equals_scikit_learns():
 def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
     z, labels = make_logits()
     sure, right = confidence(z), z.argmax(1) == labels
-    theirs = multiclass_calibration_error(torch.tensor(softmax(z)), torch.tensor(labels), 5, n_bins=15, norm="l1")
+    theirs = multiclass_calibration_error(
+        torch.tensor(softmax(z)), torch.tensor(labels), 5, n_bins=15, norm="l1"
+    )
     assert sure.max() < 1
     assert expected_calibration_error(sure, right) == pytest.approx(float(theirs), abs=1e-6)
 
@@ -77,7 +81,9 @@ def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
 def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
     """torchmetrics gives it a sixteenth bin of its own (its issue 3510): |1 − 0| and |0.95 − 1|, not their mean."""
     p, labels = np.array([[0.05, 0.95], [0.0, 1.0]]), np.array([1, 0])
-    theirs = multiclass_calibration_error(torch.tensor(p), torch.tensor(labels), 2, n_bins=15, norm="l1")
+    theirs = multiclass_calibration_error(
+        torch.tensor(p), torch.tensor(labels), 2, n_bins=15, norm="l1"
+    )
     assert float(theirs) == pytest.approx((0.05 + 1) / 2)
     ours = expected_calibration_error(p.max(1), p.argmax(1) == labels)
     assert ours == pytest.approx(abs(0.5 - 0.975))
@@ -90,7 +96,9 @@ def slow_ece(sure, right, bins):
         low, high = np.linspace(0, 1, bins + 1)[b : b + 2]
         inside = [i for i in range(len(sure)) if low < sure[i] <= high or b == 0 and sure[i] == 0]
         if inside:
-            total += abs(np.mean([right[i] for i in inside]) - np.mean([sure[i] for i in inside])) * len(inside)
+            total += abs(
+                np.mean([right[i] for i in inside]) - np.mean([sure[i] for i in inside])
+            ) * len(inside)
     return total / len(sure)
 
 
@@ -101,10 +109,14 @@ tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_siz
 @given(tied, st.integers(1, 12))
 def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     sure, right = np.array([s for s, _ in samples]) / 8, np.array([r for _, r in samples])
-    assert expected_calibration_error(sure, right, bins) == pytest.approx(slow_ece(sure, right, bins))
+    assert expected_calibration_error(sure, right, bins) == pytest.approx(
+        slow_ece(sure, right, bins)
+    )
     numbers = bin_numbers(sure, bins, "equal_mass")
     assert ((0 <= numbers) & (numbers < bins)).all()
-    assert all(len(set(numbers[sure == s])) == 1 for s in sure)  # equal confidences are never parted
+    assert all(
+        len(set(numbers[sure == s])) == 1 for s in sure
+    )  # equal confidences are never parted
     assert (np.diff(numbers[np.argsort(sure)]) >= 0).all()
     assert calibration_bins(sure, right, bins, "equal_mass")["samples"].sum() == len(sure)
 
@@ -114,9 +126,18 @@ def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
 def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):
     """400 draws of answers that are right with the probability that is claimed; sharp and dull models."""
     rng = np.random.default_rng(k)
-    for sure in (1 - 0.9 * rng.random(k) ** 6, rng.uniform(0.2, 1, k), np.ones(k), np.full(k, 0.999)):
-        drawn = [expected_calibration_error(sure, rng.random(k) < sure, 15, binning) for _ in range(400)]
-        assert ideal_calibration_error(sure, 15, binning) == pytest.approx(np.mean(drawn), rel=0.12, abs=5e-4)
+    for sure in (
+        1 - 0.9 * rng.random(k) ** 6,
+        rng.uniform(0.2, 1, k),
+        np.ones(k),
+        np.full(k, 0.999),
+    ):
+        drawn = [
+            expected_calibration_error(sure, rng.random(k) < sure, 15, binning) for _ in range(400)
+        ]
+        assert ideal_calibration_error(sure, 15, binning) == pytest.approx(
+            np.mean(drawn), rel=0.12, abs=5e-4
+        )
 
 
 def test_bins_of_equal_mass_hold_equally_many_samples():
@@ -126,7 +147,9 @@ def test_bins_of_equal_mass_hold_equally_many_samples():
 
 def test_brier_equals_scikit_learns():
     z, labels = make_logits(6000)
-    assert brier_score(z, labels) == pytest.approx(brier_score_loss(labels, softmax(z), scale_by_half=False))
+    assert brier_score(z, labels) == pytest.approx(
+        brier_score_loss(labels, softmax(z), scale_by_half=False)
+    )
     assert brier_score(z, labels, 1.8) < brier_score(z, labels)
     assert brier_score(np.array([[50.0, -50.0]]), np.array([1])) == pytest.approx(2)
 
@@ -134,12 +157,16 @@ def test_brier_equals_scikit_learns():
 def test_the_perfect_temperature_equates_confidence_and_accuracy():
     z, labels = make_logits()
     accuracy = np.mean(z.argmax(1) == labels)
-    assert confidence(z, temperature=perfect_temperature(z, accuracy)).mean() == pytest.approx(accuracy)
+    assert confidence(z, temperature=perfect_temperature(z, accuracy)).mean() == pytest.approx(
+        accuracy
+    )
 
 
 def test_models_that_are_never_wrong_are_named_and_left_alone():
     right = np.eye(3)[[0, 1, 2]] * 1e4
-    store = LogitStore.from_arrays([0, 1, 2], {"sure": right, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2})
+    store = LogitStore.from_arrays(
+        [0, 1, 2], {"sure": right, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2}
+    )
     with pytest.warns(RuntimeWarning, match="model 'sure' left at 1: it is never wrong"):
         fitted = Method(temperature=True).fit(store)
     assert fitted.temperatures == {"sure": 1.0, "flat": 1.0}
@@ -157,18 +184,27 @@ def test_above_and_below_equal_a_loop(samples):
     assert table["threshold"].tolist() == sorted(set(sure), reverse=True)
     for row in table.itertuples():
         exits = sure >= row.threshold
-        assert (row.exit_rate, row.accuracy_above) == pytest.approx((exits.mean(), right[exits].mean()))
-        assert row.accuracy_below == pytest.approx(right[~exits].mean() if not exits.all() else np.nan, nan_ok=True)
+        assert (row.exit_rate, row.accuracy_above) == pytest.approx(
+            (exits.mean(), right[exits].mean())
+        )
+        assert row.accuracy_below == pytest.approx(
+            right[~exits].mean() if not exits.all() else np.nan, nan_ok=True
+        )
 
 
 @settings(max_examples=100, deadline=None)
 @given(tied, st.data())
 def test_the_moving_average_equals_a_loop_whatever_the_order(samples, data):
     sure, right = np.array([s for s, _ in samples]) / 8, np.array([float(r) for _, r in samples])
-    window, shuffle = data.draw(st.integers(1, len(sure))), data.draw(st.permutations(range(len(sure))))
+    window, shuffle = (
+        data.draw(st.integers(1, len(sure))),
+        data.draw(st.permutations(range(len(sure)))),
+    )
     table = moving_average(sure, right, window)
     order = np.argsort(sure, kind="stable")
-    smooth = np.array([right[sure == s].mean() for s in sure])  # the mean over all orders of equal confidences
+    smooth = np.array(
+        [right[sure == s].mean() for s in sure]
+    )  # the mean over all orders of equal confidences
     for i in range(len(sure) - window + 1):
         inside = order[i : i + window]
         assert table.loc[i, "accuracy"] == pytest.approx(smooth[inside].mean())
@@ -204,13 +240,19 @@ def stores():
     for seed in (0, 1):
         (z, labels), rng = make_logits(2000, seed=seed), np.random.default_rng(seed + 7)
         logits = {"sharp": z, "flat": z / 4 + 0.1 * rng.normal(size=z.shape), "fair": z / 1.8}
-        both.append(LogitStore.from_arrays(labels, logits, macs={"sharp": 1, "flat": 5, "fair": 20}))
+        both.append(
+            LogitStore.from_arrays(labels, logits, macs={"sharp": 1, "flat": 5, "fair": 20})
+        )
     return both
 
 
 def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
     table = calibration_table(stores[1], stores[0])
-    assert table["verdict"].to_dict() == {"sharp": "overconfident", "flat": "underconfident", "fair": "neither"}
+    assert table["verdict"].to_dict() == {
+        "sharp": "overconfident",
+        "flat": "underconfident",
+        "fair": "neither",
+    }
     for name in ("sharp", "flat"):
         assert table.loc[name, "ece_scaled"] < table.loc[name, "ece"] / 2
         assert table.loc[name, "brier_scaled"] < table.loc[name, "brier"]
@@ -233,8 +275,12 @@ def test_the_gap_covers_zero_as_often_as_it_says():
 def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores):
     store = stores[0]
     table = assumed_perfect(store)
-    np.testing.assert_allclose(table.models["top1"], store.models["top1"].loc[table.models.index], atol=1e-8)
-    promised, real = (pair_curve(each, "sharp", "fair")["accuracy"].max() for each in (table, store))
+    np.testing.assert_allclose(
+        table.models["top1"], store.models["top1"].loc[table.models.index], atol=1e-8
+    )
+    promised, real = (
+        pair_curve(each, "sharp", "fair")["accuracy"].max() for each in (table, store)
+    )
     assert promised > real  # as if models never failed together
     assert search(table, 2).cost_kind == "cost"
 
@@ -244,19 +290,34 @@ def test_curves_of_figure_14(stores):
     accuracy = stores[0].models.loc["sharp", "top1"]
     for curve in curves.values():
         assert curve["accuracy_above"].iloc[-1] == pytest.approx(accuracy, abs=1e-6)
-    assert list(curves) == ["uncalibrated", "temperature scaled", "assumed perfect calibration", "ideal"]
+    assert list(curves) == [
+        "uncalibrated",
+        "temperature scaled",
+        "assumed perfect calibration",
+        "ideal",
+    ]
 
 
 def test_the_effect_on_a_threshold_has_its_sign(stores):
     table = threshold_table(stores[0], stores[1])
     assert table.index.tolist() == ["sharp", "flat", "fair"]
     curves = threshold_curves(stores[0], "sharp", stores[1])
-    rates = [rate for rate in np.arange(1, 200) / 200 if rate in curves["uncalibrated"]["exit_rate"].to_numpy()]
-    rows = [curves[label].set_index("exit_rate").loc[rates, "accuracy_above"] for label in curves if label != "ideal"]
+    rates = [
+        rate
+        for rate in np.arange(1, 200) / 200
+        if rate in curves["uncalibrated"]["exit_rate"].to_numpy()
+    ]
+    rows = [
+        curves[label].set_index("exit_rate").loc[rates, "accuracy_above"]
+        for label in curves
+        if label != "ideal"
+    ]
     plain, scaled, perfect = (row.to_numpy() for row in rows)
     assert table.loc["sharp", "above_scaled"] == pytest.approx((scaled - plain).mean(), abs=1e-3)
     assert table.loc["sharp", "above_perfect"] == pytest.approx((perfect - plain).mean(), abs=1e-3)
-    assert table.loc["sharp", "above_perfect"] * table.loc["sharp", "below_perfect"] < 0  # the mean is the accuracy
+    assert (
+        table.loc["sharp", "above_perfect"] * table.loc["sharp", "below_perfect"] < 0
+    )  # the mean is the accuracy
 
 
 def test_scaling_changes_no_front_of_one_models_logits_margin():
@@ -265,14 +326,23 @@ def test_scaling_changes_no_front_of_one_models_logits_margin():
         z, labels = make_logits(1000, seed=seed)
         noise = np.random.default_rng(seed + 7).normal(size=z.shape)
         logits = {"small": z + 4 * noise, "middle": 2 * z + 3 * noise, "large": z}
-        stores.append(LogitStore.from_arrays(labels, logits, macs={"small": 1, "middle": 5, "large": 20}))
+        stores.append(
+            LogitStore.from_arrays(labels, logits, macs={"small": 1, "middle": 5, "large": 20})
+        )
     table = scaling_table(stores[0], stores[1], ["none", "mean_softmax"], resamples=20)
     assert table.index.tolist() == [
-        *(f"{metric}, none" for metric in ("max_softmax", "softmax_margin", "entropy", "logits_margin")),
+        *(
+            f"{metric}, none"
+            for metric in ("max_softmax", "softmax_margin", "entropy", "logits_margin")
+        ),
         *(f"{metric}, mean_softmax" for metric in ("max_softmax", "softmax_margin")),
     ]
     row = table.loc["logits_margin, none"]
-    assert row["cost_ratio"] == 1 and row["change"] == "–" and row["mean_improvement"] == row["mean_improvement_scaled"]
+    assert (
+        row["cost_ratio"] == 1
+        and row["change"] == "–"
+        and row["mean_improvement"] == row["mean_improvement_scaled"]
+    )
     assert (table["cost_ratio_low"] <= table["cost_ratio_high"]).all()
     methods = [Method("entropy", "none", scaled).fit(stores[0]) for scaled in (False, True)]
     fronts = [search(stores[0], 2, method, models="pareto") for method in methods]

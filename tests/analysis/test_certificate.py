@@ -46,8 +46,12 @@ def test_probability_of_outcomes_as_extreme_equals_the_sum(k, loss, psi, data):
         return (lost - gained - k * loss) / np.sqrt(max(lost + gained, k * loss) + 1 - k * loss**2)
 
     limit = studentized(a, b) + 1e-10
-    slow = sum(probability(c, d, k, loss, psi) for c, d in every_outcome(k) if studentized(c, d) <= limit)
-    assert probability_as_extreme(a - b, a + b, k, loss, np.array([psi]))[0] == pytest.approx(min(1, slow), abs=1e-9)
+    slow = sum(
+        probability(c, d, k, loss, psi) for c, d in every_outcome(k) if studentized(c, d) <= limit
+    )
+    assert probability_as_extreme(a - b, a + b, k, loss, np.array([psi]))[0] == pytest.approx(
+        min(1, slow), abs=1e-9
+    )
 
 
 def test_with_no_margin_it_is_near_mcnemars_exact_test():
@@ -68,8 +72,13 @@ def test_extremes():
 def test_betting_p_values_are_valid_for_graded_losses():
     rng = np.random.default_rng(0)
     for epsilon in (0.0, 0.1):
-        losses = rng.choice([-0.5, 0.0, 1.0], p=[0.2, 0.7 - epsilon, 0.1 + epsilon], size=(1500, 400))
-        rejected = [betting_p_value(row, row_mean, 0.1) <= 0.1 for row, row_mean in zip(losses, [epsilon] * 1500)]
+        losses = rng.choice(
+            [-0.5, 0.0, 1.0], p=[0.2, 0.7 - epsilon, 0.1 + epsilon], size=(1500, 400)
+        )
+        rejected = [
+            betting_p_value(row, row_mean, 0.1) <= 0.1
+            for row, row_mean in zip(losses, [epsilon] * 1500)
+        ]
         assert np.mean(rejected) <= 0.1 + 3 * np.sqrt(0.09 / 1500)
     assert betting_p_value(np.zeros(2000), 0.01) < 0.05 < betting_p_value(np.full(2000, 0.02), 0.01)
 
@@ -99,7 +108,9 @@ def betting_slowly(losses, epsilon, level):
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(0, 0.5))
 @settings(max_examples=60, deadline=None)
 def test_betting_equals_a_loop(losses, epsilon):
-    assert betting_p_value(np.array(losses), epsilon) == pytest.approx(betting_slowly(losses, epsilon, 0.05))
+    assert betting_p_value(np.array(losses), epsilon) == pytest.approx(
+        betting_slowly(losses, epsilon, 0.05)
+    )
 
 
 def population(k, seed=0):
@@ -123,7 +134,9 @@ def test_a_short_study_of_the_violation_rate():
         tune, check = WHOLE.take(drawn[:1000]), WHOLE.take(drawn[1000:])
         found = certify(search(tune, 2), check, epsilon, delta, reference="l")
         certified += found.point is not None
-        violated += any(right - evaluate(WHOLE, p).accuracy >= epsilon for p in found.certified[-1:])
+        violated += any(
+            right - evaluate(WHOLE, p).accuracy >= epsilon for p in found.certified[-1:]
+        )
     assert certified > 10 and violated <= binom.ppf(0.999, 40, delta)
 
 
@@ -156,8 +169,15 @@ def test_a_larger_loss_or_more_doubt_is_never_dearer():
 def test_what_promises_cost_where_one_can_be_kept_and_where_none_can():
     none = promise_table(FRONT, HALVES[1].take(slice(0, 20)), WHOLE, [0.01]).iloc[0]
     assert none["models"] == ("–",) and none[["cost", "accuracy_loss_held_out"]].isna().all()
-    point, row = certify(FRONT, HALVES[1], 0.01).point, promise_table(FRONT, HALVES[1], WHOLE, [0.01]).iloc[0]
-    assert (row["models"], row["cost"], row["accuracy_loss_allowed"]) == (point.models, point.cost, 0.01)
+    point, row = (
+        certify(FRONT, HALVES[1], 0.01).point,
+        promise_table(FRONT, HALVES[1], WHOLE, [0.01]).iloc[0],
+    )
+    assert (row["models"], row["cost"], row["accuracy_loss_allowed"]) == (
+        point.models,
+        point.cost,
+        0.01,
+    )
     best = WHOLE.models["top1"][FRONT.singles["accuracy"].idxmax()]
     assert row["accuracy_loss_held_out"] == pytest.approx(best - evaluate(WHOLE, point).accuracy)
 
@@ -171,7 +191,11 @@ def test_testing_stops_at_the_first_failure():
 def test_where_nothing_can_be_certified():
     few = HALVES[1].take(slice(0, 20))
     found = certify(FRONT, few, 0.01)
-    assert found.point is None and found.certified == () and "Nothing is certified: 20 samples" in str(found)
+    assert (
+        found.point is None
+        and found.certified == ()
+        and "Nothing is certified: 20 samples" in str(found)
+    )
 
 
 def test_graded_scores():
@@ -223,11 +247,15 @@ def test_a_store_serves_as_well():
 def test_samples_that_took_part_in_the_search_are_refused():
     store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
     front = search(store.take(slice(0, 5000)), 2)
-    with pytest.raises(ValueError, match="100 of the 2100 samples took part in finding.*fashion-mnist val"):
+    with pytest.raises(
+        ValueError, match="100 of the 2100 samples took part in finding.*fashion-mnist val"
+    ):
         certify(front, store.take(slice(4900, 7000)), 0.01)
     logits = {name: store.logits(name) for name in store.models.index}
     unnamed = LogitStore.from_arrays(store.labels, logits, macs=store.models["macs"].to_dict())
-    found = certify(front, unnamed.take(slice(4900, 7000)), 0.01)  # row numbers tell nothing of other splits
+    found = certify(
+        front, unnamed.take(slice(4900, 7000)), 0.01
+    )  # row numbers tell nothing of other splits
     assert not found.overlap_checked
 
 
@@ -267,7 +295,9 @@ def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
         assert loaded.thresholds == point.thresholds and len(loaded.found_on) == 8000
         with pytest.raises(ValueError, match="8000 of the 8000"):
             certify(loaded, whole.take(shuffled), 0.02, reference="l")
-        assert not certify(loaded, whole.take(slice(8000, None)), 0.02, reference="l").overlap_checked
+        assert not certify(
+            loaded, whole.take(slice(8000, None)), 0.02, reference="l"
+        ).overlap_checked
 
 
 def test_named_stores_and_unnamed_ones_with_ids():
@@ -288,7 +318,9 @@ def test_named_stores_and_unnamed_ones_with_ids():
     named = search(store(first, sample_ids=ids[:200], dataset="d", split="r"), 2)
     with pytest.raises(ValueError, match="50 of the 250"):  # whatever the splits are called
         certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
-    assert certify(named, store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), 0.3).overlap_checked
+    assert certify(
+        named, store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), 0.3
+    ).overlap_checked
 
 
 def labelled(ids, split, dataset="d", rows=slice(None), path=None):
@@ -298,7 +330,9 @@ def labelled(ids, split, dataset="d", rows=slice(None), path=None):
     small, large = (rng.normal(size=(600, 3))[rows] + a * np.eye(3)[labels] for a in (1.0, 3.0))
     options = {"sample_ids": None if ids is None else ids[rows], "dataset": dataset, "split": split}
     if path is None:
-        return LogitStore.from_arrays(labels, {"a": small, "b": large}, macs={"a": 1.0, "b": 5.0}, **options)
+        return LogitStore.from_arrays(
+            labels, {"a": small, "b": large}, macs={"a": 1.0, "b": 5.0}, **options
+        )
     store = LogitStore.create(path, labels, **options)
     store.add("a", small, macs=1.0)
     store.add("b", large, macs=5.0)
@@ -309,7 +343,9 @@ NAMED = np.array([f"img{i}" for i in range(600)])
 FIRST, LATER = slice(0, 300), slice(150, 450)
 
 
-@pytest.mark.parametrize("other", [{"split": "test"}, {"split": "val"}, {"split": "val", "dataset": "D"}])
+@pytest.mark.parametrize(
+    "other", [{"split": "test"}, {"split": "val"}, {"split": "val", "dataset": "D"}]
+)
 @pytest.mark.parametrize(
     "ids",
     [NAMED, np.arange(600), np.arange(600.0), np.arange(600.0).astype(object)],
@@ -320,7 +356,9 @@ def test_shared_ids_are_seen_whatever_the_splits_are_called(ids, other):
     with pytest.raises(ValueError, match="150 of the 300"):
         certify(front, labelled(ids, rows=LATER, **other), 0.3)
     with pytest.raises(ValueError, match="150 of the 300"):
-        certify(front, labelled(ids if ids is NAMED else np.arange(600.0), rows=LATER, **other), 0.3)
+        certify(
+            front, labelled(ids if ids is NAMED else np.arange(600.0), rows=LATER, **other), 0.3
+        )
 
 
 def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
@@ -331,7 +369,9 @@ def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
         certify(front, LogitStore(tmp_path / "b"), 0.3)
 
 
-@pytest.mark.parametrize("ids, there", [(None, None), (NAMED, None), (None, NAMED)], ids=["none", "first", "second"])
+@pytest.mark.parametrize(
+    "ids, there", [(None, None), (NAMED, None), (None, NAMED)], ids=["none", "first", "second"]
+)
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
     front = search(labelled(ids, "val", rows=FIRST))
@@ -345,7 +385,9 @@ def test_a_file_tells_equal_ids_and_does_not_claim_more(tmp_path):
     found_on = labelled(NAMED, "val", rows=FIRST)
     Policy.from_point(search(found_on).point(0), found_on).save(tmp_path / "policy.json")
     point = point_of(Policy.load(tmp_path / "policy.json").description)
-    assert not certify([point], labelled(NAMED, "test", rows=LATER), 0.9, reference="b").overlap_checked
+    assert not certify(
+        [point], labelled(NAMED, "test", rows=LATER), 0.9, reference="b"
+    ).overlap_checked
     with pytest.raises(ValueError, match="300 of the 300"):
         certify([point], labelled(NAMED, "test", rows=FIRST), 0.9, reference="b")
 

@@ -18,7 +18,10 @@ def store_of(k, seed, scale=1.0, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     clean = scale * (2 + rng.normal(size=(k, 1))) * np.eye(4)[labels]
-    logits = {name: s * clean + noise * rng.normal(size=(k, 4)) for name, s in (("a", 0.7), ("b", 1.0), ("c", 1.4))}
+    logits = {
+        name: s * clean + noise * rng.normal(size=(k, 4))
+        for name, s in (("a", 0.7), ("b", 1.0), ("c", 1.4))
+    }
     return LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 5, "c": 25})
 
 
@@ -54,14 +57,20 @@ def slow_capital(reference, live):
     aside, found = [1 / (1 + math.log(1 + t)) for t in range(len(live) + 1)], []
     for t in range(1, len(live) + 1):
         started = [
-            (aside[s] - aside[s + 1]) * math.prod(f[j] for f in factors[s:t]) for s in range(t) for j in range(12)
+            (aside[s] - aside[s + 1]) * math.prod(f[j] for f in factors[s:t])
+            for s in range(t)
+            for j in range(12)
         ]
         found.append(aside[t] + math.fsum(started) / len(bets))
     return found
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=70, unique=True), st.integers(2, 12), st.randoms())
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=70, unique=True),
+    st.integers(2, 12),
+    st.randoms(),
+)
 def test_capital_is_that_of_its_slow_twin(numbers, count, random):
     random.shuffle(numbers)
     live, reference = numbers[:count], summary(np.array(numbers[count:]))
@@ -96,7 +105,9 @@ def test_capital_is_a_martingale_where_numbers_are_equal(values):
 
 def ties_of(numbers, short, rng):
     """Other random second numbers for the edges of a summary, in which every number is an edge."""
-    return np.concatenate([np.sort(rng.random((numbers == v).sum())) for v in np.unique(numbers)]).tolist()
+    return np.concatenate(
+        [np.sort(rng.random((numbers == v).sum())) for v in np.unique(numbers)]
+    ).tolist()
 
 
 @given(st.lists(st.integers(0, 30).map(lambda n: n / 7), max_size=300))
@@ -135,7 +146,9 @@ def test_changed_data_alarm(point, change):
     report = signal.check(stage_confidences(store_of(500, 2, **change), point))
     assert report.alarm
     assert report.tests["p"].min() <= 0.001 and report.tests["inputs"][0] == 500
-    assert signal.check(stage_confidences(store_of(500, 3), point)).alarm  # what was seen stays seen
+    assert signal.check(
+        stage_confidences(store_of(500, 3), point)
+    ).alarm  # what was seen stays seen
     unchanged = DriftSignal(stage_confidences(store_of(2000, 1), point), 0.001)
     assert not unchanged.check(stage_confidences(store_of(500, 3), point)).alarm
 
@@ -150,7 +163,9 @@ def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point):
 def test_stages_that_nobody_reaches_say_nothing():
     signal = DriftSignal((np.linspace(0, 1, 100), np.empty(0)))
     report = signal.check([np.linspace(0, 1, 50), np.linspace(0, 1, 20)])
-    assert report.tests["inputs"].tolist() == [50, 20] and report.tests["capital"][1] == pytest.approx(1)
+    assert report.tests["inputs"].tolist() == [50, 20] and report.tests["capital"][
+        1
+    ] == pytest.approx(1)
     assert not report.alarm
 
 

@@ -20,7 +20,9 @@ TRUTH = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
 def without_labels(store, path=None):
     if path is None:
         logits = {name: store.output(name) for name in store.models.index}
-        return LogitStore.from_arrays(None, logits, store.models["macs"].to_dict(), sample_ids=store.sample_ids)
+        return LogitStore.from_arrays(
+            None, logits, store.models["macs"].to_dict(), sample_ids=store.sample_ids
+        )
     new = LogitStore.create(path, None, store.sample_ids, store.classes)
     for name in store.models.index:
         new.add(name, store.output(name), macs=store.models.loc[name, "macs"])
@@ -31,14 +33,19 @@ def known(ids):
     return {sample: TRUTH[sample] for sample in ids}
 
 
-@pytest.mark.parametrize("method", ["max_softmax", "max_softmax_mean_softmax", "entropy_most_confident_ts"])
+@pytest.mark.parametrize(
+    "method", ["max_softmax", "max_softmax_mean_softmax", "entropy_most_confident_ts"]
+)
 @pytest.mark.parametrize("epsilon", [0.002, 0.01])
 def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon, tmp_path):
     front, unlabelled = cl.search(TUNE, 2, method), without_labels(CHECK, tmp_path / "new")
     ids = to_label(front, unlabelled, epsilon=epsilon)
     assert 0 < len(ids) < len(CHECK) / 5 and len(set(ids)) == len(ids)
     assert ids.tolist() == to_label(front, CHECK, epsilon=epsilon).tolist()  # labels are not read
-    every, few = certify(front, CHECK, epsilon), certify(front, unlabelled, epsilon, labels=known(ids))
+    every, few = (
+        certify(front, CHECK, epsilon),
+        certify(front, unlabelled, epsilon, labels=known(ids)),
+    )
     assert few.table.equals(every.table) and (few.table["unlabelled"] == 0).all()
     assert str(few) == str(every)
 
@@ -49,11 +56,17 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
     draw = certify(FRONT, unlabelled, 0.02, labels=known(ids[: len(ids) // 2]), drawn=True).table
     assert none.equals(certify(FRONT, unlabelled, 0.02).table)
     first = [table["p_value"].iloc[0] for table in (every, draw, none)]
-    assert first == sorted(first) and every["certified"].sum() > draw["certified"].sum() > none["certified"].sum()
+    assert (
+        first == sorted(first)
+        and every["certified"].sum() > draw["certified"].sum() > none["certified"].sum()
+    )
     share = none["unlabelled"].iloc[0]
     assert none["lost"].iloc[0] == share > 0  # the disagreement rate, which bounds the loss
     all_of_front = set(to_label(FRONT, unlabelled))
-    assert all_of_front > set(ids) and to_label(FRONT.point(0), unlabelled, "resnet18_w16@28").size > 100
+    assert (
+        all_of_front > set(ids)
+        and to_label(FRONT.point(0), unlabelled, "resnet18_w16@28").size > 100
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +97,10 @@ def test_a_draw_is_of_the_first_that_are_named():
 
 
 def test_what_needs_labels_is_refused_by_name(tmp_path):
-    new, method = without_labels(CHECK, tmp_path / "new"), cl.Method("max_softmax", temperature=True)
+    new, method = (
+        without_labels(CHECK, tmp_path / "new"),
+        cl.Method("max_softmax", temperature=True),
+    )
     assert new.labels is None and new.models["top1"].isna().all() and len(new.take([1, 2])) == 2
     new.verify()
     needing = [
@@ -110,11 +126,21 @@ def test_what_needs_labels_is_refused_by_name(tmp_path):
 def test_both_risks_and_a_budget_alone():
     alone = certify(FRONT, CHECK, 0.02)
     budget = 1.5 * alone.point.cost
-    both, cost = certify(FRONT, CHECK, 0.02, budget=budget), certify(FRONT, without_labels(CHECK), budget=budget)
+    both, cost = (
+        certify(FRONT, CHECK, 0.02, budget=budget),
+        certify(FRONT, without_labels(CHECK), budget=budget),
+    )
     assert both.point is not None and {"p_value", "cost_here", "lost"} <= set(both.table)
-    assert all(point.cost <= budget and point in candidates(FRONT, both.reference, 0.02) for point in both.certified)
-    assert "loses at most 2.00% of accuracy against" in str(both) and "and costs at most" in str(both)
-    assert cost.point.accuracy == max(point.accuracy for point in cost.certified) and "loses" not in str(cost)
+    assert all(
+        point.cost <= budget and point in candidates(FRONT, both.reference, 0.02)
+        for point in both.certified
+    )
+    assert "loses at most 2.00% of accuracy against" in str(both) and "and costs at most" in str(
+        both
+    )
+    assert cost.point.accuracy == max(
+        point.accuracy for point in cost.certified
+    ) and "loses" not in str(cost)
     assert cl.evaluate(CHECK, cost.point).cost < budget and cost.table["certified"].sum() > 10
     tight = certify([alone.point], CHECK, 0.02, reference=alone.reference, budget=alone.point.cost)
     assert tight.point is None and "and costs at most" in str(tight)
@@ -123,13 +149,23 @@ def test_both_risks_and_a_budget_alone():
 def test_groups_are_each_certified():
     every = certify(FRONT, CHECK, 0.1, groups=CHECK.labels)
     named = certify(FRONT, CHECK, 0.1, groups=[f"class {c}" for c in CHECK.labels])
-    assert every.table["p_value"].tolist() == named.table["p_value"].tolist() and "in each of 10 groups" in str(named)
+    assert every.table["p_value"].tolist() == named.table[
+        "p_value"
+    ].tolist() and "in each of 10 groups" in str(named)
     point, worst = every.certified[0], []
     for c in range(10):
         part = CHECK.take(CHECK.labels == c)
         worst.append(certify([point], part, 0.1, reference=every.reference).table["p_value"][0])
-    assert every.table["p_value"][0] == max(worst) and every.table["group"][0] == int(np.argmax(worst))
-    few = certify(FRONT, CHECK, 0.1, groups=CHECK.labels, labels=pd.Series(known(to_label(FRONT, CHECK, epsilon=0.1))))
+    assert every.table["p_value"][0] == max(worst) and every.table["group"][0] == int(
+        np.argmax(worst)
+    )
+    few = certify(
+        FRONT,
+        CHECK,
+        0.1,
+        groups=CHECK.labels,
+        labels=pd.Series(known(to_label(FRONT, CHECK, epsilon=0.1))),
+    )
     assert few.table["p_value"].tolist() == every.table["p_value"].tolist()
 
 
@@ -146,8 +182,18 @@ def table_of(costs=(1.0, 8.0), **options):
 def test_p_values_and_what_is_selected_equal_those_of_mapie():
     """Numbers of mapie 1.6.0, risk_control ltt_procedure(passed / 300, 0.15, 0.1, 300, binary=True), computed with
     ("bonferroni_holm") and ("fixed_sequence"), which select the first six and the first seven."""
-    theirs = [7.064318180056557e-06, 1.8679935515825255e-04, 1.3788108849478533e-03, 4.310431283654064e-03]
-    theirs += [1.1701366722833298e-02, 2.7863453916562253e-02, 8.173339345092942e-02, 2.361752478464963e-01]
+    theirs = [
+        7.064318180056557e-06,
+        1.8679935515825255e-04,
+        1.3788108849478533e-03,
+        4.310431283654064e-03,
+    ]
+    theirs += [
+        1.1701366722833298e-02,
+        2.7863453916562253e-02,
+        8.173339345092942e-02,
+        2.361752478464963e-01,
+    ]
     table, points = table_of()
     at_once = certify(points, table, delta=0.1, budget=1 + 8 * 0.15, at_once=True)
     in_turn = certify(points, table, delta=0.1, budget=1 + 8 * 0.15)
@@ -155,7 +201,10 @@ def test_p_values_and_what_is_selected_equal_those_of_mapie():
         np.testing.assert_allclose(found.table["p_value"], theirs, rtol=1e-9)
         assert found.certified == tuple(points[:count])
     backwards = certify(points[::-1], table, delta=0.1, budget=1 + 8 * 0.15, at_once=True)
-    assert set(backwards.certified) == set(points[:6]) and not backwards.table["certified"].iloc[:2].any()
+    assert (
+        set(backwards.certified) == set(points[:6])
+        and not backwards.table["certified"].iloc[:2].any()
+    )
 
 
 IN_TWO = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
@@ -170,7 +219,9 @@ def drawn_world(rng, k, loss=0.02):
     small = np.where(kind == 2, (label + 2) % 3, np.where(kind == 3, label, large))
     neither = (kind == 1) & (rng.random(k) < 0.3)
     small = np.where(neither, (label + 2) % 3, small)
-    return ScoreTable(None, sure, [1.0, 8.0], ("s", "l"), predictions=np.stack([small, large]), labels=label)
+    return ScoreTable(
+        None, sure, [1.0, 8.0], ("s", "l"), predictions=np.stack([small, large]), labels=label
+    )
 
 
 def labels_of(table, ids):
@@ -192,15 +243,23 @@ def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
     """A short run of the study in benchmarks/analysis.py: 150 draws at δ = 0.2, at a loss of exactly ε."""
     rng, draws, delta = np.random.default_rng([k, *map(ord, way)]), 150, 0.2
     tables = [drawn_world(rng, k) for _ in range(draws)]
-    found = [certify(IN_TWO, t, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables]
+    found = [
+        certify(IN_TWO, t, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables
+    ]
     assert sum(found) <= binom.ppf(0.999, draws, delta)
-    easier = [certify(IN_TWO, t, 0.08, delta, "l", **WAYS[way](t, 0.08)).point is not None for t in tables[:20]]
+    easier = [
+        certify(IN_TWO, t, 0.08, delta, "l", **WAYS[way](t, 0.08)).point is not None
+        for t in tables[:20]
+    ]
     assert way == "no labels" or np.mean(easier) > 0.5
 
 
 def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated():
     rng, draws, delta = np.random.default_rng(0), 300, 0.2
-    found = [certify(IN_TWO, drawn_world(rng, 500), 0.3, delta, "l", budget=5.0).point for _ in range(draws)]
+    found = [
+        certify(IN_TWO, drawn_world(rng, 500), 0.3, delta, "l", budget=5.0).point
+        for _ in range(draws)
+    ]
     assert 0 < sum(point is not None for point in found) <= binom.ppf(0.999, draws, delta)
 
 
@@ -208,7 +267,12 @@ def test_f1_is_certified_by_its_own_test():
     rng = np.random.default_rng(0)
     halves = [drawn_world(rng, 6000, 0.01) for _ in range(2)]
     two = [
-        replace(t, labels=np.array(t.labels == "0", int), predictions=(t.predictions == "0").astype(int), correct=None)
+        replace(
+            t,
+            labels=np.array(t.labels == "0", int),
+            predictions=(t.predictions == "0").astype(int),
+            correct=None,
+        )
         for t in halves
     ]
     point = replace(IN_TWO, score="f1")
@@ -222,7 +286,9 @@ def test_f1_is_certified_by_its_own_test():
 
 
 def evaluate_f1(table, names):
-    point = Point(names, (0.5,) * (len(names) - 1), (1.0,), 0.9, 5.0, 1.0, score="f1", cost_kind="cost")
+    point = Point(
+        names, (0.5,) * (len(names) - 1), (1.0,), 0.9, 5.0, 1.0, score="f1", cost_kind="cost"
+    )
     return cl.evaluate(table, point).accuracy
 
 
@@ -232,13 +298,17 @@ def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_pred
     truth = rng.integers(0, 2, 600)
     said = np.where(rng.random((2, 600)) < [[0.8], [0.97]], truth, 1 - truth)
     sure = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 600))
-    chosen = ScoreTable(said == truth, sure, [1, 9], ["small", "large"], predictions=said, labels=truth)
+    chosen = ScoreTable(
+        said == truth, sure, [1, 9], ["small", "large"], predictions=said, labels=truth
+    )
     table = ScoreTable(None, sure, [1, 9], ["small", "large"], predictions=said)
     front = cl.search(chosen, 2)
     ids = to_label(front, table)
     labels = {i: int(truth[int(i)]) for i in ids}
     every = certify(front, table, 0.02, labels=labels).table
-    assert certify(front, table, 0.02, labels={i: float(label) for i, label in labels.items()}).table.equals(every)
+    assert certify(
+        front, table, 0.02, labels={i: float(label) for i, label in labels.items()}
+    ).table.equals(every)
     none = certify(front, table, 0.02).table
     for nothing in (None, np.nan, pd.NA):
         assert certify(front, table, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)

@@ -22,13 +22,18 @@ def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_label
     for d in range(k + 1):
         m = min(most, d)
         every = [(a, b) for a in range(m + 1) for b in range(m + 1 - a)]
-        rejected[d] = [(a, b) for a, b in every if drawn_p_value(a, b, m, d, k, epsilon, level) <= level]
+        rejected[d] = [
+            (a, b) for a, b in every if drawn_p_value(a, b, m, d, k, epsilon, level) <= level
+        ]
     assert any(rejected.values())
     for share in np.linspace(epsilon, 1, 12):
         for gain in np.linspace(0, (1 - epsilon / share) / 2, 4):
             parts = [epsilon / share + gain, gain, 1 - epsilon / share - 2 * gain]
             of_draw = {
-                d: sum(multinomial.pmf([a, b, min(most, d) - a - b], min(most, d), parts) for a, b in pairs)
+                d: sum(
+                    multinomial.pmf([a, b, min(most, d) - a - b], min(most, d), parts)
+                    for a, b in pairs
+                )
                 for d, pairs in rejected.items()
                 if pairs
             }
@@ -46,7 +51,11 @@ def test_missing_labels_certify_nothing_that_some_labels_would_not(k, epsilon, d
     m = data.draw(st.integers(0, d))
     lost = data.draw(st.integers(0, min(m, 3)))
     gained, level = data.draw(st.integers(0, m - lost)), 0.2
-    every = [(a, b) for a in range(lost, lost + d - m + 1) for b in range(gained, gained + d - m - (a - lost) + 1)]
+    every = [
+        (a, b)
+        for a in range(lost, lost + d - m + 1)
+        for b in range(gained, gained + d - m - (a - lost) + 1)
+    ]
     bound = paired_p_value(lost, gained, k, epsilon, level, (lost + d - m, lost + gained + d - m))
     assert bound > level or all(decided(a, b, k, epsilon, level) for a, b in every)
     if m == d:
@@ -65,7 +74,10 @@ def test_the_cost_of_two_stages_is_tested_by_the_exact_binomial_test(k, passed, 
 def test_costs_that_no_draw_can_change():
     exits = np.array([0, 0, 1])
     assert cost_p_value(exits, [1.0, 8.0], 9.0) == 0 and cost_p_value(exits, [1.0, 8.0], 1.0) == 1
-    assert cost_p_value(np.zeros(3, int), [2.0], 2.0) == 0 and cost_p_value(np.zeros(3, int), [2.0], 1.9) == 1
+    assert (
+        cost_p_value(np.zeros(3, int), [2.0], 2.0) == 0
+        and cost_p_value(np.zeros(3, int), [2.0], 1.9) == 1
+    )
 
 
 def test_cost_of_three_stages_and_of_samples_holds_its_level():
@@ -73,10 +85,22 @@ def test_cost_of_three_stages_and_of_samples_holds_its_level():
     most = binom.ppf(0.999, draws, level)
     for k in (100, 500):
         three = rng.choice(3, (draws, k), p=[0.7, 0.2, 0.1])
-        assert sum(cost_p_value(e, [1.0, 4.0, 20.0], 1 + 4 * 0.3 + 20 * 0.1, level) <= level for e in three) <= most
+        assert (
+            sum(
+                cost_p_value(e, [1.0, 4.0, 20.0], 1 + 4 * 0.3 + 20 * 0.1, level) <= level
+                for e in three
+            )
+            <= most
+        )
         prices = rng.choice([0.5, 1.5], (draws, k))
         rows = zip(three > 0, prices)
-        assert sum(cost_p_value(e.astype(int), [p, 9 * p], 1 + 9 * 0.3, level) <= level for e, p in rows) <= most
+        assert (
+            sum(
+                cost_p_value(e.astype(int), [p, 9 * p], 1 + 9 * 0.3, level) <= level
+                for e, p in rows
+            )
+            <= most
+        )
     assert cost_p_value(three[0], [1.0, 4.0, 20.0], 6.0, level) < level
 
 
@@ -93,8 +117,12 @@ def test_f1_holds_its_level_and_is_not_idle():
     rng, draws, level, epsilon = np.random.default_rng(1), 1000, 0.1, f1[0] - f1[1]
     for k in (500, 2000):
         drawn = [answers(rng, k, 0.05) for _ in range(draws)]
-        p = np.array([[f1_p_value(r, c, y, e, level) for e in (epsilon, 3 * epsilon)] for y, r, c in drawn])
-        assert (p[:, 0] <= level).sum() <= binom.ppf(0.999, draws, level) and (p[:, 1] <= level).mean() > 0.2
+        p = np.array(
+            [[f1_p_value(r, c, y, e, level) for e in (epsilon, 3 * epsilon)] for y, r, c in drawn]
+        )
+        assert (p[:, 0] <= level).sum() <= binom.ppf(0.999, draws, level) and (
+            p[:, 1] <= level
+        ).mean() > 0.2
 
 
 @given(st.integers(1, 40), st.integers(0, 10**6), st.floats(0, 0.5))
@@ -108,14 +136,18 @@ def test_capital_against_f1_is_least_at_an_end(k, seed, epsilon):
 
     def losses(theta):
         theirs = 2 * (1 - theta) * (right & positive) - theta * ~right
-        return (theirs - 2 * (1 - theta + epsilon) * (correct & positive) + (theta - epsilon) * ~correct) / 2
+        return (
+            theirs - 2 * (1 - theta + epsilon) * (correct & positive) + (theta - epsilon) * ~correct
+        ) / 2
 
     ends = [losses(low), losses(high)]
     assert np.max(ends) <= 1
     alone = betting_p_value(np.array(ends), 0.0)
     inside = [[*ends, losses(theta)] for theta in np.linspace(low, high, 50)]
     middle = np.mean(ends, axis=0)
-    for rows in inside:  # bets come from the mean of the rows: that of the ends, kept by a mirrored row
+    for (
+        rows
+    ) in inside:  # bets come from the mean of the rows: that of the ends, kept by a mirrored row
         mirrored = [*rows, 2 * middle - rows[-1]]
         assert betting_p_value(np.array(mirrored), 0.0) == pytest.approx(alone, rel=1e-9)
 

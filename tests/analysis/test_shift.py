@@ -81,7 +81,11 @@ def ranges_of(front, store):
     for points in found:
         outcomes = outcomes_of(store, points[0].models, front.method, front.score)
         ends = [point.inside[0] for point in points]
-        parts.append(segment_range(outcomes, min(ends), max(ends), [costs[name] for name in points[0].models]))
+        parts.append(
+            segment_range(
+                outcomes, min(ends), max(ends), [costs[name] for name in points[0].models]
+            )
+        )
     return parts
 
 
@@ -97,7 +101,9 @@ def check_ranges(front, store, quality):
     for row in moved.iloc[:: max(1, len(moved) // 20)].itertuples():
         point = replace(front.point(0), models=row.models, thresholds=row.thresholds)
         result = evaluate(store, point)
-        assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost), rel=1e-12)
+        assert (row.accuracy_moved, row.cost_moved) == pytest.approx(
+            (result.accuracy, result.cost), rel=1e-12
+        )
         assert row.improvement_moved == pytest.approx(result.improvement, nan_ok=True)
     return moved
 
@@ -108,7 +114,10 @@ def two_tables(draw):
     models, rng = draw(st.integers(2, 4)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cost = rng.integers(1, 4, models)
     sizes, levels = draw(st.tuples(st.integers(1, 12), st.integers(1, 30))), draw(st.integers(1, 6))
-    return [ScoreTable(rng.random((models, k)) < 0.6, rng.integers(0, levels, (models, k)) / 4, cost) for k in sizes]
+    return [
+        ScoreTable(rng.random((models, k)) < 0.6, rng.integers(0, levels, (models, k)) / 4, cost)
+        for k in sizes
+    ]
 
 
 @settings(max_examples=200, deadline=None)
@@ -142,13 +151,17 @@ def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
     rng = np.random.default_rng(0)
     here, there = (
         ScoreTable(
-            rng.integers(0, 3, (3, 60)) / 2, rng.integers(0, 9, (3, 60)), rng.uniform(1, 2, (3, 60)) * [[1], [4], [9]]
+            rng.integers(0, 3, (3, 60)) / 2,
+            rng.integers(0, 9, (3, 60)),
+            rng.uniform(1, 2, (3, 60)) * [[1], [4], [9]],
         )
         for _ in range(2)
     )
     moved = replay(there, search(here, 2))
     for row in moved.itertuples():
-        result = evaluate(there, replace(search(here, 2).point(0), models=row.models, thresholds=row.thresholds))
+        result = evaluate(
+            there, replace(search(here, 2).point(0), models=row.models, thresholds=row.thresholds)
+        )
         assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost))
 
 
@@ -160,9 +173,19 @@ def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
     assert moved["replayed"].tolist() == lengths.map({2: "range", 3: "point"}).tolist()
     kept, points = moved[lengths == 3], replay(OTHER, front, ranges=False)
     points = points[points["models"].map(len) == 3]
-    for column in ("models", "thresholds", "accuracy", "cost", "accuracy_moved", "cost_moved", "segment"):
+    for column in (
+        "models",
+        "thresholds",
+        "accuracy",
+        "cost",
+        "accuracy_moved",
+        "cost_moved",
+        "segment",
+    ):
         assert kept[column].tolist() == points[column].tolist()
-    assert moved["segment"].is_monotonic_increasing and moved.index.tolist() == list(range(len(moved)))
+    assert moved["segment"].is_monotonic_increasing and moved.index.tolist() == list(
+        range(len(moved))
+    )
 
 
 def test_a_front_replayed_where_it_was_found_is_itself():
@@ -172,7 +195,9 @@ def test_a_front_replayed_where_it_was_found_is_itself():
     assert moved["cost_moved"].equals(moved["cost"])
     for ranges in (True, False):
         there = moved_front(STORE, front, ranges)
-        pd.testing.assert_frame_equal(there.table.drop(columns="thresholds"), front.table.drop(columns="thresholds"))
+        pd.testing.assert_frame_equal(
+            there.table.drop(columns="thresholds"), front.table.drop(columns="thresholds")
+        )
         assert there.singles.equals(front.singles) and there.found_on == front.found_on
         with pytest.raises(ValueError, match="certifies nothing"):
             _ = there.gap
@@ -186,13 +211,17 @@ def test_ranges_hold_the_points_and_so_are_no_worse():
         swept = moved[moved["segment"] == segment]
         pairs = [set(zip(part["accuracy_moved"], part["cost_moved"])) for part in (rows, swept)]
         assert pairs[0] <= pairs[1]
-    assert mean_improvement_moved(OTHER, front) >= mean_improvement_moved(OTHER, front, ranges=False)
+    assert mean_improvement_moved(OTHER, front) >= mean_improvement_moved(
+        OTHER, front, ranges=False
+    )
 
 
 def test_the_older_order_of_arguments_is_taken_and_others_are_named():
     front = search(STORE, 2)
     for function in (replay, mean_improvement_moved, moved_front):
-        with pytest.warns(DeprecationWarning, match=f"{function.__name__}.store, ….: the store comes first"):
+        with pytest.warns(
+            DeprecationWarning, match=f"{function.__name__}.store, ….: the store comes first"
+        ):
             older = function(front, OTHER)
         newer = function(OTHER, front)
         assert (
@@ -214,7 +243,9 @@ def test_the_moved_curve_equals_a_loop():
     curve = moved_front(OTHER, front).improvement_curve(points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
-        assert row.improvement == pytest.approx(baseline.cost_at(row.accuracy) / min(enough, default=np.inf))
+        assert row.improvement == pytest.approx(
+            baseline.cost_at(row.accuracy) / min(enough, default=np.inf)
+        )
     assert len(pareto_front(moved["cost_moved"], moved["accuracy_moved"])) <= len(moved)
 
 
@@ -231,17 +262,24 @@ def test_holds_has_a_row_a_split():
     assert here["accuracy"] == point.accuracy
     assert here["difference_low"] < here["difference"] < here["difference_high"]
     assert here["improvement_low"] <= here["improvement"] <= here["improvement_high"]
-    assert here["cost_ratio"] == pytest.approx(STORE.models.loc[point.models[-1], "macs"] / here["cost"])
+    assert here["cost_ratio"] == pytest.approx(
+        STORE.models.loc[point.models[-1], "macs"] / here["cost"]
+    )
     assert here["cost_ratio_low"] < here["cost_ratio"] < here["cost_ratio_high"]
     wider = holds(point, {"here": STORE}, resamples=100, level=0.999).loc["here"]
     for name in ("cost_ratio", "difference", "exit_rate"):
-        assert wider[f"{name}_low"] < here[f"{name}_low"] and here[f"{name}_high"] < wider[f"{name}_high"]
+        assert (
+            wider[f"{name}_low"] < here[f"{name}_low"]
+            and here[f"{name}_high"] < wider[f"{name}_high"]
+        )
     assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates
 
 
 def test_drops_are_paired_where_the_samples_are_the_same():
     shifted = LogitStore.from_arrays(
-        STORE.labels, {n: 2 * STORE.logits(n) for n in STORE.models.index}, macs=dict(STORE.models["macs"])
+        STORE.labels,
+        {n: 2 * STORE.logits(n) for n in STORE.models.index},
+        macs=dict(STORE.models["macs"]),
     )
     paired, apart = member_drops(STORE, shifted), member_drops(STORE, OTHER)
     assert (paired["drop"] == 0).all()
@@ -255,7 +293,12 @@ def test_a_split_is_not_compared_with_itself(tmp_path):
     for name in STORE.models.index:
         written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
     copied = shutil.copytree(tmp_path / "v2", tmp_path / "copy")
-    for again in (written, LogitStore(tmp_path / "v2"), LogitStore(copied), matched(written, LogitStore(copied))):
+    for again in (
+        written,
+        LogitStore(tmp_path / "v2"),
+        LogitStore(copied),
+        matched(written, LogitStore(copied)),
+    ):
         with pytest.raises(ValueError, match="'v2'.* compared with itself"):
             member_drops(written, again)
     scores = ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
@@ -267,7 +310,9 @@ def test_a_split_is_not_compared_with_itself(tmp_path):
 
 def test_drops_of_samples_without_ids_are_not_paired():
     rng = np.random.default_rng(0)
-    here, there = (ScoreTable(rng.random((2, 400)) < 0.7, rng.random((2, 400)), [1.0, 2.0]) for _ in range(2))
+    here, there = (
+        ScoreTable(rng.random((2, 400)) < 0.7, rng.random((2, 400)), [1.0, 2.0]) for _ in range(2)
+    )
     low, high = difference_interval(here.correct[0], there.correct[0])
     assert member_drops(here, there).iloc[0][["drop_low", "drop_high"]].tolist() == [-high, -low]
 
@@ -314,7 +359,10 @@ def test_a_front_chosen_among_noise_looks_better_than_it_is():
 
 def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
     point = pick(search(STORE, 2), "match_best")
-    assert alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01) > 0.8
+    assert (
+        alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01)
+        > 0.8
+    )
     unchanged = make_store(3, 2000)
     assert alarm_share(unchanged, unchanged, point, 200, 100) <= 0.06
     with pytest.raises(ValueError, match="longer than the 600"):
@@ -350,7 +398,9 @@ def test_corruptions_change_images_by_severity_and_repeat_themselves():
 def test_drops_of_several_splits_are_those_of_each_with_wider_intervals():
     splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
     drops = split_drops(STORE, splits)
-    assert drops.index.tolist() == [(split, model) for split in "ba" for model in STORE.models.index]
+    assert drops.index.tolist() == [
+        (split, model) for split in "ba" for model in STORE.models.index
+    ]
     for split, store in splits.items():
         alone = member_drops(STORE, store)
         assert drops.loc[split, "drop"].equals(alone["drop"])
@@ -359,9 +409,14 @@ def test_drops_of_several_splits_are_those_of_each_with_wider_intervals():
     assert table.index.tolist() == ["b", "a"]
     for split, row in table.iterrows():
         rows = drops.loc[split]
-        assert row["drop_mean"] == pytest.approx(rows["drop"].mean()) and row["hit_hardest"] == rows["drop"].idxmax()
+        assert (
+            row["drop_mean"] == pytest.approx(rows["drop"].mean())
+            and row["hit_hardest"] == rows["drop"].idxmax()
+        )
         assert row["certain_losses"] == (rows["drop_low"] > 0).sum()
-        assert row["rank_correlation"] == pytest.approx(rows["accuracy"].corr(rows["accuracy_moved"], "spearman"))
+        assert row["rank_correlation"] == pytest.approx(
+            rows["accuracy"].corr(rows["accuracy_moved"], "spearman")
+        )
         assert row["best_model"] == splits[split].models["top1"].idxmax()
 
 
@@ -372,7 +427,11 @@ def test_a_front_beside_each_splits_own():
     assert table.loc["here", "mean_improvement"] == table.loc["here", "mean_improvement_own_front"]
     assert table.loc["here", "share_near_own_front"] == 1
     there = table.loc["there"]
-    assert there["mean_improvement"] == mean_improvement_moved(OTHER, front) < own["there"].mean_improvement()
+    assert (
+        there["mean_improvement"]
+        == mean_improvement_moved(OTHER, front)
+        < own["there"].mean_improvement()
+    )
     gain = moved_front(OTHER, front).improvement_curve(points=401)["improvement"]
     assert there["share_improved"] == (gain > 1).mean()
     assert moved_table(front, splits, own, near=100).loc["there", "share_near_own_front"] == 1
@@ -392,7 +451,9 @@ def test_the_bias_of_choosing_in_short():
     row = selection_bias_table(bias).loc["best_improvement"]
     chosen, measured = bias["best_improvement_chosen"], bias["best_improvement_measured"]
     assert row.iloc[:2].tolist() == pytest.approx([chosen.mean(), measured.mean()])
-    assert row.iloc[2:].tolist() == pytest.approx((chosen - measured).quantile([0.05, 0.5, 0.95]).tolist())
+    assert row.iloc[2:].tolist() == pytest.approx(
+        (chosen - measured).quantile([0.05, 0.5, 0.95]).tolist()
+    )
 
 
 def test_exit_rates_change_cascade_by_cascade():
@@ -404,7 +465,9 @@ def test_exit_rates_change_cascade_by_cascade():
     assert list(changes.index) == [" → ".join(models) for models in firsts]
     assert (changes["here"].abs() < 1e-12).all() and (changes["there"] != 0).any()
     for models, point in firsts.items():
-        (first, sure), _ = [(OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models]
+        (first, sure), _ = [
+            (OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models
+        ]
         share = (sure >= point.thresholds[0]).mean() - point.exit_rates[0]
         assert changes.loc[" → ".join(models), "there"] == pytest.approx(share)
 
@@ -415,13 +478,24 @@ def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_t
 
     def table(ease, lied=0.0):
         sure = 1 - (1 - ease) * rng.random(20_000) ** 2
-        return ScoreTable(rng.random((2, 20_000)) < [sure - lied, sure], [sure, sure], [1.0, 9.0], ("s", "l"))
+        return ScoreTable(
+            rng.random((2, 20_000)) < [sure - lied, sure], [sure, sure], [1.0, 9.0], ("s", "l")
+        )
 
-    here, point = table(0.5), replace(search(table(0.5), 2).point(0), models=("s", "l"), thresholds=(0.9,))
-    found = accuracy_estimates(point, here, {"same": here, "harder": table(0.2), "lies": table(0.5, 0.2)})
+    here, point = (
+        table(0.5),
+        replace(search(table(0.5), 2).point(0), models=("s", "l"), thresholds=(0.9,)),
+    )
+    found = accuracy_estimates(
+        point, here, {"same": here, "harder": table(0.2), "lies": table(0.5, 0.2)}
+    )
     cascade = found.xs("s → l", level="models")
     assert cascade.loc["same", ["thresholded_error", "difference_error"]].abs().max() < 1e-3
-    assert abs(cascade.loc["harder", "difference_error"]) < 0.01 < cascade.loc["harder", "unchanged_error"]
+    assert (
+        abs(cascade.loc["harder", "difference_error"])
+        < 0.01
+        < cascade.loc["harder", "unchanged_error"]
+    )
     assert cascade.loc["lies", ["thresholded_error", "difference_error"]].min() > 0.05
     assert set(found.index.get_level_values("models")) == {"s → l", "l"}
 
@@ -429,9 +503,14 @@ def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_t
 def test_accuracy_is_estimated_without_reading_labels():
     point = search(STORE, 2, "entropy").point(3)
     logits = {name: OTHER.logits(name) for name in OTHER.models.index}
-    new = LogitStore.from_arrays(None, logits, OTHER.models["macs"].to_dict(), classes=OTHER.classes)
+    new = LogitStore.from_arrays(
+        None, logits, OTHER.models["macs"].to_dict(), classes=OTHER.classes
+    )
     both = accuracy_estimates(point, STORE, {"labelled": OTHER, "new": new})
     columns = ["thresholded", "difference", "unchanged"]
     assert both.loc["labelled", columns].equals(both.loc["new", columns])
-    assert both.loc["new", "accuracy"].isna().all() and both.loc["new", "difference_error"].isna().all()
+    assert (
+        both.loc["new", "accuracy"].isna().all()
+        and both.loc["new", "difference_error"].isna().all()
+    )
     assert both.loc["labelled", "accuracy"].iloc[0] == evaluate(OTHER, point).accuracy

@@ -88,12 +88,19 @@ def test_the_cost_ratio_of_two_sets_equals_a_fine_grid():
 def test_f1_is_resampled_too():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
-    logits = {name: s * np.eye(2)[labels] + rng.normal(size=(200, 2)) for name, s in (("a", 1), ("b", 2))}
+    logits = {
+        name: s * np.eye(2)[labels] + rng.normal(size=(200, 2)) for name, s in (("a", 1), ("b", 2))
+    }
     store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 9})
     front = search(store, 2, score="f1")
-    resampled, part = bootstrap(store, front, resamples=3, seed=4), store.take(drawn_rows(200, 4, 2))
+    resampled, part = (
+        bootstrap(store, front, resamples=3, seed=4),
+        store.take(drawn_rows(200, 4, 2)),
+    )
     for row in range(0, len(front), 5):
-        assert resampled.accuracy[2, row] == pytest.approx(evaluate(part, front.point(row)).accuracy)
+        assert resampled.accuracy[2, row] == pytest.approx(
+            evaluate(part, front.point(row)).accuracy
+        )
     singles = search(part, 1, score="f1").singles["accuracy"]
     assert resampled.single_accuracy[2] == pytest.approx(singles.to_numpy())
     held = holds(front.point(3), {"here": store}, resamples=50).iloc[0]
@@ -107,15 +114,27 @@ def test_f1_is_resampled_too():
 def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval():
     scores = make_scores(6)
     point = pick(search(scores, 2), "match_best")
-    held, wilson = holds(point, {"here": scores}, 20).iloc[0], share_interval(evaluate(scores, point).correct)
+    held, wilson = (
+        holds(point, {"here": scores}, 20).iloc[0],
+        share_interval(evaluate(scores, point).correct),
+    )
     assert (held["accuracy_low"], held["accuracy_high"]) == wilson
-    assert tuple(holds(point, {"here": scores}, 20, level=0.8).loc["here", ["accuracy_low", "accuracy_high"]]) != wilson
+    assert (
+        tuple(
+            holds(point, {"here": scores}, 20, level=0.8).loc[
+                "here", ["accuracy_low", "accuracy_high"]
+            ]
+        )
+        != wilson
+    )
 
 
 def test_costs_a_sample_are_resampled_too():
     plain = make_scores(4, models=2, cost=(1.0, 5.0))
     rng = np.random.default_rng(0)
-    scores = ScoreTable(plain.correct, plain.confidence, np.stack([rng.uniform(1, 2, 120), rng.uniform(5, 9, 120)]))
+    scores = ScoreTable(
+        plain.correct, plain.confidence, np.stack([rng.uniform(1, 2, 120), rng.uniform(5, 9, 120)])
+    )
     point = pick(search(scores, 2), "max_improvement")
     resampled = bootstrap(scores, point, resamples=2, seed=1)
     part = scores.take(drawn_rows(120, 1, 1))
@@ -177,7 +196,9 @@ def test_the_basic_interval_mirrors_the_percentiles():
 def test_cascades_of_different_costs_are_refused():
     scores = make_scores()
     points = [search(scores, 2).point(0)]
-    store = LogitStore.from_arrays([0, 1], {"model 0": np.eye(2)}, macs={"model 0": 1}, seconds={"model 0": 2})
+    store = LogitStore.from_arrays(
+        [0, 1], {"model 0": np.eye(2)}, macs={"model 0": 1}, seconds={"model 0": 2}
+    )
     points.append(search(store, 1, cost="seconds").point(0))
     with pytest.raises(ValueError, match="differ"):
         bootstrap(scores, points)
@@ -196,7 +217,9 @@ def test_wilson_equals_its_formula_and_is_sane_at_the_ends():
     assert 0.6 < low < high == 1.0
 
 
-@pytest.mark.parametrize(("kind", "least"), [(paired_difference_interval, 0.93), (difference_interval, 0.93)])
+@pytest.mark.parametrize(
+    ("kind", "least"), [(paired_difference_interval, 0.93), (difference_interval, 0.93)]
+)
 def test_differences_cover_as_often_as_they_say(kind, least):
     rng, inside = np.random.default_rng(1), 0
     for _ in range(1000):
@@ -216,7 +239,11 @@ def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(([0.5, 1.0], [1.0, 0.0]), "bool"), (([], []), "at least one"), (([True], [True, False]), "needs the same")],
+    [
+        (([0.5, 1.0], [1.0, 0.0]), "bool"),
+        (([], []), "at least one"),
+        (([True], [True, False]), "needs the same"),
+    ],
 )
 def test_intervals_refuse_what_they_cannot_count(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -233,7 +260,9 @@ def drawn_exits(rng, k, rates):
 
 
 @pytest.mark.parametrize("k", [50, 500, 5000])
-@pytest.mark.parametrize("rates", [(0.002,), (0.0,), (0.999,), (1.0,), (0.3,), (0.01, 0.5), (0.4, 0.002), (0.5,) * 3])
+@pytest.mark.parametrize(
+    "rates", [(0.002,), (0.0,), (0.999,), (1.0,), (0.3,), (0.01, 0.5), (0.4, 0.002), (0.5,) * 3]
+)
 @pytest.mark.parametrize("by_sample", [False, True])
 def test_cost_intervals_hold_the_truth_as_often_as_they_say(k, rates, by_sample):
     rng, draws, hits, costs = np.random.default_rng(k), 100, 0, 10.0 ** np.arange(len(rates) + 1)
@@ -247,11 +276,16 @@ def test_cost_intervals_hold_the_truth_as_often_as_they_say(k, rates, by_sample)
 
 def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain():
     rng = np.random.default_rng(0)
-    width = [np.diff(cost_interval(drawn_exits(rng, k, (0.3,)), [1, 10]))[0] for k in (50, 500, 5000)]
+    width = [
+        np.diff(cost_interval(drawn_exits(rng, k, (0.3,)), [1, 10]))[0] for k in (50, 500, 5000)
+    ]
     assert width[0] > 2 * width[1] > 4 * width[2]
     assert cost_interval(np.zeros(50, int), [3.0]) == (3.0, 3.0)
     assert cost_interval(np.zeros(50, int), [np.full(50, 3.0)]) == (3.0, 3.0)
-    one_stage, share = cost_interval(np.arange(50) % 2, [0.0, 1.0]), share_interval(np.arange(50) % 2, kind="exact")
+    one_stage, share = (
+        cost_interval(np.arange(50) % 2, [0.0, 1.0]),
+        share_interval(np.arange(50) % 2, kind="exact"),
+    )
     assert one_stage == pytest.approx(share)
 
 
@@ -267,7 +301,9 @@ def capital_slowly(x, mean, wealth):
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=60), st.floats(0.6, 0.99))
-@example([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], 0.75)  # bets won early, and lost again
+@example(
+    [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], 0.75
+)  # bets won early, and lost again
 @settings(max_examples=50, deadline=None)
 def test_a_betting_interval_is_what_no_gambler_refutes(values, level):
     low, high = betting_interval(np.array(values), 0, 1, level)
@@ -276,13 +312,20 @@ def test_a_betting_interval_is_what_no_gambler_refutes(values, level):
     for side, end in ((x, low), (1 - x, 1 - high)):
         assert end < 1e-6 or capital_slowly(side, end * 0.99, wealth) >= wealth * (1 - 1e-6)
         wins = capital_slowly(side, min(1, end + 1e-6), wealth) > wealth * (1 + 1e-6)
-        assert not wins or end == pytest.approx(side.mean())  # an interval holds what was found, even if bets refute it
+        assert not wins or end == pytest.approx(
+            side.mean()
+        )  # an interval holds what was found, even if bets refute it
 
 
 def test_swapped_arguments_of_the_bootstrap_are_told():
     scores = make_scores()
     front = search(scores, 2)
-    for store, points in ((front, scores), (front.point(0), scores), (scores, scores), ([front.point(0)], scores)):
+    for store, points in (
+        (front, scores),
+        (front.point(0), scores),
+        (scores, scores),
+        ([front.point(0)], scores),
+    ):
         with pytest.raises(TypeError, match="is needed here, not"):
             bootstrap(store, points, 10)
 
@@ -294,17 +337,25 @@ def test_a_bound_at_all_times_is_where_its_slow_twin_wins(values, error, up):
     low = anytime_lower(*(values.count(d) for d in (1, 0, -1)), error)
 
     def capital(mean):
-        return math.fsum(math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS) / len(BETS)
+        return math.fsum(
+            math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS
+        ) / len(BETS)
 
     above = low + up * (1 - low)
-    assert -1 <= low <= np.mean(values or [1]) + 1e-9 and (low == 1 or capital(above + 1e-9) < (1 + 1e-6) / error)
+    assert -1 <= low <= np.mean(values or [1]) + 1e-9 and (
+        low == 1 or capital(above + 1e-9) < (1 + 1e-6) / error
+    )
     assert low == -1 or capital(-1 + (1 - 1e-6 - 1e-3 * up) * (1 + low)) > (1 - 1e-6) / error
 
 
 @pytest.mark.parametrize("mean", [-0.4, 0.0, 0.005, 0.3])
 def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean):
     """Exactly: its mean over all 3^5 sequences of values, each with its chance, is the stake."""
-    chance = {1: 0.2 + mean / 2, 0: 0.6, -1: 0.2 - mean / 2} if abs(mean) < 0.4 else {1: 0.1, 0: 0.4, -1: 0.5}
+    chance = (
+        {1: 0.2 + mean / 2, 0: 0.6, -1: 0.2 - mean / 2}
+        if abs(mean) < 0.4
+        else {1: 0.1, 0: 0.4, -1: 0.5}
+    )
     total = sum(
         math.prod(map(chance.get, values))
         * math.fsum(math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS)
@@ -316,7 +367,10 @@ def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean):
 def test_a_bound_at_all_times_falls_where_values_are_not_known_yet():
     for counts in itertools.product(range(0, 30, 7), repeat=3):
         lost, same, gained = counts
-        assert anytime_lower(lost, same, gained + 5, 0.05) <= anytime_lower(lost + 2, same + 1, gained + 2, 0.05) + 1e-9
+        assert (
+            anytime_lower(lost, same, gained + 5, 0.05)
+            <= anytime_lower(lost + 2, same + 1, gained + 2, 0.05) + 1e-9
+        )
 
 
 @pytest.mark.parametrize("chances", [(0.01, 0.985, 0.005), (0.2, 0.7, 0.1), (0.005, 0.995, 0)])

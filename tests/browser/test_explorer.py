@@ -9,7 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jupyter_pages import PATIENCE, ROOT, app, changes, drag, on_screen, run_cell, serving, slider, write_cell
+from jupyter_pages import (
+    PATIENCE,
+    ROOT,
+    app,
+    changes,
+    drag,
+    on_screen,
+    run_cell,
+    serving,
+    slider,
+    write_cell,
+)
 
 import cascadelib as cl
 from cascadelib.explorer.charts import front_points
@@ -80,7 +91,10 @@ def assert_right(page, stores):
     page.wait_for_timeout(300)
     end = time.monotonic() + 30
     while True:
-        (point, agree), text = right_now(page, stores), page.locator("table.cascadelib-numbers").inner_text()
+        (point, agree), text = (
+            right_now(page, stores),
+            page.locator("table.cascadelib-numbers").inner_text(),
+        )
         page.wait_for_timeout(300)
         if agree and text == page.locator("table.cascadelib-numbers").inner_text():
             return point
@@ -114,11 +128,16 @@ def test_typed_threshold_is_the_one_that_counts(lab, stores):
     assert field.input_value() == "never"
     field.fill("0.7")
     changes(lab, lambda: field.press("Enter"))
-    typed = cl.Point(assert_right(lab, stores).models, (float(field.input_value()),), (), 0, 0, 0, cl.Method())
+    typed = cl.Point(
+        assert_right(lab, stores).models, (float(field.input_value()),), (), 0, 0, 0, cl.Method()
+    )
     assert_right(lab, stores)
     assert on_screen(lab) == per_cent_text(cl.evaluate(stores["store"], typed).accuracy, 900)
     handed = cl.Point(typed.models, (0.7,), (), 0, 0, 0, cl.Method())
-    assert cl.evaluate(stores["store"], handed).exit_rates == cl.evaluate(stores["store"], typed).exit_rates
+    assert (
+        cl.evaluate(stores["store"], handed).exit_rates
+        == cl.evaluate(stores["store"], typed).exit_rates
+    )
 
 
 def test_models_goals_and_undo(lab, stores):
@@ -144,7 +163,11 @@ def test_models_goals_and_undo(lab, stores):
     changes(lab, goal.click)
     expected = cl.pick(cl.search(stores["store"], 3), "max_improvement")
     point = assert_right(lab, stores)
-    assert (point.models, point.thresholds, point.cost) == (expected.models, expected.thresholds, expected.cost)
+    assert (point.models, point.thresholds, point.cost) == (
+        expected.models,
+        expected.thresholds,
+        expected.cost,
+    )
     changes(lab, lambda: drag(lab, 2, 0.9), "exit-rate-2")
     assert_right(lab, stores)
 
@@ -158,7 +181,11 @@ def test_a_click_on_the_front_loads_its_cascade(lab, stores):
                                               box.y + yaxis._offset + yaxis.l2p(trace.y[i])]) }""")
     steps = np.hypot(*np.diff(np.array(at), axis=0).T)
     row = 1 + int(np.argmax(np.minimum(steps[:-1], steps[1:])))  # the one that stands out most
-    changes(lab, lambda: [lab.mouse.move(*at[row]), lab.wait_for_timeout(200), lab.mouse.click(*at[row])], "cost")
+    changes(
+        lab,
+        lambda: [lab.mouse.move(*at[row]), lab.wait_for_timeout(200), lab.mouse.click(*at[row])],
+        "cost",
+    )
     rows = front_points(front.table)[1]  # what the trace shows of the front
     point, expected = assert_right(lab, stores), front.point(int(rows[row]))
     assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
@@ -182,7 +209,11 @@ def test_json_is_what_cascade_load_reads(lab, stores):
     lab.get_by_role("tab", name="JSON").click()
     text = lab.locator("textarea:visible").input_value()
     again = cl.deployment.point_of(cl.deployment.parse_cascade(text))
-    assert (again.models, again.thresholds, again.accuracy) == (point.models, point.thresholds, point.accuracy)
+    assert (again.models, again.thresholds, again.accuracy) == (
+        point.models,
+        point.thresholds,
+        point.accuracy,
+    )
     link = lab.locator("a[download]:visible")
     with lab.expect_download() as waiting:
         link.click()
@@ -206,7 +237,10 @@ def test_a_screen_reader_hears_names_and_values(lab, stores):
 
 
 def test_enter_in_a_box_acts(lab, stores):
-    for example, text, goal in (("e.g. 11M", "2M", {"budget": 2e6}), ("e.g. 94.2%", "70%", {"accuracy": 0.7})):
+    for example, text, goal in (
+        ("e.g. 11M", "2M", {"budget": 2e6}),
+        ("e.g. 94.2%", "70%", {"accuracy": 0.7}),
+    ):
         box, n = lab.get_by_placeholder(example), len(assert_right(lab, stores).models)
         expected = cl.pick(cl.search(stores["store"], n), **goal)
         changes(lab, lambda box=box, text=text: [box.fill(text), box.press("Enter")], "cost")
@@ -223,9 +257,15 @@ def test_another_number_of_models_keeps_the_goal_and_says_what_it_adds(lab, stor
         lab.get_by_text(word).wait_for(timeout=PATIENCE)
         point = assert_right(lab, stores)
         assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
-    less, more = (cl.evaluate(stores["other"], cl.pick(cl.search(stores["store"], n), "match_best")) for n in (3, 4))
+    less, more = (
+        cl.evaluate(stores["other"], cl.pick(cl.search(stores["store"], n), "match_best"))
+        for n in (3, 4)
+    )
     said = lab.get_by_text("a fourth model: ").inner_text()
-    assert f"accuracy {per_cent_text(more.accuracy - less.accuracy, 700, '+')}" in said and "held-out" in said
+    assert (
+        f"accuracy {per_cent_text(more.accuracy - less.accuracy, 700, '+')}" in said
+        and "held-out" in said
+    )
 
 
 def test_the_state_to_paste_is_what_is_on_screen(lab, stores):
@@ -234,7 +274,11 @@ def test_the_state_to_paste_is_what_is_on_screen(lab, stores):
     state = lab.locator("textarea:visible").input_value()
     lab.get_by_role("tab", name="Python").click()
     again = cl.explore(stores["store"], stores["other"], state=state).point
-    assert (again.models, again.thresholds, again.accuracy) == (point.models, point.thresholds, point.accuracy)
+    assert (again.models, again.thresholds, again.accuracy) == (
+        point.models,
+        point.thresholds,
+        point.accuracy,
+    )
 
 
 def test_it_says_when_its_kernel_is_gone(lab, server):
@@ -273,12 +317,17 @@ def test_opening_a_notebook_does_not_change_it(browser, tmp_path):
 def test_the_page_of_make_app(browser, tmp_path, width):
     """Pick, drag, goals, export, as somebody does who opens it, on a screen and on a phone."""
     folder = ROOT / "data" / "fashion-mnist"
-    stores = {name: cl.LogitStore(folder / split) for name, split in (("store", "val"), ("other", "test"))}
+    stores = {
+        name: cl.LogitStore(folder / split) for name, split in (("store", "val"), ("other", "test"))
+    }
     with app(tmp_path) as served:
         page = browser.new_page(viewport={"width": width, "height": 900})
         page.goto(f"http://127.0.0.1:{served.port}/?token={served.token}", timeout=PATIENCE)
         page.wait_for_selector("td.accuracy", timeout=PATIENCE)
-        assert page.title() == "Model cascades under the hand" and page.get_by_role("heading", level=1).is_visible()
+        assert (
+            page.title() == "Model cascades under the hand"
+            and page.get_by_role("heading", level=1).is_visible()
+        )
         assert assert_right(page, stores).accuracy >= stores["store"].models["top1"].max()
         lists = page.locator(".widget-dropdown:visible select")
         changes(page, lambda: lists.nth(3).select_option(index=0))
@@ -315,26 +364,35 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
         page.get_by_placeholder(example).fill(text)
         page.get_by_placeholder(example).press("Enter")
     for n in (2, 3, 4):
-        front, number = cl.search(stores["store"], n), page.get_by_role("button", name=f"{n} models")
+        front, number = (
+            cl.search(stores["store"], n),
+            page.get_by_role("button", name=f"{n} models"),
+        )
         number.click()
         drawn = "n => document.querySelector('.js-plotly-plot').data.find(t => t.meta == 'front').x.length == n"
         page.wait_for_function(drawn, arg=len(front_points(front.table)[1]), timeout=PATIENCE)
         for label, goal in goals.items():
             number.click()
             button, expected = page.get_by_role("button", name=label), cl.pick(front, **goal)
-            page.wait_for_function("b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE)
-            accuracy = per_cent_text(expected.accuracy, 900)
-            shown = (
-                "a => document.querySelector('td.accuracy[data-split=validation]').firstChild.textContent.trim() == a"
+            page.wait_for_function(
+                "b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE
             )
-            for patience in (PATIENCE / 4, PATIENCE):  # a click while the front is searched again says so, and no more
+            accuracy = per_cent_text(expected.accuracy, 900)
+            shown = "a => document.querySelector('td.accuracy[data-split=validation]').firstChild.textContent.trim() == a"
+            for patience in (
+                PATIENCE / 4,
+                PATIENCE,
+            ):  # a click while the front is searched again says so, and no more
                 button.click()
                 with contextlib.suppress(late):
                     page.wait_for_function(shown, arg=accuracy, timeout=patience)
                     break
             assert page.evaluate(shown, accuracy)
             point = assert_right(page, stores)
-            assert (point.models, point.thresholds) == (expected.models, expected.thresholds) and len(point.models) == n
+            assert (point.models, point.thresholds) == (
+                expected.models,
+                expected.thresholds,
+            ) and len(point.models) == n
     assert complaints(server[1]) == []
     page.close()
 

@@ -73,7 +73,11 @@ def stores(tmp_path_factory):
         rng = np.random.default_rng(split)
         labels, ease = rng.integers(0, 6, 300), rng.normal(size=(300, 1))
         ids = [f"{NAMES[i % 6]} {i}" for i in range(300)]
-        made.append(cl.LogitStore.create(folder / str(split), labels, ids, NAMES, NAMES[split], NAMES[1 - split]))
+        made.append(
+            cl.LogitStore.create(
+                folder / str(split), labels, ids, NAMES, NAMES[split], NAMES[1 - split]
+            )
+        )
         for i, name in enumerate(NAMES):
             logits = (1 + 0.7 * i) * np.eye(6)[labels] * (1 + ease) + rng.normal(size=(300, 6))
             made[-1].add(name, logits, macs=10.0 ** (i + 3))
@@ -85,22 +89,39 @@ def figures(store, other):
     fig, front = cl.figures, cl.search(store, 2)
     singles, table, curve = front.singles, front.table, front.improvement_curve(points=20)
     moved, families = cl.replay(other, front), pd.Series(NAMES[::-1], index=NAMES)
-    right, sure = (store.logits(NAMES[-1]).argmax(1) == store.labels), cl.confidence(store.logits(NAMES[-1]))
+    right, sure = (
+        (store.logits(NAMES[-1]).argmax(1) == store.labels),
+        cl.confidence(store.logits(NAMES[-1])),
+    )
     curves = threshold_curves(store, NAMES[0], store)
-    rates = pd.DataFrame({"exit_rate": 0.5, "exit_rate_low": 0.4, "exit_rate_high": 0.6}, index=NAMES)
-    savings = pd.DataFrame(0.1, index=NAMES[:2], columns=[*NAMES, "exit decisions", "rest", "total"])
-    promise = {"accuracy_loss_held_out": [0.0, 0.01], "cost": [1e4, 1e5], "models": [NAMES[:2], NAMES[1:2]]}
+    rates = pd.DataFrame(
+        {"exit_rate": 0.5, "exit_rate_low": 0.4, "exit_rate_high": 0.6}, index=NAMES
+    )
+    savings = pd.DataFrame(
+        0.1, index=NAMES[:2], columns=[*NAMES, "exit decisions", "rest", "total"]
+    )
+    promise = {
+        "accuracy_loss_held_out": [0.0, 0.01],
+        "cost": [1e4, 1e5],
+        "models": [NAMES[:2], NAMES[1:2]],
+    }
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
     yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
     yield paper_figures.members_figure(front.members(), NAMES)
     yield paper_figures.shares_figure(shares(front), NAMES[4])
     yield paper_figures.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
-    yield paper_figures.pairs_figure(pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2])
+    yield paper_figures.pairs_figure(
+        pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2]
+    )
     yield paper_figures.fronts_figure(dict.fromkeys(NAMES, singles), families)
-    yield paper_figures.tasks_figure({name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1])
+    yield paper_figures.tasks_figure(
+        {name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1]
+    )
     yield paper_figures.segments_figure(moved, table, singles, title=NAMES[0])
-    yield paper_figures.moved_improvement_figure({name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES})
+    yield paper_figures.moved_improvement_figure(
+        {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
+    )
     yield paper_figures.exit_rates_figure(rates)
     yield fig.reliability_figure(dict.fromkeys(NAMES, moving_average(sure, right, 50)))
     yield paper_figures.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
@@ -112,7 +133,9 @@ def figures(store, other):
 
 def written(folder, *outputs):
     """Page of the report of a notebook with these outputs, {MIME type: data}."""
-    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs])
+    cell = nbformat.v4.new_code_cell(
+        "1", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs]
+    )
     question = nbformat.v4.new_markdown_cell("# Names\n\nAre they text?")
     path = folder / "01_names.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[question, cell]), path)
@@ -124,16 +147,26 @@ def written(folder, *outputs):
 def test_report(stores, tmp_path, page):
     listen(page)
     front = cl.search(stores[0], 2)
-    tables = [front, cl.readable(front.table), stores[0].models, pd.DataFrame(1, index=NAMES, columns=NAMES)]
+    tables = [
+        front,
+        cl.readable(front.table),
+        stores[0].models,
+        pd.DataFrame(1, index=NAMES, columns=NAMES),
+    ]
     drawn = [{PLOTLY_JSON: json.loads(fig.to_json())} for fig in figures(*stores)]
     texts = {"text/plain": "\n".join([repr(front), repr(stores[0]), *NAMES])}
-    page.goto(written(tmp_path, *drawn, *({"text/html": t._repr_html_()} for t in tables), texts).as_uri())
+    page.goto(
+        written(tmp_path, *drawn, *({"text/html": t._repr_html_()} for t in tables), texts).as_uri()
+    )
     page.wait_for_function(
-        "n => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 2 * n", arg=len(drawn)
+        "n => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 2 * n",
+        arg=len(drawn),
     )
     for root in (".xtitle", ".gtitle", ".legend", ".ytick", ".annotation", "table", "pre"):
         assert names_in(page, root), root
-    counts = page.evaluate("() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.data.length)")
+    counts = page.evaluate(
+        "() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.data.length)"
+    )
     hovered = 0
     for plot, count in enumerate(counts):
         for trace in range(count):
@@ -161,9 +194,13 @@ def test_explorer(stores, browser, tmp_path):
         page.goto(f"http://127.0.0.1:{served.port}/?token={served.token}", timeout=PATIENCE)
         page.wait_for_selector(DRAWN, timeout=PATIENCE)
         page.get_by_role("button", name="3 models").click()
-        goal = page.get_by_role("button", name="match the best single model")  # once the front is there
+        goal = page.get_by_role(
+            "button", name="match the best single model"
+        )  # once the front is there
         page.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)
-        page.wait_for_function("() => [...document.querySelectorAll('textarea')].some(t => /hostile/.test(t.value))")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('textarea')].some(t => /hostile/.test(t.value))"
+        )
         for root in ("option", ".widget-html", ".x3title", "table.dataframe", "figure"):
             assert names_in(page, root), root
         at = page.evaluate("""() => {
@@ -189,7 +226,11 @@ def test_explorer(stores, browser, tmp_path):
                 break
             page.wait_for_timeout(500)
         point, again = namespace["point"], namespace["store"]
-        assert len(point.models) == 3 and set(point.models) <= set(NAMES) and str(again.path) == paths[0]
+        assert (
+            len(point.models) == 3
+            and set(point.models) <= set(NAMES)
+            and str(again.path) == paths[0]
+        )
         assert cl.evaluate(stores[0], point).accuracy == point.accuracy
         page.close(run_before_unload=True)  # and takes its kernel along, at once
         assert served.ends_with(0, 20)

@@ -91,10 +91,14 @@ def assert_fits_with_any_number(page):
     assert_fits(page)
     for n in (4, 3):
         page.get_by_role("button", name=f"{n} models").click()
-        page.wait_for_function(f"() => {FIGURE}._fullLayout.yaxis2.tickvals.length == {n}", timeout=PATIENCE)
+        page.wait_for_function(
+            f"() => {FIGURE}._fullLayout.yaxis2.tickvals.length == {n}", timeout=PATIENCE
+        )
         assert_fits(page)
     page.locator(".cascadelib-explorer select:visible").nth(1).select_option("seconds")
-    page.wait_for_function(f"() => {FIGURE}._fullLayout.xaxis.title.text.startsWith('seconds')", timeout=PATIENCE)
+    page.wait_for_function(
+        f"() => {FIGURE}._fullLayout.xaxis.title.text.startsWith('seconds')", timeout=PATIENCE
+    )
     assert_fits(page)
     ticks = page.locator(".js-plotly-plot .xtick text").all_text_contents()
     assert "10µs" in ticks and "1ms" in ticks

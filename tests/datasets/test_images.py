@@ -26,7 +26,9 @@ def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("imagenet")
     for label, synset in enumerate(synsets()):
         (root / "val" / synset).mkdir(parents=True)
-        (root / "val" / synset / f"ILSVRC2012_val_{label:08}.JPEG").write_bytes(jpeg((label % 250, 0, 0)))
+        (root / "val" / synset / f"ILSVRC2012_val_{label:08}.JPEG").write_bytes(
+            jpeg((label % 250, 0, 0))
+        )
     return root
 
 
@@ -50,12 +52,13 @@ def test_any_image_folder(folder):
     assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 0, 1, 1]
     assert list(found.sample_ids) == ["cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"]
     assert (found.dataset, found.split) == (folder.name, "test")
-    assert found.batch(1, 2)[0].size == (20, 16) and found.batch(1, 2)[0].getpixel((3, 3))[0] == pytest.approx(
-        90, abs=3
-    )
+    assert found.batch(1, 2)[0].size == (20, 16) and found.batch(1, 2)[0].getpixel((3, 3))[
+        0
+    ] == pytest.approx(90, abs=3)
     part = found.take([3, 0])
     assert (
-        list(part.sample_ids) == ["dog/1.jpg", "cat/0.jpg"] and part.raw(1) == (folder / "cat" / "0.jpg").read_bytes()
+        list(part.sample_ids) == ["dog/1.jpg", "cat/0.jpg"]
+        and part.raw(1) == (folder / "cat" / "0.jpg").read_bytes()
     )
     assert pickle.loads(pickle.dumps(found)).raw(2) == found.raw(2)
 
@@ -118,7 +121,9 @@ def write_devkit(folder, labels):
     """A devkit whose numbering of the classes is the reverse of timm's, after some synsets that are no classes."""
     (folder / "data").mkdir(parents=True)
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("words", "O")]
-    rows = [(1000 - i, synset, "a thing") for i, synset in enumerate(synsets())] + [(1001, "n00001740", "entity")]
+    rows = [(1000 - i, synset, "a thing") for i, synset in enumerate(synsets())] + [
+        (1001, "n00001740", "entity")
+    ]
     savemat(folder / "data" / "meta.mat", {"synsets": np.array(rows, kinds).reshape(-1, 1)})
     lines = "".join(f"{1000 - label}\n" for label in labels)
     (folder / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text(lines)
@@ -127,12 +132,17 @@ def write_devkit(folder, labels):
 def test_flat_with_the_devkit(flat):
     images, labels = flat
     write_devkit(images.parent / "ILSVRC2012_devkit_t12", labels)
-    assert ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(range(999, -1, -1))
+    assert ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(
+        range(999, -1, -1)
+    )
     for found in (
         datasets.imagenet(images),
         datasets.imagenet(images, labels=images.parent / "ILSVRC2012_devkit_t12"),
     ):
-        assert found.labels.tolist() == labels and found.sample_ids[0] == "ILSVRC2012_val_00000001.JPEG"
+        assert (
+            found.labels.tolist() == labels
+            and found.sample_ids[0] == "ILSVRC2012_val_00000001.JPEG"
+        )
 
 
 LINES = {
@@ -189,7 +199,11 @@ def test_imagenet_v2_is_not_sorted_as_text(tmp_path):
     found = datasets.imagenet_v2(tmp_path)
     assert found.labels.tolist() == list(range(1000)) and found.sample_ids[2] == "2/a.jpeg"
     assert found.batch(10, 11)[0].getpixel((5, 5))[0] == pytest.approx(10, abs=3)
-    assert (found.dataset, found.split, found.classes) == ("imagenetv2", "matched-frequency", synsets())
+    assert (found.dataset, found.split, found.classes) == (
+        "imagenetv2",
+        "matched-frequency",
+        synsets(),
+    )
     (root / "17" / "a.jpeg").unlink()
     (root / "17").rmdir()
     with pytest.raises(ValueError, match="no folder for class '17'"):
@@ -207,16 +221,26 @@ def test_imagenet_v2_is_not_sorted_as_text(tmp_path):
 )
 def test_images_of_a_column(kind):
     rows = [{"image": kind(np.full((8, 9, 3), 20 * i, np.uint8))} for i in range(4)]
-    found = datasets.Photographs(tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2]))
+    found = datasets.Photographs(
+        tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2])
+    )
     part = found.take([3, 1])
-    assert part.labels.tolist() == [2, 0] and part.batch(0, 2)[1].getpixel((2, 2))[0] == pytest.approx(20, abs=3)
+    assert part.labels.tolist() == [2, 0] and part.batch(0, 2)[1].getpixel((2, 2))[
+        0
+    ] == pytest.approx(20, abs=3)
     assert part.raw(0) != part.raw(1)
 
 
 def test_grey_images_of_a_column():
-    grey = [np.zeros((5, 6), np.uint8), torch.zeros(1, 5, 6, dtype=torch.uint8), np.zeros((5, 6, 1), np.uint8)]
+    grey = [
+        np.zeros((5, 6), np.uint8),
+        torch.zeros(1, 5, 6, dtype=torch.uint8),
+        np.zeros((5, 6, 1), np.uint8),
+    ]
     rows = [{"img": image} for image in grey]
-    assert {(Item(rows, i, "img")().mode, Item(rows, i, "img")().size) for i in range(3)} == {("RGB", (6, 5))}
+    assert {(Item(rows, i, "img")().mode, Item(rows, i, "img")().size) for i in range(3)} == {
+        ("RGB", (6, 5))
+    }
     with pytest.raises(ValueError, match="row 0: no image in column 'img'.*uint8"):
         Item([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
 
@@ -240,7 +264,10 @@ def test_hub_data_set_from_a_local_folder(folder):
 def test_unreadable_images_are_named(folder):
     found = datasets.image_folder(folder)
     whole = (folder / "cat" / "1.jpg").read_bytes()
-    for content, message in ((whole[: len(whole) // 2], "cannot be decoded"), (b"text", "no image that can be read")):
+    for content, message in (
+        (whole[: len(whole) // 2], "cannot be decoded"),
+        (b"text", "no image that can be read"),
+    ):
         (folder / "cat" / "1.jpg").write_bytes(content)
         with pytest.raises(ValueError, match=rf"cat/1\.jpg: .*{message}.*no sample is left out"):
             found.batch(0, 3)

@@ -46,7 +46,9 @@ def test_missing_and_broken_files(tmp_path):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_own_arrays(kind):
-    samples = datasets.Samples(kind(np.arange(12.0).reshape(4, 3)), kind([0, 1, 2, 0]), list("wxyz"))
+    samples = datasets.Samples(
+        kind(np.arange(12.0).reshape(4, 3)), kind([0, 1, 2, 0]), list("wxyz")
+    )
     assert torch.equal(samples.batch(1, 3), torch.arange(3.0, 9, dtype=torch.float64).reshape(2, 3))
     part = samples.take([3, 0])
     assert list(part.sample_ids) == ["z", "w"] and part.batch(0, 1)[0, 0] == 9 and len(part) == 2

@@ -23,7 +23,11 @@ def test_batches_order_and_subsets():
     assert texts.order.tolist() == [1, 2, 0, 3] and not texts.pairs
     assert texts.batch(1, 3) == ("a", "bb")
     part = texts.take([2, 0])
-    assert part.inputs == ("bb", "ccc") and part.labels.tolist() == [1, 0] and part.sample_ids.tolist() == ["2", "0"]
+    assert (
+        part.inputs == ("bb", "ccc")
+        and part.labels.tolist() == [1, 0]
+        and part.sample_ids.tolist() == ["2", "0"]
+    )
     assert texts.raw(0) != texts.raw(1)
     pairs = Texts((("aaa", "b"), ("a", "b")), [0, 1])
     assert pairs.pairs and pairs.order.tolist() == [1, 0] and pairs.batch(0, 1) == (("aaa", "b"),)
@@ -51,7 +55,9 @@ def test_empty_texts_are_counted_and_kept():
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
 def test_any_table(tmp_path, suffix):
-    frame = pd.DataFrame({"review": ['one, "two"', "nan"], "mood": ["yes", "no"], "key": ["x", "y"]})
+    frame = pd.DataFrame(
+        {"review": ['one, "two"', "nan"], "mood": ["yes", "no"], "key": ["x", "y"]}
+    )
     path = tmp_path / f"table{suffix}"
     writers = {
         ".csv": lambda: frame.to_csv(path, index=False),
@@ -93,9 +99,14 @@ def test_what_a_table_is_refused_for(tmp_path):
 def test_glue_in_both_layouts(glue_folder, tmp_path, task):
     tsv = datasets.glue(task, folder=glue_folder)
     texts, labels = sentences(30, list(TASKS).index(task))
-    assert [t[0] if tsv.pairs else t for t in tsv.inputs] == texts and tsv.labels.tolist() == labels.tolist()
+    assert [
+        t[0] if tsv.pairs else t for t in tsv.inputs
+    ] == texts and tsv.labels.tolist() == labels.tolist()
     assert tsv.pairs == (task != "sst2") and tsv.classes == TASKS[task].classes
-    assert tsv.sample_ids[3] == f"{task}/3" and (tsv.dataset, tsv.split) == (f"glue/{task}", "validation")
+    assert tsv.sample_ids[3] == f"{task}/3" and (tsv.dataset, tsv.split) == (
+        f"glue/{task}",
+        "validation",
+    )
     columns = dict(zip(TASKS[task].text, zip(*tsv.inputs) if tsv.pairs else [tsv.inputs]))
     (tmp_path / task).mkdir()
     frame = pd.DataFrame(columns | {"label": tsv.labels, "idx": np.arange(30)})
@@ -126,13 +137,21 @@ SPLITS = ("train", "val", "test", "products", "editorials", "tweets")
 @pytest.mark.parametrize("split", SPLITS)
 def test_bundled_sentences(split):
     found = datasets.reviews(split)
-    assert len(found) >= 2000 and found.classes == ("negative", "positive") and set(found.labels) == {0, 1}
+    assert (
+        len(found) >= 2000
+        and found.classes == ("negative", "positive")
+        and set(found.labels) == {0, 1}
+    )
     rating = pd.read_parquet(ROOT / f"data/reviews/{split}.parquet").rating
     assert (rating != 0).all() and ((rating > 0) == found.labels.astype(bool)).all()
 
 
 def test_no_sentence_is_in_two_splits():
-    texts = [" ".join(text.lower().split()) for split in SPLITS[:3] for text in set(datasets.reviews(split).inputs)]
+    texts = [
+        " ".join(text.lower().split())
+        for split in SPLITS[:3]
+        for text in set(datasets.reviews(split).inputs)
+    ]
     assert len(texts) > 10_000 and len(texts) - len(set(texts)) == 0
 
 

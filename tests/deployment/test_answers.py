@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import Cascade, LogitStore, Method, Point, Policy, ScoreTable, evaluate, pick, search
+from cascadelib import (
+    Cascade,
+    LogitStore,
+    Method,
+    Point,
+    Policy,
+    ScoreTable,
+    evaluate,
+    pick,
+    search,
+)
 from cascadelib.deployment.cascade_file import point_of
 
 TIED = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, 0.5, 1.0, math.inf])
@@ -24,13 +34,17 @@ def cascades(draw):
     """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at both ends; right or
     wrong or graded, with one price a model or one a query."""
     n, k = draw(st.integers(1, 4)), draw(st.integers(1, 12))
-    confidence = np.array(draw(st.lists(st.lists(TIED, min_size=k, max_size=k), min_size=n, max_size=n)))
+    confidence = np.array(
+        draw(st.lists(st.lists(TIED, min_size=k, max_size=k), min_size=n, max_size=n))
+    )
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     correct = rng.random((n, k)) if draw(st.booleans()) else rng.random((n, k)) < 0.7
     cost = np.sort(1 + rng.random((n, k) if draw(st.booleans()) else n), axis=0)
     table = ScoreTable(correct, confidence, cost)
     thresholds = tuple(draw(st.lists(ENDS, min_size=n - 1, max_size=n - 1)))
-    point = Point(table.names, thresholds, (1.0,) + (0.0,) * (n - 1), 0.5, 1.0, math.nan, cost_kind="cost")
+    point = Point(
+        table.names, thresholds, (1.0,) + (0.0,) * (n - 1), 0.5, 1.0, math.nan, cost_kind="cost"
+    )
     return table, point
 
 
@@ -59,13 +73,21 @@ def test_decides_as_the_evaluator(cascade, last):
     table, point = cascade
     policy, expected = Policy.from_point(point), evaluate(table, point)
     said = [[(model, row) for row in range(len(table))] for model in range(len(table.names))]
-    decisions = policy.decide(table.confidence if last or len(said) == 1 else table.confidence[:-1], said)
+    decisions = policy.decide(
+        table.confidence if last or len(said) == 1 else table.confidence[:-1], said
+    )
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
-    assert decisions.predictions.tolist() == list(zip(expected.exit_stage.tolist(), range(len(table))))
+    assert decisions.predictions.tolist() == list(
+        zip(expected.exit_stage.tolist(), range(len(table)))
+    )
     for i, stage in enumerate(expected.exit_stage):
         assert np.isnan(decisions.confidences[i, stage + 1 :]).all()
         if last or stage + 1 < len(said):
-            assert decisions.confidence[i] == decisions.confidences[i, stage] == table.confidence[stage, i]
+            assert (
+                decisions.confidence[i]
+                == decisions.confidences[i, stage]
+                == table.confidence[stage, i]
+            )
 
 
 @settings(deadline=None, max_examples=40)
@@ -78,12 +100,24 @@ def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
     calls = dict(reversed([*zip(policy.models, calls)])) if named else calls
     decisions = policy.run(calls, range(len(table)), batch_size, concurrency)
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
-    assert decisions.predictions.tolist() == list(zip(expected.exit_stage.tolist(), range(len(table))))
-    reached = [[i for i, stage in enumerate(expected.exit_stage) if stage >= m] for m in range(len(table.names))]
-    assert [sorted(row for m, rows in seen if m == model for row in rows) for model in range(len(reached))] == reached
+    assert decisions.predictions.tolist() == list(
+        zip(expected.exit_stage.tolist(), range(len(table)))
+    )
+    reached = [
+        [i for i, stage in enumerate(expected.exit_stage) if stage >= m]
+        for m in range(len(table.names))
+    ]
+    assert [
+        sorted(row for m, rows in seen if m == model for row in rows)
+        for model in range(len(reached))
+    ] == reached
     assert max(len(rows) for _, rows in seen) <= batch_size
-    assert policy.running.inputs == len(table) and policy.running.exit_rates.tolist() == list(expected.exit_rates)
-    assert policy.decide(decisions.confidences.T).exit_stage.tolist() == expected.exit_stage.tolist()
+    assert policy.running.inputs == len(table) and policy.running.exit_rates.tolist() == list(
+        expected.exit_rates
+    )
+    assert (
+        policy.decide(decisions.confidences.T).exit_stage.tolist() == expected.exit_stage.tolist()
+    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -93,18 +127,24 @@ def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
     table, point = cascade
     thresholds = [math.inf if i in failing else t for i, t in enumerate(point.thresholds)]
     calls = [fails if i in failing else call_of(table, i) for i in range(len(table.names))]
-    decisions = Policy.from_point(point).run(calls, range(len(table)), batch_size=3, on_error="next")
+    decisions = Policy.from_point(point).run(
+        calls, range(len(table)), batch_size=3, on_error="next"
+    )
     expected = evaluate(table, replace(point, thresholds=tuple(thresholds))).exit_stage
     np.testing.assert_array_equal(decisions.exit_stage, expected)
     answered = [[i for i in range(stage + 1) if i not in failing] for stage in expected]
-    assert [said and said[0] for said in decisions.predictions] == [each[-1] if each else None for each in answered]
+    assert [said and said[0] for said in decisions.predictions] == [
+        each[-1] if each else None for each in answered
+    ]
 
 
 def table_of(k=300, seed=0, models=3):
     rng = np.random.default_rng(seed)
     right = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
     confidence = np.where(right, 0.5, 0.2) + 0.4 * rng.random(right.shape)
-    return ScoreTable(right, confidence, 10.0 ** np.arange(models), [f"m{i}" for i in range(models)])
+    return ScoreTable(
+        right, confidence, 10.0 ** np.arange(models), [f"m{i}" for i in range(models)]
+    )
 
 
 TABLE = table_of()
@@ -119,7 +159,9 @@ def fails(rows):
 
 def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     policy = Policy.from_point(POINT, TABLE)
-    with pytest.warns(RuntimeWarning, match=r"^'m1' failed for \d+ inputs.*ConnectionError: no answer"):
+    with pytest.warns(
+        RuntimeWarning, match=r"^'m1' failed for \d+ inputs.*ConnectionError: no answer"
+    ):
         decisions = policy.run([CALLS[0], fails, CALLS[2]], range(300), on_error="next")
     np.testing.assert_array_equal(decisions.exit_stage, np.where(STAGES == 1, 2, STAGES))
     assert decisions.broken.tolist() == [0, np.sum(STAGES > 0), 0] == policy.running.broken.tolist()
@@ -129,7 +171,9 @@ def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     assert [model for model, _ in decisions.predictions] == np.minimum(STAGES, 1).tolist()
     with pytest.warns(RuntimeWarning) as told:
         decisions = policy.run([fails] * 3, range(300), on_error="next")
-    assert [str(each.message).split(" inputs")[0] for each in told] == [f"'m{i}' failed for 300" for i in range(3)]
+    assert [str(each.message).split(" inputs")[0] for each in told] == [
+        f"'m{i}' failed for 300" for i in range(3)
+    ]
     assert (decisions.exit_stage == 2).all() and (decisions.predictions == None).all()  # noqa: E711
 
 
@@ -149,7 +193,10 @@ def test_an_exception_stops_and_brings_what_was_decided():
     decided = caught.value.decided
     np.testing.assert_array_equal(decided.exit_stage[:5], np.where(STAGES[:5] == 0, 0, -1))
     assert (decided.exit_stage[5:] == -1).all() and policy.running.inputs == np.sum(STAGES[:5] == 0)
-    assert all((said is None) == (stage < 0) for said, stage in zip(decided.predictions, decided.exit_stage))
+    assert all(
+        (said is None) == (stage < 0)
+        for said, stage in zip(decided.predictions, decided.exit_stage)
+    )
 
 
 def test_an_interrupt_begins_no_further_call():
@@ -160,7 +207,9 @@ def test_an_interrupt_begins_no_further_call():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        Policy.from_point(POINT).run([interrupted, *CALLS[1:]], range(300), batch_size=1, concurrency=1)
+        Policy.from_point(POINT).run(
+            [interrupted, *CALLS[1:]], range(300), batch_size=1, concurrency=1
+        )
     assert len(asked) == 1 and (caught.value.decided.exit_stage == -1).all()
 
 
@@ -175,7 +224,10 @@ ODD = {
     "a nan": lambda rows: ([0] * len(rows), [0.5] * (len(rows) - 1) + [math.nan]),
     "text": lambda rows: ([0] * len(rows), ["high"] * len(rows)),
     "a column each": lambda rows: ([0] * len(rows), [[0.5]] * len(rows)),
-    "masked": lambda rows: ([0] * len(rows), np.ma.masked_array([0.5] * len(rows), [True] * len(rows))),
+    "masked": lambda rows: (
+        [0] * len(rows),
+        np.ma.masked_array([0.5] * len(rows), [True] * len(rows)),
+    ),
 }
 
 
@@ -188,7 +240,9 @@ def test_odd_answers_are_refused_naming_the_model(odd, on_error):
 
 
 def test_the_last_model_needs_no_confidence():
-    decisions = Policy.from_point(POINT, TABLE).run([*CALLS[:2], lambda rows: (rows, None)], range(300))
+    decisions = Policy.from_point(POINT, TABLE).run(
+        [*CALLS[:2], lambda rows: (rows, None)], range(300)
+    )
     np.testing.assert_array_equal(decisions.exit_stage, STAGES)
     assert (decisions.confidence[STAGES == 2] == -math.inf).all()
 
@@ -207,7 +261,9 @@ def test_calls_of_a_model_run_at_once_but_no_more_than_asked():
 
     for concurrency in (1, 3):
         most[0] = 0
-        Policy.from_point(POINT).run([slow, *CALLS[1:]], range(60), batch_size=5, concurrency=concurrency)
+        Policy.from_point(POINT).run(
+            [slow, *CALLS[1:]], range(60), batch_size=5, concurrency=concurrency
+        )
         assert most[0] == concurrency
 
 
@@ -236,7 +292,10 @@ REFUSED = {
     "a call too few": ({"calls": CALLS[:1]}, "calls of 3 models are needed"),
     "the last call missing": ({"calls": CALLS[:2]}, "model 'm2': a function that asks it"),
     "no function": ({"calls": [*CALLS[:2], "m2"]}, "model 'm2': a function that asks it"),
-    "an unknown name": ({"calls": dict(zip(["m0", "m1", "m3"], CALLS))}, "model 'm2': a function that asks it"),
+    "an unknown name": (
+        {"calls": dict(zip(["m0", "m1", "m3"], CALLS))},
+        "model 'm2': a function that asks it",
+    ),
     "unknown names": ({"calls": {"m7": CALLS[0]}}, "unknown model of this policy 'm7'"),
     "one text": ({"inputs": "a text"}, "a list of inputs is needed"),
     "a frame": ({"inputs": TABLE.models}, "a list of inputs is needed"),
@@ -255,7 +314,9 @@ def test_what_run_refuses(case):
 
 def test_functions_of_other_models_may_stand_among_the_calls():
     named = dict(zip(POINT.models, CALLS)) | {"another": fails}
-    np.testing.assert_array_equal(Policy.from_point(POINT).run(named, range(len(TABLE))).exit_stage, STAGES)
+    np.testing.assert_array_equal(
+        Policy.from_point(POINT).run(named, range(len(TABLE))).exit_stage, STAGES
+    )
 
 
 def test_what_decide_refuses():
@@ -319,7 +380,9 @@ def tables():
     unsure = np.where(said == "", math.nan, confidence)
     return {
         "no confidence at the last": ScoreTable(correct, without, cost),
-        "prices by query": ScoreTable(correct, confidence, cost[:, None] * rng.uniform(0.5, 2, correct.shape)),
+        "prices by query": ScoreTable(
+            correct, confidence, cost[:, None] * rng.uniform(0.5, 2, correct.shape)
+        ),
         "graded": ScoreTable(correct * rng.uniform(0.5, 1, correct.shape), confidence, cost),
         "a free model": ScoreTable(correct, confidence, [0, 10, 100]),
         "abstentions": ScoreTable(None, unsure, cost, predictions=said, labels=["yes"] * 300),
@@ -345,50 +408,85 @@ def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "confidence, columns", [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])]
+    "confidence, columns",
+    [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])],
 )
 def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
     rng = np.random.default_rng(2)
     labels, classes = rng.integers(0, 3, 600), np.array(["a", "b", "c"])
-    right = rng.random((3, 600)) < np.array([[0.6, 0.7, 0.95], [0.9, 0.7, 0.8], [0.95] * 3])[:, labels]
+    right = (
+        rng.random((3, 600)) < np.array([[0.6, 0.7, 0.95], [0.9, 0.7, 0.8], [0.95] * 3])[:, labels]
+    )
     said = classes[np.where(right, labels, (labels + 1) % 3)]
     sure = np.round(np.where(right, 0.6, 0.4) + rng.normal(0, 0.15, right.shape), 1)
     words = np.where(right, 3.0, 5.0) + rng.normal(size=right.shape)
     scores = {"predictions": said, "labels": classes[labels], "columns": {"words": words}}
     table = ScoreTable(None, sure, [1, 5, 30], "xyz", **scores)
     chosen, other = table.take(slice(0, 300)), table.take(slice(300, 600))
-    point = pick(search(chosen, 3, Method(confidence=confidence, columns=tuple(columns))), "max_improvement")
+    point = pick(
+        search(chosen, 3, Method(confidence=confidence, columns=tuple(columns))), "max_improvement"
+    )
     policy = Policy.from_point(point, chosen, other)
     policy.save(tmp_path / "p.json")
-    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None and f", {confidence}>" in repr(policy)
+    assert (
+        Policy.load(tmp_path / "p.json") == policy
+        and policy.metric is None
+        and f", {confidence}>" in repr(policy)
+    )
     policy, expected = Policy.load(tmp_path / "p.json"), evaluate(other, point)
     rows = [other.row(name) for name in policy.models]
-    read = (other.confidence if columns == ["confidence"] else other.columns["words"][:, :, None])[rows]
+    read = (other.confidence if columns == ["confidence"] else other.columns["words"][:, :, None])[
+        rows
+    ]
     decisions = policy.decide(read, other.predictions[rows])
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
     assert (
         len(set(expected.exit_stage)) > 1
         and (decisions.predictions == other.labels).tolist() == expected.correct.tolist()
     )
-    calls = [lambda at, i=i, row=row: (other.predictions[row][at], read[i][at]) for i, row in enumerate(rows)]
-    np.testing.assert_array_equal(policy.run(calls, range(300), batch_size=7).exit_stage, expected.exit_stage)
-    assert evaluate(other, point_of(policy.description)).exit_stage.tolist() == expected.exit_stage.tolist()
+    calls = [
+        lambda at, i=i, row=row: (other.predictions[row][at], read[i][at])
+        for i, row in enumerate(rows)
+    ]
+    np.testing.assert_array_equal(
+        policy.run(calls, range(300), batch_size=7).exit_stage, expected.exit_stage
+    )
+    assert (
+        evaluate(other, point_of(policy.description)).exit_stage.tolist()
+        == expected.exit_stage.tolist()
+    )
     with pytest.raises(ValueError, match=f"^model {policy.models[0]!r}.*predictions"):
         policy.decide(read) if columns == ["confidence"] else policy.decide(read[:, :, 0], None)
 
 
-@pytest.mark.parametrize("columns", [("confidence",), ("confidence", "softmax_margin", "agreement")])
+@pytest.mark.parametrize(
+    "columns", [("confidence",), ("confidence", "softmax_margin", "agreement")]
+)
 def test_a_cascade_applies_a_fitted_confidence(columns, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
-    logits = {f"m{i}": ((1 + i) * np.eye(3)[labels] + rng.normal(size=(400, 3))).astype(np.float32) for i in range(3)}
+    logits = {
+        f"m{i}": ((1 + i) * np.eye(3)[labels] + rng.normal(size=(400, 3))).astype(np.float32)
+        for i in range(3)
+    }
     store = LogitStore.from_arrays(labels, logits, macs={"m0": 1, "m1": 10, "m2": 100})
-    method = Method("entropy", confidence="isotonic_by_label" if len(columns) == 1 else "logistic", columns=columns)
+    method = Method(
+        "entropy",
+        confidence="isotonic_by_label" if len(columns) == 1 else "logistic",
+        columns=columns,
+    )
     point = pick(search(store.take(slice(0, 200)), 2, method), "max_improvement")
-    held_out, calls = store.take(slice(200, 400)), {n: lambda rows, n=n: logits[n][rows + 200] for n in point.models}
+    held_out, calls = (
+        store.take(slice(200, 400)),
+        {n: lambda rows, n=n: logits[n][rows + 200] for n in point.models},
+    )
     Policy.from_point(point, store.take(slice(0, 200))).save(tmp_path / "p.json")
-    decisions, expected = Cascade.load(tmp_path / "p.json", calls)(np.arange(200)), evaluate(held_out, point)
+    decisions, expected = (
+        Cascade.load(tmp_path / "p.json", calls)(np.arange(200)),
+        evaluate(held_out, point),
+    )
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
     assert (
-        0 < np.mean(expected.exit_stage) < 1 and ((decisions.predictions == held_out.labels) == expected.correct).all()
+        0 < np.mean(expected.exit_stage) < 1
+        and ((decisions.predictions == held_out.labels) == expected.correct).all()
     )

@@ -28,7 +28,10 @@ from cascadelib.zoo.loaders import load
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 IMAGES = cl.datasets.fashion_mnist("test")
 FEW = 500
-TABLE = {name: np.random.default_rng(i).normal(size=(60, 4)).astype(np.float32) for i, name in enumerate("abc")}
+TABLE = {
+    name: np.random.default_rng(i).normal(size=(60, 4)).astype(np.float32)
+    for i, name in enumerate("abc")
+}
 
 
 class Rows(torch.nn.Module):
@@ -56,8 +59,12 @@ def make_point(thresholds, method, names="abc"):
 
 
 def made(point, changes=None, **kwargs):
-    models = {name: rows_model(name, (changes or {}).get(name, lambda z: z)) for name in point.models}
-    return Cascade.from_point(point, {name: (m, torch.as_tensor) for name, m in models.items()}, **kwargs)
+    models = {
+        name: rows_model(name, (changes or {}).get(name, lambda z: z)) for name in point.models
+    }
+    return Cascade.from_point(
+        point, {name: (m, torch.as_tensor) for name, m in models.items()}, **kwargs
+    )
 
 
 def one_sample(point, j, tables):
@@ -89,7 +96,9 @@ def one_sample(point, j, tables):
         surest = answer
         own = -answer[1] if method.metric == "entropy" else answer[1]
         last = i + 1 == len(point.models)
-        if last or (own <= point.thresholds[i] if method.metric == "entropy" else own >= point.thresholds[i]):
+        if last or (
+            own <= point.thresholds[i] if method.metric == "entropy" else own >= point.thresholds[i]
+        ):
             return answer[0], i, own
 
 
@@ -117,14 +126,19 @@ def mean_of(logits):
 
 def test_an_ensemble_of_ones_own():
     own, mean = (
-        made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60)) for e in (mean_of, "mean_logits")
+        made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60))
+        for e in (mean_of, "mean_logits")
     )
     np.testing.assert_array_equal(own.predictions, mean.predictions)
     np.testing.assert_allclose(own.confidence, mean.confidence, rtol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 20), st.lists(st.floats(0.2, 1), min_size=1, max_size=2))
+@given(
+    st.lists(st.integers(0, 9), max_size=8),
+    st.integers(1, 20),
+    st.lists(st.floats(0.2, 1), min_size=1, max_size=2),
+)
 def test_any_cut_into_batches_gives_the_same(sizes, batch_size, thresholds):
     point = make_point(thresholds, Method("max_softmax", "mean_logits"))
     cascade, ends = made(point), np.cumsum([0, *sizes])
@@ -148,25 +162,40 @@ def test_only_the_undecided_go_on_and_later_models_get_full_batches():
 
 @pytest.mark.parametrize(
     ("method", "n"),
-    [("max_softmax", 2), ("entropy", 3), ("max_softmax_mean_logits_ts", 3), ("entropy_most_confident_ts", 2)],
+    [
+        ("max_softmax", 2),
+        ("entropy", 3),
+        ("max_softmax_mean_logits_ts", 3),
+        ("entropy_most_confident_ts", 2),
+    ],
 )
 def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
-    front = search(VAL, n, method, models=["mlp@28", "lenet@28", "resnet18_w8@28", "resnet18_w16@28"])
+    front = search(
+        VAL, n, method, models=["mlp@28", "lenet@28", "resnet18_w8@28", "resnet18_w16@28"]
+    )
     point = front.point(int(len(front) * 0.8))
-    decisions = Cascade.from_point(point, store=VAL).run((IMAGES.batch(i, i + 50) for i in range(0, FEW, 50)), 64)
+    decisions = Cascade.from_point(point, store=VAL).run(
+        (IMAGES.batch(i, i + 50) for i in range(0, FEW, 50)), 64
+    )
     counts = cl.deployment.same_decisions(decisions, TEST.take(slice(0, FEW)), point)
     assert counts["other"] == 0 and counts["near"] <= 2 and counts["same"] + counts["near"] == FEW
 
 
 @given(
-    arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-30, 30, width=32)),
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.integers(1, 5)),
+        elements=st.floats(-30, 30, width=32),
+    ),
     st.sampled_from(METRICS),
     st.floats(0.1, 10),
 )
 @settings(max_examples=80, deadline=None)
 def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
     theirs = confidence(logits, metric, temperature)
-    np.testing.assert_allclose(answers(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        answers(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_what_differs_is_counted():
@@ -191,14 +220,19 @@ def spoil(rows, value):
 @pytest.mark.parametrize("ensemble", [*ENSEMBLES, mean_of])
 def test_broken_logits_go_to_the_last_model(ensemble):
     point = make_point([0.5, 0.5], Method("max_softmax", ensemble))
-    cascade = made(point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)})
+    cascade = made(
+        point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)}
+    )
     with pytest.warns(RuntimeWarning, match="'a' for 3 samples"):
         decisions = cascade(np.arange(60))
     assert (decisions.exit_stage[[3, 5, 7]] == 2).all()
     assert not set(cascade.models[1].seen[0]) & {3, 5, 7}
     assert decisions.predictions[[3, 5]].tolist() == TABLE["c"][[3, 5]].argmax(1).tolist()
     assert decisions.predictions[7] == -1 and np.isnan(decisions.confidence[7])
-    assert decisions.broken.tolist()[0] == 3 and cascade.running.broken.tolist() == decisions.broken.tolist()
+    assert (
+        decisions.broken.tolist()[0] == 3
+        and cascade.running.broken.tolist() == decisions.broken.tolist()
+    )
     whole = made(point)(np.arange(60))
     rest = np.setdiff1d(np.arange(60), [3, 4, 5, 7])
     np.testing.assert_array_equal(decisions.predictions[rest], whole.predictions[rest])
@@ -208,7 +242,11 @@ def test_a_broken_last_model_leaves_what_came_before():
     cascade = made(make_point([2.0], Method()), {"b": spoil([0], np.nan)})
     with pytest.warns(RuntimeWarning, match="kept what came before"):
         decisions = cascade(np.arange(3))
-    assert decisions.predictions[0] == TABLE["a"][0].argmax() and decisions.exit_stage.tolist() == [1, 1, 1]
+    assert decisions.predictions[0] == TABLE["a"][0].argmax() and decisions.exit_stage.tolist() == [
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("batch", [torch.empty(0), np.empty(0), [], {"rows": torch.empty(0)}])
@@ -217,7 +255,9 @@ def test_an_empty_batch(batch):
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 2)
 
 
-@pytest.mark.parametrize(("thresholds", "stage"), [((-np.inf, 0.5), 0), ((np.inf, -np.inf), 1), ((np.inf, np.inf), 2)])
+@pytest.mark.parametrize(
+    ("thresholds", "stage"), [((-np.inf, 0.5), 0), ((np.inf, -np.inf), 1), ((np.inf, np.inf), 2)]
+)
 def test_always_and_never(thresholds, stage):
     assert (made(make_point(thresholds, Method()))(np.arange(60)).exit_stage == stage).all()
 
@@ -245,7 +285,9 @@ def tokens(texts):
 def test_texts_and_tokens():
     texts = ["a", "few words", "and many more of them", "x" * 40]
     point = make_point([0.9], Method(), "ab")
-    plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(tuple(texts))
+    plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(
+        tuple(texts)
+    )
     as_tensors = {name: (Words(), dict) for name in "ab"}
     tokenized = Cascade.from_point(point, as_tensors)(tokens(texts))
     np.testing.assert_array_equal(plain.predictions, tokenized.predictions)
@@ -256,7 +298,9 @@ def test_any_callable_is_a_model():
     point = make_point([0.6], Method(), "ab")
     apis = {name: lambda rows, name=name: TABLE[name][np.asarray(rows)] for name in "ab"}
     decisions = Cascade.from_point(point, apis)([3, 1, 4])
-    np.testing.assert_array_equal(decisions.predictions, made(point)(np.array([3, 1, 4])).predictions)
+    np.testing.assert_array_equal(
+        decisions.predictions, made(point)(np.array([3, 1, 4])).predictions
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -268,12 +312,17 @@ def test_dtypes(dtype):
 
 
 def test_it_stays_in_eval_mode_and_needs_no_gradient():
-    cascade = Cascade.from_point(pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement"))
+    cascade = Cascade.from_point(
+        pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+    )
     assert not any(m.training for m in cascade.train().modules())
 
 
 def saved(tmp_path, **kwargs):
-    point = pick(search(VAL, 2, "max_softmax_mean_logits_ts", models=["mlp@28", "lenet@28"]), "max_improvement")
+    point = pick(
+        search(VAL, 2, "max_softmax_mean_logits_ts", models=["mlp@28", "lenet@28"]),
+        "max_improvement",
+    )
     Cascade.from_point(point, **kwargs).save(tmp_path / "c.json")
     return tmp_path / "c.json", point
 
@@ -285,10 +334,15 @@ def test_a_new_process_decides_the_same(tmp_path):
         "d = c(cl.datasets.fashion_mnist('test').batch(0, 200)); print(d.exit_stage.tolist(), d.predictions.tolist())"
     )
     said = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", code, path], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-W", "error::UserWarning", "-c", code, path],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     here = Cascade.from_point(point)(IMAGES.batch(0, 200))
-    assert said.stdout.strip() == f"{here.exit_stage.tolist()} {here.predictions.tolist()}", said.stderr
+    assert said.stdout.strip() == f"{here.exit_stage.tolist()} {here.predictions.tolist()}", (
+        said.stderr
+    )
 
 
 def test_loading_says_what_differs(tmp_path):
@@ -296,13 +350,17 @@ def test_loading_says_what_differs(tmp_path):
     other = load("mlp@28")
     with torch.no_grad():
         next(other.module.parameters()).add_(0.01)
-    with pytest.warns(UserWarning, match=r"c\.json: model 'mlp@28': weights_sha256 is not as recorded"):
+    with pytest.warns(
+        UserWarning, match=r"c\.json: model 'mlp@28': weights_sha256 is not as recorded"
+    ):
         loaded = Cascade.load(path, {"mlp@28": other})
     assert len(loaded.differences) == 1
     description = Policy.load(path).description
     description["versions"] |= {"torch": "1.0", "antikythera": "2"}
     Policy(description).save(path)
-    with pytest.warns(UserWarning, match=r"torch is .*, it was 1\.0; antikythera is missing, it was 2"):
+    with pytest.warns(
+        UserWarning, match=r"torch is .*, it was 1\.0; antikythera is missing, it was 2"
+    ):
         Cascade.load(path)
 
 
@@ -338,11 +396,14 @@ def test_members_with_other_classes():
 
 
 @pytest.mark.parametrize(
-    ("output", "message"), [(torch.zeros(2, 4), "gave float32"), (torch.zeros(5), "gave float32"), ("no", "gave <U2")]
+    ("output", "message"),
+    [(torch.zeros(2, 4), "gave float32"), (torch.zeros(5), "gave float32"), ("no", "gave <U2")],
 )
 def test_outputs_that_are_no_logits(output, message):
     with pytest.raises(ValueError, match=f"model 'a' {message}"):
-        Cascade.from_point(make_point([0.5], Method()), {"a": lambda b: output, "b": lambda b: output})(np.arange(5))
+        Cascade.from_point(
+            make_point([0.5], Method()), {"a": lambda b: output, "b": lambda b: output}
+        )(np.arange(5))
 
 
 @pytest.mark.parametrize("thresholds", [(), (0.5, 0.5), (np.nan,)])
@@ -359,7 +420,11 @@ def test_batches_of_all_forms():
     forms = {"x": torch.arange(3), "y": (np.arange(3), ["a", "b", "c"])}
     assert size_of(forms) == 3
     taken = rows_of(forms, rows)
-    assert taken["x"].tolist() == [2, 0] and taken["y"][0].tolist() == [2, 0] and taken["y"][1] == ["c", "a"]
+    assert (
+        taken["x"].tolist() == [2, 0]
+        and taken["y"][0].tolist() == [2, 0]
+        and taken["y"][1] == ["c", "a"]
+    )
     again = joined([taken, rows_of(forms, np.array([1]))])
     assert again["x"].tolist() == [2, 0, 1] and again["y"][1] == ["c", "a", "b"]
     pairs = (("a", "bc"), ("d", "e"), ("f", "g"))  # samples, not batches side by side
@@ -371,7 +436,10 @@ def test_batches_of_all_forms():
 
 def test_saved_text_is_json_alone(tmp_path):
     path, _ = saved(tmp_path, store=VAL, held_out=TEST)
-    assert json.loads(path.read_text())["format"] == "cascadelib cascade" and path.stat().st_size < 12_000
+    assert (
+        json.loads(path.read_text())["format"] == "cascadelib cascade"
+        and path.stat().st_size < 12_000
+    )
     assert evaluate(TEST, point_of(Policy.load(path).description)).accuracy > 0.85
 
 
@@ -382,7 +450,10 @@ def breaking(batches, error):
 
 @pytest.mark.parametrize("error", [ConnectionError("the camera went away"), KeyboardInterrupt()])
 def test_a_stream_that_breaks_hands_back_what_was_decided(error):
-    cascade, whole = made(make_point([0.6], Method())), made(make_point([0.6], Method()))(np.arange(60))
+    cascade, whole = (
+        made(make_point([0.6], Method())),
+        made(make_point([0.6], Method()))(np.arange(60)),
+    )
     with pytest.raises(type(error)) as caught:
         cascade.run(breaking(np.split(np.arange(50), 10), error), 8)
     decided = caught.value.decided
@@ -401,7 +472,9 @@ def test_a_model_that_fails_on_the_way_does_so_too():
 
     point = make_point([0.6], Method(), "ab")
     with pytest.raises(TimeoutError, match="no answer") as caught:
-        Cascade.from_point(point, {"a": (rows_model("a"), torch.as_tensor), "b": failing})(np.arange(60))
+        Cascade.from_point(point, {"a": (rows_model("a"), torch.as_tensor), "b": failing})(
+            np.arange(60)
+        )
     stage = made(point)(np.arange(60)).exit_stage
     np.testing.assert_array_equal(caught.value.decided.exit_stage == 0, stage == 0)
 
@@ -430,11 +503,15 @@ def test_no_more_guesses_than_classes():
     cascade = made(make_point([0.6], Method()))
     assert cascade.run([np.arange(5)], guesses=4).guesses.shape == (5, 4)
     for fresh in (cascade, made(make_point([0.6], Method()))):
-        with pytest.raises(ValueError, match="guesses must be a whole number from 1 to 4, not 1000000000") as caught:
+        with pytest.raises(
+            ValueError, match="guesses must be a whole number from 1 to 4, not 1000000000"
+        ) as caught:
             fresh.run([np.arange(60)], guesses=10**9)
         assert len(caught.value.decided) == 60
     with pytest.raises(ConnectionError) as caught:
-        made(make_point([0.6], Method())).run(breaking([np.arange(5)], ConnectionError()), 8, guesses=10**9)
+        made(make_point([0.6], Method())).run(
+            breaking([np.arange(5)], ConnectionError()), 8, guesses=10**9
+        )
     assert len(caught.value.decided) == 5
 
 
@@ -449,18 +526,26 @@ def test_logits_of_any_number_type(dtype, ensemble):
         return Cascade.from_point(point, models)(np.arange(60))
 
     for part in ("predictions", "exit_stage", "confidence"):
-        np.testing.assert_allclose(getattr(decided(dtype), part), getattr(decided(np.float64), part), rtol=1e-6)
+        np.testing.assert_allclose(
+            getattr(decided(dtype), part), getattr(decided(np.float64), part), rtol=1e-6
+        )
 
 
 def test_masked_values_are_refused():
     point = make_point([0.6], Method(), "ab")
     hidden = np.ma.masked_array(np.arange(5), np.arange(5) == 2)
-    cascade = Cascade.from_point(point, {n: lambda rows, n=n: TABLE[n][np.asarray(rows)] for n in "ab"})
+    cascade = Cascade.from_point(
+        point, {n: lambda rows, n=n: TABLE[n][np.asarray(rows)] for n in "ab"}
+    )
     for batch in (hidden, {"x": hidden}, [hidden, hidden]):
         with pytest.raises(ValueError, match="model 'a': a batch: .* masked"):
             cascade(batch)
     assert len(cascade(np.ma.masked_array(np.arange(5), False))) == 5
-    for output in (np.ma.masked_less(TABLE["a"], 0), list(np.ma.masked_less(TABLE["a"], 0)), [[1], [1, 2]]):
+    for output in (
+        np.ma.masked_less(TABLE["a"], 0),
+        list(np.ma.masked_less(TABLE["a"], 0)),
+        [[1], [1, 2]],
+    ):
         with pytest.raises(ValueError, match="model 'a': "):
             Cascade.from_point(point, {n: lambda rows, o=output: o for n in "ab"})(np.arange(60))
 
@@ -468,10 +553,14 @@ def test_masked_values_are_refused():
 LONG = "x" * 5000
 
 
-@pytest.mark.parametrize("name", [LONG, f"x/{LONG}", f"/{LONG}", "\0", "a\nb", "resnet18@²", "resnet18@" + "9" * 5000])
+@pytest.mark.parametrize(
+    "name", [LONG, f"x/{LONG}", f"/{LONG}", "\0", "a\nb", "resnet18@²", "resnet18@" + "9" * 5000]
+)
 def test_names_that_nothing_can_have_name_the_file(tmp_path, monkeypatch, name):
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
-    Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save(tmp_path / "c.json")
+    Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save(
+        tmp_path / "c.json"
+    )
     for allowed in (False, True):
         with pytest.raises((ValueError, ConnectionError), match=r"c\.json: ") as caught:
             Cascade.load(tmp_path / "c.json", {"b": rows_model("b")}, allow_download=allowed)
@@ -517,11 +606,15 @@ def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
 
 
 def test_a_batch_that_lacks_a_key_and_batches_of_two_forms():
-    cascade = Cascade.from_point(make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"})
+    cascade = Cascade.from_point(
+        make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"}
+    )
     with pytest.raises(ValueError, match=r"model 'a' cannot run on dict \[1\].*attention_mask"):
         cascade({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
     for second in (torch.zeros(2, 9, 9), ["text"], {"x": torch.zeros(2, 28, 28)}):
-        with pytest.raises(ValueError, match=r"model 'mlp@28' cannot run on torch.float32 \[2, 28, 28\] and"):
+        with pytest.raises(
+            ValueError, match=r"model 'mlp@28' cannot run on torch.float32 \[2, 28, 28\] and"
+        ):
             Cascade.from_point(GREY).run([torch.zeros(2, 28, 28), second], 64)
 
 
@@ -538,13 +631,19 @@ def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
     tiny.save(tmp_path / "evil", tiny.module())
     config = json.loads((tmp_path / "evil" / "config.json").read_text())
     names = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Own"}
-    (tmp_path / "evil" / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": names}))
+    (tmp_path / "evil" / "config.json").write_text(
+        json.dumps(config | {"model_type": "own", "auto_map": names})
+    )
     (tmp_path / "evil" / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     for name in ("evil", "nobody/nothing"):
-        Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save("c.json")
-        with pytest.raises(ValueError, match=rf"c\.json: unknown model '{name}'.*models=.*allow_download=True"):
+        Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save(
+            "c.json"
+        )
+        with pytest.raises(
+            ValueError, match=rf"c\.json: unknown model '{name}'.*models=.*allow_download=True"
+        ):
             Cascade.load("c.json", {"b": rows_model("b")})
         with pytest.raises((ValueError, ConnectionError), match=rf"c\.json: .*{name}"):
             Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True)
@@ -552,5 +651,10 @@ def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
         assert len(Cascade.load("c.json", handed)(np.arange(5))) == 5
     assert not (tmp_path / "ran").exists()
     tiny.save(tmp_path / "good", tiny.module())
-    Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=("good", "b"))).save("c.json")
-    assert Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True).members[0].name == "good"
+    Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=("good", "b"))).save(
+        "c.json"
+    )
+    assert (
+        Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True).members[0].name
+        == "good"
+    )

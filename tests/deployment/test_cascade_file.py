@@ -36,8 +36,13 @@ def make_store(seed=0, k=300):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
-    logits = {f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5)) for i in range(3)}
-    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(3)}, dataset="made up")
+    logits = {
+        f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5))
+        for i in range(3)
+    }
+    return LogitStore.from_arrays(
+        labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(3)}, dataset="made up"
+    )
 
 
 STORE, OTHER = make_store(), make_store(1)
@@ -48,24 +53,37 @@ def same(a, b):
     """Whether two points are the same to the last bit; nan is nan, temperatures count for their own models only."""
     numbers = [(x.accuracy, x.cost, x.improvement, *x.thresholds, *x.exit_rates) for x in (a, b)]
     method = [
-        x.method and (x.method.metric, x.method.ensemble, [x.method.temperature_of(m) for m in x.models])
+        x.method
+        and (x.method.metric, x.method.ensemble, [x.method.temperature_of(m) for m in x.models])
         for x in (a, b)
     ]
     rest = [(x.models, x.score, x.cost_kind) for x in (a, b)]
-    return np.array_equal(*numbers, equal_nan=True) and method[0] == method[1] and rest[0] == rest[1]
+    return (
+        np.array_equal(*numbers, equal_nan=True) and method[0] == method[1] and rest[0] == rest[1]
+    )
 
 
 FLOATS = st.floats(allow_nan=False)
-METHODS = st.sampled_from(["max_softmax", "entropy", "logits_margin", "top3_softmax_sum"]).map(Method)
+METHODS = st.sampled_from(["max_softmax", "entropy", "logits_margin", "top3_softmax_sum"]).map(
+    Method
+)
 
 
 @settings(max_examples=80, deadline=None)
-@given(METHODS, st.lists(FLOATS, min_size=0, max_size=4), st.floats(0, 1), st.floats(1e-9, 1e15), st.data())
+@given(
+    METHODS,
+    st.lists(FLOATS, min_size=0, max_size=4),
+    st.floats(0, 1),
+    st.floats(1e-9, 1e15),
+    st.data(),
+)
 def test_every_point_comes_back_to_the_last_bit(method, thresholds, accuracy, cost, data):
     names = tuple(f"m{i}" for i in range(len(thresholds) + 1))
     rates = tuple(data.draw(st.lists(st.floats(0, 1), min_size=len(names), max_size=len(names))))
     improvement = data.draw(st.floats(0, 1e9) | st.just(math.nan))
-    point = Point(names, tuple(thresholds), rates, accuracy, cost, improvement, method, "top1", "seconds")
+    point = Point(
+        names, tuple(thresholds), rates, accuracy, cost, improvement, method, "top1", "seconds"
+    )
     text = text_of(description_of(point))
     assert same(point_of(parse_cascade(text)), point)
 
@@ -79,14 +97,22 @@ def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     assert measured["accuracy"]["value"] == there.accuracy
     assert measured["cost"]["value"] == pytest.approx(there.cost)
     assert [rate["value"] for rate in measured["exit_rates"]] == list(there.exit_rates)
-    assert description["chosen_on"]["fingerprint"] == STORE.fingerprint != measured["on"]["fingerprint"]
+    assert (
+        description["chosen_on"]["fingerprint"]
+        == STORE.fingerprint
+        != measured["on"]["fingerprint"]
+    )
     assert set(description["method"]["temperatures"]) == set(POINT.models)
     assert (tmp_path / "c.json").stat().st_size < 8_000
 
 
 def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose():
     """Intervals on that split are of a cascade that was not chosen there, as they say; on another they are as named."""
-    for held_out, words in ((None, "95%, without choosing"), (STORE, "95%, without choosing"), (OTHER, "95%")):
+    for held_out, words in (
+        (None, "95%, without choosing"),
+        (STORE, "95%, without choosing"),
+        (OTHER, "95%"),
+    ):
         assert description_of(POINT, STORE, held_out)["expected"]["intervals"] == words
     assert description_of(POINT)["expected"] is None
 
@@ -101,7 +127,9 @@ def test_the_ends_are_words_that_say_when_a_stage_exits(metric):
 
 
 def test_points_of_a_score_table_have_no_method():
-    scores = ScoreTable(np.array([[1, 0, 1], [1, 1, 1]], bool), np.array([[0.9, 0.1, 0.8], [1, 1, 1]]), [1, 5])
+    scores = ScoreTable(
+        np.array([[1, 0, 1], [1, 1, 1]], bool), np.array([[0.9, 0.1, 0.8], [1, 1, 1]]), [1, 5]
+    )
     point = pick(search(scores), accuracy=1.0)
     description = description_of(point, scores)
     assert description["method"] is None and description["chosen_on"]["fingerprint"] is None
@@ -117,7 +145,8 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
         assert result["confidences"][i] == summary(entropy[i][reach[i]])
     nobody = expected(replace(point, thresholds=(math.inf, 0.5)), STORE)
     assert (
-        nobody["confidences"][1] == {"values": [], "counts": [], "ties": []} and nobody["exit_rates"][0]["value"] == 1
+        nobody["confidences"][1] == {"values": [], "counts": [], "ties": []}
+        and nobody["exit_rates"][0]["value"] == 1
     )
 
 
@@ -135,7 +164,12 @@ def test_intervals_cover():
 @pytest.mark.parametrize("passing", [0.002, 0.0])
 def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing):
     """k = 500: mean ± 1.96 s / √k held the truth in 63% of draws at 0.2%, and was a single number in 37% of them."""
-    rng, point, hits, found = np.random.default_rng(0), Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0), 0, []
+    rng, point, hits, found = (
+        np.random.default_rng(0),
+        Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0),
+        0,
+        [],
+    )
     for _ in range(200):
         sure = np.where(rng.random(500) < passing, 0.0, 1.0)
         table = ScoreTable(np.ones((2, 500), bool), np.stack([sure, sure]), [1, 100], "ab")
@@ -155,17 +189,35 @@ BAD = {
     "no cascade": (lambda c: c.update(format="bicycle"), "no cascade"),
     "a threshold moved": (lambda c: c.update(thresholds=[0.5]), "edited after it was written"),
     "a threshold too many": (lambda c: c["thresholds"].append(0.5), "2 thresholds for 2 models"),
-    "a threshold that is a word": (lambda c: c.update(thresholds=["sometimes"]), "unknown threshold 'sometimes'"),
+    "a threshold that is a word": (
+        lambda c: c.update(thresholds=["sometimes"]),
+        "unknown threshold 'sometimes'",
+    ),
     "a threshold that is nothing": (lambda c: c.update(thresholds=[None]), "finite number"),
     "a threshold that is true": (lambda c: c.update(thresholds=[True]), "finite number"),
-    "an unknown metric": (lambda c: c["method"].update(metric="max_sofmax"), "nearest: 'max_softmax'"),
-    "an unknown ensemble": (lambda c: c["method"].update(ensemble="mean"), "edited after it was written"),
-    "a temperature missing": (lambda c: c["method"]["temperatures"].pop(POINT.models[0]), "fitted temperature"),
-    "a temperature of 0": (lambda c: c["method"]["temperatures"].update({POINT.models[0]: 0}), "positive number"),
+    "an unknown metric": (
+        lambda c: c["method"].update(metric="max_sofmax"),
+        "nearest: 'max_softmax'",
+    ),
+    "an unknown ensemble": (
+        lambda c: c["method"].update(ensemble="mean"),
+        "edited after it was written",
+    ),
+    "a temperature missing": (
+        lambda c: c["method"]["temperatures"].pop(POINT.models[0]),
+        "fitted temperature",
+    ),
+    "a temperature of 0": (
+        lambda c: c["method"]["temperatures"].update({POINT.models[0]: 0}),
+        "positive number",
+    ),
     "a part missing": (lambda c: c.pop("expected"), "lacks 'expected'"),
     "models twice": (lambda c: c["models"].__setitem__(1, c["models"][0]), "distinct names"),
     "models as text": (lambda c: c.update(models="m0"), "missing or of another kind"),
-    "a field of the method": (lambda c: c["method"].update(vote=True), "missing or of another kind"),
+    "a field of the method": (
+        lambda c: c["method"].update(vote=True),
+        "missing or of another kind",
+    ),
 }
 
 
@@ -216,7 +268,9 @@ def stating(text, **other):
 def told(text, confidences):
     """A file's text with other confidences expected at the first stage."""
     expected = json.loads(text)["expected"]
-    return sealed(text, expected=expected | {"confidences": [confidences, *expected["confidences"][1:]]})
+    return sealed(
+        text, expected=expected | {"confidences": [confidences, *expected["confidences"][1:]]}
+    )
 
 
 def test_a_temperature_is_a_float_however_large(tmp_path):
@@ -239,23 +293,35 @@ def deepened(text, part):
 def rated(text, rate):
     """A file's text with another exit rate expected at the first stage."""
     expected = json.loads(text)["expected"]
-    return sealed(text, expected=expected | {"exit_rates": [{"value": rate, "low": 0, "high": 1}] * 2})
+    return sealed(
+        text, expected=expected | {"exit_rates": [{"value": rate, "low": 0, "high": 1}] * 2}
+    )
 
 
 ABSURD = {
-    "a key that is there twice": lambda text: text.replace('"score"', '"thresholds": [0.5], "score"'),
+    "a key that is there twice": lambda text: text.replace(
+        '"score"', '"thresholds": [0.5], "score"'
+    ),
     "a key that no cascade has": lambda text: text.replace('"score"', '"note": 1, "score"'),
     "nothing but depth": lambda text: "[" * 100_000,
     "an integer beyond floats": lambda text: sealed(text, thresholds=[10**400]),
     "nan": lambda text: text.replace('"cost": ', '"cost": NaN, "price": '),
-    "samples that nobody has": lambda text: sealed(text, expected=huge(json.loads(text)["expected"])),
+    "samples that nobody has": lambda text: sealed(
+        text, expected=huge(json.loads(text)["expected"])
+    ),
     **{f"a rate of {r}": partial(rated, rate=r) for r in (1e308, -1e308, 1.5, -0.1)},
     "no classes": lambda text: stating(text, classes=0),
     "classes beyond counting": lambda text: stating(text, classes=2**52),
     "confidences that nobody has": lambda text: told(text, {"values": [0.5], "counts": [0]}),
-    "equal confidences without their order": lambda text: told(text, {"values": [0.5, 0.5], "counts": [1, 599]}),
-    "ties of fewer": lambda text: told(text, {"values": [0.4, 0.5], "counts": [1, 599], "ties": [0.5]}),
-    "no confidences of samples that are there": lambda text: told(text, {"values": [], "counts": []}),
+    "equal confidences without their order": lambda text: told(
+        text, {"values": [0.5, 0.5], "counts": [1, 599]}
+    ),
+    "ties of fewer": lambda text: told(
+        text, {"values": [0.4, 0.5], "counts": [1, 599], "ties": [0.5]}
+    ),
+    "no confidences of samples that are there": lambda text: told(
+        text, {"values": [], "counts": []}
+    ),
     "confidences of fewer samples": lambda text: told(text, {"values": [0.5], "counts": [1]}),
     **{f"depth in {part}": partial(deepened, part=part) for part in FORM},
     "megabytes": lambda text: text + " " * 2**21,

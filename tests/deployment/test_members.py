@@ -47,7 +47,12 @@ def test_an_optimized_cascade_decides_the_same(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cascade.optimize(IMAGES[:8]) is cascade and graphs(cascade) == [True, True]
-    for decisions in (cascade(IMAGES), in_pieces(cascade, 64), in_pieces(cascade, 1), in_pieces(cascade, 7)):
+    for decisions in (
+        cascade(IMAGES),
+        in_pieces(cascade, 64),
+        in_pieces(cascade, 1),
+        in_pieces(cascade, 7),
+    ):
         counts = same_decisions(decisions, TEST.take(slice(0, FEW)), POINT)
         assert counts["same"] + counts["near"] == FEW and counts["near"] <= 2
         np.testing.assert_allclose(decisions.confidence, plain.confidence, atol=1e-5)
@@ -84,9 +89,15 @@ class Net(nn.Module):
 
 UNFIT = {
     "looks at values": (lambda layer, x: layer(x) if x.sum() > 0 else layer(-x), "meta"),
-    "goes by the batch size": (lambda layer, x: layer(x) if len(x) > 4 else layer(-x), "other logits for 1 samples"),
+    "goes by the batch size": (
+        lambda layer, x: layer(x) if len(x) > 4 else layer(-x),
+        "other logits for 1 samples",
+    ),
     "draws": (lambda layer, x: layer(torch.rand_like(x)), "other logits"),
-    "a number a batch": (lambda layer, x: layer(x) * (1 + float(len(x))), "other logits for 1 samples"),
+    "a number a batch": (
+        lambda layer, x: layer(x) * (1 + float(len(x))),
+        "other logits for 1 samples",
+    ),
 }
 
 
@@ -98,7 +109,11 @@ def test_what_tracing_would_change_stays_as_it_is(case):
     cascade = Cascade.from_point(point, modules)
     with pytest.warns(UserWarning, match=f"model 'odd' stays as it is, since .*{reason}") as caught:
         cascade.optimize(np.ones((8, 8), np.float32))
-    assert len(caught) == 1 and graphs(cascade) == [False, True] and cascade.models[0] is modules["odd"]
+    assert (
+        len(caught) == 1
+        and graphs(cascade) == [False, True]
+        and cascade.models[0] is modules["odd"]
+    )
 
 
 def test_texts_and_callables_stay_as_they_are():
@@ -129,8 +144,13 @@ def compiled(name, **options):
 
 def backends():
     """A backend without a compiler, and inductor where it has one."""
-    reason = None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler for inductor"
-    return ["aot_eager", pytest.param("inductor", marks=pytest.mark.skipif(reason is not None, reason=str(reason)))]
+    reason = (
+        None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler for inductor"
+    )
+    return [
+        "aot_eager",
+        pytest.param("inductor", marks=pytest.mark.skipif(reason is not None, reason=str(reason))),
+    ]
 
 
 @pytest.mark.parametrize("backend", backends())
@@ -144,11 +164,19 @@ def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
         loaded = Cascade.load(tmp_path / "c.json", modules)
     for decisions in (loaded(IMAGES), loaded(IMAGES[:99])):
         for part in PARTS:
-            np.testing.assert_array_equal(getattr(decisions, part), getattr(plain, part)[: len(decisions)])
+            np.testing.assert_array_equal(
+                getattr(decisions, part), getattr(plain, part)[: len(decisions)]
+            )
     loaded.save(tmp_path / "again.json")
-    assert Policy.load(tmp_path / "again.json").description == Policy.load(tmp_path / "c.json").description
+    assert (
+        Policy.load(tmp_path / "again.json").description
+        == Policy.load(tmp_path / "c.json").description
+    )
     module, transform = modules["lenet@28"]
-    assert count_macs(module, transform(torch.as_tensor(IMAGES[:1]))) == VAL.models.loc["lenet@28", "macs"]
+    assert (
+        count_macs(module, transform(torch.as_tensor(IMAGES[:1])))
+        == VAL.models.loc["lenet@28", "macs"]
+    )
     assert graphs(loaded.optimize(IMAGES[:8])) == [True, True]
     np.testing.assert_array_equal(loaded(IMAGES).exit_stage, plain.exit_stage)
 
@@ -156,7 +184,10 @@ def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
 def test_a_compiled_cascade_runs_as_it_is():
     cascade = Cascade.from_point(SMALL)
     plain = cascade(IMAGES)
-    for again in (torch.compile(cascade, backend="aot_eager"), torch.compile(cascade.optimize(IMAGES[:8]))):
+    for again in (
+        torch.compile(cascade, backend="aot_eager"),
+        torch.compile(cascade.optimize(IMAGES[:8])),
+    ):
         for batch in (IMAGES, IMAGES[:37], IMAGES[:1]):
             np.testing.assert_array_equal(again(batch).exit_stage, plain.exit_stage[: len(batch)])
         np.testing.assert_array_equal(again.run([IMAGES]).exit_stage, plain.exit_stage)

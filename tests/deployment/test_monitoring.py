@@ -36,12 +36,18 @@ def test_counts_and_rates():
     np.testing.assert_allclose(seen.exit_rates, np.bincount(stages) / 600)
     table = seen.table
     assert list(table.index) == SMALL and table["inputs"].tolist() == [600, (stages == 1).sum()]
-    assert (table["exit_rate_low"] < table["exit_rate"]).all() and (table["exit_rate"] < table["exit_rate_high"]).all()
+    assert (table["exit_rate_low"] < table["exit_rate"]).all() and (
+        table["exit_rate"] < table["exit_rate_high"]
+    ).all()
     expected = cascade.description["expected"]["exit_rates"]
     assert table["exit_rate_expected"].tolist() == [rate["value"] for rate in expected]
     assert (table[["model_seconds", "decision_seconds"]] > 0).all(axis=None)
     seen.reset()
-    assert seen.inputs == 0 and np.isnan(seen.exit_rates).all() and seen.table["exit_rate"].isna().all()
+    assert (
+        seen.inputs == 0
+        and np.isnan(seen.exit_rates).all()
+        and seen.table["exit_rate"].isna().all()
+    )
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
@@ -89,9 +95,15 @@ def test_totals_of_eight_threads_add_up():
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
-            tables = [t for _, t in pool.map(lambda _: (cascade(IMAGES[:100]), cascade.running.table), range(160))]
+            tables = [
+                t
+                for _, t in pool.map(
+                    lambda _: (cascade(IMAGES[:100]), cascade.running.table), range(160)
+                )
+            ]
             tables += pool.map(
-                lambda _: (cascade.running.add(once, np.ones((2, 2))), cascade.running.table)[1], range(800)
+                lambda _: (cascade.running.add(once, np.ones((2, 2))), cascade.running.table)[1],
+                range(800),
             )
     finally:
         sys.setswitchinterval(interval)
@@ -166,14 +178,20 @@ def test_a_last_model_without_confidences_says_nothing_of_drift():
     table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0)
     policy = Policy.from_point(point, store=table)
-    policy.run([lambda x: ([0] * len(x), rng.random(len(x))), lambda x: ([0] * len(x), None)], range(1000))
+    policy.run(
+        [lambda x: ([0] * len(x), rng.random(len(x))), lambda x: ([0] * len(x), None)], range(1000)
+    )
     report = policy.running.drift()
     assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
 
 
 def test_a_stream_is_drawn_line_by_line():
-    figure = stream_figure(pd.DataFrame({"stage 1": [1.0, 9.0]}, index=[64, 128]), 100, "Capital", "stakes", type="log")
-    assert [list(trace.x) for trace in figure.data] == [[64, 128]] and figure.data[0].name == "stage 1"
+    figure = stream_figure(
+        pd.DataFrame({"stage 1": [1.0, 9.0]}, index=[64, 128]), 100, "Capital", "stakes", type="log"
+    )
+    assert [list(trace.x) for trace in figure.data] == [[64, 128]] and figure.data[
+        0
+    ].name == "stage 1"
     assert (figure.layout.yaxis.type, figure.layout.yaxis.title.text) == ("log", "stakes")
     assert figure.layout.xaxis.title.text == "inputs" and figure.layout.shapes[0].y0 == 100
 
@@ -213,7 +231,9 @@ def test_a_certified_loss_that_is_left_alarms():
     assert not seen.loss(0.01)["alarm"]
     seen.label(dict.fromkeys(seen.to_label().index, 0))
     assert (
-        seen.loss(0.01)["alarm"] and not seen.loss(0.1)["alarm"] and seen.loss(0.1)["low"] < 0.06 < seen.loss()["high"]
+        seen.loss(0.01)["alarm"]
+        and not seen.loss(0.1)["alarm"]
+        and seen.loss(0.1)["low"] < 0.06 < seen.loss()["high"]
     )
 
 
@@ -225,11 +245,15 @@ def test_drift_needs_something_to_expect():
 
 def test_texts_of_the_bundled_zoo():
     val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
-    point = pick(search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best")
+    point = pick(
+        search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best"
+    )
     cascade = Cascade.from_point(point, store=val)
     assert cascade.differences == ()
     sentences = datasets.reviews("test").batch(0, 200)
-    counts = same_decisions(cascade.run(pieces_of(list(sentences), 64)), test.take(slice(0, 200)), point)
+    counts = same_decisions(
+        cascade.run(pieces_of(list(sentences), 64)), test.take(slice(0, 200)), point
+    )
     assert counts["other"] == 0 and counts["near"] <= 1
 
 
@@ -244,7 +268,9 @@ def test_measured_time_and_savings():
     assert table.loc["cascade", "throughput_to_ideal"] == pytest.approx(ratio)
     saved = savings({"seconds": table}, "lenet@28", VAL.models["macs"])
     macs = VAL.models["macs"]
-    assert saved.loc["MACs", "total"] == pytest.approx(macs["mlp@28"] / macs["lenet@28"] + reach.iloc[1])
+    assert saved.loc["MACs", "total"] == pytest.approx(
+        macs["mlp@28"] / macs["lenet@28"] + reach.iloc[1]
+    )
     assert saved.loc["seconds", "total"] == pytest.approx(
         table.loc["cascade", "seconds"] / table.loc["lenet@28", "seconds"]
     )
@@ -260,7 +286,13 @@ def test_pieces_of_all_forms():
 
 
 def test_guarantee_figure_leaves_out_what_is_not_certified():
-    table = pd.DataFrame({"accuracy_loss_allowed": [0.01, 0.02], "cost": [np.nan, 5.0], "models": [("–",), ("a", "b")]})
+    table = pd.DataFrame(
+        {
+            "accuracy_loss_allowed": [0.01, 0.02],
+            "cost": [np.nan, 5.0],
+            "models": [("–",), ("a", "b")],
+        }
+    )
     figure = guarantee_figure(table.assign(accuracy_loss_held_out=[np.nan, 0.015]), 10.0)
     assert [list(trace.x) for trace in figure.data] == [[0.02], [0.015]]
     assert figure.layout.yaxis.type == "log"
@@ -268,10 +300,14 @@ def test_guarantee_figure_leaves_out_what_is_not_certified():
 
 def test_streams_are_watched_one_by_one():
     cascade = running()
-    table = drift_table(cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)})
+    table = drift_table(
+        cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
+    )
     assert table["alarm"].tolist() == ["–", "ALARM"]
     assert table.loc["other", "exit_rate"] == cascade.running.exit_rates[0]
-    assert (table["exit_rate_expected"] == cascade.description["expected"]["exit_rates"][0]["value"]).all()
+    assert (
+        table["exit_rate_expected"] == cascade.description["expected"]["exit_rates"][0]["value"]
+    ).all()
 
 
 def test_a_fresh_process_decides_alike(tmp_path):

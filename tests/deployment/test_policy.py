@@ -12,7 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import Cascade, LogitStore, Method, Point, Policy, ScoreTable, evaluate, pick, search
+from cascadelib import (
+    Cascade,
+    LogitStore,
+    Method,
+    Point,
+    Policy,
+    ScoreTable,
+    evaluate,
+    pick,
+    search,
+)
 from cascadelib.files import ROOT
 from cascadelib.methods.thresholds import own_units
 
@@ -31,23 +41,34 @@ MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
 
 def stages(policy, confidences):
     """Exit stage of each sample by a policy, one at a time; confidences [n, N] in own units."""
-    sure = [[bool(policy.exits(i, np.array([c]))[0]) for c in row] for i, row in enumerate(confidences)]
+    sure = [
+        [bool(policy.exits(i, np.array([c]))[0]) for c in row] for i, row in enumerate(confidences)
+    ]
     return [next(i for i in range(len(sure)) if sure[i][s]) for s in range(len(sure[0]))]
 
 
-@pytest.mark.parametrize("method", ["entropy", "max_softmax", "max_softmax_mean_logits_ts", Method(ensemble="vote")])
+@pytest.mark.parametrize(
+    "method", ["entropy", "max_softmax", "max_softmax_mean_logits_ts", Method(ensemble="vote")]
+)
 def test_decides_as_the_evaluator(method):
     point = pick(search(STORE, 3, method), "max_improvement")
     stage = point.method.stage(STORE, point.models)
     sure = [stage(tuple(range(i + 1)))[1] for i in range(len(point.models))]
-    assert stages(Policy.from_point(point), own_units(point.metric, sure)) == evaluate(STORE, point).exit_stage.tolist()
+    assert (
+        stages(Policy.from_point(point), own_units(point.metric, sure))
+        == evaluate(STORE, point).exit_stage.tolist()
+    )
 
 
 EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
 
 
 @settings(deadline=None)
-@given(st.lists(EDGES, min_size=1, max_size=3), st.lists(EDGES | st.just(math.nan), min_size=1), st.booleans())
+@given(
+    st.lists(EDGES, min_size=1, max_size=3),
+    st.lists(EDGES | st.just(math.nan), min_size=1),
+    st.booleans(),
+)
 def test_ties_ends_and_nan(thresholds, confidence, negated):
     """At −inf all leave but nan, at inf none does, else from the threshold upwards; all after the last stage."""
     sign, names = -1.0 if negated else 1.0, tuple(f"m{i}" for i in range(len(thresholds) + 1))
@@ -72,7 +93,11 @@ def test_policy_and_cascade_share_the_file(tmp_path):
     cascade = Cascade.from_point(POINT, MODULES, STORE)
     cascade.save(tmp_path / "cascade.json")
     policy = Policy.load(tmp_path / "cascade.json")
-    assert policy == cascade.policy and policy.models == POINT.models and policy.thresholds == POINT.thresholds
+    assert (
+        policy == cascade.policy
+        and policy.models == POINT.models
+        and policy.thresholds == POINT.thresholds
+    )
     policy.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cascade.json").read_bytes()
     Policy.from_point(POINT, STORE).save(tmp_path / "policy.json")
@@ -113,7 +138,9 @@ def test_a_stage_is_a_whole_number(stage):
         Policy.from_point(POINT).exits(stage, np.zeros(2))
 
 
-@pytest.mark.parametrize("values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]])
+@pytest.mark.parametrize(
+    "values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]]
+)
 def test_confidences_and_thresholds_are_real_numbers(values):
     policy = Policy.from_point(POINT)
     for stage in (0, 2):
@@ -138,8 +165,14 @@ print(sorted(heavy & (set(sys.modules) - before)))
 """
 
 
-@pytest.mark.parametrize("method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="logistic")])
+@pytest.mark.parametrize(
+    "method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="logistic")]
+)
 def test_to_load_and_decide_takes_numpy_alone(method, tmp_path):
-    Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(tmp_path / "p.json")
-    said = subprocess.run([sys.executable, "-c", LOAD, tmp_path / "p.json"], capture_output=True, text=True, cwd=ROOT)
+    Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(
+        tmp_path / "p.json"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", LOAD, tmp_path / "p.json"], capture_output=True, text=True, cwd=ROOT
+    )
     assert (said.stdout, said.stderr) == ("[]\n", "")

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import Cascade, LogitStore, ScoreTable, StreamBudget, datasets, evaluate, pick, search
+from cascadelib import (
+    Cascade,
+    LogitStore,
+    ScoreTable,
+    StreamBudget,
+    datasets,
+    evaluate,
+    pick,
+    search,
+)
 from cascadelib.evaluation.evaluation import exit_stages
 
 RNG = np.random.default_rng(0)
@@ -39,9 +48,16 @@ def test_the_bound_holds_for_any_stages_that_obey_the_ends(batches, budget, rate
     st.floats(0.0005, 0.9),
     st.booleans(),
 )
-def test_the_bound_holds_for_infinite_confidences_and_batches_of_any_size(batches, budget, rate, opposing):
+def test_the_bound_holds_for_infinite_confidences_and_batches_of_any_size(
+    batches, budget, rate, opposing
+):
     """An adversary picks confidences, ±inf among them, and the sizes of batches; the store has infinite ones too."""
-    table = ScoreTable(TABLE.correct, np.where(abs(SURE) > 1.5, np.sign(SURE) * np.inf, SURE), TABLE.cost, TABLE.names)
+    table = ScoreTable(
+        TABLE.correct,
+        np.where(abs(SURE) > 1.5, np.sign(SURE) * np.inf, SURE),
+        TABLE.cost,
+        TABLE.names,
+    )
     held = StreamBudget(POINT, table, budget, rate)
     for size, seed in batches:
         sure = np.random.default_rng(seed).choice([-np.inf, -1.0, 0.0, 1.0, np.inf], (2, size))
@@ -66,7 +82,9 @@ def test_the_bound_is_nearly_reached_and_infinite_confidences_obey_the_ends(sure
 def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch):
     rng = np.random.default_rng(2)
     sure = rng.normal(size=(3, 40_000))
-    table = ScoreTable(sure + rng.normal(size=sure.shape) > [[-0.8], [-1.2], [-1.6]], sure, TABLE.cost, TABLE.names)
+    table = ScoreTable(
+        sure + rng.normal(size=sure.shape) > [[-0.8], [-1.2], [-1.6]], sure, TABLE.cost, TABLE.names
+    )
     known, fresh = table.take(slice(0, 20_000)), table.take(slice(20_000, 40_000))
     point = pick(search(known, 2), budget=6)
     held, right, fixed = StreamBudget(point, known, point.cost), [], evaluate(fresh, point)
@@ -111,7 +129,9 @@ def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point(
     for thresholds in ((0.2, np.inf), (np.inf, 0.2), (0.7, -0.1), (1e300, 0.0), (-1e300, np.inf)):
         point = replace(POINT, thresholds=thresholds)
         start = StreamBudget(point, table, evaluate(table, point).cost).thresholds
-        np.testing.assert_array_equal(exit_stages(list(sure[:2]), start), evaluate(table, point).exit_stage)
+        np.testing.assert_array_equal(
+            exit_stages(list(sure[:2]), start), evaluate(table, point).exit_stage
+        )
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy"])

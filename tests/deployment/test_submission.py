@@ -20,7 +20,9 @@ CLASSES = 6
 def images(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("flat"), np.random.default_rng(0)
     for i in range(40):
-        Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / f"test_{i:03}.png")
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(
+            folder / f"test_{i:03}.png"
+        )
     return files_in(folder, images_in(folder))
 
 
@@ -33,26 +35,44 @@ def models():
         torch.manual_seed(seed)
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size**2, CLASSES)).eval()
 
-    photos = {size: Photos(Cut((size, size), "bilinear", 1.0), (0.5,) * 3, (0.1,) * 3) for size in (8, 12)}
-    return {"a": (linear(1, 8), photos[8]), "b": (linear(2, 8), photos[8]), "c": (linear(3, 12), photos[12])}
+    photos = {
+        size: Photos(Cut((size, size), "bilinear", 1.0), (0.5,) * 3, (0.1,) * 3) for size in (8, 12)
+    }
+    return {
+        "a": (linear(1, 8), photos[8]),
+        "b": (linear(2, 8), photos[8]),
+        "c": (linear(3, 12), photos[12]),
+    }
 
 
 @pytest.fixture(scope="module")
 def store(images, tmp_path_factory):
     names = [file.path.name for file in images]
     labelled = Photographs(images, np.random.default_rng(1).integers(0, CLASSES, 40), names)
-    return extract(models(), labelled, tmp_path_factory.mktemp("s") / "s", batch_size=8, workers=0, progress=False)
+    return extract(
+        models(),
+        labelled,
+        tmp_path_factory.mktemp("s") / "s",
+        batch_size=8,
+        workers=0,
+        progress=False,
+    )
 
 
 @pytest.mark.parametrize("name", [*METHODS, "top2", "own"])
 def test_the_same_as_evaluate(images, store, name):
-    others = {"top2": Method("top2_softmax_sum"), "own": Method(ensemble=lambda z: z[-1] - 0.9 * z[0] * (len(z) > 1))}
+    others = {
+        "top2": Method("top2_softmax_sum"),
+        "own": Method(ensemble=lambda z: z[-1] - 0.9 * z[0] * (len(z) > 1)),
+    }
     method = others[name] if name in others else METHODS[name]
     method = method.fit(store)
     chain = ("a", "b", "c")
     stage = method.stage(store, chain)
     sure = [np.median(stage(prefix)[1]) for prefix in ((0,), (0, 1))]
-    thresholds = tuple(-t if method.metric == "entropy" else t for t in (sure[0] + 1e-6, sure[1] + 1e-6))
+    thresholds = tuple(
+        -t if method.metric == "entropy" else t for t in (sure[0] + 1e-6, sure[1] + 1e-6)
+    )
     point = Point(chain, thresholds, (), 0, 0, 0, method)
     expected = evaluate(store, point)
     decisions = Cascade.from_point(point, models()).run(one_by_one(images), 16, guesses=3)
@@ -74,14 +94,19 @@ def test_a_later_model_sees_only_what_has_not_left(images):
 
 
 def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
-    classes, order = [[2, 0], [1, 2]], [1, 2, 0]  # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
+    classes, order = (
+        [[2, 0], [1, 2]],
+        [1, 2, 0],
+    )  # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
     write_submission(tmp_path / "plain.txt", classes)
     write_submission(tmp_path / "numbers.txt", classes, order)
     assert (tmp_path / "plain.txt").read_text() == "2 0\n1 2\n"
     assert (tmp_path / "numbers.txt").read_text() == "2 3\n1 2\n"
     with pytest.raises(ValueError, match="order names 2 classes, but image 1 has another"):
         write_submission(tmp_path / "x.txt", [[0, 1], [2, 1]], [1, 0])
-    with pytest.raises(ValueError, match="image 1 has another"):  # −1: no model gave a finite output
+    with pytest.raises(
+        ValueError, match="image 1 has another"
+    ):  # −1: no model gave a finite output
         write_submission(tmp_path / "x.txt", [[0, 1], [-1, -1]], [0, 1])
 
 

@@ -9,7 +9,9 @@ from cascadelib import Baseline, pareto_front
 from cascadelib.evaluation.pareto import improvement_at, mean_improvement
 
 points = st.lists(
-    st.tuples(st.sampled_from([1.0, 2.0, 3.0, 5.0, 8.0]), st.sampled_from([0.1, 0.2, 0.5, 0.6, 0.9])),
+    st.tuples(
+        st.sampled_from([1.0, 2.0, 3.0, 5.0, 8.0]), st.sampled_from([0.1, 0.2, 0.5, 0.6, 0.9])
+    ),
     min_size=1,
     max_size=12,
 )
@@ -19,7 +21,11 @@ points = st.lists(
 def test_front_is_what_nothing_dominates(rows):
     cost, accuracy = np.array(rows).T
     front = pareto_front(cost, accuracy)
-    kept = {(c, a) for c, a in rows if not any(c2 <= c and a2 >= a and (c2, a2) != (c, a) for c2, a2 in rows)}
+    kept = {
+        (c, a)
+        for c, a in rows
+        if not any(c2 <= c and a2 >= a and (c2, a2) != (c, a) for c2, a2 in rows)
+    }
     assert [(cost[i], accuracy[i]) for i in front] == sorted(kept)
 
 
@@ -55,7 +61,9 @@ def test_mean_improvement_equals_a_fine_sum(singles, cascades, low, width):
         return
     grid = low + (np.arange(20000) + 0.5) / 20000 * (high - low)
     expected = np.mean(improvement_at(baseline, c[keep], a[keep], grid))
-    assert mean_improvement(baseline, c[keep], a[keep], low, high) == pytest.approx(expected, rel=2e-3, abs=1e-4)
+    assert mean_improvement(baseline, c[keep], a[keep], low, high) == pytest.approx(
+        expected, rel=2e-3, abs=1e-4
+    )
 
 
 def test_improvement_at_the_edges():

@@ -27,9 +27,14 @@ def made(seed=0, k=400, classes=7, models=5):
     rng = np.random.default_rng(seed)
     labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
     right = np.eye(classes)[labels]
-    logits = {f"m{i}": (1 + 0.7 * i) * right * (1 + ease) + rng.normal(size=(k, classes)) for i in range(models)}
+    logits = {
+        f"m{i}": (1 + 0.7 * i) * right * (1 + ease) + rng.normal(size=(k, classes))
+        for i in range(models)
+    }
     costs = {name: 10.0 ** (i + 2) for i, name in enumerate(logits)}
-    return cl.LogitStore.from_arrays(labels, logits, macs=costs, seconds={name: c / 1e9 for name, c in costs.items()})
+    return cl.LogitStore.from_arrays(
+        labels, logits, macs=costs, seconds={name: c / 1e9 for name, c in costs.items()}
+    )
 
 
 STORE, OTHER = made(), made(1, 300)
@@ -55,7 +60,10 @@ def assert_shows_its_point(explorer, store=STORE, other=OTHER):
             assert (reading.accuracy, reading.cost) == (result.accuracy, result.cost)
     namespace = {"store": store}
     exec(explorer.export.call.value, namespace)
-    again, part = namespace["point"], ("models", "thresholds", "exit_rates", "accuracy", "cost", "score", "cost_kind")
+    again, part = (
+        namespace["point"],
+        ("models", "thresholds", "exit_rates", "accuracy", "cost", "score", "cost_kind"),
+    )
     assert [getattr(again, key) for key in part] == [getattr(point, key) for key in part]
     assert samples_in_common(again.found_on, point.found_on) == len(store)
     assert cl.evaluate(store, again).accuracy == point.accuracy
@@ -108,13 +116,19 @@ def test_boxes_and_arrows(explorer):
     slider.text.value = "0.8"
     assert (
         explorer.point.exit_rates
-        == cl.evaluate(STORE, cl.Point(explorer.point.models, (0.8,), (), 0, 0, 0, cl.Method())).exit_rates
+        == cl.evaluate(
+            STORE, cl.Point(explorer.point.models, (0.8,), (), 0, 0, 0, cl.Method())
+        ).exit_rates
     )
     before = explorer.point
     for nonsense in ("much", "", "1e", "nan%"):
         slider.text.value = nonsense
         slider.share_text.value = nonsense
-        assert explorer.point == before and slider.text.value != nonsense and slider.share_text.value != nonsense
+        assert (
+            explorer.point == before
+            and slider.text.value != nonsense
+            and slider.share_text.value != nonsense
+        )
 
 
 def test_choices_keep_the_shares_and_undo_takes_them_back(explorer):
@@ -133,7 +147,9 @@ def test_choices_keep_the_shares_and_undo_takes_them_back(explorer):
         act()
         seen.append(assert_shows_its_point(explorer))
     assert [len(point.models) for point in seen] == [3, 3, 3, 3, 3, 2, 2]
-    assert [point.cost_kind for point in seen[2:4]] == ["macs", "seconds"] and seen[4].score == "top5"
+    assert [point.cost_kind for point in seen[2:4]] == ["macs", "seconds"] and seen[
+        4
+    ].score == "top5"
     rates = [point.exit_rates for point in seen[:5]]
     assert np.array(rates) == pytest.approx(np.array([[0.7, 0.21, 0.09]] * 5), abs=0.01)
     for point in seen[-2::-1]:
@@ -160,9 +176,16 @@ def test_goals_are_those_of_pick(explorer):
     }.items():
         expected = cl.pick(front, **goal)
         explorer.goals.buttons[label].click()
-        assert (explorer.point.models, explorer.point.thresholds) == (expected.models, expected.thresholds)
+        assert (explorer.point.models, explorer.point.thresholds) == (
+            expected.models,
+            expected.thresholds,
+        )
     before = explorer.point
-    for text, said in (("1", "the cheapest costs"), ("", "write a number"), ("-", "write a number")):
+    for text, said in (
+        ("1", "the cheapest costs"),
+        ("", "write a number"),
+        ("-", "write a number"),
+    ):
         explorer.goals.budget.value = text
         explorer.goals.buttons["this budget"].click()
         assert said in explorer.message.value and explorer.point == before
@@ -175,16 +198,24 @@ def test_the_same_cascade_again_keeps_its_threshold_where_it_is(explorer):
         assert np.allclose(line.x, explorer.point.thresholds[0]) and len(line.x) == 2
 
 
-@pytest.mark.parametrize("goal", ["match the best single model", "largest improvement (optimistic)", "this budget"])
+@pytest.mark.parametrize(
+    "goal", ["match the best single model", "largest improvement (optimistic)", "this budget"]
+)
 def test_another_number_of_models_is_the_best_by_the_present_goal(explorer, goal):
     """And the page says what the last one adds on the other split, and undo takes the number back."""
     explorer.goals.budget.value = "20k"
     explorer.goals.buttons[goal].click()
-    before, expected = explorer.point, [cl.pick(cl.search(STORE, n), **explorer.goal) for n in (1, 2, 3)]
+    before, expected = (
+        explorer.point,
+        [cl.pick(cl.search(STORE, n), **explorer.goal) for n in (1, 2, 3)],
+    )
     for n, word in ((2, "second"), (3, "third")):
         explorer.chooser.number.value = n
         point = assert_shows_its_point(explorer)
-        assert (point.models, point.thresholds) == (expected[n - 1].models, expected[n - 1].thresholds)
+        assert (point.models, point.thresholds) == (
+            expected[n - 1].models,
+            expected[n - 1].thresholds,
+        )
         less, more = (cl.evaluate(OTHER, each) for each in expected[n - 2 : n])
         said = f"{more.accuracy - less.accuracy:+.2%}, cost {more.cost / less.cost - 1:+.1%} on the held-out split"
         assert f"a {word} model: accuracy {said}" in explorer.message.value
@@ -195,9 +226,14 @@ def test_another_number_of_models_is_the_best_by_the_present_goal(explorer, goal
 def test_a_goal_out_of_reach_says_so_and_keeps_the_number(explorer):
     explorer.goals.budget.value = "101"
     explorer.goals.buttons["this budget"].click()
-    explorer.splits.fronts[explorer.choice.kind[:3] + (3,)] = cl.search(STORE.select(["m1", "m2", "m3"]), 3)
+    explorer.splits.fronts[explorer.choice.kind[:3] + (3,)] = cl.search(
+        STORE.select(["m1", "m2", "m3"]), 3
+    )
     explorer.chooser.number.value = 3
-    assert "the cheapest costs 1000" in explorer.message.value and len(assert_shows_its_point(explorer).models) == 3
+    assert (
+        "the cheapest costs 1000" in explorer.message.value
+        and len(assert_shows_its_point(explorer).models) == 3
+    )
 
 
 def test_a_late_front_does_not_take_away_what_a_hand_did_meanwhile():
@@ -210,7 +246,9 @@ def test_a_late_front_does_not_take_away_what_a_hand_did_meanwhile():
             await asyncio.sleep(0.01)
         return before, explorer.point
 
-    before, after = asyncio.run(events(lambda explorer: setattr(explorer.sliders[1].share, "value", 123)))
+    before, after = asyncio.run(
+        events(lambda explorer: setattr(explorer.sliders[1].share, "value", 123))
+    )
     assert before == after
     _, offered = asyncio.run(events(lambda explorer: None))
     assert offered.thresholds == cl.pick(cl.search(STORE, 3), "match_best").thresholds
@@ -225,7 +263,10 @@ def test_a_state_opens_elsewhere_at_the_same_point(explorer, method):
         for slider, part in zip(explorer.sliders, shares):
             slider.share.value = part
         again = cl.explore(STORE, OTHER, state=explorer.state)
-        assert told(assert_shows_its_point(again)) == told(explorer.point) and again.state == explorer.state
+        assert (
+            told(assert_shows_its_point(again)) == told(explorer.point)
+            and again.state == explorer.state
+        )
         assert again.export.state.value == again.state and again.goals.undo.disabled
 
 
@@ -269,7 +310,10 @@ def test_a_given_front_is_where_it_starts():
 def test_a_given_front_counts_for_the_lengths_that_it_holds(n_models):
     """Other numbers of models draw and steer by a front of their own, with each goal and a row that is clicked."""
     given, best = cl.search(STORE, n_models), STORE.models["top1"].max()
-    explorer, held = cl.explore(STORE, OTHER, front=given), {len(models) for models in given.table["models"]}
+    explorer, held = (
+        cl.explore(STORE, OTHER, front=given),
+        {len(models) for models in given.table["models"]},
+    )
     explorer.goals.budget.value, explorer.goals.accuracy.value = "5k", f"{best - 0.1}"
     for n in (2, 3, 4, 2):
         explorer.chooser.number.value = n
@@ -286,7 +330,10 @@ def test_a_given_front_counts_for_the_lengths_that_it_holds(n_models):
             explorer.chooser.number.value = n
             explorer.goals.buttons[label].click()
             expected = cl.pick(front, **goal)
-            assert (explorer.point.models, explorer.point.thresholds) == (expected.models, expected.thresholds)
+            assert (explorer.point.models, explorer.point.thresholds) == (
+                expected.models,
+                expected.thresholds,
+            )
             assert n in held or len(explorer.point.models) == n
         explorer.chooser.number.value = n
         explorer.clicked(len(front) // 2)
@@ -317,7 +364,10 @@ def test_a_thousand_classes_and_no_second_split():
     store = made(k=60, classes=1000, models=2)
     explorer = cl.explore(store, images=np.zeros((60, 3, 8, 9), np.float32))
     explorer.sliders[0].share.value = 500
-    assert "top5" in explorer.chooser.lists["score"].options and "held-out" not in explorer.numbers.value
+    assert (
+        "top5" in explorer.chooser.lists["score"].options
+        and "held-out" not in explorer.numbers.value
+    )
     assert_shows_its_point(explorer, store, None)
 
 
@@ -341,7 +391,11 @@ def test_f1_with_two_classes():
         assert_shows_its_point(explorer, store, other),
         cl.pick(cl.search(store, 2, score="f1"), "max_improvement"),
     )
-    assert (point.models, point.thresholds, point.accuracy) == (expected.models, expected.thresholds, expected.accuracy)
+    assert (point.models, point.thresholds, point.accuracy) == (
+        expected.models,
+        expected.thresholds,
+        expected.accuracy,
+    )
     explorer.chooser.number.value = 3  # no search of three under F1, but its sliders
     assert "could not be searched" in explorer.message.value
     explorer.sliders[1].share.value = 500
@@ -358,7 +412,9 @@ def test_a_score_table_has_its_own_confidences(graded):
     explorer.settle()
     result = cl.evaluate(table, explorer.point)
     assert (explorer.point.accuracy, explorer.point.cost) == (result.accuracy, result.cost)
-    assert "some text" in explorer.strip.value and explorer.chooser.lists["method"].value == "as given"
+    assert (
+        "some text" in explorer.strip.value and explorer.chooser.lists["method"].value == "as given"
+    )
 
 
 def test_histograms_are_shares_of_what_arrives(explorer):
@@ -371,8 +427,12 @@ def test_histograms_are_shares_of_what_arrives(explorer):
     for i, (split, store) in enumerate((("validation", STORE), ("held-out", OTHER))):
         cascade = explorer.cascades[split]
         line = traces[f"{'held-out ' * i}below 1"]
-        np.testing.assert_allclose(line.y, [np.mean(cascade.sure[0] < x - 1e-9) for x in line.x], atol=2 / len(store))
-    sent = np.interp(traces["threshold 1"].x[0], below.x, below.y)  # the lines cross at the share that is sent on
+        np.testing.assert_allclose(
+            line.y, [np.mean(cascade.sure[0] < x - 1e-9) for x in line.x], atol=2 / len(store)
+        )
+    sent = np.interp(
+        traces["threshold 1"].x[0], below.x, below.y
+    )  # the lines cross at the share that is sent on
     assert sent == pytest.approx(explorer.point.exit_rates[1], abs=0.05)
     alone = {trace.meta: trace for trace in cl.explore(STORE).charts.figure.data}
     assert not alone["held-out right 1"].visible and alone["right 1"].visible
@@ -391,7 +451,9 @@ def test_without_a_front_end_it_is_a_picture_and_says_how_to_drag(explorer, monk
     monkeypatch.setattr("cascadelib.explorer.explorer.has_front_end", lambda: False)
     still = explorer._repr_mimebundle_()[PLOTLY_JSON]
     assert "make lab" in still["layout"]["title"]["text"] and len(json.dumps(still)) < 100_000
-    assert {trace["meta"] for trace in still["data"]} == {trace.meta for trace in explorer.charts.figure.data}
+    assert {trace["meta"] for trace in still["data"]} == {
+        trace.meta for trace in explorer.charts.figure.data
+    }
     monkeypatch.setattr("cascadelib.explorer.explorer.has_front_end", lambda: True)
     assert PLOTLY_JSON not in explorer._repr_mimebundle_()
 
@@ -403,7 +465,12 @@ def test_charts_stay_apart_at_any_width(width, stages):
     for i, (left, right, top, bottom) in enumerate(boxes.values()):
         assert 0 <= left < right - 100 and right <= width and 0 <= top < bottom <= height - 40
         for other in list(boxes.values())[i + 1 :]:
-            assert right + 40 <= other[0] or other[1] + 40 <= left or bottom + 40 <= other[2] or other[3] + 40 <= top
+            assert (
+                right + 40 <= other[0]
+                or other[1] + 40 <= left
+                or bottom + 40 <= other[2]
+                or other[3] + 40 <= top
+            )
     assert (boxes["front"][3] <= boxes["flow"][2]) == (width < 960)
 
 
@@ -425,7 +492,12 @@ def test_what_does_not_fit_is_refused_by_name():
 
 
 def test_models_stay_in_order_of_cost(explorer):
-    for position, name, models in ((1, "m4", "m0 m4"), (0, "m4", "m0 m4"), (1, "m0", "m0 m4"), (1, "m2", "m0 m2")):
+    for position, name, models in (
+        (1, "m4", "m0 m4"),
+        (0, "m4", "m0 m4"),
+        (1, "m0", "m0 m4"),
+        (1, "m2", "m0 m2"),
+    ):
         explorer.take(models=["m0", "m4"])
         explorer.replace_model(position, name)
         assert explorer.choice.models == tuple(models.split())
@@ -435,7 +507,9 @@ def test_models_stay_in_order_of_cost(explorer):
 
 
 def test_examples_are_of_their_kind_and_nearest_to_the_threshold():
-    cascade = on_split(STORE, SearchTask(STORE, cl.Method(), "top1", "macs", "all"), ["m0", "m3"], "m4")
+    cascade = on_split(
+        STORE, SearchTask(STORE, cl.Method(), "top1", "macs", "all"), ["m0", "m3"], "m4"
+    )
     reading = reading_at(cascade, [0.6])
     exits, right, sure = reading.exit_stage == 0, cascade.right, cascade.sure[0]
     expected = (exits, ~exits & ~right[0] & right[1], exits & ~right[0] & right[1])
@@ -477,7 +551,9 @@ def nameless_metric(logits):
 
 def test_an_exported_call_knows_infinity_and_fitted_temperatures():
     method = cl.METHODS["max_softmax_mean_logits_ts"].fit(STORE)
-    point = cl.Point(("m0", "m1", "m2"), (np.inf, -np.inf), (0.0, 1.0, 0.0), 0.5, 1.0, np.nan, method)
+    point = cl.Point(
+        ("m0", "m1", "m2"), (np.inf, -np.inf), (0.0, 1.0, 0.0), 0.5, 1.0, np.nan, method
+    )
     namespace = {"store": STORE}
     exec(as_call(point, STORE), namespace)
     again = namespace["point"]
@@ -490,7 +566,9 @@ def test_an_exported_call_knows_infinity_and_fitted_temperatures():
     assert "function" in as_json(nameless, STORE)
 
 
-@pytest.mark.parametrize(("text", "number"), [("11.5M", 11.5e6), ("2k", 2000), (" 3 ", 3), ("1e6", 1e6), ("0.5G", 5e8)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("11.5M", 11.5e6), ("2k", 2000), (" 3 ", 3), ("1e6", 1e6), ("0.5G", 5e8)]
+)
 def test_amounts(text, number):
     wanted = []
     goals = GoalButtons(SimpleNamespace(go=wanted.append, undo=list, say=print))
@@ -501,7 +579,12 @@ def test_amounts(text, number):
 
 def test_shares():
     assert share("94.2") == 0.942
-    assert (share("94.2%"), share("0.942"), fraction_in("20%"), fraction_in("20")) == (0.942, 0.942, 0.2, 0.2)
+    assert (share("94.2%"), share("0.942"), fraction_in("20%"), fraction_in("20")) == (
+        0.942,
+        0.942,
+        0.2,
+        0.2,
+    )
     with pytest.raises(ValueError, match="a share must be from 0% to 100%"):
         fraction_in("120%")
 
@@ -525,7 +608,11 @@ def test_work_beside_events_and_pauses():
             await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(events(), 20))
-    assert said[0] == "later" and set(said[1:]) == {None, ZeroDivisionError} and calls.count("rest") == 1
+    assert (
+        said[0] == "later"
+        and set(said[1:]) == {None, ZeroDivisionError}
+        and calls.count("rest") == 1
+    )
     assert 2 <= calls.count("drawn") <= 4
     beside(lambda: calls.append("at once"), said.append)
     assert said[-1] is None and calls[-1] == "at once"
@@ -535,7 +622,9 @@ def test_a_front_that_comes_late_is_dropped_if_another_is_wanted():
     async def events():
         explorer = cl.explore(STORE)
         explorer.chooser.number.value = 3
-        assert explorer.goals.buttons["this budget"].disabled and "searching" in explorer.message.value
+        assert (
+            explorer.goals.buttons["this budget"].disabled and "searching" in explorer.message.value
+        )
         explorer.go({"goal": "match_best"})  # a click that comes before the button is disabled
         assert "searching" in explorer.message.value and len(explorer.point.models) == 3
         explorer.chooser.number.value = 2
@@ -570,7 +659,9 @@ def test_a_search_that_fails_late_does_not_keep_the_next_from_starting(monkeypat
 
     explorer, enabled, message = asyncio.run(asyncio.wait_for(events(), 120))
     assert (
-        enabled == (True, "") and len(explorer.splits.fronts) == 3 and "could not be searched: no such luck" in message
+        enabled == (True, "")
+        and len(explorer.splits.fronts) == 3
+        and "could not be searched: no such luck" in message
     )
 
 

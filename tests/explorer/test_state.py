@@ -33,10 +33,16 @@ NAMES = ["a", "b", "c", "d"]
 def score_tables(draw, samples=(1, 12), levels=4):
     """A ScoreTable of four models with heavy ties, and how many of them to cascade."""
     k = draw(st.integers(*samples))
-    correct = draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=4, max_size=4))
-    sure = draw(st.lists(st.lists(st.integers(0, levels), min_size=k, max_size=k), min_size=4, max_size=4))
+    correct = draw(
+        st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=4, max_size=4)
+    )
+    sure = draw(
+        st.lists(st.lists(st.integers(0, levels), min_size=k, max_size=k), min_size=4, max_size=4)
+    )
     cost = sorted(draw(st.lists(st.sampled_from([1.0, 2.0, 2.5, 7.0]), min_size=4, max_size=4)))
-    return cl.ScoreTable(np.array(correct), np.array(sure) / 7, cost, NAMES), draw(st.integers(1, 4))
+    return cl.ScoreTable(np.array(correct), np.array(sure) / 7, cost, NAMES), draw(
+        st.integers(1, 4)
+    )
 
 
 def cascade_of(store, n, method=None, cost="cost"):
@@ -71,14 +77,23 @@ def test_a_reading_equals_evaluate_exactly(table, data):
     assert_equal_reading(store, n, data.draw(st.lists(ends, min_size=n - 1, max_size=n - 1)))
 
 
-@pytest.mark.parametrize("method", ["entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"])
+@pytest.mark.parametrize(
+    "method", ["entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"]
+)
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_every_method_on_logits_and_on_another_split(method, n):
     rng, splits = np.random.default_rng(n), []
     for k in (300, 200):
         labels, ease = rng.integers(0, 7, k), rng.normal(size=(k, 1))
-        logits = {m: (1.0 + i) * np.eye(7)[labels] * (1 + ease) + rng.normal(size=(k, 7)) for i, m in enumerate(NAMES)}
-        splits.append(cl.LogitStore.from_arrays(labels, logits, macs={m: 10.0**i for i, m in enumerate(NAMES)}))
+        logits = {
+            m: (1.0 + i) * np.eye(7)[labels] * (1 + ease) + rng.normal(size=(k, 7))
+            for i, m in enumerate(NAMES)
+        }
+        splits.append(
+            cl.LogitStore.from_arrays(
+                labels, logits, macs={m: 10.0**i for i, m in enumerate(NAMES)}
+            )
+        )
     method = cl.METHODS[method].fit(splits[0])
     cascade = cascade_of(splits[0], n, method, "macs")
     for share in (0.0, 0.3, 0.9, 1.0):
@@ -97,7 +112,9 @@ def test_the_steps_of_a_slider_are_the_distinct_confidences_that_arrive(table, d
     store, n = table
     n = max(n, 2)
     cascade = cascade_of(store, n)
-    thresholds = data.draw(st.lists(st.sampled_from([-np.inf, np.inf, 0.2, 0.5]), min_size=n - 1, max_size=n - 1))
+    thresholds = data.draw(
+        st.lists(st.sampled_from([-np.inf, np.inf, 0.2, 0.5]), min_size=n - 1, max_size=n - 1)
+    )
     stage = data.draw(st.integers(0, n - 2))
     fall = falling(cascade, thresholds, stage)
     arrives = evaluated(store, n, thresholds).exit_stage >= stage
@@ -150,7 +167,9 @@ def test_the_grid_holds_what_evaluate_measures(table):
 
 def test_graded_scores_and_costs_a_sample():
     rng = np.random.default_rng(0)
-    store = cl.ScoreTable(rng.random((3, 40)), rng.integers(0, 5, (3, 40)), rng.uniform(1, 2, (3, 40)), NAMES[:3])
+    store = cl.ScoreTable(
+        rng.random((3, 40)), rng.integers(0, 5, (3, 40)), rng.uniform(1, 2, (3, 40)), NAMES[:3]
+    )
     for thresholds in product([-np.inf, 1, 2.5, np.inf], repeat=2):
         read = reading_at(cascade_of(store, 3), thresholds)
         expected = evaluated(store, 3, thresholds)
@@ -176,10 +195,17 @@ def test_a_histogram_counts_each_sample_that_arrives_once(table):
 def test_f1_is_that_of_evaluate():
     rng, k = np.random.default_rng(5), 90
     labels = rng.integers(0, 2, k)
-    logits = {m: (0.4 + i) * np.eye(2)[labels] + rng.normal(size=(k, 2)).round(1) for i, m in enumerate(NAMES)}
-    store = cl.LogitStore.from_arrays(labels, logits, macs={m: 10.0**i for i, m in enumerate(NAMES)})
+    logits = {
+        m: (0.4 + i) * np.eye(2)[labels] + rng.normal(size=(k, 2)).round(1)
+        for i, m in enumerate(NAMES)
+    }
+    store = cl.LogitStore.from_arrays(
+        labels, logits, macs={m: 10.0**i for i, m in enumerate(NAMES)}
+    )
     for n in (1, 2, 3):
-        cascade = on_split(store, SearchTask(store, cl.Method(), "f1", "macs", "all"), NAMES[:n], "d")
+        cascade = on_split(
+            store, SearchTask(store, cl.Method(), "f1", "macs", "all"), NAMES[:n], "d"
+        )
         edges = [np.array([np.inf, 0.9, 0.6, -np.inf])] * (n - 1)
         f1, _ = grid_curve(cascade, edges)
         for cell, thresholds in zip(np.ndindex(f1.shape), product(*edges)):

@@ -21,7 +21,10 @@ from cascadelib.zoo import forward
 
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-ALWAYS, IN_TURN = [signal.SIGKILL, errno.ENOSPC], [signal.SIGTERM, signal.SIGINT, errno.EFBIG, errno.EROFS]
+ALWAYS, IN_TURN = (
+    [signal.SIGKILL, errno.ENOSPC],
+    [signal.SIGTERM, signal.SIGINT, errno.EFBIG, errno.EROFS],
+)
 CALLS = []  # (call, path) of this process, below the folder that is watched
 
 
@@ -35,7 +38,12 @@ def watch(folder, act):
             act(len(CALLS), str(path))
 
     def audit(event, arguments):
-        changing = event in EVENTS or event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+        changing = (
+            event in EVENTS
+            or event == "open"
+            and isinstance(arguments[2], int)
+            and arguments[2] & WRITING
+        )
         if changing and isinstance(arguments[0], str | bytes | os.PathLike):
             called(event, arguments[0])
 
@@ -49,7 +57,9 @@ def watch(folder, act):
 
     Path.write_bytes, Path.write_text = half(Path.write_bytes), half(Path.write_text)
     sync = os.fsync
-    os.fsync = lambda handle: called("fsync", os.readlink(f"/proc/self/fd/{handle}")) or sync(handle)
+    os.fsync = lambda handle: (
+        called("fsync", os.readlink(f"/proc/self/fd/{handle}")) or sync(handle)
+    )
     sys.addaudithook(audit)
 
 
@@ -65,7 +75,9 @@ def run(folder, names=("a", "lock")):
     inputs = torch.arange(36).reshape(12, 3) / 36
     models = {name: network(seed) for seed, name in enumerate(names)}
     options = {"batch_size": 3, "shard_size": 6, "progress": False, "macs": dict.fromkeys(names, 9)}
-    return cascadelib.extraction.extraction.extract(models, (inputs, torch.arange(12) % 3), folder, **options)
+    return cascadelib.extraction.extraction.extract(
+        models, (inputs, torch.arange(12) % 3), folder, **options
+    )
 
 
 def forked(work):
@@ -85,7 +97,11 @@ def forked(work):
 
 def content(folder):
     """{file: its bytes}, without the order of the keys in a header, which safetensors leaves to chance."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     for name in [name for name in found if name.endswith(".safetensors")]:
         end = 8 + int.from_bytes(found[name][:8], "little")
         found[name] = json.loads(found[name][8:end]), found[name][end:]
@@ -117,9 +133,17 @@ def check(folder, kind, number, whole):
                 LogitStore(folder).verify()
 
     status = forked(work)
-    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) in (0, 7, 9), (kind, number, status)
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) in (0, 7, 9), (
+        kind,
+        number,
+        status,
+    )
     assert forked(lambda: (read(), run(folder))) == 0, (kind, number)
-    assert content(folder) == whole and not list(folder.glob(".*")), (kind, number, sorted(content(folder)))
+    assert content(folder) == whole and not list(folder.glob(".*")), (
+        kind,
+        number,
+        sorted(content(folder)),
+    )
     return status != 0
 
 

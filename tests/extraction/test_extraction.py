@@ -30,7 +30,11 @@ K, C = 50, 4
 torch.manual_seed(0)
 INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
 LABELS = torch.randint(0, C, (K,))
-SMALL = {"batch_size": 8, "shard_size": 17, "progress": False}  # shards of two batches; a last batch of two
+SMALL = {
+    "batch_size": 8,
+    "shard_size": 17,
+    "progress": False,
+}  # shards of two batches; a last batch of two
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class Scaled:
 
 def conv_net(width):
     torch.manual_seed(width)
-    return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(16 * width, C))
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(16 * width, C)
+    )
 
 
 def models():
@@ -88,7 +94,9 @@ def test_equals_a_plain_loop(tmp_path):
         assert row.parameters == sum(p.numel() for p in module.parameters())
     assert list(store.models.macs) == [9 * 2 * 16 + 2 * 32 + 32 * C, 9 * 5 * 16 + 2 * 80 + 80 * C]
     record = store.metadata("small")["extraction"]
-    assert (record["batch_size"], record["amp"], record["device"]) == (8, False, "cpu") and record["versions"]["torch"]
+    assert (record["batch_size"], record["amp"], record["device"]) == (8, False, "cpu") and record[
+        "versions"
+    ]["torch"]
     np.testing.assert_array_equal(store.labels, LABELS)
     assert not (tmp_path / "s" / ".partial").exists()
     store.verify()
@@ -111,7 +119,9 @@ def test_equal_transforms_run_once_a_batch(tmp_path):
 
     batches = [8, 8, 8, 8, 8, 8, 2]
     assert calls({f"m{n}": (conv_net(n), Scaled(0.5)) for n in (1, 2, 3)}) == batches
-    assert calls({f"m{n}": (conv_net(n), Scaled(0.1 * n)) for n in (1, 2)}) == [b for b in batches for _ in range(2)]
+    assert calls({f"m{n}": (conv_net(n), Scaled(0.1 * n)) for n in (1, 2)}) == [
+        b for b in batches for _ in range(2)
+    ]
 
 
 def test_bundled_names(tmp_path, monkeypatch):
@@ -119,7 +129,9 @@ def test_bundled_names(tmp_path, monkeypatch):
     monkeypatch.setattr(loaders, "load", {"lenet@28": loaded}.__getitem__)
     for asked in (["lenet@28"], "lenet@28"):
         store = extract(asked, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-        assert store.models.family["lenet@28"] == "LeNet" and store.models.parameters["lenet@28"] == 7
+        assert (
+            store.models.family["lenet@28"] == "LeNet" and store.models.parameters["lenet@28"] == 7
+        )
 
 
 def test_unknown_bundled_name(tmp_path):
@@ -128,7 +140,9 @@ def test_unknown_bundled_name(tmp_path):
 
 
 def test_data_set_facts_reach_the_store(tmp_path):
-    samples = datasets.Samples(INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test")
+    samples = datasets.Samples(
+        INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test"
+    )
     store = extract(models(), samples, tmp_path / "s", **SMALL)
     assert (store.classes, store.dataset, store.split) == (tuple("wxyz"), "toy", "test")
     assert store.sample_ids[3] == "i3"
@@ -153,7 +167,12 @@ def test_other_forms_of_input_and_output(tmp_path):
         return raw.float(), torch.full((len(raw),), 2.0)
 
     module = Keywords()
-    store = extract({"k": (module, keywords), "p": (module, positional)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = extract(
+        {"k": (module, keywords), "p": (module, positional)},
+        (INPUTS, LABELS),
+        tmp_path / "s",
+        **SMALL,
+    )
     expected = 2 * module.head(INPUTS.float().flatten(1))
     for name in "kp":
         np.testing.assert_allclose(store.logits(name), expected.detach(), rtol=1e-4, atol=1e-3)
@@ -165,13 +184,18 @@ def test_dtype_and_amp(tmp_path):
     full = extract(models(), (INPUTS, LABELS), tmp_path / "f", **SMALL)
     for amp, recorded in ((True, "bfloat16"), ("bfloat16", "bfloat16"), ("float16", "float16")):
         mixed = extract(models(), (INPUTS, LABELS), tmp_path / str(amp), amp=amp, **SMALL)
-        assert mixed.metadata("small")["extraction"]["amp"] == recorded and mixed.logits("small").dtype == np.float32
+        assert (
+            mixed.metadata("small")["extraction"]["amp"] == recorded
+            and mixed.logits("small").dtype == np.float32
+        )
         assert 0 < abs(mixed.logits("small") - full.logits("small")).max() < 0.05
 
 
 def test_compiled_models_give_the_same_and_it_is_recorded(tmp_path, monkeypatch):
     compiled = []
-    eager = functools.partial(torch.compile, backend="eager")  # dynamo's own tracing, without a C++ compiler
+    eager = functools.partial(
+        torch.compile, backend="eager"
+    )  # dynamo's own tracing, without a C++ compiler
     monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or eager(module))
     given = models()
     store = extract(given, (INPUTS, LABELS), tmp_path / "c", compile=True, **SMALL)
@@ -181,7 +205,8 @@ def test_compiled_models_give_the_same_and_it_is_recorded(tmp_path, monkeypatch)
         np.testing.assert_allclose(store.logits(name), plain.logits(name), atol=1e-5)
         assert [s.metadata(name)["extraction"]["compile"] for s in (store, plain)] == [True, False]
         assert (
-            store.metadata(name)["extraction"]["weights_sha256"] == plain.metadata(name)["extraction"]["weights_sha256"]
+            store.metadata(name)["extraction"]["weights_sha256"]
+            == plain.metadata(name)["extraction"]["weights_sha256"]
         )
 
 
@@ -200,7 +225,9 @@ def test_shards_hold_whole_batches(count, shard, batch, expected):
 
 @pytest.mark.parametrize("fail_at", [PROBES, PROBES + 1, PROBES + 3, PROBES + 6])
 def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
-    whole = extract({"m": Counting(), "n": Counting()}, (INPUTS, LABELS), tmp_path / "whole", **SMALL)
+    whole = extract(
+        {"m": Counting(), "n": Counting()}, (INPUTS, LABELS), tmp_path / "whole", **SMALL
+    )
     interrupted = {"m": Counting(), "n": Counting(fail_at)}
     with pytest.raises(KeyboardInterrupt):
         extract(interrupted, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -360,7 +387,11 @@ def test_too_little_space(tmp_path, monkeypatch):
 def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsys):
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     out, err = capsys.readouterr()
-    assert out.count("\n") == 1 and out.startswith("2 models × 50 samples: about 0:00:00 h, 0.0 MB") and err == ""
+    assert (
+        out.count("\n") == 1
+        and out.startswith("2 models × 50 samples: about 0:00:00 h, 0.0 MB")
+        and err == ""
+    )
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     extract(models(), (INPUTS, LABELS), tmp_path / "t", **SMALL)
     assert capsys.readouterr() == ("", "")
@@ -377,7 +408,10 @@ def test_shards_say_nothing_when_read_for_another_run(tmp_path):
     with Shards(tmp_path) as shards, warnings.catch_warnings():
         warnings.simplefilter("error")
         shards.write("m/1", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
-        assert shards.read("m/1", {"a": 2}, 0, 2) is None and shards.read("m/1", {"a": 1}, 2, 4) is None
+        assert (
+            shards.read("m/1", {"a": 2}, 0, 2) is None
+            and shards.read("m/1", {"a": 1}, 2, 4) is None
+        )
         logits, seconds = shards.read("m/1", {"a": 1}, 0, 2)
         assert logits.tolist() == np.eye(2).tolist() and seconds == [0.5]
     assert sorted(p.name for p in (tmp_path / ".partial").iterdir()) == [".lock", "m%2F1"]
@@ -389,8 +423,12 @@ def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
     extract({"a": module}, (inputs, labels), tmp_path / "s", progress=False)
     with pytest.raises(ValueError, match="inputs"):
         extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False)
-    store = extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False, replace=True)
-    np.testing.assert_allclose(store.logits("a"), module(inputs * 9).detach().numpy(), rtol=1e-5, atol=1e-5)
+    store = extract(
+        {"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False, replace=True
+    )
+    np.testing.assert_allclose(
+        store.logits("a"), module(inputs * 9).detach().numpy(), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_dataset_of_another_kind_is_named(tmp_path):
@@ -437,21 +475,30 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
         "narrow": (lambda y: y[:, :3], r"gave \(8, 3\) for rows"),
     }
     bad = {name: fails for name, fails in bad.items() if at or name == "raises"}
-    given = {"a": Counting()} | {name: Failing(at, fails) for name, (fails, _) in bad.items()} | {"b": Counting()}
+    given = (
+        {"a": Counting()}
+        | {name: Failing(at, fails) for name, (fails, _) in bad.items()}
+        | {"b": Counting()}
+    )
     macs = dict.fromkeys(given, 1)
     with pytest.raises(ValueError, match=rf"{len(bad)} of {len(given)} models failed") as caught:
         extract(given, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL)
     for name, (_, message) in bad.items():
-        assert len([line for line in str(caught.value).splitlines() if f"model '{name}'" in line]) == 1
+        assert (
+            len([line for line in str(caught.value).splitlines() if f"model '{name}'" in line]) == 1
+        )
         assert caught.match(f"model '{name}'.*{message}")
     assert isinstance(caught.value.__cause__, ExceptionGroup)
     store = LogitStore(tmp_path / "s")
     assert set(store.models.index) == {"a", "b"}
     np.testing.assert_array_equal(
-        store.logits("a"), extract({"a": Counting()}, (INPUTS, LABELS), tmp_path / "t", **SMALL).logits("a")
+        store.logits("a"),
+        extract({"a": Counting()}, (INPUTS, LABELS), tmp_path / "t", **SMALL).logits("a"),
     )
     given = {name: Counting() if name in "ab" else Failing(99, boom) for name in given}
-    assert len(extract(given, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL).models) == len(given)
+    assert len(extract(given, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL).models) == len(
+        given
+    )
     assert not list((tmp_path / "s").glob(".*"))
 
 
@@ -464,7 +511,9 @@ def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path):
 
     samples = Broken(INPUTS, LABELS, [f"i{i}" for i in range(K)])
     for bad in (0, 3, 45):
-        with pytest.raises(ValueError, match=rf"row {bad} \(i{bad}\): RuntimeError\('the disk is gone'\)"):
+        with pytest.raises(
+            ValueError, match=rf"row {bad} \(i{bad}\): RuntimeError\('the disk is gone'\)"
+        ):
             extract({"m": Counting()}, samples, tmp_path / "s", **SMALL)
     bad = K
     assert len(extract({"m": Counting()}, samples, tmp_path / "s", **SMALL).models) == 1

@@ -81,7 +81,9 @@ def shard_files(path):
 
 def killed_after(child, path, shards, delay):
     """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still running."""
-    deadline = time.monotonic() + 3  # a forked torch may, rarely, stand still: then it is killed where it stands
+    deadline = (
+        time.monotonic() + 3
+    )  # a forked torch may, rarely, stand still: then it is killed where it stands
     while len(shard_files(path)) < shards and time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG) != (0, 0):
             return False
@@ -107,7 +109,11 @@ def test_twenty_kills(tmp_path):
         resumed_from.add(len(shard_files(path)))
         run(path)
         assert tensors(path) == whole
-        assert {p.suffix for p in path.iterdir()} == {".npz", ".json", ".safetensors"}  # nothing is left over
+        assert {p.suffix for p in path.iterdir()} == {
+            ".npz",
+            ".json",
+            ".safetensors",
+        }  # nothing is left over
     assert killed >= KILLS // 2 and len(resumed_from) > 4, "the kills must fall all over the run"
 
 
@@ -124,7 +130,10 @@ def test_killed_again_and_again(tmp_path):
 
 
 def test_a_killed_add_leaves_the_old_tensor_or_the_new(tmp_path):
-    labels, versions = np.zeros(20_000, int), [np.full((20_000, 20), value, np.float32) for value in (1, 2)]
+    labels, versions = (
+        np.zeros(20_000, int),
+        [np.full((20_000, 20), value, np.float32) for value in (1, 2)],
+    )
     store = LogitStore.create(tmp_path / "s", labels)
     store.add("m", versions[0])
     moments, seen = random.Random(9), set()

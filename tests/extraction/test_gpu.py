@@ -16,7 +16,10 @@ from cascadelib import datasets
 from cascadelib.extraction.extraction import extract
 from cascadelib.zoo.transforms import Cut, Photos
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
 K, C, ROOT = 600, 10, Path(__file__).resolve().parents[2]
 SETTINGS = {"batch_size": 64, "shard_size": 128, "progress": False}
 
@@ -38,14 +41,22 @@ def samples(tmp_path_factory):
     for i in range(K):
         path = root / f"{i % C}" / f"{i:03}.jpg"
         path.parent.mkdir(exist_ok=True)
-        colour, noise = rng.integers(0, 200, 3, np.uint8), rng.integers(0, 56, (40 + i % 7, 60, 3), np.uint8)
+        colour, noise = (
+            rng.integers(0, 200, 3, np.uint8),
+            rng.integers(0, 56, (40 + i % 7, 60, 3), np.uint8),
+        )
         Image.fromarray(colour + noise).save(path)
     return datasets.image_folder(root)
 
 
 def net(width):
     torch.manual_seed(width)
-    parts = [torch.nn.Conv2d(3, width, 3), torch.nn.BatchNorm2d(width), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4)]
+    parts = [
+        torch.nn.Conv2d(3, width, 3),
+        torch.nn.BatchNorm2d(width),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(4),
+    ]
     head = torch.nn.Linear(16 * width, C)
     torch.nn.init.normal_(head.weight, std=0.3)
     return torch.nn.Sequential(*parts, torch.nn.Flatten(), head)
@@ -53,7 +64,9 @@ def net(width):
 
 def models():
     """Three, of two cuts."""
-    cuts = [Photos(Cut((size, size), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for size in (32, 32, 48)]
+    cuts = [
+        Photos(Cut((size, size), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for size in (32, 32, 48)
+    ]
     return {f"m{width}": (net(width), cut) for width, cut in zip((8, 16, 32), cuts, strict=True)}
 
 
@@ -70,7 +83,9 @@ def close(one, other, tolerance):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
-    ours = extract(models(), samples, tmp_path / "gpu", device="cuda", amp=False, workers=workers, **SETTINGS)
+    ours = extract(
+        models(), samples, tmp_path / "gpu", device="cuda", amp=False, workers=workers, **SETTINGS
+    )
     theirs = extract(models(), samples, tmp_path / "cpu", device="cpu", workers=0, **SETTINGS)
     close(ours, theirs, 1e-3)
     assert (ours.models.seconds > 0).all()
@@ -80,21 +95,48 @@ def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
 def test_tensors_go_through_pinned_memory_too(tmp_path, exact):
     generator = torch.Generator().manual_seed(0)
     inputs, labels = torch.rand(K, 3, 24, 24, generator=generator), torch.arange(K) % C
-    ours = extract({"a": net(8)}, (inputs, labels), tmp_path / "gpu", device="cuda", amp=False, **SETTINGS)
-    close(ours, extract({"a": net(8)}, (inputs, labels), tmp_path / "cpu", device="cpu", **SETTINGS), 1e-3)
+    ours = extract(
+        {"a": net(8)}, (inputs, labels), tmp_path / "gpu", device="cuda", amp=False, **SETTINGS
+    )
+    close(
+        ours,
+        extract({"a": net(8)}, (inputs, labels), tmp_path / "cpu", device="cpu", **SETTINGS),
+        1e-3,
+    )
 
 
-@pytest.mark.parametrize(("amp", "recorded"), [(None, "float16"), ("bfloat16", "bfloat16"), (False, False)])
+@pytest.mark.parametrize(
+    ("amp", "recorded"), [(None, "float16"), ("bfloat16", "bfloat16"), (False, False)]
+)
 def test_mixed_precision_is_recorded(samples, tmp_path, amp, recorded):
-    store = extract(models(), samples, tmp_path / "s", device="cuda", amp=amp, workers=2, **SETTINGS)
+    store = extract(
+        models(), samples, tmp_path / "s", device="cuda", amp=amp, workers=2, **SETTINGS
+    )
     assert store.metadata("m8")["extraction"]["amp"] == recorded
-    close(store, extract(models(), samples, tmp_path / "cpu", device="cpu", workers=0, **SETTINGS), 0.1)
+    close(
+        store,
+        extract(models(), samples, tmp_path / "cpu", device="cpu", workers=0, **SETTINGS),
+        0.1,
+    )
 
 
 def test_compiled_models_agree(samples, tmp_path, exact):
-    store = extract(models(), samples, tmp_path / "s", device="cuda", amp=False, compile=True, workers=2, **SETTINGS)
+    store = extract(
+        models(),
+        samples,
+        tmp_path / "s",
+        device="cuda",
+        amp=False,
+        compile=True,
+        workers=2,
+        **SETTINGS,
+    )
     assert store.metadata("m8")["extraction"]["compile"] is True
-    close(store, extract(models(), samples, tmp_path / "cpu", device="cpu", workers=0, **SETTINGS), 1e-3)
+    close(
+        store,
+        extract(models(), samples, tmp_path / "cpu", device="cpu", workers=0, **SETTINGS),
+        1e-3,
+    )
 
 
 class Hungry(torch.nn.Module):
@@ -105,14 +147,18 @@ class Hungry(torch.nn.Module):
         self.linear = torch.nn.Linear(16, C)
 
     def forward(self, x):
-        return self.linear(x) + 0 * x.new_empty(len(x), 2**20).sum(1, keepdim=True).nan_to_num(0, 0, 0)
+        return self.linear(x) + 0 * x.new_empty(len(x), 2**20).sum(1, keepdim=True).nan_to_num(
+            0, 0, 0
+        )
 
 
 def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
     module, inputs = Hungry(), torch.rand(K, 16, generator=torch.Generator().manual_seed(0))
     torch.cuda.empty_cache()
     total, held = torch.cuda.get_device_properties(0).total_memory, torch.cuda.memory_reserved()
-    torch.cuda.set_per_process_memory_fraction((held + 2**30) / total)  # room for fewer than 256 samples
+    torch.cuda.set_per_process_memory_fraction(
+        (held + 2**30) / total
+    )  # room for fewer than 256 samples
     try:
         with pytest.warns(UserWarning, match="model 'hungry': no memory for 512 samples at once"):
             store = extract(
@@ -129,7 +175,12 @@ def test_notebook_01(tmp_path):
     notebook = ROOT / "notebooks" / "01_extraction.ipynb"
     parameters = {"device": "cuda", "images": 500, "out": str(tmp_path / "logits")}
     papermill.execute_notebook(
-        notebook, tmp_path / "01.ipynb", parameters, cwd=notebook.parent, kernel_name="python3", progress_bar=False
+        notebook,
+        tmp_path / "01.ipynb",
+        parameters,
+        cwd=notebook.parent,
+        kernel_name="python3",
+        progress_bar=False,
     )
     cells = nbformat.read(tmp_path / "01.ipynb", 4).cells
     assert not [o for cell in cells for o in cell.get("outputs", []) if o.output_type == "error"]

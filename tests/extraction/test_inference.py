@@ -43,7 +43,9 @@ class Late(forward.Device):
         mine = len(self.under_way)
 
         def wait():
-            assert all(torch.equal(*pair) for pair in self.under_way[:mine] if pair), "overwritten while it was copied"
+            assert all(torch.equal(*pair) for pair in self.under_way[:mine] if pair), (
+                "overwritten while it was copied"
+            )
             self.under_way[:mine] = [None] * mine
             self.waits += mine > 0
 
@@ -119,14 +121,20 @@ def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, mon
     seen = late[0].seen  # seven batches of two models, the last of two samples
     expected = [("asked", 0), ("asked", 1)]
     for batch in range(1, 7):
-        expected += [(what, 2 * at + i) for what, at in (("asked", batch), ("read", batch - 1)) for i in (0, 1)]
+        expected += [
+            (what, 2 * at + i)
+            for what, at in (("asked", batch), ("read", batch - 1))
+            for i in (0, 1)
+        ]
     assert seen == [*expected, ("read", 12), ("read", 13)]
     monkeypatch.setattr(extraction, "device_of", forward.device_of)
     same(ours, extract(models, (INPUTS, LABELS), tmp_path / "t", **SMALL))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_workers_fill_a_buffer_only_once_it_has_been_copied(tmp_path, late, folder, workers, monkeypatch):
+def test_workers_fill_a_buffer_only_once_it_has_been_copied(
+    tmp_path, late, folder, workers, monkeypatch
+):
     monkeypatch.setattr(inference, "CHUNK", 3)
     monkeypatch.setattr(inference, "AHEAD", 2)
     cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
@@ -151,7 +159,9 @@ def test_a_ring_that_does_not_wait_is_found_out(tmp_path, late, folder, monkeypa
 
     monkeypatch.setattr(Late, "uploaded", careless)
     cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
-    extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL)
+    extract(
+        {"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL
+    )
     with pytest.raises(AssertionError, match="overwritten"):
         [wait() for wait in late[0].ends]
 
@@ -166,18 +176,33 @@ def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
     monkeypatch.setattr(torch.cuda, "cudart", lambda: Stub(called, "cudart"))
     monkeypatch.setattr(torch.cuda, "check_error", lambda _: None)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: called.append("record_stream"))
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda self, stream: called.append("record_stream")
+    )
     monkeypatch.setattr(forward._Cuda, "pins", False)
-    monkeypatch.setattr(extraction, "device_of", lambda device, amp: forward._Cuda(torch.device("cpu"), False))
+    monkeypatch.setattr(
+        extraction, "device_of", lambda device, amp: forward._Cuda(torch.device("cpu"), False)
+    )
     cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
-    store = extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL)
+    store = extract(
+        {"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL
+    )
     assert store.models.seconds["a"] == 0.005 / 8
-    start = called.index("cudart.cudaHostRegister", called.index("cudart.cudaHostUnregister"))  # after the probe
-    upload, ran = ["current_stream.wait_stream", "record_stream"], ["current_stream.record_event"] * 2
+    start = called.index(
+        "cudart.cudaHostRegister", called.index("cudart.cudaHostUnregister")
+    )  # after the probe
+    upload, ran = (
+        ["current_stream.wait_stream", "record_stream"],
+        ["current_stream.record_event"] * 2,
+    )
     free = "Stream's event.synchronize"
     batch = [free, *upload, "Stream.record_event", *upload, *ran, "current_stream.record_event"]
     assert called[start : start + 2 + len(batch)] == ["cudart.cudaHostRegister"] * 2 + batch
-    assert called[-3:] == ["Stream.synchronize", "cudart.cudaHostUnregister", "cudart.cudaHostUnregister"]
+    assert called[-3:] == [
+        "Stream.synchronize",
+        "cudart.cudaHostUnregister",
+        "cudart.cudaHostUnregister",
+    ]
     assert called.count("Stream.synchronize") == 2 and "current_stream.synchronize" not in called
 
 
@@ -198,7 +223,12 @@ class Stops(torch.nn.Module):
 def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path, late):
     batches = 3 + 4  # the trace, two probes; two shards of two batches
     with pytest.raises(KeyboardInterrupt):
-        extract({"m": Stops(batches + 1, KeyboardInterrupt())}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        extract(
+            {"m": Stops(batches + 1, KeyboardInterrupt())},
+            (INPUTS, LABELS),
+            tmp_path / "s",
+            **SMALL,
+        )
     assert len(list((tmp_path / "s" / ".partial" / "m").iterdir())) == 2
     resumed = Stops(0, None)
     extract({"m": resumed}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -216,7 +246,9 @@ def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
             return self.inner(x) * (float("nan") if self.batches == 6 else 1)
 
     sick = Sick()
-    with pytest.raises(ValueError, match="1 of 2 models failed:\nmodel 'sick': nan or inf in the logits of row 16"):
+    with pytest.raises(
+        ValueError, match="1 of 2 models failed:\nmodel 'sick': nan or inf in the logits of row 16"
+    ):
         extract({"sick": sick, "well": net(1)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert sick.batches == 7  # one batch more was under way
     plain = extract({"well": net(1)}, (INPUTS, LABELS), tmp_path / "t", **SMALL)
@@ -237,11 +269,15 @@ class Narrow(torch.nn.Module):
 
 
 def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
-    with pytest.warns(UserWarning, match="model 'm': no memory for 32 samples at once; now 4") as heard:
+    with pytest.warns(
+        UserWarning, match="model 'm': no memory for 32 samples at once; now 4"
+    ) as heard:
         store = extract({"m": Narrow(5)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert len([w for w in heard if "no memory" in str(w.message)]) == 1
     assert store.metadata("m")["extraction"]["largest_batch_in_memory"] == 4
-    np.testing.assert_allclose(store.logits("m"), net(1)(INPUTS.float()).detach(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        store.logits("m"), net(1)(INPUTS.float()).detach(), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
@@ -249,7 +285,8 @@ def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
         return torch.from_numpy(np.array(image))
 
     with pytest.raises(
-        ValueError, match=r"row 1 becomes torch.uint8 \[21, 30, 3\], the first torch.uint8 \[20, 30, 3\]"
+        ValueError,
+        match=r"row 1 becomes torch.uint8 \[21, 30, 3\], the first torch.uint8 \[20, 30, 3\]",
     ):
         samples = datasets.image_folder(folder).take([0, 13, 4])
         extract({"a": (net(1, 1800), whole)}, samples, tmp_path / "s", workers=0, **SMALL)

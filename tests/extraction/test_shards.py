@@ -87,7 +87,11 @@ def run(folder, out, script, *arguments, processes=1):
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     return subprocess.run(
         [*command, str(script), str(folder), str(out), *map(str, arguments)],
         capture_output=True,
@@ -99,7 +103,9 @@ def run(folder, out, script, *arguments, processes=1):
 
 def same(one, other):
     one, other = LogitStore(one), LogitStore(other)
-    assert one.fingerprint == other.fingerprint and set(one.models.index) == set(other.models.index) == {"m1", "m2"}
+    assert one.fingerprint == other.fingerprint and set(one.models.index) == set(
+        other.models.index
+    ) == {"m1", "m2"}
     for name in one.models.index:
         np.testing.assert_array_equal(one.logits(name), other.logits(name))
     one.verify()
@@ -121,9 +127,13 @@ def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_pat
     partial = list((tmp_path / "resumed" / ".partial").glob("m1/*.safetensors"))
     assert 0 < len(partial) < 13  # of thirteen shards
     times = {path: path.stat().st_mtime_ns for path in partial}
-    assert run(folder, tmp_path / "resumed", script, 0).returncode != 0  # one process, stopped at its first batch
+    assert (
+        run(folder, tmp_path / "resumed", script, 0).returncode != 0
+    )  # one process, stopped at its first batch
     assert times == {path: path.stat().st_mtime_ns for path in partial}
-    finished = run(folder, tmp_path / "resumed", script, "fails", processes=2)  # a third model, on the second
+    finished = run(
+        folder, tmp_path / "resumed", script, "fails", processes=2
+    )  # a third model, on the second
     assert finished.returncode != 0 and "1 of 3 models failed" in finished.stderr, finished.stderr
     assert "model 'bad': RuntimeError('boom')" in finished.stderr
     same(tmp_path / "alone", tmp_path / "resumed")
@@ -172,17 +182,23 @@ def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path
 def test_a_function_of_one_image_is_a_transform_too(folder, tmp_path):
     from torchvision.transforms import v2
 
-    crop = v2.Compose([v2.Resize(20), v2.CenterCrop(16), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    crop = v2.Compose(
+        [v2.Resize(20), v2.CenterCrop(16), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    )
     samples = datasets.image_folder(folder)
     store = extract({"a": (head(1), crop)}, samples, tmp_path / "s", workers=2, progress=False)
-    expected = head(1)(torch.stack([crop(image) for image in samples.batch(0, 62)])).detach().numpy()
+    expected = (
+        head(1)(torch.stack([crop(image) for image in samples.batch(0, 62)])).detach().numpy()
+    )
     np.testing.assert_allclose(store.logits("a"), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="photographs needs a transform"):
         extract({"b": head(1)}, samples, tmp_path / "t", progress=False, workers=0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(folder, tmp_path, workers):
+def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(
+    folder, tmp_path, workers
+):
     samples = datasets.image_folder(folder)
     path = samples.inputs[45].path
     whole = path.read_bytes()
@@ -212,12 +228,18 @@ class Narrow(torch.nn.Module):
         return self.linear(x)
 
 
-OUT = [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+OUT = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+]
 
 
 @pytest.mark.parametrize("error", OUT, ids=["device", "processor"])
 def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
-    samples, transform = datasets.image_folder(folder), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
+    samples, transform = (
+        datasets.image_folder(folder),
+        Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD),
+    )
     models = {"narrow": (Narrow(5, error), transform), "wide": (head(5), transform)}
     store = extract(models, samples, tmp_path / "s", batch_size=16, workers=0, progress=False)
     np.testing.assert_allclose(store.logits("narrow"), store.logits("wide"), rtol=1e-5, atol=1e-5)
@@ -225,12 +247,23 @@ def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
     assert "largest_batch_in_memory" not in store.metadata("wide")["extraction"]
     assert models["narrow"][0].seen.count(16) <= 1  # what failed once is not tried again
     with pytest.raises(ValueError, match="'none': not enough memory for one sample"):
-        extract({"none": (Narrow(0, error), transform)}, samples, tmp_path / "t", macs={"none": 1}, progress=False)
+        extract(
+            {"none": (Narrow(0, error), transform)},
+            samples,
+            tmp_path / "t",
+            macs={"none": 1},
+            progress=False,
+        )
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(folder, tmp_path):
-    samples, transform = datasets.image_folder(folder), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
-    with pytest.raises(ValueError, match=r"1 of 1 models failed:\nmodel 'a': RuntimeError\('something else'\)$"):
+    samples, transform = (
+        datasets.image_folder(folder),
+        Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD),
+    )
+    with pytest.raises(
+        ValueError, match=r"1 of 1 models failed:\nmodel 'a': RuntimeError\('something else'\)$"
+    ):
         models = {"a": (Narrow(0, RuntimeError("something else")), transform)}
         extract(models, samples, tmp_path / "s", macs={"a": 1}, workers=0, progress=False)
 
@@ -239,12 +272,22 @@ def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypa
     def full(self, *_):
         raise OSError(28, "No space left on device")
 
-    samples, transform = datasets.image_folder(folder), Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
+    samples, transform = (
+        datasets.image_folder(folder),
+        Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD),
+    )
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match=r"No space left on device: .*/s"):
             extract({"a": (head(1), transform)}, samples, tmp_path / "s", workers=0, progress=False)
-    assert len(extract({"a": (head(1), transform)}, samples, tmp_path / "s", workers=0, progress=False).models) == 1
+    assert (
+        len(
+            extract(
+                {"a": (head(1), transform)}, samples, tmp_path / "s", workers=0, progress=False
+            ).models
+        )
+        == 1
+    )
 
 
 def test_workers_must_be_a_number(folder, tmp_path):
@@ -273,19 +316,32 @@ def labelled(k=400):
 
 def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
     moved, inputs = Right([2, 0, 1, 3]), labelled()
-    with pytest.raises(ValueError, match=r"'moved' seems to have.*accuracy 3\d.*9\d.\d% with.*cl\.zoo\.reordered"):
+    with pytest.raises(
+        ValueError, match=r"'moved' seems to have.*accuracy 3\d.*9\d.\d% with.*cl\.zoo\.reordered"
+    ):
         extract({"moved": moved}, inputs, tmp_path / "s", macs={"moved": 1}, progress=False)
     given = reordered(Model("moved", moved), [2, 0, 1, 3])
     store = extract({"moved": given}, inputs, tmp_path / "s", macs={"moved": 1}, progress=False)
-    assert store.models.top1["moved"] == 0.9 and store.metadata("moved")["class_order"] == [2, 0, 1, 3]
-    right = extract({"right": Right(range(4))}, inputs, tmp_path / "r", macs={"right": 1}, progress=False)
+    assert store.models.top1["moved"] == 0.9 and store.metadata("moved")["class_order"] == [
+        2,
+        0,
+        1,
+        3,
+    ]
+    right = extract(
+        {"right": Right(range(4))}, inputs, tmp_path / "r", macs={"right": 1}, progress=False
+    )
     assert right.models.top1["right"] == 0.9
 
 
 def test_a_poor_model_is_not_taken_for_another_order(tmp_path):
     rng = np.random.default_rng(0)
-    inputs = torch.as_tensor(rng.normal(size=(400, 768)), dtype=torch.float32).reshape(400, 3, 16, 16)
-    store = extract({"a": head(1)}, (inputs, rng.integers(0, 4, 400)), tmp_path / "s", progress=False)
+    inputs = torch.as_tensor(rng.normal(size=(400, 768)), dtype=torch.float32).reshape(
+        400, 3, 16, 16
+    )
+    store = extract(
+        {"a": head(1)}, (inputs, rng.integers(0, 4, 400)), tmp_path / "s", progress=False
+    )
     assert store.models.top1["a"] < 0.4
 
 
@@ -295,7 +351,9 @@ def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
     for names, refused in (("abcd", False), ("badc", True), ("wxyz", False)):
         model = Model("m", head(1), transform, {"classes": list(names)})
         if refused:
-            with pytest.raises(ValueError, match="its class 0 is 'b', the data set's is 'a'.*reordered"):
+            with pytest.raises(
+                ValueError, match="its class 0 is 'b', the data set's is 'a'.*reordered"
+            ):
                 extract({"m": model}, samples, tmp_path / "s", progress=False)
             assert not (tmp_path / "s" / "manifest.json").exists()
         else:
@@ -307,4 +365,10 @@ def test_another_number_of_classes_is_refused(folder, tmp_path):
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     many = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
     with pytest.raises(ValueError, match="'many' gives 5 classes, the data set has 4"):
-        extract({"many": (many, transform)}, datasets.image_folder(folder), tmp_path / "s", workers=0, progress=False)
+        extract(
+            {"many": (many, transform)},
+            datasets.image_folder(folder),
+            tmp_path / "s",
+            workers=0,
+            progress=False,
+        )

@@ -44,7 +44,9 @@ def test_rows_come_back_in_their_order(samples, good, tmp_path):
     for name, one in models.items():
         expected = one_by_one(one.module, one.transform, samples.inputs)
         assert np.abs(store.logits(name) - expected).max() < 1e-5
-    assert store.sample_ids.tolist() == samples.sample_ids.tolist() and store.models.top1["good"] > 0.7
+    assert (
+        store.sample_ids.tolist() == samples.sample_ids.tolist() and store.models.top1["good"] > 0.7
+    )
     row = store.models.loc["good"]
     lengths = [len(text.split()) + 2 for text in samples.inputs]
     assert row.tokens == pytest.approx(np.mean(lengths)) and row.truncated == 0 and row.seconds > 0
@@ -68,9 +70,14 @@ def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
 
 
 def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
-    long = Texts((*samples.inputs[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES)
+    long = Texts(
+        (*samples.inputs[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES
+    )
     expected = sum(len(text.split()) + 2 > 10 for text in long.inputs)
-    with pytest.warns(UserWarning, match=rf"{expected} of 41 texts have more than 10 tokens \(the longest 100002\)"):
+    with pytest.warns(
+        UserWarning,
+        match=rf"{expected} of 41 texts have more than 10 tokens \(the longest 100002\)",
+    ):
         store = extract({"m": model(good, max_length=10)}, long, tmp_path / "s", progress=False)
     assert store.models.truncated["m"] == expected and store.models.tokens["m"] <= 10
 
@@ -81,7 +88,14 @@ def test_given_macs_stay(samples, good, tmp_path):
 
 
 def test_resumes_and_notices_other_texts(samples, good, tmp_path):
-    whole = extract({"m": model(good)}, samples, tmp_path / "whole", batch_size=16, shard_size=32, progress=False)
+    whole = extract(
+        {"m": model(good)},
+        samples,
+        tmp_path / "whole",
+        batch_size=16,
+        shard_size=32,
+        progress=False,
+    )
 
     class Fails(torch.nn.Module):
         calls = 0
@@ -98,10 +112,28 @@ def test_resumes_and_notices_other_texts(samples, good, tmp_path):
 
     wrapped = {"m": model(Fails())}
     with pytest.raises(KeyboardInterrupt):
-        extract(wrapped, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False, macs={"m": 1.0})
+        extract(
+            wrapped,
+            samples,
+            tmp_path / "s",
+            batch_size=16,
+            shard_size=32,
+            progress=False,
+            macs={"m": 1.0},
+        )
     done = Fails.calls
-    store = extract(wrapped, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False, macs={"m": 1.0})
-    assert Fails.calls - done < 10 + 2  # the finished shards did not run again; two calls are the probe
+    store = extract(
+        wrapped,
+        samples,
+        tmp_path / "s",
+        batch_size=16,
+        shard_size=32,
+        progress=False,
+        macs={"m": 1.0},
+    )
+    assert (
+        Fails.calls - done < 10 + 2
+    )  # the finished shards did not run again; two calls are the probe
     assert np.array_equal(store.logits("m"), whole.logits("m"))
     other = Texts(tuple(f"{text} film" for text in samples.inputs), samples.labels, classes=CLASSES)
     with pytest.raises(ValueError, match="other inputs"):
@@ -121,9 +153,13 @@ def swapped(module):
 
 def test_permuted_labels_are_caught(samples, good, tmp_path):
     wrong = swapped(good)
-    with pytest.raises(ValueError, match=r"model 'm' seems to have its classes in another order.*reordered"):
+    with pytest.raises(
+        ValueError, match=r"model 'm' seems to have its classes in another order.*reordered"
+    ):
         extract({"m": model(wrong)}, samples, tmp_path / "s", progress=False)
-    named = Model("m", wrong, Tokenized(tiny.tokenizer(), 64), {"classes": ["positive", "negative"]})
+    named = Model(
+        "m", wrong, Tokenized(tiny.tokenizer(), 64), {"classes": ["positive", "negative"]}
+    )
     with pytest.raises(ValueError, match="its class 0 is 'positive', the data set's is 'negative'"):
         extract({"m": named}, samples, tmp_path / "s", progress=False)
     store = extract({"m": reordered(named, [1, 0])}, samples, tmp_path / "s", progress=False)
@@ -154,7 +190,11 @@ def folder(tmp_path_factory, good):
     ]
     tiny.write_table(
         folder / "models.csv",
-        [*rows, ("sst2", str(folder / "gone"), "Gone", "0 1"), ("mrpc", places["swapped"] + "/", "Wrong", "0 1")],
+        [
+            *rows,
+            ("sst2", str(folder / "gone"), "Gone", "0 1"),
+            ("mrpc", places["swapped"] + "/", "Wrong", "0 1"),
+        ],
     )
     return folder
 
@@ -164,7 +204,10 @@ def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
     arguments = ("sst2", tmp_path / "s", folder / "models.csv", folder / "data")
     with pytest.warns(UserWarning, match="gone is left out"):
         store = glue_store(*arguments, progress=False)
-    assert sorted(store.models.family) == ["Large", "Small", "Swapped"] and (store.models.top1 > 0.65).all()
+    assert (
+        sorted(store.models.family) == ["Large", "Small", "Swapped"]
+        and (store.models.top1 > 0.65).all()
+    )
     names = [str(folder / name) for name in ("small", "swapped")]
     assert np.allclose(*(store.logits(name) for name in names), atol=1e-6)
     monkeypatch.setattr("glue.load", lambda *_: pytest.fail("loaded again"))
@@ -174,7 +217,9 @@ def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
 
 def test_a_swapped_checkpoint_in_the_table_is_left_out(folder, tmp_path):
     with pytest.warns(UserWarning, match="seems to have its classes in another order"):
-        store = glue_store("mrpc", tmp_path / "s", folder / "models.csv", folder / "data", progress=False)
+        store = glue_store(
+            "mrpc", tmp_path / "s", folder / "models.csv", folder / "data", progress=False
+        )
     assert sorted(store.models.family) == ["Large", "Small", "Swapped"]
     assert cl.search(store, 2, score="f1").baseline.best > 0.6
 
@@ -187,12 +232,17 @@ def test_bad_tables_of_checkpoints(folder, tmp_path, monkeypatch):
         checkpoints("sst2", tmp_path / "models.csv")
     table = tiny.write_table(tmp_path / "gone.csv", [("sst2", "nobody/gone", "Gone", "0 1")])
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="none of the 1 checkpoints of sst2"):
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(ValueError, match="none of the 1 checkpoints of sst2"),
+    ):
         glue_store("sst2", tmp_path / "s", table, folder / "data")
 
 
 def test_the_curated_table_is_whole():
     rows = pd.concat([checkpoints(task) for task in tiny.FOLDERS])
-    assert rows.groupby("task").size().ge([16, 15, 12, 18]).all()  # mrpc, qnli, qqp, sst2, as in the paper
+    assert (
+        rows.groupby("task").size().ge([16, 15, 12, 18]).all()
+    )  # mrpc, qnli, qqp, sst2, as in the paper
     assert not rows.reset_index().duplicated(["task", "name"]).any() and rows.verified.notna().all()
     assert set(rows.label_order) == {"0 1"}

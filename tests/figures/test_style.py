@@ -22,13 +22,18 @@ def test_traces_and_titles_are_plain_and_numbers_stay():
     fig.add_bar(x=np.arange(2.0), y=["<i>", "y"], name="<n>", text=["a\nb", "<t>"])
     bar = fig.data[0]
     assert (bar.y, bar.name, bar.text) == (("&lt;i&gt;", "y"), "&lt;n&gt;", ("a<br>b", "&lt;t&gt;"))
-    assert bar.x.dtype == float and fig.layout.title.text == "a &lt;b&gt; &amp; c<br><sup>small</sup>"
+    assert (
+        bar.x.dtype == float and fig.layout.title.text == "a &lt;b&gt; &amp; c<br><sup>small</sup>"
+    )
 
 
 def test_categories_stand_in_the_order_given():
     members = pd.DataFrame({"model": ["<b>", "a"], "stage": 1, "accuracy": [0.1, 0.2]})
     fig = members_figure(members, ["<b>", "a", "unused"])
-    assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {"&lt;b&gt;", "a"}
+    assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {
+        "&lt;b&gt;",
+        "a",
+    }
 
 
 def test_a_cost_axis_has_units_and_labels_enough():
@@ -36,13 +41,19 @@ def test_a_cost_axis_has_units_and_labels_enough():
     macs, seconds, other = (cost_axis(kind) for kind in ("macs", "seconds", "joules"))
     assert (seconds["tickformat"], seconds["ticksuffix"]) == ("~s", "s") and not macs["ticksuffix"]
     assert macs.keys() == seconds.keys() == other.keys() and not other["tickformat"]
-    assert cost_axis("macs", [1e6, 2.9e8])["dtick"] is None  # plotly's own: 1, 2, 5, or linear within a decade
+    assert (
+        cost_axis("macs", [1e6, 2.9e8])["dtick"] is None
+    )  # plotly's own: 1, 2, 5, or linear within a decade
     assert cost_axis("macs", [1e6, 3.1e8])["dtick"] == macs["dtick"] == 1
 
 
 # Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, table
 # 1: deuteranopia, in linear RGB.
-DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+DEUTERANOPIA = [
+    [0.367322, 0.860646, -0.227968],
+    [0.280085, 0.672501, 0.047413],
+    [-0.011820, 0.042940, 0.968881],
+]
 LUMINANCE = [0.2126, 0.7152, 0.0722]
 
 
@@ -70,12 +81,21 @@ PAGES = {"light": ["#FFFFFF"], "dark": ["#111111", "#212121"]}  # of JupyterLab,
 
 @pytest.mark.parametrize("page", PAGES)
 def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page):
-    shown = [DARK.get(colour, colour) if page == "dark" else colour for colour in (*PALETTE, BLACK, GREY)]
+    shown = [
+        DARK.get(colour, colour) if page == "dark" else colour for colour in (*PALETTE, BLACK, GREY)
+    ]
     rgb = linear(shown)
     assert least_difference(rgb) > 10 and least_difference(rgb @ np.transpose(DEUTERANOPIA)) > 9.9
-    assert least_difference(rgb[:5] @ np.transpose(DEUTERANOPIA)) > 12  # few lines are more distinct
+    assert (
+        least_difference(rgb[:5] @ np.transpose(DEUTERANOPIA)) > 12
+    )  # few lines are more distinct
     assert least_contrast(shown, PAGES[page]) > 3
-    assert least_contrast([DARK.get(c, c) if page == "dark" else c for c in (BLACK, LINE)], PAGES[page]) > 7  # text
+    assert (
+        least_contrast(
+            [DARK.get(c, c) if page == "dark" else c for c in (BLACK, LINE)], PAGES[page]
+        )
+        > 7
+    )  # text
 
 
 @pytest.mark.parametrize("dark", [False, True])

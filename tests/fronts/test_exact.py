@@ -13,7 +13,12 @@ from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.evaluation.evaluation import leaves
 from cascadelib.explorer.state import exiting, on_split, reading_at
 from cascadelib.fronts.cascades import extensions
-from cascadelib.fronts.exact import SearchTask, search_arrays, search_outcomes, search_shared_threshold
+from cascadelib.fronts.exact import (
+    SearchTask,
+    search_arrays,
+    search_outcomes,
+    search_shared_threshold,
+)
 from cascadelib.fronts.graded import search_graded
 from cascadelib.methods.thresholds import midway
 
@@ -55,7 +60,11 @@ def test_three_models_at_a_size_that_splits_boxes(digits):
         for t1 in np.append(np.unique(sure[a]), np.inf):
             on = sure[a] < t1
             passes = on & (sure[b][None] < levels_b[:, None])
-            right = (~on & correct[a]).sum() + (on & ~passes & correct[b]).sum(1) + (passes & correct[c]).sum(1)
+            right = (
+                (~on & correct[a]).sum()
+                + (on & ~passes & correct[b]).sum(1)
+                + (passes & correct[c]).sum(1)
+            )
             total = cost[a] + cost[b] * (on.sum() / k) + cost[c] * (passes.sum(1) / k)
             for n, t in zip(right.tolist(), total.tolist(), strict=True):
                 best[n] = min(best.get(n, np.inf), t)
@@ -78,7 +87,9 @@ def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table, n):
         right, total, stages = single_cascade(outcomes, thresholds, cost[models])
         assert right == round(points.accuracy[row] * k)
         assert total == pytest.approx(points.cost[row], rel=1e-12)
-        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+        np.testing.assert_allclose(
+            points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12
+        )
 
 
 @RELAXED
@@ -105,7 +116,9 @@ def test_thresholds_lie_midway_between_neighbours():
 def test_a_threshold_between_adjacent_floats_is_the_upper_one():
     low = 0.5
     high = np.nextafter(low, 1)
-    points = search_arrays(np.array([[True, False], [False, True]]), np.array([[high, low], [0, 0]]), [1.0, 2.0], 2)
+    points = search_arrays(
+        np.array([[True, False], [False, True]]), np.array([[high, low], [0, 0]]), [1.0, 2.0], 2
+    )
     assert points.thresholds[points.accuracy.argmax(), 0] == high
 
 
@@ -117,7 +130,9 @@ def plain_stages(confidences, thresholds):
     """Exit stages, sample by sample; the ends are flags: always takes all along, never holds all back."""
     stages = []
     for sure in zip(*confidences, strict=True):
-        gone = [t == -np.inf or (t != np.inf and s >= t) for s, t in zip(sure, thresholds, strict=True)]
+        gone = [
+            t == -np.inf or (t != np.inf and s >= t) for s, t in zip(sure, thresholds, strict=True)
+        ]
         stages.append(gone.index(True) if True in gone else len(gone))
     return stages
 
@@ -129,7 +144,9 @@ def test_infinite_confidences_equal_brute_force(table, data):
     readings agree with a loop, and thresholds are finite or the two ends."""
     correct, sure, cost = table
     m, k = correct.shape
-    sure = np.array([data.draw(st.lists(st.sampled_from(ENDS), min_size=k, max_size=k)) for _ in range(m)])
+    sure = np.array(
+        [data.draw(st.lists(st.sampled_from(ENDS), min_size=k, max_size=k)) for _ in range(m)]
+    )
     for column in range(m):
         whole = data.draw(st.sampled_from([None, None, np.inf, -np.inf]))
         sure[column] = sure[column] if whole is None else whole
@@ -146,7 +163,9 @@ def test_infinite_confidences_equal_brute_force(table, data):
         stages = plain_stages(sure[models[:-1]], thresholds)
         right = correct[models, :][stages, np.arange(k)]
         assert right.sum() == round(points.accuracy[row] * k)
-        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+        np.testing.assert_allclose(
+            points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12
+        )
         again = evaluate(store, front.point(row))
         assert again.exit_stage.tolist() == stages and again.correct.tolist() == right.tolist()
         on = on_split(store, task, front.point(row).models, store.names[0])
@@ -202,7 +221,9 @@ def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
     assert_same_front(points, non_dominated(best), k)
     for row in range(len(points.cost)):
         stages = plain_stages(sure[points.models[row][:-1]], points.thresholds[row])
-        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12)
+        np.testing.assert_allclose(
+            points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12
+        )
 
 
 def test_a_running_cascade_takes_ends_as_flags():

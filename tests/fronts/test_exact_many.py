@@ -11,13 +11,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, noisy_store, synthetic, tables
+from tables_of_scores import (
+    RELAXED,
+    assert_front_of_all,
+    assert_same_front,
+    noisy_store,
+    synthetic,
+    tables,
+)
 from twins import all_thresholds, as_dict, brute_front, last_of, shared_front, single_cascade
 
 from cascadelib import evaluate, search
 from cascadelib.fronts import parallel
 from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades
-from cascadelib.fronts.exact import search_arrays, search_outcomes, search_shared_threshold, shared_threshold_front
+from cascadelib.fronts.exact import (
+    search_arrays,
+    search_outcomes,
+    search_shared_threshold,
+    shared_threshold_front,
+)
 from cascadelib.fronts.kernels.state import improves, new_best, note
 
 STORE = noisy_store()
@@ -70,7 +82,9 @@ def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
 def test_four_models_at_a_size_that_splits_boxes(digits):
     """More boundaries than bins at several levels, against every threshold on one dense grid."""
     correct, sure, cost = synthetic(4, 100, seed=digits, digits=digits)
-    assert as_dict(search_arrays(correct, sure, cost, 4), 100) == dense_front(correct, sure, cost, 4)
+    assert as_dict(search_arrays(correct, sure, cost, 4), 100) == dense_front(
+        correct, sure, cost, 4
+    )
 
 
 def test_five_models_equal_a_dense_grid():
@@ -92,7 +106,9 @@ def test_points_of_longer_cascades_reproduce_themselves(n):
         right, total, stages = single_cascade(outcomes, points.thresholds[row], cost[models])
         assert right == round(points.accuracy[row] * 3000)
         assert total == pytest.approx(points.cost[row], rel=1e-12)
-        np.testing.assert_allclose(points.exit_rates[row], np.bincount(stages, minlength=n) / 3000, atol=1e-12)
+        np.testing.assert_allclose(
+            points.exit_rates[row], np.bincount(stages, minlength=n) / 3000, atol=1e-12
+        )
 
 
 def assert_certified(points, exact, gap):
@@ -166,11 +182,17 @@ def stressed(m, k, seed):
 
 
 @pytest.mark.parametrize("threads", [2, 8])
-@pytest.mark.parametrize(("n", "m", "k", "runs"), [(2, 18, 10_000, 100), (3, 6, 3000, 12), (4, 6, 400, 12)])
+@pytest.mark.parametrize(
+    ("n", "m", "k", "runs"), [(2, 18, 10_000, 100), (3, 6, 3000, 12), (4, 6, 400, 12)]
+)
 def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
     table = stressed(m, k, seed=n)
     if n > 2:
-        table = table[0], np.round(table[1], 2), np.rint(table[2] / 10) + 1  # costs and confidences that tie
+        table = (
+            table[0],
+            np.round(table[1], 2),
+            np.rint(table[2] / 10) + 1,
+        )  # costs and confidences that tie
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     alone = search_arrays(*table, n)
     monkeypatch.setattr("os.cpu_count", lambda: threads)
@@ -182,7 +204,9 @@ def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
 def test_threads_leave_certificates_valid(monkeypatch, limit):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     for _ in range(5):
-        assert_certified(search_arrays(*LARGE, 3, **limit), EXACT[3], limit.get("tolerance", np.inf))
+        assert_certified(
+            search_arrays(*LARGE, 3, **limit), EXACT[3], limit.get("tolerance", np.inf)
+        )
 
 
 @RELAXED
@@ -224,7 +248,10 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
 def test_an_executor_of_processes_gives_the_same_front():
     correct, sure, cost = synthetic(6, 400, seed=2, digits=2)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        for n, table in ((3, (correct, sure, cost)), ((2, 4), (correct, sure, np.rint(cost / 10) + 1))):
+        for n, table in (
+            (3, (correct, sure, cost)),
+            ((2, 4), (correct, sure, np.rint(cost / 10) + 1)),
+        ):
             there, here = (search_arrays(*(*table, n), executor=e) for e in (executor, None))
             assert_equal_points(there, here)
         front = search(STORE, 3, "max_softmax_mean_logits", executor=executor)
@@ -238,14 +265,21 @@ class Doomed(ProcessPoolExecutor):
 
     def submit(self, function, *arguments):
         self.submitted += 1
-        return super().submit(os.abort) if self.submitted == 4 else super().submit(function, *arguments)
+        return (
+            super().submit(os.abort)
+            if self.submitted == 4
+            else super().submit(function, *arguments)
+        )
 
 
 @pytest.mark.parametrize("time_limit", [None, 60])
 def test_a_killed_worker_leaves_a_certified_front(time_limit):
     with (
         Doomed(2, mp_context=get_context("spawn")) as executor,
-        pytest.warns(RuntimeWarning, match=r"\d+ of 10 tasks were lost \(BrokenProcessPool.*count as not searched"),
+        pytest.warns(
+            RuntimeWarning,
+            match=r"\d+ of 10 tasks were lost \(BrokenProcessPool.*count as not searched",
+        ),
     ):
         points = search_arrays(*LARGE, 4, time_limit=time_limit, executor=executor)
     assert points.floor is not None and np.isfinite(points.floor).any()
@@ -275,7 +309,9 @@ def test_clocks_of_workers_do_not_count(hours):
         exact = search_arrays(*LARGE, 4, time_limit=600, executor=executor)
         assert_equal_points(exact, EXACT[4])
         begun = time.monotonic()
-        assert_certified(search_arrays(*LARGE, 4, time_limit=0.05, executor=executor), EXACT[4], np.inf)
+        assert_certified(
+            search_arrays(*LARGE, 4, time_limit=0.05, executor=executor), EXACT[4], np.inf
+        )
         assert time.monotonic() - begun < 60
 
 
@@ -292,14 +328,18 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch
     futures = []
     with Watched(2) as executor:
         assert_equal_points(search_arrays(*LARGE, 4, time_limit=600, executor=executor), EXACT[4])
-    assert np.diff(given).max() < 0.5 and 600 > given[0] > given[-1] > 0 and max(most) <= 2  # two hand out in turns
+    assert (
+        np.diff(given).max() < 0.5 and 600 > given[0] > given[-1] > 0 and max(most) <= 2
+    )  # two hand out in turns
 
 
 def test_dask_is_an_executor_too():
     distributed = pytest.importorskip("distributed")
     correct, sure, cost = synthetic(5, 300, seed=4, digits=2)
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         there = search_arrays(correct, sure, cost, 4, executor=client.get_executor())
@@ -316,7 +356,9 @@ def test_one_shared_threshold_equals_a_loop(table, n):
     assert_same_front(points, shared_front(stage, cost, n), k)
     for row in range(len(points.cost)):
         models = points.models[row]
-        right, total, _ = single_cascade([stage((m,)) for m in models], points.thresholds[row], cost[models])
+        right, total, _ = single_cascade(
+            [stage((m,)) for m in models], points.thresholds[row], cost[models]
+        )
         assert right == round(points.accuracy[row] * k)
         assert total == pytest.approx(points.cost[row], rel=1e-12)
 
@@ -351,8 +393,15 @@ def test_too_much_work_is_refused_with_an_estimate():
         search_arrays(*table, 5)
     with pytest.raises(ValueError, match="from 1 to 8, not 9"):
         search_arrays(*table, 9)
-    for call in (partial(search_arrays, *table, 2), partial(search, STORE), partial(search, STORE, 2, score="f1")):
-        for name, values in (("tolerance", (-1, np.nan, np.inf, True, "0.1")), ("time_limit", (0, np.nan, True, "9"))):
+    for call in (
+        partial(search_arrays, *table, 2),
+        partial(search, STORE),
+        partial(search, STORE, 2, score="f1"),
+    ):
+        for name, values in (
+            ("tolerance", (-1, np.nan, np.inf, True, "0.1")),
+            ("time_limit", (0, np.nan, True, "9")),
+        ):
             for value in values:
                 with pytest.raises(ValueError, match=f"{name} must be .*, not {value!r}"):
                     call(**{name: value})

@@ -52,7 +52,9 @@ def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid):
 
 def test_its_points_are_the_evaluators():
     rng = np.random.default_rng(0)
-    scores = ScoreTable(rng.random((3, 60)), rng.random((3, 60)), rng.uniform(1, 9, (3, 60)) * [[1], [5], [30]])
+    scores = ScoreTable(
+        rng.random((3, 60)), rng.random((3, 60)), rng.uniform(1, 9, (3, 60)) * [[1], [5], [30]]
+    )
     front = search(scores, (1, 2, 3))
     for row in range(len(front)):
         point, result = front.point(row), evaluate(scores, front.point(row))
@@ -62,10 +64,17 @@ def test_its_points_are_the_evaluators():
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(0, 10_000), st.integers(8, 24), st.sampled_from([3, 4, (2, 3)]), st.sampled_from([0.03, 0.3]))
+@given(
+    st.integers(0, 10_000),
+    st.integers(8, 24),
+    st.sampled_from([3, 4, (2, 3)]),
+    st.sampled_from([0.03, 0.3]),
+)
 def test_what_a_tolerance_leaves_is_certified(seed, k, lengths, tolerance):
     rng = np.random.default_rng(seed)
-    table = ScoreTable(rng.random((4, k)), rng.random((4, k)), rng.uniform(1, 9, (4, k)) * [[1], [5], [30], [80]])
+    table = ScoreTable(
+        rng.random((4, k)), rng.random((4, k)), rng.uniform(1, 9, (4, k)) * [[1], [5], [30], [80]]
+    )
     with patch("cascadelib.fronts.graded.GRID", 8):
         exact, loose = search(table, lengths), search(table, lengths, tolerance=tolerance)
     at = exact.table["accuracy"].to_numpy()
@@ -77,18 +86,27 @@ def test_what_a_tolerance_leaves_is_certified(seed, k, lengths, tolerance):
 def test_a_time_limit_leaves_a_front_and_what_it_is_worth():
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
-    hurried, exact = search(scores, 3, time_limit=1e-9), search(scores, 2)  # every pair is a triple's
+    hurried, exact = (
+        search(scores, 3, time_limit=1e-9),
+        search(scores, 2),
+    )  # every pair is a triple's
     assert len(hurried) > 0 and hurried.gap.max() > 0
     at = exact.table["accuracy"].to_numpy()
     assert (hurried.lower_bound_at(at) <= exact.cost_at(at)).all()
 
 
 def test_infinite_confidences_tie():
-    scores = ScoreTable([[0.2, 0.9, 0.4], [1.0, 0.5, 1.0]], [[np.inf, np.inf, -np.inf], [0, 0, 0]], [1, 5])
-    assert search(scores, 2).table["exit_rates"].map(lambda r: round(3 * r[0])).isin([0, 2, 3]).all()
+    scores = ScoreTable(
+        [[0.2, 0.9, 0.4], [1.0, 0.5, 1.0]], [[np.inf, np.inf, -np.inf], [0, 0, 0]], [1, 5]
+    )
+    assert (
+        search(scores, 2).table["exit_rates"].map(lambda r: round(3 * r[0])).isin([0, 2, 3]).all()
+    )
 
 
-@pytest.mark.parametrize(("lengths", "message"), [((3,), "to 2, not 3"), ((0,), "to 2, not 0"), ((), "empty")])
+@pytest.mark.parametrize(
+    ("lengths", "message"), [((3,), "to 2, not 3"), ((0,), "to 2, not 0"), ((), "empty")]
+)
 def test_lengths_that_there_are_not_are_refused(lengths, message):
     with pytest.raises(ValueError, match=message):
         search(ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2]), lengths)

@@ -25,7 +25,9 @@ def slow_front(predicted, sure, labels, cost, lengths):
     found = []
     if 1 in lengths:
         found += [(slow_f1(predicted[m], labels), cost[m]) for m in range(len(cost))]
-    pairs = [(a, b) for a in range(len(cost)) for b in range(len(cost)) if a != b and cost[a] <= cost[b]]
+    pairs = [
+        (a, b) for a in range(len(cost)) for b in range(len(cost)) if a != b and cost[a] <= cost[b]
+    ]
     for a, b in pairs if 2 in lengths else []:
         for t in all_thresholds(sure[a]):
             stays = sure[a] >= t
@@ -63,11 +65,16 @@ def case(draw_seed, models, k, levels, positive_share):
 def test_front_is_the_twins(seed, models, k, levels, share, lengths):
     predicted, sure, labels, cost = case(seed, models, k, levels, share)
     correct = predicted == labels
-    points = search_graded(lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, lengths, labels == 1)
+    points = search_graded(
+        lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, lengths, labels == 1
+    )
     expected = slow_front(predicted, sure, labels, cost, lengths)
     found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
     assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()
-    for at in [*expected, *found]:  # equal costs may differ in the last bit, so fronts are compared as steps
+    for at in [
+        *expected,
+        *found,
+    ]:  # equal costs may differ in the last bit, so fronts are compared as steps
         assert least(found, at) == pytest.approx(least(expected, at), rel=1e-12)
     assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
 
@@ -87,7 +94,9 @@ def store_of(k=400, models=4, classes=2, seed=0):
     rng = np.random.default_rng(seed)
     labels = (rng.random(k) < 0.7).astype(int)
     right = np.eye(classes)[labels]
-    logits = {f"m{i}": rng.normal(0, 1, (k, classes)) + right * (0.6 + 0.5 * i) for i in range(models)}
+    logits = {
+        f"m{i}": rng.normal(0, 1, (k, classes)) + right * (0.6 + 0.5 * i) for i in range(models)
+    }
     return cl.LogitStore.from_arrays(labels, logits, {f"m{i}": 10.0**i for i in range(models)})
 
 
@@ -101,7 +110,9 @@ def test_search_evaluate_and_replay_agree(method):
     for row in range(0, len(front), 7):
         point = front.point(row)
         result = cl.evaluate(store, point)
-        assert result.accuracy == point.accuracy and result.cost == pytest.approx(point.cost, rel=1e-12)
+        assert result.accuracy == point.accuracy and result.cost == pytest.approx(
+            point.cost, rel=1e-12
+        )
         assert result.exit_rates == pytest.approx(point.exit_rates)
     moved = cl.replay(store, front, ranges=False)
     assert moved.accuracy_moved.tolist() == front.table.accuracy.tolist()

@@ -27,7 +27,8 @@ STORE, OTHER = noisy_store(), noisy_store(1)
 
 
 @pytest.mark.parametrize(
-    "method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"]
+    "method",
+    ["max_softmax", "entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"],
 )
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_front_point_evaluated_again_gives_its_own_numbers_exactly(method, n):
@@ -50,7 +51,9 @@ def test_evaluate_elsewhere_equals_a_loop():
     np.testing.assert_array_equal(result.correct, right)
     np.testing.assert_array_equal(result.exit_stage, np.where(exits, 0, 1))
     costs = OTHER.models["macs"]
-    assert result.cost == pytest.approx(costs[point.models[0]] + costs[point.models[1]] * (~exits).mean())
+    assert result.cost == pytest.approx(
+        costs[point.models[0]] + costs[point.models[1]] * (~exits).mean()
+    )
 
 
 def test_pick_goals():
@@ -111,7 +114,12 @@ def test_the_front_of_one_pair_lies_on_its_curve():
 
 
 def test_plateau_ends_where_accuracy_first_falls():
-    curve = Curve(np.zeros(5), np.array([0, 0.2, 0.4, 0.6, 1.0]), np.array([0.8, 0.81, 0.79, 0.8, 0.6]), np.zeros(5))
+    curve = Curve(
+        np.zeros(5),
+        np.array([0, 0.2, 0.4, 0.6, 1.0]),
+        np.array([0.8, 0.81, 0.79, 0.8, 0.6]),
+        np.zeros(5),
+    )
     assert plateau(curve, 0.6, 0.8) == 0.6  # 5% of 0.2 below 0.8 is 0.79
     assert plateau(curve, 0.6, 0.8, drop=0.01) == 0.2
     assert plateau(curve, 0.6, 0.8, drop=2) == 1.0
@@ -127,7 +135,10 @@ def slow_mean(store, first, second, low, high, steps=4000):
     """Mean improvement of one pair over accuracies low … high: every threshold by a loop, midpoints of many steps."""
     names, costs = list(store.models.index), store.costs("macs")
     right = {m: store.logits(m).argmax(1) == store.labels for m in names}
-    sure, places = Method().stage(store, [first])((0,))[1], [names.index(first), names.index(second)]
+    sure, places = (
+        Method().stage(store, [first])((0,))[1],
+        [names.index(first), names.index(second)],
+    )
     points = []
     for t in [-np.inf, *np.unique(sure), np.inf]:
         exits = sure >= t if t < np.inf else np.zeros(len(store), bool)
@@ -151,9 +162,13 @@ def test_pair_table_averages_over_the_pairs_own_range(tied):
     assert (table["accuracy_difference"] < 0).any()
     for row in table.itertuples():
         own = sorted(top1[[row.first, row.second]])
-        assert row.whole_range_improvement == pytest.approx(slow_mean(store, row.first, row.second, *whole), rel=0.01)
+        assert row.whole_range_improvement == pytest.approx(
+            slow_mean(store, row.first, row.second, *whole), rel=0.01
+        )
         if own[0] < own[1]:
-            assert row.mean_improvement == pytest.approx(slow_mean(store, row.first, row.second, *own), rel=0.01)
+            assert row.mean_improvement == pytest.approx(
+                slow_mean(store, row.first, row.second, *own), rel=0.01
+            )
     # m1 and m3 have the same logits: equally accurate, so m1 alone reaches the range
     same = table.query("first == 'm1' and second == 'm3'").iloc[0]
     assert same["accuracy_difference"] == 0 and same["mean_improvement"] >= 1
@@ -193,7 +208,9 @@ def test_graded_scores_and_costs_a_sample_equal_a_loop():
     best = []
     for t in [*np.unique(sure[0]), np.inf]:
         exits = sure[0] >= t
-        best.append((cost[0].mean() + (cost[1] * ~exits).mean(), np.where(exits, gain[0], gain[1]).mean()))
+        best.append(
+            (cost[0].mean() + (cost[1] * ~exits).mean(), np.where(exits, gain[0], gain[1]).mean())
+        )
     c, a = np.array(best).T
     keep = pareto_front(c, a)
     np.testing.assert_allclose(front.table["cost"], c[keep])
@@ -230,13 +247,20 @@ def test_what_is_no_store_and_no_point_is_named(tmp_path):
 FRONT = search(STORE, 2)
 
 
-@pytest.mark.parametrize("value", [np.nan, "x", 1j, [1], True, 10**400, torch.tensor(1.0)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [np.nan, "x", 1j, [1], True, 10**400, torch.tensor(1.0)], ids=repr
+)
 def test_what_is_no_number_is_no_goal(value):
     for name in ("budget", "accuracy"):
         with pytest.raises(ValueError, match=f"{name} must be a number, not "):
             pick(FRONT, **{name: value})
     if not isinstance(value, float | list | bool | torch.Tensor):
-        for at in (FRONT.cost_at, FRONT.improvement_at, FRONT.lower_bound_at, FRONT.baseline.cost_at):
+        for at in (
+            FRONT.cost_at,
+            FRONT.improvement_at,
+            FRONT.lower_bound_at,
+            FRONT.baseline.cost_at,
+        ):
             with pytest.raises(ValueError, match="accuracy must be real numbers"):
                 at(value)
 
@@ -244,7 +268,19 @@ def test_what_is_no_number_is_no_goal(value):
 WRONG = {
     "tolerance": [None, 1j, [1], 10**400, np.True_, np.nan, -1, np.inf, "0", torch.tensor(0.0)],
     "time_limit": [torch.tensor(1.0), np.True_, 1j, [1], 10**400, 0, -1, np.nan, "1"],
-    "n_models": [None, 5.0, "2", 10**400, np.array(2), torch.tensor(2.0), (2, None), True, 0, 9, {}],
+    "n_models": [
+        None,
+        5.0,
+        "2",
+        10**400,
+        np.array(2),
+        torch.tensor(2.0),
+        (2, None),
+        True,
+        0,
+        9,
+        {},
+    ],
     "models": [5, None, [5], [[1]], [np.arange(2)], 1j, b"m0"],
     "executor": [5, "threads", ThreadPoolExecutor],
     "score": ["top²", "top0", "top" + "9" * 5000, 5, ["top1"], np.array(["top1", "f1"]), ""],
@@ -253,15 +289,27 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in WRONG.items() for v in values], ids=repr)
+@pytest.mark.parametrize(
+    ("name", "value"), [(n, v) for n, values in WRONG.items() for v in values], ids=repr
+)
 def test_options_of_a_wrong_kind_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name.removesuffix("s")):
         search(STORE, **{name: value})
 
 
 def test_arrays_of_a_wrong_kind_are_refused_by_name():
-    given = {"correct": np.ones((2, 2), bool), "confidence": np.ones((2, 2)), "cost": [1.0, 2.0], "n_models": 2}
-    for name, value in (("cost", None), ("cost", 5), ("cost", ["1", "2"]), ("confidence", np.full((2, 2), "1"))):
+    given = {
+        "correct": np.ones((2, 2), bool),
+        "confidence": np.ones((2, 2)),
+        "cost": [1.0, 2.0],
+        "n_models": 2,
+    }
+    for name, value in (
+        ("cost", None),
+        ("cost", 5),
+        ("cost", ["1", "2"]),
+        ("confidence", np.full((2, 2), "1")),
+    ):
         with pytest.raises(ValueError, match=name):
             search_arrays(**given | {name: value})
 

@@ -11,7 +11,9 @@ from hypothesis.extra.numpy import arrays
 from cascadelib.methods.confidence_metrics import METRICS, confidence, softmax
 from cascadelib.methods.thresholds import own_units
 
-logits = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-40, 40))
+logits = arrays(
+    np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-40, 40)
+)
 
 
 def first_margin(values):

@@ -17,14 +17,22 @@ def make(models, k, classes, seed, digits=None):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     shared = rng.normal(size=(k, classes))
-    logits = [shared + rng.normal(size=(k, classes)) + 1.5 * np.eye(classes)[labels] for _ in range(models)]
-    return labels, [(z if digits is None else np.round(z, digits)).astype(np.float32) for z in logits]
+    logits = [
+        shared + rng.normal(size=(k, classes)) + 1.5 * np.eye(classes)[labels]
+        for _ in range(models)
+    ]
+    return labels, [
+        (z if digits is None else np.round(z, digits)).astype(np.float32) for z in logits
+    ]
 
 
 def rank_of(mean, labels):
     """Classes before the label, ties towards the lower class, one sample at a time."""
     return np.array(
-        [sum(v > row[y] or (v == row[y] and c < y) for c, v in enumerate(row)) for row, y in zip(mean, labels)]
+        [
+            sum(v > row[y] or (v == row[y] and c < y) for c, v in enumerate(row))
+            for row, y in zip(mean, labels)
+        ]
     )
 
 
@@ -46,10 +54,14 @@ def test_every_combination_equals_numpy(ensemble, classes, rank):
     stage.prepare(prefixes, prefixes)
     for prefix in prefixes:
         members = [logits[m].astype(float) / t[m] for m in prefix]
-        mean = np.mean(members if ensemble == "mean_logits" else [softmax(z) for z in members], axis=0)
+        mean = np.mean(
+            members if ensemble == "mean_logits" else [softmax(z) for z in members], axis=0
+        )
         right, sure = stage(prefix)
         np.testing.assert_array_equal(right, rank_of(mean, labels) < rank)
-        expected = confidence(mean, "max_softmax") if ensemble == "mean_logits" else mean.max(axis=1)
+        expected = (
+            confidence(mean, "max_softmax") if ensemble == "mean_logits" else mean.max(axis=1)
+        )
         np.testing.assert_allclose(sure, expected, rtol=1e-12)
 
 

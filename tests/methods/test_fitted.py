@@ -35,7 +35,10 @@ def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed, k):
 def fits_of(seed=0):
     sure, right, labels = scores(seed)
     before = np.where(np.arange(60) % 2, labels, "a")
-    columns, two = ["confidence", "agreement", "length"], np.column_stack([sure, np.arange(60) / 60])
+    columns, two = (
+        ["confidence", "agreement", "length"],
+        np.column_stack([sure, np.arange(60) / 60]),
+    )
     return [
         (fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels), (sure, labels)),
         (fit_confidence("logistic", columns, two, right, labels, before), (two, labels, before)),
@@ -61,7 +64,9 @@ def test_agreement_is_a_column_between_others():
     sure, right, labels = scores(1)
     before = np.roll(labels, 1)
     fitted = fit_confidence("logistic", ["agreement", "confidence"], sure, right, labels, before)
-    plain = fit_confidence("logistic", ["same", "confidence"], np.column_stack([labels == before, sure]), right)
+    plain = fit_confidence(
+        "logistic", ["same", "confidence"], np.column_stack([labels == before, sure]), right
+    )
     assert fitted.parameters == plain.parameters
     assert fitted(sure, labels).tolist() == plain(np.column_stack([np.zeros(60), sure])).tolist()
 
@@ -78,10 +83,14 @@ def test_refused():
         fit_confidence("isotonic_by_label", ["a", "b"], np.ones((60, 2)), right, labels)
     with pytest.raises(ValueError, match="values of the columns confidence are needed"):
         fit_confidence("logistic", ["confidence"], np.ones((60, 2)), right)
-    with pytest.raises(ValueError, match="unknown fitted confidence 'isotonic'; nearest: 'isotonic_by_label'"):
+    with pytest.raises(
+        ValueError, match="unknown fitted confidence 'isotonic'; nearest: 'isotonic_by_label'"
+    ):
         fitted_from_json({"kind": "isotonic"})
 
 
 def test_a_model_that_always_abstains_passes_all_on():
-    fitted = fit_confidence("isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3)
+    fitted = fit_confidence(
+        "isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3
+    )
     assert fitted_from_json(asdict(fitted))([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]

@@ -47,7 +47,10 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
     assert found.keys() == twin.keys() and np.allclose(list(found.values()), list(twin.values()))
     point, moved = front.point(len(front) - 1), by_hand(other, table)
     rows = [other.names.index(name) for name in point.models]
-    leaves = [[*(moved[m, s] >= t - 1e-8 for m, t in zip(rows, point.thresholds)), True] for s in range(20)]
+    leaves = [
+        [*(moved[m, s] >= t - 1e-8 for m, t in zip(rows, point.thresholds)), True]
+        for s in range(20)
+    ]
     stages = np.argmax(leaves, axis=1).tolist()
     result = cl.evaluate(other, point)
     assert result.exit_stage.tolist() == stages
@@ -66,13 +69,18 @@ def test_agreement_depends_on_the_model_before(seed):
         m, before = prefix[-1], prefix[-2] if len(prefix) > 1 else None
         values = np.column_stack([table.confidence[m], np.arange(12.0) * 40])
         said = table.predictions[m], None if before is None else table.predictions[before]
-        return table.correct[m], fit_confidence("logistic", columns, values, table.correct[m], *said)(values, *said)
+        return table.correct[m], fit_confidence(
+            "logistic", columns, values, table.correct[m], *said
+        )(values, *said)
 
     twin = brute_front(stage, COST, (1, 2, 3))
     found = {round(a * 12): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
     assert found.keys() == twin.keys() and np.allclose(list(found.values()), list(twin.values()))
     point = front.point(len(front) - 1)
-    assert cl.evaluate(table, point).accuracy == point.accuracy and cl.evaluate(table, point).cost == point.cost
+    assert (
+        cl.evaluate(table, point).accuracy == point.accuracy
+        and cl.evaluate(table, point).cost == point.cost
+    )
 
 
 def test_a_store_and_a_table_of_its_confidences_say_the_same():
@@ -88,7 +96,11 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same():
             cl.search(store, (1, 2, 3), cl.Method("softmax_margin", confidence=kind)),
             cl.search(table, (1, 2, 3), cl.Method(confidence=kind)),
         ]
-        assert fronts[0].table.drop(columns="improvement").equals(fronts[1].table.drop(columns="improvement"))
+        assert (
+            fronts[0]
+            .table.drop(columns="improvement")
+            .equals(fronts[1].table.drop(columns="improvement"))
+        )
     several = cl.Method(confidence="logistic", columns=("confidence", "entropy", "agreement"))
     assert cl.search(store, 2, several).table["accuracy"].max() <= 1
 

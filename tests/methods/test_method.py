@@ -36,7 +36,10 @@ def test_outcomes_equal_a_loop_over_samples(store, name):
     for prefix in [(0,), (1,), (0, 1), (0, 2), (0, 1, 2)]:
         right, sure = stage(prefix)
         for j in range(0, len(store), 7):
-            rows = [store.logits(NAMES[m])[j : j + 1].astype(float) / method.temperature_of(NAMES[m]) for m in prefix]
+            rows = [
+                store.logits(NAMES[m])[j : j + 1].astype(float) / method.temperature_of(NAMES[m])
+                for m in prefix
+            ]
             if method.ensemble == "none" or len(prefix) == 1:
                 out, value = rows[-1], confidence(rows[-1], method.metric)[0]
             elif method.ensemble == "mean_logits":
@@ -62,7 +65,11 @@ def test_most_confident_takes_the_cheaper_at_a_tie():
 def test_top_k_counts_ties_towards_the_lower_class():
     z = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     store = LogitStore.from_arrays([1, 2], {"a": z}, macs={"a": 1})
-    for score, expected in [("top1", [False, False]), ("top2", [True, True]), ("top3", [True, True])]:
+    for score, expected in [
+        ("top1", [False, False]),
+        ("top2", [True, True]),
+        ("top3", [True, True]),
+    ]:
         assert Method().stage(store, ["a"], score)((0,))[0].tolist() == expected
 
 
@@ -153,7 +160,8 @@ def test_for_two_classes_four_metrics_give_one_front():
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 2, 400)
     logits = {
-        n: np.stack([np.zeros(400), rng.uniform(-7, 7, 400) + s * (2 * labels - 1)], 1) for n, s in zip("ab", (2, 6))
+        n: np.stack([np.zeros(400), rng.uniform(-7, 7, 400) + s * (2 * labels - 1)], 1)
+        for n, s in zip("ab", (2, 6))
     }
     store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 9})
     fronts = [

@@ -49,17 +49,24 @@ def decides_alike(method):
         cascade = cl.Cascade.from_point(point, MODELS)
         batches = np.array_split(np.arange(K), 7)
         most = 1 if method.combination.one_winner else 3
-        for guesses, decisions in ((1, cascade(np.arange(K))), (most, cascade.run(batches, 16, most))):
+        for guesses, decisions in (
+            (1, cascade(np.arange(K))),
+            (most, cascade.run(batches, 16, most)),
+        ):
             np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
             np.testing.assert_array_equal(decisions.predictions == STORE.labels, expected.correct)
             assert decisions.guesses.shape == (K, guesses)
             np.testing.assert_array_equal(decisions.guesses[:, 0], decisions.predictions)
             if guesses > 1:  # as many of them hold the label as top-3 accuracy says
                 top3 = evaluate(STORE, replace(point, score="top3"))
-                np.testing.assert_array_equal((decisions.guesses == STORE.labels[:, None]).any(axis=1), top3.correct)
+                np.testing.assert_array_equal(
+                    (decisions.guesses == STORE.labels[:, None]).any(axis=1), top3.correct
+                )
 
 
-@pytest.mark.parametrize("method", list(combinations()), ids=lambda m: f"{m.metric}-{m.ensemble}-{m.temperature}")
+@pytest.mark.parametrize(
+    "method", list(combinations()), ids=lambda m: f"{m.metric}-{m.ensemble}-{m.temperature}"
+)
 def test_evaluator_running_cascade_and_submission_decide_alike(method):
     decides_alike(method)
 
@@ -74,7 +81,9 @@ def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric):
     z = np.asarray(STORE.logits("b"))
     guesses, sure = answers(z, metric_of(metric), 0.7, 2)
     np.testing.assert_allclose(sure, confidence(z, metric, 0.7), rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(guesses, [sorted(range(CLASSES), key=lambda c: (-row[c], c))[:2] for row in z])
+    np.testing.assert_array_equal(
+        guesses, [sorted(range(CLASSES), key=lambda c: (-row[c], c))[:2] for row in z]
+    )
 
 
 def test_one_object_adds_a_metric(monkeypatch):
@@ -85,7 +94,9 @@ def test_one_object_adds_a_metric(monkeypatch):
     for method in added:
         decides_alike(method)
     front = search(STORE, 2, "added_here")
-    assert all(t[0] >= 0 for t in front.table["thresholds"] if np.isfinite(t[0]))  # 1 − Σ p²: its own units
+    assert all(
+        t[0] >= 0 for t in front.table["thresholds"] if np.isfinite(t[0])
+    )  # 1 − Σ p²: its own units
     explorer = cl.explore(STORE, front=front)
     assert explorer.point.method.metric == "added_here"
 
@@ -110,7 +121,11 @@ class Strongest(Ensemble):
         return (np.full(samples, -np.inf),)
 
     def after(self, metric, temperature, logits, before, stage):
-        own = super().after(metric, temperature, logits, before, stage)._replace(memory=logits.max(1) / temperature)
+        own = (
+            super()
+            .after(metric, temperature, logits, before, stage)
+            ._replace(memory=logits.max(1) / temperature)
+        )
         return own.where(before.memory >= own.memory, before)
 
 

@@ -14,7 +14,10 @@ def make_store(seed=0, k=40, models=4, classes=4, step=0.5):
     rng = np.random.default_rng(seed)
     labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
     logits = {
-        f"m{i}": np.round(((0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes))) / step)
+        f"m{i}": np.round(
+            ((0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes)))
+            / step
+        )
         * step
         for i in range(models)
     }
@@ -40,16 +43,22 @@ def test_vote_equals_counting_ballots(metric):
     for prefix in [(0,), (1, 3), (0, 1, 2), (0, 1, 2, 4), (4, 2, 3, 1, 0)]:
         right, sure = stage(prefix)
         for j in range(len(store)):
-            winner, voice = slow_vote([int(classes[m][j]) for m in prefix], [single[m][j] for m in prefix])
+            winner, voice = slow_vote(
+                [int(classes[m][j]) for m in prefix], [single[m][j] for m in prefix]
+            )
             assert (right[j], sure[j]) == (winner == store.labels[j], voice)
 
 
 def test_plurality_vote_equals_a_loop():
     store = make_store(2, k=12, models=3)
     method = Method(ensemble="vote")
-    brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3))
+    brute = brute_front(
+        method.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3)
+    )
     table = search(store, (1, 2, 3), method).table
-    assert dict(zip((table["accuracy"] * 12).round().astype(int), table["cost"])) == pytest.approx(brute)
+    assert dict(zip((table["accuracy"] * 12).round().astype(int), table["cost"])) == pytest.approx(
+        brute
+    )
 
 
 def test_own_function_that_averages_is_the_mean_ensemble():
@@ -72,7 +81,11 @@ def test_own_function_of_the_last_model_is_no_ensemble():
 
 @pytest.mark.parametrize(
     ("function", "message"),
-    [(lambda z: z[0, :, :2], "shape"), (lambda z: z.mean(axis=0) * np.nan, "nan"), (lambda z: 1.0, "shape")],
+    [
+        (lambda z: z[0, :, :2], "shape"),
+        (lambda z: z.mean(axis=0) * np.nan, "nan"),
+        (lambda z: 1.0, "shape"),
+    ],
 )
 def test_what_an_own_function_returns_is_checked(function, message):
     with pytest.raises(ValueError, match=message):

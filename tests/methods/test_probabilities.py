@@ -38,10 +38,14 @@ def brute(row, metric):
     if metric == "softmax_margin":
         return top[0] - top[1]
     if metric == "entropy":
-        return np.sum(sorted(v * np.log(v) if v > 0 else 0.0 for v in row))  # in no order of the classes
+        return np.sum(
+            sorted(v * np.log(v) if v > 0 else 0.0 for v in row)
+        )  # in no order of the classes
     if metric == "top2_softmax_sum":
         return top[0] + top[1]
-    return float(np.log(max(top[0], np.finfo(float).tiny)) - np.log(max(top[1], np.finfo(float).tiny)))
+    return float(
+        np.log(max(top[0], np.finfo(float).tiny)) - np.log(max(top[1], np.finfo(float).tiny))
+    )
 
 
 METRICS = ("max_softmax", "softmax_margin", "entropy", "top2_softmax_sum", "logits_margin")
@@ -54,7 +58,11 @@ def stores_of(labels, p, tmp_path):
         on_disk.add(name, values, macs=MACS[name], dtype="float64", probabilities=True)
     twice = {name: np.concatenate([values, values[::-1]]) for name, values in p.items()}
     whole = LogitStore.from_probabilities(np.concatenate([labels, labels[::-1]]), twice, macs=MACS)
-    return LogitStore.from_probabilities(labels, p, macs=MACS), LogitStore(on_disk.path), whole.take(slice(0, K))
+    return (
+        LogitStore.from_probabilities(labels, p, macs=MACS),
+        LogitStore(on_disk.path),
+        whole.take(slice(0, K)),
+    )
 
 
 @pytest.mark.parametrize(("parts", "classes"), [(100, 3), (255, 4), (255, 7)])
@@ -79,7 +87,9 @@ def test_the_first_stage_knows_nothing_of_the_ensemble(ensemble, temperature, pr
     labels, q = whole_parts(1, 255, 5)
     p = {name: values / 255 for name, values in q.items()}
     of = LogitStore.from_probabilities if probabilities else LogitStore.from_arrays
-    store = of(labels, p if probabilities else {n: np.round(log_of(v), 1) for n, v in p.items()}, macs=MACS)
+    store = of(
+        labels, p if probabilities else {n: np.round(log_of(v), 1) for n, v in p.items()}, macs=MACS
+    )
     for metric in ("max_softmax", "softmax_margin", "entropy", "top2_softmax_sum"):
         alone = Method(metric, "none", temperature).fit(store).stage(store, list(MODELS))
         stage = Method(metric, ensemble, temperature).fit(store).stage(store, list(MODELS))
@@ -101,9 +111,13 @@ def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms():
     assert store.logits("a")[0, 0] == math.log(max(p["a"][0, 0], np.finfo(float).tiny))
     np.testing.assert_array_equal(store.output("a"), p["a"])
     assert (store.ranks("a") == 0).tolist() == (p["a"].argmax(axis=1) == labels).tolist()
-    scaled = Method(temperature=True, temperatures=dict.fromkeys(MODELS, 2.0)).stage(store, list(MODELS))
+    scaled = Method(temperature=True, temperatures=dict.fromkeys(MODELS, 2.0)).stage(
+        store, list(MODELS)
+    )
     root = np.sqrt(np.maximum(p["b"], np.finfo(float).tiny))
-    np.testing.assert_allclose(scaled((1,))[1], (root / root.sum(1, keepdims=True)).max(1), rtol=1e-12)
+    np.testing.assert_allclose(
+        scaled((1,))[1], (root / root.sum(1, keepdims=True)).max(1), rtol=1e-12
+    )
 
 
 def test_a_damaged_file_of_probabilities_is_named(tmp_path):
@@ -133,10 +147,16 @@ def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
     sure, right = np.stack([p[n].max(1) for n in MODELS]), np.ones((3, 20), bool)
     plain = LogitStore.from_arrays(labels, p, macs=MACS)
     calls = {
-        "from_arrays": lambda wrap: LogitStore.from_arrays(labels, {**p, "a": wrap(p["a"])}, macs=MACS),
-        "from_probabilities": lambda wrap: LogitStore.from_probabilities(labels, {**p, "a": wrap(p["a"])}, macs=MACS),
+        "from_arrays": lambda wrap: LogitStore.from_arrays(
+            labels, {**p, "a": wrap(p["a"])}, macs=MACS
+        ),
+        "from_probabilities": lambda wrap: LogitStore.from_probabilities(
+            labels, {**p, "a": wrap(p["a"])}, macs=MACS
+        ),
         "labels": lambda wrap: LogitStore.from_arrays(wrap(labels), p, macs=MACS),
-        "sample_ids": lambda wrap: LogitStore.from_arrays(labels, p, sample_ids=wrap(np.arange(20)), macs=MACS),
+        "sample_ids": lambda wrap: LogitStore.from_arrays(
+            labels, p, sample_ids=wrap(np.arange(20)), macs=MACS
+        ),
         "take": lambda wrap: plain.take(wrap(np.arange(20))),
         "confidence": lambda wrap: ScoreTable(right, wrap(sure), [1, 2, 3]),
         "rows": lambda wrap: ScoreTable(right, [wrap(row) for row in sure], [1, 2, 3]),
@@ -145,8 +165,12 @@ def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
         "arrays": lambda wrap: search_arrays(right, wrap(sure), [1, 2, 3], 2),
         "arrays, correct": lambda wrap: search_arrays(wrap(right), sure, [1, 2, 3], 2),
         "arrays, cost": lambda wrap: search_arrays(right, sure, wrap(np.array([1, 2, 3])), 2),
-        "outcomes": lambda wrap: search_outcomes(lambda c: (right[0], wrap(sure[c[-1]])), [1, 2, 3], 2),
-        "outcomes, right": lambda wrap: search_outcomes(lambda c: (wrap(right[0]), sure[c[-1]]), [1, 2, 3], 2),
+        "outcomes": lambda wrap: search_outcomes(
+            lambda c: (right[0], wrap(sure[c[-1]])), [1, 2, 3], 2
+        ),
+        "outcomes, right": lambda wrap: search_outcomes(
+            lambda c: (wrap(right[0]), sure[c[-1]]), [1, 2, 3], 2
+        ),
     }
     for call in calls.values():
         call(np.ma.MaskedArray)
@@ -156,13 +180,24 @@ def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
 
 @pytest.mark.parametrize(
     "option",
-    [{"method": "entropy"}, {"method": Method("entropy", "vote")}, {"method": Method(temperature=True)}]
+    [
+        {"method": "entropy"},
+        {"method": Method("entropy", "vote")},
+        {"method": Method(temperature=True)},
+    ]
     + [{"method": "max_softmax"}, {"score": "top5"}, {"cost": "macs"}, {"cost": "seconds"}],
     ids=str,
 )
 def test_what_a_table_of_scores_cannot_honour_is_refused(option):
-    table = ScoreTable(np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"])
-    calls = [search, lambda t, **o: pair_curve(t, "a", "b", **o), pair_table, shared_threshold_front]
+    table = ScoreTable(
+        np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"]
+    )
+    calls = [
+        search,
+        lambda t, **o: pair_curve(t, "a", "b", **o),
+        pair_table,
+        shared_threshold_front,
+    ]
     for call in calls:
         with pytest.raises(ValueError, match="a ScoreTable has its own"):
             call(table, **option)
@@ -173,7 +208,10 @@ def test_what_a_table_of_scores_cannot_honour_is_refused(option):
 def test_the_order_of_the_classes_makes_no_difference_to_entropy():
     rng = np.random.default_rng(1)
     p = rng.multinomial(100, [0.6, 0.3, 0.1], 500) / 100
-    orders = [metric_of("entropy").from_probabilities(p[:, list(order)]) for order in permutations(range(3))]
+    orders = [
+        metric_of("entropy").from_probabilities(p[:, list(order)])
+        for order in permutations(range(3))
+    ]
     assert all(np.array_equal(orders[0], other) for other in orders)
 
 
@@ -181,6 +219,8 @@ def test_a_function_as_ensemble_leaves_the_first_stage_alone():
     p = np.random.default_rng(2).multinomial(255, np.full(10, 0.1), 400) / 255
     labels = np.arange(400) % 10
     store = LogitStore.from_probabilities(labels, {"a": p, "b": p[::-1]}, macs={"a": 1, "b": 2})
-    own, plain = (Method("max_softmax", e).stage(store, ["a", "b"]) for e in (lambda z: z.mean(0), "none"))
+    own, plain = (
+        Method("max_softmax", e).stage(store, ["a", "b"]) for e in (lambda z: z.mean(0), "none")
+    )
     for left, right in zip(own((0,)), plain((0,))):
         np.testing.assert_array_equal(left, right)

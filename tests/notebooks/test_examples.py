@@ -30,7 +30,9 @@ def test_prices_of_every_query_are_honoured_exactly():
     """The two-tier example by a loop over all thresholds, query by query."""
     log = pd.read_csv(ROOT / "examples" / "routing.csv")
     grades, prices = (log[[f"small_{k}", f"large_{k}"]].to_numpy().T for k in ("grade", "cents"))
-    scores = cl.ScoreTable(grades, np.stack([log["small_confidence"], np.ones(len(log))]), prices, ["small", "large"])
+    scores = cl.ScoreTable(
+        grades, np.stack([log["small_confidence"], np.ones(len(log))]), prices, ["small", "large"]
+    )
     best = {}
     for t in [*np.unique(log["small_confidence"]), np.inf]:
         stays = log["small_confidence"] >= t
@@ -43,4 +45,7 @@ def test_prices_of_every_query_are_honoured_exactly():
     assert front["accuracy"].max() == pytest.approx(max(best.values()))
     point = cl.pick(cl.search(scores), budget=0.6)
     found = cl.evaluate(scores, point)
-    assert (found.accuracy, found.cost) == (pytest.approx(point.accuracy), pytest.approx(point.cost))
+    assert (found.accuracy, found.cost) == (
+        pytest.approx(point.accuracy),
+        pytest.approx(point.cost),
+    )

@@ -24,14 +24,19 @@ def rows(column):
     """The published models as [(cost at four digits, top-1, row)], those with that cost, cheapest first."""
     with open(published.TABLE, encoding="utf-8") as file:
         table = [row for row in csv.DictReader(file) if row[column]]
-    return sorted(((float(f"{float(r[column]):.3e}"), float(r["top1"]), r) for r in table), key=lambda r: r[:2])
+    return sorted(
+        ((float(f"{float(r[column]):.3e}"), float(r["top1"]), r) for r in table),
+        key=lambda r: r[:2],
+    )
 
 
 def front(column):
     """Those that no other undercuts: all pairs are compared."""
     table = rows(column)
     return [
-        a for a in table if not any((b[0] <= a[0] and b[1] > a[1]) or (b[0] < a[0] and b[1] == a[1]) for b in table)
+        a
+        for a in table
+        if not any((b[0] <= a[0] and b[1] > a[1]) or (b[0] < a[0] and b[1] == a[1]) for b in table)
     ]
 
 
@@ -51,7 +56,9 @@ def test_fronts_as_the_paper_counts_them():
     macs, seconds = front("macs"), front("seconds")
     names = {r["model"] for _, _, r in macs}, {r["model"] for _, _, r in seconds}
     counted = len(names[0]), len(names[1]), len(names[0] | names[1])
-    assert (TOLD["front-models"], TOLD["time-front-models"], TOLD["models"]) == counted == (27, 25, 43)
+    assert (
+        (TOLD["front-models"], TOLD["time-front-models"], TOLD["models"]) == counted == (27, 25, 43)
+    )
     assert (TOLD["pairs"], TOLD["triples"]) == (351, 2925)
     assert TOLD["time-overlap"] == (len(names[0] & names[1]), 43)
     spans = [math.log10(points[-1][0] / points[0][0]) for points in (macs, seconds)]
@@ -76,19 +83,28 @@ def test_table_1_and_the_costs_that_it_implies():
         assert costs[first] + (1 - exits) * costs[second] == pytest.approx(cost)
     assert TOLD["triple-factor"] == pytest.approx(hull_cost(macs, 0.8794) / (26.32e9 / 1.011))
     accuracy = float(TOLD["resnet-cut"].split()[-1].rstrip("%")) / 100
-    assert hull_cost(macs, accuracy) == pytest.approx(4.111e9, rel=2e-3) and "1.686G" in TOLD["resnet-cut"]
+    assert (
+        hull_cost(macs, accuracy) == pytest.approx(4.111e9, rel=2e-3)
+        and "1.686G" in TOLD["resnet-cut"]
+    )
     share, logs = TOLD["margin-shares"]
     assert share == pytest.approx((0.78 - macs[0][1]) / (macs[-1][1] - macs[0][1]))
     assert share == pytest.approx(2 / 3, abs=0.04)
-    assert logs == pytest.approx(math.log(hull_cost(macs, 0.78) / macs[0][0], macs[-1][0] / macs[0][0]))
+    assert logs == pytest.approx(
+        math.log(hull_cost(macs, 0.78) / macs[0][0], macs[-1][0] / macs[0][0])
+    )
     assert logs == pytest.approx(1 / 4, abs=0.02)
 
 
 def test_what_imagenet_v2_takes():
-    top1, v2, top5 = ([float(r[c]) for *_, r in front("macs")] for c in ("top1", "imagenetv2_top1", "top5"))
+    top1, v2, top5 = (
+        [float(r[c]) for *_, r in front("macs")] for c in ("top1", "imagenetv2_top1", "top5")
+    )
     drops = [a - b for a, b in zip(top1, v2, strict=True)]
     assert list(TOLD["shift-drops"]) == pytest.approx([min(drops), max(drops)])
-    assert min(drops) == pytest.approx(0.072, abs=0.006) and max(drops) == pytest.approx(0.138, abs=0.003)
+    assert min(drops) == pytest.approx(0.072, abs=0.006) and max(drops) == pytest.approx(
+        0.138, abs=0.003
+    )
     assert TOLD["shift-range"] == pytest.approx((max(v2) - min(v2)) - (max(top1) - min(top1)))
     assert TOLD["shift-range"] == pytest.approx(0.057, abs=0.008)
     assert TOLD["shift-order"] == sum(b < a for a, b in zip(v2, v2[1:])) == 4
@@ -98,7 +114,9 @@ def test_what_imagenet_v2_takes():
 def test_families_are_counted_by_their_names():
     names = [r["model"] for *_, r in front("macs")]
     noisy = sum("efficientnet" in name and "_ns" in name for name in names)
-    assert f"efficientnet {noisy}," in TOLD["pairs-families"] and "levit 1" in TOLD["pairs-families"]
+    assert (
+        f"efficientnet {noisy}," in TOLD["pairs-families"] and "levit 1" in TOLD["pairs-families"]
+    )
     assert "in time levit 5" in TOLD["time-families"]
 
 
@@ -125,13 +143,33 @@ def test_rules(rule, yes, no):
 
 
 def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
-    values = {"pairs-improve": 0.9, "pairs-top": float("nan"), "pairs-most": np.float64(3.8), "pair-size": None}
+    values = {
+        "pairs-improve": 0.9,
+        "pairs-top": float("nan"),
+        "pairs-most": np.float64(3.8),
+        "pair-size": None,
+    }
     shown = ledger.table(values, "02", "imagenet-1k")
-    assert set(shown.columns) == {"section", "claim", "paper", "published", "held out", "this run", "verdict"}
+    assert set(shown.columns) == {
+        "section",
+        "claim",
+        "paper",
+        "published",
+        "held out",
+        "this run",
+        "verdict",
+    }
     assert shown.loc["pairs-improve", ["this run", "verdict"]].tolist() == ["90.0%", "agrees"]
-    assert shown.loc["pairs-most", ["published", "this run", "verdict"]].tolist() == ["3.83", "3.80", "agrees"]
+    assert shown.loc["pairs-most", ["published", "this run", "verdict"]].tolist() == [
+        "3.83",
+        "3.80",
+        "agrees",
+    ]
     for name in ("pairs-top", "pair-size", "plateau-kept"):
-        assert shown.loc[name, ["this run", "verdict"]].tolist() == ["–", "not comparable: this run has no value"]
+        assert shown.loc[name, ["this run", "verdict"]].tolist() == [
+            "–",
+            "not comparable: this run has no value",
+        ]
     assert shown.loc["pairs-86", "published"] == "needs the models' outputs"
     many = ledger.table({"shift-order": [3, 1, 4, 1, 5, 9]}).loc["shift-order"]
     assert (many["this run"], many["verdict"]) == ("1 to 9 (6 of 6)", "agrees")
@@ -139,7 +177,10 @@ def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
 
 def test_what_most_splits_have_to_obey_is_counted():
     claim = ledger.paper_claims().loc["shift-improve"]  # most > 0.5
-    assert [ledger.verdict(v, claim, "") for v in ([0.6, 0.7, 0.2], [0.6, 0.2])] == ["agrees", "differs"]
+    assert [ledger.verdict(v, claim, "") for v in ([0.6, 0.7, 0.2], [0.6, 0.2])] == [
+        "agrees",
+        "differs",
+    ]
     row = ledger.table({"shift-improve": [0.9, 0.8, 0.1, 0.7, 0.6, 0.5]}).loc["shift-improve"]
     assert (row["this run"], row["verdict"]) == ("10% to 90% (4 of 6)", "agrees")
 
@@ -168,8 +209,16 @@ def test_pairs_exceed_elsewhere_at_the_threshold_that_was_chosen():
 
 def test_what_is_held_out_can_leave_a_claim_open():
     claim = ledger.paper_claims().loc["pairs-top"]  # > 0
-    assert [ledger.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["agrees", "agrees", "open"]
-    assert [ledger.verdict([-0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == ["differs", "open", "differs"]
+    assert [ledger.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == [
+        "agrees",
+        "agrees",
+        "open",
+    ]
+    assert [ledger.verdict([-0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == [
+        "differs",
+        "open",
+        "differs",
+    ]
     row = ledger.table({"pairs-top": 0.001}, "02", held_out={"pairs-top": -0.002}).loc["pairs-top"]
     assert row[["held out", "this run", "verdict"]].tolist() == ["-0.200%", "+0.100%", "open"]
     with pytest.raises(ValueError, match="unknown claim"):
@@ -188,7 +237,9 @@ def test_unknown_claims_and_notebooks_are_refused():
 def test_the_table_of_claims():
     table = ledger.paper_claims()
     assert table.index.is_unique and set(table["notebook"]) == {*NOTEBOOKS, "08"}
-    assert {rule.removeprefix("most ").split()[0] for rule in table["rule"] if rule} <= set(ledger.RULES)
+    assert {rule.removeprefix("most ").split()[0] for rule in table["rule"] if rule} <= set(
+        ledger.RULES
+    )
     assert (table[["section", "claim", "paper"]] != "").all(axis=None)
     unjudged = (table["rule"] == "") | (table["scope"] != "any")
     assert (table.loc[unjudged, "why"] != "").all()
@@ -196,21 +247,39 @@ def test_the_table_of_claims():
 
 
 def test_ranges_are_shares_of_the_runs_own():
-    asked = SimpleNamespace(baseline=Baseline([1, 2], [ledger.LOW, ledger.BEST]), mean_improvement=lambda *ends: ends)
+    asked = SimpleNamespace(
+        baseline=Baseline([1, 2], [ledger.LOW, ledger.BEST]), mean_improvement=lambda *ends: ends
+    )
     assert ledger.mean_in(asked, 0.8, 0.86) == pytest.approx((0.8, 0.86))
     asked.baseline = Baseline([1, 2], [0.2, 0.7])
-    assert ledger.mean_in(asked, None, (ledger.LOW + ledger.BEST) / 2) == (None, pytest.approx(0.45))
+    assert ledger.mean_in(asked, None, (ledger.LOW + ledger.BEST) / 2) == (
+        None,
+        pytest.approx(0.45),
+    )
 
 
 def test_what_is_cut_out_of_a_notebook():
-    lines = ["a = [x for x in 'b']", "x = 1", "b = {}", "b['k'] = a", "c = b", "c.pop('k')", "c.update(a)", "print(c)"]
+    lines = [
+        "a = [x for x in 'b']",
+        "x = 1",
+        "b = {}",
+        "b['k'] = a",
+        "c = b",
+        "c.pop('k')",
+        "c.update(a)",
+        "print(c)",
+    ]
     body = ast.parse("\n".join([*lines, "b |= a"])).body
     assert [ast.unparse(s) for s in needed(body, ["c"])] == [lines[i] for i in (0, 2, 3, 4, 5, 6)]
 
 
 def stated():
     """The rows of docs/ledger.md by id."""
-    lines = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    lines = [
+        line.strip("| ").split(" | ")
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line[:1] == "|"
+    ]
     head, _, *rows = lines
     return pd.DataFrame(rows, columns=head).set_index("id")
 
@@ -228,12 +297,24 @@ def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number):
 def test_how_a_ranking_moves():
     keys = [(t, f, m) for t in ("x", "y") for f in (0, 1) for m in ("a", "b", "c")]
     table = pd.DataFrame(keys, columns=["task", "fold", "method"])
-    table["classes"], table["accuracy_of_best_model"] = table["task"].map({"x": 5, "y": 2}), 0.5 + table["fold"] / 10
+    table["classes"], table["accuracy_of_best_model"] = (
+        table["task"].map({"x": 5, "y": 2}),
+        0.5 + table["fold"] / 10,
+    )
     table["place"] = [1, 2, 3, 1, 2, 3, 2, 2, 2, 2, 2, 2]
-    said = pd.DataFrame({"x": ["holds", "fails", "open"], "y": ["holds", "holds", np.nan]}, index=["s", "t", "u"])
+    said = pd.DataFrame(
+        {"x": ["holds", "fails", "open"], "y": ["holds", "holds", np.nan]}, index=["s", "t", "u"]
+    )
     moves = ledger.ranking_moves(table, said)
     assert moves.loc["x"].drop("accuracy_of_best_model").tolist() == [5, 1, 1, 0, 1.0, "a", "c"]
-    assert moves.loc["y", ["classes", "holds", "fails", "open", "first", "last"]].tolist() == [2, 2, 0, 0, "–", "–"]
+    assert moves.loc["y", ["classes", "holds", "fails", "open", "first", "last"]].tolist() == [
+        2,
+        2,
+        0,
+        0,
+        "–",
+        "–",
+    ]
     assert moves["accuracy_of_best_model"].tolist() == pytest.approx([0.55, 0.55])
     level = table.assign(place=[1.5, 1.5, 3] * 4)
     assert ledger.ranking_moves(level, said)["first"].tolist() == ["a, b", "a, b"]
@@ -245,7 +326,9 @@ def made_up(rng, tasks=("x", "y")):
     keys = [(t, n, c, f, m) for t in tasks for n, c in kinds for f in (0, 1) for m in METHODS]
     table = pd.DataFrame(keys, columns=["task", "n_models", "cost", "fold", "method"])
     for column in ("mean_improvement", "upper_improvement", "top_accuracy"):
-        table[column] = rng.choice([1, 1.0005, 2], len(table)) + 0.1 * table["method"].str.contains("_ts")
+        table[column] = rng.choice([1, 1.0005, 2], len(table)) + 0.1 * table["method"].str.contains(
+            "_ts"
+        )
     return table
 
 
@@ -254,7 +337,9 @@ def said_of(table, said, task):
     counted = []
     for fold in (0, 1):
         rows = table[(table.task == task) & (table.fold == fold)]
-        rows = rows[(rows.n_models == said.n_models) & (rows.cost == said.cost)].set_index("method")[said.measured]
+        rows = rows[(rows.n_models == said.n_models) & (rows.cost == said.cost)].set_index(
+            "method"
+        )[said.measured]
         leads = [rows[a] / rows[b] - 1 for a in said.better.split() for b in said.worse.split()]
         if all(lead > said.margin for lead in leads):
             counted.append("holds")
@@ -286,7 +371,10 @@ def test_verdicts_speak_of_what_was_searched():
     assert ledger.verdicts(pairs).notna().all(axis=None) and len(ledger.verdicts(pairs)) < len(
         ledger.verdicts(alone)
     ) < len(ledger.verdicts(table))
-    assert set(ledger.verdicts(alone).isna().loc[:, "x"]) == {True, False} and ledger.verdicts(alone)["y"].notna().all()
+    assert (
+        set(ledger.verdicts(alone).isna().loc[:, "x"]) == {True, False}
+        and ledger.verdicts(alone)["y"].notna().all()
+    )
 
 
 def test_statements_name_methods_and_numbers_that_there_are():

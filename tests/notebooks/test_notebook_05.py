@@ -25,7 +25,9 @@ def write_split(folder, split, per_class, noise, seed):
     store = LogitStore.create(folder / split, labels, names, synsets()[:CLASSES], "imagenet", split)
     ease = rng.normal(1.5, 1, (len(labels), 1))
     for i, (name, macs) in enumerate(MODELS.items()):
-        logits = (1 + i) * ease * np.eye(CLASSES)[labels] + noise * rng.normal(size=(len(labels), CLASSES))
+        logits = (1 + i) * ease * np.eye(CLASSES)[labels] + noise * rng.normal(
+            size=(len(labels), CLASSES)
+        )
         store.add(name, logits, macs=macs)
     return store
 
@@ -44,7 +46,9 @@ def test_imagenet_v2_is_compared_with_the_split_that_chose(tmp_path, monkeypatch
     drops = here.models["top1"] - there.models["top1"]
     assert (drops > 0.04).all()  # the stand-in's accuracy really falls
     out = tmp_path / "report"
-    assert run.main([*documented_parameters(tmp_path / "study"), "--out", str(out)]) == 0, capsys.readouterr().err
+    assert run.main([*documented_parameters(tmp_path / "study"), "--out", str(out)]) == 0, (
+        capsys.readouterr().err
+    )
     cells = nbformat.read(out / "05_distribution_shift.ipynb", as_version=4).cells
     (ledger,) = [cell for cell in cells if "ledger.table(" in cell.source]
     last = " ".join(re.sub(r"<[^>]*>", " ", ledger.outputs[-1].data["text/html"]).split())

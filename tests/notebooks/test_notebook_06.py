@@ -19,7 +19,11 @@ def parameters(tmp_path_factory):
         "small": tiny.save(folder / "small", tiny.trained(tiny.module(8, 1, seed=1), 80)),
         "large": tiny.save(folder / "large", tiny.trained(tiny.module(16, 2, seed=2), 150)),
     }
-    rows = [(task, place, name.title(), "0 1") for task in tiny.FOLDERS for name, place in models.items()]
+    rows = [
+        (task, place, name.title(), "0 1")
+        for task in tiny.FOLDERS
+        for name, place in models.items()
+    ]
     return {
         "tasks": list(tiny.FOLDERS),
         "glue_folder": str(tiny.write_glue(folder / "data", 300)),
@@ -30,9 +34,16 @@ def parameters(tmp_path_factory):
 
 
 def test_all_four_tasks(parameters, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, which wait by spinning
+    monkeypatch.setenv(
+        "OMP_NUM_THREADS", "1"
+    )  # tiny models gain nothing from threads, which wait by spinning
     papermill.execute_notebook(
-        NOTEBOOK, tmp_path / "06.ipynb", parameters, cwd=NOTEBOOK.parent, kernel_name="python3", progress_bar=False
+        NOTEBOOK,
+        tmp_path / "06.ipynb",
+        parameters,
+        cwd=NOTEBOOK.parent,
+        kernel_name="python3",
+        progress_bar=False,
     )
     cells = nbformat.read(tmp_path / "06.ipynb", 4).cells
     outputs = [o for cell in cells for o in cell.get("outputs", [])]
@@ -42,7 +53,10 @@ def test_all_four_tasks(parameters, tmp_path, monkeypatch):
     assert "sst2, F1" not in text
     (ledger,) = [cell for cell in cells if "ledger.table(" in cell.source]
     last = " ".join(re.sub(r"<[^>]*>", " ", ledger.outputs[-1]["data"]["text/html"]).split())
-    assert "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in last and "no text model in timm's tables – 4 agrees" in last
+    assert (
+        "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in last
+        and "no text model in timm's tables – 4 agrees" in last
+    )
     assert not any(o.output_type == "error" for o in outputs)
     assert (
         sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 4

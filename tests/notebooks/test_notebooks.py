@@ -15,7 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_CELL, MEDIAN_CELL = 8, 3  # lines, but for parameters
 LARGEST = 1_000_000  # bytes
-IMAGES_TEXT_AND_TABLES = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png", "image/svg+xml"}
+IMAGES_TEXT_AND_TABLES = {
+    "text/plain",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "image/png",
+    "image/svg+xml",
+}
 PAPER_TABLE = ("paper reports", "this run shows")
 
 
@@ -29,7 +36,11 @@ def outputs(nb):
 
 def opens_with_a_question(nb):
     first = nb.cells[0]
-    return [] if first.cell_type == "markdown" and "?" in first.source else ["no question in the first cell"]
+    return (
+        []
+        if first.cell_type == "markdown" and "?" in first.source
+        else ["no question in the first cell"]
+    )
 
 
 def has_one_parameters_cell(nb):
@@ -39,14 +50,28 @@ def has_one_parameters_cell(nb):
 
 def defines_nothing(nb):
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    sources = ["\n".join(line for line in c.source.splitlines() if line[:1] not in "%!") for c in code_cells(nb)]
-    nodes = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    sources = [
+        "\n".join(line for line in c.source.splitlines() if line[:1] not in "%!")
+        for c in code_cells(nb)
+    ]
+    nodes = [
+        node
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, kinds)
+    ]
     return [f"{type(node).__name__}: {ast.unparse(node).splitlines()[0]}" for node in nodes]
 
 
 def cells_are_short(nb):
-    cells = [c.source.splitlines() for c in code_cells(nb) if "parameters" not in c.metadata.get("tags", [])]
-    long = [f"a cell of {len(lines)} lines: {lines[0]}" for lines in cells if len(lines) > LONGEST_CELL]
+    cells = [
+        c.source.splitlines()
+        for c in code_cells(nb)
+        if "parameters" not in c.metadata.get("tags", [])
+    ]
+    long = [
+        f"a cell of {len(lines)} lines: {lines[0]}" for lines in cells if len(lines) > LONGEST_CELL
+    ]
     middle = median(map(len, cells)) if cells else 0
     return long + ([f"cells of {middle} lines in the median"] if middle > MEDIAN_CELL else [])
 
@@ -55,11 +80,22 @@ def ends_with_one_printed_answer(nb):
     tagged = [cell for cell in code_cells(nb) if "answer" in cell.metadata.get("tags", [])]
     texts = [o.get("text", "").strip() for cell in tagged for o in cell.outputs]
     good = tagged == code_cells(nb)[-1:] and len(texts) == 1 and texts[0] and "\n" not in texts[0]
-    return [] if good else [f"{len(tagged)} cells tagged answer, not the last one with a printed paragraph: {texts}"]
+    return (
+        []
+        if good
+        else [
+            f"{len(tagged)} cells tagged answer, not the last one with a printed paragraph: {texts}"
+        ]
+    )
 
 
 def ends_with_the_papers_numbers(nb):
-    headings = [line.lower() for cell in nb.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    headings = [
+        line.lower()
+        for cell in nb.cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.splitlines()
+    ]
     headings = [line for line in headings if line.startswith("#")]
     last = headings[-2:]  # the answer may have one of its own
     there = any(all(words in heading for words in PAPER_TABLE) for heading in last)
@@ -72,29 +108,54 @@ def ran_in_order(nb):
 
 
 def shows_no_error(nb):
-    return [f"{output.ename}: {output.evalue}" for output in outputs(nb) if output.output_type == "error"]
+    return [
+        f"{output.ename}: {output.evalue}"
+        for output in outputs(nb)
+        if output.output_type == "error"
+    ]
 
 
 def shows_its_answer(nb):
-    return [] if outputs(nb) and code_cells(nb)[-1].outputs else ["no output in the last cell: not run to its end"]
+    return (
+        []
+        if outputs(nb) and code_cells(nb)[-1].outputs
+        else ["no output in the last cell: not run to its end"]
+    )
 
 
 def outputs_are_plain(nb):
     kinds = {mime for output in outputs(nb) for mime in output.get("data", {})}
-    scripts = ["a script in an output" for o in outputs(nb) if "<script" in str(o.get("data", {}).get("text/html", ""))]
+    scripts = [
+        "a script in an output"
+        for o in outputs(nb)
+        if "<script" in str(o.get("data", {}).get("text/html", ""))
+    ]
     return sorted(kinds - IMAGES_TEXT_AND_TABLES) + scripts
 
 
 def carries_no_run_data(nb):
     keys = {"widgets", "papermill"} & set(nb.metadata)
-    keys |= {key for cell in nb.cells for key in cell.metadata if key in ("execution", "papermill", "ExecuteTime")}
+    keys |= {
+        key
+        for cell in nb.cells
+        for key in cell.metadata
+        if key in ("execution", "papermill", "ExecuteTime")
+    }
     return sorted(keys)
 
 
 def names_no_folder_of_this_machine(nb):
-    folders = {str(folder) + "/" for folder in (ROOT, Path.home(), sys.prefix) if len(Path(folder).parts) > 1}
+    folders = {
+        str(folder) + "/"
+        for folder in (ROOT, Path.home(), sys.prefix)
+        if len(Path(folder).parts) > 1
+    }
     text = nbformat.writes(nb)
-    return [folder for folder in folders if f'"{folder}' in text or f" {folder}" in text or f"'{folder}" in text]
+    return [
+        folder
+        for folder in folders
+        if f'"{folder}' in text or f" {folder}" in text or f"'{folder}" in text
+    ]
 
 
 def is_small(nb):
@@ -122,7 +183,9 @@ RULES = (
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, rule):
-    assert rule(nbformat.read(path, as_version=4)) == [], "run `make notebooks` where the outputs are at fault"
+    assert rule(nbformat.read(path, as_version=4)) == [], (
+        "run `make notebooks` where the outputs are at fault"
+    )
 
 
 def test_names_are_numbered():
@@ -131,13 +194,19 @@ def test_names_are_numbered():
 
 def good_notebook():
     new = nbformat.v4
-    parameters = new.new_code_cell("points = 5", metadata={"tags": ["parameters"]}, execution_count=1)
+    parameters = new.new_code_cell(
+        "points = 5", metadata={"tags": ["parameters"]}, execution_count=1
+    )
     table = new.new_output("execute_result", {"text/html": "<table></table>"}, execution_count=2)
     ledger = new.new_code_cell("points", outputs=[table], execution_count=2)
     said = new.new_output("stream", name="stdout", text="It is.\n")
-    answer = new.new_code_cell("print('It is.')", metadata={"tags": ["answer"]}, outputs=[said], execution_count=3)
+    answer = new.new_code_cell(
+        "print('It is.')", metadata={"tags": ["answer"]}, outputs=[said], execution_count=3
+    )
     heading = new.new_markdown_cell("## What the paper reports, and what this run shows")
-    return new.new_notebook(cells=[new.new_markdown_cell("Is it?"), parameters, heading, ledger, answer])
+    return new.new_notebook(
+        cells=[new.new_markdown_cell("Is it?"), parameters, heading, ledger, answer]
+    )
 
 
 def test_a_good_notebook_breaks_no_rule():
@@ -145,7 +214,9 @@ def test_a_good_notebook_breaks_no_rule():
 
 
 def data_output(**data):
-    return nbformat.v4.new_output("display_data", {mime.replace("__", "/"): value for mime, value in data.items()})
+    return nbformat.v4.new_output(
+        "display_data", {mime.replace("__", "/"): value for mime, value in data.items()}
+    )
 
 
 BAD = {
@@ -155,12 +226,18 @@ BAD = {
     cells_are_short: lambda nb: nb.cells[3].update(source="x = 1\n" * (LONGEST_CELL + 1)),
     ends_with_the_papers_numbers: lambda nb: nb.cells.pop(2),
     ran_in_order: lambda nb: nb.cells[3].update(execution_count=7),
-    shows_no_error: lambda nb: nb.cells[3].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="no")),
+    shows_no_error: lambda nb: nb.cells[3].outputs.append(
+        nbformat.v4.new_output("error", ename="E", evalue="no")
+    ),
     ends_with_one_printed_answer: lambda nb: nb.cells[4].outputs.clear(),
     shows_its_answer: lambda nb: nb.cells[4].outputs.clear(),
-    outputs_are_plain: lambda nb: nb.cells[3].outputs.append(data_output(text__html="<script>…</script>")),
+    outputs_are_plain: lambda nb: nb.cells[3].outputs.append(
+        data_output(text__html="<script>…</script>")
+    ),
     carries_no_run_data: lambda nb: nb.metadata.update(widgets={}),
-    names_no_folder_of_this_machine: lambda nb: nb.cells[3].outputs.append(data_output(text__plain=f"{ROOT}/x")),
+    names_no_folder_of_this_machine: lambda nb: nb.cells[3].outputs.append(
+        data_output(text__plain=f"{ROOT}/x")
+    ),
     is_small: lambda nb: nb.cells[3].outputs.append(data_output(image__png="A" * LARGEST)),
 }
 

@@ -24,7 +24,10 @@ def make_store(seed, k=400, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     ease = 1.5 + rng.normal(size=(k, 1))
-    logits = {f"m{i}": (1 + i) * ease * np.eye(4)[labels] + noise * rng.normal(size=(k, 4)) for i in range(3)}
+    logits = {
+        f"m{i}": (1 + i) * ease * np.eye(4)[labels] + noise * rng.normal(size=(k, 4))
+        for i in range(3)
+    }
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0**i for i in range(3)})
 
 
@@ -38,29 +41,46 @@ def names(fig):
 
 def test_methods_have_a_panel_a_kind_with_its_reference_in_black():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
-    curves = {f"{metric}, {mean}": curve * (1 + i) for i, metric in enumerate(("m", "e")) for mean in ("x", "y")}
+    curves = {
+        f"{metric}, {mean}": curve * (1 + i)
+        for i, metric in enumerate(("m", "e"))
+        for mean in ("x", "y")
+    }
     fig = methods_figure(curves, "means", "m", {"mean x": ", x", "mean y": ", y"})
     assert names(fig) == ["m, x", "e, x", "m, y", "e, y"]
-    assert fig.data[0].line.color == fig.data[2].line.color != fig.data[1].line.color == fig.data[3].line.color
+    assert (
+        fig.data[0].line.color
+        == fig.data[2].line.color
+        != fig.data[1].line.color
+        == fig.data[3].line.color
+    )
     assert [note.text for note in fig.layout.annotations] == ["mean x", "mean y"]
 
 
 def test_the_second_model_of_all_pairs_is_named_once():
-    pairs = pd.DataFrame({"first": ["a"], "second": ["c"], "cost_ratio": 9.0, "mean_improvement": 2.0})
+    pairs = pd.DataFrame(
+        {"first": ["a"], "second": ["c"], "cost_ratio": 9.0, "mean_improvement": 2.0}
+    )
     pairs[["plateau", "accuracy_difference"]] = 0.5, 0.1
     curve = pd.DataFrame({"exit_rate": [0, 1], "accuracy": [0.9, 0.8]})
     fig = pairs_figure(pairs, {"a → c": curve, "b → c": curve})
     assert names(fig)[:2] == ["a", "b"] and fig.layout.annotations[0].text == "accuracy − c's"
     fig = pairs_figure(pairs, {"a → b": curve, "b → c": curve})
-    assert names(fig)[:2] == ["a → b", "b → c"] and fig.layout.annotations[0].text == "accuracy − second model's"
+    assert (
+        names(fig)[:2] == ["a → b", "b → c"]
+        and fig.layout.annotations[0].text == "accuracy − second model's"
+    )
 
 
 def test_a_model_below_the_cheapest_one_is_shown_whole():
     labels, ok = np.zeros(100, int), {"cheap": 70, "worse": 65, "best": 90}
     logits = {
-        m: np.stack([np.arange(100) < n, np.arange(100) >= n], 1) * (1.0 + i) for i, (m, n) in enumerate(ok.items())
+        m: np.stack([np.arange(100) < n, np.arange(100) >= n], 1) * (1.0 + i)
+        for i, (m, n) in enumerate(ok.items())
     }
-    front = search(LogitStore.from_arrays(labels, logits, macs={"cheap": 1, "worse": 2, "best": 5}), 2)
+    front = search(
+        LogitStore.from_arrays(labels, logits, macs={"cheap": 1, "worse": 2, "best": 5}), 2
+    )
     low, _ = tasks_figure({"task": {"pairs": front}}).layout.yaxis.range
     assert 0.63 < low < 0.645
 
@@ -71,7 +91,11 @@ def test_a_model_below_the_cheapest_one_is_shown_whole():
         (2, True, "ranges of thresholds"),
         (2, False, "single points"),
         (3, True, "single points: a segment of 3 models is a box, no path"),
-        ((2, 3), True, "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"),
+        (
+            (2, 3),
+            True,
+            "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)",
+        ),
     ],
 )
 def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
@@ -103,7 +127,9 @@ def test_severities_of_a_kind_share_a_panel():
 
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
-    fig = moved_improvement_figure({kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")})
+    fig = moved_improvement_figure(
+        {kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")}
+    )
     lines = [(t.name, t.line.color) for t in fig.data]
     assert len(set(lines)) == 2
     assert sum(t.showlegend for t in fig.data) == 2

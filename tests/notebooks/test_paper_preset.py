@@ -22,7 +22,9 @@ import ledger  # noqa: E402 - beside the notebooks, not a package
 
 SCRIPTS = ROOT / "data" / "imagenet-1k"
 TABLE = pd.read_csv(ROOT / "cascadelib" / "studies" / "models-2022-07.csv").set_index("model")
-MODELS = TABLE.loc[["tinynet_e", "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", "beit_large_patch16_512"]]
+MODELS = TABLE.loc[
+    ["tinynet_e", "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", "beit_large_patch16_512"]
+]
 K, K_V2 = 2000, 1000
 
 
@@ -58,7 +60,13 @@ def study(tmp_path_factory):
         write_split(folder, "val", "imagenet-1k", "top1", K, 0),
         write_split(folder, "held_out", "imagenetv2", "imagenetv2_top1", K_V2, 1),
     ]
-    command = [sys.executable, SCRIPTS / "run_notebooks.py", folder, "--preset", SCRIPTS / "paper.yml"]
+    command = [
+        sys.executable,
+        SCRIPTS / "run_notebooks.py",
+        folder,
+        "--preset",
+        SCRIPTS / "paper.yml",
+    ]
     environment = {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
@@ -71,12 +79,20 @@ def study(tmp_path_factory):
 def claims(report, number):
     """{id of a claim: the numbers that the run shows} of an executed notebook's ledger."""
     (path,) = report.glob(f"{number}_*.ipynb")
-    (cell,) = [cell for cell in nbformat.read(path, as_version=4).cells if "ledger.table(" in cell.source]
+    (cell,) = [
+        cell for cell in nbformat.read(path, as_version=4).cells if "ledger.table(" in cell.source
+    ]
     rows = re.findall(r"<tr>(.*?)</tr>", cell.outputs[-1].data["text/html"], re.DOTALL)[1:]
-    cells = [[re.sub(r"<[^>]*>", "", part) for part in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in rows]
+    cells = [
+        [re.sub(r"<[^>]*>", "", part) for part in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)]
+        for row in rows
+    ]
     ids = ledger.paper_claims().query(f"notebook == '{number}'").index
     assert len(ids) == len(cells)
-    return {name: [float(n) for n in re.findall(r"(?<!\w)[+-]?\d+\.?\d*", row[-2])] for name, row in zip(ids, cells)}
+    return {
+        name: [float(n) for n in re.findall(r"(?<!\w)[+-]?\d+\.?\d*", row[-2])]
+        for name, row in zip(ids, cells)
+    }
 
 
 def outcomes(store):
@@ -88,7 +104,9 @@ def outcomes(store):
 
 def hull_cost(accuracy, cost):
     """Function accuracy → cost of random routing between single models: the least over all of them and pairs."""
-    pairs = [(i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]]
+    pairs = [
+        (i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]
+    ]
 
     def at(a):
         ways = [cost[i] for i in range(len(cost)) if accuracy[i] >= a]
@@ -132,14 +150,18 @@ def mean_factor(front, at, low, high, points=200_001):
     return np.mean(np.interp(grid, corners, [at(a) for a in corners]) / least)
 
 
-@pytest.mark.parametrize(("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")])
+@pytest.mark.parametrize(
+    ("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")]
+)
 def test_pairs_and_methods(study, kind, report):
     folder, store, _ = study
     found, cost = claims(folder / report, "02"), MODELS[kind].to_numpy(float)
     correct, sure = outcomes(store)
     accuracy = correct.mean(axis=1)
     assert accuracy == pytest.approx(MODELS["top1"], abs=0.5 / K)
-    on_front = [i for i in range(len(cost)) if not ((cost <= cost[i]) & (accuracy > accuracy[i])).any()]
+    on_front = [
+        i for i in range(len(cost)) if not ((cost <= cost[i]) & (accuracy > accuracy[i])).any()
+    ]
     front = front_of_pairs(*(x[on_front] for x in (correct, sure, cost)))
     at = hull_cost(accuracy, cost)
     factors = np.array([at(a) / c for a, c in front.T])
@@ -147,16 +169,21 @@ def test_pairs_and_methods(study, kind, report):
     assert found["pairs-most"] == [pytest.approx(np.nanmax(factors), abs=0.006)]
     assert found["pairs-top"] == [pytest.approx(100 * (front[0, -1] - accuracy.max()), abs=0.0006)]
     top5 = [
-        np.mean(np.sort(z, axis=1)[:, -5] <= z[np.arange(K), store.labels]) for z in map(store.logits, MODELS.index)
+        np.mean(np.sort(z, axis=1)[:, -5] <= z[np.arange(K), store.labels])
+        for z in map(store.logits, MODELS.index)
     ]
-    assert found["topk-difference"] == pytest.approx([100 * np.ptp(x) for x in (accuracy, top5)], abs=0.06)
+    assert found["topk-difference"] == pytest.approx(
+        [100 * np.ptp(x) for x in (accuracy, top5)], abs=0.06
+    )
     if kind == "macs":  # the peaks are of all models' front; here all are on the single-model front
         tops = find_peaks([0, *np.nan_to_num(factors), 0], prominence=0.3)[0] - 1
         assert len(on_front) == len(MODELS) and len(tops) > 0
         ends = factors[tops] if len(tops) <= 5 else [factors[tops].min(), factors[tops].max()]
         assert found["table1"] == pytest.approx(list(ends), rel=6e-4)
         expected = mean_factor(front, at, accuracy.min(), accuracy.max())
-        assert claims(folder / report, "04")["second-factor"] == [pytest.approx(expected, abs=0.002)]
+        assert claims(folder / report, "04")["second-factor"] == [
+            pytest.approx(expected, abs=0.002)
+        ]
         text = next((folder / report).glob("04_*.ipynb")).read_text(encoding="utf-8")
         assert all(f"improvement above {part}%" in text for part in ("80.0", "86.0", "87.0"))
 
@@ -172,12 +199,20 @@ def test_three_models(study):
         for n in range(K + 1):
             goes = second[place[second] >= n]
             left = correct[a, first[:n]].sum()
-            right = left + np.cumsum([correct[c, goes].sum(), *(correct[b, goes].astype(int) - correct[c, goes])])
-            total = cost[a] + cost[b] * (1 - n / K) + cost[c] * (len(goes) - np.arange(len(goes) + 1)) / K
+            right = left + np.cumsum(
+                [correct[c, goes].sum(), *(correct[b, goes].astype(int) - correct[c, goes])]
+            )
+            total = (
+                cost[a]
+                + cost[b] * (1 - n / K)
+                + cost[c] * (len(goes) - np.arange(len(goes) + 1)) / K
+            )
             np.minimum.at(least, right, total)
     factors = [at(n / K) / total for n, total in enumerate(least) if np.isfinite(total)]
     found = claims(folder / "report", "03")
-    assert found["triple-factor"] == [pytest.approx(np.nanmax(factors), abs=0.006)] and found["triples"] == [4]
+    assert found["triple-factor"] == [pytest.approx(np.nanmax(factors), abs=0.006)] and found[
+        "triples"
+    ] == [4]
 
 
 def test_shift_and_calibration(study):
@@ -204,13 +239,28 @@ def test_extraction_and_notebook_01(tmp_path, monkeypatch):
     )
     subprocess.run([sys.executable, "-c", made, tmp_path], cwd=SCRIPTS, check=True)
     out = tmp_path / "study"
-    command = [sys.executable, SCRIPTS / "extract.py", "--images", tmp_path / "val", "--out", out, "--whole"]
+    command = [
+        sys.executable,
+        SCRIPTS / "extract.py",
+        "--images",
+        tmp_path / "val",
+        "--out",
+        out,
+        "--whole",
+    ]
     command += ["--models", "tinynet_e", "--checkpoints", tmp_path / "weights", "--workers", "1"]
     subprocess.run(command, check=True)
     assert not (out / "held_out").exists() and len(LogitStore(out / "val")) == 1000
     kept = LogitStore(out / "val").models.loc["tinynet_e"]
     assert kept["published_seconds"] == TABLE.loc["tinynet_e", "seconds"]
-    command = [sys.executable, SCRIPTS / "run_notebooks.py", out, "01", "--preset", SCRIPTS / "paper.yml"]
+    command = [
+        sys.executable,
+        SCRIPTS / "run_notebooks.py",
+        out,
+        "01",
+        "--preset",
+        SCRIPTS / "paper.yml",
+    ]
     said = subprocess.run([*command, "-p", "images", "100"], capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr
     assert "ignored" not in said.stdout

@@ -15,8 +15,12 @@ sys.path.insert(0, str(ROOT / "notebooks"))
 import run  # noqa: E402 - the runner is a script beside the notebooks, not a package
 
 BUNDLED = ROOT / "data" / "fashion-mnist"
-SPLITS = "val test shift/noise-1 shift/noise-2 shift/blur-2 shift/movement-2 shift/exposure-2".split()
-MODELS = "mlp@14 mlp_h256@28 small_resnet_w4@28 lenet_w300@28 resnet18_w16@52 resnet18_w16@56".split()
+SPLITS = (
+    "val test shift/noise-1 shift/noise-2 shift/blur-2 shift/movement-2 shift/exposure-2".split()
+)
+MODELS = (
+    "mlp@14 mlp_h256@28 small_resnet_w4@28 lenet_w300@28 resnet18_w16@52 resnet18_w16@56".split()
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +32,34 @@ def small(tmp_path_factory):
     for split in SPLITS:
         whole = LogitStore(BUNDLED / split)
         store = LogitStore.create(
-            folder / split, whole.labels, whole.sample_ids, whole.classes, whole.dataset, whole.split
+            folder / split,
+            whole.labels,
+            whole.sample_ids,
+            whole.classes,
+            whole.dataset,
+            whole.split,
         )
         for name in MODELS:
-            about = {key: whole.metadata(name)[key] for key in ("macs", "seconds", "family", "image_size")}
+            about = {
+                key: whole.metadata(name)[key]
+                for key in ("macs", "seconds", "family", "image_size")
+            }
             store.add(name, whole.logits(name), **about)
     return str(folder)
 
 
 def flipped(path, small):
     """Other values of what a notebook's parameters cell has; fewer images to extract, and few to run on."""
-    has = {name: run.literal(entry["default"]) for name, entry in papermill.inspect_notebook(path).items()}
-    new = {"split": has.get("held_out", "test"), "held_out": has.get("split"), "method": "entropy", "cost": "seconds"}
+    has = {
+        name: run.literal(entry["default"])
+        for name, entry in papermill.inspect_notebook(path).items()
+    }
+    new = {
+        "split": has.get("held_out", "test"),
+        "held_out": has.get("split"),
+        "method": "entropy",
+        "cost": "seconds",
+    }
     new |= {"paired": False, "images": 100, "samples": 64, "timed": 32, "rounds": 1}
     if has.get("dataset") == "data/fashion-mnist" and "images" not in has:
         new["dataset"] = small
@@ -49,7 +69,9 @@ def flipped(path, small):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_flipped(path, small, tmp_path, monkeypatch):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small models gain nothing from threads, which wait by spinning
+    monkeypatch.setenv(
+        "OMP_NUM_THREADS", "1"
+    )  # small models gain nothing from threads, which wait by spinning
     more = {"out": str(tmp_path / "logits")} if path.stem.startswith("01") else {}
     found = run.execute(path, tmp_path, flipped(path, small) | more)
     assert found.error is None

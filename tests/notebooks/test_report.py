@@ -49,14 +49,18 @@ CONTRASTS = """() => {
 
 def figures():
     """One of each kind that has to be laid out again on a phone: panels, legends by panel, long names, a long title."""
-    curve = cl.search(cl.LogitStore.from_arrays(*data(), macs={"a": 1, "b": 5, "c": 9})).improvement_curve()
+    curve = cl.search(
+        cl.LogitStore.from_arrays(*data(), macs={"a": 1, "b": 5, "c": 9})
+    ).improvement_curve()
     names = ["max_softmax", "entropy", "entropy_most_confident_ts", "max_softmax_mean_logits_ts"]
     yield paper_figures.methods_figure(
         dict.fromkeys(names, curve), "A title of many words that no telephone shows in one line"
     )
     grid, places = panels([f"panel {i}" for i in range(10)], 4)
     for row, col in places:
-        grid.add_scatter(x=[1, 2], y=[1, 2], name="both", showlegend=row == col == 1, row=row, col=col)
+        grid.add_scatter(
+            x=[1, 2], y=[1, 2], name="both", showlegend=row == col == 1, row=row, col=col
+        )
     yield grid
     many = {f"a long name of a cascade, number {i}": curve * [1, i] for i in range(1, 12)}
     yield cl.figures.improvement_figure(many)
@@ -66,7 +70,10 @@ def data(k=300):
     """Labels, and logits of three models, each better than the one before."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, k)
-    return labels, {name: size * np.eye(3)[labels] + rng.normal(size=(k, 3)) for size, name in enumerate("abc", 1)}
+    return labels, {
+        name: size * np.eye(3)[labels] + rng.normal(size=(k, 3))
+        for size, name in enumerate("abc", 1)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +81,40 @@ def pages(tmp_path_factory):
     """A folder with the report of three notebooks; the second has figures, a wide table, code, headings."""
     folder, runs = tmp_path_factory.mktemp("report"), []
     table = cl.LogitStore.from_arrays(*data()).models.T.to_html()
-    outputs = [{PLOTLY_JSON: json.loads(figure.to_json())} for figure in figures()] + [{"text/html": table * 2}]
+    outputs = [{PLOTLY_JSON: json.loads(figure.to_json())} for figure in figures()] + [
+        {"text/html": table * 2}
+    ]
     shown = [nbformat.v4.new_output("display_data", output) for output in outputs]
     code = "# why\nx = [1, None, 'a', print]  " + "# so " * 60
     for name in ("01_a", "02_b", "03_c"):
-        cells = [nbformat.v4.new_markdown_cell("# 1 · Is it?\n\nA `word` and [a link](https://a.example).")]
+        cells = [
+            nbformat.v4.new_markdown_cell(
+                "# 1 · Is it?\n\nA `word` and [a link](https://a.example)."
+            )
+        ]
         if name == "02_b":
-            cells += [nbformat.v4.new_markdown_cell("## One <b>x</b>"), nbformat.v4.new_code_cell(code, outputs=shown)]
-            cells += [nbformat.v4.new_markdown_cell("### Two"), nbformat.v4.new_code_cell("cl.explore(store)")]
-            cells += [nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="out " * 90)])]
+            cells += [
+                nbformat.v4.new_markdown_cell("## One <b>x</b>"),
+                nbformat.v4.new_code_cell(code, outputs=shown),
+            ]
+            cells += [
+                nbformat.v4.new_markdown_cell("### Two"),
+                nbformat.v4.new_code_cell("cl.explore(store)"),
+            ]
+            cells += [
+                nbformat.v4.new_code_cell(
+                    "1", outputs=[nbformat.v4.new_output("stream", text="out " * 90)]
+                )
+            ]
         path = folder / f"{name}.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
         runs.append(
-            SimpleNamespace(source=path, executed=path, seconds=1.0, error="code cell 1" if "c" in name else None)
+            SimpleNamespace(
+                source=path,
+                executed=path,
+                seconds=1.0,
+                error="code cell 1" if "c" in name else None,
+            )
         )
     report.write(runs, folder)
     return folder
@@ -94,15 +122,24 @@ def pages(tmp_path_factory):
 
 def test_pages_have_neighbours_and_contents(pages):
     middle = (pages / "02_b.html").read_text(encoding="utf-8")
-    assert middle.count('rel="prev" href="01_a.html"') == middle.count('rel="next" href="03_c.html"') == 2
-    assert '<li class="h2"><a href="#One-x">One <b>x</b></a></li>' in middle and 'href="#Two"' in middle
+    assert (
+        middle.count('rel="prev" href="01_a.html"')
+        == middle.count('rel="next" href="03_c.html"')
+        == 2
+    )
+    assert (
+        '<li class="h2"><a href="#One-x">One <b>x</b></a></li>' in middle
+        and 'href="#Two"' in middle
+    )
     assert 'rel="prev"' not in (pages / "01_a.html").read_text(encoding="utf-8")
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
 def test_where_the_explorer_stands_there_is_its_picture(pages):
     assert (pages / "02_b.html").read_text(encoding="utf-8").count('src="explorer.png"') == 1
-    assert (pages / "explorer.png").stat().st_size > 1e4 and "explorer.png" not in (pages / "01_a.html").read_text()
+    assert (pages / "explorer.png").stat().st_size > 1e4 and "explorer.png" not in (
+        pages / "01_a.html"
+    ).read_text()
 
 
 def test_there_is_one_plotly(pages):
@@ -119,7 +156,10 @@ def test_nothing_is_wider_than_the_window(pages, browser, width):
     for name in ("index", "02_b", "03_c"):
         page.goto((pages / f"{name}.html").as_uri())
         page.wait_for_function(FITTED, arg=width)
-        assert page.evaluate(WIDER) == [] and page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert (
+            page.evaluate(WIDER) == []
+            and page.evaluate("document.documentElement.scrollWidth") <= width
+        ), name
     page.close()
     assert wrong == []
 
@@ -154,7 +194,11 @@ def test_text_has_contrast(pages, browser, scheme):
 def brightness(rgb):
     """Relative luminance (WCAG) of a pixel."""
     parts = np.asarray(rgb[:3]) / 255
-    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
+        0.2126,
+        0.7152,
+        0.0722,
+    ]
 
 
 @pytest.mark.browser
@@ -162,8 +206,12 @@ def test_colours_of_figures_have_contrast_in_the_dark(pages, browser):
     page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="dark")
     page.goto((pages / "index.html").as_uri())
     colours = [*PALETTE, GREY, BLACK, "#444444", "#ffffff"]
-    boxes = "".join(f"<div style='background: {colour}; width: 20px; height: 20px'></div>" for colour in colours)
-    page.evaluate("boxes => document.body.innerHTML = `<div class='js-plotly-plot'>${boxes}</div>`", boxes)
+    boxes = "".join(
+        f"<div style='background: {colour}; width: 20px; height: 20px'></div>" for colour in colours
+    )
+    page.evaluate(
+        "boxes => document.body.innerHTML = `<div class='js-plotly-plot'>${boxes}</div>`", boxes
+    )
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     seen = [brightness(picture.getpixel((10, 20 * i + 10))) for i in range(len(colours))]
     page.close()

@@ -25,7 +25,17 @@ from cascadelib.front_end import has_front_end  # noqa: E402
 FIGURE = """from cascadelib.figures.style import Figure
 Figure([{"x": list(range(points)), "y": list(range(points))}], {"title": {"text": "A <b>line</b>"}})"""
 TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
-NBVAL = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir=."]
+NBVAL = [
+    sys.executable,
+    "-m",
+    "pytest",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-c",
+    "pyproject.toml",
+    "--rootdir=.",
+]
 LARGEST_PAGE = 1_500_000  # bytes; nbconvert's style sheet is most of it
 SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
 NOISE = """import sys, warnings
@@ -49,9 +59,13 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     out = folder.parent / "build" / "report"
     html = (out / "01_page.html").read_text(encoding="utf-8")
     assert re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']*\.(?:js|css|mjs)""", html) == []
-    assert re.findall(r"url\(['\"]?https?:", html) == [] and not re.search("import mermaid|MathJax.js", html)
+    assert re.findall(r"url\(['\"]?https?:", html) == [] and not re.search(
+        "import mermaid|MathJax.js", html
+    )
     assert html.count('<script src="plotly.min.js"></script>') == 1 and len(html) < LARGEST_PAGE
-    assert "Plotly.newPlot" in html and 'aria-label="A line"' in html and "live in JupyterLab" in html
+    assert (
+        "Plotly.newPlot" in html and 'aria-label="A line"' in html and "live in JupyterLab" in html
+    )
     assert "7 of 9" not in html and "9 of 9" in html
     assert (out / "plotly.min.js").stat().st_size > 1e6
     index = (out / "index.html").read_text(encoding="utf-8")
@@ -63,7 +77,9 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     assert [cell.id for cell in nb.cells] == ids
     assert [cell.get("execution_count") for cell in nb.cells] == [None, 1, 2, 3, 4, 5]
     figure, table, slider, noise = (cell.outputs for cell in nb.cells[2:])
-    assert list(figure[0].data) == ["image/png"] and figure[0].metadata["image/png"]["alt"] == "A line"
+    assert (
+        list(figure[0].data) == ["image/png"] and figure[0].metadata["image/png"]["alt"] == "A line"
+    )
     assert "<table" in table[0].data["text/html"] and slider == []
     assert "ipykernel" not in str(noise) and "cell:5: UserWarning: mind" in str(noise)
     assert "torch.jit" not in str(noise)
@@ -75,7 +91,9 @@ def test_the_colours_of_the_style_survive_a_small_palette():
     """Beside thousands of others, where few pixels have them, as a thin line."""
     pixels = np.full((200, 300, 3), 255, np.uint8)
     pixels[:, 100:] = np.random.default_rng(0).integers(0, 256, (200, 200, 3))
-    own = [ImageColor.getrgb(colour) for colour in ("white", *style.PALETTE, style.GREY, style.BLACK)]
+    own = [
+        ImageColor.getrgb(colour) for colour in ("white", *style.PALETTE, style.GREY, style.BLACK)
+    ]
     for i, colour in enumerate(own):
         pixels[10 * i, 5] = colour
     whole = io.BytesIO()
@@ -109,7 +127,9 @@ def test_page_draws_its_figure_offline(folder, write_notebook, page):
     page.goto((out / "01_page.html").as_uri())
     page.wait_for_selector(".js-plotly-plot .main-svg .points path")
     assert page.locator(".points path").count() == 7
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == [] and wrong == []
+    assert [
+        url for url in asked if not url.startswith(("file:", "data:", "blob:"))
+    ] == [] and wrong == []
 
 
 def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook, capsys):
@@ -119,7 +139,9 @@ def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook
     write_notebook(folder / "03_good.ipynb", "points + 1")
     assert run.main([], folder) == 1
     said = capsys.readouterr()
-    assert "FAILED 01_bad.ipynb: code cell 2, `1 / 0`: ZeroDivisionError: division by zero" in said.err
+    assert (
+        "FAILED 01_bad.ipynb: code cell 2, `1 / 0`: ZeroDivisionError: division by zero" in said.err
+    )
     assert "FAILED 02_dead.ipynb: code cell 2, `import os`: DeadKernelError" in said.err
     assert re.search(r"03_good +\d+\.\d s  ok", said.out)
     index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
@@ -133,19 +155,42 @@ def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     folder, here = tmp_path / "notebooks", "import os, time\nfrom pathlib import Path\n"
     ends = "{'01', '02', '03', '08'} & {*os.listdir()}"
-    write_notebook(folder / "01_timed.ipynb", here + f"assert {ends} == {{'02', '03'}}\nPath('01').touch()")
-    wait = "for _ in range(1200):\n    time.sleep(0 if Path('03').exists() else 0.1)\ntime.sleep(2)\n"
-    write_notebook(folder / "02_late.ipynb", here + wait + "assert Path('03').exists()\nPath('02').touch()")
-    write_notebook(folder / "03_early.ipynb", here + "Path('03').touch()\nprint(os.environ['OMP_NUM_THREADS'])")
+    write_notebook(
+        folder / "01_timed.ipynb", here + f"assert {ends} == {{'02', '03'}}\nPath('01').touch()"
+    )
+    wait = (
+        "for _ in range(1200):\n    time.sleep(0 if Path('03').exists() else 0.1)\ntime.sleep(2)\n"
+    )
+    write_notebook(
+        folder / "02_late.ipynb", here + wait + "assert Path('03').exists()\nPath('02').touch()"
+    )
+    write_notebook(
+        folder / "03_early.ipynb", here + "Path('03').touch()\nprint(os.environ['OMP_NUM_THREADS'])"
+    )
     write_notebook(folder / "04_bad.ipynb", "1 / 0")
-    write_notebook(folder / "08_timed.ipynb", here + f"assert {ends} == {{'01', '02', '03'}}\nPath('08').touch()")
+    write_notebook(
+        folder / "08_timed.ipynb",
+        here + f"assert {ends} == {{'01', '02', '03'}}\nPath('08').touch()",
+    )
     assert run.main(["--jobs", "2"], folder) == 1
     said = capsys.readouterr()
     ended = re.findall(r"^(\d\d)_\w+ +\d+\.\d s  (ok|FAILED)", said.out, flags=re.MULTILINE)
-    assert ended[-2:] == [("01", "ok"), ("08", "ok")] and ended.index(("03", "ok")) < ended.index(("02", "ok"))
-    assert ("04", "FAILED") in ended and len(ended) == 5 and "FAILED 04_bad.ipynb: code cell 2, `1 / 0`" in said.err
+    assert ended[-2:] == [("01", "ok"), ("08", "ok")] and ended.index(("03", "ok")) < ended.index(
+        ("02", "ok")
+    )
+    assert (
+        ("04", "FAILED") in ended
+        and len(ended) == 5
+        and "FAILED 04_bad.ipynb: code cell 2, `1 / 0`" in said.err
+    )
     out = tmp_path / "build" / "report"
-    assert re.findall(r'<h2><a href="(\d\d)_', (out / "index.html").read_text()) == ["01", "02", "03", "04", "08"]
+    assert re.findall(r'<h2><a href="(\d\d)_', (out / "index.html").read_text()) == [
+        "01",
+        "02",
+        "03",
+        "04",
+        "08",
+    ]
     threads = int(report.printed(nbformat.read(out / "03_early.ipynb", as_version=4).cells[-1]))
     assert 1 <= threads <= max(1, run.cores() // 2)
 
@@ -159,7 +204,10 @@ def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
     with pytest.raises(SystemExit, match="'splt'; nearest: split"):
         run.deal_parameters(paths, {"splt": "test"})
     preset = {"points": 3, "split": "own"}
-    assert run.deal_parameters(paths, {"points": 7}, preset) == {paths[0]: {"points": 7}, paths[1]: {"split": "own"}}
+    assert run.deal_parameters(paths, {"points": 7}, preset) == {
+        paths[0]: {"points": 7},
+        paths[1]: {"split": "own"},
+    }
     assert run.deal_parameters(paths[:1], {}, preset) == {paths[0]: {"points": 3}}
     assert run.ignoring(paths, ["split", "points"]) == "split in 01; points in 02"
     assert run.ignoring(paths[:1], ["points"]) == ""
@@ -170,12 +218,23 @@ def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
 
 def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, monkeypatch):
     """Of the last tables: not what depends on the quick parameters, and not a figure; times are sanitised."""
-    cells = ["points", "points + 1", "import os\n'CASCADELIB_QUICK' in os.environ", "print(f'{0.1 + 0.2}')"]
+    cells = [
+        "points",
+        "points + 1",
+        "import os\n'CASCADELIB_QUICK' in os.environ",
+        "print(f'{0.1 + 0.2}')",
+    ]
     source = write_notebook(
-        tmp_path / "notebooks" / "02_a.ipynb", *cells, FIGURE, "import time; print(time.time(), 's')"
+        tmp_path / "notebooks" / "02_a.ipynb",
+        *cells,
+        FIGURE,
+        "import time; print(time.time(), 's')",
     )
     nb = nbformat.read(source, as_version=4)
-    nb.cells[3:3] = [nbformat.v4.new_markdown_cell("## The answer"), nbformat.v4.new_markdown_cell("## The paper")]
+    nb.cells[3:3] = [
+        nbformat.v4.new_markdown_cell("## The answer"),
+        nbformat.v4.new_markdown_cell("## The paper"),
+    ]
     nb.cells[5].metadata["tags"] = ["answer", committed.CHECK]  # this one depends on them
     nbformat.write(nb, source)
     monkeypatch.setenv("CASCADELIB_QUICK", "")
@@ -184,8 +243,15 @@ def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, 
     assert run.main(["--out", str(out)], source.parent) == 0
     nbformat.write(nbformat.read(out / source.name, as_version=4), source)
     assert run.main(["--mark"], source.parent) == 0
-    found = {c.source[:9]: c.metadata.get("tags", []) for c in nbformat.read(source, as_version=4).cells[2:]}
-    assert [name for name, tags in found.items() if committed.CHECK in tags] == ["points + ", "print(f'{", "import ti"]
+    found = {
+        c.source[:9]: c.metadata.get("tags", [])
+        for c in nbformat.read(source, as_version=4).cells[2:]
+    }
+    assert [name for name, tags in found.items() if committed.CHECK in tags] == [
+        "points + ",
+        "print(f'{",
+        "import ti",
+    ]
     said = subprocess.run(NBVAL + [source], cwd=ROOT, capture_output=True, text=True)
     assert said.returncode == 0, said.stdout
     text = source.read_text(encoding="utf-8")
@@ -194,7 +260,9 @@ def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, 
     assert said.returncode == 1 and "1 failed" in said.stdout
 
 
-def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(tmp_path, write_notebook, capsys):
+def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
+    tmp_path, write_notebook, capsys
+):
     folder, preset = tmp_path / "notebooks", tmp_path / "own.yml"
     write_notebook(folder / "01_a.ipynb", "print('said', points)")
     nb = nbformat.read(write_notebook(folder / "02_b.ipynb"), as_version=4)
@@ -202,7 +270,10 @@ def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(tmp_path,
     nbformat.write(nb, folder / "02_b.ipynb")
     preset.write_text("points: 8  # many\n", encoding="utf-8")
     assert run.main(["--preset", str(preset), "-p", "split", "test"], folder) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "No such parameter, so it was ignored: split in 01"
+    assert (
+        capsys.readouterr().out.splitlines()[-1]
+        == "No such parameter, so it was ignored: split in 01"
+    )
     executed = nbformat.read(tmp_path / "build" / "report" / "01_a.ipynb", as_version=4)
     assert report.printed(executed.cells[-1]) == "said 8"
     preset.write_text("pints: 8\n", encoding="utf-8")
@@ -210,7 +281,9 @@ def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(tmp_path,
         run.main(["02", "--preset", str(preset)], folder)
 
 
-@pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])])
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])]
+)
 def test_literals(text, value):
     assert run.literal(text) == value
 
@@ -226,7 +299,10 @@ def test_literals(text, value):
     ],
 )
 def test_question_of(text, question):
-    assert report.question_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])) == question
+    assert (
+        report.question_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
+        == question
+    )
 
 
 def test_title_of_a_figure_without_a_title():
@@ -268,6 +344,9 @@ def test_rewriting_asks_for_a_browser_first(tmp_path, monkeypatch):
 
 def test_help_says_how(capsys):
     text = subprocess.run(
-        [sys.executable, ROOT / "notebooks" / "run.py", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, ROOT / "notebooks" / "run.py", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert "--rewrite" in text and "02 05 -p split test" in text

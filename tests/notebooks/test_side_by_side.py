@@ -5,14 +5,25 @@ import pytest
 
 from cascadelib import METHODS, LogitStore, evaluate, search
 from cascadelib.analysis.shift import mean_improvement_moved, replay
-from side_by_side import class_tasks, compare, curves_of, fronts_of, range_dominance, ranking, select_classes
+from side_by_side import (
+    class_tasks,
+    compare,
+    curves_of,
+    fronts_of,
+    range_dominance,
+    ranking,
+    select_classes,
+)
 
 
 def make(seed, k=400):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     ease = rng.normal(size=(k, 1))
-    logits = {f"m{i}": (1 + i) * np.eye(4)[labels] * (1 + ease) + rng.normal(size=(k, 4)) for i in range(4)}
+    logits = {
+        f"m{i}": (1 + i) * np.eye(4)[labels] * (1 + ease) + rng.normal(size=(k, 4))
+        for i in range(4)
+    }
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(4)})
 
 
@@ -45,7 +56,9 @@ def test_dominance_adds_up_to_one_and_ties_are_shared():
 def test_compare_ranks_by_mean_improvement():
     table = compare(FRONTS, lows=[0.6])
     assert table["mean_improvement"].is_monotonic_decreasing
-    assert table.loc["entropy", "improvement above 60.0%"] == FRONTS["entropy"].mean_improvement(0.6)
+    assert table.loc["entropy", "improvement above 60.0%"] == FRONTS["entropy"].mean_improvement(
+        0.6
+    )
     assert table.loc["entropy", "top_accuracy"] == FRONTS["entropy"].table["accuracy"].max()
 
 
@@ -80,7 +93,11 @@ def test_ranking_judges_each_split_by_the_fronts_of_the_other():
         assert row.top_accuracy == replay(there, front)["accuracy_moved"].max()
         assert row.accuracy_of_best_model == there.models["top1"].max()
         others = table.loc[table["fold"] == row.fold, "mean_improvement"]
-        assert row.place == (others > row.mean_improvement).sum() + ((others == row.mean_improvement).sum() + 1) / 2
+        assert (
+            row.place
+            == (others > row.mean_improvement).sum()
+            + ((others == row.mean_improvement).sum() + 1) / 2
+        )
 
 
 def test_two_classes_and_two_models_have_one_ensemble():
@@ -89,7 +106,9 @@ def test_two_classes_and_two_models_have_one_ensemble():
     table = ranking({"two": pair})
     table = table[table["fold"] == 0].set_index("method")["mean_improvement"]
     alike = [n for n in METHODS if n.endswith("_ts") and "entropy" not in n]
-    np.testing.assert_allclose(table[["softmax_margin", "logits_margin"]], table["max_softmax"], rtol=1e-9)
+    np.testing.assert_allclose(
+        table[["softmax_margin", "logits_margin"]], table["max_softmax"], rtol=1e-9
+    )
     np.testing.assert_allclose(table[alike], table["max_softmax_mean_logits_ts"], rtol=1e-9)
 
 
@@ -111,4 +130,6 @@ def test_tasks_are_the_hardest_and_the_easiest_classes():
     right = STORE.ranks(STORE.models["top1"].idxmax()) == 0
     recall = [right[STORE.labels == c].mean() for c in range(4)]
     worst = np.isin(STORE.labels, np.argsort(recall)[:2])
-    assert len(tasks["2 hardest"][0]) == worst.sum() and all(len(a) and len(b) for a, b in tasks.values())
+    assert len(tasks["2 hardest"][0]) == worst.sum() and all(
+        len(a) and len(b) for a, b in tasks.values()
+    )

@@ -52,7 +52,9 @@ def same_front(table, points):
 def replayed(store, table, metric):
     """Each row evaluated anew gives its own accuracy and cost."""
     for row in table.itertuples():
-        point = Point(row.models, row.thresholds, (), row.accuracy, row.cost, np.nan, Method(metric))
+        point = Point(
+            row.models, row.thresholds, (), row.accuracy, row.cost, np.nan, Method(metric)
+        )
         again = evaluate(store, point)
         assert again.accuracy == row.accuracy
         assert again.cost == pytest.approx(row.cost, rel=1e-12)
@@ -81,12 +83,16 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
     for chain in chains_of(costs, 3):
         outcomes = [stage((m,)) for m in chain]
         points = []
-        for thresholds in product(*(np.linspace(sure.min(), sure.max(), 5) for _, sure in outcomes[:-1])):
+        for thresholds in product(
+            *(np.linspace(sure.min(), sure.max(), 5) for _, sure in outcomes[:-1])
+        ):
             right, cost, stages = single_cascade(outcomes, thresholds, [costs[m] for m in chain])
             points.append((round(cost, 9) if cost_aware else sum(stages), -right, cost))
         for target in range(max(-p[1] for p in points) + 1):
             best = min(p[:2] for p in points if -p[1] >= target)
-            alike = [p[2] for p in points if p[:2] == best]  # as many models run, as accurate: either may be taken
+            alike = [
+                p[2] for p in points if p[:2] == best
+            ]  # as many models run, as accurate: either may be taken
             cheap.append((-best[1] / k, min(alike)))
             dear.append((-best[1] / k, max(alike)))
     table = recipes.wang_2018(store, metric, cost_aware=cost_aware, grid=5)
@@ -101,11 +107,17 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
 
 def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
     store = make_store(k=400, models=3, step=0.01, costs=[1, 2, 1000])
-    aware, oblivious = (recipes.wang_2018(store, "max_softmax", cost_aware=aware) for aware in (True, False))
-    cheapest = least_cost(aware["cost"].to_numpy(), aware["accuracy"].to_numpy(), oblivious["accuracy"].to_numpy())
+    aware, oblivious = (
+        recipes.wang_2018(store, "max_softmax", cost_aware=aware) for aware in (True, False)
+    )
+    cheapest = least_cost(
+        aware["cost"].to_numpy(), aware["accuracy"].to_numpy(), oblivious["accuracy"].to_numpy()
+    )
     assert (cheapest <= oblivious["cost"] + 1e-9).all()
     assert (cheapest < oblivious["cost"] - 1e-3).any()
-    pairs = [recipes.wang_2018(store, "entropy", n_models=2, cost_aware=aware) for aware in (True, False)]
+    pairs = [
+        recipes.wang_2018(store, "entropy", n_models=2, cost_aware=aware) for aware in (True, False)
+    ]
     pd.testing.assert_frame_equal(*pairs)  # with two models the fewest models run is the least cost
 
 
@@ -148,14 +160,17 @@ def assert_rising(table):
 def test_one_model_is_what_every_recipe_gives():
     store = make_store(models=1)
     for table in some_recipes(store).values():
-        assert table[["accuracy", "cost"]].to_numpy().tolist() == [[store.models["top1"].iloc[0], 1.0]]
+        assert table[["accuracy", "cost"]].to_numpy().tolist() == [
+            [store.models["top1"].iloc[0], 1.0]
+        ]
         assert table["models"].tolist() == [("m0",)]
 
 
 def test_ties_everywhere_leave_only_whole_models():
     labels = np.array([0, 0, 0, 1, 1, 2])
     flat = {
-        f"m{i}": np.eye(3)[np.where(np.arange(6) < right, labels, (labels + 1) % 3)] for i, right in enumerate((2, 4))
+        f"m{i}": np.eye(3)[np.where(np.arange(6) < right, labels, (labels + 1) % 3)]
+        for i, right in enumerate((2, 4))
     }
     store = LogitStore.from_arrays(labels, flat, macs={"m0": 1, "m1": 10})
     for label, table in some_recipes(store).items():
@@ -174,17 +189,29 @@ def test_a_perfect_first_model_needs_no_other():
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([0.25, 1.0, 3.0]), st.sampled_from([None, [1, 1, 1, 1], [1, 2, 2, 4]]))
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([0.25, 1.0, 3.0]),
+    st.sampled_from([None, [1, 1, 1, 1], [1, 2, 2, 4]]),
+)
 def test_no_recipe_beats_the_exact_front_and_it_never_beats_the_oracle(seed, step, costs):
     store = make_store(seed, step=step, costs=costs)
     floor = recipes.oracle(store)
     assert_rising(floor)
     for metric in ("entropy", "max_softmax", "softmax_margin", "logits_margin"):
         front = search(store, (1, 2, 3), metric)
-        own = [recipes.wang_2018(store, metric, grid=5, cost_aware=aware) for aware in (True, False)]
+        own = [
+            recipes.wang_2018(store, metric, grid=5, cost_aware=aware) for aware in (True, False)
+        ]
         for table in own:
-            assert (front.cost_at(table["accuracy"].to_numpy()) <= table["cost"] * (1 + 1e-12)).all()
-        least = least_cost(floor["cost"].to_numpy(), floor["accuracy"].to_numpy(), front.table["accuracy"].to_numpy())
+            assert (
+                front.cost_at(table["accuracy"].to_numpy()) <= table["cost"] * (1 + 1e-12)
+            ).all()
+        least = least_cost(
+            floor["cost"].to_numpy(),
+            floor["accuracy"].to_numpy(),
+            front.table["accuracy"].to_numpy(),
+        )
         assert (least <= front.table["cost"] * (1 + 1e-12)).all()
 
 
@@ -218,13 +245,19 @@ def test_compare_equals_a_fine_sum():
     store = make_store(k=400, step=0.01)
     front, points = search(store, (1, 2, 3)), search(store, 2, "softmax_margin").table
     low, best = store.models["top1"].iloc[0], store.models["top1"].max()
-    table = compare_recipes(front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best))
+    table = compare_recipes(
+        front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best)
+    )
     assert list(table.index) == ["exact", "park", "oracle"]
     at = np.linspace(low, best, 200_001)[1:]
     park = least_cost(points["cost"].to_numpy(), points["accuracy"].to_numpy(), at)
     row = table.loc["park"]
-    assert row["excess_cost"] == pytest.approx(np.mean(park / front.cost_at(at) - 1), rel=1e-3, abs=1e-4)
-    assert row["mean_improvement"] == pytest.approx(np.mean(front.baseline.cost_at(at) / park), rel=1e-3)
+    assert row["excess_cost"] == pytest.approx(
+        np.mean(park / front.cost_at(at) - 1), rel=1e-3, abs=1e-4
+    )
+    assert row["mean_improvement"] == pytest.approx(
+        np.mean(front.baseline.cost_at(at) / park), rel=1e-3
+    )
     assert row["mean_improvement"] == row[f"improvement above {low:.1%}"]
     assert np.isnan(row[f"improvement above {best:.1%}"])
     assert row["best_accuracy"] == points["accuracy"].max()

@@ -141,7 +141,9 @@ def slow_budget(confidences, shares):
     return thresholds
 
 
-@given(st.integers(0, 10**6), st.integers(1, 12), st.lists(st.floats(0.01, 1), min_size=1, max_size=4))
+@given(
+    st.integers(0, 10**6), st.integers(1, 12), st.lists(st.floats(0.01, 1), min_size=1, max_size=4)
+)
 def test_budgeted_thresholds_equal_a_count(seed, k, shares):
     rng, shares = np.random.default_rng(seed), np.array(shares) / sum(shares)
     confidences = list(rng.integers(0, 4, (len(shares), k)) / 4)
@@ -150,13 +152,19 @@ def test_budgeted_thresholds_equal_a_count(seed, k, shares):
     distinct = [rng.permutation(k) / k for _ in shares]
     if len(shares) > 1:  # without ties each stage has the share that was asked for
         stages = exit_stages(distinct[:-1], exits.budgeted(distinct, shares))
-        assert (np.bincount(stages, minlength=len(shares))[:-1] == np.floor(shares[:-1] * k + 1e-9)).all()
+        assert (
+            np.bincount(stages, minlength=len(shares))[:-1] == np.floor(shares[:-1] * k + 1e-9)
+        ).all()
 
 
 @settings(max_examples=10, deadline=None)
 @given(STORES, st.sampled_from(["max_softmax", "entropy"]))
 def test_budgeted_batch_equals_a_loop(store, metric):
-    stage, slow, ratios = Method(metric).stage(store, list(store.models.index)), [], np.arange(1, 40) / 20
+    stage, slow, ratios = (
+        Method(metric).stage(store, list(store.models.index)),
+        [],
+        np.arange(1, 40) / 20,
+    )
     for chain, _, costs in chains_of(store, (1, 2, 3)):
         outcomes = [stage((m,)) for m in chain]
         for ratio in ratios:
@@ -170,11 +178,19 @@ def test_budgeted_batch_equals_a_loop(store, metric):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 60), st.sampled_from(["mixed", "all right", "none right", "separable"]))
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 60),
+    st.sampled_from(["mixed", "all right", "none right", "separable"]),
+)
 def test_logistic_scores_are_those_of_scikit_learn(seed, k, kind):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(k, 3)) * (1, 5, 0)  # a feature may be constant
-    right = {"mixed": rng.random(k) < expit(x[:, 0]), "all right": np.ones(k, bool), "none right": np.zeros(k, bool)}
+    right = {
+        "mixed": rng.random(k) < expit(x[:, 0]),
+        "all right": np.ones(k, bool),
+        "none right": np.zeros(k, bool),
+    }
     right = right.get(kind, x[:, 0] > 0)
     scores = fit_confidence("logistic", "abc", x, right)(x)
     assert ((0 <= scores) & (scores <= 1)).all()
@@ -202,7 +218,9 @@ def test_equal_features_get_equal_scores():
 def test_the_logistic_policy_equals_a_loop(seed, step):
     store = make_store(seed, 12, 3, step)
     learned = exits.LEARNED.fit(store)
-    brute = brute_front(learned.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3))
+    brute = brute_front(
+        learned.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3)
+    )
     table = search(store, (1, 2, 3), learned).table
     same_front(table, [(n / 12, cost) for n, cost in brute.items()])
     own_again(store, table, learned)
@@ -222,7 +240,9 @@ def test_a_grid_that_is_given_serves_all_stages():
     store = make_store(2, 60, 3)
     given_one = recipes.wang_2018(store, "max_softmax", grid=[0.9, 0.4, 0.6])
     assert {t for row in given_one["thresholds"] for t in row} <= {0.4, 0.6, 0.9}
-    pd.testing.assert_frame_equal(given_one, recipes.wang_2018(store, "max_softmax", grid=(0.4, 0.6, 0.9)))
+    pd.testing.assert_frame_equal(
+        given_one, recipes.wang_2018(store, "max_softmax", grid=(0.4, 0.6, 0.9))
+    )
     own_again(store, given_one, "max_softmax")
     entropy = recipes.wang_2018(store, "entropy", grid=[0.2, 0.7])
     assert {t for row in entropy["thresholds"] for t in row} <= {0.2, 0.7}
@@ -239,14 +259,21 @@ def test_all_recipes_on_the_split_that_chose_are_as_they_were(seed, step):
     for label, table in moved.items():
         pd.testing.assert_frame_equal(table[plain[label].columns], plain[label])
         if label != "oracle":
-            np.testing.assert_allclose(table["accuracy_moved"], table["accuracy"], atol=1e-12, err_msg=label)
-            np.testing.assert_allclose(table["cost_moved"], table["cost"], rtol=1e-12, err_msg=label)
+            np.testing.assert_allclose(
+                table["accuracy_moved"], table["accuracy"], atol=1e-12, err_msg=label
+            )
+            np.testing.assert_allclose(
+                table["cost_moved"], table["cost"], rtol=1e-12, err_msg=label
+            )
     assert "accuracy_moved" not in moved["oracle"]
 
 
 def test_a_table_of_scores_is_replayed_by_its_own_confidences():
     rng = np.random.default_rng(0)
-    one, two = (ScoreTable(rng.random((3, 50)) < [[0.5], [0.7], [0.9]], rng.random((3, 50)), [1, 4, 9]) for _ in "ab")
+    one, two = (
+        ScoreTable(rng.random((3, 50)) < [[0.5], [0.7], [0.9]], rng.random((3, 50)), [1, 4, 9])
+        for _ in "ab"
+    )
     front = search(one, (1, 2, 3))
     own_again(one, front.table, None)
     moved = recipes.replay_points(front.table, two, None)
@@ -260,7 +287,9 @@ def slow_excess_moved(front, points, other, at):
     """Mean over accuracies asked for of the chosen points' relative costs, − 1."""
     there, relative = Baseline(other.costs("macs"), other.models["top1"]), []
     for table in (points, front):
-        own = table["cost_moved"] / [there.cost_at(min(a, there.best)) for a in table["accuracy_moved"]]
+        own = table["cost_moved"] / [
+            there.cost_at(min(a, there.best)) for a in table["accuracy_moved"]
+        ]
         relative.append([own.iloc[int(np.argmax(table["accuracy"] >= a))] for a in at])
     return np.mean(np.divide(*relative) - 1)
 
@@ -270,10 +299,22 @@ def test_compare_judges_on_the_other_split_what_was_chosen_here():
     front, chosen = search(store, (1, 2, 3)), all_recipes(store, held_out=other)
     one = chosen["Wang 2018, max-softmax grid"].iloc[[3]]
     table = compare_recipes(front, {**chosen, "one point": one}, held_out=other, loss=0.02)
-    assert list(table.columns[:5]) == ["accuracy_moved", "cost_moved", "excess_cost_moved", "accuracy", "cost"]
-    pd.testing.assert_frame_equal(table.iloc[:, 5:], compare_recipes(front, {**chosen, "one point": one}))
+    assert list(table.columns[:5]) == [
+        "accuracy_moved",
+        "cost_moved",
+        "excess_cost_moved",
+        "accuracy",
+        "cost",
+    ]
+    pd.testing.assert_frame_equal(
+        table.iloc[:, 5:], compare_recipes(front, {**chosen, "one point": one})
+    )
     exact, best = recipes.replay_points(front.table, other), front.baseline.best
-    for label in ("Huang 2018, budgeted batch", "Park 2015, dynamic threshold", "Zhou 2020, patience"):
+    for label in (
+        "Huang 2018, budgeted batch",
+        "Park 2015, dynamic threshold",
+        "Zhou 2020, patience",
+    ):
         points = chosen[label]
         reached = points[points["accuracy"] >= best - 0.02]
         row = reached.iloc[0] if len(reached) else points.iloc[-1]

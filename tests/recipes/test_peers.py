@@ -25,7 +25,9 @@ def split():
 def test_what_a_rule_finds_is_within_the_budget_and_measures_so(split, label, n):
     budgets = [share * split.table[2][-1] for share in (0.01, 0.3)]
     best, exact = peers.RULES[label](split, n, budgets), peers.exact(split, n, budgets)
-    for budget, accuracy, found, most in zip(budgets, best.accuracy, best.found, exact.accuracy, strict=True):
+    for budget, accuracy, found, most in zip(
+        budgets, best.accuracy, best.found, exact.accuracy, strict=True
+    ):
         measured = peers.held_out(split, split.store, found)
         assert measured[0] == pytest.approx(accuracy) and measured[1] <= budget * (1 + 1e-12)
         assert accuracy <= most + 1e-12 or label == peers.ROUTING

@@ -29,7 +29,9 @@ LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enu
 
 @pytest.fixture
 def store(tmp_path):
-    store = cl.LogitStore.create(tmp_path / "val", LABELS, classes="wxyz", dataset="toy", split="val")
+    store = cl.LogitStore.create(
+        tmp_path / "val", LABELS, classes="wxyz", dataset="toy", split="val"
+    )
     store.add("a", LOGITS["a"], macs=10)
     store.add("b", LOGITS["b"], macs=20)
     return store
@@ -85,14 +87,19 @@ def test_a_store_of_the_first_format_is_read_and_added_to(store):
     assert list(cl.LogitStore(store.path).models.index) == ["a", "b", "c"]
     old.verify()
     manifest = json.loads((store.path / "manifest.json").read_text())
-    assert manifest["format"] == "cascadelib logits 2" and sorted(manifest["models"]) == ["a", "b", "c"]
+    assert manifest["format"] == "cascadelib logits 2" and sorted(manifest["models"]) == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_no_new_store_passes_for_an_old_one(store):
     path = store.path / "manifest.json"
     path.write_text(path.read_text().replace("logits 2", "logits 1"))
     with pytest.raises(
-        ValueError, match=r"manifest\.json: .*'labels_sha256', 'models', 'sha256' wrong, missing or unknown"
+        ValueError,
+        match=r"manifest\.json: .*'labels_sha256', 'models', 'sha256' wrong, missing or unknown",
     ):
         cl.LogitStore(store.path)
 
@@ -115,7 +122,9 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store):
     assert list(opened.models.index) == ["b"] and len(old.models) == 2
 
 
-def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(store, monkeypatch):
+def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
+    store, monkeypatch
+):
     reader, writer, done = cl.LogitStore(store.path), cl.LogitStore(store.path), []
     real = formats.sha256
 
@@ -139,7 +148,9 @@ def test_numbers_too_large_for_a_float_hide_no_other_model(store):
     manifest = json.loads((store.path / "manifest.json").read_text())
     del manifest["sha256"]
     manifest["models"]["a"] = 5
-    (store.path / "manifest.json").write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))
+    (store.path / "manifest.json").write_text(
+        json.dumps(manifest | {"sha256": digest_of(manifest)})
+    )
     with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
         cl.LogitStore(store.path)
 
@@ -168,11 +179,16 @@ WRONG = {  # what a header says → why it is refused
     "image_size": ["x", "18446744073709551616", "-1", "NaN", "[1]"],
     "checkpoint": ["NaN", '{"revision": Infinity}'],
     "revision": ["Infinity"],
-    **dict.fromkeys(("name", "self", "logits", "dtype", "replace", "probabilities", "normalise", "sample_ids"), ["1"]),
+    **dict.fromkeys(
+        ("name", "self", "logits", "dtype", "replace", "probabilities", "normalise", "sample_ids"),
+        ["1"],
+    ),
 }
 
 
-@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in WRONG.items() for text in texts])
+@pytest.mark.parametrize(
+    ("key", "text"), [(key, text) for key, texts in WRONG.items() for text in texts]
+)
 def test_a_header_that_says_what_no_model_can_is_left_out(store, key, text):
     resealed(store, **{key: text})
     with pytest.warns(UserWarning, match=rf"a\.safetensors: .*({key}|nan, inf)"):
@@ -202,7 +218,9 @@ def test_digests_are_text(store, digests):
 @pytest.fixture
 def other(tmp_path):
     """Another store of as many samples."""
-    other = cl.LogitStore.create(tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val")
+    other = cl.LogitStore.create(
+        tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val"
+    )
     other.add("a", LOGITS["b"], macs=10)
     return other
 
@@ -239,7 +257,9 @@ def npy(text, data=b"", blanks=0):
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("bomb", ["header", "ids"])
 def test_small_labels_never_become_large(store, bomb, packing):
-    wide = npy(f"{{'descr': '<U{2**18}', 'fortran_order': False, 'shape': (40,)}}", bytes(160 * 2**18))
+    wide = npy(
+        f"{{'descr': '<U{2**18}', 'fortran_order': False, 'shape': (40,)}}", bytes(160 * 2**18)
+    )
     content = {"header": npy("{", blanks=2**25), "ids": wide}[bomb]
     labels = npy("{'descr': '<i8', 'fortran_order': False, 'shape': (40,)}", LABELS.tobytes())
     with zipfile.ZipFile(store.path / "labels.npz", "w") as archive:
@@ -270,7 +290,9 @@ def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
 
 def test_a_number_of_samples_that_the_labels_have_not(store):
     sealed(store, samples=10**15)
-    with pytest.raises(ValueError, match=r"labels\.npz.*labels is int64 \(40,\), expected one a sample"):
+    with pytest.raises(
+        ValueError, match=r"labels\.npz.*labels is int64 \(40,\), expected one a sample"
+    ):
         cl.LogitStore(store.path)
 
 
@@ -362,7 +384,9 @@ def test_a_stray_folder_stops_no_writer(store):
 def test_threads_share_a_store_that_grows(store, in_memory):
     """Adding, replacing and reading one object: no reader sees half a change, or an old number beside a new one."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
-    shared = cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
+    shared = (
+        cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
+    )
     versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
     end, old = time.monotonic() + 1.5, sys.getswitchinterval()
 
@@ -376,13 +400,18 @@ def test_threads_share_a_store_that_grows(store, in_memory):
             part = shared.take(slice(None))
             try:
                 table = part.models
-                assert list(table.macs) == sorted(table.macs) == list(part.costs("macs")) and {"a", "b"} <= {
-                    *table.index
-                }
+                assert list(table.macs) == sorted(table.macs) == list(part.costs("macs")) and {
+                    "a",
+                    "b",
+                } <= {*table.index}
                 for name in table.index[:3]:
-                    np.testing.assert_array_equal(part.ranks(name) == 0, part.logits(name).argmax(1) == LABELS)
+                    np.testing.assert_array_equal(
+                        part.ranks(name) == 0, part.logits(name).argmax(1) == LABELS
+                    )
                     if name == "shared":
-                        np.testing.assert_array_equal(part.logits(name), versions[part.metadata(name)["note"]])
+                        np.testing.assert_array_equal(
+                            part.logits(name), versions[part.metadata(name)["note"]]
+                        )
             except ValueError as error:
                 assert "it was replaced since" in str(error)
             assert shared.models.index.is_unique and repr(shared)
@@ -430,7 +459,14 @@ def test_threads_and_processes_add_and_replace_side_by_side(store):
     assert not list(store.path.glob(".*"))
 
 
-CALLS = {"replace": os, "fsync": os, "unlink": Path, "write_bytes": Path, "write_text": Path, "open": os}
+CALLS = {
+    "replace": os,
+    "fsync": os,
+    "unlink": Path,
+    "write_bytes": Path,
+    "write_text": Path,
+    "open": os,
+}
 
 
 def at_call(number, act, monkeypatch, after):
@@ -470,7 +506,9 @@ def check_half_changed(folder):
     macs = store.models["macs"].to_dict()
     for name, wanted in (("a", {10: "a", 11: "c"}), ("b", {20: "b"}), ("c", {30: "c"})):
         if name in macs:
-            np.testing.assert_array_equal(store.logits(name), LOGITS[wanted[macs[name]]].astype(np.float32))
+            np.testing.assert_array_equal(
+                store.logits(name), LOGITS[wanted[macs[name]]].astype(np.float32)
+            )
     for name, value in (("c", 30), ("a", 11)):
         store.add(name, LOGITS["c"], macs=value, replace=True)
     assert cl.LogitStore(folder).models["macs"].to_dict() == {"a": 11, "b": 20, "c": 30}
@@ -510,7 +548,10 @@ def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path, kind, after):
                     os._exit(7 if named else 8)
                 os._exit(0 if len(made) < number else 9)
         status = os.waitpid(child, 0)[1]
-        assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) in (0, 7, 9), (number, status)
+        assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) in (0, 7, 9), (
+            number,
+            status,
+        )
         finished = status == 0
         check_half_changed(folder)
     assert number > 15
@@ -520,7 +561,10 @@ def test_an_error_of_the_disk_names_the_path(tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left.*report") as caught, replacing(tmp_path / "report") as temporary:
+    with (
+        pytest.raises(OSError, match="No space left.*report") as caught,
+        replacing(tmp_path / "report") as temporary,
+    ):
         temporary.write_text("half")
         full()
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())

@@ -26,7 +26,10 @@ ANSWERS = {"label": "truth", "prediction": "says"}
 
 def same(table, other):
     """Whether two tables hold the same, whatever the order of models and samples."""
-    rows, columns = [other.row(n) for n in table.names], [list(other.sample_ids).index(i) for i in table.sample_ids]
+    rows, columns = (
+        [other.row(n) for n in table.names],
+        [list(other.sample_ids).index(i) for i in table.sample_ids],
+    )
     for part in ("correct", "confidence", "predictions"):
         np.testing.assert_array_equal(getattr(table, part), getattr(other, part)[rows][:, columns])
     np.testing.assert_array_equal(table.labels, other.labels[columns])
@@ -41,7 +44,10 @@ def test_rows_may_come_in_any_order(order):
     same(table, ScoreTable.from_frame(LONG.iloc[order], **NAMES, **ANSWERS))
     assert table.names == ("small", "large") and table.sample_ids.tolist() == ["x", "y", "z"]
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
-    assert table.confidence.tolist() == [[0.9, 0.2, -np.inf], [0.7, 0.6, 0.5]]  # the abstention passes on
+    assert table.confidence.tolist() == [
+        [0.9, 0.2, -np.inf],
+        [0.7, 0.6, 0.5],
+    ]  # the abstention passes on
     assert table.cost.tolist() == [[0, 0, 0], [2, 3, 4]]
     assert table.columns["words"].tolist() == [[3, 4, 5]] * 2
     point = pick(search(table, 2, score="f1"), "match_best")
@@ -56,22 +62,36 @@ def test_files_other_frames_and_wide_tables_say_the_same(tmp_path):
     wide.columns = [f"{who}_{what}" for what, who in wide.columns]
     for frame in (tmp_path / "a.csv", str(tmp_path / "a.parquet"), pyarrow.Table.from_pandas(LONG)):
         same(table, ScoreTable.from_frame(frame, **NAMES, **ANSWERS))
-    names = {"sample": "id", "confidence": "{}_sure", "cost": "{}_usd", "label": "truth", "prediction": "{}_says"}
+    names = {
+        "sample": "id",
+        "confidence": "{}_sure",
+        "cost": "{}_usd",
+        "label": "truth",
+        "prediction": "{}_says",
+    }
     same(table, ScoreTable.from_frame(wide.reset_index(), **names))
 
 
-@pytest.mark.parametrize("values", [[True, False, True], [1, 0, 1], ["True", "false", "TRUE"], [1.0, 0.0, 1.0]])
+@pytest.mark.parametrize(
+    "values", [[True, False, True], [1, 0, 1], ["True", "false", "TRUE"], [1.0, 0.0, 1.0]]
+)
 def test_correctness_in_any_form_is_bool(values):
     frame = LONG.drop(columns=["says"]).assign(right=pd.Series(values * 2, dtype=object), sure=0.5)
     table = ScoreTable.from_frame(frame, **NAMES, correct="right")
     assert table.correct.dtype == bool and table.correct[0].tolist() == [True, False, True]
-    assert ScoreTable.from_frame(frame.assign(right=0.25), **NAMES, correct="right").correct.dtype == np.float64
+    assert (
+        ScoreTable.from_frame(frame.assign(right=0.25), **NAMES, correct="right").correct.dtype
+        == np.float64
+    )
 
 
 def test_labels_are_text_however_a_file_holds_them():
     """Whole numbers beside a missing one are floats in pandas; "NA" and "None" may be classes."""
     frame = LONG.assign(truth=[1, 0, 1] * 2, says=[1, 1, None, 1, 0, 1])
-    assert ScoreTable.from_frame(frame, **NAMES, **ANSWERS).correct.tolist() == [[True, False, False], [True] * 3]
+    assert ScoreTable.from_frame(frame, **NAMES, **ANSWERS).correct.tolist() == [
+        [True, False, False],
+        [True] * 3,
+    ]
 
 
 def test_text_that_pandas_takes_for_missing_is_a_label(tmp_path):
@@ -100,7 +120,9 @@ def test_missing_rows_are_named_left_out_or_wrong():
 def test_a_model_without_confidence_stands_last():
     frame = LONG.assign(sure=LONG["sure"].where(LONG["who"] == "large"))
     table = search(ScoreTable.from_frame(frame, **NAMES, **ANSWERS), 2).table
-    thresholds = [t for models, (t,) in zip(table["models"], table["thresholds"]) if models[0] == "small"]
+    thresholds = [
+        t for models, (t,) in zip(table["models"], table["thresholds"]) if models[0] == "small"
+    ]
     assert thresholds and np.isinf(thresholds).all()
 
 
@@ -111,14 +133,22 @@ def test_a_model_without_confidence_stands_last():
         (LONG, {"missing": "ignore"}, "unknown value of missing"),
         (LONG, {"label": None, "prediction": None}, "correct is needed, or predictions"),
         (LONG, {"cost": {"small": 1}}, "unknown model in cost 'large'"),
-        (LONG, {"cost": {"small": 1, "large": 2, "huge": 3}}, "unknown model of the table, in cost 'huge'"),
+        (
+            LONG,
+            {"cost": {"small": 1, "large": 2, "huge": 3}},
+            "unknown model of the table, in cost 'huge'",
+        ),
         (LONG, {"prediction": "{}_says"}, "no column is named like '{}_says'"),
         (pd.concat([LONG, LONG[:2]]), {}, "2 rows repeat.*sample 'x', model 'small'"),
         (LONG.assign(truth=[*"aba", *"acb"]), {}, "sample 'y' has more than one label"),
         (LONG.assign(id=["x", None, "z"] * 2), {}, "the sample of row 1 is missing"),
         (LONG.assign(sure=[*"012", "high", *"45"]), {}, "column 'sure'.*high"),
         (LONG.assign(usd=-1), {}, "cost must be finite and not negative.*'small'"),
-        (LONG.assign(sure=[np.nan, 0.2, np.nan, 0.7, 0.6, 0.5]), {}, "confidence is nan for 'small' .sample 0"),
+        (
+            LONG.assign(sure=[np.nan, 0.2, np.nan, 0.7, 0.6, 0.5]),
+            {},
+            "confidence is nan for 'small' .sample 0",
+        ),
     ],
 )
 def test_refused(frame, change, message):
@@ -134,7 +164,11 @@ def test_what_is_no_table_is_refused():
 def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_path):
     with pytest.raises(ValueError, match="no label is among the predictions .*' yes', 'yes'"):
         ScoreTable.from_frame(LONG.assign(truth=" " + LONG["truth"]), **NAMES, **ANSWERS)
-    for text, said in (("", "not a table"), ("id,who,sure,usd\n", "a table without rows"), ("\x00\xee", "not a table")):
+    for text, said in (
+        ("", "not a table"),
+        ("id,who,sure,usd\n", "a table without rows"),
+        ("\x00\xee", "not a table"),
+    ):
         path = tmp_path / "scores.csv"
         path.write_bytes(text.encode("latin-1"))
         with pytest.raises(ValueError, match=f"scores.csv: {said}"):

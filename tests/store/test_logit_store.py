@@ -31,7 +31,12 @@ IDS = [f"image/{i:03}.png" for i in range(K)]
 @pytest.fixture
 def store(tmp_path):
     return LogitStore.create(
-        tmp_path / "val", LABELS, IDS, classes=[f"c{i}" for i in range(C)], dataset="toy", split="val"
+        tmp_path / "val",
+        LABELS,
+        IDS,
+        classes=[f"c{i}" for i in range(C)],
+        dataset="toy",
+        split="val",
     )
 
 
@@ -40,18 +45,38 @@ def files(store):
 
 
 def test_round_trip_through_the_folder(store):
-    store.add("b", LOGITS["b"], IDS, macs=20, seconds=0.5, family="net", parameters=3, extraction={"amp": False})
+    store.add(
+        "b",
+        LOGITS["b"],
+        IDS,
+        macs=20,
+        seconds=0.5,
+        family="net",
+        parameters=3,
+        extraction={"amp": False},
+    )
     store.add("a", torch.from_numpy(LOGITS["a"]), macs=np.int64(10))
     opened = LogitStore(store.path)
     assert list(opened.models.index) == ["a", "b"] and opened.models.index.name == "model"
-    assert list(opened.models.columns) == ["top1", "top5", "macs", "seconds", "parameters", "family"]
+    assert list(opened.models.columns) == [
+        "top1",
+        "top5",
+        "macs",
+        "seconds",
+        "parameters",
+        "family",
+    ]
     for name in "ab":
         np.testing.assert_array_equal(opened.logits(name), LOGITS[name])
         assert opened.models.top1[name] == (LOGITS[name].argmax(1) == LABELS).mean()
         top5 = np.argsort(-LOGITS[name], 1)[:, :5]
         assert opened.models.top5[name] == (top5 == LABELS[:, None]).any(1).mean()
     np.testing.assert_array_equal(opened.labels, LABELS)
-    assert list(opened.sample_ids) == IDS and opened.classes[6] == "c6" and opened.labels.dtype == np.int64
+    assert (
+        list(opened.sample_ids) == IDS
+        and opened.classes[6] == "c6"
+        and opened.labels.dtype == np.int64
+    )
     assert (opened.dataset, opened.split, len(opened)) == ("toy", "val", K)
     assert opened.metadata("b")["extraction"] == {"amp": False}
     assert opened.fingerprint == store.fingerprint
@@ -77,7 +102,11 @@ def test_files_are_readable_by_the_group(store):
 @given(
     name=st.text(min_size=1, max_size=20).filter(lambda s: len(s.encode("utf-8", "ignore")) < 50),
     value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=5,
     ),
@@ -93,7 +122,9 @@ def test_any_name_and_metadata_come_back(name, value):
     assert decoded_metadata(encoded_metadata("key", value)) == value
 
 
-@pytest.mark.parametrize("name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"])
+@pytest.mark.parametrize(
+    "name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"]
+)
 def test_awkward_names_on_disk(store, name):
     store.add(name, LOGITS["a"], macs=1)
     opened = LogitStore(store.path)
@@ -123,8 +154,16 @@ BAD_LOGITS = {
     "too few classes": (LOGITS["a"][:, :3], {}, "'bad'.*3 classes"),
     "too many classes": (np.pad(LOGITS["a"], ((0, 0), (0, 1))), {}, "'bad'.*8 classes"),
     "text": (LOGITS["a"].astype(str), {}, "'bad'.*numbers"),
-    "other order": (LOGITS["a"], {"sample_ids": IDS[:1] + IDS[1:][::-1]}, "'bad'.*another order: row 1 .*039"),
-    "other split": (LOGITS["a"], {"sample_ids": [i + "x" for i in IDS]}, "'bad'.*other samples: row 0"),
+    "other order": (
+        LOGITS["a"],
+        {"sample_ids": IDS[:1] + IDS[1:][::-1]},
+        "'bad'.*another order: row 1 .*039",
+    ),
+    "other split": (
+        LOGITS["a"],
+        {"sample_ids": [i + "x" for i in IDS]},
+        "'bad'.*other samples: row 0",
+    ),
     "too few ids": (LOGITS["a"], {"sample_ids": IDS[1:]}, "'bad'.*39 sample ids"),
     "zero macs": (LOGITS["a"], {"macs": 0}, "'bad'.*macs"),
     "negative seconds": (LOGITS["a"], {"seconds": -1.0}, "'bad'.*seconds"),
@@ -141,7 +180,9 @@ BAD_LOGITS = {
 def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory):
     logits, keywords, message = BAD_LOGITS[case]
     if in_memory:
-        some = LogitStore.from_arrays(LABELS, {"good": LOGITS["b"]}, sample_ids=IDS, classes=store.classes)
+        some = LogitStore.from_arrays(
+            LABELS, {"good": LOGITS["b"]}, sample_ids=IDS, classes=store.classes
+        )
     else:
         store.add("good", LOGITS["b"])
         some, before = store, files(store)
@@ -267,7 +308,11 @@ def test_take_composes_like_indexing(first, data):
 def test_take_forms(store):
     store.add("a", LOGITS["a"], macs=1)
     mask = LABELS == 2
-    for form, rows in ((mask, np.flatnonzero(mask)), (slice(5, 9), range(5, 9)), (torch.tensor([1, 1]), [1, 1])):
+    for form, rows in (
+        (mask, np.flatnonzero(mask)),
+        (slice(5, 9), range(5, 9)),
+        (torch.tensor([1, 1]), [1, 1]),
+    ):
         part = store.take(form)
         np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][rows])
         assert part.models.macs["a"] == 1 and part.classes == store.classes
@@ -293,7 +338,11 @@ def test_take_refuses(indices, message):
 
 
 def test_select_on_a_part():
-    part = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2}).take([3, 4]).select(["a", "b"])
+    part = (
+        LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
+        .take([3, 4])
+        .select(["a", "b"])
+    )
     assert list(part.models.index) == ["b", "a"]
     with pytest.raises(ValueError, match="unknown model 'c'"):
         part.logits("c")
@@ -450,7 +499,12 @@ def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(s
 def test_manifest_and_labels_are_checked(store):
     manifest = store.path / "manifest.json"
     whole = manifest.read_text()
-    for broken in ("{", "[]", whole.replace("logits 2", "logits 9"), whole.replace(store.fingerprint[:6], "000000")):
+    for broken in (
+        "{",
+        "[]",
+        whole.replace("logits 2", "logits 9"),
+        whole.replace(store.fingerprint[:6], "000000"),
+    ):
         manifest.write_text(broken)
         with pytest.raises(ValueError, match=r"manifest\.json"):
             LogitStore(store.path)
@@ -504,7 +558,9 @@ def test_some_of_the_classes_sample_by_sample(store):
     for name in part.models.index:
         expected = np.array([[LOGITS[name][i, c] for c in sorted(chosen)] for i in rows])
         np.testing.assert_array_equal(part.logits(name), expected)
-        assert part.models.top1[name] == (expected.argmax(1) == part.labels).mean() and np.isnan(part.models.top5[name])
+        assert part.models.top1[name] == (expected.argmax(1) == part.labels).mean() and np.isnan(
+            part.models.top5[name]
+        )
         assert part.models.macs[name] == 11 and part.metadata(name)["extraction"] == {"amp": False}
         assert "sha256" not in part.metadata(name)
     assert samples_in_common(store.origin, part.origin) == len(part) and part.path is None

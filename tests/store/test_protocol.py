@@ -45,7 +45,9 @@ class Fees:
 @pytest.fixture
 def table():
     rng = np.random.default_rng(5)
-    return ScoreTable(rng.random((3, 400)) < [[0.6], [0.7], [0.9]], rng.random((3, 400)).round(2), [1, 4, 20])
+    return ScoreTable(
+        rng.random((3, 400)) < [[0.6], [0.7], [0.9]], rng.random((3, 400)).round(2), [1, 4, 20]
+    )
 
 
 @pytest.fixture
@@ -67,13 +69,21 @@ def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
     point = cl.pick(ours, "max_improvement")
     assert cl.evaluate(own, point).accuracy == point.accuracy
     assert (
-        cl.evaluate(own.take([0, 3, 5]).select(["model 0", "model 2"]), cl.pick(cl.search(own, 1), budget=1)).cost == 1
+        cl.evaluate(
+            own.take([0, 3, 5]).select(["model 0", "model 2"]), cl.pick(cl.search(own, 1), budget=1)
+        ).cost
+        == 1
     )
 
 
 def test_a_table_and_logits_of_the_same_models_can_be_compared(table, store):
     names = list(store.models.index)
-    given = ScoreTable(np.ones((len(names), 4), bool), np.ones((len(names), 4)), np.arange(1, len(names) + 1), names)
+    given = ScoreTable(
+        np.ones((len(names), 4), bool),
+        np.ones((len(names), 4)),
+        np.arange(1, len(names) + 1),
+        names,
+    )
     check_same_task(store, given)
     check_same_task(given, store)
     with pytest.raises(ValueError, match="model of the other split"):
@@ -87,5 +97,8 @@ def test_f1_of_a_table_is_refused(table):
 
 def test_nothing_in_the_package_asks_which_kind_of_store_it_is():
     for path in Path(cl.__file__).parent.rglob("*.py"):
-        asked = re.search(r"isinstance\([\w.]+, (ScoreTable|LogitStore)\)|hasattr\((self\.)?store,", path.read_text())
+        asked = re.search(
+            r"isinstance\([\w.]+, (ScoreTable|LogitStore)\)|hasattr\((self\.)?store,",
+            path.read_text(),
+        )
         assert not asked, (path, asked)

@@ -45,7 +45,10 @@ def test_graded_scores_and_costs_by_sample():
         ({"correct": CORRECT[:, :0]}, "at least one"),
         ({"correct": CORRECT * 2.0}, "correct.*'a' .sample 0"),
         ({"confidence": CONFIDENCE[:, :2]}, "confidence has shape"),
-        ({"confidence": np.where(CONFIDENCE == 0.3, np.nan, CONFIDENCE)}, "confidence is nan for 'b' .sample 1"),
+        (
+            {"confidence": np.where(CONFIDENCE == 0.3, np.nan, CONFIDENCE)},
+            "confidence is nan for 'b' .sample 1",
+        ),
         ({"cost": [1, 2, 3]}, "cost must be"),
         ({"cost": [1, -1]}, "cost.*'b'"),
         ({"cost": [np.nan, 1]}, "cost.*'a'"),
@@ -55,7 +58,12 @@ def test_graded_scores_and_costs_by_sample():
     ],
 )
 def test_refused(change, message):
-    given = {"correct": CORRECT, "confidence": CONFIDENCE, "cost": [1, 2], "names": ["a", "b"]} | change
+    given = {
+        "correct": CORRECT,
+        "confidence": CONFIDENCE,
+        "cost": [1, 2],
+        "names": ["a", "b"],
+    } | change
     with pytest.raises(ValueError, match=message):
         ScoreTable(**given)
 
@@ -99,10 +107,16 @@ def test_abstentions_and_models_without_confidence_leave_at_no_finite_threshold(
 
 def test_a_split_without_one_of_the_labels_is_of_the_same_task():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
-    check_same_task(table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3))
+    check_same_task(
+        table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3)
+    )
     with pytest.raises(ValueError, match="1 values are masked"):
         ScoreTable(
-            None, CONFIDENCE, [1, 2], predictions=np.ma.masked_equal([[1, 2, 3], [1, 2, 4]], 4), labels=[1, 2, 3]
+            None,
+            CONFIDENCE,
+            [1, 2],
+            predictions=np.ma.masked_equal([[1, 2, 3], [1, 2, 4]], 4),
+            labels=[1, 2, 3],
         )
 
 
@@ -122,14 +136,19 @@ def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
 
 
 def test_a_table_plays_back_what_it_has():
-    table = ScoreTable(None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS)
+    table = ScoreTable(
+        None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS
+    )
     said, sure = table.calls()["model 0"]([9, "7"])
     assert said.tolist() == ["", "a"] and sure.tolist() == [0.9, 0.5]
 
 
 def test_a_free_model_is_searched_moved_and_resampled_without_a_warning():
     rng = np.random.default_rng(0)
-    tables = [ScoreTable(rng.random((2, 60)) < [[0.6], [0.9]], rng.random((2, 60)), [0, 5]) for _ in range(2)]
+    tables = [
+        ScoreTable(rng.random((2, 60)) < [[0.6], [0.9]], rng.random((2, 60)), [0, 5])
+        for _ in range(2)
+    ]
     front = search(tables[0], 2)
     with warnings.catch_warnings(action="error"):
         assert front.table.loc[0, ["cost", "improvement"]].tolist() == [0, 1]

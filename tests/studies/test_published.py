@@ -39,16 +39,23 @@ TABLE, COLUMNS = published.models(), published.COLUMNS
 def script(name, monkeypatch):
     """A script of data/imagenet-1k as a module; what it sets in the environment is undone."""
     monkeypatch.setenv("TIMM_FUSED_ATTN", os.environ.get("TIMM_FUSED_ATTN", "1"))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "data" / "imagenet-1k" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / "data" / "imagenet-1k" / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def test_the_papers_fronts():
-    assert len(TABLE) == 668 and TABLE["macs"].notna().all() and TABLE["seconds"].notna().sum() == 661
+    assert (
+        len(TABLE) == 668 and TABLE["macs"].notna().all() and TABLE["seconds"].notna().sum() == 661
+    )
     fronts = {cost: singles(TABLE, cost) for cost in ("macs", "seconds")}
-    assert {cost: front["on_front"].sum() for cost, front in fronts.items()} == {"macs": 27, "seconds": 25}
+    assert {cost: front["on_front"].sum() for cost, front in fronts.items()} == {
+        "macs": 27,
+        "seconds": 25,
+    }
     both = on_fronts(TABLE)
     assert len(both) == 43 and both["on_macs"].sum() == 27 and both["on_seconds"].sum() == 25
     # Unrounded, one more would be on the front, by the fifth digit of its MACs.
@@ -59,7 +66,9 @@ def test_the_papers_fronts():
 def test_models_that_the_paper_names():
     """Section 4.1 and table 1: EfficientNets with noisy students, BEiT-L at 224, LeViT-128S on the time front."""
     both = on_fronts(TABLE)
-    assert both["on_macs"][["tf_efficientnet_b3_ns", "tf_efficientnet_b4_ns", "beit_large_patch16_224"]].all()
+    assert both["on_macs"][
+        ["tf_efficientnet_b3_ns", "tf_efficientnet_b4_ns", "beit_large_patch16_224"]
+    ].all()
     assert both["on_seconds"]["levit_128s"] and both["on_macs"]["mobilenetv3_large_100_miil"]
 
 
@@ -71,7 +80,9 @@ def test_macs_of_a_vision_transformer_in_closed_form():
 
 
 def test_names_of_today():
-    names = names_today(TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]])
+    names = names_today(
+        TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]]
+    )
     assert names == ["tf_efficientnet_b4.ns_jft_in1k", "convnext_base.fb_in22k_ft_in1k@224"]
 
 
@@ -83,7 +94,9 @@ def test_rounding(costs):
 
 
 def test_rounding_decides_who_is_on_the_front():
-    table = pd.DataFrame({"macs": [10001.0, 10002.0, 20000.0], "top1": [0.5, 0.6, 0.7]}, index=list("abc"))
+    table = pd.DataFrame(
+        {"macs": [10001.0, 10002.0, 20000.0], "top1": [0.5, 0.6, 0.7]}, index=list("abc")
+    )
     assert singles(table)["on_front"].to_dict() == {"a": False, "b": True, "c": True}
 
 
@@ -123,7 +136,9 @@ def test_extracted_beside_published():
     error = 4 * np.sqrt(row["top1"] * (1 - row["top1"]) / 1000)
     assert beside["tolerance"].iloc[0] == pytest.approx(0.002 + error)
     v2 = compared(store_of(names, 10_000, "imagenetv2"))
-    assert v2["published_top1"].iloc[0] == row["imagenetv2_top1"] and v2["tolerance"].iloc[0] == 0.002
+    assert (
+        v2["published_top1"].iloc[0] == row["imagenetv2_top1"] and v2["tolerance"].iloc[0] == 0.002
+    )
 
 
 def test_what_is_not_comparable_is_not_compared():
@@ -138,7 +153,9 @@ def test_figure_marks_every_family_and_names_every_model():
     both = on_fronts(TABLE)
     front = singles(TABLE)
     fig = fronts_figure({"2022": front, "newer": front}, both["family"])
-    marked = {name for trace in fig.data if trace.name in set(both["family"]) for name in trace.text}
+    marked = {
+        name for trace in fig.data if trace.name in set(both["family"]) for name in trace.text
+    }
     assert marked == set(front.index[front["on_front"]])
     styles = [(t.marker.color, t.marker.symbol) for t in fig.data if t.name in set(both["family"])]
     assert len(set(styles)) == len(styles)
@@ -152,12 +169,30 @@ def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
     (tmp_path / "v.csv").write_text("model,top1,img_size\ntest_vit.r160_in1k,30,160\n")
     speed = "model,infer_img_size,infer_samples_per_sec,infer_gmacs\ntest_vit,160,1000,0.04\ntest_vit,192,1,9\n"
     (tmp_path / "b.csv").write_text(speed)
-    arguments = ["--tables", tmp_path, "--results", "r.csv", "--v2", "v.csv", "--benchmark", "b.csv"]
-    arguments += ["--out", tmp_path / "out.csv", "--counts", tmp_path / "counts.jsonl", "--source", "toy"]
+    arguments = [
+        "--tables",
+        tmp_path,
+        "--results",
+        "r.csv",
+        "--v2",
+        "v.csv",
+        "--benchmark",
+        "b.csv",
+    ]
+    arguments += [
+        "--out",
+        tmp_path / "out.csv",
+        "--counts",
+        tmp_path / "counts.jsonl",
+        "--source",
+        "toy",
+    ]
     monkeypatch.setattr("sys.argv", ["tables.py", *map(str, arguments)])
     tables.main()
     table = published.models(tmp_path / "out.csv")
-    assert table.loc["test_vit.r160_in1k", ["top1", "imagenetv2_top1", "seconds", "source"]].tolist() == [
+    assert table.loc[
+        "test_vit.r160_in1k", ["top1", "imagenetv2_top1", "seconds", "source"]
+    ].tolist() == [
         0.4,
         0.3,
         0.001,
@@ -189,11 +224,22 @@ def stand_ins(folder, monkeypatch, tables, *more):
 def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, monkeypatch):
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables)
-    with pytest.raises(SystemExit, match=r"no known commit has r\.csv, v\.csv, b\.csv: state it with --source"):
+    with pytest.raises(
+        SystemExit, match=r"no known commit has r\.csv, v\.csv, b\.csv: state it with --source"
+    ):
         tables.main()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.csv", "r.csv", "v.csv"]  # not even counted
-    sums = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("r.csv", "v.csv", "b.csv")}
-    monkeypatch.setattr(tables, "SOURCES", {"one": {sums["r.csv"], sums["v.csv"]}, "two": {sums["b.csv"]}})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "b.csv",
+        "r.csv",
+        "v.csv",
+    ]  # not even counted
+    sums = {
+        name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        for name in ("r.csv", "v.csv", "b.csv")
+    }
+    monkeypatch.setattr(
+        tables, "SOURCES", {"one": {sums["r.csv"], sums["v.csv"]}, "two": {sums["b.csv"]}}
+    )
     with pytest.raises(SystemExit, match="of several commits"):
         tables.main()
     monkeypatch.setattr(tables, "SOURCES", {"one": {"other"}, "two": set(sums.values())})
@@ -217,7 +263,9 @@ def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypat
     assert "say where these go: --out" in capsys.readouterr().err and not tables.OWN.exists()
 
 
-def test_numbers_with_separators_are_read_and_a_table_is_written_last(tmp_path, monkeypatch, capsys):
+def test_numbers_with_separators_are_read_and_a_table_is_written_last(
+    tmp_path, monkeypatch, capsys
+):
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
     whole = tables.report
@@ -233,14 +281,21 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(tmp_path, 
     monkeypatch.setattr(tables, "report", whole)
     tables.main()
     assert published.models(out).loc["test_vit.r160_in1k", "seconds"] == 0.001
-    assert "parameters other than timm's: ['tf_mobilenetv3_small_075', 'test_vit.r160_in1k']" in capsys.readouterr().out
+    assert (
+        "parameters other than timm's: ['tf_mobilenetv3_small_075', 'test_vit.r160_in1k']"
+        in capsys.readouterr().out
+    )
 
 
 def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monkeypatch, capsys):
     tables, asked = script("tables", monkeypatch), []
-    monkeypatch.setattr(tables.pooch, "retrieve", lambda url, known_hash, **_: asked.append((url, known_hash)))
+    monkeypatch.setattr(
+        tables.pooch, "retrieve", lambda url, known_hash, **_: asked.append((url, known_hash))
+    )
     folder = tables.downloaded(today=True)
-    assert folder.name == "90cae8c5" and {digest for _, digest in asked} == set(tables.FILES_TODAY.values())
+    assert folder.name == "90cae8c5" and {digest for _, digest in asked} == set(
+        tables.FILES_TODAY.values()
+    )
     assert all("/90cae8c5/results/" in url for url, _ in asked)
     for more in (["--results", "own.csv"], ["--today", "--benchmark", tables.BENCHMARK]):
         monkeypatch.setattr("sys.argv", ["tables.py", *more])
@@ -252,17 +307,29 @@ def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monke
 def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypatch, capsys):
     """The giant is named, everything else is kept on disk, and the next run counts what is left only."""
     tables = script("tables", monkeypatch)
-    out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy", "--limit", "2", "--processes", "1")
+    out = stand_ins(
+        tmp_path, monkeypatch, tables, "--source", "toy", "--limit", "2", "--processes", "1"
+    )
     giant = "test_vit.r160_in1k"  # the cheaper by published GMACs: it comes first
-    monkeypatch.setattr(tables, "macs_of", lambda name, size: time.sleep(60) if name == giant else (10**6, 10**6))
+    monkeypatch.setattr(
+        tables, "macs_of", lambda name, size: time.sleep(60) if name == giant else (10**6, 10**6)
+    )
     start = time.perf_counter()
     tables.main()
     assert time.perf_counter() - start < 30
     assert f"{giant} at 160: not within 2 s" in capsys.readouterr().err
-    assert published.models(out)["macs"].isna().to_dict() == {"tf_mobilenetv3_small_075": False, giant: True}
-    monkeypatch.setattr(tables, "macs_of", lambda name, size: (10**7, 10**7) if name == giant else None)
+    assert published.models(out)["macs"].isna().to_dict() == {
+        "tf_mobilenetv3_small_075": False,
+        giant: True,
+    }
+    monkeypatch.setattr(
+        tables, "macs_of", lambda name, size: (10**7, 10**7) if name == giant else None
+    )
     tables.main()
-    assert published.models(out)["macs"].to_dict() == {"tf_mobilenetv3_small_075": 10**6, giant: 10**7}
+    assert published.models(out)["macs"].to_dict() == {
+        "tf_mobilenetv3_small_075": 10**6,
+        giant: 10**7,
+    }
 
 
 def test_counts_go_on_where_a_run_was_ended(tmp_path, monkeypatch, capsys):
@@ -311,14 +378,19 @@ def test_models_without_the_thousand_classes_are_named_and_left_out(tmp_path, mo
     tables.main()
     assert len(published.models(out)) == 2
     said = capsys.readouterr().out
-    assert "left out: vit_base_patch16_224.augreg_in21k: its checkpoint has 21843 classes, not 1,000" in said
+    assert (
+        "left out: vit_base_patch16_224.augreg_in21k: its checkpoint has 21843 classes, not 1,000"
+        in said
+    )
     assert "left out: resnet51.of_tomorrow: not in timm" in said
 
 
 def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(monkeypatch):
     tables = script("tables", monkeypatch)
     assert tables.macs_of("repvgg_a2", 224, trained=True)[0] == TABLE.loc["repvgg_a2", "macs"]
-    trained, deployed = (tables.macs_of("ghostnetv3_100.in1k", 224, trained=how) for how in (True, False))
+    trained, deployed = (
+        tables.macs_of("ghostnetv3_100.in1k", 224, trained=how) for how in (True, False)
+    )
     assert 2.5 < trained[0] / deployed[0] < 2.6 and deployed[1] < trained[1]
 
 
@@ -332,7 +404,10 @@ def test_fronts_then_and_now(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["then_and_now.py", *arguments])
     then_and_now.main()
     said, page = capsys.readouterr().out, (tmp_path / "pages" / "page.html").read_text()
-    assert "front in MACs: 27 of 43 models in 2030-01-01, 27 of 668 models in 2022-07-27; 26 in both" in said
+    assert (
+        "front in MACs: 27 of 43 models in 2030-01-01, 27 of 668 models in 2022-07-27; 26 in both"
+        in said
+    )
     assert page.count("Plotly.newPlot(") == 2 and 'src="http' not in page
     assert page.count("2022-07-27") >= 4 and "tf_efficientnet_b4_ns" in page
 
@@ -346,16 +421,23 @@ def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
     assert study.models == ("resnet18.a1_in1k@224", "tf_efficientnet_b4.ns_jft_in1k")
     study.save(tmp_path / "out")
     assert candidates_of_study(tmp_path / "out")["top1"].tolist() == [0.5, 0.9]
-    study = extract.described(extract.parsed(["--images", str(tmp_path), "--out", str(tmp_path / "out")]))
+    study = extract.described(
+        extract.parsed(["--images", str(tmp_path), "--out", str(tmp_path / "out")])
+    )
     assert study.table is None and len(study.models) == len(names_today(on_fronts(TABLE)))
 
 
 def test_a_study_says_what_it_was_made_from(tmp_path):
-    own = Study({"val": Images("imagenet", "/somewhere", every=3)}, ("resnet18", "own/model"), "/weights")
+    own = Study(
+        {"val": Images("imagenet", "/somewhere", every=3)}, ("resnet18", "own/model"), "/weights"
+    )
     own.save(tmp_path)
     assert read_study(tmp_path) == own
     table = candidates_of_study(tmp_path)
-    assert list(table.index) == ["resnet18", "own/model"] and table["macs"].notna().tolist() == [True, False]
+    assert list(table.index) == ["resnet18", "own/model"] and table["macs"].notna().tolist() == [
+        True,
+        False,
+    ]
     with pytest.raises(ValueError, match="unknown split 'test'; nearest: 'val'"):
         samples_of_study(tmp_path, "test")
     path, text = tmp_path / "study.json", (tmp_path / "study.json").read_text()
@@ -373,7 +455,8 @@ def test_a_study_says_what_it_was_made_from(tmp_path):
     path.rmdir()
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(
-        ValueError, match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)"
+        ValueError,
+        match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)",
     ):
         read_study(tmp_path)
 
@@ -397,7 +480,10 @@ WRONG = {
     "models": ["resnet18", {"resnet18": 1}, [["resnet18"]], [None], ["resnet18", 5], 5, None],
     "classes": [0, -1, 2**40, 10**400, 1.5, "10", True, None],
     "splits": [[], "val", {"val": []}, {"val": None}, {"val": {"kind": "imagenet"}}]
-    + [{"val": IMAGES | wrong} for wrong in ({"every": 0}, {"every": 2**60}, {"offset": True}, {"named": 5})],
+    + [
+        {"val": IMAGES | wrong}
+        for wrong in ({"every": 0}, {"every": 2**60}, {"offset": True}, {"named": 5})
+    ],
 }
 
 
@@ -412,7 +498,8 @@ def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
     del content["sha256"]
     (tmp_path / "study.json").write_text(json.dumps(content | {key: wrong}))
     with pytest.raises(
-        ValueError, match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)"
+        ValueError,
+        match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)",
     ):
         read_study(tmp_path)
 
@@ -425,7 +512,10 @@ def test_a_table_that_is_none_is_named_at_once(tmp_path, table):
 
 
 def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path):
-    images = {kind: Images(kind, str(tmp_path), labels="x.txt") for kind in ("image_folder", "imagenet_v2", "hub")}
+    images = {
+        kind: Images(kind, str(tmp_path), labels="x.txt")
+        for kind in ("image_folder", "imagenet_v2", "hub")
+    }
     Study(images, ("hf-hub:nobody/evil",)).save(tmp_path)
     for kind in images:
         with pytest.raises(ValueError, match=rf"study\.json: .*{kind}.*'labels'"):

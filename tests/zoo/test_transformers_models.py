@@ -18,7 +18,9 @@ from cascadelib.zoo.macs import mean_macs
 from cascadelib.zoo.transformers_models import load_sequence_classifier
 from cascadelib.zoo.transforms import Tokenized
 
-SPEC = importlib.util.spec_from_file_location("reviews_train", ROOT / "data" / "reviews" / "train.py")
+SPEC = importlib.util.spec_from_file_location(
+    "reviews_train", ROOT / "data" / "reviews" / "train.py"
+)
 train = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(train)
 
@@ -31,11 +33,19 @@ def checkpoint(tmp_path_factory):
 
 def test_a_folder_loads_in_float32(checkpoint):
     model = loaders.load(checkpoint)
-    assert {p.dtype for p in model.module.parameters()} == {torch.float32} and not model.module.training
-    assert model.metadata["classes"] == ["negative", "positive"] and model.metadata["family"] == "bert"
+    assert {p.dtype for p in model.module.parameters()} == {
+        torch.float32
+    } and not model.module.training
+    assert (
+        model.metadata["classes"] == ["negative", "positive"] and model.metadata["family"] == "bert"
+    )
     inputs = model.transform(("the bright film", "a dull and tired plot"))
-    assert set(inputs) == {"input_ids", "attention_mask", "token_type_ids"} and inputs["input_ids"].shape == (2, 7)
-    whole = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    assert set(inputs) == {"input_ids", "attention_mask", "token_type_ids"} and inputs[
+        "input_ids"
+    ].shape == (2, 7)
+    whole = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, dtype=torch.float32
+    ).eval()
     assert torch.equal(model.module(**inputs).logits, whole(**inputs).logits)
 
 
@@ -55,13 +65,19 @@ def test_equal_tokenizers_compare_equal():
     one, two = Tokenized(tiny.tokenizer(), 8), Tokenized(tiny.tokenizer(), 8)
     one(("a b c",))  # leaves its padding in the tokenizer
     assert one == two and hash(one) == hash(two) and repr(one) == repr(Tokenized(one.tokenizer, 8))
-    assert one != Tokenized(tiny.tokenizer(), 9) and one != Tokenized(tiny.tokenizer(), 8, ("input_ids",))
+    assert one != Tokenized(tiny.tokenizer(), 9) and one != Tokenized(
+        tiny.tokenizer(), 8, ("input_ids",)
+    )
 
 
 def test_what_a_checkpoint_is_refused_for(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no padding token.*pad_token.*save_pretrained"):
-        load_sequence_classifier(tiny.save(tmp_path / "pad", tiny.module(), tiny.tokenizer(pad=False)))
-    plain = BertModel(BertConfig(vocab_size=40, hidden_size=8, num_hidden_layers=1, num_attention_heads=2))
+        load_sequence_classifier(
+            tiny.save(tmp_path / "pad", tiny.module(), tiny.tokenizer(pad=False))
+        )
+    plain = BertModel(
+        BertConfig(vocab_size=40, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    )
     with pytest.raises(ValueError, match="not fine-tuned for classification.*classifier"):
         load_sequence_classifier(tiny.save(tmp_path / "plain", plain))
     broken = tiny.save(tmp_path / "broken", tiny.module())
@@ -125,7 +141,10 @@ def test_bag_of_words_is_a_sum():
 
 
 def test_packed_weights_stay_within_half_a_step(tmp_path):
-    state = {"matrix": torch.randn(5, 7) * torch.tensor([1e-3, 1, 10, 0, 2])[:, None], "bias": torch.randn(5)}
+    state = {
+        "matrix": torch.randn(5, 7) * torch.tensor([1e-3, 1, 10, 0, 2])[:, None],
+        "bias": torch.randn(5),
+    }
     train.write_weights(tmp_path / "w.safetensors", state)
     back = read_weights(tmp_path / "w.safetensors")
     assert back.keys() == state.keys()
@@ -133,14 +152,18 @@ def test_packed_weights_stay_within_half_a_step(tmp_path):
     assert ((back["matrix"] - state["matrix"]).abs() <= step * 0.501 + 1e-12).all()
     assert torch.equal(back["bias"], state["bias"].half().float())
     train.write_weights(tmp_path / "again.safetensors", back)
-    assert read_weights(tmp_path / "again.safetensors")["matrix"] == pytest.approx(back["matrix"], rel=1e-6)
+    assert read_weights(tmp_path / "again.safetensors")["matrix"] == pytest.approx(
+        back["matrix"], rel=1e-6
+    )
     (tmp_path / "w.safetensors").write_bytes(b"short")
     with pytest.raises(ValueError, match=r"w\.safetensors: its weights cannot be read"):
         read_weights(tmp_path / "w.safetensors")
 
 
 ENTRIES = json.loads((ROOT / "data/reviews/zoo.json").read_text())
-BUNDLED = [n for n in ENTRIES["models"] if (ROOT / f"data/reviews/weights/{n}.safetensors").is_file()]
+BUNDLED = [
+    n for n in ENTRIES["models"] if (ROOT / f"data/reviews/weights/{n}.safetensors").is_file()
+]
 
 
 def test_enough_is_bundled():
@@ -151,7 +174,9 @@ def test_enough_is_bundled():
 def test_bundled_models_run(name):
     model = loaders.load(name)
     with torch.inference_mode():
-        output = model.module(**model.transform(["a lovely film", "a dull, tired and clumsy story"]))
+        output = model.module(
+            **model.transform(["a lovely film", "a dull, tired and clumsy story"])
+        )
     logits = getattr(output, "logits", output)
     assert logits.shape == (2, 2) and logits.argmax(1).tolist() == [1, 0]
     assert model.metadata["parameters"] == sum(p.numel() for p in model.module.parameters())
@@ -164,6 +189,8 @@ def test_bad_names_and_files_of_the_text_zoo(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no weights .*bag_of_words.*bundled are \[\]"):
         load_bundled_text_model("bag_of_words", tmp_path)
     (tmp_path / "weights").mkdir()
-    train.write_weights(tmp_path / "weights" / "bag_of_words.safetensors", {"other": torch.zeros(3, 2)})
+    train.write_weights(
+        tmp_path / "weights" / "bag_of_words.safetensors", {"other": torch.zeros(3, 2)}
+    )
     with pytest.raises(ValueError, match=r"bag_of_words\.safetensors: its weights do not fit"):
         load_bundled_text_model("bag_of_words", tmp_path)

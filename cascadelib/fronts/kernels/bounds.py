@@ -19,7 +19,12 @@ SAFE = 1 - 1e-11  # sums of costs round; a bound may not
 def gather_singles(w, level, first, end, low, high, m):
     """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``: what exiting their
     group gains and saves. Returns the number gathered in all; ``w.box.sums`` adds up what passing them all on means."""
-    gains, saved, group, lowest = w.box.gains[first], w.box.saved[first], w.levels.group[level, first], w.box.low[first]
+    gains, saved, group, lowest = (
+        w.box.gains[first],
+        w.box.saved[first],
+        w.levels.group[level, first],
+        w.box.low[first],
+    )
     saves, right, either = w.box.price[end] - w.box.price[first], 0, 0
     for s in range(low, high):
         here, there = (w.levels.bits[level, s] >> first) & 1, (w.levels.bits[level, s] >> end) & 1
@@ -84,7 +89,9 @@ def gather(w, level, target):
                 m = gather_singles(w, level, first, i, start[prefix], low, m)
                 m = gather_several(w, level, first, low, high, m)
                 if i + 1 == d:
-                    m = gather_singles(w, level, first, d, high, start[prefix + slots[i] * cells[i]], m)
+                    m = gather_singles(
+                        w, level, first, d, high, start[prefix + slots[i] * cells[i]], m
+                    )
             elif i + 1 == d:
                 m = gather_singles(w, level, i, d, low, high, m)
     return m
@@ -145,7 +152,9 @@ def support(w, level, fixed, value):
     least, correct = pass_several(w, level, value)
     for i in range(len(w.walk.j)):
         span = w.box.span[i]
-        most, at = most_along(w.box.saved[i, :span], w.box.gains[i, :span], w.box.extra[i, :span], value)
+        most, at = most_along(
+            w.box.saved[i, :span], w.box.gains[i, :span], w.box.extra[i, :span], value
+        )
         least -= most
         for g in range(at):
             correct += w.box.gains[i, g] + w.box.extra_gains[i, g]
@@ -199,7 +208,9 @@ def covered(w, level, most, fixed, least, steep, best, tolerance):
         offset, at = support(w, level, fixed, value)
         low, high, cost = b + 1, a - 1, offset + value * at
         for n in range(int(a), int(b) + 1):
-            if not closes(best, n, max(least, offset + value * n, offset_0 + value_0 * n), tolerance):
+            if not closes(
+                best, n, max(least, offset + value * n, offset_0 + value_0 * n), tolerance
+            ):
                 low, high = min(low, n), n
                 if n == at:
                     return False

@@ -98,7 +98,12 @@ def most_bins_for(top, budget):
 def place(w, level, m):
     """Count the gathered samples by slot of the new grid, and note the cell of each."""
     d, up = len(w.walk.j), level + 1
-    slots, inner, cells, width = w.levels.slots[up], w.levels.inner[up], w.levels.cells[up], w.levels.width[up]
+    slots, inner, cells, width = (
+        w.levels.slots[up],
+        w.levels.inner[up],
+        w.levels.cells[up],
+        w.levels.width[up],
+    )
     w.walk.right[: 2 * inner[0] * slots[0]] = 0
     w.walk.all[: cells[0] * slots[0]] = 0
     for i in range(d):
@@ -130,7 +135,9 @@ def carry_over(w, level, m):
         w.levels.bits[up, y] = w.levels.bits[level, s]
         for i in range(d):
             g = w.levels.group[level, i, s] - w.box.low[i]
-            w.levels.group[up, i, y] = -1 if g < 0 else w.levels.top[up, i] if g >= w.box.span[i] else w.box.label[i, g]
+            w.levels.group[up, i, y] = (
+                -1 if g < 0 else w.levels.top[up, i] if g >= w.box.span[i] else w.box.label[i, g]
+            )
 
 
 @inner
@@ -177,7 +184,14 @@ def search_boxes(w, costs, k, cascade, best, tolerance):
         cost = costs[0]
         for i in range(len(w.walk.j)):
             cost += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
-        if not worth(best, w.levels.state[level, b, 0], cost, cascade, w.levels.state[level, b, 1:], tolerance):
+        if not worth(
+            best,
+            w.levels.state[level, b, 0],
+            cost,
+            cascade,
+            w.levels.state[level, b, 1:],
+            tolerance,
+        ):
             continue
         kind = open_box(w, level, b, costs, k, best, tolerance)
         if kind == 0:
@@ -209,7 +223,12 @@ def open_head(w, group, bits, bins):
         boundaries[new] = groups
         w.levels.top[0, i] = new
     set_grid(w, 0, bins)
-    slots, inner, cells, width = w.levels.slots[0], w.levels.inner[0], w.levels.cells[0], w.levels.width[0]
+    slots, inner, cells, width = (
+        w.levels.slots[0],
+        w.levels.inner[0],
+        w.levels.cells[0],
+        w.levels.width[0],
+    )
     n_cells = cells[0] * slots[0]
     w.root.right[: inner[0] * slots[0]] = 0
     w.walk.all[:n_cells] = 0
@@ -241,7 +260,10 @@ def search_root(w, head_bits, right, wrong, costs, cascade, best, tolerance, cor
     """
     k, d = len(right), len(w.walk.j)
     lay_out(w, 0)
-    half, n_cells = w.levels.inner[0, 0] * w.levels.slots[0, 0], w.levels.cells[0, 0] * w.levels.slots[0, 0]
+    half, n_cells = (
+        w.levels.inner[0, 0] * w.levels.slots[0, 0],
+        w.levels.cells[0, 0] * w.levels.slots[0, 0],
+    )
     w.walk.right[: 2 * half] = 0
     for x in range(len(wrong)):
         w.walk.right[2 * w.root.index[wrong[x]]] += 1

@@ -71,7 +71,11 @@ def add_all(w, level, i, slot):
 @inner
 def enter(w, level, i, corners):
     """Begin the walk over the slots of stage i: totals of every slice, an empty tail."""
-    slots, size, cells = w.levels.slots[level, i], w.levels.inner[level, i], w.levels.cells[level, i]
+    slots, size, cells = (
+        w.levels.slots[level, i],
+        w.levels.inner[level, i],
+        w.levels.cells[level, i],
+    )
     w.walk.fixed[i], w.walk.through[i] = w.walk.gain[i], w.levels.base[level, 1 + i]
     for slot in range(slots):
         at, here = w.walk.right_at[i] + (2 * slot + 1) * size, w.walk.all_at[i] + slot * cells
@@ -154,7 +158,10 @@ def keep_box(w, level, n):
         b = w.levels.found[level]
         w.levels.state[level, b, 0] = n
         for i in range(len(w.walk.j)):
-            w.levels.boxes[level, b, i], w.levels.state[level, b, 1 + i] = w.walk.j[i], w.walk.through[i]
+            w.levels.boxes[level, b, i], w.levels.state[level, b, 1 + i] = (
+                w.walk.j[i],
+                w.walk.through[i],
+            )
         w.levels.found[level] = b + 1
 
 

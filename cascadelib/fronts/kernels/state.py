@@ -115,15 +115,28 @@ def worth(best, n, cost, cascade, at, tolerance):
 LINES = 12  # below the costs of a box, at most: see covered in cascadelib.fronts.kernels.bounds
 
 MAX_MODELS = 8
-ROOT_BINS = {2: 80, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}  # bins a stage of the root's grid, by its number of boundaries d
+ROOT_BINS = {
+    2: 80,
+    3: 22,
+    4: 10,
+    5: 6,
+    6: 4,
+    7: 3,
+}  # bins a stage of the root's grid, by its number of boundaries d
 LEVELS = 24
 LEAST_BOXES, MOST_BOXES = 32, 2048
 
 # What the kernels for cascades of d + 1 models on k samples write to, a thread each; see workspace for every field.
 Workspace = namedtuple("Workspace", "levels walk box root")
-Levels = namedtuple("Levels", "group bits start maps base slots width top inner cells boxes state found opened")
-Walk = namedtuple("Walk", "right all right_at all_at ones passing j gain fixed through cost boundaries")
-Box = namedtuple("Box", "kept cell low span gains saved extra extra_gains label slot_of several price stack sums")
+Levels = namedtuple(
+    "Levels", "group bits start maps base slots width top inner cells boxes state found opened"
+)
+Walk = namedtuple(
+    "Walk", "right all right_at all_at ones passing j gain fixed through cost boundaries"
+)
+Box = namedtuple(
+    "Box", "kept cell low span gains saved extra extra_gains label slot_of several price stack sums"
+)
 Root = namedtuple("Root", "index order right all")
 
 
@@ -131,26 +144,38 @@ def workspace(k, d):
     """Room for a thread to search cascades of d + 1 models on k samples; pages are only used when touched."""
     slots = ROOT_BINS[d] + 2
     n_cells = max(slots**d, MOST_BOXES * 3**d if d < 4 else 0, 4**d)
-    n_boxes, n_right, n_slots = max(ROOT_BINS[d] ** d, MOST_BOXES), 2 ** (d + 1) * n_cells, max(slots, k + 3)
+    n_boxes, n_right, n_slots = (
+        max(ROOT_BINS[d] ** d, MOST_BOXES),
+        2 ** (d + 1) * n_cells,
+        max(slots, k + 3),
+    )
     i32, i64 = np.int32, np.int64
     levels = Levels(  # of the depth-first search; a sample's place is that in the order of the level's cells
         group=np.empty((LEVELS, d, k), i32),  # of a sample at each stage, −1 before the box
         bits=np.empty((LEVELS, k), i32),  # of a sample: bit i set where stage i + 1 is right
         start=np.empty((LEVELS, n_cells + 1), i32),  # first place of a cell
-        maps=np.empty((LEVELS, d, k + 2), i32),  # boundary of the level → boundary of the whole search
-        base=np.zeros((LEVELS, 1 + d), i64),  # settled samples: the correct ones, those at stages 2 … d + 1
+        maps=np.empty(
+            (LEVELS, d, k + 2), i32
+        ),  # boundary of the level → boundary of the whole search
+        base=np.zeros(
+            (LEVELS, 1 + d), i64
+        ),  # settled samples: the correct ones, those at stages 2 … d + 1
         slots=np.empty((LEVELS, d), i64),  # of each stage's grid
         width=np.empty((LEVELS, d), i64),  # groups a bin
         top=np.empty((LEVELS, d), i64),  # the last boundary
         inner=np.empty((LEVELS, d), i64),  # stride of a half slot of each stage in ``walk.right``
         cells=np.empty((LEVELS, d), i64),  # stride of a slot of each stage in ``walk.all``
         boxes=np.empty((LEVELS, n_boxes, d), i32),  # to be opened: slot at each stage
-        state=np.empty((LEVELS, n_boxes, 1 + d), i64),  # theirs: most correct samples, fewest at stages 2 … d + 1
+        state=np.empty(
+            (LEVELS, n_boxes, 1 + d), i64
+        ),  # theirs: most correct samples, fewest at stages 2 … d + 1
         found=np.zeros(LEVELS, i64),  # number of boxes listed
         opened=np.zeros(LEVELS, i64),  # number of them done with
     )
     walk = Walk(  # over the grid of one level (see cascadelib.fronts.kernels.grid)
-        right=np.empty(2 * n_right, i32),  # samples by slot and correctness, then the tails of stages 2 … d
+        right=np.empty(
+            2 * n_right, i32
+        ),  # samples by slot and correctness, then the tails of stages 2 … d
         all=np.empty(2 * n_cells, i32),  # samples by slot, then the tails of stages 2 … d
         right_at=np.empty(d, i64),  # where each stage begins in ``right``
         all_at=np.empty(d, i64),  # where each stage begins in ``all``
@@ -170,14 +195,22 @@ def workspace(k, d):
         span=np.empty(d, i64),  # groups at each stage
         gains=np.zeros((d, k + 1), i32),  # correct samples that exiting a group gains
         saved=np.zeros((d, k + 1)),  # cost that exiting a group saves
-        extra=np.zeros((d, k + 1)),  # the same of samples open at several stages, less their value where correct
+        extra=np.zeros(
+            (d, k + 1)
+        ),  # the same of samples open at several stages, less their value where correct
         extra_gains=np.zeros((d, k + 1), i32),  # correct samples that those gain
         label=np.zeros((d, k + 1), i32),  # new number of a group or boundary
         slot_of=np.zeros((d, k + 1), i32),  # slot of a group in the new grid
         several=np.empty(k, i32),  # places of the samples open at several stages
-        price=np.zeros(d + 1),  # of a sample that exits at each stage, beyond the first model: a share of k samples
-        stack=np.zeros((LINES + 1, 6)),  # stretches of correct samples, a row each (see ``covered``)
-        sums=np.zeros(3),  # if all singles pass on: correct, their cost; number of samples in ``several``
+        price=np.zeros(
+            d + 1
+        ),  # of a sample that exits at each stage, beyond the first model: a share of k samples
+        stack=np.zeros(
+            (LINES + 1, 6)
+        ),  # stretches of correct samples, a row each (see ``covered``)
+        sums=np.zeros(
+            3
+        ),  # if all singles pass on: correct, their cost; number of samples in ``several``
     )
     root = Root(  # of all cascades that share all models but the last
         index=np.empty(k, i32),  # of a sample in ``right``
