@@ -66,7 +66,9 @@ def short_path(path: str | Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-SUFFIX, TEMPORARY = ".safetensors", ".tmp"
+SUFFIX = ".safetensors"
+TEMPORARY = ".cascadelib-tmp"  # ends the names of files that are being written
+OWN_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}" + re.escape(TEMPORARY))
 LARGEST_JSON = 2**26  # bytes
 
 
@@ -131,11 +133,21 @@ def hold(file: IO) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """Temporaries of :func:`replacing` in a folder: of writers that are at work, or were killed."""
+    return [path for path in folder.glob(".*") if OWN_TEMPORARY.fullmatch(path.name)]
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporaries that killed writers left in a folder; the caller keeps other writers out."""
-    for leftover in folder.glob(f".*{TEMPORARY}"):
+    for leftover in leftovers(folder):
         with contextlib.suppress(OSError):  # a folder is none of theirs
             leftover.unlink()
+
+
+def ignores_case(there: Path) -> bool:
+    """Whether the disk finds the file ``there``, whose name is in lower case, by its name in upper case as well."""
+    return there.with_name(there.name.upper()).exists()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from ..checks import POSITIVE, about, check_count, check_number, known
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
-from ..files import TEMPORARY
+from ..files import file_name, ignores_case, leftovers
 from ..labels import labels_of
 from ..store.formats import Folder
 from ..store.logit_store import DTYPES, LogitStore
@@ -27,7 +27,7 @@ from ..zoo.macs import with_text_costs
 from ..zoo.model import identity, noted
 from .class_order import check_names, check_order
 from .inference import Candidate, Pass, probed, read, run_pass
-from .shards import Shards, shard_bounds, started, usable_cores
+from .shards import LOCK, Shards, shard_bounds, started, usable_cores
 
 
 def extract(
@@ -86,8 +86,11 @@ def extract(
     order = (
         samples.order if isinstance(samples, Texts) else None
     )  # by length, so that batches hold little padding
-    store, inputs = _existing(path, labels), inputs_digest(samples)
-    pending = [model for model in found if replace or not _is_finished(store, model, inputs)]
+    store = _existing(path, labels)
+    wanted = {"inputs": inputs_digest(samples), "dtype": dtype, "compile": compile}
+    if amp is not None:  # by default the store's own will do, whatever device it came from
+        wanted["amp"] = device_of(device, amp).amp
+    pending = [model for model in found if replace or not _is_finished(store, model, wanted)]
     if store is not None:
         _sweep(store.path, [model.name for model in found if model not in pending])
     if not pending:
@@ -104,7 +107,8 @@ def extract(
             _existing(path, labels),
             settings.failed,
         )  # others may have been at work until it was locked
-        pending = [model for model in pending if replace or not _is_finished(store, model, inputs)]
+        pending = [model for model in pending if replace or not _is_finished(store, model, wanted)]
+        _check_spellings(path, [model.name for model in found], store)
         if isinstance(samples, Texts):
             pending, macs = with_text_costs(pending, samples.inputs, macs, failed)
         run = {
@@ -113,7 +117,7 @@ def extract(
             "amp": on.amp,
             "compile": compile,
         }
-        run |= {"device": on.torch.type, "samples": labels.fingerprint, "inputs": inputs}
+        run |= {"device": on.torch.type, "samples": labels.fingerprint, "inputs": wanted["inputs"]}
         candidates = probed(pending, samples, settings, run, macs, stack)
         mine.gather(failed)
         candidates = settings.remaining(candidates)
@@ -149,7 +153,7 @@ def extract(
 
 def _sweep(path, finished):
     """Remove what a kill left of ``finished`` models, where there is something and it can be; else write nothing."""
-    if any(path.glob(f".*{TEMPORARY}")) or (path / ".partial").exists():
+    if leftovers(path) or (path / ".partial").exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
             for name in finished:
@@ -183,8 +187,8 @@ def _check_classes(candidates, labels, store):
     """All models must have the data set's classes; where those have no names, the classes that the others have."""
     expected, source = len(labels.classes or ()), "the data set"
     if not expected and store is not None and len(store.models):
-        name = store.models.index[0]
-        expected, source = store.logits(name).shape[1], f"model {name!r} in the store"
+        expected = store.class_count
+        source = f"model {store.models.index[0]!r} in the store"
     for candidate in candidates:
         name, count = candidate.model.name, candidate.classes
         expected, source = (expected, source) if expected else (count, f"model {name!r}")
@@ -285,18 +289,38 @@ def inputs_digest(samples: Any) -> str:
     return digest.hexdigest()
 
 
-def _is_finished(store, model, inputs) -> bool:
+def _check_spellings(path, names, store):
+    """Refuse models whose names differ in case alone, where the disk ignores case."""
+    if not ignores_case(Path(path) / ".partial" / LOCK):
+        return
+    spelt: dict[str, str] = {}
+    for name in sorted({*names, *(() if store is None else store.models.index)}):
+        other = spelt.setdefault(file_name(name).lower(), name)
+        if other != name:
+            raise ValueError(
+                f"{path}: the names of models {other!r} and {name!r} differ in case alone, and this disk ignores "
+                "case; give one of them another name"
+            )
+
+
+def _is_finished(store, model, wanted) -> bool:
     """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none. ValueError where it
-    holds another model of that name, or the same one on other ``inputs`` (:func:`inputs_digest`)."""
+    holds another model of that name, or the same one on other inputs or under other settings than ``wanted``, the
+    entries of its header that decide the numbers."""
     if store is None or model.name not in store.models.index:
         return False
-    recorded = store.metadata(model.name).get("extraction") or {}
-    differing = [key for key, value in identity(model).items() if recorded.get(key) != value]
-    if recorded.get("inputs", inputs) != inputs:
-        differing.append("inputs")
+    metadata = store.metadata(model.name)
+    recorded = metadata.get("extraction") or {}
+    differing = [f"other {key}" for key, own in identity(model).items() if recorded.get(key) != own]
+    if recorded.get("inputs", wanted["inputs"]) != wanted["inputs"]:
+        differing.append("other inputs")
+    recorded, wanted = recorded | metadata, wanted | model.metadata
+    for key in ("dtype", "amp", "compile", "image_size"):
+        if key in wanted and recorded.get(key, wanted[key]) != wanted[key]:
+            differing.append(f"other {key}: {recorded[key]} there, {wanted[key]} here")
     if differing:
         raise ValueError(
-            f"the store {store.path} holds another {model.name!r} (other {' and '.join(differing)}); "
+            f"the store {store.path} holds another {model.name!r} ({' and '.join(differing)}); "
             "pass replace=True to extract it anew, or give this one another name"
         )
     return True

@@ -23,6 +23,7 @@ from ..files import (
     UNUSABLE,
     digest_of,
     file_name,
+    ignores_case,
     opened,
     parsed,
     replacing,
@@ -82,6 +83,11 @@ def decoded_metadata(text: str):
     if not (isinstance(value, float) or usable(value)):  # one nan is a value that is missing
         raise ValueError(f"metadata {text[:40]!r}: {UNUSABLE}")
     return value
+
+
+def already_there(model: str) -> str:
+    """Why a model is not added a second time."""
+    return f"model {model!r} is in the store already; pass replace=True to replace it"
 
 
 def unfit(metadata: dict) -> list[str]:
@@ -222,6 +228,11 @@ class LogitArray:
     kind: str
     kept: dict = field(default_factory=dict)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the tensor: (samples, classes)."""
+        return self.tensor.shape
+
     def open(self) -> np.ndarray:
         """The tensor."""
         return self.tensor
@@ -235,8 +246,10 @@ class Memory:
         self.models: dict[str, LogitArray] = {}
         self.broken: dict[str, str] = {}
 
-    def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
-        """Add or replace a model; kind: "logits" or "probabilities"."""
+    def put(
+        self, model: str, tensor: np.ndarray, metadata: dict, kind: str, replace_it: bool
+    ) -> None:
+        """Add or, where that is asked for, replace a model; kind: "logits" or "probabilities"."""
         tensor = tensor.copy()
         tensor.flags.writeable = False
         self.models[model] = LogitArray(tensor, metadata, kind)
@@ -310,12 +323,19 @@ class Folder:
                 raise ValueError(f"{file.path}: {failure}")
         return file
 
-    def put(self, model: str, tensor: np.ndarray, metadata: dict, kind: str) -> None:
-        """Add or replace a model: its file appears whole or not at all, beside those that others add."""
+    def put(
+        self, model: str, tensor: np.ndarray, metadata: dict, kind: str, replace_it: bool
+    ) -> None:
+        """Add or replace a model: its file appears whole or not at all, beside those that others add. ValueError where
+        another process has added it meanwhile and ``replace_it`` is false, or where its name is another's on a disk
+        that ignores case."""
         path = self.path / file_name(model)
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):
             before = self.now()
+            self._check_spelling(model, before)
+            if path.exists() and not replace_it:
+                raise ValueError(already_there(model))
             if before.format == OLD_FORMAT:  # that has no digests: those of what its files hold now
                 digests = {own: [file.digest] for own, file in self.models.items()}
                 before = with_digests(before, self.path, self.labels, digests)
@@ -329,6 +349,20 @@ class Folder:
             self.manifest.write(self.path)
         self.models[model] = file
         self.broken.pop(model, None)
+
+    def _check_spelling(self, model: str, manifest: Manifest) -> None:
+        """Refuse a name that is another model's but for upper and lower case, where the disk ignores that."""
+        own = file_name(model).lower()
+        same = [
+            other
+            for other in sorted(manifest.models.keys() | self.models.keys())
+            if other != model and file_name(other).lower() == own
+        ]
+        if same and ignores_case(self.path / MANIFEST):
+            raise ValueError(
+                f"model {model!r}: {self.path} holds {same[0]!r}, and its disk ignores case; "
+                "give the model another name"
+            )
 
     def settle(self) -> None:
         """Remove what killed writers left, and list the files that there are as the only ones."""

@@ -17,7 +17,15 @@ from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
-from .formats import Folder, LogitArray, Memory, decoded_metadata, encoded_metadata, unfit
+from .formats import (
+    Folder,
+    LogitArray,
+    Memory,
+    already_there,
+    decoded_metadata,
+    encoded_metadata,
+    unfit,
+)
 from .manifest import create
 from .protocol import Stage
 
@@ -66,6 +74,17 @@ def check_probabilities(name, p) -> None:
         what = f"row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); {len(bad)} such rows"
         remedy = "normalise=True, in add(probabilities=…) and in from_probabilities, divides rows by their sums"
         raise ValueError(f"model {name!r}: {what}; {remedy}")
+
+
+def check_accuracies(name: str, own: Any, found: tuple[float, float]) -> None:
+    """ValueError where the header of a model states another (top1, top5) than ``found`` in its output."""
+    for key, value in zip(("top1", "top5"), found):
+        stated = own.metadata[key]
+        if not np.array_equal(value, stated, equal_nan=True):
+            raise ValueError(
+                f"model {name!r}: {key} in its header ({stated}) is not that of its logits ({value}): "
+                "add it anew with replace=True"
+            )
 
 
 FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
@@ -189,6 +208,13 @@ class LogitStore:
         return self._shelf.models.copy() if self._models is None else self._models
 
     @property
+    def class_count(self) -> int | None:
+        """How many classes there are; None where they have no names and there is no model yet."""
+        if self.classes:
+            return len(self.classes)
+        return next((own.shape[1] for own in self._present().values()), None)
+
+    @property
     def models(self) -> pd.DataFrame:
         """A row a model, cheapest first (by MACs if all have them, else by seconds if all have those, else as they
         were added): top1, top5 (fractions; nan with five classes or fewer), macs and seconds a sample,
@@ -243,7 +269,13 @@ class LogitStore:
     def ranks(self, name: str) -> np.ndarray:
         """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5. Equal ones rank
         by class index, so that ``ranks == 0`` is ``argmax == label``."""
-        return self._kept(name, "ranks", lambda tensor: ranks_of(tensor, self._shelf.labels.needed))
+
+        def checked_ranks(tensor):
+            ranks = ranks_of(tensor, self._shelf.labels.needed)
+            check_accuracies(name, self._model(name), accuracies(ranks, tensor.shape[1]))
+            return ranks
+
+        return self._kept(name, "ranks", checked_ranks)
 
     def predicted(self, name: str) -> np.ndarray:
         """Class with the largest output of each sample, int64 [k], the first of equal ones."""
@@ -283,9 +315,8 @@ class LogitStore:
 
     def positives(self) -> np.ndarray:
         """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and F1 is undefined."""
-        first = next(iter(self._present().values()), None)
-        classes = len(self.classes) if self.classes else first.tensor.shape[1] if first else 2
-        if classes != 2:
+        classes = self.class_count
+        if classes not in (None, 2):
             raise ValueError(
                 f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'"
             )
@@ -367,14 +398,12 @@ class LogitStore:
         top1, top5 = _accuracies(checked, self.origin)
         with ADDING:
             if not replace and (name in self._shelf.models or name in self._shelf.broken):
-                raise ValueError(
-                    f"model {name!r} is in the store already; pass replace=True to replace it"
-                )
+                raise ValueError(already_there(name))
             others = [own for other, own in self._shelf.models.items() if other != name]
             expected = (
                 len(self.classes)
                 if self.classes
-                else others[0].tensor.shape[1]
+                else others[0].shape[1]
                 if others
                 else checked.shape[1]
             )
@@ -386,7 +415,8 @@ class LogitStore:
                 (own.metadata["order"] for own in self._shelf.models.values()), default=-1
             )
             entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
-            self._shelf.put(name, checked, entry, "probabilities" if probabilities else "logits")
+            kind = "probabilities" if probabilities else "logits"
+            self._shelf.put(name, checked, entry, kind, replace)
 
     def verify(self) -> None:
         """Read everything; raise ValueError that lists each broken file and the check that it failed."""
@@ -397,12 +427,7 @@ class LogitStore:
                 checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
                 if own.kind == "probabilities":
                     check_probabilities(name, tensor)
-                if not np.array_equal(
-                    _accuracies(tensor, self._shelf.labels)[0], own.metadata["top1"], equal_nan=True
-                ):
-                    raise ValueError(
-                        f"model {name!r}: top1 in its header is not that of its logits"
-                    )
+                check_accuracies(name, own, _accuracies(tensor, self._shelf.labels))
             except (ValueError, OSError) as error:
                 failures.append(str(error))
         if failures:

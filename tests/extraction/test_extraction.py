@@ -284,6 +284,71 @@ def test_another_model_of_the_same_name_is_refused(tmp_path):
     assert store.logits("small").tobytes() != before and len(store.models) == 2
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("amp", "bfloat16"), ("amp", True), ("dtype", "float64")]
+)
+def test_logits_of_other_settings_are_not_kept_silently(tmp_path, setting, value):
+    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", amp=False, device="cpu", **SMALL)
+    before = store.logits("small").tobytes()
+    again = SMALL | {"device": "cpu", setting: value}
+    with pytest.raises(ValueError, match=f"another '.*' .other {setting}: .*replace=True"):
+        extract(models(), (INPUTS, LABELS), tmp_path / "s", **again)
+    assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
+    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", replace=True, **again)
+    assert store.logits("small").tobytes() != before
+    extract(models(), (INPUTS, LABELS), tmp_path / "s", **again)
+
+
+def test_compiled_logits_are_not_kept_for_plain_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    extract(models(), (INPUTS, LABELS), tmp_path / "s", compile=True, **SMALL)
+    with pytest.raises(ValueError, match="other compile: True there, False here"):
+        extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+
+
+def test_the_default_of_amp_asks_for_nothing(tmp_path):
+    extract(models(), (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
+    done = Counting()
+    store = extract({"m": done}, (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
+    ran = len(done.batches)
+    extract({"m": done}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert len(done.batches) == ran and store.metadata("m")["extraction"]["amp"] == "bfloat16"
+
+
+def test_another_image_size_of_the_same_transform_is_noticed(tmp_path):
+    def at(size):
+        return {"m": Model("m", Counting(), None, {"image_size": size})}
+
+    extract(at(6), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    with pytest.raises(ValueError, match="other image_size: 6 there, 8 here"):
+        extract(at(8), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+
+
+def test_models_whose_files_would_be_one_are_refused_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, "ignores_case", lambda there: there.exists())
+    module = Counting()
+    with pytest.raises(ValueError, match="'M' and 'm'.*ignores case"):
+        extract({"m": module, "M": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    extract({"m": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    ran = len(module.batches)
+    with pytest.raises(ValueError, match="'M' and 'm'.*ignores case"):
+        extract({"M": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert len(module.batches) == ran
+
+
+def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeypatch):
+    extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    real = extraction.probed
+
+    def replaced_meanwhile(*arguments):
+        LogitStore(tmp_path / "s").add("m", np.ones((K, C)), macs=1, replace=True)
+        return real(*arguments)
+
+    monkeypatch.setattr(extraction, "probed", replaced_meanwhile)
+    store = extract({"n": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    assert {*store.models.index} == {"m", "n"}
+
+
 def test_a_broken_file_is_extracted_anew(tmp_path):
     store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
     before = store.logits("small").tobytes()
@@ -523,7 +588,7 @@ def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
     extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     with Shards(tmp_path / "s") as shards:
         shards.write("lock", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
-    (tmp_path / "s" / ".lock.safetensors.0123456789ab.tmp").write_bytes(b"half")
+    (tmp_path / "s" / ".lock.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
     store = extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert list(store.models.index) == ["lock"] and not list((tmp_path / "s").glob(".*"))
 
@@ -550,7 +615,7 @@ def read_only():
 def test_a_store_that_is_read_only(read_only):
     folder, close = read_only
     extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
-    (folder / ".a.safetensors.0123456789ab.tmp").write_bytes(b"half")
+    (folder / ".a.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
     close(folder)
     again = extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
     assert list(again.models.index) == ["a"]

@@ -20,7 +20,7 @@ import pytest
 
 import cascadelib as cl
 from cascadelib import files
-from cascadelib.files import digest_of, remove_leftovers, replacing
+from cascadelib.files import TEMPORARY, digest_of, remove_leftovers, replacing
 from cascadelib.store import formats
 
 LABELS = np.arange(40) % 4
@@ -571,7 +571,121 @@ def test_an_error_of_the_disk_names_the_path(tmp_path):
 
 
 def test_leftovers_of_killed_writers_are_swept_by_the_next(store):
-    (store.path / ".c.safetensors.0123456789ab.tmp").write_bytes(b"half a file")
+    (store.path / f".c.safetensors.0123456789ab{TEMPORARY}").write_bytes(b"half a file")
     store.add("c", LOGITS["c"])
     assert not list(store.path.glob(".*"))
     remove_leftovers(store.path)
+
+
+@pytest.mark.parametrize(
+    "name", [".notes.tmp", ".~lock.a.tmp", ".c.safetensors.tmp", f".notes{TEMPORARY}", "a.tmp"]
+)
+def test_a_users_own_temporary_files_stay(store, name):
+    (store.path / name).write_bytes(b"mine")
+    store.add("c", LOGITS["c"])
+    store._shelf.settle()
+    assert (store.path / name).read_bytes() == b"mine"
+
+
+def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
+    early = cl.LogitStore.create(tmp_path / "s", LABELS)
+    early.add("a", LOGITS["a"], macs=10)
+    early = cl.LogitStore(early.path)
+    cl.LogitStore(early.path).add("a", LOGITS["b"], macs=11, replace=True)
+    early.add("c", LOGITS["c"], macs=30)
+    assert cl.LogitStore(early.path).models["macs"].to_dict() == {"a": 11, "c": 30}
+    with pytest.raises(ValueError, match="'d': logits for 5 classes, but the store has 4"):
+        early.add("d", np.zeros((40, 5)))
+
+
+def test_processes_add_models_while_others_are_replaced_in_a_store_without_class_names(tmp_path):
+    cl.LogitStore.create(tmp_path / "s", LABELS).add("shared", LOGITS["a"], macs=1)
+    end = time.monotonic() + 3
+
+    def replace_shared():
+        own = cl.LogitStore(tmp_path / "s")
+        while time.monotonic() < end:
+            own.add("shared", LOGITS["b"], macs=2, replace=True)
+
+    def add_others(number):
+        for i in range(40):
+            cl.LogitStore(tmp_path / "s").add(f"m{number}-{i}", LOGITS["c"], macs=3)
+
+    jobs = [replace_shared, lambda: add_others(0), lambda: add_others(1), lambda: add_others(2)]
+    children = []
+    for job in jobs:
+        if not (child := os.fork()):
+            try:
+                job()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(jobs)
+    opened = cl.LogitStore(tmp_path / "s")
+    assert len(opened.models) == 1 + 3 * 40 and not opened._shelf.broken
+
+
+def test_a_model_that_another_process_has_added_is_not_overwritten(store):
+    early = cl.LogitStore(store.path)
+    store.add("c", LOGITS["c"], macs=30)
+    with pytest.raises(ValueError, match="'c' is in the store already; pass replace=True"):
+        early.add("c", LOGITS["a"], macs=1)
+    np.testing.assert_array_equal(
+        cl.LogitStore(store.path).logits("c"), LOGITS["c"].astype(np.float32)
+    )
+    early.add("c", LOGITS["a"], macs=1, replace=True)
+
+
+@pytest.fixture
+def ignoring_case(monkeypatch):
+    """Files are found by their names whatever the case, as on the usual disks of macOS and Windows."""
+    real_open, real_stat, real_replace = os.open, os.stat, os.replace
+
+    def found(path):
+        path = Path(path)
+        there = os.listdir(path.parent) if os.path.isdir(path.parent) else []
+        same = [name for name in there if name.lower() == path.name.lower()]
+        return path.parent / same[0] if same else path
+
+    monkeypatch.setattr(
+        os, "open", lambda path, *rest, **more: real_open(found(path), *rest, **more)
+    )
+    monkeypatch.setattr(os, "replace", lambda source, to: real_replace(source, found(to)))
+    monkeypatch.setattr(Path, "stat", lambda path, follow_symlinks=True: real_stat(found(path)))
+
+
+def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
+    store, ignoring_case
+):
+    assert (store.path / "A.SAFETENSORS").exists()
+    for replace in (False, True):
+        with pytest.raises(ValueError, match="'A'.*'a'.*ignores case.*another name"):
+            store.add("A", LOGITS["c"], replace=replace)
+    opened = cl.LogitStore(store.path)
+    assert list(opened.models.index) == ["a", "b"]
+    np.testing.assert_array_equal(opened.logits("a"), LOGITS["a"].astype(np.float32))
+    store.add("a", LOGITS["c"], replace=True)
+
+
+def test_names_may_differ_in_case_alone_elsewhere(store):
+    if (store.path / "MANIFEST.JSON").exists():
+        pytest.skip("this disk ignores case")
+    store.add("A", LOGITS["c"], macs=3)
+    assert list(cl.LogitStore(store.path).models.index) == ["A", "a", "b"]
+
+
+@pytest.mark.parametrize("key", ["top1", "top5"])
+def test_an_accuracy_in_a_header_that_is_not_that_of_the_logits_is_found(tmp_path, key):
+    labels = np.arange(40) % 8
+    logits = np.random.default_rng(3).normal(size=(40, 8))
+    store = cl.LogitStore.create(tmp_path / "s", labels)
+    store.add("a", logits, macs=10)
+    store.add("b", logits, macs=20)
+    resealed(store, logits, **{key: "0.975"})
+    opened = cl.LogitStore(store.path)
+    message = rf"'a': {key} in its header \(0\.975\) is not that of its logits.*replace=True"
+    for ask in (opened.verify, lambda: opened.ranks("a"), lambda: cl.search(opened, 2)):
+        with pytest.raises(ValueError, match=message):
+            ask()
+    opened.ranks("b")
