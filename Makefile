@@ -13,7 +13,7 @@ help: ## list the targets
 		|| grep -hE '^[a-z]+:.* ## ' $(MAKEFILE_LIST)
 
 run: $(READY) ## run all notebooks on the bundled data; HTML report in build/report (ARGS="-p split test" passes on)
-	$(BIN)/python notebooks/run.py $(ARGS)
+	$(BIN)/python notebooks/tools/run.py $(ARGS)
 
 # A worker a core, so one thread a worker: torch's threads wait for one another by spinning, minutes where cores are shared.
 test: lint ## lint, the tests, and every notebook at its quick parameters under nbval
@@ -29,7 +29,9 @@ fuzz: $(READY) ## damage stores and cascade files for longer than the tests do (
 	$(BIN)/python tests/fuzz.py $(ARGS)
 
 lab: $(READY) ## open JupyterLab at the first notebook
-	$(BIN)/python notebooks/lab.py $(if $(filter 0,$(shell id -u)),--allow-root) $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+	$(BIN)/python notebooks/tools/lab.py $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--ServerApp.root_dir="$(CURDIR)" --FileCheckpoints.checkpoint_dir="$(CURDIR)/build/checkpoints" \
+		$(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
 app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="--port 8866 --no-browser" passes on)
 	$(BIN)/python app/serve.py $(ARGS)
@@ -74,16 +76,15 @@ else
 	@echo 'To try it without ImageNet: $(BIN)/python data/imagenet-1k/stand_in.py build/stand-in says how.'
 endif
 
-# RESULTS: folder with timm's results/, of which those of 2026-01-06 are downloaded where there is none
-RESULTS ?= $(wildcard ../shared/data/timm-2026-01)
+# RESULTS: folder with timm's results/; without one those of 2026-01-06 are downloaded
 zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts beside those of 2022; ARGS="--limit 3600 …"
 	$(BIN)/python data/imagenet-1k/tables.py $(if $(RESULTS),--tables $(RESULTS),--today) --near 1.1 \
 		--out build/zoo/models.csv $(ARGS)
 	$(BIN)/python data/imagenet-1k/then_and_now.py build/zoo/models.csv --out build/zoo/then-and-now.html
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
-	$(BIN)/python notebooks/run.py --rewrite $(ARGS)
-	$(BIN)/python notebooks/run.py --mark --out build/quick $(ARGS)
+	$(BIN)/python notebooks/tools/run.py --rewrite $(ARGS)
+	$(BIN)/python notebooks/tools/run.py --mark --out build/quick $(ARGS)
 	$(BIN)/python tests/bundled_claims.py
 	$(BIN)/python docs/improvement.py
 	$(BIN)/python .github/explorer.py

@@ -96,9 +96,10 @@ def markets(quick=False):
     """Fitted confidences on FrugalML's markets, from the tables in the folder FRUGALML: accuracy at budgets on the
     half that did not choose, the mean of five draws. Targets: what FrugalML publishes (RAFDB); else, what the given
     confidences have there."""
-    folder, table = Path(os.environ.get("FRUGALML", "../shared/data/frugalml")), []
-    if not folder.is_dir():
+    table = []
+    if "FRUGALML" not in os.environ:
         return table
+    folder = Path(os.environ["FRUGALML"])
     published = (
         pd.read_csv(folder / "rafdb-published-curve.csv").groupby("budget")["accuracy"].mean()
     )

@@ -15,8 +15,8 @@ import cascadelib as cl
 
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
 sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))
-from corruptions import SHIFTED  # noqa: E402 - beside the notebooks
-from elsewhere import selection_bias  # noqa: E402 - so is this
+from tools.corruptions import SHIFTED  # noqa: E402 - beside the notebooks
+from tools.elsewhere import selection_bias  # noqa: E402 - so is this
 
 SIZES, SEEDS, EPSILON = (250, 500, 1000, 2000, 5000, 10_000), range(10), 0.01
 DOMAINS = ("test", "products", "editorials", "tweets")

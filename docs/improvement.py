@@ -13,7 +13,7 @@ from cascadelib.tables import arrow
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "notebooks"))
-from committed import draw, with_palette  # noqa: E402
+from tools.committed import draw, with_palette  # noqa: E402
 
 VAL, TEST, BLACK = "data/fashion-mnist/val", "data/fashion-mnist/test", "#222222"
 COLOURS = ["#56B4E9", "#0072B2"]

@@ -1,7 +1,7 @@
 """Pages of the site whose text lies elsewhere, written as MkDocs reads its files (a hook).
 
-The API reference from docstrings, a page a room; the notebooks as the pages of the report (notebooks/report.py), of
-those that ``make run`` has executed, else as they are committed; CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the
+The API reference from docstrings, a page a room; the notebooks as the pages of the report (notebooks/tools/report.py),
+of those that ``make run`` has executed, else as they are committed; CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the
 benchmarks.
 """
 
@@ -19,8 +19,9 @@ from mkdocs.structure.files import File
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT / "notebooks")]
-import report  # noqa: E402
 from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
+
+from tools import report  # noqa: E402
 
 
 def on_config(config):

@@ -28,10 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
 import drawing  # noqa: E402 - a script beside this one, not a package
 import measured  # noqa: E402 - so is this
-import report  # noqa: E402 - a script beside the notebooks
 
-from corruptions import SHIFTED  # noqa: E402 - so is this
-from elsewhere import selection_bias  # noqa: E402 - so is this
+from tools import report  # noqa: E402 - a script beside the notebooks
+from tools.corruptions import SHIFTED  # noqa: E402 - so is this
+from tools.elsewhere import selection_bias  # noqa: E402 - so is this
 
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()

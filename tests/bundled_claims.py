@@ -23,7 +23,7 @@ models, where that takes no image; what the bundled run shows (Fashion-MNIST and
 parameters); and a verdict: *agrees*, *differs*, or *not comparable* and why. Where the paper speaks of an accuracy, the
 run is measured at the same share of its own range, from the cheapest to the best single model on the front. Of several
 moved splits the least and the largest value is shown, and a claim has to hold on all. On other data each notebook ends
-with its own rows (`notebooks/ledger.py`). Written by `python tests/bundled_claims.py`.
+with its own rows (`notebooks/tools/ledger.py`). Written by `python tests/bundled_claims.py`.
 """
 
 NOTE = """*Held out*: the same of the identical cascades on the split that chose nothing; where it says otherwise than
@@ -46,7 +46,7 @@ def written(statement):
     imported = {
         a.asname or a.name
         for n in ast.walk(statement)
-        if isinstance(n, ast.Import)
+        if isinstance(n, ast.Import | ast.ImportFrom)
         for a in n.names
     }
     parts = [n for n in ast.walk(statement) if isinstance(n, ast.Subscript | ast.Attribute)]
@@ -94,7 +94,7 @@ def fresh_ledger():
     """The ledger of all notebooks at their parameters, as one table: notebook, id, and its columns."""
     import pandas as pd
 
-    import ledger
+    from tools import ledger
 
     os.environ.pop("CASCADELIB_QUICK", None)
     os.chdir(ROOT / "notebooks")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 ROOT = Path(__file__).resolve().parents[1]
+set_hypothesis_home_dir(ROOT / "build" / "caches" / "hypothesis")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Quiet on the network, and able to run as root in a container.
 BROWSER_FLAGS = (

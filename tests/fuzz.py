@@ -24,7 +24,7 @@ from cascadelib.deployment.policy import FORM
 from cascadelib.files import digest_of, file_name
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
-from study import Images, Study, read_study  # noqa: E402
+from tools.study import Images, Study, read_study  # noqa: E402
 
 JUNK = [
     None,

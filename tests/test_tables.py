@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import paper_figures
 from cascadelib import LogitStore, figures, pair_table, readable, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.tables import digits, fraction, number, seconds
-from side_by_side import shares
-from study import agreement
+from tools import paper_figures
+from tools.side_by_side import shares
+from tools.study import agreement
 
 
 @pytest.fixture(scope="module")

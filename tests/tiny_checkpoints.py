@@ -120,7 +120,7 @@ def write_glue(folder, count=200):
 
 
 def write_table(path, rows):
-    """A table of checkpoints for ``glue_store`` of notebooks/glue.py: rows of (task, name, family, order)."""
+    """A table of checkpoints for ``glue_store`` of notebooks/tools/glue.py: rows of (task, name, family, order)."""
     with open(path, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
             [["task", "name", "family", "label_order"], *rows]

@@ -1,8 +1,9 @@
 """Extract the logits of the shifted splits: every trained model of zoo.json, into the stores shift/<kind>-<severity>/.
 
-``python data/fashion-mnist/shift.py``. The images are 2,000 of the bundled *test* images under the corruptions of
-notebooks/corruptions.py; seeds are fixed, so they are made again when needed and not kept. Sample ids are those of
-the test split. Interrupted, it resumes. Seconds a sample are those of this run: compare shifted splits in MACs.
+``python data/fashion-mnist/shift.py``. The images are 2,000 of the bundled *test* images under
+the corruptions of notebooks/tools/corruptions.py; seeds are fixed, so they are made again when needed and not kept.
+Sample ids are those of the test split. Interrupted, it resumes. Seconds per sample are those of this run: compare
+shifted splits in MACs.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from cascadelib.zoo.loaders import load
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.resolve().parents[1] / "notebooks"))
-from corruptions import SHIFTED, fashion_mnist_shifted  # noqa: E402 - beside the notebooks
+from tools.corruptions import SHIFTED, fashion_mnist_shifted  # noqa: E402 - beside the notebooks
 
 
 def main():

@@ -31,7 +31,7 @@ from cascadelib.tables import readable
 from cascadelib.zoo.model import Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from study import (  # noqa: E402 - beside the notebooks
+from tools.study import (  # noqa: E402 - beside the notebooks
     KINDS,
     Images,
     Study,

@@ -18,9 +18,8 @@ from cascadelib import LogitStore
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
-import run  # noqa: E402 - a script beside the notebooks, not a package
-
-from study import FILE, read_study  # noqa: E402
+from tools import run  # noqa: E402 - a script beside the notebooks, not a package
+from tools.study import FILE, read_study  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -44,7 +44,7 @@ from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, deploy, family
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from study import singles  # noqa: E402 - beside the notebooks
+from tools.study import singles  # noqa: E402 - beside the notebooks
 
 HERE = Path(__file__).parent
 COMMIT, TODAY = "e987e29036", "90cae8c5"

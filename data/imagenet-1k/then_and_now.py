@@ -15,8 +15,8 @@ from cascadelib.files import replacing
 from cascadelib.tables import readable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from paper_figures import fronts_figure  # noqa: E402 - beside the notebooks
-from study import on_fronts, singles  # noqa: E402 - so is this
+from tools.paper_figures import fronts_figure  # noqa: E402 - beside the notebooks
+from tools.study import on_fronts, singles  # noqa: E402 - so is this
 
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}
 

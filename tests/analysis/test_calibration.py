@@ -24,7 +24,7 @@ from cascadelib.analysis.calibration import (
 )
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import softmax
-from side_by_side import (
+from tools.side_by_side import (
     above_below,
     assumed_perfect,
     cost_ratio_moved,

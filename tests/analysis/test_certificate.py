@@ -12,7 +12,7 @@ from cascadelib import LogitStore, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.certificate import candidates
 from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
 from cascadelib.deployment.cascade_file import point_of
-from elsewhere import promise_table
+from tools.elsewhere import promise_table
 
 
 def every_outcome(k):

@@ -21,8 +21,8 @@ from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.zoo.loaders import load
-from corruptions import SHIFTED, corrupted, fashion_mnist_shifted
-from elsewhere import (
+from tools.corruptions import SHIFTED, corrupted, fashion_mnist_shifted
+from tools.elsewhere import (
     alarm_share,
     alarm_table,
     check_same_task,
@@ -36,7 +36,7 @@ from elsewhere import (
     selection_bias_table,
     split_drops,
 )
-from side_by_side import cost_ratio_moved
+from tools.side_by_side import cost_ratio_moved
 
 
 def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m1", "m2")):

@@ -24,8 +24,8 @@ from cascadelib.analysis.uncertainty import (
     share_interval,
 )
 from cascadelib.evaluation.pareto import mean_improvement, pareto_front
-from elsewhere import difference_interval, member_drops
-from side_by_side import resampled_cost_ratio
+from tools.elsewhere import difference_interval, member_drops
+from tools.side_by_side import resampled_cost_ratio
 
 
 def make_scores(seed=0, k=120, models=3, cost=(1.0, 5.0, 30.0)):

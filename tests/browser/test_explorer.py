@@ -296,7 +296,7 @@ def test_opening_a_notebook_does_not_change_it(browser, tmp_path):
     source = ROOT / "notebooks" / "01_extraction.ipynb"
     path = Path(shutil.copy(source, tmp_path))
     dirty = ".lm-TabBar-tab.jp-mod-current.jp-mod-dirty"
-    with serving(tmp_path, [str(ROOT / "notebooks" / "lab.py")]) as (address, log):
+    with serving(tmp_path, [str(ROOT / "notebooks" / "tools" / "lab.py")]) as (address, log):
         page = browser.new_page()
         page.goto(f"{address}/lab/tree/{path.name}")
         page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=PATIENCE)

@@ -3,25 +3,23 @@
 import contextlib
 import json
 import re
-import sys
 from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from jupyter_pages import DRAWN, PATIENCE, ROOT, app, write_cell
+from jupyter_pages import DRAWN, PATIENCE, app, write_cell
 
 import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
-
-sys.path.insert(0, str(ROOT / "notebooks"))
-import report  # noqa: E402 - a script beside the notebooks, no package
-
-import paper_figures  # noqa: E402 - beside the notebooks
-from side_by_side import shares, threshold_curves  # noqa: E402 - so is this
+from tools import (
+    paper_figures,
+    report,
+)
+from tools.side_by_side import shares, threshold_curves
 
 pytestmark = pytest.mark.browser
 NAMES = [

@@ -15,7 +15,7 @@ from cascadelib.deployment.policy import Policy, parse_cascade, text_of
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
 from cascadelib.evaluation.evaluation import stage_confidences
 from cascadelib.figures.deployment import guarantee_figure, savings_figure, stream_figure
-from elsewhere import decide_elsewhere, drift_table
+from tools.elsewhere import decide_elsewhere, drift_table
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 SMALL = ["mlp@28", "lenet@28"]

@@ -11,7 +11,7 @@ from cascadelib.datasets.texts import Texts
 from cascadelib.extraction.extraction import extract
 from cascadelib.zoo.model import Model, reordered
 from cascadelib.zoo.transforms import Tokenized
-from glue import checkpoints, glue_store
+from tools.glue import checkpoints, glue_store
 
 CLASSES = ("negative", "positive")
 

@@ -7,7 +7,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from cascadelib.explorer.charts import BARS, INK
 from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis, figure, plain
-from paper_figures import members_figure
+from tools.paper_figures import members_figure
 
 
 def test_plain_is_text_for_plotly():

@@ -14,8 +14,7 @@ from bundled_claims import NOTEBOOKS, PAGE, ROOT, fresh_ledger, needed
 
 from cascadelib import METHODS, published
 from cascadelib.evaluation.pareto import Baseline
-
-import ledger  # isort: skip - beside the notebooks; bundled_claims puts its folder on the path
+from tools import ledger
 
 TOLD = ledger.published_values()
 

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import nbformat
@@ -10,10 +9,9 @@ import numpy as np
 
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import synsets
+from tools import run
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "notebooks"))
-import run  # noqa: E402 - the runner is a script beside the notebooks, not a package
 
 CLASSES, MODELS = 10, {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 205e6}
 
@@ -33,7 +31,7 @@ def write_split(folder, split, per_class, noise, seed):
 
 
 def documented_parameters(study):
-    """The arguments of the README's command for notebooks/run.py, with ``study`` for the folder of the extraction."""
+    """The arguments that the README gives notebooks/tools/run.py, with ``study`` for the extraction's folder."""
     text = (ROOT / "data" / "imagenet-1k" / "README.md").read_text(encoding="utf-8")
     (arguments,) = re.findall(r'^make run ARGS="(05 .*)"$', text, re.MULTILINE)
     return shlex.split(arguments.replace("$PWD/build/imagenet", str(study)))

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cascadelib import LogitStore, pick, replay, search
-from elsewhere import by_kind
-from paper_figures import (
+from tools.elsewhere import by_kind
+from tools.paper_figures import (
     how_replayed,
     methods_figure,
     moved_improvement_figure,
@@ -17,7 +17,7 @@ from paper_figures import (
     tasks_figure,
     threshold_figure,
 )
-from side_by_side import threshold_curves
+from tools.side_by_side import threshold_curves
 
 
 def make_store(seed, k=400, noise=1.0):

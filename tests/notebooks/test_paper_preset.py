@@ -15,10 +15,9 @@ from scipy.signal import find_peaks
 
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import synsets
+from tools import ledger
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "notebooks"))
-import ledger  # noqa: E402 - beside the notebooks, not a package
 
 SCRIPTS = ROOT / "data" / "imagenet-1k"
 TABLE = pd.read_csv(ROOT / "cascadelib" / "studies" / "models-2022-07.csv").set_index("model")

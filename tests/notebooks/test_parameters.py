@@ -1,6 +1,5 @@
 """Every notebook with the parameters that all have, flipped: another folder, splits swapped, entropy, seconds."""
 
-import sys
 from pathlib import Path
 
 import nbformat
@@ -8,11 +7,10 @@ import papermill
 import pytest
 
 from cascadelib import LogitStore
+from tools import run
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-sys.path.insert(0, str(ROOT / "notebooks"))
-import run  # noqa: E402 - the runner is a script beside the notebooks, not a package
 
 BUNDLED = ROOT / "data" / "fashion-mnist"
 SPLITS = (

@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "notebooks"))
-import report  # noqa: E402 - a script beside the notebooks, no package
+import cascadelib as cl
+from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON, panels
+from tools import (
+    paper_figures,
+    report,
+)
 
-import cascadelib as cl  # noqa: E402
-import paper_figures  # noqa: E402 - beside the notebooks
-from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON, panels  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 SIZES = (1440, 1000, 390)
 FITTED = "width => document.body.dataset.fitted === (width > 600 ? 'page' : 'phone')"

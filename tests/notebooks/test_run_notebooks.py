@@ -13,14 +13,15 @@ import pytest
 from conftest import find_browser
 from PIL import Image, ImageColor
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "notebooks"))
-import committed  # noqa: E402 - the runner is a script beside the notebooks, not a package
-import report  # noqa: E402
-import run  # noqa: E402
+from cascadelib.figures import style
+from cascadelib.front_end import has_front_end
+from tools import (
+    committed,
+    report,
+    run,
+)
 
-from cascadelib.figures import style  # noqa: E402
-from cascadelib.front_end import has_front_end  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 FIGURE = """from cascadelib.figures.style import Figure
 Figure([{"x": list(range(points)), "y": list(range(points))}], {"title": {"text": "A <b>line</b>"}})"""
@@ -344,7 +345,7 @@ def test_rewriting_asks_for_a_browser_first(tmp_path, monkeypatch):
 
 def test_help_says_how(capsys):
     text = subprocess.run(
-        [sys.executable, ROOT / "notebooks" / "run.py", "--help"],
+        [sys.executable, ROOT / "notebooks" / "tools" / "run.py", "--help"],
         capture_output=True,
         text=True,
         check=True,

@@ -5,7 +5,7 @@ import pytest
 
 from cascadelib import METHODS, LogitStore, evaluate, search
 from cascadelib.analysis.shift import mean_improvement_moved, replay
-from side_by_side import (
+from tools.side_by_side import (
     class_tasks,
     compare,
     curves_of,

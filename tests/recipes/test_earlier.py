@@ -12,7 +12,7 @@ from twins import brute_front, single_cascade
 from cascadelib import METHODS, LogitStore, Method, Point, ScoreTable, evaluate, recipes, search
 from cascadelib.evaluation.pareto import least_cost, pareto_front
 from cascadelib.methods.thresholds import own_units
-from recipes_compared import all_recipes, compare_recipes
+from tools.recipes_compared import all_recipes, compare_recipes
 
 
 def make_store(seed=0, k=40, models=4, classes=4, step=0.5, costs=None):

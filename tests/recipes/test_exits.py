@@ -17,7 +17,7 @@ from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.methods.fitted import fit_confidence
 from cascadelib.recipes import exits
-from recipes_compared import all_recipes, compare_recipes
+from tools.recipes_compared import all_recipes, compare_recipes
 
 FEATURES = ("max_softmax", "softmax_margin", "entropy")
 STORES = st.builds(

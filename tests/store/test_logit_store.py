@@ -19,7 +19,7 @@ from cascadelib.labels import samples_in_common
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encoded_metadata
 from cascadelib.store.logit_store import LogitStore
-from side_by_side import select_classes
+from tools.side_by_side import select_classes
 
 K, C = 40, 7
 RNG = np.random.default_rng(0)

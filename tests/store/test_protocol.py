@@ -9,7 +9,7 @@ import pytest
 import cascadelib as cl
 from cascadelib.store import Store
 from cascadelib.store.score_table import ScoreTable
-from elsewhere import check_same_task
+from tools.elsewhere import check_same_task
 
 
 class Fees:

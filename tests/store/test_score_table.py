@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 
 from cascadelib import bootstrap, evaluate, replay, search
 from cascadelib.store.score_table import ScoreTable
-from elsewhere import check_same_task
+from tools.elsewhere import check_same_task
 
 CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
 CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])

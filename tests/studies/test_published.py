@@ -17,9 +17,9 @@ from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
 from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
-from elsewhere import open_splits
-from paper_figures import fronts_figure
-from study import (
+from tools.elsewhere import open_splits
+from tools.paper_figures import fronts_figure
+from tools.study import (
     Images,
     Study,
     candidates_of_study,

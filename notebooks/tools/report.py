@@ -20,7 +20,8 @@ from plotly.offline import get_plotlyjs
 from cascadelib.figures.style import PLOTLY_JSON
 
 HERE = Path(__file__).resolve().parent
-EXPLORER = HERE.parent / ".github" / "explorer.png"
+ROOT = HERE.parents[1]
+EXPLORER = ROOT / ".github" / "explorer.png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE_ONLY = "<p><em>Sliders: live in JupyterLab (make lab); the table and the figure below show the same.</em></p>"
 STILL = """<figure><img src="explorer.png" alt="The explorer: sliders, numbers on two splits, and charts">
@@ -165,7 +166,7 @@ def write(runs, out: Path, about: str = "", home: str = "") -> Path:
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     for shared in (HERE / "report.css", HERE / "report.js", EXPLORER):
         shutil.copyfile(shared, out / shared.name)
-    docs = ".." if home else Path(os.path.relpath(HERE.parent / "docs", out)).as_posix()
+    docs = ".." if home else Path(os.path.relpath(ROOT / "docs", out)).as_posix()
     stems, entries, claims = [html.escape(run.source.stem) for run in runs], [], ""
     for i, run in enumerate(runs):
         failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""

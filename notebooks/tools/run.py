@@ -1,10 +1,10 @@
 """Run the notebooks headless, side by side, and lay out one HTML report that reads offline.
 
-    python notebooks/run.py                     all notebooks → build/report/index.html
-    python notebooks/run.py 02 05 -p split test only these, with a parameter changed
+    python notebooks/tools/run.py                     all notebooks → build/report/index.html
+    python notebooks/tools/run.py 02 05 -p split test only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml       parameters from a file: NAME: VALUE, a line each
-    python notebooks/run.py --rewrite           (make notebooks) also rewrites the committed outputs
-    python notebooks/run.py --mark              (make notebooks) marks what nbval compares: see below
+    python notebooks/tools/run.py --rewrite           (make notebooks) also rewrites the committed outputs
+    python notebooks/tools/run.py --mark              (make notebooks) marks what nbval compares: see below
 
 ``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal, else as
 text; the last line says which notebooks ignore one. Those of a preset do the same, and ``-p`` comes before them. A
@@ -26,15 +26,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
-import committed
 import nbformat
 import papermill
 import psutil
-import report
 import yaml
 from traitlets.config import Config
 
-HERE = Path(__file__).resolve().parent
+NOTEBOOKS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(NOTEBOOKS))
+from tools import committed, report  # noqa: E402 - of a script only its own folder is on the path
+
 # timm and torchvision script functions when they are imported, which torch deprecates: no news to a reader.
 QUIET = "ignore:`torch.jit."
 # Without it, ipykernel 7.4 and later warn at every start that a local kernel talks in plain text.
@@ -192,7 +193,7 @@ def run_all(out: Path, shares: dict[Path, dict], jobs: int) -> list[Run]:
     return [runs[path] for path in shares]
 
 
-def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
+def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

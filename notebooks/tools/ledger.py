@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import study
 from cascadelib import Baseline, Front, Point, published
 from cascadelib.checks import known
-from side_by_side import shares
+from tools import study
+from tools.side_by_side import shares
 
 CLAIMS = Path(__file__).with_name("claims.csv")
 STATEMENTS = Path(__file__).with_name("paper-ranking.csv")

@@ -6,6 +6,7 @@ saved without it.
 """
 
 import sys
+from pathlib import Path
 
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelspec import KERNEL_NAME
@@ -57,5 +58,8 @@ def with_metadata(model, before, after):
     return model
 
 
-if __name__ == "__main__":  # whose folder is where python looks for `lab`
-    LabApp.launch_instance([*sys.argv[1:], "--ServerApp.contents_manager_class=lab.Notebooks"])
+if __name__ == "__main__":  # of a script only its own folder is on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    LabApp.launch_instance(
+        [*sys.argv[1:], "--ServerApp.contents_manager_class=tools.lab.Notebooks"]
+    )

@@ -13,9 +13,9 @@ import numpy as np
 from kaleido.errors import ChromeNotFoundError
 from nbval.plugin import get_sanitize_patterns
 from PIL import Image, ImageColor
-from report import WIDGET, last_of_each_line, title_of
 
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
+from tools.report import WIDGET, last_of_each_line, title_of
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 CHECK = "nbval-check-output"
@@ -69,7 +69,7 @@ def with_palette(png: bytes) -> bytes:
 
 def without_paths(text: str) -> str:
     """Text without this machine's folders: the clone's, the Python installation's, the kernel's in warnings."""
-    for folder in {str(Path(__file__).resolve().parents[1]), sys.prefix}:
+    for folder in {str(Path(__file__).resolve().parents[2]), sys.prefix}:
         text = text.replace(folder + "/", "")
     return re.sub(r"\S*/ipykernel_\d+/\d+\.py", "cell", text)
 
