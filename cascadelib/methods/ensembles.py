@@ -10,7 +10,7 @@ import numpy as np
 from ..checks import known
 from ..scoring import ranks_of
 from .confidence_metrics import CHUNK, answers, over_blocks, ranked, softmax
-from .kernels import right_of_combinations, surest_of_combinations
+from .kernels import confidence_of_combinations, correct_of_combinations
 
 
 class Output(NamedTuple):
@@ -315,7 +315,9 @@ class MeanStage:
             values = np.stack([output(m, rows) for m in used], axis=1)
             if rights:
                 found = np.empty((len(rights), rows.stop - rows.start), np.uint8)
-                right_of_combinations(values, self.labels[rows], *of_rights, self.split.rank, found)
+                correct_of_combinations(
+                    values, self.labels[rows], *of_rights, self.split.rank, found
+                )
                 bits[:, rows.start // 8 : -(-rows.stop // 8)] = np.packbits(found, axis=1)
             for group, own in zip(lengths, members):
                 sure[group, rows] = self._surest(values, *own)
@@ -338,7 +340,7 @@ class MeanStage:
             terms = np.stack(
                 [np.exp((z - z.max(axis=1, keepdims=True)) / members.shape[1]) for z in values]
             )
-        surest_of_combinations(terms, members, new, multiply, sure)
+        confidence_of_combinations(terms, members, new, multiply, sure)
         for p in np.flatnonzero(np.isnan(sure).any(axis=1)):
             rows = np.isnan(sure[p])
             sure[p, rows] = own(values[rows][:, members[p]].mean(axis=1))

@@ -1,4 +1,4 @@
-"""Compiled loops over rows of logits: sums behind the metrics, mean ensembles of all combinations."""
+"""Compiled loops over rows of logits: sums behind the metrics, mean ensembles of combinations."""
 
 import numpy as np
 
@@ -8,26 +8,47 @@ KEPT = 6  # of each model the classes before its 6th best are kept
 
 
 @kernel
-def mark_top(rows, mark, floors):
-    """Mark the classes among the KEPT best of some model in its row of [M, classes]; floors [M]: the least value of
-    those of each model, −inf where it has no others."""
+def mark_top(rows: np.ndarray, mark: np.ndarray, floors: np.ndarray) -> None:
+    """Mark the classes among the KEPT best of some model in its row of [M, classes].
+
+    mark: bool [classes]; floors [M]: the least value of those of each model, −inf where it has no
+    others.
+    """
     for m in range(len(rows)):
-        row, top = rows[m], np.full(KEPT, -np.inf)
+        row = rows[m]
+        top = np.full(KEPT, -np.inf)
         for c in range(len(row)):
             if row[c] > top[0]:
+                # top rises: the new value takes its place, the least one goes.
                 u = 1
                 while u < KEPT and top[u] < row[c]:
                     top[u - 1] = top[u]
                     u += 1
                 top[u - 1] = row[c]
+        # top[0] is the 6th best of the model.
         floors[m] = top[0] if len(row) > KEPT else -np.inf
         for c in range(len(row)):
             mark[c] |= row[c] >= floors[m]
 
 
 @kernel
-def beaten_by(total, own, label_at):
-    """How many entries of ``total`` rank before the one at ``label_at``, whose value is ``own`` (ties: lower first)."""
+def mark_rivals(rows: np.ndarray, label: int, rival: np.ndarray) -> None:
+    """Mark the classes that some model has before the label, or so near.
+
+    rows: [M, classes], a row per model. A class without a mark, bool [classes], is behind the label in every sum.
+    """
+    for m in range(len(rows)):
+        bar = rows[m, label] - 1e-12 * abs(rows[m, label])
+        for c in range(len(rival)):
+            rival[c] |= rows[m, c] >= bar
+
+
+@kernel
+def beaten_by(total: np.ndarray, own: float, label_at: int) -> int:
+    """How many entries of ``total`` rank before the one at ``label_at``, whose value is ``own``.
+
+    At equal values the lower class ranks first.
+    """
     count = 0
     for u in range(label_at):
         count += total[u] >= own
@@ -37,32 +58,45 @@ def beaten_by(total, own, label_at):
 
 
 @kernel
-def right_of_combinations(values, labels, members, new, rank, right):
-    """Fill right uint8 [P, s] for values [s, M, classes] of s samples and P combinations of models.
+def correct_of_combinations(
+    values: np.ndarray,
+    labels: np.ndarray,
+    members: np.ndarray,
+    new: np.ndarray,
+    rank: int,
+    correct: np.ndarray,
+) -> None:
+    """Fill correct uint8 [P, s]: whether fewer than ``rank`` classes beat the label in each sum.
 
-    members int64 [P, n]: the models of each (−1: none); new bool [P]: whether all but the last are others than before.
+    values: [s, M, classes], of s samples, summed over P combinations of models; labels: int64 [s];
+    members: int64 [P, n], the models of each (−1: none); new: bool [P], whether all but the last
+    are others than before.
     """
     samples, models, classes = values.shape
     floors = np.empty(models)
     for j in range(samples):
-        label, mark, rival = labels[j], np.zeros(classes, np.bool_), np.zeros(classes, np.bool_)
-        for m in range(
-            models
-        ):  # a class that no model has before the label, or so near, is behind it in every sum
-            bar = values[j, m, label] - 1e-12 * abs(values[j, m, label])
-            for c in range(classes):
-                rival[c] |= values[j, m, c] >= bar
+        label = labels[j]
+        mark = np.zeros(classes, np.bool_)
+        rival = np.zeros(classes, np.bool_)
+        mark_rivals(values[j], label, rival)
         if np.count_nonzero(rival) <= rank:
-            right[:, j] = True
+            # The label itself is a rival: too few others are left to beat it.
+            correct[:, j] = True
             continue
+        # Sums are needed over few classes only: rivals that some model kept, and the label.
         mark_top(values[j], mark, floors)
         mark &= rival
         mark[label] = True
-        at, near, floor = np.count_nonzero(mark[:label]), values[j][:, np.flatnonzero(mark)], 0.0
-        total, head = np.empty(near.shape[1]), np.empty(near.shape[1])
+        at = np.count_nonzero(mark[:label])
+        near = values[j][:, np.flatnonzero(mark)]
+        floor = 0.0
+        total = np.empty(near.shape[1])
+        head = np.empty(near.shape[1])
         for i in range(len(members)):
             if new[i]:
-                head[:], floor = 0.0, 0.0
+                # Another head: its sum, and what a class that none of it kept has at most.
+                head[:] = 0.0
+                floor = 0.0
                 for m in members[i, :-1]:
                     if m >= 0:
                         head += near[m]
@@ -71,19 +105,23 @@ def right_of_combinations(values, labels, members, new, rank, right):
             for u in range(len(total)):
                 total[u] = head[u] + near[last, u]
             inside = beaten_by(total, total[at], at) < rank
-            if inside and total[at] <= floor + floors[last]:  # a class that no model kept might win
+            if inside and total[at] <= floor + floors[last]:
+                # A class that no model kept might win: all classes are summed.
                 whole = np.zeros(classes)
                 for m in members[i]:
                     if m >= 0:
                         whole += values[j, m]
                 inside = beaten_by(whole, whole[label], label) < rank
-            right[i, j] = inside
+            correct[i, j] = inside
 
 
 @kernel(fastmath=True)
-def add_or_multiply(out, one, other, multiply):
+def add_or_multiply(
+    out: np.ndarray, one: np.ndarray, other: np.ndarray, multiply: bool
+) -> tuple[float, float]:
     """out = one · other or one + other, and its (sum, maximum): arrays [classes]."""
-    total, largest = 0.0, 0.0
+    total = 0.0
+    largest = 0.0
     for c in range(len(out)):
         term = one[c] * other[c] if multiply else one[c] + other[c]
         out[c] = term
@@ -93,52 +131,81 @@ def add_or_multiply(out, one, other, multiply):
 
 
 @kernel
-def surest_of_combinations(terms, members, new, multiply, sure):
-    """Fill sure [P, s] with the max softmax of combinations of n models, as :func:`right_of_combinations` takes them.
+def confidence_of_combinations(
+    terms: np.ndarray,
+    members: np.ndarray,
+    new: np.ndarray,
+    multiply: bool,
+    confidence: np.ndarray,
+) -> None:
+    """Fill confidence [P, s] with the max softmax of combinations of n models.
 
-    terms [s, M, classes]: softmax, whose sum over n members is n times their mean; or (``multiply``) exp(logit / n),
-    whose products are, but for their sum over classes, the softmax of the mean logits. nan where all products
+    terms: [s, M, classes]: softmax, whose sum over n members is n times their mean; or
+    (``multiply``) exp(logit / n), whose products are, but for their sum over classes, the softmax
+    of the mean logits. members, new: as in :func:`correct_of_combinations`. nan where all products
     vanish, or where a class that no model kept may have the largest sum.
     """
     samples, models, classes = terms.shape
-    head, spare, floors, floor = np.empty(classes), np.empty(classes), np.zeros(models), 0.0
+    head = np.empty(classes)
+    spare = np.empty(classes)
+    floors = np.zeros(models)
+    floor = 0.0
     for j in range(samples):
         near = terms[j]
         if not multiply:
+            # The largest sum is at a class that some model kept, or it is not known.
             mark = np.zeros(classes, np.bool_)
             mark_top(near, mark, floors)
             near = near[:, np.flatnonzero(mark)]
         size = near.shape[1]
         for i in range(len(members)):
             if new[i]:
-                head[:], floor = 1.0 if multiply else 0.0, 0.0
+                # Another head: its terms, and what a class that none of it kept has at most.
+                head[:] = 1.0 if multiply else 0.0
+                floor = 0.0
                 for m in members[i, :-1]:
                     add_or_multiply(head[:size], head, near[m], multiply)
                     floor += floors[m]
             last = members[i, -1]
             total, largest = add_or_multiply(spare[:size], head, near[last], multiply)
             if not multiply:
+                # Softmaxes sum to 1 over all classes; 0 says that the largest sum is not known.
                 total = members.shape[1] if largest >= floor + floors[last] else 0
-            sure[i, j] = largest / total if total > 0 else np.nan
+            confidence[i, j] = largest / total if total > 0 else np.nan
 
 
 @kernel
-def sums_of_rows(logits, temperature):
-    """As ``sums_of_block`` of the metrics, fast for few rows or classes."""
-    (rows, classes), temperature = logits.shape, np.float64(temperature)
-    out, top = np.empty((4, rows)), np.empty(rows, np.int64)
+def sums_of_rows(logits: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """As ``sums_of_block`` of the metrics, fast for few rows or classes.
+
+    logits: [rows, classes]. Returns float64 [4, rows] (the largest logit ÷ temperature, and over
+    the other classes the second, the sum of exp, that of exp · logit, relative to it) and the
+    predicted class int64 [rows].
+    """
+    rows, classes = logits.shape
+    temperature = np.float64(temperature)
+    out = np.empty((4, rows))
+    top = np.empty(rows, np.int64)
     for j in range(len(logits)):
         best = 0
         for c in range(1, classes):
             if logits[j, c] > logits[j, best]:
                 best = c
+        # Relative to the largest logit no exponential overflows.
         largest = np.float64(logits[j, best]) / temperature
-        rest, second, weighted = 0.0, -np.inf, 0.0
+        rest = 0.0
+        second = -np.inf
+        weighted = 0.0
         for c in range(classes):
             if c != best:
                 z = np.float64(logits[j, c]) / temperature - largest
                 e = np.exp(z)
-                rest, second, weighted = rest + e, max(second, z), weighted + e * z
+                rest += e
+                second = max(second, z)
+                weighted += e * z
         top[j] = best
-        out[0, j], out[1, j], out[2, j], out[3, j] = largest, second, rest, weighted
+        out[0, j] = largest
+        out[1, j] = second
+        out[2, j] = rest
+        out[3, j] = weighted
     return out, top

@@ -1,42 +1,51 @@
-"""A sharp bound on all cascades within one box of thresholds: lines under their costs (Lagrangian duality).
+"""A sharp bound on all cascades within one box of thresholds: lines under their costs.
 
-The samples of a box whose exit is open fall in two kinds. One *open at a single stage* exits there or at one later
-stage that is settled: what all of them gain and save depends on that stage's boundary alone, as a prefix sum over its
-groups. One *open at several stages* (few, in a small box) counts at the first of them, and has its best exit once past
-that. So for any price λ of a correct sample, the least of cost − λ · correct over the box is bounded by a sum of one
-maximum prefix sum a stage; and with it the cost of every cascade of the box with n correct samples, by a line in n.
+This is Lagrangian duality. The samples of a box whose exit is open fall in two kinds. One *open at
+a single stage* exits there or at one later stage that is settled: what all of them gain and save
+depends on that stage's boundary alone, as a prefix sum over its groups. One *open at several
+stages* (few, in a small box) counts at the first of them, and has its best exit once past that. So
+for any price λ of a correct sample, the least of cost − λ · correct over the box is bounded by a
+sum of one maximum prefix sum per stage; and with it the cost of every cascade of the box with n
+correct samples, by a line in n.
 """
 
 import numpy as np
 
 from ..._kernels import inner
-from .state import LINES
+from .state import LINES, Best, Workspace
 
 SAFE = 1 - 1e-11  # sums of costs round; a bound may not
 
 
 @inner
-def gather_singles(w, level, first, end, low, high, m):
-    """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``: what exiting their
-    group gains and saves. Returns the number gathered in all; ``w.box.sums`` adds up what passing them all on means."""
-    gains, saved, group, lowest = (
-        w.box.gains[first],
-        w.box.saved[first],
-        w.levels.group[level, first],
-        w.box.low[first],
-    )
-    saves, right, either = w.box.price[end] - w.box.price[first], 0, 0
+def gather_singles(
+    w: Workspace, level: int, first: int, end: int, low: int, high: int, m: int
+) -> int:
+    """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``.
+
+    Noted is what exiting their group gains and saves; ``w.box.sums`` adds up what passing them all
+    on means. Returns the number gathered in all, of which there were ``m`` before.
+    """
+    gains = w.box.gains[first]
+    saved = w.box.saved[first]
+    group = w.levels.group[level, first]
+    lowest = w.box.low[first]
+    saves = w.box.price[end] - w.box.price[first]
+    correct = 0
+    either = 0
     for s in range(low, high):
-        here, there = (w.levels.bits[level, s] >> first) & 1, (w.levels.bits[level, s] >> end) & 1
+        here = (w.levels.bits[level, s] >> first) & 1
+        there = (w.levels.bits[level, s] >> end) & 1
         g = group[s] - lowest
         gains[g] += here - there
         saved[g] += saves
-        right += there
+        correct += there
         either += here | there
         w.box.kept[m] = s
         m += 1
-    w.box.sums[0] += right
+    w.box.sums[0] += correct
     w.box.sums[1] += (high - low) * w.box.price[end]
+    # The box's optimism counted them where either exit is correct, and as exiting at ``first``.
     base = w.levels.base[level + 1]
     base[0] -= either
     for i in range(first):
@@ -45,91 +54,148 @@ def gather_singles(w, level, first, end, low, high, m):
 
 
 @inner
-def gather_several(w, level, first, low, high, m):
-    """Gather and list the samples at low … high, open at stage ``first`` and at others."""
+def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m: int) -> int:
+    """Gather and list the samples at low … high, open at stage ``first`` and at others.
+
+    Returns the number gathered in all, of which there were ``m`` before.
+    """
     several = int(w.box.sums[2])
     for s in range(low, high):
-        w.box.kept[m] = w.box.several[several] = s
+        w.box.kept[m] = s
+        w.box.several[several] = s
         m += 1
         several += 1
     w.box.sums[2] = several
+    # Their correctness is taken out of ``base`` later, see most_of_several.
     for i in range(first):
         w.levels.base[level + 1, 1 + i] -= high - low
     return m
 
 
 @inner
-def gather(w, level, target):
-    """Gather the samples of a level whose exit depends on the box ``target``; returns how many, places in ``kept``.
+def gather(w: Workspace, level: int, target: np.ndarray) -> int:
+    """Gather the samples of a level whose exit depends on a box; returns how many.
 
-    Samples lie in the order of grid cells, so each kind is a few contiguous stretches. The next level's ``base`` loses
-    what is gathered, down to what the settled samples amount to.
+    target: int32 [d], the box's slot at each stage; the samples' places are left in ``kept``.
+    Samples lie in the order of grid cells, so each kind is a few contiguous stretches. The next
+    level's ``base`` loses what is gathered, down to what the settled samples amount to.
     """
-    d, m, i, prefix, first = len(target), 0, 0, 0, len(target)
-    slots, cells, start = w.levels.slots[level], w.levels.cells[level], w.levels.start[level]
+    d = len(target)
+    m = 0
+    i = 0
+    prefix = 0
+    first = d
+    slots = w.levels.slots[level]
+    cells = w.levels.cells[level]
+    start = w.levels.start[level]
     w.box.sums[:] = 0
     w.walk.j[0] = target[0]
     while i >= 0:
+        # A sample gets to stage i with these slots before it, and is open first at ``first`` (d:
+        # at none of them); prefix: the first of their cells.
         here = prefix + w.walk.j[i] * cells[i]
         if w.walk.j[i] == slots[i]:
+            # The slots of stage i are done with: back to the stage before.
             i -= 1
             if i >= 0:
                 prefix -= w.walk.j[i] * cells[i]
-                first = d if first == i else first
+                if first == i:
+                    first = d
                 w.walk.j[i] += 1
         elif start[here] == start[here + cells[i]]:
+            # No sample is in this slot.
             w.walk.j[i] += 1
         else:
-            first = i if first == d and w.walk.j[i] == target[i] else first
-            prefix, i = here, i + 1
+            if first == d and w.walk.j[i] == target[i]:
+                first = i
+            prefix = here
+            i += 1
+            # One stage further in. In its target slot samples are open there; in those below they
+            # exit, which settles those that are open before; those above pass on.
             here = prefix + target[i] * cells[i]
-            low, high = start[here], start[here + cells[i]]
-            w.walk.j[i] = slots[i] if i + 1 == d else target[i] + (first < d)
+            low = start[here]
+            high = start[here + cells[i]]
+            if i + 1 == d:
+                w.walk.j[i] = slots[i]
+            else:
+                w.walk.j[i] = target[i] + (first < d)
             if first < d:
                 m = gather_singles(w, level, first, i, start[prefix], low, m)
                 m = gather_several(w, level, first, low, high, m)
                 if i + 1 == d:
+                    # The last stage with a threshold: what passes it is settled at the last model.
                     m = gather_singles(
                         w, level, first, d, high, start[prefix + slots[i] * cells[i]], m
                     )
             elif i + 1 == d:
+                # Open at the last stage with a threshold alone.
                 m = gather_singles(w, level, i, d, low, high, m)
     return m
 
 
 @inner
-def pass_several(w, level, value):
-    """Least total of price − value · correct of the samples open at several stages, and the correct ones, if all pass
-    their first such stage and each then leaves at its best; what exiting that stage changes is left in ``extra``."""
-    d, least, correct = len(w.walk.j), 0.0, 0
+def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
+    """What the samples open at several stages come to, if all pass their first such stage.
+
+    Returns the least total of price − value · correct, and the correct ones: each exits at its best
+    after that stage. What exiting at that stage changes is left in ``extra``.
+    """
+    d = len(w.walk.j)
+    least = 0.0
+    correct = 0
     for i in range(d):
         w.box.extra[i, : w.box.span[i]] = 0
         w.box.extra_gains[i, : w.box.span[i]] = 0
     for x in range(int(w.box.sums[2])):
-        s, first, at, exits, passes, right = w.box.several[x], d, 0, 0.0, np.inf, 0
+        s = w.box.several[x]
+        first = d
+        at = 0
+        exits = 0.0
+        passes = np.inf
+        correct_there = 0
         for i in range(d + 1):
-            g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
+            g = -1
+            if i < d:
+                g = w.levels.group[level, i, s] - w.box.low[i]
             if i == d or g < w.box.span[i]:
+                # The sample may exit here.
                 leaves = w.box.price[i] - value * ((w.levels.bits[level, s] >> i) & 1)
                 if first == d:
-                    first, at, exits = i, g, leaves
+                    first = i
+                    at = g
+                    exits = leaves
                 elif leaves < passes:
-                    passes, right = leaves, (w.levels.bits[level, s] >> i) & 1
+                    passes = leaves
+                    correct_there = (w.levels.bits[level, s] >> i) & 1
             if g < 0:
                 break
+        # Its first open stage, its group there, and its best exit after it are known.
         w.box.extra[first, at] += passes - exits
-        w.box.extra_gains[first, at] += ((w.levels.bits[level, s] >> first) & 1) - right
+        w.box.extra_gains[first, at] += ((w.levels.bits[level, s] >> first) & 1) - correct_there
         least += passes
-        correct += right
+        correct += correct_there
     return least, correct
 
 
 @inner
-def most_along(saved, gains, extra, value):
-    """(the greatest of what exiting 0, 1, … groups of a stage saves, by saved + extra + value · gains; how many exit
-    there), summed over two stretches side by side: each sum waits for the one before."""
-    size, at_1, at_2, at = len(saved) // 2, 0, 0, 0
-    most_1 = here_1 = most_2 = here_2 = most = here = 0.0
+def most_along(
+    saved: np.ndarray, gains: np.ndarray, extra: np.ndarray, value: float
+) -> tuple[float, int]:
+    """(the most that exiting 0, 1, … groups of a stage saves; how many exit there).
+
+    A group saves saved + extra + value · gains, each [groups]. Summed over two stretches side by
+    side: each sum waits for the one before.
+    """
+    size = len(saved) // 2
+    at_1 = 0
+    at_2 = 0
+    at = 0
+    most_1 = 0.0
+    here_1 = 0.0
+    most_2 = 0.0
+    here_2 = 0.0
+    most = 0.0
+    here = 0.0
     for g in range(size):
         here_1 += saved[g] + extra[g] + value * gains[g]
         at_1 = g + 1 if here_1 > most_1 else at_1
@@ -141,20 +207,30 @@ def most_along(saved, gains, extra, value):
         here += saved[g] + extra[g] + value * gains[g]
         at = g + 1 if here > most else at
         most = max(most, here)
-    most, at = (most + here_2, at) if most + here_2 > most_2 else (most_2, at_2)
-    return (most + here_1, at) if most + here_1 > most_1 else (most_1, at_1)
+    # The most within each stretch is known; those of a later one count on top of all before it.
+    if most + here_2 > most_2:
+        most += here_2
+    else:
+        most = most_2
+        at = at_2
+    if most + here_1 > most_1:
+        return most + here_1, at
+    return most_1, at_1
 
 
 @inner
-def support(w, level, fixed, value):
-    """(offset, correct): offset + value · n is the cost of n correct samples or less, and is met at ``correct``;
-    fixed: (correct, cost) of the settled samples."""
+def support(w: Workspace, level: int, fixed: tuple[int, float], value: float) -> tuple[float, int]:
+    """(offset, correct): offset + value · n is the cost of n correct samples or less.
+
+    It is met at ``correct``. fixed: (correct, cost) of the settled samples.
+    """
     least, correct = pass_several(w, level, value)
     for i in range(len(w.walk.j)):
         span = w.box.span[i]
         most, at = most_along(
             w.box.saved[i, :span], w.box.gains[i, :span], w.box.extra[i, :span], value
         )
+        # The best boundary of this stage: ``at`` groups exit, whatever the other stages do.
         least -= most
         for g in range(at):
             correct += w.box.gains[i, g] + w.box.extra_gains[i, g]
@@ -162,12 +238,16 @@ def support(w, level, fixed, value):
 
 
 @inner
-def closes(best, n, bound, tolerance):
-    """Whether what has been found is as good as n correct samples at a cost of ``bound`` or more. Where that is due to
-    the tolerance, the bound is left in ``floor`` (see :func:`cascadelib.fronts.kernels.state.worth`)."""
+def closes(best: Best, n: int, bound: float, tolerance: np.ndarray) -> bool:
+    """Whether what has been found is as good as n correct samples at a cost of ``bound`` or more.
+
+    Where that is due to the tolerance, the bound is left in ``floor`` (see
+    :func:`cascadelib.fronts.kernels.state.worth`).
+    """
     bound *= SAFE
     if best.reach[n] < bound:
         return True
+    # At n correct samples the bound leaves room for something better, or as good.
     if tolerance[0] > 0 and best.reach[n] <= (1 + tolerance[0]) * bound:
         best.floor[n] = min(best.floor[n], bound)
         return True
@@ -175,47 +255,92 @@ def closes(best, n, bound, tolerance):
 
 
 @inner
-def put(row, a, cost_a, b, cost_b, offset, value):
-    """Fill a row of the stack of :func:`covered`: two points, and a line below what lies between them."""
-    row[0], row[1], row[2], row[3], row[4], row[5] = a, cost_a, b, cost_b, offset, value
+def put(
+    row: np.ndarray, a: float, cost_a: float, b: float, cost_b: float, offset: float, value: float
+) -> None:
+    """Fill a row of the stack of :func:`covered`: two points, and a line below what is between."""
+    row[0] = a
+    row[1] = cost_a
+    row[2] = b
+    row[3] = cost_b
+    row[4] = offset
+    row[5] = value
 
 
 @inner
-def covered(w, level, most, fixed, least, steep, best, tolerance):
-    """Whether what has been found is as good as all that the box leaves, for at most ``most`` correct samples.
+def steep_as_reach(
+    w: Workspace,
+    level: int,
+    first: int,
+    most: int,
+    fixed: tuple[int, float],
+    least: float,
+    best: Best,
+    tolerance: np.ndarray,
+) -> bool:
+    """Whether one line, as steep as ``reach`` from first to most, covers all in between."""
+    value = (best.reach[most] - least) / max(most - first, 1)
+    if not value < np.inf:
+        return False
+    offset = support(w, level, fixed, value)[0]
+    n = first
+    while n <= most and closes(best, n, max(least, offset + value * n), tolerance):
+        n += 1
+    return n > most
 
-    fixed: (correct, cost) of the settled samples; least: cost of any cascade of the box; steep: a price of a correct
-    sample at which nothing else counts. After a guess, as steep as ``reach``, the lower hull of cost against correct
-    samples is approached from above: the line as steep as that through two points of it meets a third, or is the
-    hull. A point of it that is not covered ends the search.
+
+@inner
+def covered(
+    w: Workspace,
+    level: int,
+    most: int,
+    fixed: tuple[int, float],
+    least: float,
+    steep: float,
+    best: Best,
+    tolerance: np.ndarray,
+) -> bool:
+    """Whether what has been found is as good as all that the box leaves.
+
+    most: correct samples of any cascade of the box; fixed: (correct, cost) of the settled samples;
+    least: cost of any cascade of the box; steep: a price of a correct sample at which nothing else
+    counts. After a guess, as steep as ``reach``, the lower hull of cost against correct samples is
+    approached from above: the line as steep as that through two points of it meets a third, or is
+    the hull. A point of it that is not covered ends the search.
     """
-    first, stack, top = support(w, level, fixed, 0.0)[1], w.box.stack, 0
+    first = support(w, level, fixed, 0.0)[1]
+    stack = w.box.stack
+    top = 0
     if not closes(best, first, least, tolerance):
         return False
-    value = (best.reach[most] - least) / max(most - first, 1)
-    if value < np.inf:
-        offset, n = support(w, level, fixed, value)[0], first
-        while n <= most and closes(best, n, max(least, offset + value * n), tolerance):
-            n += 1
-        if n > most:
-            return True
+    # The hull's cheapest point is covered, so all with fewer correct samples are.
+    if steep_as_reach(w, level, first, most, fixed, least, best, tolerance):
+        return True
     offset, last = support(w, level, fixed, steep)
+    # The hull goes from ``first`` to ``last``: one stretch, below which nothing but ``least`` is
+    # known.
     put(stack[0], first, least, last, offset + steep * last, least, 0.0)
     for _ in range(LINES):
         a, cost_a, b, cost_b, offset_0, value_0 = stack[top]
         top -= 1
         value = max(cost_b - cost_a, 0.0) / max(b - a, 1)
         offset, at = support(w, level, fixed, value)
-        low, high, cost = b + 1, a - 1, offset + value * at
+        low = b + 1
+        high = a - 1
+        cost = offset + value * at
+        # The line meets the hull at ``at``: every n of the stretch has a second bound.
         for n in range(int(a), int(b) + 1):
             if not closes(
                 best, n, max(least, offset + value * n, offset_0 + value_0 * n), tolerance
             ):
-                low, high = min(low, n), n
+                low = min(low, n)
+                high = n
                 if n == at:
                     return False
+        # Open are at most the n from ``low`` to ``high``, none of them ``at``.
         if low <= high and not a < at < b:
             return False
+        # A point within parts the stretch in two, of which those with an open n go on.
         if low < at:
             top += 1
             put(stack[top], a, cost_a, at, cost, offset, value)
@@ -228,27 +353,42 @@ def covered(w, level, most, fixed, least, steep, best, tolerance):
 
 
 @inner
-def most_of_several(w, level):
+def most_of_several(w: Workspace, level: int) -> int:
     """The most correct of the samples open at several stages."""
-    d, most = len(w.walk.j), 0
+    d = len(w.walk.j)
+    most = 0
     for x in range(int(w.box.sums[2])):
-        s, right = w.box.several[x], 0
+        s = w.box.several[x]
+        correct = 0
         for i in range(d + 1):
-            g = w.levels.group[level, i, s] - w.box.low[i] if i < d else -1
+            g = -1
+            if i < d:
+                g = w.levels.group[level, i, s] - w.box.low[i]
             if i == d or g < w.box.span[i]:
-                right |= (w.levels.bits[level, s] >> i) & 1
+                correct |= (w.levels.bits[level, s] >> i) & 1
             if g < 0:
                 break
-        most += right
+        # correct: whether any stage at which the sample may exit is.
+        most += correct
     return most
 
 
 @inner
-def nothing_new(w, level, b, costs, k, best, tolerance):
+def nothing_new(
+    w: Workspace,
+    level: int,
+    b: int,
+    costs: np.ndarray,
+    k: int,
+    best: Best,
+    tolerance: np.ndarray,
+) -> bool:
     """Whether a box, its samples gathered, holds no cascade worth finding."""
     up = level + 1
-    settled, least = costs[0] + w.box.sums[1], costs[0]
+    settled = costs[0] + w.box.sums[1]
+    least = costs[0]
     w.levels.base[up, 0] -= most_of_several(w, level)
+    # ``base`` is what the settled samples alone amount to.
     for i in range(len(w.walk.j)):
         settled += costs[1 + i] * (w.levels.base[up, 1 + i] / k)
         least += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
