@@ -1,12 +1,12 @@
-"""A chosen cascade that runs: its file, its members, its statistics, its budget."""
+"""A chosen cascade that runs: its file, members and decisions, its monitoring, its budget."""
 
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    answers="Decisions",
     cascade="Cascade same_decisions write_submission",
     cascade_file="expected point_of",
+    decisions="Decisions",
     monitoring="Running StreamBudget",
     policy="Policy parse_cascade",
     timing="pieces_of savings time_cascade",

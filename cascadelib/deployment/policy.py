@@ -21,7 +21,8 @@ from ..files import digest_of, parsed, read_json, replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.fitted import Fitted, fitted_from_json
 from ..methods.thresholds import WORDS, leaves, own_units
-from .answers import Decisions, ask_models, by_model, nothing, objects, write_answer
+from .answers import ask_models, by_model, objects, write_answer
+from .decisions import Decisions, nothing
 
 if TYPE_CHECKING:
     from ..fronts.front import Point

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from cascadelib import Cascade, DriftSignal, LogitStore, Point, ScoreTable, datasets, pick, search
-from cascadelib.deployment.answers import Decisions
 from cascadelib.deployment.cascade import same_decisions
+from cascadelib.deployment.decisions import Decisions
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy, parse_cascade, text_of
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
@@ -143,11 +143,13 @@ def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
     for nothing in (None, np.nan):
         running.label({3: nothing})
     for wrong in ("Sneaker", -1):
-        with pytest.raises(ValueError, match="of input 5 is no class"):
+        with pytest.raises(ValueError, match="of input 5 is not a class"):
             running.label({5: wrong})
-    assert running.to_label().index.tolist() == [3, 5] and running.verdicts == [0, 0, 0]
+    assert running.to_label().index.tolist() == [3, 5]
+    assert running.verdicts == {"lost": 0, "tied": 0, "gained": 0}
     running.label({3: 2, 5: np.int64(0)})
-    assert running.to_label().empty and running.verdicts == [1, 0, 1]
+    assert running.to_label().empty
+    assert running.verdicts == {"lost": 1, "tied": 0, "gained": 1}
 
 
 def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
@@ -197,7 +199,8 @@ def test_a_stream_is_drawn_line_by_line():
 
 
 def test_a_policy_is_audited_by_its_calls():
-    """Two calls, the first sure of all and wrong for every seventh input; the second fails for some of those drawn."""
+    """Two calls, the first confident of all and wrong for every seventh input; the second fails for
+    some of those drawn."""
     point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
     policy = Policy.from_point(point)
     policy.running.audit, truth = 1.0, [n % 3 for n in range(70)]
@@ -215,7 +218,8 @@ def test_a_policy_is_audited_by_its_calls():
     assert (decisions.exit_stage == 0).all() and policy.running.audited == 60
     assert policy.running.to_label().index.tolist() == [0, 7, 14, 21, 28, 42, 49, 56, 63]
     policy.running.label({n: truth[n] for n in policy.running.to_label().index})
-    assert policy.running.verdicts == [9, 0, 0] and policy.running.loss(0.0)["alarm"]
+    assert policy.running.verdicts == {"lost": 9, "tied": 0, "gained": 0}
+    assert policy.running.loss(0.0)["alarm"]
 
 
 def test_a_certified_loss_that_is_left_alarms():
