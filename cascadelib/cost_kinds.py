@@ -1,11 +1,13 @@
-"""What a model may cost: one object a kind, in one table that searches, the explorer and the figures read."""
+"""What a model may cost: one object per kind, in one table that searches, the explorer and the
+figures read."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A kind of cost: its ``name`` (the column of ``store.models``), ``unit`` and the ``title`` of an axis."""
+    """A kind of cost: its ``name`` (the column of ``store.models``), ``unit`` and the ``title`` of
+    an axis."""
 
     name: str
     unit: str
@@ -15,11 +17,11 @@ class Cost:
 COSTS = {
     cost.name: cost
     for cost in (
-        Cost("macs", "MACs", "MACs a sample"),
-        Cost("seconds", "s", "seconds a sample"),
-        Cost(
-            "published_seconds", "s", "published seconds a sample"
-        ),  # timm's, of one machine for all models
-        Cost("cost", "a sample", "cost"),  # of a ScoreTable, in whatever unit it was given
+        Cost("macs", "MACs", "MACs per sample"),
+        Cost("seconds", "s", "seconds per sample"),
+        # timm's, of one machine for all models
+        Cost("published_seconds", "s", "published seconds per sample"),
+        # of a ScoreTable, in whatever unit it was given
+        Cost("cost", "per sample", "cost"),
     )
 }

@@ -7,7 +7,8 @@ import pytest
 from cascadelib import LogitStore, figures, pair_table, readable, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
-from cascadelib.tables import digits, fraction, number, seconds
+from cascadelib.methods.method import METHODS
+from cascadelib.tables import digits, fraction, in_words, number, seconds
 from tools import paper_figures
 from tools.side_by_side import shares
 from tools.study import agreement
@@ -31,6 +32,28 @@ def test_numbers_have_four_significant_digits():
     ]  # fmt: skip
     assert digits((0.45512, np.inf)) == "0.4551, inf"
     assert fraction(0.87321) == "87.32%"
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("macs", "MACs per sample"),
+        ("published_seconds", "published seconds per sample"),
+        ("top1", "top-1 accuracy"),
+        ("top10", "top-10 accuracy"),
+        ("f1", "F1"),
+        ("max_softmax", "max softmax"),
+        ("logits_margin_most_confident_ts", "logits margin, most confident, temperature scaling"),
+        ("of the given front", "of the given front"),
+    ],
+)
+def test_names_in_words(key, words):
+    assert in_words(key) == words
+
+
+def test_no_two_methods_have_the_same_words():
+    words = {in_words(name) for name in METHODS}
+    assert len(words) == len(METHODS) and not any("_" in each for each in words)
 
 
 def test_readable_formats_columns_by_name_and_keeps_the_ends(store):

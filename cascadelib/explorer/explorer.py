@@ -1,4 +1,4 @@
-"""Dragging thresholds: an interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
+"""An interactive explorer of cascades, for JupyterLab, Notebook 7 and Voilà."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 
 from ..evaluation.evaluation import evaluate
 from ..figures import style
@@ -14,9 +15,8 @@ from ..front_end import has_front_end
 from ..fronts.front import Front, Point
 from ..fronts.selection import pick
 from ..methods.thresholds import own_units
-from ..scoring import score_of
 from ..store.protocol import Store
-from ..tables import arrow
+from ..tables import arrow, in_words
 from .charts import Charts
 from .controls import (
     CascadeChooser,
@@ -29,25 +29,14 @@ from .controls import (
 from .examples import ExampleStrip
 from .export import ExportBox, as_state, state_in
 from .later import Later, beside
-from .readout import numbers_html, per_cent_text
+from .readout import numbers_html, points_text
 from .splits import ExploredSplits
 from .state import Choice, falling, reading_at
 
 DRAWN = 0.02  # seconds that charts and later stages leave the page to show the numbers first
 SETTLED = 0.4  # seconds after the hand let go until examples and export follow
 SENT_ON = 0.2  # by a stage that a cascade gains
-ORDINALS = (
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-)
+ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
 
 
 def explore(
@@ -57,16 +46,36 @@ def explore(
     front: Front | None = None,
     state: str = "",
 ) -> "Explorer":
-    """A widget to drag the thresholds of cascades of ``store``, with the same on ``held_out`` beside it.
+    """A widget to drag the thresholds of cascades of ``store``, with the same cascade on
+    ``held_out`` beside it.
 
-    store, held_out: LogitStore or ScoreTable, the second with all models of the first; images: the inputs of
-    ``store`` in its order (arrays [h, w], [h, w, 3] or [3, h, w], PIL images, paths, texts, or a data set of
-    ``cl.datasets``), shown as examples; front: a :class:`Front` found on ``store``, to start from instead of
-    searching all pairs. The present cascade is ``.point``, a :class:`Point`; state: what another explorer's ``.state``
-    says, to open at the same cascade and thresholds.
+    The present cascade is ``.point``, a :class:`Point`.
 
-    Raises ValueError where ``held_out`` lacks a model, the number of images is not that of the samples, or ``state``
-    (which the message names) says anything that these splits don't have.
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        The split that cascades are chosen on.
+    held_out : LogitStore or ScoreTable, optional
+        Another split, with all models of the first.
+    images : sequence, optional
+        The inputs of ``store`` in its order, shown as examples: arrays [h, w], [h, w, 3] or
+        [3, h, w], PIL images, paths, texts, or a data set of ``cl.datasets``.
+    front : Front, optional
+        Found on ``store``, to start from instead of searching all pairs.
+    state : str
+        What another explorer's ``.state`` says, to open at the same cascade and thresholds.
+
+    Returns
+    -------
+    Explorer
+
+    Raises
+    ------
+    TypeError
+        For what is not a store.
+    ValueError
+        Where ``held_out`` lacks a model, the number of images is not that of the samples, or
+        ``state`` (which the message names) says anything that these splits do not have.
     """
     return Explorer(store, held_out, images, front, state)
 
@@ -76,12 +85,15 @@ def certainty(front: Front | None) -> str:
     if front is None:
         return "searching the front …"
     gap = float(front.gap.max(initial=0))
+    if not gap:
+        return ""
     cheaper = f"more than {gap / (1 + gap):.1%} cheaper at equal accuracy"
-    return f"front certified: no cascade of its kind is {cheaper}" if gap else ""
+    return f"front certified: no cascade of its kind is {cheaper}"
 
 
 class Explorer(widgets.VBox):
-    """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its Reading there}."""
+    """See :func:`explore`. ``point``: the :class:`Point` on screen; ``readings``: {split: its
+    Reading there}."""
 
     def __init__(
         self, store: Store, held_out: Store | None, images: Any, front: Front | None, state: str
@@ -96,10 +108,8 @@ class Explorer(widgets.VBox):
         self.goal: dict = {"goal": "near_best"}
         self.awaited = False
         self.undrawn = 0
-        self.settling, self.drawing = (
-            Later(SETTLED, self.settle, True),
-            Later(DRAWN, self.draw, False),
-        )
+        self.settling = Later(SETTLED, self.settle, True)
+        self.drawing = Later(DRAWN, self.draw, False)
         names = {
             "method": list(self.splits.methods),
             "cost": self.splits.costs,
@@ -108,30 +118,27 @@ class Explorer(widgets.VBox):
         self.chooser = CascadeChooser(self.splits.lengths, names, self)
         self.goals = GoalButtons(self)
         self.sliders = [
-            ThresholdSlider(i, self.drag, self.settling.again)
-            for i in range(max(self.splits.lengths) - 1)
+            ThresholdSlider(stage, self.drag, self.settling.again)
+            for stage in range(max(self.splits.lengths) - 1)
         ]
-        self.numbers, self.message, alive = (widgets.HTML() for _ in range(3))
+        self.numbers = widgets.HTML()
+        self.message = widgets.HTML()
+        alive = widgets.HTML()
         alive.add_class("cascadelib-alive")  # until its kernel ends: page.css
         self.charts = Charts(self.splits.stores, len(self.sliders), self.clicked)
         self.strip = None if images is None else ExampleStrip(store, images)
         self.export = ExportBox(store, held_out)
         self.begin(front, state)
-        upper = [
-            alive,
-            self.chooser,
-            self.goals,
-            self.message,
-            *self.sliders,
-            self.numbers,
-            self.charts.live(),
-        ]
-        super().__init__([*upper, *filter(None, [self.strip]), self.export])
+        parts = [alive, self.chooser, self.goals, self.message, *self.sliders, self.numbers]
+        parts.append(self.charts.live())
+        if self.strip is not None:
+            parts.append(self.strip)
+        super().__init__([*parts, self.export])
         self.add_class("cascadelib-explorer")
 
     def begin(self, front: Front | None, state: str) -> None:
-        """Show what ``state`` says; without one what matches the best single model, or is nearest to it, on the given
-        front or on that of all pairs (of the one model there is)."""
+        """Show what ``state`` says; without one what matches the best single model, or is nearest
+        to it, on the given front or on that of all pairs (of the one model there is)."""
         if state:
             self.use(*state_in(state, self.splits))
         else:
@@ -142,7 +149,8 @@ class Explorer(widgets.VBox):
         self.settle()
 
     def _repr_mimebundle_(self, **options: Any) -> dict:
-        """The widget; in a run without a front end also its charts, which a report draws and a notebook keeps."""
+        """The widget; in a run without a front end also its charts, which a report draws and a
+        notebook keeps."""
         still = {} if has_front_end() else {style.PLOTLY_JSON: self.charts.still()}
         return (super()._repr_mimebundle_(**options) or {}) | still
 
@@ -151,34 +159,34 @@ class Explorer(widgets.VBox):
     def drag(self, stage: int, threshold: float) -> None:
         """A slider moved: the only path that has to be fast."""
         self.remember(stage)
-        self.thresholds[stage], self.undrawn = threshold, min(self.undrawn, stage)
+        self.thresholds[stage] = threshold
+        self.undrawn = min(self.undrawn, stage)
         self.show_numbers()
-        for i in range(stage, len(self.thresholds)):
-            self.sliders[i].sure = falling(self.cascades["validation"], self.thresholds, i)
+        for later in range(stage, len(self.thresholds)):
+            self.sliders[later].confidences = self.arriving(later)
         self.sliders[stage].show(threshold)
         self.drawing.again()
 
     def draw(self) -> None:
         """What follows a drag: the later stages' sliders, the charts."""
-        for slider, threshold in list(zip(self.sliders, self.thresholds))[self.undrawn + 1 :]:
-            slider.show(threshold)
+        for stage in range(self.undrawn + 1, len(self.thresholds)):
+            self.sliders[stage].show(self.thresholds[stage])
         self.charts.show_thresholds(self.thresholds, self.readings, self.undrawn)
         self.undrawn = len(self.thresholds)
 
     def resize(self, n: int) -> None:
-        """The best cascade of n models by the present goal; until its front is known, or where it holds none, one that
-        is made from the present models."""
-        self.take(
-            models=resized(
-                self.choice.models, n, self.splits.singles(self.choice)["validation"].index
-            )
-        )
+        """The best cascade of n models by the present goal; until its front is known, or where it
+        holds none, one that is made from the present models."""
+        names = self.splits.singles(self.choice)["validation"].index
+        self.take(models=resized(self.choice.models, n, names))
         self.awaited = True
         self.offer()
 
     def replace_model(self, position: int, name: str) -> None:
         """Another model at a position; taken twice, it swaps places."""
-        models = [self.choice.models[position] if m == name else m for m in self.choice.models]
+        models = list(self.choice.models)
+        if name in models:
+            models[models.index(name)] = models[position]
         models[position] = name
         self.take(models=models)
 
@@ -187,7 +195,7 @@ class Explorer(widgets.VBox):
         self.take(**{kind: name})
 
     def go(self, goal: dict) -> None:
-        """To a point of the front, by the arguments of :func:`pick`: the present goal from now on."""
+        """To a point of the front, by the arguments of :func:`pick`: the goal from now on."""
         front = self.splits.front_of(self.choice)
         try:
             if front is not None:  # a click may come before its button is disabled
@@ -198,7 +206,8 @@ class Explorer(widgets.VBox):
             self.say(str(error))
 
     def offer(self) -> None:
-        """To the point of a front that was waited for, by the present goal, unless a hand moved something meanwhile."""
+        """To the point of a front that was waited for, by the present goal, unless a hand moved
+        something meanwhile."""
         front = self.splits.front_of(self.choice)
         if self.awaited and front is not None:
             self.awaited = False
@@ -216,7 +225,8 @@ class Explorer(widgets.VBox):
     def undo(self) -> None:
         """Back to before the last change."""
         if self.past:
-            self.gesture, self.awaited = None, False
+            self.gesture = None
+            self.awaited = False
             self.use(*self.past.pop())
 
     # What follows
@@ -227,77 +237,91 @@ class Explorer(widgets.VBox):
         self.use(replace(self.choice, models=point.models), point.inside.tolist())
 
     def take(self, **changed: Any) -> None:
-        """Another cascade, its models by rising cost: each stage sends on the share that it sent on before."""
+        """Another cascade, its models by rising cost: each stage sends on the share that it sent on
+        before."""
         choice = replace(self.choice, **changed)
         cost = self.splits.singles(choice)["validation"]["cost"]
         self.remember()
         self.use(replace(choice, models=tuple(sorted(choice.models, key=cost.get))))
 
     def remember(self, gesture: int | None = None) -> None:
-        """Keep what is on screen for undo; moves of one stage's threshold without anything between count as one."""
-        same, self.gesture, self.awaited = (
-            gesture is not None and gesture == self.gesture,
-            gesture,
-            False,
-        )
+        """Keep what is on screen for undo; moves of one stage's threshold without anything between
+        count as one."""
+        same = gesture is not None and gesture == self.gesture
+        self.gesture = gesture
+        self.awaited = False
         if not same:
             self.past.append((self.choice, list(self.thresholds)))
             self.goals.undo.disabled = False
 
     def use(self, choice: Choice, thresholds: list[float] | None = None) -> None:
-        """Show a cascade; without thresholds, each stage sends on the share that it sent on before."""
-        shares = [share_sent_on(slider.sure, t) for slider, t in zip(self.sliders, self.thresholds)]
-        self.choice, self.cascades = choice, self.splits.cascades(choice)
+        """Show a cascade; without thresholds, each stage sends on the share that it sent on
+        before."""
+        shares = [
+            share_sent_on(slider.confidences, threshold)
+            for slider, threshold in zip(self.sliders, self.thresholds)
+        ]
+        self.choice = choice
+        self.cascades = self.splits.cascades(choice)
         self.thresholds = [] if thresholds is None else list(thresholds)
         for stage in range(len(self.thresholds), len(choice.models) - 1):
             share = shares[stage] if stage < len(shares) else SENT_ON
-            sure = falling(self.cascades["validation"], self.thresholds, stage)
-            self.thresholds.append(threshold_of_share(sure, share))
+            self.thresholds.append(threshold_of_share(self.arriving(stage), share))
         self.show_cascade()
         self.show_front()
         self.goals.undo.disabled = not self.past
+
+    def arriving(self, stage: int) -> np.ndarray:
+        """Falling confidences of the samples that arrive at a stage of the first split."""
+        return falling(self.cascades["validation"], self.thresholds, stage)
 
     # What is shown
 
     def show_cascade(self) -> None:
         """All that depends on the cascade, and its thresholds."""
-        models, metric = self.choice.models, self.cascades["validation"].task.metric
+        models = self.choice.models
+        first = self.cascades["validation"]
+        metric = first.task.metric
         self.chooser.show(self.choice, self.splits.singles(self.choice)["validation"])
-        for i, slider in enumerate(self.sliders):
-            slider.layout.display = None if i < len(models) - 1 else "none"
-        for i, (slider, threshold) in enumerate(zip(self.sliders, self.thresholds)):
-            sure = self.cascades["validation"].sure[i]
-            slider.show_model(
-                models[i], metric, *sorted(own_units(metric, [sure.min(), sure.max()]).tolist())
-            )
-            slider.sure = falling(self.cascades["validation"], self.thresholds, i)
+        for stage, slider in enumerate(self.sliders):
+            slider.layout.display = None if stage < len(models) - 1 else "none"
+        for stage, threshold in enumerate(self.thresholds):
+            slider = self.sliders[stage]
+            confidence = first.confidences[stage]
+            low, high = sorted(own_units(metric, [confidence.min(), confidence.max()]).tolist())
+            slider.show_model(models[stage], metric, low, high)
+            slider.confidences = self.arriving(stage)
             slider.show(threshold)
         self.show_numbers()
         self.charts.show_cascade(self.cascades, self.thresholds, self.readings)
         self.undrawn = len(self.thresholds)
 
     def show_front(self) -> None:
-        """The front of as many models by the present method, cost and score; searched meanwhile if it is not known."""
-        kind = self.choice.kind
-        if kind == self.drawn:
+        """The front of as many models by the present method, cost and score; searched meanwhile if
+        it is not known."""
+        if self.choice.kind == self.drawn:
             return
-        self.drawn, front = kind, self.splits.front_of(self.choice)
-        singles, score = self.splits.singles(self.choice), score_of(self.choice.score).title
+        self.drawn = self.choice.kind
+        front = self.splits.front_of(self.choice)
+        singles = self.splits.singles(self.choice)
+        score = in_words(self.choice.score)
         self.charts.show_front(singles, self.choice.cost, score, front)
         for button in self.goals.buttons.values():
             button.disabled = front is None
         self.tell()
         for choice in (self.choice, self.fewer):
             known = not choice.models or choice.kind in (*self.splits.fronts, *self.failed)
-            if (
-                not known and self.searching is None
-            ):  # one at a time; what is wanted by then comes next
+            # One at a time: what is wanted by then comes next.
+            if not known and self.searching is None:
                 self.searching = choice.kind
                 beside(partial(self.splits.search, choice), self.searched)
 
     def searched(self, error: BaseException | None) -> None:
-        """A search ended, or failed: draw the front that is wanted now, and search what is still wanted."""
-        ended, self.searching, self.drawn = self.searching, None, None
+        """A search ended, or failed: draw the front that is wanted now, and search what is still
+        wanted."""
+        ended = self.searching
+        self.searching = None
+        self.drawn = None
         if error is not None and ended is not None:
             self.failed[ended] = f"the front could not be searched: {error}"
         self.show_front()
@@ -314,32 +338,37 @@ class Explorer(widgets.VBox):
         return replace(self.choice, models=self.choice.models[:-1])
 
     def added(self) -> str:
-        """What the best cascade of as many models has over the best of one fewer, both by the present goal, on the
-        held-out split where there is one; nothing while a front is unknown, or holds none."""
-        n, (split, store) = len(self.choice.models), list(self.splits.stores.items())[-1]
+        """What the best cascade of as many models has over the best of one fewer, both by the
+        present goal, on the held-out split where there is one; nothing while a front is unknown, or
+        holds none."""
+        n = len(self.choice.models)
         points = []
         with suppress(ValueError):  # where a front lacks such a point
             fronts = [self.splits.front_of(choice) for choice in (self.fewer, self.choice)]
             points = [pick(front, **self.goal) for front in fronts if front is not None]
         if [len(point.models) for point in points] != [n - 1, n]:
             return ""
-        (less, before), (more, after) = (
-            (arrow(point.models), evaluate(store, point)) for point in points
+        split, store = list(self.splits.stores.items())[-1]
+        less, more = points
+        before = evaluate(store, less)
+        after = evaluate(store, more)
+        accuracy = points_text(after.accuracy - before.accuracy, len(store))
+        cost = f"{after.cost / before.cost - 1:+.1%}"
+        added = f"a {ORDINALS[n - 1]}"
+        if n == 2 and less.models == more.models[1:]:
+            added = "the first"
+        return (
+            f"adding {added} model: accuracy {accuracy}, cost {cost} "
+            f"on the {split} split ({arrow(more.models)} instead of {arrow(less.models)})"
         )
-        accuracy = per_cent_text(after.accuracy - before.accuracy, len(store), "+")
-        changes = (
-            f"accuracy {accuracy}, cost {after.cost / before.cost - 1:+.1%} on the {split} split"
-        )
-        return f"a {ORDINALS[n - 1]} model: {changes} ({more} beside {less})"
 
     def show_numbers(self) -> None:
         """Numbers at the present thresholds."""
         self.readings = {
             split: reading_at(cascade, self.thresholds) for split, cascade in self.cascades.items()
         }
-        self.numbers.value = numbers_html(
-            self.readings, self.cascades, self.splits.best_single(self.choice)
-        )
+        single = self.splits.best_single(self.choice)
+        self.numbers.value = numbers_html(self.readings, self.cascades, single)
         self.settling.again()
 
     def settle(self) -> None:
@@ -364,5 +393,5 @@ class Explorer(widgets.VBox):
 
     @property
     def state(self) -> str:
-        """Cascade and thresholds as URL-like text, to open another explorer of the same splits at."""
+        """Cascade and thresholds as URL-like text, which opens another explorer there."""
         return as_state(self.choice, self.point)

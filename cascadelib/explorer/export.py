@@ -1,4 +1,5 @@
-"""The explored point to take away: JSON for ``Cascade.load``, a table row, the Python call that gives it again."""
+"""The explored point to take away: JSON for ``Cascade.load``, a table row, and the Python call that
+gives it again."""
 
 import base64
 from pprint import pformat
@@ -22,11 +23,12 @@ MEASURED = ("accuracy", "cost", "improvement")
 
 
 def as_json(point: Point, store: Store, held_out: Store | None = None) -> str:
-    """The text of the file that ``Cascade.load`` reads; for a metric without a name, why there is none."""
+    """The text of the file that ``Cascade.load`` reads; for a metric without a name, why there is
+    none."""
     try:
         return text_of(description_of(point, store, held_out))
     except ValueError as error:
-        return f"not to be had: {error}\n"
+        return f"cannot be written: {error}\n"
 
 
 def as_call(point: Point, store: Store) -> str:
@@ -35,9 +37,17 @@ def as_call(point: Point, store: Store) -> str:
     if store.path is not None:
         opened = f"store = cl.LogitStore({short_path(store.path)!r})  # {len(store):,} samples"
     described = pformat(description_of(point), width=110, sort_dicts=False)
-    lines = ["from dataclasses import replace", "", "import cascadelib as cl", "", opened]
-    lines += [f"point = replace(cl.deployment.point_of({described}), found_on=store.origin)"]
-    return "\n".join([*lines, "cl.evaluate(store, point)", ""])
+    lines = [
+        "from dataclasses import replace",
+        "",
+        "import cascadelib as cl",
+        "",
+        opened,
+        f"point = replace(cl.deployment.point_of({described}), found_on=store.origin)",
+        "cl.evaluate(store, point)",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def as_state(choice: Choice, point: Point) -> str:
@@ -47,8 +57,8 @@ def as_state(choice: Choice, point: Point) -> str:
 
 
 def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
-    """What :func:`as_state` wrote: (choice, thresholds inside); ValueError that begins with "state" and names what is
-    not as it was written, or not to be had on these splits."""
+    """What :func:`as_state` wrote: (choice, thresholds inside); ValueError that begins with "state"
+    and names what is not as it was written, or not available on these splits."""
     there = {"method": splits.methods, "cost": splits.costs, "score": splits.scores}
     with about("state"):
         if not isinstance(text, str):
@@ -63,44 +73,56 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
         for key in parts:
             known(key, ["models", "thresholds", *there], "part")
         names = {key: known(" ".join(parts.get(key, [])), there[key], key) for key in there}
-        models, thresholds = (tuple(parts.get(key, [])) for key in ("models", "thresholds"))
-        choice = Choice(models, **names)
-        task = splits.task("validation", choice)
-        cost = [task.singles["cost"][known(name, task.names, "model")] for name in models]
-        n, rising = len(models), len(set(models)) == len(models) and cost == sorted(cost)
-        if n not in splits.lengths or not rising or len(thresholds) != n - 1:
-            form = f"of {splits.lengths} models by rising {choice.cost}, each but the last with a threshold"
-            raise ValueError(
-                f"{arrow(models)} with {len(thresholds)} thresholds is no cascade {form}"
-            )
-        own = [threshold_from_json(task.metric, t if t in WORDS else float(t)) for t in thresholds]
-        return choice, own_units(task.metric, own).tolist()
+        choice = Choice(tuple(parts.get("models", [])), **names)
+        metric = splits.task("validation", choice).metric
+        check_models(choice, parts.get("thresholds", []), splits)
+        own = [
+            threshold_from_json(metric, text if text in WORDS else float(text))
+            for text in parts.get("thresholds", [])
+        ]
+        return choice, own_units(metric, own).tolist()
+
+
+def check_models(choice: Choice, thresholds: list[str], splits: ExploredSplits) -> None:
+    """Raise ValueError unless the models of a choice and so many thresholds make up a cascade."""
+    models = choice.models
+    task = splits.task("validation", choice)
+    costs = [task.singles["cost"][known(name, task.names, "model")] for name in models]
+    rising = len(set(models)) == len(models) and costs == sorted(costs)
+    if len(models) not in splits.lengths or not rising or len(thresholds) != len(models) - 1:
+        raise ValueError(
+            f"{arrow(models)} with {len(thresholds)} thresholds is no cascade of {splits.lengths} "
+            f"models by rising {choice.cost}, each but the last with a threshold"
+        )
 
 
 class ExportBox(widgets.Tab):
-    """Python call, JSON, table row and state of the present point. store, held_out: as :func:`cascadelib.explore` has
-    them."""
+    """Python call, JSON, table row and state of the present point. store, held_out: as
+    :func:`cascadelib.explore` takes them."""
 
     def __init__(self, store: Store, held_out: Store | None) -> None:
-        self.store, self.held_out = store, held_out
+        self.store = store
+        self.held_out = held_out
         tall = widgets.Layout(width="100%", height="190px")
-        self.call, self.json = (widgets.Textarea(layout=tall, disabled=False) for _ in range(2))
-        self.row, self.link = widgets.HTML(), widgets.HTML()
+        self.call = widgets.Textarea(layout=tall, disabled=False)
+        self.json = widgets.Textarea(layout=tall, disabled=False)
+        self.row = widgets.HTML()
+        self.link = widgets.HTML()
         self.state = widgets.Textarea(layout=tall, description="state=")
         parts = [self.call, widgets.VBox([self.json, self.link]), self.row, self.state]
         super().__init__(parts, titles=["Python", "JSON", "table row", "state"])
 
     def show(self, point: Point, held_out_reading: Reading | None, state: str) -> None:
-        """Show a point and its state; held_out_reading: its Reading on the held-out split, or None."""
+        """Show a point and its state; held_out_reading: its Reading on the held-out split."""
         self.state.value = state
         self.call.value = as_call(point, self.store)
-        self.json.value = text = as_json(point, self.store, self.held_out)
+        text = as_json(point, self.store, self.held_out)
+        self.json.value = text
         data = base64.b64encode(text.encode()).decode()
         file = f'download="cascade.json" href="data:application/json;base64,{data}"'
         self.link.value = f"<a {file}>save cascade.json</a>"
-        row = {
-            key: getattr(point, key) for key in ("models", "thresholds", "exit_rates", *MEASURED)
-        }
+        keys = ("models", "thresholds", "exit_rates", *MEASURED)
+        row = {key: getattr(point, key) for key in keys}
         if held_out_reading is not None:
             row |= {f"{key}_held_out": getattr(held_out_reading, key) for key in MEASURED}
         self.row.value = readable(pd.DataFrame([row])).to_html(index=False)

@@ -1,4 +1,5 @@
-"""Work that leaves the page free: in a thread, or after a pause; at once where no event loop runs."""
+"""Work that leaves the page free: in a thread, or after a pause; at once where there is no event
+loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,15 +8,15 @@ from contextlib import suppress
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that this call runs in, or None: in a kernel there is one, in a script there is not."""
+    """The event loop that this call runs in, or None: a kernel has one, a script does not."""
     with suppress(RuntimeError):
         return asyncio.get_running_loop()
     return None
 
 
 def beside(work: Callable[[], object], ended: Callable[[BaseException | None], None]) -> None:
-    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised or None; without
-    an event loop this waits for both."""
+    """``work()`` in a thread, then between two later events ``ended(error)``, with what it raised
+    or None; without an event loop this waits for both."""
     loop = running_loop()
     if loop is None:
         ended(ThreadPoolExecutor(1).submit(work).exception())
@@ -26,12 +27,15 @@ def beside(work: Callable[[], object], ended: Callable[[BaseException | None], N
 class Later:
     """Call ``function`` ``seconds`` after :meth:`again`; at once without an event loop.
 
-    restarts: each :meth:`again` begins the pause anew, so that the call comes once events rest. Otherwise it serves
-    those that come meanwhile: however fast they come, none waits longer, the last is never lost, and calls never queue.
+    restarts: each :meth:`again` begins the pause anew, so that the call comes once events rest.
+    Otherwise one call serves all that come meanwhile: however fast they come, none waits longer,
+    the last is never lost, and calls never queue.
     """
 
     def __init__(self, seconds: float, function: Callable[[], None], restarts: bool) -> None:
-        self.seconds, self.function, self.restarts = seconds, function, restarts
+        self.seconds = seconds
+        self.function = function
+        self.restarts = restarts
         self.waiting: asyncio.TimerHandle | None = None
 
     def again(self) -> None:

@@ -1,4 +1,5 @@
-"""The explorer under a mouse and a keyboard, in JupyterLab, Notebook 7 and Voilà, beside `cl.evaluate`."""
+"""The explorer under a mouse and a keyboard, in JupyterLab, Notebook 7 and Voilà, beside
+`cl.evaluate`."""
 
 import contextlib
 import json
@@ -24,7 +25,7 @@ from jupyter_pages import (
 
 import cascadelib as cl
 from cascadelib.explorer.charts import front_points
-from cascadelib.explorer.readout import per_cent_text
+from cascadelib.explorer.readout import per_cent_text, points_text
 
 pytestmark = pytest.mark.browser
 STORES = """
@@ -32,8 +33,8 @@ import numpy as np, cascadelib as cl
 def made(seed, k, classes=8):
     rng = np.random.default_rng(seed)
     labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
-    right = np.eye(classes)[labels]
-    logits = {f"net {i}": (1 + 0.7 * i) * right * (1 + ease) + rng.normal(size=(k, classes)) for i in range(5)}
+    truth = np.eye(classes)[labels]
+    logits = {f"net {i}": (1 + 0.7 * i) * truth * (1 + ease) + rng.normal(size=(k, classes)) for i in range(5)}
     return cl.LogitStore.from_arrays(labels, logits, macs={f"net {i}": 10.0 ** (i + 3) for i in range(5)})
 store, other = made(0, 900), made(1, 700)
 images = np.random.default_rng(2).integers(0, 255, (900, 12, 12), dtype=np.uint8)
@@ -67,18 +68,21 @@ def complaints(log):
 
 @pytest.fixture(scope="module")
 def lab(browser, server):
-    """A page 1,280 pixels wide with the explorer in JupyterLab; the tests go on from where the last one left it."""
+    """A page 1,280 pixels wide with the explorer in JupyterLab; the tests go on from where the last
+    one left it."""
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     run_cell(page, f"{server[0]}/doc/tree/lab.ipynb")
     yield page
     page.close()
 
 
-def right_now(page, stores):
-    """(point, whether accuracy and cost on screen are cl.evaluate's for it): the point exported as Python."""
+def exported(page, stores):
+    """(point, whether accuracy and cost on screen are cl.evaluate's for it): the point exported as
+    Python."""
     namespace = {"store": stores["store"]}
     exec(page.locator("textarea").first.input_value(), namespace)
-    point, agree = namespace["point"], True
+    point = namespace["point"]
+    agree = True
     for split, name in (("validation", "store"), ("held-out", "other")):
         result = cl.evaluate(stores[name], point)
         agree &= on_screen(page, split=split) == per_cent_text(result.accuracy, len(stores[name]))
@@ -86,15 +90,14 @@ def right_now(page, stores):
     return point, agree
 
 
-def assert_right(page, stores):
-    """Once the hand rests: what is on screen is what is exported and what cl.evaluate says; returns the point."""
+def assert_agrees(page, stores):
+    """Once the hand rests: what is on screen is what is exported and what cl.evaluate says; returns
+    the point."""
     page.wait_for_timeout(300)
     end = time.monotonic() + 30
     while True:
-        (point, agree), text = (
-            right_now(page, stores),
-            page.locator("table.cascadelib-numbers").inner_text(),
-        )
+        (point, agree) = exported(page, stores)
+        text = page.locator("table.cascadelib-numbers").inner_text()
         page.wait_for_timeout(300)
         if agree and text == page.locator("table.cascadelib-numbers").inner_text():
             return point
@@ -106,21 +109,21 @@ def threshold_box(page):
 
 
 def test_mouse_keyboard_and_numbers(lab, stores):
-    assert_right(lab, stores)
+    assert_agrees(lab, stores)
     for to in (0.6, 0.05):
         changes(lab, lambda to=to: drag(lab, 0, to))
-        point = assert_right(lab, stores)
+        point = assert_agrees(lab, stores)
         assert point.exit_rates[1] == pytest.approx(to, abs=0.03)
     changes(lab, lambda: drag(lab, 1, 0.5))
-    assert_right(lab, stores)
+    assert_agrees(lab, stores)
     slider(lab, 0).focus()
-    before = assert_right(lab, stores)
+    before = assert_agrees(lab, stores)
     changes(lab, lambda: [lab.keyboard.press("ArrowRight") for _ in range(30)], "exit-rate-1")
-    assert assert_right(lab, stores).thresholds > before.thresholds
+    assert assert_agrees(lab, stores).thresholds > before.thresholds
     changes(lab, lambda: lab.keyboard.press("Home"), "exit-rate-1")
-    assert assert_right(lab, stores).thresholds == (-np.inf,)
+    assert assert_agrees(lab, stores).thresholds == (-np.inf,)
     changes(lab, lambda: lab.keyboard.press("End"), "exit-rate-1")
-    assert assert_right(lab, stores).thresholds == (np.inf,)
+    assert assert_agrees(lab, stores).thresholds == (np.inf,)
 
 
 def test_typed_threshold_is_the_one_that_counts(lab, stores):
@@ -129,9 +132,9 @@ def test_typed_threshold_is_the_one_that_counts(lab, stores):
     field.fill("0.7")
     changes(lab, lambda: field.press("Enter"))
     typed = cl.Point(
-        assert_right(lab, stores).models, (float(field.input_value()),), (), 0, 0, 0, cl.Method()
+        assert_agrees(lab, stores).models, (float(field.input_value()),), (), 0, 0, 0, cl.Method()
     )
-    assert_right(lab, stores)
+    assert_agrees(lab, stores)
     assert on_screen(lab) == per_cent_text(cl.evaluate(stores["store"], typed).accuracy, 900)
     handed = cl.Point(typed.models, (0.7,), (), 0, 0, 0, cl.Method())
     assert (
@@ -141,14 +144,14 @@ def test_typed_threshold_is_the_one_that_counts(lab, stores):
 
 
 def test_models_goals_and_undo(lab, stores):
-    before = assert_right(lab, stores)
+    before = assert_agrees(lab, stores)
     cascade = lab.locator(".widget-dropdown:visible select")
     changes(lab, lambda: cascade.nth(3).select_option(index=1), "cost")
-    assert assert_right(lab, stores).models[0] == "net 1"
+    assert assert_agrees(lab, stores).models[0] == "net 1"
     changes(lab, lambda: lab.get_by_role("button", name="undo").click(), "cost")
-    assert repr(assert_right(lab, stores)) == repr(before)  # an improvement may be nan
+    assert repr(assert_agrees(lab, stores)) == repr(before)  # an improvement may be nan
     changes(lab, lambda: lab.get_by_role("button", name="3 models").click(), "exit-rate-2")
-    assert len(assert_right(lab, stores).models) == 3
+    assert len(assert_agrees(lab, stores).models) == 3
     lab.wait_for_function("""() => {
         const {yaxis3, yaxis4, xaxis4} = document.querySelector(".js-plotly-plot")._fullLayout;
         return yaxis3.visible && yaxis4.visible && xaxis4.title.text.startsWith("<b>2</b>") }""")
@@ -162,14 +165,14 @@ def test_models_goals_and_undo(lab, stores):
     lab.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)
     changes(lab, goal.click)
     expected = cl.pick(cl.search(stores["store"], 3), "max_improvement")
-    point = assert_right(lab, stores)
+    point = assert_agrees(lab, stores)
     assert (point.models, point.thresholds, point.cost) == (
         expected.models,
         expected.thresholds,
         expected.cost,
     )
     changes(lab, lambda: drag(lab, 2, 0.9), "exit-rate-2")
-    assert_right(lab, stores)
+    assert_agrees(lab, stores)
 
 
 def test_a_click_on_the_front_loads_its_cascade(lab, stores):
@@ -187,7 +190,8 @@ def test_a_click_on_the_front_loads_its_cascade(lab, stores):
         "cost",
     )
     rows = front_points(front.table)[1]  # what the trace shows of the front
-    point, expected = assert_right(lab, stores), front.point(int(rows[row]))
+    point = assert_agrees(lab, stores)
+    expected = front.point(int(rows[row]))
     assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
 
 
@@ -201,11 +205,11 @@ def test_rapid_dragging_loses_no_last_move(lab, stores):
         timeout=PATIENCE,
     )
     assert last == pytest.approx(37, abs=1)
-    assert_right(lab, stores)
+    assert_agrees(lab, stores)
 
 
 def test_json_is_what_cascade_load_reads(lab, stores):
-    point = assert_right(lab, stores)
+    point = assert_agrees(lab, stores)
     lab.get_by_role("tab", name="JSON").click()
     text = lab.locator("textarea:visible").input_value()
     again = cl.deployment.point_of(cl.deployment.parse_cascade(text))
@@ -227,10 +231,10 @@ def test_json_is_what_cascade_load_reads(lab, stores):
 def test_a_screen_reader_hears_names_and_values(lab, stores):
     for position, kind in enumerate(("share sent on", "threshold")):
         name = slider(lab, position).get_attribute("aria-label")
-        assert name == f"stage 1, {assert_right(lab, stores).models[0]}: {kind}"
+        assert name == f"stage 1, {assert_agrees(lab, stores).models[0]}: {kind}"
         assert lab.get_by_role("slider", name=name).count() == 1
     drag(lab, 0, 0.2)
-    point = assert_right(lab, stores)
+    point = assert_agrees(lab, stores)
     said = [slider(lab, position).get_attribute("aria-valuetext") for position in (0, 1)]
     assert said[0] == f"{point.exit_rates[1] + sum(point.exit_rates[2:]):.2%}"
     assert float(said[1]) == pytest.approx(point.thresholds[0], abs=1e-3)
@@ -241,10 +245,11 @@ def test_enter_in_a_box_acts(lab, stores):
         ("e.g. 11M", "2M", {"budget": 2e6}),
         ("e.g. 94.2%", "70%", {"accuracy": 0.7}),
     ):
-        box, n = lab.get_by_placeholder(example), len(assert_right(lab, stores).models)
+        box = lab.get_by_placeholder(example)
+        n = len(assert_agrees(lab, stores).models)
         expected = cl.pick(cl.search(stores["store"], n), **goal)
         changes(lab, lambda box=box, text=text: [box.fill(text), box.press("Enter")], "cost")
-        point = assert_right(lab, stores)
+        point = assert_agrees(lab, stores)
         assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
 
 
@@ -253,23 +258,23 @@ def test_another_number_of_models_keeps_the_goal_and_says_what_it_adds(lab, stor
     for n in (2, 4):
         expected = cl.pick(cl.search(stores["store"], n), "match_best")
         changes(lab, lambda n=n: lab.get_by_role("button", name=f"{n} models").click(), "cost")
-        word = {2: "a second model: ", 4: "a fourth model: "}[n]
+        word = {2: "adding the first model: ", 4: "adding a fourth model: "}[n]
         lab.get_by_text(word).wait_for(timeout=PATIENCE)
-        point = assert_right(lab, stores)
+        point = assert_agrees(lab, stores)
         assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
     less, more = (
         cl.evaluate(stores["other"], cl.pick(cl.search(stores["store"], n), "match_best"))
         for n in (3, 4)
     )
-    said = lab.get_by_text("a fourth model: ").inner_text()
+    said = lab.get_by_text("adding a fourth model: ").inner_text()
     assert (
-        f"accuracy {per_cent_text(more.accuracy - less.accuracy, 700, '+')}" in said
+        f"accuracy {points_text(more.accuracy - less.accuracy, 700)}," in said
         and "held-out" in said
     )
 
 
 def test_the_state_to_paste_is_what_is_on_screen(lab, stores):
-    point = assert_right(lab, stores)
+    point = assert_agrees(lab, stores)
     lab.get_by_role("tab", name="state").click()
     state = lab.locator("textarea:visible").input_value()
     lab.get_by_role("tab", name="Python").click()
@@ -325,26 +330,26 @@ def test_the_page_of_make_app(browser, tmp_path, width):
         page.goto(f"http://127.0.0.1:{served.port}/?token={served.token}", timeout=PATIENCE)
         page.wait_for_selector("td.accuracy", timeout=PATIENCE)
         assert (
-            page.title() == "Model cascades under the hand"
+            page.title() == "Model cascades, interactively"
             and page.get_by_role("heading", level=1).is_visible()
         )
-        assert assert_right(page, stores).accuracy >= stores["store"].models["top1"].max()
+        assert assert_agrees(page, stores).accuracy >= stores["store"].models["top1"].max()
         lists = page.locator(".widget-dropdown:visible select")
         changes(page, lambda: lists.nth(3).select_option(index=0))
-        assert_right(page, stores)
+        assert_agrees(page, stores)
         changes(page, lambda: drag(page, 0, 0.5), "exit-rate-2")
-        assert assert_right(page, stores).exit_rates[1] == pytest.approx(0.5, abs=0.03)
+        assert assert_agrees(page, stores).exit_rates[1] == pytest.approx(0.5, abs=0.03)
         changes(page, lambda: page.get_by_role("button", name="largest improvement").click())
         expected = cl.pick(cl.search(stores["store"], 2), "max_improvement")
-        assert assert_right(page, stores).thresholds == expected.thresholds
+        assert assert_agrees(page, stores).thresholds == expected.thresholds
         changes(page, lambda: page.get_by_role("button", name="3 models").click(), "cost")
-        page.get_by_text("a third model: ").wait_for(timeout=PATIENCE)
-        assert len(assert_right(page, stores).models) == 3
+        page.get_by_text("adding a third model: ").wait_for(timeout=PATIENCE)
+        assert len(assert_agrees(page, stores).models) == 3
         page.get_by_role("tab", name="JSON").click()
         with page.expect_download() as waiting:
             page.locator("a[download]:visible").click()
         policy = cl.Policy.load(waiting.value.path())
-        assert list(policy.models) == list(assert_right(page, stores).models)
+        assert list(policy.models) == list(assert_agrees(page, stores).models)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width
         page.close(run_before_unload=True)
     assert complaints(served.log) == []
@@ -364,31 +369,29 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
         page.get_by_placeholder(example).fill(text)
         page.get_by_placeholder(example).press("Enter")
     for n in (2, 3, 4):
-        front, number = (
-            cl.search(stores["store"], n),
-            page.get_by_role("button", name=f"{n} models"),
-        )
+        front = cl.search(stores["store"], n)
+        number = page.get_by_role("button", name=f"{n} models")
         number.click()
         drawn = "n => document.querySelector('.js-plotly-plot').data.find(t => t.meta == 'front').x.length == n"
         page.wait_for_function(drawn, arg=len(front_points(front.table)[1]), timeout=PATIENCE)
         for label, goal in goals.items():
             number.click()
-            button, expected = page.get_by_role("button", name=label), cl.pick(front, **goal)
+            button = page.get_by_role("button", name=label)
+            expected = cl.pick(front, **goal)
             page.wait_for_function(
                 "b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE
             )
             accuracy = per_cent_text(expected.accuracy, 900)
-            shown = "a => document.querySelector('td.accuracy[data-split=validation]').firstChild.textContent.trim() == a"
-            for patience in (
-                PATIENCE / 4,
-                PATIENCE,
-            ):  # a click while the front is searched again says so, and no more
+            cell = "document.querySelector('td.accuracy[data-split=validation]')"
+            shown = f"text => {cell}.firstChild.textContent.trim() == text"
+            # a click while the front is searched again says so, and no more
+            for patience in (PATIENCE / 4, PATIENCE):
                 button.click()
                 with contextlib.suppress(late):
                     page.wait_for_function(shown, arg=accuracy, timeout=patience)
                     break
             assert page.evaluate(shown, accuracy)
-            point = assert_right(page, stores)
+            point = assert_agrees(page, stores)
             assert (point.models, point.thresholds) == (
                 expected.models,
                 expected.thresholds,
@@ -406,10 +409,10 @@ def test_notebook_7_and_voila(browser, server, stores, front_end):
     else:
         run_cell(page, f"{server[0]}/{front_end}")
     changes(page, lambda: drag(page, 0, 0.5))
-    assert_right(page, stores)
+    assert_agrees(page, stores)
     slider(page, 0).focus()
     changes(page, lambda: page.keyboard.press("Home"), "exit-rate-1")
-    assert assert_right(page, stores).thresholds == (-np.inf,)
+    assert assert_agrees(page, stores).thresholds == (-np.inf,)
     assert page.locator(".js-plotly-plot .barlayer path").count() > 40
     assert complaints(server[1]) == []
     page.close()

@@ -1,4 +1,5 @@
-"""Names of models, classes, samples, splits and paths that are HTML, TeX or Python: on every page they are text."""
+"""Names of models, classes, samples, splits and paths that are HTML, TeX or Python: on every page
+they are text."""
 
 import contextlib
 import json
@@ -49,7 +50,8 @@ WRONG = """([root, lines, made]) => {
 
 
 def names_in(page, root="body"):
-    """How many texts of names there are below the elements ``root``; none of them is or has made anything else."""
+    """How many texts of names there are below the elements ``root``; none of them is or has made
+    anything else."""
     lines = [line for name in NAMES for line in name.split("\n")]
     seen, wrong = page.evaluate(WRONG, [root, lines, MADE])
     assert wrong == []
@@ -69,7 +71,8 @@ def stores(tmp_path_factory):
     made = []
     for split in range(2):
         rng = np.random.default_rng(split)
-        labels, ease = rng.integers(0, 6, 300), rng.normal(size=(300, 1))
+        labels = rng.integers(0, 6, 300)
+        ease = rng.normal(size=(300, 1))
         ids = [f"{NAMES[i % 6]} {i}" for i in range(300)]
         made.append(
             cl.LogitStore.create(
@@ -84,13 +87,15 @@ def stores(tmp_path_factory):
 
 def figures(store, other):
     """Every figure that has a place for names, each with names in all of its places."""
-    fig, front = cl.figures, cl.search(store, 2)
-    singles, table, curve = front.singles, front.table, front.improvement_curve(points=20)
-    moved, families = cl.replay(other, front), pd.Series(NAMES[::-1], index=NAMES)
-    right, sure = (
-        (store.logits(NAMES[-1]).argmax(1) == store.labels),
-        cl.confidence(store.logits(NAMES[-1])),
-    )
+    fig = cl.figures
+    front = cl.search(store, 2)
+    singles = front.singles
+    table = front.table
+    curve = front.improvement_curve(points=20)
+    moved = cl.replay(other, front)
+    families = pd.Series(NAMES[::-1], index=NAMES)
+    correct = store.logits(NAMES[-1]).argmax(1) == store.labels
+    confidence = cl.confidence(store.logits(NAMES[-1]))
     curves = threshold_curves(store, NAMES[0], store)
     rates = pd.DataFrame(
         {"exit_rate": 0.5, "exit_rate_low": 0.4, "exit_rate_high": 0.6}, index=NAMES
@@ -121,7 +126,7 @@ def figures(store, other):
         {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
     )
     yield paper_figures.exit_rates_figure(rates)
-    yield fig.reliability_figure(dict.fromkeys(NAMES, moving_average(sure, right, 50)))
+    yield fig.reliability_figure(dict.fromkeys(NAMES, moving_average(confidence, correct, 50)))
     yield paper_figures.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
     yield fig.guarantee_figure(pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6)
     yield fig.savings_figure(savings)
@@ -184,7 +189,12 @@ def test_explorer(stores, browser, tmp_path):
     late = pytest.importorskip("playwright.sync_api").TimeoutError
     paths = [str(store.path) for store in stores]
     inputs = (NAMES * 50)[:300]
-    cell = f"import cascadelib as cl\nstores = [cl.LogitStore(path) for path in {paths}]\ncl.explore(*stores, {inputs})"
+    lines = [
+        "import cascadelib as cl",
+        f"stores = [cl.LogitStore(path) for path in {paths}]",
+        f"cl.explore(*stores, {inputs})",
+    ]
+    cell = "\n".join(lines)
     write_cell(tmp_path / "names.ipynb", cell)
     with app(tmp_path, f"--Voila.notebook_path={tmp_path / 'names.ipynb'}") as served:
         window = browser.new_context(viewport={"width": 1280, "height": 1600})
@@ -223,7 +233,8 @@ def test_explorer(stores, browser, tmp_path):
             if len(namespace["point"].models) == 3:
                 break
             page.wait_for_timeout(500)
-        point, again = namespace["point"], namespace["store"]
+        point = namespace["point"]
+        again = namespace["store"]
         assert (
             len(point.models) == 3
             and set(point.models) <= set(NAMES)

@@ -1,4 +1,5 @@
-"""A policy decides as the evaluator does, from tables of confidences and by functions that it asks; what it refuses."""
+"""A policy decides as the evaluator does, from tables of confidences and by functions that it
+asks; what it refuses."""
 
 import asyncio
 import math
@@ -31,9 +32,10 @@ ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 @st.composite
 def cascades(draw):
-    """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at both ends; right or
-    wrong or graded, with one price a model or one a query."""
-    n, k = draw(st.integers(1, 4)), draw(st.integers(1, 12))
+    """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at
+    both ends; correctness boolean or graded, one price per model or one per query."""
+    n = draw(st.integers(1, 4))
+    k = draw(st.integers(1, 12))
     confidence = np.array(
         draw(st.lists(st.lists(TIED, min_size=k, max_size=k), min_size=n, max_size=n))
     )
@@ -49,7 +51,8 @@ def cascades(draw):
 
 
 def call_of(table, model, seen=None):
-    """A function that asks a model of a table about samples, by their rows: it predicts (model, row)."""
+    """A function that asks a model of a table about samples, by their rows: it predicts
+    (model, row)."""
 
     def call(rows):
         if seen is not None:
@@ -71,7 +74,8 @@ def awaited(call):
 @given(cascades(), st.booleans())
 def test_decides_as_the_evaluator(cascade, last):
     table, point = cascade
-    policy, expected = Policy.from_point(point), evaluate(table, point)
+    policy = Policy.from_point(point)
+    expected = evaluate(table, point)
     said = [[(model, row) for row in range(len(table))] for model in range(len(table.names))]
     decisions = policy.decide(
         table.confidence if last or len(said) == 1 else table.confidence[:-1], said
@@ -94,7 +98,9 @@ def test_decides_as_the_evaluator(cascade, last):
 @given(cascades(), st.integers(1, 5), st.integers(1, 4), st.booleans())
 def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
     table, point = cascade
-    policy, expected, seen = Policy.from_point(point), evaluate(table, point), []
+    policy = Policy.from_point(point)
+    expected = evaluate(table, point)
+    seen = []
     calls = [call_of(table, model, seen) for model in range(len(table.names))]
     calls = [awaited(call) if model % 2 else call for model, call in enumerate(calls)]
     calls = dict(reversed([*zip(policy.models, calls)])) if named else calls
@@ -140,10 +146,10 @@ def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
 
 def table_of(k=300, seed=0, models=3):
     rng = np.random.default_rng(seed)
-    right = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
-    confidence = np.where(right, 0.5, 0.2) + 0.4 * rng.random(right.shape)
+    correct = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
+    confidence = np.where(correct, 0.5, 0.2) + 0.4 * rng.random(correct.shape)
     return ScoreTable(
-        right, confidence, 10.0 ** np.arange(models), [f"m{i}" for i in range(models)]
+        correct, confidence, 10.0 ** np.arange(models), [f"m{i}" for i in range(models)]
     )
 
 
@@ -248,7 +254,9 @@ def test_the_last_model_needs_no_confidence():
 
 
 def test_calls_of_a_model_run_at_once_but_no_more_than_asked():
-    lock, now, most = threading.Lock(), [0], [0]
+    lock = threading.Lock()
+    now = [0]
+    most = [0]
 
     def slow(rows):
         with lock:
@@ -320,22 +328,24 @@ def test_functions_of_other_models_may_stand_among_the_calls():
 
 
 def test_what_decide_refuses():
-    policy, sure = Policy.from_point(POINT), TABLE.confidence.copy()
+    policy = Policy.from_point(POINT)
+    confidence = TABLE.confidence.copy()
     cases = [
-        (sure[:1], None, "of 3 models"),
-        ([sure[0], sure[1, :5]], None, "equally many"),
-        (sure, [[0]] * 3, "equally"),
+        (confidence[:1], None, "of 3 models"),
+        ([confidence[0], confidence[1, :5]], None, "equally many"),
+        (confidence, [[0]] * 3, "equally"),
     ]
-    cases += [({"m0": sure[0]}, None, "^model 'm1'"), ([["a"], ["b"]], None, "real numbers")]
+    cases += [({"m0": confidence[0]}, None, "^model 'm1'"), ([["a"], ["b"]], None, "real numbers")]
     for confidences, predictions, message in cases:
         with pytest.raises(ValueError, match=message):
             policy.decide(confidences, predictions)
     row = int(np.flatnonzero(STAGES > 0)[0])
-    sure[2], sure[1, STAGES == 0] = np.nan, np.nan  # where nobody gets, or nothing is decided
-    np.testing.assert_array_equal(policy.decide(sure).exit_stage, STAGES)
-    sure[1, row] = np.nan
+    confidence[2] = np.nan
+    confidence[1, STAGES == 0] = np.nan  # where nobody gets, or nothing is decided
+    np.testing.assert_array_equal(policy.decide(confidence).exit_stage, STAGES)
+    confidence[1, row] = np.nan
     with pytest.raises(ValueError, match=f"^model 'm1': sample {row} has no confidence"):
-        policy.decide(sure)
+        policy.decide(confidence)
 
 
 def test_an_ensemble_is_decided_but_not_run():
@@ -344,9 +354,12 @@ def test_an_ensemble_is_decided_but_not_run():
     logits = {f"m{i}": (1 + i) * np.eye(3)[labels] + rng.normal(size=(90, 3)) for i in range(3)}
     store = LogitStore.from_arrays(labels, logits, macs={"m0": 1, "m1": 10, "m2": 100})
     point = pick(search(store, 2, "max_softmax_mean_logits"), "max_improvement")
-    policy, stage = Policy.from_point(point, store), point.method.stage(store, point.models)
-    sure = [stage((0,))[1], stage((0, 1))[1]]
-    np.testing.assert_array_equal(policy.decide(sure).exit_stage, evaluate(store, point).exit_stage)
+    policy = Policy.from_point(point, store)
+    stage = point.method.stage(store, point.models)
+    confidence = [stage((0,))[1], stage((0, 1))[1]]
+    np.testing.assert_array_equal(
+        policy.decide(confidence).exit_stage, evaluate(store, point).exit_stage
+    )
     with pytest.raises(ValueError, match="ensemble='mean_logits'.*Cascade"):
         policy.run([fails] * 2, [1])
 
@@ -373,7 +386,9 @@ def test_running_counts_and_tells_drift():
 
 def tables():
     """Every kind of table that a search takes, by name."""
-    correct, confidence, cost = TABLE.correct, TABLE.confidence, TABLE.cost
+    correct = TABLE.correct
+    confidence = TABLE.confidence
+    cost = TABLE.cost
     rng = np.random.default_rng(1)
     without = np.where(np.arange(3)[:, None] == 2, math.nan, confidence)
     said = np.where(correct, "yes", np.where(rng.random(correct.shape) < 0.3, "", "no"))
@@ -398,11 +413,12 @@ def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
     held_out = table.take(slice(200, 300))
     policy = Policy.from_point(point, table.take(slice(0, 200)), held_out)
     policy.save(tmp_path / "p.json")
-    policy, expected = Policy.load(tmp_path / "p.json"), evaluate(held_out, point)
-    sure = [held_out.confidence[held_out.row(name)] for name in policy.models]
-    assert policy.decide(sure).exit_stage.tolist() == expected.exit_stage.tolist()
+    policy = Policy.load(tmp_path / "p.json")
+    expected = evaluate(held_out, point)
+    confidence = [held_out.confidence[held_out.row(name)] for name in policy.models]
+    assert policy.decide(confidence).exit_stage.tolist() == expected.exit_stage.tolist()
     assert policy.description["expected"]["accuracy"]["value"] == pytest.approx(expected.accuracy)
-    calls = [lambda rows, own=own: (rows, own[rows]) for own in sure]
+    calls = [lambda rows, own=own: (rows, own[rows]) for own in confidence]
     np.testing.assert_array_equal(policy.run(calls, range(100)).exit_stage, expected.exit_stage)
     assert policy.running.inputs == 100 and not policy.running.drift().alarm
 
@@ -413,16 +429,18 @@ def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
 )
 def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
     rng = np.random.default_rng(2)
-    labels, classes = rng.integers(0, 3, 600), np.array(["a", "b", "c"])
-    right = (
+    labels = rng.integers(0, 3, 600)
+    classes = np.array(["a", "b", "c"])
+    correct = (
         rng.random((3, 600)) < np.array([[0.6, 0.7, 0.95], [0.9, 0.7, 0.8], [0.95] * 3])[:, labels]
     )
-    said = classes[np.where(right, labels, (labels + 1) % 3)]
-    sure = np.round(np.where(right, 0.6, 0.4) + rng.normal(0, 0.15, right.shape), 1)
-    words = np.where(right, 3.0, 5.0) + rng.normal(size=right.shape)
+    said = classes[np.where(correct, labels, (labels + 1) % 3)]
+    given = np.round(np.where(correct, 0.6, 0.4) + rng.normal(0, 0.15, correct.shape), 1)
+    words = np.where(correct, 3.0, 5.0) + rng.normal(size=correct.shape)
     scores = {"predictions": said, "labels": classes[labels], "columns": {"words": words}}
-    table = ScoreTable(None, sure, [1, 5, 30], "xyz", **scores)
-    chosen, other = table.take(slice(0, 300)), table.take(slice(300, 600))
+    table = ScoreTable(None, given, [1, 5, 30], "xyz", **scores)
+    chosen = table.take(slice(0, 300))
+    other = table.take(slice(300, 600))
     point = pick(
         search(chosen, 3, Method(confidence=confidence, columns=tuple(columns))), "max_improvement"
     )
@@ -433,7 +451,8 @@ def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
         and policy.metric is None
         and f", {confidence}>" in repr(policy)
     )
-    policy, expected = Policy.load(tmp_path / "p.json"), evaluate(other, point)
+    policy = Policy.load(tmp_path / "p.json")
+    expected = evaluate(other, point)
     rows = [other.row(name) for name in policy.models]
     read = (other.confidence if columns == ["confidence"] else other.columns["words"][:, :, None])[
         rows
@@ -476,15 +495,11 @@ def test_a_cascade_applies_a_fitted_confidence(columns, tmp_path):
         columns=columns,
     )
     point = pick(search(store.take(slice(0, 200)), 2, method), "max_improvement")
-    held_out, calls = (
-        store.take(slice(200, 400)),
-        {n: lambda rows, n=n: logits[n][rows + 200] for n in point.models},
-    )
+    held_out = store.take(slice(200, 400))
+    calls = {n: lambda rows, n=n: logits[n][rows + 200] for n in point.models}
     Policy.from_point(point, store.take(slice(0, 200))).save(tmp_path / "p.json")
-    decisions, expected = (
-        Cascade.load(tmp_path / "p.json", calls)(np.arange(200)),
-        evaluate(held_out, point),
-    )
+    decisions = Cascade.load(tmp_path / "p.json", calls)(np.arange(200))
+    expected = evaluate(held_out, point)
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
     assert (
         0 < np.mean(expected.exit_stage) < 1

@@ -1,4 +1,5 @@
-"""Running statistics: counts, expected beside measured, drift without labels; and measured time as tables."""
+"""Running statistics: counts, expected beside measured, drift without labels; and measured time as
+tables."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,10 @@ def running(metric="max_softmax"):
 
 def test_counts_and_rates():
     cascade = running()
-    first, second = cascade(IMAGES[:400]), cascade(IMAGES[400:])
-    seen, stages = cascade.running, np.concatenate([first.exit_stage, second.exit_stage])
+    first = cascade(IMAGES[:400])
+    second = cascade(IMAGES[400:])
+    seen = cascade.running
+    stages = np.concatenate([first.exit_stage, second.exit_stage])
     assert seen.inputs == 600 and seen.exits.tolist() == np.bincount(stages, minlength=2).tolist()
     np.testing.assert_allclose(seen.exit_rates, np.bincount(stages) / 600)
     table = seen.table
@@ -62,7 +65,8 @@ def test_drift_is_seen_without_labels_and_its_absence_too(metric):
 
 
 def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
-    """Asked often or once, in pieces or at once: the capital that whole arrays of stored confidences give."""
+    """Asked often or once, in pieces or at once: the capital that whole arrays of stored confidences
+    give."""
     rest = TEST.take(slice(600, None))
     cascade = Cascade.from_point(POINT, store=VAL, held_out=rest)
     for piece in pieces_of(IMAGES, 100):
@@ -89,7 +93,8 @@ def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well(
 
 def test_totals_of_eight_threads_add_up():
     """Each thread runs the same images; threads change places as often as they can."""
-    cascade, interval = running(), sys.getswitchinterval()
+    cascade = running()
+    interval = sys.getswitchinterval()
     once = cascade(IMAGES[:100])
     cascade.running.reset()
     sys.setswitchinterval(1e-6)
@@ -115,8 +120,10 @@ def test_totals_of_eight_threads_add_up():
 
 
 def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
-    """With all audited: the disagreements and, once they are labelled, the loss are those of the stores."""
-    cascade, labels = running(), TEST.labels[:600]
+    """With all audited: the disagreements and, once they are labelled, the loss are those of the
+    stores."""
+    cascade = running()
+    labels = TEST.labels[:600]
     cascade.running.audit = 1.0
     decisions = [cascade(piece) for piece in pieces_of(IMAGES, 100)]
     said = np.concatenate([d.predictions for d in decisions])
@@ -129,7 +136,8 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
     before = cascade.running.loss()
     assert before["audited"] == 600 and before["to_label"] == before["disagreed"] == len(differ)
     cascade.running.label({number: labels[number] for number in differ[::-1]})
-    after, loss = cascade.running.loss(0.0), np.mean((answers == labels) * 1.0 - (said == labels))
+    after = cascade.running.loss(0.0)
+    loss = np.mean((answers == labels) * 1.0 - (said == labels))
     assert before["low"] < after["low"] < loss < after["high"] < before["high"]
     assert after["to_label"] == 0 and not cascade.running.to_label().size and not after["alarm"]
     assert cascade.running.audit_seconds > 0
@@ -170,8 +178,10 @@ def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
 
 def test_an_audit_by_another_model_than_the_last():
     cascade = running()
-    cascade.running.audit, cascade.running.reference = 1.0, "linear@28"
-    said, answers = cascade(IMAGES[:100]).predictions, TEST.logits("linear@28")[:100].argmax(axis=1)
+    cascade.running.audit = 1.0
+    cascade.running.reference = "linear@28"
+    said = cascade(IMAGES[:100]).predictions
+    answers = TEST.logits("linear@28")[:100].argmax(axis=1)
     assert cascade.running.to_label().index.tolist() == np.flatnonzero(said != answers).tolist()
 
 
@@ -203,7 +213,8 @@ def test_a_policy_is_audited_by_its_calls():
     some of those drawn."""
     point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
     policy = Policy.from_point(point)
-    policy.running.audit, truth = 1.0, [n % 3 for n in range(70)]
+    policy.running.audit = 1.0
+    truth = [n % 3 for n in range(70)]
 
     def first(inputs):
         return [truth[n] + (n % 7 == 0) for n in inputs], [0.9] * len(inputs)
@@ -224,7 +235,8 @@ def test_a_policy_is_audited_by_its_calls():
 
 def test_a_certified_loss_that_is_left_alarms():
     """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
-    seen, rng = Running(["a", "b"], None, None, audit=1.0), np.random.default_rng(0)
+    seen = Running(["a", "b"], None, None, audit=1.0)
+    rng = np.random.default_rng(0)
     for _ in range(40):
         said = np.where(rng.random(100) < 0.06, 1, 0)
         nothing = np.full((100, 2), np.nan), np.zeros(2, np.int64), said[:, None]
@@ -317,6 +329,7 @@ def test_streams_are_watched_one_by_one():
 def test_a_fresh_process_decides_alike(tmp_path):
     cascade = Cascade.from_point(POINT, store=VAL)
     cascade.save(tmp_path / "cascade.json")
-    there, here = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100]), cascade(IMAGES[:100])
+    there = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100])
+    here = cascade(IMAGES[:100])
     assert there.predictions.tolist() == here.predictions.tolist()
     assert there.exit_stage.tolist() == here.exit_stage.tolist()

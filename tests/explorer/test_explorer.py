@@ -1,4 +1,5 @@
-"""The explorer without a browser: what its controls do, what it exports, and odd stores. See test_explorer_browser."""
+"""The explorer without a browser: what its controls do, what it exports, and odd stores. In a
+browser: tests/browser/test_explorer.py."""
 
 import asyncio
 import json
@@ -25,10 +26,11 @@ from cascadelib.labels import samples_in_common
 
 def made(seed=0, k=400, classes=7, models=5):
     rng = np.random.default_rng(seed)
-    labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
-    right = np.eye(classes)[labels]
+    labels = rng.integers(0, classes, k)
+    ease = rng.normal(size=(k, 1))
+    truth = np.eye(classes)[labels]
     logits = {
-        f"m{i}": (1 + 0.7 * i) * right * (1 + ease) + rng.normal(size=(k, classes))
+        f"m{i}": (1 + 0.7 * i) * truth * (1 + ease) + rng.normal(size=(k, classes))
         for i in range(models)
     }
     costs = {name: 10.0 ** (i + 2) for i, name in enumerate(logits)}
@@ -37,7 +39,8 @@ def made(seed=0, k=400, classes=7, models=5):
     )
 
 
-STORE, OTHER = made(), made(1, 300)
+STORE = made()
+OTHER = made(1, 300)
 
 
 @pytest.fixture
@@ -51,7 +54,8 @@ def told(point):
 
 
 def assert_shows_its_point(explorer, store=STORE, other=OTHER):
-    """All that is shown and exported is the point, and the point is what evaluate says, on both splits."""
+    """All that is shown and exported is the point, and the point is what evaluate says, on both
+    splits."""
     point = explorer.point
     for split, at in (("validation", store), ("held-out", other)):
         if at is not None:
@@ -60,10 +64,8 @@ def assert_shows_its_point(explorer, store=STORE, other=OTHER):
             assert (reading.accuracy, reading.cost) == (result.accuracy, result.cost)
     namespace = {"store": store}
     exec(explorer.export.call.value, namespace)
-    again, part = (
-        namespace["point"],
-        ("models", "thresholds", "exit_rates", "accuracy", "cost", "score", "cost_kind"),
-    )
+    again = namespace["point"]
+    part = ("models", "thresholds", "exit_rates", "accuracy", "cost", "score", "cost_kind")
     assert [getattr(again, key) for key in part] == [getattr(point, key) for key in part]
     assert samples_in_common(again.found_on, point.found_on) == len(store)
     assert cl.evaluate(store, again).accuracy == point.accuracy
@@ -92,8 +94,8 @@ def test_either_slider_moves_the_other(explorer, control, value, method):
     getattr(slider, control).value = 501 if value == 500 else 500
     getattr(slider, control).value = value
     point = assert_shows_its_point(explorer)
-    sure = explorer.cascades["validation"].sure[0]
-    sent_on = np.mean(sure < explorer.thresholds[0])
+    confidence = explorer.cascades["validation"].confidences[0]
+    sent_on = np.mean(confidence < explorer.thresholds[0])
     assert point.exit_rates[1] == sent_on
     assert slider.share_text.value == f"{sent_on:.2%}"
     if control == "share":
@@ -167,7 +169,8 @@ def test_moves_of_one_slider_are_undone_together(explorer):
 
 def test_goals_are_those_of_pick(explorer):
     front = cl.search(STORE, 2)
-    explorer.goals.budget.value, explorer.goals.accuracy.value = "2k", "70.5%"
+    explorer.goals.budget.value = "2k"
+    explorer.goals.accuracy.value = "70.5%"
     for label, goal in {
         "match the best single model": {"goal": "match_best"},
         "this budget": {"budget": 2000},
@@ -202,14 +205,14 @@ def test_the_same_cascade_again_keeps_its_threshold_where_it_is(explorer):
     "goal", ["match the best single model", "largest improvement (optimistic)", "this budget"]
 )
 def test_another_number_of_models_is_the_best_by_the_present_goal(explorer, goal):
-    """And the page says what the last one adds on the other split, and undo takes the number back."""
+    """And the page says what the last one adds on the other split, and undo takes it back."""
     explorer.goals.budget.value = "20k"
     explorer.goals.buttons[goal].click()
-    before, expected = (
-        explorer.point,
-        [cl.pick(cl.search(STORE, n), **explorer.goal) for n in (1, 2, 3)],
-    )
-    for n, word in ((2, "second"), (3, "third")):
+    before = explorer.point
+    expected = [cl.pick(cl.search(STORE, n), **explorer.goal) for n in (1, 2, 3)]
+    single, pair = (each.models for each in expected[:2])
+    added = "the first" if single == pair[1:] else "a second"
+    for n, word in ((2, added), (3, "a third")):
         explorer.chooser.number.value = n
         point = assert_shows_its_point(explorer)
         assert (point.models, point.thresholds) == (
@@ -217,8 +220,10 @@ def test_another_number_of_models_is_the_best_by_the_present_goal(explorer, goal
             expected[n - 1].thresholds,
         )
         less, more = (cl.evaluate(OTHER, each) for each in expected[n - 2 : n])
-        said = f"{more.accuracy - less.accuracy:+.2%}, cost {more.cost / less.cost - 1:+.1%} on the held-out split"
-        assert f"a {word} model: accuracy {said}" in explorer.message.value
+        accuracy = f"{100 * (more.accuracy - less.accuracy):+.2f} points"
+        cost = f"{more.cost / less.cost - 1:+.1%}"
+        said = f"adding {word} model: accuracy {accuracy}, cost {cost} on the held-out split"
+        assert said in explorer.message.value
     explorer.goals.undo.click()
     assert explorer.point == before
 
@@ -308,13 +313,14 @@ def test_a_given_front_is_where_it_starts():
 
 @pytest.mark.parametrize("n_models", [1, 2, 3, (1, 2), (2, 3)])
 def test_a_given_front_counts_for_the_lengths_that_it_holds(n_models):
-    """Other numbers of models draw and steer by a front of their own, with each goal and a row that is clicked."""
-    given, best = cl.search(STORE, n_models), STORE.models["top1"].max()
-    explorer, held = (
-        cl.explore(STORE, OTHER, front=given),
-        {len(models) for models in given.table["models"]},
-    )
-    explorer.goals.budget.value, explorer.goals.accuracy.value = "5k", f"{best - 0.1}"
+    """Other numbers of models draw and steer by a front of their own, with each goal and a row that
+    is clicked."""
+    given = cl.search(STORE, n_models)
+    best = STORE.models["top1"].max()
+    explorer = cl.explore(STORE, OTHER, front=given)
+    held = {len(models) for models in given.table["models"]}
+    explorer.goals.budget.value = "5k"
+    explorer.goals.accuracy.value = f"{best - 0.1}"
     for n in (2, 3, 4, 2):
         explorer.chooser.number.value = n
         front = given if n in held else cl.search(STORE, n)
@@ -347,6 +353,18 @@ def test_a_method_of_its_own_comes_with_its_front():
     assert_shows_its_point(explorer, other=None)
 
 
+def test_people_see_words_and_no_keys(explorer):
+    labels = [label for part in explorer.chooser.lists.values() for label, _ in part.options]
+    layout = explorer.charts.figure.layout
+    titles = [axis.title.text for axis in (layout.xaxis, layout.yaxis, layout.xaxis3)]
+    assert titles[:2] == ["MACs per sample", "top-1 accuracy"]
+    assert titles[2].endswith("max softmax")
+    assert {"max softmax", "MACs per sample", "top-1 accuracy"} <= set(labels)
+    assert not [text for text in labels if "_" in text or text in ("macs", "top1", "f1")]
+    assert ">MACs per sample<" in explorer.numbers.value
+    assert ">top-1 accuracy<" in explorer.numbers.value
+
+
 def test_one_model_has_nothing_to_drag():
     alone = cl.explore(STORE.select(["m3"]), OTHER.select(["m3"]))
     assert assert_shows_its_point(alone).models == ("m3",) and alone.sliders == []
@@ -364,10 +382,9 @@ def test_a_thousand_classes_and_no_second_split():
     store = made(k=60, classes=1000, models=2)
     explorer = cl.explore(store, images=np.zeros((60, 3, 8, 9), np.float32))
     explorer.sliders[0].share.value = 500
-    assert (
-        "top5" in explorer.chooser.lists["score"].options
-        and "held-out" not in explorer.numbers.value
-    )
+    assert ("top-5 accuracy", "top5") in explorer.chooser.lists[
+        "score"
+    ].options and "held-out" not in explorer.numbers.value
     assert_shows_its_point(explorer, store, None)
 
 
@@ -380,17 +397,16 @@ def test_a_page_that_opens_later_sees_the_figure_as_it_is(explorer):
 
 
 def test_f1_with_two_classes():
-    store, other = made(k=300, classes=2), made(1, 200, 2)
+    store = made(k=300, classes=2)
+    other = made(1, 200, 2)
     explorer = cl.explore(store, other)
     explorer.chooser.lists["score"].value = "f1"
     explorer.sliders[0].share.value = 300
     point = assert_shows_its_point(explorer, store, other)
     assert point.score == "f1" and ">F1</th>" in explorer.numbers.value
     explorer.goals.buttons["largest improvement (optimistic)"].click()
-    point, expected = (
-        assert_shows_its_point(explorer, store, other),
-        cl.pick(cl.search(store, 2, score="f1"), "max_improvement"),
-    )
+    point = assert_shows_its_point(explorer, store, other)
+    expected = cl.pick(cl.search(store, 2, score="f1"), "max_improvement")
     assert (point.models, point.thresholds, point.accuracy) == (
         expected.models,
         expected.thresholds,
@@ -420,28 +436,32 @@ def test_a_score_table_has_its_own_confidences(graded):
 def test_histograms_are_shares_of_what_arrives(explorer):
     explorer.sliders[0].share.value = 300
     traces = {trace.meta: trace for trace in explorer.charts.figure.data}
-    right, wrong, below = (traces[f"{kind} 1"] for kind in ("right", "wrong", "below"))
-    there = np.add(right.y, wrong.y) > 0
-    np.testing.assert_allclose(np.add(right.y, wrong.y)[there], 1, rtol=1e-6)
-    np.testing.assert_array_equal(wrong.base, right.y)
+    correct = traces["correct 1"]
+    incorrect = traces["incorrect 1"]
+    below = traces["below 1"]
+    shares = np.add(correct.y, incorrect.y)
+    np.testing.assert_allclose(shares[shares > 0], 1, rtol=1e-6)
+    np.testing.assert_array_equal(incorrect.base, correct.y)
     for i, (split, store) in enumerate((("validation", STORE), ("held-out", OTHER))):
         cascade = explorer.cascades[split]
         line = traces[f"{'held-out ' * i}below 1"]
         np.testing.assert_allclose(
-            line.y, [np.mean(cascade.sure[0] < x - 1e-9) for x in line.x], atol=2 / len(store)
+            line.y,
+            [np.mean(cascade.confidences[0] < x - 1e-9) for x in line.x],
+            atol=2 / len(store),
         )
     sent = np.interp(
         traces["threshold 1"].x[0], below.x, below.y
     )  # the lines cross at the share that is sent on
     assert sent == pytest.approx(explorer.point.exit_rates[1], abs=0.05)
     alone = {trace.meta: trace for trace in cl.explore(STORE).charts.figure.data}
-    assert not alone["held-out right 1"].visible and alone["right 1"].visible
+    assert not alone["held-out correct 1"].visible and alone["correct 1"].visible
 
 
 def test_the_change_to_held_out_data_stands_on_the_front(explorer):
     traces = {trace.meta: trace for trace in explorer.charts.figure.data}
     here, there = (explorer.readings[split].accuracy for split in ("validation", "held-out"))
-    assert traces["told"].text == (f"held-out {there:.2%} ({there - here:+.2%})",)
+    assert traces["told"].text == (f"held-out {there:.2%} ({100 * (there - here):+.2f} points)",)
     np.testing.assert_array_equal(traces["change"].y, np.float32([here, there]))
     numbers = explorer.numbers.value
     assert numbers.index('data-split="held-out"') < numbers.index('data-split="validation"')
@@ -462,12 +482,12 @@ def test_without_a_front_end_it_is_a_picture_and_says_how_to_drag(explorer, monk
 @pytest.mark.parametrize("stages", [0, 1, 2, 3])
 def test_charts_stay_apart_at_any_width(width, stages):
     height, boxes, _ = places(width, stages)
-    for i, (left, right, top, bottom) in enumerate(boxes.values()):
-        assert 0 <= left < right - 100 and right <= width and 0 <= top < bottom <= height - 40
+    for i, (start, end, top, bottom) in enumerate(boxes.values()):
+        assert 0 <= start < end - 100 and end <= width and 0 <= top < bottom <= height - 40
         for other in list(boxes.values())[i + 1 :]:
             assert (
-                right + 40 <= other[0]
-                or other[1] + 40 <= left
+                end + 40 <= other[0]
+                or other[1] + 40 <= start
                 or bottom + 40 <= other[2]
                 or other[3] + 40 <= top
             )
@@ -511,16 +531,19 @@ def test_examples_are_of_their_kind_and_nearest_to_the_threshold():
         STORE, SearchTask(STORE, cl.Method(), "top1", "macs", "all"), ["m0", "m3"], "m4"
     )
     reading = reading_at(cascade, [0.6])
-    exits, right, sure = reading.exit_stage == 0, cascade.right, cascade.sure[0]
-    expected = (exits, ~exits & ~right[0] & right[1], exits & ~right[0] & right[1])
+    exits = reading.exit_stage == 0
+    first, last = cascade.correct
+    confidence = cascade.confidences[0]
+    expected = (exits, ~exits & ~first & last, exits & ~first & last)
     for (kind, here), wanted in zip(kinds_of(cascade, reading).items(), expected, strict=True):
         rows = nearest(cascade, reading, here)
         assert (here == wanted).all() and here[rows].all()
         left_out = np.setdiff1d(np.flatnonzero(here), rows)
         assert len(rows) == min(here.sum(), SHOWN)
         if kind != "broken by the cascade" and len(left_out):
-            side = sure[left_out].min() if exits[left_out[0]] else sure[left_out].max()
-            assert np.all(abs(sure[rows] - 0.6) <= abs(side - 0.6))
+            others = confidence[left_out]
+            side = others.min() if exits[left_out[0]] else others.max()
+            assert np.all(abs(confidence[rows] - 0.6) <= abs(side - 0.6))
 
 
 @pytest.mark.parametrize(
@@ -590,7 +613,8 @@ def test_shares():
 
 
 def test_work_beside_events_and_pauses():
-    said, calls = [], []
+    said = []
+    calls = []
 
     async def events():
         pause, soon = (
@@ -671,7 +695,8 @@ def test_an_exported_call_is_python_whatever_the_names(tmp_path):
     store = cl.LogitStore.create(folder, STORE.labels)
     for name, model in zip(names, STORE.models.index):
         store.add(name, STORE.logits(model), macs=10.0 ** len(store.models))
-    front, namespace = cl.search(store, 3), {}
+    front = cl.search(store, 3)
+    namespace = {}
     point = front.point(len(front) - 1)
     exec(as_call(point, store), namespace)
     assert namespace["point"].models == point.models and namespace["store"].path == store.path

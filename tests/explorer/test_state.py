@@ -1,4 +1,5 @@
-"""What a drag reads, against `cl.evaluate`: any thresholds, ties, empty stages, one class, one model, both ends."""
+"""What a drag reads, against `cl.evaluate`: any thresholds, ties, empty stages, one class, one
+model, both ends."""
 
 from itertools import product
 
@@ -36,11 +37,11 @@ def score_tables(draw, samples=(1, 12), levels=4):
     correct = draw(
         st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=4, max_size=4)
     )
-    sure = draw(
+    confidence = draw(
         st.lists(st.lists(st.integers(0, levels), min_size=k, max_size=k), min_size=4, max_size=4)
     )
     cost = sorted(draw(st.lists(st.sampled_from([1.0, 2.0, 2.5, 7.0]), min_size=4, max_size=4)))
-    return cl.ScoreTable(np.array(correct), np.array(sure) / 7, cost, NAMES), draw(
+    return cl.ScoreTable(np.array(correct), np.array(confidence) / 7, cost, NAMES), draw(
         st.integers(1, 4)
     )
 
@@ -65,8 +66,8 @@ def assert_equal_reading(store, n, thresholds, method=None, cost="cost"):
     assert read.improvement == pytest.approx(expected.improvement, nan_ok=True)
     np.testing.assert_array_equal(read.exit_stage, expected.exit_stage)
     np.testing.assert_array_equal(read.correct, expected.correct)
-    right = [np.count_nonzero(expected.correct[expected.exit_stage == i]) for i in range(n)]
-    assert read.exits_right.tolist() == right
+    correct = [np.count_nonzero(expected.correct[expected.exit_stage == i]) for i in range(n)]
+    assert read.exits_correct.tolist() == correct
 
 
 @RELAXED
@@ -82,9 +83,11 @@ def test_a_reading_equals_evaluate_exactly(table, data):
 )
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_every_method_on_logits_and_on_another_split(method, n):
-    rng, splits = np.random.default_rng(n), []
+    rng = np.random.default_rng(n)
+    splits = []
     for k in (300, 200):
-        labels, ease = rng.integers(0, 7, k), rng.normal(size=(k, 1))
+        labels = rng.integers(0, 7, k)
+        ease = rng.normal(size=(k, 1))
         logits = {
             m: (1.0 + i) * np.eye(7)[labels] * (1 + ease) + rng.normal(size=(k, 7))
             for i, m in enumerate(NAMES)
@@ -118,9 +121,10 @@ def test_the_steps_of_a_slider_are_the_distinct_confidences_that_arrive(table, d
     stage = data.draw(st.integers(0, n - 2))
     fall = falling(cascade, thresholds, stage)
     arrives = evaluated(store, n, thresholds).exit_stage >= stage
-    assert fall.tolist() == sorted(cascade.sure[stage][arrives], reverse=True)
+    assert fall.tolist() == sorted(cascade.confidences[stage][arrives], reverse=True)
 
-    counts, count = [0], 0
+    counts = [0]
+    count = 0
     while (after := next_exits(fall, count, 1)) != count:
         assert next_exits(fall, after, -1) == count
         counts.append(count := after)
@@ -184,16 +188,17 @@ def test_graded_scores_and_costs_a_sample():
 def test_a_histogram_counts_each_sample_that_arrives_once(table):
     cascade = cascade_of(table[0], 3)
     edges = edges_of(cascade, 1)
-    bins = bin_of(cascade.sure[1], edges)
-    right, wrong = histogram(cascade, [0.3, 0.0], 1, bins)
-    arrives = cascade.sure[0] < 0.3
-    for counted, kind in ((right, cascade.right[1]), (wrong, ~cascade.right[1])):
-        expected = np.histogram(cascade.sure[1][arrives & kind], edges)[0]
+    bins = bin_of(cascade.confidences[1], edges)
+    correct, incorrect = histogram(cascade, [0.3, 0.0], 1, bins)
+    arrives = cascade.confidences[0] < 0.3
+    for counted, kind in ((correct, cascade.correct[1]), (incorrect, ~cascade.correct[1])):
+        expected = np.histogram(cascade.confidences[1][arrives & kind], edges)[0]
         assert counted.tolist() == expected.tolist()
 
 
 def test_f1_is_that_of_evaluate():
-    rng, k = np.random.default_rng(5), 90
+    rng = np.random.default_rng(5)
+    k = 90
     labels = rng.integers(0, 2, k)
     logits = {
         m: (0.4 + i) * np.eye(2)[labels] + rng.normal(size=(k, 2)).round(1)

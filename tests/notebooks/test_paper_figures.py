@@ -113,7 +113,7 @@ def test_figure_12_has_a_line_a_segment():
     assert len(pieces) == moved["segment"].max() + 1
     assert sum(len(t.x) for t in pieces) == len(moved)
     assert fig.layout.xaxis.type == "log"
-    assert fig.layout.xaxis.title.text == "MACs a sample"
+    assert fig.layout.xaxis.title.text == "MACs per sample"
 
 
 def test_severities_of_a_kind_share_a_panel():
