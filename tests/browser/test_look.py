@@ -95,7 +95,7 @@ def assert_fits_with_any_number(page):
             f"() => {FIGURE}._fullLayout.yaxis2.tickvals.length == {n}", timeout=PATIENCE
         )
         assert_fits(page)
-    page.locator(".cascadelib-explorer select:visible").nth(1).select_option("seconds")
+    page.locator(".cascadelib-explorer select:visible").nth(1).select_option("seconds per sample")
     page.wait_for_function(
         f"() => {FIGURE}._fullLayout.xaxis.title.text.startsWith('seconds')", timeout=PATIENCE
     )
