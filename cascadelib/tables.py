@@ -22,13 +22,13 @@ PARTS_OF_METHODS = {
     "_most_confident": ", most confident",
     "_mean_logits": ", mean logits",
     "_mean_softmax": ", mean softmax",
-    "_ts": ", temperature scaling",
+    "_ts": ", scaled",
 }
 
 
 def in_words(key: str) -> str:
     """A kind of cost, score, metric or method as people read it: "macs" → "MACs per sample",
-    "top1" → "top-1 accuracy", "max_softmax_ts" → "max softmax, temperature scaling"."""
+    "top1" → "top-1 accuracy", "max_softmax_ts" → "max softmax, scaled" (by temperature)."""
     if key in COSTS:
         return COSTS[key].title
     if key == "f1":

@@ -43,7 +43,7 @@ def test_numbers_have_four_significant_digits():
         ("top10", "top-10 accuracy"),
         ("f1", "F1"),
         ("max_softmax", "max softmax"),
-        ("logits_margin_most_confident_ts", "logits margin, most confident, temperature scaling"),
+        ("logits_margin_most_confident_ts", "logits margin, most confident, scaled"),
         ("of the given front", "of the given front"),
     ],
 )
