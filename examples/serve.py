@@ -23,7 +23,7 @@ import torch
 import uvicorn
 
 import cascadelib as cl
-from cascadelib.deployment.members import size_of
+from cascadelib.zoo.batches import size_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -23,9 +23,10 @@ from ..methods.fitted import AGREEMENT, CONFIDENCE
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
+from ..zoo.batches import joined, rows_of, size_of
 from .cascade_file import description_of, point_of
 from .decisions import Decisions
-from .members import joined, members_of, rows_of, size_of
+from .members import members_of
 from .policy import Policy
 
 

@@ -1,11 +1,12 @@
-"""The models of a running cascade, and the batches that they take: a tensor or array [N, …], a list or tuple of N
-samples (texts, pairs of texts), or several batches of the same N samples side by side, in a mapping or in a tuple."""
+"""The models of a running cascade: what they are given, what they answer, and their frozen graphs."""
 
 import contextlib
 import copy
+import math
+import re
 import timeit
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,62 +15,25 @@ import numpy as np
 import torch
 
 from ..checks import about, known, unmasked
-from ..zoo.forward import Positional, on_device, output_of, over, side_by_side
+from ..zoo.batches import over, rows_of, size_of
+from ..zoo.forward import Positional, on_device, output_of
 from ..zoo.loaders import load, resolved
 from ..zoo.model import Model, identity, original
 from ..zoo.transforms import prepared
 from .cascade_file import versions
 
-
-def size_of(batch: Any) -> int:
-    """Number of samples N of a batch; ValueError where its parts disagree, and for one text or nothing."""
-    listed = (
-        hasattr(batch, "__len__")
-        and hasattr(batch, "__getitem__")
-        and getattr(batch, "ndim", 1) > 0
-    )
-    if isinstance(batch, str | bytes) or not listed:
-        raise ValueError(
-            f"a batch is needed, not {batch!r:.80}: a tensor or array [N, …], or a list of N samples"
-        )
-    if not (isinstance(batch, Mapping) or side_by_side(batch)):
-        return len(unmasked(batch, "a batch"))
-    sizes = {size_of(part) for part in (batch.values() if isinstance(batch, Mapping) else batch)}
-    if len(sizes) != 1:
-        raise ValueError(
-            f"the parts of a batch must hold equally many samples, not {sorted(sizes)}"
-        )
-    return sizes.pop()
-
-
-def rows_of(batch: Any, rows: np.ndarray) -> Any:
-    """Some samples of a batch, in its own form. rows: int64 [n]."""
-
-    def chosen(part):
-        if isinstance(part, torch.Tensor):
-            return part.index_select(0, torch.from_numpy(rows).to(part.device))
-        return part[rows] if isinstance(part, np.ndarray) else [part[i] for i in rows]
-
-    return over(chosen, batch)
-
-
-def joined(batches: Sequence) -> Any:
-    """Batches of one form, one after another, as one."""
-
-    def whole(*parts):
-        if isinstance(parts[0], torch.Tensor):
-            return torch.cat(parts)
-        return (
-            np.concatenate(parts)
-            if isinstance(parts[0], np.ndarray)
-            else [s for part in parts for s in part]
-        )
-
-    return over(whole, *batches)
+COMMIT = re.compile("[0-9a-f]{40}")
+FORMS = (torch.jit.freeze, torch.jit.optimize_for_inference)
+ROUNDS = 7  # in which the module and its graphs take turns to be timed
+# What a batch of the wrong kind raises in modules and transforms.
+UNFIT = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
 
 
 class Called(torch.nn.Module):
-    """Any callable as a module: an API, another framework, a compiled function. It gets batches as they are."""
+    """Any callable as a module: an API, another framework, a compiled function.
+
+    It is given batches as they are, values that are not finite included.
+    """
 
     def __init__(self, function: Callable):
         super().__init__()
@@ -83,194 +47,324 @@ class Called(torch.nn.Module):
 
 @dataclass(eq=False)
 class Member:
-    """One model of a cascade; ``classes`` is learnt from its first output; ``graphs``: see :meth:`optimize`."""
+    """One model of a cascade.
+
+    Parameters
+    ----------
+    name, module, transform
+        As of a :class:`~cascadelib.zoo.Model`.
+    classes : int, optional
+        Number of classes, known from the first output on.
+    graphs : dict
+        What runs in place of the module, by :func:`kind_of` its inputs: see :meth:`optimize`.
+    """
 
     name: str
     module: torch.nn.Module
     transform: Callable | None
     classes: int | None = None
-    graphs: dict = field(
-        default_factory=dict
-    )  # {kind_of(inputs): what runs in place of the module}
+    graphs: dict = field(default_factory=dict)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"graphs": {}}  # a copy has none
 
     @contextlib.contextmanager
     def given(self, *batches: Any) -> Iterator[None]:
-        """Inside, what batches of a wrong kind raise is a ValueError that says what they are, and what is expected."""
+        """Inside, what unfit batches raise is a ValueError that says what they are, and should be."""
         try:
             yield
         except torch.cuda.OutOfMemoryError:
             raise
-        except (
-            TypeError,
-            ValueError,
-            AttributeError,
-            LookupError,
-            AssertionError,
-            RuntimeError,
-        ) as error:
-            given = [
-                f"{getattr(b, 'dtype', type(b).__name__)} {list(getattr(b, 'shape', [len(b)]))}"
-                for b in batches
-            ]
-            forms = " and ".join(dict.fromkeys(given))
-            takes = (
-                "floats, as its module does"
-                if self.transform is None
-                else f"what {self.transform!r:.200} takes"
-            )
+        except UNFIT as error:
+            forms = " and ".join(dict.fromkeys(map(form_of, batches)))
+            if self.transform is None:
+                takes = "floats, as its module does"
+            else:
+                takes = f"what {self.transform!r:.200} takes"
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise ValueError(
                 f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})"
             ) from error
 
     def inputs(self, batch: Any) -> Any:
-        """The module's input for a raw batch, as :meth:`logits` takes it."""
+        """The module's input for a raw batch, on the device and in the dtype of its weights."""
         weight = next(self.module.parameters(), None)
-        device, dtype = (weight.device, weight.dtype) if weight is not None else (None, None)
+        device = None if weight is None else weight.device
+        floats = None if weight is None else weight.dtype
 
-        def moved(part, dtype=None):
+        def moved(part: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
             return part.to(device, dtype if part.is_floating_point() else None, non_blocking=True)
 
-        return on_device(
-            prepared(self.transform, on_device(batch, moved)), partial(moved, dtype=dtype)
-        )
+        raw = on_device(batch, moved)
+        return on_device(prepared(self.transform, raw), partial(moved, dtype=floats))
 
     def logits(self, batch: Any) -> np.ndarray:
-        """Logits of a raw batch of N samples, numpy [N, classes], float64 where the model's are, else float32. Module
-        and transform get it on the device of the weights, the module in their dtype. ValueError, naming the model, for
-        inputs that either cannot take, and for outputs that are no logits."""
+        """Logits of a raw batch of N samples; nan for samples whose input holds nan or inf.
+
+        Returns
+        -------
+        np.ndarray
+            [N, classes], float64 where the model's own are, else float32. Module and transform are
+            given the batch on the device of the weights, the module in their dtype.
+
+        Raises
+        ------
+        ValueError
+            Naming the model, for inputs that it cannot take, and for outputs that are no logits.
+        """
         samples = size_of(batch)
         if isinstance(self.module, Called):
-            logits = self.module(batch if self.transform is None else self.transform(batch))
-        else:
-            with self.given(batch):
-                inputs = self.inputs(batch)
-                logits = output_of(self.graphs.get(kind_of(inputs), self.module), inputs)
-        if isinstance(logits, torch.Tensor):  # numpy knows no bfloat16
-            logits = (
-                logits.detach()
-                .cpu()
-                .to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
-            )
+            raw = batch if self.transform is None else self.transform(batch)
+            return self.checked(self.module(raw), samples)
+        with self.given(batch):
+            inputs = self.inputs(batch)
+        return self.logits_of(inputs, samples, batch)
+
+    def logits_of(self, inputs: Any, samples: int, batch: Any) -> np.ndarray:
+        """The same for the module's inputs, made of ``batch``."""
+        with self.given(batch):
+            # Graphs, and some modules, answer nan and inf with finite logits.
+            unusable = unusable_rows(inputs, samples)
+            graph = None if unusable is not None else self.graphs.get(kind_of(inputs))
+            output = output_of(self.module if graph is None else graph, inputs)
+        logits = self.checked(output, samples)
+        return logits if unusable is None else np.where(unusable[:, None], np.nan, logits)
+
+    def checked(self, output: Any, samples: int) -> np.ndarray:
+        """A module's output as logits [samples, classes], or ValueError naming the model."""
+        if isinstance(output, torch.Tensor):  # numpy knows no bfloat16
+            wide = output.dtype == torch.float64
+            output = output.detach().cpu().to(torch.float64 if wide else torch.float32)
         with about(f"model {self.name!r}"):
-            logits = np.asarray(unmasked(logits, "its logits"))
+            logits = np.asarray(unmasked(output, "its logits"))
         if logits.ndim != 2 or len(logits) != samples or logits.dtype.kind not in "fiu":
-            gave = f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} samples"
-            raise ValueError(f"{gave}; expected logits [samples, classes]")
-        if self.classes not in (None, logits.shape[1]):
             raise ValueError(
-                f"model {self.name!r} gave {logits.shape[1]} classes, {self.classes} before"
+                f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} "
+                "samples; expected logits [samples, classes]"
             )
-        self.classes = logits.shape[1]
+        classes = logits.shape[1]
+        if self.classes not in (None, classes):
+            raise ValueError(f"model {self.name!r} gave {classes} classes, {self.classes} before")
+        self.classes = classes
+        narrow = logits.dtype in (np.float16, np.float32)
         with np.errstate(over="ignore"):  # what no float64 holds is infinite: no output
-            return logits.astype(
-                np.float32 if logits.dtype in (np.float16, np.float32) else np.float64, copy=False
-            )
+            return logits.astype(np.float32 if narrow else np.float64, copy=False)
 
     def optimize(self, batch: Any) -> None:
-        """From now on the fastest on a raw batch of N samples runs: the module, or one of two frozen graphs of it.
+        """From now on the fastest on a raw batch of N samples runs: the module, or a graph of it.
 
-        A graph is traced: it does again what the module did for the batch. So it is taken only where the module runs on
-        tensors without values (else its code looks at them, and might do something else), and where the logits of 1, of
-        half and of all samples are the module's, up to ε^⅔ of the largest (ε: of their dtype). RuntimeError, or what
-        the tracing raises, where that is not so.
+        A graph is traced: it does again what the module did for the batch. So it is taken only
+        where the module runs on tensors without values (else its code looks at them, and might do
+        something else), and where its logits are the module's, up to ε^⅔ of the largest (ε: of
+        their dtype), for 1, for half and for all samples, and for :func:`probes_of` them.
+
+        Raises
+        ------
+        RuntimeError
+            Where that is not so; or what the tracing raises.
         """
-        inputs, choices = self.inputs(batch), [replace(self, graphs={})]
+        inputs = self.inputs(batch)
         if isinstance(self.module, Called) or not isinstance(inputs, torch.Tensor):
             raise RuntimeError("only a module that takes one tensor can be frozen")
+        choices = [replace(self, graphs={})]
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of what tracing might miss, which is checked here
             module = Positional(original(self.module)).eval()
             copy.deepcopy(module).to("meta")(inputs.to("meta"))
-            parts = [
-                rows_of(batch, np.arange(count)) for count in (1, len(inputs) // 2 + 1, len(inputs))
-            ]
-            expected = [choices[0].logits(part) for part in parts]
-            for form in (torch.jit.freeze, torch.jit.optimize_for_inference):
+            counts = (1, len(inputs) // 2 + 1, len(inputs))
+            precision = torch.finfo(inputs.dtype).eps
+            parts = [self.inputs(rows_of(batch, np.arange(count))) for count in counts]
+            parts += probes_of(inputs[:2])
+            expected = [choices[0].logits_of(part, len(part), part) for part in parts]
+            for form in FORMS:
                 graph = form(torch.jit.trace(module, inputs, check_trace=False))
-                choices.append(replace(self, graphs={kind_of(inputs): graph}))
+                frozen = replace(self, graphs={kind_of(inputs): graph})
                 for part, logits in zip(parts, expected):
-                    most = torch.finfo(inputs.dtype).eps ** (2 / 3) * np.abs(logits).max()
-                    if not np.abs(choices[-1].logits(part) - logits).max() <= most:
-                        raise RuntimeError(
-                            f"its graph gives other logits for {len(logits)} samples"
-                        )
-            rounds = [
-                [timeit.timeit(partial(c.logits, batch), number=1) for c in choices]
-                for _ in range(7)
-            ]
+                    check_same(frozen.logits_of(part, len(part), part), logits, precision)
+                choices.append(frozen)
+            calls = [partial(choice.logits, batch) for choice in choices]
+            rounds = [[timeit.timeit(call, number=1) for call in calls] for _ in range(ROUNDS)]
         self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
 
 
+def form_of(batch: Any) -> str:
+    """A batch in words: its dtype or type, and its shape or length."""
+    kind = getattr(batch, "dtype", type(batch).__name__)
+    shape = getattr(batch, "shape", None)
+    return f"{kind} {[len(batch)] if shape is None else list(shape)}"
+
+
 def kind_of(inputs: Any) -> tuple | None:
-    """What inputs of one graph have in common: shape without N, dtype, device; None of what is no tensor."""
-    return (
-        (inputs.shape[1:], inputs.dtype, inputs.device)
-        if isinstance(inputs, torch.Tensor)
-        else None
-    )
+    """What inputs of one graph have in common: shape without N, dtype, device; None for others."""
+    if not isinstance(inputs, torch.Tensor):
+        return None
+    return inputs.shape[1:], inputs.dtype, inputs.device
+
+
+def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
+    """Which samples of a module's inputs hold nan or inf, bool [samples].
+
+    None where none does by the Euclidean norm of each tensor, which is nan or infinite where a value
+    is (or too large to be squared): one pass over the inputs.
+    """
+    floats: list[torch.Tensor] = []
+
+    def noted(part: Any) -> None:
+        if isinstance(part, torch.Tensor) and (part.is_floating_point() or part.is_complex()):
+            floats.append(part)
+
+    over(noted, inputs)
+    if all(math.isfinite(norm_of(part)) for part in floats):
+        return None
+    unusable = np.zeros(samples, bool)
+    for part in floats:
+        finite = torch.isfinite(part)
+        if part.ndim and len(part) == samples:
+            unusable |= ~finite.reshape(samples, -1).all(dim=1).cpu().numpy()
+        else:  # all samples share it
+            unusable |= not bool(finite.all())
+    return unusable
+
+
+def norm_of(tensor: torch.Tensor) -> float:
+    """Euclidean norm, added up in float32 or wider."""
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    return abs(torch.linalg.vector_norm(tensor, dtype=wide).item())
+
+
+def probes_of(inputs: torch.Tensor) -> list[torch.Tensor]:
+    """Copies of inputs [n, …] in which one value is nan, infinite, or so large that it overflows."""
+    largest = torch.finfo(inputs.dtype).max
+    probes = []
+    for value in (math.nan, math.inf, -math.inf, largest, math.sqrt(largest) / 2):
+        probe = inputs.clone()
+        probe[(0,) * probe.ndim] = value
+        probes.append(probe)
+    return probes
+
+
+def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> None:
+    """Raise RuntimeError unless a graph's logits [n, classes] are those of the module.
+
+    precision: ε of the dtype in which both run.
+    """
+    finite = np.isfinite(expected).all(axis=1)
+    same = np.array_equal(np.isfinite(found).all(axis=1), finite)
+    if same and finite.any():
+        most = precision ** (2 / 3) * np.abs(expected[finite]).max()
+        same = np.abs(found[finite] - expected[finite]).max() <= most
+    if not same:
+        raise RuntimeError(f"its graph gives other logits for {len(expected)} samples")
 
 
 def members_of(
     description: Mapping, models: Mapping | None, anywhere: bool
 ) -> tuple[list[Member], dict, tuple[str, ...]]:
-    """The models of a cascade file: (members, the description with their identities, differences: a sentence for each
-    thing that is not as recorded: weights, transform, library versions). models: as in :meth:`Cascade.from_point`;
-    anywhere: whether names that are of neither the bundled zoos nor timm may be loaded. Raises ValueError for unknown
-    names, and for other numbers of classes."""
-    models, members, identified, differences = {} if models is None else models, [], [], []
+    """The models of a cascade file.
+
+    Parameters
+    ----------
+    description : mapping
+        What the file says.
+    models : mapping, optional
+        As in :meth:`Cascade.from_point`.
+    anywhere : bool
+        Whether names that are of neither the bundled zoos nor timm, and the revisions that the file
+        names, may be loaded.
+
+    Returns
+    -------
+    members : list of Member
+    description : dict
+        With the identities of the models.
+    differences : tuple of str
+        A sentence for each thing that is not as recorded: weights, transform, library versions.
+
+    Raises
+    ------
+    ValueError
+        For unknown names, other numbers of classes, and weights that are not those of the revision.
+    """
+    models = {} if models is None else models
+    records = description["models"]
     for name in models:
-        known(name, [record["name"] for record in description["models"]], "model of this cascade")
-    for record in description["models"]:
+        known(name, [record["name"] for record in records], "model of this cascade")
+    members, identified = [], []
+    differences: list[str] = []
+    for record in records:
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
-        now = (
-            {} if isinstance(model.module, Called) else identity(model)
-        )  # nothing is known of a mere callable
-        differences += [
-            f"model {model.name!r}: {key} is not as recorded ({record[key]!r:.60} then, {value!r:.60} now)"
-            for key, value in now.items()
-            if record.get(key) not in (None, value)
-        ]
+        # Nothing is known of a mere callable.
+        now = {} if isinstance(model.module, Called) else identity(model)
+        if model.name not in models and not anywhere:
+            check_revision(model, record, now)
+        for key, value in now.items():
+            if record.get(key) not in (None, value):
+                differences.append(
+                    f"model {model.name!r}: {key} is not as recorded "
+                    f"({record[key]!r:.60} then, {value!r:.60} now)"
+                )
         identified.append(now | record)
         members.append(Member(model.name, model.module, model.transform, record.get("classes")))
-    here, then = versions(), description["versions"]
-    differences += [
-        f"{p} is {here.get(p, 'missing')}, it was {then[p]}" for p in then if here.get(p) != then[p]
-    ]
-    if len({m.classes for m in members if m.classes}) > 1:
-        stated = {m.name: m.classes for m in members}
+    here = versions()
+    for package, then in description["versions"].items():
+        if here.get(package) != then:
+            differences.append(f"{package} is {here.get(package, 'missing')}, it was {then}")
+    stated = {member.name: member.classes for member in members}
+    if len({classes for classes in stated.values() if classes}) > 1:
         raise ValueError(
             f"the models of a cascade must have the same number of classes, not {stated}"
         )
     return members, {**description, "models": identified}, tuple(differences)
 
 
+def revision_of(checkpoint: Any) -> str | None:
+    """The Hub's revision that a checkpoint's record states, or None.
+
+    Raises ValueError for anything but a full commit hash: branches and pull requests move.
+    """
+    revision = checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None
+    if revision is None:
+        return None
+    if not (isinstance(revision, str) and COMMIT.fullmatch(revision)):
+        raise ValueError(f"the revision {revision!r:.80} is not the full hash of a commit")
+    return revision
+
+
+def check_revision(model: Model, record: Mapping, now: Mapping) -> None:
+    """Raise ValueError where a file asks for another revision of a model than the one loaded.
+
+    Its weights may be those all the same: then their digest, in ``record`` and ``now``, is equal.
+    """
+    asked = revision_of(record.get("checkpoint"))
+    loaded = (model.metadata.get("checkpoint") or {}).get("revision")
+    digest = now.get("weights_sha256")
+    if asked in (None, loaded) or (digest and digest == record.get("weights_sha256")):
+        return
+    raise ValueError(
+        f"model {model.name!r}: the file asks for the Hub's revision {asked}, and the weights of "
+        f"{loaded} are others; load that revision with allow_download=True, or hand your own over: "
+        f"models={{{model.name!r}: (module, transform)}}"
+    )
+
+
 def member_named(
     name: str, models: Mapping, checkpoint: Any = None, anywhere: bool = True
 ) -> Model:
-    """The :class:`Model` handed over under a name, or the zoo's, at the revision that ``checkpoint`` records."""
+    """The :class:`Model` handed over under a name, or the zoo's.
+
+    That is loaded at the revision that ``checkpoint`` records only where ``anywhere`` says so: a
+    commit of the Hub may be of a pull request, which anybody can open.
+    """
     if name not in models:
-        revision = (
-            checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None
-        )  # of the Hub
         try:
-            return load(
-                name,
-                anywhere=anywhere,
-                **({"revision": revision} if isinstance(revision, str) else {}),
-            )
+            revision = revision_of(checkpoint)
+            options = {"revision": revision} if revision and anywhere else {}
+            return load(name, anywhere=anywhere, **options)
         except (ValueError, TypeError, FileNotFoundError) as error:
-            other = (
-                ""
-                if anywhere
-                else ", or let any folder or repository be loaded: allow_download=True"
-            )
-            raise ValueError(
-                f"{error}; hand your own over: models={{{name!r}: (module, transform)}}{other}"
-            ) from None
+            remedy = f"hand your own over: models={{{name!r}: (module, transform)}}"
+            if not anywhere:
+                remedy += ", or let any folder or repository be loaded: allow_download=True"
+            raise ValueError(f"{error}; {remedy}") from None
     value = models[name]
     module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
     if isinstance(module, torch.nn.Module | Model) or not callable(module):

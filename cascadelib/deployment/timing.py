@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 
 from ..checks import check_count
+from ..zoo.batches import rows_of, size_of
 from .cascade import Cascade
-from .members import Member, member_named, rows_of, size_of
+from .members import Member, member_named
 
 
 def pieces_of(inputs: Any, batch_size: int) -> list:

@@ -5,12 +5,13 @@ import ctypes
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
+from .batches import over
 from .model import Model
 
 AMP = (None, False, True, "float16", "bfloat16")
@@ -47,25 +48,6 @@ def _processor():
             (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), ""
         )
     return platform.processor() or platform.machine()
-
-
-def side_by_side(batch: Any) -> bool:
-    """Whether a batch is a tuple of batches, not of samples."""
-    parts = (torch.Tensor, np.ndarray, Mapping, list)
-    return (
-        isinstance(batch, tuple)
-        and bool(batch)
-        and all(isinstance(p, parts) or side_by_side(p) for p in batch)
-    )
-
-
-def over(function: Callable, *batches: Any) -> Any:
-    """``function`` of batches of one form, part by part where they are mappings or lie side by side in tuples."""
-    if isinstance(batches[0], Mapping):
-        return {key: over(function, *(batch[key] for batch in batches)) for key in batches[0]}
-    if side_by_side(batches[0]):
-        return tuple(over(function, *parts) for parts in zip(*batches, strict=True))
-    return function(*batches)
 
 
 class Device:

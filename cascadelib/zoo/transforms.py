@@ -24,7 +24,8 @@ class GreyImages:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Input [n, 1, size, size] from grey images uint8 [n, height, width]."""
-        x = torch.as_tensor(images).unsqueeze(1).float().div_(255).sub_(self.mean).div_(self.std)
+        x = real_floats(torch.as_tensor(images).unsqueeze(1))
+        x = x.div(255).sub_(self.mean).div_(self.std)
         if x.shape[-2:] != (self.size, self.size):
             x = functional.interpolate(
                 x, size=(self.size, self.size), mode="bilinear", antialias=True
@@ -164,6 +165,15 @@ def distinct(transforms: Iterable) -> list:
     return [transform for i, transform in enumerate(found) if transform not in found[:i]]
 
 
+def real_floats(raw: Any) -> torch.Tensor:
+    """A tensor as float32; ValueError for complex numbers, whose imaginary part would be dropped."""
+    if isinstance(raw, torch.Tensor) and raw.is_complex():
+        raise ValueError(
+            "a model takes real numbers, not complex ones: give their magnitudes or parts"
+        )
+    return raw.float()
+
+
 def prepared(transform: Callable | None, raw: Any) -> Any:
     """A raw batch → the module's input."""
-    return raw.float() if transform is None else transform(raw)
+    return real_floats(raw) if transform is None else transform(raw)

@@ -19,10 +19,10 @@ from hypothesis.extra.numpy import arrays
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
 from cascadelib.deployment.cascade_file import description_of, point_of
-from cascadelib.deployment.members import joined, rows_of, size_of
 from cascadelib.deployment.policy import Policy
 from cascadelib.files import ROOT
 from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
+from cascadelib.zoo.batches import joined, rows_of, size_of
 from cascadelib.zoo.loaders import load
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))

@@ -191,3 +191,152 @@ def test_a_compiled_cascade_runs_as_it_is():
         for batch in (IMAGES, IMAGES[:37], IMAGES[:1]):
             np.testing.assert_array_equal(again(batch).exit_stage, plain.exit_stage[: len(batch)])
         np.testing.assert_array_equal(again.run([IMAGES]).exit_stage, plain.exit_stage)
+
+
+SWALLOWING = {
+    "clamps": lambda layer, x: layer(x).clamp(-5, 5).nan_to_num(1.0),
+    "saturates": lambda layer, x: layer(torch.sigmoid(x)),
+    "rectifies": lambda layer, x: layer(torch.relu(-x.abs())),
+}
+POISON = (np.nan, np.inf, -np.inf)
+
+
+def poisoned(value, dtype=np.float32):
+    """Seven samples of 8 numbers, of which the third holds one that is not finite."""
+    batch = np.random.default_rng(0).normal(size=(7, 8)).astype(dtype)
+    batch[2, 5] = value
+    return batch
+
+
+def check_unanswered(decisions, row, n):
+    assert decisions.predictions[row] == -1 and np.isnan(decisions.confidence[row])
+    others = np.delete(np.arange(n), row)
+    assert (decisions.predictions[others] >= 0).all()
+    assert np.isfinite(decisions.confidence[others]).all()
+
+
+FORMS = {
+    "plain": lambda module: module,
+    "compiled": lambda module: torch.compile(module, backend="aot_eager"),
+    "traced": lambda module: torch.jit.trace(module.eval(), torch.ones(2, 8)),
+    "frozen": lambda module: torch.jit.freeze(torch.jit.trace(module.eval(), torch.ones(2, 8))),
+    "half": lambda module: module.bfloat16(),
+    "mixed": lambda module: Mixed(module),
+}
+
+
+class Mixed(nn.Module):
+    """A module that runs in mixed precision."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.module(x).float()
+
+
+@pytest.mark.parametrize("value", POISON)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("way", SWALLOWING)
+def test_no_member_answers_an_input_that_is_not_finite(way, form, value):
+    """Whatever the module makes of it, and in whatever form the module runs."""
+    point = Point(("odd",), (), (1.0,), 0.5, 1.0, 1.0, Method())
+    cascade = Cascade.from_point(point, {"odd": FORMS[form](Net(SWALLOWING[way]))})
+    with pytest.warns(RuntimeWarning, match="'odd' for 1 samples"):
+        check_unanswered(cascade(poisoned(value)), 2, 7)
+
+
+@pytest.mark.parametrize("value", POISON)
+def test_no_graph_answers_an_image_that_is_not_finite(value):
+    """Frozen convolutions take the maximum of nan and a number for the number."""
+    images = IMAGES[:6].numpy().astype(np.float32)
+    images[4, 9, 9] = value
+    cascade = Cascade.from_point(POINT).optimize(IMAGES[:8].float())
+    assert graphs(cascade) == [True, True]
+    with pytest.warns(RuntimeWarning, match="nan or infinite logits"):
+        check_unanswered(cascade(images), 4, 6)
+
+
+def test_what_is_given_is_left_as_it_is():
+    """Images that are floats already are not normalised in place, once for each model."""
+    images = IMAGES[:40].float()
+    decisions = Cascade.from_point(POINT)(images)
+    assert torch.equal(images, IMAGES[:40].float())
+    np.testing.assert_array_equal(
+        decisions.exit_stage, Cascade.from_point(POINT)(IMAGES[:40]).exit_stage
+    )
+
+
+def test_finite_inputs_that_overflow_are_decided_as_without_a_graph():
+    images = IMAGES[:6].numpy().astype(np.float32)
+    images[1] = np.finfo(np.float32).max
+    plain = Cascade.from_point(POINT)
+    frozen = Cascade.from_point(POINT).optimize(IMAGES[:8].float())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for part in PARTS:
+            np.testing.assert_array_equal(
+                getattr(frozen(images), part), getattr(plain(images), part)
+            )
+
+
+def test_a_graph_that_hides_what_overflows_is_not_taken(monkeypatch):
+    """The probes see it: large values for which the graph has logits, and the module none."""
+    point = Point(("odd",), (), (1.0,), 0.5, 1.0, 1.0, Method())
+    module = Net(lambda layer, x: layer(x) * 1e25 * 1e25 * 1e-25 * 1e-25)
+    cascade = Cascade.from_point(point, {"odd": module})
+    hiding = Net(lambda layer, x: layer(x))
+    hiding.load_state_dict(module.state_dict())
+    monkeypatch.setattr(members, "FORMS", [lambda graph: hiding])
+    with pytest.warns(UserWarning, match="its graph gives other logits"):
+        cascade.optimize(np.ones((8, 8), np.float32))
+    assert graphs(cascade) == [False]
+
+
+@pytest.mark.parametrize("name", ["lenet@28", "odd"])
+def test_complex_inputs_are_refused(name):
+    """Their imaginary part would be dropped."""
+    point = Point((name,), (), (1.0,), 0.5, 1.0, 1.0, Method())
+    own = {"odd": Net(lambda layer, x: layer(x))} if name == "odd" else {}
+    shape = (3, 8) if own else (3, 28, 28)
+    with pytest.raises(ValueError, match=f"model '{name}' cannot run on complex64.*complex"):
+        Cascade.from_point(point, own)(np.ones(shape, np.complex64))
+
+
+def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs():
+    """One value at a time in each part; a part that all samples share spoils all of them."""
+    rng = np.random.default_rng(0)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64):
+        shared = torch.ones(5, dtype=dtype)
+        parts = {
+            "images": torch.ones(3, 2, 4, 4, dtype=dtype).contiguous(
+                memory_format=torch.channels_last
+            ),
+            "mask": torch.ones(3, 7, dtype=torch.int64),
+            "numbers": torch.ones(3, dtype=dtype),
+            "shared": shared,
+        }
+        assert members.unusable_rows(parts, 3) is None
+        assert members.unusable_rows(tuple(parts.values()), 3) is None
+        for key in ("images", "numbers"):
+            row, other = (int(i) for i in rng.permutation(3)[:2])
+            poison = {name: part.clone() for name, part in parts.items()}
+            poison[key][row] = float("nan")
+            poison[key].reshape(3, -1)[other, -1] = float("inf")
+            expected = np.isin(np.arange(3), [row, other])
+            if key == "images":  # reshape copied
+                expected = np.arange(3) == row
+            np.testing.assert_array_equal(members.unusable_rows(poison, 3), expected)
+        shared[1] = float("inf")
+        assert members.unusable_rows(parts, 3).all()
+    assert members.unusable_rows({"ids": torch.ones(0, 4)}, 0) is None
+    assert not members.unusable_rows(torch.full((2, 2), 3e38), 2).any()
+
+
+def test_a_callable_of_ones_own_sees_what_it_is_given():
+    """Some read nan as a missing value, and have an answer for it."""
+    point = Point(("trees",), (), (1.0,), 0.5, 1.0, 1.0, Method())
+    trees = Cascade.from_point(point, {"trees": lambda rows: np.isnan(rows).astype(float) * 3})
+    assert trees(np.array([[np.nan, 0], [0, np.nan]])).predictions.tolist() == [0, 1]
