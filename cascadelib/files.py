@@ -101,7 +101,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
                     os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses to look for it
+            temporary.unlink(missing_ok=True)
     if durable:
         _sync_folder(path.parent)
 

@@ -11,6 +11,7 @@ import asyncio
 import io
 import json
 import math
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ import cascadelib as cl
 from cascadelib.zoo.batches import size_of
 
 ROOT = Path(__file__).resolve().parents[1]
+HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
 
 
 def positive(text):
@@ -99,9 +101,24 @@ def batch_of(kind, body):
         isinstance(batch, list) and all(isinstance(text, str) for text in batch)
     ):
         raise ValueError("JSON must be a list of texts")
+    if form == "JSON" and any(HALVES.search(text) for text in batch):
+        raise ValueError("a text is not valid Unicode: it holds half of a surrogate pair")
     if not size_of(batch):
         raise ValueError("a batch without samples")
+    if form == ".npy array":
+        check_numbers(batch)
     return batch
+
+
+def check_numbers(batch):
+    """Raise ValueError for what no model should be asked: complex numbers, text, nan and inf."""
+    if batch.dtype.kind not in "biuf":
+        raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
+    broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
+    if len(broken):
+        raise ValueError(
+            f"{len(broken)} of {len(batch)} samples hold nan or inf; the first is sample {broken[0]}"
+        )
 
 
 class Full(Exception):

@@ -197,6 +197,9 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
         raise ValueError(
             f"{name}: no columns for image and label among {data.column_names}; rename them so"
         )
+    if isinstance(data.features[image], hub_datasets.Image):
+        # Undecoded: ``datasets`` lets Pillow read any format, by programs of its own too.
+        data = data.cast_column(image, hub_datasets.Image(decode=False))
     items = tuple(Item(data, row, image) for row in range(len(data)))
     classes = getattr(data.features[label], "names", None)
     return Photographs(

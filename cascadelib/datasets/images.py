@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ..files import opened
 from .samples import Labelled
+
+# The formats of photographs and of what people convert them to. Pillow reads others by programs of
+# their own (EPS starts Ghostscript), whatever a file's name ends in.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
+LARGEST_IMAGE = 2**30  # bytes of a file
 
 
 @dataclass(frozen=True)
@@ -21,30 +27,41 @@ class File:
 
     def raw(self) -> bytes:
         """The file's bytes."""
-        return self.path.read_bytes()
+        with opened(self.path, LARGEST_IMAGE) as file:
+            return file.read()
 
     def __call__(self) -> Image.Image:
-        """The decoded file as RGB; ValueError naming one that cannot be read or is truncated, whatever PIL was told."""
+        """The decoded file as RGB; ValueError naming one that cannot be read, or is cut short."""
         path = self.path
-        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # whatever PIL was told
         try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
+            with opened(path, LARGEST_IMAGE) as file:
+                return decoded(file)
         except FileNotFoundError:
             raise ValueError(
                 f"{path}: the image is no longer there; restore it or list the folder again"
             ) from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            kind = (
-                "is no image that can be read"
-                if isinstance(error, UnidentifiedImageError)
-                else "cannot be decoded"
-            )
+        except UNREADABLE as error:
+            unknown = isinstance(error, UnidentifiedImageError)
+            kind = "is no image that can be read" if unknown else "cannot be decoded"
             raise ValueError(
                 f"{path}: {kind} ({error}); replace the file, no sample is left out silently"
             ) from None
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def decoded(file: Any) -> Image.Image:
+    """The image in a binary file as RGB, in one of :data:`FORMATS`; UnidentifiedImageError for others."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise UnidentifiedImageError(f"it is none of {', '.join(FORMATS)}") from None
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,9 @@ class Item:
 def as_image(image: Any) -> Image.Image:
     """PIL image, uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} → RGB; ValueError for others."""
     if isinstance(image, dict) and image.get("bytes"):
-        image = Image.open(io.BytesIO(image["bytes"]))
+        return decoded(io.BytesIO(image["bytes"]))
+    if isinstance(image, dict) and image.get("path"):
+        return File(Path(image["path"]))()
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     array = np.asarray(image)

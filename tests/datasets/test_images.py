@@ -1,7 +1,9 @@
 """Photographs where people have them: class folders, ImageNet's layouts, ImageNetV2, data sets of the Hub."""
 
 import io
+import os
 import pickle
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy.io import savemat
 
 from cascadelib import datasets
 from cascadelib.datasets.imagenet_1k import descriptions, ilsvrc_order, synsets
-from cascadelib.datasets.images import Item
+from cascadelib.datasets.images import ENDINGS, FORMATS, Item
 
 
 def jpeg(colour, size=(20, 16)):
@@ -259,6 +261,77 @@ def test_hub_data_set_from_a_local_folder(folder):
     assert found.batch(0, 1)[0].size == (20, 16)
     with pytest.raises(ValueError, match="cannot be read"):
         datasets.hub_images(str(folder), split="nosuch")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 8 scale\nshowpage\n"
+
+
+@pytest.fixture
+def no_program(monkeypatch):
+    """Whatever would start another program fails."""
+
+    def refused(*command, **options):
+        raise AssertionError(f"started {command}")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+
+
+@pytest.mark.usefixtures("no_program")
+def test_an_image_starts_no_program_whatever_it_is_called(folder):
+    """Pillow would decode EPS by Ghostscript."""
+    (folder / "cat" / "1.jpg").write_bytes(EPS)
+    found = datasets.image_folder(folder)
+    with pytest.raises(ValueError, match=r"cat/1\.jpg: is no image that can be read \(it is none of"):
+        found.batch(0, 3)
+    rows = [{"image": {"bytes": EPS, "path": None}}]
+    with pytest.raises(ValueError, match="row 0: no image in column 'image'.*none of JPEG"):
+        Item(rows, 0, "image")()
+
+
+@pytest.mark.usefixtures("no_program")
+def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path):
+    import datasets as hub_datasets
+
+    images = [{"bytes": content, "path": None} for content in (EPS, jpeg((90, 9, 200)))]
+    features = {
+        "image": hub_datasets.Image(),
+        "label": hub_datasets.ClassLabel(names=["cat", "dog"]),
+    }
+    data = hub_datasets.Dataset.from_dict(
+        {"image": images, "label": [0, 1]}, features=hub_datasets.Features(features)
+    )
+    data.to_parquet(tmp_path / "train.parquet")
+    found = datasets.hub_images(str(tmp_path), split="train")
+    assert found.batch(1, 2)[0].getpixel((3, 3))[0] == pytest.approx(90, abs=3)
+    with pytest.raises(ValueError, match="row 0: no image.*none of JPEG"):
+        found.batch(0, 1)
+
+
+def test_the_format_is_what_the_file_holds_not_its_name(folder):
+    """ImageNet's validation images have a PNG whose name ends in .JPEG."""
+    for format in FORMATS:
+        Image.new("RGB", (20, 16), (200, 0, 0)).save(folder / "cat" / "1.jpg", format)
+        found = datasets.image_folder(folder)
+        assert found.batch(1, 2)[0].getpixel((3, 3))[0] == pytest.approx(200, abs=3), format
+    for ending in ENDINGS:
+        assert Image.registered_extensions()[ending] in (*FORMATS, "JPEG"), ending
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "empty"])
+def test_what_is_no_regular_file_is_named_and_not_waited_for(folder, kind):
+    path = folder / "cat" / "1.jpg"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+    found = datasets.image_folder(folder)
+    with pytest.raises(ValueError, match=r"cat/1\.jpg.*no regular file, or an empty one"):
+        found.batch(0, 3)
+    with pytest.raises(ValueError, match=r"cat/1\.jpg.*no regular file, or an empty one"):
+        found.raw(1)
 
 
 def test_unreadable_images_are_named(folder):
