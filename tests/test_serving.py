@@ -136,7 +136,10 @@ BAD = {
     "no samples": (npy(IMAGES[:0]), "without samples"),
     "one number": (npy(np.float32(3)), "a batch is needed"),
     "another shape": (npy(IMAGES[:2, 0]), r"model 'mlp@28' cannot run on uint8 \[2, 28\]"),
-    "nan": (npy(np.where(np.arange(784).reshape(28, 28) == 9, np.nan, IMAGES[:2])), "2 of 2 .* nan"),
+    "nan": (
+        npy(np.where(np.arange(784).reshape(28, 28) == 9, np.nan, IMAGES[:2])),
+        "2 of 2 .* nan",
+    ),
     "inf": (npy(np.stack([IMAGES[0], np.full((28, 28), np.inf)])), "1 of 2 samples.*sample 1"),
     "complex": (npy(IMAGES[:2].numpy().astype(np.complex64)), "real numbers .*complex64"),
     "dates": (npy(np.zeros((2, 28, 28), "M8[s]")), "real numbers .*datetime64"),

@@ -8,7 +8,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "cascadelib cascade", 1
 CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
-LARGEST, MOST_SAMPLES = 2**20, 2**23  # bytes of a file; samples of which it may keep quantiles
+LARGEST = 2**23  # bytes of a file, written or read
+MOST_SAMPLES = 2**23  # of which a file may keep quantiles
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 SHARE = ENDS | {"value": slice(0, 1)}
@@ -233,14 +233,24 @@ def text_of(description: Mapping) -> str:
     description = {part: description[part] for part in FORM}
     head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(description)}
     text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
-    return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
+    text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
+    if (size := len(text.encode())) > LARGEST:
+        raise ValueError(
+            f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are written "
+            "and read; use a confidence that is fitted with fewer parameters, as 'logistic'"
+        )
+    return text
 
 
 def on_one_line(match: re.Match) -> str:
-    """A list or object of plain values on one line, unless that makes it a long one."""
+    """A list or object of plain values on one line, unless that makes it a long one.
+
+    Lists within a fitted confidence are on one line however long: a class has two of them.
+    """
     opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
     line = opening + " ".join(middle) + closing
-    return line if len(line) < 120 else match[0]
+    within_fitted = re.fullmatch(" {12,}.*", match[0].rpartition("\n")[2])
+    return line if len(line) < 120 or within_fitted else match[0]
 
 
 def parse_cascade(content: str | dict) -> dict:
@@ -309,12 +319,10 @@ def check_description(description: Mapping) -> None:
                 f"confidences must rise, with a count each, of all {reach} samples that reach the stage"
             )
         reach -= round(rate["value"] * samples)
-    with suppress(RecursionError):
-        if len(text_of(description).encode()) <= LARGEST:
-            return
-    raise ValueError(
-        f"a part is too deep, or too large: a cascade is written in {LARGEST} bytes at most"
-    )
+    try:
+        text_of(description)
+    except RecursionError:
+        raise ValueError("a part is nested too deep") from None
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:

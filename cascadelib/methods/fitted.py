@@ -4,6 +4,7 @@ Calibration that is monotone leaves an exact front as it is: it changes no order
 answered or by several columns. To read one and to apply it takes numpy alone.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -89,26 +90,49 @@ def isotonic_by_label(x, right, labels):
         raise ValueError(
             "isotonic_by_label reads one column beside the predicted label; 'logistic' reads several"
         )
+    groups: list[tuple[str | None, slice | np.ndarray]] = [(None, slice(None))]
+    groups.extend(rows_by_label(labels).items())
     curves = []
-    for label in [None, *np.unique(labels).tolist()]:
-        rows = slice(None) if label is None else labels == label
+    for label, rows in groups:
+        digest = None if label is None else label_digest(label)
         knots, place, count = np.unique(x[rows, 0], return_inverse=True, return_counts=True)
         values = isotonic_regression(np.bincount(place, right[rows]) / count, weights=count).x
         ends = np.ones(len(knots), bool)
         ends[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
         curves.append(
-            {"label": label, "knots": knots[ends].tolist(), "values": values[ends].tolist()}
+            {"digest": digest, "knots": knots[ends].tolist(), "values": values[ends].tolist()}
         )
     return curves
 
 
-def by_label(curves, x, labels):
-    """Linear between the knots of the label's curve; a label without one has that of all samples."""
-    sure = np.interp(x[:, 0], curves[0]["knots"], curves[0]["values"])
-    for curve in curves[1:]:
-        rows = labels == curve["label"]
-        sure[rows] = np.interp(x[rows, 0], curve["knots"], curve["values"])
-    return sure
+def rows_by_label(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """{label: its rows, ascending}, labels in alphabetical order; the work grows with samples, not samples × labels."""
+    distinct, codes = np.unique(labels, return_inverse=True)
+    if not len(distinct):
+        return {}
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(distinct)))
+    return dict(zip(distinct.tolist(), np.split(order, ends[:-1]), strict=True))
+
+
+def label_digest(label: str) -> str:
+    """What a file says of a label: 128 bits of its SHA-256, since answers may be confidential."""
+    return hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def by_label(curves: list, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Linear between the knots of the label's curve; a label without one has that of all samples.
+
+    curves: of all samples, then each of a label by its digest (in files of earlier versions: by the
+    label itself); x [k, 1]; labels [k]. Float64 [k].
+    """
+    confidence = np.interp(x[:, 0], curves[0]["knots"], curves[0]["values"])
+    by_name = {curve.get("digest") or curve.get("label"): curve for curve in curves[1:]}
+    for name, rows in rows_by_label(labels).items():
+        curve = by_name.get(label_digest(name)) or by_name.get(name)
+        if curve is not None:
+            confidence[rows] = np.interp(x[rows, 0], curve["knots"], curve["values"])
+    return confidence
 
 
 def logistic(x, right, labels):
@@ -154,7 +178,7 @@ class Kind(NamedTuple):
     form: Any
 
 
-CURVES = [{"label": (str, None), "knots": [float], "values": [float]}]
+CURVES = [{"digest": (str, None), "label": (str, None), "knots": [float], "values": [float]}]
 KINDS = {
     "isotonic_by_label": Kind(isotonic_by_label, by_label, CURVES),
     "logistic": Kind(logistic, chance_right, [float]),

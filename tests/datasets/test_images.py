@@ -281,7 +281,9 @@ def test_an_image_starts_no_program_whatever_it_is_called(folder):
     """Pillow would decode EPS by Ghostscript."""
     (folder / "cat" / "1.jpg").write_bytes(EPS)
     found = datasets.image_folder(folder)
-    with pytest.raises(ValueError, match=r"cat/1\.jpg: is no image that can be read \(it is none of"):
+    with pytest.raises(
+        ValueError, match=r"cat/1\.jpg: is no image that can be read \(it is none of"
+    ):
         found.batch(0, 3)
     rows = [{"image": {"bytes": EPS, "path": None}}]
     with pytest.raises(ValueError, match="row 0: no image in column 'image'.*none of JPEG"):

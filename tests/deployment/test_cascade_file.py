@@ -1,10 +1,12 @@
 """A cascade's JSON: back to the last bit, readable, small, and refused in clear words where it cannot be trusted."""
 
+import errno
 import json
 import math
 import os
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import fuzz
 import numpy as np
@@ -324,7 +326,7 @@ ABSURD = {
     ),
     "confidences of fewer samples": lambda text: told(text, {"values": [0.5], "counts": [1]}),
     **{f"depth in {part}": partial(deepened, part=part) for part in FORM},
-    "megabytes": lambda text: text + " " * 2**21,
+    "megabytes": lambda text: text + " " * LARGEST,
 }
 
 
@@ -367,3 +369,57 @@ def test_the_size_of_a_file_and_the_sum_of_its_counts_bound_what_is_read(tmp_pat
     os.truncate(path, 2**40)
     with pytest.raises(ValueError, match=f"more than {LARGEST} bytes"):
         Policy.load(path)
+
+
+def by_label(classes, k):
+    """A policy with a curve for each of so many classes."""
+    rng = np.random.default_rng(0)
+    labels = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
+    wrong = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
+    correct = rng.random((2, k)) < [[0.7], [0.8]]
+    confidence = np.where(correct, 0.7, 0.4) + rng.normal(0, 0.2, correct.shape)
+    predictions = np.where(correct, labels, wrong)
+    table = ScoreTable(None, confidence, [1, 5], "ab", predictions=predictions, labels=labels)
+    method = Method(confidence="isotonic_by_label").fit(table)
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 0.8, 3.0, 1.0, method)
+    return Policy.from_point(point)
+
+
+def test_a_thousand_classes_are_written_and_read(tmp_path):
+    """50,000 samples of 1,000 classes took 1.36 MB, and no more than 1 MB was read."""
+    policy = by_label(1000, 50_000)
+    policy.save(tmp_path / "p.json")
+    text = (tmp_path / "p.json").read_text()
+    assert Policy.load(tmp_path / "p.json") == policy
+    assert len(text) < 1e6 and "account" not in text
+
+
+def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
+    policy = by_label(50, 5000)
+    path = tmp_path / "p.json"
+    policy.save(path)
+    size = path.stat().st_size
+    for most in (size, size - 1):
+        monkeypatch.setattr("cascadelib.deployment.policy.LARGEST", most)
+        if most == size:
+            policy.save(path)
+            assert Policy.load(path) == policy
+            continue
+        with pytest.raises(ValueError, match=f"takes {size} bytes, and {most} at most"):
+            policy.save(path)
+        with pytest.raises(ValueError, match=f"more than {most} bytes"):
+            Policy.load(path)
+
+
+def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(tmp_path, monkeypatch):
+    """Such a disk refuses to write the temporary file, and to look for it afterwards."""
+
+    def refused(path, *given, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    path = tmp_path / "p.json"
+    with pytest.raises(OSError, match="Read-only") as caught:
+        Policy.from_point(POINT).save(path)
+    assert caught.value.filename == str(path)

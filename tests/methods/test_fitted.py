@@ -94,3 +94,19 @@ def test_a_model_that_always_abstains_passes_all_on():
         "isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3
     )
     assert fitted_from_json(asdict(fitted))([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]
+
+
+def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply():
+    """An answer may be confidential; of another that was never seen nothing is known."""
+    sure, right, labels = scores(3)
+    fitted = fit_confidence("isotonic_by_label", ["confidence"], sure, right, labels)
+    text = json.dumps(asdict(fitted))
+    assert not any(f'"{label}"' in text for label in "abc")
+    old = asdict(fitted)
+    for curve, label in zip(old["parameters"], [None, "a", "b", "c"], strict=True):
+        curve.pop("digest")
+        curve["label"] = label
+    old = fitted_from_json(json.loads(json.dumps(old)))
+    given = np.append(labels, ["d", ""])
+    values = np.append(sure, [0.3, 0.6])
+    np.testing.assert_array_equal(old(values, given), fitted(values, given))
