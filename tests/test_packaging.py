@@ -137,6 +137,19 @@ def test_ci_ends_in_make_test():
     assert "--resolution lowest-direct" in lowest and "bash .ci/run" in lowest
 
 
+def test_actions_are_pinned_by_commit():
+    """With the tag in a comment beside it."""
+    used = [
+        line.strip(" -")
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "uses:" in line
+    ]
+    assert used
+    for line in used:
+        assert re.fullmatch(r"uses: [\w/-]+@[0-9a-f]{40} # v[\d.]+", line), line
+
+
 def test_no_file_names_a_folder_of_this_machine():
     folders = {
         str(folder) for folder in (ROOT, Path.home(), sys.prefix) if len(Path(folder).parts) > 1

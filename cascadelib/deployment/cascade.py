@@ -26,7 +26,7 @@ from ..scoring import F1
 from ..zoo.batches import joined, rows_of, size_of
 from .cascade_file import description_of, point_of
 from .decisions import Decisions
-from .members import members_of
+from .members import check_pinned, members_of
 from .policy import Policy
 
 
@@ -65,8 +65,8 @@ class Cascade(torch.nn.Module):
     (texts), or a mapping or tuple of batches; each model's transform makes its input of it, and sees undecided samples
     only. Confidences are computed in float64 from the logits by the evaluator's formulas: decisions are those of
     :func:`cascadelib.evaluate`. Models may lie on different devices and have any floating dtype; they stay in eval
-    mode. A sample for which a model gives nan or infinite logits goes to the last model, with a warning; that output
-    does not count in an ensemble.
+    mode. A sample whose input for a model holds nan or inf, or for which it gives such logits, goes to the last
+    model, with a warning; that output does not count in an ensemble.
 
     policy: the :class:`Policy` that decides; description: what :meth:`save` writes; running: see :class:`Running`;
     differences: what differs from where the cascade was measured (a tuple of sentences).
@@ -112,12 +112,14 @@ class Cascade(torch.nn.Module):
     ) -> "Cascade":
         """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled, no code of others runs.
 
-        Names that ``models`` lacks must be of the bundled zoos or of timm; with ``allow_download`` a file may name any
-        folder or repository of the Hub. Warns of, and keeps in ``differences``, library versions, weights and
-        transforms other than those recorded. Raises as :meth:`Policy.load`, and ConnectionError.
+        Names that ``models`` lacks must be of the bundled zoos or of timm, with the weights that
+        the Hub has of them now; with ``allow_download`` a file may name any folder or repository of
+        the Hub, and the commit. Warns of, and keeps in ``differences``, library versions, weights
+        and transforms other than those recorded. Raises as :meth:`Policy.load`, and ConnectionError.
         """
         policy = Policy.load(path)
         with about(str(path)):
+            check_pinned(policy.description, models)
             cascade = cls(policy.description, models, allow_download)
         if cascade.differences:
             warnings.warn(f"{path}: " + "; ".join(cascade.differences), UserWarning, stacklevel=2)
@@ -146,7 +148,8 @@ class Cascade(torch.nn.Module):
     def optimize(self, example: Any) -> "Cascade":
         """Let each model run as a frozen graph where that is faster on ``example``, here and now; returns the cascade.
 
-        example: a raw batch of the size that will run. Batches of all sizes are decided as before, but for rounding. A
+        example: a raw batch of the size that will run. Batches of all sizes are decided as before, but for rounding,
+        and a model that has a graph still runs itself where an input is not finite. A
         model whose graph could differ stays as it is, with a warning that names it: see docs/running.md. Graphs have
         the weights of now; a copied, pickled or loaded cascade, or one on another device, runs without them.
         """

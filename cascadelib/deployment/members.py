@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -328,6 +329,17 @@ def revision_of(checkpoint: Any) -> str | None:
     if not (isinstance(revision, str) and COMMIT.fullmatch(revision)):
         raise ValueError(f"the revision {revision!r:.80} is not the full hash of a commit")
     return revision
+
+
+def check_pinned(description: Mapping, models: Mapping | None) -> None:
+    """Raise ValueError where a file names "repository@revision" and does not say which commit."""
+    for record in description["models"]:
+        name = record["name"]
+        repository, _, revision = name.partition("@")
+        own = name in (models or {}) or "/" not in repository or Path(name).is_dir()
+        if revision and not own and revision_of(record.get("checkpoint")) is None:
+            with about(f"model {name!r}"):
+                revision_of({"revision": revision})
 
 
 def check_revision(model: Model, record: Mapping, now: Mapping) -> None:

@@ -17,6 +17,7 @@ from cascadelib.deployment.cascade import same_decisions
 from cascadelib.deployment.policy import Policy
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
+from cascadelib.zoo.model import Model, identity
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 FEW = 500
@@ -333,6 +334,78 @@ def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs():
         assert members.unusable_rows(parts, 3).all()
     assert members.unusable_rows({"ids": torch.ones(0, 4)}, 0) is None
     assert not members.unusable_rows(torch.full((2, 2), 3e38), 2).any()
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """What the zoo was asked for; whatever is asked, commit fff… of a small model comes."""
+    asked = []
+
+    def load_noted(name, anywhere=True, **options):
+        asked.append((name, anywhere, options))
+        metadata = {"checkpoint": {"revision": options.get("revision", "f" * 40)}}
+        torch.manual_seed(0)
+        return Model(name, Net(lambda layer, x: layer(x)), None, metadata)
+
+    monkeypatch.setattr(members, "load", load_noted)
+    return asked
+
+
+def saved(path, name="resnet18.a1_in1k", **record):
+    """A cascade of one model in a file, with this record of it."""
+    point = Point((name,), (), (1.0,), 0.5, 1.0, 1.0, Method())
+    description = Policy.from_point(point).description
+    description["models"] = [{"name": name, "classes": 4, **record}]
+    Policy(description).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "revision", ["refs/pr/7", "main", COMMIT[:7], COMMIT.upper(), COMMIT + "\n", "", 7]
+)
+@pytest.mark.parametrize("allow", [False, True])
+def test_a_file_cannot_choose_a_branch_or_a_pull_request(tmp_path, loads, revision, allow):
+    path = saved(tmp_path / "c.json", checkpoint={"revision": revision})
+    with pytest.raises(ValueError, match=r"c\.json: the revision .* not the full hash of a commit"):
+        Cascade.load(path, allow_download=allow)
+    assert loads == []
+    assert Cascade.load(path, {"resnet18.a1_in1k": Net(lambda layer, x: layer(x))})
+
+
+def test_a_commit_is_loaded_only_where_downloading_is_allowed(tmp_path, loads):
+    """Anybody can open a pull request: its commits are in the repository as well."""
+    path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT})
+    Cascade.load(path, allow_download=True)
+    assert loads.pop() == ("resnet18.a1_in1k", True, {"revision": COMMIT})
+    with pytest.raises(ValueError, match=f"c.json: model 'resnet18.a1_in1k'.*{COMMIT}.*allow_down"):
+        Cascade.load(path)
+    assert loads.pop() == ("resnet18.a1_in1k", False, {})
+
+
+def test_another_commit_of_the_same_weights_is_the_same_model(tmp_path, loads):
+    name = "resnet18.a1_in1k"
+    Cascade.load(saved(tmp_path / "c.json", checkpoint={"revision": "f" * 40}))
+    digest = identity(members.load(name))["weights_sha256"]
+    path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT}, weights_sha256=digest)
+    assert Cascade.load(path).differences == ()
+    path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT}, weights_sha256="0" * 64)
+    with pytest.raises(ValueError, match="the weights of f+ are others"):
+        Cascade.load(path)
+
+
+def test_the_revision_in_a_name_is_a_commit_too(tmp_path, loads):
+    path = tmp_path / "c.json"
+    with pytest.raises(
+        ValueError, match=r"c\.json: model 'a/b@refs/pr/7': the revision 'refs/pr/7'"
+    ):
+        Cascade.load(saved(path, "a/b@refs/pr/7"), allow_download=True)
+    assert loads == []
+    for name, record in ((f"a/b@{COMMIT}", {}), ("a/b@v1", {"checkpoint": {"revision": COMMIT}})):
+        Cascade.load(saved(path, name, **record), allow_download=True)
+        assert loads.pop()[0] == name
 
 
 def test_a_callable_of_ones_own_sees_what_it_is_given():
