@@ -152,8 +152,8 @@ class Labels:
         )
         return named and hashlib.sha256(named.encode()).hexdigest()
 
-    def take(self, rows: np.ndarray) -> "Labels":
-        """The same for int64 ``rows``."""
+    def take(self, rows: np.ndarray | slice) -> "Labels":
+        """The same for int64 ``rows``, or a slice of them."""
         values = None if self.values is None else self.values[rows]
         return replace(self, values=values, sample_ids=self.sample_ids[rows])
 

@@ -1,4 +1,5 @@
-"""ScoreTable: scores of models that we never see (routing logs, an API's confidences, another framework)."""
+"""ScoreTable: scores of models that we never see (routing logs, an API's confidences, another
+framework)."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,32 +14,166 @@ from ..checks import about, known, reals, unmasked
 from ..labels import Labels, as_text, chosen_rows
 from .frames import scores_of
 from .protocol import Stage
+from .table_files import LARGEST_TABLE
+
+NO_LABEL = "(none)"  # a label that no model predicts
 
 
-def _refuse(names, rows, what):
-    """Raise ValueError naming the models (and first sample) where the mask ``rows`` [M] or [M, k] is true."""
-    if rows.any():
-        at = [(name, row) for name, row in zip(names, rows, strict=True) if row.any()]
-        where = [
-            f"{name!r}" + (f" (sample {int(np.argmax(row))})" if row.ndim else "")
-            for name, row in at
-        ]
-        raise ValueError(f"{what} for {', '.join(where)}")
+def _refuse(names: tuple[str, ...], wrong: np.ndarray, what: str) -> None:
+    """ValueError that names the models, and the first sample of each, where ``wrong``, bool [M] or
+    [M, k], is true."""
+    if not wrong.any():
+        return
+    places = []
+    for name, row in zip(names, wrong, strict=True):
+        if row.any() and row.ndim:
+            places.append(f"{name!r} (sample {int(np.argmax(row))})")
+        elif row.any():
+            places.append(repr(name))
+    raise ValueError(f"{what} for {', '.join(places)}")
+
+
+def checked_names(names: Iterable[str] | None, count: int) -> tuple[str, ...]:
+    """M distinct names; "model 0" … where there are none."""
+    given = () if names is None else tuple(map(str, names))
+    if not given:
+        return tuple(f"model {row}" for row in range(count))
+    if len(given) != count or len(set(given)) != len(given):
+        raise ValueError(f"names must be {count} distinct names, not {given}")
+    return given
+
+
+def checked_shape(kind: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    """ValueError unless ``values`` are [M, k], with a model and a sample, and of this shape."""
+    if values.ndim != 2 or not values.size:
+        raise ValueError(
+            f"{kind} must be [models, samples] with at least one of each, not {values.shape}"
+        )
+    if values.shape != shape:
+        raise ValueError(f"confidence has shape {shape}, {kind} {values.shape}; they must agree")
+
+
+def checked_labels(labels: Any, samples: int) -> np.ndarray | None:
+    """Labels as text [k], none of them missing, or None."""
+    if labels is None:
+        return None
+    labels = as_text(labels)
+    if labels.shape != (samples,):
+        raise ValueError(f"labels must be [{samples}], one per sample, not {list(labels.shape)}")
+    missing = labels == ""
+    if missing.any():
+        raise ValueError(
+            f"labels must be [{samples}] with none missing; that of sample {np.argmax(missing)} is"
+        )
+    return labels
+
+
+def checked_correct(correct: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Correctness [M, k] as given, bool or float64, or None."""
+    if correct is None:
+        return None
+    values = np.array(unmasked(correct, "correct"))
+    if values.dtype != bool:
+        values = reals(values, "correct")
+    checked_shape("correct", values, shape)
+    return values
+
+
+def checked_predictions(predictions: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Predictions [M, k] as text, or None."""
+    if predictions is None:
+        return None
+    texts = as_text(predictions)
+    checked_shape("predictions", texts, shape)
+    return texts
+
+
+def checked_confidence(
+    confidence: np.ndarray, predictions: np.ndarray | None, names: tuple[str, ...]
+) -> np.ndarray:
+    """Confidence [M, k] without nan: −inf where a model abstained, or has no confidence at all."""
+    unknown = np.isnan(confidence)
+    passes_on = np.repeat(unknown.all(axis=1)[:, None], confidence.shape[1], axis=1)
+    if predictions is not None:
+        passes_on |= predictions == ""
+    confidence = np.where(unknown & passes_on, -np.inf, confidence)
+    _refuse(names, np.isnan(confidence), "confidence is nan")
+    return confidence
+
+
+def checked_cost(cost: Any, names: tuple[str, ...], samples: int) -> np.ndarray:
+    """Cost [M] or [M, k], finite and not negative."""
+    cost = reals(cost, "cost").copy()
+    models = len(names)
+    if cost.shape not in ((models,), (models, samples)):
+        turned = ": rows are models; transpose correct and confidence"
+        raise ValueError(
+            f"cost must be [{models}] or {[models, samples]}, not {list(cost.shape)}"
+            f"{turned if cost.shape == (samples,) else ''}"
+        )
+    usable = np.isfinite(cost) & (cost >= 0)
+    _refuse(names, ~usable, "cost must be finite and not negative; it is not")
+    return cost
+
+
+def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """{name: float64 [M, k]}, one row repeated where a column is the same for all models."""
+    checked = {}
+    for name, values in columns.items():
+        with about(f"column {name!r}"):
+            checked[name] = np.broadcast_to(reals(values, "it"), shape)
+    return checked
+
+
+def origin_of(
+    sample_ids: Any, labels: np.ndarray | None, predictions: np.ndarray | None, samples: int
+) -> Labels:
+    """The :class:`Labels` of the samples: their classes are all texts that are a label or a
+    prediction."""
+    if isinstance(sample_ids, Labels):
+        return sample_ids
+    if labels is None:
+        return Labels.checked(np.zeros(samples, np.int64), sample_ids)
+    texts = labels if predictions is None else np.append(predictions, labels)
+    classes = np.unique(texts)
+    classes = classes[classes != ""]
+    return Labels.checked(np.searchsorted(classes, labels), sample_ids, classes)
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """What M models scored on k samples.
+    """What M models scored on k samples: correctness, confidence and cost, without the models or
+    their outputs.
 
-    correct: bool [M, k], or a graded score in [0, 1]; None: predictions == labels where both are there, else unknown.
-    confidence: float [M, k], higher = surer; ±inf allowed, nan not, but a model without any (all nan) never leaves at a
-    finite threshold, as −inf. cost: float [M], 0 where it is free, or [M, k] where it differs by sample. names: M
-    distinct names, by default "model 0" … sample_ids [k]: what tells samples from those of other tables, for
-    :func:`cascadelib.certify`; distinct, or None where it is unknown. predictions [M, k], labels [k]: as text ("": the
-    model abstained, and passes on where its confidence is nan). columns: {name: float [k] or [M, k]}: what a fitted
-    confidence may read beside (:class:`cascadelib.Method`). Rows stay in the order given; :attr:`models` and
-    :meth:`costs` go cheapest first; :meth:`row` finds a model's row. Raises ValueError naming the argument and the
-    model that is wrong.
+    Rows stay in the order given; :attr:`models` and :meth:`costs` go cheapest first; :meth:`row`
+    finds a model's row.
+
+    Parameters
+    ----------
+    correct : array_like of shape (M, k), or None
+        Bool, or a graded score in [0, 1]. None: predictions == labels where both are there, else
+        unknown.
+    confidence : array_like of shape (M, k)
+        Higher = more confident. ±inf is allowed, nan is not; but a model whose confidences are all
+        nan never exits at a finite threshold, as if they were −inf.
+    cost : array_like of shape (M,) or (M, k)
+        Per sample, in any unit; 0 is free; [M, k] where it differs by sample.
+    names : iterable of str
+        M distinct names; by default "model 0", "model 1" …
+    sample_ids : array_like of shape (k,), optional
+        Distinct ids that tell samples from those of other tables, for :func:`cascadelib.certify`;
+        None: unknown.
+    predictions : array_like of shape (M, k), optional
+        Compared as text. "": the model abstained, and passes on where its confidence is nan.
+    labels : array_like of shape (k,), optional
+        Compared as text.
+    columns : mapping of str to array_like of shape (k,) or (M, k)
+        What a fitted confidence may read beside (:class:`cascadelib.Method`).
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, and the model and sample, that is wrong.
     """
 
     has_outputs: ClassVar[bool] = False
@@ -54,91 +189,39 @@ class ScoreTable:
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     origin: Labels = field(init=False, repr=False)
 
-    def __post_init__(self):
-        confidence, cost = (
-            reals(self.confidence, "confidence").copy(),
-            reals(self.cost, "cost").copy(),
-        )
-        predictions, labels = (
-            None if v is None else as_text(v) for v in (self.predictions, self.labels)
-        )
-        correct = None if self.correct is None else np.array(unmasked(self.correct, "correct"))
-        if correct is None and predictions is None:
+    def __post_init__(self) -> None:
+        """Replace what was given by checked arrays that nobody can write to."""
+        if self.correct is None and self.predictions is None:
             raise ValueError("correct is needed, or predictions")
+        confidence = reals(self.confidence, "confidence")
+        correct = checked_correct(self.correct, confidence.shape)
+        predictions = checked_predictions(self.predictions, confidence.shape)
+        models, samples = confidence.shape
+        labels = checked_labels(self.labels, samples)
         if correct is None and labels is not None:
-            correct = predictions == labels
-        if correct is not None and correct.dtype != bool:
-            correct = reals(correct, "correct")
-        for kind, value in (("correct", correct), ("predictions", predictions)):
-            if value is not None and (value.ndim != 2 or not value.size):
-                raise ValueError(
-                    f"{kind} must be [models, samples] with at least one of each, not {value.shape}"
-                )
-            if value is not None and value.shape != confidence.shape:
-                raise ValueError(
-                    f"confidence has shape {confidence.shape}, {kind} {value.shape}; they must agree"
-                )
-        models, k = confidence.shape
-        if labels is not None and (labels.shape != (k,) or "" in labels):
-            raise ValueError(
-                f"labels must be [{k}], one a sample and none missing, not {list(labels.shape)}"
-            )
-        named = self.names is not None and len(self.names)
-        names = tuple(map(str, self.names)) if named else tuple(f"model {i}" for i in range(models))
-        if len(names) != models or len(set(names)) != len(names):
-            raise ValueError(f"names must be {models} distinct names, not {names}")
-        if cost.shape not in ((models,), (models, k)):
-            turned = cost.shape == (k,) and ": rows are models; transpose correct and confidence"
-            raise ValueError(
-                f"cost must be [{models}] or {[models, k]}, not {list(cost.shape)}{turned or ''}"
-            )
+            correct = np.asarray(predictions == labels)
+        names = checked_names(self.names, models)
+        cost = checked_cost(self.cost, names, samples)
         if correct is not None:
-            _refuse(
-                names,
-                ~((correct >= 0) & (correct <= 1)),
-                "correct must be bool or lie in [0, 1]; it does not",
-            )
-        abstained = False if predictions is None else predictions == ""
-        confidence[
-            np.isnan(confidence) & (abstained | np.isnan(confidence).all(axis=1)[:, None])
-        ] = -np.inf
-        _refuse(names, np.isnan(confidence), "confidence is nan")
-        _refuse(
-            names,
-            ~(np.isfinite(cost) & (cost >= 0)),
-            "cost must be finite and not negative; it is not",
-        )
-        columns = {}
-        for name, own in self.columns.items():
-            with about(f"column {name!r}"):
-                columns[name] = np.broadcast_to(reals(own, "it"), confidence.shape)
-        for value in (correct, confidence, cost, predictions, labels):
-            if value is not None:
-                value.flags.writeable = False
+            in_bounds = (correct >= 0) & (correct <= 1)
+            _refuse(names, ~in_bounds, "correct must be bool or lie in [0, 1]; it does not")
+        confidence = checked_confidence(confidence, predictions, names)
+        columns = checked_columns(self.columns, confidence.shape)
+        for values in (correct, confidence, cost, predictions, labels):
+            if values is not None:
+                values.flags.writeable = False
+        origin = origin_of(self.sample_ids, labels, predictions, samples)
         vars(self).update(
             correct=correct,
             confidence=confidence,
             cost=cost,
+            names=names,
+            sample_ids=origin.sample_ids if origin.given else None,
             predictions=predictions,
             labels=labels,
+            columns=columns,
+            origin=origin,
         )
-        origin = (
-            self.sample_ids
-            if isinstance(self.sample_ids, Labels)
-            else self._origin(self.sample_ids)
-        )
-        sample_ids = origin.sample_ids if origin.given else None
-        vars(self).update(names=names, columns=columns, origin=origin, sample_ids=sample_ids)
-
-    def _origin(self, ids):
-        if self.labels is None:
-            return Labels.checked(np.zeros(len(self), np.int64), ids)
-        parts = (
-            [self.labels] if self.predictions is None else [self.labels, self.predictions.ravel()]
-        )
-        classes = np.unique(np.concatenate(parts))
-        classes = classes[classes != ""]
-        return Labels.checked(np.searchsorted(classes, self.labels), ids, classes)
 
     @classmethod
     def from_frame(
@@ -153,36 +236,77 @@ class ScoreTable:
         prediction: str | None = None,
         correct: str | None = None,
         columns: Iterable[str] = (),
+        models: Iterable[str] | None = None,
         missing: str = "refuse",
+        largest: int = LARGEST_TABLE,
     ) -> "ScoreTable":
-        """From a table: a pandas DataFrame, the path of a parquet or CSV file, or a frame that narwhals knows.
+        """From a table, long (a row per sample and model, in any order) or wide (a row per sample).
 
-        Long: a row a (sample, model), in any order; the keywords name its columns. Wide: a row a sample, the names with
-        {} in a model's place, as ``prediction="{}_answer"``. Give correct (bool, or graded), or label and prediction;
-        prediction alone where labels are to come. cost: of a query, 0 where it is free, or {model: cost}. A missing
-        prediction is an abstention: wrong, and it passes on where its confidence is missing too. A model without any
-        confidence may only stand last. columns: further numbers, for fitted confidences.
+        The keywords name its columns; in a wide table with {} in a model's place, as
+        ``prediction="{}_answer"``. Give correct, or label and prediction; prediction alone where
+        labels are to come. Ids, names of models, labels and predictions are text: as written in a
+        file or in a frame of text; whole numbers of a frame are written alike whatever their dtype.
+        The other columns are numbers. The same rows make the same table from CSV, parquet and a
+        frame.
 
-        missing: rows (their labels, or correctness) that are not there are refused by name; "drop" leaves out their
-        samples, "abstain" counts them as abstentions at the model's usual cost. Labels are compared as text.
-        ValueError names the column, sample or model that is wrong.
+        Parameters
+        ----------
+        frame : pandas.DataFrame, path, or a frame that narwhals knows
+            The path of a parquet or CSV file (``.csv.gz`` too), on this machine.
+        sample, model : str
+            The columns that tell the rows apart.
+        confidence : str or None
+            Column of the confidence, higher = more confident. There may be none called
+            "confidence", or, in a wide table, none of some model: a model without any confidence
+            may only stand last.
+        cost : str or mapping of str to float
+            Column with the price of a query, 0 where it is free; or {model: price}.
+        label, prediction : str, optional
+            Columns that are compared as text. A missing prediction is an abstention: wrong, and it
+            passes on where its confidence is missing too.
+        correct : str, optional
+            Column of bool, 0 and 1, true and false, or a grade in [0, 1].
+        columns : iterable of str
+            Further columns of numbers, for fitted confidences.
+        models : iterable of str, optional
+            The models to take, in this order; needed where other columns of a wide table match the
+            template as well.
+        missing : {"refuse", "drop", "abstain"}
+            Rows that are not there, or lack label or correctness, are refused by name; "drop"
+            leaves out their samples; "abstain" counts them as abstentions at the model's usual
+            cost.
+        largest : int
+            Bytes that a file, and what it unpacks to, may have; 1 GiB by default.
+
+        Raises
+        ------
+        ValueError
+            Naming the file, column, row, sample or model that is wrong, and the remedy.
+        TypeError
+            Where ``frame`` is no table.
         """
         known(missing, ["refuse", "drop", "abstain"], "value of missing")
-        roles = {
+        named = {
             "prediction": prediction,
             "correct": correct,
             "confidence": confidence,
             "label": label,
+            "sample": sample,
+            "model": model,
         }
-        roles |= {"sample": sample, "model": model} | {f"column {name}": name for name in columns}
-        given: dict = {role: name for role, name in roles.items() if name is not None}
-        return cls(**scores_of(frame, given, cost, missing))
+        roles = {role: name for role, name in named.items() if name is not None}
+        if correct is None and prediction is None:
+            raise ValueError("correct is needed, or predictions: name a column, as prediction=…")
+        further = [columns] if isinstance(columns, str) else columns
+        for name in further:
+            roles[f"column {name}"] = name
+        return cls(**scores_of(frame, roles, cost, missing, models, largest))
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of samples k."""
         return self.confidence.shape[1]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<ScoreTable: {len(self)} samples, {len(self.names)} models>"
 
     def row(self, name: str) -> int:
@@ -191,56 +315,80 @@ class ScoreTable:
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row a model, cheapest first: top1 (mean of correct) and cost (mean over samples where it is [M, k])."""
-        cost = self.cost if self.cost.ndim == 1 else self.cost.mean(1)
+        """A row per model, cheapest first: top1 (mean of correct) and cost (mean over samples where
+        it is [M, k])."""
+        cost = self.cost if self.cost.ndim == 1 else self.cost.mean(axis=1)
+        top1 = math.nan if self.correct is None else self.correct.mean(axis=1)
         index = pd.Index(self.names, name="model", dtype=object)
-        top1 = math.nan if self.correct is None else self.correct.mean(1)
         return pd.DataFrame({"top1": top1, "cost": cost}, index).sort_values("cost", kind="stable")
 
     def costs(self, kind: str = "cost") -> np.ndarray:
-        """Mean cost a sample of each model, float64 [M], in the order of :attr:`models`; its only kind is "cost"."""
+        """Mean cost per sample of each model, float64 [M], in the order of :attr:`models`; its only
+        kind is "cost"."""
         return self.models[known(kind, ["cost"], "cost")].to_numpy()
 
     def sample_costs(self, kind: str = "cost") -> np.ndarray:
-        """The same as they were given, whatever the kind: [M], or [M, k] where they differ by sample."""
+        """The same as they were given, whatever the kind: [M], or [M, k] where they differ by
+        sample."""
         return self.cost[[self.row(name) for name in self.models.index]]
 
     def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> Stage:
-        """The stage function of models ``names``: what the last of a prefix was given, whatever came before it, or the
-        confidence that ``method`` has fitted. ValueError where it is unknown who is right."""
+        """The stage function of models ``names``: what the last of a prefix was given, whatever
+        came before it.
+
+        With a fitted ``method``, its confidence takes the place of the given one. ValueError where
+        correctness is unknown.
+        """
         if method is not None and method.confidence is not None:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
-                "who is right is unknown: this ScoreTable has predictions alone; give labels=, or correct"
+                "who is right is unknown: this ScoreTable has predictions alone; give labels=, or "
+                "correct"
             )
-        correct, rows = self.correct, [self.row(name) for name in names]
-        return lambda prefix: (correct[rows[prefix[-1]]], self.confidence[rows[prefix[-1]]])
+        correct = self.correct
+        rows = [self.row(name) for name in names]
+
+        def stage(prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+            last = rows[prefix[-1]]
+            return correct[last], self.confidence[last]
+
+        return stage
 
     def positives(self) -> np.ndarray:
-        """Bool [k]: the samples of the second of two classes, in alphabetical order. ValueError without labels or
-        predictions, or with other than two classes."""
+        """Bool [k]: the samples of the second of two classes, in alphabetical order.
+
+        ValueError without labels or predictions, or with other than two classes.
+        """
         classes = self.origin.classes or ()
         if len(classes) != 2 or self.predictions is None:
             raise ValueError(
-                f"F1 needs labels and predictions of two classes, not {classes}: or use score='top1'"
+                f"F1 needs labels and predictions of two classes, not {classes}: or use "
+                "score='top1'"
             )
         return np.asarray(self.origin.values) == 1
 
     def predicted(self, name: str) -> np.ndarray:
-        """Prediction of a model for each sample, as text [k]; "": it abstained. ValueError without predictions."""
+        """Prediction of a model for each sample, as text [k]; "": it abstained. ValueError without
+        predictions."""
         if self.predictions is None:
             raise ValueError("what the models predict is unknown: give predictions=")
         return self.predictions[self.row(name)]
 
     def calls(self) -> dict[str, Callable]:
-        """{model: a function from sample ids to what the table has of them, (predictions, confidences)}: for a dry run
-        of :meth:`cascadelib.Policy.run`. ValueError without predictions; KeyError for other ids."""
+        """{model: a function from sample ids to (predictions, confidences)}, for a dry run of a
+        policy.
+
+        See :meth:`cascadelib.Policy.run`. ValueError without predictions; KeyError for ids that are
+        not in the table.
+        """
         row_of = {sample: row for row, sample in enumerate(self.origin.sample_ids.tolist())}
 
-        def call(said, sure, ids):
+        def call(
+            predictions: np.ndarray, confidence: np.ndarray, ids: Any
+        ) -> tuple[np.ndarray, np.ndarray]:
             rows = [row_of[sample] for sample in as_text(ids).tolist()]
-            return said[rows], sure[rows]
+            return predictions[rows], confidence[rows]
 
         return {
             name: partial(call, self.predicted(name), self.confidence[self.row(name)])
@@ -248,11 +396,12 @@ class ScoreTable:
         }
 
     def labelled(self, labels: Any) -> "ScoreTable":
-        """The same samples and predictions with other labels [k]; "", that of nobody, is a label that none predicts."""
-        labels, own = as_text(labels), self.origin
-        table = replace(
-            self, correct=None, labels=np.where(labels == "", "(none)", labels), sample_ids=None
-        )
+        """The same samples and predictions with other labels [k]; "" counts as one that no model
+        predicts."""
+        labels = as_text(labels)
+        labels = np.where(labels == "", NO_LABEL, labels)
+        own = self.origin
+        table = replace(self, correct=None, labels=labels, sample_ids=None)
         origin = replace(
             table.origin, sample_ids=own.sample_ids, given=own.given, source=own.source
         )
@@ -267,21 +416,21 @@ class ScoreTable:
         names = [names] if isinstance(names, str) else names
         return self._part(sorted({self.row(name) for name in names}), slice(None))
 
-    def _part(self, models, samples):
-        def cut(values):
-            return (
-                values
-                if values is None
-                else values[models]
-                if values.ndim == 1
-                else values[models][:, samples]
-            )
+    def _part(self, models: slice | list[int], samples: slice | np.ndarray) -> "ScoreTable":
+        """The table of some rows and some samples."""
 
-        parts = {
-            kind: cut(getattr(self, kind))
-            for kind in ("correct", "confidence", "cost", "predictions")
-        }
-        parts["names"] = tuple(np.array(self.names, object)[models])
-        parts["labels"] = self.labels if self.labels is None else self.labels[samples]
-        parts["columns"] = {name: cut(values) for name, values in self.columns.items()}
-        return replace(self, **parts, sample_ids=self.origin.take(samples))
+        def cut(values: np.ndarray) -> np.ndarray:
+            rows = values[models]
+            return rows if rows.ndim == 1 else rows[:, samples]
+
+        return replace(
+            self,
+            correct=None if self.correct is None else cut(self.correct),
+            confidence=cut(self.confidence),
+            cost=cut(self.cost),
+            names=tuple(np.array(self.names, object)[models]),
+            predictions=None if self.predictions is None else cut(self.predictions),
+            labels=None if self.labels is None else self.labels[samples],
+            columns={name: cut(values) for name, values in self.columns.items()},
+            sample_ids=self.origin.take(samples),
+        )

@@ -1,4 +1,8 @@
-"""ScoreTable.from_frame: long, wide, from files and other libraries' frames, and what is refused by name."""
+"""ScoreTable.from_frame: long, wide, from files and other libraries' frames, and what is refused by
+name."""
+
+import csv
+import time
 
 import numpy as np
 import pandas as pd
@@ -7,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import ScoreTable, evaluate, pick, search
+from cascadelib import Method, ScoreTable, certify, evaluate, pick, search
 
 LONG = pd.DataFrame(
     {
@@ -165,7 +169,7 @@ def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_p
     with pytest.raises(ValueError, match="no label is among the predictions .*' yes', 'yes'"):
         ScoreTable.from_frame(LONG.assign(truth=" " + LONG["truth"]), **NAMES, **ANSWERS)
     for text, said in (
-        ("", "not a table"),
+        ("", "this is no regular file, or an empty one"),
         ("id,who,sure,usd\n", "a table without rows"),
         ("\x00\xee", "not a table"),
     ):
@@ -173,3 +177,261 @@ def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_p
         path.write_bytes(text.encode("latin-1"))
         with pytest.raises(ValueError, match=f"scores.csv: {said}"):
             ScoreTable.from_frame(path, **NAMES, **ANSWERS)
+
+
+# Codes that a reader which guesses would change, join or lose.
+HOSTILE = ["01", "1", "1.0", "1e5", "100000", "NaN", "None", "NA", "TRUE", "True", "-0", " x", "x "]
+HOSTILE += ["a,b", 'say "no"', "line\nline", "line\r\nline", "\ufeffx", "é", "_1", "0x10", "inf"]
+NUMBERS = ["0.5", "0.1", "1e-3", "0.30000000000000004", "5e-324", "1", "00.5", " 0.25 ", ""]
+
+
+def written(path, frame, end="\r\n", mark="\ufeff"):
+    """A frame of text as a CSV file, every cell in quotes that needs them."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(mark)
+        writer = csv.writer(file, lineterminator=end)
+        writer.writerow(frame.columns)
+        writer.writerows(frame.fillna("").to_numpy().tolist())
+
+
+@st.composite
+def frames_of_text(draw):
+    """A long table of text: hostile ids, labels and predictions, numbers as they are written."""
+    text = st.sampled_from(HOSTILE) | st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4
+    )
+    samples = draw(st.lists(text, min_size=1, max_size=5, unique=True))
+    models = draw(st.lists(text, min_size=1, max_size=3, unique=True))
+    labels = [draw(text) for _ in samples]
+    rows = []
+    for model in models:
+        for sample, label in zip(samples, labels, strict=True):
+            said = draw(st.sampled_from([*labels, "", None]) | text)
+            rows.append((sample, model, label, said, draw(st.sampled_from(NUMBERS)), "1"))
+    rows[0] = (*rows[0][:3], labels[0], *rows[0][4:])
+    names = ["sample", "model", "label", "prediction", "length", "cost"]
+    return pd.DataFrame(draw(st.permutations(rows)), columns=names, dtype=object)
+
+
+@settings(max_examples=60, deadline=None)
+@given(frames_of_text(), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
+def test_text_makes_the_same_table_from_csv_parquet_and_frame(tmp_path_factory, frame, end, mark):
+    folder = tmp_path_factory.mktemp("hostile")
+    written(folder / "t.csv", frame, end, mark)
+    frame.to_parquet(folder / "t.parquet")
+    named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
+    tables = [
+        ScoreTable.from_frame(source, **named)
+        for source in (frame, folder / "t.csv", folder / "t.parquet", frame.astype("category"))
+    ]
+    assert tables[0].sample_ids.tolist() == list(dict.fromkeys(frame["sample"]))
+    for table in tables[1:]:
+        assert table.names == tables[0].names
+        for part in ("sample_ids", "labels", "predictions", "correct", "confidence", "cost"):
+            assert getattr(table, part).tolist() == getattr(tables[0], part).tolist()
+        np.testing.assert_array_equal(table.columns["length"], tables[0].columns["length"])
+    said = {(row.sample, row.model): row.prediction or "" for row in frame.itertuples()}
+    for name, row in zip(tables[0].names, tables[0].predictions.tolist(), strict=True):
+        ids = tables[0].sample_ids.tolist()
+        assert row == [said[sample, name] for sample in ids]
+
+
+def codes(k=400, shares=(0.9425, 0.685)):
+    """Codes 01 … 12 of k queries, and two models that answer so many of them correctly; one answer
+    is "other"."""
+    truth = [f"{1 + row % 12:02d}" for row in range(k)]
+    rows = []
+    for model, share in zip(("large", "small"), shares, strict=True):
+        wrong = round(k * (1 - share))
+        for row, label in enumerate(truth):
+            said = f"{1 + (row + 5) % 12:02d}" if row < wrong else label
+            rows.append((f"{row:06d}", model, label, said, 0.5, 1.0))
+    frame = pd.DataFrame(
+        rows, columns=["sample", "model", "label", "prediction", "confidence", "cost"]
+    )
+    frame.loc[0, "prediction"] = "other"
+    return frame
+
+
+def test_one_answer_that_is_no_number_leaves_the_accuracies_of_codes_as_they_are(tmp_path):
+    """pandas made numbers of the labels and text of the predictions: 52% and 37.5%."""
+    frame = codes()
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = ScoreTable.from_frame(tmp_path / "t.csv", label="label", prediction="prediction")
+    assert table.models.top1.loc[["large", "small"]].tolist() == [0.9425, 0.685]
+    guessed = pd.read_csv(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="labels are numbers and the predictions text.*dtype=str"):
+        ScoreTable.from_frame(guessed, label="label", prediction="prediction")
+
+
+def test_codes_that_are_equal_as_numbers_are_two_classes(tmp_path):
+    frame = codes().replace({"01": "1e5", "02": "100000"})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = ScoreTable.from_frame(tmp_path / "t.csv", label="label", prediction="prediction")
+    assert {"1e5", "100000"} <= set(table.labels.tolist())
+
+
+def test_ids_of_two_files_are_compared_as_they_are_written(tmp_path):
+    """In one file they were numbers, in the other text: the same 600 samples chose and
+    certified."""
+    frame = codes(600)
+    frame.to_csv(tmp_path / "choose.csv", index=False)
+    more = frame[frame["sample"] == "000000"].assign(sample="extra")
+    pd.concat([frame, more]).to_csv(tmp_path / "certify.csv", index=False)
+    named = {"label": "label", "prediction": "prediction"}
+    choose, others = (
+        ScoreTable.from_frame(tmp_path / f, **named) for f in ("choose.csv", "certify.csv")
+    )
+    with pytest.raises(ValueError, match="600"):
+        certify(search(choose, 2), others, 0.1)
+
+
+WHOLE = [3, 1, 3, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pd.Series(WHOLE),
+        pd.Series(WHOLE, dtype="float32"),
+        pd.Series(WHOLE, dtype="Int64"),
+        pd.Series(WHOLE, dtype=object),
+        pd.Series([*map(float, WHOLE[:3]), *WHOLE[3:]], dtype=object),
+        pd.Series(WHOLE, dtype="category"),
+        pd.Series(WHOLE, dtype=pd.ArrowDtype(pyarrow.uint8())),
+        pd.Series(list(map(str, WHOLE))),
+    ],
+    ids=lambda said: str(said.dtype),
+)
+def test_whole_numbers_are_one_text_whatever_their_dtype(said):
+    frame = LONG.assign(says=said, truth=["3", "1", "1"] * 2 if said[0] == "3" else [3, 1, 1] * 2)
+    frame["sure"] = 0.5
+    table = ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
+    assert table.predictions.tolist() == [["3", "1", "3"], ["1", "1", "3"]]
+    assert table.correct.tolist() == [[True, True, False], [False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"says": [1, "x", 1, 1, 1, 1]}, "'says' holds mixed-integer values.*dtype=str"),
+        ({"says": [True, 1, 1, 1, 1, 1]}, "'says' holds mixed-integer values"),
+        ({"says": [[1], 1, 1, 1, 1, 1]}, "'says' holds mixed"),
+        ({"says": [0.5] * 6, "truth": 1}, "'says' holds 0.5, which is no whole number"),
+        ({"says": [1e300] * 6, "truth": 1}, "'says' holds 1e.300, a float too large"),
+        ({"says": [np.inf] * 6, "truth": 1}, "'says' holds inf"),
+        ({"says": [1] * 6}, "labels are text and the predictions numbers"),
+        ({"says": [True] * 6, "truth": 1}, "labels are numbers and the predictions truth values"),
+        ({"id": pd.Timestamp("2020-01-01")}, "'id' holds datetime64 values"),
+        ({"says": "a\0"}, "'says' holds a NUL"),
+        ({"words": [*"123", "many", *"56"]}, "'words', row 3: 'many' is no number.*categories"),
+        ({"sure": [*"123", "0,5", *"56"]}, "'sure', row 3: '0,5' is no number"),
+        ({"usd": "1_000"}, "'usd', row 0: '1_000' is no number"),
+        ({"words": pd.Categorical([*"12345", "many"])}, "'words', row 5: 'many' is no number"),
+        ({"words": [1j] * 6}, "'words', row 0"),
+        ({"words": pd.Timestamp("2020-01-01")}, "'words', row 0"),
+        ({"words": [[1]] * 6}, "'words', row 0"),
+        ({"words": [10**400] * 6}, "'words' can't be read as numbers"),
+    ],
+)
+def test_what_is_neither_text_nor_numbers_is_refused_by_name(change, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreTable.from_frame(LONG.assign(**change), **NAMES, **ANSWERS, columns=["words"])
+
+
+def test_two_columns_of_one_name_are_refused():
+    twice = pd.concat([LONG, LONG[["sure"]]], axis=1)
+    with pytest.raises(ValueError, match="2 columns are called 'sure'"):
+        ScoreTable.from_frame(twice, **NAMES, **ANSWERS)
+
+
+def test_models_of_a_wide_table_beside_a_prompt():
+    wide = pd.DataFrame(
+        {
+            "sample": ["x", "y"],
+            "prompt_text": ["?", "!"],
+            "large_text": ["a", "b"],
+            "small_text": ["a", "a"],
+            "small_sure": [0.5, 0.7],
+            "label": ["a", "b"],
+        }
+    )
+    named = {"label": "label", "prediction": "{}_text", "confidence": "{}_sure"}
+    price = {"small": 1, "large": 2}
+    with pytest.raises(ValueError, match="unknown model in cost 'prompt'"):
+        ScoreTable.from_frame(wide, **named, cost=price)
+    table = ScoreTable.from_frame(wide, **named, cost=price, models=["small", "large"])
+    assert table.names == ("small", "large") and table.correct.tolist() == [[1, 0], [1, 1]]
+    assert table.confidence.tolist() == [[0.5, 0.7], [-np.inf, -np.inf]]
+    with pytest.raises(ValueError, match="'huge'.*models=.*unknown column 'huge_text'"):
+        ScoreTable.from_frame(wide, **named, cost=price, models=["huge"])
+
+
+def test_models_of_a_long_table():
+    table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS)
+    one = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models="large")
+    assert one.names == ("large",) and one.correct.tolist() == [table.correct[1].tolist()]
+    both = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models=["large", "small"])
+    assert both.names == ("large", "small")
+    same(table, both)
+    with pytest.raises(ValueError, match="unknown model 'larg'; nearest: 'large'"):
+        ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models=["larg"])
+
+
+def test_a_table_without_confidences_has_those_that_are_fitted():
+    """Long or wide, there may be none; a name that was written wrongly is still refused."""
+    rng = np.random.default_rng(0)
+    frame = codes(60).drop(columns="confidence").assign(length=rng.integers(0, 9, 120).astype(str))
+    named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
+    table = ScoreTable.from_frame(frame, **named)
+    assert np.isneginf(table.confidence).all()
+    fitted = Method(confidence="logistic", columns=("length", "agreement"))
+    assert len(search(table, 2, fitted)) >= 1
+    with pytest.raises(ValueError, match="unknown column 'sure'"):
+        ScoreTable.from_frame(frame, **named, confidence="sure")
+
+
+@pytest.mark.parametrize("frame", [LONG[:0], pd.DataFrame()])
+def test_a_frame_without_rows_is_refused_with_the_remedy(frame):
+    with pytest.raises(ValueError, match="no rows: one row per sample and model is needed"):
+        ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
+
+
+def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
+    frame = pd.DataFrame({"sample": range(3000), "model": range(3000), "correct": 1, "cost": 1})
+    with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
+        ScoreTable.from_frame(frame, correct="correct", missing="abstain")
+    with pytest.raises(ValueError, match="8997000 of 9000000 rows.*sample '0', model '1'"):
+        ScoreTable.from_frame(frame, correct="correct")
+    with pytest.raises(ValueError, match="leaves no sample.*models="):
+        ScoreTable.from_frame(frame, correct="correct", missing="drop")
+
+
+def spent(k):
+    """Processor seconds of reading 4 k rows, shuffled, with a row missing; the least of two
+    runs."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "sample": np.tile([f"q{row:07d}" for row in range(k)], 4),
+            "model": np.repeat(["a", "b", "c", "d"], k),
+            "label": np.tile(rng.choice(["01", "02", "03"], k), 4),
+            "prediction": rng.choice(["01", "02", "03"], 4 * k),
+            "confidence": rng.random(4 * k),
+            "cost": 1.0,
+        }
+    )
+    frame = frame.sample(frac=1, random_state=0).iloc[1:]
+    named = {"label": "label", "prediction": "prediction", "missing": "drop"}
+    runs = []
+    for _ in range(2):
+        begun = time.process_time()
+        assert len(ScoreTable.from_frame(frame, **named)) == k - 1
+        runs.append(time.process_time() - begun)
+    return min(runs)
+
+
+def test_reading_grows_with_the_rows():
+    """It grew with their square: 48 s for 31,510 samples of four models."""
+    assert spent(32_000) < 2
+    assert spent(64_000) < 3 * max(spent(16_000), 0.02) * 2

@@ -1,0 +1,115 @@
+"""Tables in files that nobody has checked: CSV, plain or gzipped, and parquet, within a bound of
+bytes."""
+
+import gzip
+import os
+import zlib
+from io import BufferedReader
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from ..files import opened
+
+LARGEST_TABLE = 2**30  # bytes: of the file, and of what a gzipped one unpacks to
+BYTES_PER_CELL = 4  # a parquet file may state one cell for so many bytes of the bound
+BLOCK = 2**24  # bytes; no row of a CSV file may be longer
+PARQUET = (".parquet", ".pq")
+PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".lz4", ".br")
+DAMAGE = (
+    pa.ArrowException,
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    zlib.error,
+)  # what the readers raise for a file that is not what its name says
+
+
+def read_table(path: str | os.PathLike, largest: int = LARGEST_TABLE) -> pd.DataFrame:
+    """A table from a file; every cell of a CSV file is text as written, "" where it is empty.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A regular file on this machine: parquet (``.parquet``, ``.pq``), else CSV in UTF-8 with a
+        header, gzipped where the name ends in ``.gz``.
+    largest : int
+        Bytes that the file, and what it unpacks to, may have; a parquet file may state a cell for 4
+        of these bytes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text columns of a parquet file are categorical; its nested columns (lists, structs) are left
+        out.
+
+    Raises
+    ------
+    ValueError
+        Naming the file: an address, a pipe or device, another kind of archive, too large, damaged,
+        or without rows.
+    OSError
+        Naming the file: it is not there, or can't be read.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in PACKED:
+        raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
+    with opened(path, largest) as file:
+        try:
+            if suffix in PARQUET:
+                table = _parquet(file, largest)
+            elif suffix == ".gz":
+                table = _csv(_unpacked(file, largest))
+            else:
+                table = _csv(file.read(largest))
+        except DAMAGE as error:
+            kind = "parquet" if suffix in PARQUET else "CSV"
+            raise ValueError(f"{path}: not a table in {kind}: {str(error)[:200]}") from None
+    if not len(table):
+        raise ValueError(f"{path}: a table without rows: one row per sample and model is needed")
+    return table
+
+
+def _unpacked(file: BufferedReader, largest: int) -> bytes:
+    """What a gzipped file holds; ValueError beyond ``largest`` bytes, however small the file is."""
+    content = gzip.GzipFile(fileobj=file).read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"it unpacks to more than {largest} bytes; largest= allows more")
+    return content
+
+
+def _csv(content: bytes) -> pd.DataFrame:
+    """All cells of a CSV text as text; a row with other than the header's number of cells is
+    refused."""
+    read = pa.csv.ReadOptions(block_size=BLOCK)
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    names = pa.csv.open_csv(pa.BufferReader(content), read, parse).schema.names
+    as_written = pa.csv.ConvertOptions(
+        column_types={name: pa.string() for name in names}, strings_can_be_null=False
+    )
+    return pa.csv.read_csv(pa.BufferReader(content), read, parse, as_written).to_pandas()
+
+
+def _parquet(file: BufferedReader, largest: int) -> pd.DataFrame:
+    """The flat columns of a parquet file, as it stores them."""
+    whole = pa.parquet.ParquetFile(file)
+    cells = whole.metadata.num_rows * whole.metadata.num_columns
+    if cells * BYTES_PER_CELL > largest:
+        raise ValueError(f"it states {cells} cells; {largest // BYTES_PER_CELL} at most")
+    schema = whole.schema_arrow
+    flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    # One long text in every row costs a few bytes in the file: as a dictionary it costs no more in
+    # memory.
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    file.seek(0)
+    table = pa.parquet.ParquetFile(file, read_dictionary=texts).read(flat)
+    table.validate(full=True)
+    # pandas' own notes in the file are not read; integers beside a missing one stay integers.
+    return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
