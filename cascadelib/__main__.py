@@ -1,4 +1,4 @@
-"""The command line, ``cascadelib --help``: from a table of scores, or a folder of logits, to a policy that runs."""
+"""The command line, ``cascadelib --help``: from a table of scores to a policy that runs."""
 
 import argparse
 import json
@@ -7,7 +7,9 @@ import runpy
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import cascadelib as cl
 
@@ -28,14 +30,16 @@ MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Leave with exit status 2."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def parser_of_all() -> Parser:
     """The parser; ``args.does`` is the function of the command."""
-    policy, table, choice = (Parser(add_help=False) for _ in range(3))
+    policy = Parser(add_help=False)
+    table = Parser(add_help=False)
+    choice = Parser(add_help=False)
     policy.add_argument("policy", help="file of a policy")
     table.add_argument("table", help="CSV or parquet file, or the folder of a LogitStore")
     for name in NAMED:
@@ -57,56 +61,49 @@ def parser_of_all() -> Parser:
     choice.add_argument("--out", help="file for the policy")
     parser = Parser(prog="cascadelib", description=__doc__)
     parser.add_argument("--version", action="version", version=cl.__version__)
-    commands, own = parser.add_subparsers(required=True, metavar="COMMAND"), {}
-    for name, does, parents, about in (
-        (
-            "search",
-            _search,
-            [table, choice],
-            "choose a cascade on one part of a table, measure it on the other",
-        ),
-        (
-            "certify",
-            _certify,
-            [table, choice],
-            "the cheapest that loses at most epsilon; exit status 1: there is none",
-        ),
-        ("evaluate", _evaluate, [policy, table], "a policy on a table"),
-        (
-            "explore",
-            _explore,
-            [table],
-            "open the explorer's page; other options go to Voilà (--no-browser, --port=…)",
-        ),
-        ("show", _show, [policy], "what a file says"),
-        (
-            "warm",
-            lambda _: cl.warm(),
-            [],
-            "compile what first searches need, for all later processes",
-        ),
-    ):
-        own[name] = commands.add_parser(name, parents=parents, help=about, description=about)
-        own[name].add_argument("--json", action="store_true", help="print JSON")
-        own[name].set_defaults(does=does)
-    goal = own["search"].add_mutually_exclusive_group(required=True)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, does: Callable, parents: list[Parser], about: str
+    ) -> argparse.ArgumentParser:
+        own = commands.add_parser(name, parents=parents, help=about, description=about)
+        own.add_argument("--json", action="store_true", help="print JSON")
+        own.set_defaults(does=does)
+        return own
+
+    search = command(
+        "search",
+        _search,
+        [table, choice],
+        "choose a cascade on one part of a table, measure it on the other",
+    )
+    certify = command(
+        "certify",
+        _certify,
+        [table, choice],
+        "the cheapest that loses at most epsilon; exit status 1: there is none",
+    )
+    command("evaluate", _evaluate, [policy, table], "a policy on a table")
+    explore = command(
+        "explore",
+        _explore,
+        [table],
+        "open the explorer's page; other options go to Voilà (--no-browser, --port=…)",
+    )
+    command("show", _show, [policy], "what a file says")
+    command("warm", _warm, [], "compile what first searches need, for all later processes")
+    goal = search.add_mutually_exclusive_group(required=True)
     goal.add_argument("--budget", type=float, help="largest mean cost a sample")
     goal.add_argument("--accuracy", type=float, help="least accuracy")
     goal.add_argument("--goal", help="max_improvement, match_best or near_best")
-    own["certify"].add_argument(
-        "--epsilon", type=float, required=True, help="largest loss of accuracy"
-    )
-    own["certify"].add_argument(
-        "--delta", type=float, default=0.05, help="probability that it loses more"
-    )
-    own["certify"].add_argument(
-        "--reference", help="model to lose against (default: the most accurate)"
-    )
-    own["explore"].add_argument("--held-out", help="another table")
+    certify.add_argument("--epsilon", type=float, required=True, help="largest loss of accuracy")
+    certify.add_argument("--delta", type=float, default=0.05, help="probability that it loses more")
+    certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
+    explore.add_argument("--held-out", help="another table")
     return parser
 
 
-def _scores(path, args):
+def _scores(path: str, args: argparse.Namespace) -> Any:
     """The LogitStore of a folder, or the ScoreTable of a file with the columns that were named."""
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
     if not folder_of(path).is_dir():
@@ -119,7 +116,7 @@ def _scores(path, args):
     return cl.LogitStore(path)
 
 
-def _splits(args):
+def _splits(args: argparse.Namespace) -> tuple[Any, Any]:
     """(store to choose on, held-out one or None)."""
     import numpy as np
 
@@ -128,11 +125,19 @@ def _splits(args):
         share = float(args.held_out)
     except ValueError:
         return store, _scores(args.held_out, args)
-    held_out = np.random.default_rng(0).permutation(len(store)) < round(share * len(store))
-    return (store.take(~held_out), store.take(held_out)) if held_out.any() else (store, None)
+    if not 0 <= share < 1:
+        raise ValueError(f"--held-out: a share from 0 to below 1, or a table, not {args.held_out}")
+    count = round(share * len(store))
+    if count == 0:
+        return store, None
+    if count == len(store):
+        raise ValueError(f"--held-out {share:g} leaves none of {count} samples to choose on")
+    held_out = np.random.default_rng(0).permutation(len(store)) < count
+    return store.take(~held_out), store.take(held_out)
 
 
-def _front(args, store):
+def _front(args: argparse.Namespace, store: Any) -> cl.Front:
+    """The front that the options ask for."""
     from .methods.fitted import KINDS
 
     fitted = {"confidence": args.method, "columns": tuple(args.columns or ["confidence"])}
@@ -146,28 +151,35 @@ def _front(args, store):
     )
 
 
-def _measured(store, point):
+def _measured(store: Any, point: Any) -> dict[str, Any]:
+    """What a point comes to on a store."""
     result = cl.evaluate(store, point)
     return {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
 
 
-def _written(args, point, store, held_out):
+def _written(args: argparse.Namespace, point: Any, store: Any, held_out: Any) -> dict[str, Any]:
     """What a policy comes to, held out first; it is written where that was asked for."""
     policy = cl.Policy.from_point(point, store, held_out)
     if args.out:
         policy.save(args.out)
     said = {} if held_out is None else {"held_out": _measured(held_out, point)}
-    said |= {"where_chosen": _measured(store, point), "models": policy.models}
-    return said | {"thresholds": policy.description["thresholds"], "policy": args.out}
+    return said | {
+        "where_chosen": _measured(store, point),
+        "models": policy.models,
+        "thresholds": policy.description["thresholds"],
+        "policy": args.out,
+    }
 
 
-def _search(args):
+def _search(args: argparse.Namespace) -> dict[str, Any]:
+    """Choose a cascade by a goal."""
     store, held_out = _splits(args)
     point = cl.pick(_front(args, store), args.goal, accuracy=args.accuracy, budget=args.budget)
     return _written(args, point, store, held_out)
 
 
-def _certify(args):
+def _certify(args: argparse.Namespace) -> dict[str, Any]:
+    """Choose the cheapest cascade that is certified."""
     store, held_out = _splits(args)
     if held_out is None:
         raise ValueError("a certificate needs samples that chose nothing: --held-out")
@@ -178,7 +190,13 @@ def _certify(args):
     return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
 
 
-def _evaluate(args):
+def _warm(args: argparse.Namespace) -> None:
+    """Compile the kernels."""
+    cl.warm()
+
+
+def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    """What a policy comes to on a table, beside what was expected of it."""
     from .deployment.cascade_file import point_of
 
     description = cl.Policy.load(args.policy).description
@@ -188,7 +206,8 @@ def _evaluate(args):
     }
 
 
-def _show(args):
+def _show(args: argparse.Namespace) -> dict[str, Any]:
+    """What a policy says."""
     policy = cl.Policy.load(args.policy)
     said = {
         "policy": repr(policy),
@@ -198,10 +217,10 @@ def _show(args):
     return policy.description if args.json else said
 
 
-def _expected(description):
-    return description["expected"] and {
-        name: description["expected"][name] for name in MEASURED[:3]
-    }
+def _expected(description: dict[str, Any]) -> dict[str, Any] | None:
+    """What a policy is expected to come to, where its file says so."""
+    expected = description["expected"]
+    return expected and {name: expected[name] for name in MEASURED[:3]}
 
 
 def explored(folder: str, argv: list[str]) -> list:
@@ -211,7 +230,8 @@ def explored(folder: str, argv: list[str]) -> list:
     return [_scores(path, args) for path in (args.table, args.held_out) if path]
 
 
-def _explore(args):
+def _explore(args: argparse.Namespace) -> None:
+    """Serve a notebook of one cell, the explorer of the tables."""
     import nbformat
 
     explored(os.getcwd(), args.argv)  # what is wrong with the tables is told here, not on the page
@@ -233,7 +253,8 @@ def main(argv: list[str] | None = None) -> int:
     """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one line."""
     argv = sys.argv[1:] if argv is None else argv
     args, rest = parser_of_all().parse_known_args(argv)
-    args.argv, args.rest = argv, rest
+    args.argv = argv
+    args.rest = rest
     try:
         if rest and args.does is not _explore:
             raise ValueError(f"unknown arguments: {' '.join(rest)}")

@@ -70,6 +70,7 @@ SUFFIX = ".safetensors"
 TEMPORARY = ".cascadelib-tmp"  # ends the names of files that are being written
 OWN_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}" + re.escape(TEMPORARY))
 LARGEST_JSON = 2**26  # bytes
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a path "http://" has become "http:/"
 
 
 def file_name(model: str) -> str:
@@ -155,6 +156,8 @@ def ignores_case(there: Path) -> bool:
 def opened(path: Path, most: float = math.inf) -> Iterator[BufferedReader]:
     """A regular file of 1 to ``most`` bytes to read from; ValueError for anything else: pipes, devices and the files of
     /proc, which have 0 bytes, could block or never end. An OSError inside names the path."""
+    if ADDRESS.match(str(path)) and not os.path.lexists(path):
+        raise ValueError(f"{path} is an address: only files on this machine are read; download it")
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     found = os.fstat(handle)
     if not (stat.S_ISREG(found.st_mode) and 0 < found.st_size <= most):

@@ -142,7 +142,25 @@ ERRORS = {
     ),
     "no policy": (["show", "t.csv"], "t.csv: this is no JSON"),
     "another table": (["evaluate", "p.json", "store"], "unknown model of this store"),
-    "an empty table": (["explore", "empty.csv"], "No columns to parse"),
+    "an empty file": (["explore", "empty.csv"], "empty.csv: this is no regular file, or an empty"),
+    "a table without rows": (["explore", "header.csv"], "header.csv: a table without rows"),
+    "an address": (["explore", "http://a.example/t.csv"], "an address"),
+    "a share beyond all": (
+        ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "1e308"],
+        "--held-out: a share from 0 to below 1, or a table, not 1e308",
+    ),
+    "an endless share": (
+        ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "inf"],
+        "--held-out: a share from 0 to below 1, or a table, not inf",
+    ),
+    "no share": (
+        ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "nan"],
+        "--held-out: a share from 0 to below 1, or a table, not nan",
+    ),
+    "a share that leaves no sample": (
+        ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "0.9999"],
+        "--held-out 0.9999 leaves none of 600 samples to choose on",
+    ),
 }
 
 
@@ -150,6 +168,7 @@ ERRORS = {
 def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "empty.csv").touch()
+    (folder / "header.csv").write_text("sample,model,confidence,cost\n")
     if not (folder / "p.json").exists():
         told(capsys, "search", "t.csv", *NAMED, "--budget", 5, "--out", "p.json")
     argv, message = ERRORS[case]

@@ -295,8 +295,6 @@ class ScoreTable:
             "model": model,
         }
         roles = {role: name for role, name in named.items() if name is not None}
-        if correct is None and prediction is None:
-            raise ValueError("correct is needed, or predictions: name a column, as prediction=…")
         further = [columns] if isinstance(columns, str) else columns
         for name in further:
             roles[f"column {name}"] = name
