@@ -13,7 +13,8 @@ from PIL import Image
 import cascadelib as cl
 from cascadelib.deployment.cascade_file import point_of
 from cascadelib.deployment.policy import parse_cascade
-from cascadelib.explorer.charts import front_points, places
+from cascadelib.explorer.canvas import places
+from cascadelib.explorer.charts import front_points
 from cascadelib.explorer.controls import GoalButtons, fraction_in, resized, share
 from cascadelib.explorer.examples import SHOWN, example_html, kinds_of, nearest, picture
 from cascadelib.explorer.explorer import Later, beside, certainty
