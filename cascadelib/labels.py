@@ -10,6 +10,8 @@ import numpy as np
 
 from .checks import unmasked
 
+KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
+
 
 def chosen_rows(indices: Any, count: int) -> np.ndarray:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed (bootstrap).
@@ -152,6 +154,13 @@ class Labels:
         )
         return named and hashlib.sha256(named.encode()).hexdigest()
 
+    @property
+    def keys(self) -> np.ndarray:
+        """The first six bytes of SHA-256 of each id, ``KEY`` [k]: two of 65,536 and 50,000 ids are equal by chance with
+        a probability of 1 in 80,000."""
+        digests = [hashlib.sha256(name.encode()).digest()[:6] for name in self.sample_ids.tolist()]
+        return np.frombuffer(b"".join(digests), KEY)
+
     def take(self, rows: np.ndarray | slice) -> "Labels":
         """The same for int64 ``rows``, or a slice of them."""
         values = None if self.values is None else self.values[rows]
@@ -181,31 +190,66 @@ class Labels:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids (or None)."""
+    """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids (or None), and
+    ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row numbers, or too many)."""
 
     dataset: str
     split: str
     samples: int
     digest: str | None
+    keys: bytes | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.samples
 
 
-def samples_in_common(found_on: "Labels | Recorded | None", here: Labels) -> int | None:
-    """How many samples of ``here`` are in ``found_on`` (:class:`Labels`, :class:`Recorded` or None); None: unknown.
+@dataclass(frozen=True)
+class Seen:
+    """Several sets of samples whose labels were seen, as by a fit and by a search; None: one that is not known."""
+
+    parts: tuple["Labels | Recorded | None", ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, filter(None, self.parts)))
+
+
+Origin = Labels | Recorded | Seen | None
+
+
+def parts_of(found_on: Origin) -> tuple[Labels | Recorded | None, ...]:
+    """The sets of samples of which an origin consists."""
+    return found_on.parts if isinstance(found_on, Seen) else (found_on,)
+
+
+def together(*origins: Origin) -> Origin:
+    """All samples of several origins, each set once; of a single one itself."""
+    parts = tuple(dict.fromkeys(part for origin in origins for part in parts_of(origin)))
+    return parts[0] if len(parts) == 1 else Seen(parts)
+
+
+def samples_in_common(found_on: Origin, here: Labels) -> int | None:
+    """How many samples of ``here`` are in ``found_on``; None: unknown, wholly or (none seen) of a part.
 
     Ids are compared where both splits were given some, whatever the splits are called (shifted copies of a split keep
     its ids), and rows where both are parts of one split. Without, only a whole split of the same name is recognised, by
-    its row numbers and labels. A digest tells equal ids and nothing else. Names alone keep no two splits apart.
+    its row numbers and labels. Names alone cannot distinguish two splits.
     """
-    if found_on is None:
+    shared = [_rows_in_common(part, here) for part in parts_of(found_on)]
+    known_rows = [rows for rows in shared if rows is not None]
+    count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
+    return count if count or len(known_rows) == len(shared) else None
+
+
+def _rows_in_common(part: Labels | Recorded | None, here: Labels) -> np.ndarray | None:
+    """Which samples of ``here`` are in one set of samples: bool [k], or None where that is unknown."""
+    if part is None:
         return None
-    if isinstance(found_on, Labels) and (
-        found_on.source == here.source or found_on.given and here.given
-    ):
-        return int(np.isin(here.sample_ids, found_on.sample_ids).sum())
-    return len(here) if found_on.digest is not None and found_on.digest == here.digest else None
+    if isinstance(part, Labels) and (part.source == here.source or part.given and here.given):
+        return np.isin(here.sample_ids, part.sample_ids)
+    if isinstance(part, Recorded) and part.keys is not None and here.given:
+        return np.isin(here.keys, np.frombuffer(part.keys, KEY))
+    same = part.digest is not None and part.digest == here.digest
+    return np.ones(len(here), bool) if same else None
 
 
 def labels_of(source: Any) -> Labels:

@@ -58,8 +58,8 @@ class Certificate:
                 f"cascade {self.promise}. Allow a larger loss or cost, or bring more samples."
             )
         unchecked = (
-            " This holds if none of the samples took part in finding the cascades, which was not checked: "
-            "sample ids are not known for both (sample_ids=)."
+            " This holds if none of the samples took part in finding the cascades or in fitting their confidences, "
+            "which was not checked: sample ids are not known for all of them (sample_ids=)."
         )
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
@@ -329,9 +329,8 @@ def candidates(
 
 def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
     """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
-    counts = [
-        samples_in_common(found_on, origin) for found_on in {point.found_on for point in points}
-    ]
+    seen = {point.seen for point in points}
+    counts = [samples_in_common(found_on, origin) for found_on in seen]
     if any(counts):
         shared = max(count or 0 for count in counts)
         name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""

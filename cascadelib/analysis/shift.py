@@ -13,6 +13,7 @@ from ..evaluation.evaluation import store_first
 from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
 from ..fronts.front import Front, Point, singles_table
 from ..fronts.graded import two_model_curve
+from ..labels import together
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..tables import arrow
@@ -134,7 +135,8 @@ def front_of(store: Any, front: Front, replayed: pd.DataFrame) -> Front:
     table = rows.drop(columns=["accuracy", "cost"]).rename(columns=own)[list(front.table)]
     accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
     singles = singles_table(store.models.index, accuracy, cost, Baseline(cost, accuracy))
-    return replace(front, table=table, singles=singles, points=None)
+    found_on = together(front.found_on, store.origin)  # labels of both tell which points remain
+    return replace(front, table=table, singles=singles, points=None, found_on=found_on)
 
 
 @store_first

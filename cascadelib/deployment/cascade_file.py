@@ -1,5 +1,6 @@
 """What a cascade's file says of it: its point, where that was chosen, what to expect of it, with which libraries."""
 
+import base64
 import json
 import platform
 from collections.abc import Mapping
@@ -21,13 +22,16 @@ from ..analysis.uncertainty import (
 )
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
-from ..labels import Recorded, samples_in_common
+from ..labels import KEY, Labels, Recorded, parts_of, samples_in_common, together
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from .policy import CHOSEN, Policy, threshold_to_json
+from .policy import CHOSEN, Policy, keys_from_json, splits_seen, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
+WITHOUT_CHOOSING, HELD_OUT = "95%, without choosing", "95%"  # what intervals are, in the file
+UNCHECKED = "95%, if none of these samples chose or fitted, which was not checked"
+MOST_KEYS = 2**16  # ids whose digests a file holds: half of its largest size
 NAMED = ("metric", "ensemble", "temperature")  # of a method, what needs no fitting
 
 
@@ -51,11 +55,7 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
     numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}
     measured, said = store if held_out is None else held_out, None
     if measured is not None:
-        chose = held_out is None or samples_in_common(point.found_on, held_out.origin)
-        said = {
-            "on": split_to_json(measured),
-            "intervals": "95%, without choosing" if chose else "95%",
-        }
+        said = {"on": split_to_json(measured), "intervals": intervals_of(point, held_out)}
         said |= expected(point, measured)
     return {
         "models": [model_to_json(store, name) for name in point.models],
@@ -65,7 +65,7 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
         "score": point.score,
         "cost_kind": point.cost_kind,
         "chosen": {key: n.tolist() if np.isfinite(n).all() else None for key, n in numbers.items()},
-        "chosen_on": chosen_on(point, store),
+        "chosen_on": seen_to_json(point, store),
         "expected": said,
         "versions": versions(),
     }
@@ -73,9 +73,13 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
-    policy, split = Policy(description), description["chosen_on"]
+    policy = Policy(description)
+    parts = [recorded(split) for split in splits_seen(description["chosen_on"])]
+    if policy.is_fitted and (parts[0] is None or description["chosen_on"].get("also") is None):
+        parts.append(None)  # files of before do not say on which samples it was fitted
+    found_on = together(*parts)
     method = description["method"] and Method(
-        *(description["method"][key] for key in (*NAMED, "temperatures"))
+        *(description["method"][key] for key in (*NAMED, "temperatures")), fitted_on=found_on
     )
     if fitted := policy.fitted:
         method = replace(method, confidence=fitted[0].kind, columns=fitted[0].columns)
@@ -88,9 +92,6 @@ def point_of(description: Mapping) -> Point:
     }  # null is nan
     chosen["exit_rates"] = tuple(chosen["exit_rates"])
     kind = {"method": method, "score": description["score"], "cost_kind": description["cost_kind"]}
-    found_on = split and Recorded(
-        *(split.get(key) for key in ("dataset", "split", "samples", "ids"))
-    )
     return Point(policy.models, policy.thresholds, **chosen, **kind, found_on=found_on)
 
 
@@ -116,18 +117,66 @@ def split_to_json(store: Any) -> dict:
     return origin | {"samples": len(store), "ids": store.origin.digest}
 
 
-def chosen_on(point: Point, store: Any) -> dict | None:
-    """The split that a point was chosen on, as :func:`split_to_json`: what the point itself says of it comes first."""
-    split, own = None if store is None else split_to_json(store), point.found_on
-    if own is None or split and split["ids"] == own.digest:
-        return split
-    return {
-        "dataset": own.dataset,
-        "split": own.split,
-        "fingerprint": None,
-        "samples": len(own),
-        "ids": own.digest,
-    }
+def intervals_of(point: Point, held_out: Any) -> str:
+    """What the intervals of ``expected`` are, in words: of a cascade that has seen none of the samples, or not."""
+    if held_out is None:
+        return WITHOUT_CHOOSING
+    shared = samples_in_common(point.seen, held_out.origin)
+    if shared is None:
+        return UNCHECKED
+    return WITHOUT_CHOOSING if shared else HELD_OUT
+
+
+def seen_to_json(point: Point, store: Any) -> dict | None:
+    """The samples that a point has seen: the split that it was chosen on, as :func:`split_to_json` and with the digests
+    of its ids, and under "also" the others. What the point itself says of them comes before what the store says."""
+    first, *others = parts_of(point.seen)
+    split = None if store is None else split_to_json(store)
+    if first is None and store is not None:
+        first = store.origin
+    known_parts = [part for part in (first, *others) if part is not None]
+    if not known_parts:
+        return None
+    own = known_parts[0]
+    said = split if split is not None and split["ids"] == own.digest else part_to_json(own)
+    keys = keys_to_json(known_parts)
+    also: list[dict | None] = [
+        part_to_json(part) | {"keys": key} for part, key in zip(known_parts[1:], keys[1:])
+    ]
+    if len(known_parts) <= len(others):
+        also.append(None)
+    return said | {"keys": keys[0], "also": also}
+
+
+def part_to_json(part: Labels | Recorded) -> dict:
+    """One set of samples, as :func:`split_to_json`."""
+    named = {"dataset": part.dataset, "split": part.split, "fingerprint": None}
+    return named | {"samples": len(part), "ids": part.digest}
+
+
+def keys_to_json(parts: list) -> list[str | None]:
+    """The digests of the ids of each set of samples, distinct and sorted, as base64; None without ids, and where there
+    are more than MOST_KEYS."""
+    written: list[str | None] = []
+    room = MOST_KEYS
+    for part in parts:
+        keys = getattr(part, "keys", None) if getattr(part, "given", True) else None
+        count = 0 if keys is None else len(part)
+        if keys is None or count > room:
+            written.append(None)
+            continue
+        room -= count
+        distinct = sorted({*np.frombuffer(keys, KEY).tolist()})
+        written.append(base64.b64encode(b"".join(distinct)).decode())
+    return written
+
+
+def recorded(split: Mapping | None) -> Recorded | None:
+    """A set of samples of a description, as :func:`part_to_json` or :func:`split_to_json` has it."""
+    if split is None:
+        return None
+    named = (split.get(key) for key in ("dataset", "split", "samples", "ids"))
+    return Recorded(*named, keys_from_json(split))
 
 
 def versions() -> dict[str, str]:

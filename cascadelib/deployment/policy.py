@@ -4,6 +4,8 @@ The file keeps floats to the last bit and holds nothing that runs when it is rea
 alone: neither torch nor pandas nor compiled kernels.
 """
 
+import base64
+import binascii
 import json
 import math
 import re
@@ -17,6 +19,7 @@ import numpy as np
 
 from ..checks import CLASSES, TEXT, about, check_count, fits, items_of, known, reals
 from ..files import digest_of, parsed, read_json, replacing
+from ..labels import KEY
 from ..methods.confidence_metrics import metric_of
 from ..methods.fitted import Fitted, fitted_from_json
 from ..methods.thresholds import WORDS, leaves, own_units
@@ -32,6 +35,8 @@ CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_SAMPLES = 2**23  # of which a file may keep quantiles
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
+SEEN = SPLIT | {"keys": TEXT}  # of samples that a cascade has seen: digests of their ids, too
+CHOSEN_ON = SEEN | {"also": ([(SEEN, None)], None)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 SHARE = ENDS | {"value": slice(0, 1)}
 METHOD = {
@@ -58,7 +63,7 @@ FORM = {  # of the parts of a description, as fits() reads it
     "score": TEXT,
     "cost_kind": TEXT,
     "chosen": dict.fromkeys(CHOSEN, (float, None)) | {"exit_rates": [float]},
-    "chosen_on": (SPLIT, None),
+    "chosen_on": (CHOSEN_ON, None),
     "expected": (EXPECTED, None),
     "versions": dict,
 }
@@ -131,6 +136,12 @@ class Policy:
             fitted_from_json(value)
             for value in (self.description["method"] or {}).get("fitted") or ()
         ]
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether labels gave the method its temperatures, or its confidences."""
+        method = self.description["method"] or {}
+        return bool(method.get("temperatures") or method.get("fitted"))
 
     @cached_property
     def inside(self) -> np.ndarray:
@@ -300,6 +311,8 @@ def check_description(description: Mapping) -> None:
         check_method(method, names)
     for t in description["thresholds"]:
         threshold_from_json(units_of(method), t)
+    for split in splits_seen(description["chosen_on"]):
+        keys_from_json(split)
     samples = reach = expected["on"]["samples"] if expected else 0
     for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
         counts, ties = (
@@ -323,6 +336,27 @@ def check_description(description: Mapping) -> None:
         text_of(description)
     except RecursionError:
         raise ValueError("a part is nested too deep") from None
+
+
+def splits_seen(chosen_on: Mapping | None) -> list[Mapping | None]:
+    """The sets of samples that a description says its cascade has seen; None: one that is not known."""
+    if chosen_on is None:
+        return [None]
+    return [chosen_on, *(chosen_on.get("also") or [])]
+
+
+def keys_from_json(split: Mapping | None) -> bytes | None:
+    """The digests of ids that a description has of a set of samples; ValueError for text that is no such digests."""
+    text = None if split is None else split.get("keys")
+    if text is None:
+        return None
+    try:
+        keys = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("'chosen_on': its keys are not base64") from None
+    if len(keys) % KEY.itemsize:
+        raise ValueError(f"'chosen_on': its keys are not {KEY.itemsize} bytes each")
+    return keys
 
 
 def check_method(method: Mapping, names: Sequence[str]) -> None:

@@ -36,7 +36,10 @@ def as_call(point: Point, store: Store) -> str:
     opened = "# store: the one that cl.explore was given"
     if store.path is not None:
         opened = f"store = cl.LogitStore({short_path(store.path)!r})  # {len(store):,} samples"
-    described = pformat(description_of(point), width=110, sort_dicts=False)
+    description = description_of(point)
+    if description["chosen_on"] is not None:
+        description["chosen_on"] |= {"keys": None}  # the store itself has the ids
+    described = pformat(description, width=110, sort_dicts=False)
     lines = [
         "from dataclasses import replace",
         "",

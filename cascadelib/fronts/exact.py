@@ -325,7 +325,7 @@ class SearchTask:
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store.outcome(self.names, method, score)
         self.last_only = method is None or method.last_only
-        self.found_on = store.origin
+        self.found_on = store.origin if method is None else method.after(store.origin)
 
     def curve(self, first, second):
         """The :class:`Curve` of two candidates, by their names."""

@@ -16,7 +16,7 @@ from ..evaluation.pareto import (
     least_cost,
     mean_improvement,
 )
-from ..labels import Labels, Recorded
+from ..labels import Origin
 from ..methods.method import Method
 from ..methods.thresholds import midway, own_units
 from ..tables import number, readable
@@ -141,7 +141,8 @@ class Point:
 
     models: names, in the order in which they run; thresholds: one fewer, in the metric's own units (exit when
     confidence ≥ t, entropy when H ≤ t), ±inf at the ends; accuracy and exit_rates: fractions; cost: of ``cost_kind``
-    a sample; improvement: factor over the baseline of the split it was found on; found_on: which samples those were.
+    a sample; improvement: factor over the baseline of the split it was found on; found_on: all samples whose labels
+    were seen while the cascade was made, by the search and by the fit of its method (None: not known).
     """
 
     models: tuple[str, ...]
@@ -153,7 +154,12 @@ class Point:
     method: Method | None = None
     score: str = "top1"
     cost_kind: str = "macs"
-    found_on: Labels | Recorded | None = field(default=None, compare=False, repr=False)
+    found_on: Origin = field(default=None, compare=False, repr=False)
+
+    @property
+    def seen(self) -> Origin:
+        """``found_on``, and what the method of now was fitted on, where another was put in its place."""
+        return self.found_on if self.method is None else self.method.after(self.found_on)
 
     @property
     def metric(self) -> str | Callable | None:
@@ -172,8 +178,9 @@ class Front:
 
     ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement.
     ``singles`` has a row a model of the store, cheapest first: accuracy, cost, on_front, on_hull. ``candidates``: the
-    models that were combined. found_on: the samples. points: what the search certifies; None for a front that was
-    moved to another split. One row as a :class:`Point`: ``front.point(row)``, or :func:`cascadelib.pick`.
+    models that were combined. found_on: the samples seen, as of a Point. points: what the search certifies; None for
+    a front that was moved to another split. One row as a :class:`Point`: ``front.point(row)``, or
+    :func:`cascadelib.pick`.
     """
 
     table: pd.DataFrame
@@ -183,7 +190,7 @@ class Front:
     score: str
     cost_kind: str
     points: Points | None
-    found_on: Labels | None = None
+    found_on: Origin = None
 
     @cached_property
     def baseline(self) -> Baseline:

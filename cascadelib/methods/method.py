@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..checks import known
+from ..labels import Origin, together
 from ..scoring import log_of, score_of
 from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
@@ -34,6 +35,8 @@ class Method:
     confidence: "isotonic_by_label" or "logistic": how likely the model is right, fitted (:meth:`fit`, into ``fitted``)
     on one split from ``columns`` ("confidence": the metric, or what a ScoreTable was given; other metrics, or columns
     of the table; "agreement" with the model before). Thresholds are then on that probability, whatever the metric.
+
+    fitted_on: the samples whose labels :meth:`fit` has seen; None: not known, or nothing was fitted.
     """
 
     metric: str | Callable = "max_softmax"
@@ -43,6 +46,7 @@ class Method:
     confidence: str | None = None
     columns: tuple[str, ...] = (CONFIDENCE,)
     fitted: Mapping[tuple[str, ...], Fitted] | None = field(default=None, repr=False)
+    fitted_on: Origin = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         ensemble, rule = self.combination, self.rule
@@ -72,6 +76,11 @@ class Method:
         """The metric whose units thresholds have; None where a confidence is fitted."""
         return self.metric if self.confidence is None else None
 
+    def after(self, found_on: Origin) -> Origin:
+        """All samples that a cascade of this method has seen which was found on some: those of the fit as well."""
+        is_fitted = self.temperatures is not None or self.fitted is not None
+        return together(found_on, self.fitted_on) if is_fitted else found_on
+
     @property
     def last_only(self) -> bool:
         """Whether only the last model run so far counts."""
@@ -91,10 +100,11 @@ class Method:
                 fitted[models] = fit_confidence(
                     self.confidence, self.columns, *self.read(store, models, sure, right)
                 )
-            return replace(self, fitted=fitted)
+            return replace(self, fitted=fitted, fitted_on=store.origin)
         if not self.temperature:
             return self
-        return replace(self, temperatures={name: cached_temperature(store, name) for name in names})
+        temperatures = {name: cached_temperature(store, name) for name in names}
+        return replace(self, temperatures=temperatures, fitted_on=store.origin)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
         """The fitted confidence after some models (names) ran, which reads the last, or the last two of them."""

@@ -8,9 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from cascadelib import LogitStore, Policy, ScoreTable, certify, evaluate, search
+from cascadelib import LogitStore, Method, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.certificate import candidates
 from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
+from cascadelib.analysis.shift import moved_front
 from cascadelib.deployment.cascade_file import point_of
 from tools.elsewhere import promise_table
 
@@ -295,9 +296,10 @@ def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
         assert loaded.thresholds == point.thresholds and len(loaded.found_on) == 8000
         with pytest.raises(ValueError, match="8000 of the 8000"):
             certify(loaded, whole.take(shuffled), 0.02, reference="l")
-        assert not certify(
-            loaded, whole.take(slice(8000, None)), 0.02, reference="l"
-        ).overlap_checked
+        with pytest.raises(ValueError, match="10 of the 4010"):
+            certify(loaded, whole.take(slice(7990, 12_000)), 0.02, reference="l")
+        apart = certify(loaded, whole.take(slice(8000, None)), 0.02, reference="l")
+        assert apart.overlap_checked
 
 
 def test_named_stores_and_unnamed_ones_with_ids():
@@ -381,15 +383,13 @@ def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
         certify(search(whole), labelled(None, "val", rows=FIRST), 0.3)
 
 
-def test_a_file_tells_equal_ids_and_does_not_claim_more(tmp_path):
+def test_a_file_tells_shared_ids(tmp_path):
     found_on = labelled(NAMED, "val", rows=FIRST)
     Policy.from_point(search(found_on).point(0), found_on).save(tmp_path / "policy.json")
     point = point_of(Policy.load(tmp_path / "policy.json").description)
-    assert not certify(
-        [point], labelled(NAMED, "test", rows=LATER), 0.9, reference="b"
-    ).overlap_checked
-    with pytest.raises(ValueError, match="300 of the 300"):
-        certify([point], labelled(NAMED, "test", rows=FIRST), 0.9, reference="b")
+    for rows, shared in ((LATER, 150), (FIRST, 300)):
+        with pytest.raises(ValueError, match=f"{shared} of the 300"):
+            certify([point], labelled(NAMED, "test", rows=rows), 0.9, reference="b")
 
 
 def test_two_sorted_splits_on_disk_are_not_one(tmp_path):
@@ -401,3 +401,38 @@ def test_two_sorted_splits_on_disk_are_not_one(tmp_path):
         store.add("b", rng.normal(size=(100, 2)) + np.eye(2)[labels], macs=2.0)
         stores.append(LogitStore(tmp_path / split))
     assert not certify(search(stores[0]), stores[1], 0.9).overlap_checked
+
+
+FITTED = [Method(confidence="logistic"), Method(confidence="isotonic_by_label")]
+
+
+@pytest.mark.parametrize("ids", [NAMED, None], ids=["ids", "parts of one"])
+@pytest.mark.parametrize("method", [*FITTED, Method(temperature=True)])
+def test_samples_on_which_a_method_was_fitted_are_refused(ids, method):
+    """Also where the search saw others, and where the point was made, or its found_on replaced, by hand."""
+    whole = labelled(ids, "val")
+    choose, fit, new = (whole.take(slice(start, start + 200)) for start in (0, 200, 400))
+    front = search(choose, 2, method.fit(fit))
+    bare = replace(front.point(-1), found_on=choose.origin)
+    for asked in (front, front.point(-1), bare):
+        for seen in (choose, fit):
+            with pytest.raises(ValueError, match="200 of the 200 samples took part"):
+                certify(asked, seen, 0.3, reference="b")
+        assert certify(asked, new, 0.3, reference="b").overlap_checked
+
+
+def test_a_method_whose_fit_is_not_known_is_said_to_be_unchecked():
+    given_ = Method(temperature=True, temperatures={"a": 1.5, "b": 1.2})
+    front = search(labelled(NAMED, "val", rows=FIRST), 2, given_)
+    found = certify(front, labelled(NAMED, "val", rows=slice(300, 600)), 0.3)
+    assert not found.overlap_checked and "not checked" in str(found)
+
+
+def test_a_front_moved_to_a_split_has_seen_its_labels():
+    whole = labelled(NAMED, "val")
+    choose, moved, new = (whole.take(slice(start, start + 200)) for start in (0, 200, 400))
+    front = moved_front(moved, search(choose, 2))
+    for seen in (choose, moved):
+        with pytest.raises(ValueError, match="200 of the 200 samples took part"):
+            certify(front, seen, 0.3)
+    assert certify(front, new, 0.3).overlap_checked

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
 from cascadelib.deployment.cascade_file import (
+    MOST_KEYS,
+    UNCHECKED,
     description_of,
     expected,
     mean_with_ends,
@@ -32,6 +34,7 @@ from cascadelib.deployment.policy import (
     threshold_to_json,
 )
 from cascadelib.files import digest_of
+from cascadelib.labels import Labels, Seen, samples_in_common
 
 
 def make_store(seed=0, k=300):
@@ -113,7 +116,7 @@ def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose(
     for held_out, words in (
         (None, "95%, without choosing"),
         (STORE, "95%, without choosing"),
-        (OTHER, "95%"),
+        (OTHER, UNCHECKED),
     ):
         assert description_of(POINT, STORE, held_out)["expected"]["intervals"] == words
     assert description_of(POINT)["expected"] is None
@@ -187,6 +190,8 @@ def edited(change):
 
 
 BAD = {
+    "keys that are no base64": (lambda c: c["chosen_on"].update(keys="%"), "not base64"),
+    "half a key": (lambda c: c["chosen_on"].update(keys="AAAA"), "6 bytes each"),
     "another version": (lambda c: c.update(version=2), "format version 2"),
     "no cascade": (lambda c: c.update(format="bicycle"), "no cascade"),
     "a threshold moved": (lambda c: c.update(thresholds=[0.5]), "edited after it was written"),
@@ -423,3 +428,64 @@ def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(tmp_pat
     with pytest.raises(OSError, match="Read-only") as caught:
         Policy.from_point(POINT).save(path)
     assert caught.value.filename == str(path)
+
+
+def identified(rows):
+    """STORE's first samples, with ids."""
+    part = STORE.take(rows)
+    logits = {name: part.logits(name) for name in part.models.index}
+    ids = [f"image {row}" for row in np.arange(len(STORE))[rows]]
+    macs = part.models["macs"].to_dict()
+    return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
+
+
+FIRST, SECOND, THIRD = (identified(slice(start, start + 100)) for start in (0, 100, 200))
+
+
+@pytest.mark.parametrize("store", [None, FIRST], ids=["alone", "with store"])
+def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
+    """Those of the search and of the fit, by digests of their ids; none is written as it is."""
+    method = Method(temperature=True).fit(SECOND)
+    Policy.from_point(search(FIRST, 2, method).point(-1), store).save(tmp_path / "c.json")
+    assert "image 1" not in (tmp_path / "c.json").read_text()
+    point = point_of(Policy.load(tmp_path / "c.json").description)
+    for part, shared in ((FIRST, 100), (SECOND, 100), (THIRD, 0)):
+        assert samples_in_common(point.seen, part.origin) == shared
+        assert samples_in_common(point.seen, part.take(slice(0, 7)).origin) == min(7, shared)
+    again = point_of(description_of(point))
+    assert again.found_on == point.found_on == again.method.fitted_on
+
+
+def test_what_is_expected_says_whether_the_samples_were_seen():
+    """Held-out samples on which the method was fitted are not held out; new ones are; without ids nobody knows."""
+    point = search(FIRST, 2, Method(temperature=True).fit(SECOND)).point(-1)
+    held = {SECOND: "95%, without choosing", THIRD: "95%", OTHER: UNCHECKED}
+    for store, words in held.items():
+        assert description_of(point, FIRST, store)["expected"]["intervals"] == words
+
+
+def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
+    point = search(FIRST, 2, Method(temperature=True).fit(FIRST)).point(-1)
+    description = description_of(point)
+    for new in ("keys", "also"):
+        del description["chosen_on"][new]
+    old = point_of(parse_cascade(text_of(description)))
+    assert samples_in_common(old.seen, THIRD.origin) is None
+    assert samples_in_common(old.seen, FIRST.origin) == 100
+
+
+def test_ids_beyond_what_a_file_may_hold_are_left_out():
+    few, many = (Labels.checked(None, np.arange(count)) for count in (3, MOST_KEYS - 2))
+    point = replace(POINT, method=Method(), found_on=Seen((few, many)))
+    chosen_on = description_of(point)["chosen_on"]
+    assert chosen_on["keys"] and chosen_on["also"][0]["keys"] is None
+    loaded = point_of(parse_cascade(text_of(description_of(point))))
+    assert samples_in_common(loaded.seen, few) == 3
+    assert samples_in_common(loaded.seen, Labels.checked(None, ["new"])) is None
+
+
+def test_half_of_the_samples_unknown_is_written_as_such():
+    point = replace(POINT, method=Method(), found_on=Seen((None, FIRST.origin)))
+    loaded = point_of(parse_cascade(text_of(description_of(point))))
+    assert samples_in_common(loaded.seen, FIRST.origin) == 100
+    assert samples_in_common(loaded.seen, THIRD.origin) is None
