@@ -210,7 +210,7 @@ class Seen:
     parts: tuple["Labels | Recorded | None", ...]
 
     def __len__(self) -> int:
-        return sum(map(len, filter(None, self.parts)))
+        return sum(len(part) for part in self.parts if part is not None)
 
 
 Origin = Labels | Recorded | Seen | None
