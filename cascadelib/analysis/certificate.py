@@ -16,6 +16,7 @@ from ..labels import Labels, as_text, samples_in_common
 from ..scoring import F1, f1
 from ..tables import arrow, number
 from .p_values import cost_p_value, f1_p_value, loss_p_value
+from .repeats import refuse_equal_rows, refuse_repeated_ids
 
 STEPS = 100  # most points of a front that are tested
 UNSEEN = (
@@ -103,11 +104,12 @@ def certify(
     labels: {sample id: label}, top-1 only, in place of the store's, which may have none. With those that
     :func:`to_label` names the p-values are those of all labels; one that is missing (None, nan) counts as it hurts
     most, whoever chose which are known. drawn: known are the first m that to_label named, m settled before any label
-    was seen.
+    was seen; a label that no model predicts then says that neither is correct.
 
     Raises ValueError for ε outside [0, 1), δ outside (0, 1), an unknown reference, labels or groups of other samples,
-    and a store that shares samples with a split on which a point was found, as far as ids, names and files tell (else
-    the certificate says so).
+    a sample without a group, samples that repeat others (:mod:`cascadelib.analysis.repeats`), and a store that shares
+    samples with a split on which a point was found or its method fitted, as far as ids, names and files tell (else the
+    certificate says so).
     """
     if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
         raise ValueError(
@@ -120,12 +122,14 @@ def certify(
     check_store(store)
     points, reference = tried(points, reference, epsilon, budget)
     checked, score = refuse_shared_samples(points, store.origin), points[0].score
+    refuse_repeated_ids(store)
     parts = grouped(groups, len(store))
     store, differs, there = with_labels(store, points, reference, labels, drawn)
     right = right_alone(store, reference, score)
     positive = store.positives() if score == F1 else None
     outcomes = {run[0]: run[1:] for run in run_cascades(store, points)}
     refuse_same_split(points, outcomes)
+    refuse_equal_rows(store, models_of(points, reference))
     level, rows = delta / len(points) if at_once else delta, []
     for at, point in enumerate(points):
         (exits, correct, costs), p_values = outcomes[at], {}
@@ -193,6 +197,7 @@ def to_label(
     top-1, where equal predictions need not mean equal loss.
     """
     check_store(unlabelled)
+    refuse_repeated_ids(unlabelled)
     points, reference = tried(points, reference, epsilon, budget)
     _, differs = agreeing(unlabelled, points, reference)
     return unlabelled.origin.sample_ids[in_order(differs.any(axis=0), unlabelled.origin)]
@@ -205,9 +210,7 @@ def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.n
         raise ValueError(
             "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
         )
-    part = store.select(
-        list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
-    )
+    part = store.select(models_of(points, reference))
     agreed, differs = (
         part.labelled(part.predicted(reference)),
         np.empty((len(points), len(store)), bool),
@@ -215,6 +218,11 @@ def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.n
     for at, _, right, _ in run_cascades(agreed, points):
         differs[at] = ~right
     return agreed, differs
+
+
+def models_of(points: list[Point], reference: str) -> list[str]:
+    """The reference and all models of the points, each once."""
+    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
 
 
 def in_order(rows: Any, origin: Labels) -> list[int]:
@@ -251,12 +259,7 @@ def with_labels(
     if values.dtype.kind == "U":  # text, which has many spellings
         given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
         classes = set(np.concatenate([agreed.predicted(name) for name in agreed.models.index]))
-        for sample, label in given.items():
-            if label not in classes:
-                raise ValueError(
-                    f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as predictions "
-                    "are written, and leave out those of classes that none predicts"
-                )
+        check_spelling(given, classes, drawn)
     values = values.tolist()
     return (
         agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]),
@@ -265,9 +268,30 @@ def with_labels(
     )
 
 
+def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
+    """ValueError for a label that no model predicts: it may be a class in another spelling. ``drawn``, where none can
+    be left out, it says that neither model is correct, unless it differs from a class in case or spaces alone."""
+    spelled = {name.strip().casefold() for name in classes}
+    foreign = {sample: label for sample, label in labels.items() if label not in classes}
+    for sample, label in foreign.items():
+        if drawn and len(foreign) < len(labels) and label.strip().casefold() not in spelled:
+            continue
+        raise ValueError(
+            f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as predictions are "
+            "written, and without drawn=True leave out those of classes that none predicts"
+        )
+
+
 def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
-    """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is given none."""
+    """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is given none.
+    ValueError for another shape, and where a sample has no group (None, nan): it would be in none of the promises."""
     values = np.full(k, "") if groups is None else np.asarray(groups)
+    missing = np.flatnonzero(pd.isna(values))
+    if len(missing):
+        raise ValueError(
+            f"groups: {len(missing)} samples have none (None or nan), the first is row {missing[0]}: give them a "
+            "group of their own, or leave them out with store.take"
+        )
     if values.shape != (k,):
         raise ValueError(
             f"groups must be [{k}], the group of each sample, not {list(values.shape)}"

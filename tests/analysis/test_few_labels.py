@@ -315,3 +315,47 @@ def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_pred
     for wrong in ("yes", " 1", 7, -1):
         with pytest.raises(ValueError, match="no model predicts '.*', the label of sample"):
             certify(front, table, 0.02, labels=labels | {ids[0]: wrong})
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_sample_without_a_group_is_refused(missing):
+    """It would be in none of the groups, and no promise would hold for it."""
+    groups = np.array(["even", "odd"] * (len(CHECK) // 2), object)
+    groups[7] = missing
+    with pytest.raises(ValueError, match="1 samples have none .*the first is row 7"):
+        certify(FRONT, CHECK, 0.05, groups=groups)
+    numbers = np.where(groups == "even", 1.0, 0.0)
+    numbers[7] = np.nan
+    with pytest.raises(ValueError, match="the first is row 7"):
+        certify(FRONT, CHECK, 0.05, groups=numbers)
+
+
+def text_case():
+    """(a point, an unlabelled table, ids to label) of two models that answer in words."""
+    rng = np.random.default_rng(0)
+    said = np.array(["yes", "no"])[rng.integers(0, 2, (2, 400))]
+    confidence = rng.random((2, 400))
+    ids = [f"q{i}" for i in range(400)]
+    unlabelled = ScoreTable(None, confidence, [1, 5], "ab", ids, said)
+    point = Point(("a", "b"), (0.9,), (0.1, 0.9), 0.5, 5.0, 1.0, cost_kind="cost")
+    return point, unlabelled, to_label(point, unlabelled, "b").tolist()
+
+
+def test_a_label_that_no_model_predicts_says_that_neither_is_correct():
+    point, unlabelled, ids = text_case()
+    labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
+    row = certify([point], unlabelled, 0.2, reference="b", labels=labels, drawn=True).table.iloc[0]
+    assert row["lost"] + row["gained"] == pytest.approx(
+        sum(label == "yes" for label in labels.values()) / 400
+    )
+    with pytest.raises(ValueError, match="no model predicts 'maybe'"):
+        certify([point], unlabelled, 0.2, reference="b", labels=labels)
+
+
+@pytest.mark.parametrize("spelling", ["Yes", "no ", "other"])
+def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spelling):
+    point, unlabelled, ids = text_case()
+    some = dict.fromkeys(ids, "yes") | {ids[0]: spelling}
+    for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
+        with pytest.raises(ValueError, match="no model predicts"):
+            certify([point], unlabelled, 0.2, reference="b", labels=labels, drawn=True)

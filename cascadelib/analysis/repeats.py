@@ -1,0 +1,134 @@
+"""Samples that are there more than once: a certificate would count each time as an independent draw."""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom
+
+from ..methods.method import Method
+from .uncertainty import share_interval
+
+LEVEL = 1e-6  # probability with which a table of independent draws is refused
+PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+FACTOR = 1.5  # by which samples of equal confidence may be more alike than neighbours, by chance
+INFLATION = (
+    1.05  # of variances by repeats, up to which they pass: at most 5.4% of promises fail, not 5%
+)
+CONTRADICTING = (
+    0.02  # share of equal confidences with unequal outcomes up to which those are repeats
+)
+REMEDY = "keep one row of each sample: store.take(rows)"
+
+
+def refuse_repeated_ids(store: Any) -> None:
+    """ValueError where samples of a store are there more than once, by their ids (or rows of a store)."""
+    ids = store.origin.sample_ids
+    repeated = len(ids) - len(np.unique(ids))
+    if repeated:
+        raise ValueError(f"{repeated} of the {len(ids)} samples repeat others (ids): {REMEDY}")
+
+
+def refuse_equal_rows(store: Any, models: list[str]) -> None:
+    """ValueError where samples repeat others by what is known of them: confidences of ``models``, who is correct,
+    predictions, labels.
+
+    Rows that are equal in all of that may be different samples: confidences are rounded, or have few values. Two signs
+    are rarer than chance, at ``LEVEL`` together: the distinct rows occur a multiple of 2, of 3, … times
+    (:func:`copied_whole`), or samples that share a confidence of one model share all else, although those with
+    neighbouring ones do not (:func:`equal_in_all`).
+    """
+    confidences, outcomes = known_of(store, models)
+    rows = numbered([*confidences, *outcomes])
+    copies = len(rows) - rows.max() - 1
+    if copies and (copied_whole(rows) or equal_in_all(confidences, rows)):
+        raise ValueError(
+            f"{copies} of the {len(rows)} samples repeat others: they are equal in all that is known of them, more "
+            f"often than independent samples are; {REMEDY}"
+        )
+
+
+def known_of(store: Any, models: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(confidences of each model [k]; its correctness, its predictions and the labels, [k] each) on a store."""
+    stage = store.outcome(models, Method(), "top1")
+    outcomes: list[np.ndarray] = []
+    confidences: list[np.ndarray] = []
+    for position, name in enumerate(models):
+        correct, confidence = stage((position,))
+        outcomes.append(np.asarray(correct))
+        confidences.append(np.asarray(confidence))
+        if store.has_outputs or getattr(store, "predictions", None) is not None:
+            outcomes.append(np.asarray(store.predicted(name)))
+    if store.origin.values is not None:
+        outcomes.append(store.origin.values)
+    return confidences, outcomes
+
+
+def numbered(columns: list[np.ndarray]) -> np.ndarray:
+    """The same number for rows that are equal in all columns [k]: int64 [k], from 0, none left out."""
+    numbers = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        _, place = np.unique(column, return_inverse=True)
+        _, numbers = np.unique(numbers * (place.max() + 1) + place, return_inverse=True)
+    return numbers
+
+
+def copied_whole(rows: np.ndarray) -> bool:
+    """Whether the distinct rows occur a multiple of a prime, given the number of each sample's row int [k].
+
+    Of k independent draws the counts of the values are Poisson variables, given that they sum to k. Whatever its mean,
+    a Poisson variable that is not 0 is a multiple of a prime with a probability of at most ½. So at least m of u
+    values do that with a probability of at most √(2πk) × P(binomial(u, ½) ≥ m): without any assumption on the values.
+    """
+    counts = np.bincount(rows)
+    level = LEVEL / 2 / len(PRIMES) / np.sqrt(2 * np.pi * len(rows))
+    for prime in PRIMES:
+        multiples = np.count_nonzero(counts % prime == 0)
+        if binom.sf(multiples - 1, len(counts), 0.5) <= level:
+            return True
+    return False
+
+
+def equal_in_all(confidences: list[np.ndarray], rows: np.ndarray) -> bool:
+    """Whether samples that share a confidence are repeats, given those of M models [k], and rows int [k].
+
+    Of a model and the next: the values of the first that two samples or more share. Where that was chance, the second
+    model tells those apart about as often as samples with neighbouring values: at most FACTOR less often. A second
+    confidence that depends on the first alone never does, so those samples must have equal outcomes as well, which
+    chance decides. Repeats that inflate variances by less than INFLATION pass: the same tweet is sent twice.
+    """
+    counts = np.bincount(rows)
+    if np.sum(np.square(counts)) <= INFLATION * len(rows):
+        return False
+    places = [np.unique(values, return_inverse=True)[1] for values in confidences]
+    level = LEVEL / 2 / len(places)
+    return any(
+        rarer_than_chance(first, second, rows, level) and outcomes_agree(first, second, rows)
+        for first, second in zip(places, places[1:] + places[:1])
+    )
+
+
+def outcomes_agree(first: np.ndarray, second: np.ndarray, rows: np.ndarray) -> bool:
+    """Whether nearly all samples that agree in ``first`` and ``second`` are equal, int [k] each."""
+    both = numbered([first, second])
+    order = np.argsort(both, kind="stable")
+    tied = np.diff(both[order]) == 0
+    unequal = np.diff(rows[order])[tied] != 0
+    return bool(len(unequal)) and np.mean(unequal) <= CONTRADICTING
+
+
+def rarer_than_chance(
+    first: np.ndarray, second: np.ndarray, rows: np.ndarray, level: float
+) -> bool:
+    """Whether samples that share a value of ``first`` are equal in their rows more often than those with neighbouring
+    values are in ``second``, int [k] each, by more than FACTOR, at a level."""
+    order = np.argsort(first, kind="stable")
+    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    leads = order[starts]
+    neighbours = second[leads[1:]] == second[leads[:-1]]
+    if not len(neighbours):
+        return False
+    chance = FACTOR * share_interval(neighbours, 1 - level, "exact")[1]
+    shared = starts[sizes > 1]
+    equal = np.count_nonzero(rows[order[shared]] == rows[order[shared + 1]])
+    return chance < 1 and binom.sf(equal - 1, len(shared), chance) <= level / 2
