@@ -79,7 +79,8 @@ def point_of(description: Mapping) -> Point:
         parts.append(None)  # files of before do not say on which samples it was fitted
     found_on = together(*parts)
     method = description["method"] and Method(
-        *(description["method"][key] for key in (*NAMED, "temperatures")), fitted_on=found_on
+        **{key: description["method"][key] for key in (*NAMED, "temperatures")},
+        fitted_on=found_on,
     )
     if fitted := policy.fitted:
         method = replace(method, confidence=fitted[0].kind, columns=fitted[0].columns)
@@ -175,8 +176,13 @@ def recorded(split: Mapping | None) -> Recorded | None:
     """A set of samples of a description, as :func:`part_to_json` or :func:`split_to_json` has it."""
     if split is None:
         return None
-    named = (split.get(key) for key in ("dataset", "split", "samples", "ids"))
-    return Recorded(*named, keys_from_json(split))
+    return Recorded(
+        dataset=split.get("dataset") or "",
+        split=split.get("split") or "",
+        samples=split["samples"],
+        digest=split.get("ids"),
+        keys=keys_from_json(split),
+    )
 
 
 def versions() -> dict[str, str]:
