@@ -250,7 +250,7 @@ def _explore(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one line."""
+    """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one line; 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     args, rest = parser_of_all().parse_known_args(argv)
     args.argv = argv
@@ -263,6 +263,9 @@ def main(argv: list[str] | None = None) -> int:
         remedy = ": pip install 'cascadelib[notebooks]'" if isinstance(error, ImportError) else ""
         print(f"cascadelib: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("cascadelib: interrupted", file=sys.stderr)
+        return 130  # as a shell has it of a command that Ctrl-C ended
     said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
     if args.json:
         print(json.dumps(said, indent=2, ensure_ascii=False))

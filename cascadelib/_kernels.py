@@ -1,16 +1,21 @@
-"""Compiled kernels: numba's njit without the GIL, kept on disk where that can be done and compiled anew where not."""
+"""Compiled kernels: numba's njit without the GIL, kept on disk where that can be done, else compiled anew."""
 
 import hashlib
+import os
 import pickle
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
+import llvmlite
+import numba
 import numpy as np
-from numba import njit, typeof, types
-from numba.core import cgutils
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba import typeof, types
+from numba.core import caching, cgutils
 from numba.core.serialize import dumps
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
@@ -24,54 +29,90 @@ from numba.extending import (
 
 from .front_end import is_watched
 
+config: Any = numba.config
+njit: Any = numba.njit
+FOLDER = Path(__file__).parent
+# Every file that defines kernels. A kernel inlines those of other files, so that machine code is
+# out of date as soon as any of these files changes, not only its own.
+SOURCES = (
+    "_kernels.py",
+    "fronts/front.py",
+    "fronts/kernels/bounds.py",
+    "fronts/kernels/boxes.py",
+    "fronts/kernels/grid.py",
+    "fronts/kernels/state.py",
+    "methods/kernels.py",
+    "recipes/exits.py",
+)
+# numba's settings that change machine code without being part of the key of its cache.
+SETTINGS = (
+    "OPT",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "BOUNDSCHECK",
+    "DEBUGINFO_DEFAULT",
+    "USING_SVML",
+)
 
-def kernel(function=None, **options):
-    """``numba.njit(nogil=True, **options)``, cached on disk; ``@kernel`` and ``@kernel(fastmath=True)`` both do. A
-    damaged cache is thrown away; without a folder for one there is a warning a process, and no error."""
+
+def kernel(function: Callable | None = None, **options: Any) -> Any:
+    """``numba.njit(nogil=True, **options)``, cached on disk: ``@kernel`` or ``@kernel(…)``.
+
+    A damaged cache is thrown away. Where no folder can hold one, there is a warning, not an error.
+    """
     if function is None:
         return partial(kernel, **options)
     compiled = njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
-    by_type = (
-        compiled.get_call_template
-    )  # compiled once for all numbers, where numba would for literals anew
-    compiled.get_call_template = lambda args, kws: by_type([types.unliteral(a) for a in args], kws)
+    template_of = compiled.get_call_template
+
+    def template_of_any(arguments: tuple, keywords: dict) -> Any:
+        # compiled once for all numbers, where numba would compile anew for each literal
+        return template_of([types.unliteral(argument) for argument in arguments], keywords)
+
+    compiled.get_call_template = template_of_any
     try:
         compiled._cache = KernelCache(function)
-    except RuntimeError:  # "no locator available": neither package nor home can be written
-        warn_of_no_cache()
+    except (RuntimeError, OSError):  # "no locator available"; the sources cannot be read
+        warn_of_no_cache(NOWHERE)
     return compiled
 
 
-def inner(function):
-    """A kernel that only kernels call, compiled without what Python needs for a call: in two thirds of the time."""
+def inner(function: Callable) -> Any:
+    """A kernel that only kernels call: without Python's wrapper it compiles in two thirds of the time."""
 
-    def refuse(*_, **__):
+    def refuse(*_: Any, **__: Any) -> None:
         raise TypeError(f"{function.__name__} is called by kernels only")
 
     compiled = kernel(function, _nrt=False, no_cpython_wrapper=True)
-    compiled._insert, compiled._compile_for_args = lambda *_, **__: None, refuse
+    compiled._insert = lambda *_, **__: None
+    compiled._compile_for_args = refuse
     return compiled
 
 
 class Room:
-    """A namedtuple of namedtuples of arrays, which kernels take for just that. They get one pointer to it, where numba
-    would hand on seven numbers an array, all of which are compiled at every call. Its arrays stay the same."""
+    """A namedtuple of namedtuples of arrays, which kernels take for just that.
 
-    def __init__(self, parts):
-        self.parts, self._numba_type_ = parts, InRoom(typeof(parts))
-        words = [
-            (0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides)
+    They get one pointer to it, where numba would hand on seven numbers per array, all of which are
+    compiled at every call. Its arrays stay the same.
+    """
+
+    def __init__(self, parts: tuple) -> None:
+        self.parts = parts
+        self._numba_type_ = InRoom(typeof(parts))
+        # an array as numba lays it out: no owner, no parent, size, item size, data, shape, strides
+        structs = [
+            (0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides)
             for part in parts
-            for a in part
+            for array in part
         ]
-        self.structs = np.concatenate(words)  # as numba lays them out
+        self.structs = np.concatenate(structs)
         self.address = self.structs.ctypes.data
 
 
 class InRoom(types.Type):
     """The type of a :class:`Room`, or of a namedtuple in it; parts: numba's type of the namedtuple."""
 
-    def __init__(self, parts):
+    def __init__(self, parts: Any) -> None:
         self.parts = parts
         super().__init__(f"InRoom({parts})")
 
@@ -80,11 +121,11 @@ register_model(InRoom)(models.OpaqueModel)
 
 
 @unbox(InRoom)
-def address_of(_, room, c):
+def address_of(_: types.Type, room: Any, context: Any) -> NativeValue:
     """The pointer to a room."""
-    address = c.pyapi.object_getattr_string(room, "address")
-    pointer = c.pyapi.long_as_voidptr(address)
-    c.pyapi.decref(address)
+    address = context.pyapi.object_getattr_string(room, "address")
+    pointer = context.pyapi.long_as_voidptr(address)
+    context.pyapi.decref(address)
     return NativeValue(pointer)
 
 
@@ -94,48 +135,123 @@ class TypeOfPart(AttributeTemplate):
 
     key = InRoom
 
-    def generic_resolve(self, room, name):
+    def generic_resolve(self, value: Any, attr: str) -> Any:  # type: ignore[override]
         """An array's, or again an :class:`InRoom`."""
-        part = dict(zip(room.parts.fields, room.parts.types))[name]
+        part = dict(zip(value.parts.fields, value.parts.types))[attr]
         return InRoom(part) if isinstance(part, types.NamedTuple) else part
 
 
 @lower_getattr_generic(InRoom)
-def part_of(context, builder, room, pointer, name):
+def part_of(context: Any, builder: Any, room: InRoom, pointer: Any, name: str) -> Any:
     """A part: an array, or the pointer to a namedtuple."""
-    struct, place = context.get_data_type(room.parts).as_pointer(), room.parts.fields.index(name)
+    struct = context.get_data_type(room.parts).as_pointer()
+    place = room.parts.fields.index(name)
     part = cgutils.gep_inbounds(builder, builder.bitcast(pointer, struct), 0, place)
-    nested = isinstance(room.parts.types[place], types.NamedTuple)
-    return builder.bitcast(part, cgutils.voidptr_t) if nested else builder.load(part)
+    if isinstance(room.parts.types[place], types.NamedTuple):
+        return builder.bitcast(part, cgutils.voidptr_t)
+    return builder.load(part)
 
 
-@cache  # one warning a process, not one a kernel
-def warn_of_no_cache():
-    """Say that kernels are compiled anew by each process, and what helps."""
+NOWHERE = "every process compiles them anew (up to a minute)"
+
+
+@cache  # one warning per process, not one per kernel
+def warn_of_no_cache(instead: str) -> None:
+    """Say which folder cannot be written, what happens instead, and what helps."""
+    refused = "neither cascadelib's folder nor a home folder can be written"
+    if config.CACHE_DIR:
+        refused = f"the folder that NUMBA_CACHE_DIR names, {config.CACHE_DIR}, cannot be written"
     warnings.warn(
-        "compiled kernels cannot be kept: neither cascadelib's folder nor a home folder can be written, so "
-        "every process compiles them anew (up to a minute); set NUMBA_CACHE_DIR to a folder that can be written",
+        f"compiled kernels cannot be kept: {refused}, so {instead}; "
+        "set NUMBA_CACHE_DIR to a folder that can be written",
         RuntimeWarning,
         stacklevel=2,
     )
 
 
 @cache
-def say_compiling():
+def say_compiling() -> None:
     """Say once, where somebody watches, what the first search waits for."""
     if is_watched():
         print("cascadelib compiles its kernels, once: 10 to 20 seconds", file=sys.stderr)
 
 
-class Digested(CompileResultCacheImpl):
+def contents(path: Path) -> bytes:
+    """The bytes of a file of this package, also in a zip, or of what was compiled from it."""
+    loader = __spec__.loader
+    try:
+        return loader.get_data(str(path))  # type: ignore[union-attr]
+    except OSError:
+        return loader.get_data(f"{path}c")  # type: ignore[union-attr]
+
+
+def when_written(path: Path) -> tuple[int, int] | None:
+    """A file's time and size, by which a reloaded module is noticed; None in a zip."""
+    with suppress(OSError):
+        status = os.stat(path)
+        return status.st_mtime_ns, status.st_size
+    return None
+
+
+@cache
+def digest_of_sources(folder: Path, written: tuple) -> str:
+    """SHA-256 of what machine code depends on, except the processor, which numba's keys hold."""
+    digest = hashlib.sha256()
+    settings = [(name, getattr(config, name, None)) for name in SETTINGS]
+    digest.update(repr((numba.__version__, llvmlite.__version__, settings)).encode())
+    for name in SOURCES:
+        content = contents(folder / name)
+        digest.update(f"{name} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def stamp(folder: Path = FOLDER) -> str:
+    """:func:`digest_of_sources` as they are now: kernels with another stamp are compiled anew."""
+    return digest_of_sources(folder, tuple(when_written(folder / name) for name in SOURCES))
+
+
+class Readable(caching._CacheLocator):
+    """A folder of kernels that can be read although nothing can be written there is one as well."""
+
+    def ensure_cache_path(self) -> None:
+        """OSError where the folder can neither be written nor has anything to read."""
+        try:
+            super().ensure_cache_path()
+        except OSError:
+            if not any(Path(self.get_cache_path()).glob("*.nbi")):
+                raise
+
+
+class Given(Readable, caching.UserProvidedCacheLocator):
+    """The folder that NUMBA_CACHE_DIR names."""
+
+
+class Beside(Readable, caching.InTreeCacheLocator):
+    """``__pycache__`` beside the source."""
+
+
+class AtHome(Readable, caching.UserWideCacheLocator):
+    """The user's own cache folder."""
+
+
+class Digested(caching.CompileResultCacheImpl):
     """A cache entry with a digest, so that machine code with a flipped bit never runs."""
 
-    def reduce(self, data):
+    _locator_classes = [
+        Given,
+        Beside,
+        AtHome,
+        caching.IPythonCacheLocator,
+        caching.ZipCacheLocator,
+    ]
+
+    def reduce(self, data: Any) -> tuple[bytes, bytes]:
         """The entry as (SHA-256, bytes)."""
         content = dumps(super().reduce(data))
         return hashlib.sha256(content).digest(), content
 
-    def rebuild(self, target_context, reduced_data):
+    def rebuild(self, target_context: Any, reduced_data: tuple[bytes, bytes]) -> Any:
         """The inverse of :meth:`reduce`; ValueError where the digest does not fit."""
         digest, content = reduced_data
         if hashlib.sha256(content).digest() != digest:
@@ -143,12 +259,19 @@ class Digested(CompileResultCacheImpl):
         return super().rebuild(target_context, pickle.loads(content))
 
 
-class KernelCache(FunctionCache):
-    """numba's cache of a function, which costs time where it fails, never the result."""
+class KernelCache(caching.FunctionCache):
+    """numba's cache of a function under :func:`stamp`, which costs time where it fails, never the result."""
 
     _impl_class = Digested
 
-    def load_overload(self, sig, target_context):
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        own = self._impl.locator.get_source_stamp()  # a kernel of a user's own file
+        self._cache_file._source_stamp = own, stamp()
+        if config.CACHE_DIR and isinstance(self._impl.locator, Beside | AtHome):
+            warn_of_no_cache("they are kept beside cascadelib's modules or in a home folder")
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel, or None where there is none, or a damaged one: that is forgotten."""
         try:
             found = super().load_overload(sig, target_context)
@@ -160,9 +283,9 @@ class KernelCache(FunctionCache):
             say_compiling()
         return found
 
-    def save_overload(self, sig, data):
+    def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel, unless the disk refuses."""
         try:
             super().save_overload(sig, data)
         except OSError:
-            warn_of_no_cache()
+            warn_of_no_cache(NOWHERE)

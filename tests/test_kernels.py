@@ -1,14 +1,19 @@
 """Kernels where nothing can be written, and where what was written is damaged: the same results, never an error."""
 
+import ast
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import config
+from numba.core.dispatcher import Dispatcher
 
-from cascadelib import ScoreTable, search
+from cascadelib import ScoreTable, _kernels, search
 from cascadelib.files import ROOT
 
 SEARCH = """
@@ -26,6 +31,21 @@ def added(a, b):
     return a + b
 
 print(added(1, 2), added(0.5, 1.0), len(added.stats.cache_hits))
+"""
+READ_ONLY = """
+import runpy, sys, tempfile
+
+def refuse(*_, **__):
+    raise PermissionError("a read-only disk")
+
+tempfile.TemporaryFile = refuse
+runpy.run_path(sys.argv[1])
+"""
+EDIT = """
+
+@kernel(_nrt=False)
+def improves(best, n, cost, cascade, at):
+    return n > 45 and comes_first(best, n, cost, cascade, at)
 """
 WARM = """
 import cascadelib as cl
@@ -144,3 +164,91 @@ def test_a_process_that_compiles_says_so_once(tmp_path):
     assert said == "comes_first is called by kernels only\nTrue\n"
     assert told.count("compiles its kernels") == 1
     assert run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path)) == (said, "")
+
+
+def modules_with_kernels():
+    """Of the package's files, those that import the decorators, as paths from the package's folder."""
+    folder = ROOT / "cascadelib"
+    importing = [path for path in folder.rglob("*.py") if "_kernels import" in path.read_text()]
+    return sorted(str(path.relative_to(folder)) for path in importing)
+
+
+def test_the_sources_are_all_files_that_define_kernels():
+    defining = modules_with_kernels()
+    assert set(_kernels.SOURCES) == {"_kernels.py", *defining}
+    for name in defining:
+        path = ROOT / "cascadelib" / name
+        module = importlib.import_module("cascadelib." + name[:-3].replace("/", "."))
+        inside = {
+            alias.asname or alias.name: importlib.import_module(
+                "." * line.level + (line.module or ""), module.__package__
+            )
+            for line in ast.walk(ast.parse(path.read_text()))
+            if isinstance(line, ast.ImportFrom) and line.level
+            for alias in line.names
+        }
+        for found in vars(module).values():
+            if isinstance(found, Dispatcher):  # what it calls, and constants that it was built with
+                for used in set(found.py_func.__code__.co_names) & set(inside):
+                    source = Path(inside[used].__file__).relative_to(ROOT / "cascadelib")
+                    assert str(source) in _kernels.SOURCES, (name, found, used)
+
+
+@pytest.mark.parametrize("name", _kernels.SOURCES)
+def test_editing_a_file_of_kernels_changes_the_stamp(name, tmp_path):
+    for source in _kernels.SOURCES:
+        (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "cascadelib" / source, tmp_path / source)
+    before = _kernels.stamp(tmp_path)
+    assert before == _kernels.stamp(tmp_path) == _kernels.stamp()
+    with open(tmp_path / name, "a") as file:
+        file.write("# edited\n")
+    assert _kernels.stamp(tmp_path) not in (before, _kernels.stamp())
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (_kernels.numba, "__version__", "0.0"),
+        (_kernels.llvmlite, "__version__", "0.0"),
+        (config, "BOUNDSCHECK", 1),
+        (config, "SLP_VECTORIZE", 1),
+    ],
+)
+def test_another_compiler_has_another_stamp(module, name, value, monkeypatch):
+    before = _kernels.stamp()
+    _kernels.digest_of_sources.cache_clear()
+    monkeypatch.setattr(module, name, value)
+    assert _kernels.stamp() != before
+    _kernels.digest_of_sources.cache_clear()
+
+
+def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_path):
+    package = shutil.copytree(
+        ROOT / "cascadelib",
+        tmp_path / "cascadelib",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    before = run(SEARCH, tmp_path, **kept)
+    with open(package / "fronts" / "kernels" / "state.py", "a") as file:
+        file.write(EDIT)
+    edited = run(SEARCH, tmp_path, **kept)
+    assert edited != before
+    assert edited == run(SEARCH, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "fresh"))
+
+
+def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
+    script, blocked = tmp_path / "tiny.py", tmp_path / "blocked"
+    script.write_text(TINY + TINY.replace("added", "summed"))
+    blocked.touch()  # a file where the folder would be stops even root
+    for hits in (0, 2):
+        said, warned = run(script, ROOT, NUMBA_CACHE_DIR=str(blocked / "cache"))
+        assert said == f"3 1.5 {hits}\n" * 2
+        assert warned.count("Warning") == 1 and str(blocked / "cache") in warned
+
+
+def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny):
+    kept = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
+    run(tiny, ROOT, **kept)
+    assert run(READ_ONLY, ROOT, str(tiny), **kept) == ("3 1.5 2\n", "")

@@ -1,8 +1,10 @@
 """Which cascades there are (by rising cost, equal costs in both orders), their work, and their prefixes' outcomes."""
 
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from math import comb, factorial
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +16,8 @@ MOST_CASCADES = 5_000_000
 MOST_LISTED = 50_000_000
 
 
-def extensions(cost, prefix, length):
-    """Every cascade of ``length`` models that begins with ``prefix``, the cheapest models first."""
+def extensions(cost: np.ndarray, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
+    """Every cascade of ``length`` models that begins with ``prefix``, the cheapest models first; cost [M]."""
     if len(prefix) == length:
         yield prefix
         return
@@ -24,53 +26,56 @@ def extensions(cost, prefix, length):
             yield from extensions(cost, (*prefix, m), length)
 
 
-def cascades_of(cost, lengths):
-    """Every cascade of each of some ``lengths``."""
+def cascades_of(cost: np.ndarray, lengths: Iterable[int]) -> Iterator[tuple[int, ...]]:
+    """Every cascade of each of some ``lengths``, of models of cost [M]."""
     return (cascade for n in lengths for cascade in extensions(cost, (), n))
 
 
-def check_lengths(n_models, n_candidates):
+def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
     """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
     lengths = items_of(n_models)
+    most = min(n_candidates, MAX_MODELS)
     for n in lengths:
-        check_count(
-            n, f"n_models (of {n_candidates} models, or a tuple)", 1, min(n_candidates, MAX_MODELS)
-        )
+        check_count(n, f"n_models (of {n_candidates} models, or a tuple)", 1, most)
     if not lengths:
         raise ValueError("n_models is empty: give a length or a tuple of lengths")
     return tuple(sorted({int(n) for n in lengths}))
 
 
-def number_of_cascades(cost, length):
+def number_of_cascades(cost: np.ndarray, length: int) -> int:
     """How many cascades of ``length`` models there are, without listing them."""
-    ways = [1] + [0] * length
+    ways = [1] + [0] * length  # by number of models, of those of the costs so far
     for same in np.unique(cost, return_counts=True)[1].tolist():
-        own = [comb(same, j) * factorial(j) for j in range(length + 1)]
-        ways = [sum(ways[i] * own[n - i] for i in range(n + 1)) for n in range(length + 1)]
+        orders = [comb(same, j) * factorial(j) for j in range(length + 1)]
+        before = ways
+        ways = []
+        for n in range(length + 1):
+            ways.append(sum(before[i] * orders[n - i] for i in range(n + 1)))
     return ways[length]
 
 
-def check_work(cost, lengths, time_limit):
+def check_work(cost: np.ndarray, lengths: Sequence[int], time_limit: float | None) -> None:
     """Refuse a search of more cascades than patience (without a time limit) or memory allow, with the remedy."""
     total = sum(number_of_cascades(cost, n) for n in lengths)
     most = MOST_CASCADES if time_limit is None else MOST_LISTED
-    if total > most:
-        raise ValueError(
-            f"{len(cost)} models make {total:,} cascades of {' or '.join(map(str, lengths))}: more than {most:,}. "
-            "Search fewer models (models='pareto' or a list), fewer stages, "
-            + (
-                "or set time_limit= for a certified front of what was reached"
-                if total <= MOST_LISTED
-                else "please"
-            )
-        )
+    if total <= most:
+        return
+    remedy = "Search fewer models (models='pareto' or a list) or fewer stages"
+    if total <= MOST_LISTED:
+        remedy += ", or set time_limit= for a certified front of what was reached"
+    asked = " or ".join(map(str, lengths))
+    raise ValueError(
+        f"{len(cost)} models make {total:,} cascades of {asked}: more than {most:,}. {remedy}"
+    )
 
 
 class Cascades:
-    """All cascades of one length, numbered; ``heads``: [(all models but the last, number of its first, lasts)]."""
+    """All cascades of one length, numbered; ``heads``: [(all models but the last, its [(number, last model)])]."""
 
-    def __init__(self, cost, length, first=0):
-        self.length, self.first, self.heads, number = length, first, [], count(first)
+    def __init__(self, cost: np.ndarray, length: int, first: int = 0) -> None:
+        self.length = length
+        self.heads: list[tuple[tuple, list[tuple[int, int]]]] = []
+        number = count(first)
         for head in extensions(cost, (), length - 1):
             lasts = [(next(number), cascade[-1]) for cascade in extensions(cost, head, length)]
             if lasts:
@@ -78,94 +83,109 @@ class Cascades:
         self.end = next(number)
         self.starts = [lasts[0][0] for _, lasts in self.heads]
 
-    def cascade(self, number):
+    def cascade(self, number: int) -> tuple[int, ...]:
         """The models of a numbered cascade."""
         head, lasts = self.heads[bisect_right(self.starts, number) - 1]
-        return (*head, lasts[number - lasts[0][0]][1])
+        _, last = lasts[number - lasts[0][0]]
+        return (*head, last)
 
 
 class Outcomes:
     """A stage function's outcomes, checked, computed once and kept compact; picklable by :meth:`only`.
 
-    stage(prefix) → (correct [k], confidence [k]); last_only: whether only the last model of a prefix counts.
+    stage(prefix) → (correct [k], confidence [k]); last_only: whether only the last model of a
+    prefix counts.
     """
 
-    def __init__(self, stage, last_only):
-        self.stage, self.last_only = stage, last_only
-        self.rights, self.wrongs, self.grouped, self.orders = {}, {}, {}, {}
+    def __init__(self, stage: Any, last_only: bool) -> None:
+        self.stage = stage
+        self.last_only = last_only
+        self.kept_correct: dict[tuple, Any] = {}
+        self.kept_wrong: dict[tuple, np.ndarray] = {}
+        self.kept_groups: dict[tuple, np.ndarray] = {}
+        self.kept_order: dict[tuple, np.ndarray] = {}
 
-    def key(self, prefix):
+    def key(self, prefix: tuple) -> tuple:
         """What prefixes with the same outcomes share."""
         return prefix[-1:] if self.last_only else prefix
 
-    def prepare(self, cascades):
+    def prepare(self, cascades: Iterable[tuple]) -> None:
         """Let a stage that computes many prefixes together (a mean ensemble) do so for all ``cascades``."""
         if hasattr(self.stage, "prepare"):
             whole = list(cascades)
-            heads = {c[:n] for c in whole for n in range(1, len(c))}
-            self.stage.prepare([*heads, *whole], heads)
+            heads = {cascade[:n] for cascade in whole for n in range(1, len(cascade))}
+            self.stage.prepare(correct=[*heads, *whole], confidence=heads)
 
-    def right(self, prefix):
-        """uint8 [k]: whether the cascade's output after ``prefix`` is right. Kept as bits for longer prefixes."""
+    def correct(self, prefix: tuple) -> np.ndarray:
+        """uint8 [k]: whether the cascade's output after ``prefix`` is correct. Kept as bits for longer prefixes."""
         key = self.key(prefix)
-        if key not in self.rights:
-            right = (
-                self.stage.right(prefix) if hasattr(self.stage, "right") else self.stage(prefix)[0]
-            )
-            right = np.asarray(unmasked(right, f"correctness after models {prefix}"))
-            if right.dtype != bool and not np.isin(right, (0, 1)).all():
-                raise ValueError(
-                    f"correctness after models {prefix} is not boolean: the exact search counts samples"
-                )
-            right = right.astype(bool).view(np.uint8)
-            self.rights[key] = right if len(key) == 1 else (len(right), np.packbits(right))
-        kept = self.rights[key]
+        if key not in self.kept_correct:
+            correct = self.checked_correct(prefix)
+            self.kept_correct[key] = correct
+            if len(key) > 1:
+                self.kept_correct[key] = len(correct), np.packbits(correct)
+        kept = self.kept_correct[key]
         return kept if len(key) == 1 else np.unpackbits(kept[1], count=kept[0])
 
-    def wrong(self, prefix):
-        """int32: the samples that :meth:`right` has as wrong."""
-        key = self.key(prefix)
-        if len(key) > 1:
-            return np.flatnonzero(self.right(prefix) == 0).astype(np.int32)
-        if key not in self.wrongs:
-            self.wrongs[key] = np.flatnonzero(self.right(prefix) == 0).astype(np.int32)
-        return self.wrongs[key]
-
-    def sure(self, prefix):
-        """float64 [k]: confidence after ``prefix``; nan is refused."""
-        sure = reals(self.stage(prefix)[1], f"confidence after models {prefix}")
-        if np.isnan(sure).any():
+    def checked_correct(self, prefix: tuple) -> np.ndarray:
+        """uint8 [k]: what the stage says is correct after ``prefix``; refused where it is graded."""
+        if hasattr(self.stage, "correct"):  # without a confidence, which may cost more
+            correct = self.stage.correct(prefix)
+        else:
+            correct = self.stage(prefix)[0]
+        correct = np.asarray(unmasked(correct, f"correctness after models {prefix}"))
+        if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
             raise ValueError(
-                f"confidence after models {prefix} is nan at sample {int(np.argmax(np.isnan(sure)))}"
+                f"correctness after models {prefix} is not boolean: the exact search counts samples"
             )
-        return sure
+        return correct.astype(bool).view(np.uint8)
 
-    def groups(self, prefix):
-        """int32 [k]: each sample's group of equal confidence, surest first."""
+    def wrong(self, prefix: tuple) -> np.ndarray:
+        """int32: the samples that :meth:`correct` has as wrong."""
         key = self.key(prefix)
-        if key not in self.grouped:
-            order, ends = exits_of(self.sure(prefix))
+        if key in self.kept_wrong:
+            return self.kept_wrong[key]
+        wrong = np.flatnonzero(self.correct(prefix) == 0).astype(np.int32)
+        if len(key) == 1:
+            self.kept_wrong[key] = wrong
+        return wrong
+
+    def confidence(self, prefix: tuple) -> np.ndarray:
+        """float64 [k]: confidence after ``prefix``; nan is refused."""
+        confidence = reals(self.stage(prefix)[1], f"confidence after models {prefix}")
+        missing = np.isnan(confidence)
+        if missing.any():
+            raise ValueError(
+                f"confidence after models {prefix} is nan at sample {int(np.argmax(missing))}"
+            )
+        return confidence
+
+    def groups(self, prefix: tuple) -> np.ndarray:
+        """int32 [k]: each sample's group of equal confidence, the most confident first."""
+        key = self.key(prefix)
+        if key not in self.kept_groups:
+            order, ends = exits_of(self.confidence(prefix))
             rank = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
             group = np.empty(len(order), np.min_scalar_type(rank[-1]))
             group[order] = rank
             if len(key) == 1:
-                self.orders[key] = order
-            self.grouped[key] = group
-        return self.grouped[key].astype(np.int32)
+                self.kept_order[key] = order
+            self.kept_groups[key] = group
+        return self.kept_groups[key].astype(np.int32)
 
-    def order(self, prefix):
+    def order(self, prefix: tuple) -> np.ndarray:
         """int64 [k]: samples by falling confidence."""
         group = self.groups(prefix)
-        kept = self.orders.get(self.key(prefix))
+        kept = self.kept_order.get(self.key(prefix))
         return np.argsort(group, kind="stable") if kept is None else kept
 
-    def only(self, prefixes, last):
+    def only(self, prefixes: Iterable[tuple], last: Iterable[tuple]) -> "Outcomes":
         """A copy that knows the groups and correctness of ``prefixes``, the correctness of ``last``, nothing else."""
         copy = Outcomes(None, self.last_only)
         for prefix in prefixes:
             self.groups(prefix)
-            copy.grouped[self.key(prefix)] = self.grouped[self.key(prefix)]
+            copy.kept_groups[self.key(prefix)] = self.kept_groups[self.key(prefix)]
         for prefix in (*prefixes, *last):
-            self.right(prefix)
-            copy.rights[self.key(prefix)] = self.rights[self.key(prefix)]
+            self.correct(prefix)
+            copy.kept_correct[self.key(prefix)] = self.kept_correct[self.key(prefix)]
         return copy

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..checks import (
     POSITIVE,
@@ -24,68 +27,99 @@ from ..checks import (
 from ..evaluation.evaluation import asked, check_store, single_models, sum_passed_on
 from ..evaluation.pareto import Baseline, improvement_factor
 from ..front_end import watched
-from ..methods.confidence_metrics import confidence
-from ..methods.method import METHODS
+from ..methods.confidence_metrics import confidence as confidence_of
+from ..methods.method import METHODS, Method
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from ..store.logit_store import LogitStore
-from ..store.protocol import Stage
+from ..store.protocol import Stage, Store
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
-from .graded import Found, points_by_running, search_graded, two_model_curve
-from .kernels.state import improves, new_best, note
+from .graded import Curve, Found, points_by_running, search_graded, two_model_curve
+from .kernels.state import Best, improves, new_best, note
 from .parallel import BOXES, CORNERS, in_executor, in_threads
 
-# Tolerances of the rounds before the last, where time is limited; the first opens nothing, and bounds every cascade.
+# Tolerances of the rounds before the last, where time is limited; the first opens nothing, and
+# bounds every cascade.
 COARSER = (1e300, 0.1, 0.01)
 SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
+INTERRUPTED = "the search was interrupted; nothing of it is kept"
 
 
-def note_first_models(outcomes, cost, cascades, best):
-    """Note, for each model that may come first, a cascade in which all samples leave there: every single model, and
-    of longer cascades a front, however little time there is."""
-    firsts = {}
+def always_exit(outcomes: Outcomes, head: tuple, start: int = 0) -> list[int]:
+    """The boundaries at which all samples exit, of a head's stages from ``start`` on."""
+    stages = range(start, len(head))
+    return [int(outcomes.groups(head[: i + 1]).max()) + 1 for i in stages]
+
+
+def note_first_models(outcomes: Outcomes, cost: np.ndarray, cascades: Cascades, best: Best) -> None:
+    """Note, for each model that may come first, a cascade in which all samples leave there.
+
+    So every single model, and of longer cascades a front, is there however little time there is.
+    """
+    firsts: dict[int, tuple[int, tuple]] = {}
     for head, lasts in cascades.heads:
-        for number, m in lasts[:1] if head else lasts:
-            firsts.setdefault((*head, m)[0], (number, head))
+        if head:
+            number, _ = lasts[0]
+            firsts.setdefault(head[0], (number, head))
+            continue
+        for number, m in lasts:
+            firsts.setdefault(m, (number, head))
     for first, (number, head) in firsts.items():
-        n, nobody = int(outcomes.right((first,)).sum()), np.zeros(len(head), np.int64)
-        always = np.array(
-            [outcomes.groups(head[: i + 1]).max() + 1 for i in range(len(head))], np.int64
-        )
+        n = int(outcomes.correct((first,)).sum())
+        nobody = np.zeros(len(head), np.int64)
+        always = np.array(always_exit(outcomes, head), np.int64)
         if improves(best, n, cost[first], number, nobody):
             note(best, n, cost[first], number, always, nobody)
 
 
-def seed(outcomes, cost, cascades, length, best, tolerance, deadline):
+def seed(
+    outcomes: Outcomes,
+    cost: np.ndarray,
+    cascades: Cascades,
+    length: int,
+    best: Best,
+    tolerance: float,
+    deadline: float | None,
+) -> None:
     """Note the front of the cascades' first ``length`` models: of longer ones whose later stages are never reached."""
-    heads, longer, d = {}, {}, length - 1
+    d = length - 1
+    longer: dict[tuple, tuple[int, tuple]] = {}
     for head, lasts in cascades.heads:
-        longer.setdefault(head[:length], (lasts[0][0], head))
+        number, _ = lasts[0]
+        longer.setdefault(head[:length], (number, head))
+    heads: dict[tuple, list[tuple[int, int]]] = {}
     for short, (number, _) in longer.items():
         heads.setdefault(short[:-1], []).append((number, short[-1]))
-    head_of, own = dict(longer.values()), new_best(len(best.reach) - 1, length)
+    head_of = dict(longer.values())
+    own = new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
         in_threads(outcomes, cost, list(heads.items()), own, parts, tolerance, deadline)
     for n in np.flatnonzero(np.isfinite(own.exact)):
-        head, at = head_of[own.where[n, 0]], np.zeros(cascades.length - 1, np.int64)
+        number = own.where[n, 0]
+        at = np.zeros(cascades.length - 1, np.int64)
         at[:d] = own.where[n, 1 + d :]
-        if improves(best, n, own.exact[n], own.where[n, 0], at):
-            always = [outcomes.groups(head[: i + 1]).max() + 1 for i in range(d, len(head))]
-            note(
-                best,
-                n,
-                own.exact[n],
-                own.where[n, 0],
-                np.append(own.where[n, 1 : 1 + d], always),
-                at,
-            )
+        if improves(best, n, own.exact[n], number, at):
+            later = always_exit(outcomes, head_of[number], d)
+            boundaries = np.append(own.where[n, 1 : 1 + d], later)
+            note(best, n, own.exact[n], number, boundaries, at)
 
 
-def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts):
+def search_boxes_of(
+    outcomes: Outcomes,
+    cost: np.ndarray,
+    cascades: Cascades,
+    best: Best,
+    tolerance: float,
+    deadline: float | None,
+    executor: Executor | None,
+    parts: tuple,
+) -> None:
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
-    parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's
-    ``floor`` bounds all that it did not search, also where time ran out in it, so the highest counts.
+
+    parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes
+    only. Each round's ``floor`` bounds all that it did not search, also where time ran out in it,
+    so the highest counts.
     """
     run = in_threads if executor is None else partial(in_executor, executor)
     rounds = [t for t in COARSER if t > tolerance] if deadline else []
@@ -101,41 +135,71 @@ def search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executo
     best.floor[:] = certain
 
 
-def search_all(outcomes, cost, k, lengths, tolerance, deadline, executor):
+def search_long(
+    outcomes: Outcomes,
+    cost: np.ndarray,
+    cascades: Cascades,
+    searched: Sequence[int],
+    best: Best,
+    tolerance: float,
+    deadline: float | None,
+    executor: Executor | None,
+) -> None:
+    """Note every threshold of cascades of three models or more, after a first front to prune by.
+
+    searched: the lengths that are asked for, which need no seeding of their own.
+    """
+    length = cascades.length
+    end_of_start = None
+    first = length - 1
+    if deadline is not None:
+        now = time.monotonic()
+        end_of_start = now + SEEDING * (deadline - now)
+        first = min(3, length - 1)
+    for shorter in range(first, length):
+        in_time = end_of_start is None or time.monotonic() < end_of_start
+        if shorter not in searched and (shorter == first or in_time):
+            seed(outcomes, cost, cascades, shorter, best, tolerance, end_of_start)
+    started = in_threads(outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start)
+    parts = BOXES if started else CORNERS + BOXES
+    search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
+
+
+def search_all(
+    outcomes: Outcomes,
+    cost: np.ndarray,
+    k: int,
+    lengths: Sequence[int],
+    tolerance: float,
+    deadline: float | None,
+    executor: Executor | None,
+) -> tuple[Best, Callable[[int], tuple]]:
     """(Best over all cascades of the given lengths, function from a cascade's number to its models)."""
-    best, kinds, end, floor = new_best(k, max(lengths)), [], 0, np.full(k + 1, np.inf)
+    best = new_best(k, max(lengths))
+    floor = np.full(k + 1, np.inf)
+    kinds: list[Cascades] = []
     for length in lengths:
-        kinds.append(cascades := Cascades(cost, length, end))
-        end = cascades.end
+        cascades = Cascades(cost, length, kinds[-1].end if kinds else 0)
+        kinds.append(cascades)
         if length == 1 or deadline is not None:
             note_first_models(outcomes, cost, cascades, best)
         if length == 2:
             in_threads(outcomes, cost, cascades.heads, best)
         elif length > 2:
-            end_of_start = (
-                None
-                if deadline is None
-                else time.monotonic() + SEEDING * (deadline - time.monotonic())
-            )
-            first = length - 1 if deadline is None else min(3, length - 1)
-            for shorter in range(first, length):
-                if shorter not in lengths and (shorter == first or time.monotonic() < end_of_start):
-                    seed(outcomes, cost, cascades, shorter, best, tolerance, end_of_start)
-            started = in_threads(
-                outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start
-            )
-            parts = BOXES if started else CORNERS + BOXES
-            search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
+            search_long(outcomes, cost, cascades, lengths, best, tolerance, deadline, executor)
             np.minimum(floor, best.floor, out=floor)
     best.floor[:] = floor
-    return best, lambda number: next(c for c in kinds if number < c.end).cascade(number)
+
+    def cascade_of(number: int) -> tuple:
+        return next(kind for kind in kinds if number < kind.end).cascade(number)
+
+    return best, cascade_of
 
 
-def check_limits(tolerance, time_limit, executor):
+def check_limits(tolerance: Any, time_limit: Any, executor: Any) -> tuple[float, float | None]:
     """(tolerance, time limit) as floats, None for no limit; ValueError naming the one that is wrong."""
-    tolerance = check_number(
-        tolerance, "tolerance", "a share of the cost, 0 or more", 0, POSITIVE[1]
-    )
+    share = "a share of the cost, 0 or more"
+    tolerance = check_number(tolerance, "tolerance", share, 0, POSITIVE[1])
     if time_limit is not None:
         time_limit = check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
     if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
@@ -144,22 +208,55 @@ def check_limits(tolerance, time_limit, executor):
 
 
 def search_outcomes(
-    stage: Stage, cost, n_models, *, last_only=False, tolerance=0.0, time_limit=None, executor=None
+    stage: Stage,
+    cost: ArrayLike,
+    n_models: Any,
+    *,
+    last_only: bool = False,
+    tolerance: float = 0.0,
+    time_limit: float | None = None,
+    executor: Executor | None = None,
 ) -> Points:
     """The exact Pareto front over all cascades of ``n_models`` models and all achievable thresholds.
 
-    stage(prefix: tuple[int, …]) → (correct bool [k], confidence float [k], higher = surer) of the cascade's output
-    after the models of ``prefix``; cost float [M]; n_models: a length (1 … 8) or a tuple of lengths (the union).
-    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit together; infinite
-    confidences may occur, nan not. Of cascades of the same accuracy and cost that of the fewest models is reported,
-    then of the cheapest first models, then that which passes the fewest samples on to stage 2, 3, …, on any machine.
+    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit
+    together. Of cascades of the same accuracy and cost that of the fewest models is reported, then
+    of the cheapest first models, then that which passes the fewest samples on to stage 2, 3, …, on
+    any machine.
 
-    last_only: outcomes depend on the last model of a prefix alone, so that they are asked for once a model;
-    tolerance: skip what could only be cheaper by this share of the cost; time_limit: seconds after which the search
-    stops; either leaves a front that is certified instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
-    executor: a ``concurrent.futures.Executor`` that searches cascades of three models and more; where workers die, a
-    RuntimeWarning says so, and the front is certified.
-    ValueError: unusable outcomes or costs, more stages than models, more cascades than patience allows.
+    Parameters
+    ----------
+    stage : callable
+        prefix (tuple of int, rows of ``cost``) → (correct bool [k], confidence float [k], higher =
+        more confident) of the cascade's output after those models. Infinite confidences may occur,
+        nan not.
+    cost : array [M]
+        Cost per sample of each model.
+    n_models : int or tuple of int
+        A length, 1 … 8, or several, whose union is searched.
+    last_only : bool
+        Outcomes depend on the last model of a prefix alone, so that they are asked for once per
+        model.
+    tolerance : float
+        Skip what could only be cheaper by this share of the cost.
+    time_limit : float, optional
+        Seconds after which the search stops. This and a tolerance leave a front that is certified
+        instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
+    executor : concurrent.futures.Executor, optional
+        It searches cascades of three models and more; where workers die, a RuntimeWarning says so,
+        and the front is certified.
+
+    Returns
+    -------
+    Points
+        The front, rising in cost and accuracy.
+
+    Raises
+    ------
+    ValueError
+        Unusable outcomes or costs, more stages than models, more cascades than patience allows.
+    KeyboardInterrupt
+        Once its threads have stopped.
     """
     tolerance, time_limit = check_limits(tolerance, time_limit, executor)
     deadline = None if time_limit is None else time.monotonic() + time_limit
@@ -168,85 +265,134 @@ def search_outcomes(
         raise ValueError(
             "one cost a model is needed here: a row of costs a sample works in `search` with n_models=2"
         )
-    lengths, outcomes = check_lengths(n_models, len(cost)), Outcomes(stage, last_only)
+    lengths = check_lengths(n_models, len(cost))
+    outcomes = Outcomes(stage, last_only)
     check_work(cost, lengths, time_limit)
-    k = len(outcomes.right((0,)))
-    if k == 0:
-        raise ValueError("no samples: the split is empty")
-    outcomes.prepare(cascades_of(cost, lengths))
-    if max(lengths) > 1:
-        with ThreadPoolExecutor() as pool:  # sorts run without the GIL
-            list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
-    best, cascade_of = search_all(outcomes, cost, k, lengths, tolerance, deadline, executor)
-    return points_of(outcomes, best, cascade_of, cost)
+    try:
+        k = len(outcomes.correct((0,)))
+        if k == 0:
+            raise ValueError("no samples: the split is empty")
+        outcomes.prepare(cascades_of(cost, lengths))
+        if max(lengths) > 1:
+            with ThreadPoolExecutor() as pool:  # sorts run without the GIL
+                list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
+        best, cascade_of = search_all(outcomes, cost, k, lengths, tolerance, deadline, executor)
+        return points_of(outcomes, best, cascade_of, cost)
+    except KeyboardInterrupt:  # a page of traceback from inside the pools says nothing
+        raise KeyboardInterrupt(INTERRUPTED) from None
 
 
 def search_arrays(
-    correct, confidence, cost, n_models, *, tolerance=0.0, time_limit=None, executor=None
+    correct: ArrayLike,
+    confidence: ArrayLike,
+    cost: ArrayLike,
+    n_models: Any,
+    *,
+    tolerance: float = 0.0,
+    time_limit: float | None = None,
+    executor: Executor | None = None,
 ) -> Points:
     """:func:`search_outcomes` where only the last model of a prefix counts (no ensembling).
 
-    correct bool [M, k], confidence float [M, k] (higher = surer), cost float [M]; any order of models.
+    Parameters
+    ----------
+    correct : array of bool [M, k]
+        Whether each model is correct; models in any order.
+    confidence : array of float [M, k]
+        Higher = more confident.
+    cost : array of float [M]
+        Cost per sample of each model.
+    n_models, tolerance, time_limit, executor
+        As for :func:`search_outcomes`.
+
+    Returns
+    -------
+    Points
+        The front, rising in cost and accuracy.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, and what :func:`search_outcomes` refuses.
     """
     correct = np.asarray(unmasked(correct, "correct"))
-    sure = reals(confidence, "confidence")
-    if (
-        correct.ndim != 2
-        or correct.shape != sure.shape
-        or len(cost := check_costs(cost)) != len(correct)
-    ):
-        raise ValueError(
-            f"shapes differ: correct {correct.shape}, confidence {sure.shape}, cost {np.shape(cost)}"
-        )
+    confidence = reals(confidence, "confidence")
+    same = correct.ndim == 2 and correct.shape == confidence.shape
+    if not same or len(check_costs(cost)) != len(correct):
+        shapes = f"correct {correct.shape}, confidence {confidence.shape}, cost {np.shape(cost)}"
+        raise ValueError(f"shapes differ: {shapes}")
 
-    def stage(prefix):
-        return correct[prefix[-1]], sure[prefix[-1]]
+    def stage(prefix: tuple) -> tuple[np.ndarray, np.ndarray]:
+        return correct[prefix[-1]], confidence[prefix[-1]]
 
-    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
-    return search_outcomes(stage, cost, n_models, last_only=True, **limits)
+    return search_outcomes(
+        stage,
+        cost,
+        n_models,
+        last_only=True,
+        tolerance=tolerance,
+        time_limit=time_limit,
+        executor=executor,
+    )
 
 
-def search_shared_threshold(stage, cost, n_models) -> Points:
+class SharedLevels:
+    """The thresholds that the stages of one head can share: all confidences that occur in any of them.
+
+    confidence float [n − 1, k]: of each stage; values [V]: those that occur, rising; slots int
+    [n − 1, k]: at how many of the values, falling, each sample passes a stage on.
+    """
+
+    def __init__(self, outcomes: Outcomes, head: tuple) -> None:
+        stages = [outcomes.confidence(head[: i + 1]) for i in range(len(head))]
+        self.confidence = np.stack(stages)
+        # a sample leaves at the first stage that is confident enough
+        reached = np.maximum.accumulate(self.confidence)
+        self.values, place = np.unique(reached, return_inverse=True)
+        self.slots = len(self.values) - place.reshape(self.confidence.shape)
+
+    def threshold(self, boundary: int) -> float:
+        """Midway between the ``boundary``-th largest value, which exits (0: none does), and what passes on."""
+        if boundary == 0:
+            return midway(np.nan, self.confidence.max())
+        exits = self.values[::-1][boundary - 1]
+        passes = self.confidence[self.confidence < exits]
+        return midway(exits, passes.max() if len(passes) else np.nan)
+
+
+def search_shared_threshold(stage: Stage, cost: ArrayLike, n_models: int) -> Points:
     """What :func:`shared_threshold_front` finds, of a stage and costs as :func:`search_outcomes` takes them."""
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")
-    check_count(n_models, "n_models (how many models share a threshold)", 2, len(cost))
-    check_work(cost := check_costs(cost), (n_models,), None)
-    outcomes, found, rows = Outcomes(stage, False), Found(n_models), []
-
-    def levels(head):
-        """Confidences of a head's stages [n − 1, k], all that occur, rising, and at how many each sample passes on."""
-        sure = np.stack([outcomes.sure(head[: i + 1]) for i in range(len(head))])
-        values, place = np.unique(np.maximum.accumulate(sure), return_inverse=True)
-        return sure, values, len(values) - place.reshape(sure.shape)
-
+    check_count(n_models, "n_models (how many models share a threshold)", 2, np.size(cost))
+    cost = check_costs(cost)
+    check_work(cost, (n_models,), None)
+    outcomes = Outcomes(stage, False)
+    found = Found(n_models)
     for head, lasts in Cascades(cost, n_models).heads:
-        _, values, slots = levels(head)
-        right, ones = (
-            [outcomes.right(head[: i + 1]).view(np.int8) for i in range(len(head))],
-            np.ones(slots.shape[1]),
-        )
+        levels = SharedLevels(outcomes, head)
+        before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
+        k = len(before[0])
+        sizes = [len(levels.values) + 1]
+        passing = [sum_passed_on([slot], sizes, np.ones(k)) / k for slot in levels.slots]
         for _, m in lasts:
-            steps = np.diff([*right, outcomes.right((*head, m)).view(np.int8)], axis=0)
-            correct, total = right[0].sum(), cost[head[0]]
-            for slot, step, more in zip(slots, steps, cost[[*head[1:], m]]):
-                correct = correct + sum_passed_on([slot], [len(values) + 1], step)
-                total = total + more * (sum_passed_on([slot], [len(values) + 1], ones) / len(ones))
-            found.add(total, correct / len(ones), (*head, m), np.arange(len(total))[:, None])
+            cascade = (*head, m)
+            steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
+            correct = before[0].sum()
+            total = cost[head[0]]
+            for i, slot in enumerate(levels.slots):
+                correct = correct + sum_passed_on([slot], sizes, steps[i])
+                total = total + cost[cascade[i + 1]] * passing[i]
+            found.add(total, correct / k, cascade, np.arange(len(total))[:, None])
+    rows = []
     for cascade, boundaries in found.by_cascade():
-        sure, values, _ = levels(cascade[:-1])
-        for exits in np.append(np.nan, values[::-1])[boundaries[:, 0]]:
-            passes = sure if np.isnan(exits) else sure[sure < exits]
-            rows.append(
-                (
-                    cascade,
-                    np.full(n_models - 1, midway(exits, passes.max() if len(passes) else np.nan)),
-                )
-            )
+        levels = SharedLevels(outcomes, cascade[:-1])
+        for boundary in boundaries[:, 0]:
+            rows.append((cascade, np.full(n_models - 1, levels.threshold(boundary))))
     return points_by_running(stage, cost, rows, n_models)
 
 
-def candidate_names(models, store, baseline):
+def candidate_names(models: Any, store: Store, baseline: Baseline) -> list[str]:
     """The models to combine: "all", "pareto" (those on the single-model front, as the paper does) or a list."""
     names = list(store.models.index)
     if isinstance(models, str):
@@ -259,40 +405,100 @@ def candidate_names(models, store, baseline):
 
 
 def search(
-    store,
-    n_models=2,
-    method=None,
+    store: Store,
+    n_models: Any = 2,
+    method: str | Method | None = None,
     *,
-    score=None,
-    cost=None,
-    models="all",
-    tolerance=0.0,
-    time_limit=None,
-    executor=None,
+    score: str | None = None,
+    cost: str | None = None,
+    models: Any = "all",
+    tolerance: float = 0.0,
+    time_limit: float | None = None,
+    executor: Executor | None = None,
 ) -> Front:
     """Every cascade of ``n_models`` models of a store, in order of cost, at every threshold: its exact :class:`Front`.
 
-    store: LogitStore, or ScoreTable (its own confidences and costs; of ``method`` it takes a fitted confidence, of
-    ``score`` "top1" and "f1");
-    n_models: a length (1 … 8) or a tuple of lengths; method: a key of METHODS (default: "max_softmax"), fitted on this
-    store where it scales by temperature, or a :class:`Method`, used as fitted; score: "top1" (default), "top<k>", or
-    "f1" (two classes, n_models 1 and 2); cost: "macs" (default) or "seconds"; models: "all", "pareto" or a list
-    of names; tolerance, time_limit (``front.gap`` then says how far from exact it may be), executor: see
-    :func:`search_outcomes`.
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        A ScoreTable has its own confidences and costs; of ``method`` it takes a fitted confidence,
+        of ``score`` "top1" and "f1".
+    n_models : int or tuple of int
+        A length, 1 … 8, or several, whose union is searched.
+    method : str or Method, optional
+        A key of METHODS (default: "max_softmax"), fitted on this store where it scales by
+        temperature, or a :class:`Method`, used as fitted.
+    score : str, optional
+        "top1" (default), "top<k>", or "f1" (two classes, n_models 1 and 2).
+    cost : str, optional
+        The kind of cost: "macs" (default) or "seconds".
+    models : str or list of str
+        "all", "pareto" or names.
+    tolerance, time_limit, executor
+        As for :func:`search_outcomes`; ``front.gap`` says how far from exact the front may be.
+
+    Returns
+    -------
+    Front
+        The non-dominated cascades, rising in cost and accuracy.
+
+    Raises
+    ------
+    ValueError
+        What the store cannot honour, and what :func:`search_outcomes` refuses.
+    KeyboardInterrupt
+        Once its threads have stopped.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, section 3, *Evaluation*.
     """
     check_limits(tolerance, time_limit, executor)
-    task = SearchTask(store, method, score, cost, models)
-    how = {"last_only": task.last_only, "tolerance": tolerance, "time_limit": time_limit}
-    if task.positive is not None or task.costs.ndim == 2 or task.stage((0,))[0].dtype != bool:
-        return task.front(search_graded(task.stage, task.costs, n_models, task.positive, **how))
-    return task.front(search_outcomes(task.stage, task.costs, n_models, **how, executor=executor))
+    try:
+        task = SearchTask(store, method, score, cost, models)
+        how: dict[str, Any] = {"tolerance": tolerance, "time_limit": time_limit}
+        how["last_only"] = task.last_only
+        graded = task.stage((0,))[0].dtype != bool
+        if task.positive is not None or task.costs.ndim == 2 or graded:
+            points = search_graded(task.stage, task.costs, n_models, task.positive, **how)
+        else:
+            points = search_outcomes(task.stage, task.costs, n_models, **how, executor=executor)
+        return task.front(points)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(INTERRUPTED) from None
 
 
-def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=None, models="all"):
-    """The exact front of cascades with one threshold for all stages (paper, section 3: cheap, but worse).
+def shared_threshold_front(
+    store: Store,
+    n_models: int = 2,
+    method: str | Method | None = None,
+    *,
+    score: str | None = None,
+    cost: str | None = None,
+    models: Any = "all",
+) -> Front:
+    """The exact front of cascades with one threshold for all stages (cheap to search, but worse).
 
-    Arguments as those of :func:`search`, without F1; n_models: one length, 2 or more. The metric must mean the same at
-    every stage.
+    Parameters
+    ----------
+    store, method, score, cost, models
+        As for :func:`search`, without F1. The metric must mean the same at every stage.
+    n_models : int
+        One length, 2 or more.
+
+    Returns
+    -------
+    Front
+        The non-dominated cascades, rising in cost and accuracy.
+
+    Raises
+    ------
+    ValueError
+        F1, costs of every sample, and what :func:`search` refuses.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, section 3.
     """
     if score == F1:
         raise ValueError(
@@ -303,16 +509,28 @@ def shared_threshold_front(store, n_models=2, method=None, *, score=None, cost=N
 
 
 class SearchTask:
-    """What a search of a store needs: its stage function, the candidates' names and costs, the baseline; metric: None
-    of a ScoreTable; positive: bool [k] under F1, else None."""
+    """What a search of a store needs.
 
-    def __init__(self, store, method, score, cost, models):
+    stage: the stage function of the candidates ``names``, of ``costs`` [M] or [M, k]; baseline and
+    singles: of all models; metric: None of a ScoreTable; positive: bool [k] under F1, else None.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        method: str | Method | None,
+        score: str | None,
+        cost: str | None,
+        models: Any,
+    ) -> None:
         check_store(store)
-        method, score, cost = asked(store, method, score, cost)
-        if method is not None and method.temperatures is None and method.fitted is None:
-            method = method.fit(store)
-        self.method, self.score, self.cost_kind = method, score, cost
-        self.metric = None if method is None else method.units
+        chosen, score, cost = asked(store, method, score, cost)
+        if chosen is not None and chosen.temperatures is None and chosen.fitted is None:
+            chosen = chosen.fit(store)
+        self.method: Method | None = chosen
+        self.score = score
+        self.cost_kind = cost
+        self.metric = None if chosen is None else chosen.units
         self.positive = store.positives() if score == F1 else None
         names = None
         while names != list(store.models.index):  # until no other thread adds a model meanwhile
@@ -323,63 +541,82 @@ class SearchTask:
         self.singles = singles_table(names, accuracy, mean, self.baseline)
         self.names = candidate_names(models, store, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
-        self.stage = store.outcome(self.names, method, score)
-        self.last_only = method is None or method.last_only
-        self.found_on = store.origin if method is None else method.after(store.origin)
+        self.stage = store.outcome(self.names, chosen, score)
+        self.last_only = chosen is None or chosen.last_only
+        self.found_on = store.origin if chosen is None else chosen.after(store.origin)
 
-    def curve(self, first, second):
+    def curve(self, first: str, second: str) -> Curve:
         """The :class:`Curve` of two candidates, by their names."""
-        pair = [self.names.index(first), self.names.index(second)]
-        gain_1, sure = self.stage((pair[0],))
-        return two_model_curve(
-            sure, gain_1, self.stage(tuple(pair))[0], *self.costs[pair], self.positive
-        )
+        pair = self.names.index(first), self.names.index(second)
+        gain_1, confidence = self.stage(pair[:1])
+        gain_2, _ = self.stage(pair)
+        cost_1, cost_2 = self.costs[[*pair]]
+        return two_model_curve(confidence, gain_1, gain_2, cost_1, cost_2, self.positive)
 
-    def front(self, points):
+    def front(self, points: Points) -> Front:
         """Points of this search as a Front."""
-        lengths = (points.models >= 0).sum(axis=1)
+        models = []
+        thresholds = []
+        exit_rates = []
         own = own_units(self.metric, points.thresholds)
-        columns = {
-            "accuracy": points.accuracy,
-            "cost": points.cost,
-            "models": [
-                tuple(self.names[m] for m in row[:n]) for row, n in zip(points.models, lengths)
-            ],
-            "thresholds": [tuple(row[: n - 1].tolist()) for row, n in zip(own, lengths)],
-            "exit_rates": [tuple(row[:n].tolist()) for row, n in zip(points.exit_rates, lengths)],
-            "improvement": improvement_factor(self.baseline.cost_at(points.accuracy), points.cost),
-        }
-        kind = self.method, self.score, self.cost_kind
+        for row, limits, rates in zip(points.models, own, points.exit_rates):
+            n = np.count_nonzero(row >= 0)
+            models.append(tuple(self.names[m] for m in row[:n]))
+            thresholds.append(tuple(limits[: n - 1].tolist()))
+            exit_rates.append(tuple(rates[:n].tolist()))
+        improvement = improvement_factor(self.baseline.cost_at(points.accuracy), points.cost)
+        table = pd.DataFrame(
+            {
+                "accuracy": points.accuracy,
+                "cost": points.cost,
+                "models": models,
+                "thresholds": thresholds,
+                "exit_rates": exit_rates,
+                "improvement": improvement,
+            }
+        )
         return Front(
-            pd.DataFrame(columns), self.singles, tuple(self.names), *kind, points, self.found_on
+            table=table,
+            singles=self.singles,
+            candidates=tuple(self.names),
+            method=self.method,
+            score=self.score,
+            cost_kind=self.cost_kind,
+            points=points,
+            found_on=self.found_on,
         )
 
 
-def compile_ensembles():
+def compile_ensembles() -> None:
     """Compile or load the kernels of methods."""
-    z = np.zeros((2, 9, 4), np.float32)
-    store = LogitStore.from_arrays(
-        np.zeros(9, np.int64), {"a": z[0], "b": z[1]}, macs={"a": 1, "b": 2}
-    )
+    z = np.zeros((9, 4), np.float32)
+    labels = np.zeros(9, np.int64)
+    store = LogitStore.from_arrays(labels, {"a": z, "b": z.copy()}, macs={"a": 1, "b": 2})
     stage = METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])
     for prefix in ((0,), (0, 1)):
         stage(prefix)
-    confidence(z[0])  # which can be written, as what a store has can not
+    confidence_of(z)  # an array that can be written: kernels take what a store has as another type
 
 
-def compile_searches():
+def compile_searches() -> None:
     """Compile or load the kernels of searches."""
-    correct, sure = np.random.default_rng(0).random((2, 3, 60))
-    search_arrays(correct < 0.5, sure, [1, 2, 4], (2, 3))
+    correct, confidence = np.random.default_rng(0).random((2, 3, 60))
+    search_arrays(correct < 0.5, confidence, [1, 2, 4], (2, 3))
 
 
-def warm():
-    """Compile the kernels that searches, ensembles and evaluations need (10 to 20 seconds), or load them where another
-    process has; those of ensembles beside the others, in a process of their own. docs/speed.md says where they lie."""
+def warm() -> None:
+    """Compile the kernels that searches, ensembles and evaluations need (10 to 20 seconds), or load them.
+
+    Those of ensembles are compiled beside the others, in a process of their own. docs/speed.md says
+    where they lie, and when they are compiled anew.
+    """
     code = f"import sys; sys.path[:] = {sys.path}; from cascadelib.fronts.exact import compile_ensembles as f; f()"
     command = [sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]
-    with subprocess.Popen(
-        command, stderr=subprocess.DEVNULL
-    ):  # this process says what is to be said
-        for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
-            part()
+    # this process says what is to be said
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as beside:
+        try:
+            for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
+                part()
+        except BaseException:
+            beside.kill()
+            raise

@@ -94,7 +94,8 @@ def thresholds_of(outcomes, cascade, boundaries, reached=MAX_MODELS):
     if not heads:
         return np.empty(boundaries.shape)
     group, order, sure = (
-        np.stack([f(h) for h in heads]) for f in (outcomes.groups, outcomes.order, outcomes.sure)
+        np.stack([f(h) for h in heads])
+        for f in (outcomes.groups, outcomes.order, outcomes.confidence)
     )
     first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, boundaries.T)])
     return midway(
@@ -202,12 +203,24 @@ class Front:
 
     def __repr__(self):
         rows = readable(self.table, 12, self.cost_kind).to_string()
-        return f"<Front: {len(self)} points of {len(self.candidates)} models>\n{rows}"
+        what = f"{len(self)} points of {len(self.candidates)} models{self._inexact}"
+        return f"<Front: {what}>\n{rows}"
 
     def _repr_html_(self):
         best = number(self.table["improvement"].max())
-        note = f"{len(self)} Pareto points of {len(self.candidates)} models; largest improvement {best} ×; 12 of them:"
+        note = f"{len(self)} Pareto points of {len(self.candidates)} models{self._inexact}"
+        note += f"; largest improvement {best} ×; 12 of them:"
         return f"<p>{note}</p>{readable(self.table, 12, self.cost_kind)._repr_html_()}"
+
+    @property
+    def _inexact(self) -> str:
+        """What a search that was cut short certifies, to be read with the front; empty of an exact one."""
+        gap = np.zeros(1) if self.points is None else self.points.gap
+        if not len(gap) or gap.max() <= 0:
+            return ""
+        largest, median = 100 * gap.max(), 100 * np.median(gap)
+        certified = f"at most {largest:.3g}% above the least possible cost (median {median:.3g}%)"
+        return f", not exact: {certified}"
 
     def point(self, row: int) -> "Point":
         """Row of the table (its position) as a Point."""

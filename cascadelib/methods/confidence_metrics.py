@@ -157,13 +157,25 @@ def confidence(
     return metric_of(metric).from_logits(logits, temperature)
 
 
+def as_compiled(logits: np.ndarray) -> np.ndarray:
+    """Logits as the compiled loops take them: floats of another width than theirs are converted.
+
+    float16 and bfloat16 (whose kind numpy does not know) fit float32 without a change of value.
+    """
+    if logits.dtype in (np.float32, np.float64) or logits.dtype.kind in "iu":
+        return logits
+    return logits.astype(np.float32 if logits.dtype.itemsize < 4 else np.float64)
+
+
 def sums(logits, temperature=1.0):
     """The :class:`Sums` of logits [k, classes] / T from one walk on all cores."""
     from .kernels import sums_of_rows  # numba, which a policy does without
 
     k, classes = logits.shape
     of_block, size = sums_of_rows if classes <= FEW else sums_of_block, max(64, ELEMENTS // classes)
-    parts = over_blocks(k, size, lambda rows: of_block(np.asarray(logits[rows]), temperature)[0])
+    parts = over_blocks(
+        k, size, lambda rows: of_block(as_compiled(np.asarray(logits[rows])), temperature)[0]
+    )
     return Sums(*np.concatenate(parts, axis=1))
 
 
@@ -186,7 +198,7 @@ def answers(logits, metric, temperature=1.0, guesses=1):
 
     if metric.of_sums is None:
         return ranked(logits, guesses), metric.from_logits(logits, temperature)
-    out, top = sums_of_rows(logits, float(temperature))
+    out, top = sums_of_rows(as_compiled(logits), float(temperature))
     return top[:, None] if guesses == 1 else ranked(logits, guesses), metric.of_sums(Sums(*out))
 
 

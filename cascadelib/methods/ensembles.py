@@ -285,15 +285,16 @@ class MeanStage:
     def __call__(self, prefix):
         """(correct bool [k], confidence float64 [k]) of the mean over the models of ``prefix``."""
         self.prepare([prefix], [prefix])
-        return self.right(prefix), self._sure[prefix]
+        return self.correct(prefix), self._sure[prefix]
 
-    def right(self, prefix):
+    def correct(self, prefix):
         """Correctness alone, bool [k]: the last stage of a cascade needs no confidence."""
         self.prepare([prefix], [])
         return np.unpackbits(self._right[prefix], count=len(self.labels)).view(bool)
 
-    def prepare(self, rights, sures):
+    def prepare(self, correct, confidence):
         """Compute correctness of the prefixes ``rights`` and confidence of ``sures``, each once."""
+        rights, sures = correct, confidence
         for p in {*rights, *sures} - self._sure.keys():
             if len(p) == 1:
                 right, self._sure[p] = self.split.alone(p[0])

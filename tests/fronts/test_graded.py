@@ -36,18 +36,44 @@ def every_cascade(gain, sure, cost, lengths):
     st.integers(1, 7),
     st.sampled_from([1, 2, 3, (1, 2), (2, 3), (1, 2, 3)]),
     st.sampled_from([4, 64]),
+    st.sampled_from([8.0, 1e6, 1e12, 1e20]),
 )
-def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid):
+def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid, dearest):
     rng = np.random.default_rng(seed)
     gain, sure = rng.integers(0, 5, (3, k)) / 4, rng.integers(0, 4, (3, k)) / 4
-    cost = np.array([[1.0], [3.0], [8.0]]) * rng.uniform(0.5, 1.5, (3, k))
+    cost = np.array([[1.0], [3.0], [dearest]]) * rng.uniform(0.5, 1.5, (3, k))
     with patch("cascadelib.fronts.graded.GRID", grid):  # boxes within boxes
         table = search(ScoreTable(gain, sure, cost), lengths).table
     c, a = every_cascade(gain, sure, cost, (lengths,) if isinstance(lengths, int) else lengths)
     for accuracy in np.unique(a):
         reached = table["cost"][table["accuracy"] >= accuracy - 1e-9]
-        assert reached.min() == pytest.approx(c[a >= accuracy - 1e-9].min())
+        assert reached.min() == pytest.approx(c[a >= accuracy - 1e-9].min(), rel=1e-12)
     assert len(pareto_front(table["cost"], table["accuracy"])) == len(table)
+
+
+@pytest.mark.parametrize("graded", [False, True])
+@pytest.mark.parametrize("middle", [2.0, 1e10, 1e19])
+def test_costs_that_differ_by_twenty_orders_of_magnitude(graded, middle):
+    """Every threshold of one triple, by sums of counts; the exact search beside the graded one."""
+    rng, k = np.random.default_rng(0), 300
+    cost = np.array([1.0, middle, 1e20])
+    correct = rng.random((3, k)) < [[0.5], [0.7], [0.9]]
+    confidence = rng.random((3, k))
+    least = np.full(k + 2, np.inf)
+    for limit_1 in [*confidence[0], np.inf]:
+        goes_on = np.flatnonzero(confidence[0] < limit_1)
+        goes_on = goes_on[np.argsort(-confidence[1, goes_on])]
+        leaving = correct[0].sum() - correct[0, goes_on].sum()
+        second = np.append(0, np.cumsum(correct[1, goes_on]))
+        third = correct[2, goes_on].sum() - np.append(0, np.cumsum(correct[2, goes_on]))
+        reached = len(goes_on) - np.arange(len(goes_on) + 1)
+        paid = cost[0] + cost[1] * (len(goes_on) / k) + cost[2] * (reached / k)
+        np.minimum.at(least, leaving + second + third, paid)
+    least = np.minimum.accumulate(least[::-1])[::-1][: k + 1]
+    gain = correct.astype(float) if graded else correct
+    sample_costs = np.repeat(cost[:, None], k, axis=1) if graded else cost
+    front = search(ScoreTable(gain, confidence, sample_costs), 3)
+    np.testing.assert_allclose(front.cost_at((np.arange(k + 1) - 0.5) / k), least, rtol=1e-12)
 
 
 def test_its_points_are_the_evaluators():
@@ -110,3 +136,14 @@ def test_infinite_confidences_tie():
 def test_lengths_that_there_are_not_are_refused(lengths, message):
     with pytest.raises(ValueError, match=message):
         search(ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2]), lengths)
+
+
+def test_a_front_that_was_cut_short_says_so():
+    rng = np.random.default_rng(0)
+    scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
+    hurried, exact = search(scores, 3, time_limit=1e-9), search(scores, 2)
+    certified = f"at most {100 * hurried.gap.max():.3g}% above the least possible cost"
+    for shown in (repr(hurried), hurried._repr_html_()):
+        assert "not exact" in shown and certified in shown
+    for shown in (repr(exact), exact._repr_html_()):
+        assert "not exact" not in shown

@@ -73,7 +73,7 @@ def test_ties_go_to_the_lower_class(seed, classes, rank):
     stage = mean_stage(logits, np.ones(3), labels, rank, "mean_logits")
     for prefix in [(0, 1), (0, 1, 2)]:
         total = sum(logits[m].astype(float) for m in prefix)
-        np.testing.assert_array_equal(stage.right(prefix), rank_of(total, labels) < rank)
+        np.testing.assert_array_equal(stage.correct(prefix), rank_of(total, labels) < rank)
 
 
 @pytest.mark.parametrize("metric", ["softmax_margin", "entropy", "top2_softmax_sum", "max_softmax"])
@@ -85,5 +85,5 @@ def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric):
     stage.prepare(prefixes, prefixes)
     for prefix in prefixes:
         alone = Method(metric, "mean_softmax").stage(store, [f"m{m}" for m in prefix])((0, 1))
-        np.testing.assert_array_equal(alone[0], stage.right(prefix))
+        np.testing.assert_array_equal(alone[0], stage.correct(prefix))
         np.testing.assert_array_equal(alone[1], stage(prefix)[1])
