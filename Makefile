@@ -25,7 +25,7 @@ lint: $(READY) ## the static checks: ruff, the rule of imports, types
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
-fuzz: $(READY) ## damage stores and cascade files for longer than the tests do (ARGS="--minutes 60 --seed 7")
+fuzz: $(READY) ## damage stores, cascade files and tables for longer than the tests do (ARGS="--minutes 60 --seed 7")
 	$(BIN)/python tests/fuzz.py $(ARGS)
 
 lab: $(READY) ## open JupyterLab at the first notebook

@@ -128,4 +128,46 @@ def markets(quick=False):
     return table
 
 
-JOBS = {"methods": methods, "markets": markets}
+def long_frame(samples, seed=0):
+    """A long table of four models, shuffled, codes as labels: 4 × samples rows."""
+    rng = np.random.default_rng(seed)
+    codes = np.array([f"{code:02d}" for code in range(12)])
+    frame = pd.DataFrame(
+        {
+            "sample": np.tile([f"q{row:07d}" for row in range(samples)], 4),
+            "model": np.repeat(["a", "b", "c", "d"], samples),
+            "label": np.tile(rng.choice(codes, samples), 4),
+            "prediction": rng.choice(codes, 4 * samples),
+            "confidence": rng.random(4 * samples),
+            "cost": np.repeat([0.0, 1.0, 2.0, 3.0], samples),
+        }
+    )
+    return frame.sample(frac=1, random_state=seed)
+
+
+def tables(quick=False):
+    """Reading tables of scores, in processor time: growth with the rows, from a frame and from CSV."""
+    names = {"label": "label", "prediction": "prediction"}
+    found = []
+    for samples in (10_000, 20_000) if quick else (250_000, 500_000, 1_000_000):
+        frame = long_frame(samples)
+        target = "≤ 6 s" if samples == 1_000_000 else ""
+        for missing, rows in (("refuse", frame), ("drop", frame.iloc[1:])):
+            spent, _ = seconds(
+                lambda rows=rows, missing=missing: ScoreTable.from_frame(
+                    rows, missing=missing, **names
+                ),
+                RUNS,
+            )
+            what = f"from_frame, {samples:,} samples of 4 models, missing={missing!r}, processor"
+            found.append(row(what, spent.cpu, "s", target, spent.cpu, spent.runs))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "t.csv")
+            frame.to_csv(path, index=False)
+            spent, _ = seconds(lambda path=path: ScoreTable.from_frame(path, **names), RUNS)
+        what = f"from_frame, {samples:,} samples of 4 models, CSV, processor"
+        found.append(row(what, spent.cpu, "s", "", spent.cpu, spent.runs))
+    return found
+
+
+JOBS = {"methods": methods, "markets": markets, "tables": tables}

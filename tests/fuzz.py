@@ -1,4 +1,5 @@
-"""Damage to files, seeded: what is read of a damaged store, cascade or study is a named error or the very same data.
+"""Damage to files, seeded: what is read of a damaged store, cascade, study or table is a
+named error or the very same data (of a CSV or parquet table, which has no checksum: a whole one).
 
 ``python tests/fuzz.py --minutes 10`` looks for longer than the tests do (``make fuzz``).
 """
@@ -18,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import cascadelib as cl
 from cascadelib.deployment.policy import FORM
@@ -88,7 +90,8 @@ def places(value, path=()):
 
 
 def edited(value, rng):
-    """A JSON value with one place that holds something else, lacks, is there twice, or is too deep: its text."""
+    """A JSON value with one place that holds something else, lacks, is there twice, or is too deep:
+    its text."""
     value = json.loads(json.dumps(value))
     where = list(places(value))
     path = where[rng.integers(len(where))]
@@ -118,7 +121,8 @@ def edited_json(content, rng):
 
 
 def edited_header(content, rng):
-    """A safetensors file whose header says something else, with the length that fits it, or an absurd one."""
+    """A safetensors file whose header says something else, with the length that fits it, or an
+    absurd one."""
     length = int.from_bytes(content[:8], "little")
     header = edited(json.loads(content[8 : 8 + length]), rng).encode()
     stated = len(header) if rng.random() < 0.8 else int(rng.integers(2**62))
@@ -150,14 +154,16 @@ ANY = [flipped, flipped, truncated, lengthened, spliced, noise]
 
 def damage_bytes(path, rng):
     """Damage what a file holds, in a manner that suits it."""
-    own = {".json": edited_json, ".safetensors": edited_header, ".npz": edited_npz}[path.suffix]
+    suited = {".json": edited_json, ".safetensors": edited_header, ".npz": edited_npz}
+    own = suited.get(path.suffix, spliced)
     how = [*ANY, own, own][rng.integers(len(ANY) + 2)]
     path.write_bytes(how(path.read_bytes(), rng))
     return f"{how.__name__} {path.name}"
 
 
 def damage_place(path, rng):
-    """Put something else in a file's place: nothing, a folder, a pipe, a link, another file of the store."""
+    """Put something else in a file's place: nothing, a folder, a pipe, a link, another file of the
+    store."""
     content, kind = path.read_bytes(), int(rng.integers(7))
     path.unlink()
     if kind == 1:
@@ -223,7 +229,8 @@ def read_all(folder):
 
 
 def check_store(whole, folder, what):
-    """Raise AssertionError where a damaged store gives other data, or a traceback that names no file."""
+    """Raise AssertionError where a damaged store gives other data, or a traceback that names no
+    file."""
     try:
         found, failures = read_all(folder)
     except (ValueError, OSError) as error:
@@ -261,7 +268,8 @@ def fuzz_stores(seed, cases=None, seconds=60.0):
 
 
 def resealed(path, rng):
-    """Edit a cascade or a study, and let its checksum fit again: what it says then is another thing, or an error."""
+    """Edit a cascade or a study, and let its checksum fit again: what it says then is another
+    thing, or an error."""
     text = edited(json.loads(path.read_text()), rng)
     try:
         content = json.loads(text)
@@ -303,7 +311,8 @@ def make_cascades(folder):
 
 
 def used(path):
-    """All that can be read from a cascade or a study, each made use of; text that tells two of them apart."""
+    """All that can be read from a cascade or a study, each made use of; text that tells two of them
+    apart."""
     if path.name == "study.json":
         return repr(read_study(path.parent))
     policy = cl.Policy.load(path)
@@ -316,7 +325,8 @@ def used(path):
 
 
 def run(cascade, path):
-    """What a loaded cascade decides and says; no error, but where a model has other classes than the file has."""
+    """What a loaded cascade decides and says; no error, but where a model has other classes than
+    the file has."""
     again = path.with_name("again.json")
     cascade.save(again)
     assert cl.Policy.load(again).description == cascade.description
@@ -376,13 +386,78 @@ def fuzz_cascades(seed, cases=None, seconds=60.0):
     return tried
 
 
+def make_tables(folder):
+    """Two tables of scores, each as CSV, gzipped CSV and parquet."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, k in (("a", 30), ("b", 40)):
+        frame = pd.DataFrame(
+            {
+                "sample": np.tile([f"{row:04d}" for row in range(k)], 2),
+                "model": np.repeat(["small", "large"], k),
+                "label": np.tile(rng.choice(["01", "02"], k), 2),
+                "prediction": rng.choice(["01", "02", 'say "x"'], 2 * k),
+                "confidence": rng.random(2 * k),
+                "cost": np.repeat([1, 10], k),
+            }
+        )
+        frame.to_csv(folder / f"{name}.csv", index=False)
+        frame.to_csv(folder / f"{name}.csv.gz", index=False)
+        frame.to_parquet(folder / f"{name}.parquet")
+
+
+def read_scores(path):
+    """All that is read of a table: text that tells two of them apart."""
+    table = cl.ScoreTable.from_frame(path, label="label", prediction="prediction")
+    parts = (table.sample_ids, table.labels, table.predictions, table.confidence, table.cost)
+    return repr([table.names, *(part.tolist() for part in parts)])
+
+
+def fuzz_tables(seed, cases=None, seconds=60.0):
+    """Damage tables of scores, so many or for so long: how many were tried.
+
+    A gzipped file has a checksum: what is read of it is what was written. CSV and parquet have
+    none: there another table may be read, but a whole one, and never is the error raw.
+    """
+    rng = np.random.default_rng(seed)
+    tried = 0
+    end = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as base:
+        whole = Path(base) / "whole"
+        folder = Path(base) / "damaged"
+        make_tables(whole)
+        names = sorted(path.name for path in whole.iterdir())
+        known = {read_scores(whole / name) for name in names}
+        while time.monotonic() < end and (cases is None or tried < cases):
+            shutil.copytree(whole, folder)
+            path = folder / names[rng.integers(len(names))]
+            how = damage_place if rng.random() < 0.15 else damage_bytes
+            what = f"seed {seed}, case {tried}: {how(path, rng)}"
+            try:
+                found = read_scores(path)
+            except (ValueError, OSError) as error:
+                assert type(error) in (ValueError, FileNotFoundError, OSError), (what, repr(error))
+                assert path.name in str(error), (what, str(error))
+                found = None
+            assert found is None or path.suffix != ".gz" or found in known, what
+            shutil.rmtree(folder)
+            tried += 1
+    return tried
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    for fuzz, what in ((fuzz_stores, "stores"), (fuzz_cascades, "cascade files and studies")):
+    attacks = {
+        "stores": fuzz_stores,
+        "cascade files and studies": fuzz_cascades,
+        "tables": fuzz_tables,
+    }
+    for what, fuzz in attacks.items():
         print(
-            f"{fuzz(options.seed, seconds=30 * options.minutes)} damaged {what}: no silent change, no raw error"
+            f"{fuzz(options.seed, seconds=20 * options.minutes)} damaged {what}: no silent change, "
+            "no raw error"
         )

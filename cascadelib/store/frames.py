@@ -74,12 +74,11 @@ class Cells:
 
 
 def scores_of(
-    frame: Any,
+    frame: pd.DataFrame,
     roles: Mapping[str, str],
     cost: str | Mapping[str, float],
     missing: str,
     models: Iterable[str] | None,
-    largest: int,
 ) -> dict[str, Any]:
     """Arguments of a :class:`ScoreTable`, as :meth:`ScoreTable.from_frame` documents them.
 
@@ -88,7 +87,7 @@ def scores_of(
     """
     priced = isinstance(cost, Mapping)
     asked = dict(roles) if priced else {**roles, "cost": str(cost)}
-    columns = columns_of(frame_of(frame, largest), asked, models)
+    columns = columns_of(frame, asked, models)
     text = {role: coded(columns[role]) for role in TEXT_ROLES if role in columns}
     numbers = {}
     for role, found in columns.items():

@@ -1,7 +1,9 @@
 """ScoreTable: scores of models that we never see (routing logs, an API's confidences, another
 framework)."""
 
+import contextlib
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +14,7 @@ import pandas as pd
 
 from ..checks import about, known, reals, unmasked
 from ..labels import Labels, as_text, chosen_rows
-from .frames import scores_of
+from .frames import frame_of, scores_of
 from .protocol import Stage
 from .table_files import LARGEST_TABLE
 
@@ -298,7 +300,10 @@ class ScoreTable:
         further = [columns] if isinstance(columns, str) else columns
         for name in further:
             roles[f"column {name}"] = name
-        return cls(**scores_of(frame, roles, cost, missing, models, largest))
+        table = frame_of(frame, largest)
+        is_path = isinstance(frame, str | os.PathLike)
+        with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
+            return cls(**scores_of(table, roles, cost, missing, models))
 
     def __len__(self) -> int:
         """Number of samples k."""
