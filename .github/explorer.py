@@ -4,11 +4,12 @@ import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import FloatRect, Page, sync_playwright
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -20,17 +21,16 @@ SMALL = (760, 505)  # pixels of the animation
 SHARES = [*np.linspace(0.27, 0.75, 8), *np.linspace(0.65, 0.05, 9), *np.linspace(0.1, 0.27, 3)]
 
 
-def shot(page, clip):
+def shot(page: Page, clip: FloatRect) -> Image.Image:
+    """A picture of a part of the page."""
     return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
 
 
-def dragged(page, clip):
+def dragged(page: Page, clip: FloatRect) -> Iterator[Image.Image]:
     """A picture for each share of the first slider's way that a hand drags it to."""
     slider = page.locator("input[type=range]:visible").first
-    track, at = (
-        slider.bounding_box(),
-        slider.evaluate("s => (s.valueAsNumber - s.min) / (s.max - s.min)"),
-    )
+    track = slider.bounding_box()
+    at = slider.evaluate("s => (s.valueAsNumber - s.min) / (s.max - s.min)")
     y = track["y"] + track["height"] / 2
     page.mouse.move(track["x"] + at * track["width"], y)
     page.mouse.down()
@@ -41,13 +41,13 @@ def dragged(page, clip):
     page.mouse.up()
 
 
-def main():
+def main() -> None:
+    """Write explorer.png and explorer.gif beside this file."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         shutil.copy(HERE.parent / "app" / "explorer.ipynb", folder)
         with serving(Path(folder)) as (address, _):
-            page = driver.chromium.launch(
-                executable_path=find_browser(), args=BROWSER_FLAGS
-            ).new_page(viewport=SIZE)
+            browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
+            page = browser.new_page(viewport=SIZE)
             page.goto(f"{address}/voila/render/explorer.ipynb", timeout=PATIENCE)
             page.wait_for_selector(DRAWN, timeout=PATIENCE)
             page.get_by_role("button", name="match the best single model").click()

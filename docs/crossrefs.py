@@ -3,6 +3,7 @@ names of the lazy faces where they stand."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import griffe
 
@@ -13,7 +14,7 @@ from rooms import listed, markdown, rooms  # noqa: E402
 class Roles(griffe.Extension):
     """Rewrites every docstring as it is read; gives each room the names that its face lists."""
 
-    def on_package(self, *, pkg, **kwargs):
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Aliases for what griffe cannot find, since no face imports anything."""
         for room in rooms():
             for name, module in listed(room).items():
@@ -21,7 +22,7 @@ class Roles(griffe.Extension):
                     target = f"{pkg.path}.{room}.{module}.{name}"
                     pkg[room].set_member(name, griffe.Alias(name, target, parent=pkg[room]))
 
-    def on_instance(self, *, obj, **kwargs):
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite the roles of one object's docstring."""
         if obj.docstring:
             obj.docstring.value = markdown(obj.docstring.value)

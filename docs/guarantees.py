@@ -6,7 +6,9 @@ kept is measured on all of ``test``, which never chooses.
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,27 +20,28 @@ sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))
 from tools.corruptions import SHIFTED  # noqa: E402 - beside the notebooks
 from tools.elsewhere import selection_bias  # noqa: E402 - so is this
 
-SIZES, SEEDS, EPSILON = (250, 500, 1000, 2000, 5000, 10_000), range(10), 0.01
+SIZES = (250, 500, 1000, 2000, 5000, 10_000)  # images that choose
+SEEDS = range(10)
+EPSILON = 0.01
 DOMAINS = ("test", "products", "editorials", "tweets")
 
 
-def images(split):
+def images(split: str) -> cl.LogitStore:
     """The store of a split of the bundled images."""
     return cl.LogitStore(f"data/fashion-mnist/{split}")
 
 
-def points(values):
+def points(values: Iterable[float]) -> list[str]:
     """Shares as percentage points with their sign."""
-    return [
-        f"{100 * value:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
-        for value in values
-    ]
+    texts = [f"{100 * value:+.1f}".replace("-", "−") for value in values]
+    return [text.replace("−0.0", "0.0").replace("+0.0", "0.0") for text in texts]
 
 
-def one_choice(store, test, seed):
+def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
     """A row: what pairs that are chosen on a store promise, what halves of it tell, and what ``test`` keeps."""
     front = cl.search(store, 2)
-    best, reference = cl.pick(front, "max_improvement"), front.singles["accuracy"].idxmax()
+    best = cl.pick(front, "max_improvement")
+    reference = front.singles["accuracy"].idxmax()
     matching = cl.pick(front, "match_best")
     bias = selection_bias(store, 2, repeats=5, seed=seed).mean()
     row = {"promised": best.improvement, "halves": bias["best_improvement_measured"]}
@@ -46,100 +49,93 @@ def one_choice(store, test, seed):
     row["promised_accuracy"] = matching.accuracy - front.baseline.best
     row["kept_accuracy"] = cl.evaluate(test, matching).accuracy - test.models.loc[reference, "top1"]
     order = np.random.default_rng(seed).permutation(len(store))
-    tune, check = store.take(order[: len(order) // 2]), store.take(order[len(order) // 2 :])
+    half = len(order) // 2
+    tune = store.take(order[:half])
+    check = store.take(order[half:])
     certificate = cl.certify(cl.search(tune, 2), check, EPSILON)
     row["certified"] = certificate.point is not None
     if row["certified"]:
         alone = test.models.loc[certificate.reference]
         result = cl.evaluate(test, certificate.point)
-        row |= {
-            "certified_loss": alone["top1"] - result.accuracy,
-            "certified_cost": result.cost / alone["macs"],
-        }
+        row["certified_loss"] = alone["top1"] - result.accuracy
+        row["certified_cost"] = result.cost / alone["macs"]
     return row
 
 
-def choosing():
+def choosing() -> str:
     """What is chosen on k images: promised and kept, medians of ten draws."""
-    val, test, lines = images("val"), images("test"), []
+    val = images("val")
+    test = images("test")
+    lines = []
     for k in SIZES:
-        drawn = [val.take(np.random.default_rng(seed).permutation(len(val))[:k]) for seed in SEEDS]
-        rows = pd.DataFrame([one_choice(store, test, seed) for seed, store in zip(SEEDS, drawn)])
-        middle, found = (
-            rows.drop(columns="certified").astype(float).median(),
-            rows[rows["certified"]],
-        )
-        kept = points(
-            [middle["promised_accuracy"], middle["kept_accuracy"], rows["kept_accuracy"].min()]
-        )
-        cells = [
-            f"{k:,}",
-            *(f"{middle[name]:.1f}" for name in ("promised", "halves", "kept")),
-            *kept,
-        ]
-        cells += [f"{len(found)} of {len(rows)}"]
-        if len(found):
-            cells += [f"{middle['certified_cost']:.0%}", points([found["certified_loss"].max()])[0]]
-        lines.append(cells + ["–"] * (10 - len(cells)))
-    head = [
-        "images",
-        "× promised",
-        "× in halves",
-        "× kept",
-        "points promised",
-        "points kept",
-        "worst of ten",
-    ]
-    return markdown([*head, "certified", "cost ÷ reference's", "largest loss, points"], lines)
+        choices = []
+        for seed in SEEDS:
+            drawn = np.random.default_rng(seed).permutation(len(val))[:k]
+            choices.append(one_choice(val.take(drawn), test, seed))
+        rows = pd.DataFrame(choices)
+        middle = rows.drop(columns="certified").astype(float).median()
+        certified = rows[rows["certified"]]
+        cells = [f"{k:,}"]
+        cells += [f"{middle[name]:.1f}" for name in ("promised", "halves", "kept")]
+        cells += points([middle["promised_accuracy"], middle["kept_accuracy"]])
+        cells += points([rows["kept_accuracy"].min()])
+        cells.append(f"{len(certified)} of {len(rows)}")
+        if len(certified):
+            cells.append(f"{middle['certified_cost']:.0%}")
+            cells += points([certified["certified_loss"].max()])
+        else:
+            cells += ["–", "–"]
+        lines.append(cells)
+    head = ["images", "× promised", "× in halves", "× kept", "points promised", "points kept"]
+    head += ["worst of ten", "certified", "cost ÷ reference's", "largest loss, points"]
+    return markdown(head, lines)
 
 
-def estimates():
+def estimates() -> str:
     """Accuracy without labels: the error of each estimate, in points, for the cascade and its last model."""
     shifts = {name: images(f"shift/{name}") for name in SHIFTED}
     domains = {name: cl.LogitStore(f"data/reviews/{name}") for name in DOMAINS}
     tables = [
-        (images("val"), {"test": images("test")} | shifts),
-        (cl.LogitStore("data/reviews/val"), domains),
+        ("images", images("val"), {"test": images("test")} | shifts),
+        ("reviews", cl.LogitStore("data/reviews/val"), domains),
     ]
-    lines, columns = [], ["thresholded_error", "difference_error", "unchanged_error"]
-    for (store, splits), kind in zip(tables, ("images", "reviews")):
-        tune, check = store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
-        found = cl.analysis.accuracy_estimates(
-            cl.pick(cl.search(tune, 2), "near_best"), check, splits
-        )
+    lines = []
+    columns = ["thresholded_error", "difference_error", "unchanged_error"]
+    for kind, store, splits in tables:
+        tune = store.take(slice(0, None, 2))
+        check = store.take(slice(1, None, 2))
+        point = cl.pick(cl.search(tune, 2), "near_best")
+        found = cl.analysis.accuracy_estimates(point, check, splits)
         for split in splits:
-            both = found.loc[split]
-            cells = [
-                cell
-                for _, row in both.iterrows()
-                for cell in (f"{row['accuracy']:.1%}", *points(row[columns]))
-            ]
-            lines.append([f"{kind}: {split}", *cells])
-        worst = [
-            points([rows.abs().max()])[0].lstrip("+")
-            for _, one in found.groupby("models", sort=False)
-            for rows in [one[column] for column in columns]
-        ]
-        lines.append([f"{kind}: largest error", "", *worst[:3], "", *worst[3:]])
+            cells = [f"{kind}: {split}"]
+            for _, row in found.loc[split].iterrows():
+                cells += [f"{row['accuracy']:.1%}", *points(row[columns])]
+            lines.append(cells)
+        cells = [f"{kind}: largest error"]
+        for _, rows in found.groupby("models", sort=False):
+            largest = points(rows[columns].abs().max())
+            cells += ["", *(text.lstrip("+") for text in largest)]
+        lines.append(cells)
     head = ["data", "cascade", "thresholded", "difference", "unchanged"]
     return markdown([*head, "large model", *head[2:]], lines)
 
 
-def ideal():
-    """The ECE of a perfectly calibrated model: means over the bundled models' confidences on the first k images."""
+def ideal() -> str:
+    """The ECE of a perfectly calibrated model: means over the bundled models on the first k images."""
     test = images("test")
     claims = [cl.analysis.claims_of(test, name) for name in test.models.index]
     rows = []
     for k in SIZES:
         found = [
-            cl.analysis.expected_calibration_error(sure[:k], right[:k]) for sure, right in claims
+            cl.analysis.expected_calibration_error(confidence[:k], correct[:k])
+            for confidence, correct in claims
         ]
-        null = [cl.analysis.ideal_calibration_error(sure[:k]) for sure, _ in claims]
+        null = [cl.analysis.ideal_calibration_error(confidence[:k]) for confidence, _ in claims]
         rows.append([f"{k:,}", f"{np.mean(found):.4f}", f"{np.mean(null):.4f}"])
     return markdown(["images", "ECE", "of a perfectly calibrated model"], rows)
 
 
-def markdown(head, lines):
+def markdown(head: list[str], lines: list[list[str]]) -> str:
     """A table in Markdown from its head and rows of text; all columns but the first to the right."""
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -148,7 +144,7 @@ def markdown(head, lines):
 BLOCKS = {"choosing": choosing, "estimates": estimates, "ideal": ideal}
 
 
-def filled(text, names=BLOCKS):
+def filled(text: str, names: Iterable[str] = BLOCKS) -> str:
     """The page with the blocks ``names`` computed."""
     for name in names:
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"

@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import cascadelib as cl
 from cascadelib.tables import arrow
@@ -15,17 +16,24 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "notebooks"))
 from tools.committed import draw, with_palette  # noqa: E402
 
-VAL, TEST, BLACK = "data/fashion-mnist/val", "data/fashion-mnist/test", "#222222"
+VAL = "data/fashion-mnist/val"
+TEST = "data/fashion-mnist/test"
+BLACK = "#222222"
 COLOURS = ["#56B4E9", "#0072B2"]
 
 
-def glossary_picture(store, held_out):
-    """Left: the single models of ``held_out``, their hull, the front of pairs of ``store`` moved there, and an arrow
+def glossary_picture(store: cl.LogitStore, held_out: cl.LogitStore) -> Any:
+    """The picture of the glossary.
+
+    Left: the single models of ``held_out``, their hull, the front of pairs of ``store`` replayed there, and an arrow
     from the hull to the pair that matches the best single model of ``store``. Right: where its samples exit, and what
-    it costs."""
+    it costs.
+    """
     front = cl.search(store)
-    point, moved = cl.pick(front, "match_best"), cl.replay(held_out, front)
-    there, singles = cl.evaluate(held_out, point), cl.search(held_out, 1).singles
+    point = cl.pick(front, "match_best")
+    moved = cl.replay(held_out, front)
+    there = cl.evaluate(held_out, point)
+    singles = cl.search(held_out, 1).singles
     shown = moved[moved["on_front"]].sort_values("cost_moved")
     shown = shown.drop(columns=["cost", "accuracy"]).rename(
         columns={"cost_moved": "cost", "accuracy_moved": "accuracy"}
@@ -33,7 +41,8 @@ def glossary_picture(store, held_out):
     title = f"{arrow(point.models)} on {held_out.split}"
     fig = cl.figures.front_figure({"cascades of two": shown}, singles, title=title)
     arrow_at = {"symbol": "arrow", "angleref": "previous", "size": 14, "color": BLACK}
-    ends, height = [there.baseline_cost, there.cost], [there.accuracy] * 2
+    ends = [there.baseline_cost, there.cost]
+    height = [there.accuracy, there.accuracy]
     fig.add_scatter(
         x=ends, y=height, mode="lines+markers", marker=arrow_at, line={"color": BLACK, "width": 2}
     )

@@ -2,7 +2,9 @@
 
 import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -139,7 +141,7 @@ def benchmarks() -> pd.DataFrame:
     return table.assign(benchmark=name).set_index(["module", "benchmark"])
 
 
-def runs(row) -> str:
+def runs(row: pd.Series) -> str:
     """How many runs a row is the median of; "" where it is none."""
     return "" if pd.isna(row.runs) else f"{row.runs:.0f}"
 
@@ -171,7 +173,7 @@ def conditions() -> str:
     return " ".join(parts) or "The machine was quiet while all of these jobs ran."
 
 
-def measured(job: str, start: str):
+def measured(job: str, start: str) -> pd.Series:
     """The row of a job whose name is, or the first whose name starts, so."""
     rows = benchmarks().loc[job]
     found = rows[rows.index.str.startswith(start)]
@@ -185,11 +187,9 @@ def measured(job: str, start: str):
 def quantity(value: float, unit: str) -> str:
     """A measured value as one reads it: 0.10 s, 2 min 12 s, 33 h, 0.71 GiB, 3.2 ×."""
     if unit == "s" and value >= 60:
-        return (
-            f"{value / 3600:.0f} h"
-            if value >= 7200
-            else f"{value // 60:.0f} min {value % 60:.0f} s"
-        )
+        if value >= 7200:
+            return f"{value / 3600:.0f} h"
+        return f"{value // 60:.0f} min {value % 60:.0f} s"
     if unit in ("share", "%"):
         return f"{100 * value if unit == 'share' else value:.1f}%"
     if unit == "samples" or value >= 1000:
@@ -213,9 +213,11 @@ def limit(target: str, unit: str) -> str:
     return f"{sign} {bound}" + {"ratio": "", "samples": "", "×": " ×"}.get(unit, f" {unit}")
 
 
-def rows_of(entries) -> str:
-    """A Markdown table of (what to call it, job, how its benchmark's name starts); columns without a value are left
-    out."""
+def rows_of(entries: Iterable[tuple[str, str, str]]) -> str:
+    """A Markdown table of (what to call it, job, how its benchmark's name starts).
+
+    Columns without a value are left out.
+    """
     rows = [(label, measured(job, start)) for label, job, start in entries]
     columns = {
         "measured": [quantity(r.measured, r.unit) for _, r in rows],
@@ -224,22 +226,17 @@ def rows_of(entries) -> str:
         "target": [limit(r.target, r.unit) for _, r in rows],
     }
     columns = {name: values for name, values in columns.items() if any(values)}
-    lines = [
-        " | ".join([label, *cells])
-        for (label, _), *cells in zip(rows, *columns.values(), strict=True)
-    ]
-    return "\n".join(
-        [
-            f"| | {' | '.join(columns)} |",
-            f"|---|{'---:|' * len(columns)}",
-            *(f"| {x} |" for x in lines),
-        ]
-    )
+    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    for (label, _), *cells in zip(rows, *columns.values(), strict=True):
+        lines.append(f"| {' | '.join([label, *cells])} |")
+    return "\n".join(lines)
 
 
 def peers(kind: str) -> str:
     """A Markdown table of the rules of benchmarks/recipes.py on pairs or triples, and how far apart cascades are."""
-    rows, cells, spread = benchmarks().loc["peers"], {}, {}
+    rows = benchmarks().loc["peers"]
+    cells: dict[str, dict[str, str]] = {}
+    spread: dict[str, Any] = {}
     for name, row in rows[rows.index.str.contains(f", {kind}: ")].iterrows():
         rule, _, what = name.partition(f", {kind}: ")
         if what.startswith("choosing"):

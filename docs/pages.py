@@ -11,10 +11,13 @@ import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import Any
 
 import nbformat
+from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -24,7 +27,7 @@ from rooms import docstrings, listed, markdown, public, rooms, undocumented  # n
 from tools import report  # noqa: E402
 
 
-def on_config(config):
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """The repository's address, for links to it, is the one in pyproject.toml, if there is one."""
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get(
         "urls", {}
@@ -35,7 +38,7 @@ def on_config(config):
     return config
 
 
-def on_files(files, config):
+def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages; refuse to build where a public name has no docstring."""
     if missing := undocumented():
         raise PluginError(f"public names without a docstring: {', '.join(missing)}")
@@ -46,7 +49,7 @@ def on_files(files, config):
     return files
 
 
-def on_page_markdown(markdown, page, **_):
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Links of a page under docs/ that lead out of it, as they do on the code host, lead to the same thing here."""
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
@@ -56,12 +59,12 @@ TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGE
 TOP["benchmarks/results.md"] = "benchmarks.md"
 
 
-def target_of(path):
+def target_of(path: str) -> str:
     """The site's page of a file of the repository; other paths stay, and a strict build refuses them."""
     return TOP.get(path) or re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.html", path)
 
 
-def with_pages(entry, pages):
+def with_pages(entry: dict[str, Any], pages: dict[str, Any]) -> dict[str, Any]:
     """An entry of the site's navigation; in place of a folder, the pages written into it, its list first."""
     ((title, folder),) = entry.items()
     if not str(folder).endswith("/"):
@@ -70,13 +73,13 @@ def with_pages(entry, pages):
     return {title: sorted(inside, key=lambda path: not path.endswith("/index.md"))}
 
 
-def first_sentence(text):
+def first_sentence(text: str) -> str:
     """The first sentence of a docstring on one line, fit for a cell of a table."""
     paragraph = " ".join(text.split("\n\n")[0].split())
     return markdown(re.split(r"(?<=[.:]) (?=[A-Z(])", paragraph)[0]).replace("|", "\\|")
 
 
-def reference():
+def reference() -> dict[str, Any]:
     """{path: Markdown}: ``reference/index.md`` is the face, then a page a room."""
     pages = {f"reference/{room}.md": room_page(room) for room in rooms()}
     own = public("")
@@ -96,7 +99,7 @@ def reference():
     return pages | {"reference/index.md": "\n\n".join([head, table(rows), *entries])}
 
 
-def room_page(room):
+def room_page(room: str) -> str:
     """A table of a room's public names, then their docstrings."""
     names = public(room)
     rows = [
@@ -109,12 +112,12 @@ def room_page(room):
     )
 
 
-def table(rows):
+def table(rows: list[str]) -> str:
     """Rows of Markdown as a table."""
     return "\n".join(["| name | what it is |", "|---|---|", *rows])
 
 
-def notebooks():
+def notebooks() -> dict[str, Any]:
     """{path: content}: the pages of the report, live where the notebook was executed at its own parameters."""
     committed = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     runs = [
@@ -127,20 +130,17 @@ def notebooks():
         return {f"notebooks/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def executed(path):
+def executed(path: Path) -> Path:
     """The copy of a notebook that `make run` left, if it ran whole and at its own parameters; else the notebook."""
     copy = ROOT / "build" / "report" / path.name
-    about = (
-        nbformat.read(copy, as_version=4).metadata.get("papermill", {}) if copy.is_file() else {}
-    )
-    return (
-        copy
-        if about and not about.get("parameters") and about.get("exception") is not True
-        else path
-    )
+    if not copy.is_file():
+        return path
+    about = nbformat.read(copy, as_version=4).metadata.get("papermill", {})
+    whole = bool(about) and about.get("exception") is not True
+    return copy if whole and not about.get("parameters") else path
 
 
-def top_level():
+def top_level() -> dict[str, Any]:
     """{path: Markdown} of what stands elsewhere in the repository."""
     here = re.compile(rf"\]\((docs/|(?=(?:{'|'.join(TOP)})\)))(.*?)\)")
     texts = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in TOP.items()}

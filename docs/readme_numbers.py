@@ -14,6 +14,7 @@ import re
 import sys
 import textwrap
 import tomllib
+from collections.abc import Iterable
 from html import unescape
 from pathlib import Path
 
@@ -299,7 +300,10 @@ def in_words(name: str) -> str:
 def held() -> str:
     """One cascade on the test images and the ten shifts, a row a split."""
     splits, table, _ = shifts()
-    columns = "split, its large model alone, cascade − large model, leave early, costs less than it by, best single there"
+    columns = (
+        "split, its large model alone, cascade − large model, leave early, costs less than it by, "
+        "best single there"
+    )
     rows = ["| " + columns.replace(", ", " | ") + " |", "|---|---:|---:|---:|---:|---|"]
     for name, row in table.iterrows():
         alone = splits[name].models["top1"]
@@ -320,13 +324,12 @@ def held() -> str:
     return "\n".join(rows)
 
 
-def listed(names) -> str:
+def listed(names: pd.Series) -> str:
     """ " (blur, strong: +4.05; …)" of a column of differences; "" of an empty one."""
-    return (
-        f" ({'; '.join(f'{in_words(name)}: {signed(value)}' for name, value in names.items())})"
-        if len(names)
-        else ""
-    )
+    if not len(names):
+        return ""
+    parts = [f"{in_words(name)}: {signed(value)}" for name, value in names.items()]
+    return f" ({'; '.join(parts)})"
 
 
 @functools.cache
@@ -469,7 +472,7 @@ DRAWING = ".github/cascade.svg"
 BLOCKS = [(page, name) for page, blocks in PAGES.items() for name in blocks]
 
 
-def filled(text: str, page: str, names=None) -> str:
+def filled(text: str, page: str, names: Iterable[str] | None = None) -> str:
     """The text of a page with its blocks computed, all or those of ``names``."""
     for name in PAGES[page] if names is None else names:
         pattern = rf"(<!--{name}-->\n).*?(<!--/{name}-->)"

@@ -8,14 +8,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent.parent / "cascadelib"
 
 
-def rooms():
+def rooms() -> list[str]:
     """Names of the rooms, in the order of the alphabet."""
     return sorted(
         init.parent.name for init in PACKAGE.glob("*/__init__.py") if "attach(" in init.read_text()
     )
 
 
-def listed(package):
+def listed(package: str) -> dict[str, str]:
     """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of the face: ""."""
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
     block = next((node for node in tree.body if isinstance(node, ast.If)), None)
@@ -32,7 +32,7 @@ def listed(package):
     return {name: module for name, module in names.items() if not name.startswith("_")}
 
 
-def docstrings(file):
+def docstrings(file: Path) -> dict[str, str]:
     """{name: docstring, "" without one} of what a file defines at its top; a constant's is the string that follows."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found = {"": ast.get_docstring(tree) or ""}
@@ -47,7 +47,7 @@ def docstrings(file):
     return found
 
 
-def public(package):
+def public(package: str) -> dict[str, str]:
     """{public name: docstring, "" without one} of a room; of the face, those that lie in no room."""
     found = {}
     for name, module in listed(package).items():
@@ -57,7 +57,7 @@ def public(package):
     return found
 
 
-def undocumented():
+def undocumented() -> list[str]:
     """["room.name", …] of the public names without a docstring."""
     return [
         f"{room}.{name}"
@@ -70,7 +70,7 @@ def undocumented():
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([^`]+)`")
 
 
-def markdown(docstring):
+def markdown(docstring: str) -> str:
     """A docstring as Markdown: Sphinx's roles as links where they name something public, as code elsewhere; no HTML."""
     parts = re.split(r"(`+[^`]+`+)", ROLE.sub(_linked, docstring))
     return "".join(
@@ -79,11 +79,12 @@ def markdown(docstring):
 
 
 @cache
-def _paths():
+def _paths() -> dict[str, str]:
+    """{public name: its dotted path}."""
     return {name: f"cascadelib.{room}.{name}" for room in rooms() for name in public(room)}
 
 
-def _linked(match):
+def _linked(match: re.Match[str]) -> str:
     """``:func:`cascadelib.fronts.exact.search``` → a link named ``search``; members of public classes as well."""
     parts = match[1].split(".")
     for i, part in enumerate(parts):

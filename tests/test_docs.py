@@ -1,12 +1,15 @@
 """docs/ says what is so: its example is computed again, its files exist, every public name says what it is."""
 
 import doctest
+import functools
+import http.server
 import importlib
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+import threading
 from itertools import product
 from pathlib import Path
 
@@ -225,29 +228,52 @@ def test_docstrings_cite_what_the_checkout_has():
     assert citing == []
 
 
-def test_the_site_is_built_strictly(tmp_path):
-    """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
-    (line,) = [
-        line for line in (ROOT / "Makefile").read_text().splitlines() if "mkdocs build" in line
-    ]
-    assert "--strict" in line and "-q" not in line
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    built = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-    )
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the site as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert built.returncode == 0, built.stderr[-2000:]
-    assert "calibration_table" in (tmp_path / "reference/analysis.html").read_text(encoding="utf-8")
-    assert 'href="notebooks/05_distribution_shift.html"' in (tmp_path / "shift.html").read_text(
+    return folder
+
+
+def test_make_docs_builds_strictly():
+    """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    (line,) = [line for line in lines if "mkdocs build" in line]
+    assert "--strict" in line and "-q" not in line
+
+
+@pytest.fixture
+def address(site):
+    """Where the site is served."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.browser
+def test_the_glossary_is_a_click_from_a_notebook(address, page):
+    page.goto(f"{address}/notebooks/02_two_model_cascades.html")
+    page.get_by_role("link", name="glossary", exact=True).first.click()
+    assert page.url == f"{address}/glossary.html"
+    assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
+
+
+def test_the_site_has_its_pages(site):
+    assert "calibration_table" in (site / "reference/analysis.html").read_text(encoding="utf-8")
+    assert 'href="notebooks/05_distribution_shift.html"' in (site / "shift.html").read_text(
         encoding="utf-8"
     )
-    assert 'href="benchmarks.html"' in (tmp_path / "speed.html").read_text(encoding="utf-8")
-    notebook = (tmp_path / "notebooks" / "02_two_model_cascades.html").read_text(encoding="utf-8")
+    assert 'href="benchmarks.html"' in (site / "speed.html").read_text(encoding="utf-8")
+    notebook = (site / "notebooks" / "02_two_model_cascades.html").read_text(encoding="utf-8")
     assert 'href="../index.html"' in notebook and 'class="contents"' in notebook
-    assert len(list(tmp_path.rglob("plotly.min.js"))) == 1
+    assert len(list(site.rglob("plotly.min.js"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import io
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import kaleido
 import nbformat
 import numpy as np
 from kaleido.errors import ChromeNotFoundError
+from nbformat import NotebookNode
 from nbval.plugin import get_sanitize_patterns
 from PIL import Image, ImageColor
 
@@ -35,36 +37,43 @@ def check_browser() -> None:
 
 
 async def draw(figures: list[dict]) -> list[bytes]:
-    """PNGs of plotly figures (as dicts), all from one headless Chrome or Chromium that reaches no network."""
+    """PNGs of plotly figures (as dicts), all from one headless browser that reaches no network."""
     pictures = []
     # plotly.js comes from the package; MathJax would come from a CDN, and Chrome itself phones home: a proxy at a
     # closed port keeps both in.
     async with kaleido.Kaleido(mathjax=False, proxy_server="127.0.0.1:9") as browser:
         for figure in figures:
-            size = {side: figure["layout"].get(side) or default for side, default in SIZE.items()}
-            bare = {"data": figure["data"], "layout": figure["layout"]}
+            layout = figure["layout"]
+            size = {side: layout.get(side) or default for side, default in SIZE.items()}
+            bare = {"data": figure["data"], "layout": layout}
             pictures.append(await browser.calc_fig(bare, {"format": "png", "scale": 1, **size}))
     return pictures
 
 
 def with_palette(png: bytes) -> bytes:
-    """The same picture in at most 256 colours, white and the style's among them: about a third of the bytes, no visible
-    difference in a chart."""
+    """The same picture in at most 256 colours, white and the style's among them.
+
+    About a third of the bytes, no visible difference in a chart.
+    """
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    colours = np.array([ImageColor.getrgb(colour) for colour in ("white", *PALETTE, GREY, BLACK)])
-    others = picture.quantize(
-        256 - len(colours), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    ).getpalette()
-    colours = np.concatenate([colours, np.reshape(others, (-1, 3))])[:256]
-    pixels, places = np.unique(np.asarray(picture) @ (1 << 16, 1 << 8, 1), return_inverse=True)
-    distances = (
-        np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], 1)[:, None] - colours
-    ) ** 2
-    nearest = distances.sum(axis=2).argmin(axis=1).astype(np.uint8)
-    few, small = Image.fromarray(nearest[places].reshape(picture.size[::-1]), "P"), io.BytesIO()
-    few.putpalette(colours.astype(np.uint8).tobytes())
-    few.save(small, "PNG", optimize=True)
-    return min(png, small.getvalue(), key=len)
+    fixed = np.array([ImageColor.getrgb(colour) for colour in ("white", *PALETTE, GREY, BLACK)])
+    few_colours = picture.quantize(
+        256 - len(fixed), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
+    others = np.reshape(few_colours.getpalette(), (-1, 3))
+    colours = np.concatenate([fixed, others])[:256]
+    # Each colour that occurs once, as one number, then the nearest of the palette for it.
+    packed = np.asarray(picture) @ (1 << 16, 1 << 8, 1)
+    found, places = np.unique(packed, return_inverse=True)
+    channels = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    distances = ((channels[:, None] - colours) ** 2).sum(axis=2)
+    nearest = distances.argmin(axis=1).astype(np.uint8)
+    height_and_width = picture.size[::-1]
+    small = Image.fromarray(nearest[places].reshape(height_and_width), "P")
+    small.putpalette(colours.astype(np.uint8).tobytes())
+    file = io.BytesIO()
+    small.save(file, "PNG", optimize=True)
+    return min(png, file.getvalue(), key=len)
 
 
 def without_paths(text: str) -> str:
@@ -74,7 +83,7 @@ def without_paths(text: str) -> str:
     return re.sub(r"\S*/ipykernel_\d+/\d+\.py", "cell", text)
 
 
-def committed_output(output, picture: bytes | None):
+def committed_output(output: NotebookNode, picture: bytes | None) -> NotebookNode | None:
     """One output as it is committed, or None where nothing of it is (sliders)."""
     data = output.get("data", {})
     if picture is not None:
@@ -91,58 +100,81 @@ def committed_output(output, picture: bytes | None):
     return output
 
 
-def compared(cell) -> list | None:
-    """A cell's outputs as nbval compares them, sanitised; None where they are none, or not text alone."""
+def sanitised(text: str) -> str:
+    """What nbval compares of a text: sanitize.cfg says what is left out."""
+    for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8")):
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def compared(cell: NotebookNode) -> list[dict[str, str]] | None:
+    """A cell's outputs as nbval compares them; None where they are none, or not text alone."""
     found = []
     for output in cell.get("outputs", []):
         data = output.get("data", {"stdout": output.get("text", "")})
-        if output.get("name") == "stderr" or output.output_type == "error" or not set(data) <= TEXT:
+        failed = output.get("name") == "stderr" or output.output_type == "error"
+        if failed or not set(data) <= TEXT:
             return None
-        for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8")):
-            data = {mime: re.sub(pattern, replacement, text) for mime, text in data.items()}
-        found.append(data)
+        found.append({mime: sanitised(text) for mime, text in data.items()})
     return found or None
 
 
+def last_tables(nb: NotebookNode) -> int:
+    """The place of the second last heading of the second level, below which the last tables lie."""
+    headings = [place for place, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
+    return headings[-2:][0] if headings else len(nb.cells)
+
+
 def mark(executed: dict[Path, Path]) -> int:
-    """Tag for nbval's check of outputs the cells below a source's (key) second last heading whose committed outputs its
-    run at quick parameters (value) repeats; returns how many."""
+    """Tag for nbval's check of outputs those cells of the last tables that a quick run repeats.
+
+    executed: {notebook: the same as it ran at quick parameters}. Returns how many cells are tagged.
+    """
     count = 0
     for path, result in executed.items():
-        nb, quick = (nbformat.read(p, as_version=4) for p in (path, result))
-        headings = [i for i, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
-        start = headings[-2:][0] if headings and path.name[:2] not in MEASURED else len(nb.cells)
-        for i, (cell, again) in enumerate(zip(nb.cells, quick.cells, strict=True)):
+        nb = nbformat.read(path, as_version=4)
+        quick = nbformat.read(result, as_version=4)
+        start = len(nb.cells) if path.name[:2] in MEASURED else last_tables(nb)
+        for place, (cell, again) in enumerate(zip(nb.cells, quick.cells, strict=True)):
+            outputs = compared(cell)
+            repeated = place > start and outputs is not None and outputs == compared(again)
             tags = [tag for tag in cell.metadata.get("tags", []) if tag != CHECK]
-            same = i > start and (there := compared(cell)) is not None and there == compared(again)
-            count += same
-            cell.metadata["tags"] = tags + [CHECK] * same
-            if not cell.metadata["tags"]:
+            if repeated:
+                tags.append(CHECK)
+                count += 1
+            cell.metadata["tags"] = tags
+            if not tags:
                 del cell.metadata["tags"]
         nbformat.write(nb, path)
     return count
 
 
 def rewrite(executed: dict[Path, Path]) -> None:
-    """Put the outputs of each executed notebook (value) into its source (key); cells and their ids stay as they are."""
+    """Put the outputs of each executed notebook (value) into its source (key); cells and ids stay as they are."""
     sources = {path: nbformat.read(path, as_version=4) for path in executed}
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
-    outputs = [o for nb in results.values() for cell in nb.cells for o in cell.get("outputs", [])]
-    drawable = [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
-    pictures = (
-        asyncio.run(draw([output.data[PLOTLY_JSON] for output in drawable])) if drawable else []
-    )
-    picture_of = {id(output): picture for output, picture in zip(drawable, pictures, strict=True)}
+    picture_of = pictures_of(list(results.values()))
     for path, nb in sources.items():
         for cell, result in zip(nb.cells, results[path].cells, strict=True):
             if cell.cell_type == "code":
-                kept = [
-                    committed_output(output, picture_of.get(id(output)))
-                    for output in result.outputs
-                ]
-                cell.outputs = [output for output in kept if output is not None]
+                outputs = [committed_output(o, picture_of.get(id(o))) for o in result.outputs]
+                cell.outputs = [output for output in outputs if output is not None]
                 cell.execution_count = result.execution_count
                 cell.metadata.pop("execution", None)
         nb.metadata.pop("widgets", None)
         nb.metadata.pop("papermill", None)
         nbformat.write(nb, path)
+
+
+def pictures_of(notebooks: list[NotebookNode]) -> dict[int, bytes]:
+    """{id of an output: its picture} for all figures of these notebooks, drawn by one browser."""
+    drawable: list[Any] = []
+    for nb in notebooks:
+        for cell in nb.cells:
+            outputs = cell.get("outputs", [])
+            drawable += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
+    if not drawable:
+        return {}
+    pictures = asyncio.run(draw([output.data[PLOTLY_JSON] for output in drawable]))
+    ids = [id(output) for output in drawable]
+    return dict(zip(ids, pictures, strict=True))

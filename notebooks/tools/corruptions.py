@@ -1,5 +1,6 @@
-"""The bundled images under graded corruptions, the same for the same seed: the stores in data/fashion-mnist/shift
-are of these.
+"""The bundled images under graded corruptions, the same for the same seed.
+
+The stores in data/fashion-mnist/shift are of these.
 
 The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense at 28 pixels.
 """
@@ -15,7 +16,8 @@ from torchvision.transforms.v2 import functional as tv
 from cascadelib.checks import known
 from cascadelib.datasets import Samples, fashion_mnist
 
-SEED, COUNT = 2023, 2000
+SEED = 2023
+COUNT = 2000
 
 
 def sensor_noise(
@@ -34,19 +36,17 @@ def blur(x: torch.Tensor, _rng: np.random.Generator, sigma: float) -> torch.Tens
 def exposure(x: torch.Tensor, rng: np.random.Generator, stops: float) -> torch.Tensor:
     """Each image ``stops`` too dark or as many too bright, by chance; what is too bright saturates."""
     dark = torch.from_numpy(rng.random(len(x)) < 0.5)[:, None, None, None]
-    return torch.where(
-        dark, tv.adjust_brightness(x, 2.0**-stops), tv.adjust_brightness(x, 2.0**stops)
-    )
+    darker = tv.adjust_brightness(x, 2.0**-stops)
+    brighter = tv.adjust_brightness(x, 2.0**stops)
+    return torch.where(dark, darker, brighter)
 
 
 def movement(
     x: torch.Tensor, rng: np.random.Generator, degrees: float, pixels: float
 ) -> torch.Tensor:
     """Rotation by up to ± ``degrees`` and a shift by up to ± ``pixels`` along each axis, uniform."""
-    angles, shifts = (
-        rng.uniform(-degrees, degrees, len(x)),
-        rng.uniform(-pixels, pixels, (len(x), 2)),
-    )
+    angles = rng.uniform(-degrees, degrees, len(x))
+    shifts = rng.uniform(-pixels, pixels, (len(x), 2))
     moved = [
         tv.affine(image, float(angle), shift.tolist(), 1.0, [0.0, 0.0], InterpolationMode.BILINEAR)
         for image, angle, shift in zip(x, angles, shifts)
@@ -85,7 +85,7 @@ def corrupted(images: np.ndarray, name: str) -> np.ndarray:
 
 
 def fashion_mnist_shifted(name: str, folder: Path | str = "data/fashion-mnist") -> Samples:
-    """The same 2,000 of the bundled *test* images under a shift; ids are those of the test split, labels too."""
+    """The same 2,000 of the bundled *test* images under a shift; ids and labels are those of the test split."""
     test = fashion_mnist("test", folder)
     rows = np.sort(np.random.default_rng(SEED).permutation(len(test))[:COUNT])
     part = test.take(rows)

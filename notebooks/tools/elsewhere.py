@@ -213,7 +213,7 @@ def selection_bias(
     method: Method | str | None = None,
     repeats: int = 20,
     seed: int = 0,
-    **options,
+    **options: Any,
 ) -> pd.DataFrame:
     """How much better a front looks on the samples that chose it: chosen on one half, measured on the other, repeated.
 
@@ -276,7 +276,7 @@ def promise_table(
 
 
 def alarm_share(
-    reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options
+    reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options: Any
 ) -> float:
     """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
     alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
@@ -306,7 +306,7 @@ def alarm_table(
     splits: dict[str, Any],
     windows: Sequence[int],
     repeats: int = 50,
-    **options,
+    **options: Any,
 ) -> pd.DataFrame:
     """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
     ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
@@ -339,7 +339,7 @@ def decide_elsewhere(path: str | Path, batch: Any) -> Any:
         return fresh.submit(_decide, path, batch).result()
 
 
-def _decide(path, batch):
+def _decide(path: str | Path, batch: Any) -> Any:
     from cascadelib import Cascade  # with torch, which takes seconds that the tables do without
 
     return Cascade.load(path)(batch)

@@ -4,7 +4,7 @@ Where the paper speaks of an accuracy ("above 86%"), a run is measured at that s
 to the best single model on the front: on the paper's models that is the paper's accuracy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import comb, log
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,11 @@ from tools.side_by_side import shares
 CLAIMS = Path(__file__).with_name("claims.csv")
 STATEMENTS = Path(__file__).with_name("paper-ranking.csv")
 """What the paper says of its twelve methods, a row a statement: the methods that it calls better, and worse."""
-LOW, BEST = (
-    0.59856,
-    0.88602,
-)  # top-1 of the cheapest and the best model of the paper's front in MACs
-CHEAPEST, DEAREST, RESNET = (
-    2.575e7,
-    3.622e11,
-    4.111e9,
-)  # MACs of both, and of the ResNet-50 of section 4.1
+LOW = 0.59856  # top-1 of the cheapest model of the paper's front in MACs
+BEST = 0.88602  # and of the best
+CHEAPEST = 2.575e7  # MACs of the cheapest
+DEAREST = 3.622e11  # and of the best
+RESNET = 4.111e9  # MACs of the ResNet-50 of section 4.1
 TABLE_1 = (  # accuracy and cost on the validation set, models
     (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
     (0.8339, 732.4e6, "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns"),
@@ -38,9 +34,8 @@ MIDDLE = (LOW + BEST) / 2
 MEANS = ("mean_logits", "mean_softmax")
 SLIGHT = 0.0005  # of accuracy: a smaller change is none
 MARGIN = 0.001  # what leads by less is level, as in the ranking of methods
-RULES: dict[
-    str, Callable
-] = {  # of a value's numbers v, given the rule's bounds: whether they obey, or 1, −1, 0 (level)
+# Of a value's numbers v, given the rule's bounds: whether they obey, or 1, −1, 0 (level).
+RULES: dict[str, Callable] = {
     ">": lambda v, bound: np.greater(v, float(bound)),
     "<": lambda v, bound: np.less(v, float(bound)),
     "in": lambda v, low, high: (np.array(v) >= float(low)) & (np.array(v) <= float(high)),
@@ -76,19 +71,21 @@ def table(
     dataset: the name in the run's store. ValueError for
     an unknown notebook, and for an id that these claims don't have.
     """
-    table, told = paper_claims(), published_values()
+    table = paper_claims()
+    published_there = published_values()
     if notebook is not None:
-        table = table[
-            table["notebook"] == known(notebook, sorted(set(table["notebook"])), "notebook")
-        ]
+        known(notebook, sorted(set(table["notebook"])), "notebook")
+        table = table[table["notebook"] == notebook]
     kept = held_out or {}
     for name in [*values, *kept]:
         known(name, table.index, "claim")
-    found, there = ({name: parts_of(of.get(name)) for name in table.index} for of in (values, kept))
+    found = {name: parts_of(values.get(name)) for name in table.index}
+    there = {name: parts_of(kept.get(name)) for name in table.index}
     rows = table[["section", "claim", "paper"]].copy()
     otherwise = table["unpublished"].replace("", "needs the models' outputs")
     rows["published"] = [
-        in_words(parts_of(told.get(n)), table["show"][n]) or otherwise[n] for n in table.index
+        in_words(parts_of(published_there.get(name)), table["show"][name]) or otherwise[name]
+        for name in table.index
     ]
     for column, parts in (("held out", there), ("this run", found)):
         rows[column] = [
@@ -101,50 +98,54 @@ def table(
     return rows
 
 
-def parts_of(value):
+def parts_of(value: Any) -> list[Any]:
     """A value as a list, empty where it is none or nan, or has such a part."""
     parts = list(value) if np.ndim(value) else [value]
     return [] if pd.isna(parts).any() else parts
 
 
-def in_words(parts, show, rule=""):
+def in_words(parts: list[Any], show: str, rule: str = "") -> str:
     """Up to five parts one by one, of more the least and the largest, and how many obey a rule that most have to."""
     numbers = parts if len(parts) <= 5 else [min(parts), max(parts)]
-    words = (", " if numbers == parts else " to ").join(
-        p if isinstance(p, str) else format(p, show) for p in numbers
-    )
-    most = bool(parts) and rule.startswith("most ")
-    return words + (f" ({np.sum(obeys(parts, rule) > 0)} of {len(parts)})" if most else "")
+    texts = [part if isinstance(part, str) else format(part, show) for part in numbers]
+    words = (", " if numbers == parts else " to ").join(texts)
+    if parts and rule.startswith("most "):
+        words += f" ({np.sum(obeys(parts, rule) > 0)} of {len(parts)})"
+    return words
 
 
-def ahead(values, bound):
+def ahead(values: Any, bound: float) -> np.ndarray:
     """1 where a value is above a bound by more than the margin, −1 where it is below by more, else 0."""
     lead = np.asarray(values) / bound - 1
     return np.sign(lead) * (np.abs(lead) > MARGIN)
 
 
-def named(names, rule):
+def named(names: str, rule: Callable[[str], bool]) -> int:
     """1 where all the names of "a, b" (those that are level) obey, −1 where none does, else 0."""
     obeying = [rule(name) for name in names.split(", ")]
-    return 1 if all(obeying) else -1 if not any(obeying) else 0
+    if all(obeying):
+        return 1
+    return 0 if any(obeying) else -1
 
 
-def obeys(parts, rule):
+def obeys(parts: list[Any], rule: str) -> np.ndarray:
     """Of the parts of a value, or of all: 1 where they obey a rule with its bounds, −1 where not, 0 where level."""
     kind, *bounds = rule.removeprefix("most ").split()
     found = np.asarray(RULES[kind](parts, *bounds))
     return np.where(found, 1, -1) if found.dtype == bool else found
 
 
-def judged(parts, rule):
+def judged(parts: list[Any], rule: str) -> str:
     """ "agrees", "differs", or "open" where something is level."""
     found = obeys(parts, rule)
     if rule.startswith("most "):
         return "agrees" if np.mean(found > 0) > 0.5 else "differs"
-    return "agrees" if np.all(found > 0) else "differs" if np.any(found < 0) else "open"
+    if np.all(found > 0):
+        return "agrees"
+    return "differs" if np.any(found < 0) else "open"
 
 
-def verdict(parts, claim, dataset, held_out=()):
+def verdict(parts: list[Any], claim: pd.Series, dataset: str, held_out: Sequence[Any] = ()) -> str:
     """Of a value's parts, and of those held out, by a claim's row."""
     if claim["rule"] and parts and (claim["scope"] == "any" or dataset.startswith(claim["scope"])):
         found = {judged(each, claim["rule"]) for each in (parts, list(held_out)) if each}
@@ -156,10 +157,14 @@ def published_values() -> dict[str, Any]:
     """{id of a claim: its value} where that follows from what timm published of ImageNet's models (see
     :func:`published.models`): fronts, families, the baseline at the paper's accuracies and costs, ImageNetV2."""
     table = published.models()
-    in_macs, in_seconds = study.singles(table), study.singles(table, "seconds")
-    macs, seconds = (rows[rows["on_front"]] for rows in (in_macs, in_seconds))
-    cost, accuracy = macs["cost"], macs["accuracy"]
-    baseline, values = Baseline(cost, accuracy), singles_claims(in_macs, in_seconds)
+    in_macs = study.singles(table)
+    in_seconds = study.singles(table, "seconds")
+    macs = in_macs[in_macs["on_front"]]
+    seconds = in_seconds[in_seconds["on_front"]]
+    cost = macs["cost"]
+    accuracy = macs["accuracy"]
+    baseline = Baseline(cost, accuracy)
+    values = singles_claims(in_macs, in_seconds)
     values |= {"pairs": comb(len(macs), 2), "triples": comb(len(macs), 3), "candidates": len(table)}
     values["pairs-families"] = f"single models on the front: {families_in(macs)}"
     values["time-families"] = f"{families_in(macs)}; in time {families_in(seconds)}"
@@ -179,7 +184,8 @@ def published_values() -> dict[str, Any]:
     values["resnet-cut"] = f"59% less than 4.111G is {0.41 * RESNET / 1e9:.3f}G, at {at_resnet:.2%}"
     below = log(baseline.cost_at(0.78) / CHEAPEST) / log(DEAREST / CHEAPEST)
     values["margin-shares"] = (0.78 - LOW) / (BEST - LOW), below
-    moved, top5 = (table.loc[macs.index, column] for column in ("imagenetv2_top1", "top5"))
+    moved = table.loc[macs.index, "imagenetv2_top1"]
+    top5 = table.loc[macs.index, "top5"]
     values |= {
         "topk-difference": [np.ptp(accuracy), np.ptp(top5)],
         "shift-range": np.ptp(moved) - np.ptp(accuracy),
@@ -191,44 +197,48 @@ def published_values() -> dict[str, Any]:
     return values | {"shift-order": (moved.diff() < 0).sum()}
 
 
-def families_in(models):
+def families_in(models: pd.DataFrame) -> str:
     """How many models of a table are of the families that the paper names (efficientnet: noisy students)."""
     names = r"(mobilenetv3|beit|tinynet|levit|convnext|efficientnet(?=\w*_ns))"
     found = models.index.str.extract(names, expand=False).value_counts()
     return ", ".join(f"{family} {count}" for family, count in found.items())
 
 
-def range_of(front):
+def range_of(front: Any) -> tuple[float, float]:
     """Accuracies of the cheapest and of the best single model on the front."""
     return float(front.baseline.accuracy[front.baseline.front[0]]), front.baseline.best
 
 
-def mean_in(front, low=None, high=None):
+def mean_in(front: Any, low: float | None = None, high: float | None = None) -> float:
     """Mean improvement between two of the paper's accuracies (default: the whole range); nan where one model is all."""
     start, best = range_of(front)
     if not start < best:
         return np.nan
-    shares = [None if end is None else (end - LOW) / (BEST - LOW) for end in (low, high)]
-    return front.mean_improvement(
-        *(None if share is None else start + share * (best - start) for share in shares)
-    )
+    ends = []
+    for end in (low, high):
+        if end is not None:
+            end = start + (end - LOW) / (BEST - LOW) * (best - start)
+        ends.append(end)
+    return front.mean_improvement(*ends)
 
 
-def means_in(fronts, low=None, high=None):
+def means_in(
+    fronts: dict[str, Any], low: float | None = None, high: float | None = None
+) -> pd.Series:
     """The same of each of {label: front}, the largest first."""
-    return pd.Series({label: mean_in(f, low, high) for label, f in fronts.items()}).sort_values(
-        ascending=False
-    )
+    means = {label: mean_in(front, low, high) for label, front in fronts.items()}
+    return pd.Series(means).sort_values(ascending=False)
 
 
-def factors(front):
+def factors(front: Any) -> pd.Series:
     """Improvement at evenly spaced accuracies."""
     return front.improvement_curve()["improvement"]
 
 
-def share_won(front, other):
+def share_won(front: Any, other: Any) -> float:
     """Share of the accuracies at which two fronts of one baseline differ where the first is the better."""
-    won, lost = factors(front) > factors(other), factors(front) < factors(other)
+    won = factors(front) > factors(other)
+    lost = factors(front) < factors(other)
     return won.sum() / ((won | lost).sum() or np.nan)
 
 
@@ -421,7 +431,7 @@ def shift_claims(
     return values | {"shift-exits": changes.mean(), "shift-degree": changes.max() - changes.min()}
 
 
-def leading(values, names=None):
+def leading(values: pd.Series, names: Any = None) -> str:
     """The names of the largest of a Series, and of all that are level with it."""
     values = values if names is None else values[names]
     return ", ".join(values.index[ahead(values, values.max()) == 0])

@@ -1,32 +1,39 @@
-"""Notebooks → HTML pages that read offline, at any width, light and dark: an index with the answers, a page a notebook
-with its contents and its neighbours, the ledger; one plotly.min.js, report.css and report.js beside them all.
+"""Notebooks → HTML pages that read offline, at any width, light and dark.
 
-`make run` lays out what it has executed; `make docs` takes the same pages into the site.
+An index with the answers, one page per notebook with its contents and its neighbours, the ledger and the glossary; one
+plotly.min.js, report.css and report.js beside them all. `make run` lays out what it has executed; `make docs` takes
+the same pages into the site.
 """
 
 import datetime
 import html
-import os
 import re
 import shutil
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
+from typing import Protocol
 
 import nbformat
 import plotly.io as pio
 from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 
 from cascadelib.figures.style import PLOTLY_JSON
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+GLOSSARY = ROOT / "docs" / "glossary.md"
 EXPLORER = ROOT / ".github" / "explorer.png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-LIVE_ONLY = "<p><em>Sliders: live in JupyterLab (make lab); the table and the figure below show the same.</em></p>"
+LIVE_ONLY = (
+    "<p><em>Sliders: live in JupyterLab (make lab); "
+    "the table and the figure below show the same.</em></p>"
+)
 STILL = """<figure><img src="explorer.png" alt="The explorer: sliders, numbers on two splits, and charts">
-<figcaption>A picture of the explorer on the bundled images. To drag its thresholds: <code>make lab</code>, and run this
-notebook; or <code>make app</code>.</figcaption></figure>"""
+<figcaption>A picture of the explorer on the bundled images. To drag its thresholds: <code>make lab</code>,
+and run this notebook; or <code>make app</code>.</figcaption></figure>"""
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}: cascadelib</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -43,59 +50,85 @@ ENTRY = """<section><h2><a href="{stem}.html">{stem}</a></h2>
 ANSWER = '<br><span class="answer">{answer}</span>'
 FAILURE = '<br><span class="failed">failed in <code>{error}</code></span>'
 LEDGER = "The paper's claims beside what these runs show"
-CLAIMS = f'<section><h2><a href="ledger.html">ledger</a></h2><p>{LEDGER}, of all notebooks.</p></section>'
+CLAIMS = (
+    '<section><h2><a href="ledger.html">ledger</a></h2>'
+    f"<p>{LEDGER}, of all notebooks.</p></section>"
+)
+DATE = "%Y-%m-%d %H:%M"
 
 
-def question_of(nb) -> str:
-    """The first sentence of the opening cell that ends in a question mark, without its number and Markdown's marks."""
-    lines = [line.lstrip("# ") for line in nb.cells[0].source.splitlines()] if nb.cells else []
-    for paragraph in "\n".join(lines).split("\n\n") + lines:
-        for sentence in re.findall(
-            r"[^.?!]*(?:[.!](?=\S)[^.?!]*)*[.?!]", " ".join(paragraph.split())
-        ):
+class Run(Protocol):
+    """An executed notebook: where it came from, where its outputs lie, seconds, what went wrong."""
+
+    @property
+    def source(self) -> Path: ...
+
+    @property
+    def executed(self) -> Path: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+
+def question_of(nb: NotebookNode) -> str:
+    """The first sentence of the opening cell that asks, without its number and Markdown's marks."""
+    if not nb.cells:
+        return ""
+    lines = [line.lstrip("# ") for line in nb.cells[0].source.splitlines()]
+    paragraphs = "\n".join(lines).split("\n\n")
+    for paragraph in paragraphs + lines:
+        for sentence in sentences(paragraph):
             if sentence.endswith("?"):
                 return re.sub(r"[*_`]|^\d+ · ", "", sentence.strip())
     return lines[0] if lines else ""
 
 
-def printed(cell) -> str:
+def sentences(paragraph: str) -> list[str]:
+    """The sentences of a paragraph; a point inside a word or a number ends none."""
+    return re.findall(r"[^.?!]*(?:[.!](?=\S)[^.?!]*)*[.?!]", " ".join(paragraph.split()))
+
+
+def printed(cell: NotebookNode) -> str:
     """What a cell printed, on one line."""
-    texts = [
-        out.text
-        for out in cell.get("outputs", [])
-        if out.output_type == "stream" and out.name == "stdout"
-    ]
+    streams = [output for output in cell.get("outputs", []) if output.output_type == "stream"]
+    texts = [output.text for output in streams if output.name == "stdout"]
     return " ".join("".join(texts).split())
 
 
-def answer_of(nb) -> str:
-    """The computed sentence with which a notebook ends: what the cell tagged ``answer`` printed; "" without one."""
-    return " ".join(printed(cell) for cell in nb.cells if "answer" in cell.metadata.get("tags", []))
+def answer_of(nb: NotebookNode) -> str:
+    """The sentence that answers a notebook: what the cell tagged ``answer`` printed; "" without one."""
+    tagged = [cell for cell in nb.cells if "answer" in cell.metadata.get("tags", [])]
+    return " ".join(printed(cell) for cell in tagged)
 
 
 def title_of(figure: dict) -> str:
-    """A figure's title as plain text, for readers who do not see it; its axis titles where it has no title."""
+    """A figure's title as plain text, for readers who do not see it; else its axis titles."""
     layout = figure.get("layout", {})
-    titles = [layout.get(part, {}).get("title", {}).get("text") for part in ("yaxis", "xaxis")]
-    text = layout.get("title", {}).get("text") or " against ".join(filter(None, titles)) or "Figure"
-    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", text).split()))
+    title = layout.get("title", {}).get("text")
+    if not title:
+        axes = [layout.get(axis, {}) for axis in ("yaxis", "xaxis")]
+        titles = [axis.get("title", {}).get("text") for axis in axes]
+        title = " against ".join(filter(None, titles)) or "Figure"
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", title).split()))
 
 
 def live_figure(figure: dict) -> str:
-    """A div with the figure, drawn by the page's plotly.min.js: as wide as the page lets it be, at most as it says."""
+    """A div with the figure, drawn by the page's plotly.min.js: as wide as fits, at most as it says."""
     config = {"responsive": True, "displaylogo": False} | figure.get("config", {})
     config.pop("plotlyServerURL", None)
     layout = deepcopy(figure.get("layout", {}))
-    widths = [
-        part.pop("width", None) for part in (layout, layout.get("template", {}).get("layout", {}))
-    ]
-    bare = {
-        **{key: value for key, value in figure.items() if key != "config"},
-        "layout": layout | {"autosize": True},
-    }
+    own_width = layout.pop("width", None)
+    usual_width = layout.get("template", {}).get("layout", {}).pop("width", None)
+    width = own_width or usual_width or 900
+    layout["autosize"] = True
+    bare = {key: value for key, value in figure.items() if key != "config"}
+    bare["layout"] = layout
     div = pio.to_html(bare, config=config, full_html=False, include_plotlyjs=False, validate=False)
-    label, most = html.escape(title_of(figure), quote=True), next(filter(None, widths), 900)
-    return f'<div role="figure" aria-label="{label}" style="max-width: {most}px">{div}</div>'
+    label = html.escape(title_of(figure), quote=True)
+    return f'<div role="figure" aria-label="{label}" style="max-width: {width}px">{div}</div>'
 
 
 def last_of_each_line(text: str) -> str:
@@ -103,36 +136,37 @@ def last_of_each_line(text: str) -> str:
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
-def for_page(nb):
-    """A copy of the notebook whose figures are HTML, whose sliders are a remark, whose explorer is a picture, and whose
-    progress bars are done."""
+def for_page(nb: NotebookNode) -> NotebookNode:
+    """A copy of the notebook for reading: figures are HTML, sliders a remark, the explorer a picture."""
     nb = deepcopy(nb)
-    for output in [output for cell in nb.cells for output in cell.get("outputs", [])]:
-        data = output.get("data", {})
-        if PLOTLY_JSON in data:
-            output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
-        elif WIDGET in data:
-            progress_bar = "%|" in data.get("text/plain", "")
-            output.data = {"text/html": "" if progress_bar else LIVE_ONLY}
-        elif "text" in output:
-            output.text = last_of_each_line(output.text)
     for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            make_readable(output)
         if cell.cell_type == "code" and "cl.explore(" in cell.source and not cell.outputs:
             cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": STILL})]
     nb.metadata.pop("widgets", None)
     return nb
 
 
-def ledger_of(nb) -> str:
+def make_readable(output: NotebookNode) -> None:
+    """One output for reading, in place; of a progress bar nothing is left."""
+    data = output.get("data", {})
+    if PLOTLY_JSON in data:
+        output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
+    elif WIDGET in data:
+        progress_bar = "%|" in data.get("text/plain", "")
+        output.data = {"text/html": "" if progress_bar else LIVE_ONLY}
+    elif "text" in output:
+        output.text = last_of_each_line(output.text)
+
+
+def ledger_of(nb: NotebookNode) -> str:
     """The tables of the code cells that show a notebook's rows of the ledger; "" without one."""
-    cells = [
-        cell
-        for cell in nb.cells
-        if cell.cell_type == "code" and re.search(r"\bledger(\.table)?\(", cell.source)
-    ]
-    return "".join(
-        output.get("data", {}).get("text/html", "") for cell in cells for output in cell.outputs
-    )
+    tables = []
+    for cell in nb.cells:
+        if cell.cell_type == "code" and re.search(r"\bledger(\.table)?\(", cell.source):
+            tables += [output.get("data", {}).get("text/html", "") for output in cell.outputs]
+    return "".join(tables)
 
 
 def contents_of(body: str) -> str:
@@ -145,74 +179,124 @@ def contents_of(body: str) -> str:
     return CONTENTS.format(items="\n".join(items)) if len(items) > 1 else ""
 
 
-def top_of(i: int, stems: list[str], home: str) -> str:
-    """The links at the head of the i-th page: the site, the index, the pages before and after."""
-    links = [f'<a href="{home}">cascadelib</a>'] if home else []
-    links += ['<a href="index.html">All notebooks</a>']
-    links += [
-        f'<a rel="prev" href="{stem}.html">← {stem}</a>' for stem in stems[i - 1 : i] if i > 0
-    ]
-    links += [f'<a rel="next" href="{stem}.html">{stem} →</a>' for stem in stems[i + 1 : i + 2]]
+def top_of(stems: list[str], place: int, home: str) -> str:
+    """The links at the head of the page at ``place``: the site, the index, the pages before and after."""
+    links = ['<a href="index.html">All notebooks</a>']
+    if home:
+        links.insert(0, f'<a href="{home}">cascadelib</a>')
+    if place > 0 and place <= len(stems):
+        before = stems[place - 1]
+        links.append(f'<a rel="prev" href="{before}.html">← {before}</a>')
+    if place + 1 < len(stems):
+        after = stems[place + 1]
+        links.append(f'<a rel="next" href="{after}.html">{after} →</a>')
     return "\n".join(links)
 
 
-def write(runs, out: Path, about: str = "", home: str = "") -> Path:
-    """Write ``index.html``, a page a run, ``ledger.html`` where runs show claims of the paper, and what they share into
-    ``out``; returns the index's path. about: a sentence for the index in place of when and how long; home: a page that
-    all link to."""
+def with_glossary(body: str, home: str) -> str:
+    """A page whose links to docs/glossary.md lead to the site's glossary, or to that of the report."""
+    page = "../glossary.html" if home else "glossary.html"
+    return re.sub(r'href="\.\./docs/glossary\.md', f'href="{page}', body)
+
+
+def glossary_page(exporter: HTMLExporter, out: Path) -> str:
+    """docs/glossary.md as a page of its own in ``out``, with its pictures; other pages are not linked."""
+    text = GLOSSARY.read_text(encoding="utf-8")
+    for picture in re.findall(r"!\[[^\]]*\]\(([\w.-]+)\)", text):
+        shutil.copyfile(GLOSSARY.with_name(picture), out / picture)
+    text = re.sub(r"(?<!!)\[([^\]]*)\]\([\w.-]+\.md(?:#[\w-]+)?\)", r"\1", text)
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    body, _ = exporter.from_notebook_node(nb)
+    top = top_of([], 0, "")
+    return PAGE.format(title="glossary", top=top, contents=contents_of(body), body=body)
+
+
+def entry_of(run: Run, stem: str) -> str:
+    """A notebook's part of the index: its question, its answer, how long it took, what failed."""
+    failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""
+    question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
+    answer = ""
+    if run.executed.exists():
+        answer = html.escape(answer_of(nbformat.read(run.executed, as_version=4)))
+    about = ""
+    if run.seconds:
+        about = f'{run.seconds:.1f} s · executed: <a href="{stem}.ipynb">.ipynb</a>'
+    return ENTRY.format(
+        stem=stem,
+        question=question,
+        answer=ANSWER.format(answer=answer) if answer else "",
+        failure=failure,
+        about=about,
+    )
+
+
+def copy_shared(out: Path) -> None:
+    """Put what all pages load into ``out``."""
+    (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+    for path in (HERE / "report.css", HERE / "report.js", EXPLORER):
+        shutil.copyfile(path, out / path.name)
+
+
+def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Path:
+    """Lay out executed notebooks as pages in ``out``.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        The notebooks in their order.
+    out : Path
+        A folder that exists. It gets ``index.html``, one page per run, ``ledger.html`` where runs show claims of
+        the paper, ``glossary.html`` unless there is a ``home`` that has one, and what these share.
+    about : str
+        A sentence for the index, in place of when the notebooks ran and how long that took.
+    home : str
+        The address of the site's first page, as seen from ``out``; all pages link to it.
+
+    Returns
+    -------
+    Path
+        The index.
+    """
+    runs = list(runs)
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
-    (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-    for shared in (HERE / "report.css", HERE / "report.js", EXPLORER):
-        shutil.copyfile(shared, out / shared.name)
-    docs = ".." if home else Path(os.path.relpath(ROOT / "docs", out)).as_posix()
-    stems, entries, claims = [html.escape(run.source.stem) for run in runs], [], ""
-    for i, run in enumerate(runs):
-        failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""
-        nb = nbformat.read(run.executed if run.executed.exists() else run.source, as_version=4)
-        question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
-        answer = html.escape(answer_of(nb)) if run.executed.exists() else ""
+    copy_shared(out)
+    stems = [html.escape(run.source.stem) for run in runs]
+    claims = ""
+    for place, (run, stem) in enumerate(zip(runs, stems)):
+        source = run.executed if run.executed.exists() else run.source
+        nb = nbformat.read(source, as_version=4)
         body, _ = exporter.from_notebook_node(for_page(nb))
-        body = re.sub(
-            r'href="\.\./docs/([\w-]+)\.md', rf'href="{docs}/\1.{"html" if home else "md"}', body
-        )
-        top = top_of(i, stems, home)
+        body = with_glossary(body, home)
+        top = top_of(stems, place, home)
+        contents = contents_of(body)
         body += f'<nav class="bottom">{top}</nav>'
-        page = PAGE.format(title=stems[i], top=top, contents=contents_of(body), body=body)
+        page = PAGE.format(title=stem, top=top, contents=contents, body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
         if table := ledger_of(nb):
-            claims += f"<h2>{stems[i]}</h2>\n{table}\n"
-        notes = (
-            f'{run.seconds:.1f} s · executed: <a href="{stems[i]}.ipynb">.ipynb</a>'
-            if run.seconds
-            else ""
-        )
-        answer = ANSWER.format(answer=answer) if answer else ""
-        entries.append(
-            ENTRY.format(
-                stem=stems[i], question=question, answer=answer, failure=failure, about=notes
-            )
-        )
-    back = top_of(len(runs), [], home)
+            claims += f"<h2>{stem}</h2>\n{table}\n"
+    entries = [entry_of(run, stem) for run, stem in zip(runs, stems)]
+    back = top_of([], 0, home)
     if claims:
-        page = PAGE.format(
-            title="ledger",
-            top=back,
-            contents="",
-            body=f"<h1>{LEDGER}</h1>\n<div class='words'>{claims}</div>",
-        )
+        body = f"<h1>{LEDGER}</h1>\n<div class='words'>{claims}</div>"
+        page = PAGE.format(title="ledger", top=back, contents="", body=body)
         (out / "ledger.html").write_text(page, encoding="utf-8")
         entries.append(CLAIMS)
-    date, seconds = (
-        datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
-        sum(run.seconds for run in runs),
-    )
-    about = (
-        about
-        or f"Executed on {date}, {seconds:.0f} s in all. The figures are live: hover over a point to read it."
-    )
-    body = "\n".join(["<h1>The notebooks and their answers</h1>", f"<p>{about}</p>", *entries])
-    text = PAGE.format(title="report", top=back if home else "", contents="", body=body)
-    (index := out / "index.html").write_text(text, encoding="utf-8")
+    if not home:
+        (out / "glossary.html").write_text(glossary_page(exporter, out), encoding="utf-8")
+    body = "\n".join(["<h1>The notebooks and their answers</h1>", about_of(runs, about), *entries])
+    index = out / "index.html"
+    page = PAGE.format(title="report", top=back if home else "", contents="", body=body)
+    index.write_text(page, encoding="utf-8")
     return index
+
+
+def about_of(runs: list[Run], about: str) -> str:
+    """The paragraph at the head of the index."""
+    if about:
+        return f"<p>{about}</p>"
+    date = datetime.datetime.now().strftime(DATE)
+    seconds = sum(run.seconds for run in runs)
+    live = "The figures are live: hover over a point to read it."
+    return f"<p>Executed on {date}, {seconds:.0f} s in all. {live}</p>"

@@ -6,12 +6,13 @@
     python notebooks/tools/run.py --rewrite           (make notebooks) also rewrites the committed outputs
     python notebooks/tools/run.py --mark              (make notebooks) marks what nbval compares: see below
 
-``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal, else as
-text; the last line says which notebooks ignore one. Those of a preset do the same, and ``-p`` comes before them. A
-notebook that fails is reported with its failing cell, the others still run, and the exit status is 1. As many run at
-once as there are cores, and room for in memory; those that measure time (``committed.MEASURED``) last, one by one.
-CASCADELIB_QUICK=1 in the environment asks the notebooks for their small parameters, as `make test` does; ``--mark``
-asks for them itself, and tags those of the last tables that come out as they are committed: `make test` compares them.
+``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal,
+else as text; the last line says which notebooks ignore one. Those of a preset do the same, and ``-p`` takes
+precedence over them. A notebook that fails is reported with its failing cell, the others still run, and the
+exit status is 1. As many run at once as there are cores, and room for in memory; those that measure time
+(``committed.MEASURED``) last, one by one. CASCADELIB_QUICK=1 in the environment asks the notebooks for their
+small parameters, as `make test` does; ``--mark`` asks for them itself, and tags those of the last tables that
+come out as they are committed: `make test` compares them.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import nbformat
 import papermill
@@ -45,7 +47,7 @@ NEED = 2 * 2**30  # bytes that a notebook may take on the bundled data
 
 @dataclass(frozen=True)
 class Run:
-    """One executed notebook: where it came from, where its outputs lie, how long it took, and what went wrong."""
+    """One executed notebook: where it came from, where its outputs lie, seconds, what went wrong."""
 
     source: Path
     executed: Path
@@ -56,15 +58,15 @@ class Run:
 def find_notebooks(folder: Path, chosen: Iterable[str] = ()) -> list[Path]:
     """``NN_*.ipynb`` in order; with ``chosen``, those whose name starts with one of these."""
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    for prefix in chosen:
+    prefixes = tuple(chosen)
+    for prefix in prefixes:
         if not any(path.name.startswith(prefix) for path in found):
-            raise SystemExit(
-                f"no notebook starts with {prefix!r}; there are {', '.join(p.stem for p in found)}"
-            )
-    return [path for path in found if not chosen or path.name.startswith(tuple(chosen))]
+            there = ", ".join(path.stem for path in found)
+            raise SystemExit(f"no notebook starts with {prefix!r}; there are {there}")
+    return [path for path in found if not prefixes or path.name.startswith(prefixes)]
 
 
-def literal(text: str):
+def literal(text: str) -> Any:
     """'3' → 3, 'None' → None, '[1, 2]' → [1, 2]; anything that is no Python literal stays text."""
     try:
         return ast.literal_eval(text)
@@ -72,7 +74,7 @@ def literal(text: str):
         return text
 
 
-def preset_of(path: Path, folder: Path) -> dict:
+def preset_of(path: Path, folder: Path) -> dict[str, Any]:
     """The parameters that a preset file gives; a name that no notebook of ``folder`` has is refused."""
     preset = yaml.safe_load(path.read_text(encoding="utf-8"))
     deal_parameters(find_notebooks(folder), preset)
@@ -80,52 +82,59 @@ def preset_of(path: Path, folder: Path) -> dict:
 
 
 def ignoring(paths: list[Path], given: Iterable[str]) -> str:
-    """'no such parameter: method in 01, 08; cost in 08', or "" where all notebooks have all of them."""
-    without = {
-        n: [p.stem[:2] for p in paths if n not in papermill.inspect_notebook(p)] for n in given
-    }
-    return "; ".join(f"{name} in {', '.join(stems)}" for name, stems in without.items() if stems)
+    """'method in 01, 08; cost in 08', or "" where all notebooks have all of them."""
+    names = {path: papermill.inspect_notebook(path) for path in paths}
+    parts = []
+    for name in given:
+        without = [path.stem[:2] for path in paths if name not in names[path]]
+        if without:
+            parts.append(f"{name} in {', '.join(without)}")
+    return "; ".join(parts)
 
 
 def deal_parameters(
-    paths: list[Path], given: dict, preset: Mapping = MappingProxyType({})
-) -> dict[Path, dict]:
-    """Each notebook's share of ``preset`` and ``given``, which comes first, by the names in its parameters cell; a
-    name of ``given`` that no notebook has is refused."""
-    names = {path: papermill.inspect_notebook(path) for path in paths}
-    known = {name for has in names.values() for name in has}
+    paths: list[Path],
+    given: Mapping[str, Any],
+    preset: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[Path, dict[str, Any]]:
+    """Each notebook's share of ``preset`` and ``given``, by the names in its parameters cell.
+
+    ``given`` takes precedence; a name of it that no notebook has is refused.
+    """
+    names = {path: set(papermill.inspect_notebook(path)) for path in paths}
+    known = set().union(*names.values())
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, cutoff=0.4) or sorted(known)
             raise SystemExit(f"no parameters cell has {name!r}; nearest: {', '.join(near)}")
     both = {**preset, **given}
-    return {
-        path: {name: value for name, value in both.items() if name in has}
-        for path, has in names.items()
-    }
+    shares = {}
+    for path in paths:
+        shares[path] = {name: value for name, value in both.items() if name in names[path]}
+    return shares
 
 
 def failing_cell(executed: Path, error: Exception) -> str:
     """'code cell 7, `front = cl.search(…`: ValueError: …' from what papermill saved before it stopped."""
-    reason = (
-        f"{error.ename}: {error.evalue}"
-        if hasattr(error, "ename")
-        else f"{type(error).__name__}: {error}"
-    )
-    cells = [
-        cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"
-    ]
-    for number, cell in enumerate(cells, 1):
+    reason = f"{type(error).__name__}: {error}"
+    if hasattr(error, "ename"):  # papermill's own: the error inside the cell
+        reason = f"{error.ename}: {error.evalue}"
+    cells = nbformat.read(executed, as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, 1):
         times = cell.metadata.get("execution")
         kernel_died = times is not None and "shell.execute_reply" not in times
         if kernel_died or any(output.output_type == "error" for output in cell.outputs):
-            return f"code cell {number}, `{next(iter(cell.source.splitlines()), '')}`: {reason}"
+            first_line = next(iter(cell.source.splitlines()), "")
+            return f"code cell {number}, `{first_line}`: {reason}"
     return reason
 
 
-def execute(source: Path, out: Path, parameters: dict) -> Run:
-    """Execute ``source`` in its own folder into ``out``; an error is caught, described and kept in the Run."""
-    executed, start, error = out / source.name, time.perf_counter(), None
+def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
+    """Execute ``source`` in its own folder into ``out``; an error is caught and kept in the Run."""
+    executed = out / source.name
+    start = time.perf_counter()
+    error = None
     try:
         papermill.execute_notebook(
             source,
@@ -138,29 +147,28 @@ def execute(source: Path, out: Path, parameters: dict) -> Run:
             store_widget_state=False,
         )
     except Exception as problem:  # whatever stops one notebook must not stop the others
-        error = (
-            failing_cell(executed, problem)
-            if executed.exists()
-            else f"{type(problem).__name__}: {problem}"
-        )
+        error = f"{type(problem).__name__}: {problem}"
+        if executed.exists():
+            error = failing_cell(executed, problem)
     return Run(source, executed, time.perf_counter() - start, error)
 
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def as_they_end(out: Path, shares: dict[Path, dict], jobs: int) -> Iterator[Run]:
-    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` at once, each Run when it ends. They share the
-    cores: threads of several kernels, more than there are cores, wait for one another by spinning."""
+def as_they_end(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> Iterator[Run]:
+    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` at once, each Run when it ends."""
+    # They share the cores: threads of several kernels, more than there are cores, wait by spinning.
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
     pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(threads,))
     try:
-        for run in as_completed(
-            [pool.submit(execute, path, out, share) for path, share in shares.items()]
-        ):
-            yield run.result()
+        futures = [pool.submit(execute, path, out, share) for path, share in shares.items()]
+        for future in as_completed(futures):
+            yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -171,88 +179,87 @@ def show_running(paths: list[Path]) -> None:
         print("\r\033[K" + ", ".join(path.stem for path in paths), end="\r", flush=True)
 
 
-def run_all(out: Path, shares: dict[Path, dict], jobs: int) -> list[Run]:
-    """Execute every notebook {path: its parameters} into ``out``, ``jobs`` at once; those that measure time after the
-    others, one by one. A line of print each when it ends; the runs come back in the order of ``shares``."""
+def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Run]:
+    """Execute every notebook {path: its parameters} into ``out``, ``jobs`` at once.
+
+    Those that measure time run after the others, one by one. A printed line for each when it ends; the runs come
+    back in the order of ``shares``.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for path in shares:
         (out / path.name).unlink(missing_ok=True)
-    alone = [path for path in shares if path.name.startswith(committed.MEASURED)]
+    measured = [path for path in shares if path.name.startswith(committed.MEASURED)]
+    others = [path for path in shares if path not in measured]
+    others.sort(key=lambda path: path.stat().st_size, reverse=True)  # as a rule the longest first
     runs: dict[Path, Run] = {}
-    largest_first = sorted(
-        set(shares) - set(alone), key=lambda path: -path.stat().st_size
-    )  # as a rule the longest
-    for paths, at_once in ((largest_first, jobs), (alone, 1)):
+    for paths, at_once in ((others, jobs), (measured, 1)):
         show_running(paths[:at_once])
         for run in as_they_end(out, {path: shares[path] for path in paths}, at_once):
             runs[run.source] = run
             show_running([])
-            said = f"FAILED in {run.error}" if run.error else "ok"
-            print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {said}", flush=True)
+            outcome = f"FAILED in {run.error}" if run.error else "ok"
+            print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome}", flush=True)
             show_running([path for path in paths if path not in runs][:at_once])
     return [runs[path] for path in shares]
 
 
-def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
+def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
+    """The command line, with what cannot go together refused."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)"
-    )
-    parser.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
-    )
-    parser.add_argument(
-        "--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them"
-    )
-    parser.add_argument(
-        "--jobs", type=int, help="how many run at once (default: by cores and free memory)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=folder.parent / "build" / "report", help="folder of the report"
-    )
-    parser.add_argument(
-        "--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves"
-    )
-    parser.add_argument(
-        "--mark", action="store_true", help="tag the last tables that a quick run repeats"
-    )
+    add = parser.add_argument
+    add("notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)")
+    add("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    add("--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them")
+    add("--jobs", type=int, help="how many run at once (default: by cores and free memory)")
+    default = folder.parent / "build" / "report"
+    add("--out", type=Path, default=default, help="folder of the report")
+    add("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
+    add("--mark", action="store_true", help="tag the last tables that a quick run repeats")
     options = parser.parse_args(arguments)
     if options.rewrite and options.mark:
         parser.error("--rewrite is the whole run, --mark the quick one: one after the other")
     if (options.rewrite or options.mark) and (options.parameter or options.preset):
         parser.error("--rewrite and --mark keep the default parameters; leave -p and --preset out")
-    out = options.out.resolve()
+    return options
+
+
+def set_environment(options: argparse.Namespace) -> None:
+    """What the kernels are to inherit: whether they run quickly, and which warnings they keep to themselves."""
     if options.rewrite:
-        committed.check_browser()
         os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
     if options.mark:
         os.environ["CASCADELIB_QUICK"] = "1"
-    warned = [
-        text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text not in ("", QUIET)
-    ]
-    os.environ["PYTHONWARNINGS"] = ",".join([*warned, QUIET])  # for the kernels
+    filters = os.environ.get("PYTHONWARNINGS", "").split(",")
+    others = [text for text in filters if text not in ("", QUIET)]
+    os.environ["PYTHONWARNINGS"] = ",".join([*others, QUIET])
 
+
+def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
+    """Run the notebooks of ``folder``; 1 where one failed, or none was there, else 0."""
+    options = options_of(arguments, folder)
+    if options.rewrite:
+        committed.check_browser()
+    set_environment(options)
+    out = options.out.resolve()
     paths = find_notebooks(folder, options.notebooks)
     given = {name: literal(value) for name, value in options.parameter}
     preset = preset_of(options.preset, folder) if options.preset else {}
-    room = psutil.virtual_memory().available // NEED
-    runs = run_all(
-        out, deal_parameters(paths, given, preset), max(1, options.jobs or min(cores(), room))
-    )
+    fit_in_memory = psutil.virtual_memory().available // NEED
+    jobs = max(1, options.jobs or min(cores(), fit_in_memory))
+    runs = run_all(out, deal_parameters(paths, given, preset), jobs)
     index = report.write(runs, out)
     print(f"Report: {index}\n        {index.as_uri()}")
     failed = [run for run in runs if run.error]
     for run in failed:
         print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
+    executed = {run.source: run.executed for run in runs}
     if options.rewrite and not failed:
-        committed.rewrite({run.source: run.executed for run in runs})
+        committed.rewrite(executed)
         print(f"Rewrote the outputs of {len(runs)} notebooks in {folder}")
     if options.mark and not failed:
-        print(
-            f"nbval compares the outputs of {committed.mark({run.source: run.executed for run in runs})} cells"
-        )
+        print(f"nbval compares the outputs of {committed.mark(executed)} cells")
     if ignored := ignoring(paths, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return 1 if failed or not runs else 0

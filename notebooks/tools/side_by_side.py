@@ -29,7 +29,7 @@ from cascadelib.store.logit_store import RESERVED
 
 
 def fronts_of(
-    store: Any, methods: Sequence[str] | dict, n_models: int | tuple[int, ...] = 2, **options
+    store: Any, methods: Sequence[str] | dict, n_models: int | tuple[int, ...] = 2, **options: Any
 ) -> dict[str, Front]:
     """{label: Front}: one search a method. methods: names of METHODS, or {label: method}; options as for `search`."""
     methods = methods if isinstance(methods, dict) else {name: name for name in methods}
@@ -42,7 +42,7 @@ def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, p
 
 
 def compare(
-    fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any = None, ranges=True
+    fronts: dict[str, Front], lows: Sequence[float] = (), held_out: Any = None, ranges: bool = True
 ) -> pd.DataFrame:
     """A row a method, best mean improvement first: mean_improvement, the same above each accuracy of ``lows`` (up to
     the best single model), accuracy_dominance, cost_dominance, top_accuracy; held_out_improvement, that of the
@@ -127,7 +127,7 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
 
 
 def ranking(
-    tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options
+    tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options: Any
 ) -> pd.DataFrame:
     """The paper's twelve methods judged where nothing was chosen. tasks: {label: two splits}; each is chosen on the
     first and judged on the second (fold 0), and the other way round (fold 1). options: as for :func:`search`.
@@ -347,7 +347,7 @@ def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = 
     one at most. A model that is never wrong, or hardly better than chance, has none: T = 1, with a RuntimeWarning.
     """
 
-    def excess(log_t):
+    def excess(log_t: float) -> float:
         return confidence(logits, "max_softmax", np.exp(log_t)).mean() - accuracy
 
     low, high = bounds_of(logits)

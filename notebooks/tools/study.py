@@ -1,5 +1,7 @@
-"""A study, which notebooks open by its folder: a logit store a split, and ``study.json``: the images and models of
-which they are, and what was published of these."""
+"""A study, which notebooks open by its folder: one logit store per split, and ``study.json``.
+
+That file says of which images and models the stores are, and what was published of these.
+"""
 
 import json
 import os
@@ -58,13 +60,15 @@ class Images:
 
     def open(self, split: str) -> Photographs:
         """The labelled photographs, named ``split``."""
-        make, options = KINDS[known(self.kind, KINDS, "kind of images")], {}
+        make = KINDS[known(self.kind, KINDS, "kind of images")]
+        options = {}
         if self.labels is not None:
-            options[
-                known("labels", signature(make).parameters, f"option of {self.kind} images")
-            ] = self.labels
+            known("labels", signature(make).parameters, f"option of {self.kind} images")
+            options["labels"] = self.labels
         found = replace(make(self.source, split=self.named or split, **options), split=split)
-        return found if self.every == 1 else found.take(slice(self.offset, None, self.every))
+        if self.every == 1:
+            return found
+        return found.take(slice(self.offset, None, self.every))
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def read_study(folder: str | Path) -> Study | None:
         return None
     found = read_json(path)
     try:
-        if (stated := found.pop("sha256", None)) is not None and stated != digest_of(found):
+        stated = found.pop("sha256", None)
+        if stated is not None and stated != digest_of(found):
             raise ValueError("edited after it was written: take 'sha256' out where that is meant")
         splits = {name: Images(**images) for name, images in found.pop("splits").items()}
         return Study(splits, found.pop("models"), **found)
@@ -124,22 +129,31 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
     with about(str(located(folder) / FILE)):
         from cascadelib.zoo.timm_models import is_timm_model
 
-        own: dict[str, Any] = {
-            "checkpoint": found.checkpoints,
-            "classes": found.classes,
-        }  # others know their own
-        return {name: load(name, **(own if is_timm_model(name) else {})) for name in found.models}
+        models = {}
+        for name in found.models:
+            options: dict[str, Any] = {}
+            if is_timm_model(name):  # others know their own
+                options = {"checkpoint": found.checkpoints, "classes": found.classes}
+            models[name] = load(name, **options)
+        return models
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:
-    """The models of a study or a bundled zoo, a row each, with what is known before anything runs: family, image_size,
-    macs, seconds and top1 as published; of bundled ones family, architecture, size, weights, trained."""
+    """The models of a study or a bundled zoo, one row each, with what is known before anything runs.
+
+    That is family, image_size, macs, seconds and top1 as published; of bundled ones family, architecture, size,
+    weights, trained.
+    """
     found = read_study(folder)
     if found is None:
         return bundled_models(folder)
     columns = ["family", "image_size", "macs", "seconds", "top1"]
     table = published.models(found.table or published.TABLE)
-    rows = {name: row[columns] for name in found.models if (row := row_of(table, name)) is not None}
+    rows = {}
+    for name in found.models:
+        row = row_of(table, name)
+        if row is not None:
+            rows[name] = row[columns]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.reindex(found.models).rename_axis("model")
 
@@ -150,13 +164,16 @@ def rounded(costs: pd.Series) -> np.ndarray:
 
 
 def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> pd.DataFrame:
-    """Published models as single models of a search: accuracy, cost (four significant digits), on_front, on_hull.
+    """Published models as single models of a search, cheapest first.
 
-    Cheapest first; models without that cost or accuracy are left out. ``on_front`` is the paper's baseline: 27 models
-    in MACs and 25 in seconds for the table of 2022. Raises ValueError for an unknown cost."""
+    Columns: accuracy, cost (four significant digits), on_front, on_hull. Models without that cost or accuracy are
+    left out. ``on_front`` is the paper's baseline: 27 models in MACs and 25 in seconds for the table of 2022.
+    Raises ValueError for an unknown cost.
+    """
     known(cost, ["macs", "seconds"], "cost")
     rows = table[table[cost].notna() & table[accuracy].notna()]
-    costs, accuracies = rounded(rows[cost]), rows[accuracy].to_numpy(np.float64)
+    costs = rounded(rows[cost])
+    accuracies = rows[accuracy].to_numpy(np.float64)
     return singles_table(rows.index, accuracies, costs, Baseline(costs, accuracies))
 
 
@@ -168,45 +185,51 @@ def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def names_today(table: pd.DataFrame) -> list[str]:
-    """Names under which :func:`cascadelib.zoo.load` gives these models at their published size: "name@size"
-    where timm evaluates at another one now. Those that timm no longer has are left out."""
+    """Names under which :func:`cascadelib.zoo.load` gives these models at their published size.
+
+    "name@size" where timm evaluates at another size now. Those that timm no longer has are left out.
+    """
     from timm.models import get_pretrained_cfg  # timm takes seconds, which other studies do without
 
     from cascadelib.zoo.timm_models import current_name
 
     rows = table[table["current"].notna()]
-    found = [
-        get_pretrained_cfg(current_name(name), allow_unregistered=True) for name in rows["current"]
-    ]
-    now = [(cfg.test_input_size or cfg.input_size)[-1] for cfg in found]
-    sizes = zip(rows["current"], rows["image_size"].astype(int), now)
-    return [name if size == evaluated else f"{name}@{size}" for name, size, evaluated in sizes]
+    names = []
+    for name, size in zip(rows["current"], rows["image_size"].astype(int)):
+        config = get_pretrained_cfg(current_name(name), allow_unregistered=True)
+        size_now = (config.test_input_size or config.input_size)[-1]
+        names.append(name if size == size_now else f"{name}@{size}")
+    return names
 
 
-SPLITS = {
-    "imagenet-1k": ("top1", 50_000),
-    "imagenetv2": ("imagenetv2_top1", 10_000),
-}  # what is published, of how many
+# What is published of a data set, and on how many images.
+SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}
 TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen
 
 
 def compared(
     store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
-    """Extracted top-1 beside the published one, a line a model that both have, before any cascade is believed.
+    """Extracted top-1 beside the published one, one row per model that both have.
 
     Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for
     other data nothing is published and the table is empty. A model is found under its name then or now, at the size
-    it was published for. tolerance: of the whole split; on fewer images, 4 standard errors of a share are added."""
-    table, k, rows = published.models() if table is None else table, len(store), {}
+    it was published for. tolerance: of the whole split; on fewer images, 4 standard errors of a share are added.
+    """
+    table = published.models() if table is None else table
+    k = len(store)
+    rows = {}
     column, whole = SPLITS.get(store.dataset, (None, 0))
     for name, own in store.models.iterrows():
         found = row_of(table, name, own.get("image_size"))
         if column is None or found is None or np.isnan(found[column]):
             continue
         p = found[column]
-        allowed = tolerance + (4 * np.sqrt(p * (1 - p) / k) if k < whole else 0)
-        rows[name] = (own["top1"], p, own["top1"] - p, allowed, abs(own["top1"] - p) <= allowed)
+        allowed = tolerance
+        if k < whole:
+            allowed += 4 * np.sqrt(p * (1 - p) / k)
+        difference = own["top1"] - p
+        rows[name] = (own["top1"], p, difference, allowed, abs(difference) <= allowed)
     columns = ["top1", "published_top1", "difference", "tolerance", "agrees"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
 
@@ -216,16 +239,17 @@ def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Seri
     base, asked = split_size(name)
     rows = table[(table.index == base) | (table["current"] == base) | (table.index == name)]
     size = asked or size
-    rows = rows if size is None or np.isnan(size) else rows[rows["image_size"] == size]
+    if size is not None and not np.isnan(size):
+        rows = rows[rows["image_size"] == size]
     return rows.iloc[0] if len(rows) else None
 
 
 def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
-    """Two stores of the same samples: a DataFrame, a row a model that both hold.
+    """Two stores of the same samples: a DataFrame, one row per model that both hold.
 
-    largest_gap (of any logit, absolute),
-    relative_to_spread (that ÷ the standard deviation of the model's reference logits), changed_predictions (count),
-    top1 and reference_top1 (fractions). Raises ValueError where sample ids or labels differ.
+    Columns: largest_gap (of any logit, absolute), relative_to_spread (that ÷ the standard deviation of the model's
+    reference logits), changed_predictions (count), top1 and reference_top1 (fractions). Raises ValueError where
+    sample ids or labels differ.
     """
     if store.fingerprint != reference.fingerprint:
         raise ValueError(
@@ -233,7 +257,8 @@ def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
         )
     rows = {}
     for name in [n for n in reference.models.index if n in store.models.index]:
-        ours, theirs = (np.asarray(s.logits(name), np.float64) for s in (store, reference))
+        ours = np.asarray(store.logits(name), np.float64)
+        theirs = np.asarray(reference.logits(name), np.float64)
         largest = np.abs(ours - theirs).max()
         rows[name] = {
             "largest_gap": largest,

@@ -1,0 +1,46 @@
+"""The link to the glossary in a notebook's first cell: in JupyterLab and in the report of `make run`."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from jupyter_pages import PATIENCE, ROOT, serving
+
+from tools import report
+
+pytestmark = pytest.mark.browser
+NOTEBOOK = ROOT / "notebooks" / "02_two_model_cascades.ipynb"
+
+
+def test_in_jupyterlab_opened_at_the_root(browser, tmp_path):
+    """As `make lab` opens it: the link leads out of notebooks/, to the page under docs/."""
+    for folder, path in (("notebooks", NOTEBOOK), ("docs", ROOT / "docs" / "glossary.md")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(path, tmp_path / folder)
+    with serving(tmp_path, [str(ROOT / "notebooks" / "tools" / "lab.py")]) as (address, _):
+        page = browser.new_page()
+        page.goto(f"{address}/lab/tree/notebooks/{NOTEBOOK.name}")
+        link = page.locator(".jp-RenderedMarkdown a", has_text="glossary").first
+        link.click(timeout=PATIENCE)
+        page.locator(".lm-TabBar-tabLabel", has_text="glossary.md").wait_for(timeout=PATIENCE)
+        page.close()
+
+
+def test_in_the_report(page, tmp_path):
+    """The report has a glossary of its own, so that it can be sent to somebody."""
+    run = SimpleNamespace(source=NOTEBOOK, executed=NOTEBOOK, seconds=0, error=None)
+    report.write([run], tmp_path)
+    page.goto((tmp_path / f"{NOTEBOOK.stem}.html").as_uri())
+    page.get_by_role("link", name="glossary", exact=True).first.click()
+    assert page.url == (tmp_path / "glossary.html").as_uri()
+    assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
+    relative = [link for link in links_of(page) if "://" not in link and not link.startswith("#")]
+    assert all((tmp_path / link).is_file() for link in relative)
+
+
+def links_of(page):
+    """The addresses of a page's links and pictures, as they are written."""
+    return page.evaluate(
+        "() => [...document.querySelectorAll('a[href], img[src]')]"
+        ".map(e => e.getAttribute('href') ?? e.getAttribute('src'))"
+    )
