@@ -148,13 +148,14 @@ def filled(text: str, names: Iterable[str] = BLOCKS) -> str:
     """The page with the blocks ``names`` computed."""
     for name in names:
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        text, found = re.subn(
-            pattern, lambda m, name=name: m[1] + BLOCKS[name]() + m[2], text, flags=re.DOTALL
-        )
+        parts = re.split(pattern, text, flags=re.DOTALL)
+        found = len(parts) // 3
         if found != 1:
             raise ValueError(
                 f"{PAGE} has {found} blocks <!-- {name} --> … <!-- /{name} -->; it needs one"
             )
+        before, start, end, after = parts
+        text = f"{before}{start}{BLOCKS[name]()}{end}{after}"
     return text
 
 

@@ -45,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = reference() | notebooks() | top_level()
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
-    config.nav = [with_pages(entry, pages) for entry in config.nav]
+    config.nav = [with_pages(entry, pages) for entry in config.nav or []]
     return files
 
 

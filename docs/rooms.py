@@ -22,13 +22,15 @@ def listed(package: str) -> dict[str, str]:
     if block is None:
         call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call))
         homes = {keyword.arg: ast.literal_eval(keyword.value).split() for keyword in call.keywords}
-        names = {
-            name: "" if home == "modules" else home
-            for home, listed in homes.items()
-            for name in listed
-        }
+        names = {}
+        for home, listed_there in homes.items():
+            module = "" if home == "modules" else home
+            names |= dict.fromkeys(listed_there, module)
     else:
-        names = {alias.name: line.module or "" for line in block.body for alias in line.names}
+        names = {}
+        for line in block.body:
+            if isinstance(line, ast.ImportFrom):
+                names |= dict.fromkeys([alias.name for alias in line.names], line.module or "")
     return {name: module for name, module in names.items() if not name.startswith("_")}
 
 
@@ -40,10 +42,12 @@ def docstrings(file: Path) -> dict[str, str]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found[node.name] = ast.get_docstring(node) or ""
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            follows = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            text = ""
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                text = str(after.value.value)
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Name):
-                    found[target.id] = after.value.value if follows else ""
+                    found[target.id] = text
     return found
 
 

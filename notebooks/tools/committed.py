@@ -60,10 +60,11 @@ def with_palette(png: bytes) -> bytes:
     few_colours = picture.quantize(
         256 - len(fixed), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
     )
-    others = np.reshape(few_colours.getpalette(), (-1, 3))
+    others: np.ndarray = np.reshape(few_colours.getpalette() or [], (-1, 3))
     colours = np.concatenate([fixed, others])[:256]
     # Each colour that occurs once, as one number, then the nearest of the palette for it.
-    packed = np.asarray(picture) @ (1 << 16, 1 << 8, 1)
+    packed: Any = np.asarray(picture) @ (1 << 16, 1 << 8, 1)
+    found: Any
     found, places = np.unique(packed, return_inverse=True)
     channels = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
     distances = ((channels[:, None] - colours) ** 2).sum(axis=2)

@@ -37,7 +37,7 @@ def of_this_kernel() -> dict[str, Any]:
 class Notebooks(AsyncLargeFileManager):
     """Files of a folder; in a notebook the neutral metadata and those of this kernel change places."""
 
-    async def get(
+    async def get(  # type: ignore[override]
         self,
         path: str,
         content: bool = True,
@@ -49,7 +49,9 @@ class Notebooks(AsyncLargeFileManager):
         model = await super().get(path, content, type, format, **options)
         return with_metadata(model, NEUTRAL, of_this_kernel()) if content else model
 
-    async def save(self, model: dict[str, Any], path: str = "") -> dict[str, Any]:
+    async def save(  # type: ignore[override]
+        self, model: dict[str, Any], path: str = ""
+    ) -> dict[str, Any]:
         """As the base class does."""
         return await super().save(with_metadata(model, of_this_kernel(), NEUTRAL), path)
 

@@ -32,6 +32,8 @@ import nbformat
 import papermill
 import psutil
 import yaml
+from nbclient.exceptions import CellExecutionError
+from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
@@ -117,7 +119,7 @@ def deal_parameters(
 def failing_cell(executed: Path, error: Exception) -> str:
     """'code cell 7, `front = cl.search(…`: ValueError: …' from what papermill saved before it stopped."""
     reason = f"{type(error).__name__}: {error}"
-    if hasattr(error, "ename"):  # papermill's own: the error inside the cell
+    if isinstance(error, PapermillExecutionError | CellExecutionError):  # the error inside the cell
         reason = f"{error.ename}: {error.evalue}"
     cells = nbformat.read(executed, as_version=4).cells
     code = [cell for cell in cells if cell.cell_type == "code"]

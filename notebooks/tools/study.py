@@ -196,7 +196,7 @@ def names_today(table: pd.DataFrame) -> list[str]:
     rows = table[table["current"].notna()]
     names = []
     for name, size in zip(rows["current"], rows["image_size"].astype(int)):
-        config = get_pretrained_cfg(current_name(name), allow_unregistered=True)
+        config: Any = get_pretrained_cfg(current_name(name), allow_unregistered=True)
         size_now = (config.test_input_size or config.input_size)[-1]
         names.append(name if size == size_now else f"{name}@{size}")
     return names
