@@ -19,15 +19,14 @@ def listed(package: str) -> dict[str, str]:
     """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of the face: ""."""
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
     block = next((node for node in tree.body if isinstance(node, ast.If)), None)
+    names: dict[str, str] = {}
     if block is None:
         call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call))
         homes = {keyword.arg: ast.literal_eval(keyword.value).split() for keyword in call.keywords}
-        names = {}
         for home, listed_there in homes.items():
             module = "" if home == "modules" else home
             names |= dict.fromkeys(listed_there, module)
     else:
-        names = {}
         for line in block.body:
             if isinstance(line, ast.ImportFrom):
                 names |= dict.fromkeys([alias.name for alias in line.names], line.module or "")
