@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ._lazy import attach
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from . import analysis as analysis
     from . import datasets as datasets
     from . import deployment as deployment
@@ -55,4 +55,24 @@ if TYPE_CHECKING:
     from .tables import readable as readable
     from .zoo import count_macs as count_macs
 
-__getattr__, __dir__, __all__ = attach(__name__)
+# The same names for Python, which reads no block that only editors do.
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    modules=(
+        "analysis datasets deployment evaluation explorer extraction figures fronts methods "
+        "recipes store studies tables zoo"
+    ),
+    analysis="DriftSignal bootstrap certify mean_improvement_moved replay to_label",
+    deployment="Cascade Policy StreamBudget",
+    evaluation="Baseline evaluate pareto_front",
+    explorer="explore",
+    extraction="extract",
+    files="__version__",
+    front_end="has_front_end",
+    fronts=("Front Point hold_out pair_table peaks pick search search_arrays search_outcomes warm"),
+    methods="METHODS Method confidence fit_temperature",
+    store="LogitStore ScoreTable",
+    studies="published",
+    tables="readable",
+    zoo="count_macs",
+)

@@ -1,45 +1,38 @@
 """Lazy faces (PEP 562): a package says what is public and where it lies; nothing is imported until it is used."""
 
-import ast
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
+
+ITSELF = "."  # the home of a module that is public as it is
 
 
-def attach(package, modules="", **homes):
-    """``(__getattr__, __dir__, __all__)`` of a package: ``pareto="Baseline pareto_front"`` says that its module
-    ``pareto`` has these public names; modules: those that are public as they are.
+def attach(
+    package: str, modules: str = "", **homes: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """``(__getattr__, __dir__, __all__)`` of a package, from tables of names parted by spaces.
 
-    Without any, the list is what the package imports under ``if TYPE_CHECKING:``, which editors read as it stands;
-    modules there and private names are no part of ``__all__``.
+    ``pareto="Baseline pareto_front"`` says that its module ``pareto`` has these public names;
+    modules: those that are public as they are. Modules and private names are no part of
+    ``__all__``. No source is read, so that a package of compiled files alone has the same face.
     """
-    home_of = {name: f".{home}" for home, names in homes.items() for name in names.split()}
-    home_of |= dict.fromkeys(modules.split(), ".")
-    if not home_of:
-        home_of = dict(_listed(ast.parse(sys.modules[package].__spec__.loader.get_source(package))))
+    home_of = dict.fromkeys(modules.split(), ITSELF)
+    for home, names in homes.items():
+        home_of |= dict.fromkeys(names.split(), f".{home}")
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> Any:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = home_of[name]
-        found = (
-            import_module(f".{name}", package)
-            if home == "."
-            else getattr(import_module(home, package), name)
-        )
+        if home_of[name] == ITSELF:
+            found = import_module(f".{name}", package)
+        else:
+            found = getattr(import_module(home_of[name], package), name)
         setattr(sys.modules[package], name, found)
         return found
 
-    public = sorted(
-        name for name, home in home_of.items() if home != "." and not name.startswith("_")
-    )
-    return __getattr__, lambda: sorted({*home_of, *vars(sys.modules[package])}), public
+    def __dir__() -> list[str]:
+        return sorted({*home_of, *vars(sys.modules[package])})
 
-
-def _listed(tree):
-    """(name, relative module) of every import under ``if TYPE_CHECKING:``."""
-    for block in tree.body:
-        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING":
-            for line in block.body:
-                yield from (
-                    (alias.name, "." * line.level + (line.module or "")) for alias in line.names
-                )
+    public = [name for name in home_of if home_of[name] != ITSELF and not name.startswith("_")]
+    return __getattr__, __dir__, sorted(public)

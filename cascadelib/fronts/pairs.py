@@ -1,60 +1,110 @@
 """One pair of models at every threshold (paper, section 3, *Evaluation*): the curve behind figures 1 and 2."""
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..evaluation.pareto import improvement_at, mean_improvement, pareto_front
+from ..methods.method import Method
 from ..methods.thresholds import own_units
+from ..store.protocol import Store
 from .exact import SearchTask
+from .graded import Curve
 
 
-def pair_curve(store, first, second, method=None, score=None, cost=None):
-    """One pair at every threshold as a DataFrame: threshold (own units), exit_rate, accuracy (or F1), cost."""
+def pair_curve(
+    store: Store,
+    first: str,
+    second: str,
+    method: str | Method | None = None,
+    score: str | None = None,
+    cost: str | None = None,
+) -> pd.DataFrame:
+    """One pair at every threshold.
+
+    Parameters
+    ----------
+    store, method, score, cost
+        As for :func:`cascadelib.search`.
+    first, second : str
+        Names of the models, in the order in which they run.
+
+    Returns
+    -------
+    DataFrame
+        threshold (the metric's own units), exit_rate, accuracy (or F1), cost; from never to always
+        exiting.
+    """
     task = SearchTask(store, method, score, cost, [first, second])
     curve = task.curve(first, second)
     return pd.DataFrame({**vars(curve), "threshold": own_units(task.metric, curve.threshold)})
 
 
-def plateau(curve, accuracy_1, accuracy_2, drop=0.05):
-    """Largest exit rate before accuracy falls by ``drop`` × the pair's difference below the better model: walking from
-    never exiting, the last point before the first one that is lower (paper, figure 2, middle)."""
-    better, difference = max(accuracy_1, accuracy_2), abs(accuracy_2 - accuracy_1)
-    below = curve.accuracy < better - drop * difference - 1e-12
-    return float(
-        curve.exit_rate[max(int(np.argmax(below)) - 1, 0)] if below.any() else curve.exit_rate[-1]
-    )
+def plateau(curve: Curve, accuracy_1: float, accuracy_2: float, drop: float = 0.05) -> float:
+    """Largest exit rate before accuracy falls by ``drop`` × the pair's difference below the better model.
+
+    Walking from never exiting, it is the last point before the first one that is lower (paper,
+    figure 2, middle).
+    """
+    difference = abs(accuracy_2 - accuracy_1)
+    least = max(accuracy_1, accuracy_2) - drop * difference - 1e-12
+    below = curve.accuracy < least
+    if not below.any():
+        return float(curve.exit_rate[-1])
+    before = int(np.argmax(below)) - 1
+    return float(curve.exit_rate[max(before, 0)])
 
 
-def pair_table(store, method=None, score=None, cost=None, models="pareto"):
-    """Figure 2 as numbers, a row a pair: first, second, accuracy_difference (second − first), cost_ratio, plateau
-    (largest exit rate, see :func:`plateau`), mean_improvement of this single pair from its less to its more accurate
-    model (paper, figure 2, right; where they are equal, the improvement there), whole_range_improvement: over the
-    baseline's range, zero where the pair does not reach, which makes wide pairs look good.
+def pair_table(
+    store: Store,
+    method: str | Method | None = None,
+    score: str | None = None,
+    cost: str | None = None,
+    models: Any = "pareto",
+) -> pd.DataFrame:
+    """Figure 2 as numbers, a row per pair.
+
+    Parameters
+    ----------
+    store, method, score, cost, models
+        As for :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        first, second; accuracy_difference: second − first; cost_ratio; plateau: largest exit rate,
+        see :func:`plateau`; mean_improvement: of this single pair from its less to its more
+        accurate model (where they are equal, the improvement there); whole_range_improvement: over
+        the baseline's range, zero where the pair does not reach, which favours wide pairs.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, figure 2.
     """
     task = SearchTask(store, method, score, cost, models)
-    chosen, rows = task.singles[task.singles.index.isin(task.names)], []
-    for (first, a, c), (second, b, d) in combinations(
-        zip(chosen.index, chosen["accuracy"], chosen["cost"]), 2
-    ):
+    chosen = task.singles[task.singles.index.isin(task.names)]
+    rows = []
+    for first, second in combinations(chosen.index, 2):
+        accuracy_1, cost_1 = chosen.loc[first, ["accuracy", "cost"]].to_numpy(np.float64)
+        accuracy_2, cost_2 = chosen.loc[second, ["accuracy", "cost"]].to_numpy(np.float64)
         curve = task.curve(first, second)
         keep = pareto_front(curve.cost, curve.accuracy)
         front = task.baseline, curve.cost[keep], curve.accuracy[keep]
-        own = (
-            mean_improvement(*front, *sorted((a, b)))
-            if a != b
-            else float(improvement_at(*front, a))
-        )
+        if accuracy_1 == accuracy_2:
+            own = float(improvement_at(*front, accuracy_1))
+        else:
+            own = mean_improvement(*front, *sorted((accuracy_1, accuracy_2)))
         rows.append(
-            (first, second, b - a, d / c, plateau(curve, a, b), own, mean_improvement(*front))
+            {
+                "first": first,
+                "second": second,
+                "accuracy_difference": accuracy_2 - accuracy_1,
+                "cost_ratio": cost_2 / cost_1,
+                "plateau": plateau(curve, accuracy_1, accuracy_2),
+                "mean_improvement": own,
+                "whole_range_improvement": mean_improvement(*front),
+            }
         )
-    columns = [
-        "first",
-        "second",
-        "accuracy_difference",
-        "cost_ratio",
-        "plateau",
-        "mean_improvement",
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "whole_range_improvement"])
+    return pd.DataFrame(rows)

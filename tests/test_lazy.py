@@ -1,0 +1,58 @@
+"""The faces: the same names for Python and for editors, also where there are only compiled files."""
+
+import ast
+import compileall
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import cascadelib
+from cascadelib.files import ROOT
+
+SHOWN = """
+import cascadelib, cascadelib.fronts
+print(cascadelib.__file__, cascadelib.__all__, dir(cascadelib.fronts), cascadelib.pareto_front([1], [1]))
+print(cascadelib.ScoreTable.__name__, cascadelib.fronts.Front.__name__, cascadelib.tables.__name__)
+"""
+
+
+def listed():
+    """{name: module it comes from} of the block that editors read."""
+    tree = ast.parse((ROOT / "cascadelib" / "__init__.py").read_text())
+    (block,) = (part for part in tree.body if isinstance(part, ast.If))
+    return {alias.name: line.module for line in block.body for alias in line.names}
+
+
+def test_editors_and_python_see_the_same_names():
+    names = listed()
+    own = {name for name, module in names.items() if module and not name.startswith("_")}
+    assert set(cascadelib.__all__) == own
+    assert set(names) <= set(dir(cascadelib))
+    for name in ("pareto_front", "ScoreTable", "Front", "Method", "fronts", "__version__"):
+        assert getattr(cascadelib, name) is not None and name in names
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        _ = cascadelib.absent
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_a_package_of_compiled_files_has_the_same_face(zipped, tmp_path):
+    package = tmp_path / "only" / "cascadelib"
+    shutil.copytree(
+        ROOT / "cascadelib", package, ignore=shutil.ignore_patterns("__pycache__", "*.nbi")
+    )
+    compileall.compile_dir(package, legacy=True, quiet=1, stripdir=tmp_path)
+    for source in package.rglob("*.py"):
+        source.unlink()
+    path = tmp_path / "only"
+    if zipped:
+        path = shutil.make_archive(tmp_path / "face", "zip", path)
+    environment = os.environ | {"PYTHONPATH": str(path)}
+    command = [sys.executable, "-W", "ignore", "-c", SHOWN]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{path}{os.sep}cascadelib{os.sep}__init__.pyc")
+    assert str(cascadelib.__all__) in done.stdout
+    assert done.stdout.endswith("ScoreTable Front cascadelib.tables\n")
