@@ -13,6 +13,16 @@ from ..store.protocol import Store
 from .exact import SearchTask
 from .graded import Curve
 
+COLUMNS = [
+    "first",
+    "second",
+    "accuracy_difference",
+    "cost_ratio",
+    "plateau",
+    "mean_improvement",
+    "whole_range_improvement",
+]
+
 
 def pair_curve(
     store: Store,
@@ -107,4 +117,4 @@ def pair_table(
                 "whole_range_improvement": mean_improvement(*front),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
