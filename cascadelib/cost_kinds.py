@@ -14,14 +14,22 @@ class Cost:
     title: str
 
 
-COSTS = {
-    cost.name: cost
-    for cost in (
-        Cost("macs", "MACs", "MACs per sample"),
-        Cost("seconds", "s", "seconds per sample"),
-        # timm's, of one machine for all models
-        Cost("published_seconds", "s", "published seconds per sample"),
-        # of a ScoreTable, in whatever unit it was given
-        Cost("cost", "per sample", "cost"),
-    )
-}
+class _Costs(dict[str, Cost]):
+    """Kinds of cost by name; one that a user gives by its keyword alone (``joules=…``) has its name
+    as title."""
+
+    def __missing__(self, name: str) -> Cost:
+        return Cost(name, "", f"{name} per sample")
+
+
+COSTS = _Costs(
+    macs=Cost("macs", "MACs", "MACs per sample"),
+    seconds=Cost("seconds", "s", "seconds per sample"),
+    # timm's, of one machine for all models
+    published_seconds=Cost("published_seconds", "s", "published seconds per sample"),
+    # of a ScoreTable, in whatever unit it was given
+    cost=Cost("cost", "per sample", "cost"),
+)
+
+# Numbers in a header that are no cost: what a model is, not what it takes.
+NO_COSTS = {"parameters", "image_size", "truncated", "order", "top1", "top5"}

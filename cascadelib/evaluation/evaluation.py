@@ -125,7 +125,7 @@ def asked(store, method=None, score=None, cost=None):
         return (
             method,
             score_of("top1" if score is None else score).name,
-            "macs" if cost is None else cost,
+            store.default_cost if cost is None else cost,
         )
     fitted = isinstance(method, Method) and method.confidence is not None
     given = {"method": None if fitted else method, "cost": None if cost == "cost" else cost}

@@ -18,16 +18,16 @@ from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
 from ..files import file_name, ignores_case, leftovers
-from ..labels import labels_of
+from ..labels import Labels, labels_of
 from ..store.formats import Folder
 from ..store.logit_store import DTYPES, LogitStore
 from ..zoo.forward import AMP, device_of, kept_memory
 from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
-from ..zoo.model import identity, noted
+from ..zoo.model import Model, identity, noted
 from .class_order import check_names, check_order
 from .inference import Candidate, Pass, probed, read, run_pass
-from .shards import LOCK, Shards, shard_bounds, started, usable_cores
+from .shards import LOCK, PARTIAL, Processes, Shards, shard_bounds, started, usable_cores
 
 
 def extract(
@@ -45,133 +45,220 @@ def extract(
     workers: int | None = None,
     compile: bool = False,
 ) -> LogitStore:
-    """Run ``models`` over ``dataset`` and keep their logits, MACs and measured seconds in the store at ``path``.
+    """Run models over a data set and keep their logits, MACs and measured seconds in a store.
 
-    models: names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name: :class:`Model`}. A
+    Interrupted, the same call resumes, and loses at most one shard; with the same shard and batch sizes the tensors are
+    those of an uninterrupted run. A model that the store holds is skipped if its weights, its transform and the
+    settings that decide the numbers are the same. All models are in memory at once; a batch without room there is halved, for
+    the model concerned, until it fits, with a warning. Under ``torchrun`` the processes (one per GPU) share the samples
+    and fill one store; another number of them may resume it.
+
+    Parameters
+    ----------
+    models
+        Names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name: :class:`Model`}. A
         transform turns a batch of raw inputs (a tensor on the device) into the module's input: a tensor, a tuple of
-        arguments or a dict of keywords; equal transforms run once a batch. None stands for ``float()``.
-    dataset: one of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
-        ``Photographs`` are read and decoded once for all models, by ``workers`` processes (default: one a core that
-        this one may use, 16 at most); there a transform is a :class:`Photos` or a function of one PIL image. ``Texts``
-        run in the order of their lengths, in batches padded to their longest; MACs are the mean at those lengths
-        without padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
-    device: CUDA where there is one. amp: mixed precision: "float16", "bfloat16", False, True (float16 on CUDA, else
-        bfloat16), by default on CUDA only. compile: run the models as ``torch.compile`` makes them; it takes a while,
-        and the logits differ in the last digits. Both are recorded. dtype: of the stored logits.
-    macs: {name: MACs a sample} for models that fvcore cannot count. progress: print the estimate of time and disk
-        before the start, and draw a bar where somebody watches.
+        arguments or a dict of keywords; equal transforms run once per batch. None stands for ``float()``.
+    dataset
+        One of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k]. ``Photographs``
+        are read and decoded once for all models; there a transform is a :class:`Photos` or a function of one PIL
+        image. ``Texts`` run in the order of their lengths, in batches padded to their longest; MACs are the mean at
+        those lengths without padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and
+        warned of.
+    path
+        Folder of the store; it is made where there is none.
+    device
+        CUDA where there is one.
+    batch_size
+        Samples per batch.
+    amp
+        Mixed precision: "float16", "bfloat16", False, True (float16 on CUDA, else bfloat16); by default on CUDA only,
+        and a model that the store holds is then kept whichever it has. It is recorded.
+    shard_size
+        Samples per shard, rounded down to whole batches.
+    progress
+        Print the estimate of time and disk before the start, and draw a bar where somebody watches.
+    dtype
+        Of the stored logits: "float16", "float32" or "float64".
+    macs
+        {name: MACs per sample} for models that fvcore cannot count.
+    replace
+        Extract models anew that the store holds.
+    workers
+        Processes that decode photographs; by default one per core that this process may use, 16 at most.
+    compile
+        Run the models as ``torch.compile`` makes them; it takes a while, and the logits differ in the last digits. It
+        is recorded.
 
-    Interrupted, the same call resumes, and loses at most one shard of ``shard_size`` samples (rounded to whole
-    batches); with the same shard and batch sizes the tensors are those of an uninterrupted run. A model that the store
-    holds is skipped if weights and transform are the same; ``replace=True`` extracts it anew. All models are in memory
-    at once; a batch without room there is halved, for the model concerned, until it fits, with a warning. Under
-    ``torchrun`` the processes (one a GPU) share the samples and fill one store; another number of them may resume it.
+    Returns
+    -------
+    LogitStore
+        The store at ``path``.
 
-    Raises ValueError, before the long run, for unknown names, a store with other samples, another number of classes
-    than the data set's, too little space on the disk; then for a sample that cannot be read. A model that raises, gives
-    nan or no logits, whose MACs cannot be counted or whose classes are in another order (see :mod:`class_order`) takes
-    no other down: one ValueError at the end names each that failed, and the others are in the store.
+    Raises
+    ------
+    ValueError
+        Before the long run: a name is unknown, the store has other samples, another number of classes than the data set
+        or the same model under other settings, or the disk has too little space. Then: a sample cannot be read. A model
+        that raises, gives nan or no logits, whose MACs cannot be counted or whose classes are in another order (see
+        :mod:`class_order`) takes no other down: one error at the end names each that failed, and the others are in the
+        store.
     """
-    samples = Samples(*dataset) if isinstance(dataset, tuple) and len(dataset) == 2 else dataset
-    if not hasattr(samples, "batch"):
-        raise ValueError(
-            f"dataset: one of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
-        )
-    found, macs, labels = resolved(models), macs or {}, labels_of(samples)
+    samples = _samples_of(dataset)
+    found = resolved(models)
+    labels = labels_of(samples)
+    macs = macs or {}
     if workers is None:
         workers = min(16, usable_cores()) if isinstance(samples, Photographs) else 0
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
     check_names(found, labels)
     bounds = shard_bounds(len(samples), shard_size, batch_size)
-    order = (
-        samples.order if isinstance(samples, Texts) else None
-    )  # by length, so that batches hold little padding
     store = _existing(path, labels)
     wanted = {"inputs": inputs_digest(samples), "dtype": dtype, "compile": compile}
     if amp is not None:  # by default the store's own will do, whatever device it came from
         wanted["amp"] = device_of(device, amp).amp
-    pending = [model for model in found if replace or not _is_finished(store, model, wanted)]
+    pending = _unfinished(found, store, wanted, replace)
     if store is not None:
-        _sweep(store.path, [model.name for model in found if model not in pending])
+        _sweep(Path(path), [model.name for model in found if model not in pending])
     if not pending:
         return LogitStore(path)
     with (
         started() as mine,
         Shards(path, locked=mine.first) as shards,
         kept_memory(),
-        contextlib.ExitStack() as stack,
+        contextlib.ExitStack() as ready_models,
     ):
-        on, progress = device_of(device or mine.device(), amp), progress and mine.first
-        settings = Pass(on, batch_size, np.dtype(dtype), order, workers, progress, compile)
-        store, failed = (
-            _existing(path, labels),
-            settings.failed,
-        )  # others may have been at work until it was locked
-        pending = [model for model in pending if replace or not _is_finished(store, model, wanted)]
+        settings = Pass(
+            device_of(device or mine.device(), amp),
+            batch_size,
+            np.dtype(dtype),
+            samples.order if isinstance(samples, Texts) else None,
+            workers,
+            progress and mine.first,
+            compile,
+        )
+        store = _existing(path, labels)  # others may have been at work until it was locked
+        pending = _unfinished(pending, store, wanted, replace)
         _check_spellings(path, [model.name for model in found], store)
         if isinstance(samples, Texts):
-            pending, macs = with_text_costs(pending, samples.inputs, macs, failed)
+            pending, macs = with_text_costs(pending, samples.inputs, macs, settings.failed)
         run = {
             "batch_size": batch_size,
             "dtype": settings.dtype.name,
-            "amp": on.amp,
+            "amp": settings.device.amp,
             "compile": compile,
+            "device": settings.device.torch.type,
+            "samples": labels.fingerprint,
+            "inputs": wanted["inputs"],
         }
-        run |= {"device": on.torch.type, "samples": labels.fingerprint, "inputs": wanted["inputs"]}
-        candidates = probed(pending, samples, settings, run, macs, stack)
-        mine.gather(failed)
+        candidates = probed(pending, samples, settings, run, macs, ready_models)
+        mine.gather(settings.failed)
         candidates = settings.remaining(candidates)
         _check_classes(candidates, labels, store)
-        missing = {
-            (a, b): [c for c in candidates if shards.read(c.model.name, c.run, a, b) is None]
-            for a, b in bounds
-        }
-        _announce(path, candidates, missing, settings, mine.count)
-        mine.gather({})  # until all have seen what is missing
-        samples = samples if order is None else samples.take(order)
-        left = [shard for shard in missing.items() if shard[1]]
-        run_pass(samples, dict(left[mine.rank :: mine.count]), shards, settings)
-        mine.gather(failed)
+        _run_missing(path, samples, candidates, shards, bounds, settings, mine)
+        mine.gather(settings.failed)
         candidates = settings.remaining(candidates)
         if mine.first and candidates:
-            origin = labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split
-            store = store or LogitStore.create(path, *origin)
+            store = store or _created(path, labels)
             for candidate in candidates:
-                with noted(failed, candidate.model.name, ValueError):
+                with noted(settings.failed, candidate.model.name, ValueError):
                     _assemble(candidate, store, shards, bounds, settings)
-        mine.gather(failed)
-    if failed:
-        texts, causes = (
-            "\n".join(map(str, failed.values())),
-            ExceptionGroup("failed models", [*failed.values()]),
-        )
-        raise ValueError(
-            f"{path}: {len(failed)} of {len(found)} models failed:\n{texts}"
-        ) from causes
+        mine.gather(settings.failed)
+    if settings.failed:
+        raise _failures(path, settings.failed, len(found))
     return LogitStore(path)
 
 
-def _sweep(path, finished):
+def _samples_of(dataset: Any) -> Any:
+    """A data set, also of a pair (inputs, labels); ValueError for anything else."""
+    if isinstance(dataset, tuple) and len(dataset) == 2:
+        return Samples(*dataset)
+    if not hasattr(dataset, "batch"):
+        raise ValueError(
+            f"dataset: one of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
+        )
+    return dataset
+
+
+def _unfinished(
+    models: list[Model], store: LogitStore | None, wanted: dict, replace: bool
+) -> list[Model]:
+    """Models that are still to be extracted."""
+    if replace:
+        return list(models)
+    return [model for model in models if not _is_finished(store, model, wanted)]
+
+
+def _created(path: Path | str, labels: Labels) -> LogitStore:
+    """A new store of a data set's samples."""
+    return LogitStore.create(
+        path, labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split
+    )
+
+
+def _failures(path: Path | str, failed: dict[str, Exception], count: int) -> ValueError:
+    """One error that names each model that failed, of so many."""
+    texts = "\n".join(map(str, failed.values()))
+    error = ValueError(f"{path}: {len(failed)} of {count} models failed:\n{texts}")
+    error.__cause__ = ExceptionGroup("failed models", [*failed.values()])
+    return error
+
+
+def _run_missing(
+    path: Path | str,
+    samples: Any,
+    candidates: list[Candidate],
+    shards: Shards,
+    bounds: list[tuple[int, int]],
+    settings: Pass,
+    mine: Processes,
+) -> None:
+    """Compute the shards that are not there yet, those of this process."""
+    missing = {}
+    for start, stop in bounds:
+        missing[start, stop] = [
+            candidate
+            for candidate in candidates
+            if shards.read(candidate.model.name, candidate.run, start, stop) is None
+        ]
+    _announce(path, candidates, missing, settings, mine.count)
+    mine.gather({})  # until all have seen what is missing
+    left = [(shard, needed) for shard, needed in missing.items() if needed]
+    own = dict(left[mine.rank :: mine.count])
+    ordered = samples if settings.order is None else samples.take(settings.order)
+    run_pass(ordered, own, shards, settings)
+
+
+def _sweep(path: Path, finished: list[str]) -> None:
     """Remove what a kill left of ``finished`` models, where there is something and it can be; else write nothing."""
-    if leftovers(path) or (path / ".partial").exists():
+    if leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
             for name in finished:
                 shards.remove(name)
 
 
-def _check_arguments(models, batch_size, shard_size, workers, macs, dtype, amp):
+def _check_arguments(
+    models: list[Model],
+    batch_size: int,
+    shard_size: int,
+    workers: int,
+    macs: dict,
+    dtype: str,
+    amp: str | bool | None,
+) -> None:
+    """Refuse counts, costs and options that nothing can be done with, by name."""
     check_count(batch_size, "batch_size")
     check_count(shard_size, "shard_size")
     check_count(workers, "workers", 0)
     known(dtype, DTYPES, "dtype")
     known(amp, AMP, "amp")
     for name, value in macs.items():
-        known(name, [m.name for m in models], "model in macs")
+        known(name, [model.name for model in models], "model in macs")
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
 
 
-def _existing(path, labels) -> LogitStore | None:
+def _existing(path: Path | str, labels: Labels) -> LogitStore | None:
     """The store at ``path``, refused if it is of other samples; None where there is none yet."""
     if not (Path(path) / "manifest.json").exists():
         return None
@@ -183,70 +270,92 @@ def _existing(path, labels) -> LogitStore | None:
     return store
 
 
-def _check_classes(candidates, labels, store):
+def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStore | None) -> None:
     """All models must have the data set's classes; where those have no names, the classes that the others have."""
-    expected, source = len(labels.classes or ()), "the data set"
+    expected = len(labels.classes or ())
+    source = "the data set"
     if not expected and store is not None and len(store.models):
-        expected = store.class_count
+        expected = store.class_count or 0
         source = f"model {store.models.index[0]!r} in the store"
     for candidate in candidates:
-        name, count = candidate.model.name, candidate.classes
-        expected, source = (expected, source) if expected else (count, f"model {name!r}")
-        if count != expected:
-            raise ValueError(f"model {name!r} gives {count} classes, {source} has {expected}")
-        if labels.needed.max() >= count:
+        name = candidate.model.name
+        if not expected:
+            expected = candidate.classes
+            source = f"model {name!r}"
+        if candidate.classes != expected:
             raise ValueError(
-                f"model {name!r} gives {count} classes, but a label is {labels.needed.max()}"
+                f"model {name!r} gives {candidate.classes} classes, {source} has {expected}"
+            )
+        if labels.needed.max() >= candidate.classes:
+            raise ValueError(
+                f"model {name!r} gives {candidate.classes} classes, but a label is {labels.needed.max()}"
             )
 
 
-def _announce(path, pending, missing, settings, processes):
+def _announce(
+    path: Path | str,
+    pending: list[Candidate],
+    missing: dict[tuple[int, int], list[Candidate]],
+    settings: Pass,
+    processes: int,
+) -> None:
     """Print the estimate of what is left to do; refuse a disk with too little space for it."""
-    left = [
-        (candidate, stop - start) for (start, stop), found in missing.items() for candidate in found
-    ]
-    samples = max((stop for _, stop in missing), default=0)
     itemsize = settings.dtype.itemsize
+    samples = max((stop for _, stop in missing), default=0)
     final = [candidate.classes * samples * itemsize for candidate in pending]
-    seconds = sum(candidate.seconds * count for candidate, count in left) / processes
-    # Shards stay until their model is in the store: for a moment the largest model is there twice.
-    needed = sum(c.classes * count * itemsize for c, count in left) + max(final, default=0)
+    seconds = 0.0
+    needed = max(final, default=0)  # for a moment the largest model is there twice
+    for (start, stop), candidates in missing.items():
+        for candidate in candidates:
+            seconds += candidate.seconds * (stop - start)
+            needed += candidate.classes * (stop - start) * itemsize
     free = shutil.disk_usage(path).free
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
-        needs = f"about {timedelta(seconds=round(seconds))} h, {sum(final) / 1e6:.1f} MB on disk"
-        print(
-            *settings.failed.values(),
-            f"{len(pending)} models × {samples} samples: {needs}",
-            sep="\n",
-            flush=True,
+        duration = timedelta(seconds=round(seconds / processes))
+        estimate = (
+            f"{len(pending)} models × {samples} samples: about {duration} h, "
+            f"{sum(final) / 1e6:.1f} MB on disk"
         )
+        print(*settings.failed.values(), estimate, sep="\n", flush=True)
 
 
-def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
+def _assemble(
+    candidate: Candidate,
+    store: LogitStore,
+    shards: Shards,
+    bounds: list[tuple[int, int]],
+    settings: Pass,
+) -> None:
     """Put a model whose shards are all there into the store, and forget the shards."""
-    model, run = candidate.model, candidate.run
-    parts = [shards.read(model.name, run, start, stop) for start, stop in bounds]
-    logits = np.concatenate([part for part, _ in parts])
+    model = candidate.model
+    run = candidate.run
+    tensors = []
+    times: list[float] = []
+    for start, stop in bounds:
+        tensor, batch_seconds = shards.needed(model.name, run, start, stop)
+        tensors.append(tensor)
+        times += batch_seconds
+    logits = np.concatenate(tensors)
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
     check_order(model, logits, labels_of(store))
-    times = [time for _, times in parts for time in times]
     extraction = {key: value for key, value in run.items() if key != "samples"}
-    versions = {
+    extraction["device_name"] = settings.device.name
+    extraction["versions"] = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "timm": timm.__version__,
-    }
-    extraction |= {
-        "device_name": settings.device.name,
-        "versions": versions | {"numpy": np.__version__},
+        "numpy": np.__version__,
     }
     if model.name in settings.most:
         extraction["largest_batch_in_memory"] = settings.most[model.name]
-    size = {"image_size": candidate.image_size} if candidate.image_size else {}
-    metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
+    metadata: dict[str, Any] = {}
+    if candidate.image_size:
+        metadata["image_size"] = candidate.image_size
+    metadata |= {key: value for key, value in model.metadata.items() if key != "classes"}
+    metadata["extraction"] = extraction
     store.add(
         model.name,
         logits,
@@ -254,12 +363,12 @@ def _assemble(candidate: Candidate, store, shards, bounds, settings: Pass):
         seconds=_seconds(candidate, times, len(logits), settings),
         replace=True,
         dtype=run["dtype"],
-        **size | metadata | {"extraction": extraction},
+        **metadata,
     )
     shards.remove(model.name)
 
 
-def _seconds(candidate, times, count, settings):
+def _seconds(candidate: Candidate, times: list[float], count: int, settings: Pass) -> float:
     """Median seconds a sample over the full batches (a last, smaller one is less efficient); of texts sorted by length
     the mean. Where workers decode on the same processor, the probe before them is the better measurement."""
     if settings.order is not None:
@@ -289,12 +398,15 @@ def inputs_digest(samples: Any) -> str:
     return digest.hexdigest()
 
 
-def _check_spellings(path, names, store):
+def _check_spellings(path: Path | str, names: list[str], store: LogitStore | None) -> None:
     """Refuse models whose names differ in case alone, where the disk ignores case."""
-    if not ignores_case(Path(path) / ".partial" / LOCK):
+    if not ignores_case(Path(path) / PARTIAL / LOCK):
         return
+    there = set(names)
+    if store is not None:
+        there |= set(store.models.index)
     spelt: dict[str, str] = {}
-    for name in sorted({*names, *(() if store is None else store.models.index)}):
+    for name in sorted(there):
         other = spelt.setdefault(file_name(name).lower(), name)
         if other != name:
             raise ValueError(
@@ -303,7 +415,7 @@ def _check_spellings(path, names, store):
             )
 
 
-def _is_finished(store, model, wanted) -> bool:
+def _is_finished(store: LogitStore | None, model: Model, wanted: dict) -> bool:
     """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none. ValueError where it
     holds another model of that name, or the same one on other inputs or under other settings than ``wanted``, the
     entries of its header that decide the numbers."""
@@ -314,10 +426,11 @@ def _is_finished(store, model, wanted) -> bool:
     differing = [f"other {key}" for key, own in identity(model).items() if recorded.get(key) != own]
     if recorded.get("inputs", wanted["inputs"]) != wanted["inputs"]:
         differing.append("other inputs")
-    recorded, wanted = recorded | metadata, wanted | model.metadata
+    there = recorded | metadata
+    here = wanted | model.metadata
     for key in ("dtype", "amp", "compile", "image_size"):
-        if key in wanted and recorded.get(key, wanted[key]) != wanted[key]:
-            differing.append(f"other {key}: {recorded[key]} there, {wanted[key]} here")
+        if key in here and there.get(key, here[key]) != here[key]:
+            differing.append(f"other {key}: {there[key]} there, {here[key]} here")
     if differing:
         raise ValueError(
             f"the store {store.path} holds another {model.name!r} ({' and '.join(differing)}); "

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from torch import distributed
 from ..files import SUFFIX, digest_of, file_name, replacing
 from ..store.formats import LogitFile, encoded
 
+PARTIAL = ".partial"  # the folder of the shards, in that of the store
 LOCK = ".lock"  # in the folder of the shards; no model's folder begins with a dot
 FOREVER = datetime.timedelta(
     days=30
@@ -58,20 +60,28 @@ def usable_cores(
 ) -> int:
     """Cores for this process, at least one: its affinity, or less by the quota of a control group that it is in (v1 or
     v2), divided among the processes that torchrun has started on this machine."""
-    cores = float(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    for line in own.read_text().splitlines() if own.exists() else ():
+    cores = float(os.cpu_count() or 1)
+    if hasattr(os, "sched_getaffinity"):
+        cores = float(len(os.sched_getaffinity(0)))
+    lines = own.read_text().splitlines() if own.exists() else []
+    for line in lines:
         _, kind, path = line.split(":", 2)
         place = groups / kind / path.strip("/")
         for folder in (place, *place.parents):
-            for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
-                with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max"
-                    quota, period = (
-                        int(n) for name in names for n in (folder / name).read_text().split()
-                    )
-                    cores = min(cores, quota / period) if quota > 0 else cores
+            cores = min(cores, _quota_of(folder))
     return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
+def _quota_of(folder: Path) -> float:
+    """Cores that a control group may use, from its files (v2, then v1); infinite where it states no quota."""
+    cores = math.inf
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max"
+            words = " ".join((folder / name).read_text() for name in names).split()
+            quota, period = map(int, words)
+            if quota > 0:
+                cores = min(cores, quota / period)
+    return cores
 
 
 @contextlib.contextmanager
@@ -106,7 +116,8 @@ class Shards:
     where this process is to (``locked``). Raises ValueError where another process extracts into the same folder."""
 
     def __init__(self, store_path: Path | str, locked: bool = True):
-        self.path, self.locked = Path(store_path) / ".partial", locked
+        self.path = Path(store_path) / PARTIAL
+        self.locked = locked
         self._lock = FileLock(self.path / LOCK, blocking=False)
 
     def __enter__(self) -> Self:
@@ -124,13 +135,13 @@ class Shards:
         if not self.locked:
             return
         with contextlib.suppress(OSError):
-            if [p.name for p in self.path.iterdir()] == [
-                LOCK
-            ]:  # nothing unfinished: leave no trace
+            left = [path.name for path in self.path.iterdir()]
+            if left == [LOCK]:  # nothing unfinished: leave no trace
                 shutil.rmtree(self.path)
         self._lock.release()
 
-    def _file(self, model, start, stop):
+    def _file(self, model: str, start: int, stop: int) -> Path:
+        """Where a shard lies."""
         return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"
 
     def read(
@@ -146,6 +157,18 @@ class Shards:
         if file.metadata.get("run") != digest_of(run):
             return None
         return tensor, file.metadata["batch_seconds"]
+
+    def needed(
+        self, model: str, run: dict, start: int, stop: int
+    ) -> tuple[np.ndarray, list[float]]:
+        """:meth:`read` of a shard that was there; ValueError, naming the model, where it is gone."""
+        found = self.read(model, run, start, stop)
+        if found is None:
+            raise ValueError(
+                f"model {model!r}: its shard of samples {start} … {stop - 1} is gone or damaged; "
+                "repeat the call, which computes it again"
+            )
+        return found
 
     def write(
         self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list

@@ -2,7 +2,7 @@
 
 import copy
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -13,13 +13,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..checks import POSITIVE, about, check_number, known, unmasked
-from ..cost_kinds import COSTS
+from ..cost_kinds import COSTS, NO_COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
 from .formats import (
     Folder,
     LogitArray,
+    LogitFile,
     Memory,
     already_there,
     decoded_metadata,
@@ -32,51 +33,96 @@ from .protocol import Stage
 DTYPES = ("float16", "float32", "float64")
 
 
-def checked_logits(name, logits, sample_ids, labels: Labels, dtype) -> np.ndarray:
+def as_array(logits: Any, what: str) -> np.ndarray:
+    """Logits of numpy, torch or nested lists as an array; bfloat16 and float16 tensors become float32."""
+    if not hasattr(logits, "detach"):  # torch, without importing it
+        return np.asarray(unmasked(logits, what))
+    tensor = logits.detach().cpu()
+    if tensor.dtype.itemsize <= 4:
+        tensor = tensor.float()
+    return np.asarray(tensor.numpy())
+
+
+def checked_logits(
+    name: str, logits: Any, sample_ids: Any, labels: Labels, dtype: np.dtype
+) -> np.ndarray:
     """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the first bad row."""
-    if hasattr(logits, "detach"):  # torch, without importing it
-        logits = logits.detach().cpu()
-        logits = (logits if logits.dtype.itemsize > 4 else logits.float()).numpy()
     what = f"model {name!r}"
-    logits = np.asarray(unmasked(logits, what))
-    if logits.ndim != 2 or not logits.shape[1] or logits.dtype.kind not in "fiu":
+    values = as_array(logits, what)
+    if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
         raise ValueError(
-            f"{what}: logits must be numbers [k, classes], not {logits.dtype} {logits.shape}"
+            f"{what}: logits must be numbers [k, classes], not {values.dtype} {values.shape}"
         )
-    if len(logits) != len(labels):
-        raise ValueError(f"{what}: {len(logits)} rows of logits for {len(labels)} samples")
+    if len(values) != len(labels):
+        raise ValueError(f"{what}: {len(values)} rows of logits for {len(labels)} samples")
     if sample_ids is not None:
         with about(what):
             labels.check_same(sample_ids)
-    values = np.zeros(0) if labels.values is None else labels.values
-    outside = np.flatnonzero(values >= logits.shape[1])
-    if len(outside):
-        label, sample = values[outside[0]], labels.sample_ids[outside[0]]
-        raise ValueError(
-            f"{what}: {logits.shape[1]} classes, but row {outside[0]} ({sample}) has the label {label}"
-        )
+    _check_labels_within(what, values.shape[1], labels)
     with np.errstate(over="ignore"):  # what overflows is inf, and refused below
-        logits = logits.astype(dtype, copy=False)
-    bad = np.flatnonzero(~np.isfinite(logits).all(1))
+        values = values.astype(dtype, copy=False)
+    bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
         row = bad[0]
         raise ValueError(
             f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} in all"
         )
-    return logits
+    return values
 
 
-def check_probabilities(name, p) -> None:
+def _check_labels_within(what: str, classes: int, labels: Labels) -> None:
+    """Refuse an output of fewer classes than a label needs."""
+    if labels.values is None:
+        return
+    outside = np.flatnonzero(labels.values >= classes)
+    if len(outside):
+        row = outside[0]
+        raise ValueError(
+            f"{what}: {classes} classes, but row {row} ({labels.sample_ids[row]}) has the label "
+            f"{labels.values[row]}"
+        )
+
+
+def check_probabilities(name: str, p: np.ndarray) -> None:
     """ValueError, naming the model and the first bad row of p [k, classes], where a row does not sum to 1."""
     p = np.asarray(p, np.float64)
-    bad = np.flatnonzero(~((p >= 0).all(1) & (p <= 1 + 1e-6).all(1) & (abs(p.sum(1) - 1) <= 1e-3)))
+    within = (p >= 0).all(1) & (p <= 1 + 1e-6).all(1)
+    normalised = abs(p.sum(1) - 1) <= 1e-3
+    bad = np.flatnonzero(~(within & normalised))
     if len(bad):
-        what = f"row {bad[0]} does not hold probabilities that sum to 1 (sum {p[bad[0]].sum():g}); {len(bad)} such rows"
-        remedy = "normalise=True, in add(probabilities=…) and in from_probabilities, divides rows by their sums"
-        raise ValueError(f"model {name!r}: {what}; {remedy}")
+        row = bad[0]
+        raise ValueError(
+            f"model {name!r}: row {row} does not hold probabilities that sum to 1 (sum {p[row].sum():g}); "
+            f"{len(bad)} such rows; normalise=True, in add(probabilities=…) and in from_probabilities, "
+            "divides rows by their sums"
+        )
 
 
-def check_accuracies(name: str, own: Any, found: tuple[float, float]) -> None:
+def normalised(p: np.ndarray) -> np.ndarray:
+    """Rows of p [k, classes] divided by their sums; as they are where one is negative, or all zero."""
+    sums = p.sum(1, keepdims=True, dtype=np.float64)
+    if (p < 0).any() or not (p.sum(1) > 0).all():
+        return p
+    return (p / sums).astype(p.dtype)
+
+
+def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None]) -> dict:
+    """What a header will say beside the accuracies, as it will be read again: metadata, and costs of known kinds as
+    positive numbers. ValueError naming the model and the key that no header may have."""
+    read = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
+    known_costs = dict(costs)
+    known_costs |= {kind: read[kind] for kind in COSTS if kind in read}
+    for kind, cost in known_costs.items():
+        if cost is not None:
+            check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
+        read[kind] = cost.item() if isinstance(cost, np.generic) else cost
+    wrong = sorted(RESERVED & read.keys()) or unfit(read)
+    if wrong:
+        raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
+    return read
+
+
+def check_accuracies(name: str, own: LogitFile | LogitArray, found: tuple[float, float]) -> None:
     """ValueError where the header of a model states another (top1, top5) than ``found`` in its output."""
     for key, value in zip(("top1", "top5"), found):
         stated = own.metadata[key]
@@ -94,31 +140,56 @@ ADDING = Lock()
 
 
 class LogitStore:
-    """The logits of many models on one labelled split: ``LogitStore(path)`` opens the folder ``path``, which is looked
-    for from here, then from the root of the repository.
+    """The logits of many models on one labelled split: ``LogitStore(path)`` opens a folder.
 
-    labels int64 [k], the class of each sample, or None; sample_ids str [k]; classes: their names where known; dataset,
-    split: names; origin: all of these as :class:`Labels`; path: the folder, or None in memory. Opening costs a header a
-    model; broken files are left out with a warning. FileNotFoundError where there is no store, ValueError where its
-    manifest or labels are damaged.
+    Opening reads one header per model; broken files are left out with a warning. Top-1 and top-5
+    accuracies are those of the headers, and compared with the logits when these are first read.
+
+    Parameters
+    ----------
+    path
+        The folder, which is looked for from here, then from the root of the repository.
+
+    Attributes
+    ----------
+    labels : int64 [k], the class of each sample, or None.
+    sample_ids : str [k].
+    classes : names of the classes where they are known, or None.
+    dataset, split : names.
+    origin : all of these, as :class:`Labels`.
+    path : the folder, or None in memory.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no store.
+    ValueError
+        Its manifest or labels are damaged.
     """
 
     has_outputs = True
 
-    def __init__(self, path):
-        self.path = folder_of(path)
+    def __init__(self, path: str | Path):
+        self.path: Path | None = folder_of(path)
         self._use(Folder(self.path))
 
-    def _use(self, shelf, rows=None, models=None):
-        self._shelf, self._rows, self._models = shelf, rows, models
+    def _use(
+        self,
+        shelf: Folder | Memory,
+        rows: np.ndarray | None = None,
+        models: dict[str, Any] | None = None,
+    ) -> "LogitStore":
+        """Show what lies on a shelf: rows int64 [n] of its samples, or all; these models, or all that come."""
+        self._shelf = shelf
+        self._rows = rows
+        self._models = models
         self.origin = shelf.labels if rows is None else shelf.labels.take(rows)
-        self.labels, self.sample_ids, self.classes = (
-            self.origin.values,
-            self.origin.sample_ids,
-            self.origin.classes,
-        )
-        self.dataset, self.split = self.origin.dataset, self.origin.split
-        self._table = None, None
+        self.labels = self.origin.values
+        self.sample_ids = self.origin.sample_ids
+        self.classes = self.origin.classes
+        self.dataset = self.origin.dataset
+        self.split = self.origin.split
+        self._table: tuple[dict | None, pd.DataFrame | None] = (None, None)
         return self
 
     @classmethod
@@ -131,9 +202,26 @@ class LogitStore:
         dataset: str = "",
         split: str = "",
     ) -> "LogitStore":
-        """A new, empty store in the folder ``path`` for labels int [k]; ids default to row numbers. Without labels
-        (None; ids are needed) what needs them is refused. ValueError for an existing store, an empty split, repeated
-        ids, labels outside the classes."""
+        """Make a new, empty store in a folder.
+
+        Parameters
+        ----------
+        path
+            The folder; it is made where it does not exist.
+        labels
+            int [k], or None: what needs them is refused then, and ids are needed.
+        sample_ids
+            [k], distinct; row numbers by default.
+        classes
+            Names of the classes.
+        dataset, split
+            Names of data set and split.
+
+        Raises
+        ------
+        ValueError
+            The folder holds a store already, the split is empty, ids repeat, or a label lies outside the classes.
+        """
         create(path, Labels.checked(labels, sample_ids, classes, dataset, split))
         return cls(path)
 
@@ -142,8 +230,8 @@ class LogitStore:
         cls,
         labels: ArrayLike | None,
         logits: Mapping[str, Any],
-        macs: Mapping | None = None,
-        seconds: Mapping | None = None,
+        macs: Mapping[str, float] | None = None,
+        seconds: Mapping[str, float] | None = None,
         sample_ids: ArrayLike | None = None,
         classes: Iterable[str] | None = None,
         dataset: str = "",
@@ -151,25 +239,51 @@ class LogitStore:
         dtype: str = "float32",
         probabilities: bool = False,
         normalise: bool = False,
+        **costs: Mapping[str, float],
     ) -> "LogitStore":
-        """In memory: ``logits`` {model: [k, classes]}, costs {model: number} or None; checked as by :meth:`add`."""
+        """A store in memory, checked as by :meth:`add`.
+
+        Parameters
+        ----------
+        labels, sample_ids, classes, dataset, split
+            As in :meth:`create`.
+        logits
+            {model: [k, classes]}.
+        macs, seconds, **costs
+            {model: cost per sample}, positive; a kind of your own goes by its keyword, as ``joules={…}``.
+        dtype
+            Of the arrays that are kept: "float16", "float32" or "float64".
+        probabilities, normalise
+            As in :meth:`add`.
+
+        Raises
+        ------
+        ValueError
+            A cost is of no model or no positive number, or :meth:`add` refuses a model.
+        """
         store = cls.__new__(cls)
         store.path = None
         count = len(next(iter(logits.values()), ()))
         store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split, count)))
-        for kind, given in (("macs", macs or {}), ("seconds", seconds or {})):
-            for name in given:
+        kinds = {"macs": macs or {}, "seconds": seconds or {}} | costs
+        for kind, given in kinds.items():
+            if not isinstance(given, Mapping):
+                raise ValueError(f"{kind} must be {{model: cost per sample}}, not {given!r:.200}")
+            for name, cost in given.items():
                 known(name, logits, f"model in {kind}")
+                if cost is not None:
+                    check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
         for name, values in logits.items():
-            costs = (macs or {}).get(name), (seconds or {}).get(name)
+            own: dict[str, Any] = {
+                kind: given[name] for kind, given in kinds.items() if name in given
+            }
             store.add(
                 name,
                 values,
-                None,
-                *costs,
                 dtype=dtype,
                 probabilities=probabilities,
                 normalise=normalise,
+                **own,
             )
         return store
 
@@ -178,14 +292,21 @@ class LogitStore:
         cls,
         labels: ArrayLike | None,
         probabilities: Mapping[str, Any],
-        *args,
+        *args: Any,
         dtype: str = "float64",
-        **kwargs,
+        **kwargs: Any,
     ) -> "LogitStore":
-        """As :meth:`from_arrays` for {model: probabilities [k, classes]}: confidences are read from these themselves,
-        and from their logarithms (zeros count as the smallest positive float) where a method needs logits. ValueError
-        where a row leaves [0, 1] or its sum is further than 0.001 from 1; normalise: rows of positive sum are divided
-        by it first, as those of an API that gives the best classes alone."""
+        """As :meth:`from_arrays` for {model: probabilities [k, classes]}.
+
+        Confidences are read from the probabilities themselves, and from their logarithms (zeros count as the smallest
+        positive float) where a method needs logits. ``normalise=True`` divides rows of positive sum by it first, as
+        those of an API that gives the best classes alone.
+
+        Raises
+        ------
+        ValueError
+            A row leaves [0, 1] or its sum is further than 0.001 from 1, or as in :meth:`from_arrays`.
+        """
         return cls.from_arrays(
             labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs
         )  # type: ignore[misc]
@@ -195,14 +316,14 @@ class LogitStore:
         """SHA-256 over sample ids and labels, in their order."""
         return self.origin.fingerprint
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.origin)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         where = "in memory" if self.path is None else short_path(self.path)
         return f"<LogitStore {where}: {self.dataset} {self.split}, {len(self)} samples, {len(self._present())} models>"
 
-    def _present(self):
+    def _present(self) -> dict[str, Any]:
         """{name: LogitFile or LogitArray} as they are now, or were when this part was taken: another dict, and other
         objects, than those to which other threads add."""
         return self._shelf.models.copy() if self._models is None else self._models
@@ -216,18 +337,37 @@ class LogitStore:
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row a model, cheapest first (by MACs if all have them, else by seconds if all have those, else as they
-        were added): top1, top5 (fractions; nan with five classes or fewer), macs and seconds a sample,
-        parameters, and more."""
-        present, (held, table) = self._present(), self._table
+        """A row per model, cheapest first: top1, top5 (fractions; nan with five classes or fewer), macs and seconds
+        per sample, parameters, and more.
+
+        The order is by MACs if all models have them, else by seconds, else by the only kind of cost that there is
+        (:attr:`cost_names`), else as the models were added.
+        """
+        present = self._present()
+        held, table = self._table
         if table is None or held != present:
             table = _table({name: own.metadata for name, own in present.items()})
-            for name in table.index if self._rows is not None and self.labels is not None else ():
-                table.loc[name, ["top1", "top5"]] = accuracies(
-                    self.ranks(name), present[name].tensor.shape[1]
-                )
-            self._table = present, table
+            if self._rows is not None and self.labels is not None:
+                for name in table.index:
+                    scores = accuracies(self.ranks(name), present[name].shape[1])
+                    table.loc[name, ["top1", "top5"]] = scores
+            self._table = (present, table)
         return table.copy()
+
+    @property
+    def cost_names(self) -> list[str]:
+        """Kinds of cost that some model has: those of :data:`COSTS`, then others that were given as numbers."""
+        return cost_names_of(own.metadata for own in self._present().values())
+
+    @property
+    def default_cost(self) -> str:
+        """The kind of cost that counts where none is asked for: MACs, else the first of :data:`COSTS` that is there,
+        else the only other one; MACs, which are then asked for, where there are several others or none."""
+        there = self.cost_names
+        for name in there:
+            if name in COSTS:
+                return name
+        return there[0] if len(there) == 1 else "macs"
 
     def metadata(self, name: str) -> dict:
         """All that the header of ``name`` records, nested values included."""
@@ -237,8 +377,10 @@ class LogitStore:
         """Another number whenever a model is replaced."""
         return self._model(name).metadata["order"]
 
-    def _model(self, name):
-        if failure := self._shelf.broken.get(name):
+    def _model(self, name: str) -> Any:
+        """A model's LogitFile or LogitArray; ValueError, naming the nearest, where there is none."""
+        failure = self._shelf.broken.get(name)
+        if failure:
             raise ValueError(f"model {name!r} cannot be read: {failure}")
         present = self._present()
         return present[known(name, present, "model")]
@@ -253,7 +395,8 @@ class LogitStore:
         first read checks the tensor's SHA-256 (up to 256 MB; larger files: :meth:`verify`)."""
         return self._output(self._model(name))
 
-    def _output(self, own):
+    def _output(self, own: LogitFile | LogitArray) -> np.ndarray:
+        """Output [k, classes] of a model on these samples."""
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
     def let_go(self, name: str) -> None:
@@ -270,7 +413,7 @@ class LogitStore:
         """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5. Equal ones rank
         by class index, so that ``ranks == 0`` is ``argmax == label``."""
 
-        def checked_ranks(tensor):
+        def checked_ranks(tensor: np.ndarray) -> np.ndarray:
             ranks = ranks_of(tensor, self._shelf.labels.needed)
             check_accuracies(name, self._model(name), accuracies(ranks, tensor.shape[1]))
             return ranks
@@ -281,29 +424,51 @@ class LogitStore:
         """Class with the largest output of each sample, int64 [k], the first of equal ones."""
         return self._kept(name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1))
 
-    def _kept(self, name, what, compute):
+    def _kept(
+        self, name: str, what: str, compute: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """What ``compute`` makes of a model's output: [k], computed once for all samples, since bootstraps take many
+        views of them."""
         own = self._model(name)
-        if what not in own.kept:  # of all samples, once: bootstraps take many views
+        if what not in own.kept:
             own.kept[what] = compute(own.tensor)
             self.let_go(name)
         return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
 
-    def costs(self, kind: str) -> np.ndarray:
-        """Cost a sample of each model, float64 [M], in the order of :attr:`models`; kind: a key of COSTS. ValueError
-        for an unknown kind, and naming the models whose cost is missing, nan, zero or negative."""
+    def costs(self, cost: str) -> np.ndarray:
+        """Cost per sample of each model.
+
+        Parameters
+        ----------
+        cost
+            A kind of cost: a key of :data:`COSTS`, or one of :attr:`cost_names`.
+
+        Returns
+        -------
+        np.ndarray
+            float64 [M], in the order of :attr:`models`.
+
+        Raises
+        ------
+        ValueError
+            The kind is unknown, or the cost of a model is missing, nan, zero or negative.
+        """
         table = self.models
-        costs = table[known(kind, [c for c in COSTS if c in table], "cost")].to_numpy(
-            np.float64, na_value=np.nan
-        )
+        kinds = [kind for kind in COSTS if kind in table]
+        kinds += [kind for kind in self.cost_names if kind not in COSTS]
+        column = pd.to_numeric(table[known(cost, kinds, "cost")], errors="coerce")
+        costs = column.to_numpy(np.float64, na_value=np.nan)
         bad = [
-            f"{name!r} ({cost:g})"
-            for name, cost in zip(table.index, costs, strict=True)
-            if not 0 < cost < np.inf
+            f"{name!r} ({value:g})"
+            for name, value in zip(table.index, costs, strict=True)
+            if not 0 < value < np.inf
         ]
         if bad:
+            others = [kind for kind in self.cost_names if kind != cost]
             raise ValueError(
-                f"{kind} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: give {kind}= where the "
-                "logits are added, count_macs(module, input) counts MACs, select(names) leaves those models out"
+                f"{cost} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: give {cost}= where "
+                "the logits are added, count_macs(module, input) counts MACs, select(names) leaves those models out"
+                + (f"; or pass cost=, one of {others}" if others else "")
             )
         return costs
 
@@ -334,15 +499,17 @@ class LogitStore:
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
         """The same samples and models as they are now, in memory, with other labels int [k]."""
-        given, origin = Labels.checked(labels, self.sample_ids, self.classes), self.origin
-        store = self._view(None, None)._use(Memory(replace(origin, values=given.values)))
+        given = Labels.checked(labels, self.sample_ids, self.classes)
+        shelf = Memory(replace(self.origin, values=given.values))
+        store = self._view(None, None)._use(shelf)
         for name, own in self._present().items():
             output = self._output(own)
             scores = dict(zip(("top1", "top5"), _accuracies(output, given)))
-            store._shelf.models[name] = LogitArray(output, own.metadata | scores, own.kind)
+            shelf.models[name] = LogitArray(output, own.metadata | scores, own.kind)
         return store
 
-    def _view(self, rows, models):
+    def _view(self, rows: np.ndarray | None, models: dict[str, Any] | None) -> "LogitStore":
+        """Another store on the same shelf: rows int64 [n] or None for all, models or None for all that come."""
         view = type(self).__new__(type(self))
         view.path = self.path
         return view._use(self._shelf, rows, models)
@@ -359,64 +526,76 @@ class LogitStore:
         dtype: str = "float32",
         probabilities: Any = False,
         normalise: bool = False,
-        **metadata,
+        **metadata: Any,
     ) -> None:
-        """Add one model's logits, or probabilities=p, [k, classes] (numpy or torch), in the order of the store's
-        samples. normalise: rows of p are divided by their sums. ``sample_ids``, if given, must be the store's. Costs
-        are per sample. Further keywords are kept as metadata. ValueError, naming the model and the first bad row,
-        leaves the store as it was."""
+        """Add the output of one model on all samples, or leave the store as it was.
+
+        Parameters
+        ----------
+        name
+            Of the model.
+        logits
+            [k, classes], numpy or torch, in the order of the store's samples.
+        sample_ids
+            [k]: if given, they must be the store's.
+        macs, seconds
+            Cost per sample, positive.
+        replace
+            Whether a model of this name may be replaced.
+        dtype
+            That is stored: "float16", "float32" or "float64".
+        probabilities
+            [k, classes], in place of logits; or True where ``logits`` are probabilities.
+        normalise
+            Whether rows of probabilities are divided by their sums.
+        **metadata
+            Kept in the header; a number may be asked for as a kind of cost, as ``joules=…``.
+
+        Raises
+        ------
+        ValueError
+            Something is wrong with the name, a cost, the metadata or the output: the model and the first bad row are
+            named.
+        """
         if self._models is not None:
             raise ValueError(
                 f"model {name!r} cannot be added to a part of a store; add it to the whole"
             )
         file_name(name)  # a name that no file can have is refused in memory as well
-        metadata = {
-            key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()
-        }
-        costs = {"macs": macs, "seconds": seconds} | {
-            kind: metadata[kind] for kind in COSTS if kind in metadata
-        }
-        for kind, cost in costs.items():
-            if cost is not None:
-                check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
-            metadata[kind] = cost.item() if isinstance(cost, np.generic) else cost
-        if wrong := sorted(RESERVED & metadata.keys()) or unfit(metadata):
-            raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
+        header = checked_metadata(name, metadata, {"macs": macs, "seconds": seconds})
         if not isinstance(probabilities, bool):
             if logits is not None:
                 raise ValueError(f"model {name!r}: give logits or probabilities, not both")
-            logits, probabilities = probabilities, True
-        checked = checked_logits(
-            name, logits, sample_ids, self.origin, np.dtype(known(dtype, DTYPES, "dtype"))
-        )
+            logits = probabilities
+            probabilities = True
+        stored_as = np.dtype(known(dtype, DTYPES, "dtype"))
+        output = checked_logits(name, logits, sample_ids, self.origin, stored_as)
+        if probabilities and normalise:
+            output = normalised(output)
         if probabilities:
-            if normalise and (checked.sum(1) > 0).all() and (checked >= 0).all():
-                checked = (checked / checked.sum(1, keepdims=True, dtype=np.float64)).astype(
-                    checked.dtype
-                )
-            check_probabilities(name, checked)
-        top1, top5 = _accuracies(checked, self.origin)
+            check_probabilities(name, output)
+        top1, top5 = _accuracies(output, self.origin)
+        kind = "probabilities" if probabilities else "logits"
         with ADDING:
-            if not replace and (name in self._shelf.models or name in self._shelf.broken):
-                raise ValueError(already_there(name))
-            others = [own for other, own in self._shelf.models.items() if other != name]
-            expected = (
-                len(self.classes)
-                if self.classes
-                else others[0].shape[1]
-                if others
-                else checked.shape[1]
+            order = self._place_for(name, output.shape[1], replace)
+            entry = {"model": name, "order": order, "top1": top1, "top5": top5} | header
+            self._shelf.put(name, output, entry, kind, replace)
+
+    def _place_for(self, name: str, classes: int, replace: bool) -> int:
+        """The number of the next model that is added; ValueError where this one is there, or has other classes."""
+        models = self._shelf.models
+        if not replace and (name in models or name in self._shelf.broken):
+            raise ValueError(already_there(name))
+        if self.classes:
+            expected = len(self.classes)
+        else:
+            others = [own.shape[1] for other, own in models.items() if other != name]
+            expected = others[0] if others else classes
+        if classes != expected:
+            raise ValueError(
+                f"model {name!r}: logits for {classes} classes, but the store has {expected}"
             )
-            if checked.shape[1] != expected:
-                raise ValueError(
-                    f"model {name!r}: logits for {checked.shape[1]} classes, but the store has {expected}"
-                )
-            order = 1 + max(
-                (own.metadata["order"] for own in self._shelf.models.values()), default=-1
-            )
-            entry = {"model": name, "order": order, "top1": top1, "top5": top5} | metadata
-            kind = "probabilities" if probabilities else "logits"
-            self._shelf.put(name, checked, entry, kind, replace)
+        return 1 + max((own.metadata["order"] for own in models.values()), default=-1)
 
     def verify(self) -> None:
         """Read everything; raise ValueError that lists each broken file and the check that it failed."""
@@ -434,30 +613,44 @@ class LogitStore:
             raise ValueError("the store is damaged:\n" + "\n".join(failures))
 
 
-def _accuracies(tensor, labels: Labels) -> tuple[float, float]:
+def _accuracies(tensor: np.ndarray, labels: Labels) -> tuple[float, float]:
     """(top1, top5) of a model's output [k, classes]; nan without labels."""
     if labels.values is None:
         return np.nan, np.nan
     return accuracies(ranks_of(tensor, labels.values), tensor.shape[1])
 
 
-def _table(entries: dict) -> pd.DataFrame:
+def cost_names_of(headers: Iterable[dict]) -> list[str]:
+    """Kinds of cost that some header states: those of COSTS in their order, then a user's own by name."""
+    stated = {
+        key
+        for header in headers
+        for key, value in header.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    own = stated - COSTS.keys() - RESERVED - NO_COSTS
+    return [kind for kind in COSTS if kind in stated] + sorted(own)
+
+
+def _table(headers: dict[str, dict]) -> pd.DataFrame:
     """{model: metadata} → the table of models, cheapest first; nested metadata stays in the headers."""
-    by_age = sorted(entries, key=lambda name: (entries[name]["order"], name))
+    by_age = sorted(headers, key=lambda name: (headers[name]["order"], name))
     hidden = RESERVED - set(FIRST_COLUMNS)
-    rows = [
-        {k: v for k, v in entries[n].items() if k not in hidden and not isinstance(v, (dict, list))}
-        for n in by_age
-    ]
+    rows = []
+    for name in by_age:
+        flat = {k: v for k, v in headers[name].items() if not isinstance(v, (dict, list))}
+        rows.append({key: value for key, value in flat.items() if key not in hidden})
     table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
-    others = [c for c in NEXT_COLUMNS if c in table] + sorted(
-        set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS}
-    )
-    table = table.reindex(columns=FIRST_COLUMNS + others)
-    table[FIRST_COLUMNS] = (
-        table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    )
-    for kind in ("macs", "seconds"):
+    next_columns = [column for column in NEXT_COLUMNS if column in table]
+    others = sorted(set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS})
+    table = table.reindex(columns=FIRST_COLUMNS + next_columns + others)
+    numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
+    table[FIRST_COLUMNS] = numbers.astype(np.float64)
+    kinds = cost_names_of(headers.values())
+    ordering = [kind for kind in kinds if kind in COSTS]
+    if len(kinds) == 1:
+        ordering = kinds
+    for kind in ordering:
         if table[kind].notna().all():
             return table.sort_values(kind, kind="stable")
     return table

@@ -16,8 +16,14 @@ Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
 class Store(Protocol):
     """Scores of M models on k samples: a :class:`LogitStore`, a :class:`ScoreTable`, or a class of your own.
 
-    has_outputs: whether the models' outputs are there, of which methods, scores and kinds of cost are chosen; without,
-    confidences, correctness and one kind of cost are given. path: the folder on disk, or None.
+    A class with these members works in every public function that takes a store;
+    :func:`cascadelib.store.conformance.check_store` tells whether it keeps what they promise.
+
+    Attributes
+    ----------
+    has_outputs : whether the models' outputs are there, of which methods and scores are chosen. Without them,
+        confidences, correctness and one kind of cost are given.
+    path : the folder on disk, or None.
     """
 
     has_outputs: bool
@@ -29,21 +35,31 @@ class Store(Protocol):
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row a model, cheapest first: top1, costs, and more."""
+        """A row per model, cheapest first: top1, costs, and more."""
+
+    @property
+    def default_cost(self) -> str:
+        """The kind of cost that counts where none is asked for."""
 
     def __len__(self) -> int: ...
 
     def outcome(self, names: list[str], method: Any, score: str) -> Stage:
         """The stage function of models ``names`` under a :class:`cascadelib.Method` (None without outputs) and a score.
-        Under F1 a stage says who is right, as under top-1."""
+        Under F1 a stage says which predictions are correct, as under top-1."""
+
+    def predicted(self, name: str) -> np.ndarray:
+        """Prediction of a model for each sample, [k]; ValueError where predictions are unknown."""
+
+    def labelled(self, labels: Any) -> "Store":
+        """The same with other labels [k], of the kind that :meth:`predicted` gives."""
 
     def positives(self) -> np.ndarray:
         """Bool [k]: the samples of class 1, whose F1 is asked for; ValueError where there are not two classes."""
 
-    def costs(self, kind: str) -> np.ndarray:
-        """Mean cost a sample of each model, float64 [M], in the order of ``models``."""
+    def costs(self, cost: str) -> np.ndarray:
+        """Mean cost per sample of each model, float64 [M], in the order of ``models``; cost: the kind."""
 
-    def sample_costs(self, kind: str) -> np.ndarray:
+    def sample_costs(self, cost: str) -> np.ndarray:
         """The same, [M], or [M, k] where costs differ by sample."""
 
     def take(self, indices: Any) -> "Store":

@@ -179,6 +179,7 @@ class ScoreTable:
     """
 
     has_outputs: ClassVar[bool] = False
+    default_cost: ClassVar[str] = "cost"
     path: ClassVar[None] = None
 
     correct: np.ndarray | None
@@ -325,12 +326,12 @@ class ScoreTable:
         index = pd.Index(self.names, name="model", dtype=object)
         return pd.DataFrame({"top1": top1, "cost": cost}, index).sort_values("cost", kind="stable")
 
-    def costs(self, kind: str = "cost") -> np.ndarray:
+    def costs(self, cost: str = "cost") -> np.ndarray:
         """Mean cost per sample of each model, float64 [M], in the order of :attr:`models`; its only
         kind is "cost"."""
-        return self.models[known(kind, ["cost"], "cost")].to_numpy()
+        return self.models[known(cost, ["cost"], "cost")].to_numpy()
 
-    def sample_costs(self, kind: str = "cost") -> np.ndarray:
+    def sample_costs(self, cost: str = "cost") -> np.ndarray:
         """The same as they were given, whatever the kind: [M], or [M, k] where they differ by
         sample."""
         return self.cost[[self.row(name) for name in self.models.index]]

@@ -273,12 +273,37 @@ def test_costs():
         LogitStore.from_arrays(LABELS, LOGITS, {"d": 3})
 
 
+def test_the_only_cost_is_the_default():
+    def default(**costs):
+        return LogitStore.from_arrays(LABELS, LOGITS, **costs)
+
+    values = {"a": 3, "b": 1, "c": 2}
+    for kind in ("macs", "seconds", "published_seconds", "joules"):
+        store = default(**{kind: values})
+        assert store.default_cost == kind and list(store.models.index) == ["b", "c", "a"]
+        assert store.costs(kind).tolist() == [1, 2, 3]
+    assert default(joules=values, macs=values).default_cost == "macs"
+    assert default().default_cost == "macs"
+    several = default(joules=values, euros=values)
+    assert list(several.models.index) == ["a", "b", "c"]
+    with pytest.raises(
+        ValueError, match="macs must be positive.*or pass cost=, one of .*'euros', 'joules'"
+    ):
+        search(several, 2)
+    assert search(several, 2, cost="euros").cost_kind == "euros"
+    for wrong in ({"a": 0}, {"a": "x"}, {"d": 1}, 5):
+        with pytest.raises(ValueError, match="joules"):
+            default(joules=wrong)
+
+
 def test_only_costs_are_costs(monkeypatch):
     store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
     store.add("z", LOGITS["a"], macs=9, joules=0, image_size=224)
-    for wrong in ("image_size", "joules", "top1", "parameters"):
+    for wrong in ("image_size", "top1", "parameters"):
         with pytest.raises(ValueError, match="unknown cost.*'macs'"):
             search(store, 2, cost=wrong)
+    with pytest.raises(ValueError, match=r"joules must be positive.*'z' \(0\)"):
+        search(store, 2, cost="joules")
     monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
     with pytest.raises(ValueError, match=r"joules.*'z' \(0\)"):
         store.costs("joules")
