@@ -14,8 +14,8 @@ F1 = "f1"
 
 @dataclass(frozen=True)
 class Score:
-    """A score: its name, how many best classes count as right (``rank``), and the ``title`` of an axis. F1 is made of
-    who is right, as under top-1: :func:`cascadelib.evaluation.evaluation.quality`."""
+    """A score: its name, how many best classes count as correct (``rank``), and the ``title`` of an axis. F1 is made of
+    what is correct, as under top-1: :func:`cascadelib.evaluation.evaluation.quality`."""
 
     name: str
     rank: int
@@ -27,12 +27,10 @@ SCORES = {score.name: score for score in (Score("top1", 1, "accuracy"), Score(F1
 
 def score_of(name: str) -> Score:
     """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest, for other names."""
-    if (
-        isinstance(name, str)
-        and name not in SCORES
-        and (top := re.fullmatch("top([1-9][0-9]{0,8})", name))
-    ):
-        return Score(name, int(top[1]), f"{name} accuracy")
+    if isinstance(name, str) and name not in SCORES:
+        top = re.fullmatch("top([1-9][0-9]{0,8})", name)
+        if top:
+            return Score(name, int(top[1]), f"{name} accuracy")
     return SCORES[known(name, [*SCORES, "top2", "top5"], "score")]
 
 
@@ -56,19 +54,18 @@ def log_of(p: np.ndarray) -> np.ndarray:
 
 
 def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Place of the right class in each row, int64 [k]; equal logits rank by class index."""
+    """Place of the labelled class in each row, int64 [k]; equal logits rank by class index."""
     ranks = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), ROWS_AT_ONCE):
-        z, y = (
-            np.asarray(logits[start : start + ROWS_AT_ONCE]),
-            labels[start : start + ROWS_AT_ONCE, None],
-        )
-        right = np.take_along_axis(z, y, 1)
-        before = (z > right) | (z == right) & (np.arange(z.shape[1]) < y)
+        z = np.asarray(logits[start : start + ROWS_AT_ONCE])
+        y = labels[start : start + ROWS_AT_ONCE, None]
+        own = np.take_along_axis(z, y, 1)  # the logit of the label
+        before = (z > own) | (z == own) & (np.arange(z.shape[1]) < y)
         ranks[start : start + len(z)] = before.sum(1)
     return ranks
 
 
 def accuracies(ranks: np.ndarray, classes: int) -> tuple[float, float]:
     """(top1, top5) of ``ranks``; top5 is nan with five classes or fewer, where it says nothing."""
-    return float((ranks < 1).mean()), float((ranks < 5).mean()) if classes > 5 else math.nan
+    top5 = float((ranks < 5).mean()) if classes > 5 else math.nan
+    return float((ranks < 1).mean()), top5

@@ -9,10 +9,9 @@ from ..datasets.imagenet_1k import descriptions, synsets
 from ..labels import Labels
 from ..zoo.model import Model
 
-CLEARLY = (
-    4  # standard errors by which another order must be better, on samples that did not choose it
-)
-LEAST = 4  # samples a class, on average, below which an assignment says nothing
+# Standard errors by which another order must be better, on samples that did not choose it.
+CLEARLY = 4
+LEAST = 4  # samples per class, on average, below which an assignment says nothing
 
 
 def check_names(models: Iterable[Model], labels: Labels) -> None:
@@ -22,9 +21,9 @@ def check_names(models: Iterable[Model], labels: Labels) -> None:
     """
     if not labels.classes:
         return
-    spellings = (
-        [labels.classes, descriptions()] if labels.classes == synsets() else [labels.classes]
-    )
+    spellings = [labels.classes]
+    if labels.classes == synsets():
+        spellings.append(descriptions())
     for model in models:
         named = tuple(map(str, model.metadata.get("classes") or ()))
         for own in spellings:
@@ -36,7 +35,8 @@ def check_names(models: Iterable[Model], labels: Labels) -> None:
                 )
 
 
-def _remedy(name):
+def _remedy(name: str) -> str:
+    """What to do where a model has its classes in another order."""
     return f"Give the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, logit j = its own logit order[j]"
 
 
@@ -44,7 +44,7 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     """Raise ValueError where a permutation of the model's classes explains its predictions clearly better than none.
 
     The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4 standard
-    errors and by a tenth. Below 4 samples a class, and for a model with an explicit order, nothing is concluded.
+    errors and by a tenth. Below 4 samples per class, and for a model with an explicit order, nothing is concluded.
     """
     classes = logits.shape[1]
     if "class_order" in model.metadata or len(labels) < LEAST * classes:
@@ -53,13 +53,15 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     chosen, judged = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels.needed[chosen], predictions[chosen]), 1)
-    order = linear_sum_assignment(-confusion)[
-        1
-    ]  # class → the column that makes most of them right (Hungarian method)
-    predicted, right = predictions[judged], labels.needed[judged]
-    as_is, moved = predicted == right, predicted == order[right]
+    # Class → the column that makes most of its samples correct (Hungarian method).
+    _, order = linear_sum_assignment(-confusion)
+    predicted = predictions[judged]
+    label = labels.needed[judged]
+    as_is = predicted == label
+    moved = predicted == order[label]
     gain = moved.mean() - as_is.mean()
-    if gain > max(0.1, CLEARLY * np.std(moved.astype(float) - as_is) / np.sqrt(len(moved))):
+    standard_error = np.std(moved.astype(float) - as_is) / np.sqrt(len(moved))
+    if gain > max(0.1, CLEARLY * standard_error):
         names = labels.classes or range(classes)
         first = int(np.flatnonzero(order != np.arange(classes))[0])
         raise ValueError(

@@ -2,8 +2,9 @@
 
 import contextlib
 import itertools
+import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,8 +75,10 @@ def probed(
     ready to run until ``stack`` ends; one that fails is left out and noted in ``settings.failed``."""
     if not models:
         return []
-    few = min(len(samples), settings.batch_size if settings.device.torch.type == "cuda" else PROBED)
-    _, prepare = next(feed(samples, [(0, few)], [m.transform for m in models], settings.device))
+    most = settings.batch_size if settings.device.torch.type == "cuda" else PROBED
+    few = min(len(samples), most)
+    transforms = [model.transform for model in models]
+    _, prepare = next(feed(samples, [(0, few)], transforms, settings.device))
     candidates = []
     for model in models:
         name = model.name
@@ -92,20 +95,23 @@ def probed(
                 raise ValueError(
                     f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}"
                 )
-            size = (
-                inputs.shape[-1] if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else None
-            )
+            images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
             candidates.append(
-                Candidate(runs, run | identity(model), counted, logits.shape[1], seconds(), size)
+                Candidate(
+                    runs,
+                    run | identity(model),
+                    counted,
+                    logits.shape[1],
+                    seconds(),
+                    inputs.shape[-1] if images else None,
+                )
             )
             stack.enter_context(own.pop_all())
     return candidates
 
 
-CHUNK, AHEAD = (
-    16,
-    4,
-)  # photographs that a worker makes at once; how many such chunks each is asked for beforehand
+CHUNK = 16  # photographs that a worker makes at once
+AHEAD = 4  # chunks that each worker is asked for beforehand
 
 
 def feed(
@@ -141,80 +147,118 @@ def read(samples: Any, start: int, stop: int) -> Any:
 
 
 class _Cuts:
-    """(ring's buffers by cut, start, rows) → None once they hold the rows' photographs, ``start`` being their first; or
-    the ValueError that says why not (workers would make a traceback)."""
+    """(turn, start, rows) → None once the buffers of that turn hold the rows' photographs, ``start`` being their first;
+    or the ValueError that says why not (workers would make a traceback).
 
-    def __init__(self, source, cuts):
-        self.source, self.cuts, self.ring, self.made = source, cuts, [], {}
+    source: the photographs; cuts: what each becomes; ring: for each turn one buffer per cut; made {row: its cuts}.
+    """
 
-    def of(self, row):
+    def __init__(self, source: Any, cuts: list[Callable]):
+        self.source = source
+        self.cuts = cuts
+        self.ring: list[list[torch.Tensor]] = []
+        self.made: dict[int, list[torch.Tensor]] = {}
+
+    def of(self, row: int) -> list[torch.Tensor]:
+        """All cuts of one photograph."""
         if row in self.made:
             return self.made[row]
         try:
             image = self.source[row]()
             return [torch.as_tensor(cut(image)) for cut in self.cuts]
         except Exception as error:
-            own = type(error) is ValueError
-            raise (
-                error if own else ValueError(f"the photograph of row {row}: {error!r}")
-            ) from None
+            if type(error) is ValueError:
+                raise error from None
+            raise ValueError(f"the photograph of row {row}: {error!r}") from None
 
-    def __getitem__(self, task):
+    def fill(self, buffers: list[torch.Tensor], row: int, place: int) -> None:
+        """Put the cuts of one photograph at their place in the buffers; ValueError where one has another form."""
+        for whole, cut in zip(buffers, self.of(row)):
+            if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
+                raise ValueError(
+                    f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the first {whole.dtype} "
+                    f"{[*whole.shape[1:]]}; transform all into one shape"
+                )
+            whole[place] = cut
+
+    def __getitem__(self, task: tuple[int, int, range]) -> ValueError | None:
         turn, start, rows = task
+        buffers = self.ring[turn % len(self.ring)]
         try:
             for row in rows:
-                for whole, cut in zip(self.ring[turn % len(self.ring)], self.of(row)):
-                    if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
-                        form = f"{cut.dtype} {[*cut.shape]}, the first {whole.dtype} {[*whole.shape[1:]]}"
-                        raise ValueError(
-                            f"the photograph of row {row} becomes {form}; transform all into one shape"
-                        )
-                    whole[row - start] = cut
+                self.fill(buffers, row, row - start)
         except ValueError as error:
             return error
+        return None
 
 
-def _photographs(samples, bounds, transforms, device, workers):
-    """Workers fill a ring of buffers, one a batch, in memory that they share. They are asked for ``AHEAD`` chunks each
-    before the batch that these belong to comes: that many buffers, and one to fill while another is copied."""
+def _photographs(
+    samples: Any, bounds: list, transforms: Iterable, device: Device, workers: int
+) -> Generator:
+    """Workers fill a ring of buffers, one per batch, in memory that they share. They are asked for ``AHEAD`` chunks
+    each before the batch that these belong to comes: that many buffers, and one to fill while another is copied."""
     made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)))
-    size, row = max(stop - start for start, stop in bounds), bounds[0][0]
-    first = made.made[row] = made.of(row)  # its cuts have the shapes of all
-    workers = min(workers, len(bounds) * len(spans(0, size, CHUNK)))
-    for _ in range(min(len(bounds), 2 + -(-AHEAD * workers // len(spans(0, size, CHUNK))))):
-        whole = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
-        made.ring.append([buffer.share_memory_() for buffer in whole] if workers else whole)
+    size = max(stop - start for start, stop in bounds)
+    row = bounds[0][0]
+    first = made.of(row)  # its cuts have the shapes of all
+    made.made[row] = first
+    chunks = len(spans(0, size, CHUNK))
+    workers = min(workers, len(bounds) * chunks)
+    ahead = math.ceil(AHEAD * workers / chunks)  # batches
+    made.ring = _ring(first, size, min(len(bounds), 2 + ahead), shared=workers > 0)
     free = [device.uploaded()] * len(made.ring)
 
-    def tasks():
+    def tasks() -> Iterator[tuple[int, int, range]]:
         for turn, (start, stop) in enumerate(bounds):
-            free[turn % len(free)]()
-            yield from ((turn, start, range(*span)) for span in spans(start, stop, CHUNK))
+            free[turn % len(free)]()  # until the batch that lay there has been copied
+            for span in spans(start, stop, CHUNK):
+                yield turn, start, range(*span)
 
-    ahead = AHEAD if workers else None
-    loader = torch.utils.data.DataLoader(
-        made, batch_size=None, sampler=tasks(), num_workers=workers, prefetch_factor=ahead
+    loader: Any = torch.utils.data.DataLoader(
+        made,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=tasks(),
+        num_workers=workers,
+        prefetch_factor=AHEAD if workers else None,
     )
-    with device.pinned([buffer for whole in made.ring for buffer in whole]):
+    with device.pinned([buffer for buffers in made.ring for buffer in buffers]):
         arriving = iter(loader)
         for turn, (start, stop) in enumerate(bounds):
             for error in itertools.islice(arriving, len(spans(start, stop, CHUNK))):
                 if error is not None:
                     raise error
-            cuts = [device.upload(whole[: stop - start]) for whole in made.ring[turn % len(free)]]
-            free[turn % len(free)] = device.uploaded()
-
-            def prepare(transform, cuts=cuts):
-                cut = cuts[made.cuts.index(_cut_of(transform))]
-                return on_device(
-                    transform.finished(cut) if hasattr(transform, "finished") else cut,
-                    device.upload,
-                )
-
-            yield (start, stop), prepare
+            place = turn % len(free)
+            cuts = [device.upload(buffer[: stop - start]) for buffer in made.ring[place]]
+            free[place] = device.uploaded()
+            yield (start, stop), _finishing(made.cuts, cuts, device)
 
 
-def _cut_of(transform):
+def _ring(
+    first: list[torch.Tensor], size: int, count: int, shared: bool
+) -> list[list[torch.Tensor]]:
+    """So many times a buffer for ``size`` photographs per cut, in shared memory where workers fill them."""
+    ring = []
+    for _ in range(count):
+        buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
+        if shared:
+            buffers = [buffer.share_memory_() for buffer in buffers]
+        ring.append(buffers)
+    return ring
+
+
+def _finishing(cuts: list[Callable], uploaded: list[torch.Tensor], device: Device) -> Callable:
+    """transform → the input that it makes of a batch whose cuts lie on the device."""
+
+    def prepare(transform: Any) -> Any:
+        cut = uploaded[cuts.index(_cut_of(transform))]
+        if hasattr(transform, "finished"):
+            cut = transform.finished(cut)
+        return on_device(cut, device.upload)
+
+    return prepare
+
+
+def _cut_of(transform: Any) -> Callable:
     """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function (PIL → tensor)."""
     if transform is None:
         raise ValueError(
@@ -228,14 +272,15 @@ def run_pass(
 ) -> None:
     """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch: one's logits are looked
     at once as many more as the device's ``delay`` have been asked for, so that a GPU always has something to do."""
-    candidates = {c.model.name: c for found in missing.values() for c in found}.values()
+    transforms = {}
+    for found in missing.values():
+        for candidate in found:
+            transforms[candidate.model.name] = candidate.model.transform
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
     shown = settings.progress and is_watched()
     bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
     batches = (span for bounds in missing for span in spans(*bounds, settings.batch_size))
-    fed = feed(
-        samples, batches, [c.model.transform for c in candidates], settings.device, settings.workers
-    )
+    fed = feed(samples, batches, transforms.values(), settings.device, settings.workers)
     with contextlib.closing(fed), bar, torch.inference_mode():
         for coming, finished in delayed(_asked_for(missing, fed, settings), settings.device.delay):
             for candidate, start, logits, arrived, seconds, times in coming:
@@ -263,37 +308,40 @@ def delayed(items: Iterator, delay: int) -> Iterator:
     yield from waiting
 
 
-def _asked_for(missing, fed, settings):
+def _asked_for(
+    missing: dict[tuple[int, int], list[Candidate]], fed: Iterator, settings: Pass
+) -> Iterator[tuple[list, list]]:
     """Yield (what is coming, the shards that are whole with it) of each batch, until all models have failed."""
-    options = {"dtype": getattr(torch, settings.dtype.name), "pin_memory": settings.device.pins}
+    dtype = getattr(torch, settings.dtype.name)
     for (first, last), found in missing.items():
-        whole = [
-            (c, torch.empty((last - first, c.classes), **options), [])
-            for c in settings.remaining(found)
-        ]
-        for start, stop in spans(first, last, settings.batch_size) if whole else ():
-            parts = {
-                c: (start, logits[start - first : stop - first], times)
-                for c, logits, times in whole
-            }
-            coming = list(_outputs(parts, next(fed)[1], settings))
-            yield (
-                coming,
-                [
-                    (c, first, last, logits.numpy(), times)
-                    for c, logits, times in whole
-                    if stop == last
-                ],
-            )
+        whole: list[tuple[Candidate, torch.Tensor, list[float]]] = []
+        for candidate in settings.remaining(found):
+            shape = (last - first, candidate.classes)
+            logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins)
+            whole.append((candidate, logits, []))
+        batches = spans(first, last, settings.batch_size) if whole else []
+        for start, stop in batches:
+            parts = {}
+            for candidate, logits, times in whole:
+                parts[candidate] = (start, logits[start - first : stop - first], times)
+            _, prepare = next(fed)
+            coming = list(_outputs(parts, prepare, settings))
+            finished = []
+            if stop == last:
+                for candidate, logits, times in whole:
+                    finished.append((candidate, first, last, logits.numpy(), times))
+            yield coming, finished
 
 
-def _outputs(parts, prepare, settings):
+def _outputs(parts: dict[Candidate, tuple], prepare: Callable, settings: Pass) -> Iterator[tuple]:
     """(candidate, first row, logits, wait for them, wait for their seconds, all seconds) of each that does not fail, of
     ``parts`` {candidate: (first row, logits, all seconds)}; each distinct transform runs once."""
     remaining = settings.remaining(parts)
-    for transform in distinct(c.model.transform for c in remaining):
+    for transform in distinct(candidate.model.transform for candidate in remaining):
         inputs = None
-        for candidate in (c for c in remaining if c.model.transform == transform):
+        for candidate in remaining:
+            if candidate.model.transform != transform:
+                continue
             start, logits, times = parts[candidate]
             with noted(settings.failed, candidate.model.name):
                 inputs = prepare(transform) if inputs is None else inputs
@@ -301,15 +349,16 @@ def _outputs(parts, prepare, settings):
                     candidate.model, inputs, settings.device, settings.most
                 )
                 if output.shape != logits.shape:
-                    given, rows = tuple(output.shape), f"rows {start} … {start + len(logits) - 1}"
                     raise ValueError(
-                        f"model {candidate.model.name!r} gave {given} for {rows}, not {tuple(logits.shape)}"
+                        f"model {candidate.model.name!r} gave {tuple(output.shape)} for rows {start} … "
+                        f"{start + len(logits) - 1}, not {tuple(logits.shape)}"
                     )
                 arrived = settings.device.download(output, logits)
                 yield candidate, start, logits.numpy(), arrived, seconds, times
 
 
-def _check(candidate, logits, start, settings):
+def _check(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:
+    """ValueError, naming the model and the row, where logits [n, classes] from row ``start`` on hold nan or inf."""
     bad = start + np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
         row = bad[0] if settings.order is None else settings.order[bad[0]]

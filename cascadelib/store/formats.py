@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
@@ -52,6 +52,16 @@ METADATA |= dict.fromkeys(COSTS, (slice(*POSITIVE), None))
 METADATA |= dict.fromkeys(
     "self name logits sample_ids replace dtype probabilities normalise".split(), ()
 )
+# What reading a header of another kind can raise.
+NOT_A_HEADER = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
 DTYPES: dict[str, np.dtype] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -59,13 +69,11 @@ DTYPES: dict[str, np.dtype] = {
 }
 
 
-def encoded_metadata(key: str, value) -> str:
+def encoded_metadata(key: str, value: Any) -> str:
     """Metadata value → the header's text: strings as they are unless they read as JSON, all else as JSON."""
     try:
         key.encode()
-        text = json.dumps(
-            value, default=lambda v: v.item() if isinstance(v, np.generic) else v.tolist()
-        )
+        text = json.dumps(value, default=_plain)
         given = value if isinstance(value, str) else text
         return given if decoded_metadata(given) is given else text
     except (TypeError, AttributeError, ValueError, RecursionError):
@@ -74,7 +82,12 @@ def encoded_metadata(key: str, value) -> str:
         ) from None
 
 
-def decoded_metadata(text: str):
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's own, an array as lists."""
+    return value.item() if isinstance(value, np.generic) else value.tolist()
+
+
+def decoded_metadata(text: str) -> Any:
     """The inverse of :func:`encoded_metadata`."""
     try:
         value = json.loads(text)
@@ -106,14 +119,11 @@ def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
     """A safetensors file of ``logits`` [k, classes] (or another ``kind`` of tensor) and ``metadata``, with the SHA-256
     of the tensor and that of all the header says. (Its own save_file would hide it from other users.)"""
     logits = np.ascontiguousarray(logits)
-    texts = {
-        key: encoded_metadata(key, value)
-        for key, value in (metadata | {"sha256": sha256(logits)}).items()
-    }
+    stated = metadata | {"sha256": sha256(logits)}
+    texts = {key: encoded_metadata(key, value) for key, value in stated.items()}
     dtype = next(name for name, own in DTYPES.items() if own == logits.dtype)
-    return save(
-        {kind: logits}, texts | {DIGEST: digest_of([kind, dtype, list(logits.shape), texts])}
-    )
+    digest = digest_of([kind, dtype, list(logits.shape), texts])
+    return save({kind: logits}, texts | {DIGEST: digest})
 
 
 @dataclass(frozen=True)
@@ -138,34 +148,24 @@ class LogitFile:
     @classmethod
     def of(cls, file: BinaryIO, path: Path) -> "LogitFile":
         """:meth:`read` of a file that is open."""
-        size, start = os.fstat(file.fileno()).st_size, file.read(8) or b""
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(8) or b""
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
             raise ValueError(
                 f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})"
             )
         header = parsed(file.read(length), path)
+        kind = "probabilities" if "probabilities" in header else "logits"
         try:
-            kind = "probabilities" if "probabilities" in header else "logits"
-            texts, entry = header.pop("__metadata__"), header.pop(kind)
-            shape, (begin, end) = (
-                (int(entry["shape"][0]), int(entry["shape"][1])),
-                entry["data_offsets"],
-            )
-            dtype, stated = (
-                DTYPES[entry["dtype"]],
-                texts.pop(DIGEST, None),
-            )  # none in files of format 1
+            texts = header.pop("__metadata__")
+            entry = header.pop(kind)
+            shape = (int(entry["shape"][0]), int(entry["shape"][1]))
+            begin, end = entry["data_offsets"]
+            dtype = DTYPES[entry["dtype"]]
+            stated = texts.pop(DIGEST, None)  # none in files of format 1
             metadata = {key: decoded_metadata(text) for key, text in texts.items()}
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            IndexError,
-            OverflowError,
-            RecursionError,
-        ) as error:
+        except NOT_A_HEADER as error:
             raise ValueError(
                 f"{path}: its header is not that of a file of logits ({error!r:.200})"
             ) from None
@@ -176,24 +176,31 @@ class LogitFile:
             raise ValueError(
                 f"{path}: its header is not the one that was written (SHA-256): edited or damaged"
             )
-        if min(shape) < 1 or begin != 0 or end != dtype.itemsize * shape[0] * shape[1]:
+        found = cls(path, dtype, shape, 8 + length, metadata, kind, digest)
+        found.check_size(begin, end, size)
+        return found
+
+    def check_size(self, begin: int, end: int, size: int) -> None:
+        """ValueError unless the tensor fills the bytes ``begin`` … ``end`` of the data, and those the ``size`` bytes
+        of the file; or where its SHA-256 is not stated."""
+        rows, classes = self.shape
+        if min(self.shape) < 1 or begin != 0 or end != self.dtype.itemsize * rows * classes:
             raise ValueError(
-                f"{path}: tensor {kind!r} of shape {shape} and {dtype} does not fill its {end} bytes"
+                f"{self.path}: tensor {self.kind!r} of shape {self.shape} and {self.dtype} does not fill its "
+                f"{end} bytes"
             )
-        if size != 8 + length + end:
+        if size != self.offset + end:
             raise ValueError(
-                f"{path}: has {size} bytes, its header says {8 + length + end} (truncated or appended to)"
+                f"{self.path}: has {size} bytes, its header says {self.offset + end} (truncated or appended to)"
             )
-        if "sha256" not in metadata:
-            raise ValueError(f"{path}: its header lacks the tensor's SHA-256")
-        return cls(path, dtype, shape, 8 + length, metadata, kind, digest)
+        if "sha256" not in self.metadata:
+            raise ValueError(f"{self.path}: its header lacks the tensor's SHA-256")
 
     def open(self, hashed: bool = True) -> np.ndarray:
         """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there by now, and, where it
         is ``hashed``, unless the tensor's bytes have the SHA-256 that the header names."""
-        with opened(
-            self.path
-        ) as file:  # header and tensor of one file, whatever others put in its place meanwhile
+        # Header and tensor of one file, whatever others put in its place meanwhile.
+        with opened(self.path) as file:
             if LogitFile.of(file, self.path).digest != self.digest:
                 raise ValueError(
                     f"{self.path}: it was replaced since this store was opened; open the store again"
@@ -266,12 +273,14 @@ class Folder:
         while True:
             self.models: dict[str, LogitFile] = {}
             self.broken: dict[str, str] = {}
-            there = {
-                unquote(path.name.removesuffix(SUFFIX)) for path in self.path.glob("[!.]*" + SUFFIX)
-            }
+            files = self.path.glob("[!.]*" + SUFFIX)
+            there = {unquote(path.name.removesuffix(SUFFIX)) for path in files}
             for model in sorted(there | set(self.manifest.models)):
                 self._read(model)
-            if not self.broken or (now := self.now()) == self.manifest:
+            if not self.broken:
+                break
+            now = self.now()
+            if now == self.manifest:
                 break
             self.manifest = now  # a writer was at work
         for failure in self.broken.values():
@@ -279,17 +288,16 @@ class Folder:
 
     def now(self) -> Manifest:
         """The manifest as it is by now; ValueError where that is another store's than the one that was opened."""
-        now, origin = (
-            read_manifest(self.path),
-            attrgetter("dataset", "split", "classes", "fingerprint"),
-        )
+        now = read_manifest(self.path)
+        origin = attrgetter("dataset", "split", "classes", "fingerprint")
         if origin(now) != origin(self.manifest):
             raise ValueError(
                 f"{self.path}: another store lies here since this one was opened; open it again"
             )
         return now
 
-    def _read(self, model):
+    def _read(self, model: str) -> None:
+        """Read a model's header into ``models``, or say in ``broken`` why it cannot be read."""
         try:
             self.models[model] = self._checked(LogitFile.read(self.path / file_name(model)), model)
         except FileNotFoundError:
@@ -300,20 +308,27 @@ class Folder:
         except (ValueError, OSError) as error:
             self.broken[model] = str(error)
 
-    def _checked(self, file, model):
-        given, (rows, columns), labels = file.metadata, file.shape, self.labels
-        classes = len(labels.classes or ()) or 1 + (
-            0 if labels.values is None else labels.values.max()
-        )
+    def _checked(self, file: LogitFile, model: str) -> LogitFile:
+        """The file if it is this model's in this store; else ValueError that names the check."""
+        given = file.metadata
+        rows, columns = file.shape
+        if self.labels.classes:
+            fitting = columns == len(self.labels.classes)
+            classes = len(self.labels.classes)
+        else:
+            classes = 1
+            if self.labels.values is not None:
+                classes += self.labels.values.max()
+            fitting = columns >= classes
+        wrong = unfit(given)
         numbers = {type(given.get(key)) for key in ("top1", "top5", "order")}
-        wrong, enough = unfit(given), columns == classes if labels.classes else columns >= classes
+        own_name = given.get("model") == model
+        own_samples = given.get("samples") == self.manifest.fingerprint
         checks = {
-            f"it says that it holds {given.get('model')!r}, not {model!r}": given.get("model")
-            == model,
-            "it belongs to other samples (fingerprint)": given.get("samples")
-            == self.manifest.fingerprint,
-            f"it has {rows} rows for {len(labels)} samples": rows == len(labels),
-            f"it has {columns} columns for {classes} classes": enough,
+            f"it says that it holds {given.get('model')!r}, not {model!r}": own_name,
+            "it belongs to other samples (fingerprint)": own_samples,
+            f"it has {rows} rows for {len(self.labels)} samples": rows == len(self.labels),
+            f"it has {columns} columns for {classes} classes": fitting,
             f"no model can have this {' and '.join(wrong)} in its header": not wrong,
             "top1, top5 or order is missing from its header, or no number": numbers <= {int, float},
             f"it is not the file that {MANIFEST} lists": self.manifest.lists(model, file.digest),
@@ -368,8 +383,9 @@ class Folder:
         """Remove what killed writers left, and list the files that there are as the only ones."""
         with alone(self.path):
             now = self.now()
-            settled = now.models | {
-                m: [f.digest] for m, f in self.models.items() if f.digest in now.models.get(m, [])
-            }
+            settled = dict(now.models)
+            for model, file in self.models.items():
+                if file.digest in now.models.get(model, []):
+                    settled[model] = [file.digest]
             if settled != now.models:
                 replace(now, models=settled).write(self.path)

@@ -26,8 +26,10 @@ from ..files import (
 )
 from ..labels import Labels
 
-FORMAT, OLD_FORMAT = "cascadelib logits 2", "cascadelib logits 1"
-MANIFEST, LABELS = "manifest.json", "labels.npz"
+FORMAT = "cascadelib logits 2"
+OLD_FORMAT = "cascadelib logits 1"
+MANIFEST = "manifest.json"
+LABELS = "labels.npz"
 PER_SAMPLE = 2**14  # bytes of labels.npz, and for 64 samples more
 
 
@@ -53,7 +55,7 @@ class Manifest:
         """Whether a file with this digest is a model's; all that say so are, in format 1."""
         return self.format == OLD_FORMAT or digest in self.models.get(model, [])
 
-    def listing(self, model: str, *digests) -> "Manifest":
+    def listing(self, model: str, *digests: str | None) -> "Manifest":
         """The same with another list of digests for a model."""
         return replace(self, models=self.models | {model: list(dict.fromkeys(digests))})
 
@@ -102,10 +104,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise ValueError(
             f"{path}: no manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown"
         )
-    if (
-        content.pop("sha256", None) not in (None, digest_of(content))
-        or content.pop("labels") != LABELS
-    ):
+    stated = content.pop("sha256", None)
+    intact = stated in (None, digest_of(content))
+    if content.pop("labels") != LABELS or not intact:
         raise ValueError(
             f"{path}: it is not the manifest that was written (SHA-256): edited or damaged"
         )
@@ -154,10 +155,8 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
     path = folder / LABELS
     try:
         with opened(path, PER_SAMPLE * (64 + manifest.samples)) as file:
-            if manifest.labels_sha256 not in (
-                None,
-                hashlib.file_digest(file, "sha256").hexdigest(),
-            ):
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            if manifest.labels_sha256 not in (None, found):
                 raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
             archive = zipfile.ZipFile(file)
             there = "labels.npy" in archive.namelist()
@@ -179,11 +178,9 @@ def read_column(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
     """An array [count] of whole numbers or text from an npz file that nobody has checked: no more is unpacked than so
     many samples need."""
     info = archive.getinfo(f"{name}.npy")
-    known = info.compress_type in (
-        zipfile.ZIP_STORED,
-        zipfile.ZIP_DEFLATED,
-    )  # others unpack all of it at once
-    if not known or info.file_size > PER_SAMPLE * (64 + count):
+    # Other ways of packing unpack all of it at once.
+    piecewise = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if not piecewise or info.file_size > PER_SAMPLE * (64 + count):
         raise ValueError(
             f"{info.filename}: {info.file_size} bytes, or packed otherwise than by deflate"
         )
