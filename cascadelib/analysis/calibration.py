@@ -151,6 +151,6 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
             for error, binning in (("ece", "equal_width"), ("ece_equal_mass", "equal_mass")):
                 row[f"{error}{suffix}"] = expected_calibration_error(sure, right, bins, binning)
                 row[f"{error}_null{suffix}"] = ideal_calibration_error(sure, bins, binning)
-            row[f"brier{suffix}"] = brier_score(store.logits(name), store.labels, t)
+            row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.needed, t)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -47,11 +47,12 @@ def extract(
 ) -> LogitStore:
     """Run models over a data set and keep their logits, MACs and measured seconds in a store.
 
-    Interrupted, the same call resumes, and loses at most one shard; with the same shard and batch sizes the tensors are
-    those of an uninterrupted run. A model that the store holds is skipped if its weights, its transform and the
-    settings that decide the numbers are the same. All models are in memory at once; a batch without room there is
-    halved, for the model concerned, until it fits, with a warning. Under ``torchrun`` the processes (one per GPU) share the samples
-    and fill one store; another number of them may resume it.
+    Interrupted, the same call resumes, and loses at most one shard; with the same shard and
+    batch sizes the tensors are those of an uninterrupted run. A model that the store holds is
+    skipped if its weights, its transform and the settings that decide the numbers are the same.
+    All models are in memory at once; a batch without room there is halved, for the model
+    concerned, until it fits, with a warning. Under ``torchrun`` the processes (one per GPU)
+    share the samples and fill one store; another number of them may resume it.
 
     Parameters
     ----------
