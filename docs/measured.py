@@ -272,18 +272,12 @@ def in_lines() -> list[str]:
     unlike = sum(
         measured("cascade", f"{k}: decisions unlike the evaluator's o").measured for k in KINDS
     )
-    pairs, recipe = (
-        timed("search", "search: pairs of 27"),
-        timed("search", "search: pairs, the paper's recipe"),
-    )
-    triples, four = (
-        timed("search", "search: triples of 27"),
-        timed("quadruples", "search: quadruples of 27"),
-    )
-    deciding, broken = (
-        value("cascade", "two models, batch 64: exit decisions"),
-        value("guarantee", PROMISE),
-    )
+    pairs = timed("search", "search: pairs of 27")
+    recipe = timed("search", "search: pairs, the paper's recipe")
+    triples = timed("search", "search: triples of 27")
+    four = timed("quadruples", "search: quadruples of 27")
+    deciding = value("cascade", "two models, batch 64: exit decisions")
+    broken = value("guarantee", PROMISE)
     return [
         "Exact: every cascade, every threshold that differs; the tests compare with brute force.",
         f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe: {recipe}.",

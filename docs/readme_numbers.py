@@ -111,7 +111,8 @@ def notebooks() -> str:
 
 def two_means() -> str:
     """Why notebooks 03 and 04 give the same pairs different means."""
-    front, test = cl.search(images("val"), 2, models="pareto"), images("test")
+    front = cl.search(images("val"), 2, models="pareto")
+    test = images("test")
     points, ranges = (
         cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True)
     )
@@ -243,7 +244,8 @@ def headline() -> str:
 
 def zoo() -> str:
     """What the zoo is, and how wide the gaps of its hull are."""
-    models, front = images("val").models, chosen()[0]
+    models = images("val").models
+    front = chosen()[0]
     hull = front.singles.iloc[front.baseline.hull]
     above = [front.baseline.cost_at(0.9), *hull["cost"][hull["accuracy"] > 0.9]]
     return wrapped(
@@ -344,11 +346,9 @@ def shift_bullets() -> list[tuple[str, str]]:
     ahead = pd.Series(
         {name: splits[name].models["top1"].max() - row.accuracy for name, row in jointly.iterrows()}
     )
-    far, macs, saved = (
-        ahead.idxmax(),
-        images("val").models["macs"],
-        table["cost_ratio"][list(jointly.index)],
-    )
+    far = ahead.idxmax()
+    macs = images("val").models["macs"]
+    saved = table["cost_ratio"][list(jointly.index)]
     best = splits[far].models["top1"].idxmax()
     bias = selection_bias(images("val"), repeats=50).mean()
     return [
@@ -394,7 +394,8 @@ def in_short() -> str:
 def texts() -> str:
     """The pairs of text classifiers that match the best on val, with and without the bag of words, on other domains."""
     stores = {split: cl.LogitStore(f"data/reviews/{split}") for split in ("val", *DOMAINS)}
-    everything, below = list(stores["val"].models.index), []
+    everything = list(stores["val"].models.index)
+    below = []
     for names in ([m for m in everything if m != "bag_of_words"], everything):
         front = cl.search(stores["val"].select(names), 2)
         point = cl.pick(front, accuracy=min(front.baseline.best, front.table["accuracy"].iloc[-1]))
@@ -432,7 +433,8 @@ def measured_conditions() -> str:
 def cascade_svg() -> str:
     """The drawing of the first screen, with the figures of the headline's cascade on the test images."""
     point = chosen()[1]
-    result, macs = cl.evaluate(images("test"), point), images("test").models["macs"]
+    result = cl.evaluate(images("test"), point)
+    macs = images("test").models["macs"]
     small, large = point.models
     first, later = (f"{rate:.0%}" for rate in result.exit_rates)
     return drawing.cascade_svg(
@@ -512,7 +514,8 @@ def main() -> int:
         action="store_true",
         help="write nothing; exit 1 where a page says something else",
     )
-    check, differ = parser.parse_args().check, False
+    check = parser.parse_args().check
+    differ = False
     for page, (before, after) in computed().items():
         differ |= before != after
         print(

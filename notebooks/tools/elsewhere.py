@@ -43,7 +43,8 @@ from cascadelib.tables import arrow
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
     """{name: LogitStore} of the stores in ``folder`` that match a glob pattern ("shift/*", "v2") or one of several;
     FileNotFoundError for a pattern that no store matches."""
-    root, found = located(folder), []
+    root = located(folder)
+    found = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))
         if not paths:
@@ -57,7 +58,8 @@ def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, 
 def check_same_task(store: Store, other: Store) -> None:
     """Raise ValueError unless ``other`` has the classes of ``store`` (where outputs are of classes that both know) and
     all of its models."""
-    classes, others = store.origin.classes, other.origin.classes
+    classes = store.origin.classes
+    others = other.origin.classes
     if store.has_outputs and classes and others and classes != others:
         differing = next(
             (i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), len(classes)
@@ -154,9 +156,12 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
 def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
     """(low, high) of accuracy(second) − accuracy(first) on different samples, bool [k1] and [k2], from Wilson's two
     (method 10 of Newcombe, 1998, *Interval estimation for the difference between independent proportions*)."""
-    first, second = counted(first, "first"), counted(second, "second")
-    (low_1, high_1), (low_2, high_2) = share_interval(first, level), share_interval(second, level)
-    a, b = first.mean(), second.mean()
+    first = counted(first, "first")
+    second = counted(second, "second")
+    low_1, high_1 = share_interval(first, level)
+    low_2, high_2 = share_interval(second, level)
+    a = first.mean()
+    b = second.mean()
     return float(b - a - np.hypot(b - low_2, high_1 - a)), float(
         b - a + np.hypot(high_2 - b, a - low_1)
     )
@@ -221,12 +226,15 @@ def selection_bias(
     improvement, and the improvement of the point that looks best; single_models: the mean accuracy of single models on
     both halves, which differs by chance alone. options: as for :func:`search`.
     """
-    rng, rows = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    rows = []
     for _ in watched(range(repeats), "halves"):
         order = rng.permutation(len(store))
-        here, there = store.take(order[: len(store) // 2]), store.take(order[len(store) // 2 :])
+        here = store.take(order[: len(store) // 2])
+        there = store.take(order[len(store) // 2 :])
         front = search(here, n_models, method, **options)
-        moved, best = replay(there, front, ranges=False), pick(front, "max_improvement")
+        moved = replay(there, front, ranges=False)
+        best = pick(front, "max_improvement")
         pairs = {
             "accuracy": (front.table["accuracy"].mean(), moved["accuracy_moved"].mean()),
             "single_models": (here.models["top1"].mean(), there.models["top1"].mean()),
@@ -244,7 +252,8 @@ def selection_bias(
 def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
     """:func:`selection_bias` in short, a row a measure: its means where chosen and where measured, and median, 5% and
     95% quantile of the difference."""
-    chosen, measured = bias.filter(regex="_chosen$"), bias.filter(regex="_measured$")
+    chosen = bias.filter(regex="_chosen$")
+    measured = bias.filter(regex="_measured$")
     chosen.columns = measured.columns = [name.removesuffix("_chosen") for name in chosen]
     low, middle, high = (chosen - measured).quantile([0.05, 0.5, 0.95]).to_numpy()
     means = {"mean, chosen": chosen.mean(), "mean, measured": measured.mean()}
@@ -281,7 +290,9 @@ def alarm_share(
     """Share of ``repeats`` streams of ``window`` inputs, drawn from a store, that raise an alarm before they end; false
     alarms where the reference is the same store: each time a random half is the reference, the other half the stream.
     options: false_alarm_rate. ValueError for too few samples."""
-    (sure, thresholds), rng, alarms = all_confidences(store, point), np.random.default_rng(0), []
+    confidence, thresholds = all_confidences(store, point)
+    rng = np.random.default_rng(0)
+    alarms = []
     fixed, half = (
         (None, len(store) // 2) if reference is store else (stage_confidences(reference, point), 0)
     )
@@ -292,7 +303,7 @@ def alarm_share(
     for _ in watched(range(repeats), "streams"):
         order = rng.permutation(len(store))
         drawn, live = (
-            reaching([s[r] for s in sure], thresholds)
+            reaching([s[r] for s in confidence], thresholds)
             for r in (order[:half], order[half:][:window])
         )
         alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
@@ -310,7 +321,8 @@ def alarm_table(
 ) -> pd.DataFrame:
     """Shares of streams that raise an alarm before they end, a column a length (those that fit): of unchanged data of
     ``other`` (4 × ``repeats`` streams), then of the splits {label: store}, against ``store``. options: a signal's."""
-    table, fits = {}, min(len(other) // 2, *(len(data) for data in splits.values()))
+    table = {}
+    fits = min(len(other) // 2, *(len(data) for data in splits.values()))
     for window in [w for w in windows if w <= fits]:
         alarms = {
             name: alarm_share(store, data, point, window, repeats, **options)

@@ -249,10 +249,8 @@ def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
         "macs-time": macs["cost"].corr(seconds["cost"], "spearman"),
     }
     macs, seconds = (rows[rows["on_front"]] for rows in (macs, seconds))
-    shared, logs = (
-        len(macs.index.intersection(seconds.index)),
-        [np.log10(rows["cost"]) for rows in (macs, seconds)],
-    )
+    shared = len(macs.index.intersection(seconds.index))
+    logs = [np.log10(rows["cost"]) for rows in (macs, seconds)]
     half = np.interp((logs[0].iloc[0] + logs[0].iloc[-1]) / 2, logs[0], macs["accuracy"])
     values["size-diminishes"] = half - macs["accuracy"].iloc[0], macs["accuracy"].iloc[-1] - half
     either = len(macs) + len(seconds) - shared
@@ -262,10 +260,8 @@ def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
 
 def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict[str, Any]:
     """Figures 1, 2: a front of pairs of front models, the ``pair_table`` of its split, {model: family}."""
-    models, inner = (
-        front.singles.query("on_front"),
-        front.baseline.accuracy[front.baseline.hull[1:-1]],
-    )
+    models = front.singles.query("on_front")
+    inner = front.baseline.accuracy[front.baseline.hull[1:-1]]
     at_inner = pd.Series(front.improvement_at(inner), inner)
     regimes = [mean_in(front, None, 0.8), mean_in(front, 0.8, 0.86), mean_in(front, 0.86)]
     longer = front.table[front.table["exit_rates"].str[-1] > 0]
@@ -297,7 +293,8 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
         "plateau-kept": table["plateau"].median(),
         "pair-size": [part.mean() for part in by_size],
     }
-    gain, less = ranks["mean_improvement"], ranks["accuracy_difference"]
+    gain = ranks["mean_improvement"]
+    less = ranks["accuracy_difference"]
     values |= {"plateau-size": along.loc["plateau", "size"], "plateau-difference": less["plateau"]}
     parted = np.sqrt((1 - less["mean_improvement"] ** 2) * (1 - less["cost_ratio"] ** 2))
     values["pair-both"] = (
@@ -311,7 +308,8 @@ def share_exceeding(curves: dict[str, pd.DataFrame], there: dict[str, pd.DataFra
     threshold that is best where they were chosen."""
     exceed = []
     for label, curve in curves.items():
-        threshold, moved = curve["threshold"][curve["accuracy"].idxmax()], there[label]
+        threshold = curve["threshold"][curve["accuracy"].idxmax()]
+        moved = there[label]
         at = moved["exit_rate"][moved["threshold"] >= threshold].idxmax()
         exceed.append(moved["accuracy"][at] > moved["accuracy"][moved["exit_rate"].idxmin()])
     return float(np.mean(exceed))
@@ -321,10 +319,8 @@ def table1_claims(
     points: list[Point], checked: pd.DataFrame, store: Any, other: Any
 ) -> dict[str, Any]:
     """Table 1: the points of locally largest improvement and their ``hold_out`` from a store to another."""
-    lost, strongest = (
-        checked["accuracy"] - checked["accuracy_held_out"],
-        checked["improvement"].argmax(),
-    )
+    lost = checked["accuracy"] - checked["accuracy_held_out"]
+    strongest = checked["improvement"].argmax()
     alone = (split.models["top1"][points[strongest].models[0]] for split in (store, other))
     values: dict[str, Any] = {"table1": checked["improvement"], "table1-close": lost}
     values["table1-exits"] = [point.exit_rates[0] for point in points]
@@ -334,11 +330,10 @@ def table1_claims(
 
 def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     """Figure 5: fronts of pairs in time and in MACs."""
-    singles, ranges = (
-        timed.singles.query("on_front"),
-        [range_of(front) for front in (timed, counted)],
-    )
-    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
+    singles = timed.singles.query("on_front")
+    ranges = [range_of(front) for front in (timed, counted)]
+    low = max(r[0] for r in ranges)
+    high = min(r[1] for r in ranges)
     gain = (
         pd.Series(timed.improvement_at(singles["accuracy"]), singles.index)
         .groupby(singles["on_hull"])
@@ -370,7 +365,8 @@ def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
 
 def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, Any]:
     """Figure 4: fronts of pairs and triples, of triples with mean logits."""
-    n, hull = len(three.candidates), three.singles.query("on_hull")
+    n = len(three.candidates)
+    hull = three.singles.query("on_hull")
     low, high = np.log(hull["cost"].iloc[[0, -1]])
     cost = np.exp(low + np.log(RESNET / CHEAPEST) / np.log(DEAREST / CHEAPEST) * (high - low))
     accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
@@ -425,7 +421,8 @@ def shift_claims(
         "shift-range": spread["accuracy_moved"] - spread["accuracy"],
         "shift-order": falls - before,
     }
-    rows, changes = moved.loc[list(exits)], exits.abs()
+    rows = moved.loc[list(exits)]
+    changes = exits.abs()
     values |= {"shift-improve": rows["share_improved"], "shift-near": rows["share_near_own_front"]}
     values["shift-harm"] = rows["mean_improvement"] / moved["mean_improvement"].iloc[0]
     return values | {"shift-exits": changes.mean(), "shift-degree": changes.max() - changes.min()}
@@ -440,7 +437,8 @@ def leading(values: pd.Series, names: Any = None) -> str:
 def methods_claims(two: dict, three: dict, timed: dict, ensembles: dict) -> dict[str, Any]:
     """Figures 3, 8, 9, 11: {method: front} of the twelve: pairs, triples, pairs in time; {"metric, mean": front}."""
     pairs, triples, time = map(means_in, (two, three, timed))
-    upper, upper_time = means_in(two, 0.86), means_in(timed, 0.86)
+    upper = means_in(two, 0.86)
+    upper_time = means_in(timed, 0.86)
     plain = [name for name in pairs.index if "_most_" not in name and "_mean_" not in name]
     others = [name for name in pairs.index if name not in plain]
     everywhere = [name for name in pairs.index if (factors(two[name])[1:] > 1).all()]
@@ -509,7 +507,8 @@ def calibration_claims(
 ) -> dict[str, Any]:
     """Figures 13, 14: ``calibration_table``, {model: ``moving_average``}, ``threshold_table``, ``scaling_table``; a
     Series of the models' families."""
-    gap, counted = table["gap"].abs(), table["verdict"].value_counts()
+    gap = table["gap"].abs()
+    counted = table["verdict"].value_counts()
     large = families[table.index].astype(str).str.contains("beit|convnext|deit")
     rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
     values: dict[str, Any] = {
@@ -521,7 +520,8 @@ def calibration_claims(
         "scaling-curves": effects["above_scaled"].abs().max(),
         "scaling-fronts": scaling["cost_ratio"],
     }
-    above, below = effects["above_perfect"], effects["below_perfect"]
+    above = effects["above_perfect"]
+    below = effects["below_perfect"]
     sides = (
         ((above > SLIGHT) & (below < -SLIGHT)).sum(),
         ((above < -SLIGHT) & (below > SLIGHT)).sum(),
@@ -535,13 +535,15 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     "holds": in both folds all that it calls better lead all that it calls worse by more than the statement's relative
     ``margin`` (below 0, where it claims no gain: trail by no more); "fails": in both one trails by more; else "open".
     """
-    rows, searched = {}, table[["n_models", "cost"]].drop_duplicates()
+    rows = {}
+    searched = table[["n_models", "cost"]].drop_duplicates()
     for said in pd.read_csv(STATEMENTS).merge(searched).itertuples(index=False):
         part = table[(table["n_models"] == said.n_models) & (table["cost"] == said.cost)]
         values = part.set_index(["task", "fold", "method"])[said.measured].unstack()
         lead = values[said.better.split()].min(axis=1) / values[said.worse.split()].max(axis=1) - 1
         folds = lead.unstack()
-        holds, fails = (folds > said.margin).all(axis=1), (folds < -abs(said.margin)).all(axis=1)
+        holds = (folds > said.margin).all(axis=1)
+        fails = (folds < -abs(said.margin)).all(axis=1)
         verdict = np.select([holds, fails], ["holds", "fails"], "open")
         rows[said.statement] = dict(zip(folds.index, verdict))
     return pd.DataFrame.from_dict(rows, orient="index", columns=table["task"].unique())

@@ -62,7 +62,8 @@ def members_figure(
 ) -> style.Figure:
     """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
     used = [m for m in order if m in set(members["model"])]
-    height, accuracy = 120 + 24 * len(used), style.per_cent_axis(title="accuracy")
+    height = 120 + 24 * len(used)
+    accuracy = style.per_cent_axis(title="accuracy")
     fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
     for stage, rows in members.groupby("stage"):
         shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
@@ -125,7 +126,8 @@ def pairs_figure(
     )
     fig, places = style.panels(titles, 3, 420, horizontal_spacing=0.12)
     fig.add_traces(exit_rate_figure(curves).data, 1, 1)
-    size, gain = np.log10(pairs["cost_ratio"]), pairs["mean_improvement"]
+    size = np.log10(pairs["cost_ratio"])
+    gain = pairs["mean_improvement"]
     shows = (
         ("plateau", size, {"x": 0.628, "title": "log₁₀<br>size ratio"}, "exit rate %{y:.1%}"),
         (
@@ -219,7 +221,8 @@ def moved_improvement_figure(
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = style.panels(curves, min(3, len(curves)), **space)
     labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
-    colour, shown = dict(zip(labels, [style.BLACK, *style.PALETTE])), set()
+    colour = dict(zip(labels, [style.BLACK, *style.PALETTE]))
+    shown = set()
     for (row, col), lines in zip(places, curves.values()):
         for label, curve in lines.items():
             at = {"legendgroup": label, "showlegend": label not in shown, "row": row, "col": col}
@@ -267,7 +270,8 @@ def segments_figure(
             **at,
         )
     best = moved[moved["on_front"]].sort_values("cost_moved")
-    x, y = best["cost_moved"], best["accuracy_moved"]
+    x = best["cost_moved"]
+    y = best["accuracy_moved"]
     style.add_line(
         fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2
     )
@@ -285,10 +289,8 @@ def segments_figure(
         )
     style.add_singles(fig, singles, row=1, col=2)
     fig.update_xaxes(matches="x", **style.cost_axis(cost, singles["cost"]))
-    low, high = (
-        min(own["accuracy"].min(), moved["accuracy_moved"].min()),
-        max(own["accuracy"].max(), y.max()),
-    )
+    low = min(own["accuracy"].min(), moved["accuracy_moved"].min())
+    high = max(own["accuracy"].max(), y.max())
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
@@ -300,7 +302,8 @@ def exit_rates_figure(
     table: pd.DataFrame, title: str = "Share of inputs that leave at the first stage"
 ) -> style.Figure:
     """A bar a split, with its 95% interval. table: exit_rate, exit_rate_low, exit_rate_high, indexed by split."""
-    rate, axis = table["exit_rate"], style.per_cent_axis(title="early exit rate")
+    rate = table["exit_rate"]
+    axis = style.per_cent_axis(title="early exit rate")
     fig = style.figure(title, height=130 + 26 * len(table), xaxis=axis, margin={"l": 130})
     error = {"array": table["exit_rate_high"] - rate, "arrayminus": rate - table["exit_rate_low"]}
     error |= {"type": "data", "symmetric": False, "color": style.BLACK, "thickness": 1.2}
@@ -341,10 +344,8 @@ def tasks_figure(
         first = next(iter(fronts.values()))
         style.add_singles(fig, first.singles, row=row, col=1, showlegend=row == 1)
         for name, front in fronts.items():
-            colour, new = (
-                style.PALETTE[names.index(name)],
-                not any(trace.legendgroup == name for trace in fig.data),
-            )
+            colour = style.PALETTE[names.index(name)]
+            new = not any(trace.legendgroup == name for trace in fig.data)
             line: dict = {
                 "name": name,
                 "legendgroup": name,
@@ -353,7 +354,8 @@ def tasks_figure(
                 "col": 1,
             }
             style.add_cascades(fig, style.decimated(front.table), colour, line_shape="hv", **line)
-            curve, at = front.improvement_curve(), {"showlegend": False, "row": row, "col": 2}
+            curve = front.improvement_curve()
+            at = {"showlegend": False, "row": row, "col": 2}
             style.add_improvement(fig, curve, name, colour, **at)
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
         score = "F1" if first.score == "f1" else "accuracy"

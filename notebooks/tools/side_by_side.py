@@ -79,13 +79,15 @@ def range_dominance(fronts: dict[str, Front]) -> pd.DataFrame:
         breaks = np.concatenate([curve[axis] for curve in curves])
         x = np.unique(np.concatenate([[low, high], breaks[(breaks > low) & (breaks < high)]]))
         if axis:  # the least cost at accuracy ≥ a is constant on (x0, x1]
-            scores, widths = np.stack([-least_cost(*curve, x[1:]) for curve in curves]), np.diff(x)
+            scores = np.stack([-least_cost(*curve, x[1:]) for curve in curves])
+            widths = np.diff(x)
         else:  # the highest accuracy at cost ≤ c is constant on [x0, x1)
             reached = [
                 np.append(-np.inf, accuracy)[np.searchsorted(cost, x[:-1], "right")]
                 for cost, accuracy in curves
             ]
-            scores, widths = np.stack(reached), np.diff(np.log(x))
+            scores = np.stack(reached)
+            widths = np.diff(np.log(x))
         best = (scores == scores.max(axis=0)) & np.isfinite(scores)
         columns[column] = (best / np.maximum(best.sum(axis=0), 1) * widths).sum(
             axis=1
@@ -100,9 +102,11 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     rows = {}
     for label, fronts in tasks.items():
         for name, front in fronts.items():
-            best, top = front.baseline.best, float(front.table["accuracy"].iloc[-1])
+            best = front.baseline.best
+            top = float(front.table["accuracy"].iloc[-1])
             mean = front.mean_improvement() if len(front.baseline.front) > 1 else float("nan")
-            largest, at = front.table["improvement"].max(), min(best, top)
+            largest = front.table["improvement"].max()
+            at = min(best, top)
             row = {
                 "candidates": len(front.singles),
                 "mean_improvement": mean,
@@ -117,7 +121,8 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
     """Are fronts one? A row a label: mean and largest improvement, points, and whether these have the accuracies and
     costs of the first front's ("the same") or not ("another")."""
     tables = {label: front.table[["accuracy", "cost"]] for label, front in fronts.items()}
-    first, table = next(iter(tables.values())), fronts_table({"": fronts}).droplevel(0)
+    first = next(iter(tables.values()))
+    table = fronts_table({"": fronts}).droplevel(0)
     table = table[["mean_improvement", "largest_improvement"]].assign(
         points=[len(rows) for rows in tables.values()]
     )
@@ -169,7 +174,8 @@ def shares(front: Front, of: Any = None) -> Any:
     A point stands for the stretch of log cost from itself to the next one; a model's part is the share of the whole
     that belongs to cascades in which it runs on some samples. Parts overlap, so they add up to more than 1.
     """
-    cost, used = front.table["cost"].to_numpy(), front.members()
+    cost = front.table["cost"].to_numpy()
+    used = front.members()
     stretch = pd.Series(np.diff(np.log(cost)), cost[:-1], name="share")
     used["member"] = used["model"] if of is None else [of[m] for m in used["model"]]
     parts = used[["cost", "member"]].drop_duplicates().join(stretch, on="cost", how="inner")
@@ -187,15 +193,14 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
             f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}"
         )
     part = store.take(np.isin(store.origin.needed, chosen))
-    names, about = (
-        store.classes and [store.classes[c] for c in chosen],
-        (store.dataset, store.split),
-    )
+    names = store.classes and [store.classes[c] for c in chosen]
+    about = (store.dataset, store.split)
     fewer = LogitStore.from_arrays(
         np.searchsorted(chosen, part.labels), {}, None, None, part.sample_ids, names, *about
     )
     for name in part.models.index:
-        logits, entry = part.logits(name)[:, chosen], part.metadata(name)
+        logits = part.logits(name)[:, chosen]
+        entry = part.metadata(name)
         own = {key: entry[key] for key in entry.keys() - RESERVED}
         fewer.add(name, logits, dtype=logits.dtype.name, **own)
     return fewer
@@ -204,8 +209,8 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
 def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
     """Tasks of :func:`ranking`, {label: two splits}: all classes, then these shares of them, the hardest and the
     easiest by the recall of the best single model, among themselves."""
-    right = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
-    hardest = right.groupby(store.labels).mean().sort_values().index.tolist()
+    correct = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
+    hardest = correct.groupby(store.labels).mean().sort_values().index.tolist()
     parts = {f"all {len(hardest)}": hardest}
     for n in sorted({max(2, round(share * len(hardest))) for share in shares}):
         parts |= {f"{n} hardest": hardest[:n], f"{n} easiest": hardest[-n:]}
@@ -286,13 +291,15 @@ def scaling_table(
         for m, means in metrics.items()
         if means or not e.startswith("mean")
     ]
-    rows, counts = {}, sample_counts(len(other), resamples)
+    rows = {}
+    counts = sample_counts(len(other), resamples)
     for metric, ensemble in kinds:
         both = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
         fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in both]
         plain, scaled = (bootstrap(other, front, counts) for front in fronts)
         moved = [moved_front(other, front, ranges=False) for front in fronts]
-        ratio, level = cost_ratio_there(*moved), 1 - 0.05 / len(kinds)
+        ratio = cost_ratio_there(*moved)
+        level = 1 - 0.05 / len(kinds)
         low, high = basic_interval(resampled_cost_ratio(plain, scaled), ratio, level)
         row = {
             "mean_improvement": moved[0].mean_improvement(),
@@ -312,14 +319,17 @@ def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     threshold that parts samples of different confidence (exit: confidence ≥ threshold), rising in exit_rate:
     threshold (the least confidence that exits), exit_rate, accuracy_above, accuracy_below (nan where nobody is left).
     """
-    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    k, (order, ends) = len(confidence), exits_of(confidence)
-    exits, right = ends[1:], np.cumsum(correct[order])
-    inside = right[exits - 1]
+    confidence = np.asarray(confidence, np.float64)
+    correct = np.asarray(correct, np.float64)
+    k = len(confidence)
+    order, ends = exits_of(confidence)
+    exits = ends[1:]
+    correct_so_far = np.cumsum(correct[order])
+    inside = correct_so_far[exits - 1]
     with np.errstate(invalid="ignore"):
         columns = {
             "accuracy_above": inside / exits,
-            "accuracy_below": (right[-1] - inside) / (k - exits),
+            "accuracy_below": (correct_so_far[-1] - inside) / (k - exits),
         }
     return pd.DataFrame(
         {"threshold": confidence[order[exits - 1]], "exit_rate": exits / k, **columns}
@@ -371,21 +381,24 @@ def threshold_curves(
     store: LogitStore, name: str, fitted_on: LogitStore
 ) -> dict[str, pd.DataFrame]:
     """Figure 14 of one model, whose temperature is fitted on ``fitted_on``: {label: :func:`above_below`}."""
-    right, perfect = store.ranks(name) == 0, assumed(store, name)
+    correct = store.ranks(name) == 0
+    perfect = assumed(store, name)
     at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
     curves = {label: above_below(*claims_of(store, name, t)) for label, t in at.items()}
     curves["assumed perfect calibration"] = above_below(perfect, perfect)
-    return curves | {"ideal": ideal_above_below(right.mean())}
+    return curves | {"ideal": ideal_above_below(correct.mean())}
 
 
 def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
     """Figure 14 in short, a row a model, cheapest first: by how much the accuracy above (and below) a threshold differs
     from the uncalibrated one at the same early exit rate, mean over the rates, with its sign. above_scaled,
     below_scaled: with temperature scaling; above_perfect, below_perfect: if calibration were perfect."""
-    rates, rows = np.arange(1, 200) / 200, {}
+    rates = np.arange(1, 200) / 200
+    rows = {}
     kinds = {"scaled": "temperature scaled", "perfect": "assumed perfect calibration"}
     for name in store.models.index:
-        curves, row = threshold_curves(store, name, fitted_on), {}
+        curves = threshold_curves(store, name, fitted_on)
+        row = {}
         for kind, label in kinds.items():
             for side in ("above", "below"):
                 pair = [curves[each].dropna() for each in (label, "uncalibrated")]
@@ -403,5 +416,5 @@ def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
     that perfect calibration would promise. Claims are :func:`assumed` ones: single models keep their accuracies, and
     which answers count as right changes."""
     names = tuple(store.models.index)
-    sure = np.stack([assumed(store, name) for name in names])
-    return ScoreTable(sure, sure, store.costs(cost), names, store.origin)  # type: ignore[arg-type]
+    confidence = np.stack([assumed(store, name) for name in names])
+    return ScoreTable(confidence, confidence, store.costs(cost), names, store.origin)  # type: ignore[arg-type]
