@@ -250,7 +250,8 @@ def _explore(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one line; 130 after Ctrl-C."""
+    """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one
+    line; 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     args, rest = parser_of_all().parse_known_args(argv)
     args.argv = argv

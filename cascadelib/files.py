@@ -1,5 +1,5 @@
-"""Which version this is; where the data that comes with the repository lies, whatever folder a notebook runs in; whole
-files."""
+"""Which version this is; where the data that comes with the repository lies, whatever folder a
+notebook runs in; whole files."""
 
 import contextlib
 import hashlib
@@ -32,8 +32,8 @@ DATA = "CASCADELIB_DATA"  # environment: a folder with what the repository's dat
 
 
 def bundled_path(path: str | Path) -> Path | None:
-    """Where ``path`` of the repository (data/…) is to be: in the checkout where this runs from one, else below the
-    folder that CASCADELIB_DATA names; None without either."""
+    """Where ``path`` of the repository (data/…) is to be: in the checkout where this runs from one,
+    else below the folder that CASCADELIB_DATA names; None without either."""
     if (ROOT / "pyproject.toml").is_file():
         return ROOT / path
     first, *rest = Path(path).parts or ("",)
@@ -61,7 +61,8 @@ def located(folder: str | Path) -> Path:
 
 
 def short_path(path: str | Path) -> str:
-    """A path for people: below the repository's root without the root, so that notebooks read the same everywhere."""
+    """A path for people: below the repository's root without the root, so that notebooks read the
+    same everywhere."""
     path = Path(path).resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
@@ -74,8 +75,9 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a path "http://" has be
 
 
 def file_name(model: str) -> str:
-    """A model's name → its file's name, percent-encoded so that '/', ':' and a leading '.' are safe; reversible.
-    ValueError for names that are empty, not text, or too long for a file system."""
+    """A model's name → its file's name, percent-encoded so that '/', ':' and a leading '.' are
+    safe; reversible. ValueError for names that are empty, not text, or too long for a file
+    system."""
     if not isinstance(model, str) or not model:
         raise ValueError(f"a model's name must be a non-empty string, not {model!r}")
     try:
@@ -84,15 +86,17 @@ def file_name(model: str) -> str:
         raise ValueError(f"the model's name {model!r} is not valid text") from None
     if len(name) > 200:  # file systems stop at 255; the temporary name is longer
         raise ValueError(
-            f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters; 200 at most"
+            f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters; 200 at "
+            "most"
         )
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``path``, of its own for every writer; what is written there appears under ``path`` at
-    the end, whole, or never; ``durable``: also after a power cut (fsync). An OSError (a full disk …) names the path."""
+    """A temporary path beside ``path``, of its own for every writer; what is written there appears
+    under ``path`` at the end, whole, or never; ``durable``: also after a power cut (fsync). An
+    OSError (a full disk …) names the path."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
         with naming(path, temporary, str(temporary)):
@@ -120,6 +124,7 @@ def naming(path: Path, *instead_of: Any) -> Iterator[None]:
 
 
 def _sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
     with contextlib.suppress(OSError):  # not every file system lets a folder be opened
         folder = os.open(path, os.O_RDONLY)
         try:
@@ -129,7 +134,8 @@ def _sync_folder(path: Path) -> None:
 
 
 def hold(file: IO) -> None:
-    """Lock an open file until it is closed, against other processes and threads, where the system can (not Windows)."""
+    """Lock an open file until it is closed, against other processes and threads, where the system
+    can (not Windows)."""
     if fcntl is not None:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -141,21 +147,24 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporaries that killed writers left in a folder; the caller keeps other writers out."""
+    """Delete the temporaries that killed writers left in a folder; the caller keeps other writers
+    out."""
     for leftover in leftovers(folder):
         with contextlib.suppress(OSError):  # a folder is none of theirs
             leftover.unlink()
 
 
 def ignores_case(there: Path) -> bool:
-    """Whether the disk finds the file ``there``, whose name is in lower case, by its name in upper case as well."""
+    """Whether the disk finds the file ``there``, whose name is in lower case, by its name in upper
+    case as well."""
     return there.with_name(there.name.upper()).exists()
 
 
 @contextlib.contextmanager
 def opened(path: Path, most: float = math.inf) -> Iterator[BufferedReader]:
-    """A regular file of 1 to ``most`` bytes to read from; ValueError for anything else: pipes, devices and the files of
-    /proc, which have 0 bytes, could block or never end. An OSError inside names the path."""
+    """A regular file of 1 to ``most`` bytes to read from; ValueError for anything else: pipes,
+    devices and the files of /proc, which have 0 bytes, could block or never end. An OSError inside
+    names the path."""
     if ADDRESS.match(str(path)) and not os.path.lexists(path):
         raise ValueError(f"{path} is an address: only files on this machine are read; download it")
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -179,8 +188,10 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _distinct(pairs):
-    if len(found := dict(pairs)) < len(pairs):
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError where it has a key twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
         raise ValueError("a key is there twice")
     return found
 
@@ -191,25 +202,24 @@ UNUSABLE = (
 
 
 def usable(value: Any, most: int = 50) -> bool:
-    """Whether a value of JSON is not :data:`UNUSABLE`: lists and objects lie in one another no deeper than ``most``,
-    each number is finite and a float holds it, and each text can be encoded."""
+    """Whether a value of JSON is not :data:`UNUSABLE`: lists and objects lie in one another no
+    deeper than ``most``, each number is finite and a float holds it, and each text can be
+    encoded."""
     if isinstance(value, str):
         return re.search("[\ud800-\udfff]", value) is None
     if isinstance(value, int | float):
         return abs(value) <= sys.float_info.max
-    inner = (
-        [*value, *value.values()]
-        if isinstance(value, dict)
-        else value
-        if isinstance(value, list)
-        else ()
-    )
+    inner: list[Any] = []
+    if isinstance(value, dict):
+        inner = [*value, *value.values()]
+    elif isinstance(value, list):
+        inner = value
     return most > 0 and all(usable(each, most - 1) for each in inner)
 
 
 def parsed(text: str | bytes, what: Any) -> dict:
-    """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where there is none, and
-    for a key that is there twice."""
+    """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where
+    there is none, and for a key that is there twice."""
     try:
         found = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, TypeError, RecursionError) as error:

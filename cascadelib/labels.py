@@ -1,4 +1,5 @@
-"""What is known of the samples of one split: labels, ids, class names; checked once, for data sets and stores."""
+"""What is known of the samples of one split: labels, ids, class names; checked once, for data sets
+and stores."""
 
 import hashlib
 import json
@@ -14,13 +15,15 @@ KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
 
 
 def chosen_rows(indices: Any, count: int) -> np.ndarray:
-    """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed (bootstrap).
-    ValueError for rows outside 0 … count − 1, a mask of another length, or no row at all."""
+    """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed
+    (bootstrap). ValueError for rows outside 0 … count − 1, a mask of another length, or no row at
+    all."""
     index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
     if not isinstance(index, slice):
         if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
             raise ValueError(
-                f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} {index.shape}"
+                f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
+                f"{index.shape}"
             )
         if index.dtype.kind == "b" and len(index) != count:
             raise ValueError(f"the mask has {len(index)} entries for {count} samples")
@@ -34,11 +37,12 @@ def chosen_rows(indices: Any, count: int) -> np.ndarray:
     return rows
 
 
-def _checked_values(labels, classes):
+def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> np.ndarray:
+    """Labels as int64 [k], each of them one of the classes."""
     values = np.asarray(unmasked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
-            f"labels must be integers, one a sample, not {values.dtype} of shape {values.shape}"
+            f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
         )
     if not len(values):
         raise ValueError("the split is empty: labels has no entries")
@@ -47,44 +51,58 @@ def _checked_values(labels, classes):
     if len(outside):
         bound = "below 0" if classes is None else f"outside 0 … {top} ({len(classes)} classes)"
         raise ValueError(
-            f"label {values[outside[0]]} of sample {outside[0]} is {bound}; {len(outside)} such labels"
+            f"label {values[outside[0]]} of sample {outside[0]} is {bound}; {len(outside)} such "
+            "labels"
         )
     return values.astype(np.int64)
 
 
 def as_text(values: Any) -> np.ndarray:
-    """Ids, labels or predictions as text, an array of str: whole floats, which pandas makes of whole numbers beside a
-    missing one, as those numbers, and what is missing (None, nan) as ""."""
+    """Ids, labels or predictions as text, an array of str of the same shape.
+
+    Whole floats, which pandas makes of whole numbers beside a missing one, are written as those
+    numbers; what is missing (None, nan) is "".
+    """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        flat = [
-            int(v) if isinstance(v, float) and v.is_integer() else v
-            for v in values.ravel().tolist()
-        ]
-        flat = ["" if v is None or v != v else v for v in flat]
-        values = np.array(flat, object).reshape(values.shape)
+        written = [_as_written(value) for value in values.ravel().tolist()]
+        values = np.array(written, object).reshape(values.shape)
     return values.astype(str)
 
 
-def _checked_ids(sample_ids, count):
-    ids = np.arange(count) if sample_ids is None else np.asarray(unmasked(sample_ids, "sample_ids"))
+def _as_written(value: Any) -> Any:
+    """A value whose ``str`` is the text that stands for it."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _checked_ids(sample_ids: Any, count: int) -> np.ndarray:
+    """Distinct ids as text [count]; row numbers where there are none."""
+    given = range(count) if sample_ids is None else unmasked(sample_ids, "sample_ids")
+    ids = np.asarray(given)
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
     ids = as_text(ids)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
         raise ValueError(
-            f"sample id {str(unique[times > 1][0])!r} is there twice or more; ids must tell samples apart"
+            f"sample id {str(unique[times > 1][0])!r} is there twice or more; ids must tell "
+            "samples apart"
         )
     return ids
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of k samples: ``values`` int64 [k] or None, ``sample_ids`` str [k], ``classes`` names or None, origin.
+    """Labels of k samples: ``values`` int64 [k] or None, ``sample_ids`` str [k], ``classes`` names
+    or None, origin.
 
-    given: whether the ids tell samples apart beyond this split, which row numbers do not. source: the whole split, of
-    which these samples may be a part; the same for all parts that were taken of it.
+    given: whether the ids tell samples apart beyond this split, which row numbers do not. source:
+    the whole split, of which these samples may be a part; the same for all parts that were taken of
+    it.
     """
 
     values: np.ndarray | None
@@ -105,13 +123,16 @@ class Labels:
         split: str = "",
         k: int = 0,
     ) -> "Labels":
-        """From user input; ids default to row numbers. labels None: k samples without, or as many as there are ids.
-        Raises ValueError naming the first thing that is wrong."""
+        """From user input; ids default to row numbers. labels None: k samples without, or as many
+        as there are ids. Raises ValueError naming the first thing that is wrong."""
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
         values = None if labels is None else _checked_values(labels, classes)
-        k = len(values) if values is not None else k if sample_ids is None else len(sample_ids)
+        if values is not None:
+            k = len(values)
+        elif sample_ids is not None:
+            k = len(sample_ids)
         if not k:
             raise ValueError(
                 "without labels the sample_ids say how many samples there are: give them"
@@ -119,7 +140,7 @@ class Labels:
         ids = _checked_ids(sample_ids, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sample_ids)
 
     @property
@@ -127,7 +148,8 @@ class Labels:
         """The values; ValueError where there are none."""
         if self.values is None:
             raise ValueError(
-                f"this needs labels, and the {len(self)} samples of {self.split or 'this split'!r} have none: certify "
+                f"this needs labels, and the {len(self)} samples of {self.split or 'this split'!r} "
+                "have none: certify "
                 "takes those of to_label as labels=, store.labelled(labels) those of all"
             )
         return self.values
@@ -141,8 +163,8 @@ class Labels:
 
     @property
     def digest(self) -> str | None:
-        """SHA-256 over the sorted distinct ids; where they are row numbers, over the names of data set and split, rows
-        and labels, or None without such names."""
+        """SHA-256 over the sorted distinct ids; where they are row numbers, over the names of data
+        set and split, rows and labels, or None without such names."""
         if self.given:
             return hashlib.sha256(
                 json.dumps(np.unique(self.sample_ids).tolist()).encode()
@@ -156,8 +178,8 @@ class Labels:
 
     @property
     def keys(self) -> np.ndarray:
-        """The first six bytes of SHA-256 of each id, ``KEY`` [k]: two of 65,536 and 50,000 ids are equal by chance with
-        a probability of 1 in 80,000."""
+        """The first six bytes of SHA-256 of each id, ``KEY`` [k]: two of 65,536 and 50,000 ids are
+        equal by chance with a probability of 1 in 80,000."""
         digests = [hashlib.sha256(name.encode()).digest()[:6] for name in self.sample_ids.tolist()]
         return np.frombuffer(b"".join(digests), KEY)
 
@@ -167,7 +189,8 @@ class Labels:
         return replace(self, values=values, sample_ids=self.sample_ids[rows])
 
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
-        """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the first other row."""
+        """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the
+        first other row."""
         ids = np.asarray(sample_ids).astype(str)
         if ids.shape != self.sample_ids.shape:
             raise ValueError(
@@ -184,14 +207,16 @@ class Labels:
         if len(differing):
             row = differing[0]
             raise ValueError(
-                f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected {self.needed[row]}"
+                f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected "
+                f"{self.needed[row]}"
             )
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids (or None), and
-    ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row numbers, or too many)."""
+    """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids
+    (or None), and ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row
+    numbers, or too many)."""
 
     dataset: str
     split: str
@@ -205,7 +230,8 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Seen:
-    """Several sets of samples whose labels were seen, as by a fit and by a search; None: one that is not known."""
+    """Several sets of samples whose labels were seen, as by a fit and by a search; None: one that
+    is not known."""
 
     parts: tuple["Labels | Recorded | None", ...]
 
@@ -228,11 +254,13 @@ def together(*origins: Origin) -> Origin:
 
 
 def samples_in_common(found_on: Origin, here: Labels) -> int | None:
-    """How many samples of ``here`` are in ``found_on``; None: unknown, wholly or (none seen) of a part.
+    """How many samples of ``here`` are in ``found_on``; None: unknown, wholly or (none seen) of a
+    part.
 
-    Ids are compared where both splits were given some, whatever the splits are called (shifted copies of a split keep
-    its ids), and rows where both are parts of one split. Without, only a whole split of the same name is recognised, by
-    its row numbers and labels. Names alone cannot distinguish two splits.
+    Ids are compared where both splits were given some, whatever the splits are called (shifted
+    copies of a split keep its ids), and rows where both are parts of one split. Without, only a
+    whole split of the same name is recognised, by its row numbers and labels. Names alone cannot
+    distinguish two splits.
     """
     shared = [_rows_in_common(part, here) for part in parts_of(found_on)]
     known_rows = [rows for rows in shared if rows is not None]
@@ -241,7 +269,8 @@ def samples_in_common(found_on: Origin, here: Labels) -> int | None:
 
 
 def _rows_in_common(part: Labels | Recorded | None, here: Labels) -> np.ndarray | None:
-    """Which samples of ``here`` are in one set of samples: bool [k], or None where that is unknown."""
+    """Which samples of ``here`` are in one set of samples: bool [k], or None where that is
+    unknown."""
     if part is None:
         return None
     if isinstance(part, Labels) and (part.source == here.source or part.given and here.given):

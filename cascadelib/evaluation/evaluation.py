@@ -83,6 +83,14 @@ def check_store(store: Any) -> None:
         )
 
 
+def check_models(store: Store) -> None:
+    """ValueError for a store that has no models yet."""
+    if not len(store.models):
+        raise ValueError(
+            "the store has no models yet: store.add(name, logits) or cl.extract adds one"
+        )
+
+
 def store_first(function: F) -> F:
     """A function of a store and what was found elsewhere, which takes them in the older order too, with a warning."""
 

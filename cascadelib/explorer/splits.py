@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..checks import known
 from ..cost_kinds import COSTS
-from ..evaluation.evaluation import check_store
+from ..evaluation.evaluation import check_models, check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front, Point
 from ..methods.method import METHODS, Method
@@ -54,6 +54,7 @@ class ExploredSplits:
         self, store: Store, held_out: Store | None = None, front: Front | None = None
     ) -> None:
         check_store(store)
+        check_models(store)
         self.store = store
         self.stores = {"validation": store}
         if held_out is not None:

@@ -24,7 +24,7 @@ from ..checks import (
     reals,
     unmasked,
 )
-from ..evaluation.evaluation import asked, check_store, single_models, sum_passed_on
+from ..evaluation.evaluation import asked, check_models, check_store, single_models, sum_passed_on
 from ..evaluation.pareto import Baseline, improvement_factor
 from ..front_end import watched
 from ..methods.confidence_metrics import confidence as confidence_of
@@ -524,6 +524,7 @@ class SearchTask:
         models: Any,
     ) -> None:
         check_store(store)
+        check_models(store)
         chosen, score, cost = asked(store, method, score, cost)
         if chosen is not None and chosen.temperatures is None and chosen.fitted is None:
             chosen = chosen.fit(store)

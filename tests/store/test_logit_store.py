@@ -618,3 +618,9 @@ def test_classes_without_a_sample_are_refused():
     store = LogitStore.from_arrays([0, 0], {"a": np.zeros((2, 4))})
     with pytest.raises(ValueError, match="no sample is selected"):
         select_classes(store, [1, 2])
+
+
+def test_a_store_without_models_is_refused_with_the_remedy(tmp_path):
+    store = LogitStore.create(tmp_path / "empty", np.arange(6) % 3)
+    with pytest.raises(ValueError, match="no models yet: store.add.*cl.extract"):
+        search(store)
