@@ -189,7 +189,10 @@ def written(path, frame, end="\r\n", mark="\ufeff"):
     """A frame of text as a CSV file, every cell in quotes that needs them."""
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(mark)
-        writer = csv.writer(file, lineterminator=end)
+        # Before Python 3.13 the writer leaves a lone carriage return, which ends a row, unquoted.
+        returns = frame.apply(lambda column: column.str.contains("\r")).any(axis=None)
+        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        writer = csv.writer(file, lineterminator=end, quoting=quoting)
         writer.writerow(frame.columns)
         writer.writerows(frame.fillna("").to_numpy().tolist())
 
