@@ -42,7 +42,7 @@ def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> np.ndarray:
     values = np.asarray(unmasked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
-            f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
+            f"labels must be integers, one a sample, not {values.dtype} of shape {values.shape}"
         )
     if not len(values):
         raise ValueError("the split is empty: labels has no entries")
