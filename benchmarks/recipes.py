@@ -26,7 +26,7 @@ from cascadelib import Baseline, LogitStore, Method, Point, evaluate, recipes, s
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of
 from cascadelib.fronts.exact import search_arrays
-from cascadelib.recipes.exits import pool
+from cascadelib.recipes.chains import pool
 
 BUDGETS = (0.02, 0.1, 0.25)  # of the most accurate model's cost
 SHARES = np.linspace(1e-5, 1 - 1e-5, 40)

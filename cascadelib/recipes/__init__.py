@@ -1,9 +1,13 @@
-"""Earlier recipes for cascades, beside the exact front."""
+"""Earlier recipes for cascades, beside the exact front: one file per family of systems."""
 
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    earlier="wang_2018",
-    exits="huang_2018 oracle park_2015_dynamic replay_points zhou_2020",
+    big_little="park_2015_dynamic",
+    chains="replay_points",
+    envelope="oracle",
+    idk_cascades="wang_2018",
+    multi_scale="huang_2018",
+    patience="zhou_2020",
 )

@@ -9,7 +9,9 @@ import pandas as pd
 import cascadelib as cl
 from cascadelib.evaluation import least_cost, mean_improvement
 from cascadelib.evaluation.evaluation import baseline_of
-from cascadelib.recipes import exits
+from cascadelib.recipes.big_little import dynamic_exits
+from cascadelib.recipes.learned_policies import LEARNED
+from cascadelib.recipes.patience import patience_outcomes
 
 
 def all_recipes(
@@ -38,22 +40,22 @@ def all_recipes(
     def moved(points: pd.DataFrame, rule: Any = "max_softmax") -> pd.DataFrame:
         if held_out is None:
             return points
-        return exits.replay_points(points, held_out, rule, cost=cost)
+        return cl.recipes.replay_points(points, held_out, rule, cost=cost)
 
     return {
         "Park 2015, softmax margin, 2 models": searched(2, "softmax_margin"),
         "Park 2015, dynamic threshold": moved(
-            exits.park_2015_dynamic(store, **options), exits.dynamic_exits
+            cl.recipes.park_2015_dynamic(store, **options), dynamic_exits
         ),
-        "Bolukbasi 2017, logistic": searched((1, 2, 3), exits.LEARNED.fit(store)),
+        "Bolukbasi 2017, logistic": searched((1, 2, 3), LEARNED.fit(store)),
         "Wang 2018, entropy grid": grid("entropy"),
         "Wang 2018, entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
         "Wang 2018, max-softmax grid": grid("max_softmax"),
         "Wang 2018, max-softmax grid, cost-oblivious": grid("max_softmax", cost_aware=False),
         "scikit-fallback, grid of 10": grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
         "scikit-fallback, grid of 30": grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
-        "Huang 2018, budgeted batch": moved(exits.huang_2018(store, **options)),
-        "Zhou 2020, patience": moved(exits.zhou_2020(store, **options), exits.patience_outcomes),
+        "Huang 2018, budgeted batch": moved(cl.recipes.huang_2018(store, **options)),
+        "Zhou 2020, patience": moved(cl.recipes.zhou_2020(store, **options), patience_outcomes),
         "Wang 2022, mean logits": searched((2, 3), "max_softmax_mean_logits"),
         "plurality vote": searched((1, 2, 3), cl.Method(ensemble="vote")),
         "one shared threshold, 2 models": moved(
@@ -89,7 +91,7 @@ def compare_recipes(
     tables = {"exact": exact_front.table, **recipes}
     if held_out is not None:
         there = baseline_of(held_out, exact_front)
-        tables["exact"] = exits.replay_points(
+        tables["exact"] = cl.recipes.replay_points(
             exact_front.table,
             held_out,
             exact_front.method,

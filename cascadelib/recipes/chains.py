@@ -1,0 +1,117 @@
+"""What all recipes share: candidate models, points chosen among chains, points on another split."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of, run_outcomes
+from ..evaluation.pareto import pareto_front
+from ..fronts.cascades import cascades_of, check_lengths
+from ..fronts.exact import search
+from ..methods.method import Method, method_named
+from ..methods.thresholds import own_units
+from ..scoring import F1
+from ..store.protocol import Stage, Store
+
+Models = str | Sequence[str]
+"""Candidates: "all", "pareto" or names, as :func:`cascadelib.search` takes them."""
+
+Rule = Callable[[Any, Sequence[str], str], Any]
+"""rule(store, models, score) → outcomes of each stage, or a function of a row: see replay_points."""
+
+
+def pool(
+    store: Store, method: Method | None, score: str | None, cost: str | None, models: Models
+) -> tuple[list[str], np.ndarray, Stage]:
+    """The candidate models of a store, cheapest first.
+
+    Returns names, costs float64 [M] and the stage function over ``names``. Arguments are as
+    :func:`cascadelib.search` takes them.
+    """
+    if score == F1:
+        raise ValueError(
+            "F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here"
+        )
+    front = search(store, 1, method, score=score, cost=cost, models=models)
+    names = [name for name in front.singles.index if name in front.candidates]
+    costs = front.singles.loc[names, "cost"].to_numpy(np.float64)
+    return names, costs, store.outcome(names, front.method, front.score)
+
+
+def replay_points(
+    points: pd.DataFrame,
+    store: Store,
+    rule: str | Method | Rule | None = "max_softmax",
+    *,
+    score: str = "top1",
+    cost: str | None = None,
+) -> pd.DataFrame:
+    """Replay the points of a recipe, unchanged, on another split.
+
+    Parameters
+    ----------
+    points : DataFrame
+        One row per point: models, thresholds, and what else the rule reads.
+    store : LogitStore or ScoreTable
+        The other split.
+    rule : str, Method, callable or None
+        A :class:`cascadelib.Method` or its name; None for a ScoreTable's own confidences. A
+        callable is called as rule(store, models, score) and returns
+        [(correct [k], confidence [k]), …], one pair per stage, to compare the row's thresholds
+        with; or a function of the row that returns (exit_stage int [k], correct [k]).
+    score, cost : str
+        As in :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        The same table with ``accuracy_moved`` and ``cost_moved``.
+    """
+    method = None if rule is None or callable(rule) else method_named(rule)
+    kind = asked(store, cost=cost)[2]
+    moved = np.empty((len(points), 2))
+    for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
+        if callable(rule):
+            stages = rule(store, models, score)
+        else:
+            stages = outcomes_of(store, models, method, score)
+        costs = costs_of(store, models, kind)
+        for at, row in rows.iterrows():
+            if callable(stages):
+                stage, correct = stages(row)
+            else:
+                thresholds = np.array(row["thresholds"], np.float64)
+                inside = own_units(method and method.units, thresholds)
+                stage, correct, _ = run_outcomes(stages, inside, costs)
+            moved[at] = np.mean(correct), mean_cost(costs, stage)
+    return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
+
+
+def best_of_chains(
+    store: Store,
+    rule: str | Method | Rule,
+    lengths: tuple[int, int],
+    settings: Callable[[tuple[str, ...]], Iterable[Mapping[str, Any]]],
+    score: str | None,
+    cost: str | None,
+    models: Models,
+) -> pd.DataFrame:
+    """The non-dominated points of chains of models.
+
+    lengths: the fewest and the most models of a chain; settings(chain): for each point to be tried
+    its thresholds, and what else the rule reads.
+    """
+    names, costs, _ = pool(store, Method(), score, cost, models)
+    least, most = lengths
+    longest = max(least, min(most, len(names)))
+    asked_lengths = check_lengths(range(least, longest + 1), len(names))
+    tried = []
+    for positions in cascades_of(costs, asked_lengths):
+        chain = tuple(names[m] for m in positions)
+        tried += [{"models": chain, **setting} for setting in settings(chain)]
+    run = replay_points(pd.DataFrame(tried), store, rule, score=score or "top1", cost=cost)
+    accuracy = run.pop("accuracy_moved")
+    points = pd.DataFrame({"accuracy": accuracy, "cost": run.pop("cost_moved"), **run})
+    return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)

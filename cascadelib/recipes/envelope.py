@@ -1,0 +1,86 @@
+"""What no exit rule can surpass: the envelope of cascades that know the labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..fronts.cascades import cascades_of
+from ..store.protocol import Store
+from .chains import Models, pool
+
+
+def oracle(
+    store: Store,
+    n_models: int = 3,
+    *,
+    score: str | None = None,
+    cost: str | None = None,
+    models: Models = "all",
+) -> pd.DataFrame:
+    """Bound what the best conceivable exit rule reaches with chains of up to ``n_models`` models.
+
+    The rule knows the labels: a sample goes on only if a later model repairs it, and only as far as
+    that model. The first model's n correct predictions come at its cost C1; each sample that the
+    second rescues adds C2 ÷ k, then each that only the third rescues adds (C2 + C3) ÷ k, and so on.
+    Every cascade without ensembling, in order of cost and of at most ``n_models`` models, costs at
+    least this much at its accuracy, whatever its confidence.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        With one cost per model.
+    n_models : int
+        The most models of a chain.
+    score, cost, models
+        As in :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        One row per Pareto point: accuracy, cost, models.
+
+    Raises
+    ------
+    ValueError
+        For graded scores.
+    """
+    names, costs, stage = pool(store, None, score, cost, models)
+    correct = np.stack([stage((m,))[0] for m in range(len(names))])
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError(
+            "graded scores, and the oracle counts correct predictions: "
+            "give correct as bool, say score ≥ 0.5"
+        )
+    correct = correct.astype(bool)
+    k = correct.shape[1]
+    longest = min(n_models, len(costs))
+    chains = list(cascades_of(costs, range(1, longest + 1)))
+    least = np.full(k + 1, np.inf)
+    which = np.full(k + 1, -1)
+    for number, chain in enumerate(chains):
+        first, total = rescue_costs(correct[list(chain)], costs[list(chain)])
+        reached = slice(first, first + len(total))
+        better = total < least[reached]
+        least[reached][better] = total[better]
+        which[reached][better] = number
+    cheaper_above = np.append(np.minimum.accumulate(least[::-1])[::-1][1:], np.inf)
+    kept = np.flatnonzero(least < cheaper_above)
+    used = [tuple(names[m] for m in chains[number]) for number in which[kept]]
+    return pd.DataFrame({"accuracy": kept / k, "cost": least[kept], "models": used})
+
+
+def rescue_costs(correct: np.ndarray, costs: Sequence[float]) -> tuple[int, np.ndarray]:
+    """The first model's correct samples, and the cost with 0, 1, … rescued ones beyond those.
+
+    correct: bool [n, k] of a chain's models; costs: theirs, [n]. Samples are rescued in the order
+    of the stages that are first correct.
+    """
+    k = correct.shape[1]
+    first_correct = correct.argmax(axis=0)[correct.any(axis=0)]
+    counts = np.bincount(first_correct, minlength=len(costs))
+    rescued = np.arange(sum(counts[1:]) + 1)
+    total = np.full(len(rescued), costs[0])
+    for later, earlier in zip(costs[1:], np.cumsum(counts) - counts[0]):
+        total += later * (np.maximum(rescued - earlier, 0) / k)
+    return int(counts[0]), total
