@@ -1,4 +1,7 @@
-"""Figures of a running cascade: a guarantee's cost, a stream, what MACs become in seconds. Each from a plain table."""
+"""Figures of a running cascade, each from a plain table.
+
+A guarantee's cost, a stream, and what MACs become in seconds.
+"""
 
 from collections.abc import Mapping
 
@@ -21,25 +24,43 @@ def guarantee_figure(
     lines: Mapping[str, str] = PROMISE,
     axis: str = "accuracy loss against the reference",
 ) -> style.Figure:
-    """Least certified cost against the loss that is allowed, or another share.
+    """Draw the least certified cost against the loss that is allowed, or another share.
 
-    table: models, cost and the columns of ``lines`` {column: what it is}, a row an allowed loss. reference_cost: of the
-    reference model.
+    Parameters
+    ----------
+    table : DataFrame
+        One row per allowed loss: models, cost and the columns of ``lines``; rows without a cost
+        are left out.
+    reference_cost : float
+        Cost of the reference model, a dotted line.
+    cost : str
+        Kind of cost: a key of COSTS, or the title of the axis.
+    title : str
+    lines : mapping of str to str
+        Column → what it is.
+    axis : str
+        Title of the axis of shares.
+
+    Returns
+    -------
+    Figure
     """
     shown = table.dropna(subset=["cost"])
-    above = {"autorangeoptions": {"include": 1.3 * reference_cost}}  # the dotted line is within
-    costs = style.cost_axis(cost, [*shown["cost"], reference_cost]) | above
+    costs = style.cost_axis(cost, [*shown["cost"], reference_cost])
+    costs["autorangeoptions"] = {"include": 1.3 * reference_cost}  # the dotted line is within
     fig = style.figure(title, xaxis=style.per_cent_axis(title=axis), yaxis=costs)
     fig.add_hline(y=reference_cost, line=style.DOTTED)
     for (column, label), colour, symbol in zip(lines.items(), style.PALETTE, ("circle", "diamond")):
-        marks = {
-            "mode": "lines+markers",
-            "marker": {"symbol": symbol, "size": 9},
-            "text": shown["models"].map(arrow),
-        }
-        hover = "%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>"
         style.add_line(
-            fig, shown[column], shown["cost"], colour, name=label, hovertemplate=hover, **marks
+            fig,
+            shown[column],
+            shown["cost"],
+            colour,
+            name=label,
+            mode="lines+markers",
+            marker={"symbol": symbol, "size": 9},
+            text=shown["models"].map(arrow),
+            hovertemplate="%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>",
         )
     return fig
 
@@ -47,8 +68,24 @@ def guarantee_figure(
 def stream_figure(
     table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str
 ) -> style.Figure:
-    """Lines over a stream. table: a column a line, the index: inputs so far; level: of the alarm (dotted); yaxis: what
-    they are; axis: more of that axis, as type="log"."""
+    """Draw lines over a stream, and the level of the alarm.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One column per line; the index: inputs so far.
+    level : float
+        Of the alarm, a dotted line.
+    title : str
+    yaxis : str
+        What the lines are, with their unit.
+    **axis : str
+        More of that axis, such as type="log".
+
+    Returns
+    -------
+    Figure
+    """
     fig = style.figure(title, xaxis={"title": "inputs"}, yaxis={"title": yaxis, **axis})
     fig.add_hline(y=level, line=style.DOTTED)
     for i, (name, values) in enumerate(table.items()):
@@ -59,18 +96,42 @@ def stream_figure(
 def savings_figure(
     table: pd.DataFrame, title: str = "The cascade against the best single model, at equal accuracy"
 ) -> style.Figure:
-    """Bars of cost ÷ the single model's. table: :func:`cascadelib.deployment.timing.savings`, a row a kind of cost."""
+    """Draw what each kind of cost is of the best single model's, as stacked bars.
+
+    Parameters
+    ----------
+    table : DataFrame
+        :func:`cascadelib.deployment.timing.savings`: one row per kind of cost, its parts and their
+        total as fractions of the single model's cost.
+    title : str
+
+    Returns
+    -------
+    Figure
+    """
     ratio = style.per_cent_axis(title="cost ÷ the single model's")
     fig = style.figure(title, barmode="stack", xaxis=ratio, margin={"l": 190})
-    parts, totals = table.drop(columns="total"), table["total"]
-    colours = [*style.PALETTE[: len(parts.columns) - 2], style.BLACK, style.GREY]
+    parts = table.drop(columns="total")
+    totals = table["total"]
     names = list(table.index)
-    bar = {"orientation": "h", "hovertemplate": "%{y}: %{x:.1%}<extra>%{fullData.name}</extra>"}
+    colours = [*style.PALETTE[: len(parts.columns) - 2], style.BLACK, style.GREY]
     for (part, values), colour in zip(parts.items(), colours):
-        fig.add_bar(x=values, y=names, name=part, marker_color=colour, **bar)
-    text = {"text": [f" {number(1 / t)} × less" for t in totals], "textposition": "middle right"}
-    fig.add_scatter(x=parts.sum(axis=1), y=names, mode="text", showlegend=False, **text)
-    fig.add_vline(x=1, line=style.DOTTED)
-    return fig.update_xaxes(range=[0, max(1.1, 1.25 * totals.max())]).update_yaxes(
-        autorange="reversed"
+        fig.add_bar(
+            x=values,
+            y=names,
+            name=part,
+            marker_color=colour,
+            orientation="h",
+            hovertemplate="%{y}: %{x:.1%}<extra>%{fullData.name}</extra>",
+        )
+    fig.add_scatter(
+        x=parts.sum(axis=1),
+        y=names,
+        mode="text",
+        text=[f" {number(1 / total)} × less" for total in totals],
+        textposition="middle right",
+        showlegend=False,
     )
+    fig.add_vline(x=1, line=style.DOTTED)
+    fig.update_xaxes(range=[0, max(1.1, 1.25 * totals.max())])
+    return fig.update_yaxes(autorange="reversed")

@@ -1,11 +1,12 @@
 """The look of all figures: template, colours, axes, and the traces that several figures share.
 
-A :class:`Figure` leaves a kernel as plotly's own JSON and nothing else, so that a notebook keeps the numbers alone:
-plotly's "notebook" renderer would add a copy of plotly.js (5 MB). Plotly's own settings, and a renderer that the user
-chose, stay.
+A :class:`Figure` leaves a kernel as plotly's own JSON and nothing else, so that a notebook keeps
+the numbers alone: plotly's "notebook" renderer would add a copy of plotly.js (5 MB). Plotly's own
+settings, and a renderer that the user chose, stay.
 """
 
 from collections.abc import Collection
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,10 @@ PLOTLY_JSON = "application/vnd.plotly.v1+json"
 
 
 def renderer_without_script(default: str | None) -> str | None:
-    """Plotly's renderer string without ``notebook`` where it holds "plotly_mimetype" as well; others as they are."""
+    """Plotly's renderer string without ``notebook`` where it holds "plotly_mimetype" as well.
+
+    Others are returned as they are.
+    """
     names = (default or "").split("+")
     if "plotly_mimetype" not in names:
         return default
@@ -33,41 +37,51 @@ MARKS = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "\n
 
 
 def plain(text: Any) -> Any:
-    """Text that a figure shows as it is: plotly reads some HTML, and TeX, in names. Of arrays each; numbers stay."""
+    """Text that a figure shows as it is: plotly reads some HTML, and TeX, in names.
+
+    Of an array of text each entry is made plain; numbers stay.
+    """
     if isinstance(text, str):
         return text.translate(MARKS)
-    return (
-        [plain(each) for each in text]
-        if np.ndim(text) and np.asarray(text).dtype.kind in "OU"
-        else text
-    )
+    if np.ndim(text) and np.asarray(text).dtype.kind in "OU":
+        return [plain(each) for each in text]
+    return text
 
 
 class Figure(go.Figure):
     """A plotly figure whose names are text, and that a notebook shows as plotly's JSON alone."""
 
     def add_trace(self, trace: Any, *place: Any, **more: Any) -> "Figure":
-        """As plotly does it; name, text and categories are :func:`plain`, a line of text is a line."""
+        """As plotly does it; name, text and categories are :func:`plain`."""
         for key in {"name", "text", "x", "y"}.intersection(trace):
             trace[key] = plain(trace[key])
         return super().add_trace(trace, *place, **more)
 
     def titled(self, title: str, **layout: Any) -> "Figure":
-        """The figure with a title, whose second line is small, and what else belongs to the layout."""
+        """The figure with a title, whose second line is small, and more of the layout."""
         head, _, note = plain(title).partition("<br>")
-        return self.update_layout(title=head + (note and f"<br><sup>{note}</sup>"), **layout)
+        if note:
+            head += f"<br><sup>{note}</sup>"
+        return self.update_layout(title=head, **layout)
 
     def _ipython_display_(self) -> None:
         renderer = renderer_without_script(pio.renderers.default)
-        pio.show(self, renderer=renderer) if renderer else print(repr(self))
+        if renderer:
+            pio.show(self, renderer=renderer)
+        else:
+            print(repr(self))
 
 
-# Near to Okabe and Ito (2008), moved until any two, GREY and BLACK with them, differ for deuteranopes as well and each
-# has a contrast of 3 : 1 to its page; then the same on a dark page. tests/figures/test_style.py measures that.
+# Near to Okabe and Ito (2008), moved until any two, GREY and BLACK with them, differ for
+# deuteranopes as well and each has a contrast of 3 : 1 to its page; then the same on a dark page.
+# tests/figures/test_style.py measures that.
 PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
 ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF4B #FF838A".split()
-GREY, BLACK = "#8C8C8C", "#222222"
-GRID, LINE, REST = "#E6E6E6", "#444444", "#D9D9D9"
+GREY = "#8C8C8C"
+BLACK = "#222222"
+GRID = "#E6E6E6"
+LINE = "#444444"
+REST = "#D9D9D9"
 DARK = dict(zip(PALETTE, ON_DARK)) | {
     BLACK: "#DDDDDD",
     GRID: "#333333",
@@ -119,8 +133,11 @@ TEMPLATE = go.layout.Template(
 
 
 def dark_css(page: str) -> str:
-    """A style sheet that gives figures below ``page``, a CSS selector, the colours of :data:`DARK`: plotly.js writes a
-    colour as rgb(…) into the style of what it draws, so each is found there, and no figure is drawn again."""
+    """A style sheet that gives figures below ``page``, a CSS selector, the colours of :data:`DARK`.
+
+    plotly.js writes a colour as rgb(…) into the style of what it draws, so each is found there, and
+    no figure is drawn again.
+    """
     inside = f"{page} .js-plotly-plot .main-svg"
     rules = [
         f"{inside} {{background: none !important}}",
@@ -129,14 +146,16 @@ def dark_css(page: str) -> str:
     for light, dark in DARK.items():
         written = f"rgb({', '.join(str(part) for part in bytes.fromhex(light[1:]))})"
         for key in ("fill", "stroke"):
-            rules.append(
-                f"{inside} > :not(.hoverlayer) [style*='{key}: {written}'] {{{key}: {dark} !important}}"
-            )
+            drawn = f"{inside} > :not(.hoverlayer) [style*='{key}: {written}']"
+            rules.append(f"{drawn} {{{key}: {dark} !important}}")
     return "\n".join(rules)
 
 
 def colour(i: int) -> str:
-    """The colour of the i-th of many lines; after the last colour the first again, then with another :func:`dash`."""
+    """The colour of the i-th of many lines.
+
+    After the last colour comes the first again, then with another :func:`dash`.
+    """
     return PALETTE[i % len(PALETTE)]
 
 
@@ -149,7 +168,7 @@ def panels(
     titles: Collection[str], columns: int, height: int = 250, **spacing: Any
 ) -> tuple[Figure, list[tuple[int, int]]]:
     """A grid of subplots in the project's template, and the (row, column) of each title."""
-    rows = -(-len(titles) // columns)
+    rows = ceil(len(titles) / columns)
     fig = Figure(make_subplots(rows, columns, subplot_titles=plain(list(titles)), **spacing))
     fig.update_annotations(font_size=12)
     fig.update_layout(template=TEMPLATE, height=90 + height * rows, margin={"t": 80})
@@ -178,7 +197,7 @@ def add_cascades(
     y: str = "accuracy",
     **trace: Any,
 ) -> None:
-    """A line over rows of cascades, of which the mouse shows models, thresholds and exit rates."""
+    """A line over rows of cascades; hovering shows models, thresholds and exit rates."""
     add_line(
         fig,
         table[x],
@@ -194,7 +213,10 @@ def add_cascades(
 def add_improvement(
     fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace: Any
 ) -> None:
-    """A line of improvement factors: a table with accuracy and improvement, up to where the front reaches."""
+    """A line of improvement factors, up to where the front reaches.
+
+    curve: a table with accuracy and improvement.
+    """
     curve = curve[curve["improvement"] > 0]
     hover = "%{y:.2f} × at %{x:.2%}<extra>%{fullData.name}</extra>"
     add_line(
@@ -210,14 +232,23 @@ def add_improvement(
 
 
 def cost_axis(cost: str, costs: Any = ()) -> dict:
-    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title. costs: what it shows; where
-    that spans less than a factor of 300, there are labels between the powers of ten."""
-    unit, title = (COSTS[cost].unit, COSTS[cost].title) if cost in COSTS else ("", plain(cost))
-    tick, hover = ("~s", ".4s") if unit in ("MACs", "s") else ("", "")  # 10µs, 27.39µs
-    labels = {"tickformat": tick, "hoverformat": hover, "ticksuffix": "s" if unit == "s" else ""}
+    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title.
+
+    costs: what the axis shows; where that spans less than a factor of 300, there are labels between
+    the powers of ten.
+    """
+    unit = ""
+    title = plain(cost)
+    if cost in COSTS:
+        unit = COSTS[cost].unit
+        title = COSTS[cost].title
+    axis = {"type": "log", "title": title, "exponentformat": "SI"}
+    prefixed = unit in ("MACs", "s")
+    axis["tickformat"] = "~s" if prefixed else ""  # 10µs
+    axis["hoverformat"] = ".4s" if prefixed else ""  # 27.39µs
+    axis["ticksuffix"] = "s" if unit == "s" else ""
     short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
-    ticks = {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
-    return {"type": "log", "title": title, "exponentformat": "SI", **labels, **ticks}
+    return axis | {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
 
 
 def figure(title: str, **layout: Any) -> Figure:
@@ -231,44 +262,53 @@ def per_cent_axis(**axis: Any) -> dict:
 
 
 def decimated(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
-    """At most ``most`` rows, evenly spread by position, first and last kept: what a screen can show."""
-    return table.iloc[np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).astype(int))]
+    """At most ``most`` rows, evenly spread, first and last kept: what a screen can show."""
+    rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
+    return table.iloc[np.unique(rows)]
 
 
 def cascade_hover(table: pd.DataFrame) -> list[str] | None:
-    """One text a row of a table of cascades, in lines: of models, thresholds and exit rates what it has."""
+    """One text per row of a table of cascades, in lines: models, thresholds, exit rates.
+
+    None where the table has none of these columns.
+    """
     shows = {"models": arrow, "thresholds": digits, "exit_rates": percents}
     parts = [table[column].map(show) for column, show in shows.items() if column in table]
     return ["\n".join(lines) for lines in zip(*parts)] if parts else None
 
 
 def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:
-    """A trace of single models by cost and accuracy, named where the mouse is. rows: cost, accuracy; index: names."""
+    """A trace of single models by cost and accuracy; hovering shows the name.
+
+    rows: cost, accuracy; index: names.
+    """
     fig.add_scatter(
         x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style
     )
 
 
 def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(cost, accuracy) along the hull of ``front.singles``, closely: on a log axis, which has no place for what is
-    free, its straight parts are curves."""
+    """(cost, accuracy) along the hull of ``front.singles``, at close steps.
+
+    On a log axis, which has no place for what is free, the straight parts of the hull are curves.
+    """
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
-    cost = np.concatenate(
-        [
-            corners[:1],
-            *(np.geomspace(a or b / 1e3, b, 25)[1:] for a, b in zip(corners, corners[1:])),
-        ]
-    )
+    parts = [corners[:1]]
+    for cheap, dear in zip(corners, corners[1:]):
+        parts.append(np.geomspace(cheap or dear / 1e3, dear, 25)[1:])
+    cost = np.concatenate(parts)
     return cost, np.interp(cost, corners, hull["accuracy"])
 
 
 def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
-    """What random routing between single models gives, as a grey line. singles: ``front.singles``."""
+    """What random routing between single models gives, as a grey line.
+
+    singles: ``front.singles``.
+    """
     x, y = hull_line(singles)
-    fig.add_scatter(
-        x=x, y=y, mode="lines", line=DOTTED, name="random routing (hull)", hoverinfo="skip", **at
-    )
+    look = {"mode": "lines", "line": DOTTED, "hoverinfo": "skip"}
+    fig.add_scatter(x=x, y=y, name="random routing (hull)", **look, **at)
 
 
 def add_singles(
@@ -281,8 +321,9 @@ def add_singles(
         groups = {family: families.index[families == family] for family in families.unique()}
     for i, (group, members) in enumerate(groups.items()):
         rows = singles.loc[singles.index.intersection(members)]
-        marker: dict = {"size": 8, "opacity": np.where(rows["on_front"], 1.0, 0.4)}
-        marker |= {
+        marker = {
+            "size": 8,
+            "opacity": np.where(rows["on_front"], 1.0, 0.4),
             "color": GREY if families is None else colour(i),
             "symbol": SYMBOLS[i % len(SYMBOLS)],
         }

@@ -1,4 +1,4 @@
-"""big/LITTLE: a small and a large model with a threshold that follows the stream (Park et al., 2015)."""
+"""big/LITTLE: two models, and a threshold that follows the stream (Park et al., 2015)."""
 
 from collections.abc import Callable, Sequence
 

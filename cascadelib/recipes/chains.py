@@ -19,7 +19,7 @@ Models = str | Sequence[str]
 """Candidates: "all", "pareto" or names, as :func:`cascadelib.search` takes them."""
 
 Rule = Callable[[Any, Sequence[str], str], Any]
-"""rule(store, models, score) → outcomes of each stage, or a function of a row: see replay_points."""
+"""rule(store, models, score) → outcomes of each stage, or a function of a row: see below."""
 
 
 def pool(

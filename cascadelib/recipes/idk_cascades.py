@@ -16,7 +16,7 @@ from ..store.protocol import Store
 from .chains import Models, pool
 
 Passed = Callable[..., np.ndarray]
-"""passed(prefix, m): samples (that model m gets correct; None: all) that all of a prefix pass on."""
+"""passed(prefix, m): samples (that model m gets correct; None: all) that a prefix passes on."""
 
 
 def wang_2018(

@@ -22,7 +22,7 @@ def huang_2018(
     cost: str | None = None,
     models: Models = "all",
 ) -> pd.DataFrame:
-    """Let the shares of samples that exit at the stages be a geometric series, whose ratio is swept.
+    """Let shares of samples that exit at the stages be a geometric series, whose ratio is swept.
 
     This is classification of a batch within a budget. Kept: stage i answers a share ∝ ratio^i (the
     paper's z (1 − q)^(i − 1) q; as in its code 39 ratios, 0.05 … 1.95), the most confident samples

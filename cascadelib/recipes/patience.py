@@ -52,7 +52,10 @@ def zhou_2020(
 def patience_outcomes(
     store: LogitStore, models: Sequence[str], score: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The rule of :func:`zhou_2020`: how often in a row the prediction was repeated, [k] a stage."""
+    """The rule of :func:`zhou_2020`: confidence is how often in a row a prediction repeated.
+
+    Returns (correct [k], confidence [k]) of each stage.
+    """
     count = np.zeros(len(store))
     outcomes = []
     before = None

@@ -1,4 +1,4 @@
-"""Accuracy and cost that timm publishes of its pretrained models: the paper's starting point (section 4)."""
+"""Accuracy and cost that timm publishes of its pretrained models: the paper's starting point."""
 
 from pathlib import Path
 
@@ -8,18 +8,49 @@ from ..checks import about
 from ..files import LARGEST_JSON, folder_of, opened
 
 TABLE = Path(__file__).with_name("models-2022-07.csv")
-COLUMNS = (
-    "top1 top5 imagenetv2_top1 image_size parameters macs seconds family current source".split()
-)
+COLUMNS = [
+    "top1",
+    "top5",
+    "imagenetv2_top1",
+    "image_size",
+    "parameters",
+    "macs",
+    "seconds",
+    "family",
+    "current",
+    "source",
+]
 
 
 def models(path: str | Path = TABLE) -> pd.DataFrame:
-    """A row a model, by its name in that table: top1, top5, imagenetv2_top1 (fractions), image_size (pixels),
-    parameters, macs and seconds an image (nan where none is published), family, current (today's name), source.
+    """Read the published accuracies and costs of models.
 
-    Source: timm's tables of 2022-07-27 and fvcore's counts (data/imagenet-1k); a newer one comes from ``tables.py``
-    there. Raises FileNotFoundError where there is none, ValueError where columns are missing."""
-    path = Path(path) if Path(path).is_file() else folder_of(Path(path).parent) / Path(path).name
+    Parameters
+    ----------
+    path : str or Path
+        A CSV file; a newer one than the bundled comes from ``data/imagenet-1k/tables.py``.
+
+    Returns
+    -------
+    DataFrame
+        One row per model, by its name in that table: top1, top5, imagenetv2_top1 (fractions),
+        image_size (pixels), parameters, macs and seconds (per image; nan where none is published),
+        family, current (today's name), source.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where columns are missing.
+
+    References
+    ----------
+    Paper, section 4; timm's tables of 2022-07-27 and fvcore's counts (``data/imagenet-1k``).
+    """
+    path = Path(path)
+    if not path.is_file():
+        path = folder_of(path.parent) / path.name
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}; data/imagenet-1k/tables.py makes one")
     with opened(path, LARGEST_JSON) as file, about(str(path)):

@@ -14,9 +14,13 @@ from twins import brute_front, single_cascade
 from cascadelib import LogitStore, Method, ScoreTable, recipes, search
 from cascadelib.evaluation.evaluation import exit_stages
 from cascadelib.evaluation.pareto import Baseline, pareto_front
+from cascadelib.fronts.cascades import cascades_of
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.methods.fitted import fit_confidence
-from cascadelib.recipes import exits
+from cascadelib.recipes.big_little import dynamic_exits, follow
+from cascadelib.recipes.learned_policies import LEARNED
+from cascadelib.recipes.multi_scale import budgeted
+from cascadelib.recipes.patience import patience_outcomes
 from tools.recipes_compared import all_recipes, compare_recipes
 
 FEATURES = ("max_softmax", "softmax_margin", "entropy")
@@ -44,7 +48,7 @@ def make_store(seed=0, k=40, models=4, step=0.5, costs=(1, 3, 9, 27), classes=3)
 def chains_of(store, lengths):
     """(positions, names, costs) of all chains that rise in cost, equal costs in both orders."""
     names, costs = list(store.models.index), store.costs("macs")
-    for chain in exits.cascades_of(costs, [n for n in lengths if n <= len(names)]):
+    for chain in cascades_of(costs, [n for n in lengths if n <= len(names)]):
         yield chain, tuple(names[m] for m in chain), [costs[m] for m in chain]
 
 
@@ -88,7 +92,7 @@ def test_patience_equals_a_loop(store):
     ]
     table = recipes.zhou_2020(store)
     same_front(table, slow)
-    own_again(store, table, exits.patience_outcomes)
+    own_again(store, table, patience_outcomes)
 
 
 def slow_stream(margins, agree, target):
@@ -117,7 +121,7 @@ def test_the_dynamic_threshold_equals_a_loop(store):
     else:
         table = recipes.park_2015_dynamic(store)
         same_front(table, slow)
-        own_again(store, table, exits.dynamic_exits)
+        own_again(store, table, dynamic_exits)
 
 
 def test_the_dynamic_threshold_comes_to_its_share_of_disagreement():
@@ -125,7 +129,7 @@ def test_the_dynamic_threshold_comes_to_its_share_of_disagreement():
     margin = rng.random(50_000)
     agrees = rng.random(50_000) < margin
     for target in (0.6, 0.75, 0.9):  # of those with margin < t a share 1 − t / 2 is disagreed on
-        stage = exits.follow(margin, ~agrees, 0.5, target)
+        stage = follow(margin, ~agrees, 0.5, target)
         assert np.mean(~agrees[stage == 1]) == pytest.approx(target, abs=0.03)
         assert margin[20_000:][stage[20_000:] == 1].max() < 2 * (1 - target) + 0.25
 
@@ -147,11 +151,11 @@ def slow_budget(confidences, shares):
 def test_budgeted_thresholds_equal_a_count(seed, k, shares):
     rng, shares = np.random.default_rng(seed), np.array(shares) / sum(shares)
     confidences = list(rng.integers(0, 4, (len(shares), k)) / 4)
-    thresholds = exits.budgeted(confidences, shares)
+    thresholds = budgeted(confidences, shares)
     assert thresholds.tolist() == slow_budget(confidences, shares)
     distinct = [rng.permutation(k) / k for _ in shares]
     if len(shares) > 1:  # without ties each stage has the share that was asked for
-        stages = exit_stages(distinct[:-1], exits.budgeted(distinct, shares))
+        stages = exit_stages(distinct[:-1], budgeted(distinct, shares))
         assert (
             np.bincount(stages, minlength=len(shares))[:-1] == np.floor(shares[:-1] * k + 1e-9)
         ).all()
@@ -217,7 +221,7 @@ def test_equal_features_get_equal_scores():
 @given(st.integers(0, 10**6), st.sampled_from([0.01, 4.0]))
 def test_the_logistic_policy_equals_a_loop(seed, step):
     store = make_store(seed, 12, 3, step)
-    learned = exits.LEARNED.fit(store)
+    learned = LEARNED.fit(store)
     brute = brute_front(
         learned.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3)
     )
@@ -231,7 +235,7 @@ def test_a_logistic_policy_is_fitted_on_one_split_only():
     features = np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES])
     scorer = fit_confidence("logistic", FEATURES, features, store.ranks("m1") == 0)
     features = np.column_stack([Method(m).stage(other, ["m1"])((0,))[1] for m in FEATURES])
-    right, sure = exits.LEARNED.fit(store).stage(other, ["m1"])((0,))
+    right, sure = LEARNED.fit(store).stage(other, ["m1"])((0,))
     np.testing.assert_array_equal(sure, scorer(features))
     np.testing.assert_array_equal(right, other.ranks("m1") == 0)
 
