@@ -33,13 +33,15 @@ from cascadelib.deployment.cascade_file import expected
 from cascadelib.evaluation.evaluation import all_confidences, exit_stages, mean_cost, run_cascades
 from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 
-RATES, WINDOW, EVERY = (
-    (0.01, 0.05),
-    1000,
-    250,
-)  # the window test: of the last 1,000 inputs, after every 250
+# the window test: of the last 1,000 inputs, after every 250
+RATES = (0.01, 0.05)
+WINDOW = 1000
+EVERY = 250
 TARGETS = dict.fromkeys(("accuracy", "cost", "improvement", "mean improvement"), "≥ 0.93")
-POPULATION, SAMPLES, EPSILON, DELTA = 200_000, 2_000, 0.01, 0.1
+POPULATION = 200_000
+SAMPLES = 2_000
+EPSILON = 0.01
+DELTA = 0.1
 
 
 def resampling(quick=False):
@@ -64,22 +66,21 @@ def uncertainty(quick=False):
 def coverage(world, quick):
     """Share of 95% intervals that hold the truth: one cascade's three numbers, and the curve of a set of cascades."""
     draws, resamples, k = (20, 100, 500) if quick else (500, 500, 2_000)
-    rng, front = np.random.default_rng(1), search(world.take(np.arange(5_000)), 2)
-    point, several = (
-        pick(front, "max_improvement"),
-        [front.point(row) for row in range(0, len(front), 10)],
-    )
-    truth, set_truth = evaluate(world, point), MeasuredSet(world, several)
+    rng = np.random.default_rng(1)
+    front = search(world.take(np.arange(5_000)), 2)
+    point = pick(front, "max_improvement")
+    several = [front.point(row) for row in range(0, len(front), 10)]
+    truth = evaluate(world, point)
+    set_truth = MeasuredSet(world, several)
     inside = {name: [] for name in (*TARGETS, "mean improvement, percentiles", "improvement curve")}
     for draw in range(draws):
         sample = world.take(rng.choice(len(world), k, replace=False))
-        one, many = (
-            bootstrap(sample, point, resamples, draw),
-            bootstrap(sample, several, resamples, draw),
-        )
+        one = bootstrap(sample, point, resamples, draw)
+        many = bootstrap(sample, several, resamples, draw)
         for name in ("accuracy", "cost", "improvement"):
             inside[name].append(_covers(getattr(one, name)[:, 0], getattr(truth, name)))
-        means, estimate = many.mean_improvement(), MeasuredSet(sample, several).mean
+        means = many.mean_improvement()
+        estimate = MeasuredSet(sample, several).mean
         low, high = basic_interval(means, estimate)
         inside["mean improvement"].append(low <= set_truth.mean <= high)
         inside["mean improvement, percentiles"].append(_covers(means, set_truth.mean))
@@ -102,11 +103,13 @@ class MeasuredSet:
     """Improvement of a set of cascades on some samples: its mean, and its curve at nine accuracies."""
 
     def __init__(self, samples, points):
-        found, singles = run_cascades(samples, points), samples.models
+        found = run_cascades(samples, points)
+        singles = samples.models
         cost, accuracy = np.array(
             [(mean_cost(costs, exits), right.mean()) for _, exits, right, costs in found]
         ).T
-        keep, baseline = pareto_front(cost, accuracy), Baseline(singles["cost"], singles["top1"])
+        keep = pareto_front(cost, accuracy)
+        baseline = Baseline(singles["cost"], singles["top1"])
         self.at = np.linspace(singles["top1"].min(), singles["top1"].max(), 11)[1:-1]
         self.curve = improvement_at(baseline, cost[keep], accuracy[keep], self.at)
         self.mean = mean_improvement(baseline, cost[keep], accuracy[keep])
@@ -120,7 +123,9 @@ def _covers(values, truth):
 def near_the_best(quick):
     """Models of 97% to 99% and a cascade that matches the best: the factor by percentiles, the cost ratio exactly."""
     world = ScoreTable(*scores(5, 20_000 if quick else 200_000, seed=7, lowest=0.97, highest=0.99))
-    draws, k, rng = 20 if quick else 500, 2_000, np.random.default_rng(3)
+    draws = 20 if quick else 500
+    k = 2_000
+    rng = np.random.default_rng(3)
     point = pick(search(world.take(np.arange(5_000)), 2), "match_best")
     truth = evaluate(world, point)
     ratio = world.cost[world.row(point.models[-1])] / truth.cost
@@ -150,7 +155,10 @@ def near_the_best(quick):
 
 def rarely_passed_on(quick):
     """The cost interval that is saved with a cascade, where few samples pass on; costs differ by sample in the last."""
-    rng, draws, k, rows = np.random.default_rng(4), 50 if quick else 1000, 500, []
+    rng = np.random.default_rng(4)
+    draws = 50 if quick else 1000
+    k = 500
+    rows = []
     point = Point(("model 0", "model 1"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
     for passing, varied in ((0.002, False), (0.005, False), (0.01, False), (0.01, True)):
         hits = 0
@@ -216,14 +224,14 @@ def first_window(reference, stream, rate, inputs):
 def false_alarms(quick):
     """Three stages of a synthetic cascade; confidences as they are, and rounded to a tenth, so that many are equal."""
     streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
-    world, rng, rows = (
-        ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5)),
-        np.random.default_rng(2),
-        [],
-    )
+    world = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5))
+    rng = np.random.default_rng(2)
+    rows = []
     point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
     for size in (500, 5_000):
-        (sure, thresholds), ever, spent = all_confidences(world, point), {}, 0.0
+        sure, thresholds = all_confidences(world, point)
+        ever = {}
+        spent = 0.0
         for _ in range(streams):
             order = rng.integers(0, len(world), size + inputs)
             for name, values in (
@@ -269,8 +277,11 @@ def false_alarms(quick):
 
 def delays(quick):
     """Medians over orders of the stored samples; the reference is the half of the split that did not choose."""
-    orders, folder, rows = 2 if quick else 50, "data/fashion-mnist", []
-    val, rng = LogitStore(f"{folder}/val"), np.random.default_rng(0)
+    orders = 2 if quick else 50
+    folder = "data/fashion-mnist"
+    rows = []
+    val = LogitStore(f"{folder}/val")
+    rng = np.random.default_rng(0)
     point = pick(search(val.take(slice(0, None, 2)), 2), "match_best")
     reference = at_each_stage(*all_confidences(val.take(slice(1, None, 2)), point))
     for name in sorted(path.name for path in Path(f"{folder}/shift").iterdir()):
@@ -279,10 +290,8 @@ def delays(quick):
         for _ in range(orders):
             order = rng.permutation(len(sure[0]))
             stream = at_each_stage([s[order] for s in sure], thresholds)
-            first, window = (
-                first_alarms(reference, stream, RATES[:1])[0],
-                first_window(reference, stream, 0.01, len(order)),
-            )
+            first = first_alarms(reference, stream, RATES[:1])[0]
+            window = first_window(reference, stream, 0.01, len(order))
             found.append((first, window))
         for label, first in zip(
             ("drift alarm at 1% in total", "… window test at 1% a window"), np.transpose(found)
@@ -295,10 +304,15 @@ def delays(quick):
 def audits(quick):
     """Share of streams of audited inputs whose sequence of lower bounds is above the true loss at any time: where its
     capital against the truth comes to 1 / error."""
-    streams, inputs, error, rows = 20 if quick else 1_000, 5_000, 0.025, []
+    streams = 20 if quick else 1_000
+    inputs = 5_000
+    error = 0.025
+    rows = []
     rng = np.random.default_rng(0)
     for lost, gained in ((0.01, 0.005), (0.005, 0.0), (0.1, 0.05)):
-        mean, ever, width = lost - gained, [], []
+        mean = lost - gained
+        ever = []
+        width = []
         steps = np.log1p(BETS[:, None] * (np.array([1, 0, -1]) - mean) / (1 + mean))
         for _ in range(streams):
             values = rng.choice(3, inputs, p=(lost, 1 - lost - gained, gained))
@@ -336,9 +350,11 @@ def guarantee(quick=False):
     """
     draws = 20 if quick else 1_000
     correct, sure, cost = scores(5, POPULATION, seed=3)
-    whole, rng = ScoreTable(correct, sure, cost), np.random.default_rng(0)
+    whole = ScoreTable(correct, sure, cost)
+    rng = np.random.default_rng(0)
     reference = whole.names[int(correct.mean(axis=1).argmax())]
-    violations, costs = {name: 0 for name in TESTS}, {name: [] for name in TESTS}
+    violations = {name: 0 for name in TESTS}
+    costs = {name: [] for name in TESTS}
     for _ in range(draws):
         tune, check = (whole.take(rng.integers(0, POPULATION, SAMPLES)) for _ in range(2))
         points = candidates(search(tune, 2), reference, EPSILON)
@@ -382,7 +398,9 @@ def certified(losses, test):
 
 def hoeffding_bentkus(losses, epsilon):
     """p-value for losses in [−1, 1], scaled to [0, 1]."""
-    k, mean, limit = len(losses), (1 + losses.mean()) / 2, (1 + epsilon) / 2
+    k = len(losses)
+    mean = (1 + losses.mean()) / 2
+    limit = (1 + epsilon) / 2
     if mean >= limit:
         return 1.0
     h = mean * np.log(mean / limit) + (1 - mean) * np.log((1 - mean) / (1 - limit))
@@ -410,7 +428,10 @@ TESTS = {
 
 def rare_errors(quick):
     """Share of draws of 500 samples in which a cascade that loses exactly ε = 0.5% or 1% is certified, per test."""
-    rng, draws, k, rows = np.random.default_rng(1), 50 if quick else 1_000, 500, []
+    rng = np.random.default_rng(1)
+    draws = 50 if quick else 1_000
+    k = 500
+    rows = []
     for epsilon in (0.005, 0.01):
         losses = rng.choice(
             [1.0, 0.0, -1.0], p=[epsilon + 0.002, 0.996 - epsilon, 0.002], size=(draws, k)
@@ -452,10 +473,12 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
 
 def few_labels(quick=False):
     """Rows of the table: how often is certified what is not so, for each kind of promise; power at equal label cost."""
-    draws, rows = 30 if quick else 1_000, []
+    draws = 30 if quick else 1_000
+    rows = []
     for k in (500, 2_000):
         for number, (name, options) in enumerate(PROMISED.items()):
-            rng, passed = np.random.default_rng([k, number]), 0
+            rng = np.random.default_rng([k, number])
+            passed = 0
             for _ in range(draws):
                 table, point = labelled_world(rng, k, name == "F1")
                 asked = {"epsilon": 0.02 if name != "F1" else F1_LOSS} | options(table)
@@ -479,13 +502,15 @@ def labelled_world(rng, k, two=False):
         4, k, p=[0.86, 0.06, 0.06, 0.02]
     )  # both right, both wrong, lost, gained if the first answers
     classes = 2 if two else 3
-    label, wrong = rng.integers(0, classes, k), 1 + rng.integers(0, classes - 1, k)
+    label = rng.integers(0, classes, k)
+    wrong = 1 + rng.integers(0, classes - 1, k)
     large = np.where(np.isin(kind, (0, 2)), label, (label + wrong) % classes)
     small = np.where(
         np.isin(kind, (0, 3)), label, (label + 1 + rng.integers(0, classes - 1, k)) % classes
     )
     sure = np.stack([rng.random(k), np.zeros(k)])
-    columns, predictions = {"group": rng.integers(0, 2, k)}, np.stack([small, large])
+    columns = {"group": rng.integers(0, 2, k)}
+    predictions = np.stack([small, large])
     table = ScoreTable(
         None, sure, [1.0, 8.0], ("s", "l"), predictions=predictions, labels=label, columns=columns
     )
@@ -497,11 +522,10 @@ F1_LOSS = 0.02  # classes are equally frequent and err alike: F1 is accuracy the
 
 def power(draws):
     """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from 500 labels."""
-    rng, parts, epsilon = (
-        np.random.default_rng(0),
-        [0.006, 0.004, 0.03, 0.96],
-        0.005,
-    )  # lost, gained, neither, the same
+    # lost, gained, neither, the same
+    rng = np.random.default_rng(0)
+    parts = [0.006, 0.004, 0.03, 0.96]
+    epsilon = 0.005
     ways = {
         "of all samples there are": 500,
         "of all disagreements": 12_500,
@@ -509,7 +533,8 @@ def power(draws):
     }
     rows = []
     for name, k in ways.items():
-        passed, spent = 0, 0
+        passed = 0
+        spent = 0
         for lost, gained, neither, _ in rng.multinomial(k, parts, draws):
             d = lost + gained + neither
             m = min(500, d)
@@ -518,10 +543,8 @@ def power(draws):
                 p = drawn_p_value(*map(int, in_draw[:2]), int(m), int(d), k, epsilon)
             else:
                 p = paired_p_value(int(lost), int(gained), k, epsilon)
-            passed, spent = (
-                passed + (p <= 0.05),
-                spent + (k if k == 500 else m if "drawn" in name else d),
-            )
+            passed = passed + (p <= 0.05)
+            spent = spent + (k if k == 500 else m if "drawn" in name else d)
         what = f"certified for ε = 0.5% at a true loss of 0.2%, {spent / draws:.0f} labels {name}, {k:,} samples"
         rows.append(row(what, passed / draws, "share", "≥ 0.85" if k == 12_500 else ""))
     return rows

@@ -43,8 +43,10 @@ def points(store, quick):
 
 def rows_of(label, cascade, images, batch_size, repeats):
     """Rows of one cascade at one batch size; targets are for full batches."""
-    table, at = time_cascade(cascade, images, batch_size, repeats), f"{label}, batch {batch_size}"
-    whole, decision = table.loc["cascade"], table.loc["exit decisions"]
+    table = time_cascade(cascade, images, batch_size, repeats)
+    at = f"{label}, batch {batch_size}"
+    whole = table.loc["cascade"]
+    decision = table.loc["exit decisions"]
     wanted = batch_size == BATCH
     values = [
         (
@@ -77,8 +79,10 @@ def rows_of(label, cascade, images, batch_size, repeats):
 
 def cascade(quick=False):
     """Rows of the table: cascades of the bundled zoo on its test images."""
-    store, test = LogitStore("data/fashion-mnist/val"), LogitStore("data/fashion-mnist/test")
-    images, rows = datasets.fashion_mnist("test").batch(0, 320 if quick else 1_280), []
+    store = LogitStore("data/fashion-mnist/val")
+    test = LogitStore("data/fashion-mnist/test")
+    images = datasets.fashion_mnist("test").batch(0, 320 if quick else 1_280)
+    rows = []
     for label, point in points(store, quick).items():
         running = Cascade.from_point(point, store=store)
         rows += rows_of(label, running, images, BATCH, 1 if quick else 7)
@@ -108,17 +112,14 @@ def cascade(quick=False):
 def optimize(quick=False):
     """Rows of the table: each model of a bundled cascade as it is ÷ frozen for that batch size, processor time; and
     decisions unlike those before."""
-    store, images = (
-        LogitStore("data/fashion-mnist/val"),
-        datasets.fashion_mnist("test").batch(0, 640),
-    )
-    plain, rows, rounds = (
-        Cascade.from_point(pick(search(store, 2), "near_best"), store=store),
-        [],
-        1 if quick else 9,
-    )
+    store = LogitStore("data/fashion-mnist/val")
+    images = datasets.fashion_mnist("test").batch(0, 640)
+    plain = Cascade.from_point(pick(search(store, 2), "near_best"), store=store)
+    rows = []
+    rounds = 1 if quick else 9
     for size in (2, 16, 64):
-        frozen, pieces = copy.deepcopy(plain).optimize(images[:size]), pieces_of(images[:128], size)
+        frozen = copy.deepcopy(plain).optimize(images[:size])
+        pieces = pieces_of(images[:128], size)
         for before, after in zip(plain.members, frozen.members):
             spent = [
                 [processor_time(member, pieces) for member in (before, after)]
@@ -148,14 +149,17 @@ def optimize(quick=False):
 @torch.inference_mode()
 def processor_time(member, pieces):
     """Processor seconds of a model on inputs that are made before."""
-    inputs, bare = [member.inputs(piece) for piece in pieces], replace(member, transform=None)
+    inputs = [member.inputs(piece) for piece in pieces]
+    bare = replace(member, transform=None)
     begun = time.process_time()
     for one in inputs:
         bare.logits(one)
     return time.process_time() - begun
 
 
-IMAGES, CALLERS = 32, (1, 8, 64)  # a request; at once
+# a request; at once
+IMAGES = 32
+CALLERS = (1, 8, 64)
 
 
 def serve(quick=False):
@@ -167,7 +171,8 @@ def serve(quick=False):
     run at a time over all images that the callers have under way; and the same server with a cascade that does nothing.
     All take turns; medians of the rounds; processor time is that of the server's process.
     """
-    images, rounds = datasets.fashion_mnist("test").batch(0, 2_048), 1 if quick else RUNS
+    images = datasets.fashion_mnist("test").batch(0, 2_048)
+    rounds = 1 if quick else RUNS
     requests = [
         request_of(images[start : start + IMAGES]) for start in range(0, len(images), IMAGES)
     ]
@@ -176,7 +181,9 @@ def serve(quick=False):
     child.start()
     there.close()  # so that recv ends where the child does
     ports, expected = here.recv()
-    rates, late, unlike = defaultdict(list), defaultdict(list), 0
+    rates = defaultdict(list)
+    late = defaultdict(list)
+    unlike = 0
     for _ in range(rounds + 1):  # the first warms up
         for what in ("last", *CALLERS):
             rates[what].append(asked(here, what))
@@ -195,11 +202,9 @@ def serve(quick=False):
     middle = {key: statistics.median(values[1:]) for key, values in rates.items()}
     rows = []
     for callers in CALLERS:
-        rate, idle, times = (
-            middle["cascade", callers],
-            middle["nothing", callers],
-            late["cascade", callers],
-        )
+        rate = middle["cascade", callers]
+        idle = middle["nothing", callers]
+        times = late["cascade", callers]
         values = [
             ("throughput ÷ ideal", rate / min(middle[callers], idle), "ratio", "≥ 0.9"),
             ("images a second", rate, "1/s", ""),
@@ -254,7 +259,8 @@ async def called(port, requests, callers, each):
 
 def unlike_at(expected, number, body):
     """How many answers to a request are not the (predictions, exit stages) that are expected of all images."""
-    rows, said = slice(number * IMAGES, (number + 1) * IMAGES), json.loads(body)
+    rows = slice(number * IMAGES, (number + 1) * IMAGES)
+    said = json.loads(body)
     here = np.array([said["prediction"], said["exit_stage"]])
     return int((here != expected[:, rows]).any(axis=0).sum())
 

@@ -100,7 +100,8 @@ def measured(folder, models, samples, repeats):
         folder / "big.ipynb",
         STORES.format(here=str(HERE), models=models, samples=samples, runs=RUNS),
     )
-    screen, kernel = {}, {}
+    screen = {}
+    kernel = {}
     with serving(folder) as (address, _), sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
@@ -149,7 +150,9 @@ def explorer(quick=False):
     models, samples, repeats = (6, 2000, 6) if quick else (27, 50_000, 300)
     with tempfile.TemporaryDirectory() as folder:
         kernel, screen = measured(Path(folder), models, samples, repeats)
-    what, rows, before = f"{models} models, k = {samples} twice", [], {}
+    what = f"{models} models, k = {samples} twice"
+    rows = []
+    before = {}
     for n, times in kernel.items():
         for kind, part in (("change", "numbers and sliders"), ("draw", "charts, which follow")):
             wall, busy = (

@@ -37,7 +37,9 @@ ARCHITECTURES = {  # a cheap, a middling and an expensive one of the bundled zoo
     "resnet_w16": ("resnet18", {"channels": [16, 32, 64, 128]}, 28),
     "resnet_w32": ("resnet18", {"channels": [32, 64, 128, 256]}, 42),
 }
-BATCH, WORKERS, THREADS = 64, 1, 1
+BATCH = 64
+WORKERS = 1
+THREADS = 1
 # timm's smallest, at 96 pixels: cheaper together than decoding; and four that are dearer than it.
 SMALL = {"test_vit": 96, "test_efficientnet": 96, "test_byobnet": 96, "test_convnext": 96}
 LARGE = {
@@ -49,17 +51,18 @@ LARGE = {
 CPU = torch.device("cpu")
 LENGTH = 128
 TEXT_MODEL = "minilm_l2"  # untrained: time does not depend on the weights
-MODELS, SAMPLES = (
-    18,
-    40_430,
-)  # as many as the paper's SST-2 has, at the size of QQP's validation split
+# as many as the paper's SST-2 has, at the size of QQP's validation split
+MODELS = 18
+SAMPLES = 40_430
 
 
 def extraction(quick=False) -> list[dict]:
     """Rows of the table: the ratio of images a second, extract ÷ bare loop, of small grey images in memory."""
     count, repeats = (2_000, 2) if quick else (10_000, RUNS)
     images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
-    labels, models, times = torch.arange(count) % 10, small_models(), {"bare": [], "extract": []}
+    labels = torch.arange(count) % 10
+    models = small_models()
+    times = {"bare": [], "extract": []}
     bare_loop(models, images[:GREY_BATCH])
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats):
@@ -122,8 +125,10 @@ def imagenet(quick=False) -> list[dict]:
         ("large models", LARGE, "", "≥ 0.85"),
     ):
         t = measured(sizes, count, repeats)
-        (faster, faster_cpu), (bare, bare_cpu) = t["timm"] / t["ours"], t["forward"] / t["ours"]
-        read, forwards = t["read"][1], t["forward"][1]
+        faster, faster_cpu = t["timm"] / t["ours"]
+        bare, bare_cpu = t["forward"] / t["ours"]
+        read = t["read"][1]
+        forwards = t["forward"][1]
         figures = {
             "times faster than four runs of timm's loop": (faster, "×", wins),
             "times less processor time than they take": (faster_cpu, "×", ""),
@@ -150,13 +155,12 @@ def measured(sizes, count: int, repeats: int) -> dict[str, np.ndarray]:
     """Median (elapsed, processor) seconds of: timm (four runs; "as it is": in memory as malloc has it), ours (one
     extraction), read (D) and forward (ΣF)."""
     torch.manual_seed(0)
-    folder, modules = (
-        tree(count),
-        {name: build_timm_model(name, size) for name, size in sizes.items()},
-    )
+    folder = tree(count)
+    modules = {name: build_timm_model(name, size) for name, size in sizes.items()}
     samples = image_folder(folder)
     models = {name: (module, photos(module, sizes[name])) for name, module in modules.items()}
-    transforms, batches = [transform for _, transform in models.values()], count / BATCH
+    transforms = [transform for _, transform in models.values()]
+    batches = count / BATCH
     times = {"timm": [], "timm as it is": [], "ours": [], "read": [], "forward": []}
     with tempfile.TemporaryDirectory() as out:
         for i in range(repeats):
@@ -190,7 +194,8 @@ class _First(torch.nn.Module):
 
     def __init__(self, module, count):
         super().__init__()
-        self.module, self.count = module, count
+        self.module = module
+        self.count = count
 
     def forward(self, x):
         return self.module(x)[:, : self.count]
@@ -264,11 +269,13 @@ def text_extraction(quick):
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # threads of several processes wait for each other by spinning
-    samples, zoo = cl.datasets.reviews("val"), catalogue("data/reviews", TEXT_ZOO)
+    samples = cl.datasets.reviews("val")
+    zoo = catalogue("data/reviews", TEXT_ZOO)
     samples = samples.take(slice(0, 256)) if quick else samples
     module = built(zoo["models"][TEXT_MODEL], zoo).eval()
     sorted_by_length = load_bundled_text_model("bag_of_words").transform
-    one, times = {"m": (module, sorted_by_length)}, {"fixed": [], "sorted": []}
+    one = {"m": (module, sorted_by_length)}
+    times = {"fixed": [], "sorted": []}
     fixed = Fixed(sorted_by_length.tokenizer, LENGTH)
     fixed_loop(module, fixed, samples.inputs[:BATCH])
     with tempfile.TemporaryDirectory() as folder:
@@ -336,7 +343,8 @@ def text_searches(quick):
 def two_class_models(k):
     """(logits {name: [k, 2]}, labels, costs) of models that rise in accuracy and cost, as fine-tuned checkpoints do."""
     rng = np.random.default_rng(0)
-    labels, hard = (rng.random(k) < 0.37).astype(np.int64), rng.normal(0, 1, k)
+    labels = (rng.random(k) < 0.37).astype(np.int64)
+    hard = rng.normal(0, 1, k)
     cost = np.geomspace(5e7, 4e10, MODELS)
     logits = {}
     for i, strength in enumerate(np.linspace(1.0, 1.7, MODELS)):

@@ -20,7 +20,8 @@ from cascadelib import LogitStore
 from cascadelib import search as search_store
 from cascadelib.fronts.exact import search_arrays
 
-SAMPLES, MODELS = [5_000, 20_000, 50_000, 100_000, 200_000], [10, 20, 40, 60]
+SAMPLES = [5_000, 20_000, 50_000, 100_000, 200_000]
+MODELS = [10, 20, 40, 60]
 METHOD = "max_softmax_mean_logits"
 FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 
@@ -64,7 +65,8 @@ def triples(table, sample):
         listed[i] for i in np.random.default_rng(0).choice(len(listed), sample, replace=False)
     ]
     spent, fronts = seconds(lambda: [recipe_triple(*table, *triple)[:2] for triple in chosen], RUNS)
-    scaled, scaled_cpu = spent * len(listed) / sample, spent.cpu * len(listed) / sample
+    scaled = spent * len(listed) / sample
+    scaled_cpu = spent.cpu * len(listed) / sample
     worst = max(worst_ratio(points, *front) for front in fronts)
     memory = alone(only, m, k, 3)[1]
     name = f"every tenth threshold in numpy (scaled from {sample} triples)"
@@ -126,7 +128,8 @@ def by_length(lengths, models, samples):
 
 def by_threads(models, samples):
     """Seconds of exact searches with one thread, and with as many as there are cores."""
-    rows, table = [], scores(models, samples)
+    rows = []
+    table = scores(models, samples)
     for n in (2, 3):
         for threads in sorted({1, os.cpu_count() or 1}):
             with patch("os.cpu_count", return_value=threads):
@@ -157,13 +160,11 @@ def searching(table, n):
 def scale(quick=False):
     """Rows of the table: sizes beyond the paper's, and the memory of a process that does only one of these searches."""
     compile_kernels()
-    rows, sizes = (
-        [],
-        (
-            (10, 1_000_000, 2, "≤ 5", "≤ 1"),
-            (60, 50_000, 3, "≤ 20", ""),
-            (200, 10_000, 2, "≤ 0.7", ""),
-        ),
+    rows = []
+    sizes = (
+        (10, 1_000_000, 2, "≤ 5", "≤ 1"),
+        (60, 50_000, 3, "≤ 20", ""),
+        (200, 10_000, 2, "≤ 0.7", ""),
     )
     for m, k, n, within, memory in sizes:
         m, k = (5, 2000) if quick else (m, k)
@@ -229,7 +230,8 @@ def threads(quick=False):
     Scores of two kinds: uniform at random (many points, found in many orders) and those of ``synthetic``. Searches run
     with as many threads as there are cores, and with eight. Quick: a few runs.
     """
-    kinds, rows = (("uniform", uniform), ("synthetic", scores)), []
+    kinds = (("uniform", uniform), ("synthetic", scores))
+    rows = []
     for models, samples, n, runs in (
         (18, 10_000, 2, 200),
         (27, 50_000, 2, 60),
@@ -275,10 +277,8 @@ with np.load(sys.argv[1]) as table:
 def first_use(quick=False):
     """Rows of the table: the first search of a fresh process, import included, where nothing is compiled, and after
     ``warm`` in another process."""
-    parts, rows = (
-        dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores())),
-        [],
-    )
+    parts = dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores()))
+    rows = []
     with TemporaryDirectory() as folder:
         np.savez(table := f"{folder}/table.npz", **parts)
 
@@ -288,11 +288,9 @@ def first_use(quick=False):
                 [sys.executable, "-c", code, table, *arguments], check=True, env=environment
             )
 
-        (m, k), repeats, warm = (
-            parts["correct"].shape,
-            1 if quick else RUNS,
-            "import cascadelib as cl; cl.warm()",
-        )
+        m, k = parts["correct"].shape
+        repeats = 1 if quick else RUNS
+        warm = "import cascadelib as cl; cl.warm()"
         for n, target in (("2", ""), ("3", "≤ 12")):
             name = f"first use: {n} of {m}, k = {k}, nothing compiled, import included"
             rows.append(row(name, seconds(lambda n=n: python(FIRST, n), repeats)[0], "s", target))

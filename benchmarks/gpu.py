@@ -25,19 +25,24 @@ MODELS = (
     "mobilenetv3_large_100",
     "convnext_tiny",
 )  # untrained: time does not depend on the weights
-BATCH, SIZE, AMP = 256, 224, "float16"
+BATCH = 256
+SIZE = 224
+AMP = "float16"
 
 
 def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") -> list[dict]:
     """Rows of the table, for a folder of photographs that are gone through ``times`` over."""
-    found, device, workers = image_folder(folder), device_of(on), usable_cores()
+    found = image_folder(folder)
+    device = device_of(on)
+    workers = usable_cores()
     samples = Photographs(found.inputs * times, np.tile(found.labels, times), None, found.classes)
     torch.manual_seed(0)
     modules = {
         name: timm.create_model(name, num_classes=len(found.classes)).eval() for name in MODELS
     }
     models = {name: (module, photos(module, SIZE)) for name, module in modules.items()}
-    transforms, count = [transform for _, transform in models.values()], len(samples)
+    transforms = [transform for _, transform in models.values()]
+    count = len(samples)
     settings = {
         "batch_size": BATCH,
         "workers": workers,
@@ -45,7 +50,10 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
         "device": on,
         "amp": AMP,
     }
-    bare, whole, decode, busy = [], [], [], []
+    bare = []
+    whole = []
+    decode = []
+    busy = []
     with tempfile.TemporaryDirectory() as out:
         for i in range(repeats):
             bare.append(seconds(lambda: bare_loop(modules.values(), count, device.torch))[0])

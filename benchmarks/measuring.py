@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-RUNS, LONG = 5, 60.0
+RUNS = 5
+LONG = 60.0
 QUIET = (
     0.1  # cores' worth of processor time that other processes may use, on average, while a job runs
 )
@@ -28,7 +29,8 @@ class Seconds(float):
     """Median elapsed seconds of ``runs`` runs, and ``cpu``: the median of their processor seconds, all processes that
     they started included."""
 
-    cpu, runs = float("nan"), 1
+    cpu = float("nan")
+    runs = 1
 
 
 def row(benchmark, measured, unit, target="", cpu=None, runs=None):
@@ -51,9 +53,12 @@ def seconds(function, repeats=1):
     """(:class:`Seconds` of so many runs, or of one where that takes more than ``LONG``; the last result)."""
     runs = []
     while not runs or (len(runs) < repeats and runs[0][0] <= LONG):
-        before, own, start = descendants(), own_time(), time.perf_counter()
+        before = descendants()
+        own = own_time()
+        start = time.perf_counter()
         result = function()
-        wall, spent = time.perf_counter() - start, own_time() - own
+        wall = time.perf_counter() - start
+        spent = own_time() - own
         runs.append((wall, spent + descendants() - before))
     return median(runs), result
 
@@ -62,7 +67,8 @@ def median(runs):
     """:class:`Seconds` of [(elapsed seconds, processor seconds), …], a pair a run."""
     wall, cpu = zip(*runs, strict=True)
     found = Seconds(statistics.median(wall))
-    found.cpu, found.runs = statistics.median(cpu), len(runs)
+    found.cpu = statistics.median(cpu)
+    found.runs = len(runs)
     return found
 
 
@@ -107,12 +113,12 @@ class Watch:
     """
 
     def __enter__(self):
-        self.begun, self.load = (time.perf_counter(), machine_time()), load()
-        self.own, self.last = 0.0, own_time() + descendants()
-        self.ended, self.looking = (
-            threading.Event(),
-            threading.Thread(target=self.look_on, daemon=True),
-        )
+        self.begun = (time.perf_counter(), machine_time())
+        self.load = load()
+        self.own = 0.0
+        self.last = own_time() + descendants()
+        self.ended = threading.Event()
+        self.looking = threading.Thread(target=self.look_on, daemon=True)
         self.looking.start()
         return self
 
@@ -122,13 +128,15 @@ class Watch:
 
     def look(self):
         now = own_time() + descendants()
-        self.own, self.last = self.own + max(0.0, now - self.last), now
+        self.own = self.own + max(0.0, now - self.last)
+        self.last = now
 
     def __exit__(self, *exception):
         self.ended.set()
         self.looking.join()
         self.look()
-        wall, machine = time.perf_counter() - self.begun[0], machine_time() - self.begun[1]
+        wall = time.perf_counter() - self.begun[0]
+        machine = machine_time() - self.begun[1]
         others = np.maximum(machine - self.own, 0.0) / wall
         self.seen = {"load_before": self.load, "load_after": load(), "others": others}
 
@@ -146,7 +154,8 @@ def alone(function, *arguments):
 
 def with_peak(function, arguments):
     """What :func:`alone` runs there. Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first."""
-    result, status = function(*arguments), Path("/proc/self/status")
+    result = function(*arguments)
+    status = Path("/proc/self/status")
     if status.exists():
         return result, int(status.read_text().partition("VmHWM:")[2].split()[0]) / 2**20
     return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (

@@ -10,7 +10,9 @@ from measuring import LONG, RUNS, alone, median, row, seconds
 
 from cascadelib import METHODS, LogitStore, Method, ScoreTable, evaluate, pick, search
 
-MODELS, SAMPLES, CLASSES = 27, 50_000, 1_000
+MODELS = 27
+SAMPLES = 50_000
+CLASSES = 1_000
 
 
 def write_store(path, models=MODELS, samples=SAMPLES, classes=CLASSES, seed=0):
@@ -46,7 +48,8 @@ def timed(path, runs):
     """[(method, seconds, front points)] of every method over all pairs and triples of the store at ``path``, which is
     opened anew for each run of the twelve."""
     compile_kernels()
-    times, points = {name: [] for name in METHODS}, {}
+    times = {name: [] for name in METHODS}
+    points = {}
     for _ in range(runs):
         store = LogitStore(path)
         for name, method in METHODS.items():
@@ -106,13 +109,12 @@ def markets(quick=False):
     names = {"model": "service", "cost": "price", "label": "label", "prediction": "prediction"}
     methods = (None, Method(confidence="isotonic_by_label"))
     for market, budgets in DOLLARS.items():
-        scores, held = ScoreTable.from_frame(folder / f"{market}.parquet", **names), []
+        scores = ScoreTable.from_frame(folder / f"{market}.parquet", **names)
+        held = []
         for seed in range(1 if quick else 5):
             order = np.random.default_rng(seed).permutation(len(scores))
-            choose, judge = (
-                scores.take(order[: len(order) // 2]),
-                scores.take(order[len(order) // 2 :]),
-            )
+            choose = scores.take(order[: len(order) // 2])
+            judge = scores.take(order[len(order) // 2 :])
             for method in methods:
                 front = search(choose, (1, 2, 3), method)
                 held.append(
@@ -120,9 +122,11 @@ def markets(quick=False):
                 )
         given, fitted = np.reshape(held, (-1, 2, len(budgets))).mean(axis=0)
         for budget, before, after in zip(budgets, given, fitted):
-            reach, whose = before, "given confidences"
+            reach = before
+            whose = "given confidences"
             if market == "rafdb":
-                reach, whose = np.interp(budget, published.index, published), "published"
+                reach = np.interp(budget, published.index, published)
+                whose = "published"
             what = f"{market}, ${budget:g} for 10,000: isotonic by label, held out (given confidences {before:.4f})"
             table.append(row(what, after, "accuracy", f"≥ {reach:.4f} {whose}"))
     return table

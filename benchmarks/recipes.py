@@ -30,7 +30,10 @@ from cascadelib.recipes.chains import pool
 
 BUDGETS = (0.02, 0.1, 0.25)  # of the most accurate model's cost
 SHARES = np.linspace(1e-5, 1 - 1e-5, 40)
-STARTUP, CANDIDATES, EVALUATIONS, BISECTIONS = 20, 24, 100, 20
+STARTUP = 20
+CANDIDATES = 24
+EVALUATIONS = 100
+BISECTIONS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +57,9 @@ class Best:
     (weight, models, thresholds); ``accuracy`` what it has where chosen. Weights: of a random choice."""
 
     def __init__(self, budgets):
-        self.budgets, self.accuracy, self.found = (
-            budgets,
-            [-1.0] * len(budgets),
-            [[] for _ in budgets],
-        )
+        self.budgets = budgets
+        self.accuracy = [-1.0] * len(budgets)
+        self.found = [[] for _ in budgets]
 
     def offer(self, models, costs, accuracies, thresholds, only=None):
         """models: of one cascade; an entry a vector of thresholds; only: the one budget that these are for."""
@@ -66,29 +67,28 @@ class Best:
             within = np.where(np.asarray(costs) <= budget, accuracies, -1.0)
             j = int(np.argmax(within))
             if only in (None, i) and within[j] > self.accuracy[i]:
-                self.accuracy[i], self.found[i] = (
-                    float(within[j]),
-                    [(1.0, models, tuple(thresholds[j]))],
-                )
+                self.accuracy[i] = float(within[j])
+                self.found[i] = [(1.0, models, tuple(thresholds[j]))]
 
 
 def run(table, models, thresholds):
     """(accuracy, cost) of a cascade: rows of the table, and the least confidence that exits at each stage but one."""
     correct, confidence, cost = table
-    left, right, total = np.arange(correct.shape[1]), 0, 0.0
+    left = np.arange(correct.shape[1])
+    right = 0
+    total = 0.0
     for m, threshold in zip(models, (*thresholds, -np.inf), strict=True):
         passes = confidence[m][left] < threshold
-        total, right = (
-            total + cost[m] * len(left),
-            right + np.count_nonzero(correct[m][left[~passes]]),
-        )
+        total = total + cost[m] * len(left)
+        right = right + np.count_nonzero(correct[m][left[~passes]])
         left = left[passes]
     return right / correct.shape[1], total / correct.shape[1]
 
 
 def exact(split, n, budgets):
     """Every threshold of every cascade of n models."""
-    points, best = search_arrays(*split.table, n), Best(budgets)
+    points = search_arrays(*split.table, n)
+    best = Best(budgets)
     for budget in budgets:
         i = np.searchsorted(points.cost, budget, side="right") - 1
         if i >= 0:
@@ -103,7 +103,8 @@ def exact(split, n, budgets):
 
 def paper(split, n, budgets):
     """The paper's recipe, literally."""
-    best, one = Best(budgets), recipe_pair if n == 2 else recipe_triple
+    best = Best(budgets)
+    one = recipe_pair if n == 2 else recipe_triple
     for models in cascades_of(split.table[2], (n,)):
         costs, accuracies, thresholds = one(*split.table, *models)
         best.offer(models, costs, accuracies, thresholds.reshape(len(costs), -1))
@@ -131,7 +132,10 @@ def recipe_pair(correct, confidence, cost, a, b):
 def recipe_triple(correct, confidence, cost, a, b, c, every=10):
     """(cost, accuracy, thresholds) of one triple's non-dominated points: first thresholds at every tenth boundary, the
     rest as a pair on what is left."""
-    k, order, first, parts = correct.shape[1], np.argsort(confidence[a]), [], []
+    k = correct.shape[1]
+    order = np.argsort(confidence[a])
+    first = []
+    parts = []
     for passed in range(0, k + 1, every):
         left = order[:passed]
         if 0 < passed < k and confidence[a, order[passed - 1]] == confidence[a, order[passed]]:
@@ -152,7 +156,8 @@ def recipe_triple(correct, confidence, cost, a, b, c, every=10):
             )
         )
     costs, accuracies = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    keep, ends = pareto_front(costs, accuracies), np.cumsum([len(part[0]) for part in parts])
+    keep = pareto_front(costs, accuracies)
+    ends = np.cumsum([len(part[0]) for part in parts])
     rows = np.searchsorted(ends, keep, side="right")
     second = [
         parts[r][2][i - ends[r]] for r, i in zip(rows, keep, strict=True)
@@ -234,7 +239,8 @@ def constant(split, n, budgets, then=None):
 
 def bisected(table, models, budget):
     """The largest threshold, nearly, at which the cost is within the budget; at 0 all exit."""
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         within = run(table, models, (middle,) * (len(models) - 1))[1] <= budget
@@ -249,11 +255,9 @@ def constant_then_tpe(split, n, budgets):
 
 def parzen_search(table, models, accuracy, cost):
     """(costs, accuracies, thresholds) of all that Parzen estimators tried. accuracy, cost: of the constant."""
-    rng, tried, ran = (
-        np.random.default_rng(0),
-        np.empty((EVALUATIONS, len(models) - 1)),
-        np.empty((EVALUATIONS, 2)),
-    )
+    rng = np.random.default_rng(0)
+    tried = np.empty((EVALUATIONS, len(models) - 1))
+    ran = np.empty((EVALUATIONS, 2))
     loss = np.empty(EVALUATIONS)
     for i in range(EVALUATIONS):
         tried[i] = (
@@ -266,7 +270,8 @@ def parzen_search(table, models, accuracy, cost):
 
 def suggestion(tried, loss, rng):
     """In each dimension, of draws from what describes the better ones, the one that is likeliest beside the others."""
-    order, better = np.argsort(loss), ceil(sqrt(len(loss)) / 4)
+    order = np.argsort(loss)
+    better = ceil(sqrt(len(loss)) / 4)
     return [
         drawn_between(good, rest, rng)
         for good, rest in zip(tried[order[:better]].T, tried[order[better:]].T, strict=True)
@@ -274,7 +279,8 @@ def suggestion(tried, loss, rng):
 
 
 def drawn_between(good, rest, rng):
-    (means, widths), other = parzen(good), parzen(rest)
+    means, widths = parzen(good)
+    other = parzen(rest)
     which = rng.integers(0, len(means), CANDIDATES)
     drawn = np.clip(rng.normal(means[which], widths[which]), 0, 1)
     return drawn[np.argmax(density(drawn, means, widths) / density(drawn, *other))]
@@ -311,8 +317,10 @@ def fallback(count):
 def hull(split, n, budgets):
     """Random routing between two single models."""
     correct, _, cost = split.table
-    baseline, best = Baseline(cost, correct.mean(axis=1)), Best(budgets)
-    costs, accuracies = cost[baseline.hull], correct.mean(axis=1)[baseline.hull]
+    baseline = Baseline(cost, correct.mean(axis=1))
+    best = Best(budgets)
+    costs = cost[baseline.hull]
+    accuracies = correct.mean(axis=1)[baseline.hull]
     for i, budget in enumerate(budgets):
         at = int(np.clip(np.searchsorted(costs, budget, side="right"), 1, len(costs) - 1))
         share = (min(budget, costs[at]) - costs[at - 1]) / (costs[at] - costs[at - 1])
@@ -324,7 +332,8 @@ def hull(split, n, budgets):
     return best
 
 
-EXACT, ROUTING = "exact search", "RouterBench's hull of single models"
+EXACT = "exact search"
+ROUTING = "RouterBench's hull of single models"
 RULES = {
     EXACT: exact,
     "the paper's recipe": paper,
@@ -357,7 +366,8 @@ def peers(quick=False):
     val = val.take(slice(0, 500)) if quick else val
     singles = search(val, 1)
     names = list(singles.singles.index[singles.baseline.hull])[-4 if quick else 0 :]
-    split, table = split_of(val, names), []
+    split = split_of(val, names)
+    table = []
     budgets = [share * split.table[2][-1] for share in BUDGETS]
     for n, kind in ((2, "pairs"), (3, "triples")):
         results = {}

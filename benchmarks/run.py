@@ -88,7 +88,8 @@ def quiet(others: float) -> str:
 
 def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
     """(table: :func:`completed`; jobs that failed). One failing job does not stop the others, whose results count."""
-    rows, failed = [], []
+    rows = []
+    failed = []
     for name, room in jobs.items():
         start = time.perf_counter()
         try:
@@ -107,7 +108,8 @@ def completed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with module (the job's name), machine, COLUMNS, WATCHED, quiet, whatever of them it has; the verdicts
     follow from what was measured."""
     table = table.reindex(columns=["module", *COLUMNS[:-1], *WATCHED, "machine"])
-    names, numbers = ["module", "benchmark"], ["measured", "cpu", "runs", *WATCHED]
+    names = ["module", "benchmark"]
+    numbers = ["measured", "cpu", "runs", *WATCHED]
     table[names] = table[names].astype(str)
     table[numbers] = table[numbers].astype(float)
     table["target"] = table.target.fillna("").astype(str)
@@ -144,10 +146,8 @@ def summary(table: pd.DataFrame) -> str:
     """Targets met and missed, jobs that were not quiet, jobs with times of too few runs: Markdown, a line each."""
     own = table.benchmark.where(~table.benchmark.str.startswith("… ")).ffill()
     name = table.module + ": " + own.where(own == table.benchmark, own + ": " + table.benchmark)
-    missed, noisy = (
-        table[table.met == "no"],
-        table[table.quiet == "no"].groupby("module").others.first(),
-    )
+    missed = table[table.met == "no"]
+    noisy = table[table.quiet == "no"].groupby("module").others.first()
     unknown = table.module[table.quiet == ""].unique()
     few = (
         table.unit.isin(TIMES)

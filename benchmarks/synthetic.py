@@ -9,9 +9,12 @@ well calibrated up to a temperature of each model's own.
 import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 
-COMMON, NOISE = 0.84, 0.8
-LOWEST, HIGHEST = 0.66, 0.886
-CHEAPEST, DEAREST = 22e6, 400e9
+COMMON = 0.84
+NOISE = 0.8
+LOWEST = 0.66
+HIGHEST = 0.886
+CHEAPEST = 22e6
+DEAREST = 400e9
 
 
 def scores(models=27, samples=50_000, seed=0, lowest=LOWEST, highest=HIGHEST):
@@ -26,7 +29,8 @@ def scores(models=27, samples=50_000, seed=0, lowest=LOWEST, highest=HIGHEST):
     accuracy = lowest + (highest - lowest) * step**0.8
     cost = CHEAPEST * (DEAREST / CHEAPEST) ** step * np.exp(rng.normal(0, 0.1, models))
     ease, doubt = rng.normal(size=(2, samples))
-    correct, confidence = np.empty((models, samples), bool), np.empty((models, samples))
+    correct = np.empty((models, samples), bool)
+    confidence = np.empty((models, samples))
     for m in range(models):
         mean = ndtri(accuracy[m])
         margin = mean + COMMON * ease + np.sqrt(1 - COMMON**2) * rng.normal(size=samples)
@@ -35,5 +39,6 @@ def scores(models=27, samples=50_000, seed=0, lowest=LOWEST, highest=HIGHEST):
             (mean + (seen - mean) / (1 + NOISE**2)) / np.sqrt(NOISE**2 / (1 + NOISE**2))
         )
         sharpened = expit(logit(np.clip(posterior, 1e-12, 1 - 1e-12)) * rng.uniform(0.8, 1.4))
-        correct[m], confidence[m] = margin > 0, np.maximum(sharpened, 1e-3).astype(np.float32)
+        correct[m] = margin > 0
+        confidence[m] = np.maximum(sharpened, 1e-3).astype(np.float32)
     return correct, confidence, np.sort(cost)

@@ -22,7 +22,8 @@ def test_curves_coincide_within_two_per_cent_everywhere_or_not_at_all():
         near = curve * np.array([1, factor, 1, 1])
         assert len(coinciding({"a": curve, "b": near})) == drawn
     assert coinciding({"a": curve, "b": curve * 1.01}) == {"a": "a\n≈ b (within 2%)"}
-    elsewhere, further = curve.set_axis(curve.index + 0.001), curve.fillna(1.0)
+    elsewhere = curve.set_axis(curve.index + 0.001)
+    further = curve.fillna(1.0)
     assert (
         len(coinciding({"a": curve, "b": elsewhere, "c": further, "d": curve.replace(0.0, 1e-9)}))
         == 4

@@ -72,7 +72,8 @@ def least_difference(rgb):
 
 def least_contrast(colours, pages):
     """The least contrast ratio (WCAG 2) of any colour to any page."""
-    a, b = linear(colours) @ LUMINANCE, linear(pages)[:, None] @ LUMINANCE
+    a = linear(colours) @ LUMINANCE
+    b = linear(pages)[:, None] @ LUMINANCE
     return ((np.maximum(a, b) + 0.05) / (np.minimum(a, b) + 0.05)).min()
 
 

@@ -79,7 +79,9 @@ def test_recipes_that_search_equal_a_loop(label, method, lengths):
 def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
     store = make_store(seed, models=3, step=2.0, costs=[[3, 5, 6], [4, 4, 5]][seed % 2])
     names, costs, stage = outcomes_of(store, metric)
-    k, cheap, dear = len(store), [], []
+    k = len(store)
+    cheap = []
+    dear = []
     for chain in chains_of(costs, 3):
         outcomes = [stage((m,)) for m in chain]
         points = []
@@ -243,8 +245,10 @@ def test_bad_arguments_are_named(call, message):
 
 def test_compare_equals_a_fine_sum():
     store = make_store(k=400, step=0.01)
-    front, points = search(store, (1, 2, 3)), search(store, 2, "softmax_margin").table
-    low, best = store.models["top1"].iloc[0], store.models["top1"].max()
+    front = search(store, (1, 2, 3))
+    points = search(store, 2, "softmax_margin").table
+    low = store.models["top1"].iloc[0]
+    best = store.models["top1"].max()
     table = compare_recipes(
         front, {"park": points, "oracle": recipes.oracle(store)}, above=(low, best)
     )

@@ -47,7 +47,8 @@ def make_store(seed=0, k=40, models=4, step=0.5, costs=(1, 3, 9, 27), classes=3)
 
 def chains_of(store, lengths):
     """(positions, names, costs) of all chains that rise in cost, equal costs in both orders."""
-    names, costs = list(store.models.index), store.costs("macs")
+    names = list(store.models.index)
+    costs = store.costs("macs")
     for chain in cascades_of(costs, [n for n in lengths if n <= len(names)]):
         yield chain, tuple(names[m] for m in chain), [costs[m] for m in chain]
 
@@ -68,9 +69,11 @@ def own_again(store, table, rule):
 
 def slow_patience(store, names, costs, patience):
     """Accuracy and cost, sample by sample."""
-    right, cost = 0, 0.0
+    right = 0
+    cost = 0.0
     for j, label in enumerate(store.labels):
-        count, before = 0, None
+        count = 0
+        before = None
         for name, price in zip(names, costs):
             answer = int(np.argmax(store.logits(name)[j]))
             cost += price
@@ -96,7 +99,8 @@ def test_patience_equals_a_loop(store):
 
 
 def slow_stream(margins, agree, target):
-    t, stages = 0.5, []
+    t = 0.5
+    stages = []
     for margin, same in zip(margins, agree):
         stages.append(int(margin < t))
         if stages[-1]:
@@ -107,7 +111,8 @@ def slow_stream(margins, agree, target):
 @settings(max_examples=20, deadline=None)
 @given(STORES)
 def test_the_dynamic_threshold_equals_a_loop(store):
-    slow, targets = [], np.arange(41) / 40
+    slow = []
+    targets = np.arange(41) / 40
     for _, (a, b), (c1, c2) in chains_of(store, [2]):
         p = np.sort(softmax(store.logits(a)), axis=1)
         first, second = (store.logits(name).argmax(axis=1) for name in (a, b))
@@ -136,7 +141,9 @@ def test_the_dynamic_threshold_comes_to_its_share_of_disagreement():
 
 def slow_budget(confidences, shares):
     """Thresholds by counting down the samples that are left, surest first."""
-    k, gone, thresholds = len(confidences[0]), set(), []
+    k = len(confidences[0])
+    gone = set()
+    thresholds = []
     for sure, share in zip(confidences, shares[:-1]):
         left = sorted((s for s in range(k) if s not in gone), key=lambda s: -sure[s])
         most = left[: int(np.floor(share * k + 1e-9))]
@@ -149,7 +156,8 @@ def slow_budget(confidences, shares):
     st.integers(0, 10**6), st.integers(1, 12), st.lists(st.floats(0.01, 1), min_size=1, max_size=4)
 )
 def test_budgeted_thresholds_equal_a_count(seed, k, shares):
-    rng, shares = np.random.default_rng(seed), np.array(shares) / sum(shares)
+    rng = np.random.default_rng(seed)
+    shares = np.array(shares) / sum(shares)
     confidences = list(rng.integers(0, 4, (len(shares), k)) / 4)
     thresholds = budgeted(confidences, shares)
     assert thresholds.tolist() == slow_budget(confidences, shares)
@@ -164,11 +172,9 @@ def test_budgeted_thresholds_equal_a_count(seed, k, shares):
 @settings(max_examples=10, deadline=None)
 @given(STORES, st.sampled_from(["max_softmax", "entropy"]))
 def test_budgeted_batch_equals_a_loop(store, metric):
-    stage, slow, ratios = (
-        Method(metric).stage(store, list(store.models.index)),
-        [],
-        np.arange(1, 40) / 20,
-    )
+    stage = Method(metric).stage(store, list(store.models.index))
+    slow = []
+    ratios = np.arange(1, 40) / 20
     for chain, _, costs in chains_of(store, (1, 2, 3)):
         outcomes = [stage((m,)) for m in chain]
         for ratio in ratios:
@@ -231,7 +237,8 @@ def test_the_logistic_policy_equals_a_loop(seed, step):
 
 
 def test_a_logistic_policy_is_fitted_on_one_split_only():
-    store, other = make_store(0, 200), make_store(1, 200)
+    store = make_store(0, 200)
+    other = make_store(1, 200)
     features = np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES])
     scorer = fit_confidence("logistic", FEATURES, features, store.ranks("m1") == 0)
     features = np.column_stack([Method(m).stage(other, ["m1"])((0,))[1] for m in FEATURES])
@@ -258,7 +265,8 @@ def test_a_grid_that_is_given_serves_all_stages():
 @pytest.mark.parametrize(("seed", "step"), [(0, 0.01), (1, 0.5)])
 def test_all_recipes_on_the_split_that_chose_are_as_they_were(seed, step):
     store = make_store(seed, 60, 4, step)
-    plain, moved = all_recipes(store), all_recipes(store, held_out=store)
+    plain = all_recipes(store)
+    moved = all_recipes(store, held_out=store)
     assert list(plain) == list(moved)
     for label, table in moved.items():
         pd.testing.assert_frame_equal(table[plain[label].columns], plain[label])
@@ -289,7 +297,8 @@ def test_a_table_of_scores_is_replayed_by_its_own_confidences():
 
 def slow_excess_moved(front, points, other, at):
     """Mean over accuracies asked for of the chosen points' relative costs, − 1."""
-    there, relative = Baseline(other.costs("macs"), other.models["top1"]), []
+    there = Baseline(other.costs("macs"), other.models["top1"])
+    relative = []
     for table in (points, front):
         own = table["cost_moved"] / [
             there.cost_at(min(a, there.best)) for a in table["accuracy_moved"]
@@ -299,8 +308,10 @@ def slow_excess_moved(front, points, other, at):
 
 
 def test_compare_judges_on_the_other_split_what_was_chosen_here():
-    store, other = make_store(0, 300, 4, 0.01), make_store(1, 300, 4, 0.01)
-    front, chosen = search(store, (1, 2, 3)), all_recipes(store, held_out=other)
+    store = make_store(0, 300, 4, 0.01)
+    other = make_store(1, 300, 4, 0.01)
+    front = search(store, (1, 2, 3))
+    chosen = all_recipes(store, held_out=other)
     one = chosen["Wang 2018, max-softmax grid"].iloc[[3]]
     table = compare_recipes(front, {**chosen, "one point": one}, held_out=other, loss=0.02)
     assert list(table.columns[:5]) == [
@@ -313,7 +324,8 @@ def test_compare_judges_on_the_other_split_what_was_chosen_here():
     pd.testing.assert_frame_equal(
         table.iloc[:, 5:], compare_recipes(front, {**chosen, "one point": one})
     )
-    exact, best = recipes.replay_points(front.table, other), front.baseline.best
+    exact = recipes.replay_points(front.table, other)
+    best = front.baseline.best
     for label in (
         "Huang 2018, budgeted batch",
         "Park 2015, dynamic threshold",

@@ -24,7 +24,8 @@ def split():
 @pytest.mark.parametrize("label", peers.RULES)
 def test_what_a_rule_finds_is_within_the_budget_and_measures_so(split, label, n):
     budgets = [share * split.table[2][-1] for share in (0.01, 0.3)]
-    best, exact = peers.RULES[label](split, n, budgets), peers.exact(split, n, budgets)
+    best = peers.RULES[label](split, n, budgets)
+    exact = peers.exact(split, n, budgets)
     for budget, accuracy, found, most in zip(
         budgets, best.accuracy, best.found, exact.accuracy, strict=True
     ):

@@ -33,7 +33,8 @@ from tools.study import (
     singles,
 )
 
-TABLE, COLUMNS = published.models(), published.COLUMNS
+TABLE = published.models()
+COLUMNS = published.COLUMNS
 
 
 def script(name, monkeypatch):
@@ -73,7 +74,10 @@ def test_models_that_the_paper_names():
 
 
 def test_macs_of_a_vision_transformer_in_closed_form():
-    tokens, width, depth, patch = 197, 768, 12, 16
+    tokens = 197
+    width = 768
+    depth = 12
+    patch = 16
     block = 12 * tokens * width**2 + 2 * tokens**2 * width + 2 * 5 * tokens * width
     expected = 196 * 3 * patch**2 * width + depth * block + 5 * tokens * width + 1000 * width
     assert TABLE.loc["vit_base_patch16_224", "macs"] == expected
@@ -115,7 +119,8 @@ def test_another_table(tmp_path):
 
 def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
     """A store whose models are right on so many of k samples."""
-    labels, logits = np.zeros(k, int), {}
+    labels = np.zeros(k, int)
+    logits = {}
     for name, accuracy in accuracies.items():
         right = np.arange(k) < round(accuracy * k)
         logits[name] = np.stack([right, ~right], 1).astype(float)
@@ -288,7 +293,8 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(
 
 
 def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monkeypatch, capsys):
-    tables, asked = script("tables", monkeypatch), []
+    tables = script("tables", monkeypatch)
+    asked = []
     monkeypatch.setattr(
         tables.pooch, "retrieve", lambda url, known_hash, **_: asked.append((url, known_hash))
     )
@@ -361,7 +367,8 @@ def rows_against_all(tables, rng, rows, factor):
     exact = rng.choice([0.01, 0.02, 0.1, 0.3, 1, 1.1, 1.2, 2, 5], rows) * rng.uniform(1, 1.2, rows)
     published_gmacs = np.round(exact * rng.uniform(1, factor, rows), 2)
     published_gmacs[rng.random(rows) < 0.1] = np.nan
-    top1, seconds = rng.integers(60, 70, rows), rng.choice([1.0, 2.0, 3.0, np.nan], rows)
+    top1 = rng.integers(60, 70, rows)
+    seconds = rng.choice([1.0, 2.0, 3.0, np.nan], rows)
     near = tables.near_a_front(top1, published_gmacs, seconds, factor)
     everything = pd.DataFrame({"top1": top1, "macs": exact, "seconds": seconds})
     counted = everything.assign(macs=everything["macs"].where(near))
@@ -403,7 +410,8 @@ def test_fronts_then_and_now(tmp_path, monkeypatch, capsys):
     arguments = [str(tmp_path / "newer.csv"), "--out", str(tmp_path / "pages" / "page.html")]
     monkeypatch.setattr("sys.argv", ["then_and_now.py", *arguments])
     then_and_now.main()
-    said, page = capsys.readouterr().out, (tmp_path / "pages" / "page.html").read_text()
+    said = capsys.readouterr().out
+    page = (tmp_path / "pages" / "page.html").read_text()
     assert (
         "front in MACs: 27 of 43 models in 2030-01-01, 27 of 668 models in 2022-07-27; 26 in both"
         in said
@@ -440,7 +448,8 @@ def test_a_study_says_what_it_was_made_from(tmp_path):
     ]
     with pytest.raises(ValueError, match="unknown split 'test'; nearest: 'val'"):
         samples_of_study(tmp_path, "test")
-    path, text = tmp_path / "study.json", (tmp_path / "study.json").read_text()
+    path = tmp_path / "study.json"
+    text = (tmp_path / "study.json").read_text()
     path.write_text(text.replace('"every": 3', '"every": 2'))
     with pytest.raises(ValueError, match=r"study\.json: .*edited after it was written"):
         read_study(tmp_path)
