@@ -4,9 +4,11 @@ guarantee hold, and how long does the bootstrap take?
 Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples of it for the data.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measuring import RUNS, row, seconds
@@ -44,7 +46,7 @@ EPSILON = 0.01
 DELTA = 0.1
 
 
-def resampling(quick=False):
+def resampling(quick: bool = False) -> list[dict]:
     """Row of the table: seconds for fixed cascades, baselines and improvement factors of a front on all resamples."""
     k, resamples = (1_000, 100) if quick else (10_000, 1_000)
     table = ScoreTable(*scores(18, k))
@@ -56,14 +58,14 @@ def resampling(quick=False):
     return [row(what, spent, "s", "≤ 10")]
 
 
-def uncertainty(quick=False):
+def uncertainty(quick: bool = False) -> list[dict]:
     """Rows of the table: coverage of intervals."""
     world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
     table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick)
     return [row(*values) for values in table]
 
 
-def coverage(world, quick):
+def coverage(world: ScoreTable, quick: bool) -> list[tuple]:
     """Share of 95% intervals that hold the truth: one cascade's three numbers, and the curve of a set of cascades."""
     draws, resamples, k = (20, 100, 500) if quick else (500, 500, 2_000)
     rng = np.random.default_rng(1)
@@ -102,7 +104,7 @@ def coverage(world, quick):
 class MeasuredSet:
     """Improvement of a set of cascades on some samples: its mean, and its curve at nine accuracies."""
 
-    def __init__(self, samples, points):
+    def __init__(self, samples: ScoreTable, points: list[Point]) -> None:
         found = run_cascades(samples, points)
         singles = samples.models
         cost, accuracy = np.array(
@@ -115,12 +117,12 @@ class MeasuredSet:
         self.mean = mean_improvement(baseline, cost[keep], accuracy[keep])
 
 
-def _covers(values, truth):
+def _covers(values: np.ndarray, truth: Any) -> Any:
     low, high = interval(values)
     return (low <= truth) & (truth <= high)
 
 
-def near_the_best(quick):
+def near_the_best(quick: bool) -> list[tuple]:
     """Models of 97% to 99% and a cascade that matches the best: the factor by percentiles, the cost ratio exactly."""
     world = ScoreTable(*scores(5, 20_000 if quick else 200_000, seed=7, lowest=0.97, highest=0.99))
     draws = 20 if quick else 500
@@ -153,7 +155,7 @@ def near_the_best(quick):
     ]
 
 
-def rarely_passed_on(quick):
+def rarely_passed_on(quick: bool) -> list[tuple]:
     """The cost interval that is saved with a cascade, where few samples pass on; costs differ by sample in the last."""
     rng = np.random.default_rng(4)
     draws = 50 if quick else 1000
@@ -178,20 +180,20 @@ def rarely_passed_on(quick):
     return rows
 
 
-def monitoring(quick=False):
+def monitoring(quick: bool = False) -> list[dict]:
     """Rows of the table: false alarms, ever, of streams of unchanged inputs, each with a reference of its own; inputs
     until an alarm on the ten bundled shifts, beside the test of windows by Kolmogorov–Smirnov and Fisher that was here
     before; how often a confidence sequence of the loss is ever wrong; seconds."""
     return [row(*values) for values in false_alarms(quick) + delays(quick) + audits(quick)]
 
 
-def at_each_stage(sure, thresholds):
+def at_each_stage(sure: list[np.ndarray], thresholds: np.ndarray) -> list[tuple]:
     """[(numbers of the inputs that reach the stage, their confidences there)] of confidences [n][N]."""
     stage = exit_stages(sure, thresholds)
     return [(np.flatnonzero(stage >= i), values[stage >= i]) for i, values in enumerate(sure)]
 
 
-def first_alarms(reference, stream, rates):
+def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.ndarray:
     """After how many inputs a DriftSignal alarms at each total rate, inf: never. reference, stream: at_each_stage."""
     first = np.full(len(rates), np.inf)
     for (_, before), (numbers, values) in zip(reference, stream):
@@ -201,7 +203,7 @@ def first_alarms(reference, stream, rates):
     return first
 
 
-def first_window(reference, stream, rate, inputs):
+def first_window(reference: list, stream: list, rate: float, inputs: int) -> float:
     """The same of the window test, each window at that rate: Bonferroni over the stages' two tests."""
     for end in range(EVERY, inputs + 1, EVERY):
         windows = [
@@ -221,7 +223,7 @@ def first_window(reference, stream, rate, inputs):
     return np.inf
 
 
-def false_alarms(quick):
+def false_alarms(quick: bool) -> list[tuple]:
     """Three stages of a synthetic cascade; confidences as they are, and rounded to a tenth, so that many are equal."""
     streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
     world = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5))
@@ -275,7 +277,7 @@ def false_alarms(quick):
     return rows
 
 
-def delays(quick):
+def delays(quick: bool) -> list[tuple]:
     """Medians over orders of the stored samples; the reference is the half of the split that did not choose."""
     orders = 2 if quick else 50
     folder = "data/fashion-mnist"
@@ -301,7 +303,7 @@ def delays(quick):
     return rows
 
 
-def audits(quick):
+def audits(quick: bool) -> list[tuple]:
     """Share of streams of audited inputs whose sequence of lower bounds is above the true loss at any time: where its
     capital against the truth comes to 1 / error."""
     streams = 20 if quick else 1_000
@@ -340,7 +342,7 @@ def audits(quick):
     return rows
 
 
-def guarantee(quick=False):
+def guarantee(quick: bool = False) -> list[dict]:
     """Rows of the table: 1,000 draws of a tuning and a certification split from the population.
 
     Each draw: search all pairs of five models on the tuning split, certify on the other, look the certified cascades up
@@ -381,14 +383,14 @@ def guarantee(quick=False):
     return [row(*values) for values in rows + rare_errors(quick)]
 
 
-def losses_of(table, points, reference):
+def losses_of(table: ScoreTable, points: list[Point], reference: str) -> np.ndarray:
     """Losses against the reference model, float [P, k]."""
     right = table.correct[table.row(reference)].astype(np.float64)
     outcomes = {at: correct for at, _, correct, _ in run_cascades(table, points)}
     return np.stack([right - outcomes[at] for at in range(len(points))])
 
 
-def certified(losses, test):
+def certified(losses: np.ndarray, test: Callable) -> int:
     """How many points pass, one after another, until the first that does not."""
     for count, loss in enumerate(losses):
         if test(loss, EPSILON) > DELTA:
@@ -396,7 +398,7 @@ def certified(losses, test):
     return len(losses)
 
 
-def hoeffding_bentkus(losses, epsilon):
+def hoeffding_bentkus(losses: np.ndarray, epsilon: float) -> float:
     """p-value for losses in [−1, 1], scaled to [0, 1]."""
     k = len(losses)
     mean = (1 + losses.mean()) / 2
@@ -407,12 +409,12 @@ def hoeffding_bentkus(losses, epsilon):
     return min(1.0, np.exp(-k * h), np.e * binom.cdf(np.ceil(k * mean), k, limit))
 
 
-def normal(losses, epsilon):
+def normal(losses: np.ndarray, epsilon: float) -> float:
     """p-value by the normal approximation."""
     return norm.cdf((losses.mean() - epsilon) / max(losses.std() / np.sqrt(len(losses)), 1e-12))
 
 
-def exact(losses, epsilon):
+def exact(losses: np.ndarray, epsilon: float) -> float:
     return paired_p_value(
         int((losses > 0).sum()), int((losses < 0).sum()), len(losses), epsilon, DELTA
     )
@@ -426,7 +428,7 @@ TESTS = {
 }
 
 
-def rare_errors(quick):
+def rare_errors(quick: bool) -> list[tuple]:
     """Share of draws of 500 samples in which a cascade that loses exactly ε = 0.5% or 1% is certified, per test."""
     rng = np.random.default_rng(1)
     draws = 50 if quick else 1_000
@@ -471,7 +473,7 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
 }
 
 
-def few_labels(quick=False):
+def few_labels(quick: bool = False) -> list[dict]:
     """Rows of the table: how often is certified what is not so, for each kind of promise; power at equal label cost."""
     draws = 30 if quick else 1_000
     rows = []
@@ -491,11 +493,11 @@ def few_labels(quick=False):
     return rows + power(draws)
 
 
-def labels_of(table, ids):
+def labels_of(table: Any, ids: np.ndarray) -> Any:
     return {sample: table.labels[int(sample)] for sample in ids}
 
 
-def labelled_world(rng, k, two=False):
+def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple:
     """(predictions of two models for three classes, or two, cascade HALF under its score). Its true loss is 2% overall
     and in each group and class; of F1 it is F1_LOSS; its mean cost is 5."""
     kind = rng.choice(
@@ -520,7 +522,7 @@ def labelled_world(rng, k, two=False):
 F1_LOSS = 0.02  # classes are equally frequent and err alike: F1 is accuracy there
 
 
-def power(draws):
+def power(draws: int) -> list[tuple]:
     """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from 500 labels."""
     # lost, gained, neither, the same
     rng = np.random.default_rng(0)

@@ -19,12 +19,13 @@ from collections import defaultdict
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from measuring import RUNS, row
 
-from cascadelib import Cascade, LogitStore, datasets, pick, search
+from cascadelib import Cascade, LogitStore, Point, datasets, pick, search
 from cascadelib.deployment import Decisions
 from cascadelib.deployment.cascade import same_decisions
 from cascadelib.deployment.timing import pieces_of, time_cascade
@@ -32,7 +33,7 @@ from cascadelib.deployment.timing import pieces_of, time_cascade
 BATCH = 64
 
 
-def points(store, quick):
+def points(store: LogitStore, quick: bool) -> dict[str, Point]:
     """{label: Point}: as accurate as the best single model, or nearly so."""
     found = {"two models": pick(search(store, 2), "match_best")}
     if not quick:
@@ -41,7 +42,9 @@ def points(store, quick):
     return found
 
 
-def rows_of(label, cascade, images, batch_size, repeats):
+def rows_of(
+    label: str, cascade: Cascade, images: np.ndarray, batch_size: int, repeats: int
+) -> list[dict]:
     """Rows of one cascade at one batch size; targets are for full batches."""
     table = time_cascade(cascade, images, batch_size, repeats)
     at = f"{label}, batch {batch_size}"
@@ -77,7 +80,7 @@ def rows_of(label, cascade, images, batch_size, repeats):
     ]
 
 
-def cascade(quick=False):
+def cascade(quick: bool = False) -> list[dict]:
     """Rows of the table: cascades of the bundled zoo on its test images."""
     store = LogitStore("data/fashion-mnist/val")
     test = LogitStore("data/fashion-mnist/test")
@@ -109,7 +112,7 @@ def cascade(quick=False):
     return rows
 
 
-def optimize(quick=False):
+def optimize(quick: bool = False) -> list[dict]:
     """Rows of the table: each model of a bundled cascade as it is ÷ frozen for that batch size, processor time; and
     decisions unlike those before."""
     store = LogitStore("data/fashion-mnist/val")
@@ -147,7 +150,7 @@ def optimize(quick=False):
 
 
 @torch.inference_mode()
-def processor_time(member, pieces):
+def processor_time(member: Any, pieces: list) -> float:
     """Processor seconds of a model on inputs that are made before."""
     inputs = [member.inputs(piece) for piece in pieces]
     bare = replace(member, transform=None)
@@ -162,7 +165,7 @@ IMAGES = 32
 CALLERS = (1, 8, 64)
 
 
-def serve(quick=False):
+def serve(quick: bool = False) -> list[dict]:
     """Rows of the table: the bundled cascade behind examples/serve.py on loopback, for 1, 8 and 64 callers, each with
     one request of 32 images (.npy, a byte a pixel) under way.
 
@@ -228,7 +231,7 @@ def serve(quick=False):
     return rows
 
 
-def request_of(images):
+def request_of(images: np.ndarray) -> bytes:
     """An HTTP request for decisions on images uint8 [n, height, width]."""
     file = io.BytesIO()
     np.save(file, images)
@@ -236,11 +239,11 @@ def request_of(images):
     return head.encode() + file.getvalue()
 
 
-async def called(port, requests, callers, each):
+async def called(port: int, requests: list[bytes], callers: int, each: int) -> tuple[float, list]:
     """(seconds, [(number of the request, seconds that it took, its answer)]): every caller sends ``each`` in turn."""
     answers = []
 
-    async def caller(first):
+    async def caller(first: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for number in (i % len(requests) for i in range(first, first + each)):
             begun = time.perf_counter()
@@ -257,7 +260,7 @@ async def called(port, requests, callers, each):
     return time.perf_counter() - begun, answers
 
 
-def unlike_at(expected, number, body):
+def unlike_at(expected: np.ndarray, number: int, body: bytes) -> int:
     """How many answers to a request are not the (predictions, exit stages) that are expected of all images."""
     rows = slice(number * IMAGES, (number + 1) * IMAGES)
     said = json.loads(body)
@@ -265,7 +268,7 @@ def unlike_at(expected, number, body):
     return int((here != expected[:, rows]).any(axis=0).sum())
 
 
-def asked(pipe, what):
+def asked(pipe: Any, what: Any) -> Any:
     """What the server's process says of itself, see :func:`serving`."""
     pipe.send(what)
     return pipe.recv()
@@ -274,17 +277,17 @@ def asked(pipe, what):
 class NoModel:
     """A cascade that decides nothing: what is left is HTTP and the queue."""
 
-    def __init__(self, running):
+    def __init__(self, running: Any) -> None:
         self.running = running
 
-    def run(self, batches, batch_size):
+    def run(self, batches: Any, batch_size: int) -> Decisions:
         zeros = np.zeros(sum(map(len, batches)))
         return Decisions(
             zeros.astype(int), zeros.astype(int), zeros, zeros[:, None], zeros[:1], zeros[:, None]
         )
 
 
-def serving(pipe, images):
+def serving(pipe: Any, images: np.ndarray) -> None:
     """The server's process: examples/serve.py with the bundled cascade, and with one that does nothing. Asked for
     "cpu", it says its processor seconds; for "last", images a second of the last model in full batches; for a number of
     callers, of the cascade over so many requests at a time."""

@@ -7,7 +7,9 @@ load as well, and is an upper bound unless the machine was quiet; processor time
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measuring import RUNS, row
@@ -66,7 +68,7 @@ WATCH = """() => {
 }"""
 
 
-def waits(page, act):
+def waits(page: Any, act: Callable) -> np.ndarray:
     """Milliseconds from each input of ``act()`` to the frame that shows its number."""
     page.evaluate("() => { window.waits.length = 0 }")
     act()
@@ -74,7 +76,7 @@ def waits(page, act):
     return np.array(page.evaluate("() => window.waits"))
 
 
-def moves(page, times):
+def moves(page: Any, times: int) -> None:
     """Moves of the first slider by mouse, one at a time, each left to reach the screen."""
     page.mouse.move(*place(page, 0))
     page.mouse.down()
@@ -84,7 +86,7 @@ def moves(page, times):
     page.mouse.up()
 
 
-def presses(page, times):
+def presses(page: Any, times: int) -> None:
     """Steps of the first slider by keyboard."""
     slider(page, 0).focus()
     for _ in range(times):
@@ -92,7 +94,7 @@ def presses(page, times):
         page.wait_for_timeout(250)
 
 
-def measured(folder, models, samples, repeats):
+def measured(folder: Path, models: int, samples: int, repeats: int) -> tuple[dict, dict]:
     """{what: [seconds]} in the kernel and {what: [milliseconds]} on screen, by the number of models in the cascade."""
     from playwright.sync_api import sync_playwright
 
@@ -127,7 +129,7 @@ def measured(folder, models, samples, repeats):
     return kernel, screen
 
 
-def distribution(label, values, unit, target):
+def distribution(label: str, values: np.ndarray, unit: str, target: str) -> list[dict]:
     """Rows: the median against its target, then the 90th and 99th percentile and the largest; runs: how many values."""
     at = {"median": 50, "90th percentile": 90, "99th percentile": 99, "largest": 100}
     name = f"{label} ({len(values)})"
@@ -143,7 +145,7 @@ def distribution(label, values, unit, target):
     ]
 
 
-def explorer(quick=False):
+def explorer(quick: bool = False) -> list[dict]:
     """Rows of the table: a drag in the kernel, on screen, opening, switching; nothing where there is no browser."""
     if find_browser() is None:
         return []

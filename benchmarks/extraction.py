@@ -11,8 +11,10 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gpu as on_gpu
 import numpy as np
@@ -56,7 +58,7 @@ MODELS = 18
 SAMPLES = 40_430
 
 
-def extraction(quick=False) -> list[dict]:
+def extraction(quick: bool = False) -> list[dict]:
     """Rows of the table: the ratio of images a second, extract ÷ bare loop, of small grey images in memory."""
     count, repeats = (2_000, 2) if quick else (10_000, RUNS)
     images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
@@ -80,7 +82,7 @@ def extraction(quick=False) -> list[dict]:
     ]
 
 
-def small_models():
+def small_models() -> dict:
     """{name: (module, transform)}, untrained: time does not depend on the weights."""
     torch.manual_seed(0)
     return {
@@ -93,7 +95,7 @@ def small_models():
 
 
 @torch.inference_mode()
-def bare_loop(models, images):
+def bare_loop(models: dict, images: np.ndarray) -> float:
     """Nothing but transform and forward, in channels_last, each transform once a batch."""
     for module, _ in models.values():
         module.to(memory_format=torch.channels_last)
@@ -105,7 +107,7 @@ def bare_loop(models, images):
             module(inputs[transform])
 
 
-def imagenet(quick=False) -> list[dict]:
+def imagenet(quick: bool = False) -> list[dict]:
     """Rows of the table: four timm models over ImageNet-sized JPEGs, ``extract`` against four runs of timm's own loop.
 
     With D the time to decode and preprocess all images once, F_i the bare forward time of model i, reading once for all
@@ -151,7 +153,7 @@ def imagenet(quick=False) -> list[dict]:
     return rows
 
 
-def measured(sizes, count: int, repeats: int) -> dict[str, np.ndarray]:
+def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
     """Median (elapsed, processor) seconds of: timm (four runs; "as it is": in memory as malloc has it), ours (one
     extraction), read (D) and forward (ΣF)."""
     torch.manual_seed(0)
@@ -184,7 +186,7 @@ def measured(sizes, count: int, repeats: int) -> dict[str, np.ndarray]:
     return {key: np.median(values, axis=0) for key, values in times.items()}
 
 
-def wide(models, count):
+def wide(models: dict, count: int) -> dict:
     """The same models with as many classes as there are folders, where those are fewer than 1,000."""
     return models if count == 1000 else {n: (_First(m, count), t) for n, (m, t) in models.items()}
 
@@ -192,12 +194,12 @@ def wide(models, count):
 class _First(torch.nn.Module):
     """The first ``count`` logits of a module."""
 
-    def __init__(self, module, count):
+    def __init__(self, module: Any, count: int) -> None:
         super().__init__()
         self.module = module
         self.count = count
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return self.module(x)[:, : self.count]
 
 
@@ -212,14 +214,14 @@ def tree(count: int) -> Path:
     return folder
 
 
-def timed(call, *args) -> np.ndarray:
+def timed(call: Callable, *args: Any) -> np.ndarray:
     """(elapsed, processor) seconds of a call, those of its worker processes included."""
     before = _clocks()
     call(*args)
     return _clocks() - before
 
 
-def _clocks():
+def _clocks() -> np.ndarray:
     own, workers = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
@@ -227,7 +229,7 @@ def _clocks():
 
 
 @torch.inference_mode()
-def timm_loop(module, size, folder) -> None:
+def timm_loop(module: Any, size: Any, folder: Path) -> None:
     """One model over all images in the manner of validate.py: its loader, normalised there, and top-1 counted."""
     config = resolve_data_config({"img_size": size}, model=module)
     data = create_dataset("", root=str(folder))
@@ -239,19 +241,19 @@ def timm_loop(module, size, folder) -> None:
         right += int((logits.argmax(1) == labels).sum())
 
 
-def reading(samples, transforms) -> None:
+def reading(samples: Any, transforms: list) -> None:
     """Decode and preprocess once for all models, and do nothing with it."""
     for _, prepare in feed(samples, spans(samples), transforms, Device(CPU), WORKERS):
         for transform in set(transforms):
             prepare(transform)
 
 
-def spans(samples) -> list[tuple[int, int]]:
+def spans(samples: Any) -> list[tuple[int, int]]:
     return [(a, min(a + BATCH, len(samples))) for a in range(0, len(samples), BATCH)]
 
 
 @torch.inference_mode()
-def forward(module, size, batches: int) -> None:
+def forward(module: Any, size: Any, batches: int) -> None:
     """Nothing but forward passes, on random input that is there."""
     inputs = torch.randn(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
     module.to(memory_format=torch.channels_last)
@@ -259,12 +261,12 @@ def forward(module, size, batches: int) -> None:
         module(inputs)
 
 
-def texts(quick=False) -> list[dict]:
+def texts(quick: bool = False) -> list[dict]:
     """Rows of the table: extraction sorted by length against fixed padding, and searches at the size of QQP."""
     return text_extraction(quick) + text_searches(quick)
 
 
-def text_extraction(quick):
+def text_extraction(quick: bool) -> list[dict]:
     """Texts a second of `extract` (store, MACs and checks included) ÷ those of the fixed loop."""
     torch.manual_seed(0)
     threads = torch.get_num_threads()
@@ -303,7 +305,7 @@ def text_extraction(quick):
 class Fixed(Tokenized):
     """Every text padded to ``max_length``, as most evaluation scripts do."""
 
-    def __call__(self, texts):
+    def __call__(self, texts: list[str]) -> Any:
         options = {
             "padding": "max_length",
             "truncation": True,
@@ -318,13 +320,13 @@ class Fixed(Tokenized):
 
 
 @torch.inference_mode()
-def fixed_loop(module, transform, texts):
+def fixed_loop(module: Any, transform: Any, texts: list[str]) -> None:
     """Nothing but tokenizer and forward, in the order of the texts."""
     for start in range(0, len(texts), BATCH):
         module(**transform(texts[start : start + BATCH]))
 
 
-def text_searches(quick):
+def text_searches(quick: bool) -> list[dict]:
     """Seconds of exact searches of pairs (accuracy and F1) and triples, compiled beforehand."""
     k = 4_000 if quick else SAMPLES
     store = cl.LogitStore.from_arrays(
@@ -340,7 +342,7 @@ def text_searches(quick):
     return rows
 
 
-def two_class_models(k):
+def two_class_models(k: int) -> dict:
     """(logits {name: [k, 2]}, labels, costs) of models that rise in accuracy and cost, as fine-tuned checkpoints do."""
     rng = np.random.default_rng(0)
     labels = (rng.random(k) < 0.37).astype(np.int64)
@@ -353,7 +355,7 @@ def two_class_models(k):
     return logits, labels, dict(zip(logits, cost))
 
 
-def gpu(quick=False) -> list[dict]:
+def gpu(quick: bool = False) -> list[dict]:
     """Rows of the table: look-alikes of ImageNet on a GPU; none, and a line that says so, where there is none."""
     if not torch.cuda.is_available():
         print("gpu: no GPU, nothing is measured")

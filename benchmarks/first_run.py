@@ -11,24 +11,25 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
 
-def timed(*command, **options):
+def timed(*command: Any, **options: Any) -> float:
     """Seconds that a command takes; it has to succeed."""
     start = time.perf_counter()
     subprocess.run(command, check=True, **options)
     return time.perf_counter() - start
 
 
-def megabytes(folder):
+def megabytes(folder: Path) -> int:
     """What a folder takes on the disk."""
     said = subprocess.run(["du", "-sm", folder], check=True, capture_output=True, text=True).stdout
     return int(said.split()[0])
 
 
-def first_run(folder):
+def first_run(folder: Path) -> dict:
     """{download_mb, install_s, installed_mb, run_s, cores} of a clone in an empty folder."""
     subprocess.run(["git", "clone", "-q", "--no-local", HERE.parent, folder], check=True)
     found = {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import combinations
 from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -26,21 +27,21 @@ METHOD = "max_softmax_mean_logits"
 FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 
 
-def compile_kernels():
+def compile_kernels() -> None:
     """Let numba compile outside the measured time."""
     small = scores(5, 400)
     for n in (2, 3):
         search_arrays(*small, n)
 
 
-def search(quick=False):
+def search(quick: bool = False) -> list[dict]:
     """Rows of the table: all pairs and all triples; quick: small sizes."""
     compile_kernels()
     table = scores(8, 2000) if quick else scores()
     return pairs(table) + triples(table, 5 if quick else 3)
 
 
-def pairs(table):
+def pairs(table: tuple) -> list[dict]:
     own, points = seconds(lambda: search_arrays(*table, 2), 4 * RUNS)
     recipe, front = seconds(lambda: recipe_pairs(*table), RUNS)
     m, k = table[0].shape
@@ -57,7 +58,7 @@ def pairs(table):
     ]
 
 
-def triples(table, sample):
+def triples(table: tuple, sample: int) -> list[dict]:
     own, points = seconds(lambda: search_arrays(*table, 3), RUNS)
     m, k = table[0].shape
     listed = list(combinations(range(m), 3))
@@ -79,18 +80,18 @@ def triples(table, sample):
     ]
 
 
-def only(models, samples, n):
+def only(models: int, samples: int, n: int) -> None:
     """One search, for the memory that it takes."""
     search_arrays(*scores(models, samples), n)
 
 
-def worst_ratio(points, costs, accuracies):
+def worst_ratio(points: Any, costs: np.ndarray, accuracies: np.ndarray) -> float:
     """Largest cost of the points ÷ cost of other points of no greater accuracy: ≤ 1 where never worse."""
     own = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, accuracies - 1e-9)]
     return float((own / costs).max())
 
 
-def growth(quick=False):
+def growth(quick: bool = False) -> list[dict]:
     """Rows of the table: seconds of pairs and of triples against k (27 models) and against M (k = 20,000); against the
     number of models in a cascade, threads, and classes of mean logits."""
     compile_kernels()
@@ -109,14 +110,14 @@ def growth(quick=False):
     )
 
 
-def by_size(sizes, models, n):
+def by_size(sizes: list[int], models: list[int], n: int) -> list[dict]:
     """Seconds of exact searches of n models against the number of samples and of models."""
     tables = {f"search: {n} of 27, k = {k}": (27, k) for k in sizes}
     tables |= {f"search: {n} of {m}, k = 20000": (m, 20_000) for m in models}
     return [row(what, searching(scores(*size), n), "s") for what, size in tables.items()]
 
 
-def by_length(lengths, models, samples):
+def by_length(lengths: list[int], models: int, samples: int) -> list[dict]:
     """Seconds of exact searches against the number of models in a cascade."""
     table = scores(models, samples)
     for n in lengths:
@@ -126,7 +127,7 @@ def by_length(lengths, models, samples):
     ]
 
 
-def by_threads(models, samples):
+def by_threads(models: int, samples: int) -> list[dict]:
     """Seconds of exact searches with one thread, and with as many as there are cores."""
     rows = []
     table = scores(models, samples)
@@ -138,7 +139,7 @@ def by_threads(models, samples):
     return rows
 
 
-def by_classes(classes, models, samples):
+def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
     """Seconds of exact searches of pairs by mean logits, from logits on disk, against the number of classes."""
     rows = []
     for c in classes:
@@ -152,12 +153,12 @@ def by_classes(classes, models, samples):
     return rows
 
 
-def searching(table, n):
+def searching(table: tuple, n: int) -> Any:
     """Seconds of an exact search of n models."""
     return seconds(lambda: search_arrays(*table, n), RUNS)[0]
 
 
-def scale(quick=False):
+def scale(quick: bool = False) -> list[dict]:
     """Rows of the table: sizes beyond the paper's, and the memory of a process that does only one of these searches."""
     compile_kernels()
     rows = []
@@ -174,7 +175,7 @@ def scale(quick=False):
     return rows
 
 
-def quadruples(quick=False):
+def quadruples(quick: bool = False) -> list[dict]:
     """Rows of the table: four models until a certified gap of 1%, and what is certified of longer cascades in ten
     seconds; quick: a small table."""
     compile_kernels()
@@ -209,7 +210,7 @@ def quadruples(quick=False):
     return rows
 
 
-def quadruples_exact(quick=False):
+def quadruples_exact(quick: bool = False) -> list[dict]:
     """Rows of the table: four models, every threshold."""
     compile_kernels()
     table = scores(8, 2000) if quick else scores()
@@ -224,7 +225,7 @@ def quadruples_exact(quick=False):
     ]
 
 
-def threads(quick=False):
+def threads(quick: bool = False) -> list[dict]:
     """Rows of the table: of many default searches, how many differ from one on a single thread (none should).
 
     Scores of two kinds: uniform at random (many points, found in many orders) and those of ``synthetic``. Searches run
@@ -247,14 +248,14 @@ def threads(quick=False):
     return rows
 
 
-def uniform(models, samples, seed=0):
+def uniform(models: int, samples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(correct, confidence, cost) as ``scores`` gives them, of chance alone."""
     rng = np.random.default_rng(seed)
     correct = rng.random((models, samples)) < np.linspace(0.5, 0.9, models)[:, None]
     return correct, rng.random((models, samples)), np.sort(rng.uniform(1, 100, models))
 
 
-def differing(table, n_models, runs, threads):
+def differing(table: tuple, n_models: int, runs: int, threads: int) -> int:
     """Of so many runs with so many threads, how many differ from a run with one."""
     with patch("os.cpu_count", return_value=1):
         single = search_arrays(*table, n_models)
@@ -274,7 +275,7 @@ with np.load(sys.argv[1]) as table:
 """
 
 
-def first_use(quick=False):
+def first_use(quick: bool = False) -> list[dict]:
     """Rows of the table: the first search of a fresh process, import included, where nothing is compiled, and after
     ``warm`` in another process."""
     parts = dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores()))
@@ -282,7 +283,7 @@ def first_use(quick=False):
     with TemporaryDirectory() as folder:
         np.savez(table := f"{folder}/table.npz", **parts)
 
-        def python(code, *arguments, cache=None):
+        def python(code: str, *arguments: Any, cache: str | None = None) -> None:
             environment = os.environ | {"NUMBA_CACHE_DIR": cache or mkdtemp(dir=folder)}
             subprocess.run(
                 [sys.executable, "-c", code, table, *arguments], check=True, env=environment

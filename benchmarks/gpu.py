@@ -7,6 +7,7 @@ precision over one batch that is on the GPU already: nothing is read, copied or 
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -84,7 +85,7 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
 
 
 @torch.inference_mode()
-def bare_loop(modules, count, device):
+def bare_loop(modules: Any, count: int, device: Any) -> None:
     """Nothing but forward passes in mixed precision, on a batch that is there."""
     batch = torch.randn(BATCH, 3, SIZE, SIZE, device=device).contiguous(
         memory_format=torch.channels_last
@@ -99,7 +100,7 @@ def bare_loop(modules, count, device):
         torch.cuda.synchronize(device)
 
 
-def decoded(samples, transforms, workers):
+def decoded(samples: Any, transforms: list, workers: int) -> None:
     """Read, decode and cut all photographs; nothing goes to the GPU."""
     for _ in feed(
         samples, spans(0, len(samples), BATCH), transforms, Device(torch.device("cpu")), workers

@@ -10,9 +10,11 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -33,7 +35,14 @@ class Seconds(float):
     runs = 1
 
 
-def row(benchmark, measured, unit, target="", cpu=None, runs=None):
+def row(
+    benchmark: str,
+    measured: float,
+    unit: str,
+    target: str = "",
+    cpu: float | None = None,
+    runs: int | None = None,
+) -> dict:
     """A row of the table. cpu: processor seconds; runs: how many the median is of; those of ``Seconds`` by default."""
     cpu, runs = (
         getattr(measured, name, None) if own is None else own
@@ -49,7 +58,7 @@ def row(benchmark, measured, unit, target="", cpu=None, runs=None):
     }
 
 
-def seconds(function, repeats=1):
+def seconds(function: Callable, repeats: int = 1) -> tuple[Seconds, Any]:
     """(:class:`Seconds` of so many runs, or of one where that takes more than ``LONG``; the last result)."""
     runs = []
     while not runs or (len(runs) < repeats and runs[0][0] <= LONG):
@@ -63,7 +72,7 @@ def seconds(function, repeats=1):
     return median(runs), result
 
 
-def median(runs):
+def median(runs: list[tuple[float, float]]) -> Seconds:
     """:class:`Seconds` of [(elapsed seconds, processor seconds), …], a pair a run."""
     wall, cpu = zip(*runs, strict=True)
     found = Seconds(statistics.median(wall))
@@ -72,13 +81,13 @@ def median(runs):
     return found
 
 
-def own_time():
+def own_time() -> float:
     """Processor seconds of this process and of those of its children that have ended and been waited for."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def descendants():
+def descendants() -> float:
     """Processor seconds of the processes below this one that are running now, and of the ended ones below them."""
     total = 0.0
     for process in psutil.Process().children(recursive=True):
@@ -90,7 +99,7 @@ def descendants():
     return total
 
 
-def machine_time():
+def machine_time() -> float:
     """Processor seconds that all processes have used since the machine was started, stolen time included; nan where
     the system does not tell."""
     try:
@@ -112,7 +121,7 @@ class Watch:
     have used is gone with them, nobody having waited for them.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> "Watch":
         self.begun = (time.perf_counter(), machine_time())
         self.load = load()
         self.own = 0.0
@@ -122,16 +131,16 @@ class Watch:
         self.looking.start()
         return self
 
-    def look_on(self):
+    def look_on(self) -> None:
         while not self.ended.wait(EVERY):
             self.look()
 
-    def look(self):
+    def look(self) -> None:
         now = own_time() + descendants()
         self.own = self.own + max(0.0, now - self.last)
         self.last = now
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.ended.set()
         self.looking.join()
         self.look()
@@ -141,18 +150,18 @@ class Watch:
         self.seen = {"load_before": self.load, "load_after": load(), "others": others}
 
 
-def load():
+def load() -> float:
     """Load average of the last minute; nan where the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
 
 
-def alone(function, *arguments):
+def alone(function: Callable, *arguments: Any) -> tuple[Any, float]:
     """(result of a function in a fresh process, the most memory it held: GiB resident, mapped files included)."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(with_peak, function, arguments).result()
 
 
-def with_peak(function, arguments):
+def with_peak(function: Callable, arguments: tuple) -> tuple[Any, float]:
     """What :func:`alone` runs there. Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first."""
     result = function(*arguments)
     status = Path("/proc/self/status")

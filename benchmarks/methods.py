@@ -15,7 +15,9 @@ SAMPLES = 50_000
 CLASSES = 1_000
 
 
-def write_store(path, models=MODELS, samples=SAMPLES, classes=CLASSES, seed=0):
+def write_store(
+    path: Path, models: int = MODELS, samples: int = SAMPLES, classes: int = CLASSES, seed: int = 0
+) -> LogitStore:
     """A store of seeded logits: top-1 from about 66% to 88.6%, errors shared between models, four orders of MACs."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, samples)
@@ -33,7 +35,7 @@ def write_store(path, models=MODELS, samples=SAMPLES, classes=CLASSES, seed=0):
     return store
 
 
-def compile_kernels():
+def compile_kernels() -> None:
     """Let numba compile outside the measured time."""
     rng = np.random.default_rng(0)
     logits = {f"model {m}": rng.normal(size=(200, 20)) for m in range(3)}
@@ -44,7 +46,7 @@ def compile_kernels():
         search(store, (2, 3), method.fit(store))
 
 
-def timed(path, runs):
+def timed(path: Path, runs: int) -> list[tuple]:
     """[(method, seconds, front points)] of every method over all pairs and triples of the store at ``path``, which is
     opened anew for each run of the twelve."""
     compile_kernels()
@@ -63,7 +65,7 @@ def timed(path, runs):
     return [(name, median(times[name]), points[name]) for name in METHODS]
 
 
-def methods(quick=False):
+def methods(quick: bool = False) -> list[dict]:
     """Rows of the table; the store is written first and not timed. Needs 5.4 GB of disk when not quick."""
     models, samples, classes, runs = (
         (8, 2_000, 100, 1) if quick else (MODELS, SAMPLES, CLASSES, RUNS)
@@ -95,7 +97,7 @@ DOLLARS = {  # budgets for 10,000 queries
 }
 
 
-def markets(quick=False):
+def markets(quick: bool = False) -> list[dict]:
     """Fitted confidences on FrugalML's markets, from the tables in the folder FRUGALML: accuracy at budgets on the
     half that did not choose, the mean of five draws. Targets: what FrugalML publishes (RAFDB); else, what the given
     confidences have there."""

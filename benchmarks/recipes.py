@@ -13,10 +13,12 @@ scikit-fallback: :func:`cascadelib.recipes.wang_2018` with its grids;
 RouterBench (Hu et al., 2024): the non-decreasing hull of single models: random routing between two of them.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
 from math import ceil, sqrt
+from typing import Any
 
 import numpy as np
 from measuring import RUNS, row, seconds
@@ -45,7 +47,7 @@ class Split:
     table: tuple
 
 
-def split_of(store, models):
+def split_of(store: LogitStore, models: Sequence[str]) -> Split:
     """The max softmax of some models of a store."""
     names, cost, stage = pool(store, Method("max_softmax"), None, None, models)
     correct, confidence = zip(*(stage((m,)) for m in range(len(names))), strict=True)
@@ -56,12 +58,19 @@ class Best:
     """The most accurate cascade within each budget, of all that were offered: ``found`` has a list for each, of
     (weight, models, thresholds); ``accuracy`` what it has where chosen. Weights: of a random choice."""
 
-    def __init__(self, budgets):
+    def __init__(self, budgets: Sequence[float]) -> None:
         self.budgets = budgets
         self.accuracy = [-1.0] * len(budgets)
         self.found = [[] for _ in budgets]
 
-    def offer(self, models, costs, accuracies, thresholds, only=None):
+    def offer(
+        self,
+        models: tuple[int, ...],
+        costs: Any,
+        accuracies: Any,
+        thresholds: Any,
+        only: int | None = None,
+    ) -> None:
         """models: of one cascade; an entry a vector of thresholds; only: the one budget that these are for."""
         for i, budget in enumerate(self.budgets):
             within = np.where(np.asarray(costs) <= budget, accuracies, -1.0)
@@ -71,7 +80,7 @@ class Best:
                 self.found[i] = [(1.0, models, tuple(thresholds[j]))]
 
 
-def run(table, models, thresholds):
+def run(table: tuple, models: tuple[int, ...], thresholds: Sequence) -> tuple[float, float]:
     """(accuracy, cost) of a cascade: rows of the table, and the least confidence that exits at each stage but one."""
     correct, confidence, cost = table
     left = np.arange(correct.shape[1])
@@ -85,7 +94,7 @@ def run(table, models, thresholds):
     return right / correct.shape[1], total / correct.shape[1]
 
 
-def exact(split, n, budgets):
+def exact(split: Split, n: int, budgets: Sequence[float]) -> Best:
     """Every threshold of every cascade of n models."""
     points = search_arrays(*split.table, n)
     best = Best(budgets)
@@ -101,7 +110,7 @@ def exact(split, n, budgets):
     return best
 
 
-def paper(split, n, budgets):
+def paper(split: Split, n: int, budgets: Sequence[float]) -> Best:
     """The paper's recipe, literally."""
     best = Best(budgets)
     one = recipe_pair if n == 2 else recipe_triple
@@ -111,7 +120,9 @@ def paper(split, n, budgets):
     return best
 
 
-def recipe_pair(correct, confidence, cost, a, b):
+def recipe_pair(
+    correct: np.ndarray, confidence: np.ndarray, cost: np.ndarray, a: int, b: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(cost, accuracy, threshold) of one pair at its boundaries: a k × 3 array, sorted, two cumulative sums.
 
     Boundaries between equal confidences are left out: no threshold gives them.
@@ -129,7 +140,15 @@ def recipe_pair(correct, confidence, cost, a, b):
     )
 
 
-def recipe_triple(correct, confidence, cost, a, b, c, every=10):
+def recipe_triple(
+    correct: np.ndarray,
+    confidence: np.ndarray,
+    cost: np.ndarray,
+    a: int,
+    b: int,
+    c: int,
+    every: int = 10,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(cost, accuracy, thresholds) of one triple's non-dominated points: first thresholds at every tenth boundary, the
     rest as a pair on what is left."""
     k = correct.shape[1]
@@ -165,7 +184,9 @@ def recipe_triple(correct, confidence, cost, a, b, c, every=10):
     return costs[keep], accuracies[keep], np.column_stack([np.array(first)[rows], second])
 
 
-def recipe_pairs(correct, confidence, cost):
+def recipe_pairs(
+    correct: np.ndarray, confidence: np.ndarray, cost: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The global front of all pairs by the recipe: (cost, accuracy)."""
     parts = [
         recipe_pair(correct, confidence, cost, a, b)[:2]
@@ -176,7 +197,7 @@ def recipe_pairs(correct, confidence, cost):
     return costs[keep], accuracies[keep]
 
 
-def frugal_gpt(split, n, budgets):
+def frugal_gpt(split: Split, n: int, budgets: Sequence[float]) -> Best:
     """A grid of shares that pass on, and Nelder-Mead from its best; the grid serves all budgets."""
     best = Best(budgets)
     for models in cascades_of(split.table[2], (n,)):
@@ -199,12 +220,12 @@ def frugal_gpt(split, n, budgets):
     return best
 
 
-def passing_shares(table, models):
+def passing_shares(table: tuple, models: tuple[int, ...]) -> Callable:
     """shares → (thresholds at which these shares of those who get there pass on, who passes the last)."""
     _, confidence, _ = table
 
     @lru_cache(64)
-    def passing(shares):
+    def passing(shares: tuple[float, ...]) -> tuple[tuple[float, ...], np.ndarray]:
         if not shares:
             return (), np.arange(confidence.shape[1])
         thresholds, left = passing(shares[:-1])
@@ -215,7 +236,9 @@ def passing_shares(table, models):
     return passing
 
 
-def loss_within(shares, table, models, passing, budget):
+def loss_within(
+    shares: np.ndarray, table: tuple, models: tuple[int, ...], passing: Callable, budget: float
+) -> float:
     """−accuracy; 10,000 where the shares fall or the budget is exceeded."""
     if np.any(np.diff(shares) < 0):
         return 10_000
@@ -223,7 +246,7 @@ def loss_within(shares, table, models, passing, budget):
     return -accuracy if cost <= budget else 10_000
 
 
-def constant(split, n, budgets, then=None):
+def constant(split: Split, n: int, budgets: Sequence[float], then: Callable | None = None) -> Best:
     """One threshold for all stages by bisection; ``then``: what goes on from it."""
     best = Best(budgets)
     for models in cascades_of(split.table[2], (n,)):
@@ -237,7 +260,7 @@ def constant(split, n, budgets, then=None):
     return best
 
 
-def bisected(table, models, budget):
+def bisected(table: tuple, models: tuple[int, ...], budget: float) -> float:
     """The largest threshold, nearly, at which the cost is within the budget; at 0 all exit."""
     low = 0.0
     high = 1.0
@@ -248,12 +271,14 @@ def bisected(table, models, budget):
     return low
 
 
-def constant_then_tpe(split, n, budgets):
+def constant_then_tpe(split: Split, n: int, budgets: Sequence[float]) -> Best:
     """The constant threshold, then Parzen estimators."""
     return constant(split, n, budgets, then=parzen_search)
 
 
-def parzen_search(table, models, accuracy, cost):
+def parzen_search(
+    table: tuple, models: tuple[int, ...], accuracy: float, cost: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(costs, accuracies, thresholds) of all that Parzen estimators tried. accuracy, cost: of the constant."""
     rng = np.random.default_rng(0)
     tried = np.empty((EVALUATIONS, len(models) - 1))
@@ -268,7 +293,7 @@ def parzen_search(table, models, accuracy, cost):
     return ran[:, 1], ran[:, 0], tried
 
 
-def suggestion(tried, loss, rng):
+def suggestion(tried: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> list[float]:
     """In each dimension, of draws from what describes the better ones, the one that is likeliest beside the others."""
     order = np.argsort(loss)
     better = ceil(sqrt(len(loss)) / 4)
@@ -278,7 +303,7 @@ def suggestion(tried, loss, rng):
     ]
 
 
-def drawn_between(good, rest, rng):
+def drawn_between(good: np.ndarray, rest: np.ndarray, rng: np.random.Generator) -> float:
     means, widths = parzen(good)
     other = parzen(rest)
     which = rng.integers(0, len(means), CANDIDATES)
@@ -286,7 +311,7 @@ def drawn_between(good, rest, rng):
     return drawn[np.argmax(density(drawn, means, widths) / density(drawn, *other))]
 
 
-def parzen(values):
+def parzen(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means and widths of normal kernels: one a value, as wide as its farther neighbour is far, and a prior."""
     order = np.sort(values)
     gaps = np.diff(np.concatenate([[0.0], order, [1.0]]))
@@ -294,14 +319,14 @@ def parzen(values):
     return np.append(order, 0.5), np.append(widths, 1.0)
 
 
-def density(at, means, widths):
+def density(at: np.ndarray, means: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return (np.exp(-0.5 * ((at[:, None] - means) / widths) ** 2) / widths).mean(axis=1)
 
 
-def fallback(count):
+def fallback(count: int) -> Callable:
     """The grid of scikit-fallback: so many thresholds, the same for all stages, from 1 ÷ classes to 0.95."""
 
-    def rule(split, n, budgets):
+    def rule(split: Split, n: int, budgets: Sequence[float]) -> Best:
         grid = np.linspace(1 / split.store.output(split.names[0]).shape[1], 0.95, count)
         best = Best(budgets)
         for point in recipes.wang_2018(
@@ -314,7 +339,7 @@ def fallback(count):
     return rule
 
 
-def hull(split, n, budgets):
+def hull(split: Split, n: int, budgets: Sequence[float]) -> Best:
     """Random routing between two single models."""
     correct, _, cost = split.table
     baseline = Baseline(cost, correct.mean(axis=1))
@@ -346,7 +371,7 @@ RULES = {
 }
 
 
-def held_out(split, store, found):
+def held_out(split: Split, store: LogitStore, found: list) -> np.ndarray:
     """(accuracy, cost) on another split, of a random choice by weight."""
     total = np.zeros(2)
     for weight, models, thresholds in found:
@@ -359,7 +384,7 @@ def held_out(split, store, found):
     return total
 
 
-def peers(quick=False):
+def peers(quick: bool = False) -> list[dict]:
     """Rows of the table: the bundled images, chosen on ``val``, held out on ``test``; candidates are the models on the
     hull of single models on ``val``."""
     val, test = (LogitStore(f"data/fashion-mnist/{name}") for name in ("val", "test"))

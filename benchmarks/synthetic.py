@@ -17,7 +17,13 @@ CHEAPEST = 22e6
 DEAREST = 400e9
 
 
-def scores(models=27, samples=50_000, seed=0, lowest=LOWEST, highest=HIGHEST):
+def scores(
+    models: int = 27,
+    samples: int = 50_000,
+    seed: int = 0,
+    lowest: float = LOWEST,
+    highest: float = HIGHEST,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(correct bool [M, k], confidence float64 [M, k], cost float64 [M]) of models in order of rising cost.
 
     A model's margin on a sample is normal, made of the common ease and its own luck; it is right where the margin is
