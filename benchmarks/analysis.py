@@ -1,7 +1,8 @@
-"""Do intervals cover the truth as often as they say, do drift signal and audit alarm as rarely as they say, does the
-guarantee hold, and how long does the bootstrap take?
+"""Do intervals cover the truth as often as they say, do drift signal and audit alarm as rarely as
+they say, does the guarantee hold, and how long does the bootstrap take?
 
-Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples of it for the data.
+Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples
+of it for the data.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +48,9 @@ DELTA = 0.1
 
 
 def resampling(quick: bool = False) -> list[dict]:
-    """Row of the table: seconds for fixed cascades, baselines and improvement factors of a front on all resamples."""
+    """Row of the table: seconds for fixed cascades, baselines and improvement factors of a front on
+    all resamples.
+    """
     k, resamples = (1_000, 100) if quick else (10_000, 1_000)
     table = ScoreTable(*scores(18, k))
     front = search(table, 2)
@@ -66,7 +69,9 @@ def uncertainty(quick: bool = False) -> list[dict]:
 
 
 def coverage(world: ScoreTable, quick: bool) -> list[tuple]:
-    """Share of 95% intervals that hold the truth: one cascade's three numbers, and the curve of a set of cascades."""
+    """Share of 95% intervals that hold the truth: one cascade's three numbers, and the curve of a
+    set of cascades.
+    """
     draws, resamples, k = (20, 100, 500) if quick else (500, 500, 2_000)
     rng = np.random.default_rng(1)
     front = search(world.take(np.arange(5_000)), 2)
@@ -108,7 +113,7 @@ class MeasuredSet:
         found = run_cascades(samples, points)
         singles = samples.models
         cost, accuracy = np.array(
-            [(mean_cost(costs, exits), right.mean()) for _, exits, right, costs in found]
+            [(mean_cost(costs, exits), correct.mean()) for _, exits, correct, costs in found]
         ).T
         keep = pareto_front(cost, accuracy)
         baseline = Baseline(singles["cost"], singles["top1"])
@@ -123,7 +128,9 @@ def _covers(values: np.ndarray, truth: Any) -> Any:
 
 
 def near_the_best(quick: bool) -> list[tuple]:
-    """Models of 97% to 99% and a cascade that matches the best: the factor by percentiles, the cost ratio exactly."""
+    """Models of 97% to 99% and a cascade that matches the best: the factor by percentiles, the cost
+    ratio exactly.
+    """
     world = ScoreTable(*scores(5, 20_000 if quick else 200_000, seed=7, lowest=0.97, highest=0.99))
     draws = 20 if quick else 500
     k = 2_000
@@ -156,7 +163,9 @@ def near_the_best(quick: bool) -> list[tuple]:
 
 
 def rarely_passed_on(quick: bool) -> list[tuple]:
-    """The cost interval that is saved with a cascade, where few samples pass on; costs differ by sample in the last."""
+    """The cost interval that is saved with a cascade, where few samples pass on; costs differ by
+    sample in the last.
+    """
     rng = np.random.default_rng(4)
     draws = 50 if quick else 1000
     k = 500
@@ -165,12 +174,12 @@ def rarely_passed_on(quick: bool) -> list[tuple]:
     for passing, varied in ((0.002, False), (0.005, False), (0.01, False), (0.01, True)):
         hits = 0
         for _ in range(draws):
-            sure = np.tile(rng.random(k) >= passing, (2, 1)).astype(float)
+            confidence = np.tile(rng.random(k) >= passing, (2, 1)).astype(float)
             cost = np.array([[1.0], [100.0]]) * (
                 rng.choice([0.5, 1.5], (2, k)) if varied else np.ones((2, 1))
             )
             found = expected(
-                point, ScoreTable(np.ones((2, k), bool), sure, cost if varied else cost[:, 0])
+                point, ScoreTable(np.ones((2, k), bool), confidence, cost if varied else cost[:, 0])
             )["cost"]
             hits += found["low"] <= 1 + 100 * passing <= found["high"]
         what = f"cost saved with a cascade, {passing:.1%} pass on, {draws} draws of {k} samples"
@@ -181,20 +190,26 @@ def rarely_passed_on(quick: bool) -> list[tuple]:
 
 
 def monitoring(quick: bool = False) -> list[dict]:
-    """Rows of the table: false alarms, ever, of streams of unchanged inputs, each with a reference of its own; inputs
-    until an alarm on the ten bundled shifts, beside the test of windows by Kolmogorov–Smirnov and Fisher that was here
-    before; how often a confidence sequence of the loss is ever wrong; seconds."""
+    """Rows of the table: false alarms, ever, of streams of unchanged inputs, each with a reference
+    of its own; inputs until an alarm on the ten bundled shifts, beside the test of windows by
+    Kolmogorov–Smirnov and Fisher that was here before; how often a confidence sequence of the loss
+    is ever wrong; seconds.
+    """
     return [row(*values) for values in false_alarms(quick) + delays(quick) + audits(quick)]
 
 
-def at_each_stage(sure: list[np.ndarray], thresholds: np.ndarray) -> list[tuple]:
-    """[(numbers of the inputs that reach the stage, their confidences there)] of confidences [n][N]."""
-    stage = exit_stages(sure, thresholds)
-    return [(np.flatnonzero(stage >= i), values[stage >= i]) for i, values in enumerate(sure)]
+def at_each_stage(confidence: list[np.ndarray], thresholds: np.ndarray) -> list[tuple]:
+    """[(numbers of the inputs that reach the stage, their confidences there)] of confidences
+    [n][N].
+    """
+    stage = exit_stages(confidence, thresholds)
+    return [(np.flatnonzero(stage >= i), values[stage >= i]) for i, values in enumerate(confidence)]
 
 
 def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.ndarray:
-    """After how many inputs a DriftSignal alarms at each total rate, inf: never. reference, stream: at_each_stage."""
+    """After how many inputs a DriftSignal alarms at each total rate, inf: never. reference, stream:
+    at_each_stage.
+    """
     first = np.full(len(rates), np.inf)
     for (_, before), (numbers, values) in zip(reference, stream):
         path = np.maximum.accumulate(Capital(summary(before)).add(values))
@@ -224,26 +239,26 @@ def first_window(reference: list, stream: list, rate: float, inputs: int) -> flo
 
 
 def false_alarms(quick: bool) -> list[tuple]:
-    """Three stages of a synthetic cascade; confidences as they are, and rounded to a tenth, so that many are equal."""
+    """Three stages of a synthetic cascade; confidences as they are, and rounded to a tenth, so that
+    many are equal.
+    """
     streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
     world = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5))
     rng = np.random.default_rng(2)
     rows = []
     point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
     for size in (500, 5_000):
-        sure, thresholds = all_confidences(world, point)
+        confidence, thresholds = all_confidences(world, point)
         ever = {}
         spent = 0.0
         for _ in range(streams):
             order = rng.integers(0, len(world), size + inputs)
             for name, values in (
-                ("", sure),
-                (", rounded to a tenth", [np.round(s, 1) for s in sure]),
+                ("", confidence),
+                (", rounded to a tenth", [np.round(s, 1) for s in confidence]),
             ):
-                parts = [
-                    at_each_stage([s[r] for s in values], thresholds)
-                    for r in (order[:size], order[size:])
-                ]
+                before = at_each_stage([s[order[:size]] for s in values], thresholds)
+                parts = before, at_each_stage([s[order[size:]] for s in values], thresholds)
                 seconds_now, first = seconds(partial(first_alarms, *parts, RATES))
                 spent += 0 if name else seconds_now / inputs
                 ever.setdefault(name, []).append(np.isfinite(first))
@@ -278,7 +293,9 @@ def false_alarms(quick: bool) -> list[tuple]:
 
 
 def delays(quick: bool) -> list[tuple]:
-    """Medians over orders of the stored samples; the reference is the half of the split that did not choose."""
+    """Medians over orders of the stored samples; the reference is the half of the split that did
+    not choose.
+    """
     orders = 2 if quick else 50
     folder = "data/fashion-mnist"
     rows = []
@@ -287,11 +304,11 @@ def delays(quick: bool) -> list[tuple]:
     point = pick(search(val.take(slice(0, None, 2)), 2), "match_best")
     reference = at_each_stage(*all_confidences(val.take(slice(1, None, 2)), point))
     for name in sorted(path.name for path in Path(f"{folder}/shift").iterdir()):
-        sure, thresholds = all_confidences(LogitStore(f"{folder}/shift/{name}"), point)
+        confidence, thresholds = all_confidences(LogitStore(f"{folder}/shift/{name}"), point)
         found = []
         for _ in range(orders):
-            order = rng.permutation(len(sure[0]))
-            stream = at_each_stage([s[order] for s in sure], thresholds)
+            order = rng.permutation(len(confidence[0]))
+            stream = at_each_stage([s[order] for s in confidence], thresholds)
             first = first_alarms(reference, stream, RATES[:1])[0]
             window = first_window(reference, stream, 0.01, len(order))
             found.append((first, window))
@@ -304,8 +321,9 @@ def delays(quick: bool) -> list[tuple]:
 
 
 def audits(quick: bool) -> list[tuple]:
-    """Share of streams of audited inputs whose sequence of lower bounds is above the true loss at any time: where its
-    capital against the truth comes to 1 / error."""
+    """Share of streams of audited inputs whose sequence of lower bounds is above the true loss at
+    any time: where its capital against the truth comes to 1 / error.
+    """
     streams = 20 if quick else 1_000
     inputs = 5_000
     error = 0.025
@@ -345,14 +363,15 @@ def audits(quick: bool) -> list[tuple]:
 def guarantee(quick: bool = False) -> list[dict]:
     """Rows of the table: 1,000 draws of a tuning and a certification split from the population.
 
-    Each draw: search all pairs of five models on the tuning split, certify on the other, look the certified cascades up
-    in the population. A violation is a certified cascade that loses ε or more there. Beside it what other p-values
-    would certify on the same draws: Waudby-Smith and Ramdas' betting, Hoeffding–Bentkus (Bates et al., 2021), and the
-    normal approximation, which promises nothing.
+    Each draw: search all pairs of five models on the tuning split, certify on the other, look the
+    certified cascades up in the population. A violation is a certified cascade that loses ε or more
+    there. Beside it what other p-values would certify on the same draws: Waudby-Smith and Ramdas'
+    betting, Hoeffding–Bentkus (Bates et al., 2021), and the normal approximation, which promises
+    nothing.
     """
     draws = 20 if quick else 1_000
-    correct, sure, cost = scores(5, POPULATION, seed=3)
-    whole = ScoreTable(correct, sure, cost)
+    correct, confidence, cost = scores(5, POPULATION, seed=3)
+    whole = ScoreTable(correct, confidence, cost)
     rng = np.random.default_rng(0)
     reference = whole.names[int(correct.mean(axis=1).argmax())]
     violations = {name: 0 for name in TESTS}
@@ -385,9 +404,9 @@ def guarantee(quick: bool = False) -> list[dict]:
 
 def losses_of(table: ScoreTable, points: list[Point], reference: str) -> np.ndarray:
     """Losses against the reference model, float [P, k]."""
-    right = table.correct[table.row(reference)].astype(np.float64)
+    reference_correct = table.correct[table.row(reference)].astype(np.float64)
     outcomes = {at: correct for at, _, correct, _ in run_cascades(table, points)}
-    return np.stack([right - outcomes[at] for at in range(len(points))])
+    return np.stack([reference_correct - outcomes[at] for at in range(len(points))])
 
 
 def certified(losses: np.ndarray, test: Callable) -> int:
@@ -429,7 +448,9 @@ TESTS = {
 
 
 def rare_errors(quick: bool) -> list[tuple]:
-    """Share of draws of 500 samples in which a cascade that loses exactly ε = 0.5% or 1% is certified, per test."""
+    """Share of draws of 500 samples in which a cascade that loses exactly ε = 0.5% or 1% is
+    certified, per test.
+    """
     rng = np.random.default_rng(1)
     draws = 50 if quick else 1_000
     k = 500
@@ -474,7 +495,9 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
 
 
 def few_labels(quick: bool = False) -> list[dict]:
-    """Rows of the table: how often is certified what is not so, for each kind of promise; power at equal label cost."""
+    """Rows of the table: how often is certified what is not so, for each kind of promise; power at
+    equal label cost.
+    """
     draws = 30 if quick else 1_000
     rows = []
     for k in (500, 2_000):
@@ -498,11 +521,14 @@ def labels_of(table: Any, ids: np.ndarray) -> Any:
 
 
 def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple:
-    """(predictions of two models for three classes, or two, cascade HALF under its score). Its true loss is 2% overall
-    and in each group and class; of F1 it is F1_LOSS; its mean cost is 5."""
+    """(predictions of two models for three classes, or two, cascade HALF under its score).
+
+    Its true loss is 2% overall and in each group and class; of F1 it is F1_LOSS; its mean cost is
+    5.
+    """
     kind = rng.choice(
         4, k, p=[0.86, 0.06, 0.06, 0.02]
-    )  # both right, both wrong, lost, gained if the first answers
+    )  # both correct, both wrong, lost, gained if the first answers
     classes = 2 if two else 3
     label = rng.integers(0, classes, k)
     wrong = 1 + rng.integers(0, classes - 1, k)
@@ -510,11 +536,17 @@ def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple
     small = np.where(
         np.isin(kind, (0, 3)), label, (label + 1 + rng.integers(0, classes - 1, k)) % classes
     )
-    sure = np.stack([rng.random(k), np.zeros(k)])
+    confidence = np.stack([rng.random(k), np.zeros(k)])
     columns = {"group": rng.integers(0, 2, k)}
     predictions = np.stack([small, large])
     table = ScoreTable(
-        None, sure, [1.0, 8.0], ("s", "l"), predictions=predictions, labels=label, columns=columns
+        None,
+        confidence,
+        [1.0, 8.0],
+        ("s", "l"),
+        predictions=predictions,
+        labels=label,
+        columns=columns,
     )
     return table, replace(HALF, score="f1") if two else HALF
 
@@ -523,7 +555,9 @@ F1_LOSS = 0.02  # classes are equally frequent and err alike: F1 is accuracy the
 
 
 def power(draws: int) -> list[tuple]:
-    """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from 500 labels."""
+    """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from
+    500 labels.
+    """
     # lost, gained, neither, the same
     rng = np.random.default_rng(0)
     parts = [0.006, 0.004, 0.03, 0.96]
@@ -545,8 +579,13 @@ def power(draws: int) -> list[tuple]:
                 p = drawn_p_value(*map(int, in_draw[:2]), int(m), int(d), k, epsilon)
             else:
                 p = paired_p_value(int(lost), int(gained), k, epsilon)
-            passed = passed + (p <= 0.05)
-            spent = spent + (k if k == 500 else m if "drawn" in name else d)
+            passed += p <= 0.05
+            if k == 500:
+                spent += k
+            elif "drawn" in name:
+                spent += m
+            else:
+                spent += d
         what = f"certified for ε = 0.5% at a true loss of 0.2%, {spent / draws:.0f} labels {name}, {k:,} samples"
         rows.append(row(what, passed / draws, "share", "≥ 0.85" if k == 12_500 else ""))
     return rows

@@ -1,8 +1,10 @@
-"""A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured time; decision time;
-what frozen models save; and a cascade behind HTTP beside what its parts could do.
+"""A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured
+time; decision time; what frozen models save; and a cascade behind HTTP beside what its parts could
+do.
 
 ``python benchmarks/run.py cascade [--quick]``, also ``optimize`` and ``serve``. See
-:func:`cascadelib.deployment.timing.time_cascade`, :meth:`cascadelib.Cascade.optimize` and ``examples/serve.py``.
+:func:`cascadelib.deployment.timing.time_cascade`, :meth:`cascadelib.Cascade.optimize` and
+``examples/serve.py``.
 """
 
 import asyncio
@@ -113,8 +115,9 @@ def cascade(quick: bool = False) -> list[dict]:
 
 
 def optimize(quick: bool = False) -> list[dict]:
-    """Rows of the table: each model of a bundled cascade as it is ÷ frozen for that batch size, processor time; and
-    decisions unlike those before."""
+    """Rows of the table: each model of a bundled cascade as it is ÷ frozen for that batch size,
+    processor time; and decisions unlike those before.
+    """
     store = LogitStore("data/fashion-mnist/val")
     images = datasets.fashion_mnist("test").batch(0, 640)
     plain = Cascade.from_point(pick(search(store, 2), "near_best"), store=store)
@@ -124,12 +127,12 @@ def optimize(quick: bool = False) -> list[dict]:
         frozen = copy.deepcopy(plain).optimize(images[:size])
         pieces = pieces_of(images[:128], size)
         for before, after in zip(plain.members, frozen.members):
-            spent = [
-                [processor_time(member, pieces) for member in (before, after)]
-                for _ in range(rounds + 1)
-            ][1:]
+            ratios = []
+            for _ in range(rounds + 1):
+                was = processor_time(before, pieces)
+                ratios.append(was / processor_time(after, pieces))
             wanted = "≥ 1.3" if before is plain.members[-1] else ""
-            ratio = statistics.median(old / new for old, new in spent)
+            ratio = statistics.median(ratios[1:])  # the first warms up
             rows.append(
                 row(
                     f"{before.name}, batch {size}: as it is ÷ frozen",
@@ -166,13 +169,14 @@ CALLERS = (1, 8, 64)
 
 
 def serve(quick: bool = False) -> list[dict]:
-    """Rows of the table: the bundled cascade behind examples/serve.py on loopback, for 1, 8 and 64 callers, each with
-    one request of 32 images (.npy, a byte a pixel) under way.
+    """Rows of the table: the bundled cascade behind examples/serve.py on loopback, for 1, 8 and 64
+    callers, each with one request of 32 images (.npy, a byte a pixel) under way.
 
-    The callers (this process, bare asyncio streams that stay open), HTTP and the models share the machine's cores.
-    *Ideal* is the lesser of two rates, each without what the other costs: the cascade alone, in the server's process,
-    run at a time over all images that the callers have under way; and the same server with a cascade that does nothing.
-    All take turns; medians of the rounds; processor time is that of the server's process.
+    The callers (this process, bare asyncio streams that stay open), HTTP and the models share the
+    machine's cores. *Ideal* is the lesser of two rates, each without what the other costs: the
+    cascade alone, in the server's process, run at a time over all images that the callers have
+    under way; and the same server with a cascade that does nothing. All take turns; medians of the
+    rounds; processor time is that of the server's process.
     """
     images = datasets.fashion_mnist("test").batch(0, 2_048)
     rounds = 1 if quick else RUNS
@@ -240,7 +244,9 @@ def request_of(images: np.ndarray) -> bytes:
 
 
 async def called(port: int, requests: list[bytes], callers: int, each: int) -> tuple[float, list]:
-    """(seconds, [(number of the request, seconds that it took, its answer)]): every caller sends ``each`` in turn."""
+    """(seconds, [(number of the request, seconds that it took, its answer)]): every caller sends
+    ``each`` in turn.
+    """
     answers = []
 
     async def caller(first: int) -> None:
@@ -261,7 +267,9 @@ async def called(port: int, requests: list[bytes], callers: int, each: int) -> t
 
 
 def unlike_at(expected: np.ndarray, number: int, body: bytes) -> int:
-    """How many answers to a request are not the (predictions, exit stages) that are expected of all images."""
+    """How many answers to a request are not the (predictions, exit stages) that are expected of all
+    images.
+    """
     rows = slice(number * IMAGES, (number + 1) * IMAGES)
     said = json.loads(body)
     here = np.array([said["prediction"], said["exit_stage"]])
@@ -288,9 +296,10 @@ class NoModel:
 
 
 def serving(pipe: Any, images: np.ndarray) -> None:
-    """The server's process: examples/serve.py with the bundled cascade, and with one that does nothing. Asked for
-    "cpu", it says its processor seconds; for "last", images a second of the last model in full batches; for a number of
-    callers, of the cascade over so many requests at a time."""
+    """The server's process: examples/serve.py with the bundled cascade, and with one that does
+    nothing. Asked for "cpu", it says its processor seconds; for "last", images a second of the last
+    model in full batches; for a number of callers, of the cascade over so many requests at a time.
+    """
     path = Path(__file__).resolve().parents[1] / "examples" / "serve.py"
     spec = importlib.util.spec_from_file_location("serve", path)
     example = importlib.util.module_from_spec(spec)

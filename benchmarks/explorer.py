@@ -1,7 +1,9 @@
-"""The explorer at the paper's scale: 27 models, k = 50,000 on each of two splits, in a real kernel and a real browser.
+"""The explorer at the paper's scale: 27 models, k = 50,000 on each of two splits, in a real kernel
+and a real browser.
 
-A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). Latency holds the machine's other
-load as well, and is an upper bound unless the machine was quiet; processor time does not.
+A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). Latency holds the
+machine's other load as well, and is an upper bound unless the machine was quiet; processor time
+does not.
 """
 
 import json
@@ -53,7 +55,8 @@ for _ in range({runs}):
     times.setdefault("open", []).append(time.perf_counter() - begun)
 x
 """
-# From an input event in the page to the next frame after the number of its accuracy or exit rate has changed.
+# From an input event in the page to the next frame after the number of its accuracy or exit rate
+# has changed.
 WATCH = """() => {
     window.waits = []; let since = null;
     for (const kind of ["pointermove", "keydown"]) addEventListener(kind, () => since ??= performance.now(), true);
@@ -95,7 +98,9 @@ def presses(page: Any, times: int) -> None:
 
 
 def measured(folder: Path, models: int, samples: int, repeats: int) -> tuple[dict, dict]:
-    """{what: [seconds]} in the kernel and {what: [milliseconds]} on screen, by the number of models in the cascade."""
+    """{what: [seconds]} in the kernel and {what: [milliseconds]} on screen, by the number of models
+    in the cascade.
+    """
     from playwright.sync_api import sync_playwright
 
     write_cell(
@@ -130,7 +135,9 @@ def measured(folder: Path, models: int, samples: int, repeats: int) -> tuple[dic
 
 
 def distribution(label: str, values: np.ndarray, unit: str, target: str) -> list[dict]:
-    """Rows: the median against its target, then the 90th and 99th percentile and the largest; runs: how many values."""
+    """Rows: the median against its target, then the 90th and 99th percentile and the largest; runs:
+    how many values.
+    """
     at = {"median": 50, "90th percentile": 90, "99th percentile": 99, "largest": 100}
     name = f"{label} ({len(values)})"
     return [
@@ -146,7 +153,9 @@ def distribution(label: str, values: np.ndarray, unit: str, target: str) -> list
 
 
 def explorer(quick: bool = False) -> list[dict]:
-    """Rows of the table: a drag in the kernel, on screen, opening, switching; nothing where there is no browser."""
+    """Rows of the table: a drag in the kernel, on screen, opening, switching; nothing where there
+    is no browser.
+    """
     if find_browser() is None:
         return []
     models, samples, repeats = (6, 2000, 6) if quick else (27, 50_000, 300)

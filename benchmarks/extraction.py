@@ -1,9 +1,10 @@
-"""What ``extract`` costs and saves: beside a bare forward loop, beside timm's own loop over JPEGs, and on texts sorted
-by length beside fixed padding.
+"""What ``extract`` costs and saves: beside a bare forward loop, beside timm's own loop over JPEGs,
+and on texts sorted by length beside fixed padding.
 
-What is compared alternates in one run, so that whatever else the machine does weighs on both: ratios count, not times.
-``extract`` keeps freed memory between batches (:func:`cascadelib.zoo.forward.kept_memory`), and so does what images are
-compared with, so that this is not taken for the gain of reading once.
+What is compared alternates in one run, so that whatever else the machine does weighs on both:
+ratios count, not times. ``extract`` keeps freed memory between batches
+(:func:`cascadelib.zoo.forward.kept_memory`), and so does what images are compared with, so that
+this is not taken for the gain of reading once.
 """
 
 import importlib.util
@@ -59,7 +60,9 @@ SAMPLES = 40_430
 
 
 def extraction(quick: bool = False) -> list[dict]:
-    """Rows of the table: the ratio of images a second, extract ÷ bare loop, of small grey images in memory."""
+    """Rows of the table: the ratio of images a second, extract ÷ bare loop, of small grey images in
+    memory.
+    """
     count, repeats = (2_000, 2) if quick else (10_000, RUNS)
     images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
     labels = torch.arange(count) % 10
@@ -108,17 +111,20 @@ def bare_loop(models: dict, images: np.ndarray) -> float:
 
 
 def imagenet(quick: bool = False) -> list[dict]:
-    """Rows of the table: four timm models over ImageNet-sized JPEGs, ``extract`` against four runs of timm's own loop.
+    """Rows of the table: four timm models over ImageNet-sized JPEGs, ``extract`` against four runs
+    of timm's own loop.
 
-    With D the time to decode and preprocess all images once, F_i the bare forward time of model i, reading once for all
-    models can win (4 D + ΣF) / (D + ΣF) over reading once a model, as timm's ``validate.py`` does; what is reported is
-    how much of that ``extract`` gets. Two sets of models: small ones that wait for images, and larger ones that images
-    wait for; the models of a set share their preprocessing, as the formula has it. A last row has timm's loop as it
-    runs by itself, in memory as malloc has it.
+    With D the time to decode and preprocess all images once, F_i the bare forward time of model i,
+    reading once for all models can win (4 D + ΣF) / (D + ΣF) over reading once a model, as timm's
+    ``validate.py`` does; what is reported is how much of that ``extract`` gets. Two sets of models:
+    small ones that wait for images, and larger ones that images wait for; the models of a set share
+    their preprocessing, as the formula has it. A last row has timm's loop as it runs by itself, in
+    memory as malloc has it.
 
-    One thread computes and one process decodes, in timm's loop as in ours: more would share two cores and measure how
-    they do that. Ratios are given in elapsed time and in processor time (of all processes), which other people's work
-    on the machine disturbs less; the ideal, which adds up, is one of processor time.
+    One thread computes and one process decodes, in timm's loop as in ours: more would share two
+    cores and measure how they do that. Ratios are given in elapsed time and in processor time (of
+    all processes), which other people's work on the machine disturbs less; the ideal, which adds
+    up, is one of processor time.
     """
     torch.set_num_threads(THREADS)
     count, repeats, rows = (100, 1, []) if quick else (1000, RUNS, [])
@@ -154,8 +160,9 @@ def imagenet(quick: bool = False) -> list[dict]:
 
 
 def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
-    """Median (elapsed, processor) seconds of: timm (four runs; "as it is": in memory as malloc has it), ours (one
-    extraction), read (D) and forward (ΣF)."""
+    """Median (elapsed, processor) seconds of: timm (four runs; "as it is": in memory as malloc has
+    it), ours (one extraction), read (D) and forward (ΣF).
+    """
     torch.manual_seed(0)
     folder = tree(count)
     modules = {name: build_timm_model(name, size) for name, size in sizes.items()}
@@ -187,7 +194,7 @@ def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
 
 
 def wide(models: dict, count: int) -> dict:
-    """The same models with as many classes as there are folders, where those are fewer than 1,000."""
+    """The same models with as many classes as there are folders, where fewer than 1,000."""
     return models if count == 1000 else {n: (_First(m, count), t) for n, (m, t) in models.items()}
 
 
@@ -204,7 +211,9 @@ class _First(torch.nn.Module):
 
 
 def tree(count: int) -> Path:
-    """A folder with one look-alike (500 × 375 JPEG) for each of ``count`` classes, below build/; made where missing."""
+    """A folder with one look-alike (500 × 375 JPEG) for each of ``count`` classes, below build/;
+    made where missing.
+    """
     path = ROOT / "data" / "imagenet-1k" / "stand_in.py"
     spec = importlib.util.spec_from_file_location("stand_in", path)
     stand_in = importlib.util.module_from_spec(spec)
@@ -230,15 +239,17 @@ def _clocks() -> np.ndarray:
 
 @torch.inference_mode()
 def timm_loop(module: Any, size: Any, folder: Path) -> None:
-    """One model over all images in the manner of validate.py: its loader, normalised there, and top-1 counted."""
+    """One model over all images in the manner of validate.py: its loader, normalised there, and
+    top-1 counted.
+    """
     config = resolve_data_config({"img_size": size}, model=module)
     data = create_dataset("", root=str(folder))
     loader = create_loader(data, batch_size=BATCH, num_workers=WORKERS, device=CPU, **config)
     module.to(memory_format=torch.channels_last)
-    right = 0
+    correct = 0
     for inputs, labels in loader:
         logits = module(inputs.contiguous(memory_format=torch.channels_last))
-        right += int((logits.argmax(1) == labels).sum())
+        correct += int((logits.argmax(1) == labels).sum())
 
 
 def reading(samples: Any, transforms: list) -> None:
@@ -262,7 +273,9 @@ def forward(module: Any, size: Any, batches: int) -> None:
 
 
 def texts(quick: bool = False) -> list[dict]:
-    """Rows of the table: extraction sorted by length against fixed padding, and searches at the size of QQP."""
+    """Rows of the table: extraction sorted by length against fixed padding, and searches at the
+    size of QQP.
+    """
     return text_extraction(quick) + text_searches(quick)
 
 
@@ -343,7 +356,9 @@ def text_searches(quick: bool) -> list[dict]:
 
 
 def two_class_models(k: int) -> dict:
-    """(logits {name: [k, 2]}, labels, costs) of models that rise in accuracy and cost, as fine-tuned checkpoints do."""
+    """(logits {name: [k, 2]}, labels, costs) of models that rise in accuracy and cost, as
+    fine-tuned checkpoints do.
+    """
     rng = np.random.default_rng(0)
     labels = (rng.random(k) < 0.37).astype(np.int64)
     hard = rng.normal(0, 1, k)
@@ -356,7 +371,9 @@ def two_class_models(k: int) -> dict:
 
 
 def gpu(quick: bool = False) -> list[dict]:
-    """Rows of the table: look-alikes of ImageNet on a GPU; none, and a line that says so, where there is none."""
+    """Rows of the table: look-alikes of ImageNet on a GPU; none, and a line that says so, where
+    there is none.
+    """
     if not torch.cuda.is_available():
         print("gpu: no GPU, nothing is measured")
         return []

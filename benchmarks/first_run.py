@@ -1,8 +1,10 @@
-"""What a newcomer waits for and stores: clones this repository into an empty folder, installs it, runs all notebooks.
+"""What a newcomer waits for and stores: clones this repository into an empty folder, installs it,
+runs all notebooks.
 
     python benchmarks/first_run.py     rewrites benchmarks/first-run.json, of which the README tells
 
-Packages come as pip has them, from its cache or the network: the time of the installation is that of this machine.
+Packages come as pip has them, from its cache or the network: the time of the installation is that
+of this machine.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section 3, *Evaluation*), how
-it grows with samples and models, what gap four models are left with, whether threads change any of its points, and
-what a first search takes.
+"""Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section
+3, *Evaluation*), how it grows with samples and models, what gap four models are left with, whether
+threads change any of its points, and what a first search takes.
 """
 
 import os
@@ -86,14 +86,17 @@ def only(models: int, samples: int, n: int) -> None:
 
 
 def worst_ratio(points: Any, costs: np.ndarray, accuracies: np.ndarray) -> float:
-    """Largest cost of the points ÷ cost of other points of no greater accuracy: ≤ 1 where never worse."""
+    """Largest cost of the points ÷ cost of other points of no greater accuracy: ≤ 1 where never
+    worse.
+    """
     own = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, accuracies - 1e-9)]
     return float((own / costs).max())
 
 
 def growth(quick: bool = False) -> list[dict]:
-    """Rows of the table: seconds of pairs and of triples against k (27 models) and against M (k = 20,000); against the
-    number of models in a cascade, threads, and classes of mean logits."""
+    """Rows of the table: seconds of pairs and of triples against k (27 models) and against M (k =
+    20,000); against the number of models in a cascade, threads, and classes of mean logits.
+    """
     compile_kernels()
     if quick:
         return (
@@ -140,7 +143,9 @@ def by_threads(models: int, samples: int) -> list[dict]:
 
 
 def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
-    """Seconds of exact searches of pairs by mean logits, from logits on disk, against the number of classes."""
+    """Seconds of exact searches of pairs by mean logits, from logits on disk, against the number of
+    classes.
+    """
     rows = []
     for c in classes:
         with TemporaryDirectory() as folder:
@@ -159,7 +164,9 @@ def searching(table: tuple, n: int) -> Any:
 
 
 def scale(quick: bool = False) -> list[dict]:
-    """Rows of the table: sizes beyond the paper's, and the memory of a process that does only one of these searches."""
+    """Rows of the table: sizes beyond the paper's, and the memory of a process that does only one
+    of these searches.
+    """
     compile_kernels()
     rows = []
     sizes = (
@@ -176,8 +183,9 @@ def scale(quick: bool = False) -> list[dict]:
 
 
 def quadruples(quick: bool = False) -> list[dict]:
-    """Rows of the table: four models until a certified gap of 1%, and what is certified of longer cascades in ten
-    seconds; quick: a small table."""
+    """Rows of the table: four models until a certified gap of 1%, and what is certified of longer
+    cascades in ten seconds; quick: a small table.
+    """
     compile_kernels()
     table = scores(8, 2000) if quick else scores()
     m, k = table[0].shape
@@ -226,10 +234,12 @@ def quadruples_exact(quick: bool = False) -> list[dict]:
 
 
 def threads(quick: bool = False) -> list[dict]:
-    """Rows of the table: of many default searches, how many differ from one on a single thread (none should).
+    """Rows of the table: of many default searches, how many differ from one on a single thread
+    (none should).
 
-    Scores of two kinds: uniform at random (many points, found in many orders) and those of ``synthetic``. Searches run
-    with as many threads as there are cores, and with eight. Quick: a few runs.
+    Scores of two kinds: uniform at random (many points, found in many orders) and those of
+    ``synthetic``. Searches run with as many threads as there are cores, and with eight. Quick: a
+    few runs.
     """
     kinds = (("uniform", uniform), ("synthetic", scores))
     rows = []
@@ -261,10 +271,12 @@ def differing(table: tuple, n_models: int, runs: int, threads: int) -> int:
         single = search_arrays(*table, n_models)
     with patch("os.cpu_count", return_value=threads):
         found = (search_arrays(*table, n_models) for _ in range(runs))
-        return sum(
-            any(not np.array_equal(getattr(p, f), getattr(single, f)) for f in FIELDS)
-            for p in found
-        )
+        return sum(not same_points(points, single) for points in found)
+
+
+def same_points(points: Any, others: Any) -> bool:
+    """Whether two searches found the very same points."""
+    return all(np.array_equal(getattr(points, f), getattr(others, f)) for f in FIELDS)
 
 
 FIRST = """
@@ -276,8 +288,9 @@ with np.load(sys.argv[1]) as table:
 
 
 def first_use(quick: bool = False) -> list[dict]:
-    """Rows of the table: the first search of a fresh process, import included, where nothing is compiled, and after
-    ``warm`` in another process."""
+    """Rows of the table: the first search of a fresh process, import included, where nothing is
+    compiled, and after ``warm`` in another process.
+    """
     parts = dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores()))
     rows = []
     with TemporaryDirectory() as folder:

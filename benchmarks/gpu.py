@@ -1,7 +1,9 @@
-"""What ``extract`` leaves of a GPU: images a second beside a bare loop, its idle share, and how fast workers decode.
+"""What ``extract`` leaves of a GPU: images a second beside a bare loop, its idle share, and how
+fast workers decode.
 
-The job ``gpu`` of the room ``extraction``; without a GPU it has no rows. The bare loop runs the same models in the same
-precision over one batch that is on the GPU already: nothing is read, copied or kept, so that it is what the GPU can do.
+The job ``gpu`` of the room ``extraction``; without a GPU it has no rows. The bare loop runs the
+same models in the same precision over one batch that is on the GPU already: nothing is read, copied
+or kept, so that it is what the GPU can do.
 """
 
 import statistics

@@ -1,7 +1,9 @@
-"""What the rooms' benchmarks share: a row of the table, seconds, memory of a process, and how quiet the machine was.
+"""What the rooms' benchmarks share: a row of the table, seconds, memory of a process, and how quiet
+the machine was.
 
-What takes time is run five times (``RUNS``), in turns where things are compared, and the median counts; something that
-takes more than a minute (``LONG``) may be run less often. The column ``runs`` says how often.
+What takes time is run five times (``RUNS``), in turns where things are compared, and the median
+counts; something that takes more than a minute (``LONG``) may be run less often. The column
+``runs`` says how often.
 """
 
 import os
@@ -28,8 +30,9 @@ EVERY = 2.0
 
 
 class Seconds(float):
-    """Median elapsed seconds of ``runs`` runs, and ``cpu``: the median of their processor seconds, all processes that
-    they started included."""
+    """Median elapsed seconds of ``runs`` runs, and ``cpu``: the median of their processor seconds,
+    all processes that they started included.
+    """
 
     cpu = float("nan")
     runs = 1
@@ -43,11 +46,14 @@ def row(
     cpu: float | None = None,
     runs: int | None = None,
 ) -> dict:
-    """A row of the table. cpu: processor seconds; runs: how many the median is of; those of ``Seconds`` by default."""
-    cpu, runs = (
-        getattr(measured, name, None) if own is None else own
-        for name, own in (("cpu", cpu), ("runs", runs))
-    )
+    """A row of the table.
+
+    cpu: processor seconds; runs: how many the median is of; those of ``Seconds`` by default.
+    """
+    if cpu is None:
+        cpu = getattr(measured, "cpu", None)
+    if runs is None:
+        runs = getattr(measured, "runs", None)
     return {
         "benchmark": benchmark,
         "measured": measured,
@@ -59,7 +65,9 @@ def row(
 
 
 def seconds(function: Callable, repeats: int = 1) -> tuple[Seconds, Any]:
-    """(:class:`Seconds` of so many runs, or of one where that takes more than ``LONG``; the last result)."""
+    """(:class:`Seconds` of so many runs, or of one where that takes more than ``LONG``; the last
+    result).
+    """
     runs = []
     while not runs or (len(runs) < repeats and runs[0][0] <= LONG):
         before = descendants()
@@ -82,13 +90,17 @@ def median(runs: list[tuple[float, float]]) -> Seconds:
 
 
 def own_time() -> float:
-    """Processor seconds of this process and of those of its children that have ended and been waited for."""
+    """Processor seconds of this process and of those of its children that have ended and been
+    waited for.
+    """
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
 def descendants() -> float:
-    """Processor seconds of the processes below this one that are running now, and of the ended ones below them."""
+    """Processor seconds of the processes below this one that are running now, and of the ended ones
+    below them.
+    """
     total = 0.0
     for process in psutil.Process().children(recursive=True):
         try:
@@ -100,8 +112,9 @@ def descendants() -> float:
 
 
 def machine_time() -> float:
-    """Processor seconds that all processes have used since the machine was started, stolen time included; nan where
-    the system does not tell."""
+    """Processor seconds that all processes have used since the machine was started, stolen time
+    included; nan where the system does not tell.
+    """
     try:
         times = psutil.cpu_times()._asdict()
     except (OSError, psutil.Error):
@@ -114,11 +127,12 @@ def machine_time() -> float:
 
 
 class Watch:
-    """What the rest of the machine did while a job ran: ``with Watch() as watch: …``, then ``watch.seen``, a dict of
-    load_before and load_after (load averages of one minute) and others (cores' worth that other processes used).
+    """What the rest of the machine did while a job ran: ``with Watch() as watch: …``, then
+    ``watch.seen``, a dict of load_before and load_after (load averages of one minute) and others
+    (cores' worth that other processes used).
 
-    Own processor time is looked at every ``EVERY`` seconds and its rises are added up, since what a browser's processes
-    have used is gone with them, nobody having waited for them.
+    Own processor time is looked at every ``EVERY`` seconds and its rises are added up, since what a
+    browser's processes have used is gone with them, nobody having waited for them.
     """
 
     def __enter__(self) -> "Watch":
@@ -156,13 +170,18 @@ def load() -> float:
 
 
 def alone(function: Callable, *arguments: Any) -> tuple[Any, float]:
-    """(result of a function in a fresh process, the most memory it held: GiB resident, mapped files included)."""
+    """(result of a function in a fresh process, the most memory it held: GiB resident, mapped files
+    included).
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(with_peak, function, arguments).result()
 
 
 def with_peak(function: Callable, arguments: tuple) -> tuple[Any, float]:
-    """What :func:`alone` runs there. Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first."""
+    """What :func:`alone` runs there.
+
+    Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first.
+    """
     result = function(*arguments)
     status = Path("/proc/self/status")
     if status.exists():

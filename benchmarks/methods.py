@@ -1,4 +1,6 @@
-"""All twelve methods × all pairs and triples, from logits on disk to fronts (paper, figures 3 and 8); markets."""
+"""All twelve methods × all pairs and triples, from logits on disk to fronts (paper, figures 3 and
+8); markets.
+"""
 
 import os
 import tempfile
@@ -18,7 +20,9 @@ CLASSES = 1_000
 def write_store(
     path: Path, models: int = MODELS, samples: int = SAMPLES, classes: int = CLASSES, seed: int = 0
 ) -> LogitStore:
-    """A store of seeded logits: top-1 from about 66% to 88.6%, errors shared between models, four orders of MACs."""
+    """A store of seeded logits: top-1 from about 66% to 88.6%, errors shared between models, four
+    orders of MACs.
+    """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, samples)
     store = LogitStore.create(path, labels, dataset="synthetic", split="val")
@@ -47,8 +51,9 @@ def compile_kernels() -> None:
 
 
 def timed(path: Path, runs: int) -> list[tuple]:
-    """[(method, seconds, front points)] of every method over all pairs and triples of the store at ``path``, which is
-    opened anew for each run of the twelve."""
+    """[(method, seconds, front points)] of every method over all pairs and triples of the store at
+    ``path``, which is opened anew for each run of the twelve.
+    """
     compile_kernels()
     times = {name: [] for name in METHODS}
     points = {}
@@ -66,7 +71,10 @@ def timed(path: Path, runs: int) -> list[tuple]:
 
 
 def methods(quick: bool = False) -> list[dict]:
-    """Rows of the table; the store is written first and not timed. Needs 5.4 GB of disk when not quick."""
+    """Rows of the table; the store is written first and not timed.
+
+    Needs 5.4 GB of disk when not quick.
+    """
     models, samples, classes, runs = (
         (8, 2_000, 100, 1) if quick else (MODELS, SAMPLES, CLASSES, RUNS)
     )
@@ -74,7 +82,8 @@ def methods(quick: bool = False) -> list[dict]:
         write_store(Path(folder) / "store", models, samples, classes)
         rows, peak = alone(timed, Path(folder) / "store", runs)
     what = f"{models} models × {samples:,} × {classes:,} logits on disk"
-    total, cpu = (sum(getattr(spent, part) for _, spent, _ in rows) for part in ("real", "cpu"))
+    total = sum(float(spent) for _, spent, _ in rows)
+    cpu = sum(spent.cpu for _, spent, _ in rows)
     return [
         row(
             f"12 methods, all pairs and triples, {what}",
@@ -98,9 +107,10 @@ DOLLARS = {  # budgets for 10,000 queries
 
 
 def markets(quick: bool = False) -> list[dict]:
-    """Fitted confidences on FrugalML's markets, from the tables in the folder FRUGALML: accuracy at budgets on the
-    half that did not choose, the mean of five draws. Targets: what FrugalML publishes (RAFDB); else, what the given
-    confidences have there."""
+    """Fitted confidences on FrugalML's markets, from the tables in the folder FRUGALML: accuracy at
+    budgets on the half that did not choose, the mean of five draws. Targets: what FrugalML
+    publishes (RAFDB); else, what the given confidences have there.
+    """
     table = []
     if "FRUGALML" not in os.environ:
         return table

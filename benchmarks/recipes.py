@@ -1,16 +1,22 @@
-"""Other rules for choosing a cascade beside the exact search, in one run: seconds, and the accuracy that each reaches
-at equal budget, held out and where it chose. All are our code, written from what is published about each rule:
+"""Other rules for choosing a cascade beside the exact search, in one run.
 
-the paper (Lebovitz et al., section 3, *Evaluation*): every threshold of a pair; of a triple every tenth first one;
-FrugalGPT (Chen et al., 2023, and its published code): every chain, a grid of 40 shares a stage that pass on and do not
-    fall, then Nelder-Mead from the best of them; what is above the budget counts as infinitely bad. Not kept: its own
-    scorer (max softmax instead), chains against the order of cost;
-cascade-routing (Dekoninck et al., 2024, and its published code; the thresholding baseline there): one threshold for all
-    stages by 20 bisections, then 100 evaluations of a tree of Parzen estimators (Bergstra et al., 2011; ours is small,
-    theirs is hyperopt's) of quality less what is spent above the cost of the first, weighted by quality ÷ cost there.
-    Different: every chain, where theirs is given;
-scikit-fallback: :func:`cascadelib.recipes.wang_2018` with its grids;
-RouterBench (Hu et al., 2024): the non-decreasing hull of single models: random routing between two of them.
+Measured are seconds, and the accuracy that each reaches at equal budget, held out and where it
+chose. All are our code, written from what is published about each rule:
+
+* the paper (Lebovitz et al., section 3, *Evaluation*): every threshold of a pair; of a triple every
+  tenth first one;
+* FrugalGPT (Chen et al., 2023, and its published code): every chain, a grid of 40 shares per stage
+  that pass on and do not fall, then Nelder-Mead from the best of them; what is above the budget
+  counts as infinitely bad. Not kept: its own scorer (max softmax instead), chains against the order
+  of cost;
+* cascade-routing (Dekoninck et al., 2024, and its published code; the thresholding baseline there):
+  one threshold for all stages by 20 bisections, then 100 evaluations of a tree of Parzen estimators
+  (Bergstra et al., 2011; ours is small, theirs is hyperopt's) of quality less what is spent above
+  the cost of the first, weighted by quality ÷ cost there. Different: every chain, where theirs is
+  given;
+* scikit-fallback: :func:`cascadelib.recipes.wang_2018` with its grids;
+* RouterBench (Hu et al., 2024): the non-decreasing hull of single models: random routing between
+  two of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +46,9 @@ BISECTIONS = 20
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What chooses: store, its names, and their table: correct bool [M, k], confidence float64 [M, k], cost [M]."""
+    """What chooses: store, its names, and their table: correct bool [M, k], confidence float64 [M,
+    k], cost [M].
+    """
 
     store: LogitStore
     names: list
@@ -55,8 +63,10 @@ def split_of(store: LogitStore, models: Sequence[str]) -> Split:
 
 
 class Best:
-    """The most accurate cascade within each budget, of all that were offered: ``found`` has a list for each, of
-    (weight, models, thresholds); ``accuracy`` what it has where chosen. Weights: of a random choice."""
+    """The most accurate cascade within each budget, of all that were offered: ``found`` has a list
+    for each, of (weight, models, thresholds); ``accuracy`` what it has where chosen. Weights: of a
+    random choice.
+    """
 
     def __init__(self, budgets: Sequence[float]) -> None:
         self.budgets = budgets
@@ -71,7 +81,9 @@ class Best:
         thresholds: Any,
         only: int | None = None,
     ) -> None:
-        """models: of one cascade; an entry a vector of thresholds; only: the one budget that these are for."""
+        """models: of one cascade; an entry a vector of thresholds; only: the one budget that these
+        are for.
+        """
         for i, budget in enumerate(self.budgets):
             within = np.where(np.asarray(costs) <= budget, accuracies, -1.0)
             j = int(np.argmax(within))
@@ -81,17 +93,19 @@ class Best:
 
 
 def run(table: tuple, models: tuple[int, ...], thresholds: Sequence) -> tuple[float, float]:
-    """(accuracy, cost) of a cascade: rows of the table, and the least confidence that exits at each stage but one."""
+    """(accuracy, cost) of a cascade: rows of the table, and the least confidence that exits at each
+    stage but one.
+    """
     correct, confidence, cost = table
     left = np.arange(correct.shape[1])
-    right = 0
+    total_correct = 0
     total = 0.0
     for m, threshold in zip(models, (*thresholds, -np.inf), strict=True):
         passes = confidence[m][left] < threshold
         total = total + cost[m] * len(left)
-        right = right + np.count_nonzero(correct[m][left[~passes]])
+        total_correct += np.count_nonzero(correct[m][left[~passes]])
         left = left[passes]
-    return right / correct.shape[1], total / correct.shape[1]
+    return total_correct / correct.shape[1], total / correct.shape[1]
 
 
 def exact(split: Split, n: int, budgets: Sequence[float]) -> Best:
@@ -123,12 +137,14 @@ def paper(split: Split, n: int, budgets: Sequence[float]) -> Best:
 def recipe_pair(
     correct: np.ndarray, confidence: np.ndarray, cost: np.ndarray, a: int, b: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(cost, accuracy, threshold) of one pair at its boundaries: a k × 3 array, sorted, two cumulative sums.
+    """(cost, accuracy, threshold) of one pair at its boundaries: a k × 3 array, sorted, two
+    cumulative sums.
 
     Boundaries between equal confidences are left out: no threshold gives them.
     """
     table = np.stack([confidence[a], correct[a], correct[b]], axis=1)
-    table, k = table[np.argsort(table[:, 0])], len(table)
+    table = table[np.argsort(table[:, 0])]
+    k = len(table)
     second = np.concatenate([[0], np.cumsum(table[:, 2])])  # passes on: the least confident
     first = np.concatenate([np.cumsum(table[::-1, 1])[::-1], [0]])
     real = np.concatenate([[True], np.diff(table[:, 0]) != 0, [True]])
@@ -149,8 +165,9 @@ def recipe_triple(
     c: int,
     every: int = 10,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(cost, accuracy, thresholds) of one triple's non-dominated points: first thresholds at every tenth boundary, the
-    rest as a pair on what is left."""
+    """(cost, accuracy, thresholds) of one triple's non-dominated points: first thresholds at every
+    tenth boundary, the rest as a pair on what is left.
+    """
     k = correct.shape[1]
     order = np.argsort(confidence[a])
     first = []
@@ -159,22 +176,16 @@ def recipe_triple(
         left = order[:passed]
         if 0 < passed < k and confidence[a, order[passed - 1]] == confidence[a, order[passed]]:
             continue  # within a tie
-        pair = (
-            recipe_pair(correct[:, left], confidence[:, left], cost, b, c)
-            if passed
-            else (np.zeros(1),) * 3
-        )
-        first.append(
-            -np.inf if not passed else confidence[a, order[passed]] if passed < k else np.inf
-        )
-        parts.append(
-            (
-                cost[a] + pair[0] * passed / k,
-                (pair[1] * passed + correct[a, order[passed:]].sum()) / k,
-                pair[2],
-            )
-        )
-    costs, accuracies = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        if passed:
+            own, accuracy, later = recipe_pair(correct[:, left], confidence[:, left], cost, b, c)
+            first.append(confidence[a, order[passed]] if passed < k else np.inf)
+        else:
+            own = accuracy = later = np.zeros(1)
+            first.append(-np.inf)
+        exits = correct[a, order[passed:]].sum()
+        parts.append((cost[a] + own * passed / k, (accuracy * passed + exits) / k, later))
+    costs = np.concatenate([part[0] for part in parts])
+    accuracies = np.concatenate([part[1] for part in parts])
     keep = pareto_front(costs, accuracies)
     ends = np.cumsum([len(part[0]) for part in parts])
     rows = np.searchsorted(ends, keep, side="right")
@@ -221,7 +232,9 @@ def frugal_gpt(split: Split, n: int, budgets: Sequence[float]) -> Best:
 
 
 def passing_shares(table: tuple, models: tuple[int, ...]) -> Callable:
-    """shares → (thresholds at which these shares of those who get there pass on, who passes the last)."""
+    """shares → (thresholds at which these shares of those who get there pass on, who passes the
+    last).
+    """
     _, confidence, _ = table
 
     @lru_cache(64)
@@ -279,7 +292,9 @@ def constant_then_tpe(split: Split, n: int, budgets: Sequence[float]) -> Best:
 def parzen_search(
     table: tuple, models: tuple[int, ...], accuracy: float, cost: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(costs, accuracies, thresholds) of all that Parzen estimators tried. accuracy, cost: of the constant."""
+    """(costs, accuracies, thresholds) of all that Parzen estimators tried. accuracy, cost: of the
+    constant.
+    """
     rng = np.random.default_rng(0)
     tried = np.empty((EVALUATIONS, len(models) - 1))
     ran = np.empty((EVALUATIONS, 2))
@@ -294,7 +309,9 @@ def parzen_search(
 
 
 def suggestion(tried: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> list[float]:
-    """In each dimension, of draws from what describes the better ones, the one that is likeliest beside the others."""
+    """In each dimension, of draws from what describes the better ones, the one that is likeliest
+    beside the others.
+    """
     order = np.argsort(loss)
     better = ceil(sqrt(len(loss)) / 4)
     return [
@@ -312,7 +329,9 @@ def drawn_between(good: np.ndarray, rest: np.ndarray, rng: np.random.Generator) 
 
 
 def parzen(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and widths of normal kernels: one a value, as wide as its farther neighbour is far, and a prior."""
+    """Means and widths of normal kernels: one a value, as wide as its farther neighbour is far, and
+    a prior.
+    """
     order = np.sort(values)
     gaps = np.diff(np.concatenate([[0.0], order, [1.0]]))
     widths = np.clip(np.maximum(gaps[:-1], gaps[1:]), 1 / min(100, len(values) + 2), 1)
@@ -324,7 +343,9 @@ def density(at: np.ndarray, means: np.ndarray, widths: np.ndarray) -> np.ndarray
 
 
 def fallback(count: int) -> Callable:
-    """The grid of scikit-fallback: so many thresholds, the same for all stages, from 1 ÷ classes to 0.95."""
+    """The grid of scikit-fallback: so many thresholds, the same for all stages, from 1 ÷ classes to
+    0.95.
+    """
 
     def rule(split: Split, n: int, budgets: Sequence[float]) -> Best:
         grid = np.linspace(1 / split.store.output(split.names[0]).shape[1], 0.95, count)
@@ -385,8 +406,9 @@ def held_out(split: Split, store: LogitStore, found: list) -> np.ndarray:
 
 
 def peers(quick: bool = False) -> list[dict]:
-    """Rows of the table: the bundled images, chosen on ``val``, held out on ``test``; candidates are the models on the
-    hull of single models on ``val``."""
+    """Rows of the table: the bundled images, chosen on ``val``, held out on ``test``; candidates
+    are the models on the hull of single models on ``val``.
+    """
     val, test = (LogitStore(f"data/fashion-mnist/{name}") for name in ("val", "test"))
     val = val.take(slice(0, 500)) if quick else val
     singles = search(val, 1)

@@ -1,15 +1,18 @@
-"""Run every benchmark here and write down what it measured: one table, ``results.md`` and ``results.parquet``.
+"""Run every benchmark here and write down what it measured: one table, ``results.md`` and
+``results.parquet``.
 
     python benchmarks/run.py                 all of them (an hour); the results are written
-    python benchmarks/run.py search          jobs whose name starts with "search"; their results are replaced
+    python benchmarks/run.py search          jobs whose name starts with "search"; their results
+    are replaced
     python benchmarks/run.py fronts          all jobs of a room
     python benchmarks/run.py --quick         small sizes, print only
 
-A room's jobs stand in a file beside this one, in its table ``JOBS``: name → ``job(quick=False) -> list[dict]``; each
-dict has ``benchmark`` (what), ``measured`` (a number), ``unit``, and ``target`` (text such as "≤ 0.5" or "≥ 0.85";
-empty where there is none), and, of what was timed, ``cpu`` (processor seconds) and ``runs`` (that the median is of):
-``row`` in measuring.py makes one. What else the machine did is watched job by job; the end says which targets were
-missed, and which jobs did not have the machine for themselves.
+A room's jobs stand in a file beside this one, in its table ``JOBS``: name → ``job(quick=False) ->
+list[dict]``; each dict has ``benchmark`` (what), ``measured`` (a number), ``unit``, and ``target``
+(text such as "≤ 0.5" or "≥ 0.85"; empty where there is none), and, of what was timed, ``cpu``
+(processor seconds) and ``runs`` (that the median is of): ``row`` in measuring.py makes one. What
+else the machine did is watched job by job; the end says which targets were missed, and which jobs
+did not have the machine for themselves.
 """
 
 import argparse
@@ -67,11 +70,14 @@ def met(measured: float, target: str) -> str:
     if sign not in ("≤", "≥"):
         return ""
     bound = float(bound.split()[0])
-    return "yes" if (measured <= bound if sign == "≤" else measured >= bound) else "no"
+    reached = measured <= bound if sign == "≤" else measured >= bound
+    return "yes" if reached else "no"
 
 
 def listed(folder: Path) -> dict[str, str]:
-    """{job: its room} in order of name, read from the tables JOBS; no room is imported, since one may need torch."""
+    """{job: its room} in order of name, read from the tables JOBS; no room is imported, since one
+    may need torch.
+    """
     jobs = {}
     for path in folder.glob("*.py"):
         if path.stem not in NO_ROOMS:
@@ -82,12 +88,17 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def quiet(others: float) -> str:
-    """Whether a job had the machine for itself: "yes", "no", or "" where that is not known (nan)."""
-    return "" if math.isnan(others) else "yes" if others <= QUIET else "no"
+    """Whether a job had the machine for itself: "yes", "no", or "" where unknown (nan)."""
+    if math.isnan(others):
+        return ""
+    return "yes" if others <= QUIET else "no"
 
 
 def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
-    """(table: :func:`completed`; jobs that failed). One failing job does not stop the others, whose results count."""
+    """(table: :func:`completed`; jobs that failed).
+
+    One failing job does not stop the others, whose results count.
+    """
     rows = []
     failed = []
     for name, room in jobs.items():
@@ -105,8 +116,9 @@ def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]
 
 
 def completed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with module (the job's name), machine, COLUMNS, WATCHED, quiet, whatever of them it has; the verdicts
-    follow from what was measured."""
+    """The table with module (the job's name), machine, COLUMNS, WATCHED, quiet, whatever of them it
+    has; the verdicts follow from what was measured.
+    """
     table = table.reindex(columns=["module", *COLUMNS[:-1], *WATCHED, "machine"])
     names = ["module", "benchmark"]
     numbers = ["measured", "cpu", "runs", *WATCHED]
@@ -143,7 +155,9 @@ def conditions(rows: pd.DataFrame) -> str:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """Targets met and missed, jobs that were not quiet, jobs with times of too few runs: Markdown, a line each."""
+    """Targets met and missed, jobs that were not quiet, jobs with times of too few runs: Markdown,
+    a line each.
+    """
     own = table.benchmark.where(~table.benchmark.str.startswith("… ")).ffill()
     name = table.module + ": " + own.where(own == table.benchmark, own + ": " + table.benchmark)
     missed = table[table.met == "no"]
@@ -172,8 +186,9 @@ def summary(table: pd.DataFrame) -> str:
 
 
 def write_results(folder: Path, table: pd.DataFrame) -> None:
-    """Put a table into results.parquet, in place of the earlier rows of its jobs and of jobs that are no more, and
-    write results.md from all."""
+    """Put a table into results.parquet, in place of the earlier rows of its jobs and of jobs that
+    are no more, and write results.md from all.
+    """
     kept = folder / "results.parquet"
     if kept.exists():
         earlier = completed(pd.read_parquet(kept))

@@ -1,9 +1,11 @@
-"""Seeded scores at the paper's scale: what 27 ImageNet models look like to a search, without the models.
+"""Seeded scores at the paper's scale: what 27 ImageNet models look like to a search, without the
+models.
 
-Copied from the paper's setting: top-1 accuracies 66% … 88.6% on the single-model front, MACs over four orders of
-magnitude, 50,000 samples. Assumed: models err on much the same samples (a common difficulty; correctness of two
-models has a tetrachoric correlation of about 0.7) and confidences tell right from wrong with an AUROC of about 0.85,
-well calibrated up to a temperature of each model's own.
+Copied from the paper's setting: top-1 accuracies 66% … 88.6% on the single-model front, MACs over
+four orders of magnitude, 50,000 samples. Assumed: models err on much the same samples (a common
+difficulty; correctness of two models has a tetrachoric correlation of about 0.7) and confidences
+tell correct from wrong with an AUROC of about 0.85, well calibrated up to a temperature of each
+model's own.
 """
 
 import numpy as np
@@ -24,11 +26,13 @@ def scores(
     lowest: float = LOWEST,
     highest: float = HIGHEST,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(correct bool [M, k], confidence float64 [M, k], cost float64 [M]) of models in order of rising cost.
+    """(correct bool [M, k], confidence float64 [M, k], cost float64 [M]) of models in order of
+    rising cost.
 
-    A model's margin on a sample is normal, made of the common ease and its own luck; it is right where the margin is
-    positive. Its confidence is the probability of that given a noisy look at the margin, sharpened or flattened by
-    a temperature and rounded to float32, so that values near 1 tie as those of a softmax do.
+    A model's margin on a sample is normal, made of the common ease and its own luck; it is correct
+    where the margin is positive. Its confidence is the probability of that given a noisy look at
+    the margin, sharpened or flattened by a temperature and rounded to float32, so that values near
+    1 tie as those of a softmax do.
     """
     rng = np.random.default_rng(seed)
     step = np.linspace(0, 1, models)

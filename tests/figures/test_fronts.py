@@ -1,4 +1,6 @@
-"""Figures of fronts: what coincides is drawn once, what is drawn is whole, what all lines share is said once."""
+"""Figures of fronts: what coincides is drawn once, what is drawn is whole, what all lines share is
+said once.
+"""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +33,9 @@ def test_curves_coincide_within_two_per_cent_everywhere_or_not_at_all():
 
 
 def test_fronts_are_compared_at_equal_accuracy():
-    """Each at all accuracies of both: one with fewer points is the same front where they cost next to nothing."""
+    """Each at all accuracies of both: one with fewer points is the same front where they cost next
+    to nothing.
+    """
     whole = pd.DataFrame({"accuracy": [0.5, 0.6, 0.7], "cost": [1.0, 2.0, 2.01]})
     apart = pd.DataFrame({"accuracy": [0.5, 0.7], "cost": [1.0, 2.1]})
     drawn = names(
@@ -41,7 +45,9 @@ def test_fronts_are_compared_at_equal_accuracy():
 
 
 def test_points_of_equal_accuracy_and_dearer_ones_do_not_keep_a_front_from_being_drawn():
-    """A front that was replayed elsewhere: two points of one accuracy, one dearer than a better one."""
+    """A front that was replayed elsewhere: two points of one accuracy, one dearer than a better
+    one.
+    """
     table = pd.DataFrame({"accuracy": [0.7, 0.8, 0.8, 0.75], "cost": [2.0, 3.0, 3.5, 9.0]})
     fig = front_figure({"moved": table, "same": table}, SINGLES)
     assert [trace.name for trace in fig.data if trace.name and "moved" in trace.name] == [

@@ -47,7 +47,8 @@ def test_a_cost_axis_has_units_and_labels_enough():
     assert cost_axis("macs", [1e6, 3.1e8])["dtick"] == macs["dtick"] == 1
 
 
-# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, table
+# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color
+# vision deficiency, table
 # 1: deuteranopia, in linear RGB.
 DEUTERANOPIA = [
     [0.367322, 0.860646, -0.227968],

@@ -1,4 +1,6 @@
-"""Earlier recipes against slow twins, at the degenerate ends, and between the oracle and the exact front."""
+"""Earlier recipes against slow twins, at the degenerate ends, and between the oracle and the exact
+front.
+"""
 
 from itertools import permutations, product
 
@@ -16,7 +18,9 @@ from tools.recipes_compared import all_recipes, compare_recipes
 
 
 def make_store(seed=0, k=40, models=4, classes=4, step=0.5, costs=None):
-    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger the signal."""
+    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger
+    the signal.
+    """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     ease = rng.normal(size=(k, 1))

@@ -1,4 +1,6 @@
-"""Recipes by agreement, budget, stream and learned score against slow twins, and all recipes on another split."""
+"""Recipes by agreement, budget, stream and learned score against slow twins, and all recipes on
+another split.
+"""
 
 import warnings
 
@@ -35,7 +37,9 @@ STORES = st.builds(
 
 
 def make_store(seed=0, k=40, models=4, step=0.5, costs=(1, 3, 9, 27), classes=3):
-    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger the signal."""
+    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger
+    the signal.
+    """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     logits = {}

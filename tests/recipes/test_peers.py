@@ -1,4 +1,6 @@
-"""The rules of others in benchmarks/recipes.py: what they find is within the budget and measures what they say."""
+"""The rules of others in benchmarks/recipes.py: what they find is within the budget and measures
+what they say.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Published models: the paper's fronts, names of then and now, and the comparison with what is extracted."""
+"""Published models: the paper's fronts, names of then and now, and the comparison with what is
+extracted.
+"""
 
 import hashlib
 import importlib.util
@@ -65,7 +67,9 @@ def test_the_papers_fronts():
 
 
 def test_models_that_the_paper_names():
-    """Section 4.1 and table 1: EfficientNets with noisy students, BEiT-L at 224, LeViT-128S on the time front."""
+    """Section 4.1 and table 1: EfficientNets with noisy students, BEiT-L at 224, LeViT-128S on the
+    time front.
+    """
     both = on_fronts(TABLE)
     assert both["on_macs"][
         ["tf_efficientnet_b3_ns", "tf_efficientnet_b4_ns", "beit_large_patch16_224"]
@@ -311,7 +315,9 @@ def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monke
 
 
 def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypatch, capsys):
-    """The giant is named, everything else is kept on disk, and the next run counts what is left only."""
+    """The giant is named, everything else is kept on disk, and the next run counts what is left
+    only.
+    """
     tables = script("tables", monkeypatch)
     out = stand_ins(
         tmp_path, monkeypatch, tables, "--source", "toy", "--limit", "2", "--processes", "1"
