@@ -68,7 +68,7 @@ def front_figure(
     """
     fig = singles_figure(singles, None, cost, title)
     at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
-    costs = {label: least_cost(table, at) for label, table in tables.items()}
+    costs = {label: cheapest_at(table, at) for label, table in tables.items()}
     for i, (label, name) in enumerate(coinciding(costs).items()):
         style.add_cascades(
             fig,
@@ -86,7 +86,7 @@ def front_figure(
     return fig.update_yaxes(range=[low - 0.02 * margin, high + 0.03 * margin])
 
 
-def least_cost(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
+def cheapest_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
     """The least cost of a front's points that reach each accuracy of ``at`` [n]."""
     cost = table.groupby("accuracy")["cost"].min()
     return cost[::-1].cummin()[::-1].reindex(at, method="bfill")

@@ -1,0 +1,89 @@
+"""What tests of recipes share: small stores whose confidences tie, chains, fronts, replays."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import strategies as st
+
+from cascadelib import LogitStore, recipes
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.fronts.cascades import cascades_of
+
+
+def make_store(
+    seed: int = 0,
+    k: int = 40,
+    models: int = 4,
+    step: float = 0.5,
+    costs: Sequence[float] | None = None,
+    classes: int = 3,
+    eased: bool = False,
+) -> LogitStore:
+    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the better.
+
+    eased: whether some samples are easier than others, for all models.
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, k)
+    ease = rng.normal(size=(k, 1)) if eased else 0.0
+    logits = {}
+    for i in range(models):
+        z = (0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes))
+        logits[f"m{i}"] = np.round(z / step) * step
+    costs = [3.0**i for i in range(models)] if costs is None else costs
+    return LogitStore.from_arrays(labels, logits, macs=dict(zip(logits, map(float, costs))))
+
+
+eased_store = partial(make_store, classes=4, eased=True)
+
+STORES = st.builds(
+    make_store,
+    st.integers(0, 10**6),
+    st.integers(1, 25),
+    st.integers(1, 4),
+    st.sampled_from([0.01, 1.0, 4.0]),
+    st.sampled_from([[1, 3, 9, 27], [1, 1, 1, 1], [2, 2, 5, 5]]),
+)
+
+
+def rising_chains(costs: Sequence[float], most: int) -> Iterator[tuple[int, ...]]:
+    """Positions of all chains of up to ``most`` models that rise in cost, by brute force."""
+    for n in range(1, most + 1):
+        for chain in permutations(range(len(costs)), n):
+            if all(costs[a] <= costs[b] for a, b in zip(chain, chain[1:])):
+                yield chain
+
+
+def chains_of(store: LogitStore, lengths: Sequence[int]) -> Iterator[tuple]:
+    """(positions, names, costs) of all chains that rise in cost, equal costs in both orders."""
+    names = list(store.models.index)
+    costs = store.costs("macs")
+    for chain in cascades_of(costs, [n for n in lengths if n <= len(names)]):
+        yield chain, tuple(names[m] for m in chain), [costs[m] for m in chain]
+
+
+def same_front(table: pd.DataFrame, points: list[tuple[float, float]]) -> None:
+    """A table holds just the non-dominated of points (accuracy, cost)."""
+    accuracy, cost = np.array(points).T
+    cost = np.round(cost, 9)
+    keep = pareto_front(cost, accuracy)
+    np.testing.assert_allclose(table["accuracy"], accuracy[keep], atol=1e-12)
+    np.testing.assert_allclose(table["cost"], cost[keep], atol=1e-8)
+
+
+def own_again(store: Any, table: pd.DataFrame, rule: Any) -> None:
+    """Replayed where they were chosen, points give their own numbers."""
+    again = recipes.replay_points(table, store, rule)
+    np.testing.assert_allclose(again["accuracy_moved"], table["accuracy"], atol=1e-12)
+    np.testing.assert_allclose(again["cost_moved"], table["cost"], rtol=1e-12)
+
+
+def assert_rising(table: pd.DataFrame) -> None:
+    """A table has points, rising in cost and accuracy."""
+    assert len(table)
+    assert (np.diff(table["cost"]) > 0).all()
+    assert (np.diff(table["accuracy"]) > 0).all()
