@@ -1,7 +1,5 @@
 """What no exit rule can surpass: the envelope of cascades that know the labels."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -70,7 +68,7 @@ def oracle(
     return pd.DataFrame({"accuracy": kept / k, "cost": least[kept], "models": used})
 
 
-def rescue_costs(correct: np.ndarray, costs: Sequence[float]) -> tuple[int, np.ndarray]:
+def rescue_costs(correct: np.ndarray, costs: np.ndarray) -> tuple[int, np.ndarray]:
     """The first model's correct samples, and the cost with 0, 1, … rescued ones beyond those.
 
     correct: bool [n, k] of a chain's models; costs: theirs, [n]. Samples are rescued in the order

@@ -66,7 +66,8 @@ def wang_2018(
     names, costs, stage = pool(store, Method(metric), score, cost, models)
     correct, confidences = zip(*(stage((m,)) for m in range(len(names))))
     if given is None:
-        grids = [np.linspace(values.min(), values.max(), grid) for values in confidences]
+        points = int(np.asarray(grid))
+        grids = [np.linspace(values.min(), values.max(), points) for values in confidences]
     else:
         grids = [given] * len(names)
     longest = min(n_models, len(costs))
@@ -120,6 +121,7 @@ def best_on_grid(
         correct = correct + passed(chain[:i], m) - passed(chain[: i + 1], m)
     reach = [np.broadcast_to(passed(chain[:i]), correct.shape) for i in range(len(chain))]
     accuracy = correct.ravel() / k
-    total = sum(costs[m] * (reached / k) for m, reached in zip(chain, reach)).ravel()
-    keep = pareto_front(total if cost_aware else sum(reach).ravel(), accuracy)
+    shares = [reached / k for reached in reach]
+    total = np.ravel(sum(costs[m] * share for m, share in zip(chain, shares)))
+    keep = pareto_front(total if cost_aware else np.ravel(sum(reach)), accuracy)
     return keep, accuracy[keep], total[keep]
