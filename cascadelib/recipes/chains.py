@@ -83,7 +83,7 @@ def replay_points(
                 stage, correct = stages(row)
             else:
                 thresholds = np.array(row["thresholds"], np.float64)
-                inside = own_units(method and method.units, thresholds)
+                inside = own_units(None if method is None else method.units, thresholds)
                 stage, correct, _ = run_outcomes(stages, inside, costs)
             moved[at] = np.mean(correct), mean_cost(costs, stage)
     return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
