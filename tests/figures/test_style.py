@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from cascadelib.explorer.charts import BARS, INK
+from cascadelib.explorer.canvas import BARS, INK
 from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis, figure, plain
 from tools.paper_figures import members_figure
 
