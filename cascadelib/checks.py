@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-TEXT, CLASSES = (
-    (str, None),
-    range(1, 2**20 + 1),
-)  # forms of what a file may state, as fits() reads them
-POSITIVE = math.ulp(0), sys.float_info.max  # and finite: bounds of a number
+# Forms of what a file may state, as fits() reads them.
+TEXT = (str, None)
+CLASSES = range(1, 2**20 + 1)
+POSITIVE = (math.ulp(0), sys.float_info.max)  # and finite: bounds of a number
 
 
 def brief(value: Any) -> str:
@@ -88,16 +87,18 @@ def check_number(value: Any, name: str, what: str = "a number", *bounds: float) 
 
 
 def fits(value: Any, form: Any) -> bool:
-    """Whether a value of JSON has a form: a tuple of forms (one of them), [form] of all in a list, {key: form} of an
-    object's values, None, a range (of whole numbers), float (a finite number), a slice (one in it), or a type."""
+    """Whether a value of JSON has a form.
+
+    A form is a tuple of forms (one of them), [form] of all in a list, {key: form} of an object's
+    values, None, a range (of whole numbers), float (a finite number), a slice (a number in it), or
+    a type.
+    """
     if isinstance(form, tuple):
         return any(fits(value, one) for one in form)
     if isinstance(form, list):
         return isinstance(value, list | tuple) and all(fits(one, form[0]) for one in value)
     if isinstance(form, dict):
-        return isinstance(value, dict) and all(
-            fits(value.get(key), own) for key, own in form.items()
-        )
+        return isinstance(value, dict) and _values_fit(value, form)
     if isinstance(form, range):
         return type(value) is int and value in form
     if isinstance(form, slice):
@@ -105,6 +106,11 @@ def fits(value: Any, form: Any) -> bool:
     if form is float:
         return type(value) in (int, float) and abs(value) <= sys.float_info.max
     return value is None if form is None else isinstance(value, form)
+
+
+def _values_fit(value: dict, form: dict) -> bool:
+    """Whether the values of an object have the forms of their keys; a missing one is None."""
+    return all(fits(value.get(key), own) for key, own in form.items())
 
 
 def unmasked(values: Any, what: str) -> Any:

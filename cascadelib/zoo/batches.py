@@ -56,10 +56,26 @@ def size_of(batch: Any) -> int:
     return sizes.pop()
 
 
-def rows_of(batch: Any, rows: np.ndarray | slice) -> Any:
-    """Some samples of a batch, in its own form. rows: int64 [n], or a slice."""
+def inputs_in(inputs: Any) -> int:
+    """Number of samples in a module's input: a tensor, or the first of a tuple or mapping of them.
+
+    Unlike those of a batch, further parts may be shared by all samples.
+    """
+    if isinstance(inputs, Mapping):
+        return len(next(iter(inputs.values())))
+    return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+
+
+def rows_of(batch: Any, rows: np.ndarray | slice, samples: int | None = None) -> Any:
+    """Some samples of a batch, in its own form.
+
+    rows: int64 [n], or a slice. samples: number of samples of the batch, where it may have parts of
+    another length, which are not one per sample and stay whole.
+    """
 
     def chosen(part: Any) -> Any:
+        if samples is not None and len(part) != samples:
+            return part
         if isinstance(rows, slice) or isinstance(part, np.ndarray):
             return part[rows]
         if isinstance(part, torch.Tensor):

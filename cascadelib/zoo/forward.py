@@ -1,4 +1,7 @@
-"""A forward pass: on which device, how precisely, how fast; on the CPU, freed memory is kept for the next batch."""
+"""A forward pass: on which device, how precisely, how fast.
+
+On the CPU, freed memory is kept for the next batch.
+"""
 
 import contextlib
 import ctypes
@@ -11,13 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batches import over
+from .batches import inputs_in, over, rows_of
 from .model import Model
 
 AMP = (None, False, True, "float16", "bfloat16")
-TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
+# Parameters of glibc's mallopt(3).
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
+MMAP_MAX = -4
 ALL = 2**31 - 1
-# What glibc's own adjustment comes to in a process that has freed a large tensor (mallopt(3), M_MMAP_THRESHOLD).
+# What glibc's own adjustment comes to in a process that has freed a large tensor (mallopt(3),
+# M_MMAP_THRESHOLD).
 USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
 
 
@@ -25,8 +32,9 @@ USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**2
 def kept_memory() -> Iterator[None]:
     """Inside, what tensors free stays with the process; afterwards it goes back to the system.
 
-    glibc hands blocks above 32 MB back as soon as they are free, and those for the next layer's output are mapped and
-    cleared page by page: for wide layers that takes as long as the layer itself. Other mallocs are left alone.
+    glibc hands blocks above 32 MB back as soon as they are free, and those for the next layer's
+    output are mapped and cleared page by page: for wide layers that takes as long as the layer
+    itself. Other mallocs are left alone.
     """
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if libc is None:
@@ -42,25 +50,34 @@ def kept_memory() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
-def _processor():
+def _processor() -> str:
+    """Name of the processor, as far as the system tells it."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-        return next(
-            (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), ""
-        )
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+        return ""
     return platform.processor() or platform.machine()
 
 
 class Device:
-    """Where and how precisely models run, and how tensors come and go. This one, the CPU, has done what it is asked for
-    on return. amp: the dtype of automatic mixed precision, or False."""
+    """Where and how precisely models run, and how tensors come and go.
 
-    delay, pins = (
-        0,
-        False,
-    )  # batches that may be under way while the next one runs; is memory for copies pinned?
+    This one, the CPU, has done what it is asked for on return.
+
+    Parameters
+    ----------
+    device : torch.device
+    amp : str or False
+        The dtype of automatic mixed precision, if any.
+    """
+
+    delay = 0  # batches that may be under way while the next one runs
+    pins = False  # is memory for copies pinned?
 
     def __init__(self, device: torch.device, amp: str | bool = False):
-        self.torch, self.amp = device, amp
+        self.torch = device
+        self.amp = amp
 
     @property
     def name(self) -> str:
@@ -96,72 +113,80 @@ class Device:
 
 
 class _Cuda(Device):
-    """A GPU. Uploads run in a stream of their own, from pinned memory, while models compute; nothing waits but where it
-    says so. Of what is not pinned, a copy is, in torch's pool, which gives none out again before its event."""
+    """A GPU: uploads run in a stream of their own, from pinned memory, while models compute.
 
-    delay, pins = 1, True
+    The host waits only where a comment or a docstring says so.
+    """
 
-    def __init__(self, device, amp=False):
+    delay = 1
+    pins = True
+
+    def __init__(self, device: torch.device, amp: str | bool = False):
         super().__init__(device, amp)
-        self.copies, self.computing = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+        self.copies = torch.cuda.Stream(device)
+        self.computing = torch.cuda.current_stream(device)
 
     @contextlib.contextmanager
-    def pinned(self, buffers):
+    def pinned(self, buffers: list[torch.Tensor]) -> Iterator[None]:
         cudart = torch.cuda.cudart()
-        with torch.cuda.device(
-            self.torch
-        ):  # else every process of torchrun would take memory of the first GPU
+        # Else every process of torchrun would take memory of the first GPU.
+        with torch.cuda.device(self.torch):
             for buffer in buffers:
                 torch.cuda.check_error(cudart.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0))
         try:
             yield
         finally:
-            self.copies.synchronize()
+            self.copies.synchronize()  # the host waits
             for buffer in buffers:
                 cudart.cudaHostUnregister(buffer.data_ptr())
 
-    def upload(self, tensor):
+    def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type != "cpu":
             return super().upload(tensor)
+        # A copy in pinned memory, where it is not pinned itself: torch's pool gives that memory to
+        # nobody else before the copy to the device is done.
         with torch.cuda.stream(self.copies):
             moved = tensor.pin_memory().to(self.torch, non_blocking=True)
         self.computing.wait_stream(self.copies)
-        moved.record_stream(
-            self.computing
-        )  # its memory is not given away while a model may read it
+        moved.record_stream(self.computing)  # nor its memory while a model may read it
         return moved
 
-    def uploaded(self):
+    def uploaded(self) -> Callable[[], None]:
         return self.copies.record_event().synchronize
 
-    def download(self, tensor, out):
+    def download(self, tensor: torch.Tensor, out: torch.Tensor) -> Callable[[], None]:
         out.copy_(tensor.to(out.dtype), non_blocking=True)
         return self.computing.record_event().synchronize
 
-    def now(self):
+    def now(self) -> Any:
         return self.computing.record_event(torch.cuda.Event(enable_timing=True))
 
-    def seconds(self, began, ended):
-        ended.synchronize()
+    def seconds(self, began: Any, ended: Any) -> float:
+        ended.synchronize()  # the host waits
         return began.elapsed_time(ended) / 1000
 
 
 def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
-    """By default CUDA where there is one, and mixed precision on CUDA only. amp: as in :data:`AMP`; True is float16
-    there, else bfloat16."""
+    """The device to run on: by default CUDA where there is one.
+
+    amp: one of :data:`AMP`. None: mixed precision on CUDA only; True: float16 there, else bfloat16.
+    """
     found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    kind, usual = (_Cuda, "float16") if found.type == "cuda" else (Device, "bfloat16")
-    return (
-        kind(found, usual if amp or amp is None and kind is _Cuda else False)
-        if amp in AMP[:3]
-        else kind(found, amp)
-    )
+    on_cuda = found.type == "cuda"
+    if amp is None:
+        amp = on_cuda
+    if amp is True:
+        amp = "float16" if on_cuda else "bfloat16"
+    return _Cuda(found, amp) if on_cuda else Device(found, amp)
 
 
 def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """A batch with its tensors and arrays uploaded, images [N, C, H, W] in channels_last; texts stay."""
+    """A batch with its tensors and arrays uploaded, images [N, C, H, W] in channels_last.
 
-    def moved(part):
+    Texts stay as they are.
+    """
+
+    def moved(part: Any) -> Any:
         if isinstance(part, np.ndarray):
             part = torch.from_numpy(np.require(part, requirements=["C", "W"]))
         if not isinstance(part, torch.Tensor):
@@ -188,92 +213,126 @@ def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def output_of(module: torch.nn.Module, inputs: Any) -> Any:
-    """What a module gives for a tensor, a tuple of arguments or a dict of keywords: its ``.logits`` if it has them."""
+    """A module's output, or its ``.logits``, for a tensor, a tuple of arguments or a dict of keywords."""
     if isinstance(inputs, dict):
         output = module(**inputs)
+    elif isinstance(inputs, tuple):
+        output = module(*inputs)
     else:
-        output = module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+        output = module(inputs)
     return getattr(output, "logits", output)
 
 
 class Positional(torch.nn.Module):
-    """``module`` with positional tensors in place of keywords and a tensor in place of an output with ``.logits``."""
+    """A module with positional tensors in place of keywords, and a tensor in place of an output.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    keys : list of str, optional
+        Its keywords, in the order of the arguments; None: it takes the arguments as they are.
+    """
 
     def __init__(self, module: torch.nn.Module, keys: list[str] | None = None):
         super().__init__()
-        self.module, self.keys = module, keys
+        self.module = module
+        self.keys = keys
 
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
         """The module's logits for the values of its keywords, or for its arguments."""
-        return output_of(
-            self.module, dict(zip(self.keys, values, strict=True)) if self.keys else values
-        )
-
-
-def _logits_of(model, inputs) -> torch.Tensor:
-    logits, batch = output_of(model.module, inputs), batch_of(inputs)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(
-            f"model {model.name!r} gave {found} for {batch} samples; expected a tensor [N, classes]"
-        )
-    return logits
+        if self.keys:
+            return output_of(self.module, dict(zip(self.keys, values, strict=True)))
+        return output_of(self.module, values)
 
 
 def timed_logits(
     model: Model, inputs: Any, device: Device, most: dict[str, int]
 ) -> tuple[torch.Tensor, Callable[[], float]]:
-    """(logits [N, classes] on the device, a function that waits for them: seconds a sample of the forward pass).
+    """Logits of a batch, and how long the forward pass took.
 
-    inputs: as for :func:`output_of`. most: {model: samples at once}; where memory runs out, the batch is halved until
-    it fits, which is said and kept there. ValueError names a model of another output, or too large for one sample.
+    Parameters
+    ----------
+    model : Model
+    inputs
+        As for :func:`output_of`.
+    device : Device
+    most : dict
+        {model: samples at once}. Where memory runs out, the batch is halved until it fits, which is
+        said and noted there.
+
+    Returns
+    -------
+    logits : torch.Tensor
+        [N, classes], on the device.
+    seconds : callable
+        Waits for them, and returns the seconds per sample.
+
+    Raises
+    ------
+    ValueError
+        Naming a model with another output, or one too large for a single sample.
     """
-    half, began = getattr(torch, str(device.amp or "bfloat16")), device.now()
+    half = getattr(torch, str(device.amp or "bfloat16"))
+    began = device.now()
     with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
-        logits = _in_pieces(model, inputs, most)
+        logits = _logits_that_fit(model, inputs, most)
     ended = device.now()
     return logits, lambda: device.seconds(began, ended) / len(logits)
 
 
-def _in_pieces(model, inputs, most):
-    name, batch = model.name, batch_of(inputs)
-    before = most.get(name, batch)
+def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.Tensor:
+    """Logits [N, classes], computed in pieces that fit into the memory: see :func:`timed_logits`."""
+    name = model.name
+    samples = inputs_in(inputs)
+    before = most.get(name, samples)
     while True:
-        size = most.get(name, batch)
+        size = most.get(name, samples)
         try:
-            parts = [
-                _logits_of(model, piece_of(inputs, a, a + size)) for a in range(0, batch, size)
-            ]
-            if size < before:
-                warnings.warn(
-                    f"model {name!r}: no memory for {before} samples at once; now {size}",
-                    stacklevel=2,
-                )
-            return parts[0] if len(parts) == 1 else torch.cat(parts)
-        except RuntimeError as error:  # the device's own error is one, too
-            if not isinstance(
-                error, torch.cuda.OutOfMemoryError
-            ) and "DefaultCPUAllocator: " not in str(error):
+            logits = _in_pieces(model, inputs, samples, size)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
                 raise
             if size == 1:
                 raise ValueError(
                     f"model {name!r}: not enough memory for one sample ({error})"
                 ) from None
-            most[name] = (min(size, batch) + 1) // 2
+            most[name] = (min(size, samples) + 1) // 2
+        else:
+            if size < before:
+                warnings.warn(
+                    f"model {name!r}: no memory for {before} samples at once; now {size}",
+                    stacklevel=2,
+                )
+            return logits
         torch.cuda.empty_cache()
 
 
-def batch_of(inputs: Any) -> int:
-    """Number of samples in a module's input: a tensor, or the first of a tuple or dict of them."""
-    if isinstance(inputs, dict):
-        return len(next(iter(inputs.values())))
-    return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory, on the device or on the host (which has no class of its own)."""
+    on_device = isinstance(error, torch.cuda.OutOfMemoryError)
+    return on_device or "DefaultCPUAllocator: " in str(error)
 
 
-def piece_of(inputs: Any, start: int, stop: int) -> Any:
-    """Samples start … stop − 1 of a module's input; what is not one a sample stays whole."""
-    batch = batch_of(inputs)
-    return over(lambda value: value[start:stop] if len(value) == batch else value, inputs)
+def _in_pieces(model: Model, inputs: Any, samples: int, size: int) -> torch.Tensor:
+    """Logits [samples, classes], of ``size`` samples at once."""
+    pieces = [slice(start, start + size) for start in range(0, samples, size)]
+    parts = [_logits_of(model, rows_of(inputs, piece, samples)) for piece in pieces]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _logits_of(model: Model, inputs: Any) -> torch.Tensor:
+    """A model's output for its inputs, or ValueError where that is no tensor [N, classes]."""
+    logits = output_of(model.module, inputs)
+    samples = inputs_in(inputs)
+    if not isinstance(logits, torch.Tensor):
+        found: Any = type(logits).__name__
+    elif logits.ndim != 2 or len(logits) != samples:
+        found = tuple(logits.shape)
+    else:
+        return logits
+    raise ValueError(
+        f"model {model.name!r} gave {found} for {samples} samples; expected a tensor [N, classes]"
+    )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Cost of a model a sample: multiply-accumulates (MACs) counted by fvcore, and measured seconds."""
+"""Cost of a model per sample: multiply-accumulates (MACs) counted by fvcore, and measured seconds."""
 
 import math
 import warnings
@@ -12,7 +12,8 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
-from .forward import Positional, inference_mode_of, piece_of
+from .batches import rows_of
+from .forward import Positional, inference_mode_of
 from .model import Model, noted, original
 from .transforms import Tokenized
 
@@ -22,38 +23,44 @@ NAMES = Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").spli
 NO_MACS = {f"aten::{name}{end}" for name in NAMES for end in ("", "_")}
 
 
-def _matmul(inputs, outputs):
-    """Output elements × contracted length; unlike fvcore's, right for vectors and for a broadcast left side."""
+def _matmul(inputs: list, outputs: list) -> int:
+    """Output elements × contracted length; unlike fvcore's, right for vectors and broadcasting."""
     return math.prod(get_shape(outputs[0]) or [1]) * get_shape(inputs[0])[-1]
 
 
-def _einsum(inputs, outputs):
-    """Two operands: the product of all index lengths; fvcore's rounds to four digits. Others as fvcore."""
+def _einsum(inputs: list, outputs: list) -> int:
+    """Two operands: the product of all index lengths; fvcore's rounds. Others as fvcore."""
     left, *right = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
-    shapes = [get_shape(v) for v in inputs[1].node().inputs()]
+    shapes = [get_shape(value) for value in inputs[1].node().inputs()]
     if len(right) != 1 or "." in left + right[0]:
         return einsum_flop_jit(inputs, outputs)
-    return math.prod(dict(zip(left + right[0], shapes[0] + shapes[1], strict=True)).values())
+    lengths = dict(zip(left + right[0], shapes[0] + shapes[1], strict=True))
+    return math.prod(lengths.values())
 
 
-def _attention(inputs, outputs):
-    """QKᵀ and AV: heads · L · S · (E + Ev) a sample; queries [N, …, L, E], keys [N, …, S, E], values [N, …, S, Ev]."""
-    query, key, output = get_shape(inputs[0]), get_shape(inputs[1]), get_shape(outputs[0])
+def _attention(inputs: list, outputs: list) -> int:
+    """QKᵀ and AV: heads · L · S · (E + Ev) per sample.
+
+    Queries [N, …, L, E], keys [N, …, S, E], values [N, …, S, Ev].
+    """
+    query = get_shape(inputs[0])
+    key = get_shape(inputs[1])
+    output = get_shape(outputs[0])
     return math.prod(output[:-1]) * key[-2] * (query[-1] + output[-1])
 
 
-def _convolution(inputs, outputs):
-    """As fvcore's, for a padding given as a word ("same"): output places × weights, [out, in / groups, …]."""
+def _convolution(inputs: list, outputs: list) -> int:
+    """As fvcore's, for a padding given as a word ("same"): output places × weights."""
     output = get_shape(outputs[0])
-    return output[0] * math.prod(output[2:]) * math.prod(get_shape(inputs[1]))
+    weights = get_shape(inputs[1])  # [out, in / groups, …]
+    return output[0] * math.prod(output[2:]) * math.prod(weights)
 
 
-def _lstm(inputs, outputs):
-    """Every weight matrix (gates, both directions, projections) once a step: steps · batch · their elements."""
+def _lstm(inputs: list, outputs: list) -> int:
+    """Every weight matrix (gates, both directions, projections) once per step and sample."""
     shapes = [get_shape(value) for value in inputs[2].node().inputs()]
-    return math.prod(get_shape(inputs[0])[:2]) * sum(
-        math.prod(shape) for shape in shapes if len(shape) == 2
-    )
+    matrices = sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+    return math.prod(get_shape(inputs[0])[:2]) * matrices
 
 
 HANDLES = {
@@ -69,66 +76,98 @@ HANDLES = {
 
 
 def count_macs(module: torch.nn.Module, example_input: Any) -> int:
-    """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis(…).total()``.
+    """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis``.
 
-    example_input: tensor [N, …], or a tuple or dict of keywords of such, of which the first sample is traced, in eval
-    mode. ValueError names the operation and the module where fvcore has no formula for an operation that multiplies (a
-    GRU, a fused kernel, a custom function): it is refused, not undercounted.
+    As in the paper, the number is fvcore's total: one per multiply-add in convolutions, linear
+    layers, matrix products, einsum, LSTMs and fused attention; and its allowances for norms (batch
+    norm 2 per element, layer and group norm 5), bilinear and bicubic upsampling (4 and 16 per
+    output) and adaptive average pooling (1 per input). Biases, activations, other pooling, softmax
+    and elementwise products count nothing. The path that the example takes is counted.
 
-    As in the paper, the number is fvcore's total: one a multiply-add in convolutions, linear layers, matrix products,
-    einsum, LSTMs and fused attention; and its allowances for norms (batch norm 2 an element, layer and group norm 5),
-    bilinear and bicubic upsampling (4 and 16 an output) and adaptive average pooling (1 an input). Biases, activations,
-    other pooling, softmax and elementwise products count nothing. The path that the example takes is counted.
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Run in eval mode, and left as it was.
+    example_input
+        Tensor [N, …], or a tuple or dict of keywords of such; the first sample is traced.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        Naming the operation and the module where fvcore has no formula for an operation that
+        multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
     """
-    keys, module = (
-        list(example_input) if isinstance(example_input, dict) else None,
-        original(module),
-    )
-    one = isinstance(example_input, torch.Tensor)
-    values = (example_input,) if one else tuple(example_input.values() if keys else example_input)
-    if not values or not all(isinstance(v, torch.Tensor) and v.ndim and len(v) for v in values):
+    module = original(module)
+    keys = list(example_input) if isinstance(example_input, dict) else None
+    if isinstance(example_input, torch.Tensor):
+        values: tuple = (example_input,)
+    else:
+        values = tuple(example_input.values() if keys else example_input)
+    if not values or not all(map(_is_batch, values)):
         raise ValueError(
             "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
         )
+    _refuse_torchscript(module)
+    first = rows_of(values, slice(0, 1), samples=len(values[0]))
+    try:
+        total, unknown = _traced(Positional(module, keys), first)
+    except (AssertionError, IndexError, NotImplementedError, torch.jit.TracingCheckError) as error:
+        raise ValueError(_refusal(module, f"fvcore fails on it ({error!r})")) from error
+    refused = [f"{op} (in {place})" for op, place in unknown.items() if op not in NO_MACS]
+    if refused:
+        raise ValueError(_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
+    return total
+
+
+def _is_batch(value: Any) -> bool:
+    """Whether this is a tensor [N, …] with samples."""
+    return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) > 0
+
+
+def _refuse_torchscript(module: torch.nn.Module) -> None:
+    """Raise ValueError where a module holds TorchScript."""
+    parts = module.named_modules()
     scripted = [
-        n or "itself" for n, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)
+        name or "itself" for name, part in parts if isinstance(part, torch.jit.ScriptModule)
     ]
     if scripted:
+        names = ", ".join(scripted[:3])
         raise ValueError(
-            _refusal(
-                module, f"it holds TorchScript ({', '.join(scripted[:3])}), which fvcore cannot see"
-            )
+            _refusal(module, f"it holds TorchScript ({names}), which fvcore cannot see")
         )
-    fast, wrapped = torch.backends.mha.get_fastpath_enabled(), Positional(module, keys)
+
+
+def _traced(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:
+    """MACs for the values of one sample, and {operation without a formula: the innermost module}."""
+    fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from fvcore
     try:
         with inference_mode_of(wrapped), torch.no_grad():
-            analysis = FlopCountAnalysis(wrapped, piece_of(values, 0, 1)).set_op_handle(**HANDLES)
-            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(
-                False
-            ).tracer_warnings("none")
-            total, unknown = analysis.total(), analysis.unsupported_ops()
-            places = {
-                op: name for name in analysis.by_module() for op in analysis.unsupported_ops(name)
-            }
-    except (AssertionError, IndexError, NotImplementedError, torch.jit.TracingCheckError) as error:
-        raise ValueError(_refusal(module, f"fvcore fails on it ({error!r})")) from error
+            analysis = FlopCountAnalysis(wrapped, values).set_op_handle(**HANDLES)
+            analysis.unsupported_ops_warnings(False)
+            analysis.uncalled_modules_warnings(False)
+            analysis.tracer_warnings("none")
+            total = round(analysis.total())
+            places = {}
+            for name in analysis.by_module():
+                for operation in analysis.unsupported_ops(name):
+                    inner = name.removeprefix("module").lstrip(".")
+                    places[operation] = inner or "the module itself"
+            return total, {op: places[op] for op in analysis.unsupported_ops()}
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    places = {
-        op: name.removeprefix("module").lstrip(".") or "the module itself"
-        for op, name in places.items()
-    }
-    refused = [f"{op} (in {places[op]})" for op in unknown if op not in NO_MACS]
-    if refused:
-        raise ValueError(_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
-    return round(total)
 
 
-def _refusal(module, reason):
+def _refusal(module: torch.nn.Module, reason: str) -> str:
+    """Why a module's MACs cannot be counted, and what helps."""
     return (
-        f"the MACs of {type(module).__name__} cannot be counted: {reason}. Give the count yourself (macs=…), build the "
-        "model without fused kernels, or add a formula to cascadelib.zoo.macs.HANDLES"
+        f"the MACs of {type(module).__name__} cannot be counted: {reason}. Give the count yourself "
+        "(macs=…), build the model without fused kernels, or add a formula to "
+        "cascadelib.zoo.macs.HANDLES"
     )
 
 
