@@ -1,4 +1,5 @@
-"""Serve the explorer as a web page of its own (`make app`): Voilà, to this machine, with a token, and few kernels.
+"""Serve the explorer as a web page of its own (`make app`): Voilà, to this machine, with a token,
+and few kernels.
 
     python app/serve.py --port 8866 --no-browser
 
@@ -31,7 +32,10 @@ SENT = re.compile(r".*/(login|voila/api/shutdown/[\w-]+|api/kernels/[\w-]+)")
 
 
 class Kernels(AsyncMappingKernelManager):
-    """One kernel a page, no more than ``most``; a page that went away without a word loses its within minutes."""
+    """One kernel a page, no more than ``most``.
+
+    A page that went away without a word loses its within minutes.
+    """
 
     most = Integer(4, config=True, help="how many pages may be open at once")
     untouched = Integer(
@@ -39,7 +43,10 @@ class Kernels(AsyncMappingKernelManager):
     )
 
     def pre_start_kernel(self, kernel_name, kwargs):
-        """Refuse a page too many. Kernels that are starting count, those that are shutting down do not."""
+        """Refuse a page too many.
+
+        Kernels that are starting count, those that are shutting down do not.
+        """
         waiting = {kernel for kernel, task in self._pending_kernels.items() if not task.done()}
         if len(waiting ^ set(self._kernels)) >= self.most:
             raise HTTPError(
@@ -49,7 +56,9 @@ class Kernels(AsyncMappingKernelManager):
         return super().pre_start_kernel(kernel_name, kwargs)
 
     async def cull_kernel_if_idle(self, kernel_id):
-        """As Jupyter does it after ``cull_idle_timeout``, but leave an open page for ``untouched`` seconds."""
+        """As Jupyter does it after ``cull_idle_timeout``, but leave an open page for ``untouched``
+        seconds.
+        """
         kernel = self._kernels.get(kernel_id)
         if kernel is None or kernel.execution_state in (None, "starting"):
             return  # it went while another was waited for, or its page is still on the way
@@ -59,7 +68,9 @@ class Kernels(AsyncMappingKernelManager):
 
 
 class Foreign(Matcher):
-    """Requests that name another host than this machine, that a page of another origin sends, or that are odd."""
+    """Requests that name another host than this machine, that a page of another origin sends, or
+    that are odd.
+    """
 
     def match(self, request):
         origin = request.headers.get("Origin")
@@ -75,13 +86,16 @@ class Foreign(Matcher):
 
 def without_queries(record):
     """A line of the log without the query of its address, which may hold the token."""
-    record.msg, record.args = re.sub(r"\?\S*", "", record.getMessage()), ()
+    record.msg = re.sub(r"\?\S*", "", record.getMessage())
+    record.args = ()
     return True
 
 
 class Closed(VoilaShutdownKernelHandler):
-    """A page that closes says so by a beacon. It can't carry Jupyter's token against forged requests (Voilà's are all
-    refused for that), but it tells its origin, which `Foreign` has looked at."""
+    """A page that closes says so by a beacon. It can't carry Jupyter's token against forged
+    requests (Voilà's are all refused for that), but it tells its origin, which `Foreign` has looked
+    at.
+    """
 
     def check_xsrf_cookie(self):
         if "Origin" not in self.request.headers:
@@ -113,7 +127,9 @@ class Page(Voila):
         super().listen()
 
     def launch_browser(self):
-        """Open the page with its token, by a file in a folder of this user: a command line is everybody's to read."""
+        """Open the page with its token, by a file in a folder of this user: a command line is
+        everybody's to read.
+        """
         url = html.escape(f"{self.connection_url}?token={self.identity_provider.token}")
         path = Path(self.connection_dir, "open.html")
         path.write_text(f'<meta http-equiv="refresh" content="0;url={url}">', encoding="utf-8")

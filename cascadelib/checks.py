@@ -1,4 +1,7 @@
-"""Checks of what a user hands over: a name is known, or refused with the nearest valid ones; no value is masked."""
+"""Checks of what a user hands over: a name is known, or refused with the nearest valid ones.
+
+No value is masked.
+"""
 
 import contextlib
 import math
@@ -18,7 +21,9 @@ POSITIVE = (math.ulp(0), sys.float_info.max)  # and finite: bounds of a number
 
 
 def brief(value: Any) -> str:
-    """A value in a message: its repr, cut short, or what it is where that fails (an integer of 5,000 digits)."""
+    """A value in a message: its repr, cut short, or what it is where that fails (an integer of
+    5,000 digits).
+    """
     with contextlib.suppress(Exception):
         return f"{value!r:.200}"
     return f"a {type(value).__name__}"
@@ -32,8 +37,10 @@ def items_of(values: Any) -> list:
 
 
 def known(name: Any, names: Iterable, kind: str) -> Any:
-    """``name`` if it is one of ``names``; else ValueError that names the nearest ones. kind: the word for the thing in
-    the message: "model", "metric", "cost" …"""
+    """``name`` if it is one of ``names``; else ValueError that names the nearest ones.
+
+    kind: the word for the thing in the message: "model", "metric", "cost" …
+    """
     names = list(names)
     if isinstance(name, Hashable) and name in names:
         return name
@@ -57,7 +64,10 @@ def about(what: str) -> Iterator[None]:
 
 
 def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) -> int:
-    """``value`` if it is a whole number, ``least`` or more, up to ``most``; else ValueError by ``name``."""
+    """``value`` if it is a whole number, ``least`` or more, up to ``most``.
+
+    Else ValueError by ``name``.
+    """
     if (
         isinstance(value, bool)
         or not isinstance(value, int | np.integer)
@@ -80,7 +90,10 @@ def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> b
 
 
 def check_number(value: Any, name: str, what: str = "a number", *bounds: float) -> float:
-    """``value`` as a float where :func:`is_number` within ``bounds``; else ValueError that says ``what`` is needed."""
+    """``value`` as a float where :func:`is_number` within ``bounds``.
+
+    Else ValueError that says ``what`` is needed.
+    """
     if not is_number(value, *bounds):
         raise ValueError(f"{name} must be {what}, not {brief(value)}")
     return float(value)
@@ -114,8 +127,9 @@ def _values_fit(value: dict, form: dict) -> bool:
 
 
 def unmasked(values: Any, what: str) -> Any:
-    """``values`` as they are, or ValueError where a masked array (numpy.ma), alone or in a list, hides one of them:
-    as a plain array it would be an answer that nobody gave."""
+    """``values`` as they are, or ValueError where a masked array (numpy.ma), alone or in a list,
+    hides one of them: as a plain array it would be an answer that nobody gave.
+    """
     parts = values if isinstance(values, list | tuple) else [values]
     hidden = sum(
         np.count_nonzero(np.ma.getmaskarray(part))
@@ -130,7 +144,10 @@ def unmasked(values: Any, what: str) -> Any:
 
 
 def reals(values: Any, what: str) -> np.ndarray:
-    """``values`` as float64; ValueError by name where they are masked, complex, text, or no array of numbers."""
+    """``values`` as float64.
+
+    ValueError by name where they are masked, complex, text, or no array of numbers.
+    """
     try:
         return np.asarray(unmasked(values, what)).astype(
             np.float64, casting="same_kind", copy=False
@@ -144,7 +161,10 @@ def reals(values: Any, what: str) -> np.ndarray:
 
 
 def check_costs(cost: Any) -> np.ndarray:
-    """Costs as float64, or ValueError naming the first that is negative, infinite or missing. 0: free."""
+    """Costs as float64, or ValueError naming the first that is negative, infinite or missing.
+
+    0: free.
+    """
     cost = np.atleast_1d(reals(cost, "cost"))
     bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
     if len(bad):
@@ -155,11 +175,16 @@ def check_costs(cost: Any) -> np.ndarray:
 
 
 def timm_name(name: str) -> str:
-    """timm's own name of a model that is written as on the Hub: "timm/…", "hf-hub:timm/…", "hf_hub:timm/…" → "…"."""
+    """timm's own name of a model that is written as on the Hub: "timm/…", "hf-hub:timm/…",
+    "hf_hub:timm/…" → "…".
+    """
     return re.sub(r"^(hf[-_]hub:)?timm/", "", name)
 
 
 def split_size(name: str) -> tuple[str, int | None]:
-    """ "resnet50@288" → ("resnet50", 288); without one (≤ 4 digits), (name, None). :func:`timm_name`'s name."""
+    """ "resnet50@288" → ("resnet50", 288); without one (≤ 4 digits), (name, None).
+
+    :func:`timm_name`'s name.
+    """
     found = re.fullmatch("(.*)@([0-9]{1,4})", timm_name(name))
     return (found[1], int(found[2])) if found else (timm_name(name), None)

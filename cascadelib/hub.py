@@ -1,4 +1,6 @@
-"""The Hugging Face Hub, or the lack of it: whether it answers, and which revision of a checkpoint was read."""
+"""The Hugging Face Hub, or the lack of it: whether it answers, and which revision of a checkpoint
+was read.
+"""
 
 import contextlib
 import os
@@ -33,8 +35,9 @@ def is_reachable() -> bool:
 
 @contextlib.contextmanager
 def weights_only() -> Iterator[None]:
-    """Inside, ``torch.load`` runs no code that a file brings, whatever a library asks it for; so it is until the last
-    thread leaves, with what was there before the first."""
+    """Inside, ``torch.load`` runs no code that a file brings, whatever a library asks it for; so it
+    is until the last thread leaves, with what was there before the first.
+    """
     with CHANGING:
         BEFORE.append(os.environ.get(FORCED))
         os.environ[FORCED] = "1"
@@ -46,8 +49,9 @@ def weights_only() -> Iterator[None]:
 
 
 def check_reachable(what: str, cached: bool, instead: str) -> None:
-    """Raise ConnectionError at once where ``what`` is not in the local cache and the Hub does not answer; ``instead``
-    says what helps."""
+    """Raise ConnectionError at once where ``what`` is not in the local cache and the Hub does not
+    answer; ``instead`` says what helps.
+    """
     if not cached and not is_reachable():
         raise ConnectionError(
             f"{what} is not in the local cache and {constants.ENDPOINT} does not answer; {instead}, or try again online"
@@ -55,7 +59,9 @@ def check_reachable(what: str, cached: bool, instead: str) -> None:
 
 
 def cached_revision(repository: str, *files: str, revision: str | None = None) -> str | None:
-    """The commit under which one of ``files``, at the top of ``repository``, lies in the local cache; or None."""
+    """The commit under which one of ``files``, at the top of ``repository``, lies in the local
+    cache; or None.
+    """
     for file in files:
         path = try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(path, str):

@@ -1,7 +1,8 @@
-"""Makes what the examples read: ``scores/`` from two models of the bundled zoo, ``routing.csv`` by seeded chance.
+"""Makes what the examples read: ``scores/`` from two models of the bundled zoo, ``routing.csv`` by
+seeded chance.
 
-The routing log is made up: two language models answer 600 queries, a price in cents for each query and model, answers
-graded 0, ¼ … 1, and the small model's own confidence.
+The routing log is made up: two language models answer 600 queries, a price in cents for each query
+and model, answers graded 0, ¼ … 1, and the small model's own confidence.
 """
 
 from pathlib import Path
@@ -16,7 +17,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def scores_from_elsewhere(samples=600):
-    """labels.csv, costs.csv, logits of one model as npz, probabilities of the other as CSV in another order."""
+    """labels.csv, costs.csv, logits of one model as npz, probabilities of the other as CSV in
+    another order.
+    """
     store = cl.LogitStore("data/fashion-mnist/val").take(slice(0, samples))
     ids = pd.Index(store.sample_ids, name="sample")
     pd.Series(store.labels, ids, name="label").to_csv(HERE / "scores" / "labels.csv")

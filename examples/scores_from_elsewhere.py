@@ -1,4 +1,6 @@
-"""A folder of scores from elsewhere: labels.csv, costs.csv and, a file a model, logits (npz) or probabilities (CSV)."""
+"""A folder of scores from elsewhere: labels.csv, costs.csv and, a file a model, logits (npz) or
+probabilities (CSV).
+"""
 
 import sys
 from pathlib import Path

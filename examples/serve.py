@@ -1,7 +1,9 @@
-"""A cascade behind HTTP: what callers send at the same time is decided together, and each gets its own answers.
+"""A cascade behind HTTP: what callers send at the same time is decided together, and each gets its
+own answers.
 
-    .venv/bin/python examples/serve.py                   bundled models of Fashion-MNIST, on http://127.0.0.1:8000
-    .venv/bin/python examples/serve.py --cascade FILE    your own, as cascade.save wrote it
+    .venv/bin/python examples/serve.py                   bundled models of Fashion-MNIST, on
+    http://127.0.0.1:8000 .venv/bin/python examples/serve.py --cascade FILE    your own, as
+    cascade.save wrote it
 
 docs/serving.md says what to send, and how fast it is.
 """
@@ -73,14 +75,18 @@ def arguments(given=None):
 
 
 def chosen():
-    """The bundled cascade, as accurate as the best model or nearly so, and images like those that it decides."""
+    """The bundled cascade, as accurate as the best model or nearly so, and images like those that
+    it decides.
+    """
     store = cl.LogitStore(ROOT / "data/fashion-mnist/val")
     cascade = cl.Cascade.from_point(cl.pick(cl.search(store, 2), "near_best"), store=store)
     return cascade, cl.datasets.fashion_mnist("val")
 
 
 def array_of(body):
-    """The array in an .npy (version 1.0, as of all arrays of numbers), which must be as large as it says."""
+    """The array in an .npy (version 1.0, as of all arrays of numbers), which must be as large as it
+    says.
+    """
     file = io.BytesIO(body)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not of version 1.0")
@@ -126,18 +132,21 @@ class Full(Exception):
 
 
 class Queue:
-    """What callers sent waits until ``max_batch`` samples do, until ``callers()`` requests do (then nobody else can
-    send one), or for ``max_wait`` seconds; then the cascade runs over all of it."""
+    """What callers sent waits until ``max_batch`` samples do, until ``callers()`` requests do (then
+    nobody else can send one), or for ``max_wait`` seconds; then the cascade runs over all of it.
+    """
 
     def __init__(self, cascade, max_batch, max_wait, max_queue, callers=lambda: math.inf):
-        self.cascade, self.callers = cascade, callers
-        self.max_batch, self.max_wait, self.max_queue = max_batch, max_wait, max_queue
-        self.waiting, self.samples, self.seconds = (
-            [],
-            0,
-            0.0,
-        )  # seconds: a sample took, the last time
-        self.arrived, self.thread = asyncio.Event(), ThreadPoolExecutor(1)
+        self.cascade = cascade
+        self.callers = callers
+        self.max_batch = max_batch
+        self.max_wait = max_wait
+        self.max_queue = max_queue
+        self.waiting = []
+        self.samples = 0
+        self.seconds = 0.0  # that a sample took, the last time
+        self.arrived = asyncio.Event()
+        self.thread = ThreadPoolExecutor(1)
 
     async def decide(self, batch):
         """The Decisions of one batch; raises what the cascade raises of it, and Full."""
@@ -167,21 +176,28 @@ class Queue:
         """Decide what comes, until it is cancelled."""
         while True:
             await self.filled()
-            taken, samples, begun = self.waiting, self.samples, time.monotonic()
-            self.waiting, self.samples = [], 0
+            taken = self.waiting
+            samples = self.samples
+            begun = time.monotonic()
+            self.waiting = []
+            self.samples = 0
             run = asyncio.get_running_loop().run_in_executor(
                 self.thread, self.run, [batch for batch, *_ in taken]
             )
             for (_, answer, _), said in zip(taken, await run):
                 if answer.done():  # its caller went away
                     continue
-                answer.set_exception(said) if isinstance(said, Exception) else answer.set_result(
-                    said
-                )
+                if isinstance(said, Exception):
+                    answer.set_exception(said)
+                else:
+                    answer.set_result(said)
             self.seconds = (time.monotonic() - begun) / samples
 
     def run(self, batches):
-        """What each caller gets, by one run over the batches of all; where that fails, by a run for each."""
+        """What each caller gets, by one run over the batches of all.
+
+        Where that fails, by a run for each.
+        """
         try:
             decisions = self.cascade.run(batches, self.max_batch)
         except Exception as error:
@@ -192,11 +208,11 @@ class Queue:
 
 def answers_of(decisions, rows):
     """Lists, a value a sample, fit for JSON."""
-    sure = decisions.confidence[rows]
+    confidence = decisions.confidence[rows]
     return {
         "prediction": decisions.predictions[rows].tolist(),
         "exit_stage": decisions.exit_stage[rows].tolist(),
-        "confidence": np.where(np.isfinite(sure), sure, None).tolist(),
+        "confidence": np.where(np.isfinite(confidence), confidence, None).tolist(),
     }
 
 
@@ -249,7 +265,10 @@ def app_of(queue, max_bytes):
 
 
 def server_of(cascade, options):
-    """A uvicorn.Server of the cascade; it answers what is under way before it ends (SIGTERM, Ctrl-C)."""
+    """A uvicorn.Server of the cascade.
+
+    It answers what is under way before it ends (SIGTERM, Ctrl-C).
+    """
     most = options.max_batch, options.max_wait_ms / 1e3, options.max_queue
     app = app_of(
         Queue(cascade, *most, lambda: len(server.server_state.connections)), options.max_bytes
@@ -265,10 +284,8 @@ def main(given=None):
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.cascade:
-        cascade, example = (
-            cl.Cascade.load(options.cascade, allow_download=options.allow_download),
-            None,
-        )
+        cascade = cl.Cascade.load(options.cascade, allow_download=options.allow_download)
+        example = None
     else:
         cascade, images = chosen()
         example = images.batch(0, options.max_batch)

@@ -1,4 +1,6 @@
-"""Two tiers of an API: graded answers, a price for every query, and the cheap tier's confidence decide who answers."""
+"""Two tiers of an API: graded answers, a price for every query, and the cheap tier's confidence
+decide who answers.
+"""
 
 import sys
 

@@ -15,15 +15,18 @@ FASHION_MNIST = (
 
 
 def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist") -> Samples:
-    """Bundled Fashion-MNIST, images uint8 [10000, 28, 28]: "val" (cut from the training images) or "test".
+    """Bundled Fashion-MNIST, images uint8 [10000, 28, 28]: "val" (cut from the training images) or
+    "test".
 
-    ``folder`` is looked for from here, then from the root of the repository (data/fashion-mnist makes it).
-    Raises FileNotFoundError for a missing file, ValueError for one of another layout.
+    ``folder`` is looked for from here, then from the root of the repository (data/fashion-mnist
+    makes it). Raises FileNotFoundError for a missing file, ValueError for one of another layout.
     """
     path = _file_of(folder, split, ".npz", "split.py in data/fashion-mnist makes val and test")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            images, labels, ids = arrays["images"], arrays["labels"], arrays["sample_ids"]
+            images = arrays["images"]
+            labels = arrays["labels"]
+            ids = arrays["sample_ids"]
         if images.ndim != 3 or images.dtype != np.uint8:
             raise ValueError(
                 f"images are {images.dtype} {images.shape}, expected uint8 [k, height, width]"
@@ -36,8 +39,8 @@ def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist")
 
 
 def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
-    """Bundled sentences with a binary sentiment (data/reviews): film reviews "train", "val" and "test", and the
-    shifted "products", "editorials" and "tweets".
+    """Bundled sentences with a binary sentiment (data/reviews): film reviews "train", "val" and
+    "test", and the shifted "products", "editorials" and "tweets".
 
     ``folder`` as for :func:`fashion_mnist`. Raises FileNotFoundError for a split that is not there.
     """
@@ -45,7 +48,8 @@ def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
     return table(path, "text", "label", "sample_id", ("negative", "positive"), "reviews", split)
 
 
-def _file_of(folder, split, ending, source) -> Path:
+def _file_of(folder: Path | str, split: str, ending: str, source: str) -> Path:
+    """The file of a split; FileNotFoundError names those that are there. source: who makes them."""
     path = located(folder) / (split + ending)
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob(f"*{ending}"))

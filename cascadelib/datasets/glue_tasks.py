@@ -1,7 +1,11 @@
-"""The four tasks of GLUE in the paper (section 4.2), from the Hub or from local files in either of its layouts."""
+"""The four tasks of GLUE in the paper (section 4.2), from the Hub or from local files in either of
+its layouts.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pandas as pd
 
 from ..checks import known
 from ..files import located
@@ -13,7 +17,10 @@ REPOSITORY = "nyu-mll/glue"
 
 @dataclass(frozen=True)
 class Task:
-    """folder: in GLUE's archive; text and label: the Hub's columns; tsv: the archive's, where they differ."""
+    """folder: in GLUE's archive; text and label: the Hub's columns.
+
+    tsv: the archive's, where they differ.
+    """
 
     folder: str
     text: tuple[str, ...]
@@ -53,11 +60,13 @@ def glue(
 ) -> Texts:
     """One of GLUE's tasks "sst2", "mrpc", "qnli", "qqp" as :class:`Texts`; ids are task/row.
 
-    folder: local files instead of the Hub's ``nyu-mll/glue``: ``SST-2/dev.tsv`` as in GLUE's archive, or
-    ``sst2/validation*.parquet`` as in the Hub's repository. revision: of that repository.
+    folder: local files instead of the Hub's ``nyu-mll/glue``: ``SST-2/dev.tsv`` as in GLUE's
+    archive, or ``sst2/validation*.parquet`` as in the Hub's repository. revision: of that
+    repository.
 
-    Raises ValueError for the test split (its labels are hidden: all −1), unknown tasks and missing columns;
-    FileNotFoundError naming the files looked for; ConnectionError, at once, where the Hub does not answer.
+    Raises ValueError for the test split (its labels are hidden: all −1), unknown tasks and missing
+    columns; FileNotFoundError naming the files looked for; ConnectionError, at once, where the Hub
+    does not answer.
     """
     entry = TASKS[known(task, TASKS, "GLUE task")]
     if split == "test":
@@ -76,7 +85,8 @@ def glue(
     return replace(found, sample_ids=[f"{task}/{row}" for row in range(len(found))])
 
 
-def _local(task, entry, split, folder):
+def _local(task: str, entry: Task, split: str, folder: Path) -> Path:
+    """The file of a task's split below a folder, in either layout."""
     endings = [stem + end for stem in FILES[split] for end in (".tsv", "*.parquet")]
     looked = [folder / name / ending for name in (entry.folder, task) for ending in endings]
     for path in looked:
@@ -90,7 +100,8 @@ def _local(task, entry, split, folder):
     )
 
 
-def _hub(task, split, revision):
+def _hub(task: str, split: str, revision: str | None) -> pd.DataFrame:
+    """A task's split from the Hub, or its cache."""
     import datasets  # takes seconds, and only this way in needs it
 
     cached = any(

@@ -1,4 +1,6 @@
-"""ImageNet (ILSVRC 2012) and ImageNetV2, in the layouts in which people have them, with labels in timm's order."""
+"""ImageNet (ILSVRC 2012) and ImageNetV2, in the layouts in which people have them, with labels in
+timm's order.
+"""
 
 import csv
 import functools
@@ -39,13 +41,15 @@ def imagenet(
     labels: Path | str | None = None,
     dataset: str = "imagenet-1k",
 ) -> Photographs:
-    """ImageNet's labelled images below ``folder`` (or its folder ``split``): class folders, or flat with ``labels``.
+    """ImageNet's labelled images below ``folder`` (or its folder ``split``): class folders, or flat
+    with ``labels``.
 
-    labels: for a flat folder: the devkit (``ILSVRC2012_devkit_t12``, looked for in ``folder`` by default), or a file
-        with a line an image: "file,label" or "file label", with a synset, a number in timm's order (0 … 999), or
-        Kaggle's ``ImageId,PredictionString``.
-    Raises FileNotFoundError for a missing folder, ValueError naming a missing class folder, images without label and
-    labels without image, and a label file of the wrong length.
+    labels: for a flat folder: the devkit (``ILSVRC2012_devkit_t12``, looked for in ``folder`` by
+    default), or a file
+        with a line an image: "file,label" or "file label", with a synset, a number in timm's order
+        (0 … 999), or Kaggle's ``ImageId,PredictionString``.
+    Raises FileNotFoundError for a missing folder, ValueError naming a missing class folder, images
+    without label and labels without image, and a label file of the wrong length.
     """
     root = existing(folder, LAYOUTS)
     root = root / split if (root / split).is_dir() else root
@@ -75,7 +79,8 @@ def imagenet(
     )
 
 
-def _labels_of(names, path) -> np.ndarray:
+def _labels_of(names: list[str], path: Path) -> np.ndarray:
+    """Labels int [k] of the images of a flat folder, from a devkit or a file of labels."""
     if path.is_dir():
         return _devkit_labels(names, path)
     if not path.is_file():
@@ -93,11 +98,13 @@ def _labels_of(names, path) -> np.ndarray:
     return np.array([given[name] if name in given else given[Path(name).stem] for name in names])
 
 
-def _listed_labels(path) -> dict[str, int]:
+def _listed_labels(path: Path) -> dict[str, int]:
+    """{name of an image: label} of a file with a line per image."""
     places = {synset: i for i, synset in enumerate(synsets())}
     given: dict[str, int] = {}
     with open(path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(line.strip().replace("\t", ",") for line in file) if row]
+        lines = [line.strip().replace("\t", ",") for line in file]
+    rows = [row for row in csv.reader(lines) if row]
     for number, row in enumerate(rows, 1):
         words = [row[0], *row[1].split()] if len(row) > 1 else row[0].rsplit(maxsplit=1)
         word = words[1] if len(words) > 1 else ""
@@ -114,7 +121,8 @@ def _listed_labels(path) -> dict[str, int]:
     return given
 
 
-def _devkit_file(devkit, name) -> Path:
+def _devkit_file(devkit: Path, name: str) -> Path:
+    """A file of the devkit, wherever it lies there."""
     found = [path for path in (devkit / name, devkit / "data" / name) if path.is_file()]
     if not found:
         raise FileNotFoundError(
@@ -124,8 +132,9 @@ def _devkit_file(devkit, name) -> Path:
 
 
 def ilsvrc_order(devkit: Path | str) -> np.ndarray:
-    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge calls i (1 … 1000), by
-    ``meta.mat`` of the devkit."""
+    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge
+    calls i (1 … 1000), by ``meta.mat`` of the devkit.
+    """
     path = _devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
@@ -139,7 +148,8 @@ def ilsvrc_order(devkit: Path | str) -> np.ndarray:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
 
 
-def _devkit_labels(names, devkit):
+def _devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
+    """Labels int [k] of the images by the ground truth of the devkit."""
     path = _devkit_file(devkit, GROUND_TRUTH)
     lines = path.read_text(encoding="utf-8").split()
     if len(lines) != len(names):
@@ -157,8 +167,9 @@ def _devkit_labels(names, devkit):
 
 
 def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:
-    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order as text, in which
-    "10" comes before "2". Raises ValueError naming missing folders."""
+    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order
+    as text, in which "10" comes before "2". Raises ValueError naming missing folders.
+    """
     root = existing(folder, "ImageNetV2's 1,000 folders 0 … 999")
     found = class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
@@ -171,10 +182,17 @@ def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photogr
 IMAGE_AND_LABEL = (("image", "img", "jpg"), ("label", "labels", "fine_label", "cls"))  # columns
 
 
-def hub_images(name: str, split: str = "validation", revision: str | None = None) -> Photographs:
-    """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that ``datasets`` can read.
+def _first_of(names: tuple[str, ...], columns: list[str]) -> str:
+    """The first of these names that is a column, or ""."""
+    return next((name for name in names if name in columns), "")
 
-    Raises ConnectionError, at once, where the Hub does not answer; ValueError where there is no such split or columns.
+
+def hub_images(name: str, split: str = "validation", revision: str | None = None) -> Photographs:
+    """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that
+    ``datasets`` can read.
+
+    Raises ConnectionError, at once, where the Hub does not answer; ValueError where there is no
+    such split or columns.
     """
     import datasets as hub_datasets
 
@@ -190,9 +208,7 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     except (ValueError, OSError, ConnectionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
-    image, label = (
-        next((c for c in names if c in data.column_names), "") for names in IMAGE_AND_LABEL
-    )
+    image, label = (_first_of(names, data.column_names) for names in IMAGE_AND_LABEL)
     if not (image and label):
         raise ValueError(
             f"{name}: no columns for image and label among {data.column_names}; rename them so"

@@ -56,7 +56,10 @@ UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def decoded(file: Any) -> Image.Image:
-    """The image in a binary file as RGB, in one of :data:`FORMATS`; UnidentifiedImageError for others."""
+    """The image in a binary file as RGB, in one of :data:`FORMATS`.
+
+    UnidentifiedImageError for others.
+    """
     try:
         with Image.open(file, formats=FORMATS) as image:
             return image.convert("RGB")
@@ -66,7 +69,9 @@ def decoded(file: Any) -> Image.Image:
 
 @dataclass(frozen=True)
 class Item:
-    """The image in column ``key`` and ``row`` of a data set of the Hub: whatever :func:`as_image` takes."""
+    """The image in column ``key`` and ``row`` of a data set of the Hub: whatever :func:`as_image`
+    takes.
+    """
 
     data: Any
     row: int
@@ -87,7 +92,10 @@ class Item:
 
 
 def as_image(image: Any) -> Image.Image:
-    """PIL image, uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} → RGB; ValueError for others."""
+    """PIL image, uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} → RGB.
+
+    ValueError for others.
+    """
     if isinstance(image, dict) and image.get("bytes"):
         return decoded(io.BytesIO(image["bytes"]))
     if isinstance(image, dict) and image.get("path"):
@@ -105,7 +113,10 @@ def as_image(image: Any) -> Image.Image:
 
 
 class Photographs(Labelled):
-    """k :class:`Labelled` photographs: ``inputs[row]()`` decodes one. Extraction does so once for all models."""
+    """k :class:`Labelled` photographs: ``inputs[row]()`` decodes one.
+
+    Extraction does so once for all models.
+    """
 
     inputs: tuple[File | Item, ...]
     word = "images"
@@ -135,8 +146,10 @@ def existing(folder: Path | str, what: str) -> Path:
 
 
 def images_in(folder: Path, needed: str = "images") -> list[str]:
-    """Names of the images in a folder, sorted; ValueError where there are none (``needed``: the word for them), and
-    naming any other file: nothing is left out silently."""
+    """Names of the images in a folder, sorted; ValueError where there are none (``needed``: the
+    word for them), and
+    naming any other file: nothing is left out silently.
+    """
     names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name))
     strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strangers:
@@ -154,7 +167,8 @@ def images_in(folder: Path, needed: str = "images") -> list[str]:
     return names
 
 
-def _counts(name):
+def _counts(name: str) -> bool:
+    """Whether a name in a folder is not of a bystander."""
     return not name.startswith(".") and name.lower() not in BYSTANDERS
 
 
@@ -173,11 +187,12 @@ def class_folders(folder: Path) -> list[str]:
 def image_folder(
     folder: Path | str, classes: Sequence[str] | None = None, dataset: str = "", split: str = ""
 ) -> Photographs:
-    """Any folder with a folder of images a class: labels are places in ``classes``, ids "class/file".
+    """Any folder with a folder of images a class: labels are places in ``classes``, ids
+    "class/file".
 
-    classes: names of the class folders in the order of the labels; by default the folders, sorted as text.
-    Raises FileNotFoundError for a missing folder, ValueError naming a class folder that is missing, empty or
-    unknown, or a file that is no image.
+    classes: names of the class folders in the order of the labels; by default the folders, sorted
+    as text. Raises FileNotFoundError for a missing folder, ValueError naming a class folder that is
+    missing, empty or unknown, or a file that is no image.
     """
     root = existing(folder, "a folder of images for each class")
     found = class_folders(root)
@@ -186,7 +201,8 @@ def image_folder(
             f"{root} holds no class folders; for a flat folder of ImageNet give its labels (imagenet(…))"
         )
     classes = [str(c) for c in (found if classes is None else classes)]
-    missing, more = [c for c in classes if c not in found], [f for f in found if f not in classes]
+    missing = [name for name in classes if name not in found]
+    more = [name for name in found if name not in classes]
     if missing:
         raise ValueError(
             f"{root}: no folder for class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)"
@@ -195,7 +211,8 @@ def image_folder(
         raise ValueError(
             f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …"
         )
-    paths, labels = [], []
+    paths: list[str] = []
+    labels: list[int] = []
     for label, name in enumerate(classes):
         images = images_in(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]

@@ -1,4 +1,7 @@
-"""Labelled inputs. Extraction asks a data set for its length, labels, ids, class names, origin, and batches of rows."""
+"""Labelled inputs.
+
+Extraction asks a data set for its length, labels, ids, class names, origin, and batches of rows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +57,9 @@ class Labelled:
 
 
 class Samples(Labelled):
-    """k :class:`Labelled` inputs, in memory or memory-mapped: numbers [k, …] as numpy or torch, or nested lists."""
+    """k :class:`Labelled` inputs, in memory or memory-mapped: numbers [k, …] as numpy or torch, or
+    nested lists.
+    """
 
     def __post_init__(self) -> None:
         inputs = (

@@ -15,7 +15,8 @@ from .samples import Labelled
 class Texts(Labelled):
     """k labelled texts: str [k], or pairs (str, str) [k]; see :class:`Labelled`.
 
-    Raises ValueError naming the first row whose text is missing, and what is wrong with labels or ids. Empty texts
+    Raises ValueError naming the first row whose text is missing, and what is wrong with labels or
+    ids. Empty texts
     are kept, with a warning that counts them: a classifier has an answer for them, too.
     """
 
@@ -73,8 +74,9 @@ def table(
 ) -> Texts:
     """:class:`Texts` from a DataFrame or a file: .parquet, .csv, .tsv (no quoting), .jsonl.
 
-    text: a column, or two for pairs; label: a column of class numbers, or of names out of ``classes``; sample_id: a
-    column (default: row numbers). Raises FileNotFoundError, and ValueError for missing columns and unknown labels.
+    text: a column, or two for pairs; label: a column of class numbers, or of names out of
+    ``classes``; sample_id: a column (default: row numbers). Raises FileNotFoundError, and
+    ValueError for missing columns and unknown labels.
     """
     frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
     columns = [text] if isinstance(text, str) else list(text)
@@ -88,7 +90,8 @@ def table(
     )
 
 
-def _read(path):
+def _read(path: Path) -> pd.DataFrame:
+    """The table in a file, by its ending."""
     readers = {
         ".parquet": pd.read_parquet,
         ".csv": lambda p: pd.read_csv(p, keep_default_na=False),
@@ -103,7 +106,7 @@ def _read(path):
         raise ValueError(f"{path} cannot be read as a table: {error}") from None
 
 
-def _numbers(column, classes, name) -> np.ndarray:
+def _numbers(column: pd.Series, classes: Sequence[str] | None, name: str) -> np.ndarray:
     """Labels as class numbers; −1 is how GLUE hides the labels of its test splits."""
     values = column.to_numpy()
     if values.dtype.kind not in "iu":

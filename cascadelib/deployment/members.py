@@ -205,8 +205,8 @@ def kind_of(inputs: Any) -> tuple | None:
 def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
     """Which samples of a module's inputs hold nan or inf, bool [samples].
 
-    None where none does by the Euclidean norm of each tensor, which is nan or infinite where a value
-    is (or too large to be squared): one pass over the inputs.
+    None where none does by the Euclidean norm of each tensor, which is nan or infinite where a
+    value is (or too large to be squared): one pass over the inputs.
     """
     floats: list[torch.Tensor] = []
 
@@ -290,7 +290,8 @@ def members_of(
     records = description["models"]
     for name in models:
         known(name, [record["name"] for record in records], "model of this cascade")
-    members, identified = [], []
+    members: list[Member] = []
+    identified: list[dict] = []
     differences: list[str] = []
     for record in records:
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)

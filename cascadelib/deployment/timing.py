@@ -1,8 +1,11 @@
-"""Measured time of a running cascade beside each model's own, and beside what its exit rates promise."""
+"""Measured time of a running cascade beside each model's own, and beside what its exit rates
+promise.
+"""
 
 import statistics
 import timeit
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -30,24 +33,26 @@ def time_cascade(
 ) -> pd.DataFrame:
     """Seconds a sample, measured: a DataFrame indexed by what ran.
 
-    inputs: N raw samples, a batch of any form; others: names of zoo models that are timed as well. Rows: every model
-    alone on all samples in full batches (with its preprocessing and the copy of its logits from the device); ``ideal``,
-    Σ C_i · reach_i from these times and the exit rates of the run; ``cascade`` batch by batch; ``cascade, stream``,
-    where the undecided wait for full batches; and ``exit decisions``, their part in the first of the two. Columns:
-    seconds (a sample), share_run (samples that the model saw in the cascade), seconds_in_cascade (of ``cascade``: in
-    the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage and batch). All take turns, and
-    medians of ``repeats`` rounds count, so that whatever else the machine does weighs on all.
+    inputs: N raw samples, a batch of any form; others: names of zoo models that are timed as well.
+    Rows: every model alone on all samples in full batches (with its preprocessing and the copy of
+    its logits from the device); ``ideal``, Σ C_i · reach_i from these times and the exit rates of
+    the run; ``cascade`` batch by batch; ``cascade, stream``, where the undecided wait for full
+    batches; and ``exit decisions``, their part in the first of the two. Columns: seconds (a
+    sample), share_run (samples that the model saw in the cascade), seconds_in_cascade (of
+    ``cascade``: in the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage
+    and batch). All take turns, and medians of ``repeats`` rounds count, so that whatever else the
+    machine does weighs on all.
     """
-    size, pieces, repeats = (
-        size_of(inputs),
-        pieces_of(inputs, batch_size),
-        check_count(repeats, "repeats"),
-    )
+    size = size_of(inputs)
+    pieces = pieces_of(inputs, batch_size)
+    repeats = check_count(repeats, "repeats")
     more = [member_named(name, {}) for name in others if name not in cascade.point.models]
     members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in more)]
-    calls: dict[str, Callable] = {
-        m.name: lambda m=m: [m.logits(piece) for piece in pieces] for m in members
-    }
+
+    def alone(member: Member) -> list:
+        return [member.logits(piece) for piece in pieces]
+
+    calls: dict[str, Callable] = {member.name: partial(alone, member) for member in members}
     calls["cascade"] = lambda: [cascade(piece) for piece in pieces]
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -76,19 +81,22 @@ def time_cascade(
 
 
 def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series) -> pd.DataFrame:
-    """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of cost.
+    """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of
+    cost.
 
-    tables: label → :func:`time_cascade` with ``single``; costs: Series from model to its MACs, which the
-    exit rates of the first table weigh. Columns: each model's part, exit decisions, rest (parting batches, putting
-    results in order), and total.
+    tables: label → :func:`time_cascade` with ``single``; costs: Series from model to its MACs,
+    which the exit rates of the first table weigh. Columns: each model's part, exit decisions, rest
+    (parting batches, putting results in order), and total.
     """
     reach = next(iter(tables.values()))["share_run"].dropna()
     rows = {"MACs": costs[reach.index] * reach / costs[single]}
     rows["MACs"]["total"] = rows["MACs"].sum()
     for label, table in tables.items():
-        seconds, row = table["seconds"], table["seconds_in_cascade"].dropna()
+        seconds = table["seconds"]
+        row = table["seconds_in_cascade"].dropna()
         row["exit decisions"] = seconds["exit decisions"]
-        row["rest"], row["total"] = seconds["cascade"] - row.sum(), seconds["cascade"]
+        row["rest"] = seconds["cascade"] - row.sum()
+        row["total"] = seconds["cascade"]
         rows[label] = row / seconds[single]
     columns = [*reach.index, "exit decisions", "rest", "total"]
     return pd.DataFrame(rows).T.fillna(0.0)[columns]

@@ -1,7 +1,7 @@
 """The forms that a batch has, and what is done to all of them alike.
 
-A batch is a tensor or array [N, …], a list or tuple of N samples (texts, pairs of texts), or several batches of the
-same N samples side by side, in a mapping or in a tuple.
+A batch is a tensor or array [N, …], a list or tuple of N samples (texts, pairs of texts), or
+several batches of the same N samples side by side, in a mapping or in a tuple.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,10 +1,11 @@
-"""The zoos that come with the repository: classifiers of images and of texts, their weights and architectures.
+"""The zoos that come with the repository: classifiers of images and of texts, their weights and
+architectures.
 
 timm and transformers are imported where a model is built: they take seconds.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from .transforms import GreyImages, Tokenized
 
 
 class BagOfWords(nn.Module):
-    """[N, L] numbers of word pieces and their mask → logits [N, classes]; the order of the words does not count."""
+    """[N, L] numbers of word pieces and their mask → logits [N, classes].
+
+    The order of the words does not count.
+    """
 
     def __init__(self, vocab_size: int, classes: int):
         super().__init__()
@@ -48,7 +52,9 @@ def linear(in_chans: int = 1, num_classes: int = 10, img_size: int = 28) -> nn.M
 def mlp(
     in_chans: int = 1, num_classes: int = 10, img_size: int = 28, hidden: int = 64
 ) -> nn.Module:
-    """One hidden layer of ``hidden`` ReLU units: [N, in_chans, img_size, img_size] → [N, num_classes]."""
+    """One hidden layer of ``hidden`` ReLU units: [N, in_chans, img_size, img_size] → [N,
+    num_classes].
+    """
     pixels = in_chans * img_size**2
     return nn.Sequential(
         nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
@@ -58,7 +64,9 @@ def mlp(
 def lenet(
     in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: float = 1.0
 ) -> nn.Module:
-    """LeNet-5 with channels and units × ``width``: [N, in_chans, img_size, img_size] → [N, num_classes]."""
+    """LeNet-5 with channels and units × ``width``: [N, in_chans, img_size, img_size] → [N,
+    num_classes].
+    """
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
     first = nn.Conv2d(in_chans, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
@@ -80,9 +88,11 @@ def small_resnet(
     channels: Sequence[int] = (16, 32, 64, 64),
     layers: Sequence[int] = (1, 1, 1, 0),
 ) -> nn.Module:
-    """timm's ResNet on a 3 × 3 stem as wide as its first stage: [N, in_chans, height, width] → [N, num_classes].
+    """timm's ResNet on a 3 × 3 stem as wide as its first stage: [N, in_chans, height, width] → [N,
+    num_classes].
 
-    timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage; here it sees 14 × 14.
+    timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage; here it sees
+    14 × 14.
     """
     import timm
 
@@ -104,7 +114,10 @@ CLASSICAL: dict[str, Callable[..., nn.Module]] = {
 
 
 def image_classifier(entry: dict, classes: int) -> nn.Module:
-    """An untrained classifier of an image zoo, [N, 1, size, size] → [N, classes]. entry: the model in zoo.json."""
+    """An untrained classifier of an image zoo, [N, 1, size, size] → [N, classes].
+
+    entry: the model in zoo.json.
+    """
     options = {"in_chans": 1, "num_classes": classes, **entry.get("options", {})}
     if entry["architecture"] in CLASSICAL:
         return CLASSICAL[entry["architecture"]](**options)
@@ -117,8 +130,9 @@ SCALE = ".scale"
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """{name: float32 tensor} of a file of floats, or of int8 matrices with ``name.scale`` [rows] beside them;
-    ValueError naming a damaged one."""
+    """{name: float32 tensor} of a file of floats, or of int8 matrices with ``name.scale`` [rows]
+    beside them; ValueError naming a damaged one.
+    """
     try:
         tensors = load_file(path)
     except SafetensorError as error:
@@ -132,7 +146,9 @@ SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls"
 
 
 def built(entry: dict, zoo: dict) -> Any:
-    """An untrained classifier of a text zoo, float32: its architecture in transformers, or the bag of words."""
+    """An untrained classifier of a text zoo, float32: its architecture in transformers, or the bag
+    of words.
+    """
     if entry["architecture"] == "bag_of_words":
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
     from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -151,14 +167,15 @@ def built(entry: dict, zoo: dict) -> Any:
 
 
 FOLDER = "data/fashion-mnist"
-IMAGE_ZOO, TEXT_ZOO = (
-    ("classes", "models", "mean", "std"),
-    ("classes", "models", "vocab_size", "max_length"),
-)
+IMAGE_ZOO = ("classes", "models", "mean", "std")
+TEXT_ZOO = ("classes", "models", "vocab_size", "max_length")
 
 
 def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
-    """``keys`` of a zoo's zoo.json. Raises FileNotFoundError where there is none, ValueError where it lacks one."""
+    """``keys`` of a zoo's zoo.json.
+
+    Raises FileNotFoundError where there is none, ValueError where it lacks one.
+    """
     path = located(folder) / "zoo.json"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}; it lists the models of a zoo (see {FOLDER})")
@@ -170,17 +187,22 @@ def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
 
 
 def bundled_names(folder: Path | str = FOLDER) -> list[str]:
-    """The models of a zoo, as they stand in zoo.json; none in an installed package without the data."""
+    """The models of a zoo, as they stand in zoo.json.
+
+    Empty in an installed package without the data.
+    """
     return list(catalogue(folder)["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
 
 
-def _weights_file(folder, entry) -> Path:
+def _weights_file(folder: Path | str, entry: dict) -> Path:
+    """The file of a model's weights, whether it is there or not."""
     return located(folder) / "weights" / f"{entry['weights']}.safetensors"
 
 
 def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
-    """The image zoo's models, a row each as in zoo.json: family, architecture, size (pixels), weights (a file that
-    several sizes may share), trained (whether that is there)."""
+    """The image zoo's models, a row each as in zoo.json: family, architecture, size (pixels),
+    weights (a file that several sizes may share), trained (whether that is there).
+    """
     columns = ["family", "architecture", "size", "weights"]
     rows = {
         name: {c: entry[c] for c in columns} | {"trained": _weights_file(folder, entry).is_file()}
@@ -194,7 +216,8 @@ def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
 def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
     """Build a bundled image model, [N, 1, size, size] → [N, classes], with its trained weights.
 
-    Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for missing ones.
+    Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for
+    missing ones.
     """
     zoo = catalogue(folder, IMAGE_ZOO)
     entry, path = _trained(name, zoo, folder)
@@ -212,13 +235,15 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
 
 
 def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
-    """A trained model of the bundled text zoo: transform(texts) → dict; module(**dict) → ``.logits`` [N, 2].
+    """A trained model of the bundled text zoo: transform(texts) → dict; module(**dict) →
+    ``.logits`` [N, 2].
 
     Raises as :func:`load_bundled`; of some models the logits are bundled, and not the weights.
     """
     zoo = catalogue(folder, TEXT_ZOO)
     entry, path = _trained(name, zoo, folder)
-    module, shared = built(entry, zoo), {}
+    module = built(entry, zoo)
+    shared = {}
     if entry["shared_embeddings"]:
         weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)
@@ -230,13 +255,14 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
 
 
 @functools.lru_cache(maxsize=2)
-def _tokenizer(folder):
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer of a text zoo."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **SPECIAL)
 
 
-def _trained(name, zoo, folder) -> tuple[dict, Path]:
+def _trained(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
     """A model's entry in the zoo and the file of its weights."""
     entry = zoo["models"][known(name, zoo["models"], "model")]
     path = _weights_file(folder, entry)
@@ -248,11 +274,14 @@ def _trained(name, zoo, folder) -> tuple[dict, Path]:
     return entry, path
 
 
-def _load_weights(module, path, shared=()):
-    """Strictly, but for BatchNorm's counters. shared: {name: weights} that other models have as well, this file not."""
+def _load_weights(module: nn.Module, path: Path, shared: Mapping | None = None) -> None:
+    """Strictly, but for BatchNorm's counters.
+
+    shared: {name: weights} that other models have as well, this file not.
+    """
     try:
         missing, unexpected = module.load_state_dict(
-            dict(shared) | read_weights(path), strict=False
+            dict(shared or {}) | read_weights(path), strict=False
         )
     except RuntimeError as error:
         raise ValueError(f"{path}: its weights do not fit: {error}") from None
@@ -263,7 +292,8 @@ def _load_weights(module, path, shared=()):
         )
 
 
-def _metadata(entry, module, path, preprocessing, **size):
+def _metadata(entry: dict, module: nn.Module, path: Path, preprocessing: dict, **size: int) -> dict:
+    """What the header of the logits says of a model."""
     return {
         "family": entry["family"],
         "architecture": entry["architecture"],

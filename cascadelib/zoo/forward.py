@@ -213,7 +213,9 @@ def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def output_of(module: torch.nn.Module, inputs: Any) -> Any:
-    """A module's output, or its ``.logits``, for a tensor, a tuple of arguments or a dict of keywords."""
+    """A module's output, or its ``.logits``, for a tensor, a tuple of arguments or a dict of
+    keywords.
+    """
     if isinstance(inputs, dict):
         output = module(**inputs)
     elif isinstance(inputs, tuple):

@@ -12,15 +12,17 @@ from .model import Model
 
 
 def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **options: Any) -> Model:
-    """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else (where ``anywhere``: a
-    folder or a repository may be anybody's) of transformers.
+    """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else
+    (where ``anywhere``: a folder or a repository may be anybody's) of transformers.
 
-    options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size, revision, classes),
-    :func:`load_image_model` (revision), :func:`load_sequence_classifier` (revision, max_length); bundled ones: none.
-    Raises ValueError for unknown names and weights that do not fit, FileNotFoundError, ConnectionError without the Hub.
+    options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size,
+    revision, classes), :func:`load_image_model` (revision), :func:`load_sequence_classifier`
+    (revision, max_length); bundled ones: none. Raises ValueError for unknown names and weights that
+    do not fit, FileNotFoundError, ConnectionError without the Hub.
     """
     # An installed package has no bundled zoo; what timm and the Hub have can be loaded there all the same.
-    images, texts = bundled_names(folder), bundled_names(REVIEWS)
+    images = bundled_names(folder)
+    texts = bundled_names(REVIEWS)
     if name in images:
         return load_bundled(name, folder, **options)
     if name in texts:
@@ -42,8 +44,9 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
 
 
 def resolved(models: Any) -> list[Model]:
-    """A name, names, or {name: module, (module, transform) or Model} → models, the one place where names are looked up;
-    ValueError naming what is none of these."""
+    """A name, names, or {name: module, (module, transform) or Model} → models, the one place where
+    names are looked up; ValueError naming what is none of these.
+    """
     if isinstance(models, dict):
         found = [_handed_over(name, value) for name, value in models.items()]
     else:
@@ -60,7 +63,8 @@ def resolved(models: Any) -> list[Model]:
     return found
 
 
-def _handed_over(name, value) -> Model:
+def _handed_over(name: str, value: Any) -> Model:
+    """A Model of what was handed over under a name; ValueError where it is no model."""
     if isinstance(value, Model):
         return Model(name, value.module, value.transform, value.metadata)
     module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)

@@ -175,17 +175,18 @@ AT = (8, 16, 24, 32)  # tokens; three lengths settle the formula, the fourth che
 
 
 def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
-    """Mean MACs a text over token counts ``lengths`` int [k] with special ones, each text at its own without padding.
+    """Mean MACs a text over token counts ``lengths`` int [k] with special ones, each text at its
+    own without padding.
 
-    A transformer takes a + b L + c L² at L tokens (c: attention); a module that does not follow it (one that pools
-    tokens, say) is counted at every length that occurs.
+    A transformer takes a + b L + c L² at L tokens (c: attention); a module that does not follow it
+    (one that pools tokens, say) is counted at every length that occurs.
     """
     tokenizer = transform.tokenizer
     numbers = (tokenizer.unk_token_id, tokenizer.eos_token_id, 5)
     number = next(i for i in numbers if i not in (None, tokenizer.pad_token_id))
     values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
 
-    def at(tokens):
+    def at(tokens: int) -> int:
         return count_macs(
             module, {key: torch.full((1, tokens), values[key]) for key in transform.keys}
         )
@@ -204,12 +205,15 @@ def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray
 def with_text_costs(
     models: list[Model], texts: Sequence, macs: dict[str, float], failed: dict[str, Exception]
 ) -> tuple[list[Model], dict]:
-    """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata, and MACs of all.
+    """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata,
+    and MACs of all.
 
-    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with their number.
+    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with
+    their number.
     """
     lengths: dict[Tokenized, np.ndarray] = {}
-    found, costs = [], dict(macs)
+    found = []
+    costs = dict(macs)
     for model in models:
         transform = model.transform
         if not isinstance(transform, Tokenized):

@@ -1,4 +1,6 @@
-"""A classifier as extraction and cascades want it: a module, what its input is made of, and where it comes from."""
+"""A classifier as extraction and cascades want it: a module, what its input is made of, and where
+it comes from.
+"""
 
 import contextlib
 import hashlib
@@ -14,8 +16,9 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A classifier: ``module`` (eval mode, float32), ``transform`` from a batch of raw inputs to its input (None:
-    ``float()``), ``metadata`` for the header of its logits."""
+    """A classifier: ``module`` (eval mode, float32), ``transform`` from a batch of raw inputs to
+    its input (None: ``float()``), ``metadata`` for the header of its logits.
+    """
 
     name: str
     module: torch.nn.Module
@@ -27,7 +30,9 @@ class Model:
 def noted(
     failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception
 ) -> Iterator[None]:
-    """Inside, what a model raises goes into ``failed`` {model: ValueError that names it}, and the others go on."""
+    """Inside, what a model raises goes into ``failed`` {model: ValueError that names it}, and the
+    others go on.
+    """
     try:
         yield
     except kinds as error:
@@ -40,21 +45,23 @@ def noted(
 class _Reordered(torch.nn.Module):
     """``module`` with columns ``order`` of its logits."""
 
-    def __init__(self, module, order):
+    def __init__(self, module: torch.nn.Module, order: np.ndarray):
         super().__init__()
         self.module = module
         self.register_buffer("order", torch.as_tensor(order))
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         output = self.module(*args, **kwargs)
         return getattr(output, "logits", output)[:, self.order]
 
 
 def reordered(model: Model, order: Any) -> Model:
-    """The same classifier with its classes in the data set's order: logit j is the model's own logit ``order[j]``.
+    """The same classifier with its classes in the data set's order: logit j is the model's own
+    logit ``order[j]``.
 
-    order: int [classes of the data set]; it may leave classes of the model out, none twice. It is the explicit map that
-    extraction asks for where it finds another order, and is recorded. ValueError: repeated or negative columns.
+    order: int [classes of the data set]; it may leave classes of the model out, none twice. It is
+    the explicit map that extraction asks for where it finds another order, and is recorded.
+    ValueError: repeated or negative columns.
     """
     order = np.asarray(order)
     if (
@@ -66,12 +73,10 @@ def reordered(model: Model, order: Any) -> Model:
         raise ValueError(
             f"model {model.name!r}: the order of classes must be distinct column numbers, not {order!r}"
         )
-    metadata = {k: v for k, v in model.metadata.items() if k != "classes"} | {
-        "class_order": order.tolist()
-    }
-    return replace(
-        model, module=_Reordered(model.module, order.astype(np.int64)).eval(), metadata=metadata
-    )
+    metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
+    metadata["class_order"] = order.tolist()
+    module = _Reordered(model.module, order.astype(np.int64)).eval()
+    return replace(model, module=module, metadata=metadata)
 
 
 def original(module: torch.nn.Module) -> torch.nn.Module:
@@ -80,8 +85,10 @@ def original(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def identity(model: Model) -> dict:
-    """What tells a model from another of the same name: SHA-256 of its class and weights, and its transform's repr
-    without addresses, where values that a function closes over do not show. Compiling a module changes neither."""
+    """What tells a model from another of the same name: SHA-256 of its class and weights, and its
+    transform's repr without addresses, where values that a function closes over do not show.
+    Compiling a module changes neither.
+    """
     digest = hashlib.sha256(type(original(model.module)).__qualname__.encode())
     state = {
         key.replace("_orig_mod.", ""): value for key, value in model.module.state_dict().items()

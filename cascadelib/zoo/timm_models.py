@@ -1,4 +1,6 @@
-"""Image classifiers of timm by name: pretrained from the Hub or from a local checkpoint, at one size or several."""
+"""Image classifiers of timm by name: pretrained from the Hub or from a local checkpoint, at one
+size or several.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -42,14 +44,19 @@ WITHDRAWN = {
 
 
 def is_timm_model(name: str) -> bool:
-    """Whether timm has this architecture, under this name or a later one; a size "@288" is left out of account."""
+    """Whether timm has this architecture, under this name or a later one.
+
+    A size "@288" is left out of account.
+    """
     base = split_size(name)[0]
     return "/" not in base and (base in WITHDRAWN or is_model(base))
 
 
 def current_name(name: str) -> str:
-    """Today's name, with tag, of a model that timm may have renamed. One without a tag gets timm's default (of those
-    with ImageNet's 1,000 classes, where the default has others), which need not be the checkpoint of earlier."""
+    """Today's name, with tag, of a model that timm may have renamed. One without a tag gets timm's
+    default (of those with ImageNet's 1,000 classes, where the default has others), which need not
+    be the checkpoint of earlier.
+    """
     name = timm_name(name)
     name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
     name = get_deprecated_models().get(name) or name
@@ -63,9 +70,12 @@ def current_name(name: str) -> str:
 
 @weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
-    """The module of a timm model in eval mode, at its own size or another, or ValueError where it cannot run at that;
-    options as for ``timm.create_model``."""
-    own, today, name = _cfg(name), current_name(name), timm_name(name)
+    """The module of a timm model in eval mode, at its own size or another, or ValueError where it
+    cannot run at that; options as for ``timm.create_model``.
+    """
+    own = _cfg(name)
+    today = current_name(name)
+    name = timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
     if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
         return timm.create_model(today, **options).eval()
@@ -75,13 +85,16 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
         raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
 
 
-def _cfg(name):
+def _cfg(name: str) -> Any:
+    """timm's config of a pretrained model, or None."""
     return get_pretrained_cfg(current_name(name), allow_unregistered=True)
 
 
 def deploy(module: torch.nn.Module) -> bool:
-    """Make the module what runs where it is deployed, in place: branches of the training are folded into one
-    convolution, or norms into the layer before (RepVGG, MobileOne, GhostNetV3, LeViT …). Whether that changed it."""
+    """Make the module what runs where it is deployed, in place: branches of the training are folded
+    into one convolution, or norms into the layer before (RepVGG, MobileOne, GhostNetV3, LeViT …).
+    Whether that changed it.
+    """
     trained = set(module.state_dict())
     reparameterize_model(module, inplace=True)
     return set(module.state_dict()) != trained
@@ -95,18 +108,21 @@ def load_timm_model(
     classes: int = 1000,
     reparameterize: bool = True,
 ) -> Model:
-    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag), "resnet50@288", or
-    as the Hub writes it, "timm/resnet50.a1_in1k".
+    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag),
+    "resnet50@288", or as the Hub writes it, "timm/resnet50.a1_in1k".
 
-    checkpoint: a local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME without the size, with
-        or without the tag) or a folder NAME with ``model.safetensors``; without one, the weights come from the Hub or
-        its cache. classes: number of classes of a local checkpoint.
-    size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes first.
+    checkpoint: a local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME
+        without the size, with or without the tag) or a folder NAME with ``model.safetensors``;
+        without one, the weights come from the Hub or its cache. classes: number of classes of a
+        local checkpoint.
+    size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes
+    first.
     revision: of the Hub's repository; it is recorded, with size and preprocessing, the model's own.
-    reparameterize: :func:`deploy`, recorded as ``reparameterized``; False keeps the modules of the training.
+    reparameterize: :func:`deploy`, recorded as ``reparameterized``; False keeps the modules of the
+    training.
 
-    Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a missing one,
-    ConnectionError, at once, where the Hub does not answer.
+    Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a
+    missing one, ConnectionError, at once, where the Hub does not answer.
     """
     base, pixels = split_size(name)
     size = pixels or size
@@ -139,7 +155,9 @@ def family(name: str) -> str:
 
 
 def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
-    """The preprocessing that a timm module's config asks for, at its "test" or "train" size, or at so many pixels."""
+    """The preprocessing that a timm module's config asks for, at its "test" or "train" size, or at
+    so many pixels.
+    """
     asked = {"img_size": size} if isinstance(size, int) else {}
     config = resolve_data_config(asked, model=module, use_test_size=size == "test")
     cut = Cut(
@@ -151,7 +169,8 @@ def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
     return Photos(cut, tuple(config["mean"]), tuple(config["std"]))
 
 
-def _pretrained(name, size, revision):
+def _pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any, dict]:
+    """A module with weights from the Hub or its cache, and where they are from."""
     try:
         cfg = _cfg(name)
     except RuntimeError as error:
@@ -176,7 +195,8 @@ def _pretrained(name, size, revision):
     return module, {"name": current_name(name), "source": repository or cfg.url, "revision": found}
 
 
-def _checkpoint_file(name, path) -> Path:
+def _checkpoint_file(name: str, path: Path) -> Path:
+    """The file with a model's weights: the path itself, or in a folder."""
     if path.is_file():
         return path
     if not path.is_dir():
@@ -194,7 +214,8 @@ def _checkpoint_file(name, path) -> Path:
     )
 
 
-def _from_file(name, path, size, classes):
+def _from_file(name: str, path: Path, size: int | None, classes: int) -> tuple[Any, dict]:
+    """A module with weights from a local file, and where they are from."""
     own = _folder_config(path.parent)
     classes = own.get("num_classes", classes)
     overlay = own | {
@@ -216,8 +237,11 @@ def _from_file(name, path, size, classes):
     return module, {"name": path.name, "source": "local file", "sha256": file_digest(path)}
 
 
-def _folder_config(folder) -> dict:
-    """What timm's own ``config.json`` beside a checkpoint says about preprocessing and classes; {} without one."""
+def _folder_config(folder: Path) -> dict:
+    """What timm's own ``config.json`` beside a checkpoint says about preprocessing and classes.
+
+    {} without one.
+    """
     path = folder / "config.json"
     if not path.is_file():
         return {}

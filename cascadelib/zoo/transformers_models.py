@@ -1,11 +1,13 @@
-"""Image and text classifiers of Hugging Face transformers: "organisation/name" on the Hub, or a local folder."""
+"""Image and text classifiers of Hugging Face transformers: "organisation/name" on the Hub, or a
+local folder.
+"""
 
 import contextlib
 import inspect
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +26,9 @@ OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ProcessorCut:
-    """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor. ``settings``, its JSON,
-    tells two of them apart."""
+    """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor.
+    ``settings``, its JSON, tells two of them apart.
+    """
 
     settings: str
     processor: Any = field(compare=False)
@@ -40,7 +43,9 @@ class ProcessorCut:
 
 @dataclass(frozen=True)
 class ProcessedPhotos:
-    """Transform of photographs: all of it is done by the model's image processor, in the workers that decode."""
+    """Transform of photographs: all of it is done by the model's image processor, in the workers
+    that decode.
+    """
 
     cut: ProcessorCut
 
@@ -50,7 +55,9 @@ class ProcessedPhotos:
 
 
 def is_transformers_model(name: str) -> bool:
-    """Whether this looks like a transformers model: a folder with config.json, or "organisation/name"."""
+    """Whether this looks like a transformers model: a folder with config.json, or
+    "organisation/name".
+    """
     is_hub = (
         len(name.split("/")) == 2 and not name.startswith(("/", ".")) and timm_name(name) == name
     )
@@ -76,27 +83,32 @@ def is_sequence_classifier(name: str) -> bool:
     return any("ForSequenceClassification" in a for a in architectures)
 
 
-def _is_folder(name) -> bool:
+def _is_folder(name: str) -> bool:
     return os.path.isfile(
         os.path.join(name, "config.json")
     )  # false for a name that no file can have
 
 
-def _parted(name):
+def _parted(name: str) -> tuple[str, str | None]:
     """ "repository@revision" → (repository, revision or None); a folder is taken as it is."""
     repository, _, revision = name.partition("@")
     return (name, None) if _is_folder(name) else (repository, revision or None)
 
 
-def _revision_of(place, revision):
-    """The commit of a Hub repository that the local cache holds; None for a folder, or where it is not there."""
+def _revision_of(place: str, revision: str | None) -> str | None:
+    """The commit of a Hub repository that the local cache holds.
+
+    None for a folder, or where it is not there.
+    """
     return None if _is_folder(place) else cached_revision(place, "config.json", revision=revision)
 
 
 @contextlib.contextmanager
-def _reading(name, place, revision, kind):
-    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says of which kind, or at
-    once a ConnectionError where they are not in the cache and the Hub does not answer."""
+def _reading(name: str, place: str, revision: str | None, kind: str) -> Iterator[None]:
+    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says
+    of which kind, or at once a ConnectionError where they are not in the cache and the Hub does not
+    answer.
+    """
     there = _is_folder(place) or _revision_of(place, revision) is not None
     check_reachable(
         f"model {name!r}", there, "give the path of a local folder made by save_pretrained"
@@ -112,10 +124,12 @@ def _reading(name, place, revision, kind):
 
 
 def load_image_model(name: str, revision: str | None = None) -> Model:
-    """An image classifier of transformers with its own image processor: module([N, 3, H, W]) gives ``.logits``.
+    """An image classifier of transformers with its own image processor: module([N, 3, H, W]) gives
+    ``.logits``.
 
-    name: a local folder (``save_pretrained``) or a repository of the Hub; revision: of that, which is recorded with the
-    processor's settings. ValueError where it is no image classifier, ConnectionError, at once, without the Hub.
+    name: a local folder (``save_pretrained``) or a repository of the Hub; revision: of that, which
+    is recorded with the processor's settings. ValueError where it is no image classifier,
+    ConnectionError, at once, without the Hub.
     """
     with _reading(name, name, revision, "an image classifier"):
         module = transformers.AutoModelForImageClassification.from_pretrained(
@@ -142,9 +156,10 @@ def load_sequence_classifier(
 ) -> Model:
     """A fine-tuned sequence classifier of transformers with its tokenizer, in float32.
 
-    name: a local folder (``save_pretrained``), or "organisation/name" on the Hub, with "@revision" where one is
-    meant. max_length: tokens at which texts are cut (less where the model takes less). Raises as
-    :func:`load_image_model`, and where the classifier is not fine-tuned or there is no padding token.
+    name: a local folder (``save_pretrained``), or "organisation/name" on the Hub, with "@revision"
+    where one is meant. max_length: tokens at which texts are cut (less where the model takes less).
+    Raises as :func:`load_image_model`, and where the classifier is not fine-tuned or there is no
+    padding token.
     """
     place, named = _parted(name)
     revision = revision or named
@@ -172,14 +187,18 @@ def load_sequence_classifier(
     return Model(name, module.float().eval(), transform, metadata)
 
 
-def _positions(config) -> int:
-    """Tokens that a model has positions for; RoBERTa and its kin count theirs from the padding token's on."""
+def _positions(config: Any) -> int:
+    """Tokens that a model has positions for.
+
+    RoBERTa and its kin count theirs from the padding token's on.
+    """
     positions = getattr(config, "max_position_embeddings", None) or 10**9
     kin = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
     return positions - (2 if config.model_type in kin else 0)
 
 
-def _metadata(module, checkpoint, preprocessing):
+def _metadata(module: Any, checkpoint: dict, preprocessing: dict) -> dict:
+    """What the header of the logits says of a model."""
     config = module.config
     return {
         "family": config.model_type,

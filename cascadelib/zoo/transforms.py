@@ -1,4 +1,6 @@
-"""Transforms, from raw inputs to what a model takes: grey images, photographs cut by timm's rules, texts as tokens."""
+"""Transforms, from raw inputs to what a model takes: grey images, photographs cut by timm's rules,
+texts as tokens.
+"""
 
 import functools
 import json
@@ -15,8 +17,9 @@ from ..files import digest_of
 
 @dataclass(frozen=True)
 class GreyImages:
-    """Transform of a batch: uint8 [N, H, W] → float32 [N, 1, size, size], (x / 255 − mean) / std, resized bilinearly,
-    antialiased when shrinking."""
+    """Transform of a batch: uint8 [N, H, W] → float32 [N, 1, size, size], (x / 255 − mean) / std,
+    resized bilinearly, antialiased when shrinking.
+    """
 
     size: int
     mean: float
@@ -35,10 +38,11 @@ class GreyImages:
 
 @dataclass(frozen=True)
 class Cut:
-    """One photograph (PIL, RGB) → uint8 [3, height, width]: resized and cropped by timm's own transform.
+    """One photograph (PIL, RGB) → uint8 [3, height, width]: resized and cropped by timm's own
+    transform.
 
-    size: (height, width); crop: the part of the resized image's shorter side that is kept; mode: as timm's
-    ``crop_mode`` ("center", "squash", "border").
+    size: (height, width); crop: the part of the resized image's shorter side that is kept; mode: as
+    timm's ``crop_mode`` ("center", "squash", "border").
     """
 
     size: tuple[int, int]
@@ -52,8 +56,13 @@ class Cut:
 
 
 @functools.lru_cache(maxsize=256)
-def _timm_transform(cut):
-    settings = {"interpolation": cut.interpolation, "crop_pct": cut.crop, "crop_mode": cut.mode}
+def _timm_transform(cut: Cut) -> Callable:
+    """timm's own transform of one photograph, as uint8."""
+    settings: dict[str, Any] = {
+        "interpolation": cut.interpolation,
+        "crop_pct": cut.crop,
+        "crop_mode": cut.mode,
+    }
     from timm.data import create_transform  # seconds, which tensors and texts do without
 
     return create_transform((3, *cut.size), use_prefetcher=True, **settings)
@@ -61,10 +70,11 @@ def _timm_transform(cut):
 
 @dataclass(frozen=True)
 class Photos:
-    """Transform of photographs: ``cut`` each into uint8 [3, H, W], stack, then (x − 255 mean) / (255 std) per channel.
+    """Transform of photographs: ``cut`` each into uint8 [3, H, W], stack, then (x − 255 mean) /
+    (255 std) per channel.
 
-    Extraction cuts in the workers that decode, once for all models with an equal ``cut``, and normalises on the device;
-    called with a list of PIL images, it does both.
+    Extraction cuts in the workers that decode, once for all models with an equal ``cut``, and
+    normalises on the device; called with a list of PIL images, it does both.
     """
 
     cut: Cut
@@ -77,8 +87,9 @@ class Photos:
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""
-        scaled = [[v * 255 for v in values] for values in (self.mean, self.std)]
-        mean, std = torch.tensor(scaled, device=cut.device).view(2, 1, -1, 1, 1)
+        mean = [value * 255 for value in self.mean]
+        std = [value * 255 for value in self.std]
+        mean, std = torch.tensor([mean, std], device=cut.device).view(2, 1, -1, 1, 1)
         return cut.to(torch.float32).sub_(mean).div_(std)
 
 
@@ -87,10 +98,12 @@ BLOCK = 4096  # texts that are tokenized at once where only lengths are asked fo
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Transform of a batch of texts, or of pairs: {key: int64 tensor [N, L]}, padded to the longest of the batch.
+    """Transform of a batch of texts, or of pairs: {key: int64 tensor [N, L]}, padded to the longest
+    of the batch.
 
-    ``keys``: what the model takes (input_ids, attention_mask …). Texts of more than ``max_length`` tokens are cut
-    there. Models that share the settings share the tokens. Raises ValueError for a tokenizer without a padding token.
+    ``keys``: what the model takes (input_ids, attention_mask …). Texts of more than ``max_length``
+    tokens are cut there. Models that share the settings share the tokens. Raises ValueError for a
+    tokenizer without a padding token.
     """
 
     tokenizer: Any = field(compare=False)
@@ -131,7 +144,7 @@ class Tokenized:
         return f"Tokenized({self.digest}, max_length={self.max_length}, keys={self.keys})"
 
 
-def _columns(texts):
+def _columns(texts: Sequence) -> list[list[str]]:
     """Texts → one list; pairs → two."""
     return (
         [list(part) for part in zip(*texts)]
@@ -140,7 +153,7 @@ def _columns(texts):
     )
 
 
-def _digest(tokenizer) -> str:
+def _digest(tokenizer: Any) -> str:
     """Part of a SHA-256 over the vocabulary and rules: tells tokenizers apart."""
     rules = (
         tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else None
