@@ -42,7 +42,7 @@ SOURCES = (
     "fronts/kernels/grid.py",
     "fronts/kernels/state.py",
     "methods/kernels.py",
-    "recipes/exits.py",
+    "recipes/big_little.py",
 )
 # numba's settings that change machine code without being part of the key of its cache.
 SETTINGS = (
