@@ -3,13 +3,13 @@
 import contextlib
 import copy
 import math
+import os
 import re
 import timeit
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -337,7 +337,7 @@ def check_pinned(description: Mapping, models: Mapping | None) -> None:
     for record in description["models"]:
         name = record["name"]
         repository, _, revision = name.partition("@")
-        own = name in (models or {}) or "/" not in repository or Path(name).is_dir()
+        own = name in (models or {}) or "/" not in repository or os.path.isdir(name)
         if revision and not own and revision_of(record.get("checkpoint")) is None:
             with about(f"model {name!r}"):
                 revision_of({"revision": revision})
