@@ -231,14 +231,22 @@ class Cascade(torch.nn.Module):
                 logits = self.members[i].logits(group.inputs)
                 decided = time.perf_counter()
                 group.output, broken = self._after(i, logits, group.output, guesses)
-                gone = self.policy.exits(i, group.output.sure, inside=True)  # nan passes
+                gone = self.policy.exits(i, group.output.confidence, inside=True)  # nan passes
                 if i + 1 < len(self.members):
                     gone &= ~broken
                 for place, rows in ((-1, ~gone & broken), (i + 1, ~gone & ~broken)):
                     if rows.any():
                         queues[place].append(group.take(rows.nonzero()[0]))
                 spent = decided - begun, time.perf_counter() - decided
-                yield i, group.numbers, broken, gone, group.output.sure, group.output.guesses, spent
+                yield (
+                    i,
+                    group.numbers,
+                    broken,
+                    gone,
+                    group.output.confidence,
+                    group.output.guesses,
+                    spent,
+                )
 
     def _after(self, i, logits, before, guesses):
         """The output after model i, and whose logits are nan or infinite, bool [N]: of those it stays as before."""
@@ -264,11 +272,13 @@ class Cascade(torch.nn.Module):
         if self.policy.fitted:
             read = [column for column in self.method.columns if column != AGREEMENT]
             values = [
-                output.sure if what == CONFIDENCE else metric_of(what).from_logits(logits)
+                output.confidence if what == CONFIDENCE else metric_of(what).from_logits(logits)
                 for what in read
             ]
             answers = output.guesses[:, 0], before.guesses[:, 0] if i else None
-            output = output._replace(sure=self.policy.fitted[i](np.column_stack(values), *answers))
+            output = output._replace(
+                confidence=self.policy.fitted[i](np.column_stack(values), *answers)
+            )
         return (output.where(broken, before) if broken.any() else output), broken
 
     def _audit(self, groups, batch_size):

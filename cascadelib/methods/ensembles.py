@@ -1,54 +1,55 @@
 """Ensembles (paper, section 3): the outputs of the models run so far become one, on a whole split
 (:meth:`Ensemble.whole`) and in a running cascade (:meth:`Ensemble.after`). A user's own function is an ensemble too."""
 
+from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checks import known
 from ..scoring import ranks_of
-from .confidence_metrics import CHUNK, answers, over_blocks, ranked, softmax
+from .confidence_metrics import CHUNK, Metric, answers, over_blocks, ranked, softmax
 from .kernels import confidence_of_combinations, correct_of_combinations
 
 
 class Output(NamedTuple):
-    """The output of a cascade after some models for N samples: guesses int64 [N, g], best first (−1: none yet), sure
-    float64 [N] (higher = surer; nan: none yet), and what an ensemble has to remember.
+    """The output of a cascade after some models for N samples: guesses int64 [N, g], best first (−1: none yet),
+    confidence float64 [N] (higher = more confident; nan: none yet), and what an ensemble has to remember.
 
     memory: the sum [N, classes] over ``seen`` [N] models of a mean ensemble; of all n models of the cascade [N, n, 2]
     vote and confidence, or [N, n, classes] logits / T of a user's own ensemble, nan where a model gave none.
     """
 
     guesses: np.ndarray
-    sure: np.ndarray
-    memory: np.ndarray | None = None
-    seen: np.ndarray | None = None
+    confidence: np.ndarray
+    memory: Any = None
+    seen: Any = None
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> "Output":
         """The output of some of the samples: rows int [n] or a mask [N]."""
-        return Output(*(None if part is None else part[rows] for part in self))
+        parts: list[Any] = [None if part is None else part[rows] for part in self]
+        return Output(*parts)
 
-    def where(self, rows, other):
+    def where(self, rows: np.ndarray, other: "Output") -> "Output":
         """This output, but that of ``other`` where the mask rows [N] holds."""
-        parts = zip(self, other, strict=True)
-        return Output(
-            *(
-                p if p is None else np.where(rows.reshape(-1, *[1] * (p.ndim - 1)), o, p)
-                for p, o in parts
-            )
-        )
+        parts: list[Any] = []
+        for own, others in zip(self, other, strict=True):
+            if own is None:
+                parts.append(own)
+                continue
+            mask = rows.reshape(-1, *[1] * (own.ndim - 1))
+            parts.append(np.where(mask, others, own))
+        return Output(*parts)
 
     @classmethod
-    def joined(cls, outputs):
+    def joined(cls, outputs: Any) -> "Output":
         """Outputs of several groups of samples as one."""
-        return cls(
-            *(
-                None if parts[0] is None else np.concatenate(parts)
-                for parts in zip(*outputs, strict=True)
-            )
-        )
+        parts: list[Any] = []
+        for columns in zip(*outputs, strict=True):
+            parts.append(None if columns[0] is None else np.concatenate(columns))
+        return cls(*parts)
 
 
 class Ensemble:
@@ -58,14 +59,17 @@ class Ensemble:
     logits; one_winner: whether it ranks no classes but the best.
     """
 
-    name, last_only, of_softmax, one_winner = "none", True, False, False
+    name = "none"
+    last_only = True
+    of_softmax = False
+    one_winner = False
 
-    def whole(self, split):
+    def whole(self, split: Any) -> Callable:
         """Stage function on a whole split: prefix → (correct bool [k], confidence float64 [k]). split: what
         :class:`cascadelib.methods.method.ModelsOnSplit` offers."""
         return lambda prefix: split.alone(prefix[-1])
 
-    def nothing(self, samples, classes, models, guesses):
+    def nothing(self, samples: int, classes: int, models: int, guesses: int) -> Output:
         """The :class:`Output` of samples that none of so many models has seen."""
         return Output(
             np.full((samples, guesses), -1),
@@ -73,35 +77,43 @@ class Ensemble:
             *self.memory(samples, classes, models),
         )
 
-    def memory(self, samples, classes, models):
+    def memory(self, samples: int, classes: int, models: int) -> tuple:
         """What is remembered before the first model: (memory, seen), as far as there is any."""
         return ()
 
-    def after(self, metric, temperature, logits, before, stage):
+    def after(
+        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+    ) -> Output:
         """The :class:`Output` after the model of a stage, with finite logits [N, classes], at its temperature."""
         return Output(*answers(logits, metric, temperature, before.guesses.shape[1]))
 
 
 class MostConfident(Ensemble):
-    """The surest of the models run so far, the cheaper at a tie: the paper's comparison ensemble."""
+    """The most confident of the models run so far, the cheaper at a tie: the paper's comparison ensemble."""
 
-    name, last_only = "most_confident", False
+    name = "most_confident"
+    last_only = False
 
-    def whole(self, split):
+    def whole(self, split: Any) -> Callable:
         alone = cache(split.alone)
 
-        def stage(prefix):
-            right, sure = alone(prefix[0])
+        def stage(prefix: tuple) -> tuple:
+            correct, confidence = alone(prefix[0])
             for m in prefix[1:]:
-                own_right, own = alone(m)
-                right, sure = np.where(own > sure, own_right, right), np.maximum(own, sure)
-            return right, sure
+                own_correct, own = alone(m)
+                correct = np.where(own > confidence, own_correct, correct)
+                confidence = np.maximum(own, confidence)
+            return correct, confidence
 
         return stage
 
-    def after(self, metric, temperature, logits, before, stage):
+    def after(
+        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+    ) -> Output:
         output = super().after(metric, temperature, logits, before, stage)
-        return output.where(before.sure >= output.sure, before)  # false for nan: no output yet
+        return output.where(
+            before.confidence >= output.confidence, before
+        )  # false for nan: no output yet
 
 
 class Mean(Ensemble):
@@ -109,30 +121,35 @@ class Mean(Ensemble):
 
     last_only = False
 
-    def __init__(self, name, of_softmax):
-        self.name, self.of_softmax = name, of_softmax
+    def __init__(self, name: str, of_softmax: bool) -> None:
+        self.name = name
+        self.of_softmax = of_softmax
 
-    def whole(self, split):
+    def whole(self, split: Any) -> Callable:
         return MeanStage(split, self.of_softmax)
 
-    def memory(self, samples, classes, models):
+    def memory(self, samples: int, classes: int, models: int) -> tuple:
         return np.zeros((samples, classes)), np.zeros(samples)
 
-    def after(self, metric, temperature, logits, before, stage):
+    def after(
+        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+    ) -> Output:
         scaled = (
             softmax(logits, temperature)
             if self.of_softmax
             else np.asarray(logits, np.float64) / temperature
         )
-        seen, total = before.seen + 1, before.memory + scaled
-        mean, first = total / seen[:, None], seen == 1
+        seen = before.seen + 1
+        total = before.memory + scaled
+        mean = total / seen[:, None]
+        first = seen == 1
         if first.any():
             alone = super().after(metric, temperature, logits, before, stage)
             alone = alone._replace(memory=total, seen=seen)
             if first.all():
                 return alone
-        sure = metric.of_softmax(mean) if self.of_softmax else answers(mean, metric)[1]
-        output = Output(ranked(total, before.guesses.shape[1]), sure, total, seen)
+        confidence = metric.of_softmax(mean) if self.of_softmax else answers(mean, metric)[1]
+        output = Output(ranked(total, before.guesses.shape[1]), confidence, total, seen)
         return output.where(first, alone) if first.any() else output
 
 
@@ -140,63 +157,71 @@ class Remembering(Ensemble):
     """An ensemble over all models so far, whose parts are kept. Samples with the same members are taken together."""
 
     last_only = False
+    part: Any
+    together: Any
 
-    def after(self, metric, temperature, logits, before, stage):
-        memory, guesses, sure = before.memory.copy(), before.guesses.copy(), before.sure.copy()
+    def after(
+        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+    ) -> Output:
+        memory = before.memory.copy()
+        guesses = before.guesses.copy()
+        confidence = before.confidence.copy()
         memory[:, stage] = self.part(metric, temperature, logits)
         there = ~np.isnan(memory[:, :, 0])
         for members in np.unique(there, axis=0):
             rows = (there == members).all(axis=1)
             parts = memory[rows][:, members].swapaxes(0, 1)
-            guesses[rows], sure[rows] = self.together(metric, parts, guesses.shape[1])
-        return Output(guesses, sure, memory)
+            guesses[rows], confidence[rows] = self.together(metric, parts, guesses.shape[1])
+        return Output(guesses, confidence, memory)
 
 
 class Vote(Remembering):
     """The class with most votes: :func:`vote`."""
 
-    name, one_winner = "vote", True
+    name = "vote"
+    one_winner = True
 
-    def whole(self, split):
+    def whole(self, split: Any) -> Callable:
         if split.rank != 1:
             raise ValueError(
                 "a vote has one winner and ranks no other classes: its score is 'top1'"
             )
 
-        def stage(prefix):
-            sure = np.stack([split.alone(m)[1] for m in prefix])
-            winner, sure = vote(np.stack([split.classes(m) for m in prefix]), sure)
-            return winner == split.store.origin.needed, sure
+        def stage(prefix: tuple) -> tuple:
+            confidence = np.stack([split.alone(m)[1] for m in prefix])
+            winner, confidence = vote(np.stack([split.classes(m) for m in prefix]), confidence)
+            return winner == split.store.origin.needed, confidence
 
         return stage
 
-    def memory(self, samples, classes, models):
+    def memory(self, samples: int, classes: int, models: int) -> tuple:
         return (np.full((samples, models, 2), np.nan),)
 
-    def part(self, metric, temperature, logits):
-        guess, sure = answers(logits, metric, temperature)
-        return np.stack([guess[:, 0], sure], axis=1)
+    def part(self, metric: Metric, temperature: float, logits: np.ndarray) -> np.ndarray:
+        guess, confidence = answers(logits, metric, temperature)
+        return np.stack([guess[:, 0], confidence], axis=1)
 
-    def together(self, metric, parts, guesses):
-        winner, sure = vote(parts[:, :, 0].astype(np.int64), parts[:, :, 1])
-        return winner[:, None], sure
+    def together(self, metric: Metric, parts: np.ndarray, guesses: int) -> tuple:
+        winner, confidence = vote(parts[:, :, 0].astype(np.int64), parts[:, :, 1])
+        return winner[:, None], confidence
 
 
 class Own(Remembering):
     """A user's function: logits / T float64 [n, k, classes] of the n ≥ 2 models run so far → combined logits. The first
     model stands for itself, as in every ensemble."""
 
-    def __init__(self, function):
-        self.name, self.function = getattr(function, "__name__", "own"), function
+    def __init__(self, function: Callable) -> None:
+        self.name = getattr(function, "__name__", "own")
+        self.function = function
 
-    def whole(self, split):
+    def whole(self, split: Any) -> Callable:
         labels = split.store.origin.needed
 
-        def block(prefix, rows):
+        def block(prefix: tuple, rows: slice) -> tuple:
             output = self.output(np.stack([split.logits(m, rows) for m in prefix]))
             return ranks_of(output, labels[rows]) < split.rank, split.metric.from_logits(output)
 
-        def stage(prefix):
+        def stage(prefix: tuple) -> tuple:
             if len(prefix) == 1:
                 return split.alone(prefix[0])
             parts = [
@@ -206,16 +231,16 @@ class Own(Remembering):
 
         return stage
 
-    def memory(self, samples, classes, models):
+    def memory(self, samples: int, classes: int, models: int) -> tuple:
         return (np.full((samples, models, classes), np.nan),)
 
-    def part(self, metric, temperature, logits):
+    def part(self, metric: Metric, temperature: float, logits: np.ndarray) -> np.ndarray:
         return logits.astype(np.float64) / temperature
 
-    def together(self, metric, parts, guesses):
+    def together(self, metric: Metric, parts: np.ndarray, guesses: int) -> tuple:
         return answers(parts[0] if len(parts) == 1 else self.output(parts), metric, 1.0, guesses)
 
-    def output(self, logits):
+    def output(self, logits: np.ndarray) -> np.ndarray:
         """What the function returns, float64 [k, classes]; refused where its shape or values are wrong."""
         output = np.asarray(self.function(logits), np.float64)
         if output.shape != logits.shape[1:]:
@@ -240,7 +265,7 @@ ENSEMBLES = {
 }
 
 
-def ensemble_of(ensemble) -> Ensemble:
+def ensemble_of(ensemble: Any) -> Ensemble:
     """The :class:`Ensemble` of a name or of a user's own function; ValueError, naming the nearest, for other names."""
     if isinstance(ensemble, Ensemble):
         return ensemble
@@ -249,21 +274,22 @@ def ensemble_of(ensemble) -> Ensemble:
     )
 
 
-def vote(votes, sure):
-    """Plurality vote of n models: (class int64 [k], confidence float64 [k]) for votes int [n, k], sure float [n, k].
+def vote(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Plurality vote of n models: (class int64 [k], confidence float64 [k]) of both [n, k].
 
-    A tie goes to the class of the surest voter among those tied; the confidence is that of the winner's surest voter;
-    of equally sure models the earlier (cheaper) counts.
+    A tie goes to the class of the most confident voter among those tied; the confidence is that of
+    the winner's most confident voter;
+    of equally confident models the earlier (cheaper) counts.
     """
     count = sum((votes == own).astype(np.int64) for own in votes)
-    speaker = np.where(count == count.max(axis=0), sure, -np.inf).argmax(axis=0)[None]
-    return np.take_along_axis(votes, speaker, 0)[0], np.take_along_axis(sure, speaker, 0)[0]
+    speaker = np.where(count == count.max(axis=0), confidence, -np.inf).argmax(axis=0)[None]
+    return np.take_along_axis(votes, speaker, 0)[0], np.take_along_axis(confidence, speaker, 0)[0]
 
 
 SAMPLES_AT_ONCE = 32  # samples a block: 27 models × 1,000 classes in float64 are 7 MB
 
 
-def as_rows(prefixes, used):
+def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Prefixes as int64 [P, n] of positions in ``used``, shorter ones with −1 in front, and bool [P]: a new head?"""
     members = np.full((len(prefixes), max(map(len, prefixes), default=0)), -1, np.int64)
     for row, prefix in zip(members, prefixes):
@@ -274,75 +300,90 @@ def as_rows(prefixes, used):
 class MeanStage:
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
-    split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one. :meth:`prepare` computes many
-    prefixes in one walk over the samples; others are computed when asked for, to the same bits.
+    split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one. :meth:`prepare`
+    computes many prefixes in one walk over the samples; others are computed when asked for, to the
+    same bits.
     """
 
-    def __init__(self, split, of_softmax):
-        self.split, self.of_softmax, self.labels = split, of_softmax, split.store.origin.needed
-        self._right, self._sure = {}, {}
+    def __init__(self, split: Any, of_softmax: bool) -> None:
+        self.split = split
+        self.of_softmax = of_softmax
+        self.labels = split.store.origin.needed
+        self._correct: dict[tuple, np.ndarray] = {}  # as bits
+        self._confidence: dict[tuple, np.ndarray] = {}
 
-    def __call__(self, prefix):
+    def __call__(self, prefix: tuple) -> tuple[np.ndarray, np.ndarray]:
         """(correct bool [k], confidence float64 [k]) of the mean over the models of ``prefix``."""
         self.prepare([prefix], [prefix])
-        return self.correct(prefix), self._sure[prefix]
+        return self.correct(prefix), self._confidence[prefix]
 
-    def correct(self, prefix):
+    def correct(self, prefix: tuple) -> np.ndarray:
         """Correctness alone, bool [k]: the last stage of a cascade needs no confidence."""
         self.prepare([prefix], [])
-        return np.unpackbits(self._right[prefix], count=len(self.labels)).view(bool)
+        return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
 
-    def prepare(self, correct, confidence):
-        """Compute correctness of the prefixes ``rights`` and confidence of ``sures``, each once."""
-        rights, sures = correct, confidence
-        for p in {*rights, *sures} - self._sure.keys():
-            if len(p) == 1:
-                right, self._sure[p] = self.split.alone(p[0])
-                self._right[p] = np.packbits(right)
-        rights = sorted(
-            sorted({*rights} - self._right.keys()), key=len
-        )  # those that share all but the last together
-        sures = sorted(sorted({*sures} - self._sure.keys()), key=len)
-        k, used = len(self.labels), sorted({m for p in (*rights, *sures) for m in p})
-        bits, sure = np.zeros((len(rights), -(-k // 8)), np.uint8), np.empty((len(sures), k))
-        lengths = [list(group) for _, group in groupby(range(len(sures)), lambda i: len(sures[i]))]
-        members = [as_rows([sures[i] for i in group], used) for group in lengths]
-        of_rights, output = (
-            as_rows(rights, used),
-            self.split.softmax if self.of_softmax else self.split.logits,
-        )
+    def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
+        """Compute correctness, and confidence, of some prefixes each, as far as they are not there."""
+        for prefix in {*correct, *confidence} - self._confidence.keys():
+            if len(prefix) == 1:
+                alone, self._confidence[prefix] = self.split.alone(prefix[0])
+                self._correct[prefix] = np.packbits(alone)
+        # in an order in which those that share all models but the last stand together
+        to_judge = sorted({*correct} - self._correct.keys(), key=by_length)
+        to_rate = sorted({*confidence} - self._confidence.keys(), key=by_length)
+        used = sorted({m for prefix in (*to_judge, *to_rate) for m in prefix})
+        if not used:
+            return
+        k = len(self.labels)
+        bits = np.zeros((len(to_judge), -(-k // 8)), np.uint8)
+        rated = np.empty((len(to_rate), k))
+        judged = as_rows(to_judge, used)
+        lengths = []
+        for _, group in groupby(range(len(to_rate)), lambda i: len(to_rate[i])):
+            of_length = list(group)
+            lengths.append((of_length, as_rows([to_rate[i] for i in of_length], used)))
+        output = self.split.softmax if self.of_softmax else self.split.logits
 
-        def block(rows):
+        def block(rows: slice) -> None:
             values = np.stack([output(m, rows) for m in used], axis=1)
-            if rights:
-                found = np.empty((len(rights), rows.stop - rows.start), np.uint8)
-                correct_of_combinations(
-                    values, self.labels[rows], *of_rights, self.split.rank, found
-                )
+            if to_judge:
+                found = np.empty((len(to_judge), rows.stop - rows.start), np.uint8)
+                correct_of_combinations(values, self.labels[rows], *judged, self.split.rank, found)
                 bits[:, rows.start // 8 : -(-rows.stop // 8)] = np.packbits(found, axis=1)
-            for group, own in zip(lengths, members):
-                sure[group, rows] = self._surest(values, *own)
+            for of_length, members in lengths:
+                rated[of_length, rows] = self._most_confident(values, *members)
 
-        if used:
-            over_blocks(k, SAMPLES_AT_ONCE, block)
-        self._right |= zip(rights, bits)
-        self._sure |= zip(sures, sure)
+        over_blocks(k, SAMPLES_AT_ONCE, block)
+        self._correct |= zip(to_judge, bits)
+        self._confidence |= zip(to_rate, rated)
 
-    def _surest(self, values, members, new):
+    def _most_confident(
+        self, values: np.ndarray, members: np.ndarray, new: np.ndarray
+    ) -> np.ndarray:
         """Confidence [P, s] of the mean over each of P lists of models, all of one length.
 
-        Max softmax: the softmax of a mean of logits needs no new exponentials, its terms are products of the members'
-        exp(logit / n). Where all products vanish (logits hundreds apart), the mean is taken itself."""
-        own = self.split.metric.of_softmax if self.of_softmax else self.split.metric.from_logits
-        if not self.split.metric.largest_share:
+        values [s, M, classes]; members int64 [P, n], new bool [P]: see :func:`as_rows`. Max softmax:
+        the softmax of a mean of logits needs no new exponentials, its terms are products of the
+        members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean is
+        taken itself.
+        """
+        metric = self.split.metric
+        own = metric.of_softmax if self.of_softmax else metric.from_logits
+        if not metric.largest_share:
             return np.stack([own(values[:, row].mean(axis=1)) for row in members])
-        sure, multiply, terms = np.empty((len(members), len(values))), not self.of_softmax, values
-        if multiply:
-            terms = np.stack(
-                [np.exp((z - z.max(axis=1, keepdims=True)) / members.shape[1]) for z in values]
-            )
-        confidence_of_combinations(terms, members, new, multiply, sure)
-        for p in np.flatnonzero(np.isnan(sure).any(axis=1)):
-            rows = np.isnan(sure[p])
-            sure[p, rows] = own(values[rows][:, members[p]].mean(axis=1))
-        return sure
+        terms = values
+        if not self.of_softmax:
+            n = members.shape[1]
+            shares = [np.exp((z - z.max(axis=1, keepdims=True)) / n) for z in values]
+            terms = np.stack(shares)
+        confidence = np.empty((len(members), len(values)))
+        confidence_of_combinations(terms, members, new, not self.of_softmax, confidence)
+        for p in np.flatnonzero(np.isnan(confidence).any(axis=1)):
+            missing = np.isnan(confidence[p])
+            confidence[p, missing] = own(values[missing][:, members[p]].mean(axis=1))
+        return confidence
+
+
+def by_length(prefix: tuple) -> tuple[int, tuple]:
+    """The key that sorts prefixes by their length, then by their models."""
+    return len(prefix), prefix
