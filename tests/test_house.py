@@ -3,21 +3,41 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import house
 import pytest
 
 import cascadelib
 
 PACKAGE = Path(cascadelib.__file__).parent
+ROOT = PACKAGE.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
+FOLDERS = "cascadelib notebooks benchmarks docs data app examples tests .github".split()
+CODE = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+MOST_LINES = 550  # of a file: about 500
+MOST_TOKENS = 125_000
+MOST_TOKENS_A_LINE = 9.0
+MOST_NAMES = 40
+MOST_NESTED_COMPREHENSIONS = 10
+READS = ("a, b = b, a", "a if b else c", "[a for a in b]", "correct = confidence > bright")
+STUMBLES = (
+    "a, b = f(x), []",
+    "a if b else c if d else e",
+    "[[a for a in b] for b in c]",
+    "is_right = x.sure(rights)",
+)
 HEAVY = "torch torchvision timm transformers fvcore PIL plotly ipywidgets anywidget".split()
 
 
 def loaded_by(code):
-    """Top-level names of the modules that a fresh interpreter has after ``code``, beyond those it starts with."""
-    line = f"import sys; before = set(sys.modules); {code}; print(*{{m.split('.')[0] for m in set(sys.modules) - before}})"
+    """Top-level names of the modules that a fresh interpreter loads for ``code``."""
+    line = (
+        f"import sys; before = set(sys.modules); {code}; "
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
     out = subprocess.run(
         [sys.executable, "-c", line], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
@@ -31,13 +51,59 @@ def test_no_folder_has_more_than_twelve_modules():
     assert {folder.name: n for folder, n in folders.items() if n > 12} == {}
 
 
-def test_no_module_has_more_than_400_lines_and_there_are_at_most_90():
-    lines = {
-        path.relative_to(PACKAGE): path.read_text(encoding="utf-8").count("\n") for path in MODULES
-    }
-    assert {str(path): n for path, n in lines.items() if n > 400} == {}
-    assert len([path for path in MODULES if path.name != "__init__.py"]) <= 90
-    assert sum(lines.values()) <= 13_500
+def lines_with(find: Callable[[ast.Module], list[int]], paths: list[Path]) -> list[str]:
+    """file:line of all that ``find`` finds in the syntax trees of these files."""
+    found = []
+    for path in paths:
+        found += [f"{path.relative_to(ROOT)}:{line}" for line in find(house.parsed(path))]
+    return found
+
+
+def test_a_file_is_one_idea():
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in MODULES}
+    long = {str(path.relative_to(PACKAGE)): n for path, n in lines.items() if n > MOST_LINES}
+    assert long == {}
+
+
+def test_the_package_is_thin():
+    """Counted in tokens of code, which layout, docstrings and comments leave as they are."""
+    counted = [house.code_tokens(path.read_text(encoding="utf-8")) for path in MODULES]
+    tokens = sum(tokens for tokens, _ in counted)
+    lines = sum(lines for _, lines in counted)
+    assert tokens <= MOST_TOKENS
+    assert tokens / lines <= MOST_TOKENS_A_LINE
+
+
+def test_the_face_has_few_names():
+    assert len(cascadelib.__all__) <= MOST_NAMES
+
+
+@pytest.mark.parametrize("find", [house.unrelated_assignments, house.nested_conditionals])
+def test_a_statement_says_one_thing(find):
+    assert lines_with(find, CODE) == []
+
+
+def test_comprehensions_are_seldom_nested():
+    assert len(lines_with(house.nested_comprehensions, MODULES)) <= MOST_NESTED_COMPREHENSIONS
+
+
+def test_confidence_and_correct_are_called_so():
+    assert lines_with(house.vague_names, CODE) == []
+
+
+def test_the_counters_find_what_they_count():
+    counters = [house.unrelated_assignments, house.nested_conditionals]
+    counters += [house.nested_comprehensions, house.vague_names]
+    reads = [find(ast.parse(code)) for find, code in zip(counters, READS)]
+    stumbles = [find(ast.parse(code)) for find, code in zip(counters, STUMBLES)]
+    assert reads == [[], [], [], []]
+    assert stumbles == [[1], [1], [1], [1, 1, 1]]
+
+
+def test_tokens_are_counted_without_docstrings_and_comments():
+    bare = "def f(x: int) -> int:\n    return x + 1\n"
+    said = 'def f(x: int) -> int:\n    """x + 1.\n\n    Twice."""\n    # why\n\n    return x + 1\n'
+    assert house.code_tokens(bare) == house.code_tokens(said) == (14, 2)
 
 
 @pytest.mark.parametrize("room", [PACKAGE, *ROOMS], ids=lambda path: path.name)
