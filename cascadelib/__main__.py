@@ -147,7 +147,7 @@ def _front(args: argparse.Namespace, store: Any) -> cl.Front:
         args.n_models,
         method,
         score=args.score,
-        cost=args.cost if store.has_outputs else None,
+        cost=args.cost if store.path else None,  # of a table the column, named when it was read
     )
 
 

@@ -56,7 +56,7 @@ def known_of(store: Any, models: list[str]) -> tuple[list[np.ndarray], list[np.n
         correct, confidence = stage((position,))
         outcomes.append(np.asarray(correct))
         confidences.append(np.asarray(confidence))
-        if store.has_outputs or getattr(store, "predictions", None) is not None:
+        if store.has_predictions:
             outcomes.append(np.asarray(store.predicted(name)))
     if store.origin.values is not None:
         outcomes.append(store.origin.values)

@@ -121,8 +121,9 @@ class Method:
         values = [
             sure if what == CONFIDENCE else column(store, models[-1], what) for what in others
         ]
-        answered = store.has_outputs or store.predictions is not None
-        answers = [store.predicted(name) if answered else None for name in models[:-3:-1]]
+        answers = [
+            store.predicted(name) if store.has_predictions else None for name in models[:-3:-1]
+        ]
         return np.column_stack(values), *right, *answers
 
     def temperature_of(self, name: str) -> float:
@@ -228,9 +229,8 @@ def cached_confidence(
 
 def column(store, name, what):
     """A further column of one model, float64 [k]: a metric of its outputs, or what a ScoreTable was given."""
-    if store.has_outputs:
-        return cached_confidence(store, name, what, 1.0)
-    return store.columns[known(what, store.columns, "column")][store.row(name)]
+    given = store.column(name, what)
+    return cached_confidence(store, name, what, 1.0) if given is None else given
 
 
 def cached_temperature(store, name):

@@ -168,6 +168,7 @@ class LogitStore:
     """
 
     has_outputs = True
+    has_predictions = True
 
     def __init__(self, path: str | Path):
         self.path: Path | None = folder_of(path)
@@ -473,6 +474,20 @@ class LogitStore:
         return costs
 
     sample_costs = costs
+
+    def asked(
+        self, method: Any = None, score: str | None = None, cost: str | None = None
+    ) -> tuple[Any, str, str]:
+        """What a search of this store means, as asked for or by default: (max softmax, top-1,
+        :attr:`default_cost`)."""
+        return (
+            "max_softmax" if method is None else method,
+            score or "top1",
+            cost or self.default_cost,
+        )
+
+    def column(self, name: str, what: str) -> None:
+        """None: whatever a fitted confidence reads is a metric of the outputs."""
 
     def outcome(self, names: list[str], method: Any, score: str = "top1") -> Stage:
         """The stage function of models ``names`` under a Method: :meth:`cascadelib.Method.stage`."""

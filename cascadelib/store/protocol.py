@@ -9,25 +9,35 @@ import pandas as pd
 from ..labels import Labels
 
 Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
-"""Outcome of a cascade's output after a prefix of its models: prefix → (correct [k], confidence float64 [k])."""
+"""Outcome of a cascade's output after a prefix of its models:
+prefix → (correct [k], confidence float64 [k])."""
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Scores of M models on k samples: a :class:`LogitStore`, a :class:`ScoreTable`, or a class of your own.
+    """Scores of M models on k samples: a :class:`LogitStore`, a :class:`ScoreTable`, or a class of
+    your own.
 
     A class with these members works in every public function that takes a store;
     :func:`cascadelib.store.conformance.check_store` tells whether it keeps what they promise.
 
     Attributes
     ----------
-    has_outputs : whether the models' outputs are there, of which methods and scores are chosen. Without them,
+    has_outputs : bool
+        Whether the models' outputs are there, of which methods and scores are chosen. Without them,
         confidences, correctness and one kind of cost are given.
-    path : the folder on disk, or None.
+    has_predictions : bool
+        Whether :meth:`predicted` knows what the models predict.
+    path : pathlib.Path or None
+        The folder on disk.
     """
 
     has_outputs: bool
     path: Any
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether :meth:`predicted` knows what the models predict."""
 
     @property
     def origin(self) -> Labels:
@@ -38,14 +48,39 @@ class Store(Protocol):
         """A row per model, cheapest first: top1, costs, and more."""
 
     @property
+    def class_count(self) -> int | None:
+        """How many classes the models' outputs have; None where there are no outputs."""
+
+    @property
+    def cost_names(self) -> list[str]:
+        """Kinds of cost that some model has."""
+
+    @property
     def default_cost(self) -> str:
         """The kind of cost that counts where none is asked for."""
 
     def __len__(self) -> int: ...
 
+    def asked(self, method: Any, score: str | None, cost: str | None) -> tuple[Any, str, str]:
+        """What a search of this store means: (a :class:`cascadelib.Method`, the name of one, or
+        None where confidences are given; score; kind of cost).
+
+        None stands for what was not asked for; ValueError for what this store cannot honour.
+        """
+
     def outcome(self, names: list[str], method: Any, score: str) -> Stage:
-        """The stage function of models ``names`` under a :class:`cascadelib.Method` (None without outputs) and a score.
-        Under F1 a stage says which predictions are correct, as under top-1."""
+        """The stage function of models ``names`` under a method as :meth:`asked` gives it (a
+        Method, or None) and a score.
+
+        Under F1 a stage says which predictions are correct, as under top-1.
+        """
+
+    def column(self, name: str, what: str) -> np.ndarray | None:
+        """What a fitted confidence reads of a model under the name ``what``, float64 [k].
+
+        None: it is a metric of the model's outputs, to be computed. ValueError where there is no
+        such column.
+        """
 
     def predicted(self, name: str) -> np.ndarray:
         """Prediction of a model for each sample, [k]; ValueError where predictions are unknown."""
@@ -54,10 +89,15 @@ class Store(Protocol):
         """The same with other labels [k], of the kind that :meth:`predicted` gives."""
 
     def positives(self) -> np.ndarray:
-        """Bool [k]: the samples of class 1, whose F1 is asked for; ValueError where there are not two classes."""
+        """Bool [k]: the samples of class 1, whose F1 is asked for; ValueError where there are not
+        two classes."""
+
+    def metadata(self, name: str) -> dict:
+        """What is recorded of a model, as plain JSON: checkpoint, preprocessing …; {}: nothing."""
 
     def costs(self, cost: str) -> np.ndarray:
-        """Mean cost per sample of each model, float64 [M], in the order of ``models``; cost: the kind."""
+        """Mean cost per sample of each model, float64 [M], in the order of ``models``; cost: the
+        kind."""
 
     def sample_costs(self, cost: str) -> np.ndarray:
         """The same, [M], or [M, k] where costs differ by sample."""

@@ -14,11 +14,13 @@ import pandas as pd
 
 from ..checks import about, known, reals, unmasked
 from ..labels import Labels, as_text, chosen_rows
+from ..scoring import F1
 from .frames import frame_of, scores_of
 from .protocol import Stage
 from .table_files import LARGEST_TABLE
 
 NO_LABEL = "(none)"  # a label that no model predicts
+USUAL_METRIC = "max_softmax"  # of a Method of which none was asked for
 
 
 def _refuse(names: tuple[str, ...], wrong: np.ndarray, what: str) -> None:
@@ -181,6 +183,7 @@ class ScoreTable:
     has_outputs: ClassVar[bool] = False
     default_cost: ClassVar[str] = "cost"
     path: ClassVar[None] = None
+    class_count: ClassVar[None] = None
 
     correct: np.ndarray | None
     confidence: np.ndarray
@@ -335,6 +338,49 @@ class ScoreTable:
         """The same as they were given, whatever the kind: [M], or [M, k] where they differ by
         sample."""
         return self.cost[[self.row(name) for name in self.models.index]]
+
+    @property
+    def cost_names(self) -> list[str]:
+        """The only kind of cost: "cost"."""
+        return [self.default_cost]
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether predictions were given."""
+        return self.predictions is not None
+
+    def metadata(self, name: str) -> dict:
+        """Nothing is recorded of a model."""
+        return {}
+
+    def asked(
+        self, method: Any = None, score: str | None = None, cost: str | None = None
+    ) -> tuple[Any, str, str]:
+        """What a search of this table means: (None or a Method with a fitted confidence, score,
+        "cost").
+
+        ValueError for what a table cannot honour: its confidences, correctness and costs are given.
+        """
+        is_fitted = getattr(method, "confidence", None) is not None
+        refused = {
+            "method": None if is_fitted else method,
+            "metric": method.metric if is_fitted and method.metric != USUAL_METRIC else None,
+            "score": None if score in ("top1", F1) else score,
+            "cost": None if cost == self.default_cost else cost,
+        }
+        said = [f"{option}={value!r}" for option, value in refused.items() if value is not None]
+        if said:
+            raise ValueError(
+                f"{', '.join(said)}: a ScoreTable has its own confidences, correctness and cost, "
+                "so nothing else can be asked of it but score='f1' and Method(confidence=…); leave "
+                "this out, or use a LogitStore"
+            )
+        return method, score or "top1", self.default_cost
+
+    def column(self, name: str, what: str) -> np.ndarray:
+        """A further column of a model, float64 [k]; ValueError, naming the nearest, for an unknown
+        one."""
+        return self.columns[known(what, self.columns, "column")][self.row(name)]
 
     def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> Stage:
         """The stage function of models ``names``: what the last of a prefix was given, whatever

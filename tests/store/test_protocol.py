@@ -1,5 +1,6 @@
 """One Protocol for every store: nobody asks which kind it is, and a user's own class is one too."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -18,6 +19,8 @@ class Fees:
 
     has_outputs = False
     path = None
+    class_count = None
+    cost_names = ["cost"]
     default_cost = "cost"
 
     def __init__(self, table):
@@ -30,6 +33,19 @@ class Fees:
 
     def __len__(self):
         return len(self.table)
+
+    @property
+    def has_predictions(self):
+        return self.table.has_predictions
+
+    def metadata(self, name):
+        return {}
+
+    def asked(self, method, score, cost):
+        return method, "top1", "cost"
+
+    def column(self, name, what):
+        return self.table.column(name, what)
 
     def predicted(self, name):
         return self.table.predicted(name)
@@ -152,6 +168,21 @@ def test_labels_to_ask_for_are_found_for_a_class_of_ones_own():
     expected = cl.to_label([point], theirs, reference="model 2")
     found = cl.to_label([point], Fees(theirs), reference="model 2")
     assert len(expected) and found.tolist() == expected.tolist()
+
+
+COLUMNS_OF = {"logistic": ("confidence", "length", "agreement"), "isotonic_by_label": ("length",)}
+
+
+@pytest.mark.parametrize("kind", COLUMNS_OF)
+def test_confidences_are_fitted_for_a_class_of_ones_own(kind):
+    rng = np.random.default_rng(9)
+    given = with_predictions()
+    theirs = dataclasses.replace(given, columns={"length": rng.integers(1, 9, (3, 60))})
+    method = cl.Method(confidence=kind, columns=COLUMNS_OF[kind])
+    found = [cl.search(store, 2, method.fit(store)) for store in (theirs, Fees(theirs))]
+    assert found[0].table.equals(found[1].table)
+    with pytest.raises(ValueError, match="unknown column 'lenght'; nearest: 'length'"):
+        cl.Method(confidence=kind, columns=("lenght",)).fit(Fees(theirs))
 
 
 def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
