@@ -30,7 +30,7 @@ SEARCHING = (  # what to call it, job, how its benchmark's name starts
         "search: triples, every",
     ),
     (
-        "17,550 cascades of four models, until none can be 1% too dear",
+        "17,550 cascades of four models, to within 1% of the optimal cost",
         "quadruples",
         "search: quadruples of 27",
     ),
@@ -57,27 +57,27 @@ SEARCHING = (  # what to call it, job, how its benchmark's name starts
 )
 EXTRACTING = (
     (
-        "four small timm models over 1,000 JPEGs: faster than four runs of timm's loop",
+        "four small timm models over 1,000 JPEGs: speed-up over four runs of timm's loop",
         "imagenet",
         "small models: times f",
     ),
     (
-        "… part of what reading once can win, (4 D + ΣF) ÷ (D + ΣF)",
+        "… share of the possible gain from reading once, (4 D + ΣF) ÷ (D + ΣF)",
         "imagenet",
         "small models: part of the ideal",
     ),
     (
-        "four large models: part of what reading once can win",
+        "four large models: share of the possible gain from reading once",
         "imagenet",
         "large models: part of the ideal",
     ),
     (
-        "… faster than timm's loop with malloc as it is",
+        "… speed-up over timm's loop with the default malloc",
         "imagenet",
         "large models: times faster than timm's loop as it is",
     ),
     (
-        "images a second of `extract` ÷ a bare forward loop, inputs in memory",
+        "images per second of `extract` ÷ a bare forward loop, inputs in memory",
         "extraction",
         "extract ÷ bare",
     ),
@@ -96,18 +96,22 @@ RUNNING = (
         for k in KINDS
     ),
     *(
-        (f"{k}: exit decisions, part of its time", "cascade", f"{k}, batch 64: exit decisions ÷")
+        (f"{k}: exit decisions, share of its time", "cascade", f"{k}, batch 64: exit decisions ÷")
         for k in KINDS
     ),
     *(
         (
-            f"{k}: decisions unlike the evaluator's",
+            f"{k}: mismatches with the evaluator",
             "cascade",
             f"{k}: decisions unlike the evaluator's o",
         )
         for k in KINDS
     ),
-    ("guarantee at ε = 1%, δ = 10%: broken in so many of 1,000 draws", "guarantee", PROMISE),
+    (
+        "guarantee at ε = 1%, δ = 10%: share of 1,000 draws in which it is broken",
+        "guarantee",
+        PROMISE,
+    ),
 )
 DRAGS = [f"drag in the kernel, {n} of 27 models, k = 50000 twice" for n in (2, 3, 4)]
 DRAGGING = (
@@ -142,7 +146,7 @@ def benchmarks() -> pd.DataFrame:
 
 
 def runs(row: pd.Series) -> str:
-    """How many runs a row is the median of; "" where it is none."""
+    """Over how many runs a row is the median; "" where it is not one."""
     return "" if pd.isna(row.runs) else f"{row.runs:.0f}"
 
 
@@ -279,9 +283,9 @@ def in_lines() -> list[str]:
     deciding = value("cascade", "two models, batch 64: exit decisions")
     broken = value("guarantee", PROMISE)
     return [
-        "Exact: every cascade, every threshold that differs; the tests compare with brute force.",
+        "Exact: every cascade at every distinct threshold; the tests compare with brute force.",
         f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe: {recipe}.",
-        f"All triples: {triples}. Four models, until none can be 1% too dear: {four}.",
-        f"Running: {unlike:.0f} decisions unlike the evaluator's; deciding takes {deciding} of the time.",
+        f"All triples: {triples}. Four models, to within 1% of the optimal cost: {four}.",
+        f"Running: {unlike:.0f} mismatches with the evaluator; deciding takes {deciding} of the time.",
         f"Guarantee at ε = 1%, δ = 10%: broken in {broken} of 1,000 simulated draws.",
     ]

@@ -305,14 +305,14 @@ def held() -> str:
     """One cascade on the test images and the ten shifts, a row a split."""
     splits, table, _ = shifts()
     columns = (
-        "split, its large model alone, cascade − large model, leave early, costs less than it by, "
-        "best single there"
+        "split, its large model alone, cascade − large model, exit early, cheaper than the large model by, "
+        "best single model there"
     )
     rows = ["| " + columns.replace(", ", " | ") + " |", "|---|---:|---:|---:|---:|---|"]
     for name, row in table.iterrows():
         alone = splits[name].models["top1"]
         best = (
-            "the large one"
+            "the same"
             if alone.idxmax() == chosen()[1].models[-1]
             else f"`{alone.idxmax()}`, {fraction(alone.max())}"
         )
@@ -353,22 +353,22 @@ def shift_bullets() -> list[tuple[str, str]]:
     bias = selection_bias(images("val"), repeats=50).mean()
     return [
         (
-            f"**As a stand-in for its large model** it is certainly worse on {word(len(worse))} of ten{listed(worse)},"
-            f" certainly better on {word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to"
+            f"**As a stand-in for its large model** significantly worse on {word(len(worse))} of ten shifts{listed(worse)},"
+            f" significantly better on {word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to"
             f" {saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
-            "Harder inputs leave less often.",
+            "Fewer of the harder inputs exit early.",
         ),
         (
-            f"**As the best choice**: it is certainly better than all single models there on {word(better)} of ten.",
-            f"Where its large model fails, another may be better: on {in_words(far)} `{best}` is right on"
+            f"**As the best choice**: significantly better than every single model on {word(better)} of ten shifts.",
+            f"Where its large model fails, another model may be better: on {in_words(far)} `{best}` is correct on"
             f" {fraction(ahead[far] + jointly.accuracy[far])} for {number(macs[best])} MACs, the cascade on"
             f" {fraction(jointly.accuracy[far])} for {number(jointly.cost[far])}.",
         ),
         (
-            "**Choosing flatters**: measured on validation images that did not choose, the largest factor is"
-            f" {bias.best_improvement_measured:.1f}, where {bias.best_improvement_chosen:.1f} was promised.",
-            f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, where"
-            f" {bias.mean_improvement_chosen:.2f} was promised (one half chooses; means of 50 draws).",
+            "**Selection is optimistic**: on validation images that did not take part in it, the largest factor is"
+            f" {bias.best_improvement_measured:.1f}, where {bias.best_improvement_chosen:.1f} was measured on those that did.",
+            f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, against"
+            f" {bias.mean_improvement_chosen:.2f} (one half chooses; means of 50 draws).",
         ),
     ]
 
@@ -384,7 +384,7 @@ def in_short() -> str:
     count = {verdict: len(found[verdict]) for verdict in ("holds", "fails", "open")}
     ranked = (
         f"**The paper's ranking of methods**: of {sum(count.values())} statements {count['holds']} hold on held-out"
-        f" data, {count['fails']} fail, {count['open']} stay open ([docs/ranking.md](docs/ranking.md))."
+        f" data, {count['fails']} fail, {count['open']} remain open ([docs/ranking.md](docs/ranking.md))."
     )
     return "\n".join(
         wrapped(text, bullet="- ") for text in [*(short for short, _ in shift_bullets()), ranked]
