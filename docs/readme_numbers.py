@@ -353,20 +353,23 @@ def shift_bullets() -> list[tuple[str, str]]:
     bias = selection_bias(images("val"), repeats=50).mean()
     return [
         (
-            f"**As a stand-in for its large model** significantly worse on {word(len(worse))} of ten shifts{listed(worse)},"
+            "**As a stand-in for its large model** it is significantly worse on"
+            f" {word(len(worse))} of ten shifts{listed(worse)},"
             f" significantly better on {word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to"
             f" {saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
             "Fewer of the harder inputs exit early.",
         ),
         (
-            f"**As the best choice**: significantly better than every single model on {word(better)} of ten shifts.",
+            "**As the best choice**: it is significantly better than every single model on"
+            f" {word(better)} of ten shifts.",
             f"Where its large model fails, another model may be better: on {in_words(far)} `{best}` is correct on"
             f" {fraction(ahead[far] + jointly.accuracy[far])} for {number(macs[best])} MACs, the cascade on"
             f" {fraction(jointly.accuracy[far])} for {number(jointly.cost[far])}.",
         ),
         (
-            "**Selection is optimistic**: on validation images that did not take part in it, the largest factor is"
-            f" {bias.best_improvement_measured:.1f}, where {bias.best_improvement_chosen:.1f} was measured on those that did.",
+            "**Selection is optimistic**: on validation images that did not take part in it, the largest"
+            f" factor is {bias.best_improvement_measured:.1f}, where"
+            f" {bias.best_improvement_chosen:.1f} was measured on those that did.",
             f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, against"
             f" {bias.mean_improvement_chosen:.2f} (one half chooses; means of 50 draws).",
         ),
