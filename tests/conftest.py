@@ -104,3 +104,9 @@ def write_notebook():
         return path
 
     return write
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No Hub, as where there is no network."""
+    monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)

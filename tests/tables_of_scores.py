@@ -1,5 +1,7 @@
 """Tables of scores with ties and stores of noisy logits, drawn for tests of the search, and how fronts are compared."""
 
+from functools import cache
+
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -46,6 +48,16 @@ def noisy_store(seed=0, k=500):
     return LogitStore.from_arrays(labels, logits, macs=macs)
 
 
+NOISY = noisy_store()
+LARGE = synthetic(6, 3000, seed=5, digits=4)
+
+
+@cache
+def exact_front(n):
+    """The exact front of cascades of n of the six large models."""
+    return search_arrays(*LARGE, n)
+
+
 def assert_same_front(points, expected, k):
     assert list(as_dict(points, k)) == list(expected)
     np.testing.assert_allclose(points.cost, list(expected.values()), rtol=1e-12)
@@ -57,3 +69,38 @@ def assert_front_of_all(table, n_models):
     lengths = (n_models,) if isinstance(n_models, int) else n_models
     expected = brute_front(last_of(correct, sure), cost, lengths)
     assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+
+
+def slow_f1(predicted, labels):
+    """F1 of class 1 from precision and recall; 0 where nothing is right about it."""
+    hits = sum(1 for p, y in zip(predicted, labels, strict=True) if p == y == 1)
+    if not hits:
+        return 0.0
+    precision, recall = hits / sum(p == 1 for p in predicted), hits / sum(y == 1 for y in labels)
+    return 2 * precision * recall / (precision + recall)
+
+
+def binary_table(draw_seed, models, k, levels, positive_share):
+    rng = np.random.default_rng(draw_seed)
+    labels = (rng.random(k) < positive_share).astype(int)
+    predicted = rng.integers(0, 2, (models, k))
+    sure = rng.integers(0, levels, (models, k)) / levels
+    cost = rng.integers(1, 4, models).astype(float)  # equal costs happen
+    return predicted, sure, labels, cost
+
+
+def assert_certified(points, exact, gap):
+    """The true front never lies below the bound, and the claimed gap covers the true one at every accuracy."""
+    at = np.union1d(points.accuracy, exact.accuracy)
+    truth = np.append(exact.cost, np.inf)[np.searchsorted(exact.accuracy, at)]
+    bound = points.lower_bound_at(at)
+    assert (bound <= truth).all()
+    assert points.gap.max() <= gap + 1e-12
+    found = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, at)]
+    claimed = np.append(points.gap, np.inf)[np.searchsorted(points.accuracy, at)]
+    assert (found <= truth * (1 + claimed) * (1 + 1e-12)).all()
+
+
+def assert_equal_points(points, others):
+    for field in ("accuracy", "cost", "models", "thresholds", "exit_rates"):
+        np.testing.assert_array_equal(getattr(points, field), getattr(others, field))

@@ -7,21 +7,6 @@ import torch
 from cascadelib import datasets
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    samples = datasets.fashion_mnist(split)
-    assert samples.inputs.shape == (10_000, 28, 28) and samples.inputs.dtype == np.uint8
-    assert (samples.dataset, samples.split, len(samples.classes)) == ("fashion-mnist", split, 10)
-    assert len(set(samples.sample_ids)) == len(samples) == 10_000
-    assert (np.bincount(samples.labels, minlength=10) > 900).all()
-
-
-def test_val_and_test_share_no_image():
-    val, test = datasets.fashion_mnist("val"), datasets.fashion_mnist("test")
-    assert not set(val.sample_ids) & set(test.sample_ids)
-
-
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         datasets.fashion_mnist(folder="nowhere")

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny_modules import MEAN, STD, head
 
 from cascadelib import datasets
 from cascadelib.datasets.images import File, Photographs
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
-from cascadelib.zoo.model import Model, reordered
 from cascadelib.zoo.transforms import Cut, Photos
 
 ROOT = Path(__file__).resolve().parents[2]
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)
+
+
 SCRIPT = """
 import os
 import sys
@@ -70,17 +70,6 @@ elif len(sys.argv) > 3:
 samples = datasets.image_folder(sys.argv[1], split="val")
 extract(models, samples, sys.argv[2], batch_size=5, shard_size=5, workers=1, progress=True)
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """62 photographs in four class folders."""
-    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(1)
-    for i in range(62):
-        path = root / "abcd"[i % 4] / f"{i:02}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40 + i, 60, 3), np.uint8)).save(path)
-    return root
 
 
 def run(folder, out, script, *arguments, processes=1):
@@ -149,11 +138,6 @@ class Counted(File):
     def __call__(self):
         self.decoded.append(self.path)
         return super().__call__()
-
-
-def head(seed, size=16):
-    torch.manual_seed(seed)
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size * size, 4))
 
 
 def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path, monkeypatch):
@@ -293,82 +277,3 @@ def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypa
 def test_workers_must_be_a_number(folder, tmp_path):
     with pytest.raises(ValueError, match="workers must be a whole number"):
         extract({"a": head(1)}, datasets.image_folder(folder), tmp_path / "s", workers=-1)
-
-
-class Right(torch.nn.Module):
-    """Knows the labels of inputs that hold them; puts class c into column ``columns[c]``."""
-
-    def __init__(self, columns):
-        super().__init__()
-        self.columns = torch.as_tensor(columns)
-        self.scale = torch.nn.Linear(1, 1)
-
-    def forward(self, x):
-        wrong = x[:, 1].long() == 0  # one in ten
-        known = torch.where(wrong, (x[:, 0].long() + 1) % 4, x[:, 0].long())
-        return 5.0 * torch.nn.functional.one_hot(self.columns[known], 4) + 0 * self.scale(x[:, :1])
-
-
-def labelled(k=400):
-    labels = torch.arange(k) % 4
-    return torch.stack([labels, torch.arange(k) % 10], 1).float(), labels
-
-
-def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
-    moved, inputs = Right([2, 0, 1, 3]), labelled()
-    with pytest.raises(
-        ValueError, match=r"'moved' seems to have.*accuracy 3\d.*9\d.\d% with.*cl\.zoo\.reordered"
-    ):
-        extract({"moved": moved}, inputs, tmp_path / "s", macs={"moved": 1}, progress=False)
-    given = reordered(Model("moved", moved), [2, 0, 1, 3])
-    store = extract({"moved": given}, inputs, tmp_path / "s", macs={"moved": 1}, progress=False)
-    assert store.models.top1["moved"] == 0.9 and store.metadata("moved")["class_order"] == [
-        2,
-        0,
-        1,
-        3,
-    ]
-    right = extract(
-        {"right": Right(range(4))}, inputs, tmp_path / "r", macs={"right": 1}, progress=False
-    )
-    assert right.models.top1["right"] == 0.9
-
-
-def test_a_poor_model_is_not_taken_for_another_order(tmp_path):
-    rng = np.random.default_rng(0)
-    inputs = torch.as_tensor(rng.normal(size=(400, 768)), dtype=torch.float32).reshape(
-        400, 3, 16, 16
-    )
-    store = extract(
-        {"a": head(1)}, (inputs, rng.integers(0, 4, 400)), tmp_path / "s", progress=False
-    )
-    assert store.models.top1["a"] < 0.4
-
-
-def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
-    samples = datasets.image_folder(folder)
-    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
-    for names, refused in (("abcd", False), ("badc", True), ("wxyz", False)):
-        model = Model("m", head(1), transform, {"classes": list(names)})
-        if refused:
-            with pytest.raises(
-                ValueError, match="its class 0 is 'b', the data set's is 'a'.*reordered"
-            ):
-                extract({"m": model}, samples, tmp_path / "s", progress=False)
-            assert not (tmp_path / "s" / "manifest.json").exists()
-        else:
-            store = extract({"m": model}, samples, tmp_path / names, workers=0, progress=False)
-            assert "classes" not in store.metadata("m")
-
-
-def test_another_number_of_classes_is_refused(folder, tmp_path):
-    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
-    many = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
-    with pytest.raises(ValueError, match="'many' gives 5 classes, the data set has 4"):
-        extract(
-            {"many": (many, transform)},
-            datasets.image_folder(folder),
-            tmp_path / "s",
-            workers=0,
-            progress=False,
-        )

@@ -20,7 +20,6 @@ from cascadelib.fronts.exact import (
     search_shared_threshold,
 )
 from cascadelib.fronts.graded import search_graded
-from cascadelib.methods.thresholds import midway
 
 
 @RELAXED
@@ -104,25 +103,9 @@ def test_order_of_models_and_samples_changes_nothing(table, seed, n):
     np.testing.assert_array_equal(here.cost, there.cost)
 
 
-def test_thresholds_lie_midway_between_neighbours():
-    correct = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool)
-    sure = np.array([[0.9, 0.7, 0.4, 0.1], [0.5] * 4])
-    points = search_arrays(correct, sure, [1.0, 10.0], 2)
-    best = points.accuracy.argmax()
-    assert points.accuracy[best] == 1.0
-    assert points.thresholds[best, 0] == pytest.approx(0.55)
-
-
-def test_a_threshold_between_adjacent_floats_is_the_upper_one():
-    low = 0.5
-    high = np.nextafter(low, 1)
-    points = search_arrays(
-        np.array([[True, False], [False, True]]), np.array([[high, low], [0, 0]]), [1.0, 2.0], 2
-    )
-    assert points.thresholds[points.accuracy.argmax(), 0] == high
-
-
 LARGEST = np.finfo(np.float64).max
+
+
 ENDS = [-np.inf, -LARGEST, -1.0, 0.0, np.nextafter(0, 1), 1.0, LARGEST, np.inf]
 
 
@@ -189,18 +172,6 @@ def ends_front(correct, sure, cost, n):
             total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
             best[right] = min(best.get(right, np.inf), total)
     return non_dominated(best)
-
-
-@RELAXED
-@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9, unique=True), st.data())
-def test_a_threshold_parts_what_it_lies_between(values, data):
-    """Any two floats but the largest and inf; the threshold itself is finite."""
-    falling = np.sort(np.array(values))[::-1]
-    for high, low in zip(falling[:-1], falling[1:], strict=True):
-        if low < LARGEST:
-            threshold = midway(high, low)
-            assert np.isfinite(threshold) and low < threshold <= high
-    assert midway(falling[0], np.nan) == -np.inf and midway(np.nan, falling[0]) == np.inf
 
 
 @RELAXED

@@ -1,29 +1,25 @@
 """Four models and more, certificates, executors, one shared threshold: against loops over everything."""
 
-import os
-import time
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
-from itertools import product
-from multiprocessing import get_context
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_scores import (
+    LARGE,
+    NOISY,
     RELAXED,
+    assert_certified,
+    assert_equal_points,
     assert_front_of_all,
     assert_same_front,
-    noisy_store,
+    exact_front,
     synthetic,
     tables,
 )
-from twins import all_thresholds, as_dict, brute_front, last_of, shared_front, single_cascade
+from twins import as_dict, brute_front, last_of, shared_front, single_cascade
 
 from cascadelib import evaluate, search
 from cascadelib.fronts import parallel
-from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades
 from cascadelib.fronts.exact import (
     search_arrays,
     search_outcomes,
@@ -31,8 +27,6 @@ from cascadelib.fronts.exact import (
     shared_threshold_front,
 )
 from cascadelib.fronts.kernels.state import improves, new_best, note
-
-STORE = noisy_store()
 
 
 def dense_front(correct, sure, cost, n):
@@ -92,14 +86,10 @@ def test_five_models_equal_a_dense_grid():
     assert as_dict(search_arrays(correct, sure, cost, 5), 40) == dense_front(correct, sure, cost, 5)
 
 
-LARGE = synthetic(6, 3000, seed=5, digits=4)
-EXACT = {n: search_arrays(*LARGE, n) for n in (3, 4)}
-
-
 @pytest.mark.parametrize("n", [3, 4])
 def test_points_of_longer_cascades_reproduce_themselves(n):
     correct, sure, cost = LARGE
-    points = EXACT[n]
+    points = exact_front(n)
     for row in range(0, len(points.cost), max(len(points.cost) // 10, 1)):
         models = points.models[row]
         outcomes = [(correct[m], sure[m]) for m in models]
@@ -111,28 +101,16 @@ def test_points_of_longer_cascades_reproduce_themselves(n):
         )
 
 
-def assert_certified(points, exact, gap):
-    """The true front never lies below the bound, and the claimed gap covers the true one at every accuracy."""
-    at = np.union1d(points.accuracy, exact.accuracy)
-    truth = np.append(exact.cost, np.inf)[np.searchsorted(exact.accuracy, at)]
-    bound = points.lower_bound_at(at)
-    assert (bound <= truth).all()
-    assert points.gap.max() <= gap + 1e-12
-    found = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, at)]
-    claimed = np.append(points.gap, np.inf)[np.searchsorted(points.accuracy, at)]
-    assert (found <= truth * (1 + claimed) * (1 + 1e-12)).all()
-
-
 @pytest.mark.parametrize("n", [3, 4])
 @pytest.mark.parametrize("tolerance", [0.001, 0.02, 0.3])
 def test_a_tolerance_is_kept_and_certified(n, tolerance):
     points = search_arrays(*LARGE, n, tolerance=tolerance)
-    assert_certified(points, EXACT[n], tolerance)
+    assert_certified(points, exact_front(n), tolerance)
 
 
 @pytest.mark.parametrize("time_limit", [1e-6, 0.05, 0.3])
 def test_a_time_limit_leaves_a_valid_certificate(time_limit):
-    assert_certified(search_arrays(*LARGE, 4, time_limit=time_limit), EXACT[4], np.inf)
+    assert_certified(search_arrays(*LARGE, 4, time_limit=time_limit), exact_front(4), np.inf)
 
 
 def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
@@ -140,7 +118,7 @@ def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
     monkeypatch.setattr(parallel, "search_head", lambda *arguments: opened.append(arguments))
     points = search_arrays(*LARGE, 4, time_limit=1e-9)
     assert not opened and points.floor is not None
-    table = search(STORE, 4, time_limit=1e-9).table
+    table = search(NOISY, 4, time_limit=1e-9).table
     assert len(table) and (table["thresholds"] == (-np.inf,) * 3).all()
 
 
@@ -148,12 +126,7 @@ def test_enough_time_is_exact():
     points = search_arrays(*LARGE, 3, time_limit=600)
     assert points.floor is None
     assert points.gap.max() == 0
-    np.testing.assert_array_equal(points.cost, EXACT[3].cost)
-
-
-def assert_equal_points(points, others):
-    for field in ("accuracy", "cost", "models", "thresholds", "exit_rates"):
-        np.testing.assert_array_equal(getattr(points, field), getattr(others, field))
+    np.testing.assert_array_equal(points.cost, exact_front(3).cost)
 
 
 def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
@@ -205,33 +178,7 @@ def test_threads_leave_certificates_valid(monkeypatch, limit):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     for _ in range(5):
         assert_certified(
-            search_arrays(*LARGE, 3, **limit), EXACT[3], limit.get("tolerance", np.inf)
-        )
-
-
-@RELAXED
-@given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
-def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
-    """At equal accuracy and cost the first in order of length, then models by cost, then the fewest that pass on."""
-    correct, sure, cost = table
-    k, first, number = correct.shape[1], {}, 0
-    for n in (n_models,) if isinstance(n_models, int) else n_models:
-        for cascade in extensions(cost, (), n):
-            outcomes = [(correct[m], sure[m]) for m in cascade]
-            for thresholds in product(*(all_thresholds(s) for _, s in outcomes[:-1])):
-                right, _, stages = single_cascade(outcomes, thresholds, cost[list(cascade)])
-                at = [sum(s > i for s in stages) for i in range(n - 1)]
-                total = cost[cascade[0]]
-                for i in range(n - 1):
-                    total = total + cost[cascade[1 + i]] * (at[i] / k)
-                first[right] = min(first.get(right, (np.inf,)), (total, number, at, stages))
-            number += 1
-    points = search_arrays(correct, sure, cost, n_models)
-    for row, right in enumerate(np.rint(points.accuracy * k).astype(int)):
-        width = points.exit_rates.shape[1]
-        assert points.cost[row] == first[right][0]
-        np.testing.assert_allclose(
-            points.exit_rates[row], np.bincount(first[right][3], minlength=width) / k, atol=1e-12
+            search_arrays(*LARGE, 3, **limit), exact_front(3), limit.get("tolerance", np.inf)
         )
 
 
@@ -243,107 +190,6 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
     points = search_arrays(*table, 3, time_limit=600)
     assert points.floor is None
     assert_equal_points(points, exact)
-
-
-def test_an_executor_of_processes_gives_the_same_front():
-    correct, sure, cost = synthetic(6, 400, seed=2, digits=2)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        for n, table in (
-            (3, (correct, sure, cost)),
-            ((2, 4), (correct, sure, np.rint(cost / 10) + 1)),
-        ):
-            there, here = (search_arrays(*(*table, n), executor=e) for e in (executor, None))
-            assert_equal_points(there, here)
-        front = search(STORE, 3, "max_softmax_mean_logits", executor=executor)
-    assert front.table.equals(search(STORE, 3, "max_softmax_mean_logits").table)
-
-
-class Doomed(ProcessPoolExecutor):
-    """The worker that gets task number four kills itself."""
-
-    submitted = 0
-
-    def submit(self, function, *arguments):
-        self.submitted += 1
-        return (
-            super().submit(os.abort)
-            if self.submitted == 4
-            else super().submit(function, *arguments)
-        )
-
-
-@pytest.mark.parametrize("time_limit", [None, 60])
-def test_a_killed_worker_leaves_a_certified_front(time_limit):
-    with (
-        Doomed(2, mp_context=get_context("spawn")) as executor,
-        pytest.warns(
-            RuntimeWarning,
-            match=r"\d+ of 10 tasks were lost \(BrokenProcessPool.*count as not searched",
-        ),
-    ):
-        points = search_arrays(*LARGE, 4, time_limit=time_limit, executor=executor)
-    assert points.floor is not None and np.isfinite(points.floor).any()
-    assert_certified(points, EXACT[4], np.inf)
-
-
-class Broken(Executor):
-    """Takes no task."""
-
-    def submit(self, *_):
-        raise RuntimeError("cannot schedule new futures")
-
-
-def test_an_executor_that_takes_nothing_leaves_a_certified_front():
-    with pytest.warns(RuntimeWarning, match="cannot schedule new futures"):
-        points = search_arrays(*LARGE, 4, executor=Broken())
-    assert_certified(points, EXACT[4], np.inf)
-
-
-@pytest.mark.parametrize("hours", [-1, 1])
-def test_clocks_of_workers_do_not_count(hours):
-    """Whatever a worker takes for the time of day, it gets the seconds that are left."""
-    wrong = f"import time; real = time.time; time.time = lambda: real() + {3600 * hours}"
-    options = {"mp_context": get_context("spawn"), "initializer": exec, "initargs": (wrong, {})}
-    with ProcessPoolExecutor(1, **options) as executor:
-        assert abs(executor.submit(time.time).result() - time.time()) > 3000
-        exact = search_arrays(*LARGE, 4, time_limit=600, executor=executor)
-        assert_equal_points(exact, EXACT[4])
-        begun = time.monotonic()
-        assert_certified(
-            search_arrays(*LARGE, 4, time_limit=0.05, executor=executor), EXACT[4], np.inf
-        )
-        assert time.monotonic() - begun < 60
-
-
-def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch):
-    given, most = [], []
-
-    class Watched(ThreadPoolExecutor):
-        def submit(self, function, *arguments):
-            given.append(arguments[-1])
-            most.append(sum(not future.done() for future in futures) + 1)
-            futures.append(super().submit(function, *arguments))
-            return futures[-1]
-
-    futures = []
-    with Watched(2) as executor:
-        assert_equal_points(search_arrays(*LARGE, 4, time_limit=600, executor=executor), EXACT[4])
-    assert (
-        np.diff(given).max() < 0.5 and 600 > given[0] > given[-1] > 0 and max(most) <= 2
-    )  # two hand out in turns
-
-
-def test_dask_is_an_executor_too():
-    distributed = pytest.importorskip("distributed")
-    correct, sure, cost = synthetic(5, 300, seed=4, digits=2)
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        there = search_arrays(correct, sure, cost, 4, executor=client.get_executor())
-    assert_equal_points(there, search_arrays(correct, sure, cost, 4))
 
 
 @RELAXED
@@ -364,44 +210,16 @@ def test_one_shared_threshold_equals_a_loop(table, n):
 
 
 def test_a_shared_threshold_is_never_better_than_separate_ones():
-    shared, free = shared_threshold_front(STORE, 3), search(STORE, 3)
+    shared, free = shared_threshold_front(NOISY, 3), search(NOISY, 3)
     assert (free.cost_at(shared.table["accuracy"]) <= shared.table["cost"]).all()
     point = shared.point(len(shared) // 2)
     assert len(set(point.thresholds)) == 1
-    assert evaluate(STORE, point).accuracy == point.accuracy
+    assert evaluate(NOISY, point).accuracy == point.accuracy
 
 
 def test_a_front_says_how_exact_it_is():
-    front, loose = search(STORE, 3), search(STORE, 3, tolerance=0.5)
+    front, loose = search(NOISY, 3), search(NOISY, 3, tolerance=0.5)
     assert (front.gap == 0).all()
     assert front.lower_bound_at(0.7) == front.cost_at(0.7)
     assert loose.gap.max() <= 0.5
     assert (loose.lower_bound_at(front.table["accuracy"]) <= front.table["cost"]).all()
-
-
-def test_numbering_and_counting_agree():
-    cost = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 3.0])
-    for n in (1, 2, 3, 4):
-        listed, cascades = list(extensions(cost, (), n)), Cascades(cost, n, 7)
-        assert len(listed) == number_of_cascades(cost, n) == cascades.end - 7
-        assert [cascades.cascade(7 + i) for i in range(len(listed))] == listed
-
-
-def test_too_much_work_is_refused_with_an_estimate():
-    table = np.ones((60, 2), bool), np.ones((60, 2)), np.arange(1.0, 61)
-    with pytest.raises(ValueError, match="5,461,512 cascades of 5.*time_limit"):
-        search_arrays(*table, 5)
-    with pytest.raises(ValueError, match="from 1 to 8, not 9"):
-        search_arrays(*table, 9)
-    for call in (
-        partial(search_arrays, *table, 2),
-        partial(search, STORE),
-        partial(search, STORE, 2, score="f1"),
-    ):
-        for name, values in (
-            ("tolerance", (-1, np.nan, np.inf, True, "0.1")),
-            ("time_limit", (0, np.nan, True, "9")),
-        ):
-            for value in values:
-                with pytest.raises(ValueError, match=f"{name} must be .*, not {value!r}"):
-                    call(**{name: value})

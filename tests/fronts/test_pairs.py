@@ -4,20 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables_of_scores import binary_table, slow_f1
 from twins import all_thresholds
 
 import cascadelib as cl
 from cascadelib.fronts.graded import search_graded
-from cascadelib.scoring import f1, f1_of
-
-
-def slow_f1(predicted, labels):
-    """F1 of class 1 from precision and recall; 0 where nothing is right about it."""
-    hits = sum(1 for p, y in zip(predicted, labels, strict=True) if p == y == 1)
-    if not hits:
-        return 0.0
-    precision, recall = hits / sum(p == 1 for p in predicted), hits / sum(y == 1 for y in labels)
-    return 2 * precision * recall / (precision + recall)
 
 
 def slow_front(predicted, sure, labels, cost, lengths):
@@ -48,22 +39,13 @@ def least(front, at):
     return min((cost for score, cost in front.items() if score >= at - 1e-9), default=np.inf)
 
 
-def case(draw_seed, models, k, levels, positive_share):
-    rng = np.random.default_rng(draw_seed)
-    labels = (rng.random(k) < positive_share).astype(int)
-    predicted = rng.integers(0, 2, (models, k))
-    sure = rng.integers(0, levels, (models, k)) / levels
-    cost = rng.integers(1, 4, models).astype(float)  # equal costs happen
-    return predicted, sure, labels, cost
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.integers(0, 10**6), st.integers(2, 4), st.integers(1, 14), st.integers(1, 6),
     st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1,), (2,), (1, 2)]),
 )  # fmt: skip
 def test_front_is_the_twins(seed, models, k, levels, share, lengths):
-    predicted, sure, labels, cost = case(seed, models, k, levels, share)
+    predicted, sure, labels, cost = binary_table(seed, models, k, levels, share)
     correct = predicted == labels
     points = search_graded(
         lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, lengths, labels == 1
@@ -77,17 +59,6 @@ def test_front_is_the_twins(seed, models, k, levels, share, lengths):
     ]:  # equal costs may differ in the last bit, so fronts are compared as steps
         assert least(found, at) == pytest.approx(least(expected, at), rel=1e-12)
     assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
-
-
-@given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from([0.0, 0.5, 1.0]))
-def test_f1_from_correctness(seed, k, share):
-    predicted, _, labels, _ = case(seed, 1, k, 3, share)
-    assert f1(predicted[0] == labels, labels == 1) == pytest.approx(slow_f1(predicted[0], labels))
-
-
-def test_f1_of_nothing():
-    assert f1_of(0, 0) == 0 and f1_of(0, 5) == 0 and f1_of(3, 0) == 1
-    assert f1_of(np.array([0, 1]), np.array([0, 2])).tolist() == [0, 0.5]
 
 
 def store_of(k=400, models=4, classes=2, seed=0):

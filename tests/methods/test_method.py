@@ -1,24 +1,10 @@
 """Methods on a store: outcomes of prefixes against per-sample twins; temperature; the paper's twelve."""
 
-import warnings
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cascadelib import METHODS, LogitStore, Method, fit_temperature, search
+from cascadelib import METHODS, LogitStore, Method, search
 from cascadelib.methods.confidence_metrics import confidence, softmax
-
-
-@pytest.fixture(scope="module")
-def store():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 4, 300)
-    signal = np.eye(4)[labels]
-    logits = {f"m{i}": (i + 1.5) * signal + rng.normal(size=(300, 4)) * 1.2 for i in range(3)}
-    return LogitStore.from_arrays(labels, logits, macs={"m0": 10, "m1": 100, "m2": 1000})
-
 
 NAMES = ["m0", "m1", "m2"]
 
@@ -71,67 +57,6 @@ def test_top_k_counts_ties_towards_the_lower_class():
         ("top3", [True, True]),
     ]:
         assert Method().stage(store, ["a"], score)((0,))[0].tolist() == expected
-
-
-def negative_log_likelihood(logits, labels, temperature):
-    return -np.log(softmax(logits, temperature)[np.arange(len(labels)), labels]).mean()
-
-
-def test_temperature_is_the_minimum_of_the_likelihood(store):
-    z, labels = store.logits("m1"), store.labels
-    t = fit_temperature(z, labels)
-    here = negative_log_likelihood(z, labels, t)
-    grid = [negative_log_likelihood(z, labels, g) for g in np.geomspace(0.05, 20, 2001)]
-    assert here <= min(grid) + 1e-9
-
-
-def test_temperature_undoes_a_known_scale():
-    rng = np.random.default_rng(1)
-    z = rng.normal(size=(20000, 3)) * 2
-    labels = (softmax(z).cumsum(1) < rng.random((20000, 1))).sum(1)
-    assert fit_temperature(z * 3, labels) == pytest.approx(3, rel=0.05)
-
-
-def test_temperature_never_changes_a_single_models_predictions(store):
-    scaled = Method(temperature=True).fit(store)
-    for m in range(3):
-        plain = Method().stage(store, NAMES)((m,))[0]
-        np.testing.assert_array_equal(plain, scaled.stage(store, NAMES)((m,))[0])
-
-
-def test_a_model_that_is_never_wrong_has_no_temperature():
-    with pytest.warns(RuntimeWarning, match="never wrong"):
-        t = fit_temperature(np.array([[5.0, 0.0], [0.0, 5.0]]), [0, 1])
-    assert t == 1.0
-
-
-def test_at_a_bound_the_bound_is_the_temperature():
-    misleading, labels = np.array([[5.0, 0.0]] * 4), [0, 1, 1, 1]
-    for scale in (1.0, 1e-3):
-        with pytest.warns(RuntimeWarning, match="only grows up to this bound"):
-            assert fit_temperature(misleading * scale, labels) == pytest.approx(2.5 * scale * 100)
-    with pytest.warns(RuntimeWarning, match="only grows"):
-        assert fit_temperature(np.zeros((4, 2)), labels) == 1.0  # nothing to scale
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31), st.integers(-6, 6), st.integers(2, 30))
-def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(seed, power, k):
-    """Cosines of CLIP want T ≈ 0.002, other logits 1: the same model in other units has the same probabilities."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, k)
-    z = rng.normal(size=(k, 3)) + np.eye(3)[labels]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        fitted = [fit_temperature(z * scale, labels) for scale in (1.0, 10.0**power)]
-    assert all("temperature of the model" in str(w.message) for w in caught)
-    if fitted[0] != 1.0:
-        assert fitted[1] == pytest.approx(fitted[0] * 10.0**power, rel=1e-6)
-
-
-def test_unfitted_temperature_is_refused(store):
-    with pytest.raises(ValueError, match="fit"):
-        Method(temperature=True).stage(store, NAMES)((0,))
 
 
 def test_logits_margin_of_mean_softmax_is_refused():

@@ -8,12 +8,14 @@ import pytest
 
 import cascadelib as cl
 from cascadelib import LogitStore, Method, Point, evaluate, search
-from cascadelib.cost_kinds import COSTS, Cost
+from cascadelib.cost_kinds import COSTS
 from cascadelib.methods.confidence_metrics import METRICS, Metric, answers, confidence, metric_of
 from cascadelib.methods.ensembles import ENSEMBLES, Ensemble, ensemble_of
 from cascadelib.scoring import SCORES, score_of
 
-NAMES, K, CLASSES = ("a", "b", "c"), 240, 5
+NAMES = ("a", "b", "c")
+K = 240
+CLASSES = 5
 
 
 def make_store(seed=0, step=0.5):
@@ -134,19 +136,6 @@ def test_one_object_adds_an_ensemble(monkeypatch):
     for method in combinations():
         if method.ensemble == "strongest":
             decides_alike(method)
-
-
-def test_one_object_adds_a_cost(monkeypatch):
-    monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
-    store = LogitStore.from_arrays(STORE.labels, {})
-    for i, name in enumerate(NAMES):
-        store.add(name, STORE.logits(name), macs=10.0**i, joules=3.0 ** (2 - i))
-    front = search(store, 2, cost="joules")
-    assert front.cost_kind == "joules" and front.singles.index[0] == "c"
-    figure = cl.figures.front_figure({"pairs": front.table}, front.singles, "joules")
-    assert figure.layout.xaxis.title.text == "joules a sample"
-    explorer = cl.explore(store)
-    assert explorer.splits.costs == ["macs", "joules"]
 
 
 def test_what_no_table_holds_is_refused_with_the_nearest():

@@ -1,7 +1,6 @@
 """The runner on throw-away notebooks: live offline pages, small committed outputs, failures that name their cell."""
 
 import io
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from conftest import find_browser
 from PIL import Image, ImageColor
 
 from cascadelib.figures import style
-from cascadelib.front_end import has_front_end
 from tools import (
     committed,
     report,
@@ -23,9 +21,14 @@ from tools import (
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
 FIGURE = """from cascadelib.figures.style import Figure
 Figure([{"x": list(range(points)), "y": list(range(points))}], {"title": {"text": "A <b>line</b>"}})"""
+
+
 TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
+
+
 NBVAL = [
     sys.executable,
     "-m",
@@ -37,8 +40,14 @@ NBVAL = [
     "pyproject.toml",
     "--rootdir=.",
 ]
+
+
 LARGEST_PAGE = 1_500_000  # bytes; nbconvert's style sheet is most of it
+
+
 SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
+
+
 NOISE = """import sys, warnings
 print(7, 'of 9\\r', 9, 'of 9\\ndone', file=sys.stderr)
 print(sys.prefix + '/lib')
@@ -325,16 +334,6 @@ def test_title_of_a_figure_without_a_title():
 )
 def test_the_kernel_embeds_no_script(default, kept):
     assert style.renderer_without_script(default) == kept
-
-
-@pytest.mark.parametrize(
-    ("environment", "live"),
-    [({}, False), ({"JPY_SESSION_NAME": "a.ipynb"}, True), ({"VSCODE_PID": "1"}, True)]
-    + [({"SERVER_SOFTWARE": "voila/0.5.8"}, True), ({"SERVER_SOFTWARE": "other"}, False)],
-)
-def test_has_front_end(environment, live, monkeypatch):
-    monkeypatch.setattr(os, "environ", environment)
-    assert has_front_end() is live
 
 
 def test_rewriting_asks_for_a_browser_first(tmp_path, monkeypatch):

@@ -1,0 +1,60 @@
+"""The bundled images and sentences."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cascadelib import datasets
+from cascadelib.files import ROOT
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    samples = datasets.fashion_mnist(split)
+    assert samples.inputs.shape == (10_000, 28, 28) and samples.inputs.dtype == np.uint8
+    assert (samples.dataset, samples.split, len(samples.classes)) == ("fashion-mnist", split, 10)
+    assert len(set(samples.sample_ids)) == len(samples) == 10_000
+    assert (np.bincount(samples.labels, minlength=10) > 900).all()
+
+
+def test_val_and_test_share_no_image():
+    val, test = datasets.fashion_mnist("val"), datasets.fashion_mnist("test")
+    assert not set(val.sample_ids) & set(test.sample_ids)
+
+
+SPLITS = ("train", "val", "test", "products", "editorials", "tweets")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_bundled_sentences(split):
+    found = datasets.reviews(split)
+    assert (
+        len(found) >= 2000
+        and found.classes == ("negative", "positive")
+        and set(found.labels) == {0, 1}
+    )
+    rating = pd.read_parquet(ROOT / f"data/reviews/{split}.parquet").rating
+    assert (rating != 0).all() and ((rating > 0) == found.labels.astype(bool)).all()
+
+
+def test_no_sentence_is_in_two_splits():
+    texts = [
+        " ".join(text.lower().split())
+        for split in SPLITS[:3]
+        for text in set(datasets.reviews(split).inputs)
+    ]
+    assert len(texts) > 10_000 and len(texts) - len(set(texts)) == 0
+
+
+def test_missing_split_is_named():
+    with pytest.raises(FileNotFoundError, match=r"no .*dev\.parquet; splits there: \['editorials'"):
+        datasets.reviews("dev")
+
+
+def test_tokenizer_is_whole():
+    zoo = json.loads((ROOT / "data/reviews/zoo.json").read_text())
+    tokenizer = json.loads((ROOT / "data/reviews/tokenizer.json").read_text())
+    assert sorted(tokenizer["model"]["vocab"].values()) == list(range(zoo["vocab_size"]))

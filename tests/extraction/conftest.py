@@ -1,0 +1,16 @@
+"""Fixtures that the tests of this room share."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """62 photographs in four class folders."""
+    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(1)
+    for i in range(62):
+        path = root / "abcd"[i % 4] / f"{i:02}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40 + i, 60, 3), np.uint8)).save(path)
+    return root

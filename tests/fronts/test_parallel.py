@@ -1,0 +1,125 @@
+"""A search in several processes: the same front, whatever becomes of a worker."""
+
+import os
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from tables_of_scores import (
+    LARGE,
+    NOISY,
+    assert_certified,
+    assert_equal_points,
+    exact_front,
+    synthetic,
+)
+
+from cascadelib import search
+from cascadelib.fronts.exact import (
+    search_arrays,
+)
+
+
+def test_an_executor_of_processes_gives_the_same_front():
+    correct, sure, cost = synthetic(6, 400, seed=2, digits=2)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        for n, table in (
+            (3, (correct, sure, cost)),
+            ((2, 4), (correct, sure, np.rint(cost / 10) + 1)),
+        ):
+            there, here = (search_arrays(*(*table, n), executor=e) for e in (executor, None))
+            assert_equal_points(there, here)
+        front = search(NOISY, 3, "max_softmax_mean_logits", executor=executor)
+    assert front.table.equals(search(NOISY, 3, "max_softmax_mean_logits").table)
+
+
+class Doomed(ProcessPoolExecutor):
+    """The worker that gets task number four kills itself."""
+
+    submitted = 0
+
+    def submit(self, function, *arguments):
+        self.submitted += 1
+        return (
+            super().submit(os.abort)
+            if self.submitted == 4
+            else super().submit(function, *arguments)
+        )
+
+
+@pytest.mark.parametrize("time_limit", [None, 60])
+def test_a_killed_worker_leaves_a_certified_front(time_limit):
+    with (
+        Doomed(2, mp_context=get_context("spawn")) as executor,
+        pytest.warns(
+            RuntimeWarning,
+            match=r"\d+ of 10 tasks were lost \(BrokenProcessPool.*count as not searched",
+        ),
+    ):
+        points = search_arrays(*LARGE, 4, time_limit=time_limit, executor=executor)
+    assert points.floor is not None and np.isfinite(points.floor).any()
+    assert_certified(points, exact_front(4), np.inf)
+
+
+class Broken(Executor):
+    """Takes no task."""
+
+    def submit(self, *_):
+        raise RuntimeError("cannot schedule new futures")
+
+
+def test_an_executor_that_takes_nothing_leaves_a_certified_front():
+    with pytest.warns(RuntimeWarning, match="cannot schedule new futures"):
+        points = search_arrays(*LARGE, 4, executor=Broken())
+    assert_certified(points, exact_front(4), np.inf)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_clocks_of_workers_do_not_count(hours):
+    """Whatever a worker takes for the time of day, it gets the seconds that are left."""
+    wrong = f"import time; real = time.time; time.time = lambda: real() + {3600 * hours}"
+    options = {"mp_context": get_context("spawn"), "initializer": exec, "initargs": (wrong, {})}
+    with ProcessPoolExecutor(1, **options) as executor:
+        assert abs(executor.submit(time.time).result() - time.time()) > 3000
+        exact = search_arrays(*LARGE, 4, time_limit=600, executor=executor)
+        assert_equal_points(exact, exact_front(4))
+        begun = time.monotonic()
+        assert_certified(
+            search_arrays(*LARGE, 4, time_limit=0.05, executor=executor), exact_front(4), np.inf
+        )
+        assert time.monotonic() - begun < 60
+
+
+def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch):
+    given, most = [], []
+
+    class Watched(ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            given.append(arguments[-1])
+            most.append(sum(not future.done() for future in futures) + 1)
+            futures.append(super().submit(function, *arguments))
+            return futures[-1]
+
+    futures = []
+    with Watched(2) as executor:
+        assert_equal_points(
+            search_arrays(*LARGE, 4, time_limit=600, executor=executor), exact_front(4)
+        )
+    assert (
+        np.diff(given).max() < 0.5 and 600 > given[0] > given[-1] > 0 and max(most) <= 2
+    )  # two hand out in turns
+
+
+def test_dask_is_an_executor_too():
+    distributed = pytest.importorskip("distributed")
+    correct, sure, cost = synthetic(5, 300, seed=4, digits=2)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        there = search_arrays(correct, sure, cost, 4, executor=client.get_executor())
+    assert_equal_points(there, search_arrays(correct, sure, cost, 4))

@@ -1,0 +1,40 @@
+"""The hub: whether it answers, and that no weights run code."""
+
+import os
+
+import pytest
+
+from cascadelib import hub
+from cascadelib.hub import is_reachable
+from cascadelib.zoo.loaders import load
+
+
+def test_no_hub_says_so_at_once(offline):
+    with pytest.raises(
+        ConnectionError, match="'resnet18'.*not in the local cache.*does not answer.*checkpoint="
+    ):
+        load("resnet18")
+    with pytest.raises(ConnectionError, match=r"'some/resnet'.*save_pretrained"):
+        load("some/resnet")
+    with pytest.raises(ConnectionError, match=r"'some/images'.*imagenet\("):
+        from cascadelib.datasets.imagenet_1k import hub_images
+
+        hub_images("some/images")
+
+
+def test_whether_the_hub_answers(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert not is_reachable()
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    assert not is_reachable()
+
+
+def test_weights_only_holds_until_the_last_one_leaves(monkeypatch):
+    monkeypatch.setenv(hub.FORCED, "0")
+    one, other = hub.weights_only(), hub.weights_only()  # as two threads do
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert os.environ[hub.FORCED] == "1"
+    other.__exit__(None, None, None)
+    assert os.environ[hub.FORCED] == "0"
