@@ -1,7 +1,6 @@
 """timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is refused."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 
-from cascadelib import hub
 from cascadelib.datasets.images import image_folder
 from cascadelib.extraction.extraction import extract
-from cascadelib.hub import is_reachable
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
-from cascadelib.zoo.model import Model, identity, reordered
+from cascadelib.zoo.model import identity
 from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
 from cascadelib.zoo.transformers_models import load_image_model, load_sequence_classifier
 from cascadelib.zoo.transforms import Cut, Photos
@@ -66,12 +63,6 @@ def photographs(tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         image.save(path)
     return folder
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    """No Hub, as where there is no network."""
-    monkeypatch.setattr(hub, "is_reachable", lambda: False)
 
 
 def test_local_checkpoint(checkpoints):
@@ -268,26 +259,6 @@ def test_refusals(checkpoints, tmp_path, offline):
         load("linear@28", checkpoint=tmp_path)
 
 
-def test_no_hub_says_so_at_once(offline):
-    with pytest.raises(
-        ConnectionError, match="'resnet18'.*not in the local cache.*does not answer.*checkpoint="
-    ):
-        load("resnet18")
-    with pytest.raises(ConnectionError, match=r"'some/resnet'.*save_pretrained"):
-        load("some/resnet")
-    with pytest.raises(ConnectionError, match=r"'some/images'.*imagenet\("):
-        from cascadelib.datasets.imagenet_1k import hub_images
-
-        hub_images("some/images")
-
-
-def test_whether_the_hub_answers(monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    assert not is_reachable()
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    assert not is_reachable()
-
-
 @pytest.fixture
 def hub_model(tmp_path):
     from transformers import (
@@ -324,28 +295,6 @@ def test_a_local_transformers_folder(hub_model, photographs):
         (hub_model / "config.json").write_text(text)
         with pytest.raises(ValueError, match="own' cannot be loaded as an image classifier"):
             load(str(hub_model))
-
-
-def test_weights_only_holds_until_the_last_one_leaves(monkeypatch):
-    monkeypatch.setenv(hub.FORCED, "0")
-    one, other = hub.weights_only(), hub.weights_only()  # as two threads do
-    one.__enter__()
-    other.__enter__()
-    one.__exit__(None, None, None)
-    assert os.environ[hub.FORCED] == "1"
-    other.__exit__(None, None, None)
-    assert os.environ[hub.FORCED] == "0"
-
-
-def test_reordered_classes():
-    module = torch.nn.Linear(2, 3)
-    model = reordered(Model("m", module, None, {"classes": list("abc"), "family": "x"}), [2, 0])
-    x = torch.randn(4, 2)
-    assert torch.equal(model.module(x), module(x)[:, [2, 0]])
-    assert model.metadata == {"family": "x", "class_order": [2, 0]}
-    for order in ([0, 0], [-1, 0], [0.5], [[0]]):
-        with pytest.raises(ValueError, match="'m': the order of classes"):
-            reordered(model, order)
 
 
 class Poison:
@@ -391,7 +340,8 @@ def test_no_remote_code_runs(hub_model, tmp_path, monkeypatch):
     for file in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
         path = hub_model / file
         config = json.loads(path.read_text()) if path.exists() else {}
-        auto = "AutoConfig AutoModelForImageClassification AutoModelForSequenceClassification AutoImageProcessor".split()
+        auto = ["AutoConfig", "AutoImageProcessor"]
+        auto += ["AutoModelForImageClassification", "AutoModelForSequenceClassification"]
         config["auto_map"] = {name: "theirs.Theirs" for name in auto} | {
             "AutoTokenizer": ["theirs.Theirs", None]
         }
