@@ -3,6 +3,7 @@ and stores."""
 
 import hashlib
 import json
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,75 @@ import numpy as np
 from .checks import unmasked
 
 KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
+CONTENT = np.dtype("<u4")  # what a file keeps of a row's contents
+MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
+
+
+def mixed(numbers: np.ndarray) -> np.ndarray:
+    """Well scattered numbers in place of others, uint64 [k], one to one (the finalizer of SplitMix64)."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def as_numbers(values: np.ndarray) -> np.ndarray:
+    """The same number for equal values [k], uint64 [k]: of text its digest, of numbers their bits as
+    float32, so that a table is the same whether float32 or float64 held it."""
+    if values.dtype.kind == "U":
+        unique, place = np.unique(values, return_inverse=True)
+        digests = [hashlib.sha256(text.encode()).digest()[:8] for text in unique.tolist()]
+        return np.frombuffer(b"".join(digests), "<u8")[place]
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32) + np.float32(0)  # −0 is 0
+    return single.view(np.uint32).astype(np.uint64)
+
+
+@dataclass(eq=False)
+class Contents:
+    """Digests of what models said of k samples, whatever these are called, computed when they are
+    first asked for.
+
+    models: names; read: model → columns [k] of its answers.
+    """
+
+    models: Collection[str]
+    read: Callable[[str], Iterable[np.ndarray]] | None
+    digests: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def of_model(self, name: str) -> np.ndarray:
+        """Of what one model said, uint64 [k]."""
+        if name not in self.digests and self.read is not None:
+            total = np.zeros(1, np.uint64)
+            for column in self.read(name):
+                total = mixed(total ^ as_numbers(column))
+            self.digests[name] = total
+        return self.digests[name]
+
+    def of(self, names: Iterable[str]) -> np.ndarray | None:
+        """Of what all of some models said, uint64 [k]; None where one of them, or its file, is not there."""
+        total = np.zeros(1, np.uint64)
+        try:
+            for name in sorted(names):
+                total = mixed(total ^ self.of_model(name))
+        except (KeyError, OSError, ValueError):
+            return None
+        return total
+
+    def __getstate__(self) -> dict:
+        """The digests, without what they are of: a copy holds no store."""
+        for name in list(self.models):
+            self.of([name])
+        return {"models": tuple(self.digests), "read": None, "digests": self.digests}
+
+
+def kept_in_file(digests: np.ndarray, samples: int) -> np.ndarray:
+    """Of digests of rows, uint64 [k], those that a file keeps of a split of so many samples,
+    ``CONTENT``: about MOST_CONTENTS, chosen by the digest itself, so that two splits keep the same
+    of equal rows."""
+    halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
+    chosen = digests[digests % np.uint64(2**halvings) == 0]
+    return (chosen >> np.uint64(32)).astype(CONTENT)
 
 
 def chosen_rows(indices: Any, count: int) -> np.ndarray:
@@ -102,7 +172,7 @@ class Labels:
 
     given: whether the ids tell samples apart beyond this split, which row numbers do not. source:
     the whole split, of which these samples may be a part; the same for all parts that were taken of
-    it.
+    it. contents: what the models of the store said of them, where there is a store.
     """
 
     values: np.ndarray | None
@@ -112,6 +182,7 @@ class Labels:
     split: str = ""
     given: bool = True
     source: str = field(default_factory=lambda: uuid4().hex)
+    contents: Contents | None = field(default=None, repr=False)
 
     @classmethod
     def checked(
@@ -186,7 +257,7 @@ class Labels:
     def take(self, rows: np.ndarray | slice) -> "Labels":
         """The same for int64 ``rows``, or a slice of them."""
         values = None if self.values is None else self.values[rows]
-        return replace(self, values=values, sample_ids=self.sample_ids[rows])
+        return replace(self, values=values, sample_ids=self.sample_ids[rows], contents=None)
 
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
         """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the
@@ -216,13 +287,18 @@ class Labels:
 class Recorded:
     """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids
     (or None), and ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row
-    numbers, or too many)."""
+    numbers, or too many).
+
+    contents: of what ``models`` said, as :func:`kept_in_file` has it; None: not known.
+    """
 
     dataset: str
     split: str
     samples: int
     digest: str | None
     keys: bytes | None = None
+    contents: bytes | None = None
+    models: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.samples
@@ -279,6 +355,34 @@ def _rows_in_common(part: Labels | Recorded | None, here: Labels) -> np.ndarray 
         return np.isin(here.keys, np.frombuffer(part.keys, KEY))
     same = part.digest is not None and part.digest == here.digest
     return np.ones(len(here), bool) if same else None
+
+
+def contents_of(part: Labels | Recorded | None, models: Iterable[str]) -> bytes | None:
+    """What a file keeps of the contents of a set of samples under some models, sorted; None where
+    they are not known."""
+    names = set(models)
+    if isinstance(part, Recorded):
+        return part.contents if set(part.models) == names else None
+    digests = None if part is None or part.contents is None else part.contents.of(names)
+    return None if digests is None else np.sort(kept_in_file(digests, len(digests))).tobytes()
+
+
+def comparable_contents(
+    part: Labels | Recorded | None, here: Labels, models: Iterable[str]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Digests of two sets of samples that are equal where all is that both know of the answers of
+    ``models``; of a part of a file, of those models that it is about. None where nothing can be
+    compared."""
+    if part is None or part.contents is None or here.contents is None:
+        return None
+    if isinstance(part, Recorded):
+        digests = here.contents.of(part.models)
+        known_digests = np.frombuffer(part.contents, CONTENT)
+        return None if digests is None else (known_digests, kept_in_file(digests, len(part)))
+    both = set(models) & set(part.contents.models) & set(here.contents.models)
+    seen = part.contents.of(both)
+    digests = here.contents.of(both)
+    return None if not both or seen is None or digests is None else (seen, digests)
 
 
 def labels_of(source: Any) -> Labels:

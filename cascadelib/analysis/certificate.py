@@ -12,11 +12,11 @@ import pandas as pd
 from ..checks import known
 from ..evaluation.evaluation import check_store, mean_cost, point_list, right_alone, run_cascades
 from ..fronts.front import Front, Point
-from ..labels import Labels, as_text, samples_in_common
+from ..labels import Labels, as_text
 from ..scoring import F1, f1
 from ..tables import arrow, number
 from .p_values import cost_p_value, f1_p_value, loss_p_value
-from .repeats import refuse_equal_rows, refuse_repeated_ids
+from .repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
 
 STEPS = 100  # most points of a front that are tested
 UNSEEN = (
@@ -108,8 +108,8 @@ def certify(
 
     Raises ValueError for ε outside [0, 1), δ outside (0, 1), an unknown reference, labels or groups of other samples,
     a sample without a group, samples that repeat others (:mod:`cascadelib.analysis.repeats`), and a store that shares
-    samples with a split on which a point was found or its method fitted, as far as ids, names and files tell (else the
-    certificate says so).
+    samples with a split on which a point was found or its method fitted, as far as ids, names, files and the models'
+    answers tell (where ids do not, the certificate says so).
     """
     if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
         raise ValueError(
@@ -121,7 +121,7 @@ def certify(
         )
     check_store(store)
     points, reference = tried(points, reference, epsilon, budget)
-    checked, score = refuse_shared_samples(points, store.origin), points[0].score
+    checked, score = refuse_shared_samples(points, store.origin, reference), points[0].score
     refuse_repeated_ids(store)
     parts = grouped(groups, len(store))
     store, differs, there = with_labels(store, points, reference, labels, drawn)
@@ -194,11 +194,12 @@ def to_label(
 
     points, reference, epsilon, budget: as there; they tell which points of a Front are tried, without ε or budget all.
     unlabelled: a LogitStore, or a ScoreTable with predictions; labels are not read. ValueError for scores other than
-    top-1, where equal predictions need not mean equal loss.
+    top-1, where equal predictions need not mean equal loss, and for samples that certify would refuse.
     """
     check_store(unlabelled)
     refuse_repeated_ids(unlabelled)
     points, reference = tried(points, reference, epsilon, budget)
+    refuse_shared_samples(points, unlabelled.origin, reference)
     _, differs = agreeing(unlabelled, points, reference)
     return unlabelled.origin.sample_ids[in_order(differs.any(axis=0), unlabelled.origin)]
 
@@ -351,17 +352,17 @@ def candidates(
     ]
 
 
-def refuse_shared_samples(points: list[Point], origin: Labels) -> bool:
+def refuse_shared_samples(points: list[Point], origin: Labels, reference: str) -> bool:
     """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
-    seen = {point.seen for point in points}
-    counts = [samples_in_common(found_on, origin) for found_on in seen]
-    if any(counts):
-        shared = max(count or 0 for count in counts)
+    seen = [point.seen for point in points]
+    shared = samples_seen(seen, origin, models_of(points, reference))
+    if shared:
         name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
         raise ValueError(
-            f"{shared} of the {len(origin)} samples took part in finding the cascades{name}; {UNSEEN}"
+            f"{shared} of the {len(origin)} samples took part in finding the cascades{name}, by "
+            f"their ids or by what the models said of them; {UNSEEN}"
         )
-    return None not in counts
+    return shared is not None
 
 
 def refuse_same_split(points: list[Point], outcomes: dict[int, tuple]) -> None:

@@ -3,6 +3,7 @@ It says that the data are no longer those, not that the answers are worse: accur
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ SHARES = np.linspace(
     0, 1, 51
 )  # of the samples that reach a stage: where quantiles of its confidence are kept
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
+WITHOUT_CHOOSING = "95%, without choosing"  # intervals in a cascade's file: measured where it chose
+HELD_OUT = "95%"  # measured on samples that it has not seen
 
 
 def summary(values: np.ndarray) -> dict[str, list]:
@@ -90,10 +93,14 @@ class Capital:
 @dataclass(frozen=True, eq=False)
 class DriftReport:
     """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live, that got there), mean_rank
-    (in the reference; ½: unchanged), capital (see :class:`Capital`), p (n ÷ the largest capital so far), alarm."""
+    (in the reference; ½: unchanged), capital (see :class:`Capital`), p (n ÷ the largest capital so far), alarm.
+
+    reference: in words, what is known of whether its samples had a part in making the cascade.
+    """
 
     alarm: bool
     tests: pd.DataFrame
+    reference: str = "not known: whether the reference's samples had a part in making the cascade"
 
 
 class DriftSignal:
@@ -139,6 +146,18 @@ class DriftSignal:
         tests = pd.DataFrame(rows, columns=["stage", "inputs", "mean_rank", "capital", "p"])
         tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
         return DriftReport(bool(tests["alarm"].any()), tests)
+
+
+def reference_in_words(intervals: Any) -> str:
+    """What is known of a reference, given what a cascade's file says that its intervals are."""
+    if intervals == HELD_OUT:
+        return "held out: the reference's samples had no part in making the cascade"
+    if intervals == WITHOUT_CHOOSING:
+        return (
+            "chosen on: the reference's samples had a part in making the cascade, so that the "
+            "false_alarm_rate holds for the first stage, with a confidence that was not fitted"
+        )
+    return DriftReport.reference
 
 
 def _checked(stages, name):

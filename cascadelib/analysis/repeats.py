@@ -1,10 +1,13 @@
-"""Samples that are there more than once: a certificate would count each time as an independent draw."""
+"""Samples that are there more than once, or were seen before: a certificate would count them as
+independent draws."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binom, poisson
 
+from ..labels import Labels, Origin, comparable_contents, parts_of, samples_in_common
 from ..methods.method import Method
 from .uncertainty import share_interval
 
@@ -18,6 +21,51 @@ CONTRADICTING = (
     0.02  # share of equal confidences with unequal outcomes up to which those are repeats
 )
 REMEDY = "keep one row of each sample: store.take(rows)"
+
+
+def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str]) -> int | None:
+    """How many samples of ``here``, at least, are among those of ``origins``: by their ids, else by
+    what ``models`` said of them (:func:`equal_contents`). 0: none by their ids, and no sign of any;
+    None: no sign, and ids are not known."""
+    distinct = list(dict.fromkeys(origins))
+    counts = [samples_in_common(origin, here) for origin in distinct]
+    if any(counts):
+        return max(count or 0 for count in counts)
+    parts = dict.fromkeys(part for origin in distinct for part in parts_of(origin))
+    pairs = [comparable_contents(part, here, models) for part in parts]
+    known_pairs = [pair for pair in pairs if pair is not None]
+    for seen, digests in known_pairs:
+        shared = equal_contents(seen, digests, LEVEL / len(known_pairs))
+        if shared:
+            return shared
+    return None if None in counts else 0
+
+
+def equal_contents(seen: np.ndarray, here: np.ndarray, level: float) -> int:
+    """How many values occur as often in ``seen`` [k] as in ``here`` [m], if that is rarer than
+    chance, at a level; else 0.
+
+    Of independent draws, from any distribution of the one and any of the other, the counts of a
+    value are Poisson variables X and Y, given their sums k and m. Given that X + Y is 2n, X = Y has
+    a probability of at most C(2n, n) / 4ⁿ, whatever the two means are; values are independent of
+    one another. So at least c of v values with an even X + Y do that with a probability of at most
+    P(binomial(v, mean of these bounds) ≥ c) (Hoeffding, 1956, for unequal probabilities), divided
+    by that of those two sums. A split that is there twice has X = Y for all of its values; where a
+    part of it is there twice, the values that only that part has do.
+    """
+    values, place = np.unique(np.concatenate([seen, here]), return_inverse=True)
+    before = np.bincount(place[: len(seen)], minlength=len(values))
+    now = np.bincount(place[len(seen) :], minlength=len(values))
+    total = before + now
+    even = total[total % 2 == 0]
+    equal = np.count_nonzero(before == now)
+    if not equal:
+        return 0
+    chance = np.mean(binom.pmf(even // 2, even, 0.5))
+    sums = [poisson.pmf(len(values), len(values)) for values in (seen, here)]
+    probability = binom.sf(equal - 1, len(even), chance)
+    is_bound = equal >= chance * len(even) + 1
+    return int(equal) if is_bound and probability <= level * np.prod(sums) else 0
 
 
 def refuse_repeated_ids(store: Any) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.drift_signal import summary
+from ..analysis.drift_signal import HELD_OUT, WITHOUT_CHOOSING, summary
+from ..analysis.repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
 from ..analysis.uncertainty import (
     betting_interval,
     bootstrap,
@@ -22,14 +23,13 @@ from ..analysis.uncertainty import (
 )
 from ..evaluation.evaluation import check_point, mean_cost, quality, run_cascades, stage_confidences
 from ..fronts.front import Point
-from ..labels import KEY, Labels, Recorded, parts_of, samples_in_common, together
+from ..labels import CONTENT, KEY, Labels, Recorded, contents_of, parts_of, together
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from .policy import CHOSEN, Policy, keys_from_json, splits_seen, threshold_to_json
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
-WITHOUT_CHOOSING, HELD_OUT = "95%, without choosing", "95%"  # what intervals are, in the file
 UNCHECKED = "95%, if none of these samples chose or fitted, which was not checked"
 MOST_KEYS = 2**16  # ids whose digests a file holds: half of its largest size
 NAMED = ("metric", "ensemble", "temperature")  # of a method, what needs no fitting
@@ -38,7 +38,8 @@ NAMED = ("metric", "ensemble", "temperature")  # of a method, what needs no fitt
 def description_of(point: Point, store: Any = None, held_out: Any = None) -> dict:
     """A :class:`Point` as a plain dict, ready for JSON: what the file holds and :func:`point_of` takes back.
 
-    store: where the point was chosen; held_out: another split with the same models. ``expected`` is measured on
+    store: where the point was chosen; held_out: another split with the same models, whose samples may not repeat
+    others (:mod:`cascadelib.analysis.repeats`). ``expected`` is measured on
     ``held_out`` where it is given, else on ``store``, where it is a little too good: the point was chosen there, and
     its intervals are "without choosing". Only what was fitted for the point's own models is kept.
     """
@@ -54,6 +55,9 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
     )
     numbers = {key: np.array(getattr(point, key), np.float64) for key in CHOSEN}
     measured, said = store if held_out is None else held_out, None
+    if held_out is not None:
+        refuse_repeated_ids(held_out)
+        refuse_equal_rows(held_out, list(models))
     if measured is not None:
         said = {"on": split_to_json(measured), "intervals": intervals_of(point, held_out)}
         said |= expected(point, measured)
@@ -74,7 +78,8 @@ def description_of(point: Point, store: Any = None, held_out: Any = None) -> dic
 def point_of(description: Mapping) -> Point:
     """The :class:`Point` that :func:`description_of` described, to the last bit."""
     policy = Policy(description)
-    parts = [recorded(split) for split in splits_seen(description["chosen_on"])]
+    names = policy.models
+    parts = [recorded(split, names) for split in splits_seen(description["chosen_on"])]
     if policy.is_fitted and (parts[0] is None or description["chosen_on"].get("also") is None):
         parts.append(None)  # files of before do not say on which samples it was fitted
     found_on = together(*parts)
@@ -122,7 +127,7 @@ def intervals_of(point: Point, held_out: Any) -> str:
     """What the intervals of ``expected`` are, in words: of a cascade that has seen none of the samples, or not."""
     if held_out is None:
         return WITHOUT_CHOOSING
-    shared = samples_in_common(point.seen, held_out.origin)
+    shared = samples_seen([point.seen], held_out.origin, point.models)
     if shared is None:
         return UNCHECKED
     return WITHOUT_CHOOSING if shared else HELD_OUT
@@ -140,13 +145,21 @@ def seen_to_json(point: Point, store: Any) -> dict | None:
         return None
     own = known_parts[0]
     said = split if split is not None and split["ids"] == own.digest else part_to_json(own)
-    keys = keys_to_json(known_parts)
+    digests = [
+        {"keys": keys, "contents": as_base64(contents_of(part, point.models))}
+        for part, keys in zip(known_parts, keys_to_json(known_parts))
+    ]
     also: list[dict | None] = [
-        part_to_json(part) | {"keys": key} for part, key in zip(known_parts[1:], keys[1:])
+        part_to_json(part) | kept for part, kept in zip(known_parts[1:], digests[1:])
     ]
     if len(known_parts) <= len(others):
         also.append(None)
-    return said | {"keys": keys[0], "also": also}
+    return said | digests[0] | {"also": also}
+
+
+def as_base64(content: bytes | None) -> str | None:
+    """Bytes as text."""
+    return None if content is None else base64.b64encode(content).decode()
 
 
 def part_to_json(part: Labels | Recorded) -> dict:
@@ -168,12 +181,12 @@ def keys_to_json(parts: list) -> list[str | None]:
             continue
         room -= count
         distinct = sorted({*np.frombuffer(keys, KEY).tolist()})
-        written.append(base64.b64encode(b"".join(distinct)).decode())
+        written.append(as_base64(b"".join(distinct)))
     return written
 
 
-def recorded(split: Mapping | None) -> Recorded | None:
-    """A set of samples of a description, as :func:`part_to_json` or :func:`split_to_json` has it."""
+def recorded(split: Mapping | None, models: tuple[str, ...]) -> Recorded | None:
+    """A set of samples that a cascade of ``models`` has seen, as :func:`seen_to_json` has it."""
     if split is None:
         return None
     return Recorded(
@@ -182,6 +195,8 @@ def recorded(split: Mapping | None) -> Recorded | None:
         samples=split["samples"],
         digest=split.get("ids"),
         keys=keys_from_json(split),
+        contents=keys_from_json(split, "contents", CONTENT),
+        models=models,
     )
 
 

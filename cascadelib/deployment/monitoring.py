@@ -4,12 +4,13 @@ expected, and a mean cost that is held over a stream, whatever the inputs do."""
 import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..analysis.drift_signal import DriftReport, DriftSignal
+from ..analysis.drift_signal import DriftReport, DriftSignal, reference_in_words
 from ..analysis.uncertainty import anytime_lower, share_interval
 from ..checks import check_number, known
 from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
@@ -293,7 +294,9 @@ class Running:
                 "measured on"
             )
         with LOCK:
-            return self._watch(false_alarm_rate)
+            report = self._watch(false_alarm_rate)
+        said = self.expected and self.expected.get("intervals")
+        return replace(report, reference=reference_in_words(said))
 
 
 def verdict(cascade_correct: bool, reference_correct: bool) -> str:

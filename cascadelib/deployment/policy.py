@@ -10,8 +10,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from ..checks import CLASSES, TEXT, about, check_count, fits, items_of, known, reals
 from ..files import digest_of, parsed, read_json, replacing
-from ..labels import KEY
+from ..labels import CONTENT, KEY
 from ..methods.confidence_metrics import metric_of
 from ..methods.fitted import Fitted, fitted_from_json
 from ..methods.thresholds import WORDS, leaves, own_units
@@ -35,7 +37,7 @@ CHOSEN = ("accuracy", "cost", "exit_rates", "improvement")
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_SAMPLES = 2**23  # of which a file may keep quantiles
 SPLIT = dict.fromkeys(("dataset", "split", "fingerprint", "ids"), TEXT) | {"samples": range(2**53)}
-SEEN = SPLIT | {"keys": TEXT}  # of samples that a cascade has seen: digests of their ids, too
+SEEN = SPLIT | {"keys": TEXT, "contents": TEXT}  # of samples that a cascade has seen: digests, too
 CHOSEN_ON = SEEN | {"also": ([(SEEN, None)], None)}
 ENDS = dict.fromkeys(("value", "low", "high"), float)
 SHARE = ENDS | {"value": slice(0, 1)}
@@ -241,16 +243,41 @@ def text_of(description: Mapping) -> str:
         raise ValueError(
             f"the {' and the '.join(functions)} is a function; only what has a name can be written"
         )
-    description = {part: description[part] for part in FORM}
-    head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(description)}
-    text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
-    text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
-    if (size := len(text.encode())) > LARGEST:
+    said: dict[str, Any] = {part: description[part] for part in FORM}
+    text = written(said)
+    while (size := len(text.encode())) > LARGEST and (less := without_digests(said["chosen_on"])):
+        said["chosen_on"] = less  # what it has seen is then not known, and promises say so
+        text = written(said)
+    if size > LARGEST:
         raise ValueError(
             f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are written "
             "and read; use a confidence that is fitted with fewer parameters, as 'logistic'"
         )
     return text
+
+
+def written(description: dict) -> str:
+    """The JSON text of a description in all its parts, however long."""
+    head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(description)}
+    text = json.dumps(head | description, indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
+
+
+def without_digests(chosen_on: Mapping | None) -> dict | None:
+    """The samples seen, without the longest list of digests of their ids or contents; None where
+    there is none."""
+    less = deepcopy(dict(chosen_on or {}))
+    lists = [
+        (len(split[part]), part, split)
+        for split in splits_seen(less)
+        for part in ("keys", "contents")
+        if split and split.get(part)
+    ]
+    if not lists:
+        return None
+    _, part, split = max(lists, key=itemgetter(0))
+    split[part] = None
+    return less
 
 
 def on_one_line(match: re.Match) -> str:
@@ -313,6 +340,7 @@ def check_description(description: Mapping) -> None:
         threshold_from_json(units_of(method), t)
     for split in splits_seen(description["chosen_on"]):
         keys_from_json(split)
+        keys_from_json(split, "contents", CONTENT)
     samples = reach = expected["on"]["samples"] if expected else 0
     for part, rate in zip(expected["confidences"], expected["exit_rates"]) if expected else ():
         counts, ties = (
@@ -338,24 +366,25 @@ def check_description(description: Mapping) -> None:
         raise ValueError("a part is nested too deep") from None
 
 
-def splits_seen(chosen_on: Mapping | None) -> list[Mapping | None]:
+def splits_seen(chosen_on: Mapping | None) -> list[Any]:
     """The sets of samples that a description says its cascade has seen; None: one that is not known."""
     if chosen_on is None:
         return [None]
     return [chosen_on, *(chosen_on.get("also") or [])]
 
 
-def keys_from_json(split: Mapping | None) -> bytes | None:
-    """The digests of ids that a description has of a set of samples; ValueError for text that is no such digests."""
-    text = None if split is None else split.get("keys")
+def keys_from_json(split: Mapping | None, part: str = "keys", kind: np.dtype = KEY) -> bytes | None:
+    """The digests of ids, or of contents, that a description has of a set of samples; ValueError
+    for text that is no such digests."""
+    text = None if split is None else split.get(part)
     if text is None:
         return None
     try:
         keys = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError("'chosen_on': its keys are not base64") from None
-    if len(keys) % KEY.itemsize:
-        raise ValueError(f"'chosen_on': its keys are not {KEY.itemsize} bytes each")
+        raise ValueError(f"'chosen_on': its {part} are not base64") from None
+    if len(keys) % kind.itemsize:
+        raise ValueError(f"'chosen_on': its {part} are not {kind.itemsize} bytes each")
     return keys
 
 

@@ -38,7 +38,7 @@ def as_call(point: Point, store: Store) -> str:
         opened = f"store = cl.LogitStore({short_path(store.path)!r})  # {len(store):,} samples"
     description = description_of(point)
     if description["chosen_on"] is not None:
-        description["chosen_on"] |= {"keys": None}  # the store itself has the ids
+        description["chosen_on"] |= {"keys": None, "contents": None}  # the store has them
     described = pformat(description, width=110, sort_dicts=False)
     lines = [
         "from dataclasses import replace",

@@ -4,6 +4,7 @@ import copy
 import mmap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 from ..checks import POSITIVE, about, check_number, known, unmasked
 from ..cost_kinds import COSTS, NO_COSTS
 from ..files import file_name, folder_of, short_path
-from ..labels import Labels, chosen_rows
+from ..labels import Contents, Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
 from .formats import (
     Folder,
@@ -184,7 +185,9 @@ class LogitStore:
         self._shelf = shelf
         self._rows = rows
         self._models = models
-        self.origin = shelf.labels if rows is None else shelf.labels.take(rows)
+        origin = shelf.labels if rows is None else shelf.labels.take(rows)
+        held = shelf.models if models is None else models
+        self.origin = replace(origin, contents=Contents(held, partial(some_outputs, held, rows)))
         self.labels = self.origin.values
         self.sample_ids = self.origin.sample_ids
         self.classes = self.origin.classes
@@ -626,6 +629,15 @@ class LogitStore:
                 failures.append(str(error))
         if failures:
             raise ValueError("the store is damaged:\n" + "\n".join(failures))
+
+
+def some_outputs(models: Mapping, rows: np.ndarray | None, name: str) -> np.ndarray:
+    """Outputs of a model for int64 ``rows`` (None: all), an array of at most 32 classes: enough to
+    tell samples apart."""
+    tensor = models[name].tensor
+    classes = np.unique(np.linspace(0, tensor.shape[1] - 1, 32).astype(int))
+    outputs = tensor[:, classes].T
+    return outputs if rows is None else outputs[:, rows]
 
 
 def _accuracies(tensor: np.ndarray, labels: Labels) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..checks import about, known, reals, unmasked
-from ..labels import Labels, as_text, chosen_rows
+from ..labels import Contents, Labels, as_text, chosen_rows
 from ..scoring import F1
 from .frames import frame_of, scores_of
 from .protocol import Stage
@@ -216,7 +216,10 @@ class ScoreTable:
         for values in (correct, confidence, cost, predictions, labels):
             if values is not None:
                 values.flags.writeable = False
+        said: Any = correct if predictions is None else predictions
+        answers = {name: (confidence[row], said[row]) for row, name in enumerate(names)}
         origin = origin_of(self.sample_ids, labels, predictions, samples)
+        origin = replace(origin, contents=Contents(answers, answers.__getitem__))
         vars(self).update(
             correct=correct,
             confidence=confidence,

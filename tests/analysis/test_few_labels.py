@@ -295,13 +295,13 @@ def evaluate_f1(table, names):
 def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_predicts_is_refused():
     """None and nan lost no case: as labels that nobody predicts they would say that nobody loses."""
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 600)
-    said = np.where(rng.random((2, 600)) < [[0.8], [0.97]], truth, 1 - truth)
-    sure = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 600))
-    chosen = ScoreTable(
-        said == truth, sure, [1, 9], ["small", "large"], predictions=said, labels=truth
-    )
-    table = ScoreTable(None, sure, [1, 9], ["small", "large"], predictions=said)
+    truth = rng.integers(0, 2, 1200)
+    said = np.where(rng.random((2, 1200)) < [[0.8], [0.97]], truth, 1 - truth)
+    sure = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 1200))
+    names = ["small", "large"]
+    whole = ScoreTable(said == truth, sure, [1, 9], names, predictions=said, labels=truth)
+    chosen = whole.take(slice(600, None))
+    table = ScoreTable(None, sure[:, :600], [1, 9], names, predictions=said[:, :600])
     front = cl.search(chosen, 2)
     ids = to_label(front, table)
     labels = {i: int(truth[int(i)]) for i in ids}

@@ -1,11 +1,22 @@
-"""Repeated samples are refused, by id or by content; what chance makes equal in rounded tables is not."""
+"""Samples that are repeated, or were seen, are refused, by id or by content; what chance makes equal in coarse tables
+is not."""
+
+import copy
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import poisson
+from scipy.stats import binom, poisson
 
-from cascadelib import LogitStore, Point, ScoreTable, certify, to_label
-from cascadelib.analysis.repeats import copied_whole, numbered, refuse_equal_rows
+from cascadelib import LogitStore, Method, Point, ScoreTable, certify, search, to_label
+from cascadelib.analysis.repeats import (
+    copied_whole,
+    equal_contents,
+    numbered,
+    refuse_equal_rows,
+    samples_seen,
+)
 
 STORE = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
 
@@ -130,3 +141,154 @@ def test_a_promise_by_repeats_is_never_given():
         repeated = table(correct, confidence, np.tile(np.arange(40), 25))
         with pytest.raises(ValueError, match="960 of the 1000 samples repeat others"):
             certify(POINT, repeated, 0.05, reference="b")
+
+
+def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says():
+    """Behind :func:`equal_contents`, given their sum, whatever the two means are: enumerated."""
+    for first in (0.01, 0.3, 1, 4, 30):
+        for second in (0.01, 0.3, 1, 4, 30):
+            for n in (1, 2, 5, 20):
+                counts = np.arange(2 * n + 1)
+                joint = poisson.pmf(counts, first) * poisson.pmf(counts[::-1], second)
+                assert joint[n] / joint.sum() <= binom.pmf(n, 2 * n, 0.5) + 1e-12
+
+
+def equal_slowly(seen, here, level):
+    """The same, by counting one value after another, with all tails summed."""
+    values = sorted(set(seen) | set(here))
+    pairs = [(seen.count(value), here.count(value)) for value in values]
+    sums = [a + b for a, b in pairs if (a + b) % 2 == 0]
+    equal = sum(a == b for a, b in pairs)
+    if not equal:
+        return 0
+    chance = sum(binom.pmf(n // 2, n, 0.5) for n in sums) / len(sums)
+    tail = sum(binom.pmf(count, len(sums), chance) for count in range(equal, len(sums) + 1))
+    at_sums = poisson.pmf(len(seen), len(seen)) * poisson.pmf(len(here), len(here))
+    return equal if equal >= chance * len(sums) + 1 and tail <= level * at_sums else 0
+
+
+def test_equal_contents_equals_a_loop():
+    rng = np.random.default_rng(0)
+    found = 0
+    for values in (10, 60, 1000, 10**9):
+        for repeated in (0, 30, 60, 100):
+            seen = rng.integers(0, values, 100)
+            here = np.append(seen[:repeated], rng.integers(0, values, 100 - repeated))
+            fast = equal_contents(seen, here, 1e-6)
+            assert fast == equal_slowly(seen.tolist(), here.tolist(), 1e-6)
+            found += fast > 0
+    assert 4 <= found < 12
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_independent_draws_are_not_taken_for_the_same(seed):
+    """From any number of values, one split larger than the other, and of two sources: level by level."""
+    rng = np.random.default_rng(seed)
+    wrong = np.zeros(3)
+    levels = np.array([1e-6, 1e-2, 1.0])
+    for _ in range(100):
+        values = int(rng.integers(2, 3000))
+        chances = rng.dirichlet(np.full(values, rng.choice([0.01, 0.1, 1, 10])))
+        other = chances if rng.random() < 0.5 else rng.permutation(chances)
+        seen = rng.choice(values, int(rng.integers(1, 3000)), p=chances)
+        here = rng.choice(values, int(rng.integers(1, 3000)), p=other)
+        wrong += [equal_contents(seen, here, level) > 0 for level in levels]
+    assert not wrong.any()
+
+
+COARSE = {
+    "128 probabilities": lambda rng, k: (rng.choice(np.linspace(0.5, 1, 128) ** 2, (2, k)), 2),
+    "five answers": lambda rng, k: (rng.choice([0.2, 0.4, 0.6, 0.8, 1.0], (2, k)), 5),
+    "binary": lambda rng, k: (np.ones((2, k)), 2),
+    "two digits": lambda rng, k: (rng.beta(5, 1, (2, k)).round(2), 10),
+    "three digits": lambda rng, k: (rng.beta(5, 1, (2, k)).round(3), 10),
+    "continuous": lambda rng, k: (rng.random((2, k)), 3),
+}
+
+
+def coarse_table(case, seed, k=1500):
+    rng = np.random.default_rng(seed)
+    confidence, classes = COARSE[case](rng, k)
+    said = rng.integers(0, classes, (2, k))
+    labels = np.where(rng.random(k) < 0.8, said[1], rng.integers(0, classes, k))
+    return ScoreTable(None, confidence, [1, 5], "ab", predictions=said, labels=labels)
+
+
+@pytest.mark.parametrize("case", COARSE)
+def test_coarse_tables_that_are_independent_pass_and_the_same_one_does_not(case):
+    for seed in range(30):
+        seen, here = coarse_table(case, seed), coarse_table(case, 1000 + seed, 900)
+        assert samples_seen([seen.origin], here.origin, "ab") is None
+    if case != "binary":  # four different rows tell nothing
+        assert samples_seen([seen.origin], coarse_table(case, seed).origin, "ab") > 0
+    if case in ("continuous", "three digits"):
+        half = coarse_table(case, seed).take(slice(0, None, 2))
+        again = ScoreTable(None, half.confidence, [1, 5], "ab", None, half.predictions)
+        assert samples_seen([seen.origin], again.origin, "ab") > 300
+
+
+def renamed(store, rows=slice(None), models=None, prefix="new"):
+    """Some samples of a LogitStore under new ids (prefix "": none)."""
+    part = store.take(rows)
+    logits = {name: part.logits(name) for name in models or part.models.index}
+    macs = {name: part.models["macs"][name] for name in logits}
+    ids = [f"{prefix} {row}" for row in range(len(part))] if prefix else None
+    return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
+
+
+@pytest.mark.parametrize("folder", ["fashion-mnist/val", "reviews/val", "reviews/tweets"])
+def test_the_bundled_splits_under_new_ids(folder):
+    """Whole and in part they are recognised, under models that both stores have; their two halves are not."""
+    store = LogitStore(f"data/{folder}")
+    names = list(store.models.index)[:3]
+    store = store.select(names)
+    seen = [store.origin]
+    for rows, prefix in ((slice(None), "new"), (slice(0, None, 2), "new"), (slice(600), "")):
+        again = renamed(store, rows, names[:2], prefix)
+        assert samples_seen(seen, again.origin, names) >= 0.95 * len(again)
+    order = np.random.default_rng(0).permutation(len(store))
+    first, second = order[: len(store) // 2], order[len(store) // 2 :]
+    assert samples_seen([store.take(first).origin], renamed(store, second).origin, names) == 0
+    other = renamed(store, slice(None), names)
+    other = LogitStore.from_arrays(other.labels, {"else": other.logits(names[0])}, macs={"else": 1})
+    assert samples_seen(seen, other.origin, names) is None
+
+
+TUNE, CHECK = renamed(STORE, slice(0, 2000)), renamed(STORE, slice(2000, 4000), prefix="check")
+
+
+def test_one_point_under_new_ids_is_refused_where_it_was_found():
+    """Also part of those samples, after a copy, and where only the confidences were fitted on them."""
+    point = search(TUNE, 2).point(-1)
+    fitted = Method(temperature=True).fit(CHECK)
+    late = search(TUNE, 2, fitted).point(-1)
+    seen_by = {
+        "search": (point, renamed(STORE, slice(0, 2000), prefix="q")),
+        "part": (point, renamed(STORE, slice(1000, 3000), prefix="q")),
+        "pickled": (pickle.loads(pickle.dumps(point)), renamed(STORE, slice(500, 900), prefix="")),
+        "copied": (copy.deepcopy(point), renamed(STORE, slice(500, 900), prefix="")),
+        "fit": (late, renamed(STORE, slice(2000, 4000), prefix="q")),
+    }
+    for one, store in seen_by.values():
+        for ask in (
+            lambda one, store: certify(one, store, 0.05, reference="resnet18_w16@28"),
+            lambda one, store: to_label(one, store, "resnet18_w16@28"),
+        ):
+            with pytest.raises(ValueError, match="took part in finding the cascades"):
+                ask(one, store)
+    assert certify(point, CHECK, 0.05, reference="resnet18_w16@28").overlap_checked
+    assert certify(replace(point, found_on=None), TUNE, 0.05, reference="resnet18_w16@28")
+
+
+def test_contents_of_a_table_are_those_of_its_answers():
+    """Not of labels, which may not be there yet, nor of whether float32 or float64 holds a confidence."""
+    table = coarse_table("continuous", 0)
+    single = table.confidence.astype(np.float32)
+    unlabelled = ScoreTable(None, single, [1, 5], "ab", predictions=table.predictions)
+    for other in (unlabelled, table.labelled(table.predictions[0]), table.select(["b"])):
+        names = list(other.models.index)
+        assert (other.origin.contents.of(names) == table.origin.contents.of(names)).all()
+    assert table.origin.contents.of(["a", "c"]) is None
+    assert len(np.unique(table.origin.contents.of("ab"))) == len(table)
+    part = table.take([7, 3])
+    assert (part.origin.contents.of("ab") == table.origin.contents.of("ab")[[7, 3]]).all()

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
+from cascadelib.analysis.repeats import samples_seen
 from cascadelib.deployment.cascade_file import (
     MOST_KEYS,
     UNCHECKED,
+    WITHOUT_CHOOSING,
     description_of,
     expected,
     mean_with_ends,
@@ -32,6 +34,7 @@ from cascadelib.deployment.policy import (
     text_of,
     threshold_from_json,
     threshold_to_json,
+    without_digests,
 )
 from cascadelib.files import digest_of
 from cascadelib.labels import Labels, Seen, samples_in_common
@@ -191,6 +194,8 @@ def edited(change):
 
 BAD = {
     "keys that are no base64": (lambda c: c["chosen_on"].update(keys="%"), "not base64"),
+    "contents that are no base64": (lambda c: c["chosen_on"].update(contents="%"), "not base64"),
+    "half a content": (lambda c: c["chosen_on"].update(contents="AA=="), "4 bytes each"),
     "half a key": (lambda c: c["chosen_on"].update(keys="AAAA"), "6 bytes each"),
     "another version": (lambda c: c.update(version=2), "format version 2"),
     "no cascade": (lambda c: c.update(format="bicycle"), "no cascade"),
@@ -399,8 +404,34 @@ def test_a_thousand_classes_are_written_and_read(tmp_path):
     assert len(text) < 1e6 and "account" not in text
 
 
+def without_seen_digests(policy):
+    """A policy whose file has no digests of ids and contents."""
+    description = policy.description
+    bare = without_digests(description["chosen_on"])
+    while bare is not None:
+        description = description | {"chosen_on": bare}
+        bare = without_digests(bare)
+    return Policy(description)
+
+
+def test_digests_of_what_was_seen_yield_to_what_a_cascade_needs(tmp_path, monkeypatch):
+    """The longest first; what the file then does not know, promises call unchecked."""
+    policy = Policy.from_point(search(FIRST, 2, "max_softmax").point(-1))
+    path = tmp_path / "p.json"
+    policy.save(path)
+    size = path.stat().st_size
+    for bytes_less, left in ((100, {"contents"}), (900, set())):
+        monkeypatch.setattr("cascadelib.deployment.policy.LARGEST", size - bytes_less)
+        policy.save(path)
+        seen = Policy.load(path).description["chosen_on"]
+        assert {part for part in ("keys", "contents") if seen[part]} == left
+        loaded = point_of(Policy.load(path).description)
+        assert samples_in_common(loaded.seen, THIRD.origin) is None
+        assert samples_in_common(loaded.seen, FIRST.origin) == 100
+
+
 def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
-    policy = by_label(50, 5000)
+    policy = without_seen_digests(by_label(50, 5000))
     path = tmp_path / "p.json"
     policy.save(path)
     size = path.stat().st_size
@@ -464,10 +495,60 @@ def test_what_is_expected_says_whether_the_samples_were_seen():
         assert description_of(point, FIRST, store)["expected"]["intervals"] == words
 
 
+def test_what_is_expected_is_measured_on_samples_that_are_there_once():
+    for rows, how in (([*range(100), 7], "ids"), (np.tile(range(50), 2), "known of them")):
+        twice = OTHER.take(rows)
+        if how != "ids":
+            logits = {name: twice.logits(name) for name in twice.models.index}
+            macs = twice.models["macs"].to_dict()
+            twice = LogitStore.from_arrays(twice.labels, logits, macs=macs)
+        with pytest.raises(ValueError, match=f"samples repeat others.*{how}"):
+            description_of(POINT, STORE, twice)
+
+
+def under_new_ids(store, rows):
+    """Some samples of a store, called otherwise."""
+    part = store.take(rows)
+    logits = {name: part.logits(name) for name in part.models.index}
+    ids = [f"new {row}" for row in range(len(part))]
+    macs = part.models["macs"].to_dict()
+    return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
+
+
+def test_a_file_recognises_samples_under_new_ids():
+    """By what the cascade's models said of them, of the search and of the fit, also in a copy of a copy."""
+    method = Method(temperature=True).fit(SECOND)
+    point = search(FIRST, 2, method).point(-1)
+    for _ in range(2):
+        description = description_of(point)
+        point = point_of(parse_cascade(text_of(description)))
+        for part, counts in ((FIRST, (100, 50)), (SECOND, (100, 50)), (THIRD, (0, 0))):
+            for rows, count in zip((slice(None), slice(50)), counts):
+                origin = under_new_ids(part, rows).origin
+                assert samples_in_common(point.seen, origin) == 0
+                assert samples_seen([point.seen], origin, point.models) == count
+    held_out = under_new_ids(SECOND, slice(None))
+    assert description_of(point, None, held_out)["expected"]["intervals"] == WITHOUT_CHOOSING
+
+
+def test_contents_of_many_samples_take_little_room_in_a_file():
+    rng = np.random.default_rng(0)
+    confidence = rng.random((2, 200_000))
+    table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 0.8, 3.0, 1.0, found_on=table.origin)
+    assert len(description_of(point)["chosen_on"]["contents"]) < 30_000
+    loaded = point_of(parse_cascade(text_of(description_of(point))))
+    other = ScoreTable(confidence > 0.2, rng.random((2, 200_000)), [1, 5], "ab")
+    for count in (20_000, 200_000):
+        again = ScoreTable(confidence[:, :count] > 0.2, confidence[:, :count], [1, 5], "ab")
+        assert samples_seen([loaded.seen], again.origin, "ab") > count / 100
+    assert samples_seen([loaded.seen], other.origin, "ab") is None
+
+
 def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
     point = search(FIRST, 2, Method(temperature=True).fit(FIRST)).point(-1)
     description = description_of(point)
-    for new in ("keys", "also"):
+    for new in ("keys", "contents", "also"):
         del description["chosen_on"][new]
     old = point_of(parse_cascade(text_of(description)))
     assert samples_in_common(old.seen, THIRD.origin) is None
