@@ -10,6 +10,7 @@ import pytest
 
 from cascadelib import Cascade, DriftSignal, LogitStore, Point, ScoreTable, datasets, pick, search
 from cascadelib.deployment.cascade import same_decisions
+from cascadelib.deployment.cascade_file import description_of
 from cascadelib.deployment.decisions import Decisions
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy, parse_cascade, text_of
@@ -78,6 +79,22 @@ def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
     with pytest.warns(RuntimeWarning, match="nan or infinite"):
         cascade(IMAGES[:5] * np.nan)
     pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
+
+
+def test_a_drift_report_says_whether_its_reference_was_seen():
+    nameless = LogitStore.from_arrays(
+        TEST.labels,
+        {name: TEST.logits(name) for name in SMALL},
+        macs=TEST.models["macs"][SMALL].to_dict(),
+    )
+    said = {"held out": (VAL, TEST), "chosen on": (VAL, None), "not known": (VAL, nameless)}
+    for words, (store, held_out) in said.items():
+        watched = Running(
+            POINT.models, POINT.metric, description_of(POINT, store, held_out)["expected"]
+        )
+        assert watched.drift().reference.startswith(words)
+    signal = DriftSignal(stage_confidences(VAL, POINT))
+    assert signal.check([[], []]).reference.startswith("not known")
 
 
 def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well():
