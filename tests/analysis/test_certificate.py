@@ -254,10 +254,9 @@ def test_samples_that_took_part_in_the_search_are_refused():
         certify(front, store.take(slice(4900, 7000)), 0.01)
     logits = {name: store.logits(name) for name in store.models.index}
     unnamed = LogitStore.from_arrays(store.labels, logits, macs=store.models["macs"].to_dict())
-    found = certify(
-        front, unnamed.take(slice(4900, 7000)), 0.01
-    )  # row numbers tell nothing of other splits
-    assert not found.overlap_checked
+    with pytest.raises(ValueError, match="100 of the 2100 samples took part"):
+        certify(front, unnamed.take(slice(4900, 7000)), 0.01)  # by what the models said of them
+    assert not certify(front, unnamed.take(slice(5000, 7000)), 0.01).overlap_checked
 
 
 IDS = np.array([f"s{i}" for i in np.random.default_rng(0).permutation(16_000)])
@@ -316,7 +315,9 @@ def test_named_stores_and_unnamed_ones_with_ids():
         certify(front, store(second, sample_ids=ids[150:]), 0.3)
     with pytest.raises(ValueError, match="50 of the 250"):
         certify(front, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
-    assert not certify(front, store(second), 0.3).overlap_checked
+    with pytest.raises(ValueError, match="50 of the 250"):  # by what the models said of them
+        certify(front, store(second), 0.3)
+    assert not certify(front, store(second[50:]), 0.3).overlap_checked
     named = search(store(first, sample_ids=ids[:200], dataset="d", split="r"), 2)
     with pytest.raises(ValueError, match="50 of the 250"):  # whatever the splits are called
         certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
@@ -377,7 +378,9 @@ def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
     front = search(labelled(ids, "val", rows=FIRST))
-    assert not certify(front, labelled(there, split, rows=LATER), 0.3).overlap_checked
+    assert not certify(front, labelled(there, split, rows=slice(300, 600)), 0.3).overlap_checked
+    with pytest.raises(ValueError, match="150 of the 300"):  # by what the models said of them
+        certify(front, labelled(there, split, rows=LATER), 0.3)
     whole = labelled(None, "val", rows=FIRST)
     with pytest.raises(ValueError, match="300 of the 300"):
         certify(search(whole), labelled(None, "val", rows=FIRST), 0.3)
