@@ -62,7 +62,8 @@ def written(statement):
 
 def needed(statements, wanted):
     """The statements, in order, that ``wanted`` names rest on."""
-    kept, wanted = [], set(wanted)
+    kept = []
+    wanted = set(wanted)
     for statement in reversed(statements):
         if written(statement) & wanted:
             kept.insert(0, statement)

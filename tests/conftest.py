@@ -45,7 +45,8 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
-        chromium.heard, open_context = [], chromium.new_context
+        chromium.heard = []
+        open_context = chromium.new_context
 
         def new_context(**options):
             context = open_context(**options)
@@ -56,10 +57,8 @@ def browser():
         def hear(said):
             chromium.heard.append(f"{said.text} {said.location['url']}")
 
-        chromium.new_context, chromium.new_page = (
-            new_context,
-            lambda **options: new_context(**options).new_page(),
-        )
+        chromium.new_context = new_context
+        chromium.new_page = lambda **options: new_context(**options).new_page()
         yield chromium
         chromium.close()
 
@@ -70,10 +69,8 @@ def no_error_on_the_console(request):
     yield
     if "browser" in request.fixturenames:
         chromium = request.getfixturevalue("browser")
-        said, chromium.heard[:] = (
-            [t for t in chromium.heard if not re.search("|".join(NOT_OURS.values()), t)],
-            [],
-        )
+        said = [t for t in chromium.heard if not re.search("|".join(NOT_OURS.values()), t)]
+        chromium.heard[:] = []
         assert said == []
 
 

@@ -32,7 +32,8 @@ def free_port():
 def serving(folder, program=("-m", "jupyterlab")):
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and Voilà."""
     port = free_port()
-    home, log = folder / ".jupyter", folder / "server.log"
+    home = folder / ".jupyter"
+    log = folder / "server.log"
     own = {
         name: str(home / name.lower())
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -73,7 +74,9 @@ class App:
     """A running `app/serve.py`."""
 
     def __init__(self, port, process, log):
-        self.port, self.process, self.log = port, process, log
+        self.port = port
+        self.process = process
+        self.log = log
 
     @property
     def token(self):
@@ -113,7 +116,8 @@ class App:
 
 @contextmanager
 def app(folder, *options, program=("app/serve.py",)):
-    port, log = free_port(), folder / "log"
+    port = free_port()
+    log = folder / "log"
     command = [
         sys.executable,
         *program,
@@ -194,7 +198,8 @@ def slider(page, position):
 
 def place(page, position, share=None):
     """(x, y) of a slider's knob on the page, where it is or at a share of its track."""
-    box, knob = slider(page, position).bounding_box(), 16
+    box = slider(page, position).bounding_box()
+    knob = 16
     if share is None:
         share = int(slider(page, position).input_value()) / 1000
     return box["x"] + knob / 2 + share * (box["width"] - knob), box["y"] + box["height"] / 2

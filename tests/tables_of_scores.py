@@ -15,25 +15,27 @@ RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 @st.composite
 def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
     """Correctness, confidences with heavy ties and costs, some equal."""
-    m, k = draw(st.integers(*models)), draw(st.integers(*samples))
+    m = draw(st.integers(*models))
+    k = draw(st.integers(*samples))
     correct = draw(
         st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=m, max_size=m)
     )
-    sure = draw(
+    confidence = draw(
         st.lists(
             st.lists(st.integers(0, levels - 1), min_size=k, max_size=k), min_size=m, max_size=m
         )
     )
     cost = draw(st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, 7.0, 40.0]), min_size=m, max_size=m))
-    return np.array(correct), np.array(sure) / 3, np.array(cost)
+    return np.array(correct), np.array(confidence) / 3, np.array(cost)
 
 
 def synthetic(m, k, seed, digits=2):
     rng = np.random.default_rng(seed)
-    skill, ease = np.sort(rng.normal(1, 0.5, m)), rng.normal(size=k)
+    skill = np.sort(rng.normal(1, 0.5, m))
+    ease = rng.normal(size=k)
     margin = skill[:, None] + ease + rng.normal(0, 0.7, (m, k))
-    sure = 1 / (1 + np.exp(-np.abs(margin) - rng.normal(0, 0.5, (m, k))))
-    return margin > 0.3, np.round(sure, digits), np.sort(rng.uniform(1, 100, m))
+    confidence = 1 / (1 + np.exp(-np.abs(margin) - rng.normal(0, 0.5, (m, k))))
+    return margin > 0.3, np.round(confidence, digits), np.sort(rng.uniform(1, 100, m))
 
 
 def noisy_store(seed=0, k=500):
@@ -65,10 +67,12 @@ def assert_same_front(points, expected, k):
 
 def assert_front_of_all(table, n_models):
     """The searched front is that of trying everything."""
-    correct, sure, cost = table
+    correct, confidence, cost = table
     lengths = (n_models,) if isinstance(n_models, int) else n_models
-    expected = brute_front(last_of(correct, sure), cost, lengths)
-    assert_same_front(search_arrays(correct, sure, cost, n_models), expected, correct.shape[1])
+    expected = brute_front(last_of(correct, confidence), cost, lengths)
+    assert_same_front(
+        search_arrays(correct, confidence, cost, n_models), expected, correct.shape[1]
+    )
 
 
 def slow_f1(predicted, labels):
@@ -76,7 +80,8 @@ def slow_f1(predicted, labels):
     hits = sum(1 for p, y in zip(predicted, labels, strict=True) if p == y == 1)
     if not hits:
         return 0.0
-    precision, recall = hits / sum(p == 1 for p in predicted), hits / sum(y == 1 for y in labels)
+    precision = hits / sum(p == 1 for p in predicted)
+    recall = hits / sum(y == 1 for y in labels)
     return 2 * precision * recall / (precision + recall)
 
 
@@ -84,9 +89,9 @@ def binary_table(draw_seed, models, k, levels, positive_share):
     rng = np.random.default_rng(draw_seed)
     labels = (rng.random(k) < positive_share).astype(int)
     predicted = rng.integers(0, 2, (models, k))
-    sure = rng.integers(0, levels, (models, k)) / levels
+    confidence = rng.integers(0, levels, (models, k)) / levels
     cost = rng.integers(1, 4, models).astype(float)  # equal costs happen
-    return predicted, sure, labels, cost
+    return predicted, confidence, labels, cost
 
 
 def assert_certified(points, exact, gap):

@@ -174,7 +174,8 @@ def test_an_open_page_has_longer_but_not_forever(served):
     async def connected():
         """Seconds that a kernel lives whose page stays connected and sends nothing."""
         address = f"ws://127.0.0.1:{served.port}/api/kernels/{kernel}/channels?token={served.token}"
-        socket, start = await websocket_connect(address), time.monotonic()
+        socket = await websocket_connect(address)
+        start = time.monotonic()
         while served.kernels() and time.monotonic() < start + 60:
             await asyncio.sleep(0.1)
         socket.close()

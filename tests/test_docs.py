@@ -63,9 +63,12 @@ class Example:
     def __init__(self):
         (samples,) = [t for t in tables(ARCHITECTURE) if t[0][0] == "sample"]
         columns = np.array(samples[1:], float).T
-        self.sure, self.correct = columns[[1, 3]], columns[[2, 4, 5]].astype(int)
+        self.confidence = columns[[1, 3]]
+        self.correct = columns[[2, 4, 5]].astype(int)
         self.k = len(self.correct[0])
-        self.rank = [(self.k - 1 - values.argsort().argsort()).tolist() for values in self.sure]
+        self.rank = [
+            (self.k - 1 - values.argsort().argsort()).tolist() for values in self.confidence
+        ]
 
     def exits(self, sample, ranges):
         """Stages at which a sample may leave while each boundary lies in its (lowest, highest)."""
@@ -106,7 +109,8 @@ class Example:
 
 
 def test_the_worked_example_is_true():
-    example, edges = Example(), (0, 3, 6)
+    example = Example()
+    edges = (0, 3, 6)
     corners, boxes, prices = tables(ARCHITECTURE)[-3:]
     for a, row in zip(edges, corners[1:], strict=True):
         for b, cell in zip(edges, row[1:], strict=True):
@@ -120,7 +124,8 @@ def test_the_worked_example_is_true():
 
 def test_the_worked_example_closes_its_boxes_as_it_says():
     """One by its bounds, one by looking into it, two by prices; what is found is all that brute force finds."""
-    example, sides = Example(), ((0, 3), (3, 6))
+    example = Example()
+    sides = ((0, 3), (3, 6))
     at_corners = example.reach(product((0, 3, 6), repeat=2))
     closed = [
         (a, b) for a in sides for b in sides if at_corners[(m := example.bounds([a, b]))[0]] <= m[1]
@@ -133,7 +138,8 @@ def test_the_worked_example_closes_its_boxes_as_it_says():
         6,
         23,
     )
-    lines, ranges = {}, None
+    lines = {}
+    ranges = None
     for row in tables(ARCHITECTURE)[-1][1:]:
         if row[0]:
             numbers = integers(row[0])
@@ -149,8 +155,10 @@ def test_the_worked_example_closes_its_boxes_as_it_says():
 
 def test_the_worked_example_is_what_the_search_finds():
     example = Example()
-    sure = np.vstack([example.sure, np.zeros(example.k)])
-    points = cl.search_arrays(example.correct.astype(bool), sure, list(example.cost), n_models=3)
+    confidence = np.vstack([example.confidence, np.zeros(example.k)])
+    points = cl.search_arrays(
+        example.correct.astype(bool), confidence, list(example.cost), n_models=3
+    )
     reach = example.reach(product(range(example.k + 1), repeat=2))
     front = {n: cost for n, cost in reach.items() if n == example.k or reach[n + 1] > cost}
     found = zip(

@@ -31,7 +31,9 @@ def test_whether_the_hub_answers(monkeypatch):
 
 def test_weights_only_holds_until_the_last_one_leaves(monkeypatch):
     monkeypatch.setenv(hub.FORCED, "0")
-    one, other = hub.weights_only(), hub.weights_only()  # as two threads do
+    # as two threads do
+    one = hub.weights_only()
+    other = hub.weights_only()
     one.__enter__()
     other.__enter__()
     one.__exit__(None, None, None)

@@ -67,10 +67,8 @@ def test_the_table_of_notebooks_has_question_and_answer(tmp_path, write_notebook
 
 def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monkeypatch):
     path = write_notebook(tmp_path / "08_a.ipynb", "table")
-    nb, table = (
-        nbformat.read(path, as_version=4),
-        pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"]),
-    )
+    nb = nbformat.read(path, as_version=4)
+    table = pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"])
     nb.cells[2].outputs = [
         nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})
     ]
@@ -191,7 +189,8 @@ def test_the_code_of_your_own_runs(tmp_path, monkeypatch):
     """Three lines each: files of scores, torch modules, services."""
     torch = pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    rng, k = np.random.default_rng(0), 400
+    rng = np.random.default_rng(0)
+    k = 400
     labels = rng.integers(0, 3, k)
     small, large = (size * np.eye(3)[labels] + rng.normal(size=(k, 3)) for size in (1, 4))
     first, second, third = (code for code in CODE if "data/fashion-mnist" not in code)
@@ -213,7 +212,8 @@ def test_the_code_of_your_own_runs(tmp_path, monkeypatch):
     }
     exec(second, space | {"inputs": inputs, "labels": labels, "batch": inputs[:9]})
     correct = rng.random((2, k)) < [[0.7], [0.9]]
-    confidence, cost = np.where(correct, 0.9, 0.3) + 0.1 * rng.random((2, k)), np.array([0.1, 1.0])
+    confidence = np.where(correct, 0.9, 0.3) + 0.1 * rng.random((2, k))
+    cost = np.array([0.1, 1.0])
     held_out = cl.ScoreTable(correct, confidence, cost, ["small", "large"])
     space = {
         "cl": cl,

@@ -13,14 +13,21 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "scores.md"
 def answers(k=1200):
     """The file's rows, shuffled: a free model, a middling one, a dear one; 7 rows are missing."""
     rng = np.random.default_rng(0)
-    truth, rows = rng.choice(["refund", "question", "praise"], k), []
+    truth = rng.choice(["refund", "question", "praise"], k)
+    rows = []
     for name, skill, usd in (("cache", 0.75, 0.0), ("small", 0.85, 0.001), ("large", 0.97, 0.02)):
-        sure = rng.uniform(0.4, 1, k).round(2)
-        right = rng.random(k) < np.clip(skill + sure - 0.7, 0, 1)
-        answer = np.where(right, truth, "question")
+        confidence = rng.uniform(0.4, 1, k).round(2)
+        correct = rng.random(k) < np.clip(skill + confidence - 0.7, 0, 1)
+        answer = np.where(correct, truth, "question")
         rows.append(
             pd.DataFrame(
-                {"service": name, "confidence": sure, "usd": usd, "truth": truth, "answer": answer}
+                {
+                    "service": name,
+                    "confidence": confidence,
+                    "usd": usd,
+                    "truth": truth,
+                    "answer": answer,
+                }
             )
         )
     table = pd.concat(rows).rename_axis("sample").reset_index()
@@ -51,5 +58,7 @@ def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(tmp_path, monkeypa
         namespace,
     )
     assert len(namespace["table"]) == len(inputs) and namespace["table"].cost.min() == 0
-    right = namespace["decisions"].predictions == said.loc["large"].loc[inputs, "truth"].to_numpy()
-    assert right.mean() > said.loc["large"].eval("answer == truth").mean() - 0.02
+    correct = (
+        namespace["decisions"].predictions == said.loc["large"].loc[inputs, "truth"].to_numpy()
+    )
+    assert correct.mean() > said.loc["large"].eval("answer == truth").mean() - 0.02

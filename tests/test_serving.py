@@ -47,12 +47,10 @@ class Slow:
     """A cascade whose runs wait until they may go on; it notes how many batches each had."""
 
     def __init__(self, cascade):
-        self.cascade, self.running, self.go, self.batches = (
-            cascade,
-            cascade.running,
-            threading.Event(),
-            [],
-        )
+        self.cascade = cascade
+        self.running = cascade.running
+        self.go = threading.Event()
+        self.batches = []
 
     def run(self, batches, batch_size):
         self.batches.append(len(batches))
@@ -96,8 +94,10 @@ def waits(condition):
 
 
 def test_everybody_gets_their_own_answers(cascade, served):
-    expected, slow = cascade(IMAGES), Slow(cascade)
-    port, cuts = served(slow, "--max-wait-ms", "1000"), [*range(0, 200, 7), 200]
+    expected = cascade(IMAGES)
+    slow = Slow(cascade)
+    port = served(slow, "--max-wait-ms", "1000")
+    cuts = [*range(0, 200, 7), 200]
     with ThreadPoolExecutor(len(cuts)) as pool:
         first = pool.submit(post, port, npy(IMAGES[:1]))
         waits(lambda: slow.batches)
@@ -119,7 +119,8 @@ def test_it_waits_for_others_only_where_there_are_others():
 
     async def seconds(callers, max_batch=64):
         queue = serve.Queue(SimpleNamespace(run=nothing), max_batch, 1.0, 1024, lambda: callers)
-        work, begun = asyncio.create_task(queue.work()), time.monotonic()
+        work = asyncio.create_task(queue.work())
+        begun = time.monotonic()
         await queue.decide(np.zeros((2, 3)))
         work.cancel()
         return time.monotonic() - begun

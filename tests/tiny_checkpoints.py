@@ -10,7 +10,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-GOOD, BAD = "bright clever warm funny lovely".split(), "dull stale tired clumsy grim".split()
+GOOD = "bright clever warm funny lovely".split()
+BAD = "dull stale tired clumsy grim".split()
 PLAIN = "the a film plot scene actor story is was with and of this that very quite".split()
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *PLAIN]
 FOLDERS = {"sst2": "SST-2", "mrpc": "MRPC", "qnli": "QNLI", "qqp": "QQP"}
@@ -74,11 +75,9 @@ def module(hidden=8, layers=1, seed=0, names=None, classes=2):
 def trained(bert, steps=80, seed=0):
     """The same, after a moment of training on :func:`sentences`."""
     texts, labels = sentences(32 * steps, seed)
-    words, optimizer, threads = (
-        tokenizer(),
-        torch.optim.Adam(bert.parameters(), 0.01),
-        torch.get_num_threads(),
-    )
+    words = tokenizer()
+    optimizer = torch.optim.Adam(bert.parameters(), 0.01)
+    threads = torch.get_num_threads()
     torch.set_num_threads(
         1
     )  # threads wait by spinning, which takes a busy machine ten times as long
@@ -103,7 +102,8 @@ def save(folder, bert, words=None):
 def write_glue(folder, count=200):
     """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text tells, the second not."""
     for i, (task, header) in enumerate(HEADERS.items()):
-        (texts, labels), rng = sentences(count, i), np.random.default_rng(i)
+        texts, labels = sentences(count, i)
+        rng = np.random.default_rng(i)
         others = [" ".join(rng.choice(PLAIN, rng.integers(2, 9))) for _ in texts]
         names = ("entailment", "not_entailment")
         rows = {

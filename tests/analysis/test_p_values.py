@@ -18,7 +18,8 @@ from cascadelib.analysis.p_values import (
 @pytest.mark.parametrize(("k", "most", "epsilon"), [(40, 6, 0.25), (50, 14, 0.2)])
 def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_labels(k, most, epsilon):
     """d of k samples disagree, min(most, d) of them are labelled: P(p ≤ δ) ≤ δ, summed over all outcomes."""
-    level, rejected = 0.2, {}
+    level = 0.2
+    rejected = {}
     for d in range(k + 1):
         m = min(most, d)
         every = [(a, b) for a in range(m + 1) for b in range(m + 1 - a)]
@@ -50,7 +51,8 @@ def test_missing_labels_certify_nothing_that_some_labels_would_not(k, epsilon, d
     d = data.draw(st.integers(0, min(k, 25)))
     m = data.draw(st.integers(0, d))
     lost = data.draw(st.integers(0, min(m, 3)))
-    gained, level = data.draw(st.integers(0, m - lost)), 0.2
+    gained = data.draw(st.integers(0, m - lost))
+    level = 0.2
     every = [
         (a, b)
         for a in range(lost, lost + d - m + 1)
@@ -81,7 +83,9 @@ def test_costs_that_no_draw_can_change():
 
 
 def test_cost_of_three_stages_and_of_samples_holds_its_level():
-    rng, draws, level = np.random.default_rng(0), 1000, 0.1
+    rng = np.random.default_rng(0)
+    draws = 1000
+    level = 0.1
     most = binom.ppf(0.999, draws, level)
     for k in (100, 500):
         three = rng.choice(3, (draws, k), p=[0.7, 0.2, 0.1])
@@ -107,14 +111,17 @@ def test_cost_of_three_stages_and_of_samples_holds_its_level():
 def answers(rng, k, gap):
     """(positive, reference right, cascade right) bool [k], and the true difference of their F1."""
     positive = rng.random(k) < 0.4
-    right = rng.random(k) < 0.85
-    return positive, right, right & (rng.random(k) >= gap)
+    correct = rng.random(k) < 0.85
+    return positive, correct, correct & (rng.random(k) >= gap)
 
 
 def test_f1_holds_its_level_and_is_not_idle():
     truth = answers(np.random.default_rng(0), 2_000_000, 0.05)
     f1 = [2 * (r & truth[0]).sum() / (2 * (r & truth[0]).sum() + (~r).sum()) for r in truth[1:]]
-    rng, draws, level, epsilon = np.random.default_rng(1), 1000, 0.1, f1[0] - f1[1]
+    rng = np.random.default_rng(1)
+    draws = 1000
+    level = 0.1
+    epsilon = f1[0] - f1[1]
     for k in (500, 2000):
         drawn = [answers(rng, k, 0.05) for _ in range(draws)]
         p = np.array(
@@ -130,12 +137,13 @@ def test_f1_holds_its_level_and_is_not_idle():
 def test_capital_against_f1_is_least_at_an_end(k, seed, epsilon):
     """The same gambler at 50 values of θ between the ends never has less."""
     rng = np.random.default_rng(seed)
-    positive, right, correct = rng.random((3, k)) < 0.5
-    low, high = 0.3 + epsilon, 0.9
+    positive, hits, correct = rng.random((3, k)) < 0.5
+    low = 0.3 + epsilon
+    high = 0.9
     assume(low < high)
 
     def losses(theta):
-        theirs = 2 * (1 - theta) * (right & positive) - theta * ~right
+        theirs = 2 * (1 - theta) * (hits & positive) - theta * ~hits
         return (
             theirs - 2 * (1 - theta + epsilon) * (correct & positive) + (theta - epsilon) * ~correct
         ) / 2
@@ -153,6 +161,7 @@ def test_capital_against_f1_is_least_at_an_end(k, seed, epsilon):
 
 
 def test_a_reference_without_true_positives_loses_nothing():
-    none, k = np.zeros(50, bool), 50
+    none = np.zeros(50, bool)
+    k = 50
     assert f1_p_value(np.ones(k, bool), np.ones(k, bool), none, 0.1) == 1  # θ is not known at all
     assert f1_p_value(none, none, np.ones(k, bool), 0.5) < 0.05  # F1 of 0 cannot fall

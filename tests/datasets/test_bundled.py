@@ -21,7 +21,8 @@ def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
 
 
 def test_val_and_test_share_no_image():
-    val, test = datasets.fashion_mnist("val"), datasets.fashion_mnist("test")
+    val = datasets.fashion_mnist("val")
+    test = datasets.fashion_mnist("test")
     assert not set(val.sample_ids) & set(test.sample_ids)
 
 

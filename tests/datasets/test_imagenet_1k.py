@@ -102,7 +102,8 @@ def test_flat_with_a_file_of_labels(flat, kind, head):
 
 def test_wrong_labels_of_a_flat_folder(flat):
     images, labels = flat
-    path, devkit = images.parent / "labels.csv", images.parent / "kit"
+    path = images.parent / "labels.csv"
+    devkit = images.parent / "kit"
     lines = [LINES["text"](i, label) for i, label in enumerate(labels, 1)]
     for text, message in {
         "\n".join(lines[:-1]): "no label for image 'ILSVRC2012_val_00000005.JPEG' .1 of 5",

@@ -12,7 +12,8 @@ def test_missing_and_broken_files(tmp_path):
         datasets.fashion_mnist(folder="nowhere")
     with pytest.raises(FileNotFoundError, match=r"train\.npz.*splits there: \['test', 'val'\]"):
         datasets.fashion_mnist("train")
-    images, labels = np.zeros((2, 28, 28), np.uint8), [0, 1]
+    images = np.zeros((2, 28, 28), np.uint8)
+    labels = [0, 1]
     broken = {
         "layout": {"images": images},
         "dtype": {"images": images / 255, "labels": labels, "sample_ids": ["a", "b"]},

@@ -8,7 +8,8 @@ from PIL import Image
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """62 photographs in four class folders."""
-    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(1)
+    root = tmp_path_factory.mktemp("tree")
+    rng = np.random.default_rng(1)
     for i in range(62):
         path = root / "abcd"[i % 4] / f"{i:02}.jpg"
         path.parent.mkdir(exist_ok=True)

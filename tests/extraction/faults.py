@@ -21,10 +21,8 @@ from cascadelib.zoo import forward
 
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-ALWAYS, IN_TURN = (
-    [signal.SIGKILL, errno.ENOSPC],
-    [signal.SIGTERM, signal.SIGINT, errno.EFBIG, errno.EROFS],
-)
+ALWAYS = [signal.SIGKILL, errno.ENOSPC]
+IN_TURN = [signal.SIGTERM, signal.SIGINT, errno.EFBIG, errno.EROFS]
 CALLS = []  # (call, path) of this process, below the folder that is watched
 
 
@@ -55,7 +53,8 @@ def watch(folder, act):
 
         return written
 
-    Path.write_bytes, Path.write_text = half(Path.write_bytes), half(Path.write_text)
+    Path.write_bytes = half(Path.write_bytes)
+    Path.write_text = half(Path.write_text)
     sync = os.fsync
     os.fsync = lambda handle: (
         called("fsync", os.readlink(f"/proc/self/fd/{handle}")) or sync(handle)

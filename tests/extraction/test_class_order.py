@@ -11,7 +11,7 @@ from cascadelib.zoo.model import Model, reordered
 from cascadelib.zoo.transforms import Cut, Photos
 
 
-class Right(torch.nn.Module):
+class Known(torch.nn.Module):
     """Knows the labels of inputs that hold them; puts class c into column ``columns[c]``."""
 
     def __init__(self, columns):
@@ -31,7 +31,8 @@ def labelled(k=400):
 
 
 def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
-    moved, inputs = Right([2, 0, 1, 3]), labelled()
+    moved = Known([2, 0, 1, 3])
+    inputs = labelled()
     with pytest.raises(
         ValueError, match=r"'moved' seems to have.*accuracy 3\d.*9\d.\d% with.*cl\.zoo\.reordered"
     ):
@@ -44,10 +45,10 @@ def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
         1,
         3,
     ]
-    right = extract(
-        {"right": Right(range(4))}, inputs, tmp_path / "r", macs={"right": 1}, progress=False
+    known = extract(
+        {"right": Known(range(4))}, inputs, tmp_path / "r", macs={"right": 1}, progress=False
     )
-    assert right.models.top1["right"] == 0.9
+    assert known.models.top1["right"] == 0.9
 
 
 def test_a_poor_model_is_not_taken_for_another_order(tmp_path):

@@ -26,7 +26,8 @@ from cascadelib.zoo import loaders
 from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.model import Model
 
-K, C = 50, 4
+K = 50
+C = 4
 torch.manual_seed(0)
 INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
 LABELS = torch.randint(0, C, (K,))
@@ -65,7 +66,9 @@ class Counting(nn.Module):
 
     def __init__(self, fail_at=None):
         super().__init__()
-        self.linear, self.batches, self.fail_at = nn.Linear(36, C), [], fail_at
+        self.linear = nn.Linear(36, C)
+        self.batches = []
+        self.fail_at = fail_at
         nn.init.constant_(self.linear.weight, 0.01)
         nn.init.zeros_(self.linear.bias)
 
@@ -245,7 +248,9 @@ def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
 def test_shards_of_another_run_are_not_used(tmp_path, change):
     with pytest.raises(KeyboardInterrupt):
         extract({"m": Counting(PROBES + 6)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    module, transform, settings = Counting(), None, dict(SMALL)
+    module = Counting()
+    transform = None
+    settings = dict(SMALL)
     if change == "weights":
         nn.init.constant_(module.linear.bias, 1)
     elif change == "transform":
@@ -370,7 +375,8 @@ def test_a_store_of_another_split_is_refused(tmp_path):
 class Constant(nn.Module):
     def __init__(self, output):
         super().__init__()
-        self.linear, self.output = nn.Linear(6, 6), output
+        self.linear = nn.Linear(6, 6)
+        self.output = output
 
     def forward(self, x):
         return self.output(self.linear(x))
@@ -484,7 +490,9 @@ def test_shards_say_nothing_when_read_for_another_run(tmp_path):
 
 def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
     torch.manual_seed(0)
-    module, inputs, labels = torch.nn.Linear(4, 3), torch.randn(50, 4), torch.arange(50) % 3
+    module = torch.nn.Linear(4, 3)
+    inputs = torch.randn(50, 4)
+    labels = torch.arange(50) % 3
     extract({"a": module}, (inputs, labels), tmp_path / "s", progress=False)
     with pytest.raises(ValueError, match="inputs"):
         extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False)
@@ -511,7 +519,8 @@ def page_faults(size=2**26):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
     with kept_memory():
-        first, second = page_faults(), page_faults()
+        first = page_faults()
+        second = page_faults()
         assert second * 4 < first
     assert page_faults() > second * 4
 
@@ -521,7 +530,10 @@ class Failing(nn.Module):
 
     def __init__(self, at, fails):
         super().__init__()
-        self.inner, self.at, self.fails, self.batches = Counting(), at, fails, 0
+        self.inner = Counting()
+        self.at = at
+        self.fails = fails
+        self.batches = 0
 
     def forward(self, x):
         self.batches += 1

@@ -14,7 +14,9 @@ from torch import nn
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
 
-KILLS, K, C = 20, 60, 3
+KILLS = 20
+K = 60
+C = 3
 NAMES = ["a", "b/slash"]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -98,7 +100,9 @@ def test_twenty_kills(tmp_path):
     whole = tensors(tmp_path / "whole")
     assert list(whole) == NAMES
 
-    moments, killed, resumed_from = random.Random(7), 0, set()
+    moments = random.Random(7)
+    killed = 0
+    resumed_from = set()
     for trial in range(KILLS):
         path = tmp_path / str(trial)
         killed += killed_after(forked(path), path, moments.randrange(25), moments.uniform(0, 0.02))
@@ -130,13 +134,12 @@ def test_killed_again_and_again(tmp_path):
 
 
 def test_a_killed_add_leaves_the_old_tensor_or_the_new(tmp_path):
-    labels, versions = (
-        np.zeros(20_000, int),
-        [np.full((20_000, 20), value, np.float32) for value in (1, 2)],
-    )
+    labels = np.zeros(20_000, int)
+    versions = [np.full((20_000, 20), value, np.float32) for value in (1, 2)]
     store = LogitStore.create(tmp_path / "s", labels)
     store.add("m", versions[0])
-    moments, seen = random.Random(9), set()
+    moments = random.Random(9)
+    seen = set()
     for _ in range(10):
         child = os.fork()
         if child == 0:

@@ -20,7 +20,9 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
-K, C, ROOT = 600, 10, Path(__file__).resolve().parents[2]
+K = 600
+C = 10
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"batch_size": 64, "shard_size": 128, "progress": False}
 
 
@@ -37,14 +39,13 @@ def exact():
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     """600 photographs in ten class folders."""
-    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(1)
+    root = tmp_path_factory.mktemp("tree")
+    rng = np.random.default_rng(1)
     for i in range(K):
         path = root / f"{i % C}" / f"{i:03}.jpg"
         path.parent.mkdir(exist_ok=True)
-        colour, noise = (
-            rng.integers(0, 200, 3, np.uint8),
-            rng.integers(0, 56, (40 + i % 7, 60, 3), np.uint8),
-        )
+        colour = rng.integers(0, 200, 3, np.uint8)
+        noise = rng.integers(0, 56, (40 + i % 7, 60, 3), np.uint8)
         Image.fromarray(colour + noise).save(path)
     return datasets.image_folder(root)
 
@@ -73,7 +74,8 @@ def models():
 def close(one, other, tolerance):
     """Logits within the tolerance, and the same top-1 but where two classes are as near."""
     for name in one.models.index:
-        ours, theirs = one.logits(name), other.logits(name)
+        ours = one.logits(name)
+        theirs = other.logits(name)
         assert abs(ours - theirs).max() < tolerance
         first, second = np.sort(theirs, axis=1)[:, :-3:-1].T
         clear = first - second > 2 * tolerance
@@ -94,7 +96,8 @@ def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
 
 def test_tensors_go_through_pinned_memory_too(tmp_path, exact):
     generator = torch.Generator().manual_seed(0)
-    inputs, labels = torch.rand(K, 3, 24, 24, generator=generator), torch.arange(K) % C
+    inputs = torch.rand(K, 3, 24, 24, generator=generator)
+    labels = torch.arange(K) % C
     ours = extract(
         {"a": net(8)}, (inputs, labels), tmp_path / "gpu", device="cuda", amp=False, **SETTINGS
     )
@@ -153,9 +156,11 @@ class Hungry(torch.nn.Module):
 
 
 def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
-    module, inputs = Hungry(), torch.rand(K, 16, generator=torch.Generator().manual_seed(0))
+    module = Hungry()
+    inputs = torch.rand(K, 16, generator=torch.Generator().manual_seed(0))
     torch.cuda.empty_cache()
-    total, held = torch.cuda.get_device_properties(0).total_memory, torch.cuda.memory_reserved()
+    total = torch.cuda.get_device_properties(0).total_memory
+    held = torch.cuda.memory_reserved()
     torch.cuda.set_per_process_memory_fraction(
         (held + 2**30) / total
     )  # room for fewer than 256 samples

@@ -14,9 +14,11 @@ from cascadelib.extraction.extraction import extract
 from cascadelib.zoo import forward
 from cascadelib.zoo.transforms import Cut, Photos
 
-K, C = 50, 4
+K = 50
+C = 4
 torch.manual_seed(0)
-INPUTS, LABELS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8), torch.randint(0, C, (K,))
+INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
+LABELS = torch.randint(0, C, (K,))
 SMALL = {"batch_size": 8, "shard_size": 17, "progress": False, "device": "cpu"}
 
 
@@ -28,7 +30,10 @@ class Late(forward.Device):
 
     def __init__(self, device, amp=False):
         super().__init__(device, amp)
-        self.seen, self.under_way, self.buffers, self.waits = [], [], [], 0
+        self.seen = []
+        self.under_way = []
+        self.buffers = []
+        self.waits = 0
 
     def pinned(self, buffers):
         self.buffers += buffers
@@ -80,7 +85,8 @@ class Stub:
     """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it gives."""
 
     def __init__(self, called, name):
-        self.called, self.name = called, name
+        self.called = called
+        self.name = name
 
     def __call__(self, *arguments, **options):
         return self
@@ -101,7 +107,8 @@ def net(seed, size=36):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """50 photographs in four class folders."""
-    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(1)
+    root = tmp_path_factory.mktemp("tree")
+    rng = np.random.default_rng(1)
     for i in range(K):
         path = root / "abcd"[i % C] / f"{i:02}.png"
         path.parent.mkdir(exist_ok=True)
@@ -191,10 +198,8 @@ def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
     start = called.index(
         "cudart.cudaHostRegister", called.index("cudart.cudaHostUnregister")
     )  # after the probe
-    upload, ran = (
-        ["current_stream.wait_stream", "record_stream"],
-        ["current_stream.record_event"] * 2,
-    )
+    upload = ["current_stream.wait_stream", "record_stream"]
+    ran = ["current_stream.record_event"] * 2
     free = "Stream's event.synchronize"
     batch = [free, *upload, "Stream.record_event", *upload, *ran, "current_stream.record_event"]
     assert called[start : start + 2 + len(batch)] == ["cudart.cudaHostRegister"] * 2 + batch
@@ -211,7 +216,10 @@ class Stops(torch.nn.Module):
 
     def __init__(self, at, error):
         super().__init__()
-        self.inner, self.at, self.error, self.batches = net(1), at, error, 0
+        self.inner = net(1)
+        self.at = at
+        self.error = error
+        self.batches = 0
 
     def forward(self, x):
         self.batches += 1
@@ -239,7 +247,8 @@ def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
     class Sick(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.inner, self.batches = net(2), 0
+            self.inner = net(2)
+            self.batches = 0
 
         def forward(self, x):
             self.batches += 1
@@ -260,7 +269,8 @@ class Narrow(torch.nn.Module):
 
     def __init__(self, room):
         super().__init__()
-        self.inner, self.room = net(1), room
+        self.inner = net(1)
+        self.room = room
 
     def forward(self, x):
         if len(x) > self.room:
@@ -328,7 +338,8 @@ def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, co
 
 
 def test_workers_are_the_usable_cores(tmp_path, folder, monkeypatch):
-    asked, own = [], inference._photographs
+    asked = []
+    own = inference._photographs
     monkeypatch.setattr(extraction, "usable_cores", lambda: 3)
     monkeypatch.setattr(inference, "_photographs", lambda *a: asked.append(a[-1]) or own(*a))
     cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)

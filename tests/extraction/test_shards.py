@@ -91,7 +91,8 @@ def run(folder, out, script, *arguments, processes=1):
 
 
 def same(one, other):
-    one, other = LogitStore(one), LogitStore(other)
+    one = LogitStore(one)
+    other = LogitStore(other)
     assert one.fingerprint == other.fingerprint and set(one.models.index) == set(
         other.models.index
     ) == {"m1", "m2"}
@@ -144,9 +145,11 @@ def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path
     found = datasets.image_folder(folder)
     paths = [file.path for file in found.inputs]
     samples = Photographs(tuple(map(Counted, paths)), found.labels, found.sample_ids, found.classes)
-    cuts, own = [], Cut.__call__
+    cuts = []
+    own = Cut.__call__
     monkeypatch.setattr(Cut, "__call__", lambda self, image: cuts.append(self) or own(self, image))
-    small, large = Cut((16, 16), "bilinear", 0.9), Cut((24, 24), "bicubic", 1.0)
+    small = Cut((16, 16), "bilinear", 0.9)
+    large = Cut((24, 24), "bicubic", 1.0)
     models = {
         "a": (head(1), Photos(small, MEAN, STD)),
         "b": (head(2), Photos(small, MEAN, STD)),
@@ -203,7 +206,10 @@ class Narrow(torch.nn.Module):
 
     def __init__(self, room, error):
         super().__init__()
-        self.linear, self.room, self.error, self.seen = head(5), room, error, []
+        self.linear = head(5)
+        self.room = room
+        self.error = error
+        self.seen = []
 
     def forward(self, x):
         self.seen.append(len(x))
@@ -220,10 +226,8 @@ OUT = [
 
 @pytest.mark.parametrize("error", OUT, ids=["device", "processor"])
 def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
-    samples, transform = (
-        datasets.image_folder(folder),
-        Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD),
-    )
+    samples = datasets.image_folder(folder)
+    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     models = {"narrow": (Narrow(5, error), transform), "wide": (head(5), transform)}
     store = extract(models, samples, tmp_path / "s", batch_size=16, workers=0, progress=False)
     np.testing.assert_allclose(store.logits("narrow"), store.logits("wide"), rtol=1e-5, atol=1e-5)
@@ -241,10 +245,8 @@ def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(folder, tmp_path):
-    samples, transform = (
-        datasets.image_folder(folder),
-        Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD),
-    )
+    samples = datasets.image_folder(folder)
+    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     with pytest.raises(
         ValueError, match=r"1 of 1 models failed:\nmodel 'a': RuntimeError\('something else'\)$"
     ):
@@ -256,10 +258,8 @@ def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypa
     def full(self, *_):
         raise OSError(28, "No space left on device")
 
-    samples, transform = (
-        datasets.image_folder(folder),
-        Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD),
-    )
+    samples = datasets.image_folder(folder)
+    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match=r"No space left on device: .*/s"):

@@ -7,9 +7,9 @@ from cascadelib.figures import reliability_figure
 
 
 def test_figure_13_has_a_panel_a_model():
-    right = np.random.default_rng(0).random((3, 400)) < 0.7
+    correct = np.random.default_rng(0).random((3, 400)) < 0.7
     averages = {
-        f"m{i}": moving_average(np.linspace(0.3, 1, 400), row) for i, row in enumerate(right)
+        f"m{i}": moving_average(np.linspace(0.3, 1, 400), row) for i, row in enumerate(correct)
     }
     fig = reliability_figure(averages)
     assert [a.text for a in fig.layout.annotations[:3]] == ["m0", "m1", "m2"]

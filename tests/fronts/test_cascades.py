@@ -18,7 +18,8 @@ from cascadelib.fronts.exact import (
 def test_numbering_and_counting_agree():
     cost = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 3.0])
     for n in (1, 2, 3, 4):
-        listed, cascades = list(extensions(cost, (), n)), Cascades(cost, n, 7)
+        listed = list(extensions(cost, (), n))
+        cascades = Cascades(cost, n, 7)
         assert len(listed) == number_of_cascades(cost, n) == cascades.end - 7
         assert [cascades.cascade(7 + i) for i in range(len(listed))] == listed
 

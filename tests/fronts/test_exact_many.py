@@ -29,28 +29,30 @@ from cascadelib.fronts.exact import (
 from cascadelib.fronts.kernels.state import improves, new_best, note
 
 
-def dense_front(correct, sure, cost, n):
+def dense_front(correct, confidence, cost, n):
     """{correct: least cost} of one order of n models on a full grid of thresholds, by numpy, one axis a stage."""
-    d, best = n - 1, {}
-    edges = [np.append(np.unique(s), np.inf) for s in sure[:d]]
+    d = n - 1
+    best = {}
+    edges = [np.append(np.unique(s), np.inf) for s in confidence[:d]]
     shape = tuple(len(e) for e in edges)
-    right, at = np.zeros(shape, np.int64), [np.zeros(shape, np.int64) for _ in range(d)]
+    hits = np.zeros(shape, np.int64)
+    at = [np.zeros(shape, np.int64) for _ in range(d)]
     for s in range(correct.shape[1]):
         here = np.ones(shape, bool)
         for i in range(d):
-            passes = sure[i, s] < edges[i].reshape([-1 if j == i else 1 for j in range(d)])
-            right += here & ~passes & correct[i, s]
+            passes = confidence[i, s] < edges[i].reshape([-1 if j == i else 1 for j in range(d)])
+            hits += here & ~passes & correct[i, s]
             here = here & passes
             at[i] += here
-        right += here & correct[d, s]
+        hits += here & correct[d, s]
     total = np.full(shape, cost[0])
     for i in range(d):
         total = total + cost[i + 1] * (at[i] / correct.shape[1])
-    np.minimum.at(least := np.full(correct.shape[1] + 1, np.inf), right.ravel(), total.ravel())
+    np.minimum.at(least := np.full(correct.shape[1] + 1, np.inf), hits.ravel(), total.ravel())
     lowest = np.inf
-    for right_, c in reversed(list(enumerate(least.tolist()))):
+    for hits, c in reversed(list(enumerate(least.tolist()))):
         if c < lowest:
-            best[right_] = lowest = c
+            best[hits] = lowest = c
     return dict(sorted(best.items()))
 
 
@@ -63,7 +65,8 @@ def test_front_of_four_models_equals_brute_force(table, n_models):
 @RELAXED
 @given(tables(models=(4, 4), samples=(2, 5), levels=3), st.integers(0, 2**31))
 def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
-    k, cost = table[0].shape[1], np.unique(table[2] + np.arange(4) / 8)
+    k = table[0].shape[1]
+    cost = np.unique(table[2] + np.arange(4) / 8)
 
     def stage(prefix):
         rng = np.random.default_rng([seed, *prefix])
@@ -75,26 +78,28 @@ def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
 @pytest.mark.parametrize("digits", [1, 2, 6])
 def test_four_models_at_a_size_that_splits_boxes(digits):
     """More boundaries than bins at several levels, against every threshold on one dense grid."""
-    correct, sure, cost = synthetic(4, 100, seed=digits, digits=digits)
-    assert as_dict(search_arrays(correct, sure, cost, 4), 100) == dense_front(
-        correct, sure, cost, 4
+    correct, confidence, cost = synthetic(4, 100, seed=digits, digits=digits)
+    assert as_dict(search_arrays(correct, confidence, cost, 4), 100) == dense_front(
+        correct, confidence, cost, 4
     )
 
 
 def test_five_models_equal_a_dense_grid():
-    correct, sure, cost = synthetic(5, 40, seed=3, digits=1)
-    assert as_dict(search_arrays(correct, sure, cost, 5), 40) == dense_front(correct, sure, cost, 5)
+    correct, confidence, cost = synthetic(5, 40, seed=3, digits=1)
+    assert as_dict(search_arrays(correct, confidence, cost, 5), 40) == dense_front(
+        correct, confidence, cost, 5
+    )
 
 
 @pytest.mark.parametrize("n", [3, 4])
 def test_points_of_longer_cascades_reproduce_themselves(n):
-    correct, sure, cost = LARGE
+    correct, confidence, cost = LARGE
     points = exact_front(n)
     for row in range(0, len(points.cost), max(len(points.cost) // 10, 1)):
         models = points.models[row]
-        outcomes = [(correct[m], sure[m]) for m in models]
-        right, total, stages = single_cascade(outcomes, points.thresholds[row], cost[models])
-        assert right == round(points.accuracy[row] * 3000)
+        outcomes = [(correct[m], confidence[m]) for m in models]
+        hits, total, stages = single_cascade(outcomes, points.thresholds[row], cost[models])
+        assert hits == round(points.accuracy[row] * 3000)
         assert total == pytest.approx(points.cost[row], rel=1e-12)
         np.testing.assert_allclose(
             points.exit_rates[row], np.bincount(stages, minlength=n) / 3000, atol=1e-12
@@ -130,8 +135,8 @@ def test_enough_time_is_exact():
 
 
 def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
-    correct, sure, cost = synthetic(6, 300, seed=8, digits=1)
-    table = np.repeat(correct, 2, 0), np.repeat(sure, 2, 0), np.repeat(np.rint(cost[:6]), 2)
+    correct, confidence, cost = synthetic(6, 300, seed=8, digits=1)
+    table = np.repeat(correct, 2, 0), np.repeat(confidence, 2, 0), np.repeat(np.rint(cost[:6]), 2)
     once = search_arrays(*table, 3)
     for threads in (1, 2, 5):
         monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
@@ -140,7 +145,8 @@ def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
 
 def test_a_stale_reach_lets_no_dearer_cascade_in():
     """A late write of another thread has raised ``reach`` above what this thread has noted."""
-    best, none = new_best(4, 2), np.zeros(1, np.int64)
+    best = new_best(4, 2)
+    none = np.zeros(1, np.int64)
     note(best, 2, 3.0, 7, none, none)
     best[0][:3] = 5.0
     assert not improves(best, 2, 4.0, 1, none)
@@ -195,22 +201,24 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
 @RELAXED
 @given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4))
 def test_one_shared_threshold_equals_a_loop(table, n):
-    correct, sure, cost = table
-    n, k = min(n, len(cost)), correct.shape[1]
-    stage = last_of(correct, sure)
+    correct, confidence, cost = table
+    n = min(n, len(cost))
+    k = correct.shape[1]
+    stage = last_of(correct, confidence)
     points = search_shared_threshold(stage, cost, n)
     assert_same_front(points, shared_front(stage, cost, n), k)
     for row in range(len(points.cost)):
         models = points.models[row]
-        right, total, _ = single_cascade(
+        hits, total, _ = single_cascade(
             [stage((m,)) for m in models], points.thresholds[row], cost[models]
         )
-        assert right == round(points.accuracy[row] * k)
+        assert hits == round(points.accuracy[row] * k)
         assert total == pytest.approx(points.cost[row], rel=1e-12)
 
 
 def test_a_shared_threshold_is_never_better_than_separate_ones():
-    shared, free = shared_threshold_front(NOISY, 3), search(NOISY, 3)
+    shared = shared_threshold_front(NOISY, 3)
+    free = search(NOISY, 3)
     assert (free.cost_at(shared.table["accuracy"]) <= shared.table["cost"]).all()
     point = shared.point(len(shared) // 2)
     assert len(set(point.thresholds)) == 1
@@ -218,7 +226,8 @@ def test_a_shared_threshold_is_never_better_than_separate_ones():
 
 
 def test_a_front_says_how_exact_it_is():
-    front, loose = search(NOISY, 3), search(NOISY, 3, tolerance=0.5)
+    front = search(NOISY, 3)
+    loose = search(NOISY, 3, tolerance=0.5)
     assert (front.gap == 0).all()
     assert front.lower_bound_at(0.7) == front.cost_at(0.7)
     assert loose.gap.max() <= 0.5

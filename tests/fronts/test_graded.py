@@ -11,19 +11,21 @@ from hypothesis import strategies as st
 from cascadelib import ScoreTable, evaluate, pareto_front, search
 
 
-def every_cascade(gain, sure, cost, lengths):
+def every_cascade(gain, confidence, cost, lengths):
     """(cost, accuracy) of every cascade at every threshold, sample by sample."""
-    mean, points = cost.mean(axis=1), []
+    mean = cost.mean(axis=1)
+    points = []
     for n in lengths:
         for models in permutations(range(len(gain)), n):
             if any(mean[a] > mean[b] for a, b in zip(models, models[1:], strict=False)):
                 continue
-            for limits in product(*([*np.unique(sure[m]), np.inf] for m in models[:-1])):
-                paid, got = 0.0, 0.0
+            for limits in product(*([*np.unique(confidence[m]), np.inf] for m in models[:-1])):
+                paid = 0.0
+                got = 0.0
                 for j in range(gain.shape[1]):
                     for i, m in enumerate(models):
                         paid += cost[m, j]
-                        if i == n - 1 or sure[m, j] >= limits[i]:
+                        if i == n - 1 or confidence[m, j] >= limits[i]:
                             got += gain[m, j]
                             break
                 points.append((paid / gain.shape[1], got / gain.shape[1]))
@@ -40,11 +42,14 @@ def every_cascade(gain, sure, cost, lengths):
 )
 def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid, dearest):
     rng = np.random.default_rng(seed)
-    gain, sure = rng.integers(0, 5, (3, k)) / 4, rng.integers(0, 4, (3, k)) / 4
+    gain = rng.integers(0, 5, (3, k)) / 4
+    confidence = rng.integers(0, 4, (3, k)) / 4
     cost = np.array([[1.0], [3.0], [dearest]]) * rng.uniform(0.5, 1.5, (3, k))
     with patch("cascadelib.fronts.graded.GRID", grid):  # boxes within boxes
-        table = search(ScoreTable(gain, sure, cost), lengths).table
-    c, a = every_cascade(gain, sure, cost, (lengths,) if isinstance(lengths, int) else lengths)
+        table = search(ScoreTable(gain, confidence, cost), lengths).table
+    c, a = every_cascade(
+        gain, confidence, cost, (lengths,) if isinstance(lengths, int) else lengths
+    )
     for accuracy in np.unique(a):
         reached = table["cost"][table["accuracy"] >= accuracy - 1e-9]
         assert reached.min() == pytest.approx(c[a >= accuracy - 1e-9].min(), rel=1e-12)
@@ -55,7 +60,8 @@ def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid, dearest
 @pytest.mark.parametrize("middle", [2.0, 1e10, 1e19])
 def test_costs_that_differ_by_twenty_orders_of_magnitude(graded, middle):
     """Every threshold of one triple, by sums of counts; the exact search beside the graded one."""
-    rng, k = np.random.default_rng(0), 300
+    rng = np.random.default_rng(0)
+    k = 300
     cost = np.array([1.0, middle, 1e20])
     correct = rng.random((3, k)) < [[0.5], [0.7], [0.9]]
     confidence = rng.random((3, k))
@@ -83,7 +89,8 @@ def test_its_points_are_the_evaluators():
     )
     front = search(scores, (1, 2, 3))
     for row in range(len(front)):
-        point, result = front.point(row), evaluate(scores, front.point(row))
+        point = front.point(row)
+        result = evaluate(scores, front.point(row))
         assert (result.accuracy, result.cost) == (point.accuracy, point.cost)
         assert result.exit_rates == pytest.approx(point.exit_rates)
     assert any(len(models) == 3 for models in front.table["models"])
@@ -102,7 +109,8 @@ def test_what_a_tolerance_leaves_is_certified(seed, k, lengths, tolerance):
         rng.random((4, k)), rng.random((4, k)), rng.uniform(1, 9, (4, k)) * [[1], [5], [30], [80]]
     )
     with patch("cascadelib.fronts.graded.GRID", 8):
-        exact, loose = search(table, lengths), search(table, lengths, tolerance=tolerance)
+        exact = search(table, lengths)
+        loose = search(table, lengths, tolerance=tolerance)
     at = exact.table["accuracy"].to_numpy()
     assert exact.gap.max() == 0 and loose.gap.max() <= tolerance + 1e-9
     assert (loose.lower_bound_at(at) <= exact.cost_at(at) * (1 + 1e-9)).all()
@@ -112,10 +120,9 @@ def test_what_a_tolerance_leaves_is_certified(seed, k, lengths, tolerance):
 def test_a_time_limit_leaves_a_front_and_what_it_is_worth():
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
-    hurried, exact = (
-        search(scores, 3, time_limit=1e-9),
-        search(scores, 2),
-    )  # every pair is a triple's
+    # every pair is a triple's
+    hurried = search(scores, 3, time_limit=1e-9)
+    exact = search(scores, 2)
     assert len(hurried) > 0 and hurried.gap.max() > 0
     at = exact.table["accuracy"].to_numpy()
     assert (hurried.lower_bound_at(at) <= exact.cost_at(at)).all()
@@ -141,7 +148,8 @@ def test_lengths_that_there_are_not_are_refused(lengths, message):
 def test_a_front_that_was_cut_short_says_so():
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
-    hurried, exact = search(scores, 3, time_limit=1e-9), search(scores, 2)
+    hurried = search(scores, 3, time_limit=1e-9)
+    exact = search(scores, 2)
     certified = f"at most {100 * hurried.gap.max():.3g}% above the least possible cost"
     for shown in (repr(hurried), hurried._repr_html_()):
         assert "not exact" in shown and certified in shown

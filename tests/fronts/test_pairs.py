@@ -11,7 +11,7 @@ import cascadelib as cl
 from cascadelib.fronts.graded import search_graded
 
 
-def slow_front(predicted, sure, labels, cost, lengths):
+def slow_front(predicted, confidence, labels, cost, lengths):
     """{F1: least cost} of the non-dominated cascades, sample by sample."""
     found = []
     if 1 in lengths:
@@ -20,14 +20,15 @@ def slow_front(predicted, sure, labels, cost, lengths):
         (a, b) for a in range(len(cost)) for b in range(len(cost)) if a != b and cost[a] <= cost[b]
     ]
     for a, b in pairs if 2 in lengths else []:
-        for t in all_thresholds(sure[a]):
-            stays = sure[a] >= t
+        for t in all_thresholds(confidence[a]):
+            stays = confidence[a] >= t
             answer = [predicted[a][j] if stays[j] else predicted[b][j] for j in range(len(labels))]
             found.append((slow_f1(answer, labels), cost[a] + cost[b] * float(np.mean(~stays))))
     best = {}
     for score, total in found:
         best[round(score, 12)] = min(best.get(round(score, 12), np.inf), total)
-    front, least = {}, np.inf
+    front = {}
+    least = np.inf
     for score in sorted(best, reverse=True):
         if best[score] < least * (1 - 1e-12):
             front[score] = least = best[score]
@@ -45,12 +46,12 @@ def least(front, at):
     st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1,), (2,), (1, 2)]),
 )  # fmt: skip
 def test_front_is_the_twins(seed, models, k, levels, share, lengths):
-    predicted, sure, labels, cost = binary_table(seed, models, k, levels, share)
+    predicted, confidence, labels, cost = binary_table(seed, models, k, levels, share)
     correct = predicted == labels
     points = search_graded(
-        lambda prefix: (correct[prefix[-1]], sure[prefix[-1]]), cost, lengths, labels == 1
+        lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), cost, lengths, labels == 1
     )
-    expected = slow_front(predicted, sure, labels, cost, lengths)
+    expected = slow_front(predicted, confidence, labels, cost, lengths)
     found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
     assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()
     for at in [
@@ -64,9 +65,9 @@ def test_front_is_the_twins(seed, models, k, levels, share, lengths):
 def store_of(k=400, models=4, classes=2, seed=0):
     rng = np.random.default_rng(seed)
     labels = (rng.random(k) < 0.7).astype(int)
-    right = np.eye(classes)[labels]
+    correct = np.eye(classes)[labels]
     logits = {
-        f"m{i}": rng.normal(0, 1, (k, classes)) + right * (0.6 + 0.5 * i) for i in range(models)
+        f"m{i}": rng.normal(0, 1, (k, classes)) + correct * (0.6 + 0.5 * i) for i in range(models)
     }
     return cl.LogitStore.from_arrays(labels, logits, {f"m{i}": 10.0**i for i in range(models)})
 
@@ -107,7 +108,8 @@ def test_pair_curve_and_front_under_f1():
 
 def test_f1_and_accuracy_differ():
     store = store_of()
-    accuracy, score = cl.search(store, 2), cl.search(store, 2, score="f1")
+    accuracy = cl.search(store, 2)
+    score = cl.search(store, 2, score="f1")
     assert score.baseline.best > accuracy.baseline.best  # 70% are positive
 
 

@@ -23,11 +23,11 @@ from cascadelib.fronts.exact import (
 
 
 def test_an_executor_of_processes_gives_the_same_front():
-    correct, sure, cost = synthetic(6, 400, seed=2, digits=2)
+    correct, confidence, cost = synthetic(6, 400, seed=2, digits=2)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         for n, table in (
-            (3, (correct, sure, cost)),
-            ((2, 4), (correct, sure, np.rint(cost / 10) + 1)),
+            (3, (correct, confidence, cost)),
+            ((2, 4), (correct, confidence, np.rint(cost / 10) + 1)),
         ):
             there, here = (search_arrays(*(*table, n), executor=e) for e in (executor, None))
             assert_equal_points(there, here)
@@ -93,7 +93,8 @@ def test_clocks_of_workers_do_not_count(hours):
 
 
 def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch):
-    given, most = [], []
+    given = []
+    most = []
 
     class Watched(ThreadPoolExecutor):
         def submit(self, function, *arguments):
@@ -114,12 +115,12 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch
 
 def test_dask_is_an_executor_too():
     distributed = pytest.importorskip("distributed")
-    correct, sure, cost = synthetic(5, 300, seed=4, digits=2)
+    correct, confidence, cost = synthetic(5, 300, seed=4, digits=2)
     with (
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        there = search_arrays(correct, sure, cost, 4, executor=client.get_executor())
-    assert_equal_points(there, search_arrays(correct, sure, cost, 4))
+        there = search_arrays(correct, confidence, cost, 4, executor=client.get_executor())
+    assert_equal_points(there, search_arrays(correct, confidence, cost, 4))

@@ -23,7 +23,8 @@ from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.graded import Curve
 from cascadelib.fronts.pairs import pair_curve, plateau
 
-STORE, OTHER = noisy_store(), noisy_store(1)
+STORE = noisy_store()
+OTHER = noisy_store(1)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +48,8 @@ def test_evaluate_elsewhere_equals_a_loop():
     first, second = (OTHER.logits(m).astype(float) for m in point.models)
     p = np.exp(first) / np.exp(first).sum(1, keepdims=True)
     exits = -(p * np.log(p)).sum(1) <= point.thresholds[0]
-    right = np.where(exits, first.argmax(1), second.argmax(1)) == OTHER.labels
-    np.testing.assert_array_equal(result.correct, right)
+    correct = np.where(exits, first.argmax(1), second.argmax(1)) == OTHER.labels
+    np.testing.assert_array_equal(result.correct, correct)
     np.testing.assert_array_equal(result.exit_stage, np.where(exits, 0, 1))
     costs = OTHER.models["macs"]
     assert result.cost == pytest.approx(
@@ -98,10 +99,10 @@ def test_candidates_pareto_and_all():
 
 def test_pair_curve_holds_every_boundary():
     curve = pair_curve(STORE, "m0", "m2")
-    sure = Method().stage(STORE, ["m0"])((0,))[1]
-    assert len(curve) == len(np.unique(sure)) + 1
+    confidence = Method().stage(STORE, ["m0"])((0,))[1]
+    assert len(curve) == len(np.unique(confidence)) + 1
     for row in curve.iloc[:: len(curve) // 9].itertuples():
-        exits = sure >= row.threshold
+        exits = confidence >= row.threshold
         assert exits.mean() == pytest.approx(row.exit_rate)
 
 
@@ -133,19 +134,18 @@ def test_pair_table_has_a_row_a_pair():
 
 def slow_mean(store, first, second, low, high, steps=4000):
     """Mean improvement of one pair over accuracies low … high: every threshold by a loop, midpoints of many steps."""
-    names, costs = list(store.models.index), store.costs("macs")
-    right = {m: store.logits(m).argmax(1) == store.labels for m in names}
-    sure, places = (
-        Method().stage(store, [first])((0,))[1],
-        [names.index(first), names.index(second)],
-    )
+    names = list(store.models.index)
+    costs = store.costs("macs")
+    correct = {m: store.logits(m).argmax(1) == store.labels for m in names}
+    confidence = Method().stage(store, [first])((0,))[1]
+    places = [names.index(first), names.index(second)]
     points = []
-    for t in [-np.inf, *np.unique(sure), np.inf]:
-        exits = sure >= t if t < np.inf else np.zeros(len(store), bool)
+    for t in [-np.inf, *np.unique(confidence), np.inf]:
+        exits = confidence >= t if t < np.inf else np.zeros(len(store), bool)
         cost = costs[places[0]] + costs[places[1]] * (~exits).mean()
-        points.append((cost, np.where(exits, right[first], right[second]).mean()))
+        points.append((cost, np.where(exits, correct[first], correct[second]).mean()))
     cost, accuracy = np.array(points).T
-    single = Baseline(costs, [right[m].mean() for m in names])
+    single = Baseline(costs, [correct[m].mean() for m in names])
     at = low + (high - low) * (np.arange(steps) + 0.5) / steps
     least = [cost[accuracy >= a - 1e-12].min(initial=np.inf) for a in at]
     return float(np.mean(single.cost_at(at) / least))
@@ -157,7 +157,8 @@ def test_pair_table_averages_over_the_pairs_own_range(tied):
     logits = {m: STORE.logits("m3" if m == "m1" else m)[:300] for m in STORE.models.index}
     logits = {m: np.round(z) for m, z in logits.items()} if tied else logits
     store = LogitStore.from_arrays(STORE.labels[:300], logits, macs=STORE.models["macs"].to_dict())
-    top1, table = store.models["top1"], pair_table(store, models="all")
+    top1 = store.models["top1"]
+    table = pair_table(store, models="all")
     whole = top1.iloc[0], top1.max()
     assert (table["accuracy_difference"] < 0).any()
     for row in table.itertuples():
@@ -184,9 +185,12 @@ def test_peaks_stand_out_and_hold_out_reports_both_splits():
 
 def test_score_table_equals_the_store_it_came_from():
     stage = Method().stage(STORE, names := list(STORE.models.index))
-    correct, sure = (np.stack(part) for part in zip(*(stage((m,)) for m in range(4)), strict=True))
-    scores = ScoreTable(correct, sure, STORE.costs("macs"), names)
-    here, there = search(STORE, (1, 2, 3)), search(scores, (1, 2, 3))
+    correct, confidence = (
+        np.stack(part) for part in zip(*(stage((m,)) for m in range(4)), strict=True)
+    )
+    scores = ScoreTable(correct, confidence, STORE.costs("macs"), names)
+    here = search(STORE, (1, 2, 3))
+    there = search(scores, (1, 2, 3))
     assert here.table.equals(there.table)
     point = pick(there, "max_improvement")
     assert evaluate(scores, point).accuracy == point.accuracy
@@ -202,12 +206,13 @@ def test_a_point_prints_plain_numbers_and_says_which_cost():
 
 def test_graded_scores_and_costs_a_sample_equal_a_loop():
     rng = np.random.default_rng(3)
-    gain, sure = rng.random((2, 40)), rng.integers(0, 8, (2, 40)) / 8
+    gain = rng.random((2, 40))
+    confidence = rng.integers(0, 8, (2, 40)) / 8
     cost = np.stack([rng.uniform(1, 2, 40), rng.uniform(5, 30, 40)])
-    front = search(ScoreTable(gain, sure, cost), 2)
+    front = search(ScoreTable(gain, confidence, cost), 2)
     best = []
-    for t in [*np.unique(sure[0]), np.inf]:
-        exits = sure[0] >= t
+    for t in [*np.unique(confidence[0]), np.inf]:
+        exits = confidence[0] >= t
         best.append(
             (cost[0].mean() + (cost[1] * ~exits).mean(), np.where(exits, gain[0], gain[1]).mean())
         )
@@ -215,7 +220,7 @@ def test_graded_scores_and_costs_a_sample_equal_a_loop():
     keep = pareto_front(c, a)
     np.testing.assert_allclose(front.table["cost"], c[keep])
     np.testing.assert_allclose(front.table["accuracy"], a[keep])
-    result = evaluate(ScoreTable(gain, sure, cost), front.point(0))
+    result = evaluate(ScoreTable(gain, confidence, cost), front.point(0))
     assert (result.accuracy, result.cost) == (front.table["accuracy"][0], front.table["cost"][0])
 
 

@@ -50,7 +50,8 @@ def test_a_front_is_that_of_the_float64_twin(dtype, classes, ensemble, probabili
     methods = [method for method in ALL.values() if method.ensemble == ensemble]
     assert methods
     for method in methods:
-        front, expected = search(own, (1, 2, 3), method), search(twin, (1, 2, 3), method)
+        front = search(own, (1, 2, 3), method)
+        expected = search(twin, (1, 2, 3), method)
         for column in ("accuracy", "cost", "models"):
             assert front.table[column].tolist() == expected.table[column].tolist(), method
         thresholds = [t for row in front.table["thresholds"] for t in row]

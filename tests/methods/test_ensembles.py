@@ -57,12 +57,12 @@ def test_every_combination_equals_numpy(ensemble, classes, rank):
         mean = np.mean(
             members if ensemble == "mean_logits" else [softmax(z) for z in members], axis=0
         )
-        right, sure = stage(prefix)
-        np.testing.assert_array_equal(right, rank_of(mean, labels) < rank)
+        correct, confidences = stage(prefix)
+        np.testing.assert_array_equal(correct, rank_of(mean, labels) < rank)
         expected = (
             confidence(mean, "max_softmax") if ensemble == "mean_logits" else mean.max(axis=1)
         )
-        np.testing.assert_allclose(sure, expected, rtol=1e-12)
+        np.testing.assert_allclose(confidences, expected, rtol=1e-12)
 
 
 @settings(max_examples=30, deadline=None)

@@ -16,36 +16,42 @@ COST = [1.0, 2.5, 7.0]
 def scores(seed, k=14, **columns):
     """A table of three models with heavy ties, whose confidence says more under one label than under another."""
     rng = np.random.default_rng(seed)
-    labels, sure = rng.choice(["a", "b"], k), rng.integers(0, 4, (3, k)) / 4
-    right = rng.random((3, k)) < np.where(labels == "a", sure, 0.6)
-    said = np.where(right, labels, np.where(labels == "a", "b", "a"))
-    return cl.ScoreTable(None, sure, COST, predictions=said, labels=labels, columns=columns)
+    labels = rng.choice(["a", "b"], k)
+    confidence = rng.integers(0, 4, (3, k)) / 4
+    correct = rng.random((3, k)) < np.where(labels == "a", confidence, 0.6)
+    said = np.where(correct, labels, np.where(labels == "a", "b", "a"))
+    return cl.ScoreTable(None, confidence, COST, predictions=said, labels=labels, columns=columns)
 
 
 def by_hand(table, chosen_on):
     """Confidences [3, k] by scikit-learn, fitted on another table, model by model and label by label."""
-    sure = np.empty(table.confidence.shape)
+    confidence = np.empty(table.confidence.shape)
     for m in range(3):
         for label in np.unique(table.predictions[m]):
-            here, there = table.predictions[m] == label, chosen_on.predictions[m] == label
+            here = table.predictions[m] == label
+            there = chosen_on.predictions[m] == label
             there = there if there.any() else np.ones(len(chosen_on), bool)
             given = chosen_on.confidence[m][there], chosen_on.correct[m][there]
             fit = IsotonicRegression(out_of_bounds="clip").fit(*given)
-            sure[m, here] = fit.predict(table.confidence[m][here])
-    return np.round(sure, 9)  # scikit-learn's levels differ in the last bits
+            confidence[m, here] = fit.predict(table.confidence[m][here])
+    return np.round(confidence, 9)  # scikit-learn's levels differ in the last bits
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
 def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
-    table, other = scores(seed), scores(seed + 1, 20)
+    table = scores(seed)
+    other = scores(seed + 1, 20)
     front = cl.search(table, n_models, cl.Method(confidence="isotonic_by_label"))
-    sure = by_hand(table, table)
+    confidence = by_hand(table, table)
     lengths = n_models if isinstance(n_models, tuple) else (n_models,)
-    twin = brute_front(lambda prefix: (table.correct[prefix[-1]], sure[prefix[-1]]), COST, lengths)
+    twin = brute_front(
+        lambda prefix: (table.correct[prefix[-1]], confidence[prefix[-1]]), COST, lengths
+    )
     found = {round(a * 14): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
     assert found.keys() == twin.keys() and np.allclose(list(found.values()), list(twin.values()))
-    point, moved = front.point(len(front) - 1), by_hand(other, table)
+    point = front.point(len(front) - 1)
+    moved = by_hand(other, table)
     rows = [other.names.index(name) for name in point.models]
     leaves = [
         [*(moved[m, s] >= t - 1e-8 for m, t in zip(rows, point.thresholds)), True]
@@ -66,7 +72,8 @@ def test_agreement_depends_on_the_model_before(seed):
     front = cl.search(table, (1, 2, 3), cl.Method(confidence="logistic", columns=columns))
 
     def stage(prefix):
-        m, before = prefix[-1], prefix[-2] if len(prefix) > 1 else None
+        m = prefix[-1]
+        before = prefix[-2] if len(prefix) > 1 else None
         values = np.column_stack([table.confidence[m], np.arange(12.0) * 40])
         said = table.predictions[m], None if before is None else table.predictions[before]
         return table.correct[m], fit_confidence(
@@ -88,9 +95,9 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same():
     labels = rng.integers(0, 3, 200)
     logits = {f"m{i}": rng.normal(size=(200, 3)) + (i + 1) * np.eye(3)[labels] for i in range(3)}
     store = cl.LogitStore.from_arrays(labels, logits, dict(zip(logits, COST)), dtype="float64")
-    sure = np.stack([cl.confidence(z, "softmax_margin") for z in logits.values()])
+    confidence = np.stack([cl.confidence(z, "softmax_margin") for z in logits.values()])
     said = [store.predicted(name) for name in logits]
-    table = cl.ScoreTable(None, sure, COST, list(logits), predictions=said, labels=labels)
+    table = cl.ScoreTable(None, confidence, COST, list(logits), predictions=said, labels=labels)
     for kind in ("isotonic_by_label", "logistic"):
         fronts = [
             cl.search(store, (1, 2, 3), cl.Method("softmax_margin", confidence=kind)),
@@ -107,7 +114,8 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same():
 
 def test_monotone_calibration_leaves_a_front_as_it_is():
     table = scores(3, 40)
-    given, fitted = cl.search(table, 2), cl.search(table, 2, cl.Method(confidence="logistic"))
+    given = cl.search(table, 2)
+    fitted = cl.search(table, 2, cl.Method(confidence="logistic"))
     if all(weights.parameters[1] > 0 for weights in fitted.method.fitted.values()):
         assert given.table[["accuracy", "cost"]].equals(fitted.table[["accuracy", "cost"]])
 

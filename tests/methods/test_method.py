@@ -20,14 +20,15 @@ def test_outcomes_equal_a_loop_over_samples(store, name):
     method = METHODS[name].fit(store)
     stage = method.stage(store, NAMES)
     for prefix in [(0,), (1,), (0, 1), (0, 2), (0, 1, 2)]:
-        right, sure = stage(prefix)
+        correct, confidences = stage(prefix)
         for j in range(0, len(store), 7):
             rows = [
                 store.logits(NAMES[m])[j : j + 1].astype(float) / method.temperature_of(NAMES[m])
                 for m in prefix
             ]
             if method.ensemble == "none" or len(prefix) == 1:
-                out, value = rows[-1], confidence(rows[-1], method.metric)[0]
+                out = rows[-1]
+                value = confidence(rows[-1], method.metric)[0]
             elif method.ensemble == "mean_logits":
                 out = np.mean(rows, axis=0)
                 value = confidence(out, method.metric)[0]
@@ -36,16 +37,17 @@ def test_outcomes_equal_a_loop_over_samples(store, name):
                 value = out.max()
             else:
                 values = [confidence(r, method.metric)[0] for r in rows]
-                out, value = rows[int(np.argmax(values))], max(values)
-            assert right[j] == (out[0].argmax() == store.labels[j])
-            assert sure[j] == pytest.approx(value, abs=1e-12)
+                out = rows[int(np.argmax(values))]
+                value = max(values)
+            assert correct[j] == (out[0].argmax() == store.labels[j])
+            assert confidences[j] == pytest.approx(value, abs=1e-12)
 
 
 def test_most_confident_takes_the_cheaper_at_a_tie():
     z = np.array([[2.0, 0.0]])
     store = LogitStore.from_arrays([0], {"a": z, "b": z[:, ::-1]}, macs={"a": 1, "b": 2})
-    right, _ = Method("max_softmax", "most_confident").stage(store, ["a", "b"])((0, 1))
-    assert right.tolist() == [True]
+    correct, _ = Method("max_softmax", "most_confident").stage(store, ["a", "b"])((0, 1))
+    assert correct.tolist() == [True]
 
 
 def test_top_k_counts_ties_towards_the_lower_class():

@@ -21,7 +21,8 @@ CLASSES = 5
 def make_store(seed=0, step=0.5):
     """Logits on a grid of ``step``: confidences and votes tie within models and between them."""
     rng = np.random.default_rng(seed)
-    labels, shared = rng.integers(0, CLASSES, K), rng.normal(size=(K, CLASSES))
+    labels = rng.integers(0, CLASSES, K)
+    shared = rng.normal(size=(K, CLASSES))
     signal = np.eye(CLASSES)[labels]
     logits = {n: np.round((shared + rng.normal(size=(K, CLASSES)) + (1 + i) * signal) / step) * step
               for i, n in enumerate(NAMES)}  # fmt: skip
@@ -81,8 +82,8 @@ def test_an_own_metric_and_an_own_ensemble_go_the_same_way():
 @pytest.mark.parametrize("metric", [*METRICS, "top2_softmax_sum"])
 def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric):
     z = np.asarray(STORE.logits("b"))
-    guesses, sure = answers(z, metric_of(metric), 0.7, 2)
-    np.testing.assert_allclose(sure, confidence(z, metric, 0.7), rtol=1e-12, atol=1e-12)
+    guesses, confidences = answers(z, metric_of(metric), 0.7, 2)
+    np.testing.assert_allclose(confidences, confidence(z, metric, 0.7), rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(
         guesses, [sorted(range(CLASSES), key=lambda c: (-row[c], c))[:2] for row in z]
     )
@@ -106,7 +107,8 @@ def test_one_object_adds_a_metric(monkeypatch):
 class Strongest(Ensemble):
     """The model with the largest logit."""
 
-    name, last_only = "strongest", False
+    name = "strongest"
+    last_only = False
 
     def whole(self, split):
         everything = slice(0, len(split.store))
@@ -114,8 +116,8 @@ class Strongest(Ensemble):
         def stage(prefix):
             z = np.stack([split.logits(m, everything) for m in prefix])
             chosen = z.max(axis=2).argmax(axis=0)
-            rights, sures = zip(*(split.alone(m) for m in prefix))
-            return tuple(np.choose(chosen, list(part)) for part in (rights, sures))
+            correct_, confidences = zip(*(split.alone(m) for m in prefix))
+            return tuple(np.choose(chosen, list(part)) for part in (correct_, confidences))
 
         return stage
 

@@ -12,7 +12,8 @@ from cascadelib import METHODS, LogitStore, Method, evaluate, pick, search
 def make_store(seed=0, k=40, models=4, classes=4, step=0.5):
     """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger the signal."""
     rng = np.random.default_rng(seed)
-    labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
+    labels = rng.integers(0, classes, k)
+    ease = rng.normal(size=(k, 1))
     logits = {
         f"m{i}": np.round(
             ((0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes)))
@@ -24,11 +25,11 @@ def make_store(seed=0, k=40, models=4, classes=4, step=0.5):
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 3.0**i for i in range(models)})
 
 
-def slow_vote(votes, sure):
+def slow_vote(votes, confidence):
     """(class, confidence) of one sample's vote."""
     count = Counter(votes)
     tied = [c for c in count if count[c] == max(count.values())]
-    strength = {c: max(s for v, s in zip(votes, sure) if v == c) for c in tied}
+    strength = {c: max(s for v, s in zip(votes, confidence) if v == c) for c in tied}
     winner = max(tied, key=lambda c: (strength[c], -votes.index(c)))
     return winner, strength[winner]
 
@@ -41,12 +42,12 @@ def test_vote_equals_counting_ballots(metric):
     single = [Method(metric).stage(store, names)((m,))[1] for m in range(5)]
     classes = [store.logits(name).argmax(axis=1) for name in names]
     for prefix in [(0,), (1, 3), (0, 1, 2), (0, 1, 2, 4), (4, 2, 3, 1, 0)]:
-        right, sure = stage(prefix)
+        correct, confidence = stage(prefix)
         for j in range(len(store)):
             winner, voice = slow_vote(
                 [int(classes[m][j]) for m in prefix], [single[m][j] for m in prefix]
             )
-            assert (right[j], sure[j]) == (winner == store.labels[j], voice)
+            assert (correct[j], confidence[j]) == (winner == store.labels[j], voice)
 
 
 def test_plurality_vote_equals_a_loop():

@@ -12,7 +12,8 @@ from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import log_of
 
-MODELS, K = ("a", "b", "c"), 300
+MODELS = ("a", "b", "c")
+K = 300
 MACS = {"a": 1.0, "b": 5.0, "c": 20.0}
 
 
@@ -72,8 +73,10 @@ def test_the_front_is_that_of_the_probabilities(parts, classes, tmp_path):
     stores = stores_of(labels, p, tmp_path)
     correct = np.stack([[row.argmax() == y for row, y in zip(p[name], labels)] for name in MODELS])
     for metric in METRICS:
-        sure = np.array([[brute(row, metric) for row in p[name]] for name in MODELS])
-        table = search(ScoreTable(correct, sure, list(MACS.values()), MODELS), (1, 2, 3)).table
+        confidence = np.array([[brute(row, metric) for row in p[name]] for name in MODELS])
+        table = search(
+            ScoreTable(correct, confidence, list(MACS.values()), MODELS), (1, 2, 3)
+        ).table
         for store in stores:
             found = search(store, (1, 2, 3), Method(metric)).table
             kept = ["accuracy", "cost", "models", "exit_rates"]
@@ -105,9 +108,9 @@ def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms():
     p = {name: values / 100 for name, values in q.items()}
     store = LogitStore.from_probabilities(labels, p, macs=MACS)
     mean = (p["a"] + p["b"]) / 2
-    right, sure = Method("max_softmax", "mean_softmax").stage(store, list(MODELS))((0, 1))
-    np.testing.assert_array_equal(sure, mean.max(axis=1))
-    np.testing.assert_array_equal(right, mean.argmax(axis=1) == labels)
+    correct, confidence = Method("max_softmax", "mean_softmax").stage(store, list(MODELS))((0, 1))
+    np.testing.assert_array_equal(confidence, mean.max(axis=1))
+    np.testing.assert_array_equal(correct, mean.argmax(axis=1) == labels)
     assert store.logits("a")[0, 0] == math.log(max(p["a"][0, 0], np.finfo(float).tiny))
     np.testing.assert_array_equal(store.output("a"), p["a"])
     assert (store.ranks("a") == 0).tolist() == (p["a"].argmax(axis=1) == labels).tolist()
@@ -144,7 +147,8 @@ def masked(values):
 def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
     labels, q = whole_parts(4, 100, 3, k=20)
     p = {name: values / 100 for name, values in q.items()}
-    sure, right = np.stack([p[n].max(1) for n in MODELS]), np.ones((3, 20), bool)
+    confidence = np.stack([p[n].max(1) for n in MODELS])
+    correct = np.ones((3, 20), bool)
     plain = LogitStore.from_arrays(labels, p, macs=MACS)
     calls = {
         "from_arrays": lambda wrap: LogitStore.from_arrays(
@@ -158,18 +162,20 @@ def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
             labels, p, sample_ids=wrap(np.arange(20)), macs=MACS
         ),
         "take": lambda wrap: plain.take(wrap(np.arange(20))),
-        "confidence": lambda wrap: ScoreTable(right, wrap(sure), [1, 2, 3]),
-        "rows": lambda wrap: ScoreTable(right, [wrap(row) for row in sure], [1, 2, 3]),
-        "correct": lambda wrap: ScoreTable(wrap(right), sure, [1, 2, 3]),
-        "cost": lambda wrap: ScoreTable(right, sure, wrap(np.array([1, 2, 3]))),
-        "arrays": lambda wrap: search_arrays(right, wrap(sure), [1, 2, 3], 2),
-        "arrays, correct": lambda wrap: search_arrays(wrap(right), sure, [1, 2, 3], 2),
-        "arrays, cost": lambda wrap: search_arrays(right, sure, wrap(np.array([1, 2, 3])), 2),
+        "confidence": lambda wrap: ScoreTable(correct, wrap(confidence), [1, 2, 3]),
+        "rows": lambda wrap: ScoreTable(correct, [wrap(row) for row in confidence], [1, 2, 3]),
+        "correct": lambda wrap: ScoreTable(wrap(correct), confidence, [1, 2, 3]),
+        "cost": lambda wrap: ScoreTable(correct, confidence, wrap(np.array([1, 2, 3]))),
+        "arrays": lambda wrap: search_arrays(correct, wrap(confidence), [1, 2, 3], 2),
+        "arrays, correct": lambda wrap: search_arrays(wrap(correct), confidence, [1, 2, 3], 2),
+        "arrays, cost": lambda wrap: search_arrays(
+            correct, confidence, wrap(np.array([1, 2, 3])), 2
+        ),
         "outcomes": lambda wrap: search_outcomes(
-            lambda c: (right[0], wrap(sure[c[-1]])), [1, 2, 3], 2
+            lambda c: (correct[0], wrap(confidence[c[-1]])), [1, 2, 3], 2
         ),
         "outcomes, right": lambda wrap: search_outcomes(
-            lambda c: (wrap(right[0]), sure[c[-1]]), [1, 2, 3], 2
+            lambda c: (wrap(correct[0]), confidence[c[-1]]), [1, 2, 3], 2
         ),
     }
     for call in calls.values():
@@ -222,5 +228,5 @@ def test_a_function_as_ensemble_leaves_the_first_stage_alone():
     own, plain = (
         Method("max_softmax", e).stage(store, ["a", "b"]) for e in (lambda z: z.mean(0), "none")
     )
-    for left, right in zip(own((0,)), plain((0,))):
-        np.testing.assert_array_equal(left, right)
+    for left, other in zip(own((0,)), plain((0,))):
+        np.testing.assert_array_equal(left, other)

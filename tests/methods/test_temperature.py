@@ -18,7 +18,8 @@ def negative_log_likelihood(logits, labels, temperature):
 
 
 def test_temperature_is_the_minimum_of_the_likelihood(store):
-    z, labels = store.logits("m1"), store.labels
+    z = store.logits("m1")
+    labels = store.labels
     t = fit_temperature(z, labels)
     here = negative_log_likelihood(z, labels, t)
     grid = [negative_log_likelihood(z, labels, g) for g in np.geomspace(0.05, 20, 2001)]
@@ -46,7 +47,8 @@ def test_a_model_that_is_never_wrong_has_no_temperature():
 
 
 def test_at_a_bound_the_bound_is_the_temperature():
-    misleading, labels = np.array([[5.0, 0.0]] * 4), [0, 1, 1, 1]
+    misleading = np.array([[5.0, 0.0]] * 4)
+    labels = [0, 1, 1, 1]
     for scale in (1.0, 1e-3):
         with pytest.warns(RuntimeWarning, match="only grows up to this bound"):
             assert fit_temperature(misleading * scale, labels) == pytest.approx(2.5 * scale * 100)

@@ -14,8 +14,8 @@ from cascadelib.methods.thresholds import midway
 
 def test_thresholds_lie_midway_between_neighbours():
     correct = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool)
-    sure = np.array([[0.9, 0.7, 0.4, 0.1], [0.5] * 4])
-    points = search_arrays(correct, sure, [1.0, 10.0], 2)
+    confidence = np.array([[0.9, 0.7, 0.4, 0.1], [0.5] * 4])
+    points = search_arrays(correct, confidence, [1.0, 10.0], 2)
     best = points.accuracy.argmax()
     assert points.accuracy[best] == 1.0
     assert points.thresholds[best, 0] == pytest.approx(0.55)

@@ -52,7 +52,8 @@ def hull_cost(points, accuracy):
 
 
 def test_fronts_as_the_paper_counts_them():
-    macs, seconds = front("macs"), front("seconds")
+    macs = front("macs")
+    seconds = front("seconds")
     names = {r["model"] for _, _, r in macs}, {r["model"] for _, _, r in seconds}
     counted = len(names[0]), len(names[1]), len(names[0] | names[1])
     assert (
@@ -296,10 +297,8 @@ def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number):
 def test_how_a_ranking_moves():
     keys = [(t, f, m) for t in ("x", "y") for f in (0, 1) for m in ("a", "b", "c")]
     table = pd.DataFrame(keys, columns=["task", "fold", "method"])
-    table["classes"], table["accuracy_of_best_model"] = (
-        table["task"].map({"x": 5, "y": 2}),
-        0.5 + table["fold"] / 10,
-    )
+    table["classes"] = table["task"].map({"x": 5, "y": 2})
+    table["accuracy_of_best_model"] = 0.5 + table["fold"] / 10
     table["place"] = [1, 2, 3, 1, 2, 3, 2, 2, 2, 2, 2, 2]
     said = pd.DataFrame(
         {"x": ["holds", "fails", "open"], "y": ["holds", "holds", np.nan]}, index=["s", "t", "u"]
@@ -348,7 +347,8 @@ def said_of(table, said, task):
 
 
 def test_verdicts_are_those_of_all_pairs():
-    statements, seen = pd.read_csv(ledger.STATEMENTS), set()
+    statements = pd.read_csv(ledger.STATEMENTS)
+    seen = set()
     for seed in range(20):
         table = made_up(np.random.default_rng(seed))
         if seed % 2:  # the two directions agree
@@ -380,7 +380,8 @@ def test_statements_name_methods_and_numbers_that_there_are():
     statements = pd.read_csv(ledger.STATEMENTS)
     assert statements["statement"].is_unique
     for said in statements.itertuples():
-        better, worse = said.better.split(), said.worse.split()
+        better = said.better.split()
+        worse = said.worse.split()
         assert {*better, *worse} <= METHODS.keys() and not {*better} & {*worse}
         assert said.measured in ("mean_improvement", "upper_improvement", "top_accuracy")
 
@@ -390,7 +391,8 @@ def test_no_verdict_of_the_bundled_run_changes_unnoticed(monkeypatch):
     """Where one is meant to: ``python tests/bundled_claims.py`` rewrites the page."""
     monkeypatch.delenv("CASCADELIB_QUICK", raising=False)
     monkeypatch.chdir(".")  # and back
-    kept, fresh = stated(), fresh_ledger().astype(str).set_index("id")
+    kept = stated()
+    fresh = fresh_ledger().astype(str).set_index("id")
     assert list(kept.index) == list(fresh.index)
     changed = fresh["verdict"][fresh["verdict"] != kept["verdict"]]
     assert changed.empty, f"verdicts that docs/ledger.md has otherwise: {changed.to_dict()}"

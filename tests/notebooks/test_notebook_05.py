@@ -13,12 +13,14 @@ from tools import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CLASSES, MODELS = 10, {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 205e6}
+CLASSES = 10
+MODELS = {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 205e6}
 
 
 def write_split(folder, split, per_class, noise, seed):
     """A store of stand-in logits in which larger models are better, and all of them worse where there is more noise."""
-    rng, labels = np.random.default_rng(seed), np.repeat(np.arange(CLASSES), per_class)
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(CLASSES), per_class)
     names = [f"{synsets()[label]}/{split}_{i}.JPEG" for i, label in enumerate(labels)]
     store = LogitStore.create(folder / split, labels, names, synsets()[:CLASSES], "imagenet", split)
     ease = rng.normal(1.5, 1, (len(labels), 1))

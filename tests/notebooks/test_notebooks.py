@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_CELL, MEDIAN_CELL = 10, 3  # statements, but for parameters
+# statements, but for parameters
+LONGEST_CELL = 10
+MEDIAN_CELL = 3
 LARGEST = 1_000_000  # bytes
 IMAGES_TEXT_AND_TABLES = {
     "text/plain",

@@ -31,7 +31,8 @@ def make_store(seed, k=400, noise=1.0):
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0**i for i in range(3)})
 
 
-STORE, OTHER = make_store(0), make_store(1, noise=1.6)
+STORE = make_store(0)
+OTHER = make_store(1, noise=1.6)
 FRONT = search(STORE, 2)
 
 
@@ -73,7 +74,8 @@ def test_the_second_model_of_all_pairs_is_named_once():
 
 
 def test_a_model_below_the_cheapest_one_is_shown_whole():
-    labels, ok = np.zeros(100, int), {"cheap": 70, "worse": 65, "best": 90}
+    labels = np.zeros(100, int)
+    ok = {"cheap": 70, "worse": 65, "best": 90}
     logits = {
         m: np.stack([np.arange(100) < n, np.arange(100) >= n], 1) * (1.0 + i)
         for i, (m, n) in enumerate(ok.items())
@@ -99,7 +101,8 @@ def test_a_model_below_the_cheapest_one_is_shown_whole():
     ],
 )
 def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
-    moved, own = replay(OTHER, search(STORE, lengths), ranges), search(OTHER, lengths)
+    moved = replay(OTHER, search(STORE, lengths), ranges)
+    own = search(OTHER, lengths)
     assert how_replayed(moved) == words
     fig = segments_figure(moved, own.table, own.singles)
     texts = [fig.layout.title.text, *(note.text for note in fig.layout.annotations)]
@@ -107,7 +110,8 @@ def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
 
 
 def test_figure_12_has_a_line_a_segment():
-    moved, own = replay(OTHER, FRONT), search(OTHER, 2)
+    moved = replay(OTHER, FRONT)
+    own = search(OTHER, 2)
     fig = segments_figure(moved, own.table, own.singles)
     pieces = [t for t in fig.data if t.mode == "lines+markers"]
     assert len(pieces) == moved["segment"].max() + 1

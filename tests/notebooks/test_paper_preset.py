@@ -24,13 +24,14 @@ TABLE = pd.read_csv(ROOT / "cascadelib" / "studies" / "models-2022-07.csv").set_
 MODELS = TABLE.loc[
     ["tinynet_e", "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", "beit_large_patch16_512"]
 ]
-K, K_V2 = 2000, 1000
+K = 2000
+K_V2 = 1000
 
 
-def made_up(right, labels, ease, rng):
+def made_up(hits, labels, ease, rng):
     """Logits float32 [k, 1000] of a model that has ``right`` samples correct, the easier ones mostly, and surest."""
     score = ease + 0.5 * rng.normal(size=len(labels))
-    correct = np.argsort(np.argsort(-score)) < right
+    correct = np.argsort(np.argsort(-score)) < hits
     logits = rng.normal(size=(len(labels), 1000))
     said = np.where(correct, labels, (labels + rng.integers(1, 1000, len(labels))) % 1000)
     margin = 3 + 2.5 * score + rng.exponential(1, len(labels))
@@ -40,7 +41,8 @@ def made_up(right, labels, ease, rng):
 
 def write_split(folder, split, dataset, accuracy, k, seed):
     rng = np.random.default_rng(seed)
-    labels, ease = np.arange(k) % 1000, rng.normal(size=k)
+    labels = np.arange(k) % 1000
+    ease = rng.normal(size=k)
     names = [f"{synsets()[label]}/{split}_{i}.JPEG" for i, label in enumerate(labels)]
     store = LogitStore.create(folder / split, labels, names, synsets(), dataset, split)
     for name, row in MODELS.iterrows():
@@ -117,19 +119,20 @@ def hull_cost(accuracy, cost):
     return at
 
 
-def front_of_pairs(correct, sure, cost):
+def front_of_pairs(correct, confidence, cost):
     """(accuracy, cost) of the non-dominated of all pairs at all thresholds, rising."""
     found = {}
     for i, j in combinations(range(len(cost)), 2):
-        for t in [np.inf, *sure[i]]:
-            stay = sure[i] >= t
-            right = int(np.where(stay, correct[i], correct[j]).sum())
-            found[right] = min(found.get(right, np.inf), cost[i] + cost[j] * (~stay).mean())
-    rows, least = [], np.inf
-    for right in sorted(found, reverse=True):
-        if found[right] < least * (1 - 1e-12):
-            least = found[right]
-            rows.append((right / correct.shape[1], least))
+        for t in [np.inf, *confidence[i]]:
+            stay = confidence[i] >= t
+            hits = int(np.where(stay, correct[i], correct[j]).sum())
+            found[hits] = min(found.get(hits, np.inf), cost[i] + cost[j] * (~stay).mean())
+    rows = []
+    least = np.inf
+    for hits in sorted(found, reverse=True):
+        if found[hits] < least * (1 - 1e-12):
+            least = found[hits]
+            rows.append((hits / correct.shape[1], least))
     return np.array(rows[::-1]).T
 
 
@@ -154,14 +157,15 @@ def mean_factor(front, at, low, high, points=200_001):
 )
 def test_pairs_and_methods(study, kind, report):
     folder, store, _ = study
-    found, cost = claims(folder / report, "02"), MODELS[kind].to_numpy(float)
-    correct, sure = outcomes(store)
+    found = claims(folder / report, "02")
+    cost = MODELS[kind].to_numpy(float)
+    correct, confidence = outcomes(store)
     accuracy = correct.mean(axis=1)
     assert accuracy == pytest.approx(MODELS["top1"], abs=0.5 / K)
     on_front = [
         i for i in range(len(cost)) if not ((cost <= cost[i]) & (accuracy > accuracy[i])).any()
     ]
-    front = front_of_pairs(*(x[on_front] for x in (correct, sure, cost)))
+    front = front_of_pairs(*(x[on_front] for x in (correct, confidence, cost)))
     at = hull_cost(accuracy, cost)
     factors = np.array([at(a) / c for a, c in front.T])
     assert found["pairs"] == [len(on_front) * (len(on_front) - 1) / 2]
@@ -190,15 +194,18 @@ def test_pairs_and_methods(study, kind, report):
 def test_three_models(study):
     """The largest factor of any three, by a loop over all thresholds of the first and a sort by the second's."""
     folder, store, _ = study
-    (correct, sure), cost = outcomes(store), MODELS["macs"].to_numpy(float)
-    at, least = hull_cost(correct.mean(axis=1), cost), np.full(K + 1, np.inf)
+    correct, confidence = outcomes(store)
+    cost = MODELS["macs"].to_numpy(float)
+    at = hull_cost(correct.mean(axis=1), cost)
+    least = np.full(K + 1, np.inf)
     for a, b, c in combinations(range(len(cost)), 3):
-        first, second = np.argsort(-sure[a]), np.argsort(-sure[b])
+        first = np.argsort(-confidence[a])
+        second = np.argsort(-confidence[b])
         place = np.argsort(first)
         for n in range(K + 1):
             goes = second[place[second] >= n]
             left = correct[a, first[:n]].sum()
-            right = left + np.cumsum(
+            hits = left + np.cumsum(
                 [correct[c, goes].sum(), *(correct[b, goes].astype(int) - correct[c, goes])]
             )
             total = (
@@ -206,7 +213,7 @@ def test_three_models(study):
                 + cost[b] * (1 - n / K)
                 + cost[c] * (len(goes) - np.arange(len(goes) + 1)) / K
             )
-            np.minimum.at(least, right, total)
+            np.minimum.at(least, hits, total)
     factors = [at(n / K) / total for n, total in enumerate(least) if np.isfinite(total)]
     found = claims(folder / "report", "03")
     assert found["triple-factor"] == [pytest.approx(np.nanmax(factors), abs=0.006)] and found[
@@ -218,8 +225,8 @@ def test_shift_and_calibration(study):
     folder, store, other = study
     drops = 100 * (MODELS["top1"] - MODELS["imagenetv2_top1"])
     assert claims(folder / "report", "05")["shift-drops"] == pytest.approx(list(drops), abs=0.11)
-    correct, sure = outcomes(other)
-    gaps = np.abs(correct.mean(axis=1) - sure.mean(axis=1))
+    correct, confidence = outcomes(other)
+    gaps = np.abs(correct.mean(axis=1) - confidence.mean(axis=1))
     large = MODELS["family"].str.contains("beit|convnext|deit").to_numpy()
     found = claims(folder / "report", "07")
     assert found["large-families"] == [pytest.approx(gaps[large].mean() / gaps.mean(), abs=0.006)]

@@ -79,7 +79,8 @@ def data(k=300):
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """A folder with the report of three notebooks; the second has figures, a wide table, code, headings."""
-    folder, runs = tmp_path_factory.mktemp("report"), []
+    folder = tmp_path_factory.mktemp("report")
+    runs = []
     table = cl.LogitStore.from_arrays(*data()).models.T.to_html()
     outputs = [{PLOTLY_JSON: json.loads(figure.to_json())} for figure in figures()] + [
         {"text/html": table * 2}
@@ -172,7 +173,8 @@ def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(pages,
     axes = "document.querySelector('.js-plotly-plot')._fullLayout"
     domains = f"['yaxis', 'yaxis2', 'yaxis3'].map(axis => {axes}[axis].domain)"
     height = "() => document.querySelector('[role=figure]').getBoundingClientRect().height"
-    (first, second, third), tall = page.evaluate(domains), page.evaluate(height)
+    first, second, third = page.evaluate(domains)
+    tall = page.evaluate(height)
     assert first[0] > second[1] and second[0] > third[1] and tall > 1000
     page.set_viewport_size({"width": 1000, "height": 900})
     page.wait_for_function(FITTED, arg=1000)

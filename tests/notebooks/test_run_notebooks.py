@@ -131,7 +131,8 @@ def test_page_draws_its_figure_offline(folder, write_notebook, page):
     write_notebook(folder / "01_page.ipynb", FIGURE)
     out = folder.parent / "drawn"
     assert run.main(["--out", str(out), "-p", "points", "7"], folder) == 0
-    asked, wrong = [], []
+    asked = []
+    wrong = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: wrong.append(error))
     page.goto((out / "01_page.html").as_uri())
@@ -163,7 +164,8 @@ def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
 ):
     """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can write."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    folder, here = tmp_path / "notebooks", "import os, time\nfrom pathlib import Path\n"
+    folder = tmp_path / "notebooks"
+    here = "import os, time\nfrom pathlib import Path\n"
     ends = "{'01', '02', '03', '08'} & {*os.listdir()}"
     write_notebook(
         folder / "01_timed.ipynb", here + f"assert {ends} == {{'02', '03'}}\nPath('01').touch()"
@@ -273,7 +275,8 @@ def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, 
 def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
     tmp_path, write_notebook, capsys
 ):
-    folder, preset = tmp_path / "notebooks", tmp_path / "own.yml"
+    folder = tmp_path / "notebooks"
+    preset = tmp_path / "own.yml"
     write_notebook(folder / "01_a.ipynb", "print('said', points)")
     nb = nbformat.read(write_notebook(folder / "02_b.ipynb"), as_version=4)
     nb.cells[1].source = 'split = "val"'

@@ -30,8 +30,8 @@ def test_the_dynamic_threshold_equals_a_loop(store):
         first, second = (store.logits(name).argmax(axis=1) for name in (a, b))
         for target in targets:
             stages = slow_stream(p[:, -1] - p[:, -2], first == second, target)
-            right = np.where(stages, second, first) == store.labels
-            slow.append((right.mean(), c1 + c2 * np.mean(stages)))
+            correct = np.where(stages, second, first) == store.labels
+            slow.append((correct.mean(), c1 + c2 * np.mean(stages)))
     if len(store.models) == 1:
         with pytest.raises(ValueError, match="of 1 models"):
             recipes.park_2015_dynamic(store)

@@ -32,8 +32,8 @@ def test_one_model_is_what_every_recipe_gives():
 def test_ties_everywhere_leave_only_whole_models():
     labels = np.array([0, 0, 0, 1, 1, 2])
     flat = {
-        f"m{i}": np.eye(3)[np.where(np.arange(6) < right, labels, (labels + 1) % 3)]
-        for i, right in enumerate((2, 4))
+        f"m{i}": np.eye(3)[np.where(np.arange(6) < correct, labels, (labels + 1) % 3)]
+        for i, correct in enumerate((2, 4))
     }
     store = LogitStore.from_arrays(labels, flat, macs={"m0": 1, "m1": 10})
     for label, table in some_recipes(store).items():

@@ -20,11 +20,11 @@ def test_the_oracle_refuses_graded_scores():
 def test_oracle_equals_trying_every_exit_of_every_sample():
     rng = np.random.default_rng(5)
     for costs in ([1, 4, 9], [2, 2, 5]):
-        right = rng.random((3, 6)) < [[0.4], [0.5], [0.7]]
+        correct = rng.random((3, 6)) < [[0.4], [0.5], [0.7]]
         points = []
         for chain in rising_chains(costs, 3):
             for exits in product(range(len(chain)), repeat=6):
-                n = sum(right[chain[e]][j] for j, e in enumerate(exits))
+                n = sum(correct[chain[e]][j] for j, e in enumerate(exits))
                 points.append((n / 6, sum(costs[m] for e in exits for m in chain[: e + 1]) / 6))
-        table = recipes.oracle(ScoreTable(right, np.zeros((3, 6)), costs))
+        table = recipes.oracle(ScoreTable(correct, np.zeros((3, 6)), costs))
         same_front(table, points)

@@ -42,10 +42,10 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
         outcomes = [stage((m,)) for m in chain]
         points = []
         for thresholds in product(
-            *(np.linspace(sure.min(), sure.max(), 5) for _, sure in outcomes[:-1])
+            *(np.linspace(confidence.min(), confidence.max(), 5) for _, confidence in outcomes[:-1])
         ):
-            right, cost, stages = single_cascade(outcomes, thresholds, [costs[m] for m in chain])
-            points.append((round(cost, 9) if cost_aware else sum(stages), -right, cost))
+            correct, cost, stages = single_cascade(outcomes, thresholds, [costs[m] for m in chain])
+            points.append((round(cost, 9) if cost_aware else sum(stages), -correct, cost))
         for target in range(max(-p[1] for p in points) + 1):
             best = min(p[:2] for p in points if -p[1] >= target)
             alike = [

@@ -30,22 +30,22 @@ FEATURES = ("max_softmax", "softmax_margin", "entropy")
 def test_logistic_scores_are_those_of_scikit_learn(seed, k, kind):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(k, 3)) * (1, 5, 0)  # a feature may be constant
-    right = {
+    correct = {
         "mixed": rng.random(k) < expit(x[:, 0]),
         "all right": np.ones(k, bool),
         "none right": np.zeros(k, bool),
     }
-    right = right.get(kind, x[:, 0] > 0)
-    scores = fit_confidence("logistic", "abc", x, right)(x)
+    correct = correct.get(kind, x[:, 0] > 0)
+    scores = fit_confidence("logistic", "abc", x, correct)(x)
     assert ((0 <= scores) & (scores <= 1)).all()
-    if right.all() or not right.any():
-        assert (np.abs(scores - right) <= 0.5).all()
+    if correct.all() or not correct.any():
+        assert (np.abs(scores - correct) <= 0.5).all()
         return
     z = np.column_stack([np.ones(k), x])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-10, max_iter=10_000)
-        theirs.fit(z, right)
+        theirs.fit(z, correct)
     np.testing.assert_allclose(scores, theirs.predict_proba(z)[:, 1], atol=1e-4)
 
 
@@ -76,6 +76,6 @@ def test_a_logistic_policy_is_fitted_on_one_split_only():
     features = np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES])
     scorer = fit_confidence("logistic", FEATURES, features, store.ranks("m1") == 0)
     features = np.column_stack([Method(m).stage(other, ["m1"])((0,))[1] for m in FEATURES])
-    right, sure = LEARNED.fit(store).stage(other, ["m1"])((0,))
-    np.testing.assert_array_equal(sure, scorer(features))
-    np.testing.assert_array_equal(right, other.ranks("m1") == 0)
+    correct, confidence = LEARNED.fit(store).stage(other, ["m1"])((0,))
+    np.testing.assert_array_equal(confidence, scorer(features))
+    np.testing.assert_array_equal(correct, other.ranks("m1") == 0)

@@ -10,7 +10,7 @@ from cascadelib.recipes.patience import patience_outcomes
 
 def slow_patience(store, names, costs, patience):
     """Accuracy and cost, sample by sample."""
-    right = 0
+    correct = 0
     cost = 0.0
     for j, label in enumerate(store.labels):
         count = 0
@@ -22,8 +22,8 @@ def slow_patience(store, names, costs, patience):
             before = answer
             if count == patience:
                 break
-        right += answer == label
-    return right / len(store), cost / len(store)
+        correct += answer == label
+    return correct / len(store), cost / len(store)
 
 
 @settings(max_examples=25, deadline=None)

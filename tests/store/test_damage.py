@@ -125,7 +125,9 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store):
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
     store, monkeypatch
 ):
-    reader, writer, done = cl.LogitStore(store.path), cl.LogitStore(store.path), []
+    reader = cl.LogitStore(store.path)
+    writer = cl.LogitStore(store.path)
+    done = []
     real = formats.sha256
 
     def slowly(tensor):
@@ -165,7 +167,8 @@ def sealed(store, **changes):
 
 def resealed(store, tensor=LOGITS["a"], **texts):
     """Write model a's file with other texts in its header, or another tensor, and the digests that fit them."""
-    file, tensor = formats.LogitFile.read(store.path / "a.safetensors"), np.float32(tensor)
+    file = formats.LogitFile.read(store.path / "a.safetensors")
+    tensor = np.float32(tensor)
     own = {key: formats.encoded_metadata(key, value) for key, value in file.metadata.items()}
     texts = own | {"sha256": formats.sha256(tensor)} | texts
     digest = digest_of(["logits", "F32", list(tensor.shape), texts])
@@ -388,7 +391,8 @@ def test_threads_share_a_store_that_grows(store, in_memory):
         cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
     )
     versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
-    end, old = time.monotonic() + 1.5, sys.getswitchinterval()
+    end = time.monotonic() + 1.5
+    old = sys.getswitchinterval()
 
     def add(number):
         for i in range(200 if in_memory else 20):
@@ -530,7 +534,8 @@ def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path, kind, after):
         else:
             raise OSError(kind, os.strerror(kind), *path)
 
-    number, finished = 0, False
+    number = 0
+    finished = False
     while not finished:
         number += 1
         folder = tmp_path / str(number)
@@ -640,7 +645,9 @@ def test_a_model_that_another_process_has_added_is_not_overwritten(store):
 @pytest.fixture
 def ignoring_case(monkeypatch):
     """Files are found by their names whatever the case, as on the usual disks of macOS and Windows."""
-    real_open, real_stat, real_replace = os.open, os.stat, os.replace
+    real_open = os.open
+    real_stat = os.stat
+    real_replace = os.replace
 
     def found(path):
         path = Path(path)

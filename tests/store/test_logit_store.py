@@ -21,7 +21,8 @@ from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encod
 from cascadelib.store.logit_store import LogitStore
 from tools.side_by_side import select_classes
 
-K, C = 40, 7
+K = 40
+C = 7
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, C, K)
 LOGITS = {name: RNG.normal(size=(K, C)).astype(np.float32) for name in "abc"}
@@ -185,7 +186,8 @@ def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory):
         )
     else:
         store.add("good", LOGITS["b"])
-        some, before = store, files(store)
+        some = store
+        before = files(store)
     with pytest.raises(ValueError, match=message):
         some.add("bad", logits, **keywords)
     assert list(some.models.index) == ["good"]
@@ -232,7 +234,7 @@ def test_bad_labels(tmp_path, keywords, message):
         LogitStore.from_arrays(labels, {}, **keywords)
 
 
-def test_one_class_is_degenerate_but_right():
+def test_one_class_is_degenerate_but_correct():
     store = LogitStore.from_arrays([0, 0], {"a": [[1.0], [2.0]]}, macs={"a": 1})
     assert store.models.top1["a"] == 1 and math.isnan(store.models.top5["a"])
 
@@ -563,7 +565,8 @@ def test_a_failed_write_leaves_nothing(store, monkeypatch):
 
 def test_a_file_replaced_behind_an_open_store(store):
     store.add("a", LOGITS["a"])
-    early, late = LogitStore(store.path), LogitStore(store.path)
+    early = LogitStore(store.path)
+    late = LogitStore(store.path)
     early.logits("a")
     store.add("a", LOGITS["b"], replace=True, note="a longer header than before")
     np.testing.assert_array_equal(early.logits("a"), LOGITS["a"])

@@ -126,8 +126,8 @@ def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
     labels = np.zeros(k, int)
     logits = {}
     for name, accuracy in accuracies.items():
-        right = np.arange(k) < round(accuracy * k)
-        logits[name] = np.stack([right, ~right], 1).astype(float)
+        correct = np.arange(k) < round(accuracy * k)
+        logits[name] = np.stack([correct, ~correct], 1).astype(float)
     store = LogitStore.from_arrays(labels, logits, dataset=dataset)
     for name, size in (sizes or {}).items():
         store.add(name, store.logits(name), replace=True, image_size=size)

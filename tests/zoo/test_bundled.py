@@ -70,7 +70,8 @@ def test_bundled_weights_load():
 
 
 def test_two_sizes_share_weights(folder):
-    small, large = load("resnet18_w32@52", folder), load("resnet18_w32@56", folder)
+    small = load("resnet18_w32@52", folder)
+    large = load("resnet18_w32@56", folder)
     assert small.metadata["checkpoint"] == large.metadata["checkpoint"]
     assert (small.metadata["image_size"], large.metadata["image_size"]) == (52, 56)
 

@@ -96,7 +96,8 @@ def test_is_fvcores_total_where_fvcore_counts_all(name):
 
 def allowances(module, image):
     """What fvcore charges for norms and adaptive pooling, of which FlopCounterMode knows nothing."""
-    charged, norms = [0], (nn.LayerNorm, nn.GroupNorm)
+    charged = [0]
+    norms = (nn.LayerNorm, nn.GroupNorm)
 
     def charge(layer, inputs, output):
         if isinstance(layer, nn.BatchNorm2d):
@@ -146,7 +147,8 @@ def test_one_sample_of_a_batch_keywords_and_logits_attribute():
     class Text(nn.Module):
         def __init__(self):
             super().__init__()
-            self.table, self.head = nn.Embedding(9, 6), nn.Linear(6, 2)
+            self.table = nn.Embedding(9, 6)
+            self.head = nn.Linear(6, 2)
 
         def forward(self, ids, mask=None):
             class Output(dict):

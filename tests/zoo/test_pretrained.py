@@ -56,7 +56,8 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     """scikit-image's photographs in ImageNet's layout, each in the folder of a class that it may be called."""
-    folder, source = tmp_path_factory.mktemp("skimage"), Path(skimage.__file__).parent / "data"
+    folder = tmp_path_factory.mktemp("skimage")
+    source = Path(skimage.__file__).parent / "data"
     for name, (words, _) in SHOWN.items():
         label = next(i for i, description in enumerate(descriptions()) if words[0] in description)
         (folder / synsets()[label]).mkdir()

@@ -154,7 +154,8 @@ def test_preprocessing_is_timms(photographs, settings):
         num_workers=0,
         device=torch.device("cpu"),
     )
-    (theirs, labels), ours = next(iter(loader)), image_folder(photographs)
+    theirs, labels = next(iter(loader))
+    ours = image_folder(photographs)
     transform = photos(module, 96)
     assert (
         torch.equal(transform(ours.batch(0, 8)), theirs) and labels.tolist() == ours.labels.tolist()
@@ -315,7 +316,8 @@ def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
         monkeypatch.setattr(
             torch, "load", lambda *args, **options: own(*args, **options | {"weights_only": asked})
         )
-    marker, state = tmp_path / "marker", timm.create_model("resnet10t").state_dict()
+    marker = tmp_path / "marker"
+    state = timm.create_model("resnet10t").state_dict()
     torch.save({"state_dict": state, "more": Poison(marker)}, tmp_path / "resnet10t.pth")
     with pytest.raises(
         ValueError, match=r"resnet10t\.pth: its weights do not fit .* or cannot be read"

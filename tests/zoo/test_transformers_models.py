@@ -62,7 +62,8 @@ def test_pairs(checkpoint):
 
 
 def test_equal_tokenizers_compare_equal():
-    one, two = Tokenized(tiny.tokenizer(), 8), Tokenized(tiny.tokenizer(), 8)
+    one = Tokenized(tiny.tokenizer(), 8)
+    two = Tokenized(tiny.tokenizer(), 8)
     one(("a b c",))  # leaves its padding in the tokenizer
     assert one == two and hash(one) == hash(two) and repr(one) == repr(Tokenized(one.tokenizer, 8))
     assert one != Tokenized(tiny.tokenizer(), 9) and one != Tokenized(
@@ -109,7 +110,8 @@ def test_bert_base_at_128_tokens_is_the_closed_form():
 def test_mean_macs_is_the_mean_over_the_lengths(attention):
     module = tiny.module(16, 2).eval()
     module.config._attn_implementation = attention
-    transform, lengths = Tokenized(tiny.tokenizer(), 64), np.array([3, 3, 7, 20, 64])
+    transform = Tokenized(tiny.tokenizer(), 64)
+    lengths = np.array([3, 3, 7, 20, 64])
     expected = np.mean([bert_macs(2, n, 16, 32, 2) for n in lengths])
     assert mean_macs(module, transform, lengths) == pytest.approx(expected, rel=1e-12)
 
@@ -119,21 +121,24 @@ class Pooled(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.words, self.head = torch.nn.Embedding(len(tiny.WORDS), 4), torch.nn.Linear(4, 2)
+        self.words = torch.nn.Embedding(len(tiny.WORDS), 4)
+        self.head = torch.nn.Linear(4, 2)
 
     def forward(self, input_ids, attention_mask):
         return self.head(self.words(input_ids)[:, ::5]).mean(1)
 
 
 def test_a_module_of_another_kind_is_counted_at_every_length():
-    transform, lengths = Tokenized(tiny.tokenizer(), 64), np.array([3, 6, 6, 11])
+    transform = Tokenized(tiny.tokenizer(), 64)
+    lengths = np.array([3, 6, 6, 11])
     assert mean_macs(Pooled(), transform, lengths) == np.mean([8, 16, 16, 24])
 
 
 def test_bag_of_words_is_a_sum():
     module = BagOfWords(10, 2)
     torch.nn.init.normal_(module.weights.weight)
-    ids, mask = torch.tensor([[1, 2, 0], [3, 3, 4]]), torch.tensor([[1, 1, 0], [1, 1, 1]])
+    ids = torch.tensor([[1, 2, 0], [3, 3, 4]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     weight = module.weights.weight
     expected = torch.stack([weight[1] + weight[2], 2 * weight[3] + weight[4]])
     assert torch.allclose(module(ids, mask), expected)

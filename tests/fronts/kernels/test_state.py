@@ -21,23 +21,25 @@ from cascadelib.fronts.exact import (
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
 def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
     """At equal accuracy and cost the first in order of length, then models by cost, then the fewest that pass on."""
-    correct, sure, cost = table
-    k, first, number = correct.shape[1], {}, 0
+    correct, confidence, cost = table
+    k = correct.shape[1]
+    first = {}
+    number = 0
     for n in (n_models,) if isinstance(n_models, int) else n_models:
         for cascade in extensions(cost, (), n):
-            outcomes = [(correct[m], sure[m]) for m in cascade]
+            outcomes = [(correct[m], confidence[m]) for m in cascade]
             for thresholds in product(*(all_thresholds(s) for _, s in outcomes[:-1])):
-                right, _, stages = single_cascade(outcomes, thresholds, cost[list(cascade)])
+                hits, _, stages = single_cascade(outcomes, thresholds, cost[list(cascade)])
                 at = [sum(s > i for s in stages) for i in range(n - 1)]
                 total = cost[cascade[0]]
                 for i in range(n - 1):
                     total = total + cost[cascade[1 + i]] * (at[i] / k)
-                first[right] = min(first.get(right, (np.inf,)), (total, number, at, stages))
+                first[hits] = min(first.get(hits, (np.inf,)), (total, number, at, stages))
             number += 1
-    points = search_arrays(correct, sure, cost, n_models)
-    for row, right in enumerate(np.rint(points.accuracy * k).astype(int)):
+    points = search_arrays(correct, confidence, cost, n_models)
+    for row, hits in enumerate(np.rint(points.accuracy * k).astype(int)):
         width = points.exit_rates.shape[1]
-        assert points.cost[row] == first[right][0]
+        assert points.cost[row] == first[hits][0]
         np.testing.assert_allclose(
-            points.exit_rates[row], np.bincount(first[right][3], minlength=width) / k, atol=1e-12
+            points.exit_rates[row], np.bincount(first[hits][3], minlength=width) / k, atol=1e-12
         )
