@@ -2,9 +2,7 @@
 
 import functools
 import os
-import platform
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,14 +21,23 @@ from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.shards import Shards, shard_bounds
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import loaders
-from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.model import Model
 
 K = 50
+
+
 C = 4
+
+
 torch.manual_seed(0)
+
+
 INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
+
+
 LABELS = torch.randint(0, C, (K,))
+
+
 SMALL = {
     "batch_size": 8,
     "shard_size": 17,
@@ -507,22 +514,6 @@ def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
 def test_a_dataset_of_another_kind_is_named(tmp_path):
     with pytest.raises(ValueError, match="DataLoader"):
         extract({"a": torch.nn.Linear(4, 3)}, torch.utils.data.DataLoader([1, 2]), tmp_path / "s")
-
-
-def page_faults(size=2**26):
-    """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and dropped again."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.empty(size, dtype=torch.uint8).fill_(1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
-def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
-    with kept_memory():
-        first = page_faults()
-        second = page_faults()
-        assert second * 4 < first
-    assert page_faults() > second * 4
 
 
 class Failing(nn.Module):

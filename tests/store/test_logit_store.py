@@ -2,43 +2,21 @@
 
 import math
 import os
-import warnings
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from toy_store import IDS, LABELS, LOGITS, RNG, C, K
 
 from cascadelib import search
 from cascadelib.cost_kinds import COSTS, Cost
-from cascadelib.files import file_name
 from cascadelib.labels import samples_in_common
 from cascadelib.methods.confidence_metrics import softmax
-from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encoded_metadata
 from cascadelib.store.logit_store import LogitStore
 from tools.side_by_side import select_classes
-
-K = 40
-C = 7
-RNG = np.random.default_rng(0)
-LABELS = RNG.integers(0, C, K)
-LOGITS = {name: RNG.normal(size=(K, C)).astype(np.float32) for name in "abc"}
-IDS = [f"image/{i:03}.png" for i in range(K)]
-
-
-@pytest.fixture
-def store(tmp_path):
-    return LogitStore.create(
-        tmp_path / "val",
-        LABELS,
-        IDS,
-        classes=[f"c{i}" for i in range(C)],
-        dataset="toy",
-        split="val",
-    )
 
 
 def files(store):
@@ -91,53 +69,6 @@ def test_logits_are_memory_mapped_and_read_only(store):
     for some in (store, LogitStore.from_arrays(LABELS, LOGITS)):
         with pytest.raises(ValueError):
             some.logits("a")[0, 0] = 1
-
-
-def test_files_are_readable_by_the_group(store):
-    umask = os.umask(0)
-    os.umask(umask)
-    store.add("a", LOGITS["a"])
-    assert (store.path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
-
-
-@given(
-    name=st.text(min_size=1, max_size=20).filter(lambda s: len(s.encode("utf-8", "ignore")) < 50),
-    value=st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text(),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-        max_leaves=5,
-    ),
-)
-def test_any_name_and_metadata_come_back(name, value):
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return
-    file = file_name(name)
-    assert "/" not in file and ":" not in file and not file.startswith(".")
-    assert unquote(file.removesuffix(".safetensors")) == name
-    assert decoded_metadata(encoded_metadata("key", value)) == value
-
-
-@pytest.mark.parametrize(
-    "name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"]
-)
-def test_awkward_names_on_disk(store, name):
-    store.add(name, LOGITS["a"], macs=1)
-    opened = LogitStore(store.path)
-    assert list(opened.models.index) == [name]
-    np.testing.assert_array_equal(opened.logits(name), LOGITS["a"])
-
-
-@pytest.mark.parametrize("name", ["", 3, "x" * 300, "\ud800"])
-def test_impossible_names(store, name):
-    for some in (store, LogitStore.from_arrays(LABELS, {})):
-        with pytest.raises(ValueError, match="name"):
-            some.add(name, LOGITS["a"])
 
 
 def with_value(row, value):
@@ -418,135 +349,6 @@ def test_arrays_are_not_shared_with_the_caller():
     store = LogitStore.from_arrays(LABELS, {"a": mine})
     mine[:] = 0
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
-
-
-def truncated(path):
-    path.write_bytes(path.read_bytes()[:-5])
-
-
-def appended(path):
-    path.write_bytes(path.read_bytes() + b"x")
-
-
-def emptied(path):
-    path.write_bytes(b"")
-
-
-def foreign(path):
-    save_file({"weights": np.zeros(3)}, path)
-
-
-def foreign_logits(path):
-    save_file({"logits": LOGITS["a"]}, path)
-
-
-def renamed(path):
-    path.write_bytes((path.parent / "good.safetensors").read_bytes())
-
-
-def of_another_store(path):
-    other = LogitStore.create(path.parent / "other", LABELS[::-1])
-    other.add("bad", LOGITS["a"])
-    path.write_bytes((other.path / "bad.safetensors").read_bytes())
-
-
-def text(path):
-    path.write_text("hello, I am not a tensor")
-
-
-@pytest.mark.parametrize(
-    ("damage", "check"),
-    [
-        (truncated, "truncated"),
-        (appended, "appended"),
-        (emptied, "or an empty one"),
-        (foreign, "header"),
-        (foreign_logits, "header"),
-        (renamed, "holds 'good', not 'bad'"),
-        (of_another_store, "fingerprint"),
-        (text, "not a whole safetensors file"),
-    ],
-)
-def test_a_broken_file_is_named_and_hides_no_other(store, damage, check):
-    store.add("good", LOGITS["b"])
-    store.add("bad", LOGITS["a"])
-    damage(store.path / "bad.safetensors")
-    with pytest.warns(UserWarning, match=r"bad\.safetensors.*" + check):
-        opened = LogitStore(store.path)
-    assert list(opened.models.index) == ["good"]
-    np.testing.assert_array_equal(opened.logits("good"), LOGITS["b"])
-    for ask in (lambda: opened.logits("bad"), opened.verify):
-        with pytest.raises(ValueError, match=r"bad\.safetensors.*" + check):
-            ask()
-    with pytest.raises(ValueError, match="replace=True"):
-        opened.add("bad", LOGITS["a"])
-    opened.add("bad", LOGITS["a"], replace=True)
-    opened.verify()
-
-
-def test_an_edited_tensor_is_found_on_first_reading(store):
-    store.add("good", LOGITS["b"])
-    store.add("bad", LOGITS["a"])
-    path = store.path / "bad.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    opened = LogitStore(store.path)
-    for ask in (lambda: opened.logits("bad"), opened.verify):
-        with pytest.raises(ValueError, match=r"bad\.safetensors.*SHA-256"):
-            ask()
-    opened.logits("good")
-
-
-def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
-    monkeypatch.setattr("cascadelib.store.formats.QUICKLY_HASHED", 10)
-    test_edited = store.path / "bad.safetensors"
-    store.add("bad", LOGITS["a"])
-    data = bytearray(test_edited.read_bytes())
-    data[-1] ^= 1
-    test_edited.write_bytes(data)
-    opened = LogitStore(store.path)
-    opened.logits("bad")
-    with pytest.raises(ValueError, match="SHA-256"):
-        opened.verify()
-
-
-def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(store):
-    store.add("a", LOGITS["a"])
-    path = store.path / "a.safetensors"
-    metadata = LogitFile.read(path).metadata
-    path.write_bytes(encoded(LOGITS["a"], metadata | {"macs": 10}))
-    with pytest.warns(UserWarning, match=r"a\.safetensors.*manifest"):
-        opened = LogitStore(store.path)
-    for ask in (lambda: opened.logits("a"), opened.verify):
-        with pytest.raises(ValueError, match=r"a\.safetensors.*manifest"):
-            ask()
-
-
-def test_manifest_and_labels_are_checked(store):
-    manifest = store.path / "manifest.json"
-    whole = manifest.read_text()
-    for broken in (
-        "{",
-        "[]",
-        whole.replace("logits 2", "logits 9"),
-        whole.replace(store.fingerprint[:6], "000000"),
-    ):
-        manifest.write_text(broken)
-        with pytest.raises(ValueError, match=r"manifest\.json"):
-            LogitStore(store.path)
-    manifest.write_text(whole)
-    (store.path / "labels.npz").write_bytes((store.path / "labels.npz").read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"labels\.npz"):
-        LogitStore(store.path)
-
-
-def test_temporaries_of_a_killed_writer_are_no_models(store):
-    store.add("a", LOGITS["a"])
-    (store.path / ".b.safetensors.123.tmp").write_bytes(b"half a file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert list(LogitStore(store.path).models.index) == ["a"]
 
 
 def test_a_failed_write_leaves_nothing(store, monkeypatch):

@@ -1,0 +1,18 @@
+"""Fixtures that the tests of this room share."""
+
+import pytest
+from toy_store import IDS, LABELS, C
+
+from cascadelib.store.logit_store import LogitStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    return LogitStore.create(
+        tmp_path / "val",
+        LABELS,
+        IDS,
+        classes=[f"c{i}" for i in range(C)],
+        dataset="toy",
+        split="val",
+    )
