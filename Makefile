@@ -17,7 +17,7 @@ run: $(READY) ## run all notebooks on the bundled data; HTML report in build/rep
 
 # A worker a core, so one thread a worker: torch's threads wait for one another by spinning, minutes where cores are shared.
 test: lint ## lint, the tests, and every notebook at its quick parameters under nbval
-	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## the static checks: ruff, the rule of imports, types
 	$(BIN)/ruff check .

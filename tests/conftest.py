@@ -28,6 +28,24 @@ NOT_OURS = {
 }
 
 
+# The files that take longest, the longest first: they are begun first, so that none of them is what one worker
+# still runs while the others have nothing left.
+LONGEST = (
+    "test_packaging.py",
+    "test_paper_preset.py",
+    "test_explorer.py",
+    "test_run_notebooks.py",
+    "test_kernels.py",
+    "test_extraction_kill.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files in the order in which they are best begun; the tests of a file stay as they are."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def find_browser() -> str | None:
     """Path of a Chrome or Chromium: ``BROWSER_PATH`` (kaleido reads it too), else the first on the PATH."""
     return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)

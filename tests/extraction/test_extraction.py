@@ -2,7 +2,9 @@
 
 import functools
 import os
+import platform
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.shards import Shards, shard_bounds
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import loaders
+from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.model import Model
 
 K = 50
@@ -637,3 +640,19 @@ def test_a_fault_at_any_call_costs_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.removesuffix(" calls\n")) > 40
+
+
+def page_faults(size=2**26):
+    """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and dropped again."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(size, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
+def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
+    with kept_memory():
+        first = page_faults()
+        second = page_faults()
+        assert second * 4 < first
+    assert page_faults() > second * 4

@@ -195,3 +195,13 @@ def test_bad_names_and_files_of_the_text_zoo(tmp_path):
     )
     with pytest.raises(ValueError, match=r"bag_of_words\.safetensors: its weights do not fit"):
         load_bundled_text_model("bag_of_words", tmp_path)
+
+
+def test_equal_tokenizers_compare_equal():
+    one = Tokenized(tiny.tokenizer(), 8)
+    two = Tokenized(tiny.tokenizer(), 8)
+    one(("a b c",))  # leaves its padding in the tokenizer
+    assert one == two and hash(one) == hash(two) and repr(one) == repr(Tokenized(one.tokenizer, 8))
+    assert one != Tokenized(tiny.tokenizer(), 9) and one != Tokenized(
+        tiny.tokenizer(), 8, ("input_ids",)
+    )

@@ -1,4 +1,4 @@
-"""Which of two equal cascades is kept."""
+"""The best cascades so far: which of two equal ones is kept, and what is known at each n."""
 
 from itertools import product
 
@@ -15,6 +15,7 @@ from cascadelib.fronts.cascades import extensions
 from cascadelib.fronts.exact import (
     search_arrays,
 )
+from cascadelib.fronts.kernels.state import improves, merge_best, new_best, note, same_reach
 
 
 @RELAXED
@@ -43,3 +44,27 @@ def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
         np.testing.assert_allclose(
             points.exit_rates[row], np.bincount(first[hits][3], minlength=width) / k, atol=1e-12
         )
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), max_size=12))
+def test_reach_is_the_least_cost_with_at_least_so_many_correct(
+    cascades: list[tuple[int, int]],
+) -> None:
+    """Whatever order cascades come in, and whichever of two threads notes them."""
+    shared = new_best(5, 2)
+    threads = [same_reach(shared), same_reach(shared)]
+    for number, (n, cost) in enumerate(cascades):
+        best = threads[number % 2]
+        at = np.array([number])
+        if improves(best, n, float(cost), number, at):
+            note(best, n, float(cost), number, at, at)
+    merge_best(shared, threads)
+    for n in range(6):
+        least = min([cost for hits, cost in cascades if hits >= n], default=np.inf)
+        assert shared.reach[n] == least
+    for n in range(6):
+        # Of equal costs at n the first cascade is kept, unless as much buys more.
+        noted = [(cost, number) for number, (hits, cost) in enumerate(cascades) if hits == n]
+        more = min([cost for hits, cost in cascades if hits > n], default=np.inf)
+        if noted and min(noted)[0] < more:
+            assert (shared.exact[n], shared.where[n, 0]) == min(noted)

@@ -1,0 +1,45 @@
+"""The parts of a box's bounds, beside loops that say the same."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascadelib.fronts.kernels.bounds import SAFE, closes, most_along
+from cascadelib.fronts.kernels.state import new_best
+
+GROUPS = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), max_size=11)
+
+
+@given(GROUPS, st.integers(0, 3))
+def test_the_most_that_exiting_groups_saves_equals_a_loop(
+    groups: list[tuple[int, int, int]], value: int
+) -> None:
+    saved, gains, extra = np.array(groups, float).reshape(-1, 3).T
+    sums = [0.0]
+    for g in range(len(groups)):
+        sums.append(sums[-1] + saved[g] + extra[g] + value * gains[g])
+    most, at = most_along.py_func(saved, gains, extra, float(value))
+    assert most == max(sums)
+    assert sums[at] == most
+
+
+@pytest.mark.parametrize(
+    ("bound", "tolerance", "is_closed"),
+    [
+        (2.0, 0.0, False),
+        (10.0, 0.0, False),
+        (10.1, 0.0, True),
+        (9.6, 0.05, True),
+        (9.0, 0.05, False),
+    ],
+)
+def test_a_bound_closes_what_is_as_dear_as_what_was_found(
+    bound: float, tolerance: float, is_closed: bool
+) -> None:
+    best = new_best(3, 2)
+    best.reach[2] = 10.0
+    assert closes.py_func(best, 2, bound, np.array([tolerance])) is is_closed
+    # What the tolerance skipped, and nothing else, may lie below what was found.
+    is_skipped = is_closed and bound < 10.0
+    assert best.floor[2] == (bound * SAFE if is_skipped else np.inf)

@@ -1,0 +1,37 @@
+"""The sweep over all thresholds of one pair, beside trying them one after another."""
+
+import numpy as np
+from hypothesis import given
+from tables_of_scores import RELAXED, tables
+from twins import all_thresholds, last_of, non_dominated, single_cascade
+
+from cascadelib.fronts.kernels.grid import sweep_pair
+from cascadelib.fronts.kernels.state import new_best
+
+
+@RELAXED
+@given(tables(models=(2, 2), samples=(1, 12)))
+def test_a_sweep_notes_the_front_of_a_pair(
+    table: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    correct, confidence, cost = table
+    k = correct.shape[1]
+    order = np.argsort(-confidence[0], kind="stable")
+    _, group = np.unique(-confidence[0][order], return_inverse=True)
+    best = new_best(k, 2)
+    first, second = correct[:, order].astype(np.uint8)
+    sweep_pair(group.astype(np.int32), first, second, cost[0], cost[1], 0, best)
+    stage = last_of(correct, confidence)
+    tried: dict[int, float] = {}
+    for threshold in all_thresholds(confidence[0]):
+        hits, total, _ = single_cascade([stage((0,)), stage((0, 1))], [threshold], cost)
+        tried[hits] = min(tried.get(hits, np.inf), total)
+    found = {n: best.exact[n] for n in range(k + 1) if best.exact[n] < np.inf}
+    front = non_dominated(found)
+    expected = non_dominated(tried)
+    assert list(front) == list(expected)
+    np.testing.assert_allclose(list(front.values()), list(expected.values()), rtol=1e-12)
+    # With at least n correct nothing is cheaper than what is noted.
+    for n in range(k + 1):
+        least = min([total for hits, total in tried.items() if hits >= n], default=np.inf)
+        np.testing.assert_allclose(best.reach[n], least, rtol=1e-12)

@@ -1,0 +1,168 @@
+"""Files: written whole or not at all, named for any model, read only where they are what they seem."""
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascadelib.files import (
+    DATA,
+    ROOT,
+    SUFFIX,
+    digest_of,
+    file_digest,
+    file_name,
+    folder_of,
+    leftovers,
+    located,
+    naming,
+    opened,
+    parsed,
+    read_json,
+    remove_leftovers,
+    replacing,
+    short_path,
+    usable,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@given(st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name)))
+def test_names_of_files_tell_models_apart(name: str) -> None:
+    written = file_name(name)
+    assert written.endswith(SUFFIX)
+    assert not written.startswith(".")
+    assert "/" not in written
+    assert file_name(name + "é") != written
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "non-empty"), (3, "non-empty"), ("\ud800", "not valid text"), ("é" * 40, "200 at most")],
+)
+def test_names_that_no_file_can_have_are_refused(name: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        file_name(name)  # type: ignore[arg-type]
+
+
+def test_a_file_appears_whole_or_never(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        assert leftovers(tmp_path) == [temporary]
+        raise RuntimeError("the writer stops")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    ours = tmp_path / ".a.json.0123456789ab.cascadelib-tmp"
+    others = [tmp_path / name for name in (".a.json.cascadelib-tmp", "a.tmp", ".hidden")]
+    for path in [ours, *others]:
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "a.json"
+    with pytest.raises(FileNotFoundError) as caught, replacing(path) as temporary:
+        temporary.write_text("new")
+    assert caught.value.filename == str(path)
+    with pytest.raises(OSError) as unnamed, naming(path):
+        raise OSError(28, "No space left on device")
+    assert unnamed.value.filename == str(path)
+    with pytest.raises(OSError) as other, naming(path):
+        raise OSError(28, "No space left on device", "another")
+    assert other.value.filename == "another"
+
+
+def test_only_regular_files_of_some_bytes_are_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    with opened(path) as file:
+        assert file.read() == b"{}"
+    with pytest.raises(ValueError, match="more than 1 bytes"), opened(path, 1):
+        pass
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("empty", "pipe", "/dev/zero", str(tmp_path)):
+        with pytest.raises(ValueError, match="no regular file, or an empty one"):
+            file_digest(tmp_path / name)
+    with pytest.raises(ValueError, match="is an address"), opened(Path("https://host.example/a")):
+        pass
+
+
+@given(JSON)
+def test_a_digest_is_that_of_the_value_whatever_the_order_of_its_keys(value: object) -> None:
+    there = {"a": value, "b": 1}
+    assert digest_of(there) == digest_of(dict(reversed(there.items())))
+    assert digest_of(there) != digest_of({"a": [value], "b": 1})
+    assert usable(value)
+
+
+def test_values_that_no_reader_can_use_are_found() -> None:
+    deep: list = []
+    for _ in range(60):
+        deep = [deep]
+    for value in (deep, math.nan, math.inf, 10**400, "\ud800", {"a": [math.nan]}, {"\ud800": 1}):
+        assert not usable(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1]", "no JSON object"),
+        ("{", "no JSON"),
+        ('{"a": 1, "a": 2}', "a key is there twice"),
+        ('{"a": NaN}', "no JSON object, or it is nested too deep, holds nan"),
+        ("[" * 10**5, "no JSON"),
+    ],
+)
+def test_what_is_no_object_of_json_is_named(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"policy: .*{said}"):
+        parsed(text, "policy")
+    path = tmp_path / "policy.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"policy\.json: .*" + said):
+        read_json(path)
+
+
+def test_bundled_folders_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located("data/reviews") == ROOT / "data" / "reviews"
+    (tmp_path / "data" / "reviews").mkdir(parents=True)
+    assert folder_of("data/reviews") == Path("data/reviews")  # here comes first
+    with pytest.raises(FileNotFoundError, match="no folder data/none here"):
+        located("data/none")
+    assert short_path(ROOT / "data" / "reviews") == str(Path("data", "reviews"))
+    assert short_path(tmp_path) == str(tmp_path.resolve())
+
+
+def test_an_installed_package_looks_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cascadelib.files.ROOT", tmp_path / "site-packages")
+    monkeypatch.delenv(DATA, raising=False)
+    with pytest.raises(FileNotFoundError, match=f"set {DATA} to a folder"):
+        located("data/reviews")
+    (tmp_path / "held" / "reviews").mkdir(parents=True)
+    monkeypatch.setenv(DATA, str(tmp_path / "held"))
+    assert located("data/reviews") == tmp_path / "held" / "reviews"
