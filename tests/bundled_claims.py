@@ -108,7 +108,10 @@ def fresh_ledger():
 def page(table):
     """The table as docs/ledger.md has it."""
     rows = [list(table), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines = []
+    for row in rows:
+        cells = [cell.replace("|", "\\|") for cell in row]
+        lines.append("| " + " | ".join(cells) + " |")
     counts = table["verdict"].str.split(":").str[0].value_counts()
     summary = ", ".join(f"*{verdict}* {number}" for verdict, number in counts.items())
     return f"{HEAD}\n{NOTE}\nOf {len(table)} claims: {summary}.\n\n" + "\n".join(lines) + "\n"

@@ -43,11 +43,13 @@ def tables(path):
     """The tables of a Markdown page, each as rows of stripped cells, header first."""
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
-    rows = [
-        [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
-        for table in found
-    ]
+    rows = [[cells(line) for line in table.splitlines()] for table in found]
     return [[header, *body] for header, _, *body in rows]
+
+
+def cells(line):
+    """The stripped cells of a line of a table."""
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 def integers(cell):
@@ -86,26 +88,26 @@ class Example:
     def bounds(self, ranges):
         """(most correct, least cost) of a box of boundaries: each sample at its best, and at its cheapest."""
         exits = [self.exits(s, ranges) for s in range(self.k)]
-        most = sum(
-            max(self.correct[stage][s] for stage in stages) for s, stages in enumerate(exits)
-        )
+        most = 0
+        for s, stages in enumerate(exits):
+            most += max(self.correct[stage][s] for stage in stages)
         return most, sum(self.paid(min(stages)) for stages in exits)
 
     def priced(self, ranges, price):
         """Least cost − price · correct of the samples, each at the exit that is best at this price."""
-        return sum(
-            min(
-                self.paid(stage) - price * self.correct[stage][s] for stage in self.exits(s, ranges)
-            )
-            for s in range(self.k)
-        )
+        least = 0
+        for s in range(self.k):
+            exits = self.exits(s, ranges)
+            least += min(self.paid(stage) - price * self.correct[stage][s] for stage in exits)
+        return least
 
     def reach(self, boundaries):
         """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as many."""
         found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
-        return {
-            n: min([cost for m, cost in found if m >= n], default=np.inf) for n in range(self.k + 1)
-        }
+        least = {}
+        for n in range(self.k + 1):
+            least[n] = min([cost for m, cost in found if m >= n], default=np.inf)
+        return least
 
 
 def test_the_worked_example_is_true():
@@ -150,7 +152,8 @@ def test_the_worked_example_closes_its_boxes_as_it_says():
         lines.setdefault(ranges, []).append((price, least))
     assert {*lines, *closed} == {*product(sides, sides)} - {((3, 6), (3, 6))}
     for box in lines.values():
-        assert all(max(least + price * n for price, least in box) >= reach[n] for n in reach)
+        for n in reach:
+            assert max(least + price * n for price, least in box) >= reach[n]
 
 
 def test_the_worked_example_is_what_the_search_finds():

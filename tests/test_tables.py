@@ -174,5 +174,7 @@ def test_coinciding_curves_are_drawn_once_and_recipes_by_their_excess():
     panels = paper_figures.methods_figure(
         {name: curve * (1 + i) for i, name in enumerate(names)}, "methods"
     )
-    drawn = [[t.name for t in panels.data if t.xaxis == axis] for axis in ("x", "x2", "x3")]
-    assert drawn == [list(names[:2]), [names[0], names[2]], [names[0], names[3]]]
+    drawn = {"x": [], "x2": [], "x3": []}
+    for trace in panels.data:
+        drawn[trace.xaxis].append(trace.name)
+    assert list(drawn.values()) == [list(names[:2]), [names[0], names[2]], [names[0], names[3]]]

@@ -16,10 +16,7 @@ import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
-from tools import (
-    paper_figures,
-    report,
-)
+from tools import paper_figures, report
 from tools.side_by_side import shares, threshold_curves
 
 pytestmark = pytest.mark.browser

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 from tables_of_scores import noisy_store
 
-from cascadelib import (
-    evaluate,
-    pick,
-    search,
-)
+from cascadelib import evaluate, pick, search
 
 STORE = noisy_store()
-
-
 OTHER = noisy_store(1)
 
 

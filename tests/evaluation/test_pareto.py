@@ -21,11 +21,11 @@ points = st.lists(
 def test_front_is_what_nothing_dominates(rows):
     cost, accuracy = np.array(rows).T
     front = pareto_front(cost, accuracy)
-    kept = {
-        (c, a)
-        for c, a in rows
-        if not any(c2 <= c and a2 >= a and (c2, a2) != (c, a) for c2, a2 in rows)
-    }
+
+    def is_dominated(c, a):
+        return any(c2 <= c and a2 >= a and (c2, a2) != (c, a) for c2, a2 in rows)
+
+    kept = {(c, a) for c, a in rows if not is_dominated(c, a)}
     assert [(cost[i], accuracy[i]) for i in front] == sorted(kept)
 
 

@@ -27,8 +27,6 @@ from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.model import Model
 
 K = 50
-
-
 C = 4
 
 
@@ -36,11 +34,7 @@ torch.manual_seed(0)
 
 
 INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
-
-
 LABELS = torch.randint(0, C, (K,))
-
-
 SMALL = {
     "batch_size": 8,
     "shard_size": 17,

@@ -18,8 +18,6 @@ from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.transforms import Cut, Photos
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 SCRIPT = """
 import os
 import sys

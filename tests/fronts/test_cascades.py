@@ -4,15 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tables_of_scores import (
-    NOISY,
-)
+from tables_of_scores import NOISY
 
 from cascadelib import search
 from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades
-from cascadelib.fronts.exact import (
-    search_arrays,
-)
+from cascadelib.fronts.exact import search_arrays
 
 
 def test_numbering_and_counting_agree():

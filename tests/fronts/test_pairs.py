@@ -8,12 +8,7 @@ from tables_of_scores import binary_table, noisy_store, slow_f1
 from twins import all_thresholds
 
 import cascadelib as cl
-from cascadelib import (
-    LogitStore,
-    Method,
-    pair_table,
-    search,
-)
+from cascadelib import LogitStore, Method, pair_table, search
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.graded import Curve, search_graded
 from cascadelib.fronts.pairs import pair_curve, plateau

@@ -17,9 +17,7 @@ from tables_of_scores import (
 )
 
 from cascadelib import search
-from cascadelib.fronts.exact import (
-    search_arrays,
-)
+from cascadelib.fronts.exact import search_arrays
 
 
 def test_an_executor_of_processes_gives_the_same_front():

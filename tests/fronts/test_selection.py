@@ -7,21 +7,10 @@ import pytest
 import torch
 from tables_of_scores import noisy_store
 
-from cascadelib import (
-    Method,
-    ScoreTable,
-    evaluate,
-    hold_out,
-    peaks,
-    pick,
-    search,
-    search_arrays,
-)
+from cascadelib import Method, ScoreTable, evaluate, hold_out, peaks, pick, search, search_arrays
 from cascadelib.evaluation.pareto import pareto_front
 
 STORE = noisy_store()
-
-
 OTHER = noisy_store(1)
 
 

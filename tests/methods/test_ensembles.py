@@ -28,12 +28,10 @@ def make(models, k, classes, seed, digits=None):
 
 def rank_of(mean, labels):
     """Classes before the label, ties towards the lower class, one sample at a time."""
-    return np.array(
-        [
-            sum(v > row[y] or (v == row[y] and c < y) for c, v in enumerate(row))
-            for row, y in zip(mean, labels)
-        ]
-    )
+    ranks = []
+    for row, y in zip(mean, labels):
+        ranks.append(sum(v > row[y] or (v == row[y] and c < y) for c, v in enumerate(row)))
+    return np.array(ranks)
 
 
 def mean_stage(logits, temperatures, labels, rank, ensemble):

@@ -53,11 +53,8 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
     point = front.point(len(front) - 1)
     moved = by_hand(other, table)
     rows = [other.names.index(name) for name in point.models]
-    leaves = [
-        [*(moved[m, s] >= t - 1e-8 for m, t in zip(rows, point.thresholds)), True]
-        for s in range(20)
-    ]
-    stages = np.argmax(leaves, axis=1).tolist()
+    leaves = [moved[m] >= t - 1e-8 for m, t in zip(rows, point.thresholds)]
+    stages = np.argmax([*leaves, np.ones(20, bool)], axis=0).tolist()
     result = cl.evaluate(other, point)
     assert result.exit_stage.tolist() == stages
     row = cl.replay(other, front, ranges=False).iloc[-1]

@@ -29,7 +29,9 @@ def slow_vote(votes, confidence):
     """(class, confidence) of one sample's vote."""
     count = Counter(votes)
     tied = [c for c in count if count[c] == max(count.values())]
-    strength = {c: max(s for v, s in zip(votes, confidence) if v == c) for c in tied}
+    strength = {}
+    for c in tied:
+        strength[c] = max(s for v, s in zip(votes, confidence) if v == c)
     winner = max(tied, key=lambda c: (strength[c], -votes.index(c)))
     return winner, strength[winner]
 

@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_scores import RELAXED
 
-from cascadelib.fronts.exact import (
-    search_arrays,
-)
+from cascadelib.fronts.exact import search_arrays
 from cascadelib.methods.thresholds import midway
 
 

@@ -32,11 +32,11 @@ def rows(column):
 def front(column):
     """Those that no other undercuts: all pairs are compared."""
     table = rows(column)
-    return [
-        a
-        for a in table
-        if not any((b[0] <= a[0] and b[1] > a[1]) or (b[0] < a[0] and b[1] == a[1]) for b in table)
-    ]
+
+    def is_undercut(a):
+        return any((b[0] <= a[0] and b[1] > a[1]) or (b[0] < a[0] and b[1] == a[1]) for b in table)
+
+    return [a for a in table if not is_undercut(a)]
 
 
 def hull_cost(points, accuracy):
@@ -97,9 +97,10 @@ def test_table_1_and_the_costs_that_it_implies():
 
 
 def test_what_imagenet_v2_takes():
-    top1, v2, top5 = (
-        [float(r[c]) for *_, r in front("macs")] for c in ("top1", "imagenetv2_top1", "top5")
-    )
+    models = [row for *_, row in front("macs")]
+    top1 = [float(row["top1"]) for row in models]
+    v2 = [float(row["imagenetv2_top1"]) for row in models]
+    top5 = [float(row["top5"]) for row in models]
     drops = [a - b for a, b in zip(top1, v2, strict=True)]
     assert list(TOLD["shift-drops"]) == pytest.approx([min(drops), max(drops)])
     assert min(drops) == pytest.approx(0.072, abs=0.006) and max(drops) == pytest.approx(

@@ -29,7 +29,7 @@ K_V2 = 1000
 
 
 def made_up(hits, labels, ease, rng):
-    """Logits float32 [k, 1000] of a model that has ``right`` samples correct, the easier ones mostly, and surest."""
+    """Logits float32 [k, 1000] of a model that has ``hits`` samples correct, the easier ones mostly, and surest."""
     score = ease + 0.5 * rng.normal(size=len(labels))
     correct = np.argsort(np.argsort(-score)) < hits
     logits = rng.normal(size=(len(labels), 1000))
@@ -84,16 +84,13 @@ def claims(report, number):
         cell for cell in nbformat.read(path, as_version=4).cells if "ledger.table(" in cell.source
     ]
     rows = re.findall(r"<tr>(.*?)</tr>", cell.outputs[-1].data["text/html"], re.DOTALL)[1:]
-    cells = [
-        [re.sub(r"<[^>]*>", "", part) for part in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)]
-        for row in rows
-    ]
     ids = ledger.paper_claims().query(f"notebook == '{number}'").index
-    assert len(ids) == len(cells)
-    return {
-        name: [float(n) for n in re.findall(r"(?<!\w)[+-]?\d+\.?\d*", row[-2])]
-        for name, row in zip(ids, cells)
-    }
+    assert len(ids) == len(rows)
+    found = {}
+    for name, row in zip(ids, rows):
+        shown = re.sub(r"<[^>]*>", "", re.findall(r"<td>(.*?)</td>", row, re.DOTALL)[-2])
+        found[name] = [float(n) for n in re.findall(r"(?<!\w)[+-]?\d+\.?\d*", shown)]
+    return found
 
 
 def outcomes(store):

@@ -12,10 +12,7 @@ from PIL import Image
 
 import cascadelib as cl
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON, panels
-from tools import (
-    paper_figures,
-    report,
-)
+from tools import paper_figures, report
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,22 +13,12 @@ from conftest import find_browser
 from PIL import Image, ImageColor
 
 from cascadelib.figures import style
-from tools import (
-    committed,
-    report,
-    run,
-)
+from tools import committed, report, run
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 FIGURE = """from cascadelib.figures.style import Figure
 Figure([{"x": list(range(points)), "y": list(range(points))}], {"title": {"text": "A <b>line</b>"}})"""
-
-
 TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
-
-
 NBVAL = [
     sys.executable,
     "-m",
@@ -40,14 +30,8 @@ NBVAL = [
     "pyproject.toml",
     "--rootdir=.",
 ]
-
-
 LARGEST_PAGE = 1_500_000  # bytes; nbconvert's style sheet is most of it
-
-
 SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
-
-
 NOISE = """import sys, warnings
 print(7, 'of 9\\r', 9, 'of 9\\ndone', file=sys.stderr)
 print(sys.prefix + '/lib')

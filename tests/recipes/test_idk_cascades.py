@@ -59,7 +59,8 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
         same_front(table, cheap)
         return
     for target in np.arange(max(a for a, _ in cheap) * k + 1) / k:
-        low, high = (min(c for a, c in points if a >= target) for points in (cheap, dear))
+        low = min(c for a, c in cheap if a >= target)
+        high = min(c for a, c in dear if a >= target)
         assert low - 1e-9 <= table.loc[table["accuracy"] >= target, "cost"].min() <= high + 1e-9
 
 

@@ -5,11 +5,7 @@ import warnings
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_stores import (
-    make_store,
-    own_again,
-    same_front,
-)
+from recipe_stores import make_store, own_again, same_front
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from twins import brute_front

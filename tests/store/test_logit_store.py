@@ -386,7 +386,7 @@ def test_some_of_the_classes_sample_by_sample(store):
     assert part.sample_ids.tolist() == [IDS[i] for i in rows] and part.classes == ("c1", "c3", "c5")
     assert list(part.models.index) == ["a", "c"] and (part.dataset, part.split) == ("toy", "val")
     for name in part.models.index:
-        expected = np.array([[LOGITS[name][i, c] for c in sorted(chosen)] for i in rows])
+        expected = LOGITS[name][np.ix_(rows, sorted(chosen))]
         np.testing.assert_array_equal(part.logits(name), expected)
         assert part.models.top1[name] == (expected.argmax(1) == part.labels).mean() and np.isnan(
             part.models.top5[name]

@@ -21,8 +21,6 @@ from cascadelib.zoo.transforms import Tokenized
 SPEC = importlib.util.spec_from_file_location(
     "reviews_train", ROOT / "data" / "reviews" / "train.py"
 )
-
-
 train = importlib.util.module_from_spec(SPEC)
 
 
@@ -160,8 +158,6 @@ def test_packed_weights_stay_within_half_a_step(tmp_path):
 
 
 ENTRIES = json.loads((ROOT / "data/reviews/zoo.json").read_text())
-
-
 BUNDLED = [
     n for n in ENTRIES["models"] if (ROOT / f"data/reviews/weights/{n}.safetensors").is_file()
 ]

@@ -5,16 +5,11 @@ from itertools import product
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tables_of_scores import (
-    RELAXED,
-    tables,
-)
+from tables_of_scores import RELAXED, tables
 from twins import all_thresholds, single_cascade
 
 from cascadelib.fronts.cascades import extensions
-from cascadelib.fronts.exact import (
-    search_arrays,
-)
+from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import improves, merge_best, new_best, note, same_reach
 
 
