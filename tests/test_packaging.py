@@ -315,8 +315,10 @@ def test_the_command_line_on_the_core_alone(thin, tmp_path):
     alone(thin, SCORES, tmp_path)
 
     def shell(*arguments):
-        command = [thin.with_name("cascadelib"), *arguments]
-        environment = {"PATH": os.environ["PATH"]}
+        command, environment = (
+            [thin.with_name("cascadelib"), *arguments],
+            {"PATH": os.environ["PATH"]},
+        )
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600
         )

@@ -33,8 +33,7 @@ def point():
 def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
     store = store_of(300, 1)
     found = stage_confidences(store, point)
-    left = np.arange(300)
-    p = None
+    left, p = np.arange(300), None
     for i, model in enumerate(point.models):
         z = store.logits(model).astype(float)
         p = (np.exp(z) / np.exp(z).sum(1, keepdims=True)).max(1)
@@ -45,8 +44,7 @@ def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
 
 def slow_capital(reference, live):
     """The theorem word by word: the urn's chances, each bet's mean gain, each bet from each start, as products."""
-    urn = [*reference["counts"], 1]
-    bins = []
+    urn, bins = [*reference["counts"], 1], []
     for x in live:
         bins.append(sum(edge < x for edge in reference["values"]))
     middle = [(sum(urn[:b]) + urn[b] / 2) / sum(urn) for b in range(len(urn))]
@@ -56,8 +54,7 @@ def slow_capital(reference, live):
         chance = [(urn[c] + bins[:t].count(c)) / (sum(urn) + t) for c in range(len(urn))]
         gain = [[m**x * (1 - m) ** y for m in middle] for x, y in bets]
         factors.append([own[b] / math.fsum(map(operator.mul, own, chance)) for own in gain])
-    aside = [1 / (1 + math.log(1 + t)) for t in range(len(live) + 1)]
-    found = []
+    aside, found = [1 / (1 + math.log(1 + t)) for t in range(len(live) + 1)], []
     for t in range(1, len(live) + 1):
         started = [
             (aside[s] - aside[s + 1]) * math.prod(f[j] for f in factors[s:t])
@@ -76,8 +73,7 @@ def slow_capital(reference, live):
 )
 def test_capital_is_that_of_its_slow_twin(numbers, count, random):
     random.shuffle(numbers)
-    live = numbers[:count]
-    reference = summary(np.array(numbers[count:]))
+    live, reference = numbers[:count], summary(np.array(numbers[count:]))
     capital = Capital(reference)
     path = np.concatenate([capital.add(part) for part in np.array_split(live, 2)])
     np.testing.assert_allclose(np.exp(path), slow_capital(reference, live), rtol=1e-9)
@@ -96,8 +92,7 @@ def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k):
 @pytest.mark.parametrize("values", [3, 40])
 def test_capital_is_a_martingale_where_numbers_are_equal(values):
     """Numbers of few values, parted at random: the mean capital over 4,000 draws is the stake."""
-    rng = np.random.default_rng(0)
-    ends = []
+    rng, ends = np.random.default_rng(0), []
     for _ in range(4000):
         numbers = rng.integers(0, values, 20).astype(float)
         short = summary(numbers[:10])
@@ -128,8 +123,7 @@ def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(
 def test_unchanged_streams_never_alarm_more_often_than_stated(point):
     """A short run of the study in benchmarks/analysis.py: 300 draws of a reference of 500 and a stream of 3,000, asked
     all the time, at a rate of 10% for the whole of it."""
-    rng = np.random.default_rng(0)
-    alarms = 0
+    rng, alarms = np.random.default_rng(0), 0
     for _ in range(300):
         first, second = rng.normal(size=(2, 3500))
         second = np.where(first < 0.3, first + second, np.nan)  # of those that pass on
