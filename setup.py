@@ -1,4 +1,5 @@
-"""README.md as a package index shows it: its links lead to the repository, once pyproject.toml has its address.
+"""README.md as a package index shows it: its links lead to the repository, once pyproject.toml has
+its address.
 
 All else of the package stands in pyproject.toml.
 """
@@ -14,7 +15,8 @@ LINK = re.compile(r"(!?)(\[[^\]]*\]\()(?![\w+]+:|#)([^)\s]+)")
 
 
 def absolute(text: str, repository: str | None) -> str:
-    """Markdown whose relative links are addresses below ``repository``, pictures raw files; unchanged without one."""
+    """Markdown whose relative links are addresses below ``repository``, pictures raw files;
+    unchanged without one."""
     if not repository:
         return text
     base = repository.rstrip("/")

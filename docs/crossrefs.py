@@ -1,5 +1,5 @@
-"""The package as griffe is to see it (an extension of mkdocstrings' Python handler): docstrings as Markdown, and the
-names of the lazy faces where they stand."""
+"""The package as griffe is to see it (an extension of mkdocstrings' Python handler): docstrings as
+Markdown, and the names of the lazy faces where they stand."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,8 @@
 """The README's drawing of a cascade, as SVG: input → small model → confident? → large model.
 
-It has a background of its own and follows the reader's colour scheme, so that it is readable on light and dark pages.
-`python docs/readme_numbers.py` writes it to .github/cascade.svg, with the figures of the cascade of the README.
+It has a background of its own and follows the reader's colour scheme, so that it is readable on
+light and dark pages. `python docs/readme_numbers.py` writes it to .github/cascade.svg, with the
+figures of the cascade of the README.
 """
 
 PARTS = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 250" width="740" role="img">
@@ -44,6 +45,6 @@ PARTS = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 250" width="
 
 
 def cascade_svg(**figures: str) -> str:
-    """The drawing. figures: title, small, small_cost, threshold, first and later (shares that exit), large, large_cost,
-    cost (of the cascade)."""
+    """The drawing. figures: title, small, small_cost, threshold, first and later (shares that
+    exit), large, large_cost, cost (of the cascade)."""
     return PARTS.format(**figures)

@@ -1,4 +1,5 @@
-"""Figures of speed, from benchmarks/results.parquet, as the pages of docs/ and the README show them."""
+"""Figures of speed, from benchmarks/results.parquet, as the pages of docs/ and the README show
+them."""
 
 import functools
 import re
@@ -138,7 +139,8 @@ TABLES = (SEARCHING, EXTRACTING, RUNNING, DRAGGING)
 
 @functools.cache
 def benchmarks() -> pd.DataFrame:
-    """The results by job and benchmark; a row that starts with "…" has the name of the row before it as well."""
+    """The results by job and benchmark; a row that starts with "…" has the name of the row before
+    it as well."""
     table = pd.read_parquet(RESULTS)
     own = table["benchmark"].where(~table["benchmark"].str.startswith("… ")).ffill()
     name = own.where(own == table["benchmark"], own + ": " + table["benchmark"])
@@ -151,7 +153,8 @@ def runs(row: pd.Series) -> str:
 
 
 def timed(job: str, start: str) -> str:
-    """The measured seconds of a row; where the machine was not quiet, its processor time, which others disturb less."""
+    """The measured seconds of a row; where the machine was not quiet, its processor time, which
+    others disturb less."""
     row = measured(job, start)
     if row.quiet == "no" and not pd.isna(row.cpu):
         return f"{quantity(row.cpu, 's')} of processor time"
@@ -208,7 +211,8 @@ def value(job: str, start: str) -> str:
 
 
 def limit(target: str, unit: str) -> str:
-    """A target in the unit of what is measured: "≤ 0.02" of a share → "≤ 2%"; "" where there is none."""
+    """A target in the unit of what is measured: "≤ 0.02" of a share → "≤ 2%"; "" where there is
+    none."""
     if not target:
         return ""
     sign, bound = target.split()[:2]
@@ -237,7 +241,8 @@ def rows_of(entries: Iterable[tuple[str, str, str]]) -> str:
 
 
 def peers(kind: str) -> str:
-    """A Markdown table of the rules of benchmarks/recipes.py on pairs or triples, and how far apart cascades are."""
+    """A Markdown table of the rules of benchmarks/recipes.py on pairs or triples, and how far apart
+    cascades are."""
     rows = benchmarks().loc["peers"]
     cells: dict[str, dict[str, str]] = {}
     spread: dict[str, Any] = {}

@@ -1,8 +1,8 @@
 """Pages of the site whose text lies elsewhere, written as MkDocs reads its files (a hook).
 
-The API reference from docstrings, a page a room; the notebooks as the pages of the report (notebooks/tools/report.py),
-of those that ``make run`` has executed, else as they are committed; CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the
-benchmarks.
+The API reference from docstrings, a page a room; the notebooks as the pages of the report
+(notebooks/tools/report.py), of those that ``make run`` has executed, else as they are committed;
+CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the benchmarks.
 """
 
 import re
@@ -50,7 +50,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Links of a page under docs/ that lead out of it, as they do on the code host, lead to the same thing here."""
+    """Links of a page under docs/ that lead out of it, as they do on the code host, lead to the
+    same thing here."""
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
 
@@ -60,12 +61,14 @@ TOP["benchmarks/results.md"] = "benchmarks.md"
 
 
 def target_of(path: str) -> str:
-    """The site's page of a file of the repository; other paths stay, and a strict build refuses them."""
+    """The site's page of a file of the repository; other paths stay, and a strict build refuses
+    them."""
     return TOP.get(path) or re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.html", path)
 
 
 def with_pages(entry: dict[str, Any], pages: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the site's navigation; in place of a folder, the pages written into it, its list first."""
+    """An entry of the site's navigation; in place of a folder, the pages written into it, its list
+    first."""
     ((title, folder),) = entry.items()
     if not str(folder).endswith("/"):
         return entry
@@ -118,7 +121,8 @@ def table(rows: list[str]) -> str:
 
 
 def notebooks() -> dict[str, Any]:
-    """{path: content}: the pages of the report, live where the notebook was executed at its own parameters."""
+    """{path: content}: the pages of the report, live where the notebook was executed at its own
+    parameters."""
     committed = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     runs = [
         SimpleNamespace(source=path, executed=executed(path), seconds=0, error=None)
@@ -131,7 +135,8 @@ def notebooks() -> dict[str, Any]:
 
 
 def executed(path: Path) -> Path:
-    """The copy of a notebook that `make run` left, if it ran whole and at its own parameters; else the notebook."""
+    """The copy of a notebook that `make run` left, if it ran whole and at its own parameters; else
+    the notebook."""
     copy = ROOT / "build" / "report" / path.name
     if not copy.is_file():
         return path

@@ -1,4 +1,5 @@
-"""What is public, room by room, read from the sources and not imported: names, and what their docstrings say."""
+"""What is public, room by room, read from the sources and not imported: names, and what their
+docstrings say."""
 
 import ast
 import re
@@ -16,7 +17,8 @@ def rooms() -> list[str]:
 
 
 def listed(package: str) -> dict[str, str]:
-    """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of the face: ""."""
+    """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of
+    the face: ""."""
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
     block = next((node for node in tree.body if isinstance(node, ast.If)), None)
     names: dict[str, str] = {}
@@ -34,7 +36,8 @@ def listed(package: str) -> dict[str, str]:
 
 
 def docstrings(file: Path) -> dict[str, str]:
-    """{name: docstring, "" without one} of what a file defines at its top; a constant's is the string that follows."""
+    """{name: docstring, "" without one} of what a file defines at its top; a constant's is the
+    string that follows."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found = {"": ast.get_docstring(tree) or ""}
     for node, after in zip(tree.body, [*tree.body[1:], None]):
@@ -51,7 +54,8 @@ def docstrings(file: Path) -> dict[str, str]:
 
 
 def public(package: str) -> dict[str, str]:
-    """{public name: docstring, "" without one} of a room; of the face, those that lie in no room."""
+    """{public name: docstring, "" without one} of a room; of the face, those that lie in no
+    room."""
     found = {}
     for name, module in listed(package).items():
         file = PACKAGE / package / f"{module or name}.py"
@@ -74,7 +78,8 @@ ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([^`]+)`")
 
 
 def markdown(docstring: str) -> str:
-    """A docstring as Markdown: Sphinx's roles as links where they name something public, as code elsewhere; no HTML."""
+    """A docstring as Markdown: Sphinx's roles as links where they name something public, as code
+    elsewhere; no HTML."""
     parts = re.split(r"(`+[^`]+`+)", ROLE.sub(_linked, docstring))
     return "".join(
         part if part.startswith("`") else re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts
@@ -88,7 +93,8 @@ def _paths() -> dict[str, str]:
 
 
 def _linked(match: re.Match[str]) -> str:
-    """``:func:`cascadelib.fronts.exact.search``` → a link named ``search``; members of public classes as well."""
+    """``:func:`cascadelib.fronts.exact.search``` → a link named ``search``; members of public
+    classes as well."""
     parts = match[1].split(".")
     for i, part in enumerate(parts):
         if part in _paths() and (i + 1 == len(parts) or part[0].isupper()):

@@ -1,6 +1,8 @@
-"""The ledger of the bundled run, by the notebooks' own code: of each, the statements that its ledger rests on.
+"""The ledger of the bundled run, by the notebooks' own code: of each, the statements that its
+ledger rests on.
 
-python tests/bundled_claims.py     rewrites docs/ledger.md, which tests/studies/test_ledger.py compares
+python tests/bundled_claims.py     rewrites docs/ledger.md, which tests/studies/test_ledger.py
+compares
 """
 
 import ast
@@ -42,7 +44,8 @@ def names(statement, context):
 
 
 def written(statement):
-    """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …, x.update(…)."""
+    """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …,
+    x.update(…)."""
     imported = {
         a.asname or a.name
         for n in ast.walk(statement)
@@ -92,7 +95,8 @@ def measured(notebook):
 
 
 def fresh_ledger():
-    """The ledger of all notebooks at their parameters, as one table: notebook, id, and its columns."""
+    """The ledger of all notebooks at their parameters, as one table: notebook, id, and its
+    columns."""
     import pandas as pd
 
     from tools import ledger

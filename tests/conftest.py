@@ -1,4 +1,5 @@
-"""Fixtures that several test files share: a browser, and a small notebook of the kind that ``notebooks/`` holds."""
+"""Fixtures that several test files share: a browser, and a small notebook of the kind that
+``notebooks/`` holds."""
 
 import os
 import re
@@ -28,8 +29,8 @@ NOT_OURS = {
 }
 
 
-# The files that take longest, the longest first: they are begun first, so that none of them is what one worker
-# still runs while the others have nothing left.
+# The files that take longest, the longest first: they are begun first, so that none of them is what
+# one worker still runs while the others have nothing left.
 LONGEST = (
     "test_packaging.py",
     "test_paper_preset.py",
@@ -47,14 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def find_browser() -> str | None:
-    """Path of a Chrome or Chromium: ``BROWSER_PATH`` (kaleido reads it too), else the first on the PATH."""
+    """Path of a Chrome or Chromium: ``BROWSER_PATH`` (kaleido reads it too), else the first on the
+    PATH."""
     return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium under playwright, for one file of tests: its event loop would be in the way of others. The
-    test is skipped where there is none."""
+    """A headless Chromium under playwright, for one file of tests: its event loop would be in the
+    way of others. The test is skipped where there is none."""
     path = find_browser()
     if path is None:
         pytest.skip(
@@ -102,7 +104,8 @@ def page(browser):
 
 @pytest.fixture
 def write_notebook():
-    """Function (path, code cells) → path: a notebook with a question, a parameters cell and these cells."""
+    """Function (path, code cells) → path: a notebook with a question, a parameters cell and these
+    cells."""
 
     def write(path: Path, *cells: str) -> Path:
         parameters = nbformat.v4.new_code_cell("points = 5", metadata={"tags": ["parameters"]})

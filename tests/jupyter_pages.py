@@ -1,4 +1,5 @@
-"""A Jupyter server, or `make app`, on a loopback port, and what a test does on its pages: run a cell, drag, read."""
+"""A Jupyter server, or `make app`, on a loopback port, and what a test does on its pages: run a
+cell, drag, read."""
 
 import http.client
 import json
@@ -30,7 +31,8 @@ def free_port():
 
 @contextmanager
 def serving(folder, program=("-m", "jupyterlab")):
-    """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and Voilà."""
+    """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and
+    Voilà."""
     port = free_port()
     home = folder / ".jupyter"
     log = folder / "server.log"
@@ -83,7 +85,8 @@ class App:
         return re.search(r"\?token=(\w+)", self.log.read_text())[1]
 
     def ask(self, path, method="GET", token=True, **headers):
-        """(status, text) of a request on a connection of its own; the text to its end, unless it is a web socket."""
+        """(status, text) of a request on a connection of its own; the text to its end, unless it is
+        a web socket."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         given |= {"Authorization": f"token {self.token}"} if token else {}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -156,7 +159,8 @@ def write_cell(path, source):
 
 
 def run_cell(page, address):
-    """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its cell."""
+    """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its
+    cell."""
     page.goto(address)
     page.wait_for_selector(".jp-CodeCell .cm-content", timeout=PATIENCE)
     page.click(".jp-CodeCell .cm-content")

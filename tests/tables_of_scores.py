@@ -1,4 +1,5 @@
-"""Tables of scores with ties and stores of noisy logits, drawn for tests of the search, and how fronts are compared."""
+"""Tables of scores with ties and stores of noisy logits, drawn for tests of the search, and how
+fronts are compared."""
 
 from functools import cache
 
@@ -95,7 +96,8 @@ def binary_table(draw_seed, models, k, levels, positive_share):
 
 
 def assert_certified(points, exact, gap):
-    """The true front never lies below the bound, and the claimed gap covers the true one at every accuracy."""
+    """The true front never lies below the bound, and the claimed gap covers the true one at every
+    accuracy."""
     at = np.union1d(points.accuracy, exact.accuracy)
     truth = np.append(exact.cost, np.inf)[np.searchsorted(exact.accuracy, at)]
     bound = points.lower_bound_at(at)

@@ -20,7 +20,8 @@ UPGRADE["Sec-WebSocket-Key"] = base64.b64encode(bytes(16)).decode()
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The app with a small notebook, three kernels at most, which go after three seconds if their page is not there."""
+    """The app with a small notebook, three kernels at most, which go after three seconds if their
+    page is not there."""
     folder = tmp_path_factory.mktemp("app")
     write_cell(folder / "small.ipynb", "'a cell'")
     (folder / "secret.py").write_text("secret = 1")

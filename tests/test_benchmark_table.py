@@ -1,4 +1,5 @@
-"""The collector of benchmarks, on throw-away rooms (``benchmarks/run.py`` is loaded by its path)."""
+"""The collector of benchmarks, on throw-away rooms (``benchmarks/run.py`` is loaded by its
+path)."""
 
 import importlib.util
 import math

@@ -1,4 +1,5 @@
-"""The checks that every room uses: numbers, counts, arrays, known names; each refusal names its own."""
+"""The checks that every room uses: numbers, counts, arrays, known names; each refusal names its
+own."""
 
 from fractions import Fraction
 

@@ -1,4 +1,5 @@
-"""docs/ says what is so: its example is computed again, its files exist, every public name says what it is."""
+"""docs/ says what is so: its example is computed again, its files exist, every public name says
+what it is."""
 
 import doctest
 import functools
@@ -86,7 +87,8 @@ class Example:
         return sum(self.cost[: stage + 1])
 
     def bounds(self, ranges):
-        """(most correct, least cost) of a box of boundaries: each sample at its best, and at its cheapest."""
+        """(most correct, least cost) of a box of boundaries: each sample at its best, and at its
+        cheapest."""
         exits = [self.exits(s, ranges) for s in range(self.k)]
         most = 0
         for s, stages in enumerate(exits):
@@ -94,7 +96,8 @@ class Example:
         return most, sum(self.paid(min(stages)) for stages in exits)
 
     def priced(self, ranges, price):
-        """Least cost − price · correct of the samples, each at the exit that is best at this price."""
+        """Least cost − price · correct of the samples, each at the exit that is best at this
+        price."""
         least = 0
         for s in range(self.k):
             exits = self.exits(s, ranges)
@@ -102,7 +105,8 @@ class Example:
         return least
 
     def reach(self, boundaries):
-        """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as many."""
+        """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as
+        many."""
         found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
         least = {}
         for n in range(self.k + 1):
@@ -125,7 +129,8 @@ def test_the_worked_example_is_true():
 
 
 def test_the_worked_example_closes_its_boxes_as_it_says():
-    """One by its bounds, one by looking into it, two by prices; what is found is all that brute force finds."""
+    """One by its bounds, one by looking into it, two by prices; what is found is all that brute
+    force finds."""
     example = Example()
     sides = ((0, 3), (3, 6))
     at_corners = example.reach(product((0, 3, 6), repeat=2))

@@ -1,4 +1,5 @@
-"""Files: written whole or not at all, named for any model, read only where they are what they seem."""
+"""Files: written whole or not at all, named for any model, read only where they are what they
+seem."""
 
 import math
 import os

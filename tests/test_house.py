@@ -1,4 +1,5 @@
-"""The house keeps its rules: small rooms and files, a face that loads nothing, a core without torch."""
+"""The house keeps its rules: small rooms and files, a face that loads nothing, a core without
+torch."""
 
 import ast
 import subprocess

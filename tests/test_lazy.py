@@ -1,4 +1,5 @@
-"""The faces: the same names for Python and for editors, also where there are only compiled files."""
+"""The faces: the same names for Python and for editors, also where there are only compiled
+files."""
 
 import ast
 import compileall

@@ -1,4 +1,5 @@
-"""What the README and docs/ say of the bundled data is what is computed from it; the README's code runs."""
+"""What the README and docs/ say of the bundled data is what is computed from it; the README's code
+runs."""
 
 import re
 import sys

@@ -1,4 +1,5 @@
-"""The ten lines of docs/scores.md, on a CSV file with labels in words, missing rows and a free model."""
+"""The ten lines of docs/scores.md, on a CSV file with labels in words, missing rows and a free
+model."""
 
 import re
 from functools import partial

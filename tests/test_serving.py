@@ -1,4 +1,5 @@
-"""examples/serve.py: all get their own answers, bad input and too much of it are refused, and it ends in order."""
+"""examples/serve.py: all get their own answers, bad input and too much of it are refused, and it
+ends in order."""
 
 import asyncio
 import http.client

@@ -1,4 +1,5 @@
-"""Tiny sequence classifiers and GLUE folders, made on the spot: what the Hub would give, at the size of a test."""
+"""Tiny sequence classifiers and GLUE folders, made on the spot: what the Hub would give, at the
+size of a test."""
 
 import csv
 
@@ -24,7 +25,8 @@ HEADERS = {
 
 
 def sentences(count, seed=0):
-    """(texts, labels int [count]): short texts of any length in which most of the telling words fit the label."""
+    """(texts, labels int [count]): short texts of any length in which most of the telling words fit
+    the label."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     texts = []
@@ -93,14 +95,16 @@ def trained(bert, steps=80, seed=0):
 
 
 def save(folder, bert, words=None):
-    """Write a checkpoint with its tokenizer, as ``save_pretrained`` does; returns the folder as text."""
+    """Write a checkpoint with its tokenizer, as ``save_pretrained`` does; returns the folder as
+    text."""
     bert.save_pretrained(folder)
     (words or tokenizer()).save_pretrained(folder)
     return str(folder)
 
 
 def write_glue(folder, count=200):
-    """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text tells, the second not."""
+    """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text
+    tells, the second not."""
     for i, (task, header) in enumerate(HEADERS.items()):
         texts, labels = sentences(count, i)
         rng = np.random.default_rng(i)
@@ -120,7 +124,8 @@ def write_glue(folder, count=200):
 
 
 def write_table(path, rows):
-    """A table of checkpoints for ``glue_store`` of notebooks/tools/glue.py: rows of (task, name, family, order)."""
+    """A table of checkpoints for ``glue_store`` of notebooks/tools/glue.py: rows of (task, name,
+    family, order)."""
     with open(path, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
             [["task", "name", "family", "label_order"], *rows]

@@ -1,9 +1,11 @@
-"""Extract the bundled logits: every trained model of zoo.json on val and test, into the stores val/ and test/ here.
+"""Extract the bundled logits: every trained model of zoo.json on val and test, into the stores val/
+and test/ here.
 
-``python data/fashion-mnist/extract.py``. Interrupted, it resumes; models that are there already are kept, and
-refused if their weights have changed since (``--replace`` extracts all anew). Writes results.csv as well.
-Seconds a sample are measured on the way: run nothing beside it where they matter. Those of other runs, or of other
-machines, can't be compared: ``--seconds`` measures those of all models in one run, and keeps the logits.
+``python data/fashion-mnist/extract.py``. Interrupted, it resumes; models that are there already are
+kept, and refused if their weights have changed since (``--replace`` extracts all anew). Writes
+results.csv as well. Seconds a sample are measured on the way: run nothing beside it where they
+matter. Those of other runs, or of other machines, can't be compared: ``--seconds`` measures those
+of all models in one run, and keeps the logits.
 """
 
 import argparse
@@ -36,7 +38,8 @@ FACTS = (
 
 
 def timed_again(store, models, samples, settings):
-    """Put seconds of one run into a store, and what measured them; logits stay. Models stand cheapest first then."""
+    """Put seconds of one run into a store, and what measured them; logits stay. Models stand
+    cheapest first then."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = extract(models, samples, folder, **settings)
         for name in fresh.models["macs"].sort_values(kind="stable").index:

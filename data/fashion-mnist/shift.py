@@ -1,9 +1,10 @@
-"""Extract the logits of the shifted splits: every trained model of zoo.json, into the stores shift/<kind>-<severity>/.
+"""Extract the logits of the shifted splits: every trained model of zoo.json, into the stores
+shift/<kind>-<severity>/.
 
-``python data/fashion-mnist/shift.py``. The images are 2,000 of the bundled *test* images under
-the corruptions of notebooks/tools/corruptions.py; seeds are fixed, so they are made again when needed and not kept.
-Sample ids are those of the test split. Interrupted, it resumes. Seconds per sample are those of this run: compare
-shifted splits in MACs.
+``python data/fashion-mnist/shift.py``. The images are 2,000 of the bundled *test* images under the
+corruptions of notebooks/tools/corruptions.py; seeds are fixed, so they are made again when needed
+and not kept. Sample ids are those of the test split. Interrupted, it resumes. Seconds per sample
+are those of this run: compare shifted splits in MACs.
 """
 
 import argparse

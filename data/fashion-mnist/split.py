@@ -1,7 +1,8 @@
-"""Cut Fashion-MNIST: 10,000 validation images out of the 60,000 training images; the other 50,000 train.
+"""Cut Fashion-MNIST: 10,000 validation images out of the 60,000 training images; the other 50,000
+train.
 
-``python data/fashion-mnist/split.py --raw FOLDER`` writes ``val.npz`` and ``test.npz`` (images uint8 [k, 28, 28],
-labels uint8 [k], sample_ids: file and row of the original).
+``python data/fashion-mnist/split.py --raw FOLDER`` writes ``val.npz`` and ``test.npz`` (images
+uint8 [k, 28, 28], labels uint8 [k], sample_ids: file and row of the original).
 """
 
 import argparse

@@ -1,12 +1,15 @@
-"""Train the bundled zoo: ``python data/fashion-mnist/train.py --raw FOLDER`` (four IDX files; see README.md here).
+"""Train the bundled zoo: ``python data/fashion-mnist/train.py --raw FOLDER`` (four IDX files; see
+README.md here).
 
-Works model by model down ``zoo.json``; several of these may run at once (each takes the next model that is
-neither finished nor locked). State is saved after every epoch: a killed run costs one epoch at most.
+Works model by model down ``zoo.json``; several of these may run at once (each takes the next model
+that is neither finished nor locked). State is saved after every epoch: a killed run costs one epoch
+at most.
 
-A recipe with a ``teacher`` learns from that model's logits as well as from the labels (Hinton et al., 2015,
-arXiv:1503.02531). The teacher sees a few fixed augmented views of the training images once, for all students: they
-learn from one view in turn (the first ``fixed_views`` epochs), then from images augmented afresh and its mean logits.
-``restarts``: epochs at which the learning rate rises again, each time to half of its peak before.
+A recipe with a ``teacher`` learns from that model's logits as well as from the labels (Hinton et
+al., 2015, arXiv:1503.02531). The teacher sees a few fixed augmented views of the training images
+once, for all students: they learn from one view in turn (the first ``fixed_views`` epochs), then
+from images augmented afresh and its mean logits. ``restarts``: epochs at which the learning rate
+rises again, each time to half of its peak before.
 """
 
 import argparse
@@ -31,7 +34,8 @@ BATCH = 128
 
 
 def augment(images, rng, erase):
-    """Per-sample flip, shift by up to 2 pixels and (with probability ``erase``) an erased box; uint8 [B, 28, 28]."""
+    """Per-sample flip, shift by up to 2 pixels and (with probability ``erase``) an erased box;
+    uint8 [B, 28, 28]."""
     n, side, grid = len(images), images.shape[-1], torch.arange(images.shape[-1])
     flip = torch.rand(n, 1, generator=rng) < 0.5
     columns = torch.where(flip, side - 1 - grid, grid) + torch.randint(0, 5, (n, 1), generator=rng)
@@ -55,7 +59,8 @@ def fixed_view(images, number, erase):
 
 @torch.inference_mode()
 def teacher_logits(teacher, number, erase, images):
-    """[n, classes] of a trained model on one fixed view; computed once, kept in the state folder as float16."""
+    """[n, classes] of a trained model on one fixed view; computed once, kept in the state folder as
+    float16."""
     path = STATE / f"{teacher}-view{number}-erase{erase}.npy"
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -73,7 +78,8 @@ def teacher_logits(teacher, number, erase, images):
 
 
 def lesson(images, epoch, recipe):
-    """(images to learn from, the teacher's logits or None): of one fixed view in turn, or their mean over all views."""
+    """(images to learn from, the teacher's logits or None): of one fixed view in turn, or their
+    mean over all views."""
     if "teacher" not in recipe:
         return images, None
     erase, views = recipe.get("erase", 0.5), range(recipe["views"])
@@ -88,7 +94,8 @@ def lesson(images, epoch, recipe):
 
 
 def distilled_loss(logits, labels, taught, recipe):
-    """Cross-entropy plus the divergence from the teacher's softened probabilities, weighted by ``teacher_weight``."""
+    """Cross-entropy plus the divergence from the teacher's softened probabilities, weighted by
+    ``teacher_weight``."""
     t, weight = recipe.get("temperature", 2.0), recipe.get("teacher_weight", 0.8)
     student, teacher = (functional.log_softmax(scores / t, 1) for scores in (logits, taught))
     divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * t**2
@@ -100,8 +107,8 @@ def sizes_by_epoch(recipe):
 
 
 def optimizer_and_schedule(model, recipe, cycles, epoch, steps):
-    """Of the cycle that ``epoch`` is in; cycles: the epochs at which they start, and the end. Each peaks at half the
-    learning rate of the one before; steps: batches an epoch.
+    """Of the cycle that ``epoch`` is in; cycles: the epochs at which they start, and the end. Each
+    peaks at half the learning rate of the one before; steps: batches an epoch.
     """
     cycle = max(i for i, start in enumerate(cycles[:-1]) if start <= epoch)
     lr, steps = recipe["lr"] / 2**cycle, (cycles[cycle + 1] - cycles[cycle]) * steps
@@ -160,7 +167,8 @@ def accuracy(model, images, labels, transform):
 
 
 def train(name, zoo, data, held_out):
-    """Train one model to the end, from its last finished epoch; write weights (float16) and the log."""
+    """Train one model to the end, from its last finished epoch; write weights (float16) and the
+    log."""
     entry, (images, labels) = zoo["models"][name], data
     recipe, state_file = entry["recipe"], STATE / f"{name}.pt"
     sizes = sizes_by_epoch(recipe)
@@ -227,7 +235,8 @@ def train(name, zoo, data, held_out):
 
 
 def write_log(zoo):
-    """Put the logs of the models trained here into training-log.csv, in the order of zoo.json; other rows stay."""
+    """Put the logs of the models trained here into training-log.csv, in the order of zoo.json;
+    other rows stay."""
     path = HERE / "training-log.csv"
     rows = path.read_text().splitlines()[1:] if path.exists() else []
     logs = {name: [row for row in rows if row.startswith(f"{name},")] for name in zoo["models"]}

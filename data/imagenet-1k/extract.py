@@ -1,20 +1,23 @@
-"""Extract the logits of pretrained models on ImageNet: a study's folder that all notebooks take as their ``dataset``.
+"""Extract the logits of pretrained models on ImageNet: a study's folder that all notebooks take as
+their ``dataset``.
 
-    python data/imagenet-1k/extract.py --images FOLDER --out OUT            the 43 models of the paper's fronts
-    torchrun --standalone --nproc-per-node=8 data/imagenet-1k/extract.py …  the same on eight GPUs
-    … --models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name      models of your own choice
-    … --v2 FOLDER                                                           ImageNetV2 to check on
-    … --whole                                                               all images choose, as in the paper
-    … --checkpoints FOLDER                                                  local weights of timm's models
-    … --table FILE                                                          the models of another table's fronts
+    python data/imagenet-1k/extract.py --images FOLDER --out OUT            the 43 models of the
+    paper's fronts torchrun --standalone --nproc-per-node=8 data/imagenet-1k/extract.py …  the same
+    on eight GPUs … --models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name      models of
+    your own choice … --v2 FOLDER
+    ImageNetV2 to check on … --whole
+    all images choose, as in the paper … --checkpoints FOLDER
+    local weights of timm's models … --table FILE
+    the models of another table's fronts
 
-Two stores come out: ``val``, on which cascades are chosen, and ``held_out``, on which they are checked: ImageNetV2
-where its folder is given; else the images are dealt into two halves, every other one of each class, or with
-``--whole`` there is no ``held_out``. The models' metadata have what the table publishes of their time, where it does:
-``published_seconds``, a cost that every notebook takes.
+Two stores come out: ``val``, on which cascades are chosen, and ``held_out``, on which they are
+checked: ImageNetV2 where its folder is given; else the images are dealt into two halves, every
+other one of each class, or with ``--whole`` there is no ``held_out``. The models' metadata have
+what the table publishes of their time, where it does: ``published_seconds``, a cost that every
+notebook takes.
 
-Interrupted, it resumes, also with another number of processes. At the end the top-1 of each model is shown beside
-the published one.
+Interrupted, it resumes, also with another number of processes. At the end the top-1 of each model
+is shown beside the published one.
 """
 
 import argparse
@@ -61,7 +64,8 @@ def described(options) -> Study:
 
 
 def timed(model: Model, table) -> Model:
-    """The model with the seconds an image that ``table`` publishes of it at its size, where it does."""
+    """The model with the seconds an image that ``table`` publishes of it at its size, where it
+    does."""
     row = row_of(table, model.name, model.metadata.get("image_size"))
     seconds = (
         {}

@@ -3,9 +3,10 @@
     python data/imagenet-1k/run_notebooks.py build/imagenet --preset data/imagenet-1k/paper.yml
     … 02 05 -p prominence 0.5                    only these, with a parameter changed
 
-01 to 04 and 07, and 05 where what is held out is other data, as ImageNetV2 is; where nothing is held out, ``val`` is
-checked on itself, as the paper's own figures are. Where all models have published times (of one machine, an RTX 3090),
-those that take a cost run with this one, too: report/published_seconds.
+01 to 04 and 07, and 05 where what is held out is other data, as ImageNetV2 is; where nothing is
+held out, ``val`` is checked on itself, as the paper's own figures are. Where all models have
+published times (of one machine, an RTX 3090), those that take a cost run with this one, too:
+report/published_seconds.
 """
 
 import argparse
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     preset = ["--preset", str(options.preset)] if options.preset else []
 
     def run_at(report, paths, **more):
-        """These notebooks with the parameters that one of them has; their report in a folder of the study."""
+        """These notebooks with the parameters that one of them has; their report in a folder of the
+        study."""
         has = set().union(*(takes[path] for path in paths))
         given = {
             name: value

@@ -1,11 +1,14 @@
-"""Make a stand-in for ImageNet, to try everything without it: look-alikes in its layout, and timm checkpoints.
+"""Make a stand-in for ImageNet, to try everything without it: look-alikes in its layout, and timm
+checkpoints.
 
-    python data/imagenet-1k/stand_in.py FOLDER      → FOLDER/val/n01440764/….JPEG …, FOLDER/checkpoints/*.safetensors
+    python data/imagenet-1k/stand_in.py FOLDER      → FOLDER/val/n01440764/….JPEG …,
+    FOLDER/checkpoints/*.safetensors
 
-The images are noise with the spectrum of photographs over a pattern of their class; the networks have seeded random
-weights and a head fitted to their own features of other such images (ridge regression). The heads of cheap networks
-read few features, so that accuracy rises with cost, as it does where networks are trained. Accuracies on them mean
-nothing for ImageNet: what can be tried is the path from folder and checkpoints to figures.
+The images are noise with the spectrum of photographs over a pattern of their class; the networks
+have seeded random weights and a head fitted to their own features of other such images (ridge
+regression). The heads of cheap networks read few features, so that accuracy rises with cost, as it
+does where networks are trained. Accuracies on them mean nothing for ImageNet: what can be tried is
+the path from folder and checkpoints to figures.
 """
 
 import argparse
@@ -34,7 +37,8 @@ SEED = 2012
 
 
 def look_alike(label: int, number: int, size=SIZE, pattern: float = 1.0) -> Image.Image:
-    """An image of ImageNet's usual size: noise whose amplitude falls with frequency, over its class's colours.
+    """An image of ImageNet's usual size: noise whose amplitude falls with frequency, over its
+    class's colours.
 
     Deterministic in (label, number); ``pattern`` weighs what the images of a class share.
     """
@@ -72,7 +76,8 @@ def _noise(number, size):
 def write_images(
     folder: Path, per_class: int, first: int = 0, size=SIZE, classes: int = 1000
 ) -> None:
-    """``per_class`` JPEGs in each of the first ``classes`` class folders; those that are there already are kept."""
+    """``per_class`` JPEGs in each of the first ``classes`` class folders; those that are there
+    already are kept."""
     for label, synset in enumerate(synsets()[:classes]):
         (folder / synset).mkdir(parents=True, exist_ok=True)
         for number in range(first, first + per_class):

@@ -1,20 +1,23 @@
-"""Make the table of pretrained ImageNet models: timm's published accuracies and speeds, and MACs counted by fvcore.
+"""Make the table of pretrained ImageNet models: timm's published accuracies and speeds, and MACs
+counted by fvcore.
 
     python data/imagenet-1k/tables.py                       the paper's 668 models → the table in cascadelib/studies
     python data/imagenet-1k/tables.py --tables FOLDER       from local copies of timm's three files
     python data/imagenet-1k/tables.py --tables FOLDER --near 1.1 --out models-today.csv
         newer tables (--results, --v2 and --benchmark where those are called otherwise, or for another GPU)
 
-Without ``--tables`` the files of 2022-07-27, or with ``--today`` those of 2026-01-06, are downloaded from that commit
-and checked against pinned SHA-256 sums. What a table says of its source follows from the sums of the files; of files
-that neither of two known commits of timm has, it must be stated with ``--source``. The table is written last, once all
-of it and the report are there. Rows whose model this timm does not know, or whose checkpoint has other classes than
-ImageNet's 1,000, are named and left out.
+Without ``--tables`` the files of 2022-07-27, or with ``--today`` those of 2026-01-06, are
+downloaded from that commit and checked against pinned SHA-256 sums. What a table says of its source
+follows from the sums of the files; of files that neither of two known commits of timm has, it must
+be stated with ``--source``. The table is written last, once all of it and the report are there.
+Rows whose model this timm does not know, or whose checkpoint has other classes than ImageNet's
+1,000, are named and left out.
 
-Each model is counted in a process of its own that gets ``--limit`` seconds; counts go into ``build/macs.jsonl`` one by
-one: interrupted, it goes on where it stopped. With ``--near`` only those rows are counted that can be on a front. The
-models of the bundled table are counted as they are trained, as the paper's are; all others as they are deployed, with
-branches and norms folded where timm can do that.
+Each model is counted in a process of its own that gets ``--limit`` seconds; counts go into
+``build/macs.jsonl`` one by one: interrupted, it goes on where it stopped. With ``--near`` only
+those rows are counted that can be on a front. The models of the bundled table are counted as they
+are trained, as the paper's are; all others as they are deployed, with branches and norms folded
+where timm can do that.
 """
 
 import argparse
@@ -87,7 +90,8 @@ def downloaded(today: bool) -> Path:
 
 
 def paths_of(folder, results, v2, benchmark) -> list[Path]:
-    """The three files in ``folder``; of benchmarks that of the paper's card and layout, unless another is named."""
+    """The three files in ``folder``; of benchmarks that of the paper's card and layout, unless
+    another is named."""
     benchmark = benchmark or next(
         (name for name in (BENCHMARK, AGAIN) if (folder / name).is_file()), BENCHMARK
     )
@@ -99,10 +103,11 @@ def paths_of(folder, results, v2, benchmark) -> list[Path]:
 
 
 def source_of(paths, stated=None) -> str:
-    """Where files come from by their SHA-256: the commit that has all of them, else what is stated of them.
+    """Where files come from by their SHA-256: the commit that has all of them, else what is stated
+    of them.
 
-    SystemExit where nothing is stated, naming the files that no known commit has, or where it is stated of a known
-    commit's files that they come from elsewhere.
+    SystemExit where nothing is stated, naming the files that no known commit has, or where it is
+    stated of a known commit's files that they come from elsewhere.
     """
     sums = {path.name: pooch.file_hash(str(path)) for path in paths}
     found = next(
@@ -159,7 +164,8 @@ def kept(results) -> pd.DataFrame:
 
 
 def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
-    """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels, as deployed or as trained."""
+    """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels, as
+    deployed or as trained."""
     module = build_timm_model(THEN.get(name, name), size)
     if not trained:
         deploy(module)
@@ -178,7 +184,8 @@ def count_alone(pipe, *model, **form) -> None:
 
 
 def counts(models, limit: float, processes: int, form: dict) -> Iterator[tuple]:
-    """((name, size), (MACs, parameters) or why there are none, seconds) as they come, each from its own process.
+    """((name, size), (MACs, parameters) or why there are none, seconds) as they come, each from its
+    own process.
 
     After ``limit`` seconds a process is ended, and counts as "not within … s".
     """
@@ -210,7 +217,8 @@ def counts(models, limit: float, processes: int, form: dict) -> Iterator[tuple]:
 
 
 def rows_of(cache: Path) -> list[dict]:
-    """What earlier runs counted with this timm; a line that was cut short where one of them was ended is ended here."""
+    """What earlier runs counted with this timm; a line that was cut short where one of them was
+    ended is ended here."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     text = cache.read_text(encoding="utf-8") if cache.is_file() else ""
     if text and not text.endswith("\n"):
@@ -221,7 +229,8 @@ def rows_of(cache: Path) -> list[dict]:
 
 
 def counted(models, cache: Path, limit: float, processes: int, trained: bool) -> pd.DataFrame:
-    """Counts of (name, size) pairs, kept in ``cache``: macs, parameters, a row a pair; nan where there are none.
+    """Counts of (name, size) pairs, kept in ``cache``: macs, parameters, a row a pair; nan where
+    there are none.
 
     What could not be counted is printed, and tried again in the next run.
     """
@@ -259,7 +268,8 @@ def counted(models, cache: Path, limit: float, processes: int, trained: bool) ->
 
 
 def measured(results, benchmark, column: str) -> np.ndarray:
-    """A benchmark's column, float [rows of results]: found by name and size, with or without the tag; else nan."""
+    """A benchmark's column, float [rows of results]: found by name and size, with or without the
+    tag; else nan."""
     known = {(m, s): v for m, s, v in benchmark[["model", "infer_img_size", column]].to_numpy()}
     keys = zip(results["model"], results["img_size"])
     return np.array(
@@ -270,14 +280,16 @@ def measured(results, benchmark, column: str) -> np.ndarray:
 def gmacs_of(results, benchmarks) -> np.ndarray:
     """timm's own GMACs, float [rows of results]; nan where no benchmark has them.
 
-    The least of several: some benchmarks ran models as they are trained, others as they are deployed.
+    The least of several: some benchmarks ran models as they are trained, others as they are
+    deployed.
     """
     return np.fmin.reduce([measured(results, benchmark, "infer_gmacs") for benchmark in benchmarks])
 
 
 def near_a_front(top1, gmacs, seconds, factor: float) -> np.ndarray:
-    """Rows whose count matters, bool [rows]: those on the front in seconds, and those that no row at least as accurate
-    undercuts in published GMACs by more than ``factor``, roundings aside. Rows without GMACs are among them."""
+    """Rows whose count matters, bool [rows]: those on the front in seconds, and those that no row
+    at least as accurate undercuts in published GMACs by more than ``factor``, roundings aside. Rows
+    without GMACs are among them."""
     top1 = np.asarray(top1, float)
     most = np.where(np.isnan(gmacs), np.inf, gmacs + ROUNDING)
     least = np.array([most[top1 >= accuracy].min() for accuracy in top1])

@@ -1,8 +1,10 @@
-"""Compare the fronts of a newer table of published models with those of 2022: printed, and as a page with figures.
+"""Compare the fronts of a newer table of published models with those of 2022: printed, and as a
+page with figures.
 
     python data/imagenet-1k/then_and_now.py build/zoo/models.csv --out build/zoo/then-and-now.html
 
-Times compare only where both tables' were measured on one card; what ``tables.py`` takes unless told otherwise was.
+Times compare only where both tables' were measured on one card; what ``tables.py`` takes unless
+told otherwise was.
 """
 
 import argparse
@@ -38,7 +40,8 @@ def checkpoints(table, names) -> set:
 
 
 def compared(tables: dict, cost: str) -> tuple[dict, str]:
-    """Single models of both tables {label: singles}, and in words how their fronts in this cost differ."""
+    """Single models of both tables {label: singles}, and in words how their fronts in this cost
+    differ."""
     alone = {name: singles(table, cost) for name, table in tables.items()}
     fronts = {name: rows.index[rows["on_front"]] for name, rows in alone.items()}
     shared = set.intersection(*(checkpoints(tables[name], fronts[name]) for name in tables))

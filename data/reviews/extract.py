@@ -1,8 +1,10 @@
-"""Extract the bundled logits: every trained model of zoo.json on all splits, into a store a split here.
+"""Extract the bundled logits: every trained model of zoo.json on all splits, into a store a split
+here.
 
-``python data/reviews/extract.py``. Interrupted, it resumes; models that are there already are kept, and refused if
-their weights have changed since (``--replace`` extracts all anew). Writes results.csv as well. Seconds a sample are
-measured on the way: run nothing beside it where they matter.
+``python data/reviews/extract.py``. Interrupted, it resumes; models that are there already are kept,
+and refused if their weights have changed since (``--replace`` extracts all anew). Writes
+results.csv as well. Seconds a sample are measured on the way: run nothing beside it where they
+matter.
 """
 
 import argparse
@@ -21,7 +23,8 @@ SPLITS = ("val", "test", "products", "editorials", "tweets")
 
 
 def results(folder) -> pd.DataFrame:
-    """One row a model, cheapest first; tokens, MACs and seconds are those of the validation split."""
+    """One row a model, cheapest first; tokens, MACs and seconds are those of the validation
+    split."""
     stores = {
         split: LogitStore(folder / split)
         for split in SPLITS

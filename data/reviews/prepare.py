@@ -1,8 +1,10 @@
-"""Cut the labelled sentence splits out of the source distribution of vaderSentiment, and the tokenizer to go with them.
+"""Cut the labelled sentence splits out of the source distribution of vaderSentiment, and the
+tokenizer to go with them.
 
-``python data/reviews/prepare.py --sdist vaderSentiment-3.3.2.tar.gz`` writes a parquet file a split (columns
-sample_id, text, label, rating). With ``--encoder FOLDER`` (a transformers checkpoint with a WordPiece tokenizer) it
-writes ``tokenizer.json`` as well: that tokenizer with its vocabulary cut to the pieces of the training texts.
+``python data/reviews/prepare.py --sdist vaderSentiment-3.3.2.tar.gz`` writes a parquet file a split
+(columns sample_id, text, label, rating). With ``--encoder FOLDER`` (a transformers checkpoint with
+a WordPiece tokenizer) it writes ``tokenizer.json`` as well: that tokenizer with its vocabulary cut
+to the pieces of the training texts.
 """
 
 import argparse
@@ -24,7 +26,8 @@ SHIFTED = {"product": "products", "editorial": "editorials", "tweet": "tweets"}
 
 
 def read_snippets(sdist, domain) -> pd.DataFrame:
-    """Rated snippets of one domain, [k rows]: sample_id, text, rating (mean of at least 15 ratings in −4 … 4)."""
+    """Rated snippets of one domain, [k rows]: sample_id, text, rating (mean of at least 15 ratings
+    in −4 … 4)."""
     with tarfile.open(sdist) as outer:
         inner = next(m for m in outer.getmembers() if m.name.endswith(INNER))
         with tarfile.open(fileobj=io.BytesIO(outer.extractfile(inner).read())) as archive:
@@ -43,7 +46,8 @@ def read_snippets(sdist, domain) -> pd.DataFrame:
 
 
 def labelled(snippets) -> pd.DataFrame:
-    """The sign of the mean rating as label: 1 positive, 0 negative. A mean of exactly 0 and repeated texts are out."""
+    """The sign of the mean rating as label: 1 positive, 0 negative. A mean of exactly 0 and
+    repeated texts are out."""
     kept = snippets[snippets.rating != 0].drop_duplicates("text")
     label = (kept.rating > 0).astype("int8")
     return kept.assign(label=label, rating=kept.rating.astype("float32"))[
@@ -59,19 +63,23 @@ def hashed(text) -> int:
 
 
 def split_of(text) -> str:
-    """train (60%), val or test (20% each) by a hash of the words, so that the same sentence is never in two."""
+    """train (60%), val or test (20% each) by a hash of the words, so that the same sentence is
+    never in two."""
     return (["train"] * 6 + ["val"] * 2 + ["test"] * 2)[hashed(text) % 10]
 
 
 def some_of(frame) -> pd.DataFrame:
-    """SHIFTED_SIZE sentences of a shifted domain, those of the smallest hash, in their own order."""
+    """SHIFTED_SIZE sentences of a shifted domain, those of the smallest hash, in their own
+    order."""
     return frame.loc[frame.text.map(hashed).sort_values().index[:SHIFTED_SIZE].sort_values()]
 
 
 def prune_vocabulary(tokenizer: dict, texts, rarest: int) -> tuple[dict, list[int]]:
-    """A WordPiece tokenizer.json cut to pieces used at least ``rarest`` times in ``texts``, and their old numbers.
+    """A WordPiece tokenizer.json cut to pieces used at least ``rarest`` times in ``texts``, and
+    their old numbers.
 
-    Single characters and special tokens stay, so that whatever is cut falls apart into smaller pieces.
+    Single characters and special tokens stay, so that whatever is cut falls apart into smaller
+    pieces.
     """
     from tokenizers import Tokenizer
 

@@ -1,7 +1,9 @@
-"""Train the bundled zoo: ``python data/reviews/train.py --encoder FOLDER`` (the pretrained MiniLM; see README.md here).
+"""Train the bundled zoo: ``python data/reviews/train.py --encoder FOLDER`` (the pretrained MiniLM;
+see README.md here).
 
-Works model by model down ``zoo.json``; several of these may run at once (each takes the next model that is
-neither finished nor locked). State is saved after every epoch: a killed run costs one epoch at most.
+Works model by model down ``zoo.json``; several of these may run at once (each takes the next model
+that is neither finished nor locked). State is saved after every epoch: a killed run costs one epoch
+at most.
 """
 
 import argparse
@@ -35,7 +37,8 @@ def encoded(split, tokenizer, longest):
 
 
 def batches(ids, size, rng=None):
-    """Rows of each batch, of similar lengths; in random order and with random neighbours where ``rng`` is given."""
+    """Rows of each batch, of similar lengths; in random order and with random neighbours where
+    ``rng`` is given."""
     lengths = torch.tensor([len(one) for one in ids], dtype=torch.float32)
     if rng is not None:
         lengths = lengths + 4 * torch.rand(len(ids), generator=rng)
@@ -54,7 +57,8 @@ def logits_of(model, inputs):
 
 
 def start(entry, zoo, encoder, embeddings):
-    """A model before training: the encoder's first layers where the recipe says so, shared embeddings frozen."""
+    """A model before training: the encoder's first layers where the recipe says so, shared
+    embeddings frozen."""
     model = built(entry, zoo)
     if entry["recipe"].get("pretrained"):
         weights = {f"bert.{key}": value for key, value in encoder.items()}
@@ -116,7 +120,8 @@ def accuracy(model, ids, labels):
 
 
 def train(name, zoo, parts, data, held_out):
-    """Train one model to the end, from its last finished epoch; write its weights and its part of the log."""
+    """Train one model to the end, from its last finished epoch; write its weights and its part of
+    the log."""
     entry, (ids, labels) = zoo["models"][name], data
     recipe, state_file = entry["recipe"], STATE / f"{name}.pt"
     seed = list(zoo["models"]).index(name)
@@ -153,7 +158,8 @@ def train(name, zoo, parts, data, held_out):
 
 
 def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -> None:
-    """Write weights for ``read_weights``, whole or not at all: matrices as int8 and scales, the others in float16."""
+    """Write weights for ``read_weights``, whole or not at all: matrices as int8 and scales, the
+    others in float16."""
     tensors = {}
     for name, value in state.items():
         value = value.detach().float()

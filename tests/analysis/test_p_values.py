@@ -1,4 +1,5 @@
-"""P-values are valid: exact sums over all outcomes of few samples, slow twins, and MAPIE's numbers."""
+"""P-values are valid: exact sums over all outcomes of few samples, slow twins, and MAPIE's
+numbers."""
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from cascadelib.analysis.p_values import (
 
 @pytest.mark.parametrize(("k", "most", "epsilon"), [(40, 6, 0.25), (50, 14, 0.2)])
 def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_labels(k, most, epsilon):
-    """d of k samples disagree, min(most, d) of them are labelled: P(p ≤ δ) ≤ δ, summed over all outcomes."""
+    """d of k samples disagree, min(most, d) of them are labelled: P(p ≤ δ) ≤ δ, summed over all
+    outcomes."""
     level = 0.2
     rejected = {}
     for d in range(k + 1):

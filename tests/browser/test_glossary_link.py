@@ -1,4 +1,5 @@
-"""The link to the glossary in a notebook's first cell: in JupyterLab and in the report of `make run`."""
+"""The link to the glossary in a notebook's first cell: in JupyterLab and in the report of `make
+run`."""
 
 import shutil
 from types import SimpleNamespace

@@ -1,4 +1,5 @@
-"""The explorer's look at three widths, light and dark: it fits, no text lies on another, all text has contrast."""
+"""The explorer's look at three widths, light and dark: it fits, no text lies on another, all text
+has contrast."""
 
 import pytest
 from jupyter_pages import DRAWN, PATIENCE, run_cell, serving, write_cell
@@ -43,7 +44,8 @@ ROWS = """() => [...document.querySelectorAll(".cascadelib-threshold")].filter(e
     const middles = [...row.children].filter(e => e.checkVisibility()).map(e => e.getBoundingClientRect())
         .map(box => (box.top + box.bottom) / 2)
     return Math.max(...middles) - Math.min(...middles) })"""
-# [text, contrast] of what is read, beside the first background below it; what stands on bars is tested as colours.
+# [text, contrast] of what is read, beside the first background below it; what stands on bars is
+# tested as colours.
 CONTRASTS = """() => {
     const parts = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number)
     const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4

@@ -11,7 +11,8 @@ from cascadelib.datasets.imagenet_1k import descriptions, ilsvrc_order, synsets
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """ImageNet's layout: val/<synset>/….JPEG, one image a class, its red value telling the class."""
+    """ImageNet's layout: val/<synset>/….JPEG, one image a class, its red value telling the
+    class."""
     root = tmp_path_factory.mktemp("imagenet")
     for label, synset in enumerate(synsets()):
         (root / "val" / synset).mkdir(parents=True)
@@ -55,7 +56,8 @@ def flat(tmp_path):
 
 
 def write_devkit(folder, labels):
-    """A devkit whose numbering of the classes is the reverse of timm's, after some synsets that are no classes."""
+    """A devkit whose numbering of the classes is the reverse of timm's, after some synsets that are
+    no classes."""
     (folder / "data").mkdir(parents=True)
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("words", "O")]
     rows = [(1000 - i, synset, "a thing") for i, synset in enumerate(synsets())] + [

@@ -1,4 +1,5 @@
-"""Photographs where people have them: class folders, ImageNet's layouts, ImageNetV2, data sets of the Hub."""
+"""Photographs where people have them: class folders, ImageNet's layouts, ImageNetV2, data sets of
+the Hub."""
 
 import os
 import pickle

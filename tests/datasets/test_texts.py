@@ -1,4 +1,5 @@
-"""Labelled texts: from tables, from GLUE's two layouts, and the bundled sentences; what is refused, and how."""
+"""Labelled texts: from tables, from GLUE's two layouts, and the bundled sentences; what is refused,
+and how."""
 
 import pandas as pd
 import pytest

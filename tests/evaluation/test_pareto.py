@@ -31,7 +31,8 @@ def test_front_is_what_nothing_dominates(rows):
 
 @given(points, st.floats(0, 1))
 def test_baseline_is_the_best_random_routing(rows, at):
-    """cost_at is the least expected cost of any mix of two models that reaches the accuracy in expectation."""
+    """cost_at is the least expected cost of any mix of two models that reaches the accuracy in
+    expectation."""
     cost, accuracy = np.array(rows).T
     baseline = Baseline(cost, accuracy)
     got = baseline.cost_at(at)

@@ -1,7 +1,8 @@
-"""Every call of an extraction that changes a file fails once, in a child of a process that has run no torch before.
+"""Every call of an extraction that changes a file fails once, in a child of a process that has run
+no torch before.
 
-Threads of torch would not live through a fork. ``python tests/extraction/faults.py FOLDER every`` tries all kinds of
-faults at every call, where the tests take turns with some.
+Threads of torch would not live through a fork. ``python tests/extraction/faults.py FOLDER every``
+tries all kinds of faults at every call, where the tests take turns with some.
 """
 
 import errno
@@ -27,8 +28,8 @@ CALLS = []  # (call, path) of this process, below the folder that is watched
 
 
 def watch(folder, act):
-    """From now on in this process, ``act(number, path)`` comes before each call that changes something in ``folder``;
-    bytes are half written by then."""
+    """From now on in this process, ``act(number, path)`` comes before each call that changes
+    something in ``folder``; bytes are half written by then."""
 
     def called(call, path):
         if Path(os.fsdecode(path)).is_relative_to(folder):
@@ -95,7 +96,8 @@ def forked(work):
 
 
 def content(folder):
-    """{file: its bytes}, without the order of the keys in a header, which safetensors leaves to chance."""
+    """{file: its bytes}, without the order of the keys in a header, which safetensors leaves to
+    chance."""
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -147,7 +149,8 @@ def check(folder, kind, number, whole):
 
 
 def check_finished(folder):
-    """A finished extraction on a file system that is read-only: no call that would change anything."""
+    """A finished extraction on a file system that is read-only: no call that would change
+    anything."""
 
     def refuse(number, path):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)

@@ -1,4 +1,5 @@
-"""Extraction: a plain loop gives the same; transforms are shared; it resumes, refuses, and says what it will take."""
+"""Extraction: a plain loop gives the same; transforms are shared; it resumes, refuses, and says
+what it will take."""
 
 import functools
 import os
@@ -66,7 +67,8 @@ def models():
 
 
 class Counting(nn.Module):
-    """Counts its batches; raises on the batch ``fail_at`` (counted from 0), after the two probes and the trace."""
+    """Counts its batches; raises on the batch ``fail_at`` (counted from 0), after the two probes
+    and the trace."""
 
     def __init__(self, fail_at=None):
         super().__init__()
@@ -595,7 +597,8 @@ def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
 
 @pytest.fixture
 def read_only():
-    """What makes a folder's files and itself read-only, to this user; root is another's until the test ends."""
+    """What makes a folder's files and itself read-only, to this user; root is another's until the
+    test ends."""
     root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as base:
         os.chmod(base, 0o755)
@@ -637,7 +640,8 @@ def test_a_fault_at_any_call_costs_nothing(tmp_path):
 
 
 def page_faults(size=2**26):
-    """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and dropped again."""
+    """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and
+    dropped again."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(size, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -1,4 +1,5 @@
-"""Kill -9 at random moments, twenty times: a resumed store equals an uninterrupted one, byte for byte."""
+"""Kill -9 at random moments, twenty times: a resumed store equals an uninterrupted one, byte for
+byte."""
 
 import os
 import random
@@ -82,7 +83,8 @@ def shard_files(path):
 
 
 def killed_after(child, path, shards, delay):
-    """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still running."""
+    """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still
+    running."""
     deadline = (
         time.monotonic() + 3
     )  # a forked torch may, rarely, stand still: then it is killed where it stands

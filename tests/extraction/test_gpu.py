@@ -1,4 +1,5 @@
-"""On a GPU: logits as on the processor, AMP and compilation recorded, memory that runs out, notebook 01 on it.
+"""On a GPU: logits as on the processor, AMP and compilation recorded, memory that runs out,
+notebook 01 on it.
 
 ``pytest -m gpu``. What can be tested of it without a GPU is in ``test_inference.py``.
 """

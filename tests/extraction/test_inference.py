@@ -1,4 +1,5 @@
-"""What feeds a GPU, without one: a stand-in copies as late as it may, and sees what is overwritten or read early."""
+"""What feeds a GPU, without one: a stand-in copies as late as it may, and sees what is overwritten
+or read early."""
 
 import contextlib
 import os
@@ -23,8 +24,8 @@ SMALL = {"batch_size": 8, "shard_size": 17, "progress": False, "device": "cpu"}
 
 
 class Late(forward.Device):
-    """A GPU's rules on the CPU. An upload reads its buffer again when it is waited for, as late as a copy may; logits
-    come when they are waited for; ``seen`` is what happened, in order."""
+    """A GPU's rules on the CPU. An upload reads its buffer again when it is waited for, as late as
+    a copy may; logits come when they are waited for; ``seen`` is what happened, in order."""
 
     delay = 1
 
@@ -82,7 +83,8 @@ def late(monkeypatch):
 
 
 class Stub:
-    """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it gives."""
+    """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it
+    gives."""
 
     def __init__(self, called, name):
         self.called = called
@@ -174,7 +176,8 @@ def test_a_ring_that_does_not_wait_is_found_out(tmp_path, late, folder, monkeypa
 
 
 def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
-    """The class itself, on stand-ins for streams, events and the pinning of memory: names and order of its calls."""
+    """The class itself, on stand-ins for streams, events and the pinning of memory: names and order
+    of its calls."""
     called = []
     for name in ("Stream", "current_stream", "Event"):
         monkeypatch.setattr(torch.cuda, name, Stub(called, name))

@@ -1,4 +1,5 @@
-"""Several processes fill one store, and photographs are decoded once: what torchrun and the workers do."""
+"""Several processes fill one store, and photographs are decoded once: what torchrun and the workers
+do."""
 
 import os
 import shutil
@@ -200,7 +201,8 @@ def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(
 
 
 class Narrow(torch.nn.Module):
-    """Says that memory has run out for more than ``room`` samples, as a device does or as the CPU's allocator."""
+    """Says that memory has run out for more than ``room`` samples, as a device does or as the CPU's
+    allocator."""
 
     def __init__(self, room, error):
         super().__init__()

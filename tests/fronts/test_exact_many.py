@@ -1,4 +1,5 @@
-"""Four models and more, certificates, executors, one shared threshold: against loops over everything."""
+"""Four models and more, certificates, executors, one shared threshold: against loops over
+everything."""
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ from cascadelib.fronts.kernels.state import improves, new_best, note
 
 
 def dense_front(correct, confidence, cost, n):
-    """{correct: least cost} of one order of n models on a full grid of thresholds, by numpy, one axis a stage."""
+    """{correct: least cost} of one order of n models on a full grid of thresholds, by numpy, one
+    axis a stage."""
     d = n - 1
     best = {}
     edges = [np.append(np.unique(s), np.inf) for s in confidence[:d]]
@@ -154,7 +156,8 @@ def test_a_stale_reach_lets_no_dearer_cascade_in():
 
 
 def stressed(m, k, seed):
-    """Scores without ties, of models whose skill hardly differs: many points, found in many orders."""
+    """Scores without ties, of models whose skill hardly differs: many points, found in many
+    orders."""
     rng = np.random.default_rng(seed)
     correct = rng.random((m, k)) < np.linspace(0.5, 0.9, m)[:, None]
     return correct, rng.random((m, k)), np.sort(rng.uniform(1, 100, m))
@@ -189,7 +192,8 @@ def test_threads_leave_certificates_valid(monkeypatch, limit):
 
 
 def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
-    """Confidences so few that the root's corners are all cascades: time for a start is up, time for the rest is not."""
+    """Confidences so few that the root's corners are all cascades: time for a start is up, time for
+    the rest is not."""
     table = synthetic(5, 300, seed=1, digits=1)
     exact = search_arrays(*table, 3)
     monkeypatch.setattr("cascadelib.fronts.exact.SEEDING", 0)

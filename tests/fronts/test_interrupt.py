@@ -38,7 +38,8 @@ if __name__ == "__main__":
 
 
 def interrupted(command, tmp_path, begun):
-    """(exit status, stdout, stderr, seconds from Ctrl-C to the end) of a command of a group of its own."""
+    """(exit status, stdout, stderr, seconds from Ctrl-C to the end) of a command of a group of its
+    own."""
     path = str(ROOT)
     child = subprocess.Popen(
         command,

@@ -1,4 +1,5 @@
-"""F1 along two-model sweeps against a twin that scores every threshold from the predictions themselves."""
+"""F1 along two-model sweeps against a twin that scores every threshold from the predictions
+themselves."""
 
 import numpy as np
 import pytest

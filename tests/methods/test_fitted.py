@@ -1,4 +1,5 @@
-"""Fitted confidences: against scikit-learn, to JSON and back, and what they do with abstentions and unseen labels."""
+"""Fitted confidences: against scikit-learn, to JSON and back, and what they do with abstentions and
+unseen labels."""
 
 import json
 from dataclasses import asdict

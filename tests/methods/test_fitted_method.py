@@ -1,4 +1,5 @@
-"""Method(confidence=…): searched, evaluated and replayed as slow twins have it, on tables and stores alike."""
+"""Method(confidence=…): searched, evaluated and replayed as slow twins have it, on tables and
+stores alike."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ COST = [1.0, 2.5, 7.0]
 
 
 def scores(seed, k=14, **columns):
-    """A table of three models with heavy ties, whose confidence says more under one label than under another."""
+    """A table of three models with heavy ties, whose confidence says more under one label than
+    under another."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(["a", "b"], k)
     confidence = rng.integers(0, 4, (3, k)) / 4
@@ -24,7 +26,8 @@ def scores(seed, k=14, **columns):
 
 
 def by_hand(table, chosen_on):
-    """Confidences [3, k] by scikit-learn, fitted on another table, model by model and label by label."""
+    """Confidences [3, k] by scikit-learn, fitted on another table, model by model and label by
+    label."""
     confidence = np.empty(table.confidence.shape)
     for m in range(3):
         for label in np.unique(table.predictions[m]):

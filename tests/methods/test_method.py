@@ -1,4 +1,5 @@
-"""Methods on a store: outcomes of prefixes against per-sample twins; temperature; the paper's twelve."""
+"""Methods on a store: outcomes of prefixes against per-sample twins; temperature; the paper's
+twelve."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""Every metric × ensemble × temperature of the tables decides alike in the evaluator, the running cascade and the
-submission (HOUSE, rule 5); what is put into a table is there everywhere."""
+"""Every metric × ensemble × temperature of the tables decides alike in the evaluator, the running
+cascade and the submission (HOUSE, rule 5); what is put into a table is there everywhere."""
 
 from dataclasses import replace
 
@@ -42,7 +42,8 @@ def combinations():
 
 
 def decides_alike(method):
-    """At several thresholds: the same exit stage and class, sample by sample, however the cascade is run."""
+    """At several thresholds: the same exit stage and class, sample by sample, however the cascade
+    is run."""
     method = method.fit(STORE)
     found = search(STORE, 3, method)
     rows = np.unique(np.linspace(0, len(found.table) - 1, 6).astype(int))

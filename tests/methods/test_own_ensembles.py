@@ -10,7 +10,8 @@ from cascadelib import METHODS, LogitStore, Method, evaluate, pick, search
 
 
 def make_store(seed=0, k=40, models=4, classes=4, step=0.5):
-    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger the signal."""
+    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger
+    the signal."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     ease = rng.normal(size=(k, 1))

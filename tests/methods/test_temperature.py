@@ -59,7 +59,8 @@ def test_at_a_bound_the_bound_is_the_temperature():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.integers(-6, 6), st.integers(2, 30))
 def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(seed, power, k):
-    """Cosines of CLIP want T ≈ 0.002, other logits 1: the same model in other units has the same probabilities."""
+    """Cosines of CLIP want T ≈ 0.002, other logits 1: the same model in other units has the same
+    probabilities."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, k)
     z = rng.normal(size=(k, 3)) + np.eye(3)[labels]

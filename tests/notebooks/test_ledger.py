@@ -1,4 +1,5 @@
-"""The ledger: published values against slow code, verdicts by their rules, the bundled run's beside docs/ledger.md."""
+"""The ledger: published values against slow code, verdicts by their rules, the bundled run's beside
+docs/ledger.md."""
 
 import ast
 import csv
@@ -20,7 +21,8 @@ TOLD = ledger.published_values()
 
 
 def rows(column):
-    """The published models as [(cost at four digits, top-1, row)], those with that cost, cheapest first."""
+    """The published models as [(cost at four digits, top-1, row)], those with that cost, cheapest
+    first."""
     with open(published.TABLE, encoding="utf-8") as file:
         table = [row for row in csv.DictReader(file) if row[column]]
     return sorted(

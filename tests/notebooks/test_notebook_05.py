@@ -1,4 +1,5 @@
-"""Notebook 05 on a study as `make imagenet` leaves it, by the very command of data/imagenet-1k/README.md."""
+"""Notebook 05 on a study as `make imagenet` leaves it, by the very command of
+data/imagenet-1k/README.md."""
 
 import re
 import shlex
@@ -18,7 +19,8 @@ MODELS = {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 
 
 
 def write_split(folder, split, per_class, noise, seed):
-    """A store of stand-in logits in which larger models are better, and all of them worse where there is more noise."""
+    """A store of stand-in logits in which larger models are better, and all of them worse where
+    there is more noise."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(CLASSES), per_class)
     names = [f"{synsets()[label]}/{split}_{i}.JPEG" for i, label in enumerate(labels)]
@@ -33,7 +35,8 @@ def write_split(folder, split, per_class, noise, seed):
 
 
 def documented_parameters(study):
-    """The arguments that the README gives notebooks/tools/run.py, with ``study`` for the extraction's folder."""
+    """The arguments that the README gives notebooks/tools/run.py, with ``study`` for the
+    extraction's folder."""
     text = (ROOT / "data" / "imagenet-1k" / "README.md").read_text(encoding="utf-8")
     (arguments,) = re.findall(r'^make run ARGS="(05 .*)"$', text, re.MULTILINE)
     return shlex.split(arguments.replace("$PWD/build/imagenet", str(study)))

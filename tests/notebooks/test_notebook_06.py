@@ -1,4 +1,5 @@
-"""Notebook 06 on the four tasks of GLUE by parameter: local files, local checkpoints, no network."""
+"""Notebook 06 on the four tasks of GLUE by parameter: local files, local checkpoints, no
+network."""
 
 import re
 from pathlib import Path

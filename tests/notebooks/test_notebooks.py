@@ -1,6 +1,8 @@
-"""What every committed notebook looks like: a question, parameters, short cells, answers, and small outputs.
+"""What every committed notebook looks like: a question, parameters, short cells, answers, and small
+outputs.
 
-The rules are functions from a notebook to the list of what breaks them, so that they are tested too.
+The rules are functions from a notebook to the list of what breaks them, so that they are tested
+too.
 """
 
 import ast

@@ -1,4 +1,5 @@
-"""The paper's settings on a study of ImageNet's shape: 1,000 classes, models and costs of its table, made-up logits."""
+"""The paper's settings on a study of ImageNet's shape: 1,000 classes, models and costs of its
+table, made-up logits."""
 
 import re
 import subprocess
@@ -29,7 +30,8 @@ K_V2 = 1000
 
 
 def made_up(hits, labels, ease, rng):
-    """Logits float32 [k, 1000] of a model that has ``hits`` samples correct, the easier ones mostly, and surest."""
+    """Logits float32 [k, 1000] of a model that has ``hits`` samples correct, the easier ones
+    mostly, and surest."""
     score = ease + 0.5 * rng.normal(size=len(labels))
     correct = np.argsort(np.argsort(-score)) < hits
     logits = rng.normal(size=(len(labels), 1000))
@@ -101,7 +103,8 @@ def outcomes(store):
 
 
 def hull_cost(accuracy, cost):
-    """Function accuracy → cost of random routing between single models: the least over all of them and pairs."""
+    """Function accuracy → cost of random routing between single models: the least over all of them
+    and pairs."""
     pairs = [
         (i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]
     ]
@@ -141,7 +144,8 @@ def test_the_preset_says_what_the_paper_did():
 
 
 def mean_factor(front, at, low, high, points=200_001):
-    """Mean over accuracies of the baseline's cost ÷ the least cost of the front at no less; 0 where it has none."""
+    """Mean over accuracies of the baseline's cost ÷ the least cost of the front at no less; 0 where
+    it has none."""
     grid = np.linspace(low, high, points)
     there = np.searchsorted(front[0], grid - 1e-12)
     least = np.append(front[1], np.inf)[there]
@@ -189,7 +193,8 @@ def test_pairs_and_methods(study, kind, report):
 
 
 def test_three_models(study):
-    """The largest factor of any three, by a loop over all thresholds of the first and a sort by the second's."""
+    """The largest factor of any three, by a loop over all thresholds of the first and a sort by the
+    second's."""
     folder, store, _ = study
     correct, confidence = outcomes(store)
     cost = MODELS["macs"].to_numpy(float)
@@ -230,7 +235,8 @@ def test_shift_and_calibration(study):
 
 
 def test_extraction_and_notebook_01(tmp_path, monkeypatch):
-    """extract.py and then notebook 01, on small look-alikes of images: all of them choose, published times are kept."""
+    """extract.py and then notebook 01, on small look-alikes of images: all of them choose,
+    published times are kept."""
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = (

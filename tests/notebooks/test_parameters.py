@@ -1,4 +1,5 @@
-"""Every notebook with the parameters that all have, flipped: another folder, splits swapped, entropy, seconds."""
+"""Every notebook with the parameters that all have, flipped: another folder, splits swapped,
+entropy, seconds."""
 
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def small(tmp_path_factory):
 
 
 def flipped(path, small):
-    """Other values of what a notebook's parameters cell has; fewer images to extract, and few to run on."""
+    """Other values of what a notebook's parameters cell has; fewer images to extract, and few to
+    run on."""
     has = {
         name: run.literal(entry["default"])
         for name, entry in papermill.inspect_notebook(path).items()

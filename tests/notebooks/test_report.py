@@ -1,4 +1,5 @@
-"""The pages of the report: neighbours, contents, the explorer's picture; on a phone, in a window, in the dark."""
+"""The pages of the report: neighbours, contents, the explorer's picture; on a phone, in a window,
+in the dark."""
 
 import io
 import json
@@ -18,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SIZES = (1440, 1000, 390)
 FITTED = "width => document.body.dataset.fitted === (width > 600 ? 'page' : 'phone')"
-# What is wider than the window, but for what lies in a part that scrolls by itself; of figures, they and their text.
+# What is wider than the window, but for what lies in a part that scrolls by itself; of figures,
+# they and their text.
 WIDER = """() => [...document.querySelectorAll('body *')].filter(e => {
     const box = e.getBoundingClientRect()
     const scrolls = e.closest('.output_area, pre, table') && !e.closest('[role=figure]')
@@ -45,7 +47,8 @@ CONTRASTS = """() => {
 
 
 def figures():
-    """One of each kind that has to be laid out again on a phone: panels, legends by panel, long names, a long title."""
+    """One of each kind that has to be laid out again on a phone: panels, legends by panel, long
+    names, a long title."""
     curve = cl.search(
         cl.LogitStore.from_arrays(*data(), macs={"a": 1, "b": 5, "c": 9})
     ).improvement_curve()
@@ -75,7 +78,8 @@ def data(k=300):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """A folder with the report of three notebooks; the second has figures, a wide table, code, headings."""
+    """A folder with the report of three notebooks; the second has figures, a wide table, code,
+    headings."""
     folder = tmp_path_factory.mktemp("report")
     runs = []
     table = cl.LogitStore.from_arrays(*data()).models.T.to_html()

@@ -1,4 +1,5 @@
-"""The runner on throw-away notebooks: live offline pages, small committed outputs, failures that name their cell."""
+"""The runner on throw-away notebooks: live offline pages, small committed outputs, failures that
+name their cell."""
 
 import io
 import re
@@ -146,7 +147,8 @@ def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook
 def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
     tmp_path, write_notebook, capsys, monkeypatch
 ):
-    """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can write."""
+    """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can
+    write."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     folder = tmp_path / "notebooks"
     here = "import os, time\nfrom pathlib import Path\n"
@@ -213,7 +215,8 @@ def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
 
 
 def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, monkeypatch):
-    """Of the last tables: not what depends on the quick parameters, and not a figure; times are sanitised."""
+    """Of the last tables: not what depends on the quick parameters, and not a figure; times are
+    sanitised."""
     cells = [
         "points",
         "points + 1",

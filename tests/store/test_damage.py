@@ -1,4 +1,5 @@
-"""Stores under damage and under many writers: a named error or the very same data, and nothing left behind."""
+"""Stores under damage and under many writers: a named error or the very same data, and nothing left
+behind."""
 
 import errno
 import json
@@ -166,7 +167,8 @@ def sealed(store, **changes):
 
 
 def resealed(store, tensor=LOGITS["a"], **texts):
-    """Write model a's file with other texts in its header, or another tensor, and the digests that fit them."""
+    """Write model a's file with other texts in its header, or another tensor, and the digests that
+    fit them."""
     file = formats.LogitFile.read(store.path / "a.safetensors")
     tensor = np.float32(tensor)
     own = {key: formats.encoded_metadata(key, value) for key, value in file.metadata.items()}
@@ -385,7 +387,8 @@ def test_a_stray_folder_stops_no_writer(store):
 
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_threads_share_a_store_that_grows(store, in_memory):
-    """Adding, replacing and reading one object: no reader sees half a change, or an old number beside a new one."""
+    """Adding, replacing and reading one object: no reader sees half a change, or an old number
+    beside a new one."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
     shared = (
         cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
@@ -474,7 +477,8 @@ CALLS = {
 
 
 def at_call(number, act, monkeypatch, after):
-    """Let ``act`` happen at so manieth call of CALLS, before or after it; returns the list of calls."""
+    """Let ``act`` happen at so manieth call of CALLS, before or after it; returns the list of
+    calls."""
     made = []
     for name, owner in CALLS.items():
         real = getattr(owner, name)
@@ -501,7 +505,8 @@ def change(folder):
 
 
 def check_half_changed(folder):
-    """Each model is the old one or the new one, whole; repeated, the change leaves the store that it should."""
+    """Each model is the old one or the new one, whole; repeated, the change leaves the store that
+    it should."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store = cl.LogitStore(folder)
@@ -644,7 +649,8 @@ def test_a_model_that_another_process_has_added_is_not_overwritten(store):
 
 @pytest.fixture
 def ignoring_case(monkeypatch):
-    """Files are found by their names whatever the case, as on the usual disks of macOS and Windows."""
+    """Files are found by their names whatever the case, as on the usual disks of macOS and
+    Windows."""
     real_open = os.open
     real_stat = os.stat
     real_replace = os.replace

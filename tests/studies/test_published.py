@@ -217,7 +217,8 @@ def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
 
 
 def stand_ins(folder, monkeypatch, tables, *more):
-    """Small tables with a number from a thousand on, and the arguments that read them into out.csv."""
+    """Small tables with a number from a thousand on, and the arguments that read them into
+    out.csv."""
     rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", 'test_vit.r160_in1k,40,60,"1,014.45",160']
     (folder / "r.csv").write_text("\n".join(["model,top1,top5,param_count,img_size", *rows]))
     (folder / "v.csv").write_text("model,top1,img_size\ntest_vit.r160_in1k,30,160\n")
@@ -363,7 +364,8 @@ def test_counts_go_on_where_a_run_was_ended(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])
 def test_rows_that_are_not_counted_are_on_no_front(rows, monkeypatch):
-    """As long as counts differ from published GMACs by less than the factor, between any two rows."""
+    """As long as counts differ from published GMACs by less than the factor, between any two
+    rows."""
     tables = script("tables", monkeypatch)
     for seed in range(50):
         rows_against_all(tables, np.random.default_rng(seed), rows, 1.25)

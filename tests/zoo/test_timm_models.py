@@ -1,4 +1,5 @@
-"""timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is refused."""
+"""timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is
+refused."""
 
 import json
 from pathlib import Path
@@ -25,7 +26,8 @@ NAME = "mobilenetv3_small_050"
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """A folder of local checkpoints with seeded random weights: safetensors, pth, and a folder as timm saves it."""
+    """A folder of local checkpoints with seeded random weights: safetensors, pth, and a folder as
+    timm saves it."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     module = timm.create_model(NAME)
@@ -186,7 +188,8 @@ def test_names_as_the_hub_writes_them(before, checkpoints, offline):
 
 
 def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_path):
-    """RepVGG (section 2 of its paper): three branches in training, one 3 × 3 convolution where it runs."""
+    """RepVGG (section 2 of its paper): three branches in training, one 3 × 3 convolution where it
+    runs."""
     torch.manual_seed(0)
     trained = timm.create_model("repvgg_a0").eval()
     for module in trained.modules():
@@ -310,7 +313,8 @@ class Poison:
 
 @pytest.mark.parametrize("asked", [None, False])
 def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
-    """A poisoned .pth, by timm and by transformers, also where a library would ask torch to unpickle anything."""
+    """A poisoned .pth, by timm and by transformers, also where a library would ask torch to
+    unpickle anything."""
     own = torch.load
     if asked is not None:
         monkeypatch.setattr(

@@ -1,4 +1,5 @@
-"""Sequence classifiers by name: bundled, from a folder; tokens and MACs as they are counted; what is refused."""
+"""Sequence classifiers by name: bundled, from a folder; tokens and MACs as they are counted; what
+is refused."""
 
 import importlib.util
 import json
@@ -84,7 +85,8 @@ def test_what_a_checkpoint_is_refused_for(tmp_path, monkeypatch):
 
 
 def bert_macs(layers, tokens, width, inner, classes, norms=True):
-    """MACs of BERT: projections, attention, feed-forward, pooler, classifier; 5 a normed value, as fvcore has it."""
+    """MACs of BERT: projections, attention, feed-forward, pooler, classifier; 5 a normed value, as
+    fvcore has it."""
     layer = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * inner
     norm = 5 * tokens * width * (2 * layers + 1) if norms else 0
     return layers * layer + width**2 + width * classes + norm

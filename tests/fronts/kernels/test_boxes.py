@@ -12,7 +12,8 @@ TOPS = st.lists(st.integers(0, 40), min_size=1, max_size=4)
 
 
 def boxes_of(tops: list[int], bins: int) -> int:
-    """Boxes of a grid whose stages have at most so many bins: one a boundary, where there are fewer."""
+    """Boxes of a grid whose stages have at most so many bins: one a boundary, where there are
+    fewer."""
     return prod(min(max(top, 1), bins) for top in tops)
 
 
