@@ -43,11 +43,9 @@ def timed_again(store, models, samples, settings):
     with tempfile.TemporaryDirectory() as folder:
         fresh = extract(models, samples, folder, **settings)
         for name in fresh.models["macs"].sort_values(kind="stable").index:
-            kept, logits, again = (
-                store.metadata(name),
-                np.array(store.logits(name)),
-                fresh.logits(name),
-            )
+            kept = store.metadata(name)
+            logits = np.array(store.logits(name))
+            again = fresh.logits(name)
             if not np.allclose(logits, again, atol=1e-3):
                 raise ValueError(
                     f"model {name!r}: its logits are not those of the store; extract it anew (--replace)"
@@ -98,7 +96,8 @@ def main():
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    out, table = args.out or args.folder, bundled_models(args.folder)
+    out = args.out or args.folder
+    table = bundled_models(args.folder)
     table = table[table.trained]
     models = {name: load(name, args.folder) for name in table.index}
     # Full precision everywhere: the bundled logits are what fresh ones are compared with.

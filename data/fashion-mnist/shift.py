@@ -38,7 +38,8 @@ def main():
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    out, table = args.out or args.folder / "shift", bundled_models(args.folder)
+    out = args.out or args.folder / "shift"
+    table = bundled_models(args.folder)
     models = {name: load(name, args.folder) for name in table.index[table.trained]}
     for name in SHIFTED:
         samples = fashion_mnist_shifted(name, args.folder)

@@ -39,10 +39,8 @@ def rows_of(split, total=60_000, held_out=10_000):
 def read_split(folder, split):
     """(images uint8 [k, 28, 28], labels uint8 [k]) of ``train``, ``val`` or ``test``."""
     stem = "t10k" if split == "test" else "train"
-    images, labels = (
-        read_idx(folder, f"{stem}-images-idx3-ubyte"),
-        read_idx(folder, f"{stem}-labels-idx1-ubyte"),
-    )
+    images = read_idx(folder, f"{stem}-images-idx3-ubyte")
+    labels = read_idx(folder, f"{stem}-labels-idx1-ubyte")
     if split == "test":
         return images, labels
     rows = rows_of(split, len(images))

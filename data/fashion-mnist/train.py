@@ -36,7 +36,9 @@ BATCH = 128
 def augment(images, rng, erase):
     """Per-sample flip, shift by up to 2 pixels and (with probability ``erase``) an erased box;
     uint8 [B, 28, 28]."""
-    n, side, grid = len(images), images.shape[-1], torch.arange(images.shape[-1])
+    n = len(images)
+    side = images.shape[-1]
+    grid = torch.arange(images.shape[-1])
     flip = torch.rand(n, 1, generator=rng) < 0.5
     columns = torch.where(flip, side - 1 - grid, grid) + torch.randint(0, 5, (n, 1), generator=rng)
     rows = grid + torch.randint(0, 5, (n, 1), generator=rng)
@@ -82,7 +84,8 @@ def lesson(images, epoch, recipe):
     mean over all views."""
     if "teacher" not in recipe:
         return images, None
-    erase, views = recipe.get("erase", 0.5), range(recipe["views"])
+    erase = recipe.get("erase", 0.5)
+    views = range(recipe["views"])
     if epoch < recipe.get("fixed_views", 0):
         view = views[epoch % len(views)]
         return fixed_view(images, view, erase), teacher_logits(
@@ -96,7 +99,8 @@ def lesson(images, epoch, recipe):
 def distilled_loss(logits, labels, taught, recipe):
     """Cross-entropy plus the divergence from the teacher's softened probabilities, weighted by
     ``teacher_weight``."""
-    t, weight = recipe.get("temperature", 2.0), recipe.get("teacher_weight", 0.8)
+    t = recipe.get("temperature", 2.0)
+    weight = recipe.get("teacher_weight", 0.8)
     student, teacher = (functional.log_softmax(scores / t, 1) for scores in (logits, taught))
     divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * t**2
     return (1 - weight) * functional.cross_entropy(logits, labels) + weight * divergence
@@ -111,7 +115,8 @@ def optimizer_and_schedule(model, recipe, cycles, epoch, steps):
     peaks at half the learning rate of the one before; steps: batches an epoch.
     """
     cycle = max(i for i, start in enumerate(cycles[:-1]) if start <= epoch)
-    lr, steps = recipe["lr"] / 2**cycle, (cycles[cycle + 1] - cycles[cycle]) * steps
+    lr = recipe["lr"] / 2**cycle
+    steps = (cycles[cycle + 1] - cycles[cycle]) * steps
     groups = [
         {
             "params": [p for p in model.parameters() if p.ndim > 1],
@@ -133,7 +138,8 @@ def train_epoch(
 ):
     """One pass over shuffled images; taught: the teacher's logits [n, classes], or None."""
     model.train()
-    transform, total = GreyImages(size, zoo["mean"], zoo["std"]), 0.0
+    transform = GreyImages(size, zoo["mean"], zoo["std"])
+    total = 0.0
     order = torch.randperm(len(images), generator=rng)
     for batch in order[: len(order) // BATCH * BATCH].view(-1, BATCH):
         x = images[batch]
@@ -169,13 +175,16 @@ def accuracy(model, images, labels, transform):
 def train(name, zoo, data, held_out):
     """Train one model to the end, from its last finished epoch; write weights (float16) and the
     log."""
-    entry, (images, labels) = zoo["models"][name], data
-    recipe, state_file = entry["recipe"], STATE / f"{name}.pt"
+    entry = zoo["models"][name]
+    images, labels = data
+    recipe = entry["recipe"]
+    state_file = STATE / f"{name}.pt"
     sizes = sizes_by_epoch(recipe)
     torch.manual_seed(recipe["seed"])
     rng = torch.Generator().manual_seed(recipe["seed"])
     model = image_classifier(entry, len(zoo["classes"])).to(memory_format=torch.channels_last)
-    cycles, steps = [0, *recipe.get("restarts", []), len(sizes)], len(images) // BATCH
+    cycles = [0, *recipe.get("restarts", []), len(sizes)]
+    steps = len(images) // BATCH
     state = torch.load(state_file, weights_only=True) if state_file.exists() else None
     log = state["log"] if state else []
     optimizer, schedule = optimizer_and_schedule(model, recipe, cycles, max(len(log) - 1, 0), steps)

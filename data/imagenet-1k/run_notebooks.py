@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     study = options.study.resolve()
     other = "held_out" if (study / "held_out").exists() else "val"
-    here, there = LogitStore(study / "val"), LogitStore(study / other)
+    here = LogitStore(study / "val")
+    there = LogitStore(study / other)
     able = (
         ["01"] * (study / FILE).exists()
         + ["02", "03", "04"]

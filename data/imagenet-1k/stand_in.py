@@ -42,10 +42,8 @@ def look_alike(label: int, number: int, size=SIZE, pattern: float = 1.0) -> Imag
 
     Deterministic in (label, number); ``pattern`` weighs what the images of a class share.
     """
-    own, shared = (
-        np.random.default_rng((SEED, label, 1 + number)),
-        np.random.default_rng((SEED, label)),
-    )
+    own = np.random.default_rng((SEED, label, 1 + number))
+    shared = np.random.default_rng((SEED, label))
     image = np.stack([_rolled(own, size) for _ in range(3)], -1)
     coarse = shared.normal(0, 1, (4, 5, 3))
     shape = [
@@ -64,7 +62,8 @@ def _rolled(rng, size):
 @functools.cache
 def _noise(number, size):
     """Grey noise [height, width] with the 1 / f amplitude of photographs, standard deviation 1."""
-    rng, (width, height) = np.random.default_rng((SEED, number)), size
+    rng = np.random.default_rng((SEED, number))
+    width, height = size
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
     noise = np.fft.irfft2(
@@ -101,7 +100,9 @@ def write_checkpoint(path: Path, name: str, photographs: Photographs) -> None:
     torch.manual_seed(SEED)
     module = build_timm_model(name)
     x = features(module, photos(module, "test"), photographs)
-    mean, scale, read = x.mean(0), x.std(0) + 1e-6, FEATURES[name]
+    mean = x.mean(0)
+    scale = x.std(0) + 1e-6
+    read = FEATURES[name]
     x = ((x - mean) / scale)[:, :read]
     targets = torch.nn.functional.one_hot(
         torch.as_tensor(photographs.labels), len(synsets())
@@ -110,10 +111,8 @@ def write_checkpoint(path: Path, name: str, photographs: Photographs) -> None:
     weights = torch.zeros(len(synsets()), len(mean), dtype=torch.float64)
     weights[:, :read] = torch.linalg.solve(gram, x.T @ (targets - targets.mean(0))).T * 200
     head = module.get_classifier()
-    head.weight.data, head.bias.data = (
-        (weights / scale).float(),
-        -(weights @ (mean / scale)).float(),
-    )
+    head.weight.data = (weights / scale).float()
+    head.bias.data = -(weights @ (mean / scale)).float()
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, path)
 
 

@@ -50,9 +50,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from tools.study import singles  # noqa: E402 - beside the notebooks
 
 HERE = Path(__file__).parent
-COMMIT, TODAY = "e987e29036", "90cae8c5"
+COMMIT = "e987e29036"
+TODAY = "90cae8c5"
 BASE = "https://raw.githubusercontent.com/huggingface/pytorch-image-models/{commit}/results/{name}"
-RESULTS, V2 = "results-imagenet.csv", "results-imagenetv2-matched-frequency.csv"
+RESULTS = "results-imagenet.csv"
+V2 = "results-imagenetv2-matched-frequency.csv"
 BENCHMARK = "benchmark-infer-amp-nhwc-pt112-cu113-rtx3090.csv"
 AGAIN = "benchmark-infer-amp-nhwc-pt240-cu124-rtx3090.csv"  # the same card and layout in 2024
 FILES = {
@@ -82,7 +84,8 @@ THEN = {"tnt_s_patch16_224": "tnt_s_legacy_patch16_224.in1k"}
 def downloaded(today: bool) -> Path:
     """The folder with timm's files of 2022-07-27, or with those of 2026-01-06."""
     commit, files = (TODAY, FILES_TODAY) if today else (COMMIT, FILES)
-    folder, progress = pooch.os_cache("pooch") / commit, sys.stderr.isatty()
+    folder = pooch.os_cache("pooch") / commit
+    progress = sys.stderr.isatty()
     for name, digest in files.items():
         url = BASE.format(commit=commit, name=name)
         pooch.retrieve(url, known_hash=digest, fname=name, path=folder, progressbar=progress)
@@ -189,7 +192,9 @@ def counts(models, limit: float, processes: int, form: dict) -> Iterator[tuple]:
 
     After ``limit`` seconds a process is ended, and counts as "not within … s".
     """
-    fork, waiting, running = multiprocessing.get_context("fork"), list(models)[::-1], {}
+    fork = multiprocessing.get_context("fork")
+    waiting = list(models)[::-1]
+    running = {}
     while waiting or running:
         while waiting and len(running) < processes:
             here, there = fork.Pipe(duplex=False)
@@ -202,7 +207,8 @@ def counts(models, limit: float, processes: int, form: dict) -> Iterator[tuple]:
         first = min(start for _, _, start in running.values())
         answered = wait(running, max(0, first + limit - time.monotonic()))
         for pipe, (model, process, start) in list(running.items()):
-            seconds, answer = time.monotonic() - start, f"not within {limit:g} s"
+            seconds = time.monotonic() - start
+            answer = f"not within {limit:g} s"
             if pipe in answered:
                 try:
                     answer = pipe.recv()

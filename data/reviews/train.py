@@ -95,7 +95,8 @@ def optimizer_and_schedule(model, recipe, steps):
 
 def train_epoch(model, ids, labels, recipe, optimizer, schedule, rng):
     model.train()
-    total, rows = 0.0, batches(ids, recipe["batch"], rng)
+    total = 0.0
+    rows = batches(ids, recipe["batch"], rng)
     for chosen in rows:
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.get("bfloat16", False)):
             logits = logits_of(model, padded(ids, chosen))
@@ -122,15 +123,18 @@ def accuracy(model, ids, labels):
 def train(name, zoo, parts, data, held_out):
     """Train one model to the end, from its last finished epoch; write its weights and its part of
     the log."""
-    entry, (ids, labels) = zoo["models"][name], data
-    recipe, state_file = entry["recipe"], STATE / f"{name}.pt"
+    entry = zoo["models"][name]
+    ids, labels = data
+    recipe = entry["recipe"]
+    state_file = STATE / f"{name}.pt"
     seed = list(zoo["models"]).index(name)
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     model = start(entry, zoo, *parts)
     steps = recipe["epochs"] * len(batches(ids, recipe["batch"]))
     optimizer, schedule = optimizer_and_schedule(model, recipe, steps)
-    log, state_of = [], {"model": model, "optimizer": optimizer, "schedule": schedule}
+    log = []
+    state_of = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         log = state["log"]
@@ -165,10 +169,8 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -
         value = value.detach().float()
         if value.ndim == 2:
             scale = value.abs().amax(1).clamp_min(1e-12) / 127
-            tensors[name], tensors[name + SCALE] = (
-                (value / scale[:, None]).round().to(torch.int8),
-                scale,
-            )
+            tensors[name] = (value / scale[:, None]).round().to(torch.int8)
+            tensors[name + SCALE] = scale
         else:
             tensors[name] = value.half()
     with replacing(path) as new:
@@ -197,10 +199,8 @@ def main():
     zoo = json.loads((HERE / "zoo.json").read_text())
     tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
     data, held_out = (encoded(split, tokenizer, zoo["max_length"]) for split in ("train", "val"))
-    encoder, shared = (
-        load_file(args.encoder / "model.safetensors"),
-        HERE / "weights" / "embeddings.safetensors",
-    )
+    encoder = load_file(args.encoder / "model.safetensors")
+    shared = HERE / "weights" / "embeddings.safetensors"
     shared.parent.mkdir(exist_ok=True)
     if not shared.exists():
         pieces = json.loads((STATE / "pieces.json").read_text())
