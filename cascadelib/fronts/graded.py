@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache, reduce
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
@@ -98,15 +98,20 @@ class Found:
         return np.searchsorted(self.above[1:], accuracy * (1 - 1e-12))
 
     def add(
-        self, cost: np.ndarray, accuracy: np.ndarray, cascade: tuple, boundaries: np.ndarray
+        self, cost: np.ndarray, accuracy: np.ndarray, cascade: tuple, edges: list[np.ndarray]
     ) -> None:
-        """Add what is cheaper: cost [p] and accuracy [p] of a cascade at boundaries int [p, n − 1]."""
-        better = np.flatnonzero(cost < self.cost[self.place(accuracy)])
-        if not len(better):
+        """Add what is cheaper of a cascade: cost and accuracy at a grid of boundaries.
+
+        edges: a list of boundaries per axis of the grid, a stage with a threshold each.
+        """
+        better = cost < self.cost[self.place(accuracy)]
+        at = np.nonzero(better)
+        if not len(at[0]):
             return
-        rows = np.full((len(better), *self.rows.shape[1:]), -1)
+        rows = np.full((len(at[0]), *self.rows.shape[1:]), -1)
         rows[:, 0, : len(cascade)] = cascade
-        rows[:, 1, : len(cascade) - 1] = boundaries[better]
+        for i, own in enumerate(edges):
+            rows[:, 1, i] = own[at[i]]
         cost = np.concatenate([self.cost[:-1], cost[better]])
         accuracy = np.concatenate([self.above[1:], accuracy[better]])
         keep = pareto_front(cost, accuracy)
@@ -149,20 +154,23 @@ def search_graded(
         raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
     outcomes = Outcomes(stage, last_only)
     found = Found(lengths[-1])
+    everything = np.arange(len(stage((0,))[0]))
     boxes: list[tuple] = []
     for cascade in cascades_of(mean, lengths):
         first, confidence = stage(cascade[:1])
         if len(cascade) > 2:
             ends = [(0, outcomes.groups(cascade[:i]).max() + 1) for i in range(1, len(cascade))]
-            boxes.append((-np.inf, len(boxes), np.inf, mean[cascade[0]], (cascade, ends)))
+            least = mean[cascade[0]]
+            whole = Box(cascade, ends, everything, 0.0, least)
+            boxes.append((-np.inf, len(boxes), np.inf, least, whole))
             continue
         last, _ = stage(cascade)
         # a single model is a pair of itself, of which the second is free
         second = cost[cascade[1]] if len(cascade) > 1 else 0.0
         curve = two_model_curve(confidence, first, last, cost[cascade[0]], second, positive)
-        boundaries = np.arange(len(curve.cost))[:, None]
-        found.add(curve.cost, curve.accuracy, cascade, boundaries[:, : len(cascade) - 1])
-    left = close_boxes(boxes, outcomes, cost, len(first), found, tolerance, deadline)
+        edges = [np.arange(len(curve.cost))] * (len(cascade) - 1)
+        found.add(curve.cost, curve.accuracy, cascade, edges)
+    left = close_boxes(boxes, outcomes, cost, found, tolerance, deadline)
     rows = [
         (cascade, limits)
         for cascade, boundaries in found.by_cascade()
@@ -177,11 +185,27 @@ def search_graded(
     return replace(points, floor=np.minimum.accumulate(floor[::-1])[::-1], above=found.above)
 
 
+@dataclass(frozen=True, eq=False)
+class Box:
+    """All thresholds of one cascade whose boundaries lie within ``ends``, int [d, 2].
+
+    rows: positions of samples, among them all that a boundary of the box moves; gain, cost: what
+    the others come to, each ÷ k. These sums only grow, from a box to those within it: a difference
+    of two costs would be off by the rounding of the larger, which is more than the smaller where
+    costs differ by 16 orders of magnitude.
+    """
+
+    cascade: tuple[int, ...]
+    ends: list
+    rows: np.ndarray
+    gain: float
+    cost: float
+
+
 def close_boxes(
     heap: list[tuple],
     outcomes: Outcomes,
     cost: np.ndarray,
-    k: int,
     found: Found,
     tolerance: float,
     deadline: float,
@@ -195,13 +219,23 @@ def close_boxes(
     left = []
     number = count(len(heap))
 
+    @lru_cache(32)
+    def samples_of(cascade: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of a cascade: groups [d, k], gains ÷ k [d + 1, k], costs ÷ k of its later models [d, k]."""
+        prefixes = [cascade[: i + 1] for i in range(len(cascade))]
+        groups = np.stack([outcomes.groups(prefix) for prefix in prefixes[:-1]])
+        gains = np.stack([outcomes.stage(prefix)[0] for prefix in prefixes])
+        k = groups.shape[1]
+        costs = np.stack([np.broadcast_to(cost[m], k) for m in cascade[1:]])
+        return groups, gains / k, costs / k
+
     def excess(most: float, least: float) -> float:
         return found.cost[found.place(most)] / max(least, 1e-300) - 1
 
     while heap:
-        _, _, most, least, (cascade, ends) = heappop(heap)
+        _, _, most, least, box = heappop(heap)
         if excess(most, least) > tolerance and (monotonic() < deadline or len(found.rows) == 0):
-            for part in boxes_within(cascade, ends, outcomes, cost, k, found):
+            for part in boxes_within(box, *samples_of(box.cascade), found):
                 heappush(heap, (-excess(*part[:2]), next(number), *part))
         elif excess(most, least) > 1e-12:
             left.append((most, least))
@@ -209,65 +243,56 @@ def close_boxes(
 
 
 def boxes_within(
-    cascade: tuple,
-    ends: list,
-    outcomes: Outcomes,
-    cost: np.ndarray,
-    k: int,
-    found: Found,
-) -> Iterator[tuple[float, float, tuple]]:
+    box: Box, groups: np.ndarray, gains: np.ndarray, costs: np.ndarray, found: Found
+) -> Iterator[tuple[float, float, Box]]:
     """Add the corners of a grid over a box to the front, and yield the boxes between them.
 
-    ends: int [d, 2], the box's boundaries. Yields (most accuracy, least cost, box) of what may hold
-    something better. In these bounds a sample that may pass on does so where it gains, at no cost.
-    Costs are only ever added up: a difference of two of them would be off by the rounding of the
-    larger, which is more than the smaller where costs differ by 16 orders of magnitude.
+    groups, gains, costs: of the whole cascade, see :func:`close_boxes`. Yields (most accuracy, least
+    cost, box) of what may hold something better. In these bounds a sample that may pass on does so
+    where it gains, at no cost.
     """
-    d = len(cascade) - 1
-    groups = [outcomes.groups(cascade[: i + 1]) for i in range(d)]
-    gains = [np.asarray(outcomes.stage(cascade[: i + 1])[0]) / k for i in range(d + 1)]
-    costs = [np.broadcast_to(cost[m], k) / k for m in cascade]
-    there = np.ones(k, bool)
-    moved = np.zeros(k, bool)  # by a boundary of the box: it exits here or goes on
-    passed = []
-    for group, (low, high) in zip(groups, ends):
-        moved |= there & (low <= group) & (group < high)
-        there = there & (group >= low)
-        passed.append(there)
-    settled_gain = np.sum(gains[0][moved | ~passed[0]])
-    settled_cost = np.mean(cost[cascade[0]])
-    for i in range(d):
-        goes_on = ~moved & passed[i]
-        exits = goes_on if i + 1 == d else goes_on & ~passed[i + 1]
-        settled_gain += np.sum(gains[i + 1][exits])
-        settled_cost += np.sum(costs[i + 1][goes_on])
+    d = len(box.ends)
+    groups = groups[:, box.rows]
+    gains = gains[:, box.rows]
+    costs = costs[:, box.rows]
+    low, high = np.transpose(box.ends)[:, :, None]
+    passed = np.logical_and.accumulate(groups >= low)
+    moved = (passed & (groups < high)).any(axis=0)
+    # a sample that no boundary moves exits for certain at the first stage that it does not pass
+    exits = passed.sum(axis=0)[~moved]
+    settled_gain = box.gain + np.choose(exits, gains[:, ~moved]).sum()
+    settled_cost = box.cost + costs[passed & ~moved].sum()
+    rows = box.rows if moved.all() else box.rows[moved]
+    gains = gains[:, moved]
+    costs = costs[:, moved]
 
     bins = round(GRID ** (1 / d))
-    edges = [np.unique(np.linspace(low, high, bins + 1).astype(int)) for low, high in ends]
-    slots = [np.searchsorted(own, group[moved], side="right") for own, group in zip(edges, groups)]
+    edges = [np.unique(np.linspace(*ends, bins + 1).astype(int)) for ends in box.ends]
+    slots = [np.searchsorted(own, g, side="right") for own, g in zip(edges, groups[:, moved])]
     sizes = [len(own) for own in edges]
     gain, most, paid = np.zeros((3, *[1] * d))
-    for i in range(d):
-        step = gains[i + 1][moved] - gains[i][moved]
+    for i, step in enumerate(gains[1:] - gains[:-1]):
         up = sum_passed_on(slots[: i + 1], sizes, np.maximum(step, 0))
         down = sum_passed_on(slots[: i + 1], sizes, np.maximum(-step, 0))
         may = (slice(-1),) * (i + 1)
         must = (slice(1, None),) * (i + 1)
         gain = gain + up - down
         most = most + up[may] - down[must]
-        paid = paid + sum_passed_on(slots[: i + 1], sizes, costs[i + 1][moved])
-    gain = gain + settled_gain
-    most = most + settled_gain
+        paid = paid + sum_passed_on(slots[: i + 1], sizes, costs[i])
+    # those that exit first have their gain without passing on
+    first = settled_gain + gains[0].sum()
+    gain = gain + first
+    most = most + first
     paid = paid + settled_cost
 
     least = paid[(slice(1, None),) * d]
-    corners = np.stack([axis.ravel() for axis in np.meshgrid(*edges, indexing="ij")], axis=1)
-    found.add(paid.ravel(), gain.ravel(), cascade, corners)
-    wide = np.any(np.meshgrid(*(np.diff(own) > 1 for own in edges), indexing="ij"), axis=0)
+    found.add(paid, gain, box.cascade, edges)
+    wide = reduce(np.logical_or.outer, [np.diff(own) > 1 for own in edges])
     better = found.cost[found.place(most)] > least * (1 + 1e-12)
-    for at in map(tuple, np.argwhere(wide & better)):
-        inside = [own[i : i + 2] for own, i in zip(edges, at)]
-        yield most[at], least[at], (cascade, inside)
+    for at in np.argwhere(wide & better).tolist():
+        ends = [own[i : i + 2] for own, i in zip(edges, at)]
+        inside = Box(box.cascade, ends, rows, settled_gain, settled_cost)
+        yield most[tuple(at)], least[tuple(at)], inside
 
 
 def points_by_running(
