@@ -8,21 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from numba.core import config
 from numba.core.dispatcher import Dispatcher
 
-from cascadelib import ScoreTable, _kernels, search
+from cascadelib import _kernels
 from cascadelib.files import ROOT
 
-SEARCH = """
-import sys, numpy as np, cascadelib as cl
-rng = np.random.default_rng(0)
-table = cl.ScoreTable(rng.random((3, 60)) < [[0.5], [0.7], [0.9]], rng.random((3, 60)), [1, 3, 9])
-front = cl.search(table, cost="cost")
-print(cl.__file__, front.table["cost"].tolist())
+SWEEP = """
+import numpy as np
+from cascadelib.fronts.kernels import grid, state
+
+groups = np.array([0, 1, 1, 2, 3, 4], np.int32)
+first = np.array([1, 1, 1, 0, 1, 0], np.uint8)
+second = np.array([1, 0, 1, 1, 1, 1], np.uint8)
+best = state.new_best(6, 2)
+grid.sweep_pair(groups, first, second, 1.0, 3.0, 0, best)
+print(grid.__file__, best.exact.tolist())
 """
+SWEPT = "[inf, inf, inf, inf, 1.0, 1.5, 2.5]"
 TINY = """
 from cascadelib._kernels import kernel
 
@@ -45,7 +49,7 @@ EDIT = """
 
 @kernel(_nrt=False)
 def improves(best, n, cost, cascade, at):
-    return n > 45 and comes_first(best, n, cost, cascade, at)
+    return n > 5 and comes_first(best, n, cost, cascade, at)
 """
 WARM = """
 import cascadelib as cl
@@ -100,14 +104,8 @@ def test_nothing_can_be_written(tmp_path):
     for folder in [tmp_path / "cascadelib", *(tmp_path / "cascadelib").rglob("*")]:
         if folder.is_dir():
             (folder / "__pycache__").touch()
-    said, warned = run(SEARCH, tmp_path, HOME=os.devnull)
-    rng = np.random.default_rng(0)
-    correct, confidence = rng.random((3, 60)) < [[0.5], [0.7], [0.9]], rng.random((3, 60))
-    here = search(ScoreTable(correct, confidence, [1, 3, 9]), cost="cost")
-    assert said.split(" ", 1) == [
-        f"{tmp_path}/cascadelib/__init__.py",
-        f"{here.table['cost'].tolist()}\n",
-    ]
+    said, warned = run(SWEEP, tmp_path, HOME=os.devnull)
+    assert said == f"{tmp_path}/cascadelib/fronts/kernels/grid.py {SWEPT}\n"
     assert warned.count("Warning") == 1 and "set NUMBA_CACHE_DIR" in warned
 
 
@@ -230,12 +228,10 @@ def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_pat
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
-    before = run(SEARCH, tmp_path, **kept)
+    assert run(SWEEP, tmp_path, **kept)[0].endswith(f" {SWEPT}\n")
     with open(package / "fronts" / "kernels" / "state.py", "a") as file:
         file.write(EDIT)
-    edited = run(SEARCH, tmp_path, **kept)
-    assert edited != before
-    assert edited == run(SEARCH, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "fresh"))
+    assert run(SWEEP, tmp_path, **kept)[0].endswith(" [inf, inf, inf, inf, inf, inf, 2.5]\n")
 
 
 def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):

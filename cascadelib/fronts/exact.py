@@ -383,7 +383,7 @@ def search_shared_threshold(stage: Stage, cost: ArrayLike, n_models: int) -> Poi
             for i, slot in enumerate(levels.slots):
                 correct = correct + sum_passed_on([slot], sizes, steps[i])
                 total = total + cost[cascade[i + 1]] * passing[i]
-            found.add(total, correct / k, cascade, np.arange(len(total))[:, None])
+            found.add(total, correct / k, cascade, [np.arange(len(total))])
     rows = []
     for cascade, boundaries in found.by_cascade():
         levels = SharedLevels(outcomes, cascade[:-1])

@@ -255,7 +255,7 @@ def boxes_within(
     groups = groups[:, box.rows]
     gains = gains[:, box.rows]
     costs = costs[:, box.rows]
-    low, high = np.transpose(box.ends)[:, :, None]
+    low, high = np.transpose(box.ends)[..., None]
     passed = np.logical_and.accumulate(groups >= low)
     moved = (passed & (groups < high)).any(axis=0)
     # a sample that no boundary moves exits for certain at the first stage that it does not pass
@@ -267,7 +267,7 @@ def boxes_within(
     costs = costs[:, moved]
 
     bins = round(GRID ** (1 / d))
-    edges = [np.unique(np.linspace(*ends, bins + 1).astype(int)) for ends in box.ends]
+    edges = [np.unique(np.linspace(low, high, bins + 1).astype(int)) for low, high in box.ends]
     slots = [np.searchsorted(own, g, side="right") for own, g in zip(edges, groups[:, moved])]
     sizes = [len(own) for own in edges]
     gain, most, paid = np.zeros((3, *[1] * d))

@@ -148,6 +148,13 @@ def run_task(
     return found, best.exact[found], best.where[found], best.floor, in_time
 
 
+def outcomes_for(heads: Sequence, outcomes: Outcomes) -> Outcomes:
+    """What a search of some heads needs of all outcomes."""
+    whole = [(*head, m) for head, lasts in heads for _, m in lasts]
+    prefixes = {cascade[:i] for cascade in whole for i in range(1, len(cascade))}
+    return outcomes.only(prefixes, whole)
+
+
 def in_executor(
     executor: Executor,
     outcomes: Outcomes,
@@ -174,25 +181,24 @@ def in_executor(
 
     def run(part: Sequence) -> tuple[Best, bool]:
         own = same_reach(best)
+        own.floor[-1] = min(cost[head[0]] for head, _ in part)  # as long as none is searched
         left = end - time.monotonic()
-        prefixes = {head[: i + 1] for head, _ in part for i in range(len(head))}
-        known = outcomes.only(prefixes, {(*head, m) for head, lasts in part for _, m in lasts})
-        if left > 0:
-            try:
-                future = executor.submit(
-                    run_task, known, cost, part, best.reach, width, parts, tolerance, left
-                )
-                handed_out.append(future)
-                found, exact, where, floor, in_time = future.result()
-            except Exception as error:  # of the executor: no code of the user's runs there
-                lost.append(error)
-            else:
-                own.exact[found] = exact
-                own.where[found] = where
-                own.floor[:] = floor
-                return own, in_time
-        own.floor[-1] = min(cost[head[0]] for head, _ in part)
-        return own, False
+        if left <= 0:
+            return own, False
+        known = outcomes_for(part, outcomes)
+        try:
+            future = executor.submit(
+                run_task, known, cost, part, best.reach, width, parts, tolerance, left
+            )
+            handed_out.append(future)
+            found, exact, where, floor, in_time = future.result()
+        except Exception as error:  # of the executor: no code of the user's runs there
+            lost.append(error)
+            return own, False
+        own.exact[found] = exact
+        own.where[found] = where
+        own.floor[:] = floor
+        return own, in_time
 
     complete = True
     pool = ThreadPoolExecutor(at_once)
@@ -209,8 +215,10 @@ def in_executor(
         raise
     pool.shutdown()
     if lost:
-        text = f"{len(lost)} of {count} tasks were lost ({lost[0]!r}): their cascades count as not searched"
         warnings.warn(
-            f"{text}; the front says by how much it may be too dear", RuntimeWarning, stacklevel=2
+            f"{len(lost)} of {count} tasks were lost ({lost[0]!r}): their cascades count as not "
+            "searched; the front says by how much it may be too dear",
+            RuntimeWarning,
+            stacklevel=2,
         )
     return complete

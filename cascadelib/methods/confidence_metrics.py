@@ -13,9 +13,13 @@ import numpy as np
 from ..checks import known
 from ..scoring import log_of
 
+CHUNK = 4096  # samples per block where numpy takes all classes at once
+FEW = 32  # classes up to which a loop over rows is faster than numpy
+ELEMENTS = 2**16  # of a block in float64: what a core's cache holds
 
-def over_blocks(k, size, block):
-    """[block(rows: slice), …] over k samples, ``size`` at a time, in their order; a single one without threads."""
+
+def over_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
+    """[block(rows), …] over k samples, ``size`` at a time, in their order; a single one without threads."""
     blocks = [slice(start, min(start + size, k)) for start in range(0, k, size)]
     if len(blocks) == 1:
         return [block(blocks[0])]
@@ -23,14 +27,21 @@ def over_blocks(k, size, block):
         return list(pool.map(block, blocks))
 
 
-CHUNK = 4096
-FEW = 32  # classes up to which a loop over rows is faster than numpy
-ELEMENTS = 2**16  # of a block in float64: what a core's cache holds
+def blockwise(block: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
+    """block(float64 [n, classes]) of all rows of values [k, classes], CHUNK at a time: float64 [k]."""
+
+    def confidence_of(rows: slice) -> np.ndarray:
+        return np.asarray(block(np.asarray(values[rows], np.float64)), np.float64)
+
+    return np.concatenate(over_blocks(len(values), CHUNK, confidence_of))
 
 
 class Sums(NamedTuple):
-    """What several metrics need of rows z = logits / T, float64 [n] each: the largest; with that subtracted, the second
-    largest (−inf with one class), and over all other classes the sum of exp(z) and of exp(z) · z."""
+    """What several metrics need of rows z = logits / T, float64 [n] each.
+
+    largest: of z; the others are of z less that: second, the second largest (−inf with one class);
+    over all classes but the largest, rest, the sum of exp(z), and weighted, that of exp(z) · z.
+    """
 
     largest: np.ndarray
     second: np.ndarray
@@ -40,12 +51,13 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """All that differs between confidence metrics; every function returns float64 [n], higher = surer.
+    """All that differs between confidence metrics; functions return float64 [n], higher = more confident.
 
-    of_softmax: p [n, classes] → [n] (None: it needs logits, and no ensemble of softmax can have it); of_sums: the same
-    from the :class:`Sums` of logits / T, which is faster and keeps apart what softmax rounds to 1; of_logits: the same
-    from logits / T [n, classes], where that is no function of their softmax; negated: whether its own units are minus
-    the confidence; largest_share: whether it is the largest softmax, for which mean ensembles have a kernel.
+    of_softmax: p [n, classes] → [n] (None: it needs logits, and no ensemble of softmax can have
+    it); of_sums: the same from the :class:`Sums` of logits / T, which is faster and keeps apart
+    what softmax rounds to 1; of_logits: the same from logits / T [n, classes], where that is no
+    function of their softmax; negated: whether its own units are minus the confidence;
+    largest_share: whether it is the largest softmax, for which mean ensembles have a kernel.
     """
 
     name: str
@@ -56,44 +68,60 @@ class Metric:
     largest_share: bool = False
 
     def from_logits(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-        """Confidence of each row of logits [k, classes]."""
+        """Confidence of each row of logits [k, classes]: float64 [k]."""
         if self.of_sums is not None:
             return self.of_sums(sums(logits, temperature))
-        own = self.of_logits or (lambda z: self.of_softmax(softmax(z)))
-        return blockwise(
-            lambda rows: own(np.asarray(logits[rows], np.float64) / temperature), len(logits), CHUNK
-        )
+        if self.of_logits is not None:
+            of_logits = self.of_logits
+            return blockwise(lambda z: of_logits(z / temperature), logits)
+        return blockwise(lambda z: self.of_softmax(softmax(z, temperature)), logits)
 
     def from_probabilities(self, p: np.ndarray) -> np.ndarray:
-        """Confidence of each row of probabilities [k, classes] that are a model's own output: what is a function of
-        softmax is read from p itself, so that equal rows have equal confidence."""
-        own = self.of_softmax if self.of_logits is None else lambda p: self.from_logits(log_of(p))
-        return blockwise(lambda rows: own(np.asarray(p[rows], np.float64)), len(p), CHUNK)
+        """Confidence of each row of a model's own probabilities [k, classes]: float64 [k].
+
+        What is a function of softmax is read from p itself, so that equal rows have equal
+        confidence.
+        """
+        if self.of_logits is None:
+            return blockwise(self.of_softmax, p)
+        return blockwise(lambda rows: self.from_logits(log_of(rows)), p)
 
     def own(self, values: np.ndarray) -> np.ndarray:
         """Confidences in the metric's own units, or back."""
         return -np.asarray(values) if self.negated else np.asarray(values)
 
 
-def blockwise(block, k, size):
-    """block(rows) of all k samples, a block at a time, as one array float64 [k]."""
-    return np.concatenate([np.asarray(part, np.float64) for part in over_blocks(k, size, block)])
-
-
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Softmax over the last axis of logits / temperature, float64 (paper, eq. 1 and 3)."""
+    """Softmax over the last axis of logits / temperature.
+
+    Parameters
+    ----------
+    logits : array [..., classes]
+        Finite logits.
+    temperature : float
+        What they are divided by.
+
+    Returns
+    -------
+    array of float64 [..., classes]
+        Probabilities.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, equations 1 and 3.
+    """
     z = np.asarray(logits, np.float64) / temperature
     z = np.exp(z - z.max(axis=-1, keepdims=True))
     return z / z.sum(axis=-1, keepdims=True)
 
 
-def largest(values, count):
-    """The ``count`` largest values of each row, rising: [k, count]."""
+def largest(values: np.ndarray, count: int) -> np.ndarray:
+    """The ``count`` largest values of each row of [k, classes], rising: [k, count]."""
     count = min(count, values.shape[1])
     return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
 
 
-def margin(values):
+def margin(values: np.ndarray) -> np.ndarray:
     """Largest minus second largest of each row of [k, classes]; with one class, the largest itself."""
     if values.shape[1] == 1:
         return values[:, 0].copy()
@@ -101,59 +129,90 @@ def margin(values):
     return top[:, 1] - top[:, 0]
 
 
-def negative_entropy(p):
-    """Sum of p log p of each row (0 log 0 = 0), from the least, whatever the order of the classes: minus the Shannon
-    entropy in nats (paper, eq. 2)."""
-    return np.sum(np.sort(p * np.log(np.where(p > 0, p, 1.0)), axis=1), axis=1)
+def negative_entropy(p: np.ndarray) -> np.ndarray:
+    """Minus the Shannon entropy of each row of p [k, classes] in nats (paper, eq. 2): [k].
+
+    The terms p log p (0 log 0 = 0) are summed from the least, so that the order of the classes does
+    not count.
+    """
+    terms = p * np.log(np.where(p > 0, p, 1.0))
+    return np.sum(np.sort(terms, axis=1), axis=1)
 
 
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "max_softmax", lambda p: p.max(axis=1), lambda s: 1 / (1 + s.rest), largest_share=True
-        ),
-        Metric("softmax_margin", margin, lambda s: (1 - np.exp(s.second)) / (1 + s.rest)),
-        Metric(
-            "entropy",
-            negative_entropy,
-            lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest),
-            negated=True,
-        ),
-        Metric(
-            "logits_margin",
-            None,
-            lambda s: np.where(np.isneginf(s.second), s.largest, -s.second),
-            margin,
-        ),
-    )
-}
+MAX_SOFTMAX = Metric(
+    "max_softmax",
+    of_softmax=lambda p: p.max(axis=1),
+    of_sums=lambda s: 1 / (1 + s.rest),
+    largest_share=True,
+)
+SOFTMAX_MARGIN = Metric(
+    "softmax_margin",
+    of_softmax=margin,
+    of_sums=lambda s: (1 - np.exp(s.second)) / (1 + s.rest),
+)
+ENTROPY = Metric(
+    "entropy",
+    of_softmax=negative_entropy,
+    of_sums=lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest),
+    negated=True,
+)
+LOGITS_MARGIN = Metric(
+    "logits_margin",
+    of_sums=lambda s: np.where(np.isneginf(s.second), s.largest, -s.second),
+    of_logits=margin,
+)
+METRICS = {metric.name: metric for metric in (MAX_SOFTMAX, SOFTMAX_MARGIN, ENTROPY, LOGITS_MARGIN)}
 """Confidence metrics by name: one object each, with all that differs between them."""
 
 
 @cache
-def top_sum(count):
+def top_sum(count: int) -> Metric:
     """The metric top<count>_softmax_sum."""
     return Metric(f"top{count}_softmax_sum", lambda p: largest(p, count).sum(axis=1))
 
 
-def metric_of(metric: str | Callable) -> Metric:
-    """The :class:`Metric` of a name or of a user's own function; ValueError, naming the nearest, for other names."""
+def metric_of(metric: str | Callable | Metric) -> Metric:
+    """The :class:`Metric` of a name or of a user's own function; ValueError for other names."""
     if isinstance(metric, Metric):
         return metric
     if callable(metric):
-        return Metric(getattr(metric, "__name__", "own"), metric, None, metric)
-    if isinstance(metric, str) and (
-        top := re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", metric)
-    ):
-        return top_sum(int(top[1]))
+        return Metric(getattr(metric, "__name__", "own"), of_softmax=metric, of_logits=metric)
+    if isinstance(metric, str):
+        top = re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", metric)
+        if top:
+            return top_sum(int(top[1]))
     return METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
 
 
 def confidence(
     logits: np.ndarray, metric: str | Callable = "max_softmax", temperature: float = 1.0
 ) -> np.ndarray:
-    """Confidence of each row of logits [k, classes] (softmax at ``temperature``): float64 [k], higher = surer."""
+    """Confidence of each row of logits.
+
+    Parameters
+    ----------
+    logits : array [k, classes]
+        Finite logits of one model.
+    metric : str or callable
+        A key of METRICS, "top<k>_softmax_sum", or a function of float64 logits / temperature
+        [n, classes] → [n].
+    temperature : float
+        What the logits are divided by.
+
+    Returns
+    -------
+    array of float64 [k]
+        Higher = more confident: entropy is negated.
+
+    Raises
+    ------
+    ValueError
+        Unknown metrics, with the nearest.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, section 3.
+    """
     return metric_of(metric).from_logits(logits, temperature)
 
 
@@ -167,42 +226,56 @@ def as_compiled(logits: np.ndarray) -> np.ndarray:
     return logits.astype(np.float32 if logits.dtype.itemsize < 4 else np.float64)
 
 
-def sums(logits, temperature=1.0):
+def sums(logits: np.ndarray, temperature: float = 1.0) -> Sums:
     """The :class:`Sums` of logits [k, classes] / T from one walk on all cores."""
     from .kernels import sums_of_rows  # numba, which a policy does without
 
     k, classes = logits.shape
-    of_block, size = sums_of_rows if classes <= FEW else sums_of_block, max(64, ELEMENTS // classes)
-    parts = over_blocks(
-        k, size, lambda rows: of_block(as_compiled(np.asarray(logits[rows])), temperature)[0]
-    )
+    of_block = sums_of_rows if classes <= FEW else sums_of_block
+
+    def block(rows: slice) -> np.ndarray:
+        return of_block(as_compiled(np.asarray(logits[rows])), temperature)[0]
+
+    parts = over_blocks(k, max(64, ELEMENTS // classes), block)
     return Sums(*np.concatenate(parts, axis=1))
 
 
-def sums_of_block(logits, temperature):
-    """The :class:`Sums` of a block of rows, float64 [4, n], and their largest classes, int64 [n]: for many classes."""
+def sums_of_block(logits: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """The :class:`Sums` of a block of rows, float64 [4, n], and their largest classes, int64 [n].
+
+    It is for many classes, as ``sums_of_rows`` of the kernels is for few.
+    """
     z = np.asarray(logits, np.float64) / temperature
-    rows, top = np.arange(len(z)), z.argmax(axis=1)
+    rows = np.arange(len(z))
+    top = z.argmax(axis=1)
     largest = z[rows, top]
     z -= largest[:, None]
     e = np.exp(z)
     weighted = np.einsum("ij,ij->i", e, z)
-    e[rows, top], z[rows, top] = 0.0, -np.inf
+    # the largest class is no part of the rest
+    e[rows, top] = 0.0
+    z[rows, top] = -np.inf
     return np.stack([largest, z.max(axis=1), e.sum(axis=1), weighted]), top
 
 
-def answers(logits, metric, temperature=1.0, guesses=1):
-    """What a model says by itself of a small batch of finite logits [N, classes]: its ``guesses`` best classes, best
-    first, int64 [N, guesses], and its confidence under a :class:`Metric`, float64 [N]."""
+def answers(
+    logits: np.ndarray, metric: Metric, temperature: float = 1.0, guesses: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a model says by itself of a small batch of finite logits [N, classes].
+
+    Returns its ``guesses`` best classes, best first, int64 [N, guesses], and its confidence, float64
+    [N].
+    """
     from .kernels import sums_of_rows
 
     if metric.of_sums is None:
         return ranked(logits, guesses), metric.from_logits(logits, temperature)
     out, top = sums_of_rows(as_compiled(logits), float(temperature))
-    return top[:, None] if guesses == 1 else ranked(logits, guesses), metric.of_sums(Sums(*out))
+    best = top[:, None] if guesses == 1 else ranked(logits, guesses)
+    return best, metric.of_sums(Sums(*out))
 
 
-def ranked(scores, guesses):
+def ranked(scores: np.ndarray, guesses: int) -> np.ndarray:
     """The best classes of each row of scores [N, classes], best first, equal ones by class: int64 [N, guesses]."""
     if guesses == 1:
         return scores.argmax(axis=1)[:, None]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..fronts.cascades import cascades_of
+from ..fronts.graded import Found
 from ..store.protocol import Store
 from .chains import Models, pool
 
@@ -53,19 +54,13 @@ def oracle(
     correct = correct.astype(bool)
     k = correct.shape[1]
     longest = min(n_models, len(costs))
-    chains = list(cascades_of(costs, range(1, longest + 1)))
-    least = np.full(k + 1, np.inf)
-    which = np.full(k + 1, -1)
-    for number, chain in enumerate(chains):
+    found = Found(longest)
+    for chain in cascades_of(costs, range(1, longest + 1)):
         first, total = rescue_costs(correct[list(chain)], costs[list(chain)])
-        reached = slice(first, first + len(total))
-        better = total < least[reached]
-        least[reached][better] = total[better]
-        which[reached][better] = number
-    cheaper_above = np.append(np.minimum.accumulate(least[::-1])[::-1][1:], np.inf)
-    kept = np.flatnonzero(least < cheaper_above)
-    used = [tuple(names[m] for m in chains[number]) for number in which[kept]]
-    return pd.DataFrame({"accuracy": kept / k, "cost": least[kept], "models": used})
+        reached = first + np.arange(len(total))
+        found.add(total, reached / k, chain, [])
+    used = [tuple(names[m] for m in row if m >= 0) for row in found.rows[:, 0]]
+    return pd.DataFrame({"accuracy": found.above[1:], "cost": found.cost[:-1], "models": used})
 
 
 def rescue_costs(correct: np.ndarray, costs: np.ndarray) -> tuple[int, np.ndarray]:
