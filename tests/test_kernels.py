@@ -143,7 +143,6 @@ def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
         file.write_bytes(damaged(file.read_bytes()))
     said, warned = run(tiny, ROOT, **cache)
     assert (said, warned) == ("3 1.5 0\n", "")
-    assert run(tiny, ROOT, **cache) == ("3 1.5 2\n", "")
 
 
 def test_after_warm_a_fresh_process_compiles_nothing(tmp_path):
@@ -246,5 +245,5 @@ def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
 
 def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny):
     kept = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
-    run(tiny, ROOT, **kept)
+    assert run(tiny, ROOT, **kept) == ("3 1.5 2\n", "")  # kept anew after the last damage
     assert run(READ_ONLY, ROOT, str(tiny), **kept) == ("3 1.5 2\n", "")

@@ -14,6 +14,7 @@ from ..checks import known
 from ..methods.method import Method, method_named
 from ..methods.thresholds import leaves
 from ..scoring import F1, f1, score_of
+from ..stages import stage_of
 from ..store.protocol import Store
 from .pareto import Baseline, improvement_factor
 
@@ -167,13 +168,13 @@ def stages_of(
             known(name, index, "model of this store") for models in cascades for name in models
         )
     )
-    stage = store.outcome(names, method, score)
+    stage = stage_of(store.outcome(names, method, score))
     prefixes = [
         [tuple(map(names.index, models[: i + 1])) for i in range(len(models))]
         for models in cascades
     ]
-    if hasattr(stage, "prepare"):
-        stage.prepare(*2 * [list(chain(*prefixes))])
+    wanted = list(chain(*prefixes))
+    stage.prepare(correct=wanted, confidence=wanted)
     return ([stage(prefix) for prefix in each] for each in prefixes)
 
 

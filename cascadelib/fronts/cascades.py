@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
+from itertools import count, tee
 from math import comb, factorial
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..checks import check_count, items_of, reals, unmasked
 from ..evaluation.evaluation import exits_of
+from ..stages import StageFunction, stage_of
 from .kernels.state import MAX_MODELS
 
 MOST_CASCADES = 5_000_000
@@ -90,6 +91,11 @@ class Cascades:
         return (*head, last)
 
 
+def nothing_more(prefix: tuple) -> tuple:
+    """The stage function of a copy that knows all that it will be asked for."""
+    raise KeyError(prefix)
+
+
 class Outcomes:
     """A stage function's outcomes, checked, computed once and kept compact; picklable by :meth:`only`.
 
@@ -97,8 +103,8 @@ class Outcomes:
     prefix counts.
     """
 
-    def __init__(self, stage: Any, last_only: bool) -> None:
-        self.stage = stage
+    def __init__(self, stage: StageFunction, last_only: bool) -> None:
+        self.stage = stage_of(stage)
         self.last_only = last_only
         self.kept_correct: dict[tuple, Any] = {}
         self.kept_wrong: dict[tuple, np.ndarray] = {}
@@ -111,10 +117,11 @@ class Outcomes:
 
     def prepare(self, cascades: Iterable[tuple]) -> None:
         """Let a stage that computes many prefixes together (a mean ensemble) do so for all ``cascades``."""
-        if hasattr(self.stage, "prepare"):
-            whole = list(cascades)
-            heads = {cascade[:n] for cascade in whole for n in range(1, len(cascade))}
-            self.stage.prepare(correct=[*heads, *whole], confidence=heads)
+        whole, begun = tee(cascades)  # only read by a stage that prepares anything
+        self.stage.prepare(
+            correct=(cascade[: i + 1] for cascade in whole for i in range(len(cascade))),
+            confidence=(cascade[:i] for cascade in begun for i in range(1, len(cascade))),
+        )
 
     def correct(self, prefix: tuple) -> np.ndarray:
         """uint8 [k]: whether the cascade's output after ``prefix`` is correct. Kept as bits for longer prefixes."""
@@ -129,11 +136,8 @@ class Outcomes:
 
     def checked_correct(self, prefix: tuple) -> np.ndarray:
         """uint8 [k]: what the stage says is correct after ``prefix``; refused where it is graded."""
-        if hasattr(self.stage, "correct"):  # without a confidence, which may cost more
-            correct = self.stage.correct(prefix)
-        else:
-            correct = self.stage(prefix)[0]
-        correct = np.asarray(unmasked(correct, f"correctness after models {prefix}"))
+        given = self.stage.correct(prefix)  # without a confidence, which may cost more
+        correct = np.asarray(unmasked(given, f"correctness after models {prefix}"))
         if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
             raise ValueError(
                 f"correctness after models {prefix} is not boolean: the exact search counts samples"
@@ -181,7 +185,7 @@ class Outcomes:
 
     def only(self, prefixes: Iterable[tuple], last: Iterable[tuple]) -> "Outcomes":
         """A copy that knows the groups and correctness of ``prefixes``, the correctness of ``last``, nothing else."""
-        copy = Outcomes(None, self.last_only)
+        copy = Outcomes(nothing_more, self.last_only)
         for prefix in prefixes:
             self.groups(prefix)
             copy.kept_groups[self.key(prefix)] = self.kept_groups[self.key(prefix)]

@@ -31,8 +31,9 @@ from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.method import METHODS, Method
 from ..methods.thresholds import midway, own_units
 from ..scoring import F1
+from ..stages import StageFunction
 from ..store.logit_store import LogitStore
-from ..store.protocol import Stage, Store
+from ..store.protocol import Store
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
 from .graded import Curve, Found, points_by_running, search_graded, two_model_curve
@@ -208,7 +209,7 @@ def check_limits(tolerance: Any, time_limit: Any, executor: Any) -> tuple[float,
 
 
 def search_outcomes(
-    stage: Stage,
+    stage: StageFunction,
     cost: ArrayLike,
     n_models: Any,
     *,
@@ -360,7 +361,7 @@ class SharedLevels:
         return midway(exits, passes.max() if len(passes) else np.nan)
 
 
-def search_shared_threshold(stage: Stage, cost: ArrayLike, n_models: int) -> Points:
+def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int) -> Points:
     """What :func:`shared_threshold_front` finds, of a stage and costs as :func:`search_outcomes` takes them."""
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")

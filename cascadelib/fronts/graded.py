@@ -1,6 +1,6 @@
 """Exact fronts of what is a sum, where the search counts samples: graded correctness, a cost for every sample, F1."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, reduce
 from heapq import heappop, heappush
@@ -14,7 +14,7 @@ from ..evaluation.evaluation import exit_rates_of, exits_of, run_outcomes, sum_p
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import threshold_for
 from ..scoring import f1, f1_of
-from ..store.protocol import Stage
+from ..stages import StageFunction
 from .cascades import Outcomes, cascades_of, check_lengths, check_work
 from .front import Points, thresholds_of
 
@@ -128,7 +128,7 @@ class Found:
 
 
 def search_graded(
-    stage: Stage,
+    stage: StageFunction,
     cost: np.ndarray,
     n_models: Any,
     positive: np.ndarray | None = None,
@@ -220,7 +220,7 @@ def close_boxes(
     number = count(len(heap))
 
     @lru_cache(32)
-    def samples_of(cascade: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def samples_of(cascade: tuple) -> Sequence[np.ndarray]:
         """Of a cascade: groups [d, k], gains ÷ k [d + 1, k], costs ÷ k of its later models [d, k]."""
         prefixes = [cascade[: i + 1] for i in range(len(cascade))]
         groups = np.stack([outcomes.groups(prefix) for prefix in prefixes[:-1]])
@@ -235,7 +235,7 @@ def close_boxes(
     while heap:
         _, _, most, least, box = heappop(heap)
         if excess(most, least) > tolerance and (monotonic() < deadline or len(found.rows) == 0):
-            for part in boxes_within(box, *samples_of(box.cascade), found):
+            for part in boxes_within(box, samples_of(box.cascade), found):
                 heappush(heap, (-excess(*part[:2]), next(number), *part))
         elif excess(most, least) > 1e-12:
             left.append((most, least))
@@ -243,25 +243,26 @@ def close_boxes(
 
 
 def boxes_within(
-    box: Box, groups: np.ndarray, gains: np.ndarray, costs: np.ndarray, found: Found
+    box: Box, samples: Sequence[np.ndarray], found: Found
 ) -> Iterator[tuple[float, float, Box]]:
     """Add the corners of a grid over a box to the front, and yield the boxes between them.
 
-    groups, gains, costs: of the whole cascade, see :func:`close_boxes`. Yields (most accuracy, least
+    samples: groups, gains and costs of the cascade, see :func:`close_boxes`. Yields (most accuracy, least
     cost, box) of what may hold something better. In these bounds a sample that may pass on does so
     where it gains, at no cost.
     """
     d = len(box.ends)
-    groups = groups[:, box.rows]
-    gains = gains[:, box.rows]
-    costs = costs[:, box.rows]
+    if len(box.rows) < len(samples[0][0]):
+        samples = [part[:, box.rows] for part in samples]
+    groups, gains, costs = samples
     low, high = np.transpose(box.ends)[..., None]
     passed = np.logical_and.accumulate(groups >= low)
     moved = (passed & (groups < high)).any(axis=0)
-    # a sample that no boundary moves exits for certain at the first stage that it does not pass
-    exits = passed.sum(axis=0)[~moved]
-    settled_gain = box.gain + np.choose(exits, gains[:, ~moved]).sum()
-    settled_cost = box.cost + costs[passed & ~moved].sum()
+    # the others get to the stages that they pass on to, and exit at the last of them
+    settled = np.vstack([~moved, passed & ~moved])
+    settled_cost = box.cost + np.sum(costs * settled[1:])
+    settled[:-1] &= ~passed
+    settled_gain = box.gain + np.sum(gains * settled)
     rows = box.rows if moved.all() else box.rows[moved]
     gains = gains[:, moved]
     costs = costs[:, moved]
@@ -296,7 +297,7 @@ def boxes_within(
 
 
 def points_by_running(
-    stage: Callable,
+    stage: StageFunction,
     cost: np.ndarray,
     rows: list[tuple],
     width: int,

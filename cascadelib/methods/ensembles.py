@@ -10,6 +10,7 @@ import numpy as np
 
 from ..checks import known
 from ..scoring import ranks_of
+from ..stages import Stage, StageFunction
 from .confidence_metrics import CHUNK, Metric, answers, over_blocks, ranked, softmax
 from .kernels import confidence_of_combinations, correct_of_combinations
 
@@ -64,7 +65,7 @@ class Ensemble:
     of_softmax = False
     one_winner = False
 
-    def whole(self, split: Any) -> Callable:
+    def whole(self, split: Any) -> StageFunction:
         """Stage function on a whole split: prefix → (correct bool [k], confidence float64 [k]). split: what
         :class:`cascadelib.methods.method.ModelsOnSplit` offers."""
         return lambda prefix: split.alone(prefix[-1])
@@ -94,7 +95,7 @@ class MostConfident(Ensemble):
     name = "most_confident"
     last_only = False
 
-    def whole(self, split: Any) -> Callable:
+    def whole(self, split: Any) -> StageFunction:
         alone = cache(split.alone)
 
         def stage(prefix: tuple) -> tuple:
@@ -125,7 +126,7 @@ class Mean(Ensemble):
         self.name = name
         self.of_softmax = of_softmax
 
-    def whole(self, split: Any) -> Callable:
+    def whole(self, split: Any) -> StageFunction:
         return MeanStage(split, self.of_softmax)
 
     def memory(self, samples: int, classes: int, models: int) -> tuple:
@@ -181,7 +182,7 @@ class Vote(Remembering):
     name = "vote"
     one_winner = True
 
-    def whole(self, split: Any) -> Callable:
+    def whole(self, split: Any) -> StageFunction:
         if split.rank != 1:
             raise ValueError(
                 "a vote has one winner and ranks no other classes: its score is 'top1'"
@@ -214,7 +215,7 @@ class Own(Remembering):
         self.name = getattr(function, "__name__", "own")
         self.function = function
 
-    def whole(self, split: Any) -> Callable:
+    def whole(self, split: Any) -> StageFunction:
         labels = split.store.origin.needed
 
         def block(prefix: tuple, rows: slice) -> tuple:
@@ -297,7 +298,7 @@ def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[np.ndarray, np.ndar
     return members, np.append(True, (members[1:, :-1] != members[:-1, :-1]).any(axis=1))
 
 
-class MeanStage:
+class MeanStage(Stage):
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
     split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one. :meth:`prepare`
@@ -324,13 +325,15 @@ class MeanStage:
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Compute correctness, and confidence, of some prefixes each, as far as they are not there."""
-        for prefix in {*correct, *confidence} - self._confidence.keys():
+        asked_correct = {*correct}
+        asked_confidence = {*confidence}
+        for prefix in (asked_correct | asked_confidence) - self._confidence.keys():
             if len(prefix) == 1:
                 alone, self._confidence[prefix] = self.split.alone(prefix[0])
                 self._correct[prefix] = np.packbits(alone)
         # in an order in which those that share all models but the last stand together
-        to_judge = sorted({*correct} - self._correct.keys(), key=by_length)
-        to_rate = sorted({*confidence} - self._confidence.keys(), key=by_length)
+        to_judge = sorted(asked_correct - self._correct.keys(), key=by_length)
+        to_rate = sorted(asked_confidence - self._confidence.keys(), key=by_length)
         used = sorted({m for prefix in (*to_judge, *to_rate) for m in prefix})
         if not used:
             return

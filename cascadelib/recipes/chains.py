@@ -13,7 +13,8 @@ from ..fronts.exact import search
 from ..methods.method import Method, method_named
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..store.protocol import Stage, Store
+from ..stages import StageFunction
+from ..store.protocol import Store
 
 Models = str | Sequence[str]
 """Candidates: "all", "pareto" or names, as :func:`cascadelib.search` takes them."""
@@ -24,7 +25,7 @@ Rule = Callable[[Any, Sequence[str], str], Any]
 
 def pool(
     store: Store, method: Method | None, score: str | None, cost: str | None, models: Models
-) -> tuple[list[str], np.ndarray, Stage]:
+) -> tuple[list[str], np.ndarray, StageFunction]:
     """The candidate models of a store, cheapest first.
 
     Returns names, costs float64 [M] and the stage function over ``names``. Arguments are as

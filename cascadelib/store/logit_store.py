@@ -18,6 +18,7 @@ from ..cost_kinds import COSTS, NO_COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Contents, Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
+from ..stages import StageFunction
 from .formats import (
     Folder,
     LogitArray,
@@ -29,7 +30,6 @@ from .formats import (
     unfit,
 )
 from .manifest import create
-from .protocol import Stage
 
 DTYPES = ("float16", "float32", "float64")
 
@@ -492,7 +492,7 @@ class LogitStore:
     def column(self, name: str, what: str) -> None:
         """None: whatever a fitted confidence reads is a metric of the outputs."""
 
-    def outcome(self, names: list[str], method: Any, score: str = "top1") -> Stage:
+    def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
         """The stage function of models ``names`` under a Method: :meth:`cascadelib.Method.stage`."""
         return method.stage(self, names, score)
 

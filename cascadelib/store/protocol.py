@@ -1,16 +1,13 @@
 """What every store of scores offers, so that nobody asks which kind it is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from ..labels import Labels
-
-Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
-"""Outcome of a cascade's output after a prefix of its models:
-prefix → (correct [k], confidence float64 [k])."""
+from ..stages import StageFunction
 
 
 @runtime_checkable
@@ -68,7 +65,7 @@ class Store(Protocol):
         None stands for what was not asked for; ValueError for what this store cannot honour.
         """
 
-    def outcome(self, names: list[str], method: Any, score: str) -> Stage:
+    def outcome(self, names: list[str], method: Any, score: str) -> StageFunction:
         """The stage function of models ``names`` under a method as :meth:`asked` gives it (a
         Method, or None) and a score.
 

@@ -15,8 +15,8 @@ import pandas as pd
 from ..checks import about, known, reals, unmasked
 from ..labels import Contents, Labels, as_text, chosen_rows
 from ..scoring import F1
+from ..stages import StageFunction
 from .frames import frame_of, scores_of
-from .protocol import Stage
 from .table_files import LARGEST_TABLE
 
 NO_LABEL = "(none)"  # a label that no model predicts
@@ -385,7 +385,7 @@ class ScoreTable:
         one."""
         return self.columns[known(what, self.columns, "column")][self.row(name)]
 
-    def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> Stage:
+    def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> StageFunction:
         """The stage function of models ``names``: what the last of a prefix was given, whatever
         came before it.
 

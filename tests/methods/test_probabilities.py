@@ -11,6 +11,7 @@ from cascadelib.fronts.exact import search_arrays, search_outcomes, shared_thres
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import log_of
+from cascadelib.stages import stage_of
 
 MODELS = ("a", "b", "c")
 K = 300
@@ -95,9 +96,9 @@ def test_the_first_stage_knows_nothing_of_the_ensemble(ensemble, temperature, pr
     )
     for metric in ("max_softmax", "softmax_margin", "entropy", "top2_softmax_sum"):
         alone = Method(metric, "none", temperature).fit(store).stage(store, list(MODELS))
-        stage = Method(metric, ensemble, temperature).fit(store).stage(store, list(MODELS))
-        if hasattr(stage, "prepare"):
-            stage.prepare([(0, 1), (1,)], [(0,), (1,)])
+        method = Method(metric, ensemble, temperature).fit(store)
+        stage = stage_of(method.stage(store, list(MODELS)))
+        stage.prepare([(0, 1), (1,)], [(0,), (1,)])
         for m in range(3):
             for own, theirs in zip(alone((m,)), stage((m,)), strict=True):
                 np.testing.assert_array_equal(own, theirs)
