@@ -4,7 +4,9 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -54,7 +56,7 @@ def find_browser() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser() -> Iterator[Any]:
     """A headless Chromium under playwright, for one file of tests: its event loop would be in the
     way of others. The test is skipped where there is none."""
     path = find_browser()
@@ -74,7 +76,7 @@ def browser():
             context.on("console", lambda said: hear(said) if said.type == "error" else None)
             return context
 
-        def hear(said):
+        def hear(said) -> None:
             chromium.heard.append(f"{said.text} {said.location['url']}")
 
         chromium.new_context = new_context
@@ -84,7 +86,7 @@ def browser():
 
 
 @pytest.fixture(autouse=True)
-def no_error_on_the_console(request):
+def no_error_on_the_console(request: pytest.FixtureRequest) -> Iterator[None]:
     """In whatever a test does in a browser."""
     yield
     if "browser" in request.fixturenames:
@@ -95,7 +97,7 @@ def no_error_on_the_console(request):
 
 
 @pytest.fixture
-def page(browser):
+def page(browser: Any) -> Iterator[Any]:
     """A fresh page 1200 pixels wide."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     yield page
@@ -125,6 +127,6 @@ def write_notebook():
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Hub, as where there is no network."""
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)

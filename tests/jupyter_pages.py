@@ -13,6 +13,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import psutil
@@ -30,7 +31,7 @@ def free_port():
 
 
 @contextmanager
-def serving(folder, program=("-m", "jupyterlab")):
+def serving(folder: Path, program: tuple[str, ...] = ("-m", "jupyterlab")):
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and
     Voilà."""
     port = free_port()
@@ -60,7 +61,7 @@ def serving(folder, program=("-m", "jupyterlab")):
             server.wait(90)
 
 
-def wait_for(server, address, log, seconds=60):
+def wait_for(server, address, log, seconds: int = 60) -> None:
     """Return once the server answers; RuntimeError with its log where it ends or keeps silent."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
@@ -75,7 +76,7 @@ def wait_for(server, address, log, seconds=60):
 class App:
     """A running `app/serve.py`."""
 
-    def __init__(self, port, process, log):
+    def __init__(self, port, process, log) -> None:
         self.port = port
         self.process = process
         self.log = log
@@ -84,7 +85,7 @@ class App:
     def token(self):
         return re.search(r"\?token=(\w+)", self.log.read_text())[1]
 
-    def ask(self, path, method="GET", token=True, **headers):
+    def ask(self, path: Path, method: str = "GET", token: bool = True, **headers):
         """(status, text) of a request on a connection of its own; the text to its end, unless it is
         a web socket."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -110,7 +111,7 @@ class App:
     def kernels(self):
         return psutil.Process(self.process.pid).children()
 
-    def ends_with(self, kernels, seconds=60):
+    def ends_with(self, kernels, seconds: int = 60):
         end = time.monotonic() + seconds
         while len(self.kernels()) != kernels and time.monotonic() < end:
             time.sleep(0.1)
@@ -118,7 +119,7 @@ class App:
 
 
 @contextmanager
-def app(folder, *options, program=("app/serve.py",)):
+def app(folder: Path, *options, program: tuple[str, ...] = ("app/serve.py",)):
     port = free_port()
     log = folder / "log"
     command = [
@@ -147,7 +148,7 @@ def app(folder, *options, program=("app/serve.py",)):
             process.wait(60)
 
 
-def write_cell(path, source):
+def write_cell(path: Path, source) -> None:
     """A notebook of one cell."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nb.metadata["kernelspec"] = {
@@ -158,7 +159,7 @@ def write_cell(path, source):
     nbformat.write(nb, path)
 
 
-def run_cell(page, address):
+def run_cell(page: Any, address) -> None:
     """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its
     cell."""
     page.goto(address)
@@ -174,7 +175,7 @@ def run_cell(page, address):
     page.wait_for_selector(DRAWN, timeout=PATIENCE)
 
 
-def on_screen(page, kind="accuracy", split="validation"):
+def on_screen(page: Any, kind: str = "accuracy", split: str = "validation"):
     """The text of a cell of the numbers, without its interval."""
     return (
         page.locator(f'td.{kind}[data-split="{split}"]')
@@ -183,7 +184,7 @@ def on_screen(page, kind="accuracy", split="validation"):
     )
 
 
-def changes(page, act, kind="accuracy"):
+def changes(page: Any, act, kind: str = "accuracy") -> None:
     """Do ``act()`` and wait until a number on screen is another."""
     before = on_screen(page, kind)
     act()
@@ -195,12 +196,12 @@ def changes(page, act, kind="accuracy"):
     )
 
 
-def slider(page, position):
+def slider(page: Any, position):
     """A slider: 0 sends on, 1 threshold of the first stage; 2, 3 of the second …"""
     return page.locator("input[type=range]:visible").nth(position)
 
 
-def place(page, position, share=None):
+def place(page: Any, position, share=None):
     """(x, y) of a slider's knob on the page, where it is or at a share of its track."""
     box = slider(page, position).bounding_box()
     knob = 16
@@ -209,7 +210,7 @@ def place(page, position, share=None):
     return box["x"] + knob / 2 + share * (box["width"] - knob), box["y"] + box["height"] / 2
 
 
-def drag(page, position, *to, steps=8):
+def drag(page: Any, position, *to, steps: int = 8) -> None:
     """Drag a slider with the mouse to a share of its track, or through several."""
     slider(page, position).scroll_into_view_if_needed()
     page.mouse.move(*place(page, position))

@@ -14,7 +14,9 @@ RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 
 
 @st.composite
-def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
+def tables(
+    draw, models: tuple[int, ...] = (2, 4), samples: tuple[int, ...] = (1, 9), levels: int = 4
+):
     """Correctness, confidences with heavy ties and costs, some equal."""
     m = draw(st.integers(*models))
     k = draw(st.integers(*samples))
@@ -30,7 +32,7 @@ def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
     return np.array(correct), np.array(confidence) / 3, np.array(cost)
 
 
-def synthetic(m, k, seed, digits=2):
+def synthetic(m, k: int, seed: int, digits: int = 2):
     rng = np.random.default_rng(seed)
     skill = np.sort(rng.normal(1, 0.5, m))
     ease = rng.normal(size=k)
@@ -39,7 +41,7 @@ def synthetic(m, k, seed, digits=2):
     return margin > 0.3, np.round(confidence, digits), np.sort(rng.uniform(1, 100, m))
 
 
-def noisy_store(seed=0, k=500):
+def noisy_store(seed: int = 0, k: int = 500):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -61,12 +63,12 @@ def exact_front(n):
     return search_arrays(*LARGE, n)
 
 
-def assert_same_front(points, expected, k):
+def assert_same_front(points, expected, k: int) -> None:
     assert list(as_dict(points, k)) == list(expected)
     np.testing.assert_allclose(points.cost, list(expected.values()), rtol=1e-12)
 
 
-def assert_front_of_all(table, n_models):
+def assert_front_of_all(table, n_models) -> None:
     """The searched front is that of trying everything."""
     correct, confidence, cost = table
     lengths = (n_models,) if isinstance(n_models, int) else n_models
@@ -76,7 +78,7 @@ def assert_front_of_all(table, n_models):
     )
 
 
-def slow_f1(predicted, labels):
+def slow_f1(predicted, labels: np.ndarray):
     """F1 of class 1 from precision and recall; 0 where nothing is right about it."""
     hits = sum(1 for p, y in zip(predicted, labels, strict=True) if p == y == 1)
     if not hits:
@@ -86,7 +88,7 @@ def slow_f1(predicted, labels):
     return 2 * precision * recall / (precision + recall)
 
 
-def binary_table(draw_seed, models, k, levels, positive_share):
+def binary_table(draw_seed, models, k: int, levels, positive_share):
     rng = np.random.default_rng(draw_seed)
     labels = (rng.random(k) < positive_share).astype(int)
     predicted = rng.integers(0, 2, (models, k))
@@ -95,7 +97,7 @@ def binary_table(draw_seed, models, k, levels, positive_share):
     return predicted, confidence, labels, cost
 
 
-def assert_certified(points, exact, gap):
+def assert_certified(points, exact, gap) -> None:
     """The true front never lies below the bound, and the claimed gap covers the true one at every
     accuracy."""
     at = np.union1d(points.accuracy, exact.accuracy)
@@ -108,6 +110,6 @@ def assert_certified(points, exact, gap):
     assert (found <= truth * (1 + claimed) * (1 + 1e-12)).all()
 
 
-def assert_equal_points(points, others):
+def assert_equal_points(points, others) -> None:
     for field in ("accuracy", "cost", "models", "thresholds", "exit_rates"):
         np.testing.assert_array_equal(getattr(points, field), getattr(others, field))

@@ -3,7 +3,10 @@
 import asyncio
 import base64
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import psutil
@@ -19,7 +22,7 @@ UPGRADE["Sec-WebSocket-Key"] = base64.b64encode(bytes(16)).decode()
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The app with a small notebook, three kernels at most, which go after three seconds if their
     page is not there."""
     folder = tmp_path_factory.mktemp("app")
@@ -33,7 +36,7 @@ def served(tmp_path_factory):
     assert "Traceback" not in running.log.read_text()
 
 
-def test_listens_on_this_machine_only(served):
+def test_listens_on_this_machine_only(served) -> None:
     listening = [
         each
         for each in psutil.Process(served.process.pid).net_connections()
@@ -45,7 +48,7 @@ def test_listens_on_this_machine_only(served):
 @pytest.mark.parametrize(
     "path", ["/", CHANNELS, "/voila/static/voila.js", "/voila/files/picture.png", "/login"]
 )
-def test_other_hosts_and_origins_are_refused(served, path):
+def test_other_hosts_and_origins_are_refused(served, path: Path) -> None:
     more = UPGRADE if path == CHANNELS else {}
     for host in (
         "evil.example",
@@ -69,7 +72,7 @@ def test_other_hosts_and_origins_are_refused(served, path):
         assert served.ask(path, Origin=origin, **more)[0] == 403
 
 
-def test_without_the_token_there_is_only_the_question_for_it(served):
+def test_without_the_token_there_is_only_the_question_for_it(served) -> None:
     assert served.ask("/", token=False)[0] == served.ask("/?token=wrong", token=False)[0] == 302
     assert served.ask(f"/?token={served.token}x", token=False)[0] == 302
     assert served.ask(CHANNELS, token=False, **UPGRADE)[0] == 403
@@ -88,7 +91,7 @@ def test_without_the_token_there_is_only_the_question_for_it(served):
     assert served.kernels() == []
 
 
-def test_nothing_is_served_but_the_page(served):
+def test_nothing_is_served_but_the_page(served) -> None:
     for path in (
         "small.ipynb",
         "secret.py",
@@ -126,7 +129,7 @@ def test_nothing_is_served_but_the_page(served):
     assert "a cell" in text and "<b>x</b>" not in text and "cell_type" not in text
 
 
-def test_the_log_holds_no_query(served):
+def test_the_log_holds_no_query(served) -> None:
     """Refused, sent elsewhere, missing or served: a line tells the path alone."""
     for path in (
         "/voila/files/x",
@@ -148,7 +151,7 @@ def test_the_log_holds_no_query(served):
     assert log.count(served.token) == 1 and "secret=" not in log and "403 PUT /nope (" in log
 
 
-def test_pages_that_nobody_reads_leave_no_kernel(served):
+def test_pages_that_nobody_reads_leave_no_kernel(served) -> None:
     """Of five loads at once two are told to wait; pages that never say goodbye leave nothing."""
     assert served.ends_with(0)
     with ThreadPoolExecutor(5) as readers:
@@ -158,7 +161,7 @@ def test_pages_that_nobody_reads_leave_no_kernel(served):
     assert served.ends_with(0)
 
 
-def test_a_closed_page_takes_its_kernel_along(served):
+def test_a_closed_page_takes_its_kernel_along(served) -> None:
     kernel = served.open()
     assert (
         served.ask(
@@ -169,7 +172,7 @@ def test_a_closed_page_takes_its_kernel_along(served):
     assert served.kernels() == []
 
 
-def test_an_open_page_has_longer_but_not_forever(served):
+def test_an_open_page_has_longer_but_not_forever(served) -> None:
     kernel = served.open()
 
     async def connected():
@@ -186,7 +189,7 @@ def test_an_open_page_has_longer_but_not_forever(served):
 
 
 @pytest.mark.parametrize("option", ["--token=", "--Voila.auto_token=False"])
-def test_no_token_no_page(tmp_path, option):
+def test_no_token_no_page(tmp_path: Path, option: str) -> None:
     with app(tmp_path, option) as refused:
         assert refused.process.wait(60) == 1
         assert "needs a token" in refused.log.read_text()

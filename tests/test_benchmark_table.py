@@ -31,11 +31,13 @@ JOBS = {%s}
 """
 
 
-def write_room(path, *jobs):
+def write_room(path: Path, *jobs) -> None:
     path.write_text(ROOM % ", ".join(f"'{job}': {job}" for job in jobs), encoding="utf-8")
 
 
-def test_results_are_written(tmp_path, monkeypatch, capsys):
+def test_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_garden.py", "pairs")
     assert bench.main(["--quick"], tmp_path) == 0 and not (tmp_path / "results.md").exists()
@@ -47,7 +49,9 @@ def test_results_are_written(tmp_path, monkeypatch, capsys):
     assert table.measured.tolist() == [0.25] and "cores" in table.machine[0]
 
 
-def test_a_failing_job_or_room_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+def test_a_failing_job_or_room_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_shed.py", "broken", "pairs")
     (tmp_path / "made_up_attic.py").write_text(
@@ -63,7 +67,9 @@ def test_a_failing_job_or_room_does_not_stop_the_others(tmp_path, monkeypatch, c
     ("asked", "ran"),
     [("tri", ["triples"]), ("made_up_house", ["pairs", "triples"])],
 )
-def test_jobs_are_named_by_how_they_start_or_by_their_room(tmp_path, monkeypatch, asked, ran):
+def test_jobs_are_named_by_how_they_start_or_by_their_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, ran: list[str]
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_house.py", "triples", "pairs")
     (tmp_path / "measuring.py").write_text("JOBS = {'triples': None}\n", encoding="utf-8")
@@ -74,13 +80,13 @@ def test_jobs_are_named_by_how_they_start_or_by_their_room(tmp_path, monkeypatch
     assert pd.read_parquet(tmp_path / "results.parquet").module.tolist() == ran
 
 
-def test_an_unknown_job_is_refused_by_name(capsys):
+def test_an_unknown_job_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["nothing"])
     assert "no job is called nothing" in capsys.readouterr().err
 
 
-def test_a_file_a_room():
+def test_a_file_a_room() -> None:
     jobs = bench.listed(ROOT / "benchmarks")
     assert all((ROOT / "cascadelib" / room / "__init__.py").exists() for room in jobs.values())
     assert set(pd.read_parquet(ROOT / "benchmarks" / "results.parquet").module) <= set(jobs)
@@ -96,7 +102,7 @@ def test_a_file_a_room():
         (1.0, "", ""),
     ],
 )
-def test_met(measured, target, verdict):
+def test_met(measured, target: str, verdict: str) -> None:
     assert bench.met(measured, target) == verdict
 
 
@@ -113,7 +119,7 @@ def rows(**columns):
     return bench.completed(pd.DataFrame(base | columns))
 
 
-def test_times_are_medians_with_processor_time_beside_them():
+def test_times_are_medians_with_processor_time_beside_them() -> None:
     lengths = iter([0.0, 0.5, 0.0, 0.0, 0.8])
     idle, last = measuring.seconds(lambda: time.sleep(next(lengths)), 5)
     assert idle < 0.5 and idle.runs == 5 and idle.cpu < 0.5 and last is None
@@ -129,26 +135,26 @@ def test_times_are_medians_with_processor_time_beside_them():
     )
 
 
-def test_what_takes_long_runs_once(monkeypatch):
+def test_what_takes_long_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "LONG", 0.01)
     assert measuring.seconds(lambda: time.sleep(0.02), 5)[0].runs == 1
 
 
-def busy(seconds=0.3):
+def busy(seconds: float = 0.3) -> None:
     """Use so much processor time."""
     until = time.process_time() + seconds
     while time.process_time() < until:
         pass
 
 
-def test_processor_time_holds_that_of_other_processes():
+def test_processor_time_holds_that_of_other_processes() -> None:
     assert measuring.seconds(lambda: measuring.alone(busy))[0].cpu >= 0.3
 
 
 @pytest.mark.parametrize(
     ("others", "verdict"), [(0.0, "yes"), (0.1, "yes"), (0.11, "no"), (math.nan, "")]
 )
-def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict):
+def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict: str) -> None:
     assert bench.quiet(others) == verdict
     said = bench.conditions(rows(load_before=0.5, load_after=1.5, others=others))
     assert ("not quiet" in said, "0.5 before, 1.5 after" in said) == (
@@ -157,7 +163,7 @@ def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict):
     )
 
 
-def test_a_watch_sees_what_other_processes_use(monkeypatch):
+def test_a_watch_sees_what_other_processes_use(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = {
         "machine_time": [100.0, 106.0],
         "own_time": [2.0, 3.0],
@@ -172,7 +178,9 @@ def test_a_watch_sees_what_other_processes_use(monkeypatch):
     assert watch.seen == {"load_before": 0.5, "load_after": 2.5, "others": 0.5}
 
 
-def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(monkeypatch):
+def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clocks = {
         "machine_time": [100.0, 110.0],
         "own_time": [0.0] * 4,
@@ -187,14 +195,14 @@ def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(monkeypa
     assert watch.seen["others"] == 1.5
 
 
-def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch):
+def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "machine_time", lambda: math.nan)
     with measuring.Watch() as watch:
         pass
     assert math.isnan(watch.seen["others"])
 
 
-def test_the_end_says_what_was_missed_and_what_was_not_quiet():
+def test_the_end_says_what_was_missed_and_what_was_not_quiet() -> None:
     said = bench.summary(rows(target=["≤ 0.3", "≤ 0.2"], others=0.5)).splitlines()
     assert said[:2] == ["- targets met: 1, missed: 1", "  - job: a: … b: 0.25 s (≤ 0.2)"]
     assert said[2:4] == ["- jobs not quiet: 1", "  - job (others used 0.50 cores)"]
@@ -212,13 +220,13 @@ def test_the_end_says_what_was_missed_and_what_was_not_quiet():
         (1, "share", None, 0),
     ],
 )
-def test_few_runs_are_said(measured, unit, runs, few):
+def test_few_runs_are_said(measured: int, unit: str, runs: int | None, few: int) -> None:
     table = rows(measured=[measured, 1], unit=[unit, "s"], runs=[runs, 5], others=0.0)
     said = bench.summary(table).splitlines()
     assert said[3].endswith(f": {few}") and said[4:] == ["  - job: 1"] * few
 
 
-def test_rows_of_jobs_that_are_no_more_go(tmp_path, monkeypatch):
+def test_rows_of_jobs_that_are_no_more_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_cellar.py", "pairs", "triples")
     bench.main([], tmp_path)

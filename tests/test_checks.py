@@ -31,7 +31,7 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
-def test_what_is_no_number_is_refused_by_name(value):
+def test_what_is_no_number_is_refused_by_name(value) -> None:
     with pytest.raises(ValueError, match="limit must be a number, not "):
         check_number(value, "limit")
     with pytest.raises(ValueError, match="count must be a whole number of 1 or more, not "):
@@ -40,7 +40,7 @@ def test_what_is_no_number_is_refused_by_name(value):
         known(value, ["a", "b"], "model")
 
 
-def test_numbers_of_every_library_are_numbers():
+def test_numbers_of_every_library_are_numbers() -> None:
     for value in (1, 1.0, np.float32(1), np.int8(1), Fraction(1)):
         assert check_number(value, "limit", "a share", 0, 1) == 1.0
     for value in (-1e-9, 1.5, np.inf):
@@ -65,12 +65,12 @@ NO_ARRAYS = [
 
 
 @pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)
-def test_what_holds_no_real_numbers_is_refused_by_name(values):
+def test_what_holds_no_real_numbers_is_refused_by_name(values) -> None:
     with pytest.raises(ValueError, match="^confidence must be real numbers: "):
         reals(values, "confidence")
 
 
-def test_real_numbers_are_float64():
+def test_real_numbers_are_float64() -> None:
     for values in (
         [1, 0],
         [True, False],
@@ -83,7 +83,7 @@ def test_real_numbers_are_float64():
         )
 
 
-def test_one_or_several():
+def test_one_or_several() -> None:
     assert (
         items_of("abc") == ["abc"]
         and items_of(None) == [None]
@@ -93,7 +93,7 @@ def test_one_or_several():
 
 
 @pytest.mark.parametrize("digit", ["²", "٣", "0", "9" * 5000, "-1", "1.0", ""])
-def test_a_number_in_a_name_is_of_plain_digits(digit):
+def test_a_number_in_a_name_is_of_plain_digits(digit) -> None:
     with pytest.raises(ValueError, match="unknown score 'top"):
         score_of(f"top{digit}")
     with pytest.raises(ValueError, match="unknown metric 'top"):
@@ -107,7 +107,7 @@ def test_a_number_in_a_name_is_of_plain_digits(digit):
     assert score_of("top3").rank == 3 and split_size("resnet50@288") == ("resnet50", 288)
 
 
-def test_nearest_names():
+def test_nearest_names() -> None:
     assert known("a", "abc", "letter") == "a"
     with pytest.raises(ValueError, match="unknown metric 'entropi'; nearest: 'entropy'"):
         known("entropi", ["max_softmax", "entropy"], "metric")
@@ -116,7 +116,7 @@ def test_nearest_names():
         known("x" * 70, [long, "other"], "model")
 
 
-def test_the_work_for_a_suggestion_is_bounded(monkeypatch):
+def test_the_work_for_a_suggestion_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(
         checks, "get_close_matches", lambda word, names, **_: seen.extend([word, *names]) or []

@@ -11,8 +11,10 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -40,7 +42,7 @@ def rooms():
     return script("rooms")
 
 
-def tables(path):
+def tables(path: Path):
     """The tables of a Markdown page, each as rows of stripped cells, header first."""
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
@@ -63,7 +65,7 @@ class Example:
 
     cost = (1, 3, 8)
 
-    def __init__(self):
+    def __init__(self) -> None:
         (samples,) = [t for t in tables(ARCHITECTURE) if t[0][0] == "sample"]
         columns = np.array(samples[1:], float).T
         self.confidence = columns[[1, 3]]
@@ -114,7 +116,7 @@ class Example:
         return least
 
 
-def test_the_worked_example_is_true():
+def test_the_worked_example_is_true() -> None:
     example = Example()
     edges = (0, 3, 6)
     corners, boxes, prices = tables(ARCHITECTURE)[-3:]
@@ -128,7 +130,7 @@ def test_the_worked_example_is_true():
             assert integers(cell) == list(example.bounds([a, b])), (a, b)
 
 
-def test_the_worked_example_closes_its_boxes_as_it_says():
+def test_the_worked_example_closes_its_boxes_as_it_says() -> None:
     """One by its bounds, one by looking into it, two by prices; what is found is all that brute
     force finds."""
     example = Example()
@@ -161,7 +163,7 @@ def test_the_worked_example_closes_its_boxes_as_it_says():
             assert max(least + price * n for price, least in box) >= reach[n]
 
 
-def test_the_worked_example_is_what_the_search_finds():
+def test_the_worked_example_is_what_the_search_finds() -> None:
     example = Example()
     confidence = np.vstack([example.confidence, np.zeros(example.k)])
     points = cl.search_arrays(
@@ -177,13 +179,13 @@ def test_the_worked_example_is_what_the_search_finds():
 
 
 @pytest.mark.parametrize("page", ["architecture.md", "policy.md"])
-def test_code_on_the_page_runs(page):
+def test_code_on_the_page_runs(page: str) -> None:
     failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert tried > 3 and failed == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_that_a_page_names_exist(page):
+def test_files_that_a_page_names_exist(page: Any) -> None:
     """Where to add what, above all; that links lead somewhere is for ``make docs``."""
     folders = "cascadelib|tests|benchmarks|notebooks|data|docs"
     named = re.findall(rf"(?<![\w/(])(?:{folders})/[\w./-]*\w", page.read_text(encoding="utf-8"))
@@ -191,16 +193,16 @@ def test_files_that_a_page_names_exist(page):
 
 
 @pytest.mark.parametrize("page", TOP, ids=lambda page: page.name)
-def test_links_of_top_level_pages_lead_somewhere(page):
+def test_links_of_top_level_pages_lead_somewhere(page: Any) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
-def test_every_public_name_has_a_docstring(rooms):
+def test_every_public_name_has_a_docstring(rooms) -> None:
     assert rooms.undocumented() == []
 
 
-def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
+def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path: Path) -> None:
     (tmp_path / "garden").mkdir()
     (tmp_path / "garden" / "shed.py").write_text(
         "LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n"
@@ -215,14 +217,14 @@ def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
     assert rooms.undocumented() == ["garden.LIMIT", "garden.dig"]
 
 
-def test_the_reference_lists_what_the_faces_offer(rooms):
+def test_the_reference_lists_what_the_faces_offer(rooms) -> None:
     for room in rooms.rooms():
         assert set(rooms.public(room)) >= set(
             importlib.import_module(f"cascadelib.{room}").__all__
         ), room
 
 
-def test_docstrings_become_markdown(rooms):
+def test_docstrings_become_markdown(rooms) -> None:
     text = "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; ``a<b>``, top<k>."
     assert rooms.markdown(text) == (
         "See [`search`][cascadelib.fronts.search], [`Front.gap`][cascadelib.fronts.Front.gap] and `sweep_pair`; "
@@ -230,7 +232,7 @@ def test_docstrings_become_markdown(rooms):
     )
 
 
-def test_docstrings_cite_what_the_checkout_has():
+def test_docstrings_cite_what_the_checkout_has() -> None:
     sources = [
         *ROOT.glob("cascadelib/**/*.py"),
         *ROOT.glob("benchmarks/*.py"),
@@ -245,7 +247,7 @@ def test_docstrings_cite_what_the_checkout_has():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory: pytest.TempPathFactory):
     """The folder of the site as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
@@ -255,7 +257,7 @@ def site(tmp_path_factory):
     return folder
 
 
-def test_make_docs_builds_strictly():
+def test_make_docs_builds_strictly() -> None:
     """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
     lines = (ROOT / "Makefile").read_text().splitlines()
     (line,) = [line for line in lines if "mkdocs build" in line]
@@ -263,7 +265,7 @@ def test_make_docs_builds_strictly():
 
 
 @pytest.fixture
-def address(site):
+def address(site) -> Iterator[Any]:
     """Where the site is served."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -274,14 +276,14 @@ def address(site):
 
 
 @pytest.mark.browser
-def test_the_glossary_is_a_click_from_a_notebook(address, page):
+def test_the_glossary_is_a_click_from_a_notebook(address, page: Any) -> None:
     page.goto(f"{address}/notebooks/02_two_model_cascades.html")
     page.get_by_role("link", name="glossary", exact=True).first.click()
     assert page.url == f"{address}/glossary.html"
     assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
 
 
-def test_the_site_has_its_pages(site):
+def test_the_site_has_its_pages(site) -> None:
     assert "calibration_table" in (site / "reference/analysis.html").read_text(encoding="utf-8")
     assert 'href="notebooks/05_distribution_shift.html"' in (site / "shift.html").read_text(
         encoding="utf-8"
@@ -302,8 +304,12 @@ def test_the_site_has_its_pages(site):
     ],
 )
 def test_the_site_takes_what_ran_whole_at_its_own_parameters(
-    tmp_path, write_notebook, monkeypatch, about, taken
-):
+    tmp_path: Path,
+    write_notebook: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    about: dict,
+    taken: bool,
+) -> None:
     pages = script("pages")
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     source = write_notebook(tmp_path / "notebooks" / "01_a.ipynb")

@@ -10,11 +10,11 @@ import guarantees  # noqa: E402 - a script beside the pages of the site, not a p
 
 
 @pytest.mark.parametrize("block", ["estimates", "ideal"])  # choosing takes minutes
-def test_a_table_is_what_is_computed(block):
+def test_a_table_is_what_is_computed(block: str) -> None:
     before = guarantees.PAGE.read_text(encoding="utf-8")
     assert guarantees.filled(before, [block]) == before, "run: python docs/guarantees.py"
 
 
-def test_a_table_that_the_page_lacks_is_named():
+def test_a_table_that_the_page_lacks_is_named() -> None:
     with pytest.raises(ValueError, match="has 0 blocks <!-- ideal -->"):
         guarantees.filled("no marks", ["ideal"])

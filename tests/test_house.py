@@ -46,7 +46,7 @@ def loaded_by(code):
     return set(out.stdout.split())
 
 
-def test_no_folder_has_more_than_twelve_modules():
+def test_no_folder_has_more_than_twelve_modules() -> None:
     modules = Counter(path.parent.name for path in MODULES)
     assert {folder: n for folder, n in modules.items() if n > 12} == {}
 
@@ -59,13 +59,13 @@ def lines_with(find: Callable[[ast.Module], list[int]], paths: list[Path]) -> li
     return found
 
 
-def test_a_file_is_one_idea():
+def test_a_file_is_one_idea() -> None:
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in MODULES}
     long = {str(path.relative_to(PACKAGE)): n for path, n in lines.items() if n > MOST_LINES}
     assert long == {}
 
 
-def test_the_package_is_thin():
+def test_the_package_is_thin() -> None:
     """Counted in tokens of code, which layout, docstrings and comments leave as they are."""
     counted = [house.code_tokens(path.read_text(encoding="utf-8")) for path in MODULES]
     tokens = sum(tokens for tokens, _ in counted)
@@ -74,24 +74,24 @@ def test_the_package_is_thin():
     assert tokens / lines <= MOST_TOKENS_A_LINE
 
 
-def test_the_face_has_few_names():
+def test_the_face_has_few_names() -> None:
     assert len(cascadelib.__all__) <= MOST_NAMES
 
 
 @pytest.mark.parametrize("find", [house.unrelated_assignments, house.nested_conditionals])
-def test_a_statement_says_one_thing(find):
+def test_a_statement_says_one_thing(find) -> None:
     assert lines_with(find, CODE) == []
 
 
-def test_comprehensions_are_seldom_nested():
+def test_comprehensions_are_seldom_nested() -> None:
     assert len(lines_with(house.nested_comprehensions, MODULES)) <= MOST_NESTED_COMPREHENSIONS
 
 
-def test_confidence_and_correct_are_called_so():
+def test_confidence_and_correct_are_called_so() -> None:
     assert lines_with(house.vague_names, CODE) == []
 
 
-def test_the_counters_find_what_they_count():
+def test_the_counters_find_what_they_count() -> None:
     counters = [house.unrelated_assignments, house.nested_conditionals]
     counters += [house.nested_comprehensions, house.vague_names]
     reads = [find(ast.parse(code)) for find, code in zip(counters, READS)]
@@ -100,14 +100,14 @@ def test_the_counters_find_what_they_count():
     assert stumbles == [[1], [1], [1], [1, 1, 1]]
 
 
-def test_tokens_are_counted_without_docstrings_and_comments():
+def test_tokens_are_counted_without_docstrings_and_comments() -> None:
     bare = "def f(x: int) -> int:\n    return x + 1\n"
     said = 'def f(x: int) -> int:\n    """x + 1.\n\n    Twice."""\n    # why\n\n    return x + 1\n'
     assert house.code_tokens(bare) == house.code_tokens(said) == (14, 2)
 
 
 @pytest.mark.parametrize("room", [PACKAGE, *ROOMS], ids=lambda path: path.name)
-def test_what_a_room_lists_is_there_and_no_file_shadows_it(room):
+def test_what_a_room_lists_is_there_and_no_file_shadows_it(room) -> None:
     name = ".".join(room.relative_to(PACKAGE.parent).parts)
     module = __import__(name, fromlist=["__all__"])
     public = getattr(module, "__all__", [])
@@ -119,7 +119,7 @@ def test_what_a_room_lists_is_there_and_no_file_shadows_it(room):
     assert files & {n for n in public if not isinstance(getattr(module, n), type(sys))} == set()
 
 
-def test_public_functions_have_names_of_their_own():
+def test_public_functions_have_names_of_their_own() -> None:
     defined = {}
     for path in MODULES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -129,12 +129,12 @@ def test_public_functions_have_names_of_their_own():
     assert defined.keys() & {"found", "shown", "kept", "named", "measured", "described"} == set()
 
 
-def test_the_face_loads_the_standard_library_only():
+def test_the_face_loads_the_standard_library_only() -> None:
     assert loaded_by("import cascadelib") - {"cascadelib"} <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("room", "store methods evaluation fronts analysis".split())
-def test_the_core_does_without_torch_and_plotly(room):
+def test_the_core_does_without_torch_and_plotly(room: str) -> None:
     every = f"import cascadelib.{room} as room; [getattr(room, name) for name in room.__all__]"
     assert loaded_by(every) & set(HEAVY) == set()
 
@@ -142,18 +142,18 @@ def test_the_core_does_without_torch_and_plotly(room):
 @pytest.mark.parametrize(
     "code", ["cl.published.models()", "cl.recipes.oracle", "cl.ScoreTable", "cl.LogitStore"]
 )
-def test_published_figures_and_stores_do_too(code):
+def test_published_figures_and_stores_do_too(code: str) -> None:
     assert loaded_by(f"import cascadelib as cl; {code}") & set(HEAVY) == set()
 
 
-def test_stores_load_no_compiler():
+def test_stores_load_no_compiler() -> None:
     assert (
         loaded_by("import cascadelib as cl; cl.LogitStore, cl.ScoreTable") & {"numba", "scipy"}
         == set()
     )
 
 
-def test_a_cascade_of_own_modules_loads_no_zoo():
+def test_a_cascade_of_own_modules_loads_no_zoo() -> None:
     assert (
         loaded_by("import cascadelib as cl; cl.Cascade")
         & {"timm", "transformers", "plotly", "fvcore"}
@@ -161,7 +161,7 @@ def test_a_cascade_of_own_modules_loads_no_zoo():
     )
 
 
-def test_imports_change_no_settings_of_other_packages():
+def test_imports_change_no_settings_of_other_packages() -> None:
     code = (
         "import plotly.io as pio, timm; "
         "settings = lambda: (pio.renderers.default, {*pio.templates}, timm.list_models()); "

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ def listed():
     return {alias.name: line.module for line in block.body for alias in line.names}
 
 
-def test_editors_and_python_see_the_same_names():
+def test_editors_and_python_see_the_same_names() -> None:
     names = listed()
     own = {name for name, module in names.items() if module and not name.startswith("_")}
     assert set(cascadelib.__all__) == own
@@ -39,7 +40,7 @@ def test_editors_and_python_see_the_same_names():
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
-def test_a_package_of_compiled_files_has_the_same_face(zipped, tmp_path):
+def test_a_package_of_compiled_files_has_the_same_face(zipped: bool, tmp_path: Path) -> None:
     package = tmp_path / "only" / "cascadelib"
     shutil.copytree(
         ROOT / "cascadelib", package, ignore=shutil.ignore_patterns("__pycache__", "*.nbi")

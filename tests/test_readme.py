@@ -3,7 +3,9 @@ runs."""
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -23,33 +25,35 @@ MOST_WORDS = 1300
 
 
 @pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
-def test_the_figures_of_a_page_are_those_of_the_data(page, block):
+def test_the_figures_of_a_page_are_those_of_the_data(page: Any, block) -> None:
     before = (ROOT / page).read_text(encoding="utf-8")
     assert readme_numbers.filled(before, page, [block]) == before, (
         "run: python docs/readme_numbers.py"
     )
 
 
-def test_the_drawing_has_the_figures_of_the_data():
+def test_the_drawing_has_the_figures_of_the_data() -> None:
     drawn = (ROOT / readme_numbers.DRAWING).read_text(encoding="utf-8")
     assert drawn == readme_numbers.cascade_svg(), "run: python docs/readme_numbers.py"
 
 
-def test_the_readme_is_short():
+def test_the_readme_is_short() -> None:
     assert len(README.split()) <= MOST_WORDS
 
 
-def test_a_lost_mark_is_named():
+def test_a_lost_mark_is_named() -> None:
     with pytest.raises(ValueError, match="0 blocks <!--zoo-->"):
         readme_numbers.filled("no marks", "docs/shift.md", ["zoo"])
 
 
-def test_a_stale_figure_is_found():
+def test_a_stale_figure_is_found() -> None:
     stale = "<!--zoo-->\n99 classifiers\n<!--/zoo-->"
     assert readme_numbers.filled(stale, "docs/shift.md", ["zoo"]) != stale
 
 
-def test_the_table_of_notebooks_has_question_and_answer(tmp_path, write_notebook, monkeypatch):
+def test_the_table_of_notebooks_has_question_and_answer(
+    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [
         write_notebook(tmp_path / name, "print('It | is')") for name in ("07_a.ipynb", "99_b.ipynb")
     ]
@@ -66,7 +70,9 @@ def test_the_table_of_notebooks_has_question_and_answer(tmp_path, write_notebook
     ]
 
 
-def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monkeypatch):
+def test_a_notebooks_table_is_found_by_its_column(
+    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_notebook(tmp_path / "08_a.ipynb", "table")
     nb = nbformat.read(path, as_version=4)
     table = pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"])
@@ -83,7 +89,9 @@ def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monk
     pd.testing.assert_frame_equal(found, table)
 
 
-def test_the_report_is_linked_where_the_site_has_an_address(tmp_path, monkeypatch):
+def test_the_report_is_linked_where_the_site_has_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "build/report/index.html" in readme_numbers.hosted()
     (tmp_path / "pyproject.toml").write_text(
         '[project.urls]\nDocumentation = "https://a.example/"', encoding="utf-8"
@@ -108,7 +116,7 @@ def test_the_report_is_linked_where_the_site_has_an_address(tmp_path, monkeypatc
         (11.2, "ms", "11 ms"),
     ],
 )
-def test_quantities(value, unit, text):
+def test_quantities(value: float, unit: str, text: str) -> None:
     assert measured.quantity(value, unit) == text
 
 
@@ -121,11 +129,11 @@ def test_quantities(value, unit, text):
         ("", "s", ""),
     ],
 )
-def test_limits(target, unit, text):
+def test_limits(target: str, unit: str, text: str) -> None:
     assert measured.limit(target, unit) == text
 
 
-def made_up(monkeypatch, **columns):
+def made_up(monkeypatch: pytest.MonkeyPatch, **columns) -> None:
     """Results of two rows, a and b, of a job, and none of any other."""
     rows = {
         "measured": [2.0, 0.5],
@@ -145,7 +153,7 @@ def made_up(monkeypatch, **columns):
     monkeypatch.setattr(measured, "TABLES", ((("A", "job", "a"), ("B", "job", "b")),))
 
 
-def test_tables_have_the_columns_that_have_values(monkeypatch):
+def test_tables_have_the_columns_that_have_values(monkeypatch: pytest.MonkeyPatch) -> None:
     made_up(monkeypatch)
     lines = measured.rows_of(measured.TABLES[0]).splitlines()
     assert lines[0] == "| | measured | runs | target |" and lines[1].count("---:") == 3
@@ -156,13 +164,15 @@ def test_tables_have_the_columns_that_have_values(monkeypatch):
 @pytest.mark.parametrize(
     ("quiet", "said"), [("yes", "was quiet"), ("no", "others used 0.7 cores"), ("", "Not recorded")]
 )
-def test_pages_say_what_was_not_measured_on_a_quiet_machine(monkeypatch, quiet, said):
+def test_pages_say_what_was_not_measured_on_a_quiet_machine(
+    monkeypatch: pytest.MonkeyPatch, quiet: str, said: str
+) -> None:
     made_up(monkeypatch, quiet=quiet, others=0.7, cpu=[1.5, float("nan")])
     assert said in measured.conditions()
     assert measured.timed("job", "a") == ("1.5 s of processor time" if quiet == "no" else "2.0 s")
 
 
-def test_rules_have_a_row_each(monkeypatch):
+def test_rules_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
     held = "pairs: held out at 2% of the cost (chosen 0.95, spends 1.04 of it)"
     names = [
         "a, pairs: choosing for 1 budget",
@@ -181,12 +191,12 @@ def test_rules_have_a_row_each(monkeypatch):
     )
 
 
-def test_a_benchmark_that_is_not_there_is_named():
+def test_a_benchmark_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="no row of search that starts with 'sorting'"):
         measured.measured("search", "sorting")
 
 
-def test_the_code_of_your_own_runs(tmp_path, monkeypatch):
+def test_the_code_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three lines each: files of scores, torch modules, services."""
     torch = pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
@@ -227,7 +237,7 @@ def test_the_code_of_your_own_runs(tmp_path, monkeypatch):
     assert space["result"].cost <= 0.5
 
 
-def test_the_code_of_a_cascade_runs(tmp_path, monkeypatch):
+def test_the_code_of_a_cascade_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     (code,) = (code for code in CODE if "data/fashion-mnist" in code)

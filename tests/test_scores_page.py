@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scores.md"
 
 
-def answers(k=1200):
+def answers(k: int = 1200):
     """The file's rows, shuffled: a free model, a middling one, a dear one; 7 rows are missing."""
     rng = np.random.default_rng(0)
     truth = rng.choice(["refund", "question", "praise"], k)
@@ -35,7 +36,9 @@ def answers(k=1200):
     return table.sample(frac=1, random_state=0).iloc[7:]
 
 
-def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(tmp_path, monkeypatch):
+def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     table = answers()
     table.to_csv("answers.csv", index=False)

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +49,7 @@ def post(port, body, **headers):
 class Slow:
     """A cascade whose runs wait until they may go on; it notes how many batches each had."""
 
-    def __init__(self, cascade):
+    def __init__(self, cascade) -> None:
         self.cascade = cascade
         self.running = cascade.running
         self.go = threading.Event()
@@ -67,7 +69,7 @@ def cascade():
 
 
 @pytest.fixture
-def served():
+def served() -> Iterator[Any]:
     """serve(cascade, *options) → port; the servers end with the test."""
     servers = []
 
@@ -86,7 +88,7 @@ def served():
         thread.join()
 
 
-def waits(condition):
+def waits(condition) -> None:
     """Until the condition holds."""
     until = time.monotonic() + 60
     while not condition():
@@ -94,7 +96,7 @@ def waits(condition):
         time.sleep(0.005)
 
 
-def test_everybody_gets_their_own_answers(cascade, served):
+def test_everybody_gets_their_own_answers(cascade, served) -> None:
     expected = cascade(IMAGES)
     slow = Slow(cascade)
     port = served(slow, "--max-wait-ms", "1000")
@@ -114,11 +116,11 @@ def test_everybody_gets_their_own_answers(cascade, served):
     assert slow.batches[0] == 1 and len(slow.batches) < len(cuts) / 2
 
 
-def test_it_waits_for_others_only_where_there_are_others():
+def test_it_waits_for_others_only_where_there_are_others() -> None:
     def nothing(batches, batch_size):
         return cl.deployment.Decisions(*[np.zeros(sum(map(len, batches)))] * 6)
 
-    async def seconds(callers, max_batch=64):
+    async def seconds(callers, max_batch: int = 64):
         queue = serve.Queue(SimpleNamespace(run=nothing), max_batch, 1.0, 1024, lambda: callers)
         work = asyncio.create_task(queue.work())
         begun = time.monotonic()
@@ -156,7 +158,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def port(cascade):
+def port(cascade) -> Iterator[Any]:
     server = serve.server_of(
         cascade, serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
     )
@@ -169,7 +171,7 @@ def port(cascade):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_by_name(port, case):
+def test_bad_input_is_refused_by_name(port, case) -> None:
     body, message = BAD[case]
     kind = "application/json" if body[:1] in (b"[", b"{") else "application/octet-stream"
     status, said, _ = post(port, body, **{"content-type": kind})
@@ -177,12 +179,12 @@ def test_bad_input_is_refused_by_name(port, case):
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
-def test_a_body_that_is_too_long_is_refused(port):
+def test_a_body_that_is_too_long_is_refused(port) -> None:
     status, said, _ = post(port, iter([bytes(300_000)] * 2))
     assert status == 413 and "400000 bytes" in said["detail"]
 
 
-def test_bad_input_beside_good_input_harms_nobody(cascade, served):
+def test_bad_input_beside_good_input_harms_nobody(cascade, served) -> None:
     slow = Slow(cascade)
     port = served(slow)
     with ThreadPoolExecutor(3) as pool:
@@ -195,7 +197,7 @@ def test_bad_input_beside_good_input_harms_nobody(cascade, served):
         assert good.result()[1]["prediction"] == cascade(IMAGES[:5]).predictions.tolist()
 
 
-def test_too_much_at_once_is_refused_for_a_while(cascade, served):
+def test_too_much_at_once_is_refused_for_a_while(cascade, served) -> None:
     slow = Slow(cascade)
     port = served(slow, "--max-queue", "10")
     with ThreadPoolExecutor(3) as pool:
@@ -214,7 +216,7 @@ def test_too_much_at_once_is_refused_for_a_while(cascade, served):
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
-def test_a_model_that_breaks_ends_no_server(cascade, served):
+def test_a_model_that_breaks_ends_no_server(cascade, served) -> None:
     slow = Slow(cascade)
     slow.run = lambda batches, size: 1 / 0
     port = served(slow)
@@ -232,13 +234,13 @@ def test_a_model_that_breaks_ends_no_server(cascade, served):
         (["--port", "99999"], "port"),
     ],
 )
-def test_what_it_is_started_with_is_refused_in_a_line(given, said):
+def test_what_it_is_started_with_is_refused_in_a_line(given: list[str], said: str) -> None:
     command = [sys.executable, str(ROOT / "examples" / "serve.py"), *given]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert out.returncode and "Traceback" not in out.stderr and said in out.stderr.splitlines()[-1]
 
 
-def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path, cascade):
+def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path: Path, cascade) -> None:
     """A saved cascade; SIGTERM while a request waits for others."""
     cascade.save(tmp_path / "c.json")
     np.save(tmp_path / "example.npy", IMAGES[:8])

@@ -2,6 +2,7 @@
 size of a test."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ HEADERS = {
 }
 
 
-def sentences(count, seed=0):
+def sentences(count, seed: int = 0):
     """(texts, labels int [count]): short texts of any length in which most of the telling words fit
     the label."""
     rng = np.random.default_rng(seed)
@@ -41,7 +42,7 @@ def sentences(count, seed=0):
     return texts, labels
 
 
-def tokenizer(pad=True):
+def tokenizer(pad: bool = True):
     """Words as tokens; pairs as in BERT."""
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
@@ -58,7 +59,7 @@ def tokenizer(pad=True):
     )
 
 
-def module(hidden=8, layers=1, seed=0, names=None, classes=2):
+def module(hidden: int = 8, layers: int = 1, seed: int = 0, names=None, classes: int = 2):
     """An untrained BERT of this size."""
     torch.manual_seed(seed)
     labels = (
@@ -74,7 +75,7 @@ def module(hidden=8, layers=1, seed=0, names=None, classes=2):
     return BertForSequenceClassification(config)
 
 
-def trained(bert, steps=80, seed=0):
+def trained(bert, steps: int = 80, seed: int = 0):
     """The same, after a moment of training on :func:`sentences`."""
     texts, labels = sentences(32 * steps, seed)
     words = tokenizer()
@@ -94,7 +95,7 @@ def trained(bert, steps=80, seed=0):
     return bert.eval()
 
 
-def save(folder, bert, words=None):
+def save(folder: Path, bert, words=None):
     """Write a checkpoint with its tokenizer, as ``save_pretrained`` does; returns the folder as
     text."""
     bert.save_pretrained(folder)
@@ -102,7 +103,7 @@ def save(folder, bert, words=None):
     return str(folder)
 
 
-def write_glue(folder, count=200):
+def write_glue(folder: Path, count: int = 200):
     """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text
     tells, the second not."""
     for i, (task, header) in enumerate(HEADERS.items()):
@@ -123,7 +124,7 @@ def write_glue(folder, count=200):
     return folder
 
 
-def write_table(path, rows):
+def write_table(path: Path, rows):
     """A table of checkpoints for ``glue_store`` of notebooks/tools/glue.py: rows of (task, name,
     family, order)."""
     with open(path, "w", newline="") as file:

@@ -6,6 +6,6 @@ MEAN = (0.5, 0.4, 0.3)
 STD = (0.2, 0.2, 0.3)
 
 
-def head(seed, size=16):
+def head(seed: int, size: int = 16):
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size * size, 4))

@@ -165,11 +165,11 @@ def train_epoch(
 @torch.inference_mode()
 def accuracy(model, images, labels, transform):
     model.eval()
-    right = sum(
+    correct = sum(
         (model(transform(x)).argmax(1) == y).sum().item()
         for x, y in zip(images.split(500), labels.split(500))
     )
-    return right / len(labels)
+    return correct / len(labels)
 
 
 def train(name, zoo, data, held_out):

@@ -113,11 +113,11 @@ def train_epoch(model, ids, labels, recipe, optimizer, schedule, rng):
 @torch.inference_mode()
 def accuracy(model, ids, labels):
     model.eval()
-    right = sum(
+    correct = sum(
         (logits_of(model, padded(ids, r)).argmax(1) == labels[r]).sum().item()
         for r in batches(ids, 128)
     )
-    return right / len(labels)
+    return correct / len(labels)
 
 
 def train(name, zoo, parts, data, held_out):

@@ -17,7 +17,9 @@ from cascadelib.analysis.p_values import (
 
 
 @pytest.mark.parametrize(("k", "most", "epsilon"), [(40, 6, 0.25), (50, 14, 0.2)])
-def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_labels(k, most, epsilon):
+def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_labels(
+    k: int, most: int, epsilon: float
+) -> None:
     """d of k samples disagree, min(most, d) of them are labelled: P(p ≤ δ) ≤ δ, summed over all
     outcomes."""
     level = 0.2
@@ -49,7 +51,9 @@ def decided(lost, gained, samples, epsilon, level):
 
 @given(st.integers(20, 300), st.sampled_from([0.0, 0.02, 0.1]), st.data())
 @settings(max_examples=60, deadline=None)
-def test_missing_labels_certify_nothing_that_some_labels_would_not(k, epsilon, data):
+def test_missing_labels_certify_nothing_that_some_labels_would_not(
+    k: int, epsilon: float, data: st.DataObject
+) -> None:
     d = data.draw(st.integers(0, min(k, 25)))
     m = data.draw(st.integers(0, d))
     lost = data.draw(st.integers(0, min(m, 3)))
@@ -68,14 +72,16 @@ def test_missing_labels_certify_nothing_that_some_labels_would_not(k, epsilon, d
 
 @given(st.integers(1, 400), st.integers(0, 400), st.floats(1.05, 8.9))
 @settings(max_examples=40, deadline=None)
-def test_the_cost_of_two_stages_is_tested_by_the_exact_binomial_test(k, passed, budget):
+def test_the_cost_of_two_stages_is_tested_by_the_exact_binomial_test(
+    k: int, passed: int, budget: float
+) -> None:
     passed = min(passed, k)
     exits = np.arange(k) < passed
     theirs = binomtest(passed, k, (budget - 1) / 8, alternative="less").pvalue
     assert cost_p_value(exits, [1.0, 8.0], budget) == pytest.approx(theirs, rel=1e-9)
 
 
-def test_costs_that_no_draw_can_change():
+def test_costs_that_no_draw_can_change() -> None:
     exits = np.array([0, 0, 1])
     assert cost_p_value(exits, [1.0, 8.0], 9.0) == 0 and cost_p_value(exits, [1.0, 8.0], 1.0) == 1
     assert (
@@ -84,7 +90,7 @@ def test_costs_that_no_draw_can_change():
     )
 
 
-def test_cost_of_three_stages_and_of_samples_holds_its_level():
+def test_cost_of_three_stages_and_of_samples_holds_its_level() -> None:
     rng = np.random.default_rng(0)
     draws = 1000
     level = 0.1
@@ -110,14 +116,14 @@ def test_cost_of_three_stages_and_of_samples_holds_its_level():
     assert cost_p_value(three[0], [1.0, 4.0, 20.0], 6.0, level) < level
 
 
-def answers(rng, k, gap):
+def answers(rng: np.random.Generator, k: int, gap):
     """(positive, reference right, cascade right) bool [k], and the true difference of their F1."""
     positive = rng.random(k) < 0.4
     correct = rng.random(k) < 0.85
     return positive, correct, correct & (rng.random(k) >= gap)
 
 
-def test_f1_holds_its_level_and_is_not_idle():
+def test_f1_holds_its_level_and_is_not_idle() -> None:
     truth = answers(np.random.default_rng(0), 2_000_000, 0.05)
     f1 = [2 * (r & truth[0]).sum() / (2 * (r & truth[0]).sum() + (~r).sum()) for r in truth[1:]]
     rng = np.random.default_rng(1)
@@ -134,7 +140,7 @@ def test_f1_holds_its_level_and_is_not_idle():
 
 @given(st.integers(1, 40), st.integers(0, 10**6), st.floats(0, 0.5))
 @settings(max_examples=40, deadline=None)
-def test_capital_against_f1_is_least_at_an_end(k, seed, epsilon):
+def test_capital_against_f1_is_least_at_an_end(k: int, seed: int, epsilon: float) -> None:
     """The same gambler at 50 values of θ between the ends never has less."""
     rng = np.random.default_rng(seed)
     positive, hits, correct = rng.random((3, k)) < 0.5
@@ -160,7 +166,7 @@ def test_capital_against_f1_is_least_at_an_end(k, seed, epsilon):
         assert betting_p_value(np.array(mirrored), 0.0) == pytest.approx(alone, rel=1e-9)
 
 
-def test_a_reference_without_true_positives_loses_nothing():
+def test_a_reference_without_true_positives_loses_nothing() -> None:
     none = np.zeros(50, bool)
     k = 50
     assert f1_p_value(np.ones(k, bool), np.ones(k, bool), none, 0.1) == 1  # θ is not known at all

@@ -4,7 +4,9 @@ they are text."""
 import contextlib
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -46,7 +48,7 @@ WRONG = """([root, lines, made]) => {
     return [seen, wrong] }"""
 
 
-def names_in(page, root="body"):
+def names_in(page: Any, root: str = "body"):
     """How many texts of names there are below the elements ``root``; none of them is or has made
     anything else."""
     lines = [line for name in NAMES for line in name.split("\n")]
@@ -55,14 +57,14 @@ def names_in(page, root="body"):
     return seen
 
 
-def listen(page):
+def listen(page: Any):
     page.dialogs = []
     page.on("dialog", lambda dialog: (page.dialogs.append(dialog.message), dialog.dismiss()))
     return page
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory):
+def stores(tmp_path_factory: pytest.TempPathFactory):
     """Two splits on disk, below a folder with a name of that kind."""
     folder = tmp_path_factory.mktemp("served") / 'it\'s a "<b>store<b>"\n\\ {x}'
     made = []
@@ -131,7 +133,7 @@ def figures(store, other):
     yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 
-def written(folder, *outputs):
+def written(folder: Path, *outputs):
     """Page of the report of a notebook with these outputs, {MIME type: data}."""
     cell = nbformat.v4.new_code_cell(
         "1", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs]
@@ -144,7 +146,7 @@ def written(folder, *outputs):
     return path.with_suffix(".html")
 
 
-def test_report(stores, tmp_path, page):
+def test_report(stores, tmp_path: Path, page: Any) -> None:
     listen(page)
     front = cl.search(stores[0], 2)
     tables = [
@@ -182,7 +184,7 @@ def test_report(stores, tmp_path, page):
     assert names_in(page) == 1 and page.dialogs == []
 
 
-def test_explorer(stores, browser, tmp_path):
+def test_explorer(stores, browser: Any, tmp_path: Path) -> None:
     late = pytest.importorskip("playwright.sync_api").TimeoutError
     paths = [str(store.path) for store in stores]
     inputs = (NAMES * 50)[:300]

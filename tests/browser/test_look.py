@@ -1,6 +1,9 @@
 """The explorer's look at three widths, light and dark: it fits, no text lies on another, all text
 has contrast."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from jupyter_pages import DRAWN, PATIENCE, run_cell, serving, write_cell
 
@@ -63,7 +66,7 @@ CONTRASTS = """() => {
 
 
 @pytest.fixture(scope="module")
-def server(browser, tmp_path_factory):
+def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("look")
     (folder / "stores.py").write_text(STORES)
     write_cell(folder / "look.ipynb", CELL)
@@ -71,14 +74,14 @@ def server(browser, tmp_path_factory):
         yield address
 
 
-def settled(page):
+def settled(page: Any) -> None:
     """Wait until the figure is as wide as the explorer, and drawn."""
     as_wide = f"() => {FIGURE}?._fullLayout?.width == Math.floor({FIGURE}.closest('.widget-vbox').clientWidth)"
     page.wait_for_function(as_wide, timeout=PATIENCE)
     page.wait_for_timeout(500)
 
 
-def assert_fits(page):
+def assert_fits(page: Any) -> None:
     settled(page)
     page.locator(".js-plotly-plot").first.hover(position={"x": 150, "y": 150})
     page.mouse.move(1, 1)
@@ -89,7 +92,7 @@ def assert_fits(page):
     assert low == []
 
 
-def assert_fits_with_any_number(page):
+def assert_fits_with_any_number(page: Any) -> None:
     assert_fits(page)
     for n in (4, 3):
         page.get_by_role("button", name=f"{n} models").click()
@@ -106,7 +109,7 @@ def assert_fits_with_any_number(page):
     assert "10µs" in ticks and "1ms" in ticks
 
 
-def test_jupyterlab_beside_its_file_browser(browser, server):
+def test_jupyterlab_beside_its_file_browser(browser: Any, server) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     run_cell(page, f"{server}/lab/tree/look.ipynb?reset")
     assert page.locator(".jp-DirListing").is_visible()
@@ -121,7 +124,7 @@ def test_jupyterlab_beside_its_file_browser(browser, server):
 
 @pytest.mark.parametrize("width", [1000, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_voila(browser, server, width, theme):
+def test_voila(browser: Any, server, width: int, theme: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=theme)
     page.goto(f"{server}/voila/render/look.ipynb", timeout=PATIENCE)
     page.wait_for_selector(DRAWN, timeout=PATIENCE)

@@ -1,11 +1,13 @@
 """Fixtures that the tests of this room share."""
 
+from pathlib import Path
+
 import pytest
 from pictures import jpeg
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path):
     """Two classes of two images."""
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()

@@ -1,6 +1,7 @@
 """The bundled images and sentences."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,9 @@ from cascadelib.files import ROOT
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
+def test_fashion_mnist_from_any_folder(
+    split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     samples = datasets.fashion_mnist(split)
     assert samples.inputs.shape == (10_000, 28, 28) and samples.inputs.dtype == np.uint8
@@ -20,7 +23,7 @@ def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
     assert (np.bincount(samples.labels, minlength=10) > 900).all()
 
 
-def test_val_and_test_share_no_image():
+def test_val_and_test_share_no_image() -> None:
     val = datasets.fashion_mnist("val")
     test = datasets.fashion_mnist("test")
     assert not set(val.sample_ids) & set(test.sample_ids)
@@ -30,7 +33,7 @@ SPLITS = ("train", "val", "test", "products", "editorials", "tweets")
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_bundled_sentences(split):
+def test_bundled_sentences(split) -> None:
     found = datasets.reviews(split)
     assert (
         len(found) >= 2000
@@ -41,7 +44,7 @@ def test_bundled_sentences(split):
     assert (rating != 0).all() and ((rating > 0) == found.labels.astype(bool)).all()
 
 
-def test_no_sentence_is_in_two_splits():
+def test_no_sentence_is_in_two_splits() -> None:
     texts = [
         " ".join(text.lower().split())
         for split in SPLITS[:3]
@@ -50,12 +53,12 @@ def test_no_sentence_is_in_two_splits():
     assert len(texts) > 10_000 and len(texts) - len(set(texts)) == 0
 
 
-def test_missing_split_is_named():
+def test_missing_split_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"no .*dev\.parquet; splits there: \['editorials'"):
         datasets.reviews("dev")
 
 
-def test_tokenizer_is_whole():
+def test_tokenizer_is_whole() -> None:
     zoo = json.loads((ROOT / "data/reviews/zoo.json").read_text())
     tokenizer = json.loads((ROOT / "data/reviews/tokenizer.json").read_text())
     assert sorted(tokenizer["model"]["vocab"].values()) == list(range(zoo["vocab_size"]))

@@ -1,5 +1,7 @@
 """GLUE from its files, in the layouts in which it is found."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +12,12 @@ from cascadelib.datasets.glue_tasks import TASKS
 
 
 @pytest.fixture(scope="module")
-def glue_folder(tmp_path_factory):
+def glue_folder(tmp_path_factory: pytest.TempPathFactory):
     return write_glue(tmp_path_factory.mktemp("glue"), 30)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_glue_in_both_layouts(glue_folder, tmp_path, task):
+def test_glue_in_both_layouts(glue_folder, tmp_path: Path, task) -> None:
     tsv = datasets.glue(task, folder=glue_folder)
     texts, labels = sentences(30, list(TASKS).index(task))
     assert [
@@ -34,7 +36,9 @@ def test_glue_in_both_layouts(glue_folder, tmp_path, task):
     assert hub.inputs == tsv.inputs and hub.labels.tolist() == tsv.labels.tolist()
 
 
-def test_what_glue_is_refused_for(glue_folder, tmp_path, monkeypatch):
+def test_what_glue_is_refused_for(
+    glue_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ValueError, match="GLUE hides the labels of sst2's test split"):
         datasets.glue("sst2", "test", folder=glue_folder)
     with pytest.raises(ValueError, match="unknown GLUE task 'sst'; nearest: 'sst2'"):
@@ -50,5 +54,5 @@ def test_what_glue_is_refused_for(glue_folder, tmp_path, monkeypatch):
         datasets.glue("mrpc")
 
 
-def test_every_glue_task_has_a_sample_file_here():
+def test_every_glue_task_has_a_sample_file_here() -> None:
     assert set(FOLDERS) == set(TASKS)

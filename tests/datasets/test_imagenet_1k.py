@@ -1,5 +1,7 @@
 """ImageNet from its folders, flat or by class, and ImageNetV2."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pictures import jpeg
@@ -10,7 +12,7 @@ from cascadelib.datasets.imagenet_1k import descriptions, ilsvrc_order, synsets
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory):
+def tree(tmp_path_factory: pytest.TempPathFactory):
     """ImageNet's layout: val/<synset>/….JPEG, one image a class, its red value telling the
     class."""
     root = tmp_path_factory.mktemp("imagenet")
@@ -22,32 +24,32 @@ def tree(tmp_path_factory):
     return root
 
 
-def test_classes_are_timms():
+def test_classes_are_timms() -> None:
     assert len(synsets()) == len(descriptions()) == 1000 and list(synsets()) == sorted(synsets())
     assert (synsets()[0], descriptions()[281].split(",")[0]) == ("n01440764", "tabby")
 
 
-def test_class_folders_of_imagenet(tree):
+def test_class_folders_of_imagenet(tree) -> None:
     for found in (datasets.imagenet(tree), datasets.imagenet(tree / "val")):
         assert found.labels.tolist() == list(range(1000)) and found.classes == synsets()
         assert (found.dataset, found.split) == ("imagenet-1k", "val")
         assert found.batch(7, 8)[0].getpixel((5, 5))[0] == pytest.approx(7, abs=3)
 
 
-def test_a_missing_synset_is_named(tree, tmp_path):
+def test_a_missing_synset_is_named(tree, tmp_path: Path) -> None:
     for synset in synsets()[:-1]:
         (tmp_path / synset).symlink_to(tree / "val" / synset)
     with pytest.raises(ValueError, match=f"no folder for class '{synsets()[-1]}' .1 of 1000"):
         datasets.imagenet(tmp_path)
 
 
-def test_other_folders_than_synsets_are_refused(folder):
+def test_other_folders_than_synsets_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"cat, dog.*not named by synset.*image_folder"):
         datasets.imagenet(folder)
 
 
 @pytest.fixture
-def flat(tmp_path):
+def flat(tmp_path: Path):
     """A flat folder of five images, and their labels in timm's order."""
     (tmp_path / "images").mkdir()
     for i in range(1, 6):
@@ -55,7 +57,7 @@ def flat(tmp_path):
     return tmp_path / "images", [999, 0, 3, 3, 500]
 
 
-def write_devkit(folder, labels):
+def write_devkit(folder: Path, labels: np.ndarray) -> None:
     """A devkit whose numbering of the classes is the reverse of timm's, after some synsets that are
     no classes."""
     (folder / "data").mkdir(parents=True)
@@ -68,7 +70,7 @@ def write_devkit(folder, labels):
     (folder / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text(lines)
 
 
-def test_flat_with_the_devkit(flat):
+def test_flat_with_the_devkit(flat) -> None:
     images, labels = flat
     write_devkit(images.parent / "ILSVRC2012_devkit_t12", labels)
     assert ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(
@@ -95,14 +97,14 @@ LINES = {
 
 @pytest.mark.parametrize("kind", LINES)
 @pytest.mark.parametrize("head", ["", "ImageId,PredictionString\n"])
-def test_flat_with_a_file_of_labels(flat, kind, head):
+def test_flat_with_a_file_of_labels(flat, kind, head: str) -> None:
     images, labels = flat
     lines = [LINES[kind](i, label) for i, label in reversed(list(enumerate(labels, 1)))]
     (images.parent / "labels.csv").write_text(head + "\n".join(lines) + "\n")
     assert datasets.imagenet(images, labels=images.parent / "labels.csv").labels.tolist() == labels
 
 
-def test_wrong_labels_of_a_flat_folder(flat):
+def test_wrong_labels_of_a_flat_folder(flat) -> None:
     images, labels = flat
     path = images.parent / "labels.csv"
     devkit = images.parent / "kit"
@@ -131,7 +133,7 @@ def test_wrong_labels_of_a_flat_folder(flat):
         ilsvrc_order(devkit)
 
 
-def test_imagenet_v2_is_not_sorted_as_text(tmp_path):
+def test_imagenet_v2_is_not_sorted_as_text(tmp_path: Path) -> None:
     root = tmp_path / "imagenetv2-matched-frequency-format-val"
     for label in range(1000):
         (root / str(label)).mkdir(parents=True)

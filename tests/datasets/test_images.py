@@ -4,6 +4,7 @@ the Hub."""
 import os
 import pickle
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cascadelib import datasets
 from cascadelib.datasets.images import ENDINGS, FORMATS, Item
 
 
-def test_any_image_folder(folder):
+def test_any_image_folder(folder: Path) -> None:
     found = datasets.image_folder(folder, split="test")
     assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 0, 1, 1]
     assert list(found.sample_ids) == ["cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"]
@@ -31,12 +32,12 @@ def test_any_image_folder(folder):
     assert pickle.loads(pickle.dumps(found)).raw(2) == found.raw(2)
 
 
-def test_the_order_of_classes_can_be_given(folder):
+def test_the_order_of_classes_can_be_given(folder: Path) -> None:
     assert datasets.image_folder(folder, ["dog", "cat"]).labels.tolist() == [0, 0, 1, 1]
     assert datasets.image_folder(folder, ["dog", "cat"]).sample_ids[0] == "dog/0.jpg"
 
 
-def test_a_wrong_folder_is_named(folder, tmp_path):
+def test_a_wrong_folder_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere.*a folder of images for each class"):
         datasets.image_folder("nowhere")
     with pytest.raises(ValueError, match="no folder for class 'horse'.*1 of 3"):
@@ -66,7 +67,7 @@ def test_a_wrong_folder_is_named(folder, tmp_path):
         "bytes": lambda x: {"bytes": jpeg(tuple(x[0, 0].tolist())), "path": None},
     }.values(),
 )
-def test_images_of_a_column(kind):
+def test_images_of_a_column(kind) -> None:
     rows = [{"image": kind(np.full((8, 9, 3), 20 * i, np.uint8))} for i in range(4)]
     found = datasets.Photographs(
         tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2])
@@ -78,7 +79,7 @@ def test_images_of_a_column(kind):
     assert part.raw(0) != part.raw(1)
 
 
-def test_grey_images_of_a_column():
+def test_grey_images_of_a_column() -> None:
     grey = [
         np.zeros((5, 6), np.uint8),
         torch.zeros(1, 5, 6, dtype=torch.uint8),
@@ -92,7 +93,7 @@ def test_grey_images_of_a_column():
         Item([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
 
 
-def test_hub_data_set_from_a_local_folder(folder):
+def test_hub_data_set_from_a_local_folder(folder: Path) -> None:
     import datasets as hub_datasets
 
     for name in ("cat", "dog"):
@@ -112,17 +113,17 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 8 scal
 
 
 @pytest.fixture
-def no_program(monkeypatch):
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would start another program fails."""
 
-    def refused(*command, **options):
+    def refused(*command, **options) -> None:
         raise AssertionError(f"started {command}")
 
     monkeypatch.setattr(subprocess, "Popen", refused)
 
 
 @pytest.mark.usefixtures("no_program")
-def test_an_image_starts_no_program_whatever_it_is_called(folder):
+def test_an_image_starts_no_program_whatever_it_is_called(folder: Path) -> None:
     """Pillow would decode EPS by Ghostscript."""
     (folder / "cat" / "1.jpg").write_bytes(EPS)
     found = datasets.image_folder(folder)
@@ -136,7 +137,7 @@ def test_an_image_starts_no_program_whatever_it_is_called(folder):
 
 
 @pytest.mark.usefixtures("no_program")
-def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path):
+def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path: Path) -> None:
     import datasets as hub_datasets
 
     images = [{"bytes": content, "path": None} for content in (EPS, jpeg((90, 9, 200)))]
@@ -154,7 +155,7 @@ def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path):
         found.batch(0, 1)
 
 
-def test_the_format_is_what_the_file_holds_not_its_name(folder):
+def test_the_format_is_what_the_file_holds_not_its_name(folder: Path) -> None:
     """ImageNet's validation images have a PNG whose name ends in .JPEG."""
     for format in FORMATS:
         Image.new("RGB", (20, 16), (200, 0, 0)).save(folder / "cat" / "1.jpg", format)
@@ -165,7 +166,7 @@ def test_the_format_is_what_the_file_holds_not_its_name(folder):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "empty"])
-def test_what_is_no_regular_file_is_named_and_not_waited_for(folder, kind):
+def test_what_is_no_regular_file_is_named_and_not_waited_for(folder: Path, kind: str) -> None:
     path = folder / "cat" / "1.jpg"
     path.unlink()
     if kind == "pipe":
@@ -181,7 +182,7 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(folder, kind):
         found.raw(1)
 
 
-def test_unreadable_images_are_named(folder):
+def test_unreadable_images_are_named(folder: Path) -> None:
     found = datasets.image_folder(folder)
     whole = (folder / "cat" / "1.jpg").read_bytes()
     for content, message in (

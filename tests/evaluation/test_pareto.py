@@ -18,7 +18,7 @@ points = st.lists(
 
 
 @given(points)
-def test_front_is_what_nothing_dominates(rows):
+def test_front_is_what_nothing_dominates(rows) -> None:
     cost, accuracy = np.array(rows).T
     front = pareto_front(cost, accuracy)
 
@@ -30,7 +30,7 @@ def test_front_is_what_nothing_dominates(rows):
 
 
 @given(points, st.floats(0, 1))
-def test_baseline_is_the_best_random_routing(rows, at):
+def test_baseline_is_the_best_random_routing(rows, at: float) -> None:
     """cost_at is the least expected cost of any mix of two models that reaches the accuracy in
     expectation."""
     cost, accuracy = np.array(rows).T
@@ -52,7 +52,7 @@ def test_baseline_is_the_best_random_routing(rows, at):
 
 @settings(deadline=None)
 @given(points, points, st.floats(0.05, 0.6), st.floats(0.1, 0.5))
-def test_mean_improvement_equals_a_fine_sum(singles, cascades, low, width):
+def test_mean_improvement_equals_a_fine_sum(singles, cascades, low: float, width: float) -> None:
     cost, accuracy = np.array(singles).T
     baseline = Baseline(cost, accuracy)
     c, a = np.array(cascades).T
@@ -67,7 +67,7 @@ def test_mean_improvement_equals_a_fine_sum(singles, cascades, low, width):
     )
 
 
-def test_improvement_at_the_edges():
+def test_improvement_at_the_edges() -> None:
     baseline = Baseline([1.0, 10.0], [0.5, 0.9])
     at = lambda a: improvement_at(baseline, np.array([1.0, 4.0]), np.array([0.5, 0.8]), a)  # noqa: E731
     assert at(0.3) == 1.0
@@ -77,13 +77,13 @@ def test_improvement_at_the_edges():
     assert np.isnan(mean_improvement(baseline, np.array([1.0]), np.array([0.5]), 0.5, 0.95))
 
 
-def test_one_model_is_its_own_baseline():
+def test_one_model_is_its_own_baseline() -> None:
     baseline = Baseline([3.0], [0.7])
     assert baseline.front.tolist() == baseline.hull.tolist() == [0]
     assert baseline.cost_at(0.7) == 3.0
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_costs_must_be_finite_and_not_negative(bad):
+def test_costs_must_be_finite_and_not_negative(bad) -> None:
     with pytest.raises(ValueError, match="model 1"):
         Baseline([1.0, bad], [0.5, 0.6])

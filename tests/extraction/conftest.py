@@ -6,7 +6,7 @@ from PIL import Image
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """62 photographs in four class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)

@@ -27,16 +27,16 @@ IN_TURN = [signal.SIGTERM, signal.SIGINT, errno.EFBIG, errno.EROFS]
 CALLS = []  # (call, path) of this process, below the folder that is watched
 
 
-def watch(folder, act):
+def watch(folder: Path, act) -> None:
     """From now on in this process, ``act(number, path)`` comes before each call that changes
     something in ``folder``; bytes are half written by then."""
 
-    def called(call, path):
+    def called(call, path: Path) -> None:
         if Path(os.fsdecode(path)).is_relative_to(folder):
             CALLS.append((call, str(path)))
             act(len(CALLS), str(path))
 
-    def audit(event, arguments):
+    def audit(event, arguments) -> None:
         changing = (
             event in EVENTS
             or event == "open"
@@ -63,12 +63,12 @@ def watch(folder, act):
     sys.addaudithook(audit)
 
 
-def network(seed):
+def network(seed: int):
     torch.manual_seed(seed)
     return torch.nn.Linear(3, 3)
 
 
-def run(folder, names=("a", "lock")):
+def run(folder: Path, names: tuple[str, ...] = ("a", "lock")):
     """12 samples, two shards for each model; every measured time is the same."""
     torch.set_num_threads(1)
     forward.time.perf_counter = map(float, itertools.count()).__next__
@@ -95,7 +95,7 @@ def forked(work):
         os._exit(8)
 
 
-def content(folder):
+def content(folder: Path):
     """{file: its bytes}, without the order of the keys in a header, which safetensors leaves to
     chance."""
     found = {
@@ -109,16 +109,16 @@ def content(folder):
     return found
 
 
-def check(folder, kind, number, whole):
+def check(folder: Path, kind, number, whole):
     """One fault at so manieth call, and the run that follows; whether there was such a call."""
 
-    def act(count, path):
+    def act(count, path: Path) -> None:
         if count == number and isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
         elif count == number:
             raise OSError(kind, os.strerror(kind), path)
 
-    def work():
+    def work() -> None:
         watch(folder, act)
         try:
             run(folder)
@@ -127,7 +127,7 @@ def check(folder, kind, number, whole):
             os._exit(7)
         os._exit(0 if len(CALLS) < number else 9)  # 9: it did without that call
 
-    def read():
+    def read() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a reader never sees half a file
             if (folder / "manifest.json").exists():
@@ -148,14 +148,14 @@ def check(folder, kind, number, whole):
     return status != 0
 
 
-def check_finished(folder):
+def check_finished(folder: Path) -> None:
     """A finished extraction on a file system that is read-only: no call that would change
     anything."""
 
-    def refuse(number, path):
+    def refuse(number, path: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
-    def work():
+    def work() -> None:
         watch(folder, refuse)
         assert list(run(folder).models.index) == ["a", "lock"] and not CALLS, CALLS
         try:
@@ -166,7 +166,7 @@ def check_finished(folder):
     assert os.waitstatus_to_exitcode(forked(work)) == errno.EROFS
 
 
-def main(base, every):
+def main(base, every) -> None:
     assert forked(lambda: run(base / "whole")) == 0
     whole = content(base / "whole")
     assert set(whole) == {"a.safetensors", "lock.safetensors", "labels.npz", "manifest.json"}

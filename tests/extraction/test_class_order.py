@@ -1,5 +1,7 @@
 """Models whose classes stand in another order than those of the data."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from cascadelib.zoo.transforms import Cut, Photos
 class Known(torch.nn.Module):
     """Knows the labels of inputs that hold them; puts class c into column ``columns[c]``."""
 
-    def __init__(self, columns):
+    def __init__(self, columns) -> None:
         super().__init__()
         self.columns = torch.as_tensor(columns)
         self.scale = torch.nn.Linear(1, 1)
@@ -25,12 +27,12 @@ class Known(torch.nn.Module):
         return 5.0 * torch.nn.functional.one_hot(self.columns[known], 4) + 0 * self.scale(x[:, :1])
 
 
-def labelled(k=400):
+def labelled(k: int = 400):
     labels = torch.arange(k) % 4
     return torch.stack([labels, torch.arange(k) % 10], 1).float(), labels
 
 
-def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
+def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path: Path) -> None:
     moved = Known([2, 0, 1, 3])
     inputs = labelled()
     with pytest.raises(
@@ -51,7 +53,7 @@ def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
     assert known.models.top1["right"] == 0.9
 
 
-def test_a_poor_model_is_not_taken_for_another_order(tmp_path):
+def test_a_poor_model_is_not_taken_for_another_order(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     inputs = torch.as_tensor(rng.normal(size=(400, 768)), dtype=torch.float32).reshape(
         400, 3, 16, 16
@@ -62,7 +64,7 @@ def test_a_poor_model_is_not_taken_for_another_order(tmp_path):
     assert store.models.top1["a"] < 0.4
 
 
-def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
+def test_names_in_another_order_are_refused_before_the_run(folder: Path, tmp_path: Path) -> None:
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     for names, refused in (("abcd", False), ("badc", True), ("wxyz", False)):
@@ -78,7 +80,7 @@ def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
             assert "classes" not in store.metadata("m")
 
 
-def test_another_number_of_classes_is_refused(folder, tmp_path):
+def test_another_number_of_classes_is_refused(folder: Path, tmp_path: Path) -> None:
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     many = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
     with pytest.raises(ValueError, match="'many' gives 5 classes, the data set has 4"):

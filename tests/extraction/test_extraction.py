@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +72,7 @@ class Counting(nn.Module):
     """Counts its batches; raises on the batch ``fail_at`` (counted from 0), after the two probes
     and the trace."""
 
-    def __init__(self, fail_at=None):
+    def __init__(self, fail_at=None) -> None:
         super().__init__()
         self.linear = nn.Linear(36, C)
         self.batches = []
@@ -88,7 +90,7 @@ class Counting(nn.Module):
 PROBES = 3  # one trace, one warm-up, one timed
 
 
-def test_equals_a_plain_loop(tmp_path):
+def test_equals_a_plain_loop(tmp_path: Path) -> None:
     given = models()
     given["small"][0].train()
     store = extract(given, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -111,7 +113,7 @@ def test_equals_a_plain_loop(tmp_path):
     store.verify()
 
 
-def test_module_comes_back_as_it_was(tmp_path):
+def test_module_comes_back_as_it_was(tmp_path: Path) -> None:
     module = conv_net(3)
     strides = module[0].weight.stride()
     weights = {k: v.clone() for k, v in module.state_dict().items()}
@@ -120,7 +122,7 @@ def test_module_comes_back_as_it_was(tmp_path):
     assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
 
 
-def test_equal_transforms_run_once_a_batch(tmp_path):
+def test_equal_transforms_run_once_a_batch(tmp_path: Path) -> None:
     def calls(given):
         Scaled.calls.clear()
         extract(given, (INPUTS, LABELS), tmp_path / str(len(list(tmp_path.iterdir()))), **SMALL)
@@ -133,7 +135,7 @@ def test_equal_transforms_run_once_a_batch(tmp_path):
     ]
 
 
-def test_bundled_names(tmp_path, monkeypatch):
+def test_bundled_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Model("lenet@28", conv_net(2), Scaled(0.1), {"family": "LeNet", "parameters": 7})
     monkeypatch.setattr(loaders, "load", {"lenet@28": loaded}.__getitem__)
     for asked in (["lenet@28"], "lenet@28"):
@@ -143,12 +145,12 @@ def test_bundled_names(tmp_path, monkeypatch):
         )
 
 
-def test_unknown_bundled_name(tmp_path):
+def test_unknown_bundled_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown model 'lenet28'; nearest: .*'lenet@28'"):
         extract(["lenet28"], (INPUTS, LABELS), tmp_path / "s")
 
 
-def test_data_set_facts_reach_the_store(tmp_path):
+def test_data_set_facts_reach_the_store(tmp_path: Path) -> None:
     samples = datasets.Samples(
         INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test"
     )
@@ -157,9 +159,9 @@ def test_data_set_facts_reach_the_store(tmp_path):
     assert store.sample_ids[3] == "i3"
 
 
-def test_other_forms_of_input_and_output(tmp_path):
+def test_other_forms_of_input_and_output(tmp_path: Path) -> None:
     class Keywords(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.head = nn.Linear(36, C)
 
@@ -187,7 +189,7 @@ def test_other_forms_of_input_and_output(tmp_path):
         np.testing.assert_allclose(store.logits(name), expected.detach(), rtol=1e-4, atol=1e-3)
 
 
-def test_dtype_and_amp(tmp_path):
+def test_dtype_and_amp(tmp_path: Path) -> None:
     half = extract(models(), (INPUTS, LABELS), tmp_path / "h", dtype="float16", **SMALL)
     assert half.logits("small").dtype == np.float16
     full = extract(models(), (INPUTS, LABELS), tmp_path / "f", **SMALL)
@@ -200,7 +202,9 @@ def test_dtype_and_amp(tmp_path):
         assert 0 < abs(mixed.logits("small") - full.logits("small")).max() < 0.05
 
 
-def test_compiled_models_give_the_same_and_it_is_recorded(tmp_path, monkeypatch):
+def test_compiled_models_give_the_same_and_it_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = []
     eager = functools.partial(
         torch.compile, backend="eager"
@@ -228,12 +232,14 @@ def test_compiled_models_give_the_same_and_it_is_recorded(tmp_path, monkeypatch)
         (8, 8, 8, [(0, 8)]),
     ],
 )
-def test_shards_hold_whole_batches(count, shard, batch, expected):
+def test_shards_hold_whole_batches(
+    count: int, shard: int, batch: int, expected: list[tuple[int, ...]]
+) -> None:
     assert shard_bounds(count, shard, batch) == expected
 
 
 @pytest.mark.parametrize("fail_at", [PROBES, PROBES + 1, PROBES + 3, PROBES + 6])
-def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
+def test_an_interrupted_run_loses_at_most_one_shard(tmp_path: Path, fail_at) -> None:
     whole = extract(
         {"m": Counting(), "n": Counting()}, (INPUTS, LABELS), tmp_path / "whole", **SMALL
     )
@@ -251,7 +257,7 @@ def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
 
 
 @pytest.mark.parametrize("change", ["weights", "transform", "batch_size", "dtype", "damage"])
-def test_shards_of_another_run_are_not_used(tmp_path, change):
+def test_shards_of_another_run_are_not_used(tmp_path: Path, change: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         extract({"m": Counting(PROBES + 6)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     module = Counting()
@@ -276,7 +282,7 @@ def test_shards_of_another_run_are_not_used(tmp_path, change):
     assert store.logits("m").tobytes() == fresh.logits("m").tobytes()
 
 
-def test_finished_models_are_skipped_others_added(tmp_path):
+def test_finished_models_are_skipped_others_added(tmp_path: Path) -> None:
     first = Counting()
     extract({"a": first}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     done = len(first.batches)
@@ -284,7 +290,7 @@ def test_finished_models_are_skipped_others_added(tmp_path):
     assert len(first.batches) == done and set(store.models.index) == {"a", "b"}
 
 
-def test_another_model_of_the_same_name_is_refused(tmp_path):
+def test_another_model_of_the_same_name_is_refused(tmp_path: Path) -> None:
     store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
     before = store.logits("small").tobytes()
     other = {"small": (conv_net(3), Scaled(0.01))}
@@ -298,7 +304,9 @@ def test_another_model_of_the_same_name_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "value"), [("amp", "bfloat16"), ("amp", True), ("dtype", "float64")]
 )
-def test_logits_of_other_settings_are_not_kept_silently(tmp_path, setting, value):
+def test_logits_of_other_settings_are_not_kept_silently(
+    tmp_path: Path, setting: str, value: str | bool
+) -> None:
     store = extract(models(), (INPUTS, LABELS), tmp_path / "s", amp=False, device="cpu", **SMALL)
     before = store.logits("small").tobytes()
     again = SMALL | {"device": "cpu", setting: value}
@@ -310,14 +318,16 @@ def test_logits_of_other_settings_are_not_kept_silently(tmp_path, setting, value
     extract(models(), (INPUTS, LABELS), tmp_path / "s", **again)
 
 
-def test_compiled_logits_are_not_kept_for_plain_ones(tmp_path, monkeypatch):
+def test_compiled_logits_are_not_kept_for_plain_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch, "compile", lambda module: module)
     extract(models(), (INPUTS, LABELS), tmp_path / "s", compile=True, **SMALL)
     with pytest.raises(ValueError, match="other compile: True there, False here"):
         extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
-def test_the_default_of_amp_asks_for_nothing(tmp_path):
+def test_the_default_of_amp_asks_for_nothing(tmp_path: Path) -> None:
     extract(models(), (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
     done = Counting()
     store = extract({"m": done}, (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
@@ -326,7 +336,7 @@ def test_the_default_of_amp_asks_for_nothing(tmp_path):
     assert len(done.batches) == ran and store.metadata("m")["extraction"]["amp"] == "bfloat16"
 
 
-def test_another_image_size_of_the_same_transform_is_noticed(tmp_path):
+def test_another_image_size_of_the_same_transform_is_noticed(tmp_path: Path) -> None:
     def at(size):
         return {"m": Model("m", Counting(), None, {"image_size": size})}
 
@@ -335,7 +345,9 @@ def test_another_image_size_of_the_same_transform_is_noticed(tmp_path):
         extract(at(8), (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
-def test_models_whose_files_would_be_one_are_refused_before_the_run(tmp_path, monkeypatch):
+def test_models_whose_files_would_be_one_are_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(extraction, "ignores_case", lambda there: there.exists())
     module = Counting()
     with pytest.raises(ValueError, match="'M' and 'm'.*ignores case"):
@@ -347,7 +359,9 @@ def test_models_whose_files_would_be_one_are_refused_before_the_run(tmp_path, mo
     assert len(module.batches) == ran
 
 
-def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeypatch):
+def test_a_store_may_be_changed_by_others_during_an_extraction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     real = extraction.probed
 
@@ -360,7 +374,7 @@ def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeyp
     assert {*store.models.index} == {"m", "n"}
 
 
-def test_a_broken_file_is_extracted_anew(tmp_path):
+def test_a_broken_file_is_extracted_anew(tmp_path: Path) -> None:
     store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
     before = store.logits("small").tobytes()
     (tmp_path / "s" / "small.safetensors").write_bytes(b"")
@@ -369,7 +383,7 @@ def test_a_broken_file_is_extracted_anew(tmp_path):
     assert store.logits("small").tobytes() == before
 
 
-def test_a_store_of_another_split_is_refused(tmp_path):
+def test_a_store_of_another_split_is_refused(tmp_path: Path) -> None:
     extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
     before = {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()}
     for inputs, labels in ((INPUTS[1:], LABELS[1:]), (INPUTS, (LABELS + 1) % C)):
@@ -379,7 +393,7 @@ def test_a_store_of_another_split_is_refused(tmp_path):
 
 
 class Constant(nn.Module):
-    def __init__(self, output):
+    def __init__(self, output) -> None:
         super().__init__()
         self.linear = nn.Linear(6, 6)
         self.output = output
@@ -400,7 +414,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_outputs(tmp_path, case):
+def test_refused_outputs(tmp_path: Path, case) -> None:
     module, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         extract({"good": Counting(), "bad": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -408,13 +422,13 @@ def test_refused_outputs(tmp_path, case):
     assert list(store.models.index) == ["good"]
 
 
-def test_classes_of_the_data_set(tmp_path):
+def test_classes_of_the_data_set(tmp_path: Path) -> None:
     samples = datasets.Samples(INPUTS, LABELS, classes=list("vwxyz"))
     with pytest.raises(ValueError, match="'m' gives 4 classes, the data set has 5"):
         extract({"m": Counting()}, samples, tmp_path / "s", **SMALL)
 
 
-def test_given_macs(tmp_path):
+def test_given_macs(tmp_path: Path) -> None:
     class Table(nn.Module):
         def forward(self, x):
             return x[:, 0, :C]
@@ -441,27 +455,29 @@ def test_given_macs(tmp_path):
         ({"dataset": (INPUTS, LABELS[1:])}, "50 inputs for 49 labels"),
     ],
 )
-def test_bad_arguments(tmp_path, keywords, message):
+def test_bad_arguments(tmp_path: Path, keywords: dict, message: str) -> None:
     given = {"models": {"m": Counting()}, "dataset": (INPUTS, LABELS)} | keywords
     with pytest.raises(ValueError, match=message):
         extract(path=tmp_path / "s", **given)
     assert not (tmp_path / "s").exists()
 
 
-def test_two_extractions_into_one_store(tmp_path):
+def test_two_extractions_into_one_store(tmp_path: Path) -> None:
     with Shards(tmp_path / "s"), pytest.raises(ValueError, match="another process"):
         extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
-def test_too_little_space(tmp_path, monkeypatch):
+def test_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = extraction.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(extraction.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ValueError, match="needed"):
         extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
-def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsys):
+def test_one_line_before_the_start_and_no_bar_without_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     out, err = capsys.readouterr()
     assert (
@@ -474,14 +490,16 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsy
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_in_a_terminal_that_vanishes(tmp_path, capsys, monkeypatch):
+def test_a_bar_in_a_terminal_that_vanishes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inference, "is_watched", lambda: True)
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     err = capsys.readouterr().err
     assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
 
 
-def test_shards_say_nothing_when_read_for_another_run(tmp_path):
+def test_shards_say_nothing_when_read_for_another_run(tmp_path: Path) -> None:
     with Shards(tmp_path) as shards, warnings.catch_warnings():
         warnings.simplefilter("error")
         shards.write("m/1", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
@@ -494,7 +512,7 @@ def test_shards_say_nothing_when_read_for_another_run(tmp_path):
     assert sorted(p.name for p in (tmp_path / ".partial").iterdir()) == [".lock", "m%2F1"]
 
 
-def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
+def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = torch.nn.Linear(4, 3)
     inputs = torch.randn(50, 4)
@@ -510,7 +528,7 @@ def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
     )
 
 
-def test_a_dataset_of_another_kind_is_named(tmp_path):
+def test_a_dataset_of_another_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="DataLoader"):
         extract({"a": torch.nn.Linear(4, 3)}, torch.utils.data.DataLoader([1, 2]), tmp_path / "s")
 
@@ -518,7 +536,7 @@ def test_a_dataset_of_another_kind_is_named(tmp_path):
 class Failing(nn.Module):
     """Raises, gives nan, or another number of classes, from its batch ``at`` on."""
 
-    def __init__(self, at, fails):
+    def __init__(self, at, fails) -> None:
         super().__init__()
         self.inner = Counting()
         self.at = at
@@ -530,12 +548,12 @@ class Failing(nn.Module):
         return self.fails(self.inner(x)) if self.batches > self.at else self.inner(x)
 
 
-def boom(_):
+def boom(_) -> None:
     raise KeyError("boom")
 
 
 @pytest.mark.parametrize("at", [0, PROBES, PROBES + 4])
-def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
+def test_a_model_that_fails_does_not_take_the_others_down(tmp_path: Path, at) -> None:
     bad = {
         "raises": (boom, r"KeyError\('boom'\)"),
         "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
@@ -569,7 +587,7 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
     assert not list((tmp_path / "s").glob(".*"))
 
 
-def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path):
+def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path: Path) -> None:
     class Broken(datasets.samples.Samples):
         def batch(self, start, stop):
             if start <= bad < stop:
@@ -586,7 +604,7 @@ def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path):
     assert len(extract({"m": Counting()}, samples, tmp_path / "s", **SMALL).models) == 1
 
 
-def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
+def test_what_a_kill_left_of_finished_models_is_swept(tmp_path: Path) -> None:
     extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     with Shards(tmp_path / "s") as shards:
         shards.write("lock", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
@@ -596,14 +614,14 @@ def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
 
 
 @pytest.fixture
-def read_only():
+def read_only() -> Iterator[Any]:
     """What makes a folder's files and itself read-only, to this user; root is another's until the
     test ends."""
     root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as base:
         os.chmod(base, 0o755)
 
-        def close(folder):
+        def close(folder: Path) -> None:
             for path in (*folder.iterdir(), folder):
                 path.chmod(0o555)
             if root:
@@ -615,7 +633,7 @@ def read_only():
         (Path(base) / "s").chmod(0o755)
 
 
-def test_a_store_that_is_read_only(read_only):
+def test_a_store_that_is_read_only(read_only) -> None:
     folder, close = read_only
     extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
     (folder / ".a.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
@@ -630,7 +648,7 @@ def test_a_store_that_is_read_only(read_only):
     assert list(again.models.index) == list(LogitStore(folder).models.index) == ["a"]
 
 
-def test_a_fault_at_any_call_costs_nothing(tmp_path):
+def test_a_fault_at_any_call_costs_nothing(tmp_path: Path) -> None:
     script = Path(__file__).with_name("faults.py")
     environment = os.environ | {"PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(tmp_path)]
@@ -648,7 +666,7 @@ def page_faults(size=2**26):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
-def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
+def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards() -> None:
     with kept_memory():
         first = page_faults()
         second = page_faults()

@@ -6,6 +6,8 @@ import random
 import signal
 import time
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 class Slow(nn.Module):
     """A linear net that takes a while a batch, so that it can be killed in between."""
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         super().__init__()
         self.linear = nn.Linear(5, C)
         generator = torch.Generator().manual_seed(seed)
@@ -44,13 +46,13 @@ def inputs():
     return torch.randn(K, 5, generator=generator), torch.arange(K) % C
 
 
-def run(path):
+def run(path: Path):
     """One extraction: 12 shards of one batch for each of two models."""
     models = {name: Slow(seed) for seed, name in enumerate(NAMES)}
     return extract(models, inputs(), path, batch_size=5, shard_size=5, progress=False)
 
 
-def forked(path):
+def forked(path: Path):
     """Start :func:`run` in a child process that ends without touching pytest's state; its id."""
     child = os.fork()
     if child == 0:
@@ -63,14 +65,14 @@ def forked(path):
     return child
 
 
-def tensors(path):
+def tensors(path: Path):
     store = LogitStore(path)
     store.verify()
     return {name: store.logits(name).tobytes() for name in store.models.index}
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     """Threads do not survive a fork."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -78,11 +80,11 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def shard_files(path):
+def shard_files(path: Path):
     return list(path.glob(".partial/*/[!.]*.safetensors"))
 
 
-def killed_after(child, path, shards, delay):
+def killed_after(child, path: Path, shards, delay):
     """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still
     running."""
     deadline = (
@@ -97,7 +99,7 @@ def killed_after(child, path, shards, delay):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_twenty_kills(tmp_path):
+def test_twenty_kills(tmp_path: Path) -> None:
     run(tmp_path / "whole")
     whole = tensors(tmp_path / "whole")
     assert list(whole) == NAMES
@@ -123,7 +125,7 @@ def test_twenty_kills(tmp_path):
     assert killed >= KILLS // 2 and len(resumed_from) > 4, "the kills must fall all over the run"
 
 
-def test_killed_again_and_again(tmp_path):
+def test_killed_again_and_again(tmp_path: Path) -> None:
     run(tmp_path / "whole")
     moments = random.Random(8)
     for _ in range(5):
@@ -135,7 +137,7 @@ def test_killed_again_and_again(tmp_path):
     assert tensors(tmp_path / "s") == tensors(tmp_path / "whole")
 
 
-def test_a_killed_add_leaves_the_old_tensor_or_the_new(tmp_path):
+def test_a_killed_add_leaves_the_old_tensor_or_the_new(tmp_path: Path) -> None:
     labels = np.zeros(20_000, int)
     versions = [np.full((20_000, 20), value, np.float32) for value in (1, 2)]
     store = LogitStore.create(tmp_path / "s", labels)

@@ -4,6 +4,7 @@ notebook 01 on it.
 ``pytest -m gpu``. What can be tested of it without a GPU is in ``test_inference.py``.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -28,7 +29,7 @@ SETTINGS = {"batch_size": 64, "shard_size": 128, "progress": False}
 
 
 @pytest.fixture
-def exact():
+def exact() -> Iterator[None]:
     """float32 products in float32: no TF32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -38,7 +39,7 @@ def exact():
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory):
+def samples(tmp_path_factory: pytest.TempPathFactory):
     """600 photographs in ten class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
@@ -72,7 +73,7 @@ def models():
     return {f"m{width}": (net(width), cut) for width, cut in zip((8, 16, 32), cuts, strict=True)}
 
 
-def close(one, other, tolerance):
+def close(one, other, tolerance) -> None:
     """Logits within the tolerance, and the same top-1 but where two classes are as near."""
     for name in one.models.index:
         ours = one.logits(name)
@@ -85,7 +86,7 @@ def close(one, other, tolerance):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
+def test_float32_agrees_with_the_processor(samples, tmp_path: Path, exact, workers: int) -> None:
     ours = extract(
         models(), samples, tmp_path / "gpu", device="cuda", amp=False, workers=workers, **SETTINGS
     )
@@ -95,7 +96,7 @@ def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
     assert ours.metadata("m8")["extraction"]["device_name"] == torch.cuda.get_device_name()
 
 
-def test_tensors_go_through_pinned_memory_too(tmp_path, exact):
+def test_tensors_go_through_pinned_memory_too(tmp_path: Path, exact) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(K, 3, 24, 24, generator=generator)
     labels = torch.arange(K) % C
@@ -112,7 +113,9 @@ def test_tensors_go_through_pinned_memory_too(tmp_path, exact):
 @pytest.mark.parametrize(
     ("amp", "recorded"), [(None, "float16"), ("bfloat16", "bfloat16"), (False, False)]
 )
-def test_mixed_precision_is_recorded(samples, tmp_path, amp, recorded):
+def test_mixed_precision_is_recorded(
+    samples, tmp_path: Path, amp: str | bool | None, recorded: str | bool
+) -> None:
     store = extract(
         models(), samples, tmp_path / "s", device="cuda", amp=amp, workers=2, **SETTINGS
     )
@@ -124,7 +127,7 @@ def test_mixed_precision_is_recorded(samples, tmp_path, amp, recorded):
     )
 
 
-def test_compiled_models_agree(samples, tmp_path, exact):
+def test_compiled_models_agree(samples, tmp_path: Path, exact) -> None:
     store = extract(
         models(),
         samples,
@@ -146,7 +149,7 @@ def test_compiled_models_agree(samples, tmp_path, exact):
 class Hungry(torch.nn.Module):
     """Takes 4 MiB a sample for a moment."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(16, C)
 
@@ -156,7 +159,7 @@ class Hungry(torch.nn.Module):
         )
 
 
-def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
+def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path: Path, exact) -> None:
     module = Hungry()
     inputs = torch.rand(K, 16, generator=torch.Generator().manual_seed(0))
     torch.cuda.empty_cache()
@@ -177,7 +180,7 @@ def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
     np.testing.assert_allclose(store.logits("hungry"), module.linear(inputs).detach(), atol=1e-3)
 
 
-def test_notebook_01(tmp_path):
+def test_notebook_01(tmp_path: Path) -> None:
     notebook = ROOT / "notebooks" / "01_extraction.ipynb"
     parameters = {"device": "cuda", "images": 500, "out": str(tmp_path / "logits")}
     papermill.execute_notebook(

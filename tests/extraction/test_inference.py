@@ -3,6 +3,7 @@ or read early."""
 
 import contextlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ class Late(forward.Device):
 
     delay = 1
 
-    def __init__(self, device, amp=False):
+    def __init__(self, device, amp: bool = False) -> None:
         super().__init__(device, amp)
         self.seen = []
         self.under_way = []
@@ -48,7 +49,7 @@ class Late(forward.Device):
     def uploaded(self):
         mine = len(self.under_way)
 
-        def wait():
+        def wait() -> None:
             assert all(torch.equal(*pair) for pair in self.under_way[:mine] if pair), (
                 "overwritten while it was copied"
             )
@@ -62,7 +63,7 @@ class Late(forward.Device):
         number = len([what for what, _ in self.seen if what == "asked"])
         self.seen.append(("asked", number))
 
-        def wait():
+        def wait() -> None:
             self.seen.append(("read", number))
             out.copy_(tensor)
 
@@ -70,7 +71,7 @@ class Late(forward.Device):
 
 
 @pytest.fixture
-def late(monkeypatch):
+def late(monkeypatch: pytest.MonkeyPatch):
     """The devices of the extractions that follow."""
     found = []
 
@@ -86,7 +87,7 @@ class Stub:
     """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it
     gives."""
 
-    def __init__(self, called, name):
+    def __init__(self, called, name) -> None:
         self.called = called
         self.name = name
 
@@ -101,13 +102,13 @@ class Stub:
         return noted
 
 
-def net(seed, size=36):
+def net(seed: int, size: int = 36):
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, C))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """50 photographs in four class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
@@ -118,13 +119,15 @@ def folder(tmp_path_factory):
     return root
 
 
-def same(one, other):
+def same(one, other) -> None:
     assert list(one.models.index) == list(other.models.index)
     for name in one.models.index:
         assert one.logits(name).tobytes() == other.logits(name).tobytes()
 
 
-def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, monkeypatch):
+def test_logits_are_read_one_batch_after_they_were_asked_for(
+    tmp_path: Path, late, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = {"a": net(1), "b": net(2)}
     ours = extract(models, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     seen = late[0].seen  # seven batches of two models, the last of two samples
@@ -142,8 +145,8 @@ def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, mon
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_fill_a_buffer_only_once_it_has_been_copied(
-    tmp_path, late, folder, workers, monkeypatch
-):
+    tmp_path: Path, late, folder: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inference, "CHUNK", 3)
     monkeypatch.setattr(inference, "AHEAD", 2)
     cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
@@ -158,7 +161,9 @@ def test_workers_fill_a_buffer_only_once_it_has_been_copied(
     same(ours, extract(models, samples, tmp_path / "t", workers=0, **SMALL))
 
 
-def test_a_ring_that_does_not_wait_is_found_out(tmp_path, late, folder, monkeypatch):
+def test_a_ring_that_does_not_wait_is_found_out(
+    tmp_path: Path, late, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = Late.uploaded
 
     def careless(self):
@@ -175,7 +180,7 @@ def test_a_ring_that_does_not_wait_is_found_out(tmp_path, late, folder, monkeypa
         [wait() for wait in late[0].ends]
 
 
-def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
+def test_the_calls_of_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """The class itself, on stand-ins for streams, events and the pinning of memory: names and order
     of its calls."""
     called = []
@@ -217,7 +222,7 @@ def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
 class Stops(torch.nn.Module):
     """Raises at its batch ``at``."""
 
-    def __init__(self, at, error):
+    def __init__(self, at, error) -> None:
         super().__init__()
         self.inner = net(1)
         self.at = at
@@ -231,7 +236,7 @@ class Stops(torch.nn.Module):
         return self.inner(x)
 
 
-def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path, late):
+def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path: Path, late) -> None:
     batches = 3 + 4  # the trace, two probes; two shards of two batches
     with pytest.raises(KeyboardInterrupt):
         extract(
@@ -246,9 +251,9 @@ def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path, late):
     assert resumed.batches == 3 + 7 - 4
 
 
-def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
+def test_a_model_that_fails_under_way_leaves_the_others(tmp_path: Path, late) -> None:
     class Sick(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.inner = net(2)
             self.batches = 0
@@ -270,7 +275,7 @@ def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
 class Narrow(torch.nn.Module):
     """Has no memory for more than ``room`` samples."""
 
-    def __init__(self, room):
+    def __init__(self, room) -> None:
         super().__init__()
         self.inner = net(1)
         self.room = room
@@ -281,7 +286,7 @@ class Narrow(torch.nn.Module):
         return self.inner(x)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
+def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path: Path, late) -> None:
     with pytest.warns(
         UserWarning, match="model 'm': no memory for 32 samples at once; now 4"
     ) as heard:
@@ -293,7 +298,7 @@ def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
     )
 
 
-def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
+def test_photographs_of_several_shapes_are_refused_by_row(tmp_path: Path, folder: Path) -> None:
     def whole(image):
         return torch.from_numpy(np.array(image))
 
@@ -330,7 +335,15 @@ def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
         ),
     ],
 )
-def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, cores):
+def test_usable_cores(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    affinity: int,
+    own: str,
+    files: dict,
+    processes: int,
+    cores: int,
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     (tmp_path / "own").write_text(own)
@@ -340,7 +353,9 @@ def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, co
     assert shards.usable_cores(tmp_path / "groups", tmp_path / "own") == cores
 
 
-def test_workers_are_the_usable_cores(tmp_path, folder, monkeypatch):
+def test_workers_are_the_usable_cores(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
     own = inference._photographs
     monkeypatch.setattr(extraction, "usable_cores", lambda: 3)

@@ -71,7 +71,7 @@ extract(models, samples, sys.argv[2], batch_size=5, shard_size=5, workers=1, pro
 """
 
 
-def run(folder, out, script, *arguments, processes=1):
+def run(folder: Path, out, script, *arguments, processes: int = 1):
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -89,7 +89,7 @@ def run(folder, out, script, *arguments, processes=1):
     )
 
 
-def same(one, other):
+def same(one, other) -> None:
     one = LogitStore(one)
     other = LogitStore(other)
     assert one.fingerprint == other.fingerprint and set(one.models.index) == set(
@@ -100,7 +100,9 @@ def same(one, other):
     one.verify()
 
 
-def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_path):
+def test_two_processes_fill_one_store_and_another_number_resumes(
+    folder: Path, tmp_path: Path
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     alone = run(folder, tmp_path / "alone", script)
@@ -140,7 +142,9 @@ class Counted(File):
         return super().__call__()
 
 
-def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path, monkeypatch):
+def test_each_photograph_is_decoded_once_and_each_cut_made_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = datasets.image_folder(folder)
     paths = [file.path for file in found.inputs]
     samples = Photographs(tuple(map(Counted, paths)), found.labels, found.sample_ids, found.classes)
@@ -165,7 +169,7 @@ def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path
         np.testing.assert_allclose(store.logits(name), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_function_of_one_image_is_a_transform_too(folder, tmp_path):
+def test_a_function_of_one_image_is_a_transform_too(folder: Path, tmp_path: Path) -> None:
     from torchvision.transforms import v2
 
     crop = v2.Compose(
@@ -183,8 +187,8 @@ def test_a_function_of_one_image_is_a_transform_too(folder, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(
-    folder, tmp_path, workers
-):
+    folder: Path, tmp_path: Path, workers: int
+) -> None:
     samples = datasets.image_folder(folder)
     path = samples.inputs[45].path
     whole = path.read_bytes()
@@ -204,7 +208,7 @@ class Narrow(torch.nn.Module):
     """Says that memory has run out for more than ``room`` samples, as a device does or as the CPU's
     allocator."""
 
-    def __init__(self, room, error):
+    def __init__(self, room, error) -> None:
         super().__init__()
         self.linear = head(5)
         self.room = room
@@ -225,7 +229,7 @@ OUT = [
 
 
 @pytest.mark.parametrize("error", OUT, ids=["device", "processor"])
-def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
+def test_batches_are_halved_until_they_fit(folder: Path, tmp_path: Path, error) -> None:
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     models = {"narrow": (Narrow(5, error), transform), "wide": (head(5), transform)}
@@ -244,7 +248,7 @@ def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
         )
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(folder, tmp_path):
+def test_other_errors_are_not_taken_for_a_lack_of_memory(folder: Path, tmp_path: Path) -> None:
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     with pytest.raises(
@@ -254,8 +258,10 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(folder, tmp_path):
         extract(models, samples, tmp_path / "s", macs={"a": 1}, workers=0, progress=False)
 
 
-def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypatch):
-    def full(self, *_):
+def test_a_full_disk_names_the_file_and_loses_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self, *_) -> None:
         raise OSError(28, "No space left on device")
 
     samples = datasets.image_folder(folder)
@@ -274,6 +280,6 @@ def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypa
     )
 
 
-def test_workers_must_be_a_number(folder, tmp_path):
+def test_workers_must_be_a_number(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="workers must be a whole number"):
         extract({"a": head(1)}, datasets.image_folder(folder), tmp_path / "s", workers=-1)

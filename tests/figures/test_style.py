@@ -1,5 +1,7 @@
 """Names are text in a figure, whatever plotly would read in them."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,14 +12,14 @@ from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis
 from tools.paper_figures import members_figure
 
 
-def test_plain_is_text_for_plotly():
+def test_plain_is_text_for_plotly() -> None:
     assert plain('<b>a & b</b> "c" $x$\nd') == '&lt;b&gt;a &amp; b&lt;/b&gt; "c" &#36;x&#36;<br>d'
     assert plain(("<a>", None)) == plain(np.array(["<a>", None])) == ["&lt;a&gt;", None]
     numbers = np.arange(3.0)
     assert plain(numbers) is numbers and plain(None) is None
 
 
-def test_traces_and_titles_are_plain_and_numbers_stay():
+def test_traces_and_titles_are_plain_and_numbers_stay() -> None:
     fig = figure("a <b> & c\nsmall")
     fig.add_bar(x=np.arange(2.0), y=["<i>", "y"], name="<n>", text=["a\nb", "<t>"])
     bar = fig.data[0]
@@ -27,7 +29,7 @@ def test_traces_and_titles_are_plain_and_numbers_stay():
     )
 
 
-def test_categories_stand_in_the_order_given():
+def test_categories_stand_in_the_order_given() -> None:
     members = pd.DataFrame({"model": ["<b>", "a"], "stage": 1, "accuracy": [0.1, 0.2]})
     fig = members_figure(members, ["<b>", "a", "unused"])
     assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {
@@ -36,7 +38,7 @@ def test_categories_stand_in_the_order_given():
     }
 
 
-def test_a_cost_axis_has_units_and_labels_enough():
+def test_a_cost_axis_has_units_and_labels_enough() -> None:
     """Any two kinds set the same keys: a live axis keeps what it is not told."""
     macs, seconds, other = (cost_axis(kind) for kind in ("macs", "seconds", "joules"))
     assert (seconds["tickformat"], seconds["ticksuffix"]) == ("~s", "s") and not macs["ticksuffix"]
@@ -82,7 +84,7 @@ PAGES = {"light": ["#FFFFFF"], "dark": ["#111111", "#212121"]}  # of JupyterLab,
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page):
+def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page: Any) -> None:
     shown = [
         DARK.get(colour, colour) if page == "dark" else colour for colour in (*PALETTE, BLACK, GREY)
     ]
@@ -101,6 +103,6 @@ def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_numbers_on_bars_are_read(dark):
+def test_numbers_on_bars_are_read(dark: bool) -> None:
     bars = [bar["color"] for bar in BARS.values()]
     assert least_contrast([INK], [DARK[bar] for bar in bars] if dark else bars) > 4.5

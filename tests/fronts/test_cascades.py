@@ -11,7 +11,7 @@ from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades
 from cascadelib.fronts.exact import search_arrays
 
 
-def test_numbering_and_counting_agree():
+def test_numbering_and_counting_agree() -> None:
     cost = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 3.0])
     for n in (1, 2, 3, 4):
         listed = list(extensions(cost, (), n))
@@ -20,7 +20,7 @@ def test_numbering_and_counting_agree():
         assert [cascades.cascade(7 + i) for i in range(len(listed))] == listed
 
 
-def test_too_much_work_is_refused_with_an_estimate():
+def test_too_much_work_is_refused_with_an_estimate() -> None:
     table = np.ones((60, 2), bool), np.ones((60, 2)), np.arange(1.0, 61)
     with pytest.raises(ValueError, match="5,461,512 cascades of 5.*time_limit"):
         search_arrays(*table, 5)

@@ -30,7 +30,7 @@ from cascadelib.fronts.exact import (
 from cascadelib.fronts.kernels.state import improves, new_best, note
 
 
-def dense_front(correct, confidence, cost, n):
+def dense_front(correct: np.ndarray, confidence: np.ndarray, cost, n):
     """{correct: least cost} of one order of n models on a full grid of thresholds, by numpy, one
     axis a stage."""
     d = n - 1
@@ -60,13 +60,13 @@ def dense_front(correct, confidence, cost, n):
 
 @RELAXED
 @given(tables(models=(4, 4), samples=(1, 6), levels=3), st.sampled_from([4, (3, 4), (1, 2, 4)]))
-def test_front_of_four_models_equals_brute_force(table, n_models):
+def test_front_of_four_models_equals_brute_force(table, n_models: int | tuple[int, ...]) -> None:
     assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(4, 4), samples=(2, 5), levels=3), st.integers(0, 2**31))
-def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
+def test_four_stages_that_depend_on_the_whole_prefix(table, seed: int) -> None:
     k = table[0].shape[1]
     cost = np.unique(table[2] + np.arange(4) / 8)
 
@@ -78,7 +78,7 @@ def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
 
 
 @pytest.mark.parametrize("digits", [1, 2, 6])
-def test_four_models_at_a_size_that_splits_boxes(digits):
+def test_four_models_at_a_size_that_splits_boxes(digits: int) -> None:
     """More boundaries than bins at several levels, against every threshold on one dense grid."""
     correct, confidence, cost = synthetic(4, 100, seed=digits, digits=digits)
     assert as_dict(search_arrays(correct, confidence, cost, 4), 100) == dense_front(
@@ -86,7 +86,7 @@ def test_four_models_at_a_size_that_splits_boxes(digits):
     )
 
 
-def test_five_models_equal_a_dense_grid():
+def test_five_models_equal_a_dense_grid() -> None:
     correct, confidence, cost = synthetic(5, 40, seed=3, digits=1)
     assert as_dict(search_arrays(correct, confidence, cost, 5), 40) == dense_front(
         correct, confidence, cost, 5
@@ -94,7 +94,7 @@ def test_five_models_equal_a_dense_grid():
 
 
 @pytest.mark.parametrize("n", [3, 4])
-def test_points_of_longer_cascades_reproduce_themselves(n):
+def test_points_of_longer_cascades_reproduce_themselves(n: int) -> None:
     correct, confidence, cost = LARGE
     points = exact_front(n)
     for row in range(0, len(points.cost), max(len(points.cost) // 10, 1)):
@@ -110,17 +110,17 @@ def test_points_of_longer_cascades_reproduce_themselves(n):
 
 @pytest.mark.parametrize("n", [3, 4])
 @pytest.mark.parametrize("tolerance", [0.001, 0.02, 0.3])
-def test_a_tolerance_is_kept_and_certified(n, tolerance):
+def test_a_tolerance_is_kept_and_certified(n: int, tolerance: float) -> None:
     points = search_arrays(*LARGE, n, tolerance=tolerance)
     assert_certified(points, exact_front(n), tolerance)
 
 
 @pytest.mark.parametrize("time_limit", [1e-6, 0.05, 0.3])
-def test_a_time_limit_leaves_a_valid_certificate(time_limit):
+def test_a_time_limit_leaves_a_valid_certificate(time_limit: float) -> None:
     assert_certified(search_arrays(*LARGE, 4, time_limit=time_limit), exact_front(4), np.inf)
 
 
-def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
+def test_once_time_is_up_no_cascade_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     monkeypatch.setattr(parallel, "search_head", lambda *arguments: opened.append(arguments))
     points = search_arrays(*LARGE, 4, time_limit=1e-9)
@@ -129,14 +129,16 @@ def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
     assert len(table) and (table["thresholds"] == (-np.inf,) * 3).all()
 
 
-def test_enough_time_is_exact():
+def test_enough_time_is_exact() -> None:
     points = search_arrays(*LARGE, 3, time_limit=600)
     assert points.floor is None
     assert points.gap.max() == 0
     np.testing.assert_array_equal(points.cost, exact_front(3).cost)
 
 
-def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
+def test_equal_inputs_give_equal_fronts_whatever_the_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     correct, confidence, cost = synthetic(6, 300, seed=8, digits=1)
     table = np.repeat(correct, 2, 0), np.repeat(confidence, 2, 0), np.repeat(np.rint(cost[:6]), 2)
     once = search_arrays(*table, 3)
@@ -145,7 +147,7 @@ def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
         assert_equal_points(search_arrays(*table, 3), once)
 
 
-def test_a_stale_reach_lets_no_dearer_cascade_in():
+def test_a_stale_reach_lets_no_dearer_cascade_in() -> None:
     """A late write of another thread has raised ``reach`` above what this thread has noted."""
     best = new_best(4, 2)
     none = np.zeros(1, np.int64)
@@ -155,7 +157,7 @@ def test_a_stale_reach_lets_no_dearer_cascade_in():
     assert not improves(best, 2, 3.0, 8, none) and improves(best, 2, 3.0, 6, none)
 
 
-def stressed(m, k, seed):
+def stressed(m, k: int, seed: int):
     """Scores without ties, of models whose skill hardly differs: many points, found in many
     orders."""
     rng = np.random.default_rng(seed)
@@ -167,7 +169,9 @@ def stressed(m, k, seed):
 @pytest.mark.parametrize(
     ("n", "m", "k", "runs"), [(2, 18, 10_000, 100), (3, 6, 3000, 12), (4, 6, 400, 12)]
 )
-def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
+def test_threads_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, threads: int, n: int, m: int, k: int, runs: int
+) -> None:
     table = stressed(m, k, seed=n)
     if n > 2:
         table = (
@@ -183,7 +187,7 @@ def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
 
 
 @pytest.mark.parametrize("limit", [{"tolerance": 0.05}, {"time_limit": 0.05}])
-def test_threads_leave_certificates_valid(monkeypatch, limit):
+def test_threads_leave_certificates_valid(monkeypatch: pytest.MonkeyPatch, limit: dict) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     for _ in range(5):
         assert_certified(
@@ -191,7 +195,7 @@ def test_threads_leave_certificates_valid(monkeypatch, limit):
         )
 
 
-def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
+def test_a_start_cut_short_leaves_no_corner_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Confidences so few that the root's corners are all cascades: time for a start is up, time for
     the rest is not."""
     table = synthetic(5, 300, seed=1, digits=1)
@@ -204,7 +208,7 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
 
 @RELAXED
 @given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4))
-def test_one_shared_threshold_equals_a_loop(table, n):
+def test_one_shared_threshold_equals_a_loop(table, n: int) -> None:
     correct, confidence, cost = table
     n = min(n, len(cost))
     k = correct.shape[1]
@@ -220,7 +224,7 @@ def test_one_shared_threshold_equals_a_loop(table, n):
         assert total == pytest.approx(points.cost[row], rel=1e-12)
 
 
-def test_a_shared_threshold_is_never_better_than_separate_ones():
+def test_a_shared_threshold_is_never_better_than_separate_ones() -> None:
     shared = shared_threshold_front(NOISY, 3)
     free = search(NOISY, 3)
     assert (free.cost_at(shared.table["accuracy"]) <= shared.table["cost"]).all()
@@ -229,7 +233,7 @@ def test_a_shared_threshold_is_never_better_than_separate_ones():
     assert evaluate(NOISY, point).accuracy == point.accuracy
 
 
-def test_a_front_says_how_exact_it_is():
+def test_a_front_says_how_exact_it_is() -> None:
     front = search(NOISY, 3)
     loose = search(NOISY, 3, tolerance=0.5)
     assert (front.gap == 0).all()

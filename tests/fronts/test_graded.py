@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cascadelib import ScoreTable, evaluate, pareto_front, search
 
 
-def every_cascade(gain, confidence, cost, lengths):
+def every_cascade(gain, confidence: np.ndarray, cost, lengths):
     """(cost, accuracy) of every cascade at every threshold, sample by sample."""
     mean = cost.mean(axis=1)
     points = []
@@ -40,7 +40,9 @@ def every_cascade(gain, confidence, cost, lengths):
     st.sampled_from([4, 64]),
     st.sampled_from([8.0, 1e6, 1e12, 1e20]),
 )
-def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid, dearest):
+def test_the_front_equals_a_loop_over_everything(
+    seed: int, k: int, lengths: int | tuple[int, ...], grid: int, dearest: float
+) -> None:
     rng = np.random.default_rng(seed)
     gain = rng.integers(0, 5, (3, k)) / 4
     confidence = rng.integers(0, 4, (3, k)) / 4
@@ -58,7 +60,7 @@ def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid, dearest
 
 @pytest.mark.parametrize("graded", [False, True])
 @pytest.mark.parametrize("middle", [2.0, 1e10, 1e19])
-def test_costs_that_differ_by_twenty_orders_of_magnitude(graded, middle):
+def test_costs_that_differ_by_twenty_orders_of_magnitude(graded: bool, middle: float) -> None:
     """Every threshold of one triple, by sums of counts; the exact search beside the graded one."""
     rng = np.random.default_rng(0)
     k = 300
@@ -82,7 +84,7 @@ def test_costs_that_differ_by_twenty_orders_of_magnitude(graded, middle):
     np.testing.assert_allclose(front.cost_at((np.arange(k + 1) - 0.5) / k), least, rtol=1e-12)
 
 
-def test_its_points_are_the_evaluators():
+def test_its_points_are_the_evaluators() -> None:
     rng = np.random.default_rng(0)
     scores = ScoreTable(
         rng.random((3, 60)), rng.random((3, 60)), rng.uniform(1, 9, (3, 60)) * [[1], [5], [30]]
@@ -103,7 +105,9 @@ def test_its_points_are_the_evaluators():
     st.sampled_from([3, 4, (2, 3)]),
     st.sampled_from([0.03, 0.3]),
 )
-def test_what_a_tolerance_leaves_is_certified(seed, k, lengths, tolerance):
+def test_what_a_tolerance_leaves_is_certified(
+    seed: int, k: int, lengths: int | tuple[int, ...], tolerance: float
+) -> None:
     rng = np.random.default_rng(seed)
     table = ScoreTable(
         rng.random((4, k)), rng.random((4, k)), rng.uniform(1, 9, (4, k)) * [[1], [5], [30], [80]]
@@ -117,7 +121,7 @@ def test_what_a_tolerance_leaves_is_certified(seed, k, lengths, tolerance):
     assert (loose.cost_at(at) <= exact.cost_at(at) * (1 + tolerance + 1e-9)).all()
 
 
-def test_a_time_limit_leaves_a_front_and_what_it_is_worth():
+def test_a_time_limit_leaves_a_front_and_what_it_is_worth() -> None:
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
     # every pair is a triple's
@@ -128,7 +132,7 @@ def test_a_time_limit_leaves_a_front_and_what_it_is_worth():
     assert (hurried.lower_bound_at(at) <= exact.cost_at(at)).all()
 
 
-def test_infinite_confidences_tie():
+def test_infinite_confidences_tie() -> None:
     scores = ScoreTable(
         [[0.2, 0.9, 0.4], [1.0, 0.5, 1.0]], [[np.inf, np.inf, -np.inf], [0, 0, 0]], [1, 5]
     )
@@ -140,12 +144,12 @@ def test_infinite_confidences_tie():
 @pytest.mark.parametrize(
     ("lengths", "message"), [((3,), "to 2, not 3"), ((0,), "to 2, not 0"), ((), "empty")]
 )
-def test_lengths_that_there_are_not_are_refused(lengths, message):
+def test_lengths_that_there_are_not_are_refused(lengths: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         search(ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2]), lengths)
 
 
-def test_a_front_that_was_cut_short_says_so():
+def test_a_front_that_was_cut_short_says_so() -> None:
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
     hurried = search(scores, 3, time_limit=1e-9)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ if __name__ == "__main__":
 )
 
 
-def interrupted(command, tmp_path, begun):
+def interrupted(command, tmp_path: Path, begun):
     """(exit status, stdout, stderr, seconds from Ctrl-C to the end) of a command of a group of its
     own."""
     path = str(ROOT)
@@ -61,11 +62,11 @@ def interrupted(command, tmp_path, begun):
     return child.returncode, out, err, seconds
 
 
-def told_searching(child):
+def told_searching(child) -> None:
     assert child.stdout.readline() == "searching\n"
 
 
-def test_threads_stop_at_once(tmp_path):
+def test_threads_stop_at_once(tmp_path: Path) -> None:
     script = tmp_path / "search.py"
     script.write_text(THREADS)
     status, out, err, seconds = interrupted([sys.executable, script], tmp_path, told_searching)
@@ -77,7 +78,7 @@ def test_threads_stop_at_once(tmp_path):
     assert seconds < 10
 
 
-def test_tasks_of_processes_stop_at_once(tmp_path):
+def test_tasks_of_processes_stop_at_once(tmp_path: Path) -> None:
     script = tmp_path / "search.py"
     script.write_text(PROCESSES)
     status, out, err, seconds = interrupted([sys.executable, script], tmp_path, told_searching)
@@ -86,7 +87,7 @@ def test_tasks_of_processes_stop_at_once(tmp_path):
     assert seconds < 20
 
 
-def test_a_shell_gets_one_line(tmp_path):
+def test_a_shell_gets_one_line(tmp_path: Path) -> None:
     code = (
         LONG
         + """

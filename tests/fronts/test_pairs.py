@@ -12,7 +12,7 @@ import cascadelib as cl
 from cascadelib.fronts.graded import search_graded
 
 
-def slow_front(predicted, confidence, labels, cost, lengths):
+def slow_front(predicted, confidence: np.ndarray, labels: np.ndarray, cost, lengths):
     """{F1: least cost} of the non-dominated cascades, sample by sample."""
     found = []
     if 1 in lengths:
@@ -46,7 +46,9 @@ def least(front, at):
     st.integers(0, 10**6), st.integers(2, 4), st.integers(1, 14), st.integers(1, 6),
     st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1,), (2,), (1, 2)]),
 )  # fmt: skip
-def test_front_is_the_twins(seed, models, k, levels, share, lengths):
+def test_front_is_the_twins(
+    seed: int, models: int, k: int, levels: int, share: float, lengths: tuple[int, ...]
+) -> None:
     predicted, confidence, labels, cost = binary_table(seed, models, k, levels, share)
     correct = predicted == labels
     points = search_graded(
@@ -63,7 +65,7 @@ def test_front_is_the_twins(seed, models, k, levels, share, lengths):
     assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
 
 
-def store_of(k=400, models=4, classes=2, seed=0):
+def store_of(k: int = 400, models: int = 4, classes: int = 2, seed: int = 0):
     rng = np.random.default_rng(seed)
     labels = (rng.random(k) < 0.7).astype(int)
     correct = np.eye(classes)[labels]
@@ -74,7 +76,7 @@ def store_of(k=400, models=4, classes=2, seed=0):
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "softmax_margin_most_confident_ts"])
-def test_search_evaluate_and_replay_agree(method):
+def test_search_evaluate_and_replay_agree(method: str) -> None:
     store = store_of()
     front = cl.search(store, (1, 2), method, score="f1")
     assert front.score == "f1" and front.singles.accuracy["m3"] == pytest.approx(
@@ -93,7 +95,7 @@ def test_search_evaluate_and_replay_agree(method):
     assert 0 < other.accuracy < 1
 
 
-def test_pair_curve_and_front_under_f1():
+def test_pair_curve_and_front_under_f1() -> None:
     store = store_of()
     curve = cl.fronts.pair_curve(store, "m0", "m3", score="f1")
     ends = [slow_f1(store.logits(m).argmax(1), store.labels) for m in ("m3", "m0")]
@@ -107,14 +109,14 @@ def test_pair_curve_and_front_under_f1():
     )
 
 
-def test_f1_and_accuracy_differ():
+def test_f1_and_accuracy_differ() -> None:
     store = store_of()
     accuracy = cl.search(store, 2)
     score = cl.search(store, 2, score="f1")
     assert score.baseline.best > accuracy.baseline.best  # 70% are positive
 
 
-def test_what_f1_is_refused_for():
+def test_what_f1_is_refused_for() -> None:
     with pytest.raises(ValueError, match="F1 is exact for one and two models only"):
         cl.search(store_of(), 3, score="f1")
     with pytest.raises(ValueError, match="3 classes"):

@@ -20,7 +20,7 @@ from cascadelib import search
 from cascadelib.fronts.exact import search_arrays
 
 
-def test_an_executor_of_processes_gives_the_same_front():
+def test_an_executor_of_processes_gives_the_same_front() -> None:
     correct, confidence, cost = synthetic(6, 400, seed=2, digits=2)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         for n, table in (
@@ -48,7 +48,7 @@ class Doomed(ProcessPoolExecutor):
 
 
 @pytest.mark.parametrize("time_limit", [None, 60])
-def test_a_killed_worker_leaves_a_certified_front(time_limit):
+def test_a_killed_worker_leaves_a_certified_front(time_limit: int | None) -> None:
     with (
         Doomed(2, mp_context=get_context("spawn")) as executor,
         pytest.warns(
@@ -64,18 +64,18 @@ def test_a_killed_worker_leaves_a_certified_front(time_limit):
 class Broken(Executor):
     """Takes no task."""
 
-    def submit(self, *_):
+    def submit(self, *_) -> None:
         raise RuntimeError("cannot schedule new futures")
 
 
-def test_an_executor_that_takes_nothing_leaves_a_certified_front():
+def test_an_executor_that_takes_nothing_leaves_a_certified_front() -> None:
     with pytest.warns(RuntimeWarning, match="cannot schedule new futures"):
         points = search_arrays(*LARGE, 4, executor=Broken())
     assert_certified(points, exact_front(4), np.inf)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_clocks_of_workers_do_not_count(hours):
+def test_clocks_of_workers_do_not_count(hours: int) -> None:
     """Whatever a worker takes for the time of day, it gets the seconds that are left."""
     wrong = f"import time; real = time.time; time.time = lambda: real() + {3600 * hours}"
     options = {"mp_context": get_context("spawn"), "initializer": exec, "initargs": (wrong, {})}
@@ -90,7 +90,9 @@ def test_clocks_of_workers_do_not_count(hours):
         assert time.monotonic() - begun < 60
 
 
-def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch):
+def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = []
     most = []
 
@@ -111,7 +113,7 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch
     )  # two hand out in turns
 
 
-def test_dask_is_an_executor_too():
+def test_dask_is_an_executor_too() -> None:
     distributed = pytest.importorskip("distributed")
     correct, confidence, cost = synthetic(5, 300, seed=4, digits=2)
     with (

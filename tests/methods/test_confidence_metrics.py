@@ -37,12 +37,12 @@ def slow(row, metric, t):
 
 @settings(deadline=None)
 @given(logits, st.sampled_from([*TWINS]), st.sampled_from([0.5, 1.0, 3.0]))
-def test_metrics_equal_their_twin(z, metric, t):
+def test_metrics_equal_their_twin(z, metric, t: float) -> None:
     expected = [slow(row, metric, t) for row in z.tolist()]
     np.testing.assert_allclose(confidence(z, metric, t), expected, atol=1e-12)
 
 
-def test_extreme_logits_stay_finite():
+def test_extreme_logits_stay_finite() -> None:
     z = np.array([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]], np.float32)
     for metric in METRICS:
         assert np.isfinite(confidence(z, metric)).all()
@@ -50,34 +50,34 @@ def test_extreme_logits_stay_finite():
     assert confidence(z, "entropy")[1] == pytest.approx(-math.log(3))
 
 
-def test_float32_logits_are_computed_in_float64():
+def test_float32_logits_are_computed_in_float64() -> None:
     z = np.array([[20.0, 0.0], [21.0, 0.0]], np.float32)
     first, second = confidence(z, "max_softmax")
     assert first < second < 1.0  # in float32 both round to 1
 
 
 @given(st.lists(st.floats(0.01, 15), min_size=2, max_size=20, unique_by=lambda d: round(d, 3)))
-def test_for_two_classes_all_metrics_give_one_order(differences):
+def test_for_two_classes_all_metrics_give_one_order(differences: list[float]) -> None:
     z = np.stack([np.array(differences), np.zeros(len(differences))], axis=1)
     orders = {tuple(np.argsort(confidence(z, metric), kind="stable")) for metric in METRICS}
     assert len(orders) == 1
 
 
-def test_entropy_changes_its_sign_outside():
+def test_entropy_changes_its_sign_outside() -> None:
     z = np.array([[0.0, 0.0]])
     assert own_units("entropy", confidence(z, "entropy"))[0] == pytest.approx(math.log(2))
     assert own_units("max_softmax", 0.7) == 0.7
 
 
-def test_a_callable_is_a_metric():
+def test_a_callable_is_a_metric() -> None:
     z = np.array([[1.0, 5.0], [2.0, 0.0]])
     assert confidence(z, lambda logits: logits[:, 0]).tolist() == [1.0, 2.0]
 
 
-def test_unknown_metric_names_the_nearest():
+def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="max_softmax"):
         confidence(np.zeros((1, 2)), "max_sofmax")
 
 
-def test_softmax_sums_to_one():
+def test_softmax_sums_to_one() -> None:
     assert softmax(np.array([[3.0, 1.0, 0.2]])).sum() == pytest.approx(1)

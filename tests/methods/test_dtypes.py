@@ -45,7 +45,9 @@ def stores(classes, dtype, probabilities):
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("ensemble", [*ENSEMBLES])
 @pytest.mark.filterwarnings("ignore:temperature of")
-def test_a_front_is_that_of_the_float64_twin(dtype, classes, ensemble, probabilities):
+def test_a_front_is_that_of_the_float64_twin(
+    dtype: str, classes: int, ensemble, probabilities: bool
+) -> None:
     own, twin = stores(classes, dtype, probabilities)
     methods = [method for method in ALL.values() if method.ensemble == ensemble]
     assert methods
@@ -64,7 +66,7 @@ def test_a_front_is_that_of_the_float64_twin(dtype, classes, ensemble, probabili
 @pytest.mark.parametrize("metric", [*METRICS])
 @pytest.mark.parametrize("classes", [1, 2, 32, 33])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "longdouble", "int16", "int64"])
-def test_confidences_of_any_numbers_are_those_of_float64(metric, classes, dtype):
+def test_confidences_of_any_numbers_are_those_of_float64(metric, classes: int, dtype: str) -> None:
     z = (8 * np.random.default_rng(0).normal(size=(50, classes))).astype(dtype)
     wide = z.astype(np.float64)
     np.testing.assert_array_equal(confidence(z, metric), confidence(wide, metric))
@@ -73,7 +75,7 @@ def test_confidences_of_any_numbers_are_those_of_float64(metric, classes, dtype)
         np.testing.assert_array_equal(own, expected)
 
 
-def test_a_torch_bfloat16_tensor_is_stored():
+def test_a_torch_bfloat16_tensor_is_stored() -> None:
     torch = pytest.importorskip("torch")
     logits = torch.arange(12.0).reshape(4, 3).to(torch.bfloat16)
     store = LogitStore.from_arrays([0, 1, 2, 0], {"a": logits}, {"a": 1}, dtype="float16")

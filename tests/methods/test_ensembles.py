@@ -13,7 +13,7 @@ from cascadelib.methods.ensembles import ensemble_of
 from cascadelib.methods.method import ModelsOnSplit
 
 
-def make(models, k, classes, seed, digits=None):
+def make(models, k: int, classes, seed: int, digits=None):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     shared = rng.normal(size=(k, classes))
@@ -26,7 +26,7 @@ def make(models, k, classes, seed, digits=None):
     ]
 
 
-def rank_of(mean, labels):
+def rank_of(mean, labels: np.ndarray):
     """Classes before the label, ties towards the lower class, one sample at a time."""
     ranks = []
     for row, y in zip(mean, labels):
@@ -34,7 +34,7 @@ def rank_of(mean, labels):
     return np.array(ranks)
 
 
-def mean_stage(logits, temperatures, labels, rank, ensemble):
+def mean_stage(logits, temperatures, labels: np.ndarray, rank, ensemble):
     """Max softmax of means of arrays [k, classes]."""
     names = [f"m{i}" for i in range(len(logits))]
     store = LogitStore.from_arrays(labels, dict(zip(names, logits)))
@@ -44,7 +44,7 @@ def mean_stage(logits, temperatures, labels, rank, ensemble):
 
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax"])
 @pytest.mark.parametrize(("classes", "rank"), [(2, 1), (5, 1), (60, 1), (60, 5)])
-def test_every_combination_equals_numpy(ensemble, classes, rank):
+def test_every_combination_equals_numpy(ensemble: str, classes: int, rank: int) -> None:
     labels, logits = make(5, 700, classes, seed=classes)
     t = np.array([1.0, 0.7, 2.0, 1.3, 1.0])
     stage = mean_stage(logits, t, labels, rank, ensemble)
@@ -65,7 +65,7 @@ def test_every_combination_equals_numpy(ensemble, classes, rank):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([3, 12, 40]), st.integers(1, 3))
-def test_ties_go_to_the_lower_class(seed, classes, rank):
+def test_ties_go_to_the_lower_class(seed: int, classes: int, rank: int) -> None:
     """Logits rounded to whole numbers: ties inside and outside the classes that are kept."""
     labels, logits = make(3, 40, classes, seed, digits=0)
     stage = mean_stage(logits, np.ones(3), labels, rank, "mean_logits")
@@ -75,7 +75,7 @@ def test_ties_go_to_the_lower_class(seed, classes, rank):
 
 
 @pytest.mark.parametrize("metric", ["softmax_margin", "entropy", "top2_softmax_sum", "max_softmax"])
-def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric):
+def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric: str) -> None:
     labels, logits = make(4, 600, 7, seed=1)
     store = LogitStore.from_arrays(labels, {f"m{i}": z for i, z in enumerate(logits)})
     stage = Method(metric, "mean_softmax").stage(store, ["m0", "m1", "m2", "m3"])

@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from cascadelib.methods.fitted import fit_confidence, fitted_from_json
 
 
-def scores(seed, k=60, ties=8):
+def scores(seed: int, k: int = 60, ties: int = 8):
     rng = np.random.default_rng(seed)
     confidence = rng.integers(0, ties, k) / ties
     return confidence, rng.random(k) < confidence, rng.choice(["a", "b", "c"], k)
@@ -21,7 +21,7 @@ def scores(seed, k=60, ties=8):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 80))
-def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed, k):
+def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed: int, k: int) -> None:
     confidence, correct, labels = scores(seed, k)
     fitted = fit_confidence("isotonic_by_label", ["confidence"], confidence, correct, labels)
     new = np.random.default_rng(seed + 1).random(50)
@@ -33,7 +33,7 @@ def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed, k):
     np.testing.assert_allclose(fitted(new, ["unseen"] * 50), pooled.predict(new), atol=1e-12)
 
 
-def fits_of(seed=0):
+def fits_of(seed: int = 0):
     confidence, correct, labels = scores(seed)
     before = np.where(np.arange(60) % 2, labels, "a")
     columns = ["confidence", "agreement", "length"]
@@ -48,7 +48,7 @@ def fits_of(seed=0):
 
 
 @pytest.mark.parametrize(("fitted", "given"), fits_of(), ids=["isotonic_by_label", "logistic"])
-def test_json_takes_them_back_and_abstentions_pass_on(fitted, given):
+def test_json_takes_them_back_and_abstentions_pass_on(fitted, given) -> None:
     back = fitted_from_json(json.loads(json.dumps(asdict(fitted))))
     assert back == fitted
     np.testing.assert_array_equal(back(*given), fitted(*given))
@@ -63,7 +63,7 @@ def test_json_takes_them_back_and_abstentions_pass_on(fitted, given):
         fitted_from_json(wrong)
 
 
-def test_agreement_is_a_column_between_others():
+def test_agreement_is_a_column_between_others() -> None:
     confidence, correct, labels = scores(1)
     before = np.roll(labels, 1)
     fitted = fit_confidence(
@@ -79,7 +79,7 @@ def test_agreement_is_a_column_between_others():
     )
 
 
-def test_refused():
+def test_refused() -> None:
     confidence, correct, labels = scores(2)
     with pytest.raises(ValueError, match="there are no predictions"):
         fit_confidence("isotonic_by_label", ["confidence"], confidence, correct)
@@ -97,14 +97,14 @@ def test_refused():
         fitted_from_json({"kind": "isotonic"})
 
 
-def test_a_model_that_always_abstains_passes_all_on():
+def test_a_model_that_always_abstains_passes_all_on() -> None:
     fitted = fit_confidence(
         "isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3
     )
     assert fitted_from_json(asdict(fitted))([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]
 
 
-def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply():
+def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply() -> None:
     """An answer may be confidential; of another that was never seen nothing is known."""
     confidence, correct, labels = scores(3)
     fitted = fit_confidence("isotonic_by_label", ["confidence"], confidence, correct, labels)

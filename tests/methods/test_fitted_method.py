@@ -14,7 +14,7 @@ from tests.twins import brute_front
 COST = [1.0, 2.5, 7.0]
 
 
-def scores(seed, k=14, **columns):
+def scores(seed: int, k: int = 14, **columns):
     """A table of three models with heavy ties, whose confidence says more under one label than
     under another."""
     rng = np.random.default_rng(seed)
@@ -42,7 +42,9 @@ def by_hand(table, chosen_on):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
-def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
+def test_fronts_are_those_of_a_twin_and_move_unchanged(
+    seed: int, n_models: int | tuple[int, ...]
+) -> None:
     table = scores(seed)
     other = scores(seed + 1, 20)
     front = cl.search(table, n_models, cl.Method(confidence="isotonic_by_label"))
@@ -66,7 +68,7 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
-def test_agreement_depends_on_the_model_before(seed):
+def test_agreement_depends_on_the_model_before(seed: int) -> None:
     table = scores(seed, 12, length=np.arange(12.0) * 40)
     columns = ("confidence", "agreement", "length")
     front = cl.search(table, (1, 2, 3), cl.Method(confidence="logistic", columns=columns))
@@ -90,7 +92,7 @@ def test_agreement_depends_on_the_model_before(seed):
     )
 
 
-def test_a_store_and_a_table_of_its_confidences_say_the_same():
+def test_a_store_and_a_table_of_its_confidences_say_the_same() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
     logits = {f"m{i}": rng.normal(size=(200, 3)) + (i + 1) * np.eye(3)[labels] for i in range(3)}
@@ -112,7 +114,7 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same():
     assert cl.search(store, 2, several).table["accuracy"].max() <= 1
 
 
-def test_monotone_calibration_leaves_a_front_as_it_is():
+def test_monotone_calibration_leaves_a_front_as_it_is() -> None:
     table = scores(3, 40)
     given = cl.search(table, 2)
     fitted = cl.search(table, 2, cl.Method(confidence="logistic"))
@@ -120,7 +122,7 @@ def test_monotone_calibration_leaves_a_front_as_it_is():
         assert given.table[["accuracy", "cost"]].equals(fitted.table[["accuracy", "cost"]])
 
 
-def test_what_is_refused():
+def test_what_is_refused() -> None:
     table = scores(0)
     bare = cl.ScoreTable(table.correct, table.confidence, COST)
     with pytest.raises(ValueError, match="metric='entropy'"):

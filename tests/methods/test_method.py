@@ -1,6 +1,8 @@
 """Methods on a store: outcomes of prefixes against per-sample twins; temperature; the paper's
 twelve."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -10,14 +12,14 @@ from cascadelib.methods.confidence_metrics import confidence, softmax
 NAMES = ["m0", "m1", "m2"]
 
 
-def test_the_papers_twelve_are_there():
+def test_the_papers_twelve_are_there() -> None:
     metrics = ["entropy", "max_softmax", "softmax_margin", "logits_margin"]
     means = [f"max_softmax_mean_{what}{ts}" for what in ("logits", "softmax") for ts in ("", "_ts")]
     assert set(METHODS) == {*metrics, *(f"{m}_most_confident_ts" for m in metrics), *means}
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_outcomes_equal_a_loop_over_samples(store, name):
+def test_outcomes_equal_a_loop_over_samples(store, name) -> None:
     method = METHODS[name].fit(store)
     stage = method.stage(store, NAMES)
     for prefix in [(0,), (1,), (0, 1), (0, 2), (0, 1, 2)]:
@@ -44,14 +46,14 @@ def test_outcomes_equal_a_loop_over_samples(store, name):
             assert confidences[j] == pytest.approx(value, abs=1e-12)
 
 
-def test_most_confident_takes_the_cheaper_at_a_tie():
+def test_most_confident_takes_the_cheaper_at_a_tie() -> None:
     z = np.array([[2.0, 0.0]])
     store = LogitStore.from_arrays([0], {"a": z, "b": z[:, ::-1]}, macs={"a": 1, "b": 2})
     correct, _ = Method("max_softmax", "most_confident").stage(store, ["a", "b"])((0, 1))
     assert correct.tolist() == [True]
 
 
-def test_top_k_counts_ties_towards_the_lower_class():
+def test_top_k_counts_ties_towards_the_lower_class() -> None:
     z = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     store = LogitStore.from_arrays([1, 2], {"a": z}, macs={"a": 1})
     for score, expected in [
@@ -62,7 +64,7 @@ def test_top_k_counts_ties_towards_the_lower_class():
         assert Method().stage(store, ["a"], score)((0,))[0].tolist() == expected
 
 
-def test_logits_margin_of_mean_softmax_is_refused():
+def test_logits_margin_of_mean_softmax_is_refused() -> None:
     with pytest.raises(ValueError, match="logits"):
         Method("logits_margin", "mean_softmax")
 
@@ -79,12 +81,12 @@ def test_logits_margin_of_mean_softmax_is_refused():
         (lambda s: search(s, models="paretto"), "pareto"),
     ],
 )
-def test_unknown_names_come_with_the_nearest(store, call, nearest):
+def test_unknown_names_come_with_the_nearest(store, call: Callable, nearest: str) -> None:
     with pytest.raises(ValueError, match=nearest):
         call(store)
 
 
-def test_for_two_classes_four_metrics_give_one_front():
+def test_for_two_classes_four_metrics_give_one_front() -> None:
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 2, 400)
     logits = {

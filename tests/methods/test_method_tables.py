@@ -18,7 +18,7 @@ K = 240
 CLASSES = 5
 
 
-def make_store(seed=0, step=0.5):
+def make_store(seed: int = 0, step: float = 0.5):
     """Logits on a grid of ``step``: confidences and votes tie within models and between them."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, K)
@@ -41,7 +41,7 @@ def combinations():
                 yield from (Method(metric, name, temperature) for temperature in (False, True))
 
 
-def decides_alike(method):
+def decides_alike(method) -> None:
     """At several thresholds: the same exit stage and class, sample by sample, however the cascade
     is run."""
     method = method.fit(STORE)
@@ -71,17 +71,17 @@ def decides_alike(method):
 @pytest.mark.parametrize(
     "method", list(combinations()), ids=lambda m: f"{m.metric}-{m.ensemble}-{m.temperature}"
 )
-def test_evaluator_running_cascade_and_submission_decide_alike(method):
+def test_evaluator_running_cascade_and_submission_decide_alike(method) -> None:
     decides_alike(method)
 
 
-def test_an_own_metric_and_an_own_ensemble_go_the_same_way():
+def test_an_own_metric_and_an_own_ensemble_go_the_same_way() -> None:
     decides_alike(Method(lambda z: z.max(axis=1) - z.mean(axis=1)))
     decides_alike(Method("entropy", lambda z: z.max(axis=0)))
 
 
 @pytest.mark.parametrize("metric", [*METRICS, "top2_softmax_sum"])
-def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric):
+def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric) -> None:
     z = np.asarray(STORE.logits("b"))
     guesses, confidences = answers(z, metric_of(metric), 0.7, 2)
     np.testing.assert_allclose(confidences, confidence(z, metric, 0.7), rtol=1e-12, atol=1e-12)
@@ -90,7 +90,7 @@ def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric):
     )
 
 
-def test_one_object_adds_a_metric(monkeypatch):
+def test_one_object_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     added_metric = Metric("added_here", lambda p: np.sum(p**2, axis=1) - 1, negated=True)
     monkeypatch.setitem(METRICS, added_metric.name, added_metric)
     added = [method for method in combinations() if method.metric == "added_here"]
@@ -134,14 +134,14 @@ class Strongest(Ensemble):
         return own.where(before.memory >= own.memory, before)
 
 
-def test_one_object_adds_an_ensemble(monkeypatch):
+def test_one_object_adds_an_ensemble(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENSEMBLES, "strongest", Strongest())
     for method in combinations():
         if method.ensemble == "strongest":
             decides_alike(method)
 
 
-def test_what_no_table_holds_is_refused_with_the_nearest():
+def test_what_no_table_holds_is_refused_with_the_nearest() -> None:
     for make, nearest in (
         (lambda: metric_of("entropi"), "entropy"),
         (lambda: metric_of("top0_softmax_sum"), "top5_softmax_sum"),

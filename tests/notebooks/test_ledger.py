@@ -53,7 +53,7 @@ def hull_cost(points, accuracy):
     return min(mixed)
 
 
-def test_fronts_as_the_paper_counts_them():
+def test_fronts_as_the_paper_counts_them() -> None:
     macs = front("macs")
     seconds = front("seconds")
     names = {r["model"] for _, _, r in macs}, {r["model"] for _, _, r in seconds}
@@ -70,7 +70,7 @@ def test_fronts_as_the_paper_counts_them():
     assert ends == (macs[0][1], macs[-1][1], macs[0][0], macs[-1][0])
 
 
-def test_table_1_and_the_costs_that_it_implies():
+def test_table_1_and_the_costs_that_it_implies() -> None:
     macs = front("macs")
     costs = {r["model"]: cost for cost, _, r in macs}
     table = [  # the paper's accuracy, cost, and models
@@ -98,7 +98,7 @@ def test_table_1_and_the_costs_that_it_implies():
     assert logs == pytest.approx(1 / 4, abs=0.02)
 
 
-def test_what_imagenet_v2_takes():
+def test_what_imagenet_v2_takes() -> None:
     models = [row for *_, row in front("macs")]
     top1 = [float(row["top1"]) for row in models]
     v2 = [float(row["imagenetv2_top1"]) for row in models]
@@ -114,7 +114,7 @@ def test_what_imagenet_v2_takes():
     assert TOLD["topk-difference"] == pytest.approx([max(top1) - min(top1), max(top5) - min(top5)])
 
 
-def test_families_are_counted_by_their_names():
+def test_families_are_counted_by_their_names() -> None:
     names = [r["model"] for *_, r in front("macs")]
     noisy = sum("efficientnet" in name and "_ns" in name for name in names)
     assert (
@@ -136,7 +136,7 @@ def test_families_are_counted_by_their_names():
         ("peaks", [1, 3, 2], [1, 2, 3]),
     ],
 )
-def test_rules(rule, yes, no):
+def test_rules(rule: str, yes, no) -> None:
     claim = pd.Series({"rule": rule, "scope": "any", "why": ""})
     assert (ledger.verdict(yes, claim, ""), ledger.verdict(no, claim, "")) == ("agrees", "differs")
     assert ledger.verdict([], claim, "") == "not comparable: this run has no value"
@@ -145,7 +145,7 @@ def test_rules(rule, yes, no):
     assert ledger.verdict(yes, there, "fashion-mnist") == "not comparable: figures of ImageNet"
 
 
-def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
+def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said() -> None:
     values = {
         "pairs-improve": 0.9,
         "pairs-top": float("nan"),
@@ -178,7 +178,7 @@ def test_what_a_run_has_is_shown_and_judged_and_what_not_is_said():
     assert (many["this run"], many["verdict"]) == ("1 to 9 (6 of 6)", "agrees")
 
 
-def test_what_most_splits_have_to_obey_is_counted():
+def test_what_most_splits_have_to_obey_is_counted() -> None:
     claim = ledger.paper_claims().loc["shift-improve"]  # most > 0.5
     assert [ledger.verdict(v, claim, "") for v in ([0.6, 0.7, 0.2], [0.6, 0.2])] == [
         "agrees",
@@ -193,7 +193,7 @@ def curve(*rows):
     return pd.DataFrame(rows, columns=["threshold", "exit_rate", "accuracy"])
 
 
-def test_pairs_exceed_elsewhere_at_the_threshold_that_was_chosen():
+def test_pairs_exceed_elsewhere_at_the_threshold_that_was_chosen() -> None:
     here = {
         "up": curve((np.inf, 0, 0.8), (0.9, 0.3, 0.9), (0.4, 0.8, 0.85)),
         "flat": curve((np.inf, 0, 0.8), (0.5, 0.5, 0.7)),
@@ -210,7 +210,7 @@ def test_pairs_exceed_elsewhere_at_the_threshold_that_was_chosen():
     assert ledger.share_exceeding(here, there) == 0
 
 
-def test_what_is_held_out_can_leave_a_claim_open():
+def test_what_is_held_out_can_leave_a_claim_open() -> None:
     claim = ledger.paper_claims().loc["pairs-top"]  # > 0
     assert [ledger.verdict([0.1], claim, "", held) for held in ([], [0.2], [-0.2])] == [
         "agrees",
@@ -228,7 +228,7 @@ def test_what_is_held_out_can_leave_a_claim_open():
         ledger.table({}, held_out={"pairs-mots": 1})
 
 
-def test_unknown_claims_and_notebooks_are_refused():
+def test_unknown_claims_and_notebooks_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown claim 'pairs-mots'"):
         ledger.table({"pairs-mots": 1})
     with pytest.raises(ValueError, match="unknown claim 'triples'"):
@@ -237,7 +237,7 @@ def test_unknown_claims_and_notebooks_are_refused():
         ledger.table({}, "2")
 
 
-def test_the_table_of_claims():
+def test_the_table_of_claims() -> None:
     table = ledger.paper_claims()
     assert table.index.is_unique and set(table["notebook"]) == {*NOTEBOOKS, "08"}
     assert {rule.removeprefix("most ").split()[0] for rule in table["rule"] if rule} <= set(
@@ -249,7 +249,7 @@ def test_the_table_of_claims():
     assert set(TOLD) <= set(table.index)
 
 
-def test_ranges_are_shares_of_the_runs_own():
+def test_ranges_are_shares_of_the_runs_own() -> None:
     asked = SimpleNamespace(
         baseline=Baseline([1, 2], [ledger.LOW, ledger.BEST]), mean_improvement=lambda *ends: ends
     )
@@ -261,7 +261,7 @@ def test_ranges_are_shares_of_the_runs_own():
     )
 
 
-def test_what_is_cut_out_of_a_notebook():
+def test_what_is_cut_out_of_a_notebook() -> None:
     lines = [
         "a = [x for x in 'b']",
         "x = 1",
@@ -288,7 +288,7 @@ def stated():
 
 
 @pytest.mark.parametrize("number", NOTEBOOKS)
-def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number):
+def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number) -> None:
     (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
     (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "ledger.table(" in c.source]
     rows = BeautifulSoup(cell.outputs[0]["data"]["text/html"], "html.parser").select("tbody tr")
@@ -297,7 +297,7 @@ def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number):
     assert shown == page.loc[page["notebook"] == number, "verdict"].to_dict()
 
 
-def test_how_a_ranking_moves():
+def test_how_a_ranking_moves() -> None:
     keys = [(t, f, m) for t in ("x", "y") for f in (0, 1) for m in ("a", "b", "c")]
     table = pd.DataFrame(keys, columns=["task", "fold", "method"])
     table["classes"] = table["task"].map({"x": 5, "y": 2})
@@ -321,7 +321,7 @@ def test_how_a_ranking_moves():
     assert ledger.ranking_moves(level, said)["first"].tolist() == ["a, b", "a, b"]
 
 
-def made_up(rng, tasks=("x", "y")):
+def made_up(rng: np.random.Generator, tasks: tuple[str, ...] = ("x", "y")):
     """A table like that of ``ranking``, with numbers that tie, nearly tie and differ."""
     kinds = [(2, "macs"), (3, "macs"), (2, "seconds")]
     keys = [(t, n, c, f, m) for t in tasks for n, c in kinds for f in (0, 1) for m in METHODS]
@@ -349,7 +349,7 @@ def said_of(table, said, task):
     return counted[0] if counted[0] == counted[1] else "open"
 
 
-def test_verdicts_are_those_of_all_pairs():
+def test_verdicts_are_those_of_all_pairs() -> None:
     statements = pd.read_csv(ledger.STATEMENTS)
     seen = set()
     for seed in range(20):
@@ -366,7 +366,7 @@ def test_verdicts_are_those_of_all_pairs():
     assert seen == {"holds", "fails", "open"}
 
 
-def test_verdicts_speak_of_what_was_searched():
+def test_verdicts_speak_of_what_was_searched() -> None:
     table = made_up(np.random.default_rng(0))
     pairs = table[(table["n_models"] == 2) & (table["cost"] == "macs")]
     alone = pd.concat([pairs, table[(table["n_models"] == 3) & (table["task"] == "y")]])
@@ -379,7 +379,7 @@ def test_verdicts_speak_of_what_was_searched():
     )
 
 
-def test_statements_name_methods_and_numbers_that_there_are():
+def test_statements_name_methods_and_numbers_that_there_are() -> None:
     statements = pd.read_csv(ledger.STATEMENTS)
     assert statements["statement"].is_unique
     for said in statements.itertuples():
@@ -390,7 +390,7 @@ def test_statements_name_methods_and_numbers_that_there_are():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_verdict_of_the_bundled_run_changes_unnoticed(monkeypatch):
+def test_no_verdict_of_the_bundled_run_changes_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one is meant to: ``python tests/bundled_claims.py`` rewrites the page."""
     monkeypatch.delenv("CASCADELIB_QUICK", raising=False)
     monkeypatch.chdir(".")  # and back

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pytest
 
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import synsets
@@ -18,7 +19,7 @@ CLASSES = 10
 MODELS = {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 205e6}
 
 
-def write_split(folder, split, per_class, noise, seed):
+def write_split(folder: Path, split, per_class, noise, seed: int):
     """A store of stand-in logits in which larger models are better, and all of them worse where
     there is more noise."""
     rng = np.random.default_rng(seed)
@@ -42,7 +43,9 @@ def documented_parameters(study):
     return shlex.split(arguments.replace("$PWD/build/imagenet", str(study)))
 
 
-def test_imagenet_v2_is_compared_with_the_split_that_chose(tmp_path, monkeypatch, capsys):
+def test_imagenet_v2_is_compared_with_the_split_that_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     here = write_split(tmp_path / "study", "val", 120, 1.0, 0)
     there = write_split(tmp_path / "study", "held_out", 80, 1.7, 1)

@@ -13,7 +13,7 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "06_glue.ipynb"
 
 
 @pytest.fixture(scope="module")
-def parameters(tmp_path_factory):
+def parameters(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("glue")
     models = {
         "tiny": tiny.save(folder / "tiny", tiny.trained(tiny.module(4, 1), 40)),
@@ -34,7 +34,7 @@ def parameters(tmp_path_factory):
     }
 
 
-def test_all_four_tasks(parameters, tmp_path, monkeypatch):
+def test_all_four_tasks(parameters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "OMP_NUM_THREADS", "1"
     )  # tiny models gain nothing from threads, which wait by spinning

@@ -31,15 +31,15 @@ IMAGES_TEXT_AND_TABLES = {
 PAPER_TABLE = ("paper reports", "this run shows")
 
 
-def code_cells(nb):
+def code_cells(nb: nbformat.NotebookNode):
     return [cell for cell in nb.cells if cell.cell_type == "code"]
 
 
-def outputs(nb):
+def outputs(nb: nbformat.NotebookNode):
     return [output for cell in code_cells(nb) for output in cell.outputs]
 
 
-def opens_with_a_question(nb):
+def opens_with_a_question(nb: nbformat.NotebookNode):
     first = nb.cells[0]
     return (
         []
@@ -48,12 +48,12 @@ def opens_with_a_question(nb):
     )
 
 
-def has_one_parameters_cell(nb):
+def has_one_parameters_cell(nb: nbformat.NotebookNode):
     tagged = [cell for cell in code_cells(nb) if "parameters" in cell.metadata.get("tags", [])]
     return [] if len(tagged) == 1 else [f"{len(tagged)} cells tagged parameters"]
 
 
-def defines_nothing(nb):
+def defines_nothing(nb: nbformat.NotebookNode):
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
     sources = [
         "\n".join(line for line in c.source.splitlines() if line[:1] not in "%!")
@@ -73,7 +73,7 @@ def statements(source):
     return sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(source)))
 
 
-def cells_are_short(nb):
+def cells_are_short(nb: nbformat.NotebookNode):
     sources = [c.source for c in code_cells(nb) if "parameters" not in c.metadata.get("tags", [])]
     sizes = {source: statements(source) for source in sources}
     broken = [
@@ -87,7 +87,7 @@ def cells_are_short(nb):
     return broken
 
 
-def ends_with_one_printed_answer(nb):
+def ends_with_one_printed_answer(nb: nbformat.NotebookNode):
     tagged = [cell for cell in code_cells(nb) if "answer" in cell.metadata.get("tags", [])]
     texts = [o.get("text", "").strip() for cell in tagged for o in cell.outputs]
     good = tagged == code_cells(nb)[-1:] and len(texts) == 1 and texts[0] and "\n" not in texts[0]
@@ -100,7 +100,7 @@ def ends_with_one_printed_answer(nb):
     )
 
 
-def ends_with_the_papers_numbers(nb):
+def ends_with_the_papers_numbers(nb: nbformat.NotebookNode):
     headings = [
         line.lower()
         for cell in nb.cells
@@ -113,12 +113,12 @@ def ends_with_the_papers_numbers(nb):
     return [] if there else [f"the last headings are {last}, no {PAPER_TABLE}"]
 
 
-def ran_in_order(nb):
+def ran_in_order(nb: nbformat.NotebookNode):
     counts = [cell.execution_count for cell in code_cells(nb) if cell.source.strip()]
     return [] if counts == list(range(1, len(counts) + 1)) else [f"execution counts {counts}"]
 
 
-def shows_no_error(nb):
+def shows_no_error(nb: nbformat.NotebookNode):
     return [
         f"{output.ename}: {output.evalue}"
         for output in outputs(nb)
@@ -126,7 +126,7 @@ def shows_no_error(nb):
     ]
 
 
-def shows_its_answer(nb):
+def shows_its_answer(nb: nbformat.NotebookNode):
     return (
         []
         if outputs(nb) and code_cells(nb)[-1].outputs
@@ -134,7 +134,7 @@ def shows_its_answer(nb):
     )
 
 
-def outputs_are_plain(nb):
+def outputs_are_plain(nb: nbformat.NotebookNode):
     kinds = {mime for output in outputs(nb) for mime in output.get("data", {})}
     scripts = [
         "a script in an output"
@@ -144,7 +144,7 @@ def outputs_are_plain(nb):
     return sorted(kinds - IMAGES_TEXT_AND_TABLES) + scripts
 
 
-def carries_no_run_data(nb):
+def carries_no_run_data(nb: nbformat.NotebookNode):
     keys = {"widgets", "papermill"} & set(nb.metadata)
     keys |= {
         key
@@ -155,7 +155,7 @@ def carries_no_run_data(nb):
     return sorted(keys)
 
 
-def names_no_folder_of_this_machine(nb):
+def names_no_folder_of_this_machine(nb: nbformat.NotebookNode):
     folders = {
         str(folder) + "/"
         for folder in (ROOT, Path.home(), sys.prefix)
@@ -169,7 +169,7 @@ def names_no_folder_of_this_machine(nb):
     ]
 
 
-def is_small(nb):
+def is_small(nb: nbformat.NotebookNode):
     size = len(nbformat.writes(nb).encode())
     return [] if size < LARGEST else [f"{size:,} bytes"]
 
@@ -193,13 +193,13 @@ RULES = (
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(path, rule):
+def test_notebook(path: Path, rule) -> None:
     assert rule(nbformat.read(path, as_version=4)) == [], (
         "run `make notebooks` where the outputs are at fault"
     )
 
 
-def test_names_are_numbered():
+def test_names_are_numbered() -> None:
     assert [path.name for path in NOTEBOOKS if not path.name[:3].rstrip("_").isdigit()] == []
 
 
@@ -220,7 +220,7 @@ def good_notebook():
     )
 
 
-def test_a_good_notebook_breaks_no_rule():
+def test_a_good_notebook_breaks_no_rule() -> None:
     assert [rule(good_notebook()) for rule in RULES] == [[]] * len(RULES)
 
 
@@ -254,7 +254,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_a_bad_notebook_breaks_the_rule(rule):
+def test_a_bad_notebook_breaks_the_rule(rule) -> None:
     nb = good_notebook()
     BAD[rule](nb)
     assert rule(nb) != []
@@ -264,14 +264,14 @@ FINDS_TOOLS = 'sys.path.insert(0, f"{ROOT}/notebooks")'
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_tools_are_found_from_any_folder(path):
+def test_tools_are_found_from_any_folder(path: Path) -> None:
     """Before the first import of ``tools``, in the same cell, its folder is on the path."""
     sources = [cell.source for cell in code_cells(nbformat.read(path, as_version=4))]
     first = next((source for source in sources if "from tools import" in source), None)
     assert first is None or FINDS_TOOLS in first.partition("from tools import")[0]
 
 
-def test_papermill_runs_from_any_folder(tmp_path):
+def test_papermill_runs_from_any_folder(tmp_path: Path) -> None:
     """The kernel then starts where papermill does; no file is left there but what was asked for."""
     nb = nbformat.read(ROOT / "notebooks" / "02_two_model_cascades.ipynb", as_version=4)
     shows_store = [cell.source.endswith("\nstore") for cell in nb.cells].index(True)

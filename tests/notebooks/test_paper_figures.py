@@ -20,7 +20,7 @@ from tools.paper_figures import (
 from tools.side_by_side import threshold_curves
 
 
-def make_store(seed, k=400, noise=1.0):
+def make_store(seed: int, k: int = 400, noise: float = 1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     ease = 1.5 + rng.normal(size=(k, 1))
@@ -40,7 +40,7 @@ def names(fig):
     return [trace.name for trace in fig.data]
 
 
-def test_methods_have_a_panel_a_kind_with_its_reference_in_black():
+def test_methods_have_a_panel_a_kind_with_its_reference_in_black() -> None:
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     curves = {
         f"{metric}, {mean}": curve * (1 + i)
@@ -58,7 +58,7 @@ def test_methods_have_a_panel_a_kind_with_its_reference_in_black():
     assert [note.text for note in fig.layout.annotations] == ["mean x", "mean y"]
 
 
-def test_the_second_model_of_all_pairs_is_named_once():
+def test_the_second_model_of_all_pairs_is_named_once() -> None:
     pairs = pd.DataFrame(
         {"first": ["a"], "second": ["c"], "cost_ratio": 9.0, "mean_improvement": 2.0}
     )
@@ -73,7 +73,7 @@ def test_the_second_model_of_all_pairs_is_named_once():
     )
 
 
-def test_a_model_below_the_cheapest_one_is_shown_whole():
+def test_a_model_below_the_cheapest_one_is_shown_whole() -> None:
     labels = np.zeros(100, int)
     ok = {"cheap": 70, "worse": 65, "best": 90}
     logits = {
@@ -100,7 +100,9 @@ def test_a_model_below_the_cheapest_one_is_shown_whole():
         ),
     ],
 )
-def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
+def test_figures_say_how_a_front_is_replayed(
+    lengths: int | tuple[int, ...], ranges: bool, words: str
+) -> None:
     moved = replay(OTHER, search(STORE, lengths), ranges)
     own = search(OTHER, lengths)
     assert how_replayed(moved) == words
@@ -109,7 +111,7 @@ def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
     assert sum(words in text.replace("<br>", " ") for text in texts) == 1
 
 
-def test_figure_12_has_a_line_a_segment():
+def test_figure_12_has_a_line_a_segment() -> None:
     moved = replay(OTHER, FRONT)
     own = search(OTHER, 2)
     fig = segments_figure(moved, own.table, own.singles)
@@ -120,7 +122,7 @@ def test_figure_12_has_a_line_a_segment():
     assert fig.layout.xaxis.title.text == "MACs per sample"
 
 
-def test_severities_of_a_kind_share_a_panel():
+def test_severities_of_a_kind_share_a_panel() -> None:
     grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "imagenet-v2": 3, "test": 4}, "val")
     assert grouped == {
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
@@ -129,7 +131,7 @@ def test_severities_of_a_kind_share_a_panel():
     }
 
 
-def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
+def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend() -> None:
     curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
     fig = moved_improvement_figure(
         {kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")}
@@ -140,7 +142,7 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     assert fig.layout.yaxis.type == "log"
 
 
-def test_figure_14_marks_the_threshold():
+def test_figure_14_marks_the_threshold() -> None:
     curves = threshold_curves(STORE, "m0", OTHER)
     threshold = curves["uncalibrated"]["threshold"].iloc[100]
     point = replace(pick(FRONT, "match_best"), models=("m0", "m1"), thresholds=(threshold,))

@@ -29,7 +29,7 @@ K = 2000
 K_V2 = 1000
 
 
-def made_up(hits, labels, ease, rng):
+def made_up(hits, labels: np.ndarray, ease, rng: np.random.Generator):
     """Logits float32 [k, 1000] of a model that has ``hits`` samples correct, the easier ones
     mostly, and surest."""
     score = ease + 0.5 * rng.normal(size=len(labels))
@@ -41,7 +41,7 @@ def made_up(hits, labels, ease, rng):
     return logits.astype(np.float32)
 
 
-def write_split(folder, split, dataset, accuracy, k, seed):
+def write_split(folder: Path, split, dataset, accuracy, k: int, seed: int):
     rng = np.random.default_rng(seed)
     labels = np.arange(k) % 1000
     ease = rng.normal(size=k)
@@ -56,7 +56,7 @@ def write_split(folder, split, dataset, accuracy, k, seed):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory: pytest.TempPathFactory):
     """The folder of a study, its two stores, and its executed notebooks in MACs."""
     folder = tmp_path_factory.mktemp("study")
     stores = [
@@ -119,7 +119,7 @@ def hull_cost(accuracy, cost):
     return at
 
 
-def front_of_pairs(correct, confidence, cost):
+def front_of_pairs(correct: np.ndarray, confidence: np.ndarray, cost):
     """(accuracy, cost) of the non-dominated of all pairs at all thresholds, rising."""
     found = {}
     for i, j in combinations(range(len(cost)), 2):
@@ -136,14 +136,14 @@ def front_of_pairs(correct, confidence, cost):
     return np.array(rows[::-1]).T
 
 
-def test_the_preset_says_what_the_paper_did():
+def test_the_preset_says_what_the_paper_did() -> None:
     preset = yaml.safe_load((SCRIPTS / "paper.yml").read_text(encoding="utf-8"))
     at = [ledger.LOW + share * (ledger.BEST - ledger.LOW) for share in preset["shares"]]
     assert at == pytest.approx([0.80, 0.86, 0.87], abs=5e-5)
     assert (preset["images"], preset["top_k"], preset["prominence"]) == (50_000, 5, 0.3)
 
 
-def mean_factor(front, at, low, high, points=200_001):
+def mean_factor(front, at, low, high, points: int = 200_001):
     """Mean over accuracies of the baseline's cost ÷ the least cost of the front at no less; 0 where
     it has none."""
     grid = np.linspace(low, high, points)
@@ -156,7 +156,7 @@ def mean_factor(front, at, low, high, points=200_001):
 @pytest.mark.parametrize(
     ("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")]
 )
-def test_pairs_and_methods(study, kind, report):
+def test_pairs_and_methods(study, kind: str, report: str) -> None:
     folder, store, _ = study
     found = claims(folder / report, "02")
     cost = MODELS[kind].to_numpy(float)
@@ -192,7 +192,7 @@ def test_pairs_and_methods(study, kind, report):
         assert all(f"improvement above {part}%" in text for part in ("80.0", "86.0", "87.0"))
 
 
-def test_three_models(study):
+def test_three_models(study) -> None:
     """The largest factor of any three, by a loop over all thresholds of the first and a sort by the
     second's."""
     folder, store, _ = study
@@ -223,7 +223,7 @@ def test_three_models(study):
     ] == [4]
 
 
-def test_shift_and_calibration(study):
+def test_shift_and_calibration(study) -> None:
     folder, store, other = study
     drops = 100 * (MODELS["top1"] - MODELS["imagenetv2_top1"])
     assert claims(folder / "report", "05")["shift-drops"] == pytest.approx(list(drops), abs=0.11)
@@ -234,7 +234,7 @@ def test_shift_and_calibration(study):
     assert found["large-families"] == [pytest.approx(gaps[large].mean() / gaps.mean(), abs=0.006)]
 
 
-def test_extraction_and_notebook_01(tmp_path, monkeypatch):
+def test_extraction_and_notebook_01(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """extract.py and then notebook 01, on small look-alikes of images: all of them choose,
     published times are kept."""
     monkeypatch.setenv("CASCADELIB_QUICK", "1")

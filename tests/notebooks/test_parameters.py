@@ -23,7 +23,7 @@ MODELS = (
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory: pytest.TempPathFactory):
     """The bundled images, and their stores with six of the models."""
     folder = tmp_path_factory.mktemp("small")
     for name in ("val.npz", "test.npz"):
@@ -47,7 +47,7 @@ def small(tmp_path_factory):
     return str(folder)
 
 
-def flipped(path, small):
+def flipped(path: Path, small):
     """Other values of what a notebook's parameters cell has; fewer images to extract, and few to
     run on."""
     has = {
@@ -67,7 +67,7 @@ def flipped(path, small):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_flipped(path, small, tmp_path, monkeypatch):
+def test_flipped(path: Path, small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     monkeypatch.setenv(
         "OMP_NUM_THREADS", "1"

@@ -18,13 +18,13 @@ from tools.recipes_compared import all_recipes, compare_recipes
         ("Wang 2022, mean logits", METHODS["max_softmax_mean_logits"], (2, 3)),
     ],
 )
-def test_recipes_that_search_equal_a_loop(label, method, lengths):
+def test_recipes_that_search_equal_a_loop(label: str, method, lengths: tuple[int, ...]) -> None:
     store = eased_store(k=12, models=3)
     brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), lengths)
     same_front(all_recipes(store)[label], [(n / 12, cost) for n, cost in brute.items()])
 
 
-def test_compare_equals_a_fine_sum():
+def test_compare_equals_a_fine_sum() -> None:
     store = eased_store(k=400, step=0.01)
     front = search(store, (1, 2, 3))
     points = search(store, 2, "softmax_margin").table
@@ -50,7 +50,7 @@ def test_compare_equals_a_fine_sum():
     assert table.loc["oracle", "excess_cost"] < 0
 
 
-def test_compare_of_one_model_has_no_range():
+def test_compare_of_one_model_has_no_range() -> None:
     store = eased_store(models=1)
     row = compare_recipes(search(store, 1), {"oracle": recipes.oracle(store)}).loc["oracle"]
     assert np.isnan(row["mean_improvement"])
@@ -58,7 +58,7 @@ def test_compare_of_one_model_has_no_range():
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0.01), (1, 0.5)])
-def test_all_recipes_on_the_split_that_chose_are_as_they_were(seed, step):
+def test_all_recipes_on_the_split_that_chose_are_as_they_were(seed: int, step: float) -> None:
     store = make_store(seed, 60, 4, step)
     plain = all_recipes(store)
     moved = all_recipes(store, held_out=store)
@@ -87,7 +87,7 @@ def slow_excess_moved(front, points, other, at):
     return np.mean(np.divide(*relative) - 1)
 
 
-def test_compare_judges_on_the_other_split_what_was_chosen_here():
+def test_compare_judges_on_the_other_split_what_was_chosen_here() -> None:
     store = make_store(0, 300, 4, 0.01)
     other = make_store(1, 300, 4, 0.01)
     front = search(store, (1, 2, 3))

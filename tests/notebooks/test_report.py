@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -66,7 +67,7 @@ def figures():
     yield cl.figures.improvement_figure(many)
 
 
-def data(k=300):
+def data(k: int = 300):
     """Labels, and logits of three models, each better than the one before."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, k)
@@ -77,7 +78,7 @@ def data(k=300):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def pages(tmp_path_factory: pytest.TempPathFactory):
     """A folder with the report of three notebooks; the second has figures, a wide table, code,
     headings."""
     folder = tmp_path_factory.mktemp("report")
@@ -122,7 +123,7 @@ def pages(tmp_path_factory):
     return folder
 
 
-def test_pages_have_neighbours_and_contents(pages):
+def test_pages_have_neighbours_and_contents(pages) -> None:
     middle = (pages / "02_b.html").read_text(encoding="utf-8")
     assert (
         middle.count('rel="prev" href="01_a.html"')
@@ -137,21 +138,21 @@ def test_pages_have_neighbours_and_contents(pages):
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
-def test_where_the_explorer_stands_there_is_its_picture(pages):
+def test_where_the_explorer_stands_there_is_its_picture(pages) -> None:
     assert (pages / "02_b.html").read_text(encoding="utf-8").count('src="explorer.png"') == 1
     assert (pages / "explorer.png").stat().st_size > 1e4 and "explorer.png" not in (
         pages / "01_a.html"
     ).read_text()
 
 
-def test_there_is_one_plotly(pages):
+def test_there_is_one_plotly(pages) -> None:
     assert len(list(pages.glob("*plotly*"))) == 1
     assert max(page.stat().st_size for page in pages.glob("*.html")) < 400_000
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", SIZES)
-def test_nothing_is_wider_than_the_window(pages, browser, width):
+def test_nothing_is_wider_than_the_window(pages, browser: Any, width) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900})
     wrong = []
     page.on("pageerror", lambda error: wrong.append(error))
@@ -167,7 +168,9 @@ def test_nothing_is_wider_than_the_window(pages, browser, width):
 
 
 @pytest.mark.browser
-def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(pages, browser):
+def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(
+    pages, browser: Any
+) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto((pages / "02_b.html").as_uri())
     page.wait_for_function(FITTED, arg=390)
@@ -185,7 +188,7 @@ def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(pages,
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(pages, browser, scheme):
+def test_text_has_contrast(pages, browser: Any, scheme: str) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
     for name in ("index", "02_b"):
         page.goto((pages / f"{name}.html").as_uri())
@@ -205,7 +208,7 @@ def brightness(rgb):
 
 
 @pytest.mark.browser
-def test_colours_of_figures_have_contrast_in_the_dark(pages, browser):
+def test_colours_of_figures_have_contrast_in_the_dark(pages, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="dark")
     page.goto((pages / "index.html").as_uri())
     colours = [*PALETTE, GREY, BLACK, "#444444", "#ffffff"]

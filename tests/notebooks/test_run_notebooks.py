@@ -5,7 +5,9 @@ import io
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -41,11 +43,13 @@ warnings.warn('mind')"""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     return tmp_path_factory.mktemp("project") / "notebooks"
 
 
-def test_report_and_rewrite(folder, write_notebook, capsys):
+def test_report_and_rewrite(
+    folder: Path, write_notebook: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     source = write_notebook(folder / "01_page.ipynb", FIGURE, TABLE, SLIDER, NOISE)
     ids = [cell.id for cell in nbformat.read(source, as_version=4).cells]
     rewrite = ["--rewrite"] if find_browser() else []
@@ -82,7 +86,7 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
 
 
-def test_the_colours_of_the_style_survive_a_small_palette():
+def test_the_colours_of_the_style_survive_a_small_palette() -> None:
     """Beside thousands of others, where few pixels have them, as a thin line."""
     pixels = np.full((200, 300, 3), 255, np.uint8)
     pixels[:, 100:] = np.random.default_rng(0).integers(0, 256, (200, 200, 3))
@@ -100,7 +104,7 @@ def test_the_colours_of_the_style_survive_a_small_palette():
     assert np.abs(shown.astype(int) - pixels).mean() < 16
 
 
-def test_the_index_shows_the_answers(tmp_path, write_notebook):
+def test_the_index_shows_the_answers(tmp_path: Path, write_notebook: Callable[..., Path]) -> None:
     folder = tmp_path / "notebooks"
     source = write_notebook(folder / "01_a.ipynb", "print('It is <', points)")
     nb = nbformat.read(source, as_version=4)
@@ -112,7 +116,9 @@ def test_the_index_shows_the_answers(tmp_path, write_notebook):
 
 
 @pytest.mark.browser
-def test_page_draws_its_figure_offline(folder, write_notebook, page):
+def test_page_draws_its_figure_offline(
+    folder: Path, write_notebook: Callable[..., Path], page: Any
+) -> None:
     write_notebook(folder / "01_page.ipynb", FIGURE)
     out = folder.parent / "drawn"
     assert run.main(["--out", str(out), "-p", "points", "7"], folder) == 0
@@ -128,7 +134,9 @@ def test_page_draws_its_figure_offline(folder, write_notebook, page):
     ] == [] and wrong == []
 
 
-def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook, capsys):
+def test_a_failing_notebook_is_named_and_the_others_run(
+    tmp_path: Path, write_notebook: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "notebooks"
     write_notebook(folder / "01_bad.ipynb", "1 / 0", "never = 1")
     write_notebook(folder / "02_dead.ipynb", "import os\nos._exit(1)")
@@ -145,8 +153,11 @@ def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook
 
 
 def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
-    tmp_path, write_notebook, capsys, monkeypatch
-):
+    tmp_path: Path,
+    write_notebook: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can
     write."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -193,7 +204,9 @@ def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
     assert 1 <= threads <= max(1, run.cores() // 2)
 
 
-def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
+def test_parameters_go_where_their_name_is(
+    tmp_path: Path, write_notebook: Callable[..., Path]
+) -> None:
     paths = [write_notebook(tmp_path / name) for name in ("01_a.ipynb", "02_b.ipynb")]
     other = nbformat.read(paths[1], as_version=4)
     other.cells[1].source = 'split = "val"'
@@ -214,7 +227,9 @@ def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
         run.find_notebooks(tmp_path, ["3"])
 
 
-def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, monkeypatch):
+def test_what_a_quick_run_repeats_is_marked_for_nbval(
+    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the last tables: not what depends on the quick parameters, and not a figure; times are
     sanitised."""
     cells = [
@@ -260,8 +275,8 @@ def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, 
 
 
 def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
-    tmp_path, write_notebook, capsys
-):
+    tmp_path: Path, write_notebook: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "notebooks"
     preset = tmp_path / "own.yml"
     write_notebook(folder / "01_a.ipynb", "print('said', points)")
@@ -284,7 +299,7 @@ def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
 @pytest.mark.parametrize(
     ("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])]
 )
-def test_literals(text, value):
+def test_literals(text: str, value) -> None:
     assert run.literal(text) == value
 
 
@@ -298,14 +313,14 @@ def test_literals(text, value):
         ("# Title\n\nNone here.", "Title"),
     ],
 )
-def test_question_of(text, question):
+def test_question_of(text: str, question: str) -> None:
     assert (
         report.question_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
         == question
     )
 
 
-def test_title_of_a_figure_without_a_title():
+def test_title_of_a_figure_without_a_title() -> None:
     layout = {"xaxis": {"title": {"text": "MACs"}}, "yaxis": {"title": {"text": "Accuracy"}}}
     assert report.title_of({"layout": layout}) == "Accuracy against MACs"
     assert report.title_of({}) == "Figure"
@@ -322,17 +337,19 @@ def test_title_of_a_figure_without_a_title():
         (None, None),
     ],
 )
-def test_the_kernel_embeds_no_script(default, kept):
+def test_the_kernel_embeds_no_script(default: str | None, kept: str | None) -> None:
     assert style.renderer_without_script(default) == kept
 
 
-def test_rewriting_asks_for_a_browser_first(tmp_path, monkeypatch):
+def test_rewriting_asks_for_a_browser_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     with pytest.raises(SystemExit, match="drawn by Chrome or Chromium"):
         run.main(["--rewrite"], tmp_path)
 
 
-def test_help_says_how(capsys):
+def test_help_says_how(capsys: pytest.CaptureFixture[str]) -> None:
     text = subprocess.run(
         [sys.executable, ROOT / "notebooks" / "tools" / "run.py", "--help"],
         capture_output=True,

@@ -22,7 +22,7 @@ def slow_stream(margins, agree, target):
 
 @settings(max_examples=20, deadline=None)
 @given(STORES)
-def test_the_dynamic_threshold_equals_a_loop(store):
+def test_the_dynamic_threshold_equals_a_loop(store) -> None:
     slow = []
     targets = np.arange(41) / 40
     for _, (a, b), (c1, c2) in chains_of(store, [2]):
@@ -41,7 +41,7 @@ def test_the_dynamic_threshold_equals_a_loop(store):
         own_again(store, table, dynamic_exits)
 
 
-def test_the_dynamic_threshold_comes_to_its_share_of_disagreement():
+def test_the_dynamic_threshold_comes_to_its_share_of_disagreement() -> None:
     rng = np.random.default_rng(1)
     margin = rng.random(50_000)
     agrees = rng.random(50_000) < margin

@@ -9,7 +9,7 @@ from recipe_stores import rising_chains, same_front
 from cascadelib import ScoreTable, recipes
 
 
-def test_the_oracle_refuses_graded_scores():
+def test_the_oracle_refuses_graded_scores() -> None:
     """0.25 and 0.5 were right answers to it: accuracy 1 at cost 1."""
     with pytest.raises(ValueError, match="graded"):
         recipes.oracle(ScoreTable([[0.25, 0.5], [0.5, 1.0]], np.zeros((2, 2)), [1, 4]))
@@ -17,7 +17,7 @@ def test_the_oracle_refuses_graded_scores():
     assert ones["accuracy"].tolist() == [0.5, 1.0] and ones["cost"].tolist() == [1, 3]
 
 
-def test_oracle_equals_trying_every_exit_of_every_sample():
+def test_oracle_equals_trying_every_exit_of_every_sample() -> None:
     rng = np.random.default_rng(5)
     for costs in ([1, 4, 9], [2, 2, 5]):
         correct = rng.random((3, 6)) < [[0.4], [0.5], [0.7]]

@@ -18,7 +18,7 @@ def outcomes_of(store, metric):
     return names, list(store.costs("macs")), Method(metric).stage(store, names)
 
 
-def replayed(store, table, metric):
+def replayed(store, table, metric) -> None:
     """Each row evaluated anew gives its own accuracy and cost."""
     for row in table.itertuples():
         point = Point(
@@ -32,7 +32,7 @@ def replayed(store, table, metric):
 @pytest.mark.parametrize("metric", ["entropy", "max_softmax"])
 @pytest.mark.parametrize("cost_aware", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
+def test_wang_2018_equals_a_loop_over_the_grid(metric: str, cost_aware: bool, seed: int) -> None:
     store = eased_store(seed, models=3, step=2.0, costs=[[3, 5, 6], [4, 4, 5]][seed % 2])
     names, costs, stage = outcomes_of(store, metric)
     k = len(store)
@@ -64,7 +64,7 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
         assert low - 1e-9 <= table.loc[table["accuracy"] >= target, "cost"].min() <= high + 1e-9
 
 
-def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
+def test_cost_oblivious_exits_most_samples_early_whatever_they_cost() -> None:
     store = eased_store(k=400, models=3, step=0.01, costs=[1, 2, 1000])
     aware, oblivious = (
         recipes.wang_2018(store, "max_softmax", cost_aware=aware) for aware in (True, False)
@@ -80,7 +80,7 @@ def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
     pd.testing.assert_frame_equal(*pairs)  # with two models the fewest models run is the least cost
 
 
-def test_a_grid_that_is_given_serves_all_stages():
+def test_a_grid_that_is_given_serves_all_stages() -> None:
     store = make_store(2, 60, 3)
     given_one = recipes.wang_2018(store, "max_softmax", grid=[0.9, 0.4, 0.6])
     assert {t for row in given_one["thresholds"] for t in row} <= {0.4, 0.6, 0.9}
@@ -95,7 +95,7 @@ def test_a_grid_that_is_given_serves_all_stages():
         recipes.wang_2018(store, grid=[])
 
 
-def test_entropy_thresholds_are_in_nats():
+def test_entropy_thresholds_are_in_nats() -> None:
     store = eased_store(k=200)
     table = recipes.wang_2018(store)
     values = [t for row in table["thresholds"] for t in row]

@@ -28,7 +28,7 @@ def slow_patience(store, names, costs, patience):
 
 @settings(max_examples=25, deadline=None)
 @given(STORES)
-def test_patience_equals_a_loop(store):
+def test_patience_equals_a_loop(store) -> None:
     slow = [
         slow_patience(store, names, costs, patience)
         for _, names, costs in chains_of(store, range(1, 5))

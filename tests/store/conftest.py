@@ -1,5 +1,7 @@
 """Fixtures that the tests of this room share."""
 
+from pathlib import Path
+
 import pytest
 from toy_store import IDS, LABELS, C
 
@@ -7,7 +9,7 @@ from cascadelib.store.logit_store import LogitStore
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     return LogitStore.create(
         tmp_path / "val",
         LABELS,

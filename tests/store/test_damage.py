@@ -29,7 +29,7 @@ LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enu
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     store = cl.LogitStore.create(
         tmp_path / "val", LABELS, classes="wxyz", dataset="toy", split="val"
     )
@@ -39,11 +39,11 @@ def store(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_stores_give_named_errors_or_the_same_data(seed):
+def test_damaged_stores_give_named_errors_or_the_same_data(seed: int) -> None:
     assert fuzz.fuzz_stores(seed, cases=150) == 150
 
 
-def test_every_single_bit_of_a_header_and_a_manifest(store):
+def test_every_single_bit_of_a_header_and_a_manifest(store) -> None:
     whole, _ = fuzz.read_all(store.path)
     header = store.path / "a.safetensors"
     spans = {header: 8 + int.from_bytes(header.read_bytes()[:8], "little")}
@@ -60,7 +60,7 @@ def test_every_single_bit_of_a_header_and_a_manifest(store):
     assert fuzz.read_all(store.path) == (whole, [])
 
 
-def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store):
+def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store) -> None:
     (store.path / "a.safetensors").rename(store.path / "c.safetensors")
     with pytest.warns(UserWarning) as caught:
         opened = cl.LogitStore(store.path)
@@ -81,7 +81,7 @@ def old_format(store):
     return cl.LogitStore(store.path)
 
 
-def test_a_store_of_the_first_format_is_read_and_added_to(store):
+def test_a_store_of_the_first_format_is_read_and_added_to(store) -> None:
     old = old_format(store)
     assert list(old.models.index) == ["a", "b"]
     old.add("c", LOGITS["c"], macs=30)
@@ -95,7 +95,7 @@ def test_a_store_of_the_first_format_is_read_and_added_to(store):
     ]
 
 
-def test_no_new_store_passes_for_an_old_one(store):
+def test_no_new_store_passes_for_an_old_one(store) -> None:
     path = store.path / "manifest.json"
     path.write_text(path.read_text().replace("logits 2", "logits 1"))
     with pytest.raises(
@@ -105,7 +105,7 @@ def test_no_new_store_passes_for_an_old_one(store):
         cl.LogitStore(store.path)
 
 
-def test_metadata_that_is_nested_deep_is_refused_by_name(store):
+def test_metadata_that_is_nested_deep_is_refused_by_name(store) -> None:
     deep = json.loads("[" * 500 + "]" * 500)
     with pytest.raises(ValueError, match="nested"):
         store.add("c", LOGITS["c"], note=deep)
@@ -124,8 +124,8 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store):
 
 
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
-    store, monkeypatch
-):
+    store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader = cl.LogitStore(store.path)
     writer = cl.LogitStore(store.path)
     done = []
@@ -145,7 +145,7 @@ def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_head
         late.logits("a")
 
 
-def test_numbers_too_large_for_a_float_hide_no_other_model(store):
+def test_numbers_too_large_for_a_float_hide_no_other_model(store) -> None:
     with pytest.raises(ValueError, match="'c': macs must be a positive number"):
         store.add("c", LOGITS["c"], macs=10**400)
     manifest = json.loads((store.path / "manifest.json").read_text())
@@ -158,7 +158,7 @@ def test_numbers_too_large_for_a_float_hide_no_other_model(store):
         cl.LogitStore(store.path)
 
 
-def sealed(store, **changes):
+def sealed(store, **changes) -> None:
     """Write the manifest with other entries, and the digest that fits it."""
     path = store.path / "manifest.json"
     content = json.loads(path.read_text()) | changes
@@ -166,7 +166,7 @@ def sealed(store, **changes):
     path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
 
 
-def resealed(store, tensor=LOGITS["a"], **texts):
+def resealed(store, tensor=LOGITS["a"], **texts) -> None:
     """Write model a's file with other texts in its header, or another tensor, and the digests that
     fit them."""
     file = formats.LogitFile.read(store.path / "a.safetensors")
@@ -194,34 +194,34 @@ WRONG = {  # what a header says → why it is refused
 @pytest.mark.parametrize(
     ("key", "text"), [(key, text) for key, texts in WRONG.items() for text in texts]
 )
-def test_a_header_that_says_what_no_model_can_is_left_out(store, key, text):
+def test_a_header_that_says_what_no_model_can_is_left_out(store, key, text) -> None:
     resealed(store, **{key: text})
     with pytest.warns(UserWarning, match=rf"a\.safetensors: .*({key}|nan, inf)"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
 @pytest.mark.parametrize("classes", [1, 3, 5])
-def test_a_file_of_other_classes_is_left_out(store, classes):
+def test_a_file_of_other_classes_is_left_out(store, classes: int) -> None:
     resealed(store, np.zeros((40, classes)))
     with pytest.warns(UserWarning, match=rf"a\.safetensors: .*{classes} columns"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
-def test_metadata_that_would_not_be_read_is_not_written(store):
+def test_metadata_that_would_not_be_read_is_not_written(store) -> None:
     for wrong in ({"extraction": 5}, {"checkpoint": {"a": math.nan}}, {"image_size": "224 pixels"}):
         with pytest.raises(ValueError, match=f"metadata .*{[*wrong][0]}"):
             store.add("c", LOGITS["c"], **wrong)
 
 
 @pytest.mark.parametrize("digests", [[[], "x"], [{}, "x"], [5]])
-def test_digests_are_text(store, digests):
+def test_digests_are_text(store, digests: list) -> None:
     sealed(store, models=store._shelf.manifest.models | {"a": digests})
     with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
         cl.LogitStore(store.path)
 
 
 @pytest.fixture
-def other(tmp_path):
+def other(tmp_path: Path):
     """Another store of as many samples."""
     other = cl.LogitStore.create(
         tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val"
@@ -230,7 +230,9 @@ def other(tmp_path):
     return other
 
 
-def test_a_folder_that_becomes_another_store_while_it_is_opened(store, other, monkeypatch):
+def test_a_folder_that_becomes_another_store_while_it_is_opened(
+    store, other, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = formats.read_labels
 
     def slowly(*args):
@@ -244,7 +246,7 @@ def test_a_folder_that_becomes_another_store_while_it_is_opened(store, other, mo
         cl.LogitStore(store.path)
 
 
-def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other):
+def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other) -> None:
     shutil.rmtree(store.path)
     shutil.copytree(other.path, store.path)
     for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.settle):
@@ -253,7 +255,7 @@ def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other)
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
 
 
-def npy(text, data=b"", blanks=0):
+def npy(text, data: bytes = b"", blanks: int = 0):
     """A .npy file, version 2, of a header's text and blanks after it."""
     text = text.encode() + b" " * blanks + b"\n"
     return b"\x93NUMPY\2\0" + len(text).to_bytes(4, "little") + text + data
@@ -261,7 +263,7 @@ def npy(text, data=b"", blanks=0):
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("bomb", ["header", "ids"])
-def test_small_labels_never_become_large(store, bomb, packing):
+def test_small_labels_never_become_large(store, bomb: str, packing) -> None:
     wide = npy(
         f"{{'descr': '<U{2**18}', 'fortran_order': False, 'shape': (40,)}}", bytes(160 * 2**18)
     )
@@ -281,7 +283,7 @@ def test_small_labels_never_become_large(store, bomb, packing):
         tracemalloc.stop()
 
 
-def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
+def test_labels_of_absurd_size_are_not_read(store, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = []
     monkeypatch.setattr("hashlib.file_digest", lambda *_: hashed.append(1))
     os.truncate(store.path / "labels.npz", 3 * 2**30)  # sparse
@@ -293,7 +295,7 @@ def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
         cl.LogitStore(store.path)
 
 
-def test_a_number_of_samples_that_the_labels_have_not(store):
+def test_a_number_of_samples_that_the_labels_have_not(store) -> None:
     sealed(store, samples=10**15)
     with pytest.raises(
         ValueError, match=r"labels\.npz.*labels is int64 \(40,\), expected one a sample"
@@ -306,7 +308,7 @@ ODD = ["/proc/kmsg", "/proc/self/mem", "/proc/self/pagemap", "/dev/zero"]
 
 @pytest.mark.parametrize("target", [target for target in ODD if os.path.exists(target)])
 @pytest.mark.parametrize("name", ["a.safetensors", "labels.npz", "manifest.json"])
-def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name):
+def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name: str) -> None:
     path = store.path / name
     path.unlink()
     path.symlink_to(target)
@@ -319,18 +321,20 @@ def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), None])
-def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, error):
+def test_a_read_that_fails_or_gives_nothing_names_the_path(
+    store, monkeypatch: pytest.MonkeyPatch, error
+) -> None:
     class Failing:
-        def __init__(self, handle, mode):
+        def __init__(self, handle, mode) -> None:
             self.fileno = lambda: handle
 
         def __enter__(self):
             return self
 
-        def __exit__(self, *_):
+        def __exit__(self, *_) -> None:
             os.close(self.fileno())
 
-        def read(self, *_):
+        def read(self, *_) -> None:
             if error:
                 raise error
 
@@ -345,7 +349,7 @@ def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, e
 
 
 @pytest.mark.parametrize("value", [10**400, [10**400], "\ud800", {"\ud800": 1}, "[" * 100_000])
-def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
+def test_values_that_no_table_or_file_can_hold_are_refused(store, value) -> None:
     for own in (store, cl.LogitStore.from_arrays(LABELS, {"a": LOGITS["a"]})):
         with pytest.raises(ValueError, match="metadata 'parameters' is no text, number"):
             own.add("c", LOGITS["c"], parameters=value)
@@ -355,13 +359,13 @@ def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
 
 
 @pytest.mark.parametrize("key", ["top1", "top5", "order", "parameters"])
-def test_a_header_with_a_number_that_no_float_holds_is_left_out(store, key):
+def test_a_header_with_a_number_that_no_float_holds_is_left_out(store, key: str) -> None:
     resealed(store, **{key: "1" + "0" * 400})
     with pytest.warns(UserWarning, match=r"a\.safetensors.*too large for a float"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
-def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
+def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path: Path) -> None:
     stray = Path(os.fsdecode(os.fsencode(store.path) + b"/\xff.safetensors"))
     try:
         stray.write_bytes((store.path / "a.safetensors").read_bytes())
@@ -379,14 +383,14 @@ def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
             cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
 
 
-def test_a_stray_folder_stops_no_writer(store):
+def test_a_stray_folder_stops_no_writer(store) -> None:
     (store.path / ".x.tmp").mkdir()
     store.add("c", LOGITS["c"], macs=30)
     assert len(cl.LogitStore(store.path).models) == 3
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_threads_share_a_store_that_grows(store, in_memory):
+def test_threads_share_a_store_that_grows(store, in_memory: bool) -> None:
     """Adding, replacing and reading one object: no reader sees half a change, or an old number
     beside a new one."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
@@ -397,12 +401,12 @@ def test_threads_share_a_store_that_grows(store, in_memory):
     end = time.monotonic() + 1.5
     old = sys.getswitchinterval()
 
-    def add(number):
+    def add(number) -> None:
         for i in range(200 if in_memory else 20):
             shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
             shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
 
-    def read(number):
+    def read(number) -> None:
         while time.monotonic() < end:
             part = shared.take(slice(None))
             try:
@@ -441,8 +445,8 @@ def test_threads_share_a_store_that_grows(store, in_memory):
     assert "late" in shared.models.index and "late" not in part.models.index
 
 
-def test_threads_and_processes_add_and_replace_side_by_side(store):
-    def work(number):
+def test_threads_and_processes_add_and_replace_side_by_side(store) -> None:
+    def work(number) -> None:
         own = cl.LogitStore(store.path)
         for i in range(20):
             own.add(f"m{number}-{i % 10}", LOGITS["a"], macs=1 + i, replace=i >= 10)
@@ -476,7 +480,7 @@ CALLS = {
 }
 
 
-def at_call(number, act, monkeypatch, after):
+def at_call(number, act, monkeypatch: pytest.MonkeyPatch, after):
     """Let ``act`` happen at so manieth call of CALLS, before or after it; returns the list of
     calls."""
     made = []
@@ -497,14 +501,14 @@ def at_call(number, act, monkeypatch, after):
     return made
 
 
-def change(folder):
+def change(folder: Path) -> None:
     """One model more, one replaced."""
     store = cl.LogitStore(folder)
     store.add("c", LOGITS["c"], macs=30)
     store.add("a", LOGITS["c"], macs=11, replace=True)
 
 
-def check_half_changed(folder):
+def check_half_changed(folder: Path) -> None:
     """Each model is the old one or the new one, whole; repeated, the change leaves the store that
     it should."""
     with warnings.catch_warnings():
@@ -532,8 +536,8 @@ FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGI
 @pytest.mark.parametrize(
     ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
 )  # a signal after one call is before the next
-def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path, kind, after):
-    def act(*path):
+def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path: Path, kind, after) -> None:
+    def act(*path) -> None:
         if isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
         else:
@@ -567,8 +571,8 @@ def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path, kind, after):
     assert number > 15
 
 
-def test_an_error_of_the_disk_names_the_path(tmp_path):
-    def full(*_):
+def test_an_error_of_the_disk_names_the_path(tmp_path: Path) -> None:
+    def full(*_) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
@@ -580,7 +584,7 @@ def test_an_error_of_the_disk_names_the_path(tmp_path):
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
-def test_leftovers_of_killed_writers_are_swept_by_the_next(store):
+def test_leftovers_of_killed_writers_are_swept_by_the_next(store) -> None:
     (store.path / f".c.safetensors.0123456789ab{TEMPORARY}").write_bytes(b"half a file")
     store.add("c", LOGITS["c"])
     assert not list(store.path.glob(".*"))
@@ -590,14 +594,14 @@ def test_leftovers_of_killed_writers_are_swept_by_the_next(store):
 @pytest.mark.parametrize(
     "name", [".notes.tmp", ".~lock.a.tmp", ".c.safetensors.tmp", f".notes{TEMPORARY}", "a.tmp"]
 )
-def test_a_users_own_temporary_files_stay(store, name):
+def test_a_users_own_temporary_files_stay(store, name: str) -> None:
     (store.path / name).write_bytes(b"mine")
     store.add("c", LOGITS["c"])
     store._shelf.settle()
     assert (store.path / name).read_bytes() == b"mine"
 
 
-def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
+def test_a_model_can_be_added_while_another_is_replaced(tmp_path: Path) -> None:
     early = cl.LogitStore.create(tmp_path / "s", LABELS)
     early.add("a", LOGITS["a"], macs=10)
     early = cl.LogitStore(early.path)
@@ -608,16 +612,18 @@ def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
         early.add("d", np.zeros((40, 5)))
 
 
-def test_processes_add_models_while_others_are_replaced_in_a_store_without_class_names(tmp_path):
+def test_processes_add_models_while_others_are_replaced_in_a_store_without_class_names(
+    tmp_path: Path,
+) -> None:
     cl.LogitStore.create(tmp_path / "s", LABELS).add("shared", LOGITS["a"], macs=1)
     end = time.monotonic() + 3
 
-    def replace_shared():
+    def replace_shared() -> None:
         own = cl.LogitStore(tmp_path / "s")
         while time.monotonic() < end:
             own.add("shared", LOGITS["b"], macs=2, replace=True)
 
-    def add_others(number):
+    def add_others(number) -> None:
         for i in range(40):
             cl.LogitStore(tmp_path / "s").add(f"m{number}-{i}", LOGITS["c"], macs=3)
 
@@ -636,7 +642,7 @@ def test_processes_add_models_while_others_are_replaced_in_a_store_without_class
     assert len(opened.models) == 1 + 3 * 40 and not opened._shelf.broken
 
 
-def test_a_model_that_another_process_has_added_is_not_overwritten(store):
+def test_a_model_that_another_process_has_added_is_not_overwritten(store) -> None:
     early = cl.LogitStore(store.path)
     store.add("c", LOGITS["c"], macs=30)
     with pytest.raises(ValueError, match="'c' is in the store already; pass replace=True"):
@@ -648,14 +654,14 @@ def test_a_model_that_another_process_has_added_is_not_overwritten(store):
 
 
 @pytest.fixture
-def ignoring_case(monkeypatch):
+def ignoring_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are found by their names whatever the case, as on the usual disks of macOS and
     Windows."""
     real_open = os.open
     real_stat = os.stat
     real_replace = os.replace
 
-    def found(path):
+    def found(path: Path):
         path = Path(path)
         there = os.listdir(path.parent) if os.path.isdir(path.parent) else []
         same = [name for name in there if name.lower() == path.name.lower()]
@@ -670,7 +676,7 @@ def ignoring_case(monkeypatch):
 
 def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
     store, ignoring_case
-):
+) -> None:
     assert (store.path / "A.SAFETENSORS").exists()
     for replace in (False, True):
         with pytest.raises(ValueError, match="'A'.*'a'.*ignores case.*another name"):
@@ -681,7 +687,7 @@ def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
     store.add("a", LOGITS["c"], replace=True)
 
 
-def test_names_may_differ_in_case_alone_elsewhere(store):
+def test_names_may_differ_in_case_alone_elsewhere(store) -> None:
     if (store.path / "MANIFEST.JSON").exists():
         pytest.skip("this disk ignores case")
     store.add("A", LOGITS["c"], macs=3)
@@ -689,7 +695,9 @@ def test_names_may_differ_in_case_alone_elsewhere(store):
 
 
 @pytest.mark.parametrize("key", ["top1", "top5"])
-def test_an_accuracy_in_a_header_that_is_not_that_of_the_logits_is_found(tmp_path, key):
+def test_an_accuracy_in_a_header_that_is_not_that_of_the_logits_is_found(
+    tmp_path: Path, key: str
+) -> None:
     labels = np.arange(40) % 8
     logits = np.random.default_rng(3).normal(size=(40, 8))
     store = cl.LogitStore.create(tmp_path / "s", labels)

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -16,7 +17,7 @@ from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encod
 from cascadelib.store.logit_store import LogitStore
 
 
-def test_files_are_readable_by_the_group(store):
+def test_files_are_readable_by_the_group(store) -> None:
     umask = os.umask(0)
     os.umask(umask)
     store.add("a", LOGITS["a"])
@@ -35,7 +36,7 @@ def test_files_are_readable_by_the_group(store):
         max_leaves=5,
     ),
 )
-def test_any_name_and_metadata_come_back(name, value):
+def test_any_name_and_metadata_come_back(name, value) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -49,7 +50,7 @@ def test_any_name_and_metadata_come_back(name, value):
 @pytest.mark.parametrize(
     "name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"]
 )
-def test_awkward_names_on_disk(store, name):
+def test_awkward_names_on_disk(store, name: str) -> None:
     store.add(name, LOGITS["a"], macs=1)
     opened = LogitStore(store.path)
     assert list(opened.models.index) == [name]
@@ -57,37 +58,37 @@ def test_awkward_names_on_disk(store, name):
 
 
 @pytest.mark.parametrize("name", ["", 3, "x" * 300, "\ud800"])
-def test_impossible_names(store, name):
+def test_impossible_names(store, name) -> None:
     for some in (store, LogitStore.from_arrays(LABELS, {})):
         with pytest.raises(ValueError, match="name"):
             some.add(name, LOGITS["a"])
 
 
-def truncated(path):
+def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 
 
-def appended(path):
+def appended(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def emptied(path):
+def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def foreign(path):
+def foreign(path: Path) -> None:
     save_file({"weights": np.zeros(3)}, path)
 
 
-def foreign_logits(path):
+def foreign_logits(path: Path) -> None:
     save_file({"logits": LOGITS["a"]}, path)
 
 
-def renamed(path):
+def renamed(path: Path) -> None:
     path.write_bytes((path.parent / "good.safetensors").read_bytes())
 
 
-def of_another_store(path):
+def of_another_store(path: Path) -> None:
     other = LogitStore.create(path.parent / "other", LABELS[::-1])
     other.add("bad", LOGITS["a"])
     path.write_bytes((other.path / "bad.safetensors").read_bytes())
@@ -106,7 +107,7 @@ def of_another_store(path):
         (overwrite, "not a whole safetensors file"),
     ],
 )
-def test_a_broken_file_is_named_and_hides_no_other(store, damage, check):
+def test_a_broken_file_is_named_and_hides_no_other(store, damage, check: str) -> None:
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     damage(store.path / "bad.safetensors")
@@ -123,7 +124,7 @@ def test_a_broken_file_is_named_and_hides_no_other(store, damage, check):
     opened.verify()
 
 
-def test_an_edited_tensor_is_found_on_first_reading(store):
+def test_an_edited_tensor_is_found_on_first_reading(store) -> None:
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     path = store.path / "bad.safetensors"
@@ -137,7 +138,7 @@ def test_an_edited_tensor_is_found_on_first_reading(store):
     opened.logits("good")
 
 
-def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
+def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cascadelib.store.formats.QUICKLY_HASHED", 10)
     test_edited = store.path / "bad.safetensors"
     store.add("bad", LOGITS["a"])
@@ -150,7 +151,7 @@ def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
         opened.verify()
 
 
-def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(store):
+def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(store) -> None:
     store.add("a", LOGITS["a"])
     path = store.path / "a.safetensors"
     metadata = LogitFile.read(path).metadata
@@ -162,7 +163,7 @@ def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(s
             ask()
 
 
-def test_temporaries_of_a_killed_writer_are_no_models(store):
+def test_temporaries_of_a_killed_writer_are_no_models(store) -> None:
     store.add("a", LOGITS["a"])
     (store.path / ".b.safetensors.123.tmp").write_bytes(b"half a file")
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def files(store):
     return {p.name: p.read_bytes() for p in store.path.iterdir()}
 
 
-def test_round_trip_through_the_folder(store):
+def test_round_trip_through_the_folder(store) -> None:
     store.add(
         "b",
         LOGITS["b"],
@@ -63,7 +64,7 @@ def test_round_trip_through_the_folder(store):
     np.testing.assert_array_equal(load_file(store.path / "a.safetensors")["logits"], LOGITS["a"])
 
 
-def test_logits_are_memory_mapped_and_read_only(store):
+def test_logits_are_memory_mapped_and_read_only(store) -> None:
     store.add("a", LOGITS["a"])
     assert isinstance(LogitStore(store.path).logits("a"), np.memmap)
     for some in (store, LogitStore.from_arrays(LABELS, LOGITS)):
@@ -109,7 +110,7 @@ BAD_LOGITS = {
 
 @pytest.mark.parametrize("case", BAD_LOGITS)
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory):
+def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory: bool) -> None:
     logits, keywords, message = BAD_LOGITS[case]
     if in_memory:
         some = LogitStore.from_arrays(
@@ -125,14 +126,14 @@ def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory):
     assert in_memory or files(store) == before
 
 
-def test_classes_must_agree_between_models_where_they_have_no_names():
+def test_classes_must_agree_between_models_where_they_have_no_names() -> None:
     store = LogitStore.from_arrays([0, 1], {"a": np.eye(2)})
     with pytest.raises(ValueError, match="'b'.*3 classes.*the store has 2"):
         store.add("b", np.eye(3)[:2])
     store.add("a", np.eye(3)[:2], replace=True)
 
 
-def test_same_name_twice(store):
+def test_same_name_twice(store) -> None:
     store.add("a", LOGITS["a"])
     with pytest.raises(ValueError, match="'a'.*replace=True"):
         store.add("a", LOGITS["b"])
@@ -156,7 +157,7 @@ def test_same_name_twice(store):
         ({"labels": [0, 1], "classes": ["x", "x"]}, "repeat"),
     ],
 )
-def test_bad_labels(tmp_path, keywords, message):
+def test_bad_labels(tmp_path: Path, keywords: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LogitStore.create(tmp_path / "s", **keywords)
     assert not (tmp_path / "s").exists()
@@ -165,12 +166,12 @@ def test_bad_labels(tmp_path, keywords, message):
         LogitStore.from_arrays(labels, {}, **keywords)
 
 
-def test_one_class_is_degenerate_but_correct():
+def test_one_class_is_degenerate_but_correct() -> None:
     store = LogitStore.from_arrays([0, 0], {"a": [[1.0], [2.0]]}, macs={"a": 1})
     assert store.models.top1["a"] == 1 and math.isnan(store.models.top5["a"])
 
 
-def test_create_and_open_refuse(store, tmp_path):
+def test_create_and_open_refuse(store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="already holds a store"):
         LogitStore.create(store.path, LABELS)
     with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
@@ -178,12 +179,12 @@ def test_create_and_open_refuse(store, tmp_path):
     assert LogitStore(store.path).models.empty
 
 
-def test_equal_logits_count_for_the_lowest_class():
+def test_equal_logits_count_for_the_lowest_class() -> None:
     store = LogitStore.from_arrays([0, 1], {"a": np.zeros((2, 8))})
     assert store.models.top1["a"] == 0.5 and list(store.ranks("a")) == [0, 1]
 
 
-def test_order_is_by_macs_then_seconds_then_age():
+def test_order_is_by_macs_then_seconds_then_age() -> None:
     def order(macs, seconds):
         return list(LogitStore.from_arrays(LABELS, LOGITS, macs, seconds).models.index)
 
@@ -193,7 +194,7 @@ def test_order_is_by_macs_then_seconds_then_age():
     assert order({"a": 1, "b": 1, "c": 1}, None) == ["a", "b", "c"]
 
 
-def test_costs():
+def test_costs() -> None:
     store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2}, {"a": 0.5})
     assert list(store.costs("macs")) == [1, 2, 3] and store.costs("macs").dtype == np.float64
     with pytest.raises(ValueError, match="seconds.*'b'.*'c'"):
@@ -206,7 +207,7 @@ def test_costs():
         LogitStore.from_arrays(LABELS, LOGITS, {"d": 3})
 
 
-def test_the_only_cost_is_the_default():
+def test_the_only_cost_is_the_default() -> None:
     def default(**costs):
         return LogitStore.from_arrays(LABELS, LOGITS, **costs)
 
@@ -229,7 +230,7 @@ def test_the_only_cost_is_the_default():
             default(joules=wrong)
 
 
-def test_only_costs_are_costs(monkeypatch):
+def test_only_costs_are_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
     store.add("z", LOGITS["a"], macs=9, joules=0, image_size=224)
     for wrong in ("image_size", "top1", "parameters"):
@@ -244,7 +245,7 @@ def test_only_costs_are_costs(monkeypatch):
         store.add("y", LOGITS["a"], joules="x")
 
 
-def test_unknown_model(store):
+def test_unknown_model(store) -> None:
     store.add("resnet18", LOGITS["a"])
     for ask in (store.logits, store.select, store.ranks, store.metadata):
         with pytest.raises(ValueError, match="unknown model 'resnet8'; nearest: 'resnet18'"):
@@ -253,7 +254,7 @@ def test_unknown_model(store):
 
 @settings(max_examples=60, deadline=None)
 @given(first=st.lists(st.integers(-K, K - 1), min_size=1), data=st.data())
-def test_take_composes_like_indexing(first, data):
+def test_take_composes_like_indexing(first: list[int], data: st.DataObject) -> None:
     second = data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1))
     part = LogitStore.from_arrays(LABELS, LOGITS, sample_ids=IDS).take(first).take(second)
     rows = np.arange(K)[first][second]
@@ -263,7 +264,7 @@ def test_take_composes_like_indexing(first, data):
     assert part.models.top1["b"] == (LOGITS["b"].argmax(1) == LABELS)[rows].mean()
 
 
-def test_take_forms(store):
+def test_take_forms(store) -> None:
     store.add("a", LOGITS["a"], macs=1)
     mask = LABELS == 2
     for form, rows in (
@@ -290,12 +291,12 @@ def test_take_forms(store):
         ([[0, 1]], "indices"),
     ],
 )
-def test_take_refuses(indices, message):
+def test_take_refuses(indices, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LogitStore.from_arrays(LABELS, LOGITS).take(indices)
 
 
-def test_select_on_a_part():
+def test_select_on_a_part() -> None:
     part = (
         LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
         .take([3, 4])
@@ -306,7 +307,7 @@ def test_select_on_a_part():
         part.logits("c")
 
 
-def test_probabilities():
+def test_probabilities() -> None:
     p = np.exp(LOGITS["a"].astype(float))
     p /= p.sum(1, keepdims=True)
     p[0] = np.eye(C)[2]
@@ -321,7 +322,7 @@ def test_probabilities():
             LogitStore.from_probabilities(LABELS, {"a": wrong})
 
 
-def test_probabilities_of_the_best_classes_alone_are_normalised_on_request():
+def test_probabilities_of_the_best_classes_alone_are_normalised_on_request() -> None:
     p = np.random.default_rng(0).random((len(LABELS), C)) + 0.1
     with pytest.raises(ValueError, match="normalise=True.*add.*from_probabilities"):
         LogitStore.from_probabilities(LABELS, {"a": p})
@@ -337,25 +338,25 @@ def test_probabilities_of_the_best_classes_alone_are_normalised_on_request():
         store.add("c", p, probabilities=p)
 
 
-def test_torch_bfloat16_and_stored_dtypes(store):
+def test_torch_bfloat16_and_stored_dtypes(store) -> None:
     store.add("bf", torch.from_numpy(LOGITS["a"]).bfloat16().requires_grad_())
     store.add("half", LOGITS["a"], dtype="float16")
     assert store.logits("bf").dtype == np.float32 and store.logits("half").dtype == np.float16
     np.testing.assert_array_equal(store.logits("half"), LOGITS["a"].astype(np.float16))
 
 
-def test_arrays_are_not_shared_with_the_caller():
+def test_arrays_are_not_shared_with_the_caller() -> None:
     mine = LOGITS["a"].copy()
     store = LogitStore.from_arrays(LABELS, {"a": mine})
     mine[:] = 0
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
 
 
-def test_a_failed_write_leaves_nothing(store, monkeypatch):
+def test_a_failed_write_leaves_nothing(store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.add("a", LOGITS["a"])
     before = files(store)
 
-    def full_disk(*_):
+    def full_disk(*_) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
@@ -365,7 +366,7 @@ def test_a_failed_write_leaves_nothing(store, monkeypatch):
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
 
 
-def test_a_file_replaced_behind_an_open_store(store):
+def test_a_file_replaced_behind_an_open_store(store) -> None:
     store.add("a", LOGITS["a"])
     early = LogitStore(store.path)
     late = LogitStore(store.path)
@@ -376,7 +377,7 @@ def test_a_file_replaced_behind_an_open_store(store):
         late.logits("a")
 
 
-def test_some_of_the_classes_sample_by_sample(store):
+def test_some_of_the_classes_sample_by_sample(store) -> None:
     for name, logits in LOGITS.items():
         store.add(name, logits, macs=10 + len(name), family="net", extraction={"amp": False})
     chosen = [5, 1, 3]
@@ -398,7 +399,7 @@ def test_some_of_the_classes_sample_by_sample(store):
     part.add("d", part.logits("a"))
 
 
-def test_some_of_the_classes_of_probabilities_are_normed_again():
+def test_some_of_the_classes_of_probabilities_are_normed_again() -> None:
     p = RNG.dirichlet(np.ones(4), 20)
     labels = np.arange(20) % 4
     part = select_classes(LogitStore.from_probabilities(labels, {"m": p}), [0, 2])
@@ -408,24 +409,24 @@ def test_some_of_the_classes_of_probabilities_are_normed_again():
 
 
 @pytest.mark.parametrize("classes", [[], [1], [2, 2], [0, C], [-1, 0]])
-def test_classes_that_are_none_are_refused(store, classes):
+def test_classes_that_are_none_are_refused(store, classes: list) -> None:
     store.add("a", LOGITS["a"])
     with pytest.raises(ValueError, match=f"two or more labels of 0 … {C - 1}"):
         select_classes(store, classes)
 
 
-def test_some_of_the_classes_of_a_store_without_models(store):
+def test_some_of_the_classes_of_a_store_without_models(store) -> None:
     part = select_classes(store, [0, 1])
     assert part.classes == ("c0", "c1") and len(part) == (LABELS < 2).sum() and part.models.empty
 
 
-def test_classes_without_a_sample_are_refused():
+def test_classes_without_a_sample_are_refused() -> None:
     store = LogitStore.from_arrays([0, 0], {"a": np.zeros((2, 4))})
     with pytest.raises(ValueError, match="no sample is selected"):
         select_classes(store, [1, 2])
 
 
-def test_a_store_without_models_is_refused_with_the_remedy(tmp_path):
+def test_a_store_without_models_is_refused_with_the_remedy(tmp_path: Path) -> None:
     store = LogitStore.create(tmp_path / "empty", np.arange(6) % 3)
     with pytest.raises(ValueError, match="no models yet: store.add.*cl.extract"):
         search(store)

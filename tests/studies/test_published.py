@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ TABLE = published.models()
 COLUMNS = published.COLUMNS
 
 
-def script(name, monkeypatch):
+def script(name, monkeypatch: pytest.MonkeyPatch):
     """A script of data/imagenet-1k as a module; what it sets in the environment is undone."""
     monkeypatch.setenv("TIMM_FUSED_ATTN", os.environ.get("TIMM_FUSED_ATTN", "1"))
     spec = importlib.util.spec_from_file_location(
@@ -50,7 +51,7 @@ def script(name, monkeypatch):
     return module
 
 
-def test_the_papers_fronts():
+def test_the_papers_fronts() -> None:
     assert (
         len(TABLE) == 668 and TABLE["macs"].notna().all() and TABLE["seconds"].notna().sum() == 661
     )
@@ -66,7 +67,7 @@ def test_the_papers_fronts():
     assert set(TABLE.index[exact.front]) - set(both.index) == {"mobilenetv3_rw"}
 
 
-def test_models_that_the_paper_names():
+def test_models_that_the_paper_names() -> None:
     """Section 4.1 and table 1: EfficientNets with noisy students, BEiT-L at 224, LeViT-128S on the
     time front.
     """
@@ -77,7 +78,7 @@ def test_models_that_the_paper_names():
     assert both["on_seconds"]["levit_128s"] and both["on_macs"]["mobilenetv3_large_100_miil"]
 
 
-def test_macs_of_a_vision_transformer_in_closed_form():
+def test_macs_of_a_vision_transformer_in_closed_form() -> None:
     tokens = 197
     width = 768
     depth = 12
@@ -87,7 +88,7 @@ def test_macs_of_a_vision_transformer_in_closed_form():
     assert TABLE.loc["vit_base_patch16_224", "macs"] == expected
 
 
-def test_names_of_today():
+def test_names_of_today() -> None:
     names = names_today(
         TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]]
     )
@@ -95,20 +96,20 @@ def test_names_of_today():
 
 
 @given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=20))
-def test_rounding(costs):
+def test_rounding(costs: list[float]) -> None:
     for cost, short in zip(costs, rounded(costs)):
         assert short == float(f"{cost:.4g}")
     np.testing.assert_array_equal(rounded(rounded(costs)), rounded(costs))
 
 
-def test_rounding_decides_who_is_on_the_front():
+def test_rounding_decides_who_is_on_the_front() -> None:
     table = pd.DataFrame(
         {"macs": [10001.0, 10002.0, 20000.0], "top1": [0.5, 0.6, 0.7]}, index=list("abc")
     )
     assert singles(table)["on_front"].to_dict() == {"a": False, "b": True, "c": True}
 
 
-def test_another_table(tmp_path):
+def test_another_table(tmp_path: Path) -> None:
     own = TABLE.iloc[:5].reset_index()
     own.to_csv(tmp_path / "own.csv", index=False)
     assert list(published.models(tmp_path / "own.csv").index) == list(own["model"])
@@ -121,7 +122,7 @@ def test_another_table(tmp_path):
         singles(TABLE, "watts")
 
 
-def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
+def store_of(accuracies, k: int = 1000, dataset: str = "imagenet-1k", sizes=None):
     """A store whose models are right on so many of k samples."""
     labels = np.zeros(k, int)
     logits = {}
@@ -134,7 +135,7 @@ def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
     return store
 
 
-def test_extracted_beside_published():
+def test_extracted_beside_published() -> None:
     row = TABLE.loc["tf_efficientnet_b4_ns"]
     names = {"tf_efficientnet_b4.ns_jft_in1k": row["top1"], "resnet18": 0.2, "own": 0.5}
     sizes = {"tf_efficientnet_b4.ns_jft_in1k": 380}
@@ -150,7 +151,7 @@ def test_extracted_beside_published():
     )
 
 
-def test_what_is_not_comparable_is_not_compared():
+def test_what_is_not_comparable_is_not_compared() -> None:
     assert len(compared(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
     name = "tf_efficientnet_b4.ns_jft_in1k"
     assert len(compared(store_of({name: 0.7}, sizes={name: 300}))) == 0
@@ -158,7 +159,7 @@ def test_what_is_not_comparable_is_not_compared():
     assert len(compared(store_of({f"{name}@380": 0.7}))) == 1
 
 
-def test_figure_marks_every_family_and_names_every_model():
+def test_figure_marks_every_family_and_names_every_model() -> None:
     both = on_fronts(TABLE)
     front = singles(TABLE)
     fig = fronts_figure({"2022": front, "newer": front}, both["family"])
@@ -171,7 +172,9 @@ def test_figure_marks_every_family_and_names_every_model():
     assert {"dominated", "newer", "random routing (hull)"} <= {trace.name for trace in fig.data}
 
 
-def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
+def test_the_script_on_small_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tables = script("tables", monkeypatch)
     rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", "test_vit.r160_in1k,40,60,0.37,160"]
     (tmp_path / "r.csv").write_text("\n".join(["model,top1,top5,param_count,img_size", *rows]))
@@ -216,7 +219,7 @@ def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
     assert published.models(tmp_path / "out.csv").equals(table)
 
 
-def stand_ins(folder, monkeypatch, tables, *more):
+def stand_ins(folder: Path, monkeypatch: pytest.MonkeyPatch, tables, *more):
     """Small tables with a number from a thousand on, and the arguments that read them into
     out.csv."""
     rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", 'test_vit.r160_in1k,40,60,"1,014.45",160']
@@ -231,7 +234,9 @@ def stand_ins(folder, monkeypatch, tables, *more):
     return folder / "out.csv"
 
 
-def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, monkeypatch):
+def test_the_source_of_a_table_follows_from_the_digests_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables)
     with pytest.raises(
@@ -260,7 +265,9 @@ def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, m
         tables.main()
 
 
-def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypatch, capsys):
+def test_the_bundled_table_is_not_overwritten_by_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tables = script("tables", monkeypatch)
     assert tables.SOURCES[TABLE["source"].unique().item()] == set(tables.FILES.values())
     monkeypatch.setattr(tables, "OWN", tmp_path / "bundled.csv")
@@ -274,13 +281,13 @@ def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypat
 
 
 def test_numbers_with_separators_are_read_and_a_table_is_written_last(
-    tmp_path, monkeypatch, capsys
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
     whole = tables.report
 
-    def fails(*arguments):
+    def fails(*arguments) -> None:
         whole(*arguments)
         raise ValueError("in the report")
 
@@ -297,7 +304,9 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(
     )
 
 
-def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monkeypatch, capsys):
+def test_todays_files_are_downloaded_by_their_sums_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tables = script("tables", monkeypatch)
     asked = []
     monkeypatch.setattr(
@@ -315,7 +324,9 @@ def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monke
         assert "are read from a folder: --tables" in capsys.readouterr().err
 
 
-def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypatch, capsys):
+def test_a_count_that_takes_too_long_does_not_block_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The giant is named, everything else is kept on disk, and the next run counts what is left
     only.
     """
@@ -345,7 +356,9 @@ def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypat
     }
 
 
-def test_counts_go_on_where_a_run_was_ended(tmp_path, monkeypatch, capsys):
+def test_counts_go_on_where_a_run_was_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Also in the middle of a line; and a process that the system ends costs its own count only."""
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
@@ -363,7 +376,9 @@ def test_counts_go_on_where_a_run_was_ended(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])
-def test_rows_that_are_not_counted_are_on_no_front(rows, monkeypatch):
+def test_rows_that_are_not_counted_are_on_no_front(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As long as counts differ from published GMACs by less than the factor, between any two
     rows."""
     tables = script("tables", monkeypatch)
@@ -371,7 +386,7 @@ def test_rows_that_are_not_counted_are_on_no_front(rows, monkeypatch):
         rows_against_all(tables, np.random.default_rng(seed), rows, 1.25)
 
 
-def rows_against_all(tables, rng, rows, factor):
+def rows_against_all(tables, rng: np.random.Generator, rows, factor) -> None:
     exact = rng.choice([0.01, 0.02, 0.1, 0.3, 1, 1.1, 1.2, 2, 5], rows) * rng.uniform(1, 1.2, rows)
     published_gmacs = np.round(exact * rng.uniform(1, factor, rows), 2)
     published_gmacs[rng.random(rows) < 0.1] = np.nan
@@ -384,7 +399,9 @@ def rows_against_all(tables, rng, rows, factor):
         assert list(tables.front_of(everything, cost)) == list(tables.front_of(counted, cost))
 
 
-def test_models_without_the_thousand_classes_are_named_and_left_out(tmp_path, monkeypatch, capsys):
+def test_models_without_the_thousand_classes_are_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
     more = ["vit_base_patch16_224.augreg_in21k,50,70,102,224", "resnet51.of_tomorrow,90,99,10,224"]
@@ -400,7 +417,9 @@ def test_models_without_the_thousand_classes_are_named_and_left_out(tmp_path, mo
     assert "left out: resnet51.of_tomorrow: not in timm" in said
 
 
-def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(monkeypatch):
+def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tables = script("tables", monkeypatch)
     assert tables.macs_of("repvgg_a2", 224, trained=True)[0] == TABLE.loc["repvgg_a2", "macs"]
     trained, deployed = (
@@ -409,7 +428,9 @@ def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(monkeypa
     assert 2.5 < trained[0] / deployed[0] < 2.6 and deployed[1] < trained[1]
 
 
-def test_fronts_then_and_now(tmp_path, monkeypatch, capsys):
+def test_fronts_then_and_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     both = on_fronts(TABLE)
     newer = both[COLUMNS].assign(source="timm results/ at 1234567 (2030-01-01)")
     newer.iloc[0, newer.columns.get_loc("current")] = "another.model"
@@ -428,7 +449,7 @@ def test_fronts_then_and_now(tmp_path, monkeypatch, capsys):
     assert page.count("2022-07-27") >= 4 and "tf_efficientnet_b4_ns" in page
 
 
-def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
+def test_a_study_of_another_tables_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = TABLE.loc[["resnet18", "tf_efficientnet_b4_ns"]].assign(top1=[0.5, 0.9])
     newer.to_csv(tmp_path / "newer.csv")
     extract = script("extract", monkeypatch)
@@ -443,7 +464,7 @@ def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
     assert study.table is None and len(study.models) == len(names_today(on_fronts(TABLE)))
 
 
-def test_a_study_says_what_it_was_made_from(tmp_path):
+def test_a_study_says_what_it_was_made_from(tmp_path: Path) -> None:
     own = Study(
         {"val": Images("imagenet", "/somewhere", every=3)}, ("resnet18", "own/model"), "/weights"
     )
@@ -478,13 +499,13 @@ def test_a_study_says_what_it_was_made_from(tmp_path):
         read_study(tmp_path)
 
 
-def test_models_of_a_study_are_a_list_of_names():
+def test_models_of_a_study_are_a_list_of_names() -> None:
     assert Study({}, ["a", "b"]).models == ("a", "b")
     with pytest.raises(ValueError, match="parts of another kind"):
         Study({}, "resnet18")
 
 
-def test_the_bundled_zoo_is_a_study_too():
+def test_the_bundled_zoo_is_a_study_too() -> None:
     assert read_study("data/fashion-mnist") is None
     assert len(samples_of_study("data/fashion-mnist", "val")) == 10_000
     assert list(candidates_of_study("data/fashion-mnist").columns)[0] == "family"
@@ -509,7 +530,7 @@ WRONG = {
     [(key, value) for key, values in WRONG.items() for value in values],
     ids=lambda v: f"{v!r:.30}"[:30],
 )
-def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
+def test_a_study_with_parts_of_another_kind_is_refused(tmp_path: Path, key, wrong) -> None:
     Study({}, ("resnet18",)).save(tmp_path)
     content = json.loads((tmp_path / "study.json").read_text())
     del content["sha256"]
@@ -522,13 +543,13 @@ def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
 
 
 @pytest.mark.parametrize("table", ["/proc/kmsg", "/proc/self/mem", "/etc/passwd", "y" * 3000])
-def test_a_table_that_is_none_is_named_at_once(tmp_path, table):
+def test_a_table_that_is_none_is_named_at_once(tmp_path: Path, table) -> None:
     Study({}, ("resnet18",), table=table).save(tmp_path)
     with pytest.raises((ValueError, OSError), match=table[:9]):
         candidates_of_study(tmp_path)
 
 
-def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path):
+def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path: Path) -> None:
     images = {
         kind: Images(kind, str(tmp_path), labels="x.txt")
         for kind in ("image_folder", "imagenet_v2", "hub")
@@ -541,7 +562,7 @@ def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path):
         models_of_study(tmp_path)
 
 
-def test_stores_are_opened_by_pattern(tmp_path):
+def test_stores_are_opened_by_pattern(tmp_path: Path) -> None:
     for name in ("noise-1", "noise-2", "v2"):
         LogitStore.create(tmp_path / "shift" / name, [0, 1]).add("m", np.eye(2))
     assert list(open_splits(tmp_path, "shift/noise-*")) == ["noise-1", "noise-2"]

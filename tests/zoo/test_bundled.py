@@ -1,6 +1,7 @@
 """The bundled zoo: every entry builds; weights load strictly; bad names and files are named."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ NAMES = ["linear@28", "lenet@28", "lcnet_035@28", "resnet18_w32@52", "resnet18_w
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """A zoo with untrained weights, two models of which share a file."""
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "weights").mkdir()
@@ -33,7 +34,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_table(folder):
+def test_table(folder: Path) -> None:
     table = bundled_models(folder)
     assert list(table.index) == list(ENTRIES["models"]) and table.index.name == "model"
     assert list(table.columns) == ["family", "architecture", "size", "weights", "trained"]
@@ -41,7 +42,7 @@ def test_table(folder):
     assert len(table) >= 18 and table.family.nunique() >= 6
 
 
-def check_model(model, size):
+def check_model(model, size) -> None:
     assert not model.module.training
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
     inputs = model.transform(torch.zeros(2, 28, 28, dtype=torch.uint8))
@@ -52,7 +53,7 @@ def check_model(model, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_load(folder, name):
+def test_load(folder: Path, name) -> None:
     model = load(name, folder)
     check_model(model, ENTRIES["models"][name]["size"])
     assert (
@@ -63,20 +64,20 @@ def test_load(folder, name):
     assert all(torch.equal(loaded[key], value.float()) for key, value in stored.items())
 
 
-def test_bundled_weights_load():
+def test_bundled_weights_load() -> None:
     table = bundled_models()
     for name in table.index[table.trained]:
         check_model(load(name), ENTRIES["models"][name]["size"])
 
 
-def test_two_sizes_share_weights(folder):
+def test_two_sizes_share_weights(folder: Path) -> None:
     small = load("resnet18_w32@52", folder)
     large = load("resnet18_w32@56", folder)
     assert small.metadata["checkpoint"] == large.metadata["checkpoint"]
     assert (small.metadata["image_size"], large.metadata["image_size"]) == (52, 56)
 
 
-def test_bad_names_and_files(folder, tmp_path):
+def test_bad_names_and_files(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown model 'lenet28'; nearest: 'lenet@28'"):
         load("lenet28", folder)
     with pytest.raises(FileNotFoundError, match=r"vit_p7@28\.safetensors"):
@@ -90,24 +91,24 @@ def test_bad_names_and_files(folder, tmp_path):
         bundled_models(tmp_path)
 
 
-def cut(path, weights):
+def cut(path: Path, weights) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
-def without_bias(path, weights):
+def without_bias(path: Path, weights) -> None:
     save_file({k: v for k, v in weights.items() if "bias" not in k}, path)
 
 
-def with_more(path, weights):
+def with_more(path: Path, weights) -> None:
     save_file(weights | {"more": torch.zeros(1)}, path)
 
 
-def of_other_shape(path, weights):
+def of_other_shape(path: Path, weights) -> None:
     save_file({k: v[:1].clone() for k, v in weights.items()}, path)
 
 
 @pytest.mark.parametrize("damage", [cut, without_bias, with_more, of_other_shape])
-def test_weights_that_do_not_fit(folder, tmp_path, damage):
+def test_weights_that_do_not_fit(folder: Path, tmp_path: Path, damage) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "zoo.json").write_text((folder / "zoo.json").read_text())
     path = tmp_path / "weights" / "linear@28.safetensors"

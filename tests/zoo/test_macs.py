@@ -18,7 +18,7 @@ from cascadelib.zoo.macs import count_macs
 class Of(nn.Module):
     """A module from a function."""
 
-    def __init__(self, function):
+    def __init__(self, function) -> None:
         super().__init__()
         self.function = function
 
@@ -59,14 +59,14 @@ CLOSED_FORMS = {
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_closed_forms(name):
+def test_closed_forms(name) -> None:
     module, example, expected = CLOSED_FORMS[name]
     assert count_macs(module, example) == expected
     assert type(count_macs(module, example)) is int
 
 
 @pytest.mark.parametrize(("depth", "heads", "tokens", "width"), [(2, 3, 17, 96), (1, 4, 5, 64)])
-def test_vision_transformer(depth, heads, tokens, width):
+def test_vision_transformer(depth: int, heads: int, tokens: int, width: int) -> None:
     patch = 28 // round((tokens - 1) ** 0.5)
     vit = timm.create_model(
         "vit_tiny_patch16_224", img_size=28, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads,
@@ -83,7 +83,7 @@ def test_vision_transformer(depth, heads, tokens, width):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "convnext_atto"])
-def test_is_fvcores_total_where_fvcore_counts_all(name):
+def test_is_fvcores_total_where_fvcore_counts_all(name: str) -> None:
     model = timm.create_model(name).eval()
     image = torch.zeros(1, 3, 64, 64)
     fvcore = (
@@ -100,7 +100,7 @@ def allowances(module, image):
     charged = [0]
     norms = (nn.LayerNorm, nn.GroupNorm)
 
-    def charge(layer, inputs, output):
+    def charge(layer, inputs, output) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             charged[0] += 2 * output.numel()
         elif isinstance(layer, norms):
@@ -127,7 +127,9 @@ def allowances(module, image):
         ("levit_conv_128s", True),
     ],
 )
-def test_torchs_own_counter_agrees(name, deployed, monkeypatch):
+def test_torchs_own_counter_agrees(
+    name: str, deployed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FlopCounterMode watches the running operators (2 FLOPs a MAC), fvcore the trace."""
     before = timm.layers.use_fused_attn()
     timm.layers.set_fused_attn(False)
@@ -144,9 +146,9 @@ def test_torchs_own_counter_agrees(name, deployed, monkeypatch):
     assert count_macs(model, image) - charged == counter.get_total_flops() / 2
 
 
-def test_one_sample_of_a_batch_keywords_and_logits_attribute():
+def test_one_sample_of_a_batch_keywords_and_logits_attribute() -> None:
     class Text(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.table = nn.Embedding(9, 6)
             self.head = nn.Linear(6, 2)
@@ -186,14 +188,14 @@ UNCOUNTABLE = {
 
 
 @pytest.mark.parametrize("name", UNCOUNTABLE)
-def test_refused_not_undercounted(name):
+def test_refused_not_undercounted(name) -> None:
     module, example, message = UNCOUNTABLE[name]
     with pytest.raises(ValueError, match=f"cannot be counted.*({message}).*macs="):
         count_macs(module, example)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_is_refused():
+def test_torchscript_is_refused() -> None:
     scripted = torch.jit.trace(nn.Linear(3, 4), torch.zeros(1, 3))
     with pytest.raises(ValueError, match=r"TorchScript \(0\)"):
         count_macs(nn.Sequential(scripted), torch.zeros(1, 3))
@@ -202,12 +204,14 @@ def test_torchscript_is_refused():
 @pytest.mark.parametrize(
     "example", [torch.zeros(0, 3), torch.tensor(1.0), (), {}, {"x": "text"}, ("text",)]
 )
-def test_bad_examples(example):
+def test_bad_examples(example) -> None:
     with pytest.raises(ValueError, match="example_input"):
         count_macs(nn.Linear(3, 4), example)
 
 
-def test_modes_are_restored_and_nothing_is_said(caplog, capsys):
+def test_modes_are_restored_and_nothing_is_said(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = nn.Sequential(nn.Linear(3, 3), nn.Dropout(), nn.Linear(3, 3))
     module[1].eval()
     unused = nn.ModuleDict({"used": module, "unused": nn.Linear(2, 2)})

