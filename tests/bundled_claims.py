@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -34,7 +35,7 @@ the splits change places instead, so a statement may have another verdict there.
 """
 
 
-def names(statement, context):
+def names(statement: Any, context: Any) -> Any:
     """Names that a statement loads or stores, but for those of its comprehensions."""
     inner = [c.target for c in ast.walk(statement) if isinstance(c, ast.comprehension)]
     own = {n.id for target in inner for n in ast.walk(target) if isinstance(n, ast.Name)}
@@ -43,7 +44,7 @@ def names(statement, context):
     } - own
 
 
-def written(statement):
+def written(statement: Any) -> Any:
     """Names that a statement binds or changes in place: import x, x = …, x[…] = …, x |= …,
     x.update(…)."""
     imported = {
@@ -63,7 +64,7 @@ def written(statement):
     )
 
 
-def needed(statements, wanted):
+def needed(statements: Any, wanted: Any) -> Any:
     """The statements, in order, that ``wanted`` names rest on."""
     kept = []
     wanted = set(wanted)
@@ -74,7 +75,7 @@ def needed(statements, wanted):
     return kept
 
 
-def measured(notebook):
+def measured(notebook: Any) -> Any:
     """The ledger of a notebook, at its own parameters, without its figures and intervals."""
     (path,) = (ROOT / "notebooks").glob(f"{notebook}_*.ipynb")
     sources = [
@@ -94,7 +95,7 @@ def measured(notebook):
     return space["shown"]
 
 
-def fresh_ledger():
+def fresh_ledger() -> Any:
     """The ledger of all notebooks at their parameters, as one table: notebook, id, and its
     columns."""
     import pandas as pd
@@ -109,7 +110,7 @@ def fresh_ledger():
     return pd.concat(tables, names=["notebook"]).reset_index()
 
 
-def page(table):
+def page(table: Any) -> Any:
     """The table as docs/ledger.md has it."""
     rows = [list(table), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
     lines = []

@@ -70,13 +70,13 @@ def browser() -> Iterator[Any]:
         chromium.heard = []
         open_context = chromium.new_context
 
-        def new_context(**options):
+        def new_context(**options: Any) -> Any:
             context = open_context(**options)
             context.on("weberror", lambda error: chromium.heard.append(str(error.error)))
             context.on("console", lambda said: hear(said) if said.type == "error" else None)
             return context
 
-        def hear(said) -> None:
+        def hear(said: Any) -> None:
             chromium.heard.append(f"{said.text} {said.location['url']}")
 
         chromium.new_context = new_context
@@ -105,7 +105,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def write_notebook():
+def write_notebook() -> Any:
     """Function (path, code cells) → path: a notebook with a question, a parameters cell and these
     cells."""
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ PATIENCE = 120_000  # ms; a busy machine starts a kernel slowly
 DRAWN = "td.accuracy"
 
 
-def free_port():
+def free_port() -> Any:
     """A port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -31,7 +32,7 @@ def free_port():
 
 
 @contextmanager
-def serving(folder: Path, program: tuple[str, ...] = ("-m", "jupyterlab")):
+def serving(folder: Path, program: tuple[str, ...] = ("-m", "jupyterlab")) -> Iterator[Any]:
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab, Notebook 7 and
     Voilà."""
     port = free_port()
@@ -61,7 +62,7 @@ def serving(folder: Path, program: tuple[str, ...] = ("-m", "jupyterlab")):
             server.wait(90)
 
 
-def wait_for(server, address, log, seconds: int = 60) -> None:
+def wait_for(server: Any, address: Any, log: Any, seconds: int = 60) -> None:
     """Return once the server answers; RuntimeError with its log where it ends or keeps silent."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
@@ -76,16 +77,16 @@ def wait_for(server, address, log, seconds: int = 60) -> None:
 class App:
     """A running `app/serve.py`."""
 
-    def __init__(self, port, process, log) -> None:
+    def __init__(self, port: Any, process: Any, log: Any) -> None:
         self.port = port
         self.process = process
         self.log = log
 
     @property
-    def token(self):
+    def token(self) -> Any:
         return re.search(r"\?token=(\w+)", self.log.read_text())[1]
 
-    def ask(self, path: Path, method: str = "GET", token: bool = True, **headers):
+    def ask(self, path: Path, method: str = "GET", token: bool = True, **headers: Any) -> tuple:
         """(status, text) of a request on a connection of its own; the text to its end, unless it is
         a web socket."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -100,7 +101,7 @@ class App:
         connection.close()
         return reply.status, text
 
-    def open(self):
+    def open(self) -> Any:
         """Kernel of a page that was loaded to its end."""
         status, text = self.ask("/")
         assert status == 200, text
@@ -108,10 +109,10 @@ class App:
             re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', text, re.S)[1]
         )["kernelId"]
 
-    def kernels(self):
+    def kernels(self) -> Any:
         return psutil.Process(self.process.pid).children()
 
-    def ends_with(self, kernels, seconds: int = 60):
+    def ends_with(self, kernels: Any, seconds: int = 60) -> Any:
         end = time.monotonic() + seconds
         while len(self.kernels()) != kernels and time.monotonic() < end:
             time.sleep(0.1)
@@ -119,7 +120,7 @@ class App:
 
 
 @contextmanager
-def app(folder: Path, *options, program: tuple[str, ...] = ("app/serve.py",)):
+def app(folder: Path, *options: Any, program: tuple[str, ...] = ("app/serve.py",)) -> Iterator[Any]:
     port = free_port()
     log = folder / "log"
     command = [
@@ -148,7 +149,7 @@ def app(folder: Path, *options, program: tuple[str, ...] = ("app/serve.py",)):
             process.wait(60)
 
 
-def write_cell(path: Path, source) -> None:
+def write_cell(path: Path, source: Any) -> None:
     """A notebook of one cell."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nb.metadata["kernelspec"] = {
@@ -159,7 +160,7 @@ def write_cell(path: Path, source) -> None:
     nbformat.write(nb, path)
 
 
-def run_cell(page: Any, address) -> None:
+def run_cell(page: Any, address: Any) -> None:
     """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its
     cell."""
     page.goto(address)
@@ -175,7 +176,7 @@ def run_cell(page: Any, address) -> None:
     page.wait_for_selector(DRAWN, timeout=PATIENCE)
 
 
-def on_screen(page: Any, kind: str = "accuracy", split: str = "validation"):
+def on_screen(page: Any, kind: str = "accuracy", split: str = "validation") -> Any:
     """The text of a cell of the numbers, without its interval."""
     return (
         page.locator(f'td.{kind}[data-split="{split}"]')
@@ -184,7 +185,7 @@ def on_screen(page: Any, kind: str = "accuracy", split: str = "validation"):
     )
 
 
-def changes(page: Any, act, kind: str = "accuracy") -> None:
+def changes(page: Any, act: Any, kind: str = "accuracy") -> None:
     """Do ``act()`` and wait until a number on screen is another."""
     before = on_screen(page, kind)
     act()
@@ -196,12 +197,12 @@ def changes(page: Any, act, kind: str = "accuracy") -> None:
     )
 
 
-def slider(page: Any, position):
+def slider(page: Any, position: Any) -> Any:
     """A slider: 0 sends on, 1 threshold of the first stage; 2, 3 of the second …"""
     return page.locator("input[type=range]:visible").nth(position)
 
 
-def place(page: Any, position, share=None):
+def place(page: Any, position: Any, share: Any = None) -> tuple:
     """(x, y) of a slider's knob on the page, where it is or at a share of its track."""
     box = slider(page, position).bounding_box()
     knob = 16
@@ -210,7 +211,7 @@ def place(page: Any, position, share=None):
     return box["x"] + knob / 2 + share * (box["width"] - knob), box["y"] + box["height"] / 2
 
 
-def drag(page: Any, position, *to, steps: int = 8) -> None:
+def drag(page: Any, position: Any, *to: Any, steps: int = 8) -> None:
     """Drag a slider with the mouse to a share of its track, or through several."""
     slider(page, position).scroll_into_view_if_needed()
     page.mouse.move(*place(page, position))

@@ -1,11 +1,12 @@
 """Photographs drawn for tests."""
 
 import io
+from typing import Any
 
 from PIL import Image
 
 
-def jpeg(colour, size: tuple[int, ...] = (20, 16)):
+def jpeg(colour: Any, size: tuple[int, ...] = (20, 16)) -> Any:
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "jpeg", quality=95)
     return buffer.getvalue()

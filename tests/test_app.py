@@ -36,7 +36,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     assert "Traceback" not in running.log.read_text()
 
 
-def test_listens_on_this_machine_only(served) -> None:
+def test_listens_on_this_machine_only(served: Any) -> None:
     listening = [
         each
         for each in psutil.Process(served.process.pid).net_connections()
@@ -48,7 +48,7 @@ def test_listens_on_this_machine_only(served) -> None:
 @pytest.mark.parametrize(
     "path", ["/", CHANNELS, "/voila/static/voila.js", "/voila/files/picture.png", "/login"]
 )
-def test_other_hosts_and_origins_are_refused(served, path: Path) -> None:
+def test_other_hosts_and_origins_are_refused(served: Any, path: Path) -> None:
     more = UPGRADE if path == CHANNELS else {}
     for host in (
         "evil.example",
@@ -72,7 +72,7 @@ def test_other_hosts_and_origins_are_refused(served, path: Path) -> None:
         assert served.ask(path, Origin=origin, **more)[0] == 403
 
 
-def test_without_the_token_there_is_only_the_question_for_it(served) -> None:
+def test_without_the_token_there_is_only_the_question_for_it(served: Any) -> None:
     assert served.ask("/", token=False)[0] == served.ask("/?token=wrong", token=False)[0] == 302
     assert served.ask(f"/?token={served.token}x", token=False)[0] == 302
     assert served.ask(CHANNELS, token=False, **UPGRADE)[0] == 403
@@ -91,7 +91,7 @@ def test_without_the_token_there_is_only_the_question_for_it(served) -> None:
     assert served.kernels() == []
 
 
-def test_nothing_is_served_but_the_page(served) -> None:
+def test_nothing_is_served_but_the_page(served: Any) -> None:
     for path in (
         "small.ipynb",
         "secret.py",
@@ -129,7 +129,7 @@ def test_nothing_is_served_but_the_page(served) -> None:
     assert "a cell" in text and "<b>x</b>" not in text and "cell_type" not in text
 
 
-def test_the_log_holds_no_query(served) -> None:
+def test_the_log_holds_no_query(served: Any) -> None:
     """Refused, sent elsewhere, missing or served: a line tells the path alone."""
     for path in (
         "/voila/files/x",
@@ -151,7 +151,7 @@ def test_the_log_holds_no_query(served) -> None:
     assert log.count(served.token) == 1 and "secret=" not in log and "403 PUT /nope (" in log
 
 
-def test_pages_that_nobody_reads_leave_no_kernel(served) -> None:
+def test_pages_that_nobody_reads_leave_no_kernel(served: Any) -> None:
     """Of five loads at once two are told to wait; pages that never say goodbye leave nothing."""
     assert served.ends_with(0)
     with ThreadPoolExecutor(5) as readers:
@@ -161,7 +161,7 @@ def test_pages_that_nobody_reads_leave_no_kernel(served) -> None:
     assert served.ends_with(0)
 
 
-def test_a_closed_page_takes_its_kernel_along(served) -> None:
+def test_a_closed_page_takes_its_kernel_along(served: Any) -> None:
     kernel = served.open()
     assert (
         served.ask(
@@ -172,10 +172,10 @@ def test_a_closed_page_takes_its_kernel_along(served) -> None:
     assert served.kernels() == []
 
 
-def test_an_open_page_has_longer_but_not_forever(served) -> None:
+def test_an_open_page_has_longer_but_not_forever(served: Any) -> None:
     kernel = served.open()
 
-    async def connected():
+    async def connected() -> Any:
         """Seconds that a kernel lives whose page stays connected and sends nothing."""
         address = f"ws://127.0.0.1:{served.port}/api/kernels/{kernel}/channels?token={served.token}"
         socket = await websocket_connect(address)

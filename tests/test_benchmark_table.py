@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -31,7 +32,7 @@ JOBS = {%s}
 """
 
 
-def write_room(path: Path, *jobs) -> None:
+def write_room(path: Path, *jobs: Any) -> None:
     path.write_text(ROOM % ", ".join(f"'{job}': {job}" for job in jobs), encoding="utf-8")
 
 
@@ -102,11 +103,11 @@ def test_a_file_a_room() -> None:
         (1.0, "", ""),
     ],
 )
-def test_met(measured, target: str, verdict: str) -> None:
+def test_met(measured: Any, target: str, verdict: str) -> None:
     assert bench.met(measured, target) == verdict
 
 
-def rows(**columns):
+def rows(**columns: Any) -> Any:
     """A table of two rows of one job, by column."""
     base = {
         "module": "job",
@@ -154,7 +155,7 @@ def test_processor_time_holds_that_of_other_processes() -> None:
 @pytest.mark.parametrize(
     ("others", "verdict"), [(0.0, "yes"), (0.1, "yes"), (0.11, "no"), (math.nan, "")]
 )
-def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict: str) -> None:
+def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others: Any, verdict: str) -> None:
     assert bench.quiet(others) == verdict
     said = bench.conditions(rows(load_before=0.5, load_after=1.5, others=others))
     assert ("not quiet" in said, "0.5 before, 1.5 after" in said) == (

@@ -2,6 +2,7 @@
 own."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
-def test_what_is_no_number_is_refused_by_name(value) -> None:
+def test_what_is_no_number_is_refused_by_name(value: Any) -> None:
     with pytest.raises(ValueError, match="limit must be a number, not "):
         check_number(value, "limit")
     with pytest.raises(ValueError, match="count must be a whole number of 1 or more, not "):
@@ -65,7 +66,7 @@ NO_ARRAYS = [
 
 
 @pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)
-def test_what_holds_no_real_numbers_is_refused_by_name(values) -> None:
+def test_what_holds_no_real_numbers_is_refused_by_name(values: Any) -> None:
     with pytest.raises(ValueError, match="^confidence must be real numbers: "):
         reals(values, "confidence")
 
@@ -93,7 +94,7 @@ def test_one_or_several() -> None:
 
 
 @pytest.mark.parametrize("digit", ["²", "٣", "0", "9" * 5000, "-1", "1.0", ""])
-def test_a_number_in_a_name_is_of_plain_digits(digit) -> None:
+def test_a_number_in_a_name_is_of_plain_digits(digit: Any) -> None:
     with pytest.raises(ValueError, match="unknown score 'top"):
         score_of(f"top{digit}")
     with pytest.raises(ValueError, match="unknown metric 'top"):

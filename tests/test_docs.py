@@ -28,7 +28,7 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), *TOP]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
-def script(name):
+def script(name: str) -> Any:
     """A script of docs/, afresh."""
     spec = importlib.util.spec_from_file_location(f"{name}_of_docs", ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -37,12 +37,12 @@ def script(name):
 
 
 @pytest.fixture
-def rooms():
+def rooms() -> Any:
     """docs/rooms.py, afresh."""
     return script("rooms")
 
 
-def tables(path: Path):
+def tables(path: Path) -> list:
     """The tables of a Markdown page, each as rows of stripped cells, header first."""
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
@@ -50,12 +50,12 @@ def tables(path: Path):
     return [[header, *body] for header, _, *body in rows]
 
 
-def cells(line):
+def cells(line: Any) -> list:
     """The stripped cells of a line of a table."""
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
-def integers(cell):
+def integers(cell: Any) -> list:
     """The whole numbers in a cell; the minus sign may be a typographic one."""
     return [int(number) for number in re.findall(r"-?\d+", cell.replace("−", "-"))]
 
@@ -75,7 +75,7 @@ class Example:
             (self.k - 1 - values.argsort().argsort()).tolist() for values in self.confidence
         ]
 
-    def exits(self, sample, ranges):
+    def exits(self, sample: Any, ranges: Any) -> Any:
         """Stages at which a sample may leave while each boundary lies in its (lowest, highest)."""
         stages = []
         for stage, (low, high) in enumerate(ranges):
@@ -85,10 +85,10 @@ class Example:
                 return stages
         return [*stages, len(ranges)]
 
-    def paid(self, stage):
+    def paid(self, stage: Any) -> Any:
         return sum(self.cost[: stage + 1])
 
-    def bounds(self, ranges):
+    def bounds(self, ranges: Any) -> tuple:
         """(most correct, least cost) of a box of boundaries: each sample at its best, and at its
         cheapest."""
         exits = [self.exits(s, ranges) for s in range(self.k)]
@@ -97,7 +97,7 @@ class Example:
             most += max(self.correct[stage][s] for stage in stages)
         return most, sum(self.paid(min(stages)) for stages in exits)
 
-    def priced(self, ranges, price):
+    def priced(self, ranges: Any, price: Any) -> Any:
         """Least cost − price · correct of the samples, each at the exit that is best at this
         price."""
         least = 0
@@ -106,7 +106,7 @@ class Example:
             least += min(self.paid(stage) - price * self.correct[stage][s] for stage in exits)
         return least
 
-    def reach(self, boundaries):
+    def reach(self, boundaries: Any) -> Any:
         """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as
         many."""
         found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
@@ -198,11 +198,11 @@ def test_links_of_top_level_pages_lead_somewhere(page: Any) -> None:
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
-def test_every_public_name_has_a_docstring(rooms) -> None:
+def test_every_public_name_has_a_docstring(rooms: Any) -> None:
     assert rooms.undocumented() == []
 
 
-def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path: Path) -> None:
+def test_a_public_name_without_a_docstring_is_found(rooms: Any, tmp_path: Path) -> None:
     (tmp_path / "garden").mkdir()
     (tmp_path / "garden" / "shed.py").write_text(
         "LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n"
@@ -217,14 +217,14 @@ def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path: Path) -> No
     assert rooms.undocumented() == ["garden.LIMIT", "garden.dig"]
 
 
-def test_the_reference_lists_what_the_faces_offer(rooms) -> None:
+def test_the_reference_lists_what_the_faces_offer(rooms: Any) -> None:
     for room in rooms.rooms():
         assert set(rooms.public(room)) >= set(
             importlib.import_module(f"cascadelib.{room}").__all__
         ), room
 
 
-def test_docstrings_become_markdown(rooms) -> None:
+def test_docstrings_become_markdown(rooms: Any) -> None:
     text = "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; ``a<b>``, top<k>."
     assert rooms.markdown(text) == (
         "See [`search`][cascadelib.fronts.search], [`Front.gap`][cascadelib.fronts.Front.gap] and `sweep_pair`; "
@@ -247,7 +247,7 @@ def test_docstrings_cite_what_the_checkout_has() -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory):
+def site(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of the site as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
@@ -265,7 +265,7 @@ def test_make_docs_builds_strictly() -> None:
 
 
 @pytest.fixture
-def address(site) -> Iterator[Any]:
+def address(site: Any) -> Iterator[Any]:
     """Where the site is served."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -276,14 +276,14 @@ def address(site) -> Iterator[Any]:
 
 
 @pytest.mark.browser
-def test_the_glossary_is_a_click_from_a_notebook(address, page: Any) -> None:
+def test_the_glossary_is_a_click_from_a_notebook(address: Any, page: Any) -> None:
     page.goto(f"{address}/notebooks/02_two_model_cascades.html")
     page.get_by_role("link", name="glossary", exact=True).first.click()
     assert page.url == f"{address}/glossary.html"
     assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
 
 
-def test_the_site_has_its_pages(site) -> None:
+def test_the_site_has_its_pages(site: Any) -> None:
     assert "calibration_table" in (site / "reference/analysis.html").read_text(encoding="utf-8")
     assert 'href="notebooks/05_distribution_shift.html"' in (site / "shift.html").read_text(
         encoding="utf-8"

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import house
 import pytest
@@ -34,7 +35,7 @@ STUMBLES = (
 HEAVY = "torch torchvision timm transformers fvcore PIL plotly ipywidgets anywidget".split()
 
 
-def loaded_by(code):
+def loaded_by(code: str) -> Any:
     """Top-level names of the modules that a fresh interpreter loads for ``code``."""
     line = (
         f"import sys; before = set(sys.modules); {code}; "
@@ -79,7 +80,7 @@ def test_the_face_has_few_names() -> None:
 
 
 @pytest.mark.parametrize("find", [house.unrelated_assignments, house.nested_conditionals])
-def test_a_statement_says_one_thing(find) -> None:
+def test_a_statement_says_one_thing(find: Any) -> None:
     assert lines_with(find, CODE) == []
 
 
@@ -107,7 +108,7 @@ def test_tokens_are_counted_without_docstrings_and_comments() -> None:
 
 
 @pytest.mark.parametrize("room", [PACKAGE, *ROOMS], ids=lambda path: path.name)
-def test_what_a_room_lists_is_there_and_no_file_shadows_it(room) -> None:
+def test_what_a_room_lists_is_there_and_no_file_shadows_it(room: Any) -> None:
     name = ".".join(room.relative_to(PACKAGE.parent).parts)
     module = __import__(name, fromlist=["__all__"])
     public = getattr(module, "__all__", [])

@@ -21,7 +21,7 @@ print(cascadelib.ScoreTable.__name__, cascadelib.fronts.Front.__name__, cascadel
 """
 
 
-def listed():
+def listed() -> dict:
     """{name: module it comes from} of the block that editors read."""
     tree = ast.parse((ROOT / "cascadelib" / "__init__.py").read_text())
     (block,) = (part for part in tree.body if isinstance(part, ast.If))

@@ -25,7 +25,7 @@ MOST_WORDS = 1300
 
 
 @pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
-def test_the_figures_of_a_page_are_those_of_the_data(page: Any, block) -> None:
+def test_the_figures_of_a_page_are_those_of_the_data(page: Any, block: Any) -> None:
     before = (ROOT / page).read_text(encoding="utf-8")
     assert readme_numbers.filled(before, page, [block]) == before, (
         "run: python docs/readme_numbers.py"
@@ -133,7 +133,7 @@ def test_limits(target: str, unit: str, text: str) -> None:
     assert measured.limit(target, unit) == text
 
 
-def made_up(monkeypatch: pytest.MonkeyPatch, **columns) -> None:
+def made_up(monkeypatch: pytest.MonkeyPatch, **columns: Any) -> None:
     """Results of two rows, a and b, of a job, and none of any other."""
     rows = {
         "measured": [2.0, 0.5],
@@ -209,7 +209,7 @@ def test_the_code_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     exec(first, space := {"cl": cl, "labels": labels, "small": small, "large": large})
     assert space["point"].models == ("small", "large")
 
-    def linear(scale):
+    def linear(scale: Any) -> Any:
         module = torch.nn.Linear(3, 3, bias=False)
         torch.nn.init.eye_(module.weight).data.mul_(scale)
         return module

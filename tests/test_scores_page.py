@@ -4,6 +4,7 @@ model."""
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scores.md"
 
 
-def answers(k: int = 1200):
+def answers(k: int = 1200) -> Any:
     """The file's rows, shuffled: a free model, a middling one, a dear one; 7 rows are missing."""
     rng = np.random.default_rng(0)
     truth = rng.choice(["refund", "question", "praise"], k)
@@ -52,7 +53,7 @@ def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(
         .intersection(said.loc["cache"].index)
     )
 
-    def service(name, ids):
+    def service(name: str, ids: Any) -> list:
         return [said.loc[name].loc[ids, column].tolist() for column in ("answer", "confidence")]
 
     calls = {name: partial(service, name) for name in ("cache", "small", "large")}

@@ -32,13 +32,13 @@ IMAGES = cl.datasets.fashion_mnist("test").batch(0, 200)
 VAL = cl.LogitStore("data/fashion-mnist/val")
 
 
-def npy(array):
+def npy(array: Any) -> Any:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
-def post(port, body, **headers):
+def post(port: Any, body: Any, **headers: Any) -> tuple:
     """(status, what it says, headers)"""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", "/decide", body, headers)
@@ -49,20 +49,20 @@ def post(port, body, **headers):
 class Slow:
     """A cascade whose runs wait until they may go on; it notes how many batches each had."""
 
-    def __init__(self, cascade) -> None:
+    def __init__(self, cascade: Any) -> None:
         self.cascade = cascade
         self.running = cascade.running
         self.go = threading.Event()
         self.batches = []
 
-    def run(self, batches, batch_size):
+    def run(self, batches: Any, batch_size: Any) -> Any:
         self.batches.append(len(batches))
         assert self.go.wait(60)
         return self.cascade.run(batches, batch_size)
 
 
 @pytest.fixture(scope="module")
-def cascade():
+def cascade() -> Any:
     return cl.Cascade.from_point(
         cl.pick(cl.search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     )
@@ -73,7 +73,7 @@ def served() -> Iterator[Any]:
     """serve(cascade, *options) → port; the servers end with the test."""
     servers = []
 
-    def start(cascade, *options):
+    def start(cascade: Any, *options: Any) -> Any:
         server = serve.server_of(cascade, serve.arguments(["--port", "0", *options]))
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -88,7 +88,7 @@ def served() -> Iterator[Any]:
         thread.join()
 
 
-def waits(condition) -> None:
+def waits(condition: Any) -> None:
     """Until the condition holds."""
     until = time.monotonic() + 60
     while not condition():
@@ -96,7 +96,7 @@ def waits(condition) -> None:
         time.sleep(0.005)
 
 
-def test_everybody_gets_their_own_answers(cascade, served) -> None:
+def test_everybody_gets_their_own_answers(cascade: Any, served: Any) -> None:
     expected = cascade(IMAGES)
     slow = Slow(cascade)
     port = served(slow, "--max-wait-ms", "1000")
@@ -117,10 +117,10 @@ def test_everybody_gets_their_own_answers(cascade, served) -> None:
 
 
 def test_it_waits_for_others_only_where_there_are_others() -> None:
-    def nothing(batches, batch_size):
+    def nothing(batches: Any, batch_size: Any) -> Any:
         return cl.deployment.Decisions(*[np.zeros(sum(map(len, batches)))] * 6)
 
-    async def seconds(callers, max_batch: int = 64):
+    async def seconds(callers: Any, max_batch: int = 64) -> Any:
         queue = serve.Queue(SimpleNamespace(run=nothing), max_batch, 1.0, 1024, lambda: callers)
         work = asyncio.create_task(queue.work())
         begun = time.monotonic()
@@ -158,7 +158,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def port(cascade) -> Iterator[Any]:
+def port(cascade: Any) -> Iterator[Any]:
     server = serve.server_of(
         cascade, serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
     )
@@ -171,7 +171,7 @@ def port(cascade) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_by_name(port, case) -> None:
+def test_bad_input_is_refused_by_name(port: Any, case: Any) -> None:
     body, message = BAD[case]
     kind = "application/json" if body[:1] in (b"[", b"{") else "application/octet-stream"
     status, said, _ = post(port, body, **{"content-type": kind})
@@ -179,12 +179,12 @@ def test_bad_input_is_refused_by_name(port, case) -> None:
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
-def test_a_body_that_is_too_long_is_refused(port) -> None:
+def test_a_body_that_is_too_long_is_refused(port: Any) -> None:
     status, said, _ = post(port, iter([bytes(300_000)] * 2))
     assert status == 413 and "400000 bytes" in said["detail"]
 
 
-def test_bad_input_beside_good_input_harms_nobody(cascade, served) -> None:
+def test_bad_input_beside_good_input_harms_nobody(cascade: Any, served: Any) -> None:
     slow = Slow(cascade)
     port = served(slow)
     with ThreadPoolExecutor(3) as pool:
@@ -197,7 +197,7 @@ def test_bad_input_beside_good_input_harms_nobody(cascade, served) -> None:
         assert good.result()[1]["prediction"] == cascade(IMAGES[:5]).predictions.tolist()
 
 
-def test_too_much_at_once_is_refused_for_a_while(cascade, served) -> None:
+def test_too_much_at_once_is_refused_for_a_while(cascade: Any, served: Any) -> None:
     slow = Slow(cascade)
     port = served(slow, "--max-queue", "10")
     with ThreadPoolExecutor(3) as pool:
@@ -216,7 +216,7 @@ def test_too_much_at_once_is_refused_for_a_while(cascade, served) -> None:
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
-def test_a_model_that_breaks_ends_no_server(cascade, served) -> None:
+def test_a_model_that_breaks_ends_no_server(cascade: Any, served: Any) -> None:
     slow = Slow(cascade)
     slow.run = lambda batches, size: 1 / 0
     port = served(slow)
@@ -240,7 +240,9 @@ def test_what_it_is_started_with_is_refused_in_a_line(given: list[str], said: st
     assert out.returncode and "Traceback" not in out.stderr and said in out.stderr.splitlines()[-1]
 
 
-def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path: Path, cascade) -> None:
+def test_a_process_of_its_own_answers_what_it_has_before_it_ends(
+    tmp_path: Path, cascade: Any
+) -> None:
     """A saved cascade; SIGTERM while a request waits for others."""
     cascade.save(tmp_path / "c.json")
     np.save(tmp_path / "example.npy", IMAGES[:8])
@@ -290,6 +292,6 @@ def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path: Path,
         process.kill()
 
 
-def health_of(connection):
+def health_of(connection: Any) -> Any:
     connection.request("GET", "/health")
     return json.loads(connection.getresponse().read())

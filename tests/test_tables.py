@@ -15,7 +15,7 @@ from tools.study import agreement
 
 
 @pytest.fixture(scope="module")
-def store():
+def store() -> LogitStore:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 400)
     ease = rng.normal(size=(400, 1))
@@ -56,7 +56,7 @@ def test_no_two_methods_have_the_same_words() -> None:
     assert len(words) == len(METHODS) and not any("_" in each for each in words)
 
 
-def test_readable_formats_columns_by_name_and_keeps_the_ends(store) -> None:
+def test_readable_formats_columns_by_name_and_keeps_the_ends(store: LogitStore) -> None:
     front = search(store, 2)
     shown = readable(front.table, 5)
     assert len(shown) == 5
@@ -67,7 +67,7 @@ def test_readable_formats_columns_by_name_and_keeps_the_ends(store) -> None:
     assert "largest improvement" in front._repr_html_()
 
 
-def test_front_figure_draws_the_points_of_the_table(store) -> None:
+def test_front_figure_draws_the_points_of_the_table(store: LogitStore) -> None:
     front = search(store, 2)
     fig = figures.front_figure({"pairs": front.table}, front.singles)
     trace = next(t for t in fig.data if t.name == "pairs")
@@ -83,7 +83,7 @@ def test_large_tables_are_decimated_with_their_ends() -> None:
     assert shown["x"].iloc[[0, -1]].tolist() == [0, 99_999]
 
 
-def test_every_figure_takes_plain_tables(store) -> None:
+def test_every_figure_takes_plain_tables(store: LogitStore) -> None:
     front = search(store, 2)
     curves = {"a": front.improvement_curve(points=11)}
     made = [
@@ -104,7 +104,7 @@ def test_every_figure_takes_plain_tables(store) -> None:
     assert all(len(fig.to_json()) < 200_000 for fig in made)
 
 
-def test_members_and_shares_leave_out_models_that_no_sample_reaches(store) -> None:
+def test_members_and_shares_leave_out_models_that_no_sample_reaches(store: LogitStore) -> None:
     front = search(store, 2)
     first = front.members().query("accuracy == accuracy.min()")
     assert first["model"].tolist() == [front.table["models"].iloc[0][0]]
@@ -113,7 +113,7 @@ def test_members_and_shares_leave_out_models_that_no_sample_reaches(store) -> No
     assert (parts <= 1 + 1e-12).all()
 
 
-def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store) -> None:
+def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store: LogitStore) -> None:
     changed = {n: np.array(store.logits(n)) for n in store.models.index}
     changed["m1"][3] = changed["m1"][3][::-1] + 1
     other = LogitStore.from_arrays(store.labels, changed, macs=store.models["macs"].to_dict())

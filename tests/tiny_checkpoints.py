@@ -3,6 +3,7 @@ size of a test."""
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ HEADERS = {
 }
 
 
-def sentences(count, seed: int = 0):
+def sentences(count: Any, seed: int = 0) -> tuple:
     """(texts, labels int [count]): short texts of any length in which most of the telling words fit
     the label."""
     rng = np.random.default_rng(seed)
@@ -42,7 +43,7 @@ def sentences(count, seed: int = 0):
     return texts, labels
 
 
-def tokenizer(pad: bool = True):
+def tokenizer(pad: bool = True) -> Any:
     """Words as tokens; pairs as in BERT."""
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
@@ -59,7 +60,9 @@ def tokenizer(pad: bool = True):
     )
 
 
-def module(hidden: int = 8, layers: int = 1, seed: int = 0, names=None, classes: int = 2):
+def module(
+    hidden: int = 8, layers: int = 1, seed: int = 0, names: Any = None, classes: int = 2
+) -> Any:
     """An untrained BERT of this size."""
     torch.manual_seed(seed)
     labels = (
@@ -75,7 +78,7 @@ def module(hidden: int = 8, layers: int = 1, seed: int = 0, names=None, classes:
     return BertForSequenceClassification(config)
 
 
-def trained(bert, steps: int = 80, seed: int = 0):
+def trained(bert: Any, steps: int = 80, seed: int = 0) -> Any:
     """The same, after a moment of training on :func:`sentences`."""
     texts, labels = sentences(32 * steps, seed)
     words = tokenizer()
@@ -95,7 +98,7 @@ def trained(bert, steps: int = 80, seed: int = 0):
     return bert.eval()
 
 
-def save(folder: Path, bert, words=None):
+def save(folder: Path, bert: Any, words: Any = None) -> str:
     """Write a checkpoint with its tokenizer, as ``save_pretrained`` does; returns the folder as
     text."""
     bert.save_pretrained(folder)
@@ -103,7 +106,7 @@ def save(folder: Path, bert, words=None):
     return str(folder)
 
 
-def write_glue(folder: Path, count: int = 200):
+def write_glue(folder: Path, count: int = 200) -> Any:
     """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text
     tells, the second not."""
     for i, (task, header) in enumerate(HEADERS.items()):
@@ -124,7 +127,7 @@ def write_glue(folder: Path, count: int = 200):
     return folder
 
 
-def write_table(path: Path, rows):
+def write_table(path: Path, rows: Any) -> str:
     """A table of checkpoints for ``glue_store`` of notebooks/tools/glue.py: rows of (task, name,
     family, order)."""
     with open(path, "w", newline="") as file:

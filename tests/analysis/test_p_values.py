@@ -1,6 +1,8 @@
 """P-values are valid: exact sums over all outcomes of few samples, slow twins, and MAPIE's
 numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -45,7 +47,7 @@ def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_label
             assert sum(binom.pmf(d, k, share) * p for d, p in of_draw.items()) <= level
 
 
-def decided(lost, gained, samples, epsilon, level):
+def decided(lost: Any, gained: Any, samples: Any, epsilon: Any, level: Any) -> Any:
     return paired_p_value(lost, gained, samples, epsilon, level) <= level
 
 
@@ -116,7 +118,7 @@ def test_cost_of_three_stages_and_of_samples_holds_its_level() -> None:
     assert cost_p_value(three[0], [1.0, 4.0, 20.0], 6.0, level) < level
 
 
-def answers(rng: np.random.Generator, k: int, gap):
+def answers(rng: np.random.Generator, k: int, gap: Any) -> tuple:
     """(positive, reference right, cascade right) bool [k], and the true difference of their F1."""
     positive = rng.random(k) < 0.4
     correct = rng.random(k) < 0.85
@@ -148,7 +150,7 @@ def test_capital_against_f1_is_least_at_an_end(k: int, seed: int, epsilon: float
     high = 0.9
     assume(low < high)
 
-    def losses(theta):
+    def losses(theta: Any) -> Any:
         theirs = 2 * (1 - theta) * (hits & positive) - theta * ~hits
         return (
             theirs - 2 * (1 - theta + epsilon) * (correct & positive) + (theta - epsilon) * ~correct

@@ -41,7 +41,7 @@ def test_in_the_report(page: Any, tmp_path: Path) -> None:
     assert all((tmp_path / link).is_file() for link in relative)
 
 
-def links_of(page: Any):
+def links_of(page: Any) -> Any:
     """The addresses of a page's links and pictures, as they are written."""
     return page.evaluate(
         "() => [...document.querySelectorAll('a[href], img[src]')]"

@@ -4,6 +4,7 @@ they are text."""
 import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +49,7 @@ WRONG = """([root, lines, made]) => {
     return [seen, wrong] }"""
 
 
-def names_in(page: Any, root: str = "body"):
+def names_in(page: Any, root: str = "body") -> Any:
     """How many texts of names there are below the elements ``root``; none of them is or has made
     anything else."""
     lines = [line for name in NAMES for line in name.split("\n")]
@@ -57,14 +58,14 @@ def names_in(page: Any, root: str = "body"):
     return seen
 
 
-def listen(page: Any):
+def listen(page: Any) -> Any:
     page.dialogs = []
     page.on("dialog", lambda dialog: (page.dialogs.append(dialog.message), dialog.dismiss()))
     return page
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory):
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two splits on disk, below a folder with a name of that kind."""
     folder = tmp_path_factory.mktemp("served") / 'it\'s a "<b>store<b>"\n\\ {x}'
     made = []
@@ -84,7 +85,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory):
     return made
 
 
-def figures(store, other):
+def figures(store: cl.LogitStore, other: Any) -> Iterator[Any]:
     """Every figure that has a place for names, each with names in all of its places."""
     fig = cl.figures
     front = cl.search(store, 2)
@@ -133,7 +134,7 @@ def figures(store, other):
     yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 
-def written(folder: Path, *outputs):
+def written(folder: Path, *outputs: Any) -> Any:
     """Page of the report of a notebook with these outputs, {MIME type: data}."""
     cell = nbformat.v4.new_code_cell(
         "1", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs]
@@ -146,7 +147,7 @@ def written(folder: Path, *outputs):
     return path.with_suffix(".html")
 
 
-def test_report(stores, tmp_path: Path, page: Any) -> None:
+def test_report(stores: Any, tmp_path: Path, page: Any) -> None:
     listen(page)
     front = cl.search(stores[0], 2)
     tables = [
@@ -184,7 +185,7 @@ def test_report(stores, tmp_path: Path, page: Any) -> None:
     assert names_in(page) == 1 and page.dialogs == []
 
 
-def test_explorer(stores, browser: Any, tmp_path: Path) -> None:
+def test_explorer(stores: Any, browser: Any, tmp_path: Path) -> None:
     late = pytest.importorskip("playwright.sync_api").TimeoutError
     paths = [str(store.path) for store in stores]
     inputs = (NAMES * 50)[:300]

@@ -109,7 +109,7 @@ def assert_fits_with_any_number(page: Any) -> None:
     assert "10µs" in ticks and "1ms" in ticks
 
 
-def test_jupyterlab_beside_its_file_browser(browser: Any, server) -> None:
+def test_jupyterlab_beside_its_file_browser(browser: Any, server: Any) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     run_cell(page, f"{server}/lab/tree/look.ipynb?reset")
     assert page.locator(".jp-DirListing").is_visible()
@@ -124,7 +124,7 @@ def test_jupyterlab_beside_its_file_browser(browser: Any, server) -> None:
 
 @pytest.mark.parametrize("width", [1000, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_voila(browser: Any, server, width: int, theme: str) -> None:
+def test_voila(browser: Any, server: Any, width: int, theme: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=theme)
     page.goto(f"{server}/voila/render/look.ipynb", timeout=PATIENCE)
     page.wait_for_selector(DRAWN, timeout=PATIENCE)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ SPLITS = ("train", "val", "test", "products", "editorials", "tweets")
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_bundled_sentences(split) -> None:
+def test_bundled_sentences(split: Any) -> None:
     found = datasets.reviews(split)
     assert (
         len(found) >= 2000

@@ -1,6 +1,7 @@
 """GLUE from its files, in the layouts in which it is found."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,12 @@ from cascadelib.datasets.glue_tasks import TASKS
 
 
 @pytest.fixture(scope="module")
-def glue_folder(tmp_path_factory: pytest.TempPathFactory):
+def glue_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return write_glue(tmp_path_factory.mktemp("glue"), 30)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_glue_in_both_layouts(glue_folder, tmp_path: Path, task) -> None:
+def test_glue_in_both_layouts(glue_folder: Path, tmp_path: Path, task: Any) -> None:
     tsv = datasets.glue(task, folder=glue_folder)
     texts, labels = sentences(30, list(TASKS).index(task))
     assert [
@@ -37,7 +38,7 @@ def test_glue_in_both_layouts(glue_folder, tmp_path: Path, task) -> None:
 
 
 def test_what_glue_is_refused_for(
-    glue_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    glue_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match="GLUE hides the labels of sst2's test split"):
         datasets.glue("sst2", "test", folder=glue_folder)

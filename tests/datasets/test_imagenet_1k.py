@@ -1,6 +1,7 @@
 """ImageNet from its folders, flat or by class, and ImageNetV2."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from cascadelib.datasets.imagenet_1k import descriptions, ilsvrc_order, synsets
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory):
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """ImageNet's layout: val/<synset>/….JPEG, one image a class, its red value telling the
     class."""
     root = tmp_path_factory.mktemp("imagenet")
@@ -29,14 +30,14 @@ def test_classes_are_timms() -> None:
     assert (synsets()[0], descriptions()[281].split(",")[0]) == ("n01440764", "tabby")
 
 
-def test_class_folders_of_imagenet(tree) -> None:
+def test_class_folders_of_imagenet(tree: Any) -> None:
     for found in (datasets.imagenet(tree), datasets.imagenet(tree / "val")):
         assert found.labels.tolist() == list(range(1000)) and found.classes == synsets()
         assert (found.dataset, found.split) == ("imagenet-1k", "val")
         assert found.batch(7, 8)[0].getpixel((5, 5))[0] == pytest.approx(7, abs=3)
 
 
-def test_a_missing_synset_is_named(tree, tmp_path: Path) -> None:
+def test_a_missing_synset_is_named(tree: Any, tmp_path: Path) -> None:
     for synset in synsets()[:-1]:
         (tmp_path / synset).symlink_to(tree / "val" / synset)
     with pytest.raises(ValueError, match=f"no folder for class '{synsets()[-1]}' .1 of 1000"):
@@ -49,7 +50,7 @@ def test_other_folders_than_synsets_are_refused(folder: Path) -> None:
 
 
 @pytest.fixture
-def flat(tmp_path: Path):
+def flat(tmp_path: Path) -> tuple:
     """A flat folder of five images, and their labels in timm's order."""
     (tmp_path / "images").mkdir()
     for i in range(1, 6):
@@ -70,7 +71,7 @@ def write_devkit(folder: Path, labels: np.ndarray) -> None:
     (folder / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text(lines)
 
 
-def test_flat_with_the_devkit(flat) -> None:
+def test_flat_with_the_devkit(flat: Any) -> None:
     images, labels = flat
     write_devkit(images.parent / "ILSVRC2012_devkit_t12", labels)
     assert ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(
@@ -97,14 +98,14 @@ LINES = {
 
 @pytest.mark.parametrize("kind", LINES)
 @pytest.mark.parametrize("head", ["", "ImageId,PredictionString\n"])
-def test_flat_with_a_file_of_labels(flat, kind, head: str) -> None:
+def test_flat_with_a_file_of_labels(flat: Any, kind: str, head: str) -> None:
     images, labels = flat
     lines = [LINES[kind](i, label) for i, label in reversed(list(enumerate(labels, 1)))]
     (images.parent / "labels.csv").write_text(head + "\n".join(lines) + "\n")
     assert datasets.imagenet(images, labels=images.parent / "labels.csv").labels.tolist() == labels
 
 
-def test_wrong_labels_of_a_flat_folder(flat) -> None:
+def test_wrong_labels_of_a_flat_folder(flat: Any) -> None:
     images, labels = flat
     path = images.parent / "labels.csv"
     devkit = images.parent / "kit"

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_a_wrong_folder_is_named(folder: Path, tmp_path: Path) -> None:
         "bytes": lambda x: {"bytes": jpeg(tuple(x[0, 0].tolist())), "path": None},
     }.values(),
 )
-def test_images_of_a_column(kind) -> None:
+def test_images_of_a_column(kind: str) -> None:
     rows = [{"image": kind(np.full((8, 9, 3), 20 * i, np.uint8))} for i in range(4)]
     found = datasets.Photographs(
         tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2])
@@ -116,7 +117,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 8 scal
 def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would start another program fails."""
 
-    def refused(*command, **options) -> None:
+    def refused(*command: Any, **options: Any) -> None:
         raise AssertionError(f"started {command}")
 
     monkeypatch.setattr(subprocess, "Popen", refused)

@@ -1,6 +1,7 @@
 """Labelled inputs: the bundled splits and one's own arrays."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
-def test_own_arrays(kind) -> None:
+def test_own_arrays(kind: str) -> None:
     samples = datasets.Samples(
         kind(np.arange(12.0).reshape(4, 3)), kind([0, 1, 2, 0]), list("wxyz")
     )
@@ -60,6 +61,6 @@ def test_a_memory_map_is_read_batch_by_batch(
         (np.zeros(2), [0, -1], "label -1"),
     ],
 )
-def test_refused(inputs, labels: list, message: str) -> None:
+def test_refused(inputs: Any, labels: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         datasets.Samples(inputs, labels)

@@ -1,5 +1,7 @@
 """Fronts, hull and improvement against definitions applied point by point."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,11 +20,11 @@ points = st.lists(
 
 
 @given(points)
-def test_front_is_what_nothing_dominates(rows) -> None:
+def test_front_is_what_nothing_dominates(rows: Any) -> None:
     cost, accuracy = np.array(rows).T
     front = pareto_front(cost, accuracy)
 
-    def is_dominated(c, a):
+    def is_dominated(c: Any, a: Any) -> bool:
         return any(c2 <= c and a2 >= a and (c2, a2) != (c, a) for c2, a2 in rows)
 
     kept = {(c, a) for c, a in rows if not is_dominated(c, a)}
@@ -30,7 +32,7 @@ def test_front_is_what_nothing_dominates(rows) -> None:
 
 
 @given(points, st.floats(0, 1))
-def test_baseline_is_the_best_random_routing(rows, at: float) -> None:
+def test_baseline_is_the_best_random_routing(rows: Any, at: float) -> None:
     """cost_at is the least expected cost of any mix of two models that reaches the accuracy in
     expectation."""
     cost, accuracy = np.array(rows).T
@@ -52,7 +54,9 @@ def test_baseline_is_the_best_random_routing(rows, at: float) -> None:
 
 @settings(deadline=None)
 @given(points, points, st.floats(0.05, 0.6), st.floats(0.1, 0.5))
-def test_mean_improvement_equals_a_fine_sum(singles, cascades, low: float, width: float) -> None:
+def test_mean_improvement_equals_a_fine_sum(
+    singles: Any, cascades: Any, low: float, width: float
+) -> None:
     cost, accuracy = np.array(singles).T
     baseline = Baseline(cost, accuracy)
     c, a = np.array(cascades).T
@@ -84,6 +88,6 @@ def test_one_model_is_its_own_baseline() -> None:
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_costs_must_be_finite_and_not_negative(bad) -> None:
+def test_costs_must_be_finite_and_not_negative(bad: Any) -> None:
     with pytest.raises(ValueError, match="model 1"):
         Baseline([1.0, bad], [0.5, 0.6])

@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,16 +28,16 @@ IN_TURN = [signal.SIGTERM, signal.SIGINT, errno.EFBIG, errno.EROFS]
 CALLS = []  # (call, path) of this process, below the folder that is watched
 
 
-def watch(folder: Path, act) -> None:
+def watch(folder: Path, act: Any) -> None:
     """From now on in this process, ``act(number, path)`` comes before each call that changes
     something in ``folder``; bytes are half written by then."""
 
-    def called(call, path: Path) -> None:
+    def called(call: Any, path: Path) -> None:
         if Path(os.fsdecode(path)).is_relative_to(folder):
             CALLS.append((call, str(path)))
             act(len(CALLS), str(path))
 
-    def audit(event, arguments) -> None:
+    def audit(event: Any, arguments: Any) -> None:
         changing = (
             event in EVENTS
             or event == "open"
@@ -46,8 +47,8 @@ def watch(folder: Path, act) -> None:
         if changing and isinstance(arguments[0], str | bytes | os.PathLike):
             called(event, arguments[0])
 
-    def half(write):
-        def written(self, content, **options):
+    def half(write: Any) -> Any:
+        def written(self, content: Any, **options: Any) -> Any:
             write(self, content[: len(content) // 2], **options)
             called("write", self)
             return write(self, content, **options)
@@ -63,12 +64,12 @@ def watch(folder: Path, act) -> None:
     sys.addaudithook(audit)
 
 
-def network(seed: int):
+def network(seed: int) -> Any:
     torch.manual_seed(seed)
     return torch.nn.Linear(3, 3)
 
 
-def run(folder: Path, names: tuple[str, ...] = ("a", "lock")):
+def run(folder: Path, names: tuple[str, ...] = ("a", "lock")) -> Any:
     """12 samples, two shards for each model; every measured time is the same."""
     torch.set_num_threads(1)
     forward.time.perf_counter = map(float, itertools.count()).__next__
@@ -80,7 +81,7 @@ def run(folder: Path, names: tuple[str, ...] = ("a", "lock")):
     )
 
 
-def forked(work):
+def forked(work: Any) -> Any:
     """The status of a child that does this."""
     if child := os.fork():
         return os.waitpid(child, 0)[1]
@@ -95,7 +96,7 @@ def forked(work):
         os._exit(8)
 
 
-def content(folder: Path):
+def content(folder: Path) -> Any:
     """{file: its bytes}, without the order of the keys in a header, which safetensors leaves to
     chance."""
     found = {
@@ -109,10 +110,10 @@ def content(folder: Path):
     return found
 
 
-def check(folder: Path, kind, number, whole):
+def check(folder: Path, kind: str, number: str, whole: Any) -> Any:
     """One fault at so manieth call, and the run that follows; whether there was such a call."""
 
-    def act(count, path: Path) -> None:
+    def act(count: Any, path: Path) -> None:
         if count == number and isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
         elif count == number:
@@ -152,7 +153,7 @@ def check_finished(folder: Path) -> None:
     """A finished extraction on a file system that is read-only: no call that would change
     anything."""
 
-    def refuse(number, path: Path) -> None:
+    def refuse(number: str, path: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
     def work() -> None:
@@ -166,7 +167,7 @@ def check_finished(folder: Path) -> None:
     assert os.waitstatus_to_exitcode(forked(work)) == errno.EROFS
 
 
-def main(base, every) -> None:
+def main(base: Any, every: Any) -> None:
     assert forked(lambda: run(base / "whole")) == 0
     whole = content(base / "whole")
     assert set(whole) == {"a.safetensors", "lock.safetensors", "labels.npz", "manifest.json"}

@@ -1,6 +1,7 @@
 """Models whose classes stand in another order than those of the data."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,18 +17,18 @@ from cascadelib.zoo.transforms import Cut, Photos
 class Known(torch.nn.Module):
     """Knows the labels of inputs that hold them; puts class c into column ``columns[c]``."""
 
-    def __init__(self, columns) -> None:
+    def __init__(self, columns: Any) -> None:
         super().__init__()
         self.columns = torch.as_tensor(columns)
         self.scale = torch.nn.Linear(1, 1)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         wrong = x[:, 1].long() == 0  # one in ten
         known = torch.where(wrong, (x[:, 0].long() + 1) % 4, x[:, 0].long())
         return 5.0 * torch.nn.functional.one_hot(self.columns[known], 4) + 0 * self.scale(x[:, :1])
 
 
-def labelled(k: int = 400):
+def labelled(k: int = 400) -> tuple:
     labels = torch.arange(k) % 4
     return torch.stack([labels, torch.arange(k) % 10], 1).float(), labels
 

@@ -52,19 +52,19 @@ class Scaled:
     factor: float
     calls = []
 
-    def __call__(self, images):
+    def __call__(self, images: Any) -> Any:
         self.calls.append(len(images))
         return images.unsqueeze(1).float() * self.factor
 
 
-def conv_net(width):
+def conv_net(width: Any) -> Any:
     torch.manual_seed(width)
     return nn.Sequential(
         nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(16 * width, C)
     )
 
 
-def models():
+def models() -> dict:
     return {"small": (conv_net(2), Scaled(0.01)), "timm/large.v1@6": (conv_net(5), Scaled(0.01))}
 
 
@@ -72,7 +72,7 @@ class Counting(nn.Module):
     """Counts its batches; raises on the batch ``fail_at`` (counted from 0), after the two probes
     and the trace."""
 
-    def __init__(self, fail_at=None) -> None:
+    def __init__(self, fail_at: Any = None) -> None:
         super().__init__()
         self.linear = nn.Linear(36, C)
         self.batches = []
@@ -80,7 +80,7 @@ class Counting(nn.Module):
         nn.init.constant_(self.linear.weight, 0.01)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         if len(self.batches) == self.fail_at:
             raise KeyboardInterrupt
         self.batches.append(len(x))
@@ -123,7 +123,7 @@ def test_module_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_equal_transforms_run_once_a_batch(tmp_path: Path) -> None:
-    def calls(given):
+    def calls(given: Any) -> Any:
         Scaled.calls.clear()
         extract(given, (INPUTS, LABELS), tmp_path / str(len(list(tmp_path.iterdir()))), **SMALL)
         return Scaled.calls[len(given) :]  # without one probe a model
@@ -165,16 +165,16 @@ def test_other_forms_of_input_and_output(tmp_path: Path) -> None:
             super().__init__()
             self.head = nn.Linear(36, C)
 
-        def forward(self, images, scale):
+        def forward(self, images: Any, scale: Any) -> Any:
             class Output:
                 logits = self.head(images.flatten(1)) * scale[:, None]
 
             return Output()
 
-    def keywords(raw):
+    def keywords(raw: Any) -> dict:
         return {"scale": torch.full((len(raw),), 2.0), "images": raw.float()}
 
-    def positional(raw):
+    def positional(raw: Any) -> tuple:
         return raw.float(), torch.full((len(raw),), 2.0)
 
     module = Keywords()
@@ -239,7 +239,7 @@ def test_shards_hold_whole_batches(
 
 
 @pytest.mark.parametrize("fail_at", [PROBES, PROBES + 1, PROBES + 3, PROBES + 6])
-def test_an_interrupted_run_loses_at_most_one_shard(tmp_path: Path, fail_at) -> None:
+def test_an_interrupted_run_loses_at_most_one_shard(tmp_path: Path, fail_at: Any) -> None:
     whole = extract(
         {"m": Counting(), "n": Counting()}, (INPUTS, LABELS), tmp_path / "whole", **SMALL
     )
@@ -337,7 +337,7 @@ def test_the_default_of_amp_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_another_image_size_of_the_same_transform_is_noticed(tmp_path: Path) -> None:
-    def at(size):
+    def at(size: Any) -> dict:
         return {"m": Model("m", Counting(), None, {"image_size": size})}
 
     extract(at(6), (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -365,7 +365,7 @@ def test_a_store_may_be_changed_by_others_during_an_extraction(
     extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     real = extraction.probed
 
-    def replaced_meanwhile(*arguments):
+    def replaced_meanwhile(*arguments: Any) -> Any:
         LogitStore(tmp_path / "s").add("m", np.ones((K, C)), macs=1, replace=True)
         return real(*arguments)
 
@@ -393,12 +393,12 @@ def test_a_store_of_another_split_is_refused(tmp_path: Path) -> None:
 
 
 class Constant(nn.Module):
-    def __init__(self, output) -> None:
+    def __init__(self, output: Any) -> None:
         super().__init__()
         self.linear = nn.Linear(6, 6)
         self.output = output
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return self.output(self.linear(x))
 
 
@@ -414,7 +414,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_outputs(tmp_path: Path, case) -> None:
+def test_refused_outputs(tmp_path: Path, case: Any) -> None:
     module, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         extract({"good": Counting(), "bad": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -430,7 +430,7 @@ def test_classes_of_the_data_set(tmp_path: Path) -> None:
 
 def test_given_macs(tmp_path: Path) -> None:
     class Table(nn.Module):
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             return x[:, 0, :C]
 
     with pytest.raises(ValueError, match="'m'.*0 MACs.*macs="):
@@ -536,24 +536,24 @@ def test_a_dataset_of_another_kind_is_named(tmp_path: Path) -> None:
 class Failing(nn.Module):
     """Raises, gives nan, or another number of classes, from its batch ``at`` on."""
 
-    def __init__(self, at, fails) -> None:
+    def __init__(self, at: Any, fails: Any) -> None:
         super().__init__()
         self.inner = Counting()
         self.at = at
         self.fails = fails
         self.batches = 0
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         self.batches += 1
         return self.fails(self.inner(x)) if self.batches > self.at else self.inner(x)
 
 
-def boom(_) -> None:
+def boom(_: Any) -> None:
     raise KeyError("boom")
 
 
 @pytest.mark.parametrize("at", [0, PROBES, PROBES + 4])
-def test_a_model_that_fails_does_not_take_the_others_down(tmp_path: Path, at) -> None:
+def test_a_model_that_fails_does_not_take_the_others_down(tmp_path: Path, at: Any) -> None:
     bad = {
         "raises": (boom, r"KeyError\('boom'\)"),
         "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
@@ -589,7 +589,7 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path: Path, at) ->
 
 def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path: Path) -> None:
     class Broken(datasets.samples.Samples):
-        def batch(self, start, stop):
+        def batch(self, start: Any, stop: Any) -> Any:
             if start <= bad < stop:
                 raise RuntimeError("the disk is gone")
             return super().batch(start, stop)
@@ -633,7 +633,7 @@ def read_only() -> Iterator[Any]:
         (Path(base) / "s").chmod(0o755)
 
 
-def test_a_store_that_is_read_only(read_only) -> None:
+def test_a_store_that_is_read_only(read_only: Any) -> None:
     folder, close = read_only
     extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
     (folder / ".a.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
@@ -657,7 +657,7 @@ def test_a_fault_at_any_call_costs_nothing(tmp_path: Path) -> None:
     assert int(done.stdout.removesuffix(" calls\n")) > 40
 
 
-def page_faults(size=2**26):
+def page_faults(size: Any = 2**26) -> Any:
     """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and
     dropped again."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,23 +37,23 @@ class Slow(nn.Module):
             self.linear.weight.copy_(torch.randn(C, 5, generator=generator))
             self.linear.bias.zero_()
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         time.sleep(0.005)
         return self.linear(x)
 
 
-def inputs():
+def inputs() -> tuple:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(K, 5, generator=generator), torch.arange(K) % C
 
 
-def run(path: Path):
+def run(path: Path) -> Any:
     """One extraction: 12 shards of one batch for each of two models."""
     models = {name: Slow(seed) for seed, name in enumerate(NAMES)}
     return extract(models, inputs(), path, batch_size=5, shard_size=5, progress=False)
 
 
-def forked(path: Path):
+def forked(path: Path) -> Any:
     """Start :func:`run` in a child process that ends without touching pytest's state; its id."""
     child = os.fork()
     if child == 0:
@@ -65,7 +66,7 @@ def forked(path: Path):
     return child
 
 
-def tensors(path: Path):
+def tensors(path: Path) -> dict:
     store = LogitStore(path)
     store.verify()
     return {name: store.logits(name).tobytes() for name in store.models.index}
@@ -80,11 +81,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def shard_files(path: Path):
+def shard_files(path: Path) -> list:
     return list(path.glob(".partial/*/[!.]*.safetensors"))
 
 
-def killed_after(child, path: Path, shards, delay):
+def killed_after(child: Any, path: Path, shards: Any, delay: Any) -> Any:
     """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still
     running."""
     deadline = (

@@ -6,6 +6,7 @@ notebook 01 on it.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -39,7 +40,7 @@ def exact() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory):
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """600 photographs in ten class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
@@ -52,7 +53,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory):
     return datasets.image_folder(root)
 
 
-def net(width):
+def net(width: Any) -> Any:
     torch.manual_seed(width)
     parts = [
         torch.nn.Conv2d(3, width, 3),
@@ -65,7 +66,7 @@ def net(width):
     return torch.nn.Sequential(*parts, torch.nn.Flatten(), head)
 
 
-def models():
+def models() -> dict:
     """Three, of two cuts."""
     cuts = [
         Photos(Cut((size, size), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for size in (32, 32, 48)
@@ -73,7 +74,7 @@ def models():
     return {f"m{width}": (net(width), cut) for width, cut in zip((8, 16, 32), cuts, strict=True)}
 
 
-def close(one, other, tolerance) -> None:
+def close(one: Any, other: Any, tolerance: Any) -> None:
     """Logits within the tolerance, and the same top-1 but where two classes are as near."""
     for name in one.models.index:
         ours = one.logits(name)
@@ -86,7 +87,9 @@ def close(one, other, tolerance) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_float32_agrees_with_the_processor(samples, tmp_path: Path, exact, workers: int) -> None:
+def test_float32_agrees_with_the_processor(
+    samples: Any, tmp_path: Path, exact: Any, workers: int
+) -> None:
     ours = extract(
         models(), samples, tmp_path / "gpu", device="cuda", amp=False, workers=workers, **SETTINGS
     )
@@ -96,7 +99,7 @@ def test_float32_agrees_with_the_processor(samples, tmp_path: Path, exact, worke
     assert ours.metadata("m8")["extraction"]["device_name"] == torch.cuda.get_device_name()
 
 
-def test_tensors_go_through_pinned_memory_too(tmp_path: Path, exact) -> None:
+def test_tensors_go_through_pinned_memory_too(tmp_path: Path, exact: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(K, 3, 24, 24, generator=generator)
     labels = torch.arange(K) % C
@@ -114,7 +117,7 @@ def test_tensors_go_through_pinned_memory_too(tmp_path: Path, exact) -> None:
     ("amp", "recorded"), [(None, "float16"), ("bfloat16", "bfloat16"), (False, False)]
 )
 def test_mixed_precision_is_recorded(
-    samples, tmp_path: Path, amp: str | bool | None, recorded: str | bool
+    samples: Any, tmp_path: Path, amp: str | bool | None, recorded: str | bool
 ) -> None:
     store = extract(
         models(), samples, tmp_path / "s", device="cuda", amp=amp, workers=2, **SETTINGS
@@ -127,7 +130,7 @@ def test_mixed_precision_is_recorded(
     )
 
 
-def test_compiled_models_agree(samples, tmp_path: Path, exact) -> None:
+def test_compiled_models_agree(samples: Any, tmp_path: Path, exact: Any) -> None:
     store = extract(
         models(),
         samples,
@@ -153,13 +156,13 @@ class Hungry(torch.nn.Module):
         super().__init__()
         self.linear = torch.nn.Linear(16, C)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return self.linear(x) + 0 * x.new_empty(len(x), 2**20).sum(1, keepdim=True).nan_to_num(
             0, 0, 0
         )
 
 
-def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path: Path, exact) -> None:
+def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path: Path, exact: Any) -> None:
     module = Hungry()
     inputs = torch.rand(K, 16, generator=torch.Generator().manual_seed(0))
     torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ or read early."""
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,23 +31,23 @@ class Late(forward.Device):
 
     delay = 1
 
-    def __init__(self, device, amp: bool = False) -> None:
+    def __init__(self, device: Any, amp: bool = False) -> None:
         super().__init__(device, amp)
         self.seen = []
         self.under_way = []
         self.buffers = []
         self.waits = 0
 
-    def pinned(self, buffers):
+    def pinned(self, buffers: Any) -> Any:
         self.buffers += buffers
         return super().pinned(buffers)
 
-    def upload(self, tensor):
+    def upload(self, tensor: Any) -> Any:
         moved = tensor.clone()
         self.under_way.append((tensor, moved))
         return moved
 
-    def uploaded(self):
+    def uploaded(self) -> Any:
         mine = len(self.under_way)
 
         def wait() -> None:
@@ -58,7 +59,7 @@ class Late(forward.Device):
 
         return wait
 
-    def download(self, tensor, out):
+    def download(self, tensor: Any, out: Any) -> Any:
         out.fill_(float("nan"))
         number = len([what for what, _ in self.seen if what == "asked"])
         self.seen.append(("asked", number))
@@ -71,11 +72,11 @@ class Late(forward.Device):
 
 
 @pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch):
+def late(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The devices of the extractions that follow."""
     found = []
 
-    def device_of(device, amp):
+    def device_of(device: Any, amp: Any) -> Any:
         found.append(Late(torch.device("cpu"), amp or False))
         return found[-1]
 
@@ -87,28 +88,28 @@ class Stub:
     """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it
     gives."""
 
-    def __init__(self, called, name) -> None:
+    def __init__(self, called: Any, name: str) -> None:
         self.called = called
         self.name = name
 
-    def __call__(self, *arguments, **options):
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self
 
-    def __getattr__(self, method):
-        def noted(*arguments, **options):
+    def __getattr__(self, method: Any) -> Any:
+        def noted(*arguments: Any, **options: Any) -> Any:
             self.called.append(f"{self.name}.{method}")
             return 5.0 if method == "elapsed_time" else Stub(self.called, f"{self.name}'s event")
 
         return noted
 
 
-def net(seed: int, size: int = 36):
+def net(seed: int, size: int = 36) -> Any:
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, C))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """50 photographs in four class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
@@ -119,14 +120,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     return root
 
 
-def same(one, other) -> None:
+def same(one: Any, other: Any) -> None:
     assert list(one.models.index) == list(other.models.index)
     for name in one.models.index:
         assert one.logits(name).tobytes() == other.logits(name).tobytes()
 
 
 def test_logits_are_read_one_batch_after_they_were_asked_for(
-    tmp_path: Path, late, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, late: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = {"a": net(1), "b": net(2)}
     ours = extract(models, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -145,7 +146,7 @@ def test_logits_are_read_one_batch_after_they_were_asked_for(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_fill_a_buffer_only_once_it_has_been_copied(
-    tmp_path: Path, late, folder: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, late: Any, folder: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference, "CHUNK", 3)
     monkeypatch.setattr(inference, "AHEAD", 2)
@@ -162,11 +163,11 @@ def test_workers_fill_a_buffer_only_once_it_has_been_copied(
 
 
 def test_a_ring_that_does_not_wait_is_found_out(
-    tmp_path: Path, late, folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, late: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Late.uploaded
 
-    def careless(self):
+    def careless(self) -> Any:
         found = own(self)
         self.ends = [*getattr(self, "ends", []), found]
         return lambda: None
@@ -222,21 +223,21 @@ def test_the_calls_of_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold
 class Stops(torch.nn.Module):
     """Raises at its batch ``at``."""
 
-    def __init__(self, at, error) -> None:
+    def __init__(self, at: Any, error: Any) -> None:
         super().__init__()
         self.inner = net(1)
         self.at = at
         self.error = error
         self.batches = 0
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         self.batches += 1
         if self.batches == self.at:
             raise self.error
         return self.inner(x)
 
 
-def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path: Path, late) -> None:
+def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path: Path, late: Any) -> None:
     batches = 3 + 4  # the trace, two probes; two shards of two batches
     with pytest.raises(KeyboardInterrupt):
         extract(
@@ -251,14 +252,14 @@ def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path: Path, late)
     assert resumed.batches == 3 + 7 - 4
 
 
-def test_a_model_that_fails_under_way_leaves_the_others(tmp_path: Path, late) -> None:
+def test_a_model_that_fails_under_way_leaves_the_others(tmp_path: Path, late: Any) -> None:
     class Sick(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = net(2)
             self.batches = 0
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             self.batches += 1
             return self.inner(x) * (float("nan") if self.batches == 6 else 1)
 
@@ -275,18 +276,18 @@ def test_a_model_that_fails_under_way_leaves_the_others(tmp_path: Path, late) ->
 class Narrow(torch.nn.Module):
     """Has no memory for more than ``room`` samples."""
 
-    def __init__(self, room) -> None:
+    def __init__(self, room: Any) -> None:
         super().__init__()
         self.inner = net(1)
         self.room = room
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         if len(x) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self.inner(x)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path: Path, late) -> None:
+def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path: Path, late: Any) -> None:
     with pytest.warns(
         UserWarning, match="model 'm': no memory for 32 samples at once; now 4"
     ) as heard:
@@ -299,7 +300,7 @@ def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path: Path, 
 
 
 def test_photographs_of_several_shapes_are_refused_by_row(tmp_path: Path, folder: Path) -> None:
-    def whole(image):
+    def whole(image: Any) -> Any:
         return torch.from_numpy(np.array(image))
 
     with pytest.raises(

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ extract(models, samples, sys.argv[2], batch_size=5, shard_size=5, workers=1, pro
 """
 
 
-def run(folder: Path, out, script, *arguments, processes: int = 1):
+def run(folder: Path, out: Any, script: Any, *arguments: Any, processes: int = 1) -> Any:
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -89,7 +90,7 @@ def run(folder: Path, out, script, *arguments, processes: int = 1):
     )
 
 
-def same(one, other) -> None:
+def same(one: Any, other: Any) -> None:
     one = LogitStore(one)
     other = LogitStore(other)
     assert one.fingerprint == other.fingerprint and set(one.models.index) == set(
@@ -137,7 +138,7 @@ class Counted(File):
 
     decoded = []
 
-    def __call__(self):
+    def __call__(self) -> Any:
         self.decoded.append(self.path)
         return super().__call__()
 
@@ -208,14 +209,14 @@ class Narrow(torch.nn.Module):
     """Says that memory has run out for more than ``room`` samples, as a device does or as the CPU's
     allocator."""
 
-    def __init__(self, room, error) -> None:
+    def __init__(self, room: Any, error: Any) -> None:
         super().__init__()
         self.linear = head(5)
         self.room = room
         self.error = error
         self.seen = []
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         self.seen.append(len(x))
         if len(x) > self.room:
             raise self.error
@@ -229,7 +230,7 @@ OUT = [
 
 
 @pytest.mark.parametrize("error", OUT, ids=["device", "processor"])
-def test_batches_are_halved_until_they_fit(folder: Path, tmp_path: Path, error) -> None:
+def test_batches_are_halved_until_they_fit(folder: Path, tmp_path: Path, error: Any) -> None:
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     models = {"narrow": (Narrow(5, error), transform), "wide": (head(5), transform)}
@@ -261,7 +262,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(folder: Path, tmp_path:
 def test_a_full_disk_names_the_file_and_loses_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self, *_) -> None:
+    def full(self, *_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     samples = datasets.image_folder(folder)

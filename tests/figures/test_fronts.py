@@ -2,6 +2,8 @@
 said once.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -13,7 +15,7 @@ SINGLES = pd.DataFrame(
 )
 
 
-def names(fig):
+def names(fig: Any) -> list:
     return [trace.name for trace in fig.data]
 
 

@@ -60,20 +60,20 @@ DEUTERANOPIA = [
 LUMINANCE = [0.2126, 0.7152, 0.0722]
 
 
-def linear(colours):
+def linear(colours: Any) -> np.ndarray:
     """Linear RGB [n, 3] of colours such as "#0073B5"."""
     rgb = np.array([list(bytes.fromhex(colour[1:])) for colour in colours]) / 255
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
-def least_difference(rgb):
+def least_difference(rgb: Any) -> Any:
     """The least CIEDE2000 between any two of linear colours [n, 3]."""
     rgb = np.clip(rgb, 0, 1)
     lab = rgb2lab(np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055))
     return deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(lab), 1)].min()
 
 
-def least_contrast(colours, pages):
+def least_contrast(colours: Any, pages: Any) -> Any:
     """The least contrast ratio (WCAG 2) of any colour to any page."""
     a = linear(colours) @ LUMINANCE
     b = linear(pages)[:, None] @ LUMINANCE

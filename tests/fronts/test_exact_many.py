@@ -1,6 +1,8 @@
 """Four models and more, certificates, executors, one shared threshold: against loops over
 everything."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ from cascadelib.fronts.exact import (
 from cascadelib.fronts.kernels.state import improves, new_best, note
 
 
-def dense_front(correct: np.ndarray, confidence: np.ndarray, cost, n):
+def dense_front(correct: np.ndarray, confidence: np.ndarray, cost: Any, n: int) -> dict:
     """{correct: least cost} of one order of n models on a full grid of thresholds, by numpy, one
     axis a stage."""
     d = n - 1
@@ -60,17 +62,19 @@ def dense_front(correct: np.ndarray, confidence: np.ndarray, cost, n):
 
 @RELAXED
 @given(tables(models=(4, 4), samples=(1, 6), levels=3), st.sampled_from([4, (3, 4), (1, 2, 4)]))
-def test_front_of_four_models_equals_brute_force(table, n_models: int | tuple[int, ...]) -> None:
+def test_front_of_four_models_equals_brute_force(
+    table: Any, n_models: int | tuple[int, ...]
+) -> None:
     assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(4, 4), samples=(2, 5), levels=3), st.integers(0, 2**31))
-def test_four_stages_that_depend_on_the_whole_prefix(table, seed: int) -> None:
+def test_four_stages_that_depend_on_the_whole_prefix(table: Any, seed: int) -> None:
     k = table[0].shape[1]
     cost = np.unique(table[2] + np.arange(4) / 8)
 
-    def stage(prefix):
+    def stage(prefix: Any) -> tuple:
         rng = np.random.default_rng([seed, *prefix])
         return rng.random(k) < 0.6, rng.integers(0, 3, k) / 2
 
@@ -157,7 +161,7 @@ def test_a_stale_reach_lets_no_dearer_cascade_in() -> None:
     assert not improves(best, 2, 3.0, 8, none) and improves(best, 2, 3.0, 6, none)
 
 
-def stressed(m, k: int, seed: int):
+def stressed(m: Any, k: int, seed: int) -> tuple:
     """Scores without ties, of models whose skill hardly differs: many points, found in many
     orders."""
     rng = np.random.default_rng(seed)
@@ -208,7 +212,7 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch: pytest.MonkeyPatch)
 
 @RELAXED
 @given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4))
-def test_one_shared_threshold_equals_a_loop(table, n: int) -> None:
+def test_one_shared_threshold_equals_a_loop(table: Any, n: int) -> None:
     correct, confidence, cost = table
     n = min(n, len(cost))
     k = correct.shape[1]

@@ -1,6 +1,7 @@
 """Graded correctness and a price for every sample: exact fronts against a loop over everything."""
 
 from itertools import permutations, product
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from cascadelib import ScoreTable, evaluate, pareto_front, search
 
 
-def every_cascade(gain, confidence: np.ndarray, cost, lengths):
+def every_cascade(gain: Any, confidence: np.ndarray, cost: Any, lengths: Any) -> Any:
     """(cost, accuracy) of every cascade at every threshold, sample by sample."""
     mean = cost.mean(axis=1)
     points = []

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ if __name__ == "__main__":
 )
 
 
-def interrupted(command, tmp_path: Path, begun):
+def interrupted(command: Any, tmp_path: Path, begun: Any) -> tuple:
     """(exit status, stdout, stderr, seconds from Ctrl-C to the end) of a command of a group of its
     own."""
     path = str(ROOT)
@@ -62,7 +63,7 @@ def interrupted(command, tmp_path: Path, begun):
     return child.returncode, out, err, seconds
 
 
-def told_searching(child) -> None:
+def told_searching(child: Any) -> None:
     assert child.stdout.readline() == "searching\n"
 
 

@@ -1,6 +1,8 @@
 """F1 along two-model sweeps against a twin that scores every threshold from the predictions
 themselves."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,9 @@ import cascadelib as cl
 from cascadelib.fronts.graded import search_graded
 
 
-def slow_front(predicted, confidence: np.ndarray, labels: np.ndarray, cost, lengths):
+def slow_front(
+    predicted: Any, confidence: np.ndarray, labels: np.ndarray, cost: Any, lengths: Any
+) -> Any:
     """{F1: least cost} of the non-dominated cascades, sample by sample."""
     found = []
     if 1 in lengths:
@@ -36,7 +40,7 @@ def slow_front(predicted, confidence: np.ndarray, labels: np.ndarray, cost, leng
     return front
 
 
-def least(front, at):
+def least(front: Any, at: Any) -> Any:
     """Least cost of F1 ≥ ``at``."""
     return min((cost for score, cost in front.items() if score >= at - 1e-9), default=np.inf)
 
@@ -65,7 +69,7 @@ def test_front_is_the_twins(
     assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
 
 
-def store_of(k: int = 400, models: int = 4, classes: int = 2, seed: int = 0):
+def store_of(k: int = 400, models: int = 4, classes: int = 2, seed: int = 0) -> cl.LogitStore:
     rng = np.random.default_rng(seed)
     labels = (rng.random(k) < 0.7).astype(int)
     correct = np.eye(classes)[labels]

@@ -4,6 +4,7 @@ import os
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ class Doomed(ProcessPoolExecutor):
 
     submitted = 0
 
-    def submit(self, function, *arguments):
+    def submit(self, function: Any, *arguments: Any) -> Any:
         self.submitted += 1
         return (
             super().submit(os.abort)
@@ -64,7 +65,7 @@ def test_a_killed_worker_leaves_a_certified_front(time_limit: int | None) -> Non
 class Broken(Executor):
     """Takes no task."""
 
-    def submit(self, *_) -> None:
+    def submit(self, *_: Any) -> None:
         raise RuntimeError("cannot schedule new futures")
 
 
@@ -97,7 +98,7 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(
     most = []
 
     class Watched(ThreadPoolExecutor):
-        def submit(self, function, *arguments):
+        def submit(self, function: Any, *arguments: Any) -> Any:
             given.append(arguments[-1])
             most.append(sum(not future.done() for future in futures) + 1)
             futures.append(super().submit(function, *arguments))

@@ -1,6 +1,7 @@
 """Confidence metrics against per-sample twins, and the identities that the paper states."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ logits = arrays(
 )
 
 
-def first_margin(values):
+def first_margin(values: Any) -> Any:
     return values[0] - (values[1] if len(values) > 1 else 0)
 
 
@@ -29,7 +30,7 @@ TWINS = {  # of softmax and logits / T of one sample, both falling
 }
 
 
-def slow(row, metric, t):
+def slow(row: Any, metric: str, t: Any) -> Any:
     row = sorted((v / t for v in row), reverse=True)
     e = [math.exp(v - row[0]) for v in row]
     return TWINS[metric]([v / sum(e) for v in e], row)
@@ -37,7 +38,7 @@ def slow(row, metric, t):
 
 @settings(deadline=None)
 @given(logits, st.sampled_from([*TWINS]), st.sampled_from([0.5, 1.0, 3.0]))
-def test_metrics_equal_their_twin(z, metric, t: float) -> None:
+def test_metrics_equal_their_twin(z: Any, metric: str, t: float) -> None:
     expected = [slow(row, metric, t) for row in z.tolist()]
     np.testing.assert_allclose(confidence(z, metric, t), expected, atol=1e-12)
 

@@ -1,6 +1,7 @@
 """Mean ensembles of many combinations at once against numpy, one combination at a time."""
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from cascadelib.methods.ensembles import ensemble_of
 from cascadelib.methods.method import ModelsOnSplit
 
 
-def make(models, k: int, classes, seed: int, digits=None):
+def make(models: Any, k: int, classes: Any, seed: int, digits: Any = None) -> tuple:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     shared = rng.normal(size=(k, classes))
@@ -26,7 +27,7 @@ def make(models, k: int, classes, seed: int, digits=None):
     ]
 
 
-def rank_of(mean, labels: np.ndarray):
+def rank_of(mean: Any, labels: np.ndarray) -> np.ndarray:
     """Classes before the label, ties towards the lower class, one sample at a time."""
     ranks = []
     for row, y in zip(mean, labels):
@@ -34,7 +35,7 @@ def rank_of(mean, labels: np.ndarray):
     return np.array(ranks)
 
 
-def mean_stage(logits, temperatures, labels: np.ndarray, rank, ensemble):
+def mean_stage(logits: Any, temperatures: Any, labels: np.ndarray, rank: Any, ensemble: Any) -> Any:
     """Max softmax of means of arrays [k, classes]."""
     names = [f"m{i}" for i in range(len(logits))]
     store = LogitStore.from_arrays(labels, dict(zip(names, logits)))

@@ -3,6 +3,7 @@ unseen labels."""
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sklearn.isotonic import IsotonicRegression
 from cascadelib.methods.fitted import fit_confidence, fitted_from_json
 
 
-def scores(seed: int, k: int = 60, ties: int = 8):
+def scores(seed: int, k: int = 60, ties: int = 8) -> tuple:
     rng = np.random.default_rng(seed)
     confidence = rng.integers(0, ties, k) / ties
     return confidence, rng.random(k) < confidence, rng.choice(["a", "b", "c"], k)
@@ -33,7 +34,7 @@ def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed: int, k: 
     np.testing.assert_allclose(fitted(new, ["unseen"] * 50), pooled.predict(new), atol=1e-12)
 
 
-def fits_of(seed: int = 0):
+def fits_of(seed: int = 0) -> list:
     confidence, correct, labels = scores(seed)
     before = np.where(np.arange(60) % 2, labels, "a")
     columns = ["confidence", "agreement", "length"]
@@ -48,7 +49,7 @@ def fits_of(seed: int = 0):
 
 
 @pytest.mark.parametrize(("fitted", "given"), fits_of(), ids=["isotonic_by_label", "logistic"])
-def test_json_takes_them_back_and_abstentions_pass_on(fitted, given) -> None:
+def test_json_takes_them_back_and_abstentions_pass_on(fitted: Any, given: Any) -> None:
     back = fitted_from_json(json.loads(json.dumps(asdict(fitted))))
     assert back == fitted
     np.testing.assert_array_equal(back(*given), fitted(*given))

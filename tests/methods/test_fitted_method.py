@@ -1,6 +1,8 @@
 """Method(confidence=…): searched, evaluated and replayed as slow twins have it, on tables and
 stores alike."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from tests.twins import brute_front
 COST = [1.0, 2.5, 7.0]
 
 
-def scores(seed: int, k: int = 14, **columns):
+def scores(seed: int, k: int = 14, **columns: Any) -> cl.ScoreTable:
     """A table of three models with heavy ties, whose confidence says more under one label than
     under another."""
     rng = np.random.default_rng(seed)
@@ -25,7 +27,7 @@ def scores(seed: int, k: int = 14, **columns):
     return cl.ScoreTable(None, confidence, COST, predictions=said, labels=labels, columns=columns)
 
 
-def by_hand(table, chosen_on):
+def by_hand(table: Any, chosen_on: Any) -> np.ndarray:
     """Confidences [3, k] by scikit-learn, fitted on another table, model by model and label by
     label."""
     confidence = np.empty(table.confidence.shape)
@@ -73,7 +75,7 @@ def test_agreement_depends_on_the_model_before(seed: int) -> None:
     columns = ("confidence", "agreement", "length")
     front = cl.search(table, (1, 2, 3), cl.Method(confidence="logistic", columns=columns))
 
-    def stage(prefix):
+    def stage(prefix: Any) -> tuple:
         m = prefix[-1]
         before = prefix[-2] if len(prefix) > 1 else None
         values = np.column_stack([table.confidence[m], np.arange(12.0) * 40])

@@ -19,7 +19,7 @@ def test_the_papers_twelve_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_outcomes_equal_a_loop_over_samples(store, name) -> None:
+def test_outcomes_equal_a_loop_over_samples(store: LogitStore, name: str) -> None:
     method = METHODS[name].fit(store)
     stage = method.stage(store, NAMES)
     for prefix in [(0,), (1,), (0, 1), (0, 2), (0, 1, 2)]:
@@ -81,7 +81,9 @@ def test_logits_margin_of_mean_softmax_is_refused() -> None:
         (lambda s: search(s, models="paretto"), "pareto"),
     ],
 )
-def test_unknown_names_come_with_the_nearest(store, call: Callable, nearest: str) -> None:
+def test_unknown_names_come_with_the_nearest(
+    store: LogitStore, call: Callable, nearest: str
+) -> None:
     with pytest.raises(ValueError, match=nearest):
         call(store)
 

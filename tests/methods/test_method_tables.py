@@ -1,7 +1,9 @@
 """Every metric × ensemble × temperature of the tables decides alike in the evaluator, the running
 cascade and the submission (HOUSE, rule 5); what is put into a table is there everywhere."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ K = 240
 CLASSES = 5
 
 
-def make_store(seed: int = 0, step: float = 0.5):
+def make_store(seed: int = 0, step: float = 0.5) -> LogitStore:
     """Logits on a grid of ``step``: confidences and votes tie within models and between them."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, K)
@@ -33,7 +35,7 @@ STORE = make_store()
 MODELS = {name: lambda rows, name=name: np.asarray(STORE.logits(name))[rows] for name in NAMES}
 
 
-def combinations():
+def combinations() -> Iterator[Any]:
     """Of all that the tables hold, the methods that can be made."""
     for metric in (*METRICS, "top2_softmax_sum"):
         for name, ensemble in ENSEMBLES.items():
@@ -41,7 +43,7 @@ def combinations():
                 yield from (Method(metric, name, temperature) for temperature in (False, True))
 
 
-def decides_alike(method) -> None:
+def decides_alike(method: Any) -> None:
     """At several thresholds: the same exit stage and class, sample by sample, however the cascade
     is run."""
     method = method.fit(STORE)
@@ -71,7 +73,7 @@ def decides_alike(method) -> None:
 @pytest.mark.parametrize(
     "method", list(combinations()), ids=lambda m: f"{m.metric}-{m.ensemble}-{m.temperature}"
 )
-def test_evaluator_running_cascade_and_submission_decide_alike(method) -> None:
+def test_evaluator_running_cascade_and_submission_decide_alike(method: Any) -> None:
     decides_alike(method)
 
 
@@ -81,7 +83,7 @@ def test_an_own_metric_and_an_own_ensemble_go_the_same_way() -> None:
 
 
 @pytest.mark.parametrize("metric", [*METRICS, "top2_softmax_sum"])
-def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric) -> None:
+def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric: str) -> None:
     z = np.asarray(STORE.logits("b"))
     guesses, confidences = answers(z, metric_of(metric), 0.7, 2)
     np.testing.assert_allclose(confidences, confidence(z, metric, 0.7), rtol=1e-12, atol=1e-12)
@@ -111,10 +113,10 @@ class Strongest(Ensemble):
     name = "strongest"
     last_only = False
 
-    def whole(self, split):
+    def whole(self, split: Any) -> Any:
         everything = slice(0, len(split.store))
 
-        def stage(prefix):
+        def stage(prefix: Any) -> Any:
             z = np.stack([split.logits(m, everything) for m in prefix])
             chosen = z.max(axis=2).argmax(axis=0)
             correct_, confidences = zip(*(split.alone(m) for m in prefix))
@@ -122,10 +124,10 @@ class Strongest(Ensemble):
 
         return stage
 
-    def memory(self, samples, classes, models):
+    def memory(self, samples: Any, classes: Any, models: Any) -> tuple:
         return (np.full(samples, -np.inf),)
 
-    def after(self, metric, temperature, logits, before, stage):
+    def after(self, metric: str, temperature: Any, logits: Any, before: Any, stage: Any) -> Any:
         own = (
             super()
             .after(metric, temperature, logits, before, stage)

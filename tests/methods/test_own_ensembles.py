@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from twins import brute_front
 from cascadelib import METHODS, LogitStore, Method, evaluate, pick, search
 
 
-def make_store(seed: int = 0, k: int = 40, models: int = 4, classes: int = 4, step: float = 0.5):
+def make_store(
+    seed: int = 0, k: int = 40, models: int = 4, classes: int = 4, step: float = 0.5
+) -> LogitStore:
     """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger
     the signal."""
     rng = np.random.default_rng(seed)
@@ -27,7 +30,7 @@ def make_store(seed: int = 0, k: int = 40, models: int = 4, classes: int = 4, st
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 3.0**i for i in range(models)})
 
 
-def slow_vote(votes, confidence: np.ndarray):
+def slow_vote(votes: Any, confidence: np.ndarray) -> tuple:
     """(class, confidence) of one sample's vote."""
     count = Counter(votes)
     tied = [c for c in count if count[c] == max(count.values())]

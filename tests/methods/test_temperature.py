@@ -1,23 +1,24 @@
 """Temperature scaling: what is fitted, where nothing can be."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import Method, fit_temperature
+from cascadelib import LogitStore, Method, fit_temperature
 from cascadelib.methods.confidence_metrics import softmax
 
 NAMES = ["m0", "m1", "m2"]
 
 
-def negative_log_likelihood(logits, labels: np.ndarray, temperature):
+def negative_log_likelihood(logits: Any, labels: np.ndarray, temperature: Any) -> Any:
     return -np.log(softmax(logits, temperature)[np.arange(len(labels)), labels]).mean()
 
 
-def test_temperature_is_the_minimum_of_the_likelihood(store) -> None:
+def test_temperature_is_the_minimum_of_the_likelihood(store: LogitStore) -> None:
     z = store.logits("m1")
     labels = store.labels
     t = fit_temperature(z, labels)
@@ -33,7 +34,7 @@ def test_temperature_undoes_a_known_scale() -> None:
     assert fit_temperature(z * 3, labels) == pytest.approx(3, rel=0.05)
 
 
-def test_temperature_never_changes_a_single_models_predictions(store) -> None:
+def test_temperature_never_changes_a_single_models_predictions(store: LogitStore) -> None:
     scaled = Method(temperature=True).fit(store)
     for m in range(3):
         plain = Method().stage(store, NAMES)((m,))[0]
@@ -74,6 +75,6 @@ def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(
         assert fitted[1] == pytest.approx(fitted[0] * 10.0**power, rel=1e-6)
 
 
-def test_unfitted_temperature_is_refused(store) -> None:
+def test_unfitted_temperature_is_refused(store: LogitStore) -> None:
     with pytest.raises(ValueError, match="fit"):
         Method(temperature=True).stage(store, NAMES)((0,))

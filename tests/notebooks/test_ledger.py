@@ -5,6 +5,7 @@ import ast
 import csv
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -20,7 +21,7 @@ from tools import ledger
 TOLD = ledger.published_values()
 
 
-def rows(column):
+def rows(column: Any) -> list:
     """The published models as [(cost at four digits, top-1, row)], those with that cost, cheapest
     first."""
     with open(published.TABLE, encoding="utf-8") as file:
@@ -31,17 +32,17 @@ def rows(column):
     )
 
 
-def front(column):
+def front(column: Any) -> list:
     """Those that no other undercuts: all pairs are compared."""
     table = rows(column)
 
-    def is_undercut(a):
+    def is_undercut(a: Any) -> bool:
         return any((b[0] <= a[0] and b[1] > a[1]) or (b[0] < a[0] and b[1] == a[1]) for b in table)
 
     return [a for a in table if not is_undercut(a)]
 
 
-def hull_cost(points, accuracy):
+def hull_cost(points: Any, accuracy: Any) -> Any:
     """The least cost of random routing between any two of the points."""
     mixed = [min(c for c, a, _ in points if a >= accuracy)]
     for low_cost, low, _ in points:
@@ -136,7 +137,7 @@ def test_families_are_counted_by_their_names() -> None:
         ("peaks", [1, 3, 2], [1, 2, 3]),
     ],
 )
-def test_rules(rule: str, yes, no) -> None:
+def test_rules(rule: str, yes: Any, no: Any) -> None:
     claim = pd.Series({"rule": rule, "scope": "any", "why": ""})
     assert (ledger.verdict(yes, claim, ""), ledger.verdict(no, claim, "")) == ("agrees", "differs")
     assert ledger.verdict([], claim, "") == "not comparable: this run has no value"
@@ -188,7 +189,7 @@ def test_what_most_splits_have_to_obey_is_counted() -> None:
     assert (row["this run"], row["verdict"]) == ("10% to 90% (4 of 6)", "agrees")
 
 
-def curve(*rows):
+def curve(*rows: Any) -> Any:
     """As ``pair_curve``: threshold, exit_rate, accuracy."""
     return pd.DataFrame(rows, columns=["threshold", "exit_rate", "accuracy"])
 
@@ -276,7 +277,7 @@ def test_what_is_cut_out_of_a_notebook() -> None:
     assert [ast.unparse(s) for s in needed(body, ["c"])] == [lines[i] for i in (0, 2, 3, 4, 5, 6)]
 
 
-def stated():
+def stated() -> Any:
     """The rows of docs/ledger.md by id."""
     lines = [
         line.strip("| ").split(" | ")
@@ -288,7 +289,7 @@ def stated():
 
 
 @pytest.mark.parametrize("number", NOTEBOOKS)
-def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number) -> None:
+def test_the_page_has_the_verdicts_of_the_notebooks_outputs(number: str) -> None:
     (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
     (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "ledger.table(" in c.source]
     rows = BeautifulSoup(cell.outputs[0]["data"]["text/html"], "html.parser").select("tbody tr")
@@ -321,7 +322,7 @@ def test_how_a_ranking_moves() -> None:
     assert ledger.ranking_moves(level, said)["first"].tolist() == ["a, b", "a, b"]
 
 
-def made_up(rng: np.random.Generator, tasks: tuple[str, ...] = ("x", "y")):
+def made_up(rng: np.random.Generator, tasks: tuple[str, ...] = ("x", "y")) -> Any:
     """A table like that of ``ranking``, with numbers that tie, nearly tie and differ."""
     kinds = [(2, "macs"), (3, "macs"), (2, "seconds")]
     keys = [(t, n, c, f, m) for t in tasks for n, c in kinds for f in (0, 1) for m in METHODS]
@@ -333,7 +334,7 @@ def made_up(rng: np.random.Generator, tasks: tuple[str, ...] = ("x", "y")):
     return table
 
 
-def said_of(table, said, task):
+def said_of(table: Any, said: Any, task: Any) -> Any:
     """One statement pair by pair."""
     counted = []
     for fold in (0, 1):

@@ -4,6 +4,7 @@ data/imagenet-1k/README.md."""
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -19,7 +20,7 @@ CLASSES = 10
 MODELS = {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 205e6}
 
 
-def write_split(folder: Path, split, per_class, noise, seed: int):
+def write_split(folder: Path, split: Any, per_class: Any, noise: Any, seed: int) -> Any:
     """A store of stand-in logits in which larger models are better, and all of them worse where
     there is more noise."""
     rng = np.random.default_rng(seed)
@@ -35,7 +36,7 @@ def write_split(folder: Path, split, per_class, noise, seed: int):
     return store
 
 
-def documented_parameters(study):
+def documented_parameters(study: Any) -> Any:
     """The arguments that the README gives notebooks/tools/run.py, with ``study`` for the
     extraction's folder."""
     text = (ROOT / "data" / "imagenet-1k" / "README.md").read_text(encoding="utf-8")

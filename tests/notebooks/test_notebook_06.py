@@ -3,6 +3,7 @@ network."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -13,7 +14,7 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "06_glue.ipynb"
 
 
 @pytest.fixture(scope="module")
-def parameters(tmp_path_factory: pytest.TempPathFactory):
+def parameters(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("glue")
     models = {
         "tiny": tiny.save(folder / "tiny", tiny.trained(tiny.module(4, 1), 40)),
@@ -34,7 +35,7 @@ def parameters(tmp_path_factory: pytest.TempPathFactory):
     }
 
 
-def test_all_four_tasks(parameters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_four_tasks(parameters: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "OMP_NUM_THREADS", "1"
     )  # tiny models gain nothing from threads, which wait by spinning

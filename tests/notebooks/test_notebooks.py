@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import nbformat
 import pytest
@@ -31,15 +32,15 @@ IMAGES_TEXT_AND_TABLES = {
 PAPER_TABLE = ("paper reports", "this run shows")
 
 
-def code_cells(nb: nbformat.NotebookNode):
+def code_cells(nb: nbformat.NotebookNode) -> list:
     return [cell for cell in nb.cells if cell.cell_type == "code"]
 
 
-def outputs(nb: nbformat.NotebookNode):
+def outputs(nb: nbformat.NotebookNode) -> list:
     return [output for cell in code_cells(nb) for output in cell.outputs]
 
 
-def opens_with_a_question(nb: nbformat.NotebookNode):
+def opens_with_a_question(nb: nbformat.NotebookNode) -> Any:
     first = nb.cells[0]
     return (
         []
@@ -48,12 +49,12 @@ def opens_with_a_question(nb: nbformat.NotebookNode):
     )
 
 
-def has_one_parameters_cell(nb: nbformat.NotebookNode):
+def has_one_parameters_cell(nb: nbformat.NotebookNode) -> Any:
     tagged = [cell for cell in code_cells(nb) if "parameters" in cell.metadata.get("tags", [])]
     return [] if len(tagged) == 1 else [f"{len(tagged)} cells tagged parameters"]
 
 
-def defines_nothing(nb: nbformat.NotebookNode):
+def defines_nothing(nb: nbformat.NotebookNode) -> list:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
     sources = [
         "\n".join(line for line in c.source.splitlines() if line[:1] not in "%!")
@@ -68,12 +69,12 @@ def defines_nothing(nb: nbformat.NotebookNode):
     return [f"{type(node).__name__}: {ast.unparse(node).splitlines()[0]}" for node in nodes]
 
 
-def statements(source):
+def statements(source: Any) -> Any:
     """How many statements a cell has, those inside loops included."""
     return sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(source)))
 
 
-def cells_are_short(nb: nbformat.NotebookNode):
+def cells_are_short(nb: nbformat.NotebookNode) -> Any:
     sources = [c.source for c in code_cells(nb) if "parameters" not in c.metadata.get("tags", [])]
     sizes = {source: statements(source) for source in sources}
     broken = [
@@ -87,7 +88,7 @@ def cells_are_short(nb: nbformat.NotebookNode):
     return broken
 
 
-def ends_with_one_printed_answer(nb: nbformat.NotebookNode):
+def ends_with_one_printed_answer(nb: nbformat.NotebookNode) -> Any:
     tagged = [cell for cell in code_cells(nb) if "answer" in cell.metadata.get("tags", [])]
     texts = [o.get("text", "").strip() for cell in tagged for o in cell.outputs]
     good = tagged == code_cells(nb)[-1:] and len(texts) == 1 and texts[0] and "\n" not in texts[0]
@@ -100,7 +101,7 @@ def ends_with_one_printed_answer(nb: nbformat.NotebookNode):
     )
 
 
-def ends_with_the_papers_numbers(nb: nbformat.NotebookNode):
+def ends_with_the_papers_numbers(nb: nbformat.NotebookNode) -> Any:
     headings = [
         line.lower()
         for cell in nb.cells
@@ -113,12 +114,12 @@ def ends_with_the_papers_numbers(nb: nbformat.NotebookNode):
     return [] if there else [f"the last headings are {last}, no {PAPER_TABLE}"]
 
 
-def ran_in_order(nb: nbformat.NotebookNode):
+def ran_in_order(nb: nbformat.NotebookNode) -> Any:
     counts = [cell.execution_count for cell in code_cells(nb) if cell.source.strip()]
     return [] if counts == list(range(1, len(counts) + 1)) else [f"execution counts {counts}"]
 
 
-def shows_no_error(nb: nbformat.NotebookNode):
+def shows_no_error(nb: nbformat.NotebookNode) -> list:
     return [
         f"{output.ename}: {output.evalue}"
         for output in outputs(nb)
@@ -126,7 +127,7 @@ def shows_no_error(nb: nbformat.NotebookNode):
     ]
 
 
-def shows_its_answer(nb: nbformat.NotebookNode):
+def shows_its_answer(nb: nbformat.NotebookNode) -> Any:
     return (
         []
         if outputs(nb) and code_cells(nb)[-1].outputs
@@ -134,7 +135,7 @@ def shows_its_answer(nb: nbformat.NotebookNode):
     )
 
 
-def outputs_are_plain(nb: nbformat.NotebookNode):
+def outputs_are_plain(nb: nbformat.NotebookNode) -> Any:
     kinds = {mime for output in outputs(nb) for mime in output.get("data", {})}
     scripts = [
         "a script in an output"
@@ -144,7 +145,7 @@ def outputs_are_plain(nb: nbformat.NotebookNode):
     return sorted(kinds - IMAGES_TEXT_AND_TABLES) + scripts
 
 
-def carries_no_run_data(nb: nbformat.NotebookNode):
+def carries_no_run_data(nb: nbformat.NotebookNode) -> list:
     keys = {"widgets", "papermill"} & set(nb.metadata)
     keys |= {
         key
@@ -155,7 +156,7 @@ def carries_no_run_data(nb: nbformat.NotebookNode):
     return sorted(keys)
 
 
-def names_no_folder_of_this_machine(nb: nbformat.NotebookNode):
+def names_no_folder_of_this_machine(nb: nbformat.NotebookNode) -> list:
     folders = {
         str(folder) + "/"
         for folder in (ROOT, Path.home(), sys.prefix)
@@ -169,7 +170,7 @@ def names_no_folder_of_this_machine(nb: nbformat.NotebookNode):
     ]
 
 
-def is_small(nb: nbformat.NotebookNode):
+def is_small(nb: nbformat.NotebookNode) -> Any:
     size = len(nbformat.writes(nb).encode())
     return [] if size < LARGEST else [f"{size:,} bytes"]
 
@@ -193,7 +194,7 @@ RULES = (
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(path: Path, rule) -> None:
+def test_notebook(path: Path, rule: Any) -> None:
     assert rule(nbformat.read(path, as_version=4)) == [], (
         "run `make notebooks` where the outputs are at fault"
     )
@@ -203,7 +204,7 @@ def test_names_are_numbered() -> None:
     assert [path.name for path in NOTEBOOKS if not path.name[:3].rstrip("_").isdigit()] == []
 
 
-def good_notebook():
+def good_notebook() -> Any:
     new = nbformat.v4
     parameters = new.new_code_cell(
         "points = 5", metadata={"tags": ["parameters"]}, execution_count=1
@@ -224,7 +225,7 @@ def test_a_good_notebook_breaks_no_rule() -> None:
     assert [rule(good_notebook()) for rule in RULES] == [[]] * len(RULES)
 
 
-def data_output(**data):
+def data_output(**data: Any) -> Any:
     return nbformat.v4.new_output(
         "display_data", {mime.replace("__", "/"): value for mime, value in data.items()}
     )
@@ -254,7 +255,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_a_bad_notebook_breaks_the_rule(rule) -> None:
+def test_a_bad_notebook_breaks_the_rule(rule: Any) -> None:
     nb = good_notebook()
     BAD[rule](nb)
     assert rule(nb) != []

@@ -1,6 +1,7 @@
 """The paper's own figures hold what their tables hold, and name what all lines share once."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from tools.paper_figures import (
 from tools.side_by_side import threshold_curves
 
 
-def make_store(seed: int, k: int = 400, noise: float = 1.0):
+def make_store(seed: int, k: int = 400, noise: float = 1.0) -> LogitStore:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     ease = 1.5 + rng.normal(size=(k, 1))
@@ -36,7 +37,7 @@ OTHER = make_store(1, noise=1.6)
 FRONT = search(STORE, 2)
 
 
-def names(fig):
+def names(fig: Any) -> list:
     return [trace.name for trace in fig.data]
 
 

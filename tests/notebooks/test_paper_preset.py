@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -29,7 +30,7 @@ K = 2000
 K_V2 = 1000
 
 
-def made_up(hits, labels: np.ndarray, ease, rng: np.random.Generator):
+def made_up(hits: Any, labels: np.ndarray, ease: Any, rng: np.random.Generator) -> Any:
     """Logits float32 [k, 1000] of a model that has ``hits`` samples correct, the easier ones
     mostly, and surest."""
     score = ease + 0.5 * rng.normal(size=len(labels))
@@ -41,7 +42,7 @@ def made_up(hits, labels: np.ndarray, ease, rng: np.random.Generator):
     return logits.astype(np.float32)
 
 
-def write_split(folder: Path, split, dataset, accuracy, k: int, seed: int):
+def write_split(folder: Path, split: Any, dataset: Any, accuracy: Any, k: int, seed: int) -> Any:
     rng = np.random.default_rng(seed)
     labels = np.arange(k) % 1000
     ease = rng.normal(size=k)
@@ -56,7 +57,7 @@ def write_split(folder: Path, split, dataset, accuracy, k: int, seed: int):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory):
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     """The folder of a study, its two stores, and its executed notebooks in MACs."""
     folder = tmp_path_factory.mktemp("study")
     stores = [
@@ -79,7 +80,7 @@ def study(tmp_path_factory: pytest.TempPathFactory):
     return folder, *stores
 
 
-def claims(report, number):
+def claims(report: Any, number: str) -> Any:
     """{id of a claim: the numbers that the run shows} of an executed notebook's ledger."""
     (path,) = report.glob(f"{number}_*.ipynb")
     (cell,) = [
@@ -95,21 +96,21 @@ def claims(report, number):
     return found
 
 
-def outcomes(store):
+def outcomes(store: LogitStore) -> tuple:
     """(correct [M, k], largest softmax [M, k]) from the stored logits, cheapest model first."""
     z = np.stack([store.logits(name) for name in MODELS.index]).astype(np.float64)
     p = np.exp(z - z.max(axis=2, keepdims=True))
     return z.argmax(axis=2) == store.labels, 1 / p.sum(axis=2)
 
 
-def hull_cost(accuracy, cost):
+def hull_cost(accuracy: Any, cost: Any) -> Any:
     """Function accuracy → cost of random routing between single models: the least over all of them
     and pairs."""
     pairs = [
         (i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]
     ]
 
-    def at(a):
+    def at(a: Any) -> Any:
         ways = [cost[i] for i in range(len(cost)) if accuracy[i] >= a]
         for i, j in pairs:
             share = (a - accuracy[i]) / (accuracy[j] - accuracy[i])
@@ -119,7 +120,7 @@ def hull_cost(accuracy, cost):
     return at
 
 
-def front_of_pairs(correct: np.ndarray, confidence: np.ndarray, cost):
+def front_of_pairs(correct: np.ndarray, confidence: np.ndarray, cost: Any) -> Any:
     """(accuracy, cost) of the non-dominated of all pairs at all thresholds, rising."""
     found = {}
     for i, j in combinations(range(len(cost)), 2):
@@ -143,7 +144,7 @@ def test_the_preset_says_what_the_paper_did() -> None:
     assert (preset["images"], preset["top_k"], preset["prominence"]) == (50_000, 5, 0.3)
 
 
-def mean_factor(front, at, low, high, points: int = 200_001):
+def mean_factor(front: Any, at: Any, low: Any, high: Any, points: int = 200_001) -> Any:
     """Mean over accuracies of the baseline's cost ÷ the least cost of the front at no less; 0 where
     it has none."""
     grid = np.linspace(low, high, points)
@@ -156,7 +157,7 @@ def mean_factor(front, at, low, high, points: int = 200_001):
 @pytest.mark.parametrize(
     ("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")]
 )
-def test_pairs_and_methods(study, kind: str, report: str) -> None:
+def test_pairs_and_methods(study: Any, kind: str, report: str) -> None:
     folder, store, _ = study
     found = claims(folder / report, "02")
     cost = MODELS[kind].to_numpy(float)
@@ -192,7 +193,7 @@ def test_pairs_and_methods(study, kind: str, report: str) -> None:
         assert all(f"improvement above {part}%" in text for part in ("80.0", "86.0", "87.0"))
 
 
-def test_three_models(study) -> None:
+def test_three_models(study: Any) -> None:
     """The largest factor of any three, by a loop over all thresholds of the first and a sort by the
     second's."""
     folder, store, _ = study
@@ -223,7 +224,7 @@ def test_three_models(study) -> None:
     ] == [4]
 
 
-def test_shift_and_calibration(study) -> None:
+def test_shift_and_calibration(study: Any) -> None:
     folder, store, other = study
     drops = 100 * (MODELS["top1"] - MODELS["imagenetv2_top1"])
     assert claims(folder / "report", "05")["shift-drops"] == pytest.approx(list(drops), abs=0.11)

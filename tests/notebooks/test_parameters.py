@@ -2,6 +2,7 @@
 entropy, seconds."""
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -23,7 +24,7 @@ MODELS = (
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory):
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The bundled images, and their stores with six of the models."""
     folder = tmp_path_factory.mktemp("small")
     for name in ("val.npz", "test.npz"):
@@ -47,7 +48,7 @@ def small(tmp_path_factory: pytest.TempPathFactory):
     return str(folder)
 
 
-def flipped(path: Path, small):
+def flipped(path: Path, small: Any) -> dict:
     """Other values of what a notebook's parameters cell has; fewer images to extract, and few to
     run on."""
     has = {
@@ -67,7 +68,7 @@ def flipped(path: Path, small):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_flipped(path: Path, small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flipped(path: Path, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     monkeypatch.setenv(
         "OMP_NUM_THREADS", "1"

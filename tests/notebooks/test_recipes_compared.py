@@ -1,5 +1,7 @@
 """Recipes beside the exact front, here and on another split, against fine sums."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,9 @@ from tools.recipes_compared import all_recipes, compare_recipes
         ("Wang 2022, mean logits", METHODS["max_softmax_mean_logits"], (2, 3)),
     ],
 )
-def test_recipes_that_search_equal_a_loop(label: str, method, lengths: tuple[int, ...]) -> None:
+def test_recipes_that_search_equal_a_loop(
+    label: str, method: Any, lengths: tuple[int, ...]
+) -> None:
     store = eased_store(k=12, models=3)
     brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), lengths)
     same_front(all_recipes(store)[label], [(n / 12, cost) for n, cost in brute.items()])
@@ -75,7 +79,7 @@ def test_all_recipes_on_the_split_that_chose_are_as_they_were(seed: int, step: f
     assert "accuracy_moved" not in moved["oracle"]
 
 
-def slow_excess_moved(front, points, other, at):
+def slow_excess_moved(front: Any, points: Any, other: Any, at: Any) -> Any:
     """Mean over accuracies asked for of the chosen points' relative costs, − 1."""
     there = Baseline(other.costs("macs"), other.models["top1"])
     relative = []

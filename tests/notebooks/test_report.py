@@ -3,6 +3,7 @@ in the dark."""
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +48,7 @@ CONTRASTS = """() => {
 }"""
 
 
-def figures():
+def figures() -> Iterator[Any]:
     """One of each kind that has to be laid out again on a phone: panels, legends by panel, long
     names, a long title."""
     curve = cl.search(
@@ -67,7 +68,7 @@ def figures():
     yield cl.figures.improvement_figure(many)
 
 
-def data(k: int = 300):
+def data(k: int = 300) -> tuple:
     """Labels, and logits of three models, each better than the one before."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, k)
@@ -78,7 +79,7 @@ def data(k: int = 300):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory):
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with the report of three notebooks; the second has figures, a wide table, code,
     headings."""
     folder = tmp_path_factory.mktemp("report")
@@ -123,7 +124,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
-def test_pages_have_neighbours_and_contents(pages) -> None:
+def test_pages_have_neighbours_and_contents(pages: Any) -> None:
     middle = (pages / "02_b.html").read_text(encoding="utf-8")
     assert (
         middle.count('rel="prev" href="01_a.html"')
@@ -138,21 +139,21 @@ def test_pages_have_neighbours_and_contents(pages) -> None:
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
-def test_where_the_explorer_stands_there_is_its_picture(pages) -> None:
+def test_where_the_explorer_stands_there_is_its_picture(pages: Any) -> None:
     assert (pages / "02_b.html").read_text(encoding="utf-8").count('src="explorer.png"') == 1
     assert (pages / "explorer.png").stat().st_size > 1e4 and "explorer.png" not in (
         pages / "01_a.html"
     ).read_text()
 
 
-def test_there_is_one_plotly(pages) -> None:
+def test_there_is_one_plotly(pages: Any) -> None:
     assert len(list(pages.glob("*plotly*"))) == 1
     assert max(page.stat().st_size for page in pages.glob("*.html")) < 400_000
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", SIZES)
-def test_nothing_is_wider_than_the_window(pages, browser: Any, width) -> None:
+def test_nothing_is_wider_than_the_window(pages: Any, browser: Any, width: Any) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900})
     wrong = []
     page.on("pageerror", lambda error: wrong.append(error))
@@ -169,7 +170,7 @@ def test_nothing_is_wider_than_the_window(pages, browser: Any, width) -> None:
 
 @pytest.mark.browser
 def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(
-    pages, browser: Any
+    pages: Any, browser: Any
 ) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto((pages / "02_b.html").as_uri())
@@ -188,7 +189,7 @@ def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(pages, browser: Any, scheme: str) -> None:
+def test_text_has_contrast(pages: Any, browser: Any, scheme: str) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
     for name in ("index", "02_b"):
         page.goto((pages / f"{name}.html").as_uri())
@@ -197,7 +198,7 @@ def test_text_has_contrast(pages, browser: Any, scheme: str) -> None:
     page.close()
 
 
-def brightness(rgb):
+def brightness(rgb: Any) -> Any:
     """Relative luminance (WCAG) of a pixel."""
     parts = np.asarray(rgb[:3]) / 255
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
@@ -208,7 +209,7 @@ def brightness(rgb):
 
 
 @pytest.mark.browser
-def test_colours_of_figures_have_contrast_in_the_dark(pages, browser: Any) -> None:
+def test_colours_of_figures_have_contrast_in_the_dark(pages: Any, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="dark")
     page.goto((pages / "index.html").as_uri())
     colours = [*PALETTE, GREY, BLACK, "#444444", "#ffffff"]

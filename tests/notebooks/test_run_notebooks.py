@@ -43,7 +43,7 @@ warnings.warn('mind')"""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tmp_path_factory.mktemp("project") / "notebooks"
 
 
@@ -299,7 +299,7 @@ def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
 @pytest.mark.parametrize(
     ("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])]
 )
-def test_literals(text: str, value) -> None:
+def test_literals(text: str, value: Any) -> None:
     assert run.literal(text) == value
 
 

@@ -1,16 +1,18 @@
 """The dynamic threshold against a loop over the stream."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from recipe_stores import STORES, chains_of, own_again, same_front
 
-from cascadelib import recipes
+from cascadelib import LogitStore, recipes
 from cascadelib.methods.confidence_metrics import softmax
 from cascadelib.recipes.big_little import dynamic_exits, follow
 
 
-def slow_stream(margins, agree, target):
+def slow_stream(margins: Any, agree: Any, target: Any) -> Any:
     t = 0.5
     stages = []
     for margin, same in zip(margins, agree):
@@ -22,7 +24,7 @@ def slow_stream(margins, agree, target):
 
 @settings(max_examples=20, deadline=None)
 @given(STORES)
-def test_the_dynamic_threshold_equals_a_loop(store) -> None:
+def test_the_dynamic_threshold_equals_a_loop(store: LogitStore) -> None:
     slow = []
     targets = np.arange(41) / 40
     for _, (a, b), (c1, c2) in chains_of(store, [2]):

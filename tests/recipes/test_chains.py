@@ -13,7 +13,7 @@ from cascadelib.evaluation.pareto import least_cost
 from tools.recipes_compared import compare_recipes
 
 
-def some_recipes(store):
+def some_recipes(store: LogitStore) -> dict:
     return {
         "wang 2018, entropy": recipes.wang_2018(store, grid=6),
         "wang 2018, max softmax": recipes.wang_2018(store, "max_softmax", grid=6),

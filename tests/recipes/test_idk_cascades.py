@@ -1,6 +1,7 @@
 """The grid search of IDK cascades against a loop, and with thresholds of one's own."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,17 +9,17 @@ import pytest
 from recipe_stores import eased_store, make_store, own_again, rising_chains, same_front
 from twins import single_cascade
 
-from cascadelib import Method, Point, evaluate, recipes
+from cascadelib import LogitStore, Method, Point, evaluate, recipes
 from cascadelib.evaluation.pareto import least_cost
 from cascadelib.methods.thresholds import own_units
 
 
-def outcomes_of(store, metric):
+def outcomes_of(store: LogitStore, metric: str) -> tuple:
     names = list(store.models.index)
     return names, list(store.costs("macs")), Method(metric).stage(store, names)
 
 
-def replayed(store, table, metric) -> None:
+def replayed(store: LogitStore, table: Any, metric: str) -> None:
     """Each row evaluated anew gives its own accuracy and cost."""
     for row in table.itertuples():
         point = Point(

@@ -4,6 +4,7 @@ what they say.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import recipes as peers  # noqa: E402 - scripts, no package
 
 
 @pytest.fixture(scope="module")
-def split():
+def split() -> Any:
     """Four of the bundled models on 200 images."""
     store = LogitStore("data/fashion-mnist/val").take(slice(0, 200))
     return peers.split_of(store, ["linear@14", "mlp@28", "lenet@28", "resnet18_w32@56"])
@@ -24,7 +25,9 @@ def split():
 
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("label", peers.RULES)
-def test_what_a_rule_finds_is_within_the_budget_and_measures_so(split, label, n: int) -> None:
+def test_what_a_rule_finds_is_within_the_budget_and_measures_so(
+    split: Any, label: Any, n: int
+) -> None:
     budgets = [share * split.table[2][-1] for share in (0.01, 0.3)]
     best = peers.RULES[label](split, n, budgets)
     exact = peers.exact(split, n, budgets)
@@ -36,7 +39,7 @@ def test_what_a_rule_finds_is_within_the_budget_and_measures_so(split, label, n:
         assert accuracy <= most + 1e-12 or label == peers.ROUTING
 
 
-def test_the_exact_search_is_what_a_loop_finds(split) -> None:
+def test_the_exact_search_is_what_a_loop_finds(split: Any) -> None:
     brute = brute_front(Method("max_softmax").stage(split.store, split.names), split.table[2], (2,))
     budget = 0.05 * split.table[2][-1]
     most = max(correct for correct, cost in brute.items() if cost <= budget) / len(split.store)

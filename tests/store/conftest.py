@@ -9,7 +9,7 @@ from cascadelib.store.logit_store import LogitStore
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(tmp_path: Path) -> LogitStore:
     return LogitStore.create(
         tmp_path / "val",
         LABELS,

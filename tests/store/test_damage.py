@@ -14,6 +14,7 @@ import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fuzz
 import numpy as np
@@ -29,7 +30,7 @@ LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enu
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(tmp_path: Path) -> Any:
     store = cl.LogitStore.create(
         tmp_path / "val", LABELS, classes="wxyz", dataset="toy", split="val"
     )
@@ -43,7 +44,7 @@ def test_damaged_stores_give_named_errors_or_the_same_data(seed: int) -> None:
     assert fuzz.fuzz_stores(seed, cases=150) == 150
 
 
-def test_every_single_bit_of_a_header_and_a_manifest(store) -> None:
+def test_every_single_bit_of_a_header_and_a_manifest(store: cl.LogitStore) -> None:
     whole, _ = fuzz.read_all(store.path)
     header = store.path / "a.safetensors"
     spans = {header: 8 + int.from_bytes(header.read_bytes()[:8], "little")}
@@ -60,7 +61,7 @@ def test_every_single_bit_of_a_header_and_a_manifest(store) -> None:
     assert fuzz.read_all(store.path) == (whole, [])
 
 
-def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store) -> None:
+def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store: cl.LogitStore) -> None:
     (store.path / "a.safetensors").rename(store.path / "c.safetensors")
     with pytest.warns(UserWarning) as caught:
         opened = cl.LogitStore(store.path)
@@ -71,7 +72,7 @@ def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store) -> None:
         opened.logits("a")
 
 
-def old_format(store):
+def old_format(store: cl.LogitStore) -> cl.LogitStore:
     """A store as cascadelib 0.1 wrote it: without digests of headers, manifest and labels."""
     path = store.path / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -81,7 +82,7 @@ def old_format(store):
     return cl.LogitStore(store.path)
 
 
-def test_a_store_of_the_first_format_is_read_and_added_to(store) -> None:
+def test_a_store_of_the_first_format_is_read_and_added_to(store: cl.LogitStore) -> None:
     old = old_format(store)
     assert list(old.models.index) == ["a", "b"]
     old.add("c", LOGITS["c"], macs=30)
@@ -95,7 +96,7 @@ def test_a_store_of_the_first_format_is_read_and_added_to(store) -> None:
     ]
 
 
-def test_no_new_store_passes_for_an_old_one(store) -> None:
+def test_no_new_store_passes_for_an_old_one(store: cl.LogitStore) -> None:
     path = store.path / "manifest.json"
     path.write_text(path.read_text().replace("logits 2", "logits 1"))
     with pytest.raises(
@@ -105,7 +106,7 @@ def test_no_new_store_passes_for_an_old_one(store) -> None:
         cl.LogitStore(store.path)
 
 
-def test_metadata_that_is_nested_deep_is_refused_by_name(store) -> None:
+def test_metadata_that_is_nested_deep_is_refused_by_name(store: cl.LogitStore) -> None:
     deep = json.loads("[" * 500 + "]" * 500)
     with pytest.raises(ValueError, match="nested"):
         store.add("c", LOGITS["c"], note=deep)
@@ -124,14 +125,14 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store) -> None:
 
 
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
-    store, monkeypatch: pytest.MonkeyPatch
+    store: cl.LogitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = cl.LogitStore(store.path)
     writer = cl.LogitStore(store.path)
     done = []
     real = formats.sha256
 
-    def slowly(tensor):
+    def slowly(tensor: Any) -> Any:
         if not done:
             done.append(None)
             writer.add("a", np.arange(160.0).reshape(40, 4), macs=77, note="x" * 64, replace=True)
@@ -145,7 +146,7 @@ def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_head
         late.logits("a")
 
 
-def test_numbers_too_large_for_a_float_hide_no_other_model(store) -> None:
+def test_numbers_too_large_for_a_float_hide_no_other_model(store: cl.LogitStore) -> None:
     with pytest.raises(ValueError, match="'c': macs must be a positive number"):
         store.add("c", LOGITS["c"], macs=10**400)
     manifest = json.loads((store.path / "manifest.json").read_text())
@@ -158,7 +159,7 @@ def test_numbers_too_large_for_a_float_hide_no_other_model(store) -> None:
         cl.LogitStore(store.path)
 
 
-def sealed(store, **changes) -> None:
+def sealed(store: cl.LogitStore, **changes: Any) -> None:
     """Write the manifest with other entries, and the digest that fits it."""
     path = store.path / "manifest.json"
     content = json.loads(path.read_text()) | changes
@@ -166,7 +167,7 @@ def sealed(store, **changes) -> None:
     path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
 
 
-def resealed(store, tensor=LOGITS["a"], **texts) -> None:
+def resealed(store: cl.LogitStore, tensor: Any = LOGITS["a"], **texts: Any) -> None:
     """Write model a's file with other texts in its header, or another tensor, and the digests that
     fit them."""
     file = formats.LogitFile.read(store.path / "a.safetensors")
@@ -194,34 +195,36 @@ WRONG = {  # what a header says → why it is refused
 @pytest.mark.parametrize(
     ("key", "text"), [(key, text) for key, texts in WRONG.items() for text in texts]
 )
-def test_a_header_that_says_what_no_model_can_is_left_out(store, key, text) -> None:
+def test_a_header_that_says_what_no_model_can_is_left_out(
+    store: cl.LogitStore, key: Any, text: str
+) -> None:
     resealed(store, **{key: text})
     with pytest.warns(UserWarning, match=rf"a\.safetensors: .*({key}|nan, inf)"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
 @pytest.mark.parametrize("classes", [1, 3, 5])
-def test_a_file_of_other_classes_is_left_out(store, classes: int) -> None:
+def test_a_file_of_other_classes_is_left_out(store: cl.LogitStore, classes: int) -> None:
     resealed(store, np.zeros((40, classes)))
     with pytest.warns(UserWarning, match=rf"a\.safetensors: .*{classes} columns"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
-def test_metadata_that_would_not_be_read_is_not_written(store) -> None:
+def test_metadata_that_would_not_be_read_is_not_written(store: cl.LogitStore) -> None:
     for wrong in ({"extraction": 5}, {"checkpoint": {"a": math.nan}}, {"image_size": "224 pixels"}):
         with pytest.raises(ValueError, match=f"metadata .*{[*wrong][0]}"):
             store.add("c", LOGITS["c"], **wrong)
 
 
 @pytest.mark.parametrize("digests", [[[], "x"], [{}, "x"], [5]])
-def test_digests_are_text(store, digests: list) -> None:
+def test_digests_are_text(store: cl.LogitStore, digests: list) -> None:
     sealed(store, models=store._shelf.manifest.models | {"a": digests})
     with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
         cl.LogitStore(store.path)
 
 
 @pytest.fixture
-def other(tmp_path: Path):
+def other(tmp_path: Path) -> Any:
     """Another store of as many samples."""
     other = cl.LogitStore.create(
         tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val"
@@ -231,11 +234,11 @@ def other(tmp_path: Path):
 
 
 def test_a_folder_that_becomes_another_store_while_it_is_opened(
-    store, other, monkeypatch: pytest.MonkeyPatch
+    store: cl.LogitStore, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = formats.read_labels
 
-    def slowly(*args):
+    def slowly(*args: Any) -> Any:
         labels = real(*args)
         shutil.rmtree(store.path)
         shutil.copytree(other.path, store.path)
@@ -246,7 +249,9 @@ def test_a_folder_that_becomes_another_store_while_it_is_opened(
         cl.LogitStore(store.path)
 
 
-def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other) -> None:
+def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(
+    store: cl.LogitStore, other: Any
+) -> None:
     shutil.rmtree(store.path)
     shutil.copytree(other.path, store.path)
     for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.settle):
@@ -255,7 +260,7 @@ def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other)
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
 
 
-def npy(text, data: bytes = b"", blanks: int = 0):
+def npy(text: str, data: bytes = b"", blanks: int = 0) -> Any:
     """A .npy file, version 2, of a header's text and blanks after it."""
     text = text.encode() + b" " * blanks + b"\n"
     return b"\x93NUMPY\2\0" + len(text).to_bytes(4, "little") + text + data
@@ -263,7 +268,7 @@ def npy(text, data: bytes = b"", blanks: int = 0):
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("bomb", ["header", "ids"])
-def test_small_labels_never_become_large(store, bomb: str, packing) -> None:
+def test_small_labels_never_become_large(store: cl.LogitStore, bomb: str, packing: Any) -> None:
     wide = npy(
         f"{{'descr': '<U{2**18}', 'fortran_order': False, 'shape': (40,)}}", bytes(160 * 2**18)
     )
@@ -283,7 +288,9 @@ def test_small_labels_never_become_large(store, bomb: str, packing) -> None:
         tracemalloc.stop()
 
 
-def test_labels_of_absurd_size_are_not_read(store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_absurd_size_are_not_read(
+    store: cl.LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashed = []
     monkeypatch.setattr("hashlib.file_digest", lambda *_: hashed.append(1))
     os.truncate(store.path / "labels.npz", 3 * 2**30)  # sparse
@@ -295,7 +302,7 @@ def test_labels_of_absurd_size_are_not_read(store, monkeypatch: pytest.MonkeyPat
         cl.LogitStore(store.path)
 
 
-def test_a_number_of_samples_that_the_labels_have_not(store) -> None:
+def test_a_number_of_samples_that_the_labels_have_not(store: cl.LogitStore) -> None:
     sealed(store, samples=10**15)
     with pytest.raises(
         ValueError, match=r"labels\.npz.*labels is int64 \(40,\), expected one a sample"
@@ -308,7 +315,9 @@ ODD = ["/proc/kmsg", "/proc/self/mem", "/proc/self/pagemap", "/dev/zero"]
 
 @pytest.mark.parametrize("target", [target for target in ODD if os.path.exists(target)])
 @pytest.mark.parametrize("name", ["a.safetensors", "labels.npz", "manifest.json"])
-def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name: str) -> None:
+def test_what_is_no_file_of_its_own_is_refused_by_name(
+    store: cl.LogitStore, target: Any, name: str
+) -> None:
     path = store.path / name
     path.unlink()
     path.symlink_to(target)
@@ -322,19 +331,19 @@ def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name: str)
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), None])
 def test_a_read_that_fails_or_gives_nothing_names_the_path(
-    store, monkeypatch: pytest.MonkeyPatch, error
+    store: cl.LogitStore, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
     class Failing:
-        def __init__(self, handle, mode) -> None:
+        def __init__(self, handle: Any, mode: Any) -> None:
             self.fileno = lambda: handle
 
-        def __enter__(self):
+        def __enter__(self) -> Any:
             return self
 
-        def __exit__(self, *_) -> None:
+        def __exit__(self, *_: Any) -> None:
             os.close(self.fileno())
 
-        def read(self, *_) -> None:
+        def read(self, *_: Any) -> None:
             if error:
                 raise error
 
@@ -349,7 +358,9 @@ def test_a_read_that_fails_or_gives_nothing_names_the_path(
 
 
 @pytest.mark.parametrize("value", [10**400, [10**400], "\ud800", {"\ud800": 1}, "[" * 100_000])
-def test_values_that_no_table_or_file_can_hold_are_refused(store, value) -> None:
+def test_values_that_no_table_or_file_can_hold_are_refused(
+    store: cl.LogitStore, value: Any
+) -> None:
     for own in (store, cl.LogitStore.from_arrays(LABELS, {"a": LOGITS["a"]})):
         with pytest.raises(ValueError, match="metadata 'parameters' is no text, number"):
             own.add("c", LOGITS["c"], parameters=value)
@@ -359,13 +370,15 @@ def test_values_that_no_table_or_file_can_hold_are_refused(store, value) -> None
 
 
 @pytest.mark.parametrize("key", ["top1", "top5", "order", "parameters"])
-def test_a_header_with_a_number_that_no_float_holds_is_left_out(store, key: str) -> None:
+def test_a_header_with_a_number_that_no_float_holds_is_left_out(
+    store: cl.LogitStore, key: str
+) -> None:
     resealed(store, **{key: "1" + "0" * 400})
     with pytest.warns(UserWarning, match=r"a\.safetensors.*too large for a float"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
-def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path: Path) -> None:
+def test_names_that_are_no_text_are_named_or_left_out(store: cl.LogitStore, tmp_path: Path) -> None:
     stray = Path(os.fsdecode(os.fsencode(store.path) + b"/\xff.safetensors"))
     try:
         stray.write_bytes((store.path / "a.safetensors").read_bytes())
@@ -383,14 +396,14 @@ def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path: Path) -> 
             cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
 
 
-def test_a_stray_folder_stops_no_writer(store) -> None:
+def test_a_stray_folder_stops_no_writer(store: cl.LogitStore) -> None:
     (store.path / ".x.tmp").mkdir()
     store.add("c", LOGITS["c"], macs=30)
     assert len(cl.LogitStore(store.path).models) == 3
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_threads_share_a_store_that_grows(store, in_memory: bool) -> None:
+def test_threads_share_a_store_that_grows(store: cl.LogitStore, in_memory: bool) -> None:
     """Adding, replacing and reading one object: no reader sees half a change, or an old number
     beside a new one."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
@@ -401,12 +414,12 @@ def test_threads_share_a_store_that_grows(store, in_memory: bool) -> None:
     end = time.monotonic() + 1.5
     old = sys.getswitchinterval()
 
-    def add(number) -> None:
+    def add(number: str) -> None:
         for i in range(200 if in_memory else 20):
             shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
             shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
 
-    def read(number) -> None:
+    def read(number: str) -> None:
         while time.monotonic() < end:
             part = shared.take(slice(None))
             try:
@@ -445,8 +458,8 @@ def test_threads_share_a_store_that_grows(store, in_memory: bool) -> None:
     assert "late" in shared.models.index and "late" not in part.models.index
 
 
-def test_threads_and_processes_add_and_replace_side_by_side(store) -> None:
-    def work(number) -> None:
+def test_threads_and_processes_add_and_replace_side_by_side(store: cl.LogitStore) -> None:
+    def work(number: str) -> None:
         own = cl.LogitStore(store.path)
         for i in range(20):
             own.add(f"m{number}-{i % 10}", LOGITS["a"], macs=1 + i, replace=i >= 10)
@@ -480,14 +493,14 @@ CALLS = {
 }
 
 
-def at_call(number, act, monkeypatch: pytest.MonkeyPatch, after):
+def at_call(number: str, act: Any, monkeypatch: pytest.MonkeyPatch, after: Any) -> Any:
     """Let ``act`` happen at so manieth call of CALLS, before or after it; returns the list of
     calls."""
     made = []
     for name, owner in CALLS.items():
         real = getattr(owner, name)
 
-        def call(*arguments, real=real, name=name, **options):
+        def call(*arguments: Any, real: Any = real, name: str = name, **options: Any) -> Any:
             made.append(name)
             mine = len(made) == number
             if mine and not after:
@@ -536,8 +549,10 @@ FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGI
 @pytest.mark.parametrize(
     ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
 )  # a signal after one call is before the next
-def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path: Path, kind, after) -> None:
-    def act(*path) -> None:
+def test_a_fault_at_any_call_of_a_writer_costs_nothing(
+    tmp_path: Path, kind: str, after: Any
+) -> None:
+    def act(*path: Any) -> None:
         if isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
         else:
@@ -572,7 +587,7 @@ def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path: Path, kind, aft
 
 
 def test_an_error_of_the_disk_names_the_path(tmp_path: Path) -> None:
-    def full(*_) -> None:
+    def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
@@ -584,7 +599,7 @@ def test_an_error_of_the_disk_names_the_path(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
-def test_leftovers_of_killed_writers_are_swept_by_the_next(store) -> None:
+def test_leftovers_of_killed_writers_are_swept_by_the_next(store: cl.LogitStore) -> None:
     (store.path / f".c.safetensors.0123456789ab{TEMPORARY}").write_bytes(b"half a file")
     store.add("c", LOGITS["c"])
     assert not list(store.path.glob(".*"))
@@ -594,7 +609,7 @@ def test_leftovers_of_killed_writers_are_swept_by_the_next(store) -> None:
 @pytest.mark.parametrize(
     "name", [".notes.tmp", ".~lock.a.tmp", ".c.safetensors.tmp", f".notes{TEMPORARY}", "a.tmp"]
 )
-def test_a_users_own_temporary_files_stay(store, name: str) -> None:
+def test_a_users_own_temporary_files_stay(store: cl.LogitStore, name: str) -> None:
     (store.path / name).write_bytes(b"mine")
     store.add("c", LOGITS["c"])
     store._shelf.settle()
@@ -623,7 +638,7 @@ def test_processes_add_models_while_others_are_replaced_in_a_store_without_class
         while time.monotonic() < end:
             own.add("shared", LOGITS["b"], macs=2, replace=True)
 
-    def add_others(number) -> None:
+    def add_others(number: str) -> None:
         for i in range(40):
             cl.LogitStore(tmp_path / "s").add(f"m{number}-{i}", LOGITS["c"], macs=3)
 
@@ -642,7 +657,7 @@ def test_processes_add_models_while_others_are_replaced_in_a_store_without_class
     assert len(opened.models) == 1 + 3 * 40 and not opened._shelf.broken
 
 
-def test_a_model_that_another_process_has_added_is_not_overwritten(store) -> None:
+def test_a_model_that_another_process_has_added_is_not_overwritten(store: cl.LogitStore) -> None:
     early = cl.LogitStore(store.path)
     store.add("c", LOGITS["c"], macs=30)
     with pytest.raises(ValueError, match="'c' is in the store already; pass replace=True"):
@@ -661,7 +676,7 @@ def ignoring_case(monkeypatch: pytest.MonkeyPatch) -> None:
     real_stat = os.stat
     real_replace = os.replace
 
-    def found(path: Path):
+    def found(path: Path) -> Any:
         path = Path(path)
         there = os.listdir(path.parent) if os.path.isdir(path.parent) else []
         same = [name for name in there if name.lower() == path.name.lower()]
@@ -675,7 +690,7 @@ def ignoring_case(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
-    store, ignoring_case
+    store: cl.LogitStore, ignoring_case: Any
 ) -> None:
     assert (store.path / "A.SAFETENSORS").exists()
     for replace in (False, True):
@@ -687,7 +702,7 @@ def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
     store.add("a", LOGITS["c"], replace=True)
 
 
-def test_names_may_differ_in_case_alone_elsewhere(store) -> None:
+def test_names_may_differ_in_case_alone_elsewhere(store: cl.LogitStore) -> None:
     if (store.path / "MANIFEST.JSON").exists():
         pytest.skip("this disk ignores case")
     store.add("A", LOGITS["c"], macs=3)

@@ -3,6 +3,7 @@
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -17,7 +18,7 @@ from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encod
 from cascadelib.store.logit_store import LogitStore
 
 
-def test_files_are_readable_by_the_group(store) -> None:
+def test_files_are_readable_by_the_group(store: LogitStore) -> None:
     umask = os.umask(0)
     os.umask(umask)
     store.add("a", LOGITS["a"])
@@ -36,7 +37,7 @@ def test_files_are_readable_by_the_group(store) -> None:
         max_leaves=5,
     ),
 )
-def test_any_name_and_metadata_come_back(name, value) -> None:
+def test_any_name_and_metadata_come_back(name: str, value: Any) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -50,7 +51,7 @@ def test_any_name_and_metadata_come_back(name, value) -> None:
 @pytest.mark.parametrize(
     "name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"]
 )
-def test_awkward_names_on_disk(store, name: str) -> None:
+def test_awkward_names_on_disk(store: LogitStore, name: str) -> None:
     store.add(name, LOGITS["a"], macs=1)
     opened = LogitStore(store.path)
     assert list(opened.models.index) == [name]
@@ -58,7 +59,7 @@ def test_awkward_names_on_disk(store, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", 3, "x" * 300, "\ud800"])
-def test_impossible_names(store, name) -> None:
+def test_impossible_names(store: LogitStore, name: str) -> None:
     for some in (store, LogitStore.from_arrays(LABELS, {})):
         with pytest.raises(ValueError, match="name"):
             some.add(name, LOGITS["a"])
@@ -107,7 +108,9 @@ def of_another_store(path: Path) -> None:
         (overwrite, "not a whole safetensors file"),
     ],
 )
-def test_a_broken_file_is_named_and_hides_no_other(store, damage, check: str) -> None:
+def test_a_broken_file_is_named_and_hides_no_other(
+    store: LogitStore, damage: Any, check: str
+) -> None:
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     damage(store.path / "bad.safetensors")
@@ -124,7 +127,7 @@ def test_a_broken_file_is_named_and_hides_no_other(store, damage, check: str) ->
     opened.verify()
 
 
-def test_an_edited_tensor_is_found_on_first_reading(store) -> None:
+def test_an_edited_tensor_is_found_on_first_reading(store: LogitStore) -> None:
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     path = store.path / "bad.safetensors"
@@ -138,7 +141,9 @@ def test_an_edited_tensor_is_found_on_first_reading(store) -> None:
     opened.logits("good")
 
 
-def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_hashed_by_verify_only(
+    store: LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cascadelib.store.formats.QUICKLY_HASHED", 10)
     test_edited = store.path / "bad.safetensors"
     store.add("bad", LOGITS["a"])
@@ -151,7 +156,9 @@ def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch: pytest.Monkey
         opened.verify()
 
 
-def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(store) -> None:
+def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(
+    store: LogitStore,
+) -> None:
     store.add("a", LOGITS["a"])
     path = store.path / "a.safetensors"
     metadata = LogitFile.read(path).metadata
@@ -163,7 +170,7 @@ def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(s
             ask()
 
 
-def test_temporaries_of_a_killed_writer_are_no_models(store) -> None:
+def test_temporaries_of_a_killed_writer_are_no_models(store: LogitStore) -> None:
     store.add("a", LOGITS["a"])
     (store.path / ".b.safetensors.123.tmp").write_bytes(b"half a file")
     with warnings.catch_warnings():

@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,11 @@ from cascadelib.store.logit_store import LogitStore
 from tools.side_by_side import select_classes
 
 
-def files(store):
+def files(store: LogitStore) -> dict:
     return {p.name: p.read_bytes() for p in store.path.iterdir()}
 
 
-def test_round_trip_through_the_folder(store) -> None:
+def test_round_trip_through_the_folder(store: LogitStore) -> None:
     store.add(
         "b",
         LOGITS["b"],
@@ -64,7 +65,7 @@ def test_round_trip_through_the_folder(store) -> None:
     np.testing.assert_array_equal(load_file(store.path / "a.safetensors")["logits"], LOGITS["a"])
 
 
-def test_logits_are_memory_mapped_and_read_only(store) -> None:
+def test_logits_are_memory_mapped_and_read_only(store: LogitStore) -> None:
     store.add("a", LOGITS["a"])
     assert isinstance(LogitStore(store.path).logits("a"), np.memmap)
     for some in (store, LogitStore.from_arrays(LABELS, LOGITS)):
@@ -72,7 +73,7 @@ def test_logits_are_memory_mapped_and_read_only(store) -> None:
             some.logits("a")[0, 0] = 1
 
 
-def with_value(row, value):
+def with_value(row: Any, value: Any) -> Any:
     logits = LOGITS["a"].copy()
     logits[row, 2] = value
     return logits
@@ -110,7 +111,9 @@ BAD_LOGITS = {
 
 @pytest.mark.parametrize("case", BAD_LOGITS)
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory: bool) -> None:
+def test_bad_logits_are_refused_and_the_store_unchanged(
+    store: LogitStore, case: Any, in_memory: bool
+) -> None:
     logits, keywords, message = BAD_LOGITS[case]
     if in_memory:
         some = LogitStore.from_arrays(
@@ -133,7 +136,7 @@ def test_classes_must_agree_between_models_where_they_have_no_names() -> None:
     store.add("a", np.eye(3)[:2], replace=True)
 
 
-def test_same_name_twice(store) -> None:
+def test_same_name_twice(store: LogitStore) -> None:
     store.add("a", LOGITS["a"])
     with pytest.raises(ValueError, match="'a'.*replace=True"):
         store.add("a", LOGITS["b"])
@@ -171,7 +174,7 @@ def test_one_class_is_degenerate_but_correct() -> None:
     assert store.models.top1["a"] == 1 and math.isnan(store.models.top5["a"])
 
 
-def test_create_and_open_refuse(store, tmp_path: Path) -> None:
+def test_create_and_open_refuse(store: LogitStore, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="already holds a store"):
         LogitStore.create(store.path, LABELS)
     with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
@@ -185,7 +188,7 @@ def test_equal_logits_count_for_the_lowest_class() -> None:
 
 
 def test_order_is_by_macs_then_seconds_then_age() -> None:
-    def order(macs, seconds):
+    def order(macs: Any, seconds: Any) -> list:
         return list(LogitStore.from_arrays(LABELS, LOGITS, macs, seconds).models.index)
 
     assert order({"a": 3, "b": 1, "c": 2}, {"a": 1, "b": 2, "c": 3}) == ["b", "c", "a"]
@@ -208,7 +211,7 @@ def test_costs() -> None:
 
 
 def test_the_only_cost_is_the_default() -> None:
-    def default(**costs):
+    def default(**costs: Any) -> LogitStore:
         return LogitStore.from_arrays(LABELS, LOGITS, **costs)
 
     values = {"a": 3, "b": 1, "c": 2}
@@ -245,7 +248,7 @@ def test_only_costs_are_costs(monkeypatch: pytest.MonkeyPatch) -> None:
         store.add("y", LOGITS["a"], joules="x")
 
 
-def test_unknown_model(store) -> None:
+def test_unknown_model(store: LogitStore) -> None:
     store.add("resnet18", LOGITS["a"])
     for ask in (store.logits, store.select, store.ranks, store.metadata):
         with pytest.raises(ValueError, match="unknown model 'resnet8'; nearest: 'resnet18'"):
@@ -264,7 +267,7 @@ def test_take_composes_like_indexing(first: list[int], data: st.DataObject) -> N
     assert part.models.top1["b"] == (LOGITS["b"].argmax(1) == LABELS)[rows].mean()
 
 
-def test_take_forms(store) -> None:
+def test_take_forms(store: LogitStore) -> None:
     store.add("a", LOGITS["a"], macs=1)
     mask = LABELS == 2
     for form, rows in (
@@ -291,7 +294,7 @@ def test_take_forms(store) -> None:
         ([[0, 1]], "indices"),
     ],
 )
-def test_take_refuses(indices, message: str) -> None:
+def test_take_refuses(indices: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LogitStore.from_arrays(LABELS, LOGITS).take(indices)
 
@@ -338,7 +341,7 @@ def test_probabilities_of_the_best_classes_alone_are_normalised_on_request() -> 
         store.add("c", p, probabilities=p)
 
 
-def test_torch_bfloat16_and_stored_dtypes(store) -> None:
+def test_torch_bfloat16_and_stored_dtypes(store: LogitStore) -> None:
     store.add("bf", torch.from_numpy(LOGITS["a"]).bfloat16().requires_grad_())
     store.add("half", LOGITS["a"], dtype="float16")
     assert store.logits("bf").dtype == np.float32 and store.logits("half").dtype == np.float16
@@ -352,11 +355,11 @@ def test_arrays_are_not_shared_with_the_caller() -> None:
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
 
 
-def test_a_failed_write_leaves_nothing(store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing(store: LogitStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.add("a", LOGITS["a"])
     before = files(store)
 
-    def full_disk(*_) -> None:
+    def full_disk(*_: Any) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
@@ -366,7 +369,7 @@ def test_a_failed_write_leaves_nothing(store, monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
 
 
-def test_a_file_replaced_behind_an_open_store(store) -> None:
+def test_a_file_replaced_behind_an_open_store(store: LogitStore) -> None:
     store.add("a", LOGITS["a"])
     early = LogitStore(store.path)
     late = LogitStore(store.path)
@@ -377,7 +380,7 @@ def test_a_file_replaced_behind_an_open_store(store) -> None:
         late.logits("a")
 
 
-def test_some_of_the_classes_sample_by_sample(store) -> None:
+def test_some_of_the_classes_sample_by_sample(store: LogitStore) -> None:
     for name, logits in LOGITS.items():
         store.add(name, logits, macs=10 + len(name), family="net", extraction={"amp": False})
     chosen = [5, 1, 3]
@@ -409,13 +412,13 @@ def test_some_of_the_classes_of_probabilities_are_normed_again() -> None:
 
 
 @pytest.mark.parametrize("classes", [[], [1], [2, 2], [0, C], [-1, 0]])
-def test_classes_that_are_none_are_refused(store, classes: list) -> None:
+def test_classes_that_are_none_are_refused(store: LogitStore, classes: list) -> None:
     store.add("a", LOGITS["a"])
     with pytest.raises(ValueError, match=f"two or more labels of 0 … {C - 1}"):
         select_classes(store, classes)
 
 
-def test_some_of_the_classes_of_a_store_without_models(store) -> None:
+def test_some_of_the_classes_of_a_store_without_models(store: LogitStore) -> None:
     part = select_classes(store, [0, 1])
     assert part.classes == ("c0", "c1") and len(part) == (LABELS < 2).sum() and part.models.empty
 

@@ -5,7 +5,7 @@ import pytest
 from cascadelib.store.logit_store import LogitStore
 
 
-def test_manifest_and_labels_are_checked(store) -> None:
+def test_manifest_and_labels_are_checked(store: LogitStore) -> None:
     manifest = store.path / "manifest.json"
     whole = manifest.read_text()
     for broken in (

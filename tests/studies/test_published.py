@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ TABLE = published.models()
 COLUMNS = published.COLUMNS
 
 
-def script(name, monkeypatch: pytest.MonkeyPatch):
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A script of data/imagenet-1k as a module; what it sets in the environment is undone."""
     monkeypatch.setenv("TIMM_FUSED_ATTN", os.environ.get("TIMM_FUSED_ATTN", "1"))
     spec = importlib.util.spec_from_file_location(
@@ -122,7 +123,9 @@ def test_another_table(tmp_path: Path) -> None:
         singles(TABLE, "watts")
 
 
-def store_of(accuracies, k: int = 1000, dataset: str = "imagenet-1k", sizes=None):
+def store_of(
+    accuracies: Any, k: int = 1000, dataset: str = "imagenet-1k", sizes: Any = None
+) -> Any:
     """A store whose models are right on so many of k samples."""
     labels = np.zeros(k, int)
     logits = {}
@@ -219,7 +222,7 @@ def test_the_script_on_small_tables(
     assert published.models(tmp_path / "out.csv").equals(table)
 
 
-def stand_ins(folder: Path, monkeypatch: pytest.MonkeyPatch, tables, *more):
+def stand_ins(folder: Path, monkeypatch: pytest.MonkeyPatch, tables: Any, *more: Any) -> Any:
     """Small tables with a number from a thousand on, and the arguments that read them into
     out.csv."""
     rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", 'test_vit.r160_in1k,40,60,"1,014.45",160']
@@ -287,7 +290,7 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
     whole = tables.report
 
-    def fails(*arguments) -> None:
+    def fails(*arguments: Any) -> None:
         whole(*arguments)
         raise ValueError("in the report")
 
@@ -386,7 +389,7 @@ def test_rows_that_are_not_counted_are_on_no_front(
         rows_against_all(tables, np.random.default_rng(seed), rows, 1.25)
 
 
-def rows_against_all(tables, rng: np.random.Generator, rows, factor) -> None:
+def rows_against_all(tables: Any, rng: np.random.Generator, rows: Any, factor: Any) -> None:
     exact = rng.choice([0.01, 0.02, 0.1, 0.3, 1, 1.1, 1.2, 2, 5], rows) * rng.uniform(1, 1.2, rows)
     published_gmacs = np.round(exact * rng.uniform(1, factor, rows), 2)
     published_gmacs[rng.random(rows) < 0.1] = np.nan
@@ -530,7 +533,9 @@ WRONG = {
     [(key, value) for key, values in WRONG.items() for value in values],
     ids=lambda v: f"{v!r:.30}"[:30],
 )
-def test_a_study_with_parts_of_another_kind_is_refused(tmp_path: Path, key, wrong) -> None:
+def test_a_study_with_parts_of_another_kind_is_refused(
+    tmp_path: Path, key: Any, wrong: Any
+) -> None:
     Study({}, ("resnet18",)).save(tmp_path)
     content = json.loads((tmp_path / "study.json").read_text())
     del content["sha256"]
@@ -543,7 +548,7 @@ def test_a_study_with_parts_of_another_kind_is_refused(tmp_path: Path, key, wron
 
 
 @pytest.mark.parametrize("table", ["/proc/kmsg", "/proc/self/mem", "/etc/passwd", "y" * 3000])
-def test_a_table_that_is_none_is_named_at_once(tmp_path: Path, table) -> None:
+def test_a_table_that_is_none_is_named_at_once(tmp_path: Path, table: Any) -> None:
     Study({}, ("resnet18",), table=table).save(tmp_path)
     with pytest.raises((ValueError, OSError), match=table[:9]):
         candidates_of_study(tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ NAMES = ["linear@28", "lenet@28", "lcnet_035@28", "resnet18_w32@52", "resnet18_w
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A zoo with untrained weights, two models of which share a file."""
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "weights").mkdir()
@@ -42,7 +43,7 @@ def test_table(folder: Path) -> None:
     assert len(table) >= 18 and table.family.nunique() >= 6
 
 
-def check_model(model, size) -> None:
+def check_model(model: Any, size: Any) -> None:
     assert not model.module.training
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
     inputs = model.transform(torch.zeros(2, 28, 28, dtype=torch.uint8))
@@ -53,7 +54,7 @@ def check_model(model, size) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_load(folder: Path, name) -> None:
+def test_load(folder: Path, name: str) -> None:
     model = load(name, folder)
     check_model(model, ENTRIES["models"][name]["size"])
     assert (
@@ -91,24 +92,24 @@ def test_bad_names_and_files(folder: Path, tmp_path: Path) -> None:
         bundled_models(tmp_path)
 
 
-def cut(path: Path, weights) -> None:
+def cut(path: Path, weights: Any) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
-def without_bias(path: Path, weights) -> None:
+def without_bias(path: Path, weights: Any) -> None:
     save_file({k: v for k, v in weights.items() if "bias" not in k}, path)
 
 
-def with_more(path: Path, weights) -> None:
+def with_more(path: Path, weights: Any) -> None:
     save_file(weights | {"more": torch.zeros(1)}, path)
 
 
-def of_other_shape(path: Path, weights) -> None:
+def of_other_shape(path: Path, weights: Any) -> None:
     save_file({k: v[:1].clone() for k, v in weights.items()}, path)
 
 
 @pytest.mark.parametrize("damage", [cut, without_bias, with_more, of_other_shape])
-def test_weights_that_do_not_fit(folder: Path, tmp_path: Path, damage) -> None:
+def test_weights_that_do_not_fit(folder: Path, tmp_path: Path, damage: Any) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "zoo.json").write_text((folder / "zoo.json").read_text())
     path = tmp_path / "weights" / "linear@28.safetensors"

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from typing import Any
 
 import pytest
 import timm
@@ -18,11 +19,11 @@ from cascadelib.zoo.macs import count_macs
 class Of(nn.Module):
     """A module from a function."""
 
-    def __init__(self, function) -> None:
+    def __init__(self, function: Any) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
 
@@ -59,7 +60,7 @@ CLOSED_FORMS = {
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_closed_forms(name) -> None:
+def test_closed_forms(name: str) -> None:
     module, example, expected = CLOSED_FORMS[name]
     assert count_macs(module, example) == expected
     assert type(count_macs(module, example)) is int
@@ -94,13 +95,13 @@ def test_is_fvcores_total_where_fvcore_counts_all(name: str) -> None:
     assert count_macs(model, image) == fvcore.total()
 
 
-def allowances(module, image):
+def allowances(module: Any, image: Any) -> Any:
     """What fvcore charges for norms and adaptive pooling, of which FlopCounterMode knows
     nothing."""
     charged = [0]
     norms = (nn.LayerNorm, nn.GroupNorm)
 
-    def charge(layer, inputs, output) -> None:
+    def charge(layer: Any, inputs: Any, output: Any) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             charged[0] += 2 * output.numel()
         elif isinstance(layer, norms):
@@ -153,7 +154,7 @@ def test_one_sample_of_a_batch_keywords_and_logits_attribute() -> None:
             self.table = nn.Embedding(9, 6)
             self.head = nn.Linear(6, 2)
 
-        def forward(self, ids, mask=None):
+        def forward(self, ids: Any, mask: Any = None) -> Any:
             class Output(dict):
                 logits = self.head((self.table(ids) * mask[..., None]).mean(1))
 
@@ -166,11 +167,11 @@ def test_one_sample_of_a_batch_keywords_and_logits_attribute() -> None:
 
 class Double(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: Any) -> Any:
         return x @ x.mT
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Any) -> Any:
         return grad
 
 
@@ -188,7 +189,7 @@ UNCOUNTABLE = {
 
 
 @pytest.mark.parametrize("name", UNCOUNTABLE)
-def test_refused_not_undercounted(name) -> None:
+def test_refused_not_undercounted(name: str) -> None:
     module, example, message = UNCOUNTABLE[name]
     with pytest.raises(ValueError, match=f"cannot be counted.*({message}).*macs="):
         count_macs(module, example)
@@ -204,7 +205,7 @@ def test_torchscript_is_refused() -> None:
 @pytest.mark.parametrize(
     "example", [torch.zeros(0, 3), torch.tensor(1.0), (), {}, {"x": "text"}, ("text",)]
 )
-def test_bad_examples(example) -> None:
+def test_bad_examples(example: Any) -> None:
     with pytest.raises(ValueError, match="example_input"):
         count_macs(nn.Linear(3, 4), example)
 

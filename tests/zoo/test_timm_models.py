@@ -3,6 +3,7 @@ refused."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ NAME = "mobilenetv3_small_050"
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory):
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder of local checkpoints with seeded random weights: safetensors, pth, and a folder as
     timm saves it."""
     folder = tmp_path_factory.mktemp("checkpoints")
@@ -51,7 +52,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory):
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Eight photographs of several sizes in two class folders; one grey, one with a palette."""
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
@@ -67,7 +68,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
-def test_local_checkpoint(checkpoints) -> None:
+def test_local_checkpoint(checkpoints: Path) -> None:
     for where in (checkpoints, checkpoints / f"{NAME}.safetensors"):
         model = load(NAME, checkpoint=where)
         weights = load_file(checkpoints / f"{NAME}.safetensors")
@@ -92,14 +93,14 @@ def test_local_checkpoint(checkpoints) -> None:
         )
 
 
-def test_names_with_a_tag_find_the_checkpoint(checkpoints) -> None:
+def test_names_with_a_tag_find_the_checkpoint(checkpoints: Path) -> None:
     assert (
         load(f"{NAME}.lamb_in1k", checkpoint=checkpoints).metadata["checkpoint"]["name"]
         == f"{NAME}.safetensors"
     )
 
 
-def test_other_classes_and_other_files(checkpoints) -> None:
+def test_other_classes_and_other_files(checkpoints: Path) -> None:
     model = load("resnet10t", checkpoint=checkpoints, classes=7)
     assert model.module(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
     own = load("test_vit", checkpoint=checkpoints)
@@ -107,7 +108,7 @@ def test_other_classes_and_other_files(checkpoints) -> None:
     assert own.transform == Photos(Cut((160, 160), "bicubic", 0.5), (0.1, 0.2, 0.3), (1, 1, 1))
 
 
-def test_one_checkpoint_at_two_sizes(checkpoints) -> None:
+def test_one_checkpoint_at_two_sizes(checkpoints: Path) -> None:
     small, large = (load(f"{NAME}@{size}", checkpoint=checkpoints) for size in (128, 160))
     assert (
         small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
@@ -126,7 +127,7 @@ def test_train_or_test_size() -> None:
 
 
 def test_a_size_that_a_network_cannot_run_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fixed(name, pretrained: bool = False) -> None:
+    def fixed(name: str, pretrained: bool = False) -> None:
         raise AssertionError("never called: it takes no img_size")
 
     monkeypatch.setattr(timm, "create_model", fixed)
@@ -139,7 +140,7 @@ def test_a_size_that_a_network_cannot_run_at(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "settings", [{}, {"crop_mode": "squash"}, {"crop_mode": "border", "interpolation": "bilinear"}]
 )
-def test_preprocessing_is_timms(photographs, settings: dict) -> None:
+def test_preprocessing_is_timms(photographs: Path, settings: dict) -> None:
     """The very numbers of timm's own loader, as its validate.py sets it up."""
     module = timm.create_model(NAME, pretrained_cfg_overlay={"crop_pct": 0.9, **settings})
     config = resolve_data_config({"img_size": 96}, model=module, use_test_size=True)
@@ -172,7 +173,7 @@ def test_names_of_then_and_now() -> None:
 
 
 @pytest.mark.parametrize("before", ["timm/", "hf-hub:timm/", "hf_hub:timm/"])
-def test_names_as_the_hub_writes_them(before: str, checkpoints, offline: None) -> None:
+def test_names_as_the_hub_writes_them(before: str, checkpoints: Path, offline: None) -> None:
     own, written = (
         load(name, checkpoint=checkpoints) for name in (f"{NAME}@128", f"{before}{NAME}@128")
     )
@@ -214,7 +215,9 @@ def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_
     assert load(NAME, checkpoint=tmp_path).metadata["reparameterized"] is False
 
 
-def test_what_is_recorded_of_a_deployed_model_is_in_the_store(photographs, tmp_path: Path) -> None:
+def test_what_is_recorded_of_a_deployed_model_is_in_the_store(
+    photographs: Path, tmp_path: Path
+) -> None:
     save_file(
         timm.create_model("repghostnet_050", num_classes=2).state_dict(),
         tmp_path / "repghostnet_050.safetensors",
@@ -233,7 +236,7 @@ def test_what_is_recorded_of_a_deployed_model_is_in_the_store(photographs, tmp_p
     )
 
 
-def test_refusals(checkpoints, tmp_path: Path, offline: None) -> None:
+def test_refusals(checkpoints: Path, tmp_path: Path, offline: None) -> None:
     with pytest.raises(ValueError, match="unknown model 'resnet5O'; nearest: .*'resnet50"):
         load("resnet5O")
     with pytest.raises(
@@ -264,7 +267,7 @@ def test_refusals(checkpoints, tmp_path: Path, offline: None) -> None:
 
 
 @pytest.fixture
-def hub_model(tmp_path: Path):
+def hub_model(tmp_path: Path) -> Any:
     from transformers import (
         ConvNextImageProcessor,
         ResNetConfig,
@@ -283,7 +286,7 @@ def hub_model(tmp_path: Path):
     return tmp_path / "own"
 
 
-def test_a_local_transformers_folder(hub_model, photographs) -> None:
+def test_a_local_transformers_folder(hub_model: Path, photographs: Path) -> None:
     model = load(str(hub_model))
     pixels = model.transform(image_folder(photographs).batch(0, 3))
     assert pixels.shape == (3, 3, 64, 64) and pixels.dtype == torch.float32
@@ -304,16 +307,16 @@ def test_a_local_transformers_folder(hub_model, photographs) -> None:
 class Poison:
     """Unpickled, it writes a file."""
 
-    def __init__(self, marker) -> None:
+    def __init__(self, marker: Any) -> None:
         self.marker = marker
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return Path.write_text, (self.marker, "was here")
 
 
 @pytest.mark.parametrize("asked", [None, False])
 def test_no_checkpoint_runs_code(
-    hub_model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None
+    hub_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None
 ) -> None:
     """A poisoned .pth, by timm and by transformers, also where a library would ask torch to
     unpickle anything."""
@@ -338,7 +341,9 @@ def test_no_checkpoint_runs_code(
     assert marker.exists()  # it is poison
 
 
-def test_no_remote_code_runs(hub_model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_remote_code_runs(
+    hub_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder whose config.json sends for a module beside it, whatever is answered at a prompt."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     marker = tmp_path / "marker"

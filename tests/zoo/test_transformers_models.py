@@ -5,6 +5,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,12 +31,12 @@ SPEC.loader.exec_module(train)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory):
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
     names = ("NEGATIVE", "Positive")
     return tiny.save(tmp_path_factory.mktemp("checkpoint"), tiny.module(names=names).half())
 
 
-def test_a_folder_loads_in_float32(checkpoint) -> None:
+def test_a_folder_loads_in_float32(checkpoint: Any) -> None:
     model = loaders.load(checkpoint)
     assert {p.dtype for p in model.module.parameters()} == {
         torch.float32
@@ -53,14 +54,14 @@ def test_a_folder_loads_in_float32(checkpoint) -> None:
     assert torch.equal(model.module(**inputs).logits, whole(**inputs).logits)
 
 
-def test_max_length_is_what_the_model_takes(checkpoint) -> None:
+def test_max_length_is_what_the_model_takes(checkpoint: Any) -> None:
     assert loaders.load(checkpoint).transform.max_length == 64
     model = loaders.load(checkpoint, max_length=5)
     assert model.transform(("the bright film story",))["input_ids"].shape == (1, 5)
     assert model.transform.lengths(("the bright film story", "a")).tolist() == [6, 3]
 
 
-def test_pairs(checkpoint) -> None:
+def test_pairs(checkpoint: Any) -> None:
     inputs = loaders.load(checkpoint).transform((("the film", "dull"), ("a", "a b")))
     assert inputs["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
 
@@ -85,7 +86,9 @@ def test_what_a_checkpoint_is_refused_for(tmp_path: Path, monkeypatch: pytest.Mo
             load("nobody/nothing")
 
 
-def bert_macs(layers, tokens, width, inner, classes, norms: bool = True):
+def bert_macs(
+    layers: Any, tokens: Any, width: Any, inner: Any, classes: Any, norms: bool = True
+) -> Any:
     """MACs of BERT: projections, attention, feed-forward, pooler, classifier; 5 a normed value, as
     fvcore has it."""
     layer = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * inner
@@ -119,7 +122,7 @@ class Pooled(torch.nn.Module):
         self.words = torch.nn.Embedding(len(tiny.WORDS), 4)
         self.head = torch.nn.Linear(4, 2)
 
-    def forward(self, input_ids, attention_mask):
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
         return self.head(self.words(input_ids)[:, ::5]).mean(1)
 
 
@@ -171,7 +174,7 @@ def test_enough_is_bundled() -> None:
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_bundled_models_run(name) -> None:
+def test_bundled_models_run(name: str) -> None:
     model = loaders.load(name)
     with torch.inference_mode():
         output = model.module(

@@ -1,6 +1,7 @@
 """The best cascades so far: which of two equal ones is kept, and what is known at each n."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -15,7 +16,9 @@ from cascadelib.fronts.kernels.state import improves, merge_best, new_best, note
 
 @RELAXED
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
-def test_equal_cascades_are_told_apart_by_one_rule(table, n_models: int | tuple[int, ...]) -> None:
+def test_equal_cascades_are_told_apart_by_one_rule(
+    table: Any, n_models: int | tuple[int, ...]
+) -> None:
     """At equal accuracy and cost the first in order of length, then models by cost, then the fewest
     that pass on."""
     correct, confidence, cost = table
