@@ -1,4 +1,5 @@
-"""Kernels where nothing can be written, and where what was written is damaged: the same results, never an error."""
+"""Kernels where nothing can be written, and where what was written is damaged: the same results,
+never an error."""
 
 import ast
 import importlib
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from numba.core import config
@@ -86,8 +88,9 @@ merge_entries(new_best(3, 2), new_best(3, 2))
 """
 
 
-def run(code, path, *arguments, **environment):
-    """stdout and stderr of Python code with the package at ``path``, and no other cache than ``environment`` has."""
+def run(code: str, path: Path, *arguments: Any, **environment: Any) -> tuple:
+    """stdout and stderr of Python code with the package at ``path``, and no other cache than
+    ``environment`` has."""
     others = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_", "PYTHON"))}
     others |= {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     command = [sys.executable, *(["-c", code] if "\n" in str(code) else [code]), *arguments]
@@ -96,8 +99,9 @@ def run(code, path, *arguments, **environment):
     return done.stdout, done.stderr
 
 
-def test_nothing_can_be_written(tmp_path):
-    """As on a read-only mount without a home folder; a file where the cache would lie stops even root."""
+def test_nothing_can_be_written(tmp_path: Path) -> None:
+    """As on a read-only mount without a home folder; a file where the cache would lie stops even
+    root."""
     shutil.copytree(
         ROOT / "cascadelib", tmp_path / "cascadelib", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -109,7 +113,7 @@ def test_nothing_can_be_written(tmp_path):
     assert warned.count("Warning") == 1 and "set NUMBA_CACHE_DIR" in warned
 
 
-def flip(content):
+def flip(content: Any) -> Any:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -123,7 +127,7 @@ DAMAGE = [
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A script with a kernel, beside a cache that it has filled."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.py"
     path.write_text(TINY)
@@ -135,7 +139,7 @@ def tiny(tmp_path_factory):
 @pytest.mark.parametrize(
     ("kind", "damaged"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE]
 )
-def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
+def test_a_damaged_cache_is_thrown_away(kind: str, damaged: Any, tiny: Any) -> None:
     cache = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
     files = list(tiny.parent.rglob(f"*.{kind}"))
     assert files
@@ -145,8 +149,9 @@ def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
     assert (said, warned) == ("3 1.5 0\n", "")
 
 
-def test_after_warm_a_fresh_process_compiles_nothing(tmp_path):
-    """Of the first searches of two, three and four models, the paper's twelve methods, and their evaluation."""
+def test_after_warm_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
+    """Of the first searches of two, three and four models, the paper's twelve methods, and their
+    evaluation."""
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     run(WARM, ROOT, **cache)
     hits, missed = run(FIRST_CALLS, ROOT, str(ROOT / "data" / "fashion-mnist" / "val"), **cache)[
@@ -155,7 +160,7 @@ def test_after_warm_a_fresh_process_compiles_nothing(tmp_path):
     assert int(hits) >= 8 and missed == "[]\n"
 
 
-def test_a_process_that_compiles_says_so_once(tmp_path):
+def test_a_process_that_compiles_says_so_once(tmp_path: Path) -> None:
     """And a kernel that only kernels call says what it is, where a call would end the process."""
     said, told = run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path))
     assert said == "comes_first is called by kernels only\nTrue\n"
@@ -163,14 +168,15 @@ def test_a_process_that_compiles_says_so_once(tmp_path):
     assert run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path)) == (said, "")
 
 
-def modules_with_kernels():
-    """Of the package's files, those that import the decorators, as paths from the package's folder."""
+def modules_with_kernels() -> list:
+    """Of the package's files, those that import the decorators, as paths from the package's
+    folder."""
     folder = ROOT / "cascadelib"
     importing = [path for path in folder.rglob("*.py") if "_kernels import" in path.read_text()]
     return sorted(str(path.relative_to(folder)) for path in importing)
 
 
-def test_the_sources_are_all_files_that_define_kernels():
+def test_the_sources_are_all_files_that_define_kernels() -> None:
     defining = modules_with_kernels()
     assert set(_kernels.SOURCES) == {"_kernels.py", *defining}
     for name in defining:
@@ -192,7 +198,7 @@ def test_the_sources_are_all_files_that_define_kernels():
 
 
 @pytest.mark.parametrize("name", _kernels.SOURCES)
-def test_editing_a_file_of_kernels_changes_the_stamp(name, tmp_path):
+def test_editing_a_file_of_kernels_changes_the_stamp(name: str, tmp_path: Path) -> None:
     for source in _kernels.SOURCES:
         (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "cascadelib" / source, tmp_path / source)
@@ -212,7 +218,9 @@ def test_editing_a_file_of_kernels_changes_the_stamp(name, tmp_path):
         (config, "SLP_VECTORIZE", 1),
     ],
 )
-def test_another_compiler_has_another_stamp(module, name, value, monkeypatch):
+def test_another_compiler_has_another_stamp(
+    module: Any, name: str, value: str | int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = _kernels.stamp()
     _kernels.digest_of_sources.cache_clear()
     monkeypatch.setattr(module, name, value)
@@ -220,7 +228,7 @@ def test_another_compiler_has_another_stamp(module, name, value, monkeypatch):
     _kernels.digest_of_sources.cache_clear()
 
 
-def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_path):
+def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_path: Path) -> None:
     package = shutil.copytree(
         ROOT / "cascadelib",
         tmp_path / "cascadelib",
@@ -233,8 +241,9 @@ def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_pat
     assert run(SWEEP, tmp_path, **kept)[0].endswith(" [inf, inf, inf, inf, inf, inf, 2.5]\n")
 
 
-def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
-    script, blocked = tmp_path / "tiny.py", tmp_path / "blocked"
+def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path: Path) -> None:
+    script = tmp_path / "tiny.py"
+    blocked = tmp_path / "blocked"
     script.write_text(TINY + TINY.replace("added", "summed"))
     blocked.touch()  # a file where the folder would be stops even root
     for hits in (0, 2):
@@ -243,7 +252,7 @@ def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
         assert warned.count("Warning") == 1 and str(blocked / "cache") in warned
 
 
-def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny):
+def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny: Any) -> None:
     kept = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
     assert run(tiny, ROOT, **kept) == ("3 1.5 2\n", "")  # kept anew after the last damage
     assert run(READ_ONLY, ROOT, str(tiny), **kept) == ("3 1.5 2\n", "")

@@ -2,6 +2,8 @@
 
 import math
 from itertools import permutations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +20,9 @@ K = 300
 MACS = {"a": 1.0, "b": 5.0, "c": 20.0}
 
 
-def whole_parts(seed, parts, classes, k=K):
-    """{model: whole numbers [k, classes] whose rows sum to ``parts``} with labels: softmax as small files hold it."""
+def whole_parts(seed: int, parts: Any, classes: Any, k: int = K) -> tuple:
+    """{model: whole numbers [k, classes] whose rows sum to ``parts``} with labels: softmax as small
+    files hold it."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     given = {}
@@ -32,7 +35,7 @@ def whole_parts(seed, parts, classes, k=K):
     return labels, given
 
 
-def brute(row, metric):
+def brute(row: Any, metric: str) -> Any:
     """Confidence of one sample's probabilities, from these themselves."""
     top = np.sort(row)[::-1]
     if metric == "max_softmax":
@@ -53,7 +56,7 @@ def brute(row, metric):
 METRICS = ("max_softmax", "softmax_margin", "entropy", "top2_softmax_sum", "logits_margin")
 
 
-def stores_of(labels, p, tmp_path):
+def stores_of(labels: np.ndarray, p: Any, tmp_path: Path) -> tuple:
     """The same probabilities in memory, on disk, and as a part of a larger store."""
     on_disk = LogitStore.create(tmp_path / "s", labels)
     for name, values in p.items():
@@ -68,7 +71,7 @@ def stores_of(labels, p, tmp_path):
 
 
 @pytest.mark.parametrize(("parts", "classes"), [(100, 3), (255, 4), (255, 7)])
-def test_the_front_is_that_of_the_probabilities(parts, classes, tmp_path):
+def test_the_front_is_that_of_the_probabilities(parts: int, classes: int, tmp_path: Path) -> None:
     labels, q = whole_parts(parts + classes, parts, classes)
     p = {name: values / parts for name, values in q.items()}
     stores = stores_of(labels, p, tmp_path)
@@ -87,7 +90,9 @@ def test_the_front_is_that_of_the_probabilities(parts, classes, tmp_path):
 @pytest.mark.parametrize("probabilities", [True, False])
 @pytest.mark.parametrize("temperature", [False, True])
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax", "most_confident", "vote"])
-def test_the_first_stage_knows_nothing_of_the_ensemble(ensemble, temperature, probabilities):
+def test_the_first_stage_knows_nothing_of_the_ensemble(
+    ensemble: str, temperature: bool, probabilities: bool
+) -> None:
     labels, q = whole_parts(1, 255, 5)
     p = {name: values / 255 for name, values in q.items()}
     of = LogitStore.from_probabilities if probabilities else LogitStore.from_arrays
@@ -104,7 +109,7 @@ def test_the_first_stage_knows_nothing_of_the_ensemble(ensemble, temperature, pr
                 np.testing.assert_array_equal(own, theirs)
 
 
-def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms():
+def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms() -> None:
     labels, q = whole_parts(2, 100, 3)
     p = {name: values / 100 for name, values in q.items()}
     store = LogitStore.from_probabilities(labels, p, macs=MACS)
@@ -124,7 +129,7 @@ def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms():
     )
 
 
-def test_a_damaged_file_of_probabilities_is_named(tmp_path):
+def test_a_damaged_file_of_probabilities_is_named(tmp_path: Path) -> None:
     labels, q = whole_parts(3, 100, 3)
     store = LogitStore.create(tmp_path / "s", labels)
     store.add("a", q["a"] / 100, macs=1, probabilities=True)
@@ -139,13 +144,13 @@ def test_a_damaged_file_of_probabilities_is_named(tmp_path):
         LogitStore(tmp_path / "s").output("a")
 
 
-def masked(values):
+def masked(values: Any) -> Any:
     hidden = np.zeros(np.shape(values), bool)
     hidden.flat[1] = True
     return np.ma.MaskedArray(values, hidden)
 
 
-def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
+def test_what_is_masked_is_refused_and_an_empty_mask_is_taken() -> None:
     labels, q = whole_parts(4, 100, 3, k=20)
     p = {name: values / 100 for name, values in q.items()}
     confidence = np.stack([p[n].max(1) for n in MODELS])
@@ -195,7 +200,7 @@ def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
     + [{"method": "max_softmax"}, {"score": "top5"}, {"cost": "macs"}, {"cost": "seconds"}],
     ids=str,
 )
-def test_what_a_table_of_scores_cannot_honour_is_refused(option):
+def test_what_a_table_of_scores_cannot_honour_is_refused(option: dict) -> None:
     table = ScoreTable(
         np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"]
     )
@@ -212,7 +217,7 @@ def test_what_a_table_of_scores_cannot_honour_is_refused(option):
     search(table, score="top1", cost="cost")
 
 
-def test_the_order_of_the_classes_makes_no_difference_to_entropy():
+def test_the_order_of_the_classes_makes_no_difference_to_entropy() -> None:
     rng = np.random.default_rng(1)
     p = rng.multinomial(100, [0.6, 0.3, 0.1], 500) / 100
     orders = [
@@ -222,7 +227,7 @@ def test_the_order_of_the_classes_makes_no_difference_to_entropy():
     assert all(np.array_equal(orders[0], other) for other in orders)
 
 
-def test_a_function_as_ensemble_leaves_the_first_stage_alone():
+def test_a_function_as_ensemble_leaves_the_first_stage_alone() -> None:
     p = np.random.default_rng(2).multinomial(255, np.full(10, 0.1), 400) / 255
     labels = np.arange(400) % 10
     store = LogitStore.from_probabilities(labels, {"a": p, "b": p[::-1]}, macs={"a": 1, "b": 2})
