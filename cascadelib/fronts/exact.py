@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_of, singles_table
 from .graded import Curve, Found, points_by_running, search_graded, two_model_curve
 from .kernels.state import Best, improves, new_best, note
-from .parallel import BOXES, CORNERS, in_executor, in_threads
+from .parallel import BOXES, CORNERS, Search, in_executor, in_threads
 
 # Tolerances of the rounds before the last, where time is limited; the first opens nothing, and
 # bounds every cascade.
@@ -53,36 +52,24 @@ def always_exit(outcomes: Outcomes, head: tuple, start: int = 0) -> list[int]:
     return [int(outcomes.groups(head[: i + 1]).max()) + 1 for i in stages]
 
 
-def note_first_models(outcomes: Outcomes, cost: np.ndarray, cascades: Cascades, best: Best) -> None:
+def note_first_models(search: Search, cascades: Cascades, best: Best) -> None:
     """Note, for each model that may come first, a cascade in which all samples leave there.
 
     So every single model, and of longer cascades a front, is there however little time there is.
     """
     firsts: dict[int, tuple[int, tuple]] = {}
     for head, lasts in cascades.heads:
-        if head:
-            number, _ = lasts[0]
-            firsts.setdefault(head[0], (number, head))
-            continue
-        for number, m in lasts:
-            firsts.setdefault(m, (number, head))
+        for number, m in lasts[:1] if head else lasts:
+            firsts.setdefault((*head, m)[0], (number, head))
     for first, (number, head) in firsts.items():
-        n = int(outcomes.correct((first,)).sum())
+        n = int(search.outcomes.correct((first,)).sum())
         nobody = np.zeros(len(head), np.int64)
-        always = np.array(always_exit(outcomes, head), np.int64)
-        if improves(best, n, cost[first], number, nobody):
-            note(best, n, cost[first], number, always, nobody)
+        always = np.array(always_exit(search.outcomes, head), np.int64)
+        if improves(best, n, search.cost[first], number, nobody):
+            note(best, n, search.cost[first], number, always, nobody)
 
 
-def seed(
-    outcomes: Outcomes,
-    cost: np.ndarray,
-    cascades: Cascades,
-    length: int,
-    best: Best,
-    tolerance: float,
-    deadline: float | None,
-) -> None:
+def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
     """Note the front of the cascades' first ``length`` models: of longer ones whose later stages are never reached."""
     d = length - 1
     longer: dict[tuple, tuple[int, tuple]] = {}
@@ -95,39 +82,30 @@ def seed(
     head_of = dict(longer.values())
     own = new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        in_threads(outcomes, cost, list(heads.items()), own, parts, tolerance, deadline)
+        in_threads(search, list(heads.items()), own, parts)
     for n in np.flatnonzero(np.isfinite(own.exact)):
         number = own.where[n, 0]
         at = np.zeros(cascades.length - 1, np.int64)
         at[:d] = own.where[n, 1 + d :]
         if improves(best, n, own.exact[n], number, at):
-            later = always_exit(outcomes, head_of[number], d)
+            later = always_exit(search.outcomes, head_of[number], d)
             boundaries = np.append(own.where[n, 1 : 1 + d], later)
             note(best, n, own.exact[n], number, boundaries, at)
 
 
-def search_boxes_of(
-    outcomes: Outcomes,
-    cost: np.ndarray,
-    cascades: Cascades,
-    best: Best,
-    tolerance: float,
-    deadline: float | None,
-    executor: Executor | None,
-    parts: tuple,
-) -> None:
+def search_boxes_of(search: Search, cascades: Cascades, best: Best, parts: tuple) -> None:
     """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
 
     parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes
     only. Each round's ``floor`` bounds all that it did not search, also where time ran out in it,
     so the highest counts.
     """
-    run = in_threads if executor is None else partial(in_executor, executor)
-    rounds = [t for t in COARSER if t > tolerance] if deadline else []
+    run = in_threads if search.executor is None else in_executor
+    rounds = [t for t in COARSER if t > search.tolerance] if search.deadline else []
     certain = np.full_like(best.floor, -np.inf)
-    for round_tolerance in [*rounds, tolerance]:
+    for tolerance in [*rounds, search.tolerance]:
         best.floor[:] = np.inf
-        complete = run(outcomes, cost, cascades.heads, best, parts, round_tolerance, deadline)
+        complete = run(search._replace(tolerance=tolerance), cascades.heads, best, parts)
         floor = np.minimum.accumulate(best.floor[::-1])[::-1]
         certain = np.maximum(certain, floor)
         if not complete:
@@ -136,16 +114,7 @@ def search_boxes_of(
     best.floor[:] = certain
 
 
-def search_long(
-    outcomes: Outcomes,
-    cost: np.ndarray,
-    cascades: Cascades,
-    searched: Sequence[int],
-    best: Best,
-    tolerance: float,
-    deadline: float | None,
-    executor: Executor | None,
-) -> None:
+def search_long(search: Search, cascades: Cascades, searched: Sequence[int], best: Best) -> None:
     """Note every threshold of cascades of three models or more, after a first front to prune by.
 
     searched: the lengths that are asked for, which need no seeding of their own.
@@ -153,41 +122,36 @@ def search_long(
     length = cascades.length
     end_of_start = None
     first = length - 1
-    if deadline is not None:
+    if search.deadline is not None:
         now = time.monotonic()
-        end_of_start = now + SEEDING * (deadline - now)
+        end_of_start = now + SEEDING * (search.deadline - now)
         first = min(3, length - 1)
+    start = search._replace(deadline=end_of_start)
     for shorter in range(first, length):
         in_time = end_of_start is None or time.monotonic() < end_of_start
         if shorter not in searched and (shorter == first or in_time):
-            seed(outcomes, cost, cascades, shorter, best, tolerance, end_of_start)
-    started = in_threads(outcomes, cost, cascades.heads, best, CORNERS, tolerance, end_of_start)
+            seed(start, cascades, shorter, best)
+    started = in_threads(start, cascades.heads, best, CORNERS)
     parts = BOXES if started else CORNERS + BOXES
-    search_boxes_of(outcomes, cost, cascades, best, tolerance, deadline, executor, parts)
+    search_boxes_of(search, cascades, best, parts)
 
 
 def search_all(
-    outcomes: Outcomes,
-    cost: np.ndarray,
-    k: int,
-    lengths: Sequence[int],
-    tolerance: float,
-    deadline: float | None,
-    executor: Executor | None,
+    search: Search, k: int, lengths: Sequence[int]
 ) -> tuple[Best, Callable[[int], tuple]]:
     """(Best over all cascades of the given lengths, function from a cascade's number to its models)."""
     best = new_best(k, max(lengths))
     floor = np.full(k + 1, np.inf)
     kinds: list[Cascades] = []
     for length in lengths:
-        cascades = Cascades(cost, length, kinds[-1].end if kinds else 0)
+        cascades = Cascades(search.cost, length, kinds[-1].end if kinds else 0)
         kinds.append(cascades)
-        if length == 1 or deadline is not None:
-            note_first_models(outcomes, cost, cascades, best)
+        if length == 1 or search.deadline is not None:
+            note_first_models(search, cascades, best)
         if length == 2:
-            in_threads(outcomes, cost, cascades.heads, best)
+            in_threads(Search(search.outcomes, search.cost), cascades.heads, best)
         elif length > 2:
-            search_long(outcomes, cost, cascades, lengths, best, tolerance, deadline, executor)
+            search_long(search, cascades, lengths, best)
             np.minimum(floor, best.floor, out=floor)
     best.floor[:] = floor
 
@@ -277,7 +241,8 @@ def search_outcomes(
         if max(lengths) > 1:
             with ThreadPoolExecutor() as pool:  # sorts run without the GIL
                 list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
-        best, cascade_of = search_all(outcomes, cost, k, lengths, tolerance, deadline, executor)
+        search = Search(outcomes, cost, tolerance, deadline, executor)
+        best, cascade_of = search_all(search, k, lengths)
         return points_of(outcomes, best, cascade_of, cost)
     except KeyboardInterrupt:  # a page of traceback from inside the pools says nothing
         raise KeyboardInterrupt(INTERRUPTED) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import TIMEOUT_MAX, Timer
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -23,6 +23,20 @@ TASKS = 32
 # Parts of the search of a cascade: the corners of its root, then its boxes.
 CORNERS = ("corners",)
 BOXES = ("boxes",)
+
+
+class Search(NamedTuple):
+    """What all steps of a search share.
+
+    cost: of the models, float [M]; deadline: of time.monotonic(), None without one; executor: of
+    tasks, None for threads.
+    """
+
+    outcomes: Outcomes
+    cost: np.ndarray
+    tolerance: float = 0.0
+    deadline: float | None = None
+    executor: Executor | None = None
 
 
 @contextmanager
@@ -48,10 +62,10 @@ def patience(tolerance: float, deadline: float | None) -> Iterator[np.ndarray]:
             timer.cancel()
 
 
-def sweep_pairs(
-    outcomes: Outcomes, cost: np.ndarray, head: tuple, lasts: Sequence, best: Best
-) -> None:
+def sweep_pairs(search: Search, head: tuple, lasts: Sequence, best: Best) -> None:
     """Note every threshold of one first model before each of ``lasts``."""
+    outcomes = search.outcomes
+    cost = search.cost
     order = outcomes.order(head)
     group = outcomes.groups(head)[order]
     correct_1 = outcomes.correct(head)[order]
@@ -61,8 +75,7 @@ def sweep_pairs(
 
 
 def search_head(
-    outcomes: Outcomes,
-    cost: np.ndarray,
+    search: Search,
     head: tuple,
     lasts: Sequence,
     best: Best,
@@ -75,6 +88,7 @@ def search_head(
     Boxes without anything between their corners are not opened: without its corners no search is
     complete.
     """
+    outcomes = search.outcomes
     heads = [head[: i + 1] for i in range(len(head))]
     bits = np.zeros(len(best.reach) - 1, np.int32)
     for i, prefix in enumerate(heads):
@@ -83,20 +97,17 @@ def search_head(
     open_head(room, group, bits, ROOT_BINS[len(heads)])
     for number, m in lasts:
         cascade = (*head, m)
-        last = outcomes.correct(cascade), outcomes.wrong(cascade), cost[[*cascade]]
+        last = outcomes.correct(cascade), outcomes.wrong(cascade), search.cost[[*cascade]]
         search_root(
             room, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts
         )
 
 
 def in_threads(
-    outcomes: Outcomes,
-    cost: np.ndarray,
+    search: Search,
     heads: Sequence,
     best: Best,
     parts: tuple = BOXES,
-    tolerance: float = 0.0,
-    deadline: float | None = None,
     workers: int | None = None,
 ) -> bool:
     """Search heads on all cores, by threads that share what they prune by; returns whether in time."""
@@ -114,36 +125,35 @@ def in_threads(
         for head, lasts in pending:
             if np.isinf(shared[0]):
                 # out of time: no cascade of this head costs less than its first model
-                own.floor[-1] = min(own.floor[-1], cost[head[0]])
+                own.floor[-1] = min(own.floor[-1], search.cost[head[0]])
             elif length == 2:
-                sweep_pairs(outcomes, cost, head, lasts, own)
+                sweep_pairs(search, head, lasts, own)
             else:
-                search_head(outcomes, cost, head, lasts, own, room, shared, parts)
+                search_head(search, head, lasts, own, room, shared, parts)
             bar.update()
 
     owns = [same_reach(best) for _ in range(workers)]
     # patience ends before the pool does, so that an interrupted pool waits for no whole search
-    with bar, ThreadPoolExecutor(workers) as pool, patience(tolerance, deadline) as shared:
+    waited = patience(search.tolerance, search.deadline)
+    with bar, ThreadPoolExecutor(workers) as pool, waited as shared:
         list(pool.map(work, owns))
     merge_best(best, owns)
     return not np.isinf(shared[0])
 
 
 def run_task(
-    outcomes: Outcomes,
-    cost: np.ndarray,
+    search: Search,
     heads: Sequence,
     reach: np.ndarray,
     width: int,
     parts: tuple,
-    tolerance: float,
     left: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
     """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
     best = new_best(len(reach) - 1, width)
     best.reach[:] = reach
-    deadline = time.monotonic() + left
-    in_time = in_threads(outcomes, cost, heads, best, parts, tolerance, deadline, workers=1)
+    search = search._replace(deadline=time.monotonic() + left)
+    in_time = in_threads(search, heads, best, parts, workers=1)
     found = np.flatnonzero(np.isfinite(best.exact))
     return found, best.exact[found], best.where[found], best.floor, in_time
 
@@ -155,25 +165,19 @@ def outcomes_for(heads: Sequence, outcomes: Outcomes) -> Outcomes:
     return outcomes.only(prefixes, whole)
 
 
-def in_executor(
-    executor: Executor,
-    outcomes: Outcomes,
-    cost: np.ndarray,
-    heads: Sequence,
-    best: Best,
-    parts: tuple,
-    tolerance: float,
-    deadline: float | None,
-) -> bool:
-    """:func:`in_threads` as tasks of any executor (processes, Dask, Ray), each handed out when a worker is free.
+def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple) -> bool:
+    """:func:`in_threads` as tasks of any executor (processes, Dask, Ray).
+
+    Each is handed out when a worker is free.
 
     Each carries the outcomes that its heads need, the least costs known and the seconds that are
     left (clocks differ). Heads for which no time is left count as not searched, and those of lost
     tasks, of which a RuntimeWarning tells.
     """
     count = min(TASKS, len(heads))
-    end = np.inf if deadline is None else deadline
-    usual = count if deadline is None else 2 * (os.cpu_count() or 1)
+    executor: Any = search.executor
+    end = np.inf if search.deadline is None else search.deadline
+    usual = count if search.deadline is None else 2 * (os.cpu_count() or 1)
     at_once = getattr(executor, "_max_workers", usual)
     width = best.where.shape[1] // 2 + 1
     handed_out: list[Future] = []
@@ -181,15 +185,13 @@ def in_executor(
 
     def run(part: Sequence) -> tuple[Best, bool]:
         own = same_reach(best)
-        own.floor[-1] = min(cost[head[0]] for head, _ in part)  # as long as none is searched
+        own.floor[-1] = min(search.cost[head[0]] for head, _ in part)  # as long as none is searched
         left = end - time.monotonic()
         if left <= 0:
             return own, False
-        known = outcomes_for(part, outcomes)
+        known = search._replace(outcomes=outcomes_for(part, search.outcomes), executor=None)
         try:
-            future = executor.submit(
-                run_task, known, cost, part, best.reach, width, parts, tolerance, left
-            )
+            future = executor.submit(run_task, known, part, best.reach, width, parts, left)
             handed_out.append(future)
             found, exact, where, floor, in_time = future.result()
         except Exception as error:  # of the executor: no code of the user's runs there
