@@ -1,4 +1,7 @@
-"""Lazy faces (PEP 562): a package says what is public and where it lies; nothing is imported until it is used."""
+"""Lazy faces (PEP 562): a package says what is public and where it lies.
+
+Nothing is imported until it is used.
+"""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Which cascades there are (by rising cost, equal costs in both orders), their work, and their prefixes' outcomes."""
+"""Which cascades there are, how much work they are, and the outcomes of their prefixes.
+
+Models run by rising cost, those of equal cost in both orders.
+"""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +21,10 @@ MOST_LISTED = 50_000_000
 
 
 def extensions(cost: np.ndarray, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
-    """Every cascade of ``length`` models that begins with ``prefix``, the cheapest models first; cost [M]."""
+    """Every cascade of ``length`` models that begins with ``prefix``, the cheapest models first.
+
+    cost: of the models, float [M].
+    """
     if len(prefix) == length:
         yield prefix
         return
@@ -33,7 +39,10 @@ def cascades_of(cost: np.ndarray, lengths: Iterable[int]) -> Iterator[tuple[int,
 
 
 def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
-    """The asked cascade lengths as a sorted tuple; refused unless each is 1 … 8 and ≤ the number of models."""
+    """The asked cascade lengths as a sorted tuple.
+
+    ValueError unless each is 1 … 8 and ≤ the number of models.
+    """
     lengths = items_of(n_models)
     most = min(n_candidates, MAX_MODELS)
     for n in lengths:
@@ -56,7 +65,10 @@ def number_of_cascades(cost: np.ndarray, length: int) -> int:
 
 
 def check_work(cost: np.ndarray, lengths: Sequence[int], time_limit: float | None) -> None:
-    """Refuse a search of more cascades than patience (without a time limit) or memory allow, with the remedy."""
+    """Refuse a search of more cascades than patience or memory allow, with the remedy.
+
+    Patience counts where there is no time limit.
+    """
     total = sum(number_of_cascades(cost, n) for n in lengths)
     most = MOST_CASCADES if time_limit is None else MOST_LISTED
     if total <= most:
@@ -71,7 +83,10 @@ def check_work(cost: np.ndarray, lengths: Sequence[int], time_limit: float | Non
 
 
 class Cascades:
-    """All cascades of one length, numbered; ``heads``: [(all models but the last, its [(number, last model)])]."""
+    """All cascades of one length, numbered.
+
+    ``heads``: [(all models but the last, its [(number, last model)])].
+    """
 
     def __init__(self, cost: np.ndarray, length: int, first: int = 0) -> None:
         self.length = length
@@ -97,7 +112,9 @@ def nothing_more(prefix: tuple) -> tuple:
 
 
 class Outcomes:
-    """A stage function's outcomes, checked, computed once and kept compact; picklable by :meth:`only`.
+    """A stage function's outcomes, checked, computed once and kept compact.
+
+    :meth:`only` gives a copy that can be pickled.
 
     stage(prefix) → (correct [k], confidence [k]); last_only: whether only the last model of a
     prefix counts.
@@ -116,7 +133,7 @@ class Outcomes:
         return prefix[-1:] if self.last_only else prefix
 
     def prepare(self, cascades: Iterable[tuple]) -> None:
-        """Let a stage that computes many prefixes together (a mean ensemble) do so for all ``cascades``."""
+        """Let a stage that computes many prefixes together do so for all ``cascades``."""
         whole, begun = tee(cascades)  # only read by a stage that prepares anything
         self.stage.prepare(
             correct=(cascade[: i + 1] for cascade in whole for i in range(len(cascade))),
@@ -124,7 +141,10 @@ class Outcomes:
         )
 
     def correct(self, prefix: tuple) -> np.ndarray:
-        """uint8 [k]: whether the cascade's output after ``prefix`` is correct. Kept as bits for longer prefixes."""
+        """uint8 [k]: whether the cascade's output after ``prefix`` is correct.
+
+        Kept as bits for longer prefixes.
+        """
         key = self.key(prefix)
         if key not in self.kept_correct:
             correct = self.checked_correct(prefix)
@@ -135,7 +155,10 @@ class Outcomes:
         return kept if len(key) == 1 else np.unpackbits(kept[1], count=kept[0])
 
     def checked_correct(self, prefix: tuple) -> np.ndarray:
-        """uint8 [k]: what the stage says is correct after ``prefix``; refused where it is graded."""
+        """uint8 [k]: what the stage says is correct after ``prefix``.
+
+        ValueError where it is graded.
+        """
         given = self.stage.correct(prefix)  # without a confidence, which may cost more
         correct = np.asarray(unmasked(given, f"correctness after models {prefix}"))
         if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
@@ -184,7 +207,7 @@ class Outcomes:
         return np.argsort(group, kind="stable") if kept is None else kept
 
     def only(self, prefixes: Iterable[tuple], last: Iterable[tuple]) -> "Outcomes":
-        """A copy that knows the groups and correctness of ``prefixes``, the correctness of ``last``, nothing else."""
+        """A copy that knows ``prefixes`` (groups, correctness) and ``last`` (correctness) only."""
         copy = Outcomes(nothing_more, self.last_only)
         for prefix in prefixes:
             self.groups(prefix)

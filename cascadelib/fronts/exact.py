@@ -1,4 +1,7 @@
-"""Every cascade × every threshold → the exact Pareto front (paper, section 3, *Evaluation*; without sampling)."""
+"""Every cascade × every threshold → the exact Pareto front, without sampling.
+
+Paper, section 3, *Evaluation*.
+"""
 
 import os
 import subprocess
@@ -70,7 +73,10 @@ def note_first_models(search: Search, cascades: Cascades, best: Best) -> None:
 
 
 def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
-    """Note the front of the cascades' first ``length`` models: of longer ones whose later stages are never reached."""
+    """Note the front of the cascades' first ``length`` models.
+
+    As longer ones whose later stages no sample reaches.
+    """
     d = length - 1
     longer: dict[tuple, tuple[int, tuple]] = {}
     for head, lasts in cascades.heads:
@@ -94,11 +100,11 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
 
 
 def search_boxes_of(search: Search, cascades: Cascades, best: Best, parts: tuple) -> None:
-    """Note every threshold of cascades of three models or more, in rounds of falling tolerance if time is limited.
+    """Note every threshold of cascades of three models or more.
 
-    parts: of the first round (see :func:`.parallel.search_head`); after a round that ended, boxes
-    only. Each round's ``floor`` bounds all that it did not search, also where time ran out in it,
-    so the highest counts.
+    If time is limited, that goes in rounds of falling tolerance. parts: of the first round (see
+    :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's ``floor``
+    bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
     run = in_threads if search.executor is None else in_executor
     rounds = [t for t in COARSER if t > search.tolerance] if search.deadline else []
@@ -139,7 +145,7 @@ def search_long(search: Search, cascades: Cascades, searched: Sequence[int], bes
 def search_all(
     search: Search, k: int, lengths: Sequence[int]
 ) -> tuple[Best, Callable[[int], tuple]]:
-    """(Best over all cascades of the given lengths, function from a cascade's number to its models)."""
+    """(Best over all cascades of the lengths, function from a cascade's number to its models)."""
     best = new_best(k, max(lengths))
     floor = np.full(k + 1, np.inf)
     kinds: list[Cascades] = []
@@ -162,7 +168,7 @@ def search_all(
 
 
 def check_limits(tolerance: Any, time_limit: Any, executor: Any) -> tuple[float, float | None]:
-    """(tolerance, time limit) as floats, None for no limit; ValueError naming the one that is wrong."""
+    """(tolerance, time limit) as floats, None for no limit; ValueError names what is wrong."""
     share = "a share of the cost, 0 or more"
     tolerance = check_number(tolerance, "tolerance", share, 0, POSITIVE[1])
     if time_limit is not None:
@@ -182,7 +188,7 @@ def search_outcomes(
     time_limit: float | None = None,
     executor: Executor | None = None,
 ) -> Points:
-    """The exact Pareto front over all cascades of ``n_models`` models and all achievable thresholds.
+    """The exact Pareto front over all cascades of ``n_models`` models and all thresholds.
 
     Models run in order of cost, equal costs in both orders. Samples of equal confidence exit
     together. Of cascades of the same accuracy and cost that of the fewest models is reported, then
@@ -228,7 +234,8 @@ def search_outcomes(
     cost = check_costs(cost)
     if cost.ndim != 1:
         raise ValueError(
-            "one cost a model is needed here: a row of costs a sample works in `search` with n_models=2"
+            "one cost a model is needed here: "
+            "a row of costs a sample works in `search` with n_models=2"
         )
     lengths = check_lengths(n_models, len(cost))
     outcomes = Outcomes(stage, last_only)
@@ -303,7 +310,7 @@ def search_arrays(
 
 
 class SharedLevels:
-    """The thresholds that the stages of one head can share: all confidences that occur in any of them.
+    """The thresholds that the stages of one head can share: all confidences that occur.
 
     confidence float [n − 1, k]: of each stage; values [V]: those that occur, rising; slots int
     [n − 1, k]: at how many of the values, falling, each sample passes a stage on.
@@ -318,7 +325,10 @@ class SharedLevels:
         self.slots = len(self.values) - place.reshape(self.confidence.shape)
 
     def threshold(self, boundary: int) -> float:
-        """Midway between the ``boundary``-th largest value, which exits (0: none does), and what passes on."""
+        """Midway between the ``boundary``-th largest value, which exits, and what passes on.
+
+        At 0 none exits.
+        """
         if boundary == 0:
             return midway(np.nan, self.confidence.max())
         exits = self.values[::-1][boundary - 1]
@@ -327,7 +337,7 @@ class SharedLevels:
 
 
 def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int) -> Points:
-    """What :func:`shared_threshold_front` finds, of a stage and costs as :func:`search_outcomes` takes them."""
+    """:func:`shared_threshold_front` of what :func:`search_outcomes` takes."""
     if np.ndim(cost) != 1:
         raise ValueError("one cost a model is needed for a shared threshold")
     check_count(n_models, "n_models (how many models share a threshold)", 2, np.size(cost))
@@ -359,7 +369,10 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
 
 
 def candidate_names(models: Any, store: Store, baseline: Baseline) -> list[str]:
-    """The models to combine: "all", "pareto" (those on the single-model front, as the paper does) or a list."""
+    """The models to combine, of "all", a list, or "pareto".
+
+    That is: those on the single-model front, as the paper does.
+    """
     names = list(store.models.index)
     if isinstance(models, str):
         sets = {"all": names, "pareto": [names[i] for i in baseline.front]}
@@ -382,7 +395,7 @@ def search(
     time_limit: float | None = None,
     executor: Executor | None = None,
 ) -> Front:
-    """Every cascade of ``n_models`` models of a store, in order of cost, at every threshold: its exact :class:`Front`.
+    """The exact :class:`Front` of a store's cascades of ``n_models`` models, at every threshold.
 
     Parameters
     ----------
@@ -572,12 +585,15 @@ def compile_searches() -> None:
 
 
 def warm() -> None:
-    """Compile the kernels that searches, ensembles and evaluations need (10 to 20 seconds), or load them.
+    """Compile the kernels that searches, ensembles and evaluations need, or load them.
 
-    Those of ensembles are compiled beside the others, in a process of their own. docs/speed.md says
-    where they lie, and when they are compiled anew.
+    That takes 10 to 20 seconds. Those of ensembles are compiled beside the others, in a process of
+    their own. docs/speed.md says where they lie, and when they are compiled anew.
     """
-    code = f"import sys; sys.path[:] = {sys.path}; from cascadelib.fronts.exact import compile_ensembles as f; f()"
+    code = (
+        f"import sys; sys.path[:] = {sys.path}; "
+        "from cascadelib.fronts.exact import compile_ensembles as f; f()"
+    )
     command = [sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]
     # this process says what is to be said
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as beside:

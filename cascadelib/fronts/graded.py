@@ -1,4 +1,7 @@
-"""Exact fronts of what is a sum, where the search counts samples: graded correctness, a cost for every sample, F1."""
+"""Exact fronts of what is a sum, where the search counts samples.
+
+That is graded correctness, a cost for every sample, or F1.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +41,10 @@ class Curve:
 def correct_at(
     order: np.ndarray, ends: np.ndarray, gain_1: np.ndarray, gain_2: np.ndarray
 ) -> np.ndarray:
-    """Sum [E] of the gains at each threshold: gain_1 [k] of the samples that leave, gain_2 [k] of the others."""
+    """Sum [E] of the gains at each threshold.
+
+    gain_1, gain_2 [k]: of samples that leave, and of the others.
+    """
     exact = np.int64 if gain_1.dtype == bool else np.float64
 
     def sum_of_leaving(gain: np.ndarray) -> np.ndarray:
@@ -94,7 +100,10 @@ class Found:
         self.rows = np.empty((0, 2, length), int)
 
     def place(self, accuracy: Any) -> Any:
-        """Which of the front has this accuracy, up to rounding, at the least cost; P where none has."""
+        """Which of the front has this accuracy, up to rounding, at the least cost.
+
+        It is P where none has.
+        """
         return np.searchsorted(self.above[1:], accuracy * (1 - 1e-12))
 
     def add(
@@ -137,7 +146,7 @@ def search_graded(
     tolerance: float = 0.0,
     time_limit: float | None = None,
 ) -> Points:
-    """The :class:`Points` of all cascades of ``n_models`` models (a length or a tuple) at every threshold.
+    """The :class:`Points` of all cascades of ``n_models`` models at every threshold.
 
     stage(prefix) → (correct [k], graded in [0, 1] or bool; confidence [k]); cost [M], or [M, k]
     where every sample has its own; positive bool [k]: F1 in place of accuracy, for one and two
@@ -221,7 +230,7 @@ def close_boxes(
 
     @lru_cache(32)
     def samples_of(cascade: tuple) -> Sequence[np.ndarray]:
-        """Of a cascade: groups [d, k], gains ÷ k [d + 1, k], costs ÷ k of its later models [d, k]."""
+        """Groups [d, k], gains ÷ k [d + 1, k] and costs of later models ÷ k [d, k]."""
         prefixes = [cascade[: i + 1] for i in range(len(cascade))]
         groups = np.stack([outcomes.groups(prefix) for prefix in prefixes[:-1]])
         gains = np.stack([outcomes.stage(prefix)[0] for prefix in prefixes])
@@ -247,9 +256,9 @@ def boxes_within(
 ) -> Iterator[tuple[float, float, Box]]:
     """Add the corners of a grid over a box to the front, and yield the boxes between them.
 
-    samples: groups, gains and costs of the cascade, see :func:`close_boxes`. Yields (most accuracy, least
-    cost, box) of what may hold something better. In these bounds a sample that may pass on does so
-    where it gains, at no cost.
+    samples: groups, gains and costs of the cascade, see :func:`close_boxes`. Yields (most accuracy,
+    least cost, box) of what may hold something better. In these bounds a sample that may pass on
+    does so where it gains, at no cost.
     """
     d = len(box.ends)
     if len(box.rows) < len(samples[0][0]):
@@ -303,7 +312,7 @@ def points_by_running(
     width: int,
     positive: np.ndarray | None = None,
 ) -> Points:
-    """Cascades (models, thresholds) run as the evaluator runs them, the non-dominated ones as Points."""
+    """The non-dominated of cascades (models, thresholds), run as the evaluator runs them."""
 
     @cache
     def outcomes_of(models: tuple) -> list:

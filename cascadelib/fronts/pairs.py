@@ -1,4 +1,7 @@
-"""One pair of models at every threshold (paper, section 3, *Evaluation*): the curve behind figures 1 and 2."""
+"""One pair of models at every threshold (paper, section 3, *Evaluation*).
+
+It is the curve behind figures 1 and 2.
+"""
 
 from itertools import combinations
 from typing import Any
@@ -53,10 +56,10 @@ def pair_curve(
 
 
 def plateau(curve: Curve, accuracy_1: float, accuracy_2: float, drop: float = 0.05) -> float:
-    """Largest exit rate before accuracy falls by ``drop`` × the pair's difference below the better model.
+    """Largest exit rate before accuracy falls below the better model's.
 
-    Walking from never exiting, it is the last point before the first one that is lower (paper,
-    figure 2, middle).
+    By ``drop`` × the pair's difference. Walking from never exiting, it is the last point before the
+    first one that is lower (paper, figure 2, middle).
     """
     difference = abs(accuracy_2 - accuracy_1)
     least = max(accuracy_1, accuracy_2) - drop * difference - 1e-12

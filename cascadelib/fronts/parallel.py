@@ -1,4 +1,7 @@
-"""The work of an exact search on all cores: threads here, or tasks for any ``concurrent.futures.Executor``."""
+"""The work of an exact search on all cores.
+
+That is in threads, or in tasks for any ``concurrent.futures.Executor``.
+"""
 
 import os
 import time
@@ -41,9 +44,9 @@ class Search(NamedTuple):
 
 @contextmanager
 def patience(tolerance: float, deadline: float | None) -> Iterator[np.ndarray]:
-    """A tolerance float64 [1] for the kernels that becomes infinite at the deadline, or if interrupted.
+    """A tolerance float64 [1] for the kernels that becomes infinite when time is up.
 
-    deadline: of time.monotonic(), or None.
+    So it does when the search is interrupted. deadline: of time.monotonic(), or None.
     """
     left = np.inf if deadline is None else deadline - time.monotonic()
     shared = np.array([float(tolerance) if left > 0 else np.inf])
@@ -83,7 +86,7 @@ def search_head(
     tolerance: np.ndarray,
     parts: tuple,
 ) -> None:
-    """A coarse grid of thresholds (CORNERS) of the cascades that share all models but the last, or all others (BOXES).
+    """A coarse grid of thresholds (CORNERS) of one head's cascades, or all others (BOXES).
 
     Boxes without anything between their corners are not opened: without its corners no search is
     complete.
@@ -110,7 +113,10 @@ def in_threads(
     parts: tuple = BOXES,
     workers: int | None = None,
 ) -> bool:
-    """Search heads on all cores, by threads that share what they prune by; returns whether in time."""
+    """Search heads on all cores, by threads that share what they prune by.
+
+    Returns whether they were in time.
+    """
     workers = min(workers or os.cpu_count() or 1, len(heads))
     k = len(best.reach) - 1
     length = len(heads[0][0]) + 1
@@ -149,7 +155,10 @@ def run_task(
     parts: tuple,
     left: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
-    """One task of an executor: some heads, from the best front known; returns what it found, without the rest."""
+    """One task of an executor: some heads, from the best front known.
+
+    Returns what it found, without the rest.
+    """
     best = new_best(len(reach) - 1, width)
     best.reach[:] = reach
     search = search._replace(deadline=time.monotonic() + left)

@@ -19,7 +19,10 @@ ELEMENTS = 2**16  # of a block in float64: what a core's cache holds
 
 
 def over_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
-    """[block(rows), …] over k samples, ``size`` at a time, in their order; a single one without threads."""
+    """[block(rows), …] over k samples, ``size`` at a time, in their order.
+
+    A single block needs no threads.
+    """
     blocks = [slice(start, min(start + size, k)) for start in range(0, k, size)]
     if len(blocks) == 1:
         return [block(blocks[0])]
@@ -28,7 +31,10 @@ def over_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
 
 
 def blockwise(block: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
-    """block(float64 [n, classes]) of all rows of values [k, classes], CHUNK at a time: float64 [k]."""
+    """block(float64 [n, classes]) of all rows of values [k, classes], CHUNK at a time.
+
+    Returns float64 [k].
+    """
 
     def confidence_of(rows: slice) -> np.ndarray:
         return np.asarray(block(np.asarray(values[rows], np.float64)), np.float64)
@@ -51,7 +57,9 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """All that differs between confidence metrics; functions return float64 [n], higher = more confident.
+    """All that differs between confidence metrics.
+
+    Functions return float64 [n], higher = more confident.
 
     of_softmax: p [n, classes] → [n] (None: it needs logits, and no ensemble of softmax can have
     it); of_sums: the same from the :class:`Sums` of logits / T, which is faster and keeps apart
@@ -122,7 +130,10 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def margin(values: np.ndarray) -> np.ndarray:
-    """Largest minus second largest of each row of [k, classes]; with one class, the largest itself."""
+    """Largest minus second largest of each row of [k, classes].
+
+    With one class, the largest itself.
+    """
     if values.shape[1] == 1:
         return values[:, 0].copy()
     top = largest(values, 2)
@@ -263,8 +274,8 @@ def answers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a model says by itself of a small batch of finite logits [N, classes].
 
-    Returns its ``guesses`` best classes, best first, int64 [N, guesses], and its confidence, float64
-    [N].
+    Returns its ``guesses`` best classes, best first, int64 [N, guesses], and its confidence,
+    float64 [N].
     """
     from .kernels import sums_of_rows
 
@@ -276,7 +287,10 @@ def answers(
 
 
 def ranked(scores: np.ndarray, guesses: int) -> np.ndarray:
-    """The best classes of each row of scores [N, classes], best first, equal ones by class: int64 [N, guesses]."""
+    """The best classes of each row of scores [N, classes], best first, equal ones by class.
+
+    Returns int64 [N, guesses].
+    """
     if guesses == 1:
         return scores.argmax(axis=1)[:, None]
     return np.argsort(-np.asarray(scores, np.float64), axis=1, kind="stable")[:, :guesses]

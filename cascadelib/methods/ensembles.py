@@ -1,5 +1,8 @@
-"""Ensembles (paper, section 3): the outputs of the models run so far become one, on a whole split
-(:meth:`Ensemble.whole`) and in a running cascade (:meth:`Ensemble.after`). A user's own function is an ensemble too."""
+"""Ensembles: the outputs of the models run so far become one (paper, section 3).
+
+They do so on a whole split (:meth:`Ensemble.whole`) and in a
+running cascade (:meth:`Ensemble.after`). A user's own function is an ensemble too.
+"""
 
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -16,11 +19,14 @@ from .kernels import confidence_of_combinations, correct_of_combinations
 
 
 class Output(NamedTuple):
-    """The output of a cascade after some models for N samples: guesses int64 [N, g], best first (−1: none yet),
-    confidence float64 [N] (higher = more confident; nan: none yet), and what an ensemble has to remember.
+    """The output of a cascade after some models for N samples.
 
-    memory: the sum [N, classes] over ``seen`` [N] models of a mean ensemble; of all n models of the cascade [N, n, 2]
-    vote and confidence, or [N, n, classes] logits / T of a user's own ensemble, nan where a model gave none.
+    guesses int64 [N, g], best first (−1: none yet), confidence float64 [N] (higher = more
+    confident; nan: none yet), and what an ensemble has to remember.
+
+    memory: the sum [N, classes] over ``seen`` [N] models of a mean ensemble; of all n models of the
+    cascade [N, n, 2] vote and confidence, or [N, n, classes] logits / T of a user's own ensemble,
+    nan where a model gave none.
     """
 
     guesses: np.ndarray
@@ -56,8 +62,8 @@ class Output(NamedTuple):
 class Ensemble:
     """What differs between ensembles. This one is none: the last model alone.
 
-    name; last_only: whether only the last model of a prefix counts; of_softmax: whether metrics get softmax, not
-    logits; one_winner: whether it ranks no classes but the best.
+    name; last_only: whether only the last model of a prefix counts; of_softmax: whether metrics get
+    softmax, not logits; one_winner: whether it ranks no classes but the best.
     """
 
     name = "none"
@@ -66,8 +72,10 @@ class Ensemble:
     one_winner = False
 
     def whole(self, split: Any) -> StageFunction:
-        """Stage function on a whole split: prefix → (correct bool [k], confidence float64 [k]). split: what
-        :class:`cascadelib.methods.method.ModelsOnSplit` offers."""
+        """Stage function on a whole split: prefix → (correct bool [k], confidence float64 [k]).
+
+        split: what :class:`cascadelib.methods.method.ModelsOnSplit` offers.
+        """
         return lambda prefix: split.alone(prefix[-1])
 
     def nothing(self, samples: int, classes: int, models: int, guesses: int) -> Output:
@@ -85,12 +93,18 @@ class Ensemble:
     def after(
         self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
     ) -> Output:
-        """The :class:`Output` after the model of a stage, with finite logits [N, classes], at its temperature."""
+        """The :class:`Output` after the model of a stage.
+
+        logits: finite, [N, classes]; temperature: the model's.
+        """
         return Output(*answers(logits, metric, temperature, before.guesses.shape[1]))
 
 
 class MostConfident(Ensemble):
-    """The most confident of the models run so far, the cheaper at a tie: the paper's comparison ensemble."""
+    """The most confident of the models run so far, the cheaper at a tie.
+
+    It is the paper's comparison ensemble.
+    """
 
     name = "most_confident"
     last_only = False
@@ -118,7 +132,10 @@ class MostConfident(Ensemble):
 
 
 class Mean(Ensemble):
-    """The mean over the models run so far: of their logits, or of their softmax. Of one model it is that model."""
+    """The mean over the models run so far: of their logits, or of their softmax.
+
+    Of one model it is that model.
+    """
 
     last_only = False
 
@@ -155,7 +172,10 @@ class Mean(Ensemble):
 
 
 class Remembering(Ensemble):
-    """An ensemble over all models so far, whose parts are kept. Samples with the same members are taken together."""
+    """An ensemble over all models so far, whose parts are kept.
+
+    Samples with the same members are taken together.
+    """
 
     last_only = False
     part: Any
@@ -208,8 +228,11 @@ class Vote(Remembering):
 
 
 class Own(Remembering):
-    """A user's function: logits / T float64 [n, k, classes] of the n ≥ 2 models run so far → combined logits. The first
-    model stands for itself, as in every ensemble."""
+    """A user's function of the logits of all models run so far.
+
+    Logits / T float64 [n, k, classes] of n ≥ 2 models → combined logits [k, classes]. The first
+    model stands for itself, as in every ensemble.
+    """
 
     def __init__(self, function: Callable) -> None:
         self.name = getattr(function, "__name__", "own")
@@ -242,12 +265,16 @@ class Own(Remembering):
         return answers(parts[0] if len(parts) == 1 else self.output(parts), metric, 1.0, guesses)
 
     def output(self, logits: np.ndarray) -> np.ndarray:
-        """What the function returns, float64 [k, classes]; refused where its shape or values are wrong."""
+        """What the function returns, float64 [k, classes].
+
+        ValueError where its shape or values are wrong.
+        """
         output = np.asarray(self.function(logits), np.float64)
         if output.shape != logits.shape[1:]:
             raise ValueError(
-                f"the ensemble function returned shape {output.shape} for {len(logits)} models, {logits.shape[1]} "
-                f"samples, {logits.shape[2]} classes: it must return combined logits [samples, classes]"
+                f"the ensemble function returned shape {output.shape} for {len(logits)} models, "
+                f"{logits.shape[1]} samples, {logits.shape[2]} classes: "
+                "it must return combined logits [samples, classes]"
             )
         if not np.isfinite(output).all():
             raise ValueError("the ensemble function returned nan or infinite values")
@@ -267,7 +294,10 @@ ENSEMBLES = {
 
 
 def ensemble_of(ensemble: Any) -> Ensemble:
-    """The :class:`Ensemble` of a name or of a user's own function; ValueError, naming the nearest, for other names."""
+    """The :class:`Ensemble` of a name or of a user's own function.
+
+    ValueError, naming the nearest, for other names.
+    """
     if isinstance(ensemble, Ensemble):
         return ensemble
     return (
@@ -291,7 +321,10 @@ SAMPLES_AT_ONCE = 32  # samples a block: 27 models × 1,000 classes in float64 a
 
 
 def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Prefixes as int64 [P, n] of positions in ``used``, shorter ones with −1 in front, and bool [P]: a new head?"""
+    """Prefixes as positions in ``used``, int64 [P, n], and whether each has a new head, bool [P].
+
+    Shorter ones have −1 in front.
+    """
     members = np.full((len(prefixes), max(map(len, prefixes), default=0)), -1, np.int64)
     for row, prefix in zip(members, prefixes):
         row[-len(prefix) :] = np.searchsorted(used, prefix)
@@ -301,9 +334,9 @@ def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[np.ndarray, np.ndar
 class MeanStage(Stage):
     """Outcomes of cascades that average logits or softmax over the models run so far.
 
-    split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one. :meth:`prepare`
-    computes many prefixes in one walk over the samples; others are computed when asked for, to the
-    same bits.
+    split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one.
+    :meth:`prepare` computes many prefixes in one walk over the samples; others are computed when
+    asked for, to the same bits.
     """
 
     def __init__(self, split: Any, of_softmax: bool) -> None:
@@ -324,7 +357,7 @@ class MeanStage(Stage):
         return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
-        """Compute correctness, and confidence, of some prefixes each, as far as they are not there."""
+        """Compute correctness, and confidence, of the prefixes that were not asked for yet."""
         asked_correct = {*correct}
         asked_confidence = {*confidence}
         for prefix in (asked_correct | asked_confidence) - self._confidence.keys():
@@ -365,10 +398,10 @@ class MeanStage(Stage):
     ) -> np.ndarray:
         """Confidence [P, s] of the mean over each of P lists of models, all of one length.
 
-        values [s, M, classes]; members int64 [P, n], new bool [P]: see :func:`as_rows`. Max softmax:
-        the softmax of a mean of logits needs no new exponentials, its terms are products of the
-        members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean is
-        taken itself.
+        values [s, M, classes]; members int64 [P, n], new bool [P]: see :func:`as_rows`. Max
+        softmax: the softmax of a mean of logits needs no new exponentials, its terms are products
+        of the members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean
+        is taken itself.
         """
         metric = self.split.metric
         own = metric.of_softmax if self.of_softmax else metric.from_logits
