@@ -1,4 +1,5 @@
-"""What counts as good: top-k accuracy, and F1 of the positive class 1 of two (paper, section 4.2: MRPC and QQP)."""
+"""What counts as good: top-k accuracy, and F1 of the positive class 1 of two (paper, section 4.2:
+MRPC and QQP)."""
 
 import math
 import re
@@ -14,8 +15,9 @@ F1 = "f1"
 
 @dataclass(frozen=True)
 class Score:
-    """A score: its name, how many best classes count as correct (``rank``), and the ``title`` of an axis. F1 is made of
-    what is correct, as under top-1: :func:`cascadelib.evaluation.evaluation.quality`."""
+    """A score: its name, how many best classes count as correct (``rank``), and the ``title`` of an
+    axis. F1 is made of what is correct, as under top-1:
+    :func:`cascadelib.evaluation.evaluation.quality`."""
 
     name: str
     rank: int
@@ -26,7 +28,8 @@ SCORES = {score.name: score for score in (Score("top1", 1, "accuracy"), Score(F1
 
 
 def score_of(name: str) -> Score:
-    """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest, for other names."""
+    """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest,
+    for other names."""
     if isinstance(name, str) and name not in SCORES:
         top = re.fullmatch("top([1-9][0-9]{0,8})", name)
         if top:
@@ -35,13 +38,15 @@ def score_of(name: str) -> Score:
 
 
 def f1_of(true_positives: Any, wrong: Any) -> Any:
-    """2 TP ÷ (2 TP + FP + FN), from counts (numbers or arrays); FP + FN are all that is wrong. 0 where TP = 0."""
+    """2 TP ÷ (2 TP + FP + FN), from counts (numbers or arrays); FP + FN are all that is wrong. 0
+    where TP = 0."""
     hits = 2 * np.asarray(true_positives, np.float64)
     return np.divide(hits, hits + wrong, out=np.zeros_like(hits), where=hits > 0)[()]
 
 
 def f1(correct: np.ndarray, positive: np.ndarray) -> float:
-    """F1 of predictions of which correct bool [k] is known, with positive bool [k] the samples of class 1."""
+    """F1 of predictions of which correct bool [k] is known, with positive bool [k] the samples of
+    class 1."""
     return float(f1_of(np.count_nonzero(correct & positive), np.count_nonzero(~correct)))
 
 

@@ -1,4 +1,5 @@
-"""Is a model's class order the data set's? By names where there are any, else by what it confuses."""
+"""Is a model's class order the data set's? By names where there are any, else by what it
+confuses."""
 
 from collections.abc import Iterable
 
@@ -17,7 +18,8 @@ LEAST = 4  # samples per class, on average, below which an assignment says nothi
 def check_names(models: Iterable[Model], labels: Labels) -> None:
     """Raise ValueError where a model names the same classes as the data set in another order.
 
-    ImageNet's classes go by synset (n01440764) or by description; names that are no permutation say nothing.
+    ImageNet's classes go by synset (n01440764) or by description; names that are no permutation say
+    nothing.
     """
     if not labels.classes:
         return
@@ -41,10 +43,12 @@ def _remedy(name: str) -> str:
 
 
 def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
-    """Raise ValueError where a permutation of the model's classes explains its predictions clearly better than none.
+    """Raise ValueError where a permutation of the model's classes explains its predictions clearly
+    better than none.
 
-    The order is chosen on a random half of the samples (seeded) and judged on the other: better by more than 4 standard
-    errors and by a tenth. Below 4 samples per class, and for a model with an explicit order, nothing is concluded.
+    The order is chosen on a random half of the samples (seeded) and judged on the other: better by
+    more than 4 standard errors and by a tenth. Below 4 samples per class, and for a model with an
+    explicit order, nothing is concluded.
     """
     classes = logits.shape[1]
     if "class_order" in model.metadata or len(labels) < LEAST * classes:

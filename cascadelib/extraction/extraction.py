@@ -1,4 +1,5 @@
-"""From models and a data set to a store of logits: many models in one pass, resumable, at most one shard lost."""
+"""From models and a data set to a store of logits: many models in one pass, resumable, at most one
+shard lost."""
 
 import contextlib
 import hashlib
@@ -57,15 +58,16 @@ def extract(
     Parameters
     ----------
     models
-        Names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name: :class:`Model`}. A
-        transform turns a batch of raw inputs (a tensor on the device) into the module's input: a tensor, a tuple of
-        arguments or a dict of keywords; equal transforms run once per batch. None stands for ``float()``.
+        Names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name:
+        :class:`Model`}. A transform turns a batch of raw inputs (a tensor on the device) into the
+        module's input: a tensor, a tuple of arguments or a dict of keywords; equal transforms run
+        once per batch. None stands for ``float()``.
     dataset
-        One of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k]. ``Photographs``
-        are read and decoded once for all models; there a transform is a :class:`Photos` or a function of one PIL
-        image. ``Texts`` run in the order of their lengths, in batches padded to their longest; MACs are the mean at
-        those lengths without padding, and texts that a model cuts are counted (``truncated`` in ``store.models``) and
-        warned of.
+        One of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
+        ``Photographs`` are read and decoded once for all models; there a transform is a
+        :class:`Photos` or a function of one PIL image. ``Texts`` run in the order of their lengths,
+        in batches padded to their longest; MACs are the mean at those lengths without padding, and
+        texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
     path
         Folder of the store; it is made where there is none.
     device
@@ -73,8 +75,9 @@ def extract(
     batch_size
         Samples per batch.
     amp
-        Mixed precision: "float16", "bfloat16", False, True (float16 on CUDA, else bfloat16); by default on CUDA only,
-        and a model that the store holds is then kept whichever it has. It is recorded.
+        Mixed precision: "float16", "bfloat16", False, True (float16 on CUDA, else bfloat16); by
+        default on CUDA only, and a model that the store holds is then kept whichever it has. It is
+        recorded.
     shard_size
         Samples per shard, rounded down to whole batches.
     progress
@@ -86,10 +89,11 @@ def extract(
     replace
         Extract models anew that the store holds.
     workers
-        Processes that decode photographs; by default one per core that this process may use, 16 at most.
+        Processes that decode photographs; by default one per core that this process may use, 16 at
+        most.
     compile
-        Run the models as ``torch.compile`` makes them; it takes a while, and the logits differ in the last digits. It
-        is recorded.
+        Run the models as ``torch.compile`` makes them; it takes a while, and the logits differ in
+        the last digits. It is recorded.
 
     Returns
     -------
@@ -99,11 +103,11 @@ def extract(
     Raises
     ------
     ValueError
-        Before the long run: a name is unknown, the store has other samples, another number of classes than the data set
-        or the same model under other settings, or the disk has too little space. Then: a sample cannot be read. A model
-        that raises, gives nan or no logits, whose MACs cannot be counted or whose classes are in another order (see
-        :mod:`class_order`) takes no other down: one error at the end names each that failed, and the others are in the
-        store.
+        Before the long run: a name is unknown, the store has other samples, another number of
+        classes than the data set or the same model under other settings, or the disk has too little
+        space. Then: a sample cannot be read. A model that raises, gives nan or no logits, whose
+        MACs cannot be counted or whose classes are in another order (see :mod:`class_order`) takes
+        no other down: one error at the end names each that failed, and the others are in the store.
     """
     samples = _samples_of(dataset)
     found = resolved(models)
@@ -231,7 +235,8 @@ def _run_missing(
 
 
 def _sweep(path: Path, finished: list[str]) -> None:
-    """Remove what a kill left of ``finished`` models, where there is something and it can be; else write nothing."""
+    """Remove what a kill left of ``finished`` models, where there is something and it can be; else
+    write nothing."""
     if leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
@@ -272,7 +277,8 @@ def _existing(path: Path | str, labels: Labels) -> LogitStore | None:
 
 
 def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStore | None) -> None:
-    """All models must have the data set's classes; where those have no names, the classes that the others have."""
+    """All models must have the data set's classes; where those have no names, the classes that the
+    others have."""
     expected = len(labels.classes or ())
     source = "the data set"
     if not expected and store is not None and len(store.models):
@@ -370,8 +376,9 @@ def _assemble(
 
 
 def _seconds(candidate: Candidate, times: list[float], count: int, settings: Pass) -> float:
-    """Median seconds a sample over the full batches (a last, smaller one is less efficient); of texts sorted by length
-    the mean. Where workers decode on the same processor, the probe before them is the better measurement."""
+    """Median seconds a sample over the full batches (a last, smaller one is less efficient); of
+    texts sorted by length the mean. Where workers decode on the same processor, the probe before
+    them is the better measurement."""
     if settings.order is not None:
         sizes = [
             min(settings.batch_size, count - start)
@@ -384,8 +391,8 @@ def _seconds(candidate: Candidate, times: list[float], count: int, settings: Pas
 
 
 def inputs_digest(samples: Any) -> str:
-    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading all of them. A data
-    set of other things than tensors has ``raw(row) -> bytes`` for it."""
+    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading
+    all of them. A data set of other things than tensors has ``raw(row) -> bytes`` for it."""
     digest = hashlib.sha256()
     for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
         if hasattr(samples, "raw"):
@@ -417,9 +424,9 @@ def _check_spellings(path: Path | str, names: list[str], store: LogitStore | Non
 
 
 def _is_finished(store: LogitStore | None, model: Model, wanted: dict) -> bool:
-    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none. ValueError where it
-    holds another model of that name, or the same one on other inputs or under other settings than ``wanted``, the
-    entries of its header that decide the numbers."""
+    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none.
+    ValueError where it holds another model of that name, or the same one on other inputs or under
+    other settings than ``wanted``, the entries of its header that decide the numbers."""
     if store is None or model.name not in store.models.index:
         return False
     metadata = store.metadata(model.name)

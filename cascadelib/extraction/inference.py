@@ -1,4 +1,5 @@
-"""The loop that runs models over a data set: each is probed first, every distinct input is made once a batch."""
+"""The loop that runs models over a data set: each is probed first, every distinct input is made
+once a batch."""
 
 import contextlib
 import itertools
@@ -27,10 +28,12 @@ PROBED = 32  # samples, on the CPU; a GPU needs a full batch to show its speed
 
 @dataclass(frozen=True)
 class Pass:
-    """How samples are run: on which device and how, ``batch_size``, dtype of the logits, ``workers`` that decode.
+    """How samples are run: on which device and how, ``batch_size``, dtype of the logits,
+    ``workers`` that decode.
 
-    order: the rows in the order in which they run, or None where that is their own. ``most`` {model: samples at once}
-    fills in where the memory is too small for a batch, ``failed`` {model: its error} where a model is left out.
+    order: the rows in the order in which they run, or None where that is their own. ``most``
+    {model: samples at once} fills in where the memory is too small for a batch, ``failed`` {model:
+    its error} where a model is left out.
     """
 
     device: Device
@@ -52,7 +55,8 @@ class Pass:
 class Candidate:
     """A model to extract, and what a probe on a few samples showed.
 
-    ``run`` is all that decides its logits, as text and numbers; ``macs`` and ``seconds`` are per sample.
+    ``run`` is all that decides its logits, as text and numbers; ``macs`` and ``seconds`` are per
+    sample.
     """
 
     model: Model
@@ -71,8 +75,9 @@ def probed(
     macs: dict[str, float],
     stack: contextlib.ExitStack,
 ) -> list[Candidate]:
-    """Count the MACs of each model (unless given) and time it on the first samples, once they have warmed it up. It is
-    ready to run until ``stack`` ends; one that fails is left out and noted in ``settings.failed``."""
+    """Count the MACs of each model (unless given) and time it on the first samples, once they have
+    warmed it up. It is ready to run until ``stack`` ends; one that fails is left out and noted in
+    ``settings.failed``."""
     if not models:
         return []
     most = settings.batch_size if settings.device.torch.type == "cuda" else PROBED
@@ -117,11 +122,13 @@ AHEAD = 4  # chunks that each worker is asked for beforehand
 def feed(
     samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's input.
+    """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's
+    input.
 
-    transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode each once and make
-    every distinct cut of it; other data sets give their raw batch, which the transforms turn into inputs on ``device``.
-    Raises ValueError naming a sample that cannot be read.
+    transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode
+    each once and make every distinct cut of it; other data sets give their raw batch, which the
+    transforms turn into inputs on ``device``. Raises ValueError naming a sample that cannot be
+    read.
     """
     if isinstance(samples, Photographs):
         yield from _photographs(samples, list(bounds), transforms, device, workers)
@@ -147,10 +154,12 @@ def read(samples: Any, start: int, stop: int) -> Any:
 
 
 class _Cuts:
-    """(turn, start, rows) → None once the buffers of that turn hold the rows' photographs, ``start`` being their first;
-    or the ValueError that says why not (workers would make a traceback).
+    """(turn, start, rows) → None once the buffers of that turn hold the rows' photographs,
+    ``start`` being their first; or the ValueError that says why not (workers would make a
+    traceback).
 
-    source: the photographs; cuts: what each becomes; ring: for each turn one buffer per cut; made {row: its cuts}.
+    source: the photographs; cuts: what each becomes; ring: for each turn one buffer per cut; made
+    {row: its cuts}.
     """
 
     def __init__(self, source: Any, cuts: list[Callable]):
@@ -172,7 +181,8 @@ class _Cuts:
             raise ValueError(f"the photograph of row {row}: {error!r}") from None
 
     def fill(self, buffers: list[torch.Tensor], row: int, place: int) -> None:
-        """Put the cuts of one photograph at their place in the buffers; ValueError where one has another form."""
+        """Put the cuts of one photograph at their place in the buffers; ValueError where one has
+        another form."""
         for whole, cut in zip(buffers, self.of(row)):
             if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
                 raise ValueError(
@@ -195,8 +205,9 @@ class _Cuts:
 def _photographs(
     samples: Any, bounds: list, transforms: Iterable, device: Device, workers: int
 ) -> Generator:
-    """Workers fill a ring of buffers, one per batch, in memory that they share. They are asked for ``AHEAD`` chunks
-    each before the batch that these belong to comes: that many buffers, and one to fill while another is copied."""
+    """Workers fill a ring of buffers, one per batch, in memory that they share. They are asked for
+    ``AHEAD`` chunks each before the batch that these belong to comes: that many buffers, and one to
+    fill while another is copied."""
     made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)))
     size = max(stop - start for start, stop in bounds)
     row = bounds[0][0]
@@ -236,7 +247,8 @@ def _photographs(
 def _ring(
     first: list[torch.Tensor], size: int, count: int, shared: bool
 ) -> list[list[torch.Tensor]]:
-    """So many times a buffer for ``size`` photographs per cut, in shared memory where workers fill them."""
+    """So many times a buffer for ``size`` photographs per cut, in shared memory where workers fill
+    them."""
     ring = []
     for _ in range(count):
         buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
@@ -259,7 +271,8 @@ def _finishing(cuts: list[Callable], uploaded: list[torch.Tensor], device: Devic
 
 
 def _cut_of(transform: Any) -> Callable:
-    """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function (PIL → tensor)."""
+    """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function
+    (PIL → tensor)."""
     if transform is None:
         raise ValueError(
             "a model of photographs needs a transform: (module, transform), or a model of the zoo"
@@ -270,8 +283,9 @@ def _cut_of(transform: Any) -> Callable:
 def run_pass(
     samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass
 ) -> None:
-    """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch: one's logits are looked
-    at once as many more as the device's ``delay`` have been asked for, so that a GPU always has something to do."""
+    """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch:
+    one's logits are looked at once as many more as the device's ``delay`` have been asked for, so
+    that a GPU always has something to do."""
     transforms = {}
     for found in missing.values():
         for candidate in found:
@@ -295,7 +309,8 @@ def run_pass(
 
 
 def delayed(items: Iterator, delay: int) -> Iterator:
-    """Each of ``items`` once ``delay`` more have come, or none will, be it that the next one raises."""
+    """Each of ``items`` once ``delay`` more have come, or none will, be it that the next one
+    raises."""
     waiting: deque = deque()
     try:
         for item in items:
@@ -311,7 +326,8 @@ def delayed(items: Iterator, delay: int) -> Iterator:
 def _asked_for(
     missing: dict[tuple[int, int], list[Candidate]], fed: Iterator, settings: Pass
 ) -> Iterator[tuple[list, list]]:
-    """Yield (what is coming, the shards that are whole with it) of each batch, until all models have failed."""
+    """Yield (what is coming, the shards that are whole with it) of each batch, until all models
+    have failed."""
     dtype = getattr(torch, settings.dtype.name)
     for (first, last), found in missing.items():
         whole: list[tuple[Candidate, torch.Tensor, list[float]]] = []
@@ -334,8 +350,9 @@ def _asked_for(
 
 
 def _outputs(parts: dict[Candidate, tuple], prepare: Callable, settings: Pass) -> Iterator[tuple]:
-    """(candidate, first row, logits, wait for them, wait for their seconds, all seconds) of each that does not fail, of
-    ``parts`` {candidate: (first row, logits, all seconds)}; each distinct transform runs once."""
+    """(candidate, first row, logits, wait for them, wait for their seconds, all seconds) of each
+    that does not fail, of ``parts`` {candidate: (first row, logits, all seconds)}; each distinct
+    transform runs once."""
     remaining = settings.remaining(parts)
     for transform in distinct(candidate.model.transform for candidate in remaining):
         inputs = None
@@ -358,7 +375,8 @@ def _outputs(parts: dict[Candidate, tuple], prepare: Callable, settings: Pass) -
 
 
 def _check(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:
-    """ValueError, naming the model and the row, where logits [n, classes] from row ``start`` on hold nan or inf."""
+    """ValueError, naming the model and the row, where logits [n, classes] from row ``start`` on
+    hold nan or inf."""
     bad = start + np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
         row = bad[0] if settings.order is None else settings.order[bad[0]]

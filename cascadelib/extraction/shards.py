@@ -1,4 +1,5 @@
-"""An extraction in shards: what an interrupted run has finished is kept, and ``torchrun`` shares them out."""
+"""An extraction in shards: what an interrupted run has finished is kept, and ``torchrun`` shares
+them out."""
 
 import contextlib
 import datetime
@@ -35,7 +36,8 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process does what only one may: locks, prints, puts models into the store."""
+        """Whether this process does what only one may: locks, prints, puts models into the
+        store."""
         return self.rank == 0
 
     def gather(self, own: dict) -> None:
@@ -58,8 +60,9 @@ class Processes:
 def usable_cores(
     groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """Cores for this process, at least one: its affinity, or less by the quota of a control group that it is in (v1 or
-    v2), divided among the processes that torchrun has started on this machine."""
+    """Cores for this process, at least one: its affinity, or less by the quota of a control group
+    that it is in (v1 or v2), divided among the processes that torchrun has started on this
+    machine."""
     cores = float(os.cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
         cores = float(len(os.sched_getaffinity(0)))
@@ -73,7 +76,8 @@ def usable_cores(
 
 
 def _quota_of(folder: Path) -> float:
-    """Cores that a control group may use, from its files (v2, then v1); infinite where it states no quota."""
+    """Cores that a control group may use, from its files (v2, then v1); infinite where it states no
+    quota."""
     cores = math.inf
     for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
         with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max"
@@ -86,7 +90,8 @@ def _quota_of(folder: Path) -> float:
 
 @contextlib.contextmanager
 def started() -> Iterator[Processes]:
-    """The processes of ``torchrun``, or of a group that the caller has started, over gloo; else this one alone."""
+    """The processes of ``torchrun``, or of a group that the caller has started, over gloo; else
+    this one alone."""
     if distributed.is_available() and distributed.is_initialized():
         group = distributed.new_group(backend="gloo", timeout=FOREVER)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
@@ -101,8 +106,9 @@ def started() -> Iterator[Processes]:
 
 
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
-    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole batches, at least one, so
-    that batches begin at the same rows in every run, and resumed tensors equal uninterrupted ones."""
+    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole
+    batches, at least one, so that batches begin at the same rows in every run, and resumed tensors
+    equal uninterrupted ones."""
     return spans(0, count, max(1, shard_size // batch_size) * batch_size)
 
 
@@ -112,8 +118,9 @@ def spans(start: int, stop: int, size: int) -> list[tuple[int, int]]:
 
 
 class Shards:
-    """Shards of several models, each one file, written whole or not at all; a context that locks the store's folder,
-    where this process is to (``locked``). Raises ValueError where another process extracts into the same folder."""
+    """Shards of several models, each one file, written whole or not at all; a context that locks
+    the store's folder, where this process is to (``locked``). Raises ValueError where another
+    process extracts into the same folder."""
 
     def __init__(self, store_path: Path | str, locked: bool = True):
         self.path = Path(store_path) / PARTIAL
@@ -147,8 +154,8 @@ class Shards:
     def read(
         self, model: str, run: dict, start: int, stop: int
     ) -> tuple[np.ndarray, list[float]] | None:
-        """(logits [stop − start, classes], seconds a sample of each batch); None if not finished under this ``run``,
-        all that decides the logits, as text and numbers."""
+        """(logits [stop − start, classes], seconds a sample of each batch); None if not finished
+        under this ``run``, all that decides the logits, as text and numbers."""
         try:
             file = LogitFile.read(self._file(model, start, stop))
             tensor = file.open()
@@ -161,7 +168,8 @@ class Shards:
     def needed(
         self, model: str, run: dict, start: int, stop: int
     ) -> tuple[np.ndarray, list[float]]:
-        """:meth:`read` of a shard that was there; ValueError, naming the model, where it is gone."""
+        """:meth:`read` of a shard that was there; ValueError, naming the model, where it is
+        gone."""
         found = self.read(model, run, start, stop)
         if found is None:
             raise ValueError(

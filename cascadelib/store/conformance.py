@@ -1,5 +1,5 @@
-"""Does a class of one's own keep the Protocol of stores? Plain functions for anybody's tests, in any
-framework."""
+"""Does a class of one's own keep the Protocol of stores? Plain functions for anybody's tests, in
+any framework."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,5 +1,5 @@
-"""A store on disk: its manifest and labels, and one model's logits in one safetensors file, written whole or not at
-all, checked and memory-mapped on reading."""
+"""A store on disk: its manifest and labels, and one model's logits in one safetensors file, written
+whole or not at all, checked and memory-mapped on reading."""
 
 import hashlib
 import json
@@ -70,7 +70,8 @@ DTYPES: dict[str, np.dtype] = {
 
 
 def encoded_metadata(key: str, value: Any) -> str:
-    """Metadata value → the header's text: strings as they are unless they read as JSON, all else as JSON."""
+    """Metadata value → the header's text: strings as they are unless they read as JSON, all else as
+    JSON."""
     try:
         key.encode()
         text = json.dumps(value, default=_plain)
@@ -116,8 +117,9 @@ def sha256(array: np.ndarray) -> str:
 
 
 def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
-    """A safetensors file of ``logits`` [k, classes] (or another ``kind`` of tensor) and ``metadata``, with the SHA-256
-    of the tensor and that of all the header says. (Its own save_file would hide it from other users.)"""
+    """A safetensors file of ``logits`` [k, classes] (or another ``kind`` of tensor) and
+    ``metadata``, with the SHA-256 of the tensor and that of all the header says. (Its own save_file
+    would hide it from other users.)"""
     logits = np.ascontiguousarray(logits)
     stated = metadata | {"sha256": sha256(logits)}
     texts = {key: encoded_metadata(key, value) for key, value in stated.items()}
@@ -128,7 +130,8 @@ def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
 
 @dataclass(frozen=True)
 class LogitFile:
-    """The checked header of a file of logits: what :meth:`open` maps, its metadata, and the SHA-256 of all of it."""
+    """The checked header of a file of logits: what :meth:`open` maps, its metadata, and the SHA-256
+    of all of it."""
 
     path: Path
     dtype: np.dtype
@@ -141,7 +144,8 @@ class LogitFile:
 
     @classmethod
     def read(cls, path: Path) -> "LogitFile":
-        """Raises ValueError naming the file and the check that failed: length, header, tensor, metadata."""
+        """Raises ValueError naming the file and the check that failed: length, header, tensor,
+        metadata."""
         with opened(path) as file:
             return cls.of(file, path)
 
@@ -181,8 +185,8 @@ class LogitFile:
         return found
 
     def check_size(self, begin: int, end: int, size: int) -> None:
-        """ValueError unless the tensor fills the bytes ``begin`` … ``end`` of the data, and those the ``size`` bytes
-        of the file; or where its SHA-256 is not stated."""
+        """ValueError unless the tensor fills the bytes ``begin`` … ``end`` of the data, and those
+        the ``size`` bytes of the file; or where its SHA-256 is not stated."""
         rows, classes = self.shape
         if min(self.shape) < 1 or begin != 0 or end != self.dtype.itemsize * rows * classes:
             raise ValueError(
@@ -197,8 +201,9 @@ class LogitFile:
             raise ValueError(f"{self.path}: its header lacks the tensor's SHA-256")
 
     def open(self, hashed: bool = True) -> np.ndarray:
-        """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there by now, and, where it
-        is ``hashed``, unless the tensor's bytes have the SHA-256 that the header names."""
+        """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there
+        by now, and, where it is ``hashed``, unless the tensor's bytes have the SHA-256 that the
+        header names."""
         # Header and tensor of one file, whatever others put in its place meanwhile.
         with opened(self.path) as file:
             if LogitFile.of(file, self.path).digest != self.digest:
@@ -214,8 +219,8 @@ class LogitFile:
 
     @property
     def tensor(self) -> np.ndarray:
-        """What :meth:`open` maps, mapped once, so that it stays whole when another process replaces the file; small
-        files are hashed first."""
+        """What :meth:`open` maps, mapped once, so that it stays whole when another process replaces
+        the file; small files are hashed first."""
         if "tensor" not in self.kept:
             self.kept["tensor"] = self.open(
                 self.dtype.itemsize * math.prod(self.shape) <= QUICKLY_HASHED
@@ -263,8 +268,8 @@ class Memory:
 
 
 class Folder:
-    """Models held as files beside ``manifest.json`` and ``labels.npz``; see docs/architecture.md, *On disk*. A broken
-    or lost file is left out with a warning and does not hide the others."""
+    """Models held as files beside ``manifest.json`` and ``labels.npz``; see docs/architecture.md,
+    *On disk*. A broken or lost file is left out with a warning and does not hide the others."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -287,7 +292,8 @@ class Folder:
             warnings.warn(f"left out of the store: {failure}", stacklevel=3)
 
     def now(self) -> Manifest:
-        """The manifest as it is by now; ValueError where that is another store's than the one that was opened."""
+        """The manifest as it is by now; ValueError where that is another store's than the one that
+        was opened."""
         now = read_manifest(self.path)
         origin = attrgetter("dataset", "split", "classes", "fingerprint")
         if origin(now) != origin(self.manifest):
@@ -341,9 +347,9 @@ class Folder:
     def put(
         self, model: str, tensor: np.ndarray, metadata: dict, kind: str, replace_it: bool
     ) -> None:
-        """Add or replace a model: its file appears whole or not at all, beside those that others add. ValueError where
-        another process has added it meanwhile and ``replace_it`` is false, or where its name is another's on a disk
-        that ignores case."""
+        """Add or replace a model: its file appears whole or not at all, beside those that others
+        add. ValueError where another process has added it meanwhile and ``replace_it`` is false, or
+        where its name is another's on a disk that ignores case."""
         path = self.path / file_name(model)
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):
@@ -366,7 +372,8 @@ class Folder:
         self.broken.pop(model, None)
 
     def _check_spelling(self, model: str, manifest: Manifest) -> None:
-        """Refuse a name that is another model's but for upper and lower case, where the disk ignores that."""
+        """Refuse a name that is another model's but for upper and lower case, where the disk
+        ignores that."""
         own = file_name(model).lower()
         same = [
             other

@@ -1,17 +1,19 @@
 """Tables of scores, long or wide, as arrays [models, samples]: what :meth:`ScoreTable.from_frame`
 reads."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
-from pandas.api.types import infer_dtype, is_complex_dtype, is_numeric_dtype
+from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ..checks import about, brief, known
 from .table_files import read_table
@@ -21,55 +23,39 @@ EXACT_IN_FLOATS = 2**53  # above it a float no longer tells whole numbers apart
 LARGEST_TEXT = 2**33  # bytes of one array of text, in which every cell is as wide as the longest
 SPARSE = 64  # cells per row of the table, above which sample= and model= must be mistaken
 TEXT_ROLES = ("sample", "model", "label", "prediction")
-NUMBERS = ("integer", "floating", "mixed-integer-float")  # what pandas calls columns of objects
-UNREADABLE = (
-    ValueError,
-    OverflowError,
-    NotImplementedError,
-)  # what a cell raises that is no number
-KINDS = {
-    "string": "text",
-    "integer": "numbers",
-    "floating": "numbers",
-    "mixed-integer-float": "numbers",
-    "boolean": "truth values",
-    "empty": "nothing",
-}
+KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
+NOTHING = "nothing"  # the kind of a column whose cells are all empty
+# What pyarrow raises for cells that it can't read as one kind, or not as numbers.
+UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 @dataclass(frozen=True)
 class Coded:
     """A column of text as codes int64 [rows] into its distinct texts (:data:`MISSING`: an empty
-    cell)."""
+    cell), and the kind of its cells before they were text."""
 
     codes: np.ndarray
     texts: list[str]
     kind: str
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """The text of ``rows`` (an index or a mask), "" where it is missing."""
-        return np.array([*self.texts, ""], dtype=str)[self.codes[rows]]
+    def text(self, codes: np.ndarray) -> np.ndarray:
+        """The text of some codes, of any shape, "" for what is missing."""
+        return np.array([*self.texts, ""], dtype=str)[codes]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Where rows of a long table lie in an array [models, samples].
+    """Where rows of a long table lie in an array [models, samples]: codes of both [rows], and how
+    many there are of each."""
 
-    ``kept``: codes of the samples, of all in the table; ``rows``: those that count; ``model``,
-    ``sample``: the place of each.
-    """
-
-    models: list[str]
-    samples: list[str]
-    kept: np.ndarray
-    rows: np.ndarray
     model: np.ndarray
     sample: np.ndarray
+    shape: tuple[int, int]
 
     def grid(self, values: np.ndarray, empty: Any) -> np.ndarray:
         """Values [rows] as [models, samples], ``empty`` where there is no row."""
-        full = np.full((len(self.models), len(self.samples)), empty, values.dtype)
-        full[self.model, self.sample] = values[self.rows]
+        full = np.full(self.shape, empty, values.dtype)
+        full[self.model, self.sample] = values
         return full
 
 
@@ -85,15 +71,20 @@ def scores_of(
     ``roles``: {"sample", "model", "label" … or "column <name>": the frame's column, or a template
     of columns}.
     """
-    priced = isinstance(cost, Mapping)
-    asked = dict(roles) if priced else {**roles, "cost": str(cost)}
-    columns = columns_of(frame, asked, models)
-    text = {role: coded(columns[role]) for role in TEXT_ROLES if role in columns}
+    asked = dict(roles) if isinstance(cost, Mapping) else {**roles, "cost": str(cost)}
+    text = {}
     numbers = {}
-    for role, found in columns.items():
-        if role not in TEXT_ROLES:
+    columns = columns_of(frame, asked, models)
+    rows = len(columns["model"][0])
+    for role, parts in columns.items():
+        repeats = rows // sum(map(len, parts))  # of what is the same for all models
+        if role in TEXT_ROLES:
+            found = coded(parts)
+            text[role] = replace(found, codes=np.tile(found.codes, repeats))
+        else:
             words = role == "correct" or role.startswith("column ")
-            numbers[role] = np.concatenate([as_numbers(part, words) for part in found])
+            values = np.concatenate([as_numbers(part, words) for part in parts])
+            numbers[role] = np.tile(values, repeats)
     return _arguments(text, numbers, asked, cost, missing)
 
 
@@ -109,34 +100,47 @@ def _arguments(
         del text["label"]
     if "correct" in numbers and np.isnan(numbers["correct"]).all():
         del numbers["correct"]
+    sample = text["sample"]
+    model = text["model"]
     _refuse_mixed_kinds(text)
-    refuse_repeats(text["sample"], text["model"])
-    labels = labels_by_sample(text) if "label" in text else None
-    cells = placed(text, numbers, labels, missing)
+    refuse_repeats(sample, model)
+    counts = np.ones(len(sample.codes), bool)  # rows without label or correctness are missing
+    if "label" in text:
+        labels = labels_by_sample(text)
+        counts &= (labels != "")[sample.codes]
+    if "correct" in numbers:
+        counts &= ~np.isnan(numbers["correct"])
+    shape = (len(model.texts), len(sample.texts))
+    cells = Cells(model.codes[counts], sample.codes[counts], shape)
+    kept = kept_samples(cells, missing, text)
 
-    confidence = numbers.get("confidence", np.full(len(text["sample"].codes), np.nan))
+    def grid(values: np.ndarray, empty: Any) -> np.ndarray:
+        return cells.grid(values[counts], empty)[:, kept]
+
     given: dict[str, Any] = {
         "correct": None,
-        "confidence": cells.grid(confidence, np.nan),
-        "names": cells.models,
-        "sample_ids": np.array(cells.samples, dtype=str),
+        "confidence": grid(numbers["confidence"], np.nan),
+        "names": model.texts,
+        "sample_ids": sample.text(kept),
         "columns": {
-            roles[role]: cells.grid(values, np.nan)
+            roles[role]: grid(values, np.nan)
             for role, values in numbers.items()
             if role.startswith("column ")
         },
     }
     if "prediction" in text:
-        given["predictions"] = cells.grid(text["prediction"][:], "")
-    if labels is not None:
-        given["labels"] = labels[cells.kept]
+        said = text["prediction"]
+        given["predictions"] = said.text(grid(said.codes, MISSING))
+    if "label" in text:
+        given["labels"] = labels[kept]
         _refuse_other_spelling(text, given)
     if "correct" in numbers:
-        given["correct"] = as_correctness(cells.grid(numbers["correct"], 0.0))
+        given["correct"] = as_correctness(grid(numbers["correct"], 0.0))
     if isinstance(cost, Mapping):
-        given["cost"] = listed_prices(cost, cells.models)
+        given["cost"] = listed_prices(cost, model.texts)
     else:
-        given["cost"] = prices_of(cells, numbers, text)
+        stated = _stated(text, numbers)
+        given["cost"] = prices_of(grid(numbers["cost"], np.nan), grid(stated, False))
     return given
 
 
@@ -157,7 +161,8 @@ def frame_of(source: Any, largest: int) -> pd.DataFrame:
                 "other libraries "
                 "need narwhals: pip install narwhals"
             ) from None
-        source = narwhals.from_native(source).lazy().collect().to_pandas()
+        table = narwhals.from_native(source).lazy().collect().to_arrow()
+        source = table.to_pandas(types_mapper=pd.ArrowDtype)
     if not len(source):
         raise ValueError("the table has no rows: one row per sample and model is needed")
     return source.reset_index(drop=True)
@@ -166,41 +171,32 @@ def frame_of(source: Any, largest: int) -> pd.DataFrame:
 def columns_of(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, list[pd.Series]]:
-    """{role: the columns that hold it, one after another in the rows of a long table}; in a wide
-    one, one per model."""
-    if isinstance(models, str):
-        models = [models]
-    wanted = None if models is None else list(models)
+    """{role: the columns that hold it, one below the other in the rows of a long table}: one, or of
+    a wide table one per model, where the role has a template."""
+    wanted = [models] if isinstance(models, str) else list(models or ())
+    if models is not None and not wanted:
+        raise ValueError("models=[] names no model; leave it out to take all")
     templates = [name for name in roles.values() if "{}" in name]
-    if not templates:
-        there = {
-            role: [_column(frame, name)]
-            for role, name in roles.items()
-            if _is_there(role, name, frame)
-        }
-        return there if wanted is None else _of_models(there, wanted)
-
-    if wanted is None:
-        wanted = models_named(frame, templates[0])
-    columns: dict[str, list[pd.Series]] = {role: [] for role in roles}
-    for model in wanted:
-        for role, template in roles.items():
-            if role == "model":
-                part = pd.Series([model], dtype=object).repeat(len(frame))
-            elif _is_there(role, name := template.replace("{}", model), frame, wide=True):
-                with about(f"model {model!r} (models=[…] says which columns are those of models)"):
-                    part = _column(frame, name)
-            else:
-                part = pd.Series(np.nan, frame.index)
-            columns[role].append(part)
+    columns: dict[str, list[pd.Series]] = {}
+    if templates:
+        wanted = wanted or models_named(frame, templates[0])
+        codes = np.repeat(np.arange(len(wanted)), len(frame))
+        columns["model"] = [pd.Series(pd.Categorical.from_codes(codes, wanted))]
+    elif wanted:
+        frame = frame.iloc[_rows_of(coded([_column(frame, roles["model"])]), wanted)]
+    for role in [role for role in roles if role not in columns]:
+        optional = role == "confidence" and (templates or roles[role] == "confidence")
+        columns[role] = []
+        for name in wanted if "{}" in roles[role] else [""]:
+            column = roles[role].replace("{}", name)
+            if optional and column not in frame.columns:
+                columns[role].append(pd.Series(np.nan, frame.index))
+                continue
+            where = f"model {name!r} (models=[…] says which columns are those of models)"
+            with about(where) if name else contextlib.nullcontext():
+                columns[role].append(_column(frame, column))
+    columns.setdefault("confidence", [pd.Series(np.nan, frame.index)])
     return columns
-
-
-def _is_there(role: str, name: str, frame: pd.DataFrame, wide: bool = False) -> bool:
-    """Whether a role has its column; only a confidence may lack one, of the usual name or of a
-    model."""
-    optional = role == "confidence" and (wide or name == "confidence")
-    return not optional or name in frame.columns
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -209,6 +205,12 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
     return found
+
+
+def _rows_of(models: Coded, wanted: list[str]) -> np.ndarray:
+    """The rows of the models asked for, one model after another."""
+    codes = [models.texts.index(known(name, models.texts, "model")) for name in wanted]
+    return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
 
 def models_named(frame: pd.DataFrame, template: str) -> list[str]:
@@ -222,19 +224,6 @@ def models_named(frame: pd.DataFrame, template: str) -> list[str]:
     return models
 
 
-def _of_models(
-    columns: dict[str, list[pd.Series]], wanted: list[str]
-) -> dict[str, list[pd.Series]]:
-    """The rows of a long table that belong to the models asked for, one model after another."""
-    models = coded(columns["model"])
-    parts: list[np.ndarray] = []
-    for name in wanted:
-        code = models.texts.index(known(name, models.texts, "model"))
-        parts.append(np.flatnonzero(models.codes == code))
-    rows = np.concatenate(parts)
-    return {role: [column.iloc[rows] for column in found] for role, found in columns.items()}
-
-
 def coded(parts: list[pd.Series]) -> Coded:
     """Columns of ids, models, labels or predictions, one below the other, as codes in order of
     first appearance.
@@ -243,42 +232,54 @@ def coded(parts: list[pd.Series]) -> Coded:
     makes floats of whole numbers beside a missing one. ValueError, by the column's name, for a
     mixture of text and numbers.
     """
-    name = str(parts[0].name)
-    column = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
-    # Of objects all are looked at, and before they are told apart: True equals 1, and lists have no
-    # hash.
-    kind = infer_dtype(column, skipna=True) if column.dtype == object else ""
-    if kind and kind not in KINDS:
-        raise ValueError(_mixed(name, kind))
-    codes, found = pd.factorize(column)
-    if isinstance(found.dtype, pd.CategoricalDtype):
-        found = found.astype(found.categories.dtype)
-    kind = kind or infer_dtype(found, skipna=True)
-    if kind not in KINDS:
-        raise ValueError(_mixed(name, kind))
-    values = found.tolist()
-    if KINDS[kind] == "numbers":
-        values = [whole_number(value, name) for value in values]
-    texts = [str(value) for value in values]
-    if any("\x00" in text for text in texts):
+    name = parts[0].name
+    kinds = set()
+    found = []
+    for part in parts:
+        try:
+            own, distinct = _distinct(_cells(part))
+        except UNREADABLE as error:
+            raise ValueError(_mixed(name, f"can't be read ({error!s:.100})")) from None
+        values = distinct.to_pylist()
+        kinds |= {KINDS.get(kind, kind.__name__) for kind in map(type, values[:1])}
+        if len(kinds) > 1 or kinds - set(KINDS.values()):
+            raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
+        if kinds == {"numbers"}:
+            values = [whole_number(value, name) for value in values]
+        found.append((own, list(map(str, values))))
+    code_of = dict(zip(dict.fromkeys(chain([""], *(texts for _, texts in found))), count(MISSING)))
+    codes = [np.array([*map(code_of.get, texts), MISSING])[own] for own, texts in found]
+    texts = list(code_of)[1:]
+    if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which no text has")
-    if 4 * len(column) * max(map(len, texts), default=0) > LARGEST_TEXT:
+    if 4 * sum(map(len, parts)) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    if "" in texts:
-        codes = np.where(codes == texts.index(""), MISSING, codes)
-    return Coded(codes, texts, KINDS[kind] if texts else "nothing")
+    return Coded(np.concatenate(codes), texts, kinds.pop() if kinds else NOTHING)
 
 
-def _mixed(name: str, kind: str) -> str:
+def _mixed(name: Any, what: str) -> str:
     """What to say of a column that is neither text nor whole numbers."""
     return (
-        f"column {name!r} holds {kind} values; ids, models, labels and predictions must be all "
-        "text or all whole "
-        "numbers: read the file by its path, or with dtype=str"
+        f"column {name!r} {what}; ids, models, labels and predictions must be all text or all "
+        "whole numbers: read the file by its path, or with dtype=str"
     )
 
 
-def whole_number(value: Any, name: str) -> int:
+def _cells(column: pd.Series) -> pa.ChunkedArray:
+    """A column as Arrow has it, missing cells as null; one of :data:`UNREADABLE` for a mixture."""
+    return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
+
+
+def _distinct(cells: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """(codes [rows], distinct values in order of first appearance); :data:`MISSING` for null."""
+    encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
+    # Dictionaries that came with the table have another order, and values that no cell has.
+    used = encoded.indices.dictionary_encode()
+    codes = used.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
+    return codes, encoded.dictionary.take(used.dictionary)
+
+
+def whole_number(value: Any, name: Any) -> int:
     """An integer, or a float that is one; ValueError for any other, by the column's name."""
     if abs(value) > EXACT_IN_FLOATS and isinstance(value, float):
         raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
@@ -297,55 +298,56 @@ def as_numbers(column: pd.Series, words: bool) -> np.ndarray:
     ``words``: "true" and "false" are 1 and 0. ValueError names the column, the row and the cell
     that is no number.
     """
+    try:
+        return _read(column, words)
+    except UNREADABLE:
+        left = column
+    # Halve what is left of it until the first cell that is no number is alone.
+    while len(left) > 1:
+        half = len(left) // 2
+        try:
+            _read(left.iloc[:half], words)
+            left = left.iloc[half:]
+        except UNREADABLE:
+            left = left.iloc[:half]
+    raise ValueError(
+        f"column {column.name!r}, row {left.index[0]}: {brief(left.iloc[0])} is no number, and "
+        "this column must hold numbers: of categories make a column of 0 and 1 for each"
+    )
+
+
+def _read(column: pd.Series, words: bool) -> np.ndarray:
+    """Cells as float64, exactly as they are written; one of :data:`UNREADABLE` for one that is no
+    number."""
     if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
         return column.to_numpy(np.float64, na_value=np.nan)
     try:
-        if column.dtype == object and infer_dtype(column, skipna=True) in NUMBERS:
-            return column.to_numpy(np.float64, na_value=np.nan)
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            column = column.cat.remove_unused_categories()
-            of_category = _parsed(column.cat.categories, words)
-            return np.append(of_category, np.nan)[column.cat.codes]
-        return _parsed(column, words)
-    except UNREADABLE:
-        row, cell = _first_unreadable(column, words)
-        raise ValueError(
-            f"column {column.name!r}, row {row}: {brief(cell)} is no number, and this column must "
-            "hold numbers: of "
-            "categories make a column of 0 and 1 for each"
-        ) from None
+        cells = _cells(column)
+    except UNREADABLE:  # text and numbers in one column
+        cells = _cells(column.map(str, na_action="ignore"))
+    if pa.types.is_dictionary(cells.type):
+        codes, values = _distinct(cells)
+        return np.append(_parsed(values, words), np.nan)[codes]
+    return _parsed(cells, words)
 
 
 def _parsed(cells: Any, words: bool) -> np.ndarray:
-    """Cells as float64, exactly as they are written; pyarrow.ArrowInvalid (a ValueError) for one
-    that is no number."""
-    if not isinstance(cells.dtype, pd.StringDtype | pd.ArrowDtype):
-        cells = pd.Series(cells).map(str, na_action="ignore")
-    text = pa.array(cells, from_pandas=True).cast(pa.large_string())
-    text = pa.compute.utf8_trim_whitespace(text)
-    text = pa.compute.if_else(pa.compute.equal(text, ""), None, text)
-    if words:
-        lower = pa.compute.utf8_lower(text)
-        text = pa.compute.if_else(pa.compute.equal(lower, "true"), "1", text)
-        text = pa.compute.if_else(pa.compute.equal(lower, "false"), "0", text)
-    return np.array(text.cast(pa.float64()), dtype=np.float64)
-
-
-def _first_unreadable(column: pd.Series, words: bool) -> tuple[Any, Any]:
-    """(row, cell) of the first cell that is no number."""
-    for row, cell in column.items():
-        try:
-            _parsed(pd.Series([cell], dtype=object), words)
-        except UNREADABLE:
-            return row, cell
-    raise ValueError(f"column {column.name!r} can't be read as numbers")
+    """Arrow's numbers, or text that states them, as float64."""
+    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+        cells = pa.compute.utf8_trim_whitespace(cells)
+        cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
+        if words:
+            lower = pa.compute.utf8_lower(cells)
+            cells = pa.compute.if_else(pa.compute.equal(lower, "true"), "1", cells)
+            cells = pa.compute.if_else(pa.compute.equal(lower, "false"), "0", cells)
+    return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
 
 
 def _refuse_mixed_kinds(text: dict[str, Coded]) -> None:
     """ValueError where labels are text and predictions numbers, or the other way round: 01 and 1
     would be two classes."""
     kinds = {role: text[role].kind for role in ("label", "prediction") if role in text}
-    held = set(kinds.values()) - {"nothing"}
+    held = set(kinds.values()) - {NOTHING}
     if len(held) > 1:
         raise ValueError(
             f"the labels are {kinds['label']} and the predictions {kinds['prediction']}: give both "
@@ -360,15 +362,19 @@ def refuse_repeats(sample: Coded, model: Coded) -> None:
         empty = column.codes == MISSING
         if empty.any():
             raise ValueError(f"the {role} of row {np.argmax(empty)} is missing")
-    places = sample.codes * len(model.texts) + model.codes
-    repeated = pd.Series(places).duplicated().to_numpy()
-    if repeated.any():
-        row = np.argmax(repeated)
+    places = np.sort(sample.codes * len(model.texts) + model.codes)
+    repeated = places[1:][places[1:] == places[:-1]]
+    if len(repeated):
         raise ValueError(
-            f"{repeated.sum()} rows repeat a sample and model, first sample "
-            f"{sample.texts[sample.codes[row]]!r}, "
-            f"model {model.texts[model.codes[row]]!r}"
+            f"{len(repeated)} rows repeat a sample and model, first "
+            f"{_named(repeated[0], sample, model)}"
         )
+
+
+def _named(place: int, sample: Coded, model: Coded) -> str:
+    """A cell of the array [samples, models] in words."""
+    row, column = divmod(place, len(model.texts))
+    return f"sample {sample.texts[row]!r}, model {model.texts[column]!r}"
 
 
 def labels_by_sample(text: dict[str, Coded]) -> np.ndarray:
@@ -383,70 +389,39 @@ def labels_by_sample(text: dict[str, Coded]) -> np.ndarray:
     if differing.any():
         row = stated[np.argmax(differing)]
         raise ValueError(f"sample {sample.texts[sample.codes[row]]!r} has more than one label")
-    return np.array([*label.texts, ""], dtype=str)[code_of]
+    return label.text(code_of)
 
 
-def placed(
-    text: dict[str, Coded],
-    numbers: dict[str, np.ndarray],
-    labels: np.ndarray | None,
-    missing: str,
-) -> Cells:
-    """The rows that count, samples and models in the order in which they first come.
-
-    Rows without label or correctness count as missing. They are refused, or their samples dropped,
-    or filled as abstentions, as ``missing`` says.
-    """
+def kept_samples(cells: Cells, missing: str, text: dict[str, Coded]) -> np.ndarray:
+    """Codes of the samples that stay: where rows are missing, none (ValueError), those that have
+    all, or all samples, as ``missing`` says."""
     sample = text["sample"]
     model = text["model"]
-    counts = np.ones(len(sample.codes), bool)
-    if labels is not None:
-        counts &= (labels != "")[sample.codes]
-    if "correct" in numbers:
-        counts &= ~np.isnan(numbers["correct"])
-    rows = np.flatnonzero(counts)
-    absent = len(sample.texts) * len(model.texts) - len(rows)
-    if absent and missing == "refuse":
-        raise ValueError(_absent(sample, model, rows, absent))
-    if absent and missing == "abstain" and absent > SPARSE * len(counts):
+    rows = len(cells.sample)
+    total = len(sample.texts) * len(model.texts)
+    if total - rows > SPARSE * len(sample.codes):
         raise ValueError(
-            f"only {len(rows)} of {len(rows) + absent} rows are there: do sample= and model= name "
-            "the right columns?"
+            f"only {rows} of {total} rows are there: do sample= and model= name the right columns? "
+            "models=[…] chooses fewer models"
         )
-    present = np.ones(len(sample.texts), bool)
-    if missing == "drop":
-        present = np.bincount(sample.codes[rows], minlength=len(present)) == len(model.texts)
-    if not present.any():
+    there = cells.grid(np.ones(rows, bool), False)
+    complete = np.asarray(there.all(axis=0))
+    if missing == "refuse" and rows < total:
+        incomplete = int(np.argmin(complete))
+        first = incomplete * len(model.texts) + int(np.argmin(there[:, incomplete]))
+        raise ValueError(
+            f"{total - rows} of {total} rows, their labels or correctness are missing, first "
+            f"{_named(first, sample, model)}: missing='drop' leaves out such samples, 'abstain' "
+            "has them as abstentions"
+        )
+    if missing == "abstain":
+        return np.arange(len(complete))
+    if not complete.any():
         raise ValueError(
             f"missing='drop' leaves no sample: none has a row of each of the {len(model.texts)} "
-            "models; models=[…] "
-            "chooses fewer"
+            "models; models=[…] chooses fewer"
         )
-    rows = rows[present[sample.codes[rows]]]
-    kept = np.flatnonzero(present)
-    return Cells(
-        models=model.texts,
-        samples=[sample.texts[code] for code in kept],
-        kept=kept,
-        rows=rows,
-        model=model.codes[rows],
-        sample=(np.cumsum(present) - 1)[sample.codes[rows]],
-    )
-
-
-def _absent(sample: Coded, model: Coded, rows: np.ndarray, absent: int) -> str:
-    """What to say of rows that are missing: how many, the first, and what can be done."""
-    places = np.sort(sample.codes[rows] * len(model.texts) + model.codes[rows])
-    gaps = places != np.arange(len(places))
-    first = int(np.argmax(gaps)) if gaps.any() else len(places)
-    row, column = divmod(first, len(model.texts))
-    return (
-        f"{absent} of {absent + len(rows)} rows, their labels or correctness are missing, first "
-        "sample "
-        f"{sample.texts[row]!r}, model {model.texts[column]!r}: missing='drop' leaves out such "
-        "samples, 'abstain' has "
-        "them as abstentions"
-    )
+    return np.flatnonzero(complete)
 
 
 def _refuse_other_spelling(text: dict[str, Coded], given: dict[str, Any]) -> None:
@@ -476,19 +451,18 @@ def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
     return [cost[known(name, cost, "model in cost")] for name in models]
 
 
-def prices_of(cells: Cells, numbers: dict[str, np.ndarray], text: dict[str, Coded]) -> np.ndarray:
+def _stated(text: dict[str, Coded], numbers: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether a row says anything of a model, bool [rows]."""
+    said = [~np.isnan(values) for values in numbers.values()]
+    said += [text[role].codes != MISSING for role in ("label", "prediction") if role in text]
+    return np.any(said, axis=0)
+
+
+def prices_of(prices: np.ndarray, stated: np.ndarray) -> np.ndarray:
     """Prices [models, samples], or [models] where no model has two; the usual one of the model
-    where a row is missing."""
-    stated = np.zeros(len(text["sample"].codes), bool)
-    for values in numbers.values():
-        stated |= ~np.isnan(values)
-    for role in ("label", "prediction"):
-        if role in text:
-            stated |= text[role].codes != MISSING
-    prices = cells.grid(numbers["cost"], np.nan)
-    there = cells.grid(stated, False)
-    for row, own in zip(prices, there, strict=True):
-        if not np.isnan(row).all():
+    where nothing is stated."""
+    for row, own in zip(prices, stated, strict=True):
+        if not own.all() and not np.isnan(row).all():
             row[~own] = np.nanmedian(row)
     differing = prices != prices[:, :1]
     return prices if differing.any() else prices[:, 0]

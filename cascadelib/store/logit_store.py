@@ -35,7 +35,8 @@ DTYPES = ("float16", "float32", "float64")
 
 
 def as_array(logits: Any, what: str) -> np.ndarray:
-    """Logits of numpy, torch or nested lists as an array; bfloat16 and float16 tensors become float32."""
+    """Logits of numpy, torch or nested lists as an array; bfloat16 and float16 tensors become
+    float32."""
     if not hasattr(logits, "detach"):  # torch, without importing it
         return np.asarray(unmasked(logits, what))
     tensor = logits.detach().cpu()
@@ -47,7 +48,8 @@ def as_array(logits: Any, what: str) -> np.ndarray:
 def checked_logits(
     name: str, logits: Any, sample_ids: Any, labels: Labels, dtype: np.dtype
 ) -> np.ndarray:
-    """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the first bad row."""
+    """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
+    first bad row."""
     what = f"model {name!r}"
     values = as_array(logits, what)
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
@@ -85,7 +87,8 @@ def _check_labels_within(what: str, classes: int, labels: Labels) -> None:
 
 
 def check_probabilities(name: str, p: np.ndarray) -> None:
-    """ValueError, naming the model and the first bad row of p [k, classes], where a row does not sum to 1."""
+    """ValueError, naming the model and the first bad row of p [k, classes], where a row does not
+    sum to 1."""
     p = np.asarray(p, np.float64)
     within = (p >= 0).all(1) & (p <= 1 + 1e-6).all(1)
     normalised = abs(p.sum(1) - 1) <= 1e-3
@@ -100,7 +103,8 @@ def check_probabilities(name: str, p: np.ndarray) -> None:
 
 
 def normalised(p: np.ndarray) -> np.ndarray:
-    """Rows of p [k, classes] divided by their sums; as they are where one is negative, or all zero."""
+    """Rows of p [k, classes] divided by their sums; as they are where one is negative, or all
+    zero."""
     sums = p.sum(1, keepdims=True, dtype=np.float64)
     if (p < 0).any() or not (p.sum(1) > 0).all():
         return p
@@ -108,8 +112,9 @@ def normalised(p: np.ndarray) -> np.ndarray:
 
 
 def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None]) -> dict:
-    """What a header will say beside the accuracies, as it will be read again: metadata, and costs of known kinds as
-    positive numbers. ValueError naming the model and the key that no header may have."""
+    """What a header will say beside the accuracies, as it will be read again: metadata, and costs
+    of known kinds as positive numbers. ValueError naming the model and the key that no header may
+    have."""
     read = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
     known_costs = dict(costs)
     known_costs |= {kind: read[kind] for kind in COSTS if kind in read}
@@ -124,7 +129,8 @@ def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None
 
 
 def check_accuracies(name: str, own: LogitFile | LogitArray, found: tuple[float, float]) -> None:
-    """ValueError where the header of a model states another (top1, top5) than ``found`` in its output."""
+    """ValueError where the header of a model states another (top1, top5) than ``found`` in its
+    output."""
     for key, value in zip(("top1", "top5"), found):
         stated = own.metadata[key]
         if not np.array_equal(value, stated, equal_nan=True):
@@ -181,7 +187,8 @@ class LogitStore:
         rows: np.ndarray | None = None,
         models: dict[str, Any] | None = None,
     ) -> "LogitStore":
-        """Show what lies on a shelf: rows int64 [n] of its samples, or all; these models, or all that come."""
+        """Show what lies on a shelf: rows int64 [n] of its samples, or all; these models, or all
+        that come."""
         self._shelf = shelf
         self._rows = rows
         self._models = models
@@ -224,7 +231,8 @@ class LogitStore:
         Raises
         ------
         ValueError
-            The folder holds a store already, the split is empty, ids repeat, or a label lies outside the classes.
+            The folder holds a store already, the split is empty, ids repeat, or a label lies
+            outside the classes.
         """
         create(path, Labels.checked(labels, sample_ids, classes, dataset, split))
         return cls(path)
@@ -254,7 +262,8 @@ class LogitStore:
         logits
             {model: [k, classes]}.
         macs, seconds, **costs
-            {model: cost per sample}, positive; a kind of your own goes by its keyword, as ``joules={…}``.
+            {model: cost per sample}, positive; a kind of your own goes by its keyword, as
+            ``joules={…}``.
         dtype
             Of the arrays that are kept: "float16", "float32" or "float64".
         probabilities, normalise
@@ -302,14 +311,16 @@ class LogitStore:
     ) -> "LogitStore":
         """As :meth:`from_arrays` for {model: probabilities [k, classes]}.
 
-        Confidences are read from the probabilities themselves, and from their logarithms (zeros count as the smallest
-        positive float) where a method needs logits. ``normalise=True`` divides rows of positive sum by it first, as
-        those of an API that gives the best classes alone.
+        Confidences are read from the probabilities themselves, and from their logarithms (zeros
+        count as the smallest positive float) where a method needs logits. ``normalise=True``
+        divides rows of positive sum by it first, as those of an API that gives the best classes
+        alone.
 
         Raises
         ------
         ValueError
-            A row leaves [0, 1] or its sum is further than 0.001 from 1, or as in :meth:`from_arrays`.
+            A row leaves [0, 1] or its sum is further than 0.001 from 1, or as in
+            :meth:`from_arrays`.
         """
         return cls.from_arrays(
             labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs
@@ -328,8 +339,8 @@ class LogitStore:
         return f"<LogitStore {where}: {self.dataset} {self.split}, {len(self)} samples, {len(self._present())} models>"
 
     def _present(self) -> dict[str, Any]:
-        """{name: LogitFile or LogitArray} as they are now, or were when this part was taken: another dict, and other
-        objects, than those to which other threads add."""
+        """{name: LogitFile or LogitArray} as they are now, or were when this part was taken:
+        another dict, and other objects, than those to which other threads add."""
         return self._shelf.models.copy() if self._models is None else self._models
 
     @property
@@ -341,11 +352,11 @@ class LogitStore:
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row per model, cheapest first: top1, top5 (fractions; nan with five classes or fewer), macs and seconds
-        per sample, parameters, and more.
+        """A row per model, cheapest first: top1, top5 (fractions; nan with five classes or fewer),
+        macs and seconds per sample, parameters, and more.
 
-        The order is by MACs if all models have them, else by seconds, else by the only kind of cost that there is
-        (:attr:`cost_names`), else as the models were added.
+        The order is by MACs if all models have them, else by seconds, else by the only kind of cost
+        that there is (:attr:`cost_names`), else as the models were added.
         """
         present = self._present()
         held, table = self._table
@@ -360,13 +371,15 @@ class LogitStore:
 
     @property
     def cost_names(self) -> list[str]:
-        """Kinds of cost that some model has: those of :data:`COSTS`, then others that were given as numbers."""
+        """Kinds of cost that some model has: those of :data:`COSTS`, then others that were given as
+        numbers."""
         return cost_names_of(own.metadata for own in self._present().values())
 
     @property
     def default_cost(self) -> str:
-        """The kind of cost that counts where none is asked for: MACs, else the first of :data:`COSTS` that is there,
-        else the only other one; MACs, which are then asked for, where there are several others or none."""
+        """The kind of cost that counts where none is asked for: MACs, else the first of
+        :data:`COSTS` that is there, else the only other one; MACs, which are then asked for, where
+        there are several others or none."""
         there = self.cost_names
         for name in there:
             if name in COSTS:
@@ -382,7 +395,8 @@ class LogitStore:
         return self._model(name).metadata["order"]
 
     def _model(self, name: str) -> Any:
-        """A model's LogitFile or LogitArray; ValueError, naming the nearest, where there is none."""
+        """A model's LogitFile or LogitArray; ValueError, naming the nearest, where there is
+        none."""
         failure = self._shelf.broken.get(name)
         if failure:
             raise ValueError(f"model {name!r} cannot be read: {failure}")
@@ -390,13 +404,15 @@ class LogitStore:
         return present[known(name, present, "model")]
 
     def logits(self, name: str) -> np.ndarray:
-        """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is probabilities."""
+        """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is
+        probabilities."""
         own = self._model(name)
         return log_of(self._output(own)) if own.kind == "probabilities" else self._output(own)
 
     def output(self, name: str) -> np.ndarray:
-        """Float [k, classes] as it was added, read-only; memory-mapped from disk unless :meth:`take` chose rows. The
-        first read checks the tensor's SHA-256 (up to 256 MB; larger files: :meth:`verify`)."""
+        """Float [k, classes] as it was added, read-only; memory-mapped from disk unless
+        :meth:`take` chose rows. The first read checks the tensor's SHA-256 (up to 256 MB; larger
+        files: :meth:`verify`)."""
         return self._output(self._model(name))
 
     def _output(self, own: LogitFile | LogitArray) -> np.ndarray:
@@ -404,7 +420,8 @@ class LogitStore:
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
     def let_go(self, name: str) -> None:
-        """Free the memory that reading a model's file took: what is mapped counts as held by this process."""
+        """Free the memory that reading a model's file took: what is mapped counts as held by this
+        process."""
         tensor = self._model(name).tensor
         if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
             tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
@@ -414,8 +431,8 @@ class LogitStore:
         return self._model(name).kind == "probabilities"
 
     def ranks(self, name: str) -> np.ndarray:
-        """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 = top-5. Equal ones rank
-        by class index, so that ``ranks == 0`` is ``argmax == label``."""
+        """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 =
+        top-5. Equal ones rank by class index, so that ``ranks == 0`` is ``argmax == label``."""
 
         def checked_ranks(tensor: np.ndarray) -> np.ndarray:
             ranks = ranks_of(tensor, self._shelf.labels.needed)
@@ -431,8 +448,8 @@ class LogitStore:
     def _kept(
         self, name: str, what: str, compute: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """What ``compute`` makes of a model's output: [k], computed once for all samples, since bootstraps take many
-        views of them."""
+        """What ``compute`` makes of a model's output: [k], computed once for all samples, since
+        bootstraps take many views of them."""
         own = self._model(name)
         if what not in own.kept:
             own.kept[what] = compute(own.tensor)
@@ -493,11 +510,13 @@ class LogitStore:
         """None: whatever a fitted confidence reads is a metric of the outputs."""
 
     def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
-        """The stage function of models ``names`` under a Method: :meth:`cascadelib.Method.stage`."""
+        """The stage function of models ``names`` under a Method:
+        :meth:`cascadelib.Method.stage`."""
         return method.stage(self, names, score)
 
     def positives(self) -> np.ndarray:
-        """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and F1 is undefined."""
+        """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and
+        F1 is undefined."""
         classes = self.class_count
         if classes not in (None, 2):
             raise ValueError(
@@ -506,7 +525,8 @@ class LogitStore:
         return self.origin.needed == 1
 
     def take(self, indices: Any) -> "LogitStore":
-        """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k] or a slice."""
+        """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k]
+        or a slice."""
         rows = chosen_rows(indices, len(self))
         return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
@@ -527,7 +547,8 @@ class LogitStore:
         return store
 
     def _view(self, rows: np.ndarray | None, models: dict[str, Any] | None) -> "LogitStore":
-        """Another store on the same shelf: rows int64 [n] or None for all, models or None for all that come."""
+        """Another store on the same shelf: rows int64 [n] or None for all, models or None for all
+        that come."""
         view = type(self).__new__(type(self))
         view.path = self.path
         return view._use(self._shelf, rows, models)
@@ -572,8 +593,8 @@ class LogitStore:
         Raises
         ------
         ValueError
-            Something is wrong with the name, a cost, the metadata or the output: the model and the first bad row are
-            named.
+            Something is wrong with the name, a cost, the metadata or the output: the model and the
+            first bad row are named.
         """
         if self._models is not None:
             raise ValueError(
@@ -600,7 +621,8 @@ class LogitStore:
             self._shelf.put(name, output, entry, kind, replace)
 
     def _place_for(self, name: str, classes: int, replace: bool) -> int:
-        """The number of the next model that is added; ValueError where this one is there, or has other classes."""
+        """The number of the next model that is added; ValueError where this one is there, or has
+        other classes."""
         models = self._shelf.models
         if not replace and (name in models or name in self._shelf.broken):
             raise ValueError(already_there(name))
@@ -616,7 +638,8 @@ class LogitStore:
         return 1 + max((own.metadata["order"] for own in models.values()), default=-1)
 
     def verify(self) -> None:
-        """Read everything; raise ValueError that lists each broken file and the check that it failed."""
+        """Read everything; raise ValueError that lists each broken file and the check that it
+        failed."""
         failures = list(self._shelf.broken.values())
         for name, own in self._present().items():
             try:
@@ -648,7 +671,8 @@ def _accuracies(tensor: np.ndarray, labels: Labels) -> tuple[float, float]:
 
 
 def cost_names_of(headers: Iterable[dict]) -> list[str]:
-    """Kinds of cost that some header states: those of COSTS in their order, then a user's own by name."""
+    """Kinds of cost that some header states: those of COSTS in their order, then a user's own by
+    name."""
     stated = {
         key
         for header in headers
@@ -660,7 +684,8 @@ def cost_names_of(headers: Iterable[dict]) -> list[str]:
 
 
 def _table(headers: dict[str, dict]) -> pd.DataFrame:
-    """{model: metadata} → the table of models, cheapest first; nested metadata stays in the headers."""
+    """{model: metadata} → the table of models, cheapest first; nested metadata stays in the
+    headers."""
     by_age = sorted(headers, key=lambda name: (headers[name]["order"], name))
     hidden = RESERVED - set(FIRST_COLUMNS)
     rows = []

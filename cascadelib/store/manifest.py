@@ -1,5 +1,5 @@
-"""What a store's folder says of itself, ``manifest.json`` and ``labels.npz``: written whole, read as bytes that nobody
-has checked."""
+"""What a store's folder says of itself, ``manifest.json`` and ``labels.npz``: written whole, read
+as bytes that nobody has checked."""
 
 import contextlib
 import hashlib
@@ -35,8 +35,9 @@ PER_SAMPLE = 2**14  # bytes of labels.npz, and for 64 samples more
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``manifest.json`` says: origin of the samples, their number and :attr:`Labels.fingerprint`, SHA-256 of
-    labels.npz, and of each model the digests of headers that its file may have (None: it may not be there yet).
+    """What ``manifest.json`` says: origin of the samples, their number and
+    :attr:`Labels.fingerprint`, SHA-256 of labels.npz, and of each model the digests of headers that
+    its file may have (None: it may not be there yet).
 
     Of format 1 (cascadelib 0.1), which keeps no digests, models and labels_sha256 are empty.
     """
@@ -82,7 +83,8 @@ NEW_KEYS = KEYS | {"labels_sha256": str, "models": dict, "sha256": str}
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What ``manifest.json`` in a folder says; FileNotFoundError without one, ValueError where it is damaged."""
+    """What ``manifest.json`` in a folder says; FileNotFoundError without one, ValueError where it
+    is damaged."""
     path = folder / MANIFEST
     if not path.exists():
         inside = sorted(
@@ -124,7 +126,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def create(path: str | Path, labels: Labels) -> None:
-    """Make ``path`` an empty store; the manifest comes last, so a folder without one is no store yet."""
+    """Make ``path`` an empty store; the manifest comes last, so a folder without one is no store
+    yet."""
     path = Path(path)
     if (path / MANIFEST).exists():
         raise ValueError(
@@ -143,7 +146,8 @@ def create(path: str | Path, labels: Labels) -> None:
 def with_digests(
     manifest: Manifest, folder: Path, labels: Labels, models: dict[str, list]
 ) -> Manifest:
-    """A manifest of the present format: with the SHA-256 of labels.npz as it stands, and those of the models' files."""
+    """A manifest of the present format: with the SHA-256 of labels.npz as it stands, and those of
+    the models' files."""
     labels_sha256 = file_digest(folder / LABELS)
     return replace(
         manifest, format=FORMAT, ids_given=labels.given, labels_sha256=labels_sha256, models=models
@@ -151,7 +155,8 @@ def with_digests(
 
 
 def read_labels(folder: Path, manifest: Manifest) -> Labels:
-    """The labels of a store, checked against its manifest; ValueError, naming the file, where they are others."""
+    """The labels of a store, checked against its manifest; ValueError, naming the file, where they
+    are others."""
     path = folder / LABELS
     try:
         with opened(path, PER_SAMPLE * (64 + manifest.samples)) as file:
@@ -175,8 +180,8 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
 
 
 def read_column(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
-    """An array [count] of whole numbers or text from an npz file that nobody has checked: no more is unpacked than so
-    many samples need."""
+    """An array [count] of whole numbers or text from an npz file that nobody has checked: no more
+    is unpacked than so many samples need."""
     info = archive.getinfo(f"{name}.npy")
     # Other ways of packing unpack all of it at once.
     piecewise = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -46,8 +46,7 @@ def read_table(path: str | os.PathLike, largest: int = LARGEST_TABLE) -> pd.Data
     Returns
     -------
     pandas.DataFrame
-        Text columns of a parquet file are categorical; its nested columns (lists, structs) are left
-        out.
+        Columns are Arrow's own; nested ones of a parquet file (lists, structs) are left out.
 
     Raises
     ------
@@ -74,7 +73,8 @@ def read_table(path: str | os.PathLike, largest: int = LARGEST_TABLE) -> pd.Data
             raise ValueError(f"{path}: not a table in {kind}: {str(error)[:200]}") from None
     if not len(table):
         raise ValueError(f"{path}: a table without rows: one row per sample and model is needed")
-    return table
+    # Without pandas' own notes in the file; integers beside a missing one stay integers.
+    return table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def _unpacked(file: BufferedReader, largest: int) -> bytes:
@@ -85,7 +85,7 @@ def _unpacked(file: BufferedReader, largest: int) -> bytes:
     return content
 
 
-def _csv(content: bytes) -> pd.DataFrame:
+def _csv(content: bytes) -> pa.Table:
     """All cells of a CSV text as text; a row with other than the header's number of cells is
     refused."""
     read = pa.csv.ReadOptions(block_size=BLOCK)
@@ -94,10 +94,10 @@ def _csv(content: bytes) -> pd.DataFrame:
     as_written = pa.csv.ConvertOptions(
         column_types={name: pa.string() for name in names}, strings_can_be_null=False
     )
-    return pa.csv.read_csv(pa.BufferReader(content), read, parse, as_written).to_pandas()
+    return pa.csv.read_csv(pa.BufferReader(content), read, parse, as_written)
 
 
-def _parquet(file: BufferedReader, largest: int) -> pd.DataFrame:
+def _parquet(file: BufferedReader, largest: int) -> pa.Table:
     """The flat columns of a parquet file, as it stores them."""
     whole = pa.parquet.ParquetFile(file)
     cells = whole.metadata.num_rows * whole.metadata.num_columns
@@ -111,5 +111,4 @@ def _parquet(file: BufferedReader, largest: int) -> pd.DataFrame:
     file.seek(0)
     table = pa.parquet.ParquetFile(file, read_dictionary=texts).read(flat)
     table.validate(full=True)
-    # pandas' own notes in the file are not read; integers beside a missing one stay integers.
-    return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    return table

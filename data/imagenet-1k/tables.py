@@ -1,10 +1,12 @@
 """Make the table of pretrained ImageNet models: timm's published accuracies and speeds, and MACs
 counted by fvcore.
 
-    python data/imagenet-1k/tables.py                       the paper's 668 models → the table in cascadelib/studies
-    python data/imagenet-1k/tables.py --tables FOLDER       from local copies of timm's three files
-    python data/imagenet-1k/tables.py --tables FOLDER --near 1.1 --out models-today.csv
-        newer tables (--results, --v2 and --benchmark where those are called otherwise, or for another GPU)
+    python data/imagenet-1k/tables.py                       the paper's 668 models → the table in
+    cascadelib/studies python data/imagenet-1k/tables.py --tables FOLDER       from local copies of
+    timm's three files python data/imagenet-1k/tables.py --tables FOLDER --near 1.1 --out
+    models-today.csv
+        newer tables (--results, --v2 and --benchmark where those are called otherwise, or for
+        another GPU)
 
 Without ``--tables`` the files of 2022-07-27, or with ``--today`` those of 2026-01-06, are
 downloaded from that commit and checked against pinned SHA-256 sums. What a table says of its source

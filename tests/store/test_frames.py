@@ -317,15 +317,15 @@ def test_whole_numbers_are_one_text_whatever_their_dtype(said):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"says": [1, "x", 1, 1, 1, 1]}, "'says' holds mixed-integer values.*dtype=str"),
-        ({"says": [True, 1, 1, 1, 1, 1]}, "'says' holds mixed-integer values"),
-        ({"says": [[1], 1, 1, 1, 1, 1]}, "'says' holds mixed"),
+        ({"says": [1, "x", 1, 1, 1, 1]}, "'says' can't be read .*dtype=str"),
+        ({"says": [True, 1, 1, 1, 1, 1]}, "'says' can't be read .*to boolean"),
+        ({"says": [[1], 1, 1, 1, 1, 1]}, "'says' can't be read .*list"),
         ({"says": [0.5] * 6, "truth": 1}, "'says' holds 0.5, which is no whole number"),
         ({"says": [1e300] * 6, "truth": 1}, "'says' holds 1e.300, a float too large"),
         ({"says": [np.inf] * 6, "truth": 1}, "'says' holds inf"),
         ({"says": [1] * 6}, "labels are text and the predictions numbers"),
         ({"says": [True] * 6, "truth": 1}, "labels are numbers and the predictions truth values"),
-        ({"id": pd.Timestamp("2020-01-01")}, "'id' holds datetime64 values"),
+        ({"id": pd.Timestamp("2020-01-01")}, "'id' holds datetime; ids"),
         ({"says": "a\0"}, "'says' holds a NUL"),
         ({"words": [*"123", "many", *"56"]}, "'words', row 3: 'many' is no number.*categories"),
         ({"sure": [*"123", "0,5", *"56"]}, "'sure', row 3: '0,5' is no number"),
@@ -334,7 +334,8 @@ def test_whole_numbers_are_one_text_whatever_their_dtype(said):
         ({"words": [1j] * 6}, "'words', row 0"),
         ({"words": pd.Timestamp("2020-01-01")}, "'words', row 0"),
         ({"words": [[1]] * 6}, "'words', row 0"),
-        ({"words": [10**400] * 6}, "'words' can't be read as numbers"),
+        ({"says": [10**400] * 6, "truth": 1}, "'says' can't be read .*too large"),
+        ({"says": [b"yes"] * 6}, "'says' holds bytes"),
     ],
 )
 def test_what_is_neither_text_nor_numbers_is_refused_by_name(change, message):
@@ -402,12 +403,42 @@ def test_a_frame_without_rows_is_refused_with_the_remedy(frame):
 
 def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
     frame = pd.DataFrame({"sample": range(3000), "model": range(3000), "correct": 1, "cost": 1})
-    with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
-        ScoreTable.from_frame(frame, correct="correct", missing="abstain")
-    with pytest.raises(ValueError, match="8997000 of 9000000 rows.*sample '0', model '1'"):
-        ScoreTable.from_frame(frame, correct="correct")
+    for missing in ("refuse", "drop", "abstain"):
+        with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
+            ScoreTable.from_frame(frame, correct="correct", missing=missing)
+    apart = frame[:2].assign(model=["a", "b"])
+    with pytest.raises(ValueError, match="2 of 4 rows.*sample '0', model 'b'"):
+        ScoreTable.from_frame(apart, correct="correct")
     with pytest.raises(ValueError, match="leaves no sample.*models="):
-        ScoreTable.from_frame(frame, correct="correct", missing="drop")
+        ScoreTable.from_frame(apart, correct="correct", missing="drop")
+
+
+def test_a_wide_table_reads_what_is_the_same_for_all_models_once():
+    """Whole numbers of one model and, beside a missing one, floats of another are one text."""
+    wide = pd.DataFrame(
+        {"sample": [7, 8], "label": [1, 2], "a_says": [1, 2], "b_says": [1.0, None]}
+    )
+    table = ScoreTable.from_frame(
+        wide, label="label", prediction="{}_says", cost={"a": 1, "b": 2}, confidence="{}_sure"
+    )
+    assert table.sample_ids.tolist() == ["7", "8"] and table.labels.tolist() == ["1", "2"]
+    assert table.predictions.tolist() == [["1", "2"], ["1", ""]]
+    with pytest.raises(ValueError, match="holds numbers and text"):
+        ScoreTable.from_frame(
+            wide.assign(b_says=["x", "y"]),
+            label="label",
+            prediction="{}_says",
+            cost={"a": 1, "b": 2},
+        )
+    with pytest.raises(ValueError, match="models=.. names no model"):
+        ScoreTable.from_frame(wide, prediction="{}_says", models=[])
+
+
+def test_the_row_that_is_no_number_is_found_at_any_place():
+    for row in (0, 1, 4, 5):
+        frame = LONG.assign(sure=["0.5"] * row + ["?"] + ["0.5"] * (5 - row))
+        with pytest.raises(ValueError, match=f"'sure', row {row}: '\\?' is no number"):
+            ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
 
 
 def spent(k):

@@ -56,7 +56,7 @@ def test_one_long_text_in_every_row_is_refused(tmp_path):
 def test_integers_of_parquet_stay_integers_beside_a_missing_one(tmp_path):
     large = 2**53 + 1
     pa.parquet.write_table(pa.table({"a": [large, None]}), tmp_path / "t.parquet")
-    assert read_table(tmp_path / "t.parquet")["a"].tolist() == [large, None]
+    assert read_table(tmp_path / "t.parquet")["a"].tolist() == [large, pd.NA]
 
 
 @pytest.mark.parametrize(
