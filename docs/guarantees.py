@@ -18,7 +18,6 @@ import cascadelib as cl
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
 sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))
 from tools.corruptions import SHIFTED  # noqa: E402 - beside the notebooks
-from tools.elsewhere import selection_bias  # noqa: E402 - so is this
 
 SIZES = (250, 500, 1000, 2000, 5000, 10_000)  # images that choose
 SEEDS = range(10)
@@ -43,7 +42,7 @@ def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
     best = cl.pick(front, "max_improvement")
     reference = front.singles["accuracy"].idxmax()
     matching = cl.pick(front, "match_best")
-    bias = selection_bias(store, 2, repeats=5, seed=seed).mean()
+    bias = cl.analysis.selection_bias(store, 2, repeats=5, seed=seed).mean()
     row = {"promised": best.improvement, "halves": bias["best_improvement_measured"]}
     row["kept"] = cl.evaluate(test, best).improvement
     row["promised_accuracy"] = matching.accuracy - front.baseline.best

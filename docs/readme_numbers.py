@@ -32,7 +32,6 @@ import measured  # noqa: E402 - so is this
 
 from tools import report  # noqa: E402 - a script beside the notebooks
 from tools.corruptions import SHIFTED  # noqa: E402 - so is this
-from tools.elsewhere import selection_bias  # noqa: E402 - so is this
 
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
@@ -350,7 +349,7 @@ def shift_bullets() -> list[tuple[str, str]]:
     macs = images("val").models["macs"]
     saved = table["cost_ratio"][list(jointly.index)]
     best = splits[far].models["top1"].idxmax()
-    bias = selection_bias(images("val"), repeats=50).mean()
+    bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
     return [
         (
             "**As a stand-in for its large model** it is significantly worse on"

@@ -81,3 +81,54 @@ def last_of(correct, sure):
 def as_dict(points, k):
     """{correct samples: cost} of the points of a search of k samples."""
     return {round(a * k): c for a, c in zip(points.accuracy, points.cost, strict=True)}
+
+
+def least_cost_at(points, accuracy):
+    """Least cost of the (cost, accuracy) points with at least this accuracy."""
+    return min((cost for cost, reached in points if reached >= accuracy), default=np.inf)
+
+
+def highest_accuracy_at(points, cost):
+    """Highest accuracy of the (cost, accuracy) points that cost at most this."""
+    return max((reached for paid, reached in points if paid <= cost), default=-np.inf)
+
+
+def stretches(low, high, values):
+    """(start, end, a number in between) of the stretches that ``values`` cut low … high into."""
+    ends = sorted({low, high, *(value for value in values if low < value < high)})
+    return [(start, end, (start + end) / 2) for start, end in zip(ends, ends[1:])]
+
+
+def led(scores):
+    """What each of several scores gets of a prize that the highest share; nobody, of −inf alone."""
+    best = max(scores)
+    if best == -np.inf:
+        return [0.0] * len(scores)
+    return [(score == best) / scores.count(best) for score in scores]
+
+
+def dominance_twin(fronts, baseline):
+    """[(accuracy_dominance, cost_dominance)] of fronts, lists of (cost, accuracy), by going through
+    every stretch between two of their points."""
+    lowest, *_, highest = baseline
+    in_accuracy = [0.0] * len(fronts)
+    in_cost = [0.0] * len(fronts)
+    steps = [point for front in fronts for point in front]
+    for start, end, between in stretches(lowest[1], highest[1], [a for _, a in steps]):
+        for i, part in enumerate(led([-least_cost_at(front, between) for front in fronts])):
+            in_accuracy[i] += part * (end - start) / (highest[1] - lowest[1])
+    for start, end, between in stretches(lowest[0], highest[0], [c for c, _ in steps]):
+        for i, part in enumerate(led([highest_accuracy_at(front, between) for front in fronts])):
+            in_cost[i] += part * np.log(end / start) / np.log(highest[0] / lowest[0])
+    return list(zip(in_accuracy, in_cost))
+
+
+def cost_ratio_twin(first, second, baseline):
+    """Geometric mean of the second's cost ÷ the first's, stretch by stretch between their points."""
+    low = baseline[0][1]
+    high = min(first[-1][1], second[-1][1], baseline[-1][1])
+    total = 0.0
+    for start, end, between in stretches(low, high, [a for _, a in first + second]):
+        ratio = least_cost_at(second, between) / least_cost_at(first, between)
+        total += (end - start) * np.log(ratio)
+    return np.exp(total / (high - low)) if low < high else np.nan

@@ -141,6 +141,34 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
     return float(max(-1, difference - half)), float(min(1, difference + half))
 
 
+def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
+    """(low, high) of accuracy(second) − accuracy(first) on different samples.
+
+    Parameters
+    ----------
+    first, second : bool arrays of shape (k1,) and (k2,)
+    level : float
+
+    Raises
+    ------
+    ValueError
+        For anything but bool, and for no sample.
+
+    References
+    ----------
+    Newcombe, 1998: Interval estimation for the difference between independent proportions, method
+    10, from Wilson's interval of each.
+    """
+    first = counted(first, "first")
+    second = counted(second, "second")
+    first_low, first_high = share_interval(first, level)
+    second_low, second_high = share_interval(second, level)
+    difference = second.mean() - first.mean()
+    below = np.hypot(second.mean() - second_low, first_high - first.mean())
+    above = np.hypot(second_high - second.mean(), first.mean() - first_low)
+    return float(difference - below), float(difference + above)
+
+
 @dataclass(frozen=True, eq=False)
 class Resampled:
     """P fixed cascades and M single models on R resamples of one split.

@@ -22,12 +22,13 @@ from cascadelib.analysis.calibration import (
     ideal_calibration_error,
     moving_average,
 )
+from cascadelib.analysis.comparison import mean_cost_ratio
+from cascadelib.analysis.shift import moved_front
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import softmax
 from tools.side_by_side import (
     above_below,
     assumed_perfect,
-    cost_ratio_moved,
     ideal_above_below,
     perfect_temperature,
     scaling_table,
@@ -346,4 +347,5 @@ def test_scaling_changes_no_front_of_one_models_logits_margin():
     assert (table["cost_ratio_low"] <= table["cost_ratio_high"]).all()
     methods = [Method("entropy", "none", scaled).fit(stores[0]) for scaled in (False, True)]
     fronts = [search(stores[0], 2, method, models="pareto") for method in methods]
-    assert table.loc["entropy, none", "cost_ratio"] == cost_ratio_moved(*fronts, stores[1])
+    moved = [moved_front(stores[1], front, ranges=False) for front in fronts]
+    assert table.loc["entropy, none", "cost_ratio"] == mean_cost_ratio(*moved)

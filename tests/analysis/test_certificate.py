@@ -13,7 +13,6 @@ from cascadelib.analysis.certificate import candidates
 from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
 from cascadelib.analysis.shift import moved_front
 from cascadelib.deployment.cascade_file import point_of
-from tools.elsewhere import promise_table
 
 
 def every_outcome(k):
@@ -165,22 +164,6 @@ def test_a_larger_loss_or_more_doubt_is_never_dearer():
         for epsilon, delta in ((0.008, 0.05), (0.015, 0.05), (0.015, 0.3))
     ]
     assert costs == sorted(costs, reverse=True)
-
-
-def test_what_promises_cost_where_one_can_be_kept_and_where_none_can():
-    none = promise_table(FRONT, HALVES[1].take(slice(0, 20)), WHOLE, [0.01]).iloc[0]
-    assert none["models"] == ("–",) and none[["cost", "accuracy_loss_held_out"]].isna().all()
-    point, row = (
-        certify(FRONT, HALVES[1], 0.01).point,
-        promise_table(FRONT, HALVES[1], WHOLE, [0.01]).iloc[0],
-    )
-    assert (row["models"], row["cost"], row["accuracy_loss_allowed"]) == (
-        point.models,
-        point.cost,
-        0.01,
-    )
-    best = WHOLE.models["top1"][FRONT.singles["accuracy"].idxmax()]
-    assert row["accuracy_loss_held_out"] == pytest.approx(best - evaluate(WHOLE, point).accuracy)
 
 
 def test_testing_stops_at_the_first_failure():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import cascadelib as cl
+from cascadelib.analysis.generalization import check_same_task
 from cascadelib.store import Store
 from cascadelib.store.conformance import check_store
 from cascadelib.store.score_table import ScoreTable
-from tools.elsewhere import check_same_task
 
 
 class Fees:

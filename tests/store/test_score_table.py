@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from cascadelib import bootstrap, evaluate, replay, search
+from cascadelib.analysis.generalization import check_same_task
 from cascadelib.store.score_table import ScoreTable
-from tools.elsewhere import check_same_task
 
 CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
 CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])

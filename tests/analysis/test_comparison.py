@@ -1,0 +1,143 @@
+"""Fronts compared: dominance and cost ratios against twins that go from point to point, tables against their calls."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables_of_scores import noisy_store
+from twins import cost_ratio_twin, dominance_twin
+
+from cascadelib import ScoreTable, bootstrap, search
+from cascadelib.analysis import (
+    basic_interval,
+    compare_fronts,
+    mean_cost_ratio,
+    mean_improvement_moved,
+    moved_front,
+    range_dominance,
+    resampled_cost_ratio,
+)
+
+STORE = noisy_store(0, 400)
+OTHER = noisy_store(1, 400)
+FRONTS = {
+    name: search(STORE, 2, name) for name in ("max_softmax", "entropy", "max_softmax_mean_logits")
+}
+
+
+def points_of(front):
+    """A front as a list of (cost, accuracy)."""
+    return list(zip(front.table["cost"].tolist(), front.table["accuracy"].tolist()))
+
+
+def baseline_points(front):
+    """The front of single models as a list of (cost, accuracy)."""
+    rows = front.singles.query("on_front").sort_values("cost")
+    return list(zip(rows["cost"].tolist(), rows["accuracy"].tolist()))
+
+
+@st.composite
+def fronts_of_one_split(draw):
+    """Two or three fronts of the same models, whose confidences differ, with many equal numbers."""
+    models = draw(st.integers(2, 4))
+    samples = draw(st.integers(1, 14))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    correct = rng.random((models, samples)) < 0.6
+    cost = rng.integers(1, 5, models)
+    levels = draw(st.integers(1, 5))
+    fronts = []
+    for _ in range(draw(st.integers(2, 3))):
+        confidence = rng.integers(0, levels, (models, samples)) / 4
+        fronts.append(search(ScoreTable(correct, confidence, cost), draw(st.integers(1, 2))))
+    return fronts
+
+
+@settings(max_examples=150, deadline=None)
+@given(fronts_of_one_split())
+def test_dominance_is_that_of_every_stretch_between_two_points(fronts):
+    table = range_dominance({str(i): front for i, front in enumerate(fronts)})
+    singles = baseline_points(fronts[0])
+    if len(singles) == 1:
+        assert table.isna().all(axis=None)
+        return
+    expected = dominance_twin([points_of(front) for front in fronts], singles)
+    np.testing.assert_allclose(table.to_numpy(), expected, atol=1e-12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(fronts_of_one_split())
+def test_the_cost_ratio_is_that_of_every_stretch_between_two_points(fronts):
+    first, second = fronts[:2]
+    expected = cost_ratio_twin(points_of(first), points_of(second), baseline_points(first))
+    ratio = mean_cost_ratio(first, second)
+    assert ratio == pytest.approx(expected, nan_ok=True)
+    assert mean_cost_ratio(second, first) == pytest.approx(1 / ratio, nan_ok=True)
+
+
+def test_dominance_adds_up_to_one_and_ties_are_shared():
+    twice = range_dominance({"a": FRONTS["entropy"], "b": FRONTS["entropy"]})
+    np.testing.assert_allclose(twice, 0.5)
+    np.testing.assert_allclose(range_dominance(FRONTS).sum(), 1)
+
+
+def test_fronts_are_ranked_by_mean_improvement():
+    table = compare_fronts(FRONTS, [0.6])
+    assert table["mean_improvement"].is_monotonic_decreasing
+    for name, front in FRONTS.items():
+        row = table.loc[name]
+        assert row["mean_improvement"] == front.mean_improvement()
+        assert row["improvement above 60.0%"] == front.mean_improvement(0.6)
+        assert row["top_accuracy"] == front.table["accuracy"].max()
+    dominance = range_dominance(FRONTS).loc[table.index]
+    assert table[dominance.columns].equals(dominance)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_held_out_the_identical_cascades_are_measured(ranges):
+    table = compare_fronts(FRONTS, held_out=OTHER, ranges=ranges)
+    for name, front in FRONTS.items():
+        there = mean_improvement_moved(OTHER, front, ranges=ranges)
+        assert table.loc[name, "held_out_improvement"] == there
+
+
+def test_more_models_are_never_dearer_where_the_front_was_found():
+    two = search(STORE, 2)
+    either = search(STORE, (2, 3))
+    assert mean_cost_ratio(two, either) <= 1
+    there = moved_front(OTHER, two, ranges=False)
+    assert mean_cost_ratio(there, there) == pytest.approx(1)
+
+
+def test_resampled_cost_ratios_lie_around_that_of_the_split():
+    first = FRONTS["max_softmax"]
+    second = FRONTS["max_softmax_mean_logits"]
+    ratios = resampled_cost_ratio(bootstrap(OTHER, first, 200), bootstrap(OTHER, second, 200))
+    there = [moved_front(OTHER, front, ranges=False) for front in (first, second)]
+    ratio = mean_cost_ratio(*there)
+    low, high = basic_interval(ratios, ratio)
+    assert low < ratio < high
+    assert np.median(ratios) == pytest.approx(ratio, rel=0.1)
+
+
+def test_no_log_of_nothing_is_taken_where_a_model_is_free():
+    rng = np.random.default_rng(0)
+    correct = rng.random((2, 50)) < np.array([[0.4], [0.8]])
+    front = search(ScoreTable(correct, rng.random((2, 50)), [0.0, 5.0]), 2)
+    table = range_dominance({"a": front, "b": front})
+    assert table["cost_dominance"].isna().all()
+    assert table["accuracy_dominance"].tolist() == [0.5, 0.5]
+    assert np.isnan(mean_cost_ratio(front, front))
+
+
+def test_what_cannot_be_compared_is_refused():
+    front = FRONTS["entropy"]
+    with pytest.raises(ValueError, match="no front to compare"):
+        range_dominance({})
+    with pytest.raises(TypeError, match="'a' is a Point"):
+        compare_fronts({"a": front.point(0)})
+    with pytest.raises(ValueError, match="differ in score or kind of cost.*'seconds'"):
+        compare_fronts({"a": front, "b": replace(front, cost_kind="seconds")})
+    with pytest.raises(ValueError, match="other single models"):
+        mean_cost_ratio(front, moved_front(OTHER, front))

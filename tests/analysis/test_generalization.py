@@ -1,0 +1,288 @@
+"""Tables of models, fronts and guarantees on other splits, against loops over their rows."""
+
+import shutil
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib import LogitStore, Method, ScoreTable, certify, evaluate, pick, search
+from cascadelib.analysis import (
+    accuracy_drops,
+    fronts_under_shift,
+    guarantee_table,
+    mean_improvement_moved,
+    moved_front,
+    selection_bias,
+)
+from cascadelib.analysis.generalization import check_same_task, same_samples
+from cascadelib.analysis.uncertainty import difference_interval, paired_difference_interval
+
+
+def make_store(seed=0, k=600, noise=1.0, ids=True, **options):
+    """Three models on five classes; ids that tell the samples of one seed from those of another."""
+    names = options.pop("names", ("m0", "m1", "m2"))
+    options.setdefault("classes", tuple("abcde"))
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, k)
+    ease = rng.normal(size=(k, 1))
+    logits = {}
+    for i, name in enumerate(names):
+        signal = (1.0 + i) * np.eye(5)[labels] * (1.5 + ease)
+        logits[name] = signal + noise * rng.normal(size=(k, 5))
+    if ids:
+        options["sample_ids"] = [f"{seed}-{row}" for row in range(k)]
+    macs = {name: 10.0 ** (i + 1) for i, name in enumerate(names)}
+    return LogitStore.from_arrays(labels, logits, macs=macs, split=f"seed {seed}", **options)
+
+
+def changed(store, scale):
+    """The same samples, each logit times ``scale`` and moved."""
+    rng = np.random.default_rng(9)
+    logits = {}
+    for name in store.models.index:
+        noise = rng.normal(size=(len(store), 5))
+        logits[name] = scale * store.logits(name) + (1 - scale) * noise
+    return LogitStore.from_arrays(
+        store.labels,
+        logits,
+        macs=dict(store.models["macs"]),
+        classes=store.classes,
+        sample_ids=store.sample_ids,
+        split="changed",
+    )
+
+
+STORE = make_store()
+OTHER = make_store(1, noise=1.5)
+SIX = LogitStore.from_arrays(
+    [0, 1], {name: np.eye(6)[:2] for name in ("m0", "m1", "m2")}, classes="abcdef"
+)
+
+
+def accuracies(store):
+    """The twin: accuracy of each model, sample by sample."""
+    found = []
+    for name in store.models.index:
+        logits = store.logits(name)
+        hits = [max(range(5), key=row.__getitem__) == y for row, y in zip(logits, store.labels)]
+        found.append(sum(hits) / len(hits))
+    return found
+
+
+def wilson(share, k, z):
+    """The twin: both ends of Wilson's interval, from his formula."""
+    centre = share + z**2 / (2 * k)
+    half = z * sqrt(share * (1 - share) / k + z**2 / (4 * k**2))
+    return (centre - half) / (1 + z**2 / k), (centre + half) / (1 + z**2 / k)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.booleans(), min_size=1), st.lists(st.booleans(), min_size=1))
+def test_differences_of_independent_samples_follow_newcombes_formula(first, second):
+    z = 1.959963984540054
+    a = sum(first) / len(first)
+    b = sum(second) / len(second)
+    low_a, high_a = wilson(a, len(first), z)
+    low_b, high_b = wilson(b, len(second), z)
+    low = b - a - sqrt((b - low_b) ** 2 + (high_a - a) ** 2)
+    high = b - a + sqrt((high_b - b) ** 2 + (a - low_a) ** 2)
+    assert difference_interval(first, second) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_drops_are_differences_of_accuracies_split_by_split():
+    splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
+    drops = accuracy_drops(STORE, splits)
+    names = STORE.models.index
+    assert drops.index.tolist() == [(split, model) for split in "ba" for model in names]
+    before = accuracies(STORE)
+    for split, store in splits.items():
+        after = accuracies(store)
+        rows = drops.loc[split]
+        assert rows["accuracy"].tolist() == pytest.approx(before)
+        assert rows["accuracy_moved"].tolist() == pytest.approx(after)
+        assert rows["drop"].tolist() == pytest.approx(np.subtract(before, after).tolist())
+
+
+def test_intervals_hold_for_all_rows_together():
+    alone = accuracy_drops(STORE, {"b": OTHER})
+    both = accuracy_drops(STORE, {"b": OTHER, "a": make_store(2)}).loc["b"]
+    assert (both["drop_low"] < alone.loc["b", "drop_low"]).all()
+    for row, model in enumerate(STORE.models.index):
+        correct, moved = (s.outcome([model], Method(), "top1")((0,))[0] for s in (STORE, OTHER))
+        low, high = difference_interval(correct, moved, 1 - 0.05 / 3)
+        assert alone.iloc[row][["drop_low", "drop_high"]].tolist() == [-high, -low]
+
+
+def test_drops_are_paired_where_the_samples_are_the_same():
+    moved = changed(STORE, 0.9)
+    drops = accuracy_drops(STORE, {"changed": moved})
+    for row, model in enumerate(STORE.models.index):
+        correct, there = (s.outcome([model], Method(), "top1")((0,))[0] for s in (STORE, moved))
+        low, high = paired_difference_interval(correct, there, 1 - 0.05 / 3)
+        assert drops.iloc[row][["drop_low", "drop_high"]].tolist() == [-high, -low]
+    part = moved.take([5, 3, 100, *range(200, 400)])
+    assert not accuracy_drops(STORE, {"part": part}).equals(
+        accuracy_drops(STORE, {"part": part}, paired=True)
+    )
+    originals = STORE.take([5, 3, 100, *range(200, 400)])
+    assert accuracy_drops(STORE, {"part": part}, paired=True).equals(
+        accuracy_drops(originals, {"part": part})
+    )
+
+
+@pytest.mark.parametrize("kind", ["stores", "tables"])
+def test_row_numbers_are_no_reason_to_pair_two_splits(kind):
+    if kind == "stores":
+        here, there = (make_store(seed, ids=False) for seed in (0, 1))
+    else:
+        rng = np.random.default_rng(0)
+        here, there = (
+            ScoreTable(rng.random((2, 400)) < 0.7, rng.random((2, 400)), [1.0, 2.0]) for _ in "ab"
+        )
+    drops = accuracy_drops(here, {"there": there})
+    name = here.models.index[0]
+    correct, moved = (s.outcome([name], Method(), "top1")((0,))[0] for s in (here, there))
+    low, high = difference_interval(correct, moved, 1 - 0.05 / len(here.models))
+    assert drops.iloc[0][["drop_low", "drop_high"]].tolist() == [-high, -low]
+    halves = here.take([*range(50), *range(50)][:50]), here.take(range(50))
+    with pytest.raises(ValueError, match="compared with itself"):
+        accuracy_drops(halves[0], {"again": halves[1]})
+
+
+def test_a_split_is_not_compared_with_itself(tmp_path):
+    written = LogitStore.create(tmp_path / "v2", STORE.labels, dataset="d", split="v2")
+    for name in STORE.models.index:
+        written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
+    copied = shutil.copytree(tmp_path / "v2", tmp_path / "copy")
+    for again in (written, LogitStore(tmp_path / "v2"), LogitStore(copied)):
+        with pytest.raises(ValueError, match="'v2'.* compared with itself"):
+            accuracy_drops(written, {"again": again})
+    with pytest.raises(ValueError, match="'v2'.* compared with itself"):
+        accuracy_drops(written, {"again": LogitStore(copied)}, paired=True)
+    scores = ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
+    with pytest.raises(ValueError, match="compared with itself"):
+        accuracy_drops(scores, {"again": scores})
+    halves = written.take(slice(300)), written.take(slice(300, 600))
+    assert (accuracy_drops(halves[0], {"other half": halves[1]})["drop_high"] > 0).any()
+
+
+def test_samples_are_paired_in_the_order_of_the_other_split():
+    rows = np.array([5, 3, 100])
+    part = same_samples(STORE, STORE.take(rows))
+    np.testing.assert_array_equal(part.sample_ids, STORE.sample_ids[rows])
+    with pytest.raises(ValueError, match="lacks 1 of the 3 samples.*'0-900'"):
+        same_samples(STORE, make_store(0, 1000).take([5, 900, 3]))
+    relabelled = LogitStore.from_arrays(
+        (STORE.labels + 1) % 5, {"m0": STORE.logits("m0")}, sample_ids=STORE.sample_ids
+    )
+    with pytest.raises(ValueError, match="other labels: row 0"):
+        same_samples(STORE, relabelled)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (make_store(1, classes=("a", "b", "x", "d", "e")), "first difference at class 2"),
+        (SIX, "5 and 6, the first difference at class 5"),
+        (make_store(1, names=("m0", "m1")), "unknown model of the other split 'm2'"),
+    ],
+)
+def test_splits_of_another_task_are_refused(other, message):
+    with pytest.raises(ValueError, match=message):
+        check_same_task(STORE, other)
+    with pytest.raises(ValueError, match=message):
+        accuracy_drops(STORE, {"other": other})
+
+
+def test_what_has_no_such_interval_is_refused():
+    with pytest.raises(ValueError, match="no split to compare with"):
+        accuracy_drops(STORE, {})
+    with pytest.raises(ValueError, match="F1 is not a share of samples"):
+        accuracy_drops(STORE, {"b": OTHER}, score="f1")
+
+
+def test_a_front_beside_each_splits_own():
+    front = search(STORE, 2)
+    splits = {"here": STORE, "there": OTHER}
+    own = {label: search(store, 2) for label, store in splits.items()}
+    table = fronts_under_shift(splits, front, own)
+    here = table.loc["here"]
+    assert here["mean_improvement"] == here["mean_improvement_own_front"]
+    assert here["share_near_own_front"] == 1
+    there = table.loc["there"]
+    assert there["mean_improvement"] == mean_improvement_moved(OTHER, front)
+    assert there["mean_improvement_own_front"] == own["there"].mean_improvement()
+    assert there["mean_improvement"] < there["mean_improvement_own_front"]
+    assert fronts_under_shift(splits, front, own, 100).loc["there", "share_near_own_front"] == 1
+
+
+def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
+    front = search(STORE, 2)
+    own = search(OTHER, 2)
+    moved = moved_front(OTHER, front)
+    low = moved.baseline.accuracy[moved.baseline.front[0]]
+    improved = near = 0
+    for accuracy in np.linspace(low, moved.baseline.best, 401):
+        cost = moved.cost_at(accuracy)
+        improved += cost < moved.baseline.cost_at(accuracy)
+        near += cost <= 1.1 * own.cost_at(accuracy) * (1 + 1e-12)
+    row = fronts_under_shift({"there": OTHER}, front, {"there": own}).loc["there"]
+    assert row["share_improved"] == improved / 401
+    assert row["share_near_own_front"] == near / 401
+
+
+def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can():
+    found_on, certified_on, held_out = (make_store(seed, 2500) for seed in (3, 4, 5))
+    front = search(found_on, 2)
+    few = certified_on.take(slice(20))
+    losses = [0.001, 0.03, 0.1]
+    none = guarantee_table(few, front, losses[:1], held_out).iloc[0]
+    assert none["models"] == ("–",)
+    assert none[["cost", "accuracy_loss_held_out"]].isna().all()
+    table = guarantee_table(certified_on, front, losses, held_out)
+    assert table["accuracy_loss_allowed"].tolist() == losses
+    reference = front.singles["accuracy"].idxmax()
+    for epsilon, row in zip(losses, table.itertuples()):
+        point = certify(front, certified_on, epsilon).point
+        if point is None:
+            assert row.models == ("–",)
+            continue
+        assert (row.models, row.cost) == (point.models, point.cost)
+        loss = held_out.models["top1"][reference] - evaluate(held_out, point).accuracy
+        assert row.accuracy_loss_held_out == pytest.approx(loss)
+    assert table["models"].iloc[-1] != ("–",)
+
+
+def test_the_bias_of_choosing_is_measured_half_by_half():
+    table = selection_bias(STORE, 2, "entropy", repeats=2, seed=7)
+    rng = np.random.default_rng(7)
+    for row in table.itertuples():
+        order = rng.permutation(len(STORE))
+        chosen = STORE.take(order[:300])
+        measured = STORE.take(order[300:])
+        front = search(chosen, 2, "entropy")
+        points = [front.point(i) for i in range(len(front))]
+        there = [evaluate(measured, point).accuracy for point in points]
+        assert row.accuracy_chosen == pytest.approx(np.mean([point.accuracy for point in points]))
+        assert row.accuracy_measured == pytest.approx(np.mean(there))
+        assert row.single_models_chosen == pytest.approx(np.mean(accuracies(chosen)))
+        assert row.single_models_measured == pytest.approx(np.mean(accuracies(measured)))
+        assert row.mean_improvement_chosen == front.mean_improvement()
+        moved = mean_improvement_moved(measured, front, ranges=False)
+        assert row.mean_improvement_measured == moved
+        best = pick(front, "max_improvement")
+        assert row.best_improvement_chosen == best.improvement
+        assert row.best_improvement_measured == pytest.approx(
+            evaluate(measured, best).improvement, nan_ok=True
+        )
+
+
+def test_a_front_chosen_among_noise_looks_better_than_it_is():
+    rng = np.random.default_rng(0)
+    noise = ScoreTable(rng.random((6, 400)) < 0.7, rng.random((6, 400)), 2.0 ** np.arange(6))
+    table = selection_bias(noise, repeats=5)
+    by_chance = table["single_models_chosen"] - table["single_models_measured"]
+    assert (table["accuracy_chosen"] - table["accuracy_measured"] > by_chance).all()

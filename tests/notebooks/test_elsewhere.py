@@ -1,0 +1,106 @@
+"""Tables of notebooks 05 and 08: drops in short, exit rates that change, alarms of streams."""
+
+import numpy as np
+import pytest
+
+from cascadelib import LogitStore, confidence, pick, search
+from cascadelib.analysis import accuracy_drops, selection_bias
+from tools.elsewhere import (
+    alarm_share,
+    alarm_table,
+    by_kind,
+    drops_table,
+    exit_changes,
+    open_splits,
+    selection_bias_table,
+)
+
+
+def make_store(seed=0, k=600, noise=1.0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, k)
+    ease = rng.normal(size=(k, 1))
+    logits = {}
+    for i, name in enumerate(("m0", "m1", "m2")):
+        signal = (1.0 + i) * np.eye(5)[labels] * (1.5 + ease)
+        logits[name] = signal + noise * rng.normal(size=(k, 5))
+    macs = {"m0": 10.0, "m1": 100.0, "m2": 1000.0}
+    return LogitStore.from_arrays(labels, logits, macs=macs, split=f"seed {seed}")
+
+
+STORE = make_store()
+OTHER = make_store(1, noise=1.5)
+
+
+def test_drops_in_short_have_a_row_a_split():
+    splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
+    drops = accuracy_drops(STORE, splits)
+    table = drops_table(drops)
+    assert table.index.tolist() == ["b", "a"]
+    for split, row in table.iterrows():
+        rows = drops.loc[split]
+        assert row["drop_mean"] == pytest.approx(rows["drop"].mean())
+        assert row["hit_hardest"] == rows["drop"].idxmax()
+        assert row["certain_losses"] == (rows["drop_low"] > 0).sum()
+        correlation = rows["accuracy"].corr(rows["accuracy_moved"], "spearman")
+        assert row["rank_correlation"] == pytest.approx(correlation)
+        assert row["best_model"] == splits[split].models["top1"].idxmax()
+
+
+def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
+    found = open_splits("data/fashion-mnist", ["shift/noise-*", "val"])
+    assert list(found) == ["noise-1", "noise-2", "val"]
+    with pytest.raises(FileNotFoundError, match="no store 'nothing' in data/fashion-mnist"):
+        open_splits("data/fashion-mnist", "nothing")
+    grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "v2": 3}, "val")
+    assert grouped == {
+        "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
+        "v2": {"val": 0, "moved": 3},
+    }
+
+
+def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
+    point = pick(search(STORE, 2), "match_best")
+    assert (
+        alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01)
+        > 0.8
+    )
+    unchanged = make_store(3, 2000)
+    assert alarm_share(unchanged, unchanged, point, 200, 100) <= 0.06
+    with pytest.raises(ValueError, match="longer than the 600"):
+        alarm_share(STORE, OTHER, point, 601)
+
+
+def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
+    point, worse = pick(search(STORE, 2), "match_best"), make_store(2, 2000, noise=3.0)
+    table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)
+    assert list(table) == ["share of alarms, 100 inputs", "share of alarms, 300 inputs"]
+    assert table.index.tolist() == ["unchanged", "other", "worse"]
+    assert table.iloc[2, 1] == alarm_share(STORE, worse, point, 300, 5)
+    assert table.iloc[0, 1] == alarm_share(OTHER, OTHER, point, 300, 20)
+
+
+def test_the_bias_of_choosing_in_short():
+    bias = selection_bias(STORE, repeats=3)
+    row = selection_bias_table(bias).loc["best_improvement"]
+    chosen, measured = bias["best_improvement_chosen"], bias["best_improvement_measured"]
+    assert row.iloc[:2].tolist() == pytest.approx([chosen.mean(), measured.mean()])
+    assert row.iloc[2:].tolist() == pytest.approx(
+        (chosen - measured).quantile([0.05, 0.5, 0.95]).tolist()
+    )
+
+
+def test_exit_rates_change_cascade_by_cascade():
+    front = search(STORE, 2)
+    changes = exit_changes(front, {"here": STORE, "there": OTHER})
+    firsts = {}
+    for row in range(len(front)):
+        firsts.setdefault(front.point(row).models, front.point(row))
+    assert list(changes.index) == [" → ".join(models) for models in firsts]
+    assert (changes["here"].abs() < 1e-12).all() and (changes["there"] != 0).any()
+    for models, point in firsts.items():
+        (first, sure), _ = [
+            (OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models
+        ]
+        share = (sure >= point.thresholds[0]).mean() - point.exit_rates[0]
+        assert changes.loc[" → ".join(models), "there"] == pytest.approx(share)
