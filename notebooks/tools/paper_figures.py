@@ -1,6 +1,7 @@
 """The paper's own figures, and what else these notebooks alone draw, each from plain tables."""
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ COLOURS = {
 def fronts_figure(
     tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None
 ) -> style.Figure:
-    """Published models by cost and accuracy, the front of the first table by family, those of the others as lines.
+    """Published models by cost and accuracy: the first table's front by family, others as lines.
 
-    tables: label → ``study.singles(…)``; families: Series from model to family (of the first table), for colours:
-    give the same Series to figures that shall agree. Accuracies are shown from 55% on.
+    tables: label → ``study.singles(…)``; families: Series from model to family (of the first
+    table), for colours: give the same Series to figures that shall agree. Accuracies are shown from
+    55% on.
     """
     (label, singles), *others = tables.items()
     front = singles[singles["on_front"]]
@@ -46,12 +48,10 @@ def fronts_figure(
             symbol = style.SYMBOLS[(i + i // len(style.SYMBOLS)) % len(style.SYMBOLS)]
             marker = {"color": colours[i % len(colours)], "symbol": symbol, "size": 9}
             style.add_models(fig, rows, name=family, mode="markers", marker=marker)
+    line_colours = [style.BLACK, *style.PALETTE]
     for i, (other, table) in enumerate(others):
-        line = {
-            "color": (style.BLACK, *style.PALETTE)[i % (1 + len(style.PALETTE))],
-            "width": 1.5,
-            "shape": "hv",
-        }
+        colour = line_colours[i % len(line_colours)]
+        line = {"color": colour, "width": 1.5, "shape": "hv"}
         style.add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
     best = max(table["accuracy"].max() for table in tables.values())
     return fig.update_yaxes(range=[0.55, best + 0.01])
@@ -60,8 +60,11 @@ def fronts_figure(
 def members_figure(
     members: pd.DataFrame, order: list[str], title: str = "Which models the front uses"
 ) -> style.Figure:
-    """Figure 1, members: a mark at each accuracy where a model runs. members: ``front.members()``; cheapest first."""
-    used = [m for m in order if m in set(members["model"])]
+    """Figure 1, members: a mark at each accuracy where a model runs.
+
+    members: ``front.members()``; order: models, cheapest first.
+    """
+    used = [model for model in order if model in set(members["model"])]
     height = 120 + 24 * len(used)
     accuracy = style.per_cent_axis(title="accuracy")
     fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
@@ -98,7 +101,10 @@ def shares_figure(
 def exit_rate_figure(
     curves: Tables, title: str = "Accuracy of pairs against their exit rate"
 ) -> style.Figure:
-    """Figure 2, left. curves: label → ``pair_curve`` table; accuracy is shown relative to the second model's."""
+    """Figure 2, left. curves: label → ``pair_curve`` table.
+
+    Accuracy is shown relative to the second model's.
+    """
     axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
     fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
     fig.add_hline(y=0, line=style.DOTTED)
@@ -112,12 +118,13 @@ def exit_rate_figure(
 def pairs_figure(
     pairs: pd.DataFrame, curves: Tables, title: str = "What makes a good pair"
 ) -> style.Figure:
-    """Figure 2. Left: :func:`exit_rate_figure` of curves; middle and right: a point a pair of pairs (``pair_table``),
-    coloured by size and by mean improvement."""
+    """Figure 2. Left: :func:`exit_rate_figure` of curves; middle and right: a point per pair.
+
+    pairs: ``pair_table``; points are coloured by size and by mean improvement.
+    """
     seconds = {label.rpartition(" → ")[2] for label in curves}
-    second = (
-        seconds.pop() if len(seconds) == 1 else "second model"
-    )  # one for all is named above the panel, and once
+    # A second model of all pairs is named above the panel, and once.
+    second = seconds.pop() if len(seconds) == 1 else "second model"
     curves = {label.removesuffix(f" → {second}"): curve for label, curve in curves.items()}
     titles = (
         f"accuracy − {second}'s",
@@ -167,19 +174,19 @@ def pairs_figure(
 def methods_figure(
     curves: Tables, title: str, reference: str = "max_softmax", kinds: Mapping[str, str] = KINDS
 ) -> style.Figure:
-    """Figures 3, 8, 9 and 11: :func:`improvement_figure` in panels by a part of the methods' names, {panel: part}; the
-    reference, in each panel, is black, and so is its form with the panel's part."""
+    """Figures 3, 8, 9 and 11: :func:`improvement_figure` in panels by a part of the methods' names.
+
+    kinds: {panel: part}. The reference, in each panel, is black, and so is its form with the
+    panel's part.
+    """
     fig, places = style.panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
-    kind_of = {name: [kind for kind in kinds.values() if kind in name][-1] for name in curves}
     for (row, col), kind in zip(places, kinds.values()):
-        group = {
-            name: curve
-            for name, curve in curves.items()
-            if kind_of[name] == kind or name == reference
-        }
-        lines = improvement_figure(group, references=[reference, reference + kind]).update_traces(
-            legend=f"legend{col}"
-        )
+        group = {}
+        for name, curve in curves.items():
+            if name == reference or _last_part(name, kinds) == kind:
+                group[name] = curve
+        lines = improvement_figure(group, references=[reference, reference + kind])
+        lines.update_traces(legend=f"legend{col}")
         fig.add_traces(lines.data, row, col).add_hline(y=1, line=style.DOTTED, row=row, col=col)
         below = {"x": fig.layout[f"xaxis{col}"].domain[0], "y": -0.28, "yanchor": "top"}
         fig.update_layout({f"legend{col}": below})
@@ -188,9 +195,16 @@ def methods_figure(
     return fig.titled(title, width=1150, margin={"b": 150})
 
 
+def _last_part(name: str, kinds: Mapping[str, str]) -> str:
+    """The last of the parts {panel: part} that is in a method's name."""
+    return [part for part in kinds.values() if part in name][-1]
+
+
 def excess_figure(table: pd.DataFrame) -> style.Figure:
-    """A row a recipe: 1 + its mean excess cost on the split that chose (circle) and held out (diamond). table:
-    ``compare_recipes`` with a held-out split."""
+    """A row per recipe: 1 + its mean excess cost where it was chosen (circle), held out (diamond).
+
+    table: ``compare_recipes`` with a held-out split.
+    """
     rows = table.dropna(subset="excess_cost_moved").sort_values(
         "excess_cost_moved", ascending=False
     )
@@ -198,15 +212,12 @@ def excess_figure(table: pd.DataFrame) -> style.Figure:
     fig = style.figure(
         "Cost ÷ that of the exact front", height=150 + 26 * len(rows), xaxis=axis, margin={"l": 280}
     )
-    for i, (column, name) in enumerate(
-        {"excess_cost": "where chosen", "excess_cost_moved": "held out"}.items()
-    ):
-        marker = {
-            "color": style.PALETTE[i],
-            "symbol": ["circle-open", "diamond"][i],
-            "size": 10,
-            "line": {"width": 2},
-        }
+    marks = (
+        ("excess_cost", "where chosen", style.PALETTE[0], "circle-open"),
+        ("excess_cost_moved", "held out", style.PALETTE[1], "diamond"),
+    )
+    for column, name, colour, symbol in marks:
+        marker = {"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2}}
         fig.add_scatter(
             x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name
         )
@@ -216,20 +227,22 @@ def excess_figure(table: pd.DataFrame) -> style.Figure:
 def moved_improvement_figure(
     curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
 ) -> style.Figure:
-    """Figure 6: {panel: {label: table with accuracy and improvement}}, small multiples with a log axis of the factor. A
-    label has the same colour in all panels, the first is black."""
+    """Figure 6: small multiples with a log axis of the factor.
+
+    curves: {panel: {label: table with accuracy and improvement}}; a label has the same colour in
+    all panels, the first is black.
+    """
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = style.panels(curves, min(3, len(curves)), **space)
-    labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
+    labels = dict.fromkeys(chain.from_iterable(curves.values()))
     colour = dict(zip(labels, [style.BLACK, *style.PALETTE]))
     shown = set()
     for (row, col), lines in zip(places, curves.values()):
         for label, curve in lines.items():
             at = {"legendgroup": label, "showlegend": label not in shown, "row": row, "col": col}
             shown.add(label)
-            style.add_improvement(
-                fig, curve, label, colour[label], 1.2 if colour[label] == style.BLACK else 2, **at
-            )
+            width = 1.2 if colour[label] == style.BLACK else 2
+            style.add_improvement(fig, curve, label, colour[label], width, **at)
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
     fig.update_xaxes(**style.per_cent_axis())
     fig.update_xaxes(title="accuracy", row=places[-1][0])
@@ -245,10 +258,11 @@ def segments_figure(
     cost: str = "macs",
     title: str = "The front as the pieces that it becomes",
 ) -> style.Figure:
-    """Figure 12. moved: ``replay`` on the new split; own: that split's own ``front.table``; singles: its models.
+    """Figure 12: a front on another split, as segments and as what remains Pareto-optimal.
 
-    Left: a line a segment (one cascade and its range of thresholds, or its points). Right: the non-dominated ones of
-    all their points. The title says which of the two was replayed.
+    moved: ``replay`` on the new split; own: that split's own ``front.table``; singles: its models.
+    Left: a line per segment (one cascade and its range of thresholds, or its points). Right: the
+    non-dominated ones of all their points. The title says which of the two was replayed.
     """
     fig, places = style.panels(
         ("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370
@@ -301,7 +315,10 @@ def segments_figure(
 def exit_rates_figure(
     table: pd.DataFrame, title: str = "Share of inputs that leave at the first stage"
 ) -> style.Figure:
-    """A bar a split, with its 95% interval. table: exit_rate, exit_rate_low, exit_rate_high, indexed by split."""
+    """A bar per split, with its 95% interval.
+
+    table: exit_rate, exit_rate_low, exit_rate_high, indexed by split.
+    """
     rate = table["exit_rate"]
     axis = style.per_cent_axis(title="early exit rate")
     fig = style.figure(title, height=130 + 26 * len(table), xaxis=axis, margin={"l": 130})
@@ -321,25 +338,30 @@ def how_replayed(moved: pd.DataFrame) -> str:
     if set(moved["replayed"]) == {"range"}:
         return "ranges of thresholds"
     longest = moved["models"].map(len).max()
+    if set(moved["replayed"]) == {"point"} and longest > 2:
+        return f"single points: a segment of {longest} models is a box, no path"
     if set(moved["replayed"]) == {"point"}:
-        return "single points" + (
-            f": a segment of {longest} models is a box, no path" if longest > 2 else ""
-        )
+        return "single points"
     return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"
 
 
 def tasks_figure(
     tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task"
 ) -> style.Figure:
-    """Figure 7: a row a task and score, its fronts on the left, their improvement factors on the right. tasks: {label:
-    {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in every row."""
+    """Figure 7: a row per task and score, its fronts left, their improvement factors right.
+
+    tasks: {label: {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in
+    every row.
+    """
     between = 85  # pixels: axis titles of one row and the title of the next
     inside = 240 * len(tasks) + between * (len(tasks) - 1)
-    titles = [title for label in tasks for title in (label, f"{label}: improvement")]
+    titles = []
+    for label in tasks:
+        titles += [label, f"{label}: improvement"]
     fig, _ = style.panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
     fig.update_annotations(font_size=13)
     fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55})
-    names = list(dict.fromkeys(name for fronts in tasks.values() for name in fronts))
+    names = list(dict.fromkeys(chain.from_iterable(tasks.values())))
     for row, fronts in enumerate(tasks.values(), 1):
         first = next(iter(fronts.values()))
         style.add_singles(fig, first.singles, row=row, col=1, showlegend=row == 1)
@@ -360,10 +382,9 @@ def tasks_figure(
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
         score = "F1" if first.score == "f1" else "accuracy"
         high = max(front.table["accuracy"].max() for front in fronts.values())
-        low = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
-        low = max(
-            first.singles["accuracy"].min(), 1.5 * low - 0.5 * high
-        )  # whole models, but for those far below
+        cheapest = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
+        # All models are shown whole, but for those far below.
+        low = max(first.singles["accuracy"].min(), 1.5 * cheapest - 0.5 * high)
         margin = 0.04 * max(high - low, 0.01)
         fig.update_xaxes(row=row, col=1, **style.cost_axis(cost, first.singles["cost"]))
         fig.update_yaxes(
@@ -382,11 +403,11 @@ def tasks_figure(
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:
-    """Figure 14: {model: {label: table}}, a panel a model. Tables: exit_rate (the x axis), accuracy_above and
-    accuracy_below a threshold, and where there is one threshold; labels: those of ``COLOURS``.
+    """Figure 14: {model: {label: table}}, a panel per model.
 
-    points: cascades (max softmax), each marked in its first model's panel where the uncalibrated curve has its first
-    threshold.
+    Tables: exit_rate (the x axis), accuracy_above and accuracy_below a threshold, and where there
+    is one threshold; labels: those of ``COLOURS``. points: cascades (max softmax), each marked in
+    its first model's panel where the uncalibrated curve has its first threshold.
     """
     fig, places = style.panels(
         curves, min(2, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12
@@ -415,16 +436,22 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
 
 
 def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, **at: Any) -> None:
-    """The lines of one label: above solid, below dashed, the threshold itself dotted where there is one."""
-    kinds = {"accuracy_above": "solid", "accuracy_below": "dash", "threshold": "dot"}
-    for kind in [k for k in kinds if k in table]:
+    """The lines of one label: above solid, below dashed, the threshold itself dotted where there is
+    one."""
+    kinds = {
+        "accuracy_above": ("solid", 1.6),
+        "accuracy_below": ("dash", 1.6),
+        "threshold": ("dot", 1.0),
+    }
+    for kind, (dash, width) in kinds.items():
+        if kind not in table:
+            continue
         at |= {
             "name": label,
             "legendgroup": label,
             "showlegend": in_legend and kind == "accuracy_above",
         }
-        hover = (
-            "%{y:.2%} at exit rate %{x:.1%}<extra>" + f"{label}, {kind.replace('_', ' ')}</extra>"
-        )
-        line = (COLOURS[label], 1.0 if kind == "threshold" else 1.6, kinds[kind])
+        what = f"{label}, {kind.replace('_', ' ')}"
+        hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{what}</extra>"
+        line = (COLOURS[label], width, dash)
         style.add_line(fig, table["exit_rate"], table[kind], *line, hovertemplate=hover, **at)
