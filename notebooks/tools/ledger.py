@@ -195,7 +195,7 @@ def published_values() -> dict[str, Any]:
     at_resnet = np.interp(RESNET, baseline.cost[baseline.hull], baseline.accuracy[baseline.hull])
     values["resnet-cut"] = f"59% less than 4.111G is {0.41 * RESNET / 1e9:.3f}G, at {at_resnet:.2%}"
     below = log(baseline.cost_at(0.78) / CHEAPEST) / log(DEAREST / CHEAPEST)
-    values["margin-shares"] = [(0.78 - LOW) / (BEST - LOW), below]
+    values["margin-shares"] = ((0.78 - LOW) / (BEST - LOW), below)
     moved = table.loc[macs.index, "imagenetv2_top1"]
     top5 = table.loc[macs.index, "top5"]
     values["topk-difference"] = [np.ptp(accuracy), np.ptp(top5)]
@@ -268,11 +268,11 @@ def singles_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
     return {
         "candidates": candidates,
         "macs-time": correlation,
-        "size-diminishes": [half - least, most - half],
+        "size-diminishes": (half - least, most - half),
         "front-models": len(macs),
         "time-front-models": len(seconds),
         "models": either,
-        "time-overlap": [shared, either],
+        "time-overlap": (shared, either),
         "time-orders": [np.ptp(log_macs), np.ptp(log_seconds)],
     }
 
@@ -350,7 +350,7 @@ def table1_claims(
         "table1-close": lost,
         "table1-exits": [point.exit_rates[0] for point in points],
         "table1-lower": (lost - checked["best_member_drop"]).mean(),
-        "table1-member": [first_lost, lost.iloc[strongest]],
+        "table1-member": (first_lost, lost.iloc[strongest]),
     }
 
 
@@ -405,7 +405,7 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
         "triples": n * (n - 1) * (n - 2) // 6,
         "triples-87": mean_in(three, 0.87),
         "third-gain": [gain, gain_high],
-        "third-less": [mean_in(two) - 1, gain],
+        "third-less": (mean_in(two) - 1, gain),
         "third-regimes": regimes,
         "triples-plain": share_won(three, mean_logits),
         "resnet-cut": 1 - three.cost_at(accuracy) / cost,
@@ -599,7 +599,7 @@ def calibration_claims(
         "underconfident": [counted.get(f"{side}confident", 0) for side in ("under", "over")],
         "scaling-curves": effects["above_scaled"].abs().max(),
         "scaling-fronts": scaling["cost_ratio"],
-        "perfect": [better.sum(), worse.sum()],
+        "perfect": (better.sum(), worse.sum()),
     }
 
 

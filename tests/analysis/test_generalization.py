@@ -57,8 +57,11 @@ def changed(store, scale):
 
 STORE = make_store()
 OTHER = make_store(1, noise=1.5)
-SIX = LogitStore.from_arrays(
-    [0, 1], {name: np.eye(6)[:2] for name in ("m0", "m1", "m2")}, classes="abcdef"
+SIX, SEVEN = (
+    LogitStore.from_arrays(
+        [0, 1], {name: np.eye(count)[:2] for name in ("m0", "m1", "m2")}, classes=classes
+    )
+    for count, classes in ((6, "abcdef"), (7, None))
 )
 
 
@@ -187,6 +190,7 @@ def test_samples_are_paired_in_the_order_of_the_other_split():
     [
         (make_store(1, classes=("a", "b", "x", "d", "e")), "first difference at class 2"),
         (SIX, "5 and 6, the first difference at class 5"),
+        (SEVEN, "5 classes on one split and 7"),
         (make_store(1, names=("m0", "m1")), "unknown model of the other split 'm2'"),
     ],
 )
