@@ -535,15 +535,12 @@ class SearchTask:
 
     def front(self, points: Points) -> Front:
         """Points of this search as a Front."""
-        models = []
-        thresholds = []
-        exit_rates = []
-        own = own_units(self.metric, points.thresholds)
-        for row, limits, rates in zip(points.models, own, points.exit_rates):
-            n = np.count_nonzero(row >= 0)
-            models.append(tuple(self.names[m] for m in row[:n]))
-            thresholds.append(tuple(limits[: n - 1].tolist()))
-            exit_rates.append(tuple(rates[:n].tolist()))
+        lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
+        name_of = self.names.__getitem__
+        models = [tuple(map(name_of, row[:n])) for row, n in zip(points.models.tolist(), lengths)]
+        own = own_units(self.metric, points.thresholds).tolist()
+        thresholds = [tuple(row[: n - 1]) for row, n in zip(own, lengths)]
+        exit_rates = [tuple(row[:n]) for row, n in zip(points.exit_rates.tolist(), lengths)]
         improvement = improvement_factor(self.baseline.cost_at(points.accuracy), points.cost)
         table = pd.DataFrame(
             {
