@@ -1,4 +1,4 @@
-"""The README's pictures of the explorer: the page of `make app` in a headless Chromium, at rest and under a hand."""
+"""The README's pictures of the explorer: the page of `make app`, at rest and under a hand."""
 
 import io
 import shutil

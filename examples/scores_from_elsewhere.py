@@ -1,5 +1,6 @@
-"""A folder of scores from elsewhere: labels.csv, costs.csv and, a file a model, logits (npz) or
-probabilities (CSV).
+"""A folder of scores from elsewhere.
+
+It holds labels.csv, costs.csv and, one file per model, logits (npz) or probabilities (CSV).
 """
 
 import sys
@@ -10,7 +11,7 @@ import pandas as pd
 
 import cascadelib as cl
 
-folder = Path((sys.argv + ["examples/scores"])[1])
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "examples/scores")
 labels = pd.read_csv(folder / "labels.csv", index_col="sample")["label"]
 macs = pd.read_csv(folder / "costs.csv", index_col="model")["macs"]
 store = cl.LogitStore.from_arrays(labels, {}, sample_ids=labels.index)
@@ -20,7 +21,8 @@ for name, cost in macs.items():
     else:  # probabilities, brought into the order of the labels; their logarithms serve as logits
         table = pd.read_csv(folder / f"{name}.csv", index_col="sample").loc[labels.index]
         store.add(name, np.log(table.to_numpy().clip(1e-9)), macs=cost)
-chosen_on, held_out = store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+chosen_on = store.take(slice(0, None, 2))
+held_out = store.take(slice(1, None, 2))
 front = cl.search(chosen_on)
 point = cl.pick(front, accuracy=front.baseline.best - 0.005)
 result = cl.evaluate(held_out, point)

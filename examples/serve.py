@@ -1,9 +1,7 @@
-"""A cascade behind HTTP: what callers send at the same time is decided together, and each gets its
-own answers.
+"""A cascade behind HTTP: requests that arrive together are decided together.
 
-    .venv/bin/python examples/serve.py                   bundled models of Fashion-MNIST, on
-    http://127.0.0.1:8000 .venv/bin/python examples/serve.py --cascade FILE    your own, as
-    cascade.save wrote it
+    .venv/bin/python examples/serve.py                   bundled models, on http://127.0.0.1:8000
+    .venv/bin/python examples/serve.py --cascade FILE    your own, as cascade.save wrote it
 
 docs/serving.md says what to send, and how fast it is.
 """
@@ -16,9 +14,11 @@ import math
 import re
 import socket
 import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import fastapi
 import numpy as np
@@ -32,147 +32,156 @@ ROOT = Path(__file__).resolve().parents[1]
 HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
 
 
-def positive(text):
+def positive(text: str) -> int:
     """A whole number of 1 or more."""
-    if (number := int(text)) < 1:
+    number = int(text)
+    if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
     return number
 
 
-def arguments(given=None):
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--cascade",
         help="file of cascade.save (default: chosen here, on the bundled validation split)",
     )
-    parser.add_argument(
-        "--allow-download", action="store_true", help="its models may come from the Hub"
-    )
-    parser.add_argument(
-        "--example", help=".npy of a batch as callers send it: for cascade.optimize"
-    )
-    parser.add_argument(
-        "--max-batch", type=positive, default=64, help="samples that a model runs on at once"
-    )
-    parser.add_argument(
-        "--max-wait-ms", type=float, default=5, help="how long a request waits for others"
-    )
-    parser.add_argument(
+    add("--allow-download", action="store_true", help="its models may come from the Hub")
+    add("--example", help=".npy of a batch as callers send it: for cascade.optimize")
+    add("--max-batch", type=positive, default=64, help="samples that a model runs on at once")
+    add("--max-wait-ms", type=float, default=5, help="how long a request waits for others")
+    add(
         "--max-queue",
         type=positive,
         default=1024,
         help="samples that wait; more are refused with 503",
     )
-    parser.add_argument("--max-bytes", type=positive, default=2**24, help="of a request's body")
-    parser.add_argument("--threads", type=positive, help="of torch (default: its own)")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; of this machine alone by default"
-    )
-    parser.add_argument("--port", type=int, default=8000)
+    add("--max-bytes", type=positive, default=2**24, help="of a request's body")
+    add("--threads", type=positive, help="of torch (default: its own)")
+    add("--host", default="127.0.0.1", help="address to listen on; by default this machine's own")
+    add("--port", type=int, default=8000)
     return parser.parse_args(given)
 
 
-def chosen():
-    """The bundled cascade, as accurate as the best model or nearly so, and images like those that
-    it decides.
-    """
+def chosen() -> tuple[cl.Cascade, cl.datasets.Samples]:
+    """A bundled cascade, nearly as accurate as the best model, and images like those it decides."""
     store = cl.LogitStore(ROOT / "data/fashion-mnist/val")
     cascade = cl.Cascade.from_point(cl.pick(cl.search(store, 2), "near_best"), store=store)
     return cascade, cl.datasets.fashion_mnist("val")
 
 
-def array_of(body):
-    """The array in an .npy (version 1.0, as of all arrays of numbers), which must be as large as it
-    says.
+def array_of(body: bytes) -> np.ndarray:
+    """The array in an .npy file, which must be as large as it says.
+
+    Arrays of numbers are all of version 1.0.
     """
     file = io.BytesIO(body)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not of version 1.0")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.frombuffer(body, dtype, offset=file.tell()).reshape(
-        shape, order="F" if fortran else "C"
-    )
+    values = np.frombuffer(body, dtype, offset=file.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
 
 
-def batch_of(kind, body):
+def batch_of(kind: str, body: bytes) -> Any:
     """The samples in a body: a list of texts as JSON, else .npy. ValueError where it holds none."""
-    read, form = (json.loads, "JSON") if kind == "application/json" else (array_of, ".npy array")
+    is_json = kind == "application/json"
     try:
-        batch = read(body)
+        batch = json.loads(body) if is_json else array_of(body)
     except (ValueError, RecursionError) as error:
+        form = "JSON" if is_json else ".npy array"
         raise ValueError(f"the body is no {form}: {error}") from None
-    if form == "JSON" and not (
-        isinstance(batch, list) and all(isinstance(text, str) for text in batch)
-    ):
-        raise ValueError("JSON must be a list of texts")
-    if form == "JSON" and any(HALVES.search(text) for text in batch):
-        raise ValueError("a text is not valid Unicode: it holds half of a surrogate pair")
+    if is_json:
+        check_texts(batch)
     if not size_of(batch):
         raise ValueError("a batch without samples")
-    if form == ".npy array":
+    if not is_json:
         check_numbers(batch)
     return batch
 
 
-def check_numbers(batch):
+def check_texts(batch: Any) -> None:
+    """Raise ValueError for what is no list of texts in valid Unicode."""
+    if not isinstance(batch, list) or not all(isinstance(text, str) for text in batch):
+        raise ValueError("JSON must be a list of texts")
+    if any(HALVES.search(text) for text in batch):
+        raise ValueError("a text is not valid Unicode: it holds half of a surrogate pair")
+
+
+def check_numbers(batch: np.ndarray) -> None:
     """Raise ValueError for what no model should be asked: complex numbers, text, nan and inf."""
     if batch.dtype.kind not in "biuf":
         raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
     broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
     if len(broken):
         raise ValueError(
-            f"{len(broken)} of {len(batch)} samples hold nan or inf; the first is sample {broken[0]}"
+            f"{len(broken)} of {len(batch)} samples hold nan or inf; "
+            f"the first is sample {broken[0]}"
         )
 
 
 class Full(Exception):
-    """So many samples wait that no more are taken; its argument: seconds until they may be through."""
+    """So many samples wait that no more are taken; its argument: seconds until they may be done."""
 
 
 class Queue:
-    """What callers sent waits until ``max_batch`` samples do, until ``callers()`` requests do (then
-    nobody else can send one), or for ``max_wait`` seconds; then the cascade runs over all of it.
+    """Batches that wait for others, and are decided together.
+
+    They wait until there are ``max_batch`` samples, until there are ``callers()`` requests (then
+    nobody else can send one), or for ``max_wait`` seconds.
     """
 
-    def __init__(self, cascade, max_batch, max_wait, max_queue, callers=lambda: math.inf):
+    def __init__(
+        self,
+        cascade: cl.Cascade,
+        max_batch: int,
+        max_wait: float,
+        max_queue: int,
+        callers: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         self.cascade = cascade
         self.callers = callers
         self.max_batch = max_batch
         self.max_wait = max_wait
         self.max_queue = max_queue
-        self.waiting = []
+        self.waiting: list[tuple[Any, asyncio.Future, float]] = []
         self.samples = 0
         self.seconds = 0.0  # that a sample took, the last time
         self.arrived = asyncio.Event()
         self.thread = ThreadPoolExecutor(1)
 
-    async def decide(self, batch):
-        """The Decisions of one batch; raises what the cascade raises of it, and Full."""
+    async def decide(self, batch: Any) -> dict[str, list]:
+        """The answers for one batch; raises what the cascade raises for it, and :class:`Full`."""
         size = size_of(batch)
         if size > self.max_queue:
             raise ValueError(f"{size} samples in one request; at most {self.max_queue} are taken")
         if self.samples + size > self.max_queue:
             raise Full(self.samples * self.seconds)
         answer = asyncio.get_running_loop().create_future()
-        self.waiting.append((batch, answer, time.monotonic() + self.max_wait))
+        latest = time.monotonic() + self.max_wait
+        self.waiting.append((batch, answer, latest))
         self.samples += size
         self.arrived.set()
         return await answer
 
-    async def filled(self):
+    async def filled(self) -> None:
+        """Wait until what waits is to be decided."""
         while not self.waiting:
             self.arrived.clear()
             await self.arrived.wait()
+        _, _, latest = self.waiting[0]
         while self.samples < self.max_batch and len(self.waiting) < self.callers():
             self.arrived.clear()
             try:
-                await asyncio.wait_for(self.arrived.wait(), self.waiting[0][2] - time.monotonic())
+                await asyncio.wait_for(self.arrived.wait(), latest - time.monotonic())
             except TimeoutError:
                 return
 
-    async def work(self):
+    async def work(self) -> None:
         """Decide what comes, until it is cancelled."""
         while True:
             await self.filled()
@@ -181,33 +190,40 @@ class Queue:
             begun = time.monotonic()
             self.waiting = []
             self.samples = 0
-            run = asyncio.get_running_loop().run_in_executor(
-                self.thread, self.run, [batch for batch, *_ in taken]
-            )
-            for (_, answer, _), said in zip(taken, await run):
+            batches = [batch for batch, _, _ in taken]
+            loop = asyncio.get_running_loop()
+            results = await loop.run_in_executor(self.thread, self.run, batches)
+            for (_, answer, _), result in zip(taken, results):
                 if answer.done():  # its caller went away
                     continue
-                if isinstance(said, Exception):
-                    answer.set_exception(said)
+                if isinstance(result, Exception):
+                    answer.set_exception(result)
                 else:
-                    answer.set_result(said)
+                    answer.set_result(result)
             self.seconds = (time.monotonic() - begun) / samples
 
-    def run(self, batches):
-        """What each caller gets, by one run over the batches of all.
+    def run(self, batches: list) -> list:
+        """What each caller gets, answers or an exception, by one run over the batches of all.
 
         Where that fails, by a run for each.
         """
         try:
             decisions = self.cascade.run(batches, self.max_batch)
         except Exception as error:
-            return [error] if len(batches) == 1 else [self.run([batch])[0] for batch in batches]
-        ends = np.cumsum([0, *map(size_of, batches)])
-        return [answers_of(decisions, slice(*ends[i : i + 2])) for i in range(len(batches))]
+            if len(batches) == 1:
+                return [error]
+            return [self.run([batch])[0] for batch in batches]
+        answers = []
+        start = 0
+        for batch in batches:
+            stop = start + size_of(batch)
+            answers.append(answers_of(decisions, slice(start, stop)))
+            start = stop
+        return answers
 
 
-def answers_of(decisions, rows):
-    """Lists, a value a sample, fit for JSON."""
+def answers_of(decisions: Any, rows: slice) -> dict[str, list]:
+    """Lists, one value per sample, fit for JSON."""
     confidence = decisions.confidence[rows]
     return {
         "prediction": decisions.predictions[rows].tolist(),
@@ -216,11 +232,11 @@ def answers_of(decisions, rows):
     }
 
 
-def app_of(queue, max_bytes):
+def app_of(queue: Queue, max_bytes: int) -> fastapi.FastAPI:
     """The application: POST /decide, GET /health."""
 
     @asynccontextmanager
-    async def lifespan(app):
+    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
         work = asyncio.create_task(queue.work())
         yield
         work.cancel()  # no request is open any more
@@ -229,57 +245,60 @@ def app_of(queue, max_bytes):
     app = fastapi.FastAPI(title="cascade", lifespan=lifespan, docs_url=None, redoc_url=None)
 
     @app.post("/decide")
-    async def decide(request: fastapi.Request):
+    async def decide(request: fastapi.Request) -> fastapi.Response:
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > max_bytes:
                 raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
+        kind, _, _ = request.headers.get("content-type", "").partition(";")
         try:
-            answers = await queue.decide(
-                batch_of(
-                    request.headers.get("content-type", "").partition(";")[0].strip(), bytes(body)
-                )
-            )
+            batch = batch_of(kind.strip(), bytes(body))
+            answers = await queue.decide(batch)
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Full as error:
             wait = {"Retry-After": str(max(1, math.ceil(error.args[0])))}
-            raise fastapi.HTTPException(
-                503, f"{queue.samples} samples wait already", wait
-            ) from None
+            reason = f"{queue.samples} samples wait already"
+            raise fastapi.HTTPException(503, reason, wait) from None
         return fastapi.Response(json.dumps(answers), media_type="application/json")
 
     @app.get("/health")
-    async def health():
+    async def health() -> dict[str, Any]:
         running = queue.cascade.running
-        rates = dict(zip(running.models, np.nan_to_num(running.exit_rates).tolist()))
+        rates = np.nan_to_num(np.asarray(running.exit_rates)).tolist()
         return {
             "models": list(running.models),
             "inputs": running.inputs,
-            "exit_rates": rates,
+            "exit_rates": dict(zip(running.models, rates)),
             "waiting": queue.samples,
         }
 
     return app
 
 
-def server_of(cascade, options):
-    """A uvicorn.Server of the cascade.
-
-    It answers what is under way before it ends (SIGTERM, Ctrl-C).
-    """
-    most = options.max_batch, options.max_wait_ms / 1e3, options.max_queue
-    app = app_of(
-        Queue(cascade, *most, lambda: len(server.server_state.connections)), options.max_bytes
+def server_of(cascade: cl.Cascade, options: argparse.Namespace) -> uvicorn.Server:
+    """A server of the cascade; it answers what is under way before it ends (SIGTERM, Ctrl-C)."""
+    queue = Queue(
+        cascade,
+        options.max_batch,
+        options.max_wait_ms / 1e3,
+        options.max_queue,
+        callers=lambda: len(server.server_state.connections),
     )
-    server = uvicorn.Server(
-        uvicorn.Config(app, options.host, options.port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app_of(queue, options.max_bytes),
+        options.host,
+        options.port,
+        log_level="warning",
+        access_log=False,
     )
+    server = uvicorn.Server(config)
     return server
 
 
-def main(given=None):
+def main(given: Sequence[str] | None = None) -> None:
+    """Serve what a command line asks for, until the process is told to end."""
     options = arguments(given)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -295,17 +314,15 @@ def main(given=None):
         cascade.optimize(example[: options.max_batch])
         cascade.running.reset()
     server = server_of(cascade, options)
-    with socket.create_server((options.host, options.port)) as listening:  # so that port 0 is told
-        print(f"{cascade} on http://{options.host}:{listening.getsockname()[1]}", flush=True)
+    with socket.create_server((options.host, options.port)) as listening:
+        port = listening.getsockname()[1]  # the one that port 0 became
+        print(f"{cascade} on http://{options.host}:{port}", flush=True)
         server.run([listening])
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (
-        OSError,
-        OverflowError,
-        ValueError,
-    ) as error:  # a file, a port: what the caller can mend
+    # A file, a port: what the caller can mend.
+    except (OSError, OverflowError, ValueError) as error:
         raise SystemExit(f"serve.py: {error}") from None

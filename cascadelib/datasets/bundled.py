@@ -10,16 +10,32 @@ from .samples import Samples
 from .texts import Texts, table
 
 FASHION_MNIST = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
 )  # fmt: skip
 
 
 def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist") -> Samples:
-    """Bundled Fashion-MNIST, images uint8 [10000, 28, 28]: "val" (cut from the training images) or
-    "test".
+    """Load the bundled Fashion-MNIST, images uint8 [10000, 28, 28].
 
-    ``folder`` is looked for from here, then from the root of the repository (data/fashion-mnist
-    makes it). Raises FileNotFoundError for a missing file, ValueError for one of another layout.
+    Parameters
+    ----------
+    split : str
+        "val", which is cut from the training images, or "test".
+    folder : Path or str
+        Looked for below the current folder first, then below the root of the repository; the
+        scripts in ``data/fashion-mnist`` make it.
+
+    Returns
+    -------
+    Samples
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the file that is missing, and the splits that are there.
+    ValueError
+        For a file without images, labels and sample ids.
     """
     path = _file_of(folder, split, ".npz", "split.py in data/fashion-mnist makes val and test")
     try:
@@ -39,17 +55,34 @@ def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist")
 
 
 def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
-    """Bundled sentences with a binary sentiment (data/reviews): film reviews "train", "val" and
-    "test", and the shifted "products", "editorials" and "tweets".
+    """Load the bundled sentences with a positive or negative sentiment (``data/reviews``).
 
-    ``folder`` as for :func:`fashion_mnist`. Raises FileNotFoundError for a split that is not there.
+    Parameters
+    ----------
+    split : str
+        Film reviews: "train", "val" or "test"; shifted splits: "products", "editorials" or
+        "tweets".
+    folder : Path or str
+        As for :func:`fashion_mnist`.
+
+    Returns
+    -------
+    Texts
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the file that is missing, and the splits that are there.
     """
     path = _file_of(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
     return table(path, "text", "label", "sample_id", ("negative", "positive"), "reviews", split)
 
 
 def _file_of(folder: Path | str, split: str, ending: str, source: str) -> Path:
-    """The file of a split; FileNotFoundError names those that are there. source: who makes them."""
+    """The file of a split; FileNotFoundError names those that are there.
+
+    source: what makes them.
+    """
     path = located(folder) / (split + ending)
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob(f"*{ending}"))

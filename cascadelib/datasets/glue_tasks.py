@@ -1,9 +1,11 @@
-"""The four tasks of GLUE in the paper (section 4.2), from the Hub or from local files in either of
-its layouts.
+"""The four GLUE tasks of the paper (section 4.2).
+
+They are read from the Hub, or from local files in either of GLUE's layouts.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,9 +19,10 @@ REPOSITORY = "nyu-mll/glue"
 
 @dataclass(frozen=True)
 class Task:
-    """folder: in GLUE's archive; text and label: the Hub's columns.
+    """Where a task lies and what its columns are.
 
-    tsv: the archive's, where they differ.
+    folder: in GLUE's archive; text: columns of the Hub; classes: names, in the order of the labels;
+    tsv: names of columns in the archive, where they differ; f1: whether F1 is reported.
     """
 
     folder: str
@@ -29,11 +32,8 @@ class Task:
     f1: bool = False
 
 
-MRPC = {
-    "sentence1": "#1 String",
-    "sentence2": "#2 String",
-    "label": "Quality",
-}  # columns of its .tsv
+# Columns of its .tsv.
+MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
 TASKS = {
     "sst2": Task("SST-2", ("sentence",), ("negative", "positive"), {}),
     "mrpc": Task(
@@ -48,7 +48,10 @@ TASKS = {
         f1=True,
     ),
 }
-"""The paper's four tasks of GLUE by name: where each lies, its columns and classes, whether it is scored by F1."""
+"""The paper's four GLUE tasks by name.
+
+Each says where it lies, its columns and classes, and whether it is scored by F1.
+"""
 FILES = {"validation": ("validation", "dev"), "train": ("train",)}
 
 
@@ -58,30 +61,55 @@ def glue(
     folder: Path | str | None = None,
     revision: str | None = None,
 ) -> Texts:
-    """One of GLUE's tasks "sst2", "mrpc", "qnli", "qqp" as :class:`Texts`; ids are task/row.
+    """Load one of the GLUE tasks.
 
-    folder: local files instead of the Hub's ``nyu-mll/glue``: ``SST-2/dev.tsv`` as in GLUE's
-    archive, or ``sst2/validation*.parquet`` as in the Hub's repository. revision: of that
-    repository.
+    Parameters
+    ----------
+    task : str
+        "sst2", "mrpc", "qnli" or "qqp".
+    split : str
+        "validation" or "train".
+    folder : Path or str, optional
+        Local files instead of the Hub's ``nyu-mll/glue``: ``SST-2/dev.tsv`` as in GLUE's archive,
+        or ``sst2/validation*.parquet`` as in the Hub's repository.
+    revision : str, optional
+        Of that repository.
 
-    Raises ValueError for the test split (its labels are hidden: all −1), unknown tasks and missing
-    columns; FileNotFoundError naming the files looked for; ConnectionError, at once, where the Hub
-    does not answer.
+    Returns
+    -------
+    Texts
+        Their ids are "task/row".
+
+    Raises
+    ------
+    ValueError
+        For unknown tasks, missing columns, and the test split, whose labels are hidden (all −1).
+    FileNotFoundError
+        Naming the files that were looked for.
+    ConnectionError
+        At once, where the Hub is needed and does not answer.
+
+    References
+    ----------
+    Paper, section 4.2; Wang, Singh et al., 2019: GLUE, ICLR.
     """
     entry = TASKS[known(task, TASKS, "GLUE task")]
     if split == "test":
         raise ValueError(
-            f"GLUE hides the labels of {task}'s test split (all are −1): nothing can be measured on it"
+            f"GLUE hides the labels of {task}'s test split (all are −1): nothing can be measured "
+            "on it"
         )
     known(split, FILES, "split")
-    source = (
-        _hub(task, split, revision)
-        if folder is None
-        else _local(task, entry, split, located(folder))
-    )
-    tsv = isinstance(source, Path) and source.suffix == ".tsv"
-    columns = [entry.tsv.get(c, c) if tsv else c for c in (*entry.text, "label")]
-    found = table(source, columns[:-1], columns[-1], None, entry.classes, f"glue/{task}", split)
+    renamed: dict = {}
+    if folder is None:
+        source: Any = _hub(task, split, revision)
+    else:
+        source = _local(task, entry, split, located(folder))
+        if source.suffix == ".tsv":
+            renamed = entry.tsv
+    text = [renamed.get(column, column) for column in entry.text]
+    label = renamed.get("label", "label")
+    found = table(source, text, label, None, entry.classes, f"glue/{task}", split)
     return replace(found, sample_ids=[f"{task}/{row}" for row in range(len(found))])
 
 

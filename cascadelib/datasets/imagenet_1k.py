@@ -1,10 +1,10 @@
-"""ImageNet (ILSVRC 2012) and ImageNetV2, in the layouts in which people have them, with labels in
-timm's order.
+"""ImageNet (ILSVRC 2012) and ImageNetV2, in the layouts in which people have them.
+
+Labels are in timm's order.
 """
 
 import csv
 import functools
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,20 +18,35 @@ from .images import Item, Photographs, class_folders, existing, files_in, image_
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LAYOUTS = (
-    "1,000 folders named by synset (n01440764 …), or a flat folder of ILSVRC2012_val_*.JPEG with labels=: the devkit's "
-    "folder, or a csv or text file of file names and labels"
+    "1,000 folders named by synset (n01440764 …), or a flat folder of ILSVRC2012_val_*.JPEG with "
+    "labels=: the devkit's folder, or a csv or text file of file names and labels"
 )
+# Names of columns, the first that a data set of the Hub has.
+IMAGE = ("image", "img", "jpg")
+LABEL = ("label", "labels", "fine_label", "cls")
 
 
 @functools.cache
 def synsets() -> tuple[str, ...]:
-    """The 1,000 classes in the order of timm's logits: WordNet ids, sorted."""
+    """Name the 1,000 classes by their WordNet ids, in the order of timm's logits.
+
+    Returns
+    -------
+    tuple of str
+        "n01440764", …, sorted.
+    """
     return tuple(ImageNetInfo().label_names())
 
 
 @functools.cache
 def descriptions() -> tuple[str, ...]:
-    """The same in words: "tench, Tinca tinca" …"""
+    """Name the 1,000 classes in words, in the order of timm's logits.
+
+    Returns
+    -------
+    tuple of str
+        "tench, Tinca tinca", …
+    """
     return tuple(ImageNetInfo().label_descriptions())
 
 
@@ -41,38 +56,50 @@ def imagenet(
     labels: Path | str | None = None,
     dataset: str = "imagenet-1k",
 ) -> Photographs:
-    """ImageNet's labelled images below ``folder`` (or its folder ``split``): class folders, or flat
-    with ``labels``.
+    """Read ImageNet's labelled images from class folders, or from a flat folder with labels.
 
-    labels: for a flat folder: the devkit (``ILSVRC2012_devkit_t12``, looked for in ``folder`` by
-    default), or a file
-        with a line an image: "file,label" or "file label", with a synset, a number in timm's order
-        (0 … 999), or Kaggle's ``ImageId,PredictionString``.
-    Raises FileNotFoundError for a missing folder, ValueError naming a missing class folder, images
-    without label and labels without image, and a label file of the wrong length.
+    Parameters
+    ----------
+    folder : Path or str
+        The images lie in it, or in its folder ``split``.
+    split : str
+    labels : Path or str, optional
+        For a flat folder: the devkit (by default the folder ``ILSVRC2012_devkit_t12`` beside the
+        images), or a file with one line per image, "file,label" or "file label", where the label is
+        a synset or a number in timm's order (0 … 999); also Kaggle's ``ImageId,PredictionString``.
+    dataset : str
+
+    Returns
+    -------
+    Photographs
+        Labels are in timm's order.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a missing folder.
+    ValueError
+        Naming a missing class folder, images without a label, labels without an image, and a file
+        of labels of another length.
     """
     root = existing(folder, LAYOUTS)
     root = root / split if (root / split).is_dir() else root
-    folders = class_folders(root) if labels is None else []
-    if folders and not set(folders) & set(synsets()):
-        raise ValueError(
-            f"{root}: its folders ({', '.join(folders[:3])} …) are not named by synset; expected {LAYOUTS}. "
-            "For ImageNetV2 use imagenet_v2(…), for other classes image_folder(…)"
-        )
-    if folders:
-        return image_folder(root, synsets(), dataset, split)
     if labels is None:
-        devkits = [
-            path
-            for base in (root, root.parent)
-            for path in sorted(base.glob("*devkit*"))
-            if path.is_dir()
-        ]
-        if not devkits:
+        folders = class_folders(root)
+        if set(folders) & set(synsets()):
+            return image_folder(root, synsets(), dataset, split)
+        if folders:
+            raise ValueError(
+                f"{root}: its folders ({', '.join(folders[:3])} …) are not named by synset; "
+                f"expected {LAYOUTS}. For ImageNetV2 use imagenet_v2(…), for other classes "
+                "image_folder(…)"
+            )
+        devkits = sorted(root.glob("*devkit*")) + sorted(root.parent.glob("*devkit*"))
+        labels = next(filter(Path.is_dir, devkits), None)
+        if labels is None:
             raise ValueError(
                 f"{root} holds no class folders and no labels are given; expected {LAYOUTS}"
             )
-        labels = devkits[0]
     names = images_in(root, f"images; expected {LAYOUTS}")
     return Photographs(
         files_in(root, names), _labels_of(names, Path(labels)), names, synsets(), dataset, split
@@ -86,7 +113,8 @@ def _labels_of(names: list[str], path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"no labels {path}; expected {LAYOUTS}")
     given = _listed_labels(path)
-    missing = [name for name in names if name not in given and Path(name).stem not in given]
+    labels = [given.get(name, given.get(Path(name).stem)) for name in names]
+    missing = [name for name, label in zip(names, labels) if label is None]
     if missing:
         raise ValueError(
             f"{path}: no label for image {missing[0]!r} ({len(missing)} of {len(names)} have none)"
@@ -95,25 +123,25 @@ def _labels_of(names: list[str], path: Path) -> np.ndarray:
         raise ValueError(
             f"{path} has {len(given)} labels for {len(names)} images; both must be the whole split"
         )
-    return np.array([given[name] if name in given else given[Path(name).stem] for name in names])
+    return np.array(labels)
 
 
 def _listed_labels(path: Path) -> dict[str, int]:
-    """{name of an image: label} of a file with a line per image."""
-    places = {synset: i for i, synset in enumerate(synsets())}
+    """{name of an image: label} of a file with one line per image."""
+    places = dict(zip(synsets(), range(1000))) | {str(place): place for place in range(1000)}
     given: dict[str, int] = {}
     with open(path, newline="", encoding="utf-8") as file:
         lines = [line.strip().replace("\t", ",") for line in file]
     rows = [row for row in csv.reader(lines) if row]
     for number, row in enumerate(rows, 1):
         words = [row[0], *row[1].split()] if len(row) > 1 else row[0].rsplit(maxsplit=1)
-        word = words[1] if len(words) > 1 else ""
-        place = int(word) if re.fullmatch("[0-9]{1,9}", word) else places.get(word, len(places))
-        if place >= len(places):
+        place = places.get(words[1]) if len(words) > 1 else None
+        if place is None:
             if number == 1:
                 continue  # the names of the columns
             raise ValueError(
-                f"{path}, line {number}: {','.join(row)!r} is no image with a synset or a number 0 … 999"
+                f"{path}, line {number}: {','.join(row)!r} is no image with a synset "
+                "or a number 0 … 999"
             )
         if words[0] in given:
             raise ValueError(f"{path}, line {number}: image {words[0]!r} is there more than once")
@@ -132,17 +160,14 @@ def _devkit_file(devkit: Path, name: str) -> Path:
 
 
 def ilsvrc_order(devkit: Path | str) -> np.ndarray:
-    """Int [1000]: ``order[i − 1]`` is the place in timm's order of the class that the challenge
-    calls i (1 … 1000), by ``meta.mat`` of the devkit.
+    """Place in timm's order of each of the challenge's classes 1 … 1000, int [1000].
+
+    devkit: its ``meta.mat`` lists them.
     """
     path = _devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
-        ids = {
-            int(row["ILSVRC2012_ID"]): str(row["WNID"])
-            for row in table
-            if int(row["ILSVRC2012_ID"]) <= 1000
-        }
+        ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
         return np.array([synsets().index(ids[i]) for i in range(1, 1001)])
     except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
@@ -156,43 +181,67 @@ def _devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
         raise ValueError(
             f"{path} has {len(lines)} labels for {len(names)} images; both must be the whole split"
         )
-    bad = [
-        i
-        for i, line in enumerate(lines)
-        if not re.fullmatch("[0-9]{1,9}", line) or not 1 <= int(line) <= 1000
-    ]
-    if bad:
-        raise ValueError(f"{path}, line {bad[0] + 1}: {lines[bad[0]]!r} is no class 1 … 1000")
+    numbers = {str(number) for number in range(1, 1001)}
+    for place, line in enumerate(lines, 1):
+        if line not in numbers:
+            raise ValueError(f"{path}, line {place}: {line!r} is no class 1 … 1000")
     return ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
 
 
 def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:
-    """ImageNetV2 (Recht et al., 2019): folders 0 … 999 named by label, not by place in their order
-    as text, in which "10" comes before "2". Raises ValueError naming missing folders.
+    """Read ImageNetV2, whose folders 0 … 999 are named by label.
+
+    Sorted as text, "10" comes before "2": a folder's place in that order is not its label.
+
+    Parameters
+    ----------
+    folder : Path or str
+    split : str
+
+    Returns
+    -------
+    Photographs
+
+    Raises
+    ------
+    FileNotFoundError
+        For a missing folder.
+    ValueError
+        Naming the class folders that are missing.
+
+    References
+    ----------
+    Recht et al., 2019: Do ImageNet classifiers generalize to ImageNet?, ICML.
     """
     root = existing(folder, "ImageNetV2's 1,000 folders 0 … 999")
     found = class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
         return imagenet_v2(root / found[0], split)
-    return replace(
-        image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split), classes=synsets()
-    )
-
-
-IMAGE_AND_LABEL = (("image", "img", "jpg"), ("label", "labels", "fine_label", "cls"))  # columns
-
-
-def _first_of(names: tuple[str, ...], columns: list[str]) -> str:
-    """The first of these names that is a column, or ""."""
-    return next((name for name in names if name in columns), "")
+    images = image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split)
+    return replace(images, classes=synsets())
 
 
 def hub_images(name: str, split: str = "validation", revision: str | None = None) -> Photographs:
-    """Labelled images from the Hub, e.g. "ILSVRC/imagenet-1k", or from a local folder that
-    ``datasets`` can read.
+    """Read labelled images from the Hub, or from a local folder that ``datasets`` can read.
 
-    Raises ConnectionError, at once, where the Hub does not answer; ValueError where there is no
-    such split or columns.
+    Parameters
+    ----------
+    name : str
+        A data set of the Hub, for example "ILSVRC/imagenet-1k", or a folder.
+    split : str
+    revision : str, optional
+        Of the Hub's repository.
+
+    Returns
+    -------
+    Photographs
+
+    Raises
+    ------
+    ConnectionError
+        At once, where the Hub is needed and does not answer.
+    ValueError
+        Where there is no such split, or no column of images or labels.
     """
     import datasets as hub_datasets
 
@@ -208,8 +257,9 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     except (ValueError, OSError, ConnectionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
-    image, label = (_first_of(names, data.column_names) for names in IMAGE_AND_LABEL)
-    if not (image and label):
+    image = next(filter(data.column_names.__contains__, IMAGE), None)
+    label = next(filter(data.column_names.__contains__, LABEL), None)
+    if image is None or label is None:
         raise ValueError(
             f"{name}: no columns for image and label among {data.column_names}; rename them so"
         )
@@ -218,6 +268,4 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
         data = data.cast_column(image, hub_datasets.Image(decode=False))
     items = tuple(Item(data, row, image) for row in range(len(data)))
     classes = getattr(data.features[label], "names", None)
-    return Photographs(
-        items, np.asarray(data[label]), None, classes, str(name).rpartition("/")[2], split
-    )
+    return Photographs(items, np.asarray(data[label]), None, classes, Path(name).name, split)

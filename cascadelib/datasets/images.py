@@ -17,6 +17,10 @@ from .samples import Labelled
 # their own (EPS starts Ghostscript), whatever a file's name ends in.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
 LARGEST_IMAGE = 2**30  # bytes of a file
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
+# What file managers leave behind; so do names that begin with a dot.
+BYSTANDERS = {"thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,8 @@ class File:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
 def decoded(file: Any) -> Image.Image:
-    """The image in a binary file as RGB, in one of :data:`FORMATS`.
-
-    UnidentifiedImageError for others.
-    """
+    """The image in a binary file as RGB; UnidentifiedImageError for one of no known format."""
     try:
         with Image.open(file, formats=FORMATS) as image:
             return image.convert("RGB")
@@ -69,9 +67,7 @@ def decoded(file: Any) -> Image.Image:
 
 @dataclass(frozen=True)
 class Item:
-    """The image in column ``key`` and ``row`` of a data set of the Hub: whatever :func:`as_image`
-    takes.
-    """
+    """The image in column ``key`` and ``row`` of a data set of the Hub, in any form of an image."""
 
     data: Any
     row: int
@@ -82,40 +78,55 @@ class Item:
         return self().tobytes()
 
     def __call__(self) -> Image.Image:
-        """The image as RGB; ValueError naming the row where it is none."""
+        """The image as RGB; ValueError naming the row where there is none."""
         try:
             return as_image(self.data[self.row][self.key])
-        except (OSError, SyntaxError, ValueError, TypeError) as error:
+        except (*UNREADABLE, TypeError) as error:
             raise ValueError(
                 f"row {self.row}: no image in column {self.key!r}: {error!r}"
             ) from None
 
 
 def as_image(image: Any) -> Image.Image:
-    """PIL image, uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], or {"bytes": …} → RGB.
+    """An image as RGB; ValueError for what is none.
 
-    ValueError for others.
+    It may be a PIL image, a uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], a path, or a dict
+    with the "bytes" or the "path" of a file.
     """
     if isinstance(image, dict) and image.get("bytes"):
         return decoded(io.BytesIO(image["bytes"]))
     if isinstance(image, dict) and image.get("path"):
-        return File(Path(image["path"]))()
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    array = np.asarray(image)
-    if array.dtype != np.uint8:
-        raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}")
-    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
-        array = array.transpose(1, 2, 0)
-    return Image.fromarray(
-        array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
-    ).convert("RGB")
+        image = Path(image["path"])
+    if isinstance(image, Path):
+        return File(image)()
+    if not isinstance(image, Image.Image):
+        array = np.asarray(image)
+        if array.dtype != np.uint8:
+            raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}")
+        if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
+            array = array.transpose(1, 2, 0)
+        if array.shape[2:] == (1,):
+            array = array[..., 0]
+        image = Image.fromarray(array)
+    return image.convert("RGB")
 
 
 class Photographs(Labelled):
-    """k :class:`Labelled` photographs: ``inputs[row]()`` decodes one.
+    """k labelled photographs, which are read only when they are asked for.
 
-    Extraction does so once for all models.
+    Extraction decodes each once for all models.
+
+    Parameters
+    ----------
+    inputs : tuple
+        k of them: ``inputs[row]()`` decodes one.
+    labels, sample_ids, classes, dataset, split
+        int [k], the names of the k samples and of the classes, and where they come from.
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ, labels outside the classes, and ids that repeat.
     """
 
     inputs: tuple[File | Item, ...]
@@ -126,15 +137,8 @@ class Photographs(Labelled):
         return [photograph() for photograph in self.inputs[start:stop]]
 
     def raw(self, row: int) -> bytes:
-        """What tells this image from another: the file's bytes, or the decoded pixels."""
+        """What distinguishes an image from others: the file's bytes, or the decoded pixels."""
         return self.inputs[row].raw()
-
-
-ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
-BYSTANDERS = {
-    "thumbs.db",
-    "desktop.ini",
-}  # what file managers leave behind; so do names that begin with a dot
 
 
 def existing(folder: Path | str, what: str) -> Path:
@@ -146,21 +150,20 @@ def existing(folder: Path | str, what: str) -> Path:
 
 
 def images_in(folder: Path, needed: str = "images") -> list[str]:
-    """Names of the images in a folder, sorted; ValueError where there are none (``needed``: the
-    word for them), and
-    naming any other file: nothing is left out silently.
+    """Names of the images in a folder, sorted.
+
+    ValueError where there are none (``needed``: the word for them), and for any other file: nothing
+    is left out silently.
     """
-    names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name))
+    names = sorted(filter(_counts, os.listdir(folder)))
     strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strangers:
+        stranger = folder / strangers[0]
+        is_folder = stranger.is_dir()
+        remedy = "class folders need no list of labels" if is_folder else "move it elsewhere"
         raise ValueError(
-            f"{folder / strangers[0]} is no image by its ending ({len(strangers)} such in this folder); "
-            f"expected {', '.join(ENDINGS[:4])} …; "
-            + (
-                "class folders need no list of labels"
-                if (folder / strangers[0]).is_dir()
-                else "move it elsewhere"
-            )
+            f"{stranger} is no image by its ending ({len(strangers)} such in this folder); "
+            f"expected {', '.join(ENDINGS[:4])} …; {remedy}"
         )
     if not names:
         raise ValueError(f"{folder}: no {needed}")
@@ -168,7 +171,7 @@ def images_in(folder: Path, needed: str = "images") -> list[str]:
 
 
 def _counts(name: str) -> bool:
-    """Whether a name in a folder is not of a bystander."""
+    """Whether a file of that name belongs to the data."""
     return not name.startswith(".") and name.lower() not in BYSTANDERS
 
 
@@ -187,29 +190,48 @@ def class_folders(folder: Path) -> list[str]:
 def image_folder(
     folder: Path | str, classes: Sequence[str] | None = None, dataset: str = "", split: str = ""
 ) -> Photographs:
-    """Any folder with a folder of images a class: labels are places in ``classes``, ids
-    "class/file".
+    """Read a folder that holds one folder of images per class.
 
-    classes: names of the class folders in the order of the labels; by default the folders, sorted
-    as text. Raises FileNotFoundError for a missing folder, ValueError naming a class folder that is
-    missing, empty or unknown, or a file that is no image.
+    Parameters
+    ----------
+    folder : Path or str
+    classes : sequence of str, optional
+        Names of the class folders in the order of the labels; by default all folders, sorted as
+        text.
+    dataset, split : str
+        Where the images come from; by default the name of the folder.
+
+    Returns
+    -------
+    Photographs
+        Labels are places in ``classes``, ids "class/file".
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such folder.
+    ValueError
+        Naming a class folder that is missing, empty or unknown, or a file that is no image.
     """
     root = existing(folder, "a folder of images for each class")
     found = class_folders(root)
     if not found:
         raise ValueError(
-            f"{root} holds no class folders; for a flat folder of ImageNet give its labels (imagenet(…))"
+            f"{root} holds no class folders; for a flat folder of ImageNet give its labels "
+            "(imagenet(…))"
         )
-    classes = [str(c) for c in (found if classes is None else classes)]
+    classes = found if classes is None else list(classes)
     missing = [name for name in classes if name not in found]
     more = [name for name in found if name not in classes]
     if missing:
         raise ValueError(
-            f"{root}: no folder for class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)"
+            f"{root}: no folder for class {missing[0]!r} "
+            f"({len(missing)} of {len(classes)} are missing)"
         )
     if more:
         raise ValueError(
-            f"{root / more[0]} belongs to no known class ({len(more)} such); expected {classes[:3]} …"
+            f"{root / more[0]} belongs to no known class ({len(more)} such); "
+            f"expected {classes[:3]} …"
         )
     paths: list[str] = []
     labels: list[int] = []

@@ -15,9 +15,25 @@ from ..labels import chosen_rows, labels_of
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """k inputs of any kind with labels int [k]; ids, kept as str [k], default to row numbers.
+    """k inputs of any kind, with their labels.
 
-    Raises ValueError naming what is wrong: lengths, labels, repeated ids.
+    Parameters
+    ----------
+    inputs
+        k of them.
+    labels : array_like
+        int [k].
+    sample_ids : array_like, optional
+        Kept as str [k]; by default the row numbers.
+    classes : sequence of str, optional
+        Names of the classes, in the order of the labels.
+    dataset, split : str
+        Where the samples come from.
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ, labels outside the classes, and ids that repeat.
     """
 
     inputs: Any
@@ -32,52 +48,75 @@ class Labelled:
         checked = labels_of(self)
         if len(self.inputs) != len(checked):
             raise ValueError(f"{len(self.inputs)} {self.word} for {len(checked)} labels")
-        settled = {
-            "labels": checked.needed,
-            "sample_ids": checked.sample_ids,
-            "classes": checked.classes,
-        }
-        for name, value in settled.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(
+            labels=checked.needed,
+            sample_ids=checked.sample_ids,
+            classes=checked.classes,
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Any) -> Self:
-        """Some of the samples: distinct row indices, a bool mask [k] or a slice."""
+        """Select some of the samples.
+
+        Parameters
+        ----------
+        indices : array_like or slice
+            Row numbers that do not repeat, or a bool mask [k].
+
+        Returns
+        -------
+        The same kind of data set.
+        """
         rows = chosen_rows(indices, len(self))
-        inputs = (
-            tuple(self.inputs[row] for row in rows)
-            if isinstance(self.inputs, tuple)
-            else self.inputs[rows]
-        )
+        if isinstance(self.inputs, tuple):
+            inputs = tuple(self.inputs[row] for row in rows)
+        else:
+            inputs = self.inputs[rows]
         return replace(
-            self, inputs=inputs, labels=self.labels[rows], sample_ids=self.sample_ids[rows]
+            self,
+            inputs=inputs,
+            labels=self.labels[rows],
+            sample_ids=self.sample_ids[rows],
         )
 
 
 class Samples(Labelled):
-    """k :class:`Labelled` inputs, in memory or memory-mapped: numbers [k, …] as numpy or torch, or
-    nested lists.
+    """k labelled inputs in memory, or memory-mapped.
+
+    Parameters
+    ----------
+    inputs : array_like
+        Numbers [k, …]: a numpy array, a torch tensor, or nested lists.
+    labels, sample_ids, classes, dataset, split
+        int [k], the names of the k samples and of the classes, and where they come from.
+
+    Raises
+    ------
+    ValueError
+        For inputs that are no numbers; for lengths that differ, labels outside the classes, and ids
+        that repeat.
     """
 
     def __post_init__(self) -> None:
-        inputs = (
-            self.inputs if isinstance(self.inputs, torch.Tensor) else np.asanyarray(self.inputs)
-        )
-        if not isinstance(inputs, torch.Tensor) and inputs.dtype.kind not in "biuf":
-            raise ValueError("inputs must be a numeric numpy array or a torch tensor [samples, …]")
-        object.__setattr__(self, "inputs", inputs)
-        if isinstance(self.labels, torch.Tensor):
-            object.__setattr__(self, "labels", self.labels.cpu().numpy())
+        inputs = self.inputs
+        if not isinstance(inputs, torch.Tensor):
+            inputs = np.asanyarray(inputs)
+            if inputs.dtype.kind not in "biuf":
+                raise ValueError(
+                    "inputs must be a numeric numpy array or a torch tensor [samples, …]"
+                )
+        labels = self.labels
+        if isinstance(labels, torch.Tensor):
+            labels = labels.cpu().numpy()
+        vars(self).update(inputs=inputs, labels=labels)
         super().__post_init__()
 
     def batch(self, start: int, stop: int) -> torch.Tensor:
         """Inputs of rows start … stop − 1, [stop − start, …]."""
         inputs = self.inputs[start:stop]
+        if isinstance(inputs, torch.Tensor):
+            return inputs
         # A read-only map is copied: torch would warn that it could be written through.
-        return (
-            inputs
-            if isinstance(inputs, torch.Tensor)
-            else torch.from_numpy(np.require(inputs, None, ["C", "W"]))
-        )
+        return torch.from_numpy(np.require(inputs, None, ["C", "W"]))

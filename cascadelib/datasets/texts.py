@@ -3,6 +3,7 @@
 import csv
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,30 @@ from .samples import Labelled
 
 
 class Texts(Labelled):
-    """k labelled texts: str [k], or pairs (str, str) [k]; see :class:`Labelled`.
+    """k labelled texts, or pairs of texts.
 
-    Raises ValueError naming the first row whose text is missing, and what is wrong with labels or
-    ids. Empty texts
-    are kept, with a warning that counts them: a classifier has an answer for them, too.
+    Empty texts are kept, since a classifier has an answer for them too; a warning counts them.
+
+    Parameters
+    ----------
+    inputs : sequence
+        k strings, or k pairs of strings.
+    labels, sample_ids, classes, dataset, split
+        int [k], the names of the k samples and of the classes, and where they come from.
+
+    Raises
+    ------
+    ValueError
+        Naming the first row whose text is missing; for lengths that differ, labels outside the
+        classes, and ids that repeat.
     """
 
     inputs: tuple
     word = "texts"
 
     def __post_init__(self) -> None:
-        texts = tuple(tuple(t) if isinstance(t, (tuple, list)) else t for t in self.inputs)
-        object.__setattr__(self, "inputs", texts)
+        texts = tuple(tuple(t) if isinstance(t, list) else t for t in self.inputs)
+        vars(self).update(inputs=texts)
         super().__post_init__()
         empty = 0
         for row, text in enumerate(texts):
@@ -34,14 +46,16 @@ class Texts(Labelled):
             if not paired or not all(isinstance(part, str) for part in parts):
                 expected = "a pair of strings" if self.pairs else "a string"
                 raise ValueError(
-                    f"the text of row {row} ({self.sample_ids[row]}) is {text!r}, expected {expected}"
+                    f"the text of row {row} ({self.sample_ids[row]}) is {text!r}, "
+                    f"expected {expected}"
                 )
             empty += not all(part.strip() for part in parts)
         if empty:
             warnings.warn(f"{empty} of {len(texts)} texts are empty; they are kept", stacklevel=3)
 
     def __repr__(self) -> str:
-        return f"<Texts: {self.dataset} {self.split}, {len(self)} {'pairs' if self.pairs else 'texts'}>"
+        kind = "pairs" if self.pairs else "texts"
+        return f"<Texts: {self.dataset} {self.split}, {len(self)} {kind}>"
 
     @property
     def pairs(self) -> bool:
@@ -58,7 +72,7 @@ class Texts(Labelled):
 
     @property
     def order(self) -> np.ndarray:
-        """Rows by length in characters, int64 [k]: texts of one batch are then padded little."""
+        """Rows by length in characters, int64 [k], so that the texts of a batch need little padding."""
         lengths = [sum(map(len, t)) if isinstance(t, tuple) else len(t) for t in self.inputs]
         return np.argsort(lengths, kind="stable")
 
@@ -72,31 +86,55 @@ def table(
     dataset: str = "",
     split: str = "",
 ) -> Texts:
-    """:class:`Texts` from a DataFrame or a file: .parquet, .csv, .tsv (no quoting), .jsonl.
+    """Read labelled texts from a table.
 
-    text: a column, or two for pairs; label: a column of class numbers, or of names out of
-    ``classes``; sample_id: a column (default: row numbers). Raises FileNotFoundError, and
-    ValueError for missing columns and unknown labels.
+    Parameters
+    ----------
+    source : DataFrame, Path or str
+        A table, or a file: .parquet, .csv, .tsv (without quoting) or .jsonl.
+    text : str or sequence of str
+        The column of the texts, or the two columns of pairs.
+    label : str
+        The column of labels: class numbers, or names out of ``classes``.
+    sample_id : str, optional
+        The column of ids; by default the row numbers.
+    classes : sequence of str, optional
+        Names of the classes, in the order of their numbers.
+    dataset, split : str
+        Where the samples come from.
+
+    Returns
+    -------
+    Texts
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        For missing columns, unknown labels, and files that are no such table.
     """
     frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
-    columns = [text] if isinstance(text, str) else list(text)
-    for column in [*columns, label, *([] if sample_id is None else [sample_id])]:
-        known(column, frame.columns, f"column of {dataset or 'the table'}")
-    parts = [frame[column].tolist() for column in columns]
-    ids = None if sample_id is None else frame[sample_id].astype(str).to_numpy()
-    labels = _numbers(frame[label], classes, dataset or "the table")
-    return Texts(
-        tuple(parts[0] if len(parts) == 1 else zip(*parts)), labels, ids, classes, dataset, split
-    )
+    name = dataset or "the table"
+
+    def column(key: str) -> pd.Series:
+        return frame[known(key, frame.columns, f"column of {name}")]
+
+    ids = None if sample_id is None else column(sample_id).astype(str).to_numpy()
+    parts = [column(key).tolist() for key in ([text] if isinstance(text, str) else text)]
+    texts = tuple(parts[0] if len(parts) == 1 else zip(*parts))
+    labels = _numbers(column(label), classes, name)
+    return Texts(texts, labels, ids, classes, dataset, split)
 
 
 def _read(path: Path) -> pd.DataFrame:
     """The table in a file, by its ending."""
+    as_text = partial(pd.read_csv, keep_default_na=False)
     readers = {
         ".parquet": pd.read_parquet,
-        ".csv": lambda p: pd.read_csv(p, keep_default_na=False),
-        ".tsv": lambda p: pd.read_csv(p, sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False),
-        ".jsonl": lambda p: pd.read_json(p, lines=True),
+        ".csv": as_text,
+        ".tsv": partial(as_text, sep="\t", quoting=csv.QUOTE_NONE),
+        ".jsonl": partial(pd.read_json, lines=True),
     }
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}")
@@ -112,16 +150,19 @@ def _numbers(column: pd.Series, classes: Sequence[str] | None, name: str) -> np.
     if values.dtype.kind not in "iu":
         names = list(classes or ())
         texts = [str(v) for v in values]
-        places = {str(n): n for n in range(len(names))} | {name: n for n, name in enumerate(names)}
+        places = dict(zip(map(str, range(len(names))), range(len(names))))
+        places |= dict(zip(names, range(len(names))))
         found = [places.get(text) for text in texts]
         if None in found:
             row = found.index(None)
             raise ValueError(
-                f"{name}: label {texts[row]!r} of row {row} is none of {names or 'the whole numbers'}"
+                f"{name}: label {texts[row]!r} of row {row} is none of "
+                f"{names or 'the whole numbers'}"
             )
         return np.array(found, np.int64)
     if len(values) and (values == -1).all():
         raise ValueError(
-            f"{name}: all labels are −1: this split hides them (GLUE's test splits do); use another split"
+            f"{name}: all labels are −1: this split hides them (GLUE's test splits do); "
+            "use another split"
         )
     return values

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
-from ..datasets.images import File, as_image
+from ..datasets.images import as_image
 from ..store.protocol import Store
 from .state import CascadeOnSplit, Reading
 
@@ -46,9 +46,7 @@ def nearest(cascade: CascadeOnSplit, reading: Reading, here: np.ndarray) -> np.n
 def picture(image: Any) -> Image.Image:
     """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image,
     or a path."""
-    if isinstance(image, Path):
-        return File(image)()
-    if not isinstance(image, Image.Image):
+    if not isinstance(image, Image.Image | Path):
         image = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
         if image.dtype != np.uint8:
             low = float(image.min())

@@ -1,5 +1,4 @@
-"""The zoos that come with the repository: classifiers of images and of texts, their weights and
-architectures.
+"""The zoos that come with the repository: classifiers of images and of texts.
 
 timm and transformers are imported where a model is built: they take seconds.
 """
@@ -17,15 +16,12 @@ from torch import nn
 
 from ..checks import known
 from ..files import REVIEWS, file_digest, folder_of, located, read_json
-from .model import Model
+from .model import Model, parameters_of
 from .transforms import GreyImages, Tokenized
 
 
 class BagOfWords(nn.Module):
-    """[N, L] numbers of word pieces and their mask → logits [N, classes].
-
-    The order of the words does not count.
-    """
+    """Logits [N, classes] of word pieces, whatever their order: one table of weights."""
 
     def __init__(self, vocab_size: int, classes: int):
         super().__init__()
@@ -37,11 +33,10 @@ class BagOfWords(nn.Module):
         return self.weights
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Logits [n, classes] of token ids and mask [n, length]."""
-        # As a product, so that a count of multiply-accumulates sees one a word and class.
-        return (
-            attention_mask.to(self.weights.weight.dtype).unsqueeze(1) @ self.weights(input_ids)
-        ).squeeze(1)
+        """Logits [N, classes] of token ids and their mask, [N, length]."""
+        # As a product, so that a count of multiply-accumulates sees one per word and class.
+        words = self.weights(input_ids)
+        return (attention_mask.to(words.dtype).unsqueeze(1) @ words).squeeze(1)
 
 
 def linear(in_chans: int = 1, num_classes: int = 10, img_size: int = 28) -> nn.Module:
@@ -52,33 +47,21 @@ def linear(in_chans: int = 1, num_classes: int = 10, img_size: int = 28) -> nn.M
 def mlp(
     in_chans: int = 1, num_classes: int = 10, img_size: int = 28, hidden: int = 64
 ) -> nn.Module:
-    """One hidden layer of ``hidden`` ReLU units: [N, in_chans, img_size, img_size] → [N,
-    num_classes].
-    """
-    pixels = in_chans * img_size**2
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
-    )
+    """One hidden layer of ReLU units: [N, in_chans, img_size, img_size] → [N, num_classes]."""
+    first = linear(in_chans, hidden, img_size)
+    return nn.Sequential(*first, nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
 def lenet(
     in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: float = 1.0
 ) -> nn.Module:
-    """LeNet-5 with channels and units × ``width``: [N, in_chans, img_size, img_size] → [N,
-    num_classes].
-    """
+    """LeNet-5, ``width`` times as wide: [N, in_chans, img_size, img_size] → [N, num_classes]."""
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
     first = nn.Conv2d(in_chans, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
     side = (img_size // 2 - 4) // 2
-    head = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(c2 * side**2, f1),
-        nn.ReLU(),
-        nn.Linear(f1, f2),
-        nn.ReLU(),
-        nn.Linear(f2, num_classes),
-    )
+    hidden = mlp(c2, f2, side, f1)
+    head = nn.Sequential(*hidden, nn.ReLU(), nn.Linear(f2, num_classes))
     return nn.Sequential(nn.Sequential(*first, *second), head)
 
 
@@ -88,21 +71,22 @@ def small_resnet(
     channels: Sequence[int] = (16, 32, 64, 64),
     layers: Sequence[int] = (1, 1, 1, 0),
 ) -> nn.Module:
-    """timm's ResNet on a 3 × 3 stem as wide as its first stage: [N, in_chans, height, width] → [N,
-    num_classes].
+    """timm's ResNet for small images: [N, in_chans, height, width] → [N, num_classes].
 
-    timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage; here it sees
-    14 × 14.
+    timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage. A 3 × 3
+    convolution as wide as that stage halves once, and leaves 14 × 14.
     """
     import timm
 
-    options: dict[str, Any] = {
-        "channels": channels,
-        "layers": layers,
-        "stem_type": "deep",
-        "stem_width": channels[0] // 2,
-    }
-    model = timm.create_model("resnet18", in_chans=in_chans, num_classes=num_classes, **options)
+    model = timm.create_model(
+        "resnet18",
+        in_chans=in_chans,
+        num_classes=num_classes,
+        channels=channels,
+        layers=layers,
+        stem_type="deep",
+        stem_width=channels[0] // 2,
+    )
     model.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)
     return model
 
@@ -110,7 +94,7 @@ def small_resnet(
 CLASSICAL: dict[str, Callable[..., nn.Module]] = {
     net.__name__: net for net in (linear, mlp, lenet, small_resnet)
 }
-"""Nets below timm's smallest, by the architecture that zoo.json names; the others are timm's."""
+"""Networks below timm's smallest, by the architecture that zoo.json names; others are timm's."""
 
 
 def image_classifier(entry: dict, classes: int) -> nn.Module:
@@ -127,11 +111,13 @@ def image_classifier(entry: dict, classes: int) -> nn.Module:
 
 
 SCALE = ".scale"
+COUNTER = "num_batches_tracked"  # of BatchNorm
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """{name: float32 tensor} of a file of floats, or of int8 matrices with ``name.scale`` [rows]
-    beside them; ValueError naming a damaged one.
+    """The weights in a file, {name: float32 tensor}; ValueError naming a damaged one.
+
+    It may hold matrices as int8, with ``name.scale`` [rows] beside them.
     """
     try:
         tensors = load_file(path)
@@ -146,23 +132,21 @@ SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls"
 
 
 def built(entry: dict, zoo: dict) -> Any:
-    """An untrained classifier of a text zoo, float32: its architecture in transformers, or the bag
-    of words.
-    """
+    """An untrained classifier of a text zoo, float32: of transformers, or the bag of words."""
     if entry["architecture"] == "bag_of_words":
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    sizes = {
-        "vocab_size": zoo["vocab_size"],
-        "max_position_embeddings": zoo["max_length"],
-        "pad_token_id": 0,
-    }
-    names = {
-        "id2label": dict(enumerate(zoo["classes"])),
-        "label2id": {c: i for i, c in enumerate(zoo["classes"])},
-    }
-    config = AutoConfig.for_model(entry["architecture"], **sizes, **names, **entry["options"])
+    names = dict(enumerate(zoo["classes"]))
+    config = AutoConfig.for_model(
+        entry["architecture"],
+        vocab_size=zoo["vocab_size"],
+        max_position_embeddings=zoo["max_length"],
+        pad_token_id=0,
+        id2label=names,
+        label2id={name: number for number, name in names.items()},
+        **entry["options"],
+    )
     return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
 
@@ -194,35 +178,62 @@ def bundled_names(folder: Path | str = FOLDER) -> list[str]:
     return list(catalogue(folder)["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
 
 
-def _weights_file(folder: Path | str, entry: dict) -> Path:
-    """The file of a model's weights, whether it is there or not."""
-    return located(folder) / "weights" / f"{entry['weights']}.safetensors"
+def _weights_file(folder: Path | str, weights: str) -> Path:
+    """The file of these weights, whether it is there or not."""
+    return located(folder) / "weights" / f"{weights}.safetensors"
 
 
 def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
-    """The image zoo's models, a row each as in zoo.json: family, architecture, size (pixels),
-    weights (a file that several sizes may share), trained (whether that is there).
+    """List the models of the bundled zoo of images.
+
+    Parameters
+    ----------
+    folder : Path or str
+        With the zoo's ``zoo.json``.
+
+    Returns
+    -------
+    DataFrame
+        One row per model: family, architecture, size (pixels), weights (the name of a file, which
+        several sizes may share), trained (whether that file is there).
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no zoo.
     """
-    columns = ["family", "architecture", "size", "weights"]
-    rows = {
-        name: {c: entry[c] for c in columns} | {"trained": _weights_file(folder, entry).is_file()}
-        for name, entry in catalogue(folder, IMAGE_ZOO)["models"].items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "trained"]).rename_axis(
-        "model"
-    )
+    table = pd.DataFrame.from_dict(catalogue(folder, IMAGE_ZOO)["models"], orient="index")
+    table = table[["family", "architecture", "size", "weights"]].rename_axis("model")
+    trained = [_weights_file(folder, weights).is_file() for weights in table["weights"]]
+    return table.assign(trained=trained)
 
 
 def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
-    """Build a bundled image model, [N, 1, size, size] → [N, classes], with its trained weights.
+    """Build a bundled image model with its trained weights.
 
-    Raises ValueError for unknown names and for weights that do not fit, FileNotFoundError for
-    missing ones.
+    Parameters
+    ----------
+    name : str
+        One of :func:`bundled_models`.
+    folder : Path or str
+        Of the zoo.
+
+    Returns
+    -------
+    Model
+        Its module turns [N, 1, size, size] into logits [N, classes].
+
+    Raises
+    ------
+    ValueError
+        For unknown names, and for weights that do not fit.
+    FileNotFoundError
+        For missing weights, naming the models that have theirs.
     """
     zoo = catalogue(folder, IMAGE_ZOO)
     entry, path = _trained(name, zoo, folder)
     module = image_classifier(entry, len(zoo["classes"]))
-    _load_weights(module, path)
+    _load_weights(module, path, {})
     transform = GreyImages(entry["size"], zoo["mean"], zoo["std"])
     preprocessing = {
         "mean": zoo["mean"],
@@ -235,15 +246,14 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
 
 
 def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
-    """A trained model of the bundled text zoo: transform(texts) → dict; module(**dict) →
-    ``.logits`` [N, 2].
+    """A trained model of the bundled text zoo, whose module gives ``.logits`` [N, classes].
 
     Raises as :func:`load_bundled`; of some models the logits are bundled, and not the weights.
     """
     zoo = catalogue(folder, TEXT_ZOO)
     entry, path = _trained(name, zoo, folder)
     module = built(entry, zoo)
-    shared = {}
+    shared: dict[str, torch.Tensor] = {}
     if entry["shared_embeddings"]:
         weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)
@@ -265,31 +275,26 @@ def _tokenizer(folder: Path) -> Any:
 def _trained(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
     """A model's entry in the zoo and the file of its weights."""
     entry = zoo["models"][known(name, zoo["models"], "model")]
-    path = _weights_file(folder, entry)
+    path = _weights_file(folder, entry["weights"])
     if not path.is_file():
-        there = [n for n, e in zoo["models"].items() if _weights_file(folder, e).is_file()]
+        models = zoo["models"].items()
+        there = [name for name, e in models if _weights_file(folder, e["weights"]).is_file()]
         raise FileNotFoundError(
             f"no weights {path} for model {name!r}; bundled are {there}; train.py makes the others"
         )
     return entry, path
 
 
-def _load_weights(module: nn.Module, path: Path, shared: Mapping | None = None) -> None:
-    """Strictly, but for BatchNorm's counters.
+def _load_weights(module: nn.Module, path: Path, shared: Mapping[str, Any]) -> None:
+    """Load weights into a module, strictly but for BatchNorm's counters, which no file has.
 
-    shared: {name: weights} that other models have as well, this file not.
+    shared: {name: weights} that other models have as well, and this file has not.
     """
+    counters = {key: value for key, value in module.state_dict().items() if key.endswith(COUNTER)}
     try:
-        missing, unexpected = module.load_state_dict(
-            dict(shared or {}) | read_weights(path), strict=False
-        )
+        module.load_state_dict({**counters, **shared, **read_weights(path)})
     except RuntimeError as error:
         raise ValueError(f"{path}: its weights do not fit: {error}") from None
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise ValueError(
-            f"{path}: its weights do not fit: missing are {missing[:5]}, without a place {unexpected[:5]}"
-        )
 
 
 def _metadata(entry: dict, module: nn.Module, path: Path, preprocessing: dict, **size: int) -> dict:
@@ -298,7 +303,7 @@ def _metadata(entry: dict, module: nn.Module, path: Path, preprocessing: dict, *
         "family": entry["family"],
         "architecture": entry["architecture"],
         **size,
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": parameters_of(module),
         "checkpoint": {"name": entry["weights"], "sha256": file_digest(path)},
         "preprocessing": preprocessing,
     }

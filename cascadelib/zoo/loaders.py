@@ -8,26 +8,46 @@ import torch
 from ..checks import known
 from ..files import REVIEWS, file_name
 from .bundled import FOLDER, bundled_names, load_bundled, load_bundled_text_model
-from .model import Model
+from .model import Model, parameters_of
 
 
 def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **options: Any) -> Model:
-    """The model of that name: of the bundled zoo in ``folder`` or of texts, else of timm, else
-    (where ``anywhere``: a folder or a repository may be anybody's) of transformers.
+    """Load a model by name: a bundled one, else timm's, else one of transformers.
 
-    options go to the loader that knows the name: :func:`load_timm_model` (checkpoint, size,
-    revision, classes), :func:`load_image_model` (revision), :func:`load_sequence_classifier`
-    (revision, max_length); bundled ones: none. Raises ValueError for unknown names and weights that
-    do not fit, FileNotFoundError, ConnectionError without the Hub.
+    Parameters
+    ----------
+    name : str
+    folder : Path or str
+        Of the bundled zoo of images.
+    anywhere : bool
+        Whether to ask transformers, too: a folder or a repository of the Hub may be anybody's.
+    **options
+        For timm: checkpoint, size, revision, classes (:func:`load_timm_model`); for an image
+        classifier of transformers: revision (:func:`load_image_model`); for a sequence classifier:
+        revision, max_length (:func:`load_sequence_classifier`); for a bundled model: none.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        For unknown names, and for weights that do not fit.
+    FileNotFoundError
+        For a missing checkpoint.
+    ConnectionError
+        At once, where the Hub is needed and does not answer.
     """
-    # An installed package has no bundled zoo; what timm and the Hub have can be loaded there all the same.
+    # An installed package has no bundled zoo; timm's models can be loaded there all the same.
     images = bundled_names(folder)
     texts = bundled_names(REVIEWS)
     if name in images:
         return load_bundled(name, folder, **options)
     if name in texts:
         return load_bundled_text_model(name, **options)
-    import timm  # seconds, as the loaders of its models and of transformers, which a bundled model does not need
+    # These take seconds, and a bundled model does not need them.
+    import timm
 
     from . import timm_models, transformers_models
 
@@ -44,17 +64,17 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
 
 
 def resolved(models: Any) -> list[Model]:
-    """A name, names, or {name: module, (module, transform) or Model} → models, the one place where
-    names are looked up; ValueError naming what is none of these.
+    """The models that a user asks for; ValueError naming what is none.
+
+    models: a name, names, or {name: module, (module, transform) or :class:`Model`}.
     """
     if isinstance(models, dict):
         found = [_handed_over(name, value) for name, value in models.items()]
     else:
         names = [models] if isinstance(models, str) else list(models)
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"named more than once: {sorted({n for n in names if names.count(n) > 1})}"
-            )
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"named more than once: {repeated}")
         found = [load(name) for name in names]
     if not found:
         raise ValueError("no models to extract")
@@ -72,6 +92,4 @@ def _handed_over(name: str, value: Any) -> Model:
         raise ValueError(
             f"model {name!r} must be a torch module or (module, transform), not {value!r}"
         )
-    return Model(
-        name, module, transform, {"parameters": sum(p.numel() for p in module.parameters())}
-    )
+    return Model(name, module, transform, {"parameters": parameters_of(module)})

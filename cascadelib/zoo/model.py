@@ -1,6 +1,4 @@
-"""A classifier as extraction and cascades want it: a module, what its input is made of, and where
-it comes from.
-"""
+"""A classifier as extraction and cascades want it."""
 
 import contextlib
 import hashlib
@@ -16,8 +14,17 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A classifier: ``module`` (eval mode, float32), ``transform`` from a batch of raw inputs to
-    its input (None: ``float()``), ``metadata`` for the header of its logits.
+    """A classifier: its network, what its input is made of, and where it comes from.
+
+    Parameters
+    ----------
+    name : str
+    module : torch.nn.Module
+        In eval mode, float32.
+    transform : callable, optional
+        From a batch of raw inputs to the module's input; by default ``float()``.
+    metadata : dict
+        What the header of its logits says: family, parameters, checkpoint, preprocessing, …
     """
 
     name: str
@@ -30,13 +37,11 @@ class Model:
 def noted(
     failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception
 ) -> Iterator[None]:
-    """Inside, what a model raises goes into ``failed`` {model: ValueError that names it}, and the
-    others go on.
-    """
+    """Inside, what a model raises is noted in ``failed`` {model: ValueError that names it}."""
     try:
         yield
     except kinds as error:
-        traceback.clear_frames(error.__traceback__)  # they hold its tensors
+        traceback.clear_frames(error.__traceback__)  # which hold its tensors
         text = str(error) if isinstance(error, ValueError) else f"{error!r:.500}"
         failed[name] = ValueError(text if repr(name) in text else f"model {name!r}: {text}")
         failed[name].__cause__ = error
@@ -56,27 +61,42 @@ class _Reordered(torch.nn.Module):
 
 
 def reordered(model: Model, order: Any) -> Model:
-    """The same classifier with its classes in the data set's order: logit j is the model's own
-    logit ``order[j]``.
+    """Bring the classes of a model into the order of a data set.
 
-    order: int [classes of the data set]; it may leave classes of the model out, none twice. It is
-    the explicit map that extraction asks for where it finds another order, and is recorded.
-    ValueError: repeated or negative columns.
+    This is the explicit map that extraction asks for where it finds another order; it is recorded.
+
+    Parameters
+    ----------
+    model : Model
+    order : array_like
+        int [classes of the data set]: logit j is to be the model's own logit ``order[j]``. Classes
+        of the model may be left out.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        For columns that repeat or are negative.
     """
     order = np.asarray(order)
-    if (
-        order.ndim != 1
-        or order.dtype.kind not in "iu"
-        or len(set(order.tolist())) < len(order)
-        or order.min() < 0
-    ):
+    numbers = order.ndim == 1 and order.dtype.kind in "iu"
+    if not numbers or len(np.unique(order)) < len(order) or order.min() < 0:
         raise ValueError(
-            f"model {model.name!r}: the order of classes must be distinct column numbers, not {order!r}"
+            f"model {model.name!r}: the order of classes must be distinct column numbers, "
+            f"not {order!r}"
         )
     metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
     metadata["class_order"] = order.tolist()
     module = _Reordered(model.module, order.astype(np.int64)).eval()
     return replace(model, module=module, metadata=metadata)
+
+
+def parameters_of(module: torch.nn.Module) -> int:
+    """Number of a module's parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def original(module: torch.nn.Module) -> torch.nn.Module:
@@ -85,20 +105,20 @@ def original(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def identity(model: Model) -> dict:
-    """What tells a model from another of the same name: SHA-256 of its class and weights, and its
-    transform's repr without addresses, where values that a function closes over do not show.
-    Compiling a module changes neither.
+    """What distinguishes a model from others of the same name, whether compiled or not.
+
+    It has the SHA-256 of class and weights, and the transform's repr without addresses, in which
+    values that a function closes over do not show.
     """
     digest = hashlib.sha256(type(original(model.module)).__qualname__.encode())
-    state = {
-        key.replace("_orig_mod.", ""): value for key, value in model.module.state_dict().items()
-    }
-    for key, value in sorted(state.items()):
+    state = model.module.state_dict()
+    names = {key.replace("_orig_mod.", ""): key for key in state}
+    for key, own in sorted(names.items()):
+        value = state[own]
         if isinstance(value, torch.Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(
-                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-            )
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)
     return {
         "weights_sha256": digest.hexdigest(),
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform)),

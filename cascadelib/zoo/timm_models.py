@@ -1,6 +1,4 @@
-"""Image classifiers of timm by name: pretrained from the Hub or from a local checkpoint, at one
-size or several.
-"""
+"""Image classifiers of timm by name, pretrained from the Hub or from a local checkpoint."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,21 +18,22 @@ from timm.utils.model import reparameterize_model
 from ..checks import split_size, timm_name
 from ..files import file_digest, read_json
 from ..hub import cached_revision, check_reachable, weights_only
-from .model import Model
+from .model import Model, parameters_of
 from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
-PREPROCESSING = (
-    "input_size test_input_size interpolation crop_pct test_crop_pct crop_mode mean std".split()
-)
+PREPROCESSING = {
+    "input_size", "test_input_size", "interpolation", "crop_pct", "test_crop_pct", "crop_mode",
+    "mean", "std",
+}  # fmt: skip
 # Where timm's own map of old names leads to a network of another width (1.0.31).
 CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
     "ig_resnext101_32x32d": "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
 }
-# Checkpoints that timm no longer has → the same network by a name that it has, and options; for counting, and for
-# local weights.
+# Checkpoints that timm no longer has → the same network by a name that it has, and options; for
+# counting, and for local weights.
 WITHDRAWN = {
     "gluon_xception65": ("xception65", {}),
     "ig_resnext101_32x48d": ("resnext101_32x8d", {"base_width": 48}),
@@ -44,18 +43,16 @@ WITHDRAWN = {
 
 
 def is_timm_model(name: str) -> bool:
-    """Whether timm has this architecture, under this name or a later one.
-
-    A size "@288" is left out of account.
-    """
+    """Whether timm has this architecture, under this name or a later one, at any size "@288"."""
     base = split_size(name)[0]
     return "/" not in base and (base in WITHDRAWN or is_model(base))
 
 
 def current_name(name: str) -> str:
-    """Today's name, with tag, of a model that timm may have renamed. One without a tag gets timm's
-    default (of those with ImageNet's 1,000 classes, where the default has others), which need not
-    be the checkpoint of earlier.
+    """Today's name, with tag, of a model that timm may have renamed.
+
+    A name without a tag gets timm's default tag, which need not be the checkpoint of earlier; where
+    that has other classes, the first tag with ImageNet's 1,000.
     """
     name = timm_name(name)
     name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
@@ -70,8 +67,9 @@ def current_name(name: str) -> str:
 
 @weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
-    """The module of a timm model in eval mode, at its own size or another, or ValueError where it
-    cannot run at that; options as for ``timm.create_model``.
+    """The module of a timm model in eval mode; ValueError where it cannot run at that size.
+
+    size: pixels, by default its own; options as for ``timm.create_model``.
     """
     own = _cfg(name)
     today = current_name(name)
@@ -91,9 +89,10 @@ def _cfg(name: str) -> Any:
 
 
 def deploy(module: torch.nn.Module) -> bool:
-    """Make the module what runs where it is deployed, in place: branches of the training are folded
-    into one convolution, or norms into the layer before (RepVGG, MobileOne, GhostNetV3, LeViT …).
-    Whether that changed it.
+    """Make a module, in place, what runs where it is deployed; returns whether that changed it.
+
+    Branches of the training are folded into one convolution, or norms into the layer before
+    (RepVGG, MobileOne, GhostNetV3, LeViT …).
     """
     trained = set(module.state_dict())
     reparameterize_model(module, inplace=True)
@@ -108,21 +107,39 @@ def load_timm_model(
     classes: int = 1000,
     reparameterize: bool = True,
 ) -> Model:
-    """A timm classifier of photographs, e.g. "resnet50.a1_in1k", "resnet50" (timm's default tag),
-    "resnet50@288", or as the Hub writes it, "timm/resnet50.a1_in1k".
+    """Load a timm classifier of photographs.
 
-    checkpoint: a local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME
-        without the size, with or without the tag) or a folder NAME with ``model.safetensors``;
-        without one, the weights come from the Hub or its cache. classes: number of classes of a
-        local checkpoint.
-    size: "test" (the size at which timm evaluates), "train", or pixels; "@288" in the name goes
-    first.
-    revision: of the Hub's repository; it is recorded, with size and preprocessing, the model's own.
-    reparameterize: :func:`deploy`, recorded as ``reparameterized``; False keeps the modules of the
-    training.
+    Parameters
+    ----------
+    name : str
+        "resnet50.a1_in1k", "resnet50" (with timm's default tag), "resnet50@288" (at 288 pixels), or
+        as the Hub writes it, "timm/resnet50.a1_in1k".
+    checkpoint : Path or str, optional
+        A local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME without the
+        size, with or without the tag) or a folder NAME with ``model.safetensors``; by default the
+        weights come from the Hub or its cache.
+    size : int or str
+        "test" (the size at which timm evaluates), "train", or pixels; one in the name has
+        precedence.
+    revision : str, optional
+        Of the Hub's repository; it is recorded, as are size and preprocessing.
+    classes : int
+        Number of classes of a local checkpoint.
+    reparameterize : bool
+        Whether to :func:`deploy` the module, which is recorded as ``reparameterized``.
 
-    Raises ValueError for an unknown tag or a checkpoint that does not fit, FileNotFoundError for a
-    missing one, ConnectionError, at once, where the Hub does not answer.
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        For an unknown tag, or a checkpoint that does not fit.
+    FileNotFoundError
+        For a missing checkpoint.
+    ConnectionError
+        At once, where the Hub is needed and does not answer.
     """
     base, pixels = split_size(name)
     size = pixels or size
@@ -139,7 +156,7 @@ def load_timm_model(
         "family": family(base),
         "architecture": module.pretrained_cfg.get("architecture") or base,
         "image_size": transform.cut.size[-1],
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": parameters_of(module),
         "reparameterized": reparameterized,
         "checkpoint": source,
         "preprocessing": preprocessing | {"size_from": size if isinstance(size, str) else "asked"},
@@ -149,14 +166,14 @@ def load_timm_model(
 
 def family(name: str) -> str:
     """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
-    return timm.models._registry._model_to_module.get(
-        timm.models.get_arch_name(current_name(name)), "timm"
-    )
+    architecture = timm.models.get_arch_name(current_name(name))
+    return timm.models._registry._model_to_module.get(architecture, "timm")
 
 
 def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
-    """The preprocessing that a timm module's config asks for, at its "test" or "train" size, or at
-    so many pixels.
+    """The preprocessing that a module's config asks for.
+
+    size: "test", "train", or pixels.
     """
     asked = {"img_size": size} if isinstance(size, int) else {}
     config = resolve_data_config(asked, model=module, use_test_size=size == "test")
@@ -181,18 +198,18 @@ def _pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any,
             f"timm has no pretrained weights for {name!r}; give a local file, checkpoint=…"
         )
     repository = cfg.hf_hub_id or ""
-    cached = bool(
-        cfg.file or repository and cached_revision(repository, *WEIGHTS, revision=revision)
-    )
-    check_reachable(
-        f"model {name!r} ({repository or cfg.url})",
-        cached,
-        "give a local file or folder, checkpoint=…",
-    )
+    source = repository or cfg.url
+
+    def revision_here() -> str | None:
+        return cached_revision(repository, *WEIGHTS, revision=revision) if repository else None
+
+    cached = bool(cfg.file or revision_here())
+    instead = "give a local file or folder, checkpoint=…"
+    check_reachable(f"model {name!r} ({source})", cached, instead)
     overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
     module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
-    found = cached_revision(repository, *WEIGHTS, revision=revision) if repository else None
-    return module, {"name": current_name(name), "source": repository or cfg.url, "revision": found}
+    record = {"name": current_name(name), "source": source, "revision": revision_here()}
+    return module, record
 
 
 def _checkpoint_file(name: str, path: Path) -> Path:
@@ -203,9 +220,7 @@ def _checkpoint_file(name: str, path: Path) -> Path:
         raise FileNotFoundError(f"no checkpoint {path} for model {name!r}")
     stems = dict.fromkeys([name, current_name(name), timm.models.get_arch_name(name)])
     tried = [path / f"{stem}{ending}" for stem in stems for ending in ENDINGS]
-    tried += [
-        folder / file for folder in (path, *(path / stem for stem in stems)) for file in WEIGHTS
-    ]
+    tried += [path / folder / file for folder in ("", *stems) for file in WEIGHTS]
     for candidate in tried:
         if candidate.is_file():
             return candidate
@@ -218,16 +233,14 @@ def _from_file(name: str, path: Path, size: int | None, classes: int) -> tuple[A
     """A module with weights from a local file, and where they are from."""
     own = _folder_config(path.parent)
     classes = own.get("num_classes", classes)
-    overlay = own | {
-        "file": str(path),
-        "hf_hub_id": None,
-        "url": "",
-        "num_classes": classes,
-        "custom_load": False,
-    }
+    local = {"file": str(path), "hf_hub_id": None, "url": "", "custom_load": False}
     try:
         module = build_timm_model(
-            name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes
+            name,
+            size,
+            pretrained=True,
+            pretrained_cfg_overlay={**own, **local, "num_classes": classes},
+            num_classes=classes,
         )
     except Exception as error:  # torch, pickle and safetensors each have their own kinds
         reason = " ".join(str(error).split())[:400]
@@ -238,22 +251,19 @@ def _from_file(name: str, path: Path, size: int | None, classes: int) -> tuple[A
 
 
 def _folder_config(folder: Path) -> dict:
-    """What timm's own ``config.json`` beside a checkpoint says about preprocessing and classes.
+    """What a timm ``config.json`` beside a checkpoint says about preprocessing and classes.
 
-    {} without one.
+    {} where there is none.
     """
     path = folder / "config.json"
     if not path.is_file():
         return {}
     try:
         config = read_json(path)
-        own = {
-            key: config["pretrained_cfg"][key]
-            for key in PREPROCESSING
-            if key in config["pretrained_cfg"]
-        }
+        stated = config["pretrained_cfg"].items()
+        own = {key: value for key, value in stated if key in PREPROCESSING}
         return own | {"num_classes": config["num_classes"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: not a timm model's config with pretrained_cfg and num_classes ({error!r})"
         ) from None

@@ -16,18 +16,18 @@ import transformers
 
 from ..checks import timm_name
 from ..hub import cached_revision, check_reachable, is_reachable, weights_only
-from .model import Model
+from .model import Model, parameters_of
 from .transforms import Tokenized
 
-OPTIONS: dict[str, Any] = {
-    "trust_remote_code": False
-}  # said, or transformers would ask at a prompt
+# Said, or transformers would ask at a prompt.
+OPTIONS: dict[str, Any] = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)
 class ProcessorCut:
     """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor.
-    ``settings``, its JSON, tells two of them apart.
+
+    ``settings``, its JSON, distinguishes processors.
     """
 
     settings: str
@@ -43,9 +43,7 @@ class ProcessorCut:
 
 @dataclass(frozen=True)
 class ProcessedPhotos:
-    """Transform of photographs: all of it is done by the model's image processor, in the workers
-    that decode.
-    """
+    """Transform of photographs, all of it by the model's image processor, where they are decoded."""
 
     cut: ProcessorCut
 
@@ -55,38 +53,27 @@ class ProcessedPhotos:
 
 
 def is_transformers_model(name: str) -> bool:
-    """Whether this looks like a transformers model: a folder with config.json, or
-    "organisation/name".
-    """
-    is_hub = (
-        len(name.split("/")) == 2 and not name.startswith(("/", ".")) and timm_name(name) == name
-    )
-    return _is_folder(name) or is_hub
+    """Whether this may be a model of transformers: a folder with config.json, or "owner/name"."""
+    on_hub = re.fullmatch("[^/.][^/]*/[^/]*", name) and timm_name(name) == name
+    return _is_folder(name) or bool(on_hub)
 
 
 def is_sequence_classifier(name: str) -> bool:
     """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
     place, revision = _parted(name)
-    if not is_transformers_model(place) or not (
-        _is_folder(place) or _revision_of(place, revision) or is_reachable()
-    ):
-        return False  # the image loader, asked next, says that the Hub does not answer
-    try:
-        architectures = (
-            transformers.AutoConfig.from_pretrained(
-                place, revision=revision, **OPTIONS
-            ).architectures
-            or ()
-        )
-    except Exception:  # whatever it is, the image loader, asked next, says it
+    # The image loader, asked next, says what is wrong, or that the Hub does not answer.
+    if not is_transformers_model(place) or not (_is_here(place, revision) or is_reachable()):
         return False
-    return any("ForSequenceClassification" in a for a in architectures)
+    try:
+        config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
+    except Exception:
+        return False
+    return any("ForSequenceClassification" in name for name in config.architectures or ())
 
 
 def _is_folder(name: str) -> bool:
-    return os.path.isfile(
-        os.path.join(name, "config.json")
-    )  # false for a name that no file can have
+    """Whether this is a folder with a model; False for a name that no folder can have."""
+    return os.path.isfile(os.path.join(name, "config.json"))
 
 
 def _parted(name: str) -> tuple[str, str | None]:
@@ -96,56 +83,67 @@ def _parted(name: str) -> tuple[str, str | None]:
 
 
 def _revision_of(place: str, revision: str | None) -> str | None:
-    """The commit of a Hub repository that the local cache holds.
-
-    None for a folder, or where it is not there.
-    """
+    """The commit of a Hub repository that the local cache holds, or None; None for a folder."""
     return None if _is_folder(place) else cached_revision(place, "config.json", revision=revision)
+
+
+def _is_here(place: str, revision: str | None) -> bool:
+    """Whether this is a folder, or a repository that the local cache holds."""
+    return _is_folder(place) or _revision_of(place, revision) is not None
 
 
 @contextlib.contextmanager
 def _reading(name: str, place: str, revision: str | None, kind: str) -> Iterator[None]:
-    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError that says
-    of which kind, or at once a ConnectionError where they are not in the cache and the Hub does not
-    answer.
+    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError.
+
+    Where they are not in the cache and the Hub does not answer, it is a ConnectionError at once.
     """
-    there = _is_folder(place) or _revision_of(place, revision) is not None
-    check_reachable(
-        f"model {name!r}", there, "give the path of a local folder made by save_pretrained"
-    )
+    instead = "give the path of a local folder made by save_pretrained"
+    check_reachable(f"model {name!r}", _is_here(place, revision), instead)
     try:
         with weights_only():
             yield
-    except (
-        Exception
-    ) as error:  # torch, pickle, safetensors and transformers each have their own kinds
+    # torch, pickle, safetensors and transformers each have their own kinds.
+    except Exception as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
 
 
 def load_image_model(name: str, revision: str | None = None) -> Model:
-    """An image classifier of transformers with its own image processor: module([N, 3, H, W]) gives
-    ``.logits``.
+    """Load an image classifier of transformers with its own image processor.
 
-    name: a local folder (``save_pretrained``) or a repository of the Hub; revision: of that, which
-    is recorded with the processor's settings. ValueError where it is no image classifier,
-    ConnectionError, at once, without the Hub.
+    Parameters
+    ----------
+    name : str
+        A local folder (``save_pretrained``) or a repository of the Hub.
+    revision : str, optional
+        Of that repository; it is recorded with the processor's settings.
+
+    Returns
+    -------
+    Model
+        Its module takes [N, 3, height, width] and gives ``.logits``.
+
+    Raises
+    ------
+    ValueError
+        Where it is no image classifier.
+    ConnectionError
+        At once, where the Hub is needed and does not answer.
     """
+    options = OPTIONS | {"revision": revision}
     with _reading(name, name, revision, "an image classifier"):
-        module = transformers.AutoModelForImageClassification.from_pretrained(
-            name, revision=revision, **OPTIONS
-        )
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            name, revision=revision, **OPTIONS
-        )
+        module = transformers.AutoModelForImageClassification.from_pretrained(name, **options)
+        processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
-    checkpoint = {"name": name, "source": "local folder" if _is_folder(name) else name}
-    metadata = _metadata(
-        module, checkpoint | {"revision": _revision_of(name, revision)}, json.loads(settings)
-    )
-    return Model(
-        name, module.float().eval(), ProcessedPhotos(ProcessorCut(settings, processor)), metadata
-    )
+    checkpoint = {
+        "name": name,
+        "source": "local folder" if _is_folder(name) else name,
+        "revision": _revision_of(name, revision),
+    }
+    metadata = _metadata(module, checkpoint, json.loads(settings))
+    transform = ProcessedPhotos(ProcessorCut(settings, processor))
+    return Model(name, module.float().eval(), transform, metadata)
 
 
 MAX_LENGTH = 128  # tokens, as usual on GLUE
@@ -154,20 +152,37 @@ MAX_LENGTH = 128  # tokens, as usual on GLUE
 def load_sequence_classifier(
     name: str, revision: str | None = None, max_length: int = MAX_LENGTH
 ) -> Model:
-    """A fine-tuned sequence classifier of transformers with its tokenizer, in float32.
+    """Load a fine-tuned sequence classifier of transformers with its tokenizer, in float32.
 
-    name: a local folder (``save_pretrained``), or "organisation/name" on the Hub, with "@revision"
-    where one is meant. max_length: tokens at which texts are cut (less where the model takes less).
-    Raises as :func:`load_image_model`, and where the classifier is not fine-tuned or there is no
-    padding token.
+    Parameters
+    ----------
+    name : str
+        A local folder (``save_pretrained``), or "owner/name" on the Hub, with "@revision" where one
+        is meant.
+    revision : str, optional
+        The same, beside the name.
+    max_length : int
+        Tokens at which texts are cut; less where the model takes less.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        Where it is no sequence classifier, is not fine-tuned, or has no padding token.
+    ConnectionError
+        At once, where the Hub is needed and does not answer.
     """
     place, named = _parted(name)
     revision = revision or named
+    options = OPTIONS | {"revision": revision}
     with _reading(name, place, revision, "a sequence classifier"):
         module, info = transformers.AutoModelForSequenceClassification.from_pretrained(
-            place, revision=revision, dtype=torch.float32, output_loading_info=True, **OPTIONS
+            place, dtype=torch.float32, output_loading_info=True, **options
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, revision=revision, **OPTIONS)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
         taken = inspect.signature(module.forward).parameters
         keys = tuple(key for key in tokenizer.model_input_names if key in taken)
         limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
@@ -188,10 +203,7 @@ def load_sequence_classifier(
 
 
 def _positions(config: Any) -> int:
-    """Tokens that a model has positions for.
-
-    RoBERTa and its kin count theirs from the padding token's on.
-    """
+    """Tokens that a model has positions for; RoBERTa and its kin count from the padding token's on."""
     positions = getattr(config, "max_position_embeddings", None) or 10**9
     kin = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
     return positions - (2 if config.model_type in kin else 0)
@@ -203,7 +215,7 @@ def _metadata(module: Any, checkpoint: dict, preprocessing: dict) -> dict:
     return {
         "family": config.model_type,
         "architecture": type(module).__name__,
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": parameters_of(module),
         "checkpoint": checkpoint,
         "preprocessing": preprocessing,
         "classes": [config.id2label[i] for i in range(config.num_labels)],

@@ -210,7 +210,7 @@ def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
     )
     names = [str(folder / name) for name in ("small", "swapped")]
     assert np.allclose(*(store.logits(name) for name in names), atol=1e-6)
-    monkeypatch.setattr("glue.load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("tools.glue.load", lambda *_: pytest.fail("loaded again"))
     with pytest.raises(pytest.fail.Exception):
         glue_store(*arguments, progress=False)  # only the one that is missing is tried again
 
