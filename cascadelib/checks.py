@@ -21,9 +21,7 @@ POSITIVE = (math.ulp(0), sys.float_info.max)  # and finite: bounds of a number
 
 
 def brief(value: Any) -> str:
-    """A value in a message: its repr, cut short, or what it is where that fails (an integer of
-    5,000 digits).
-    """
+    """A value in a message: its repr, cut short, or its type where that fails (5,000 digits)."""
     with contextlib.suppress(Exception):
         return f"{value!r:.200}"
     return f"a {type(value).__name__}"
@@ -44,12 +42,10 @@ def known(name: Any, names: Iterable, kind: str) -> Any:
     names = list(names)
     if isinstance(name, Hashable) and name in names:
         return name
-    begins = {
-        str(n)[:64]: n for n in names[:3000]
-    }  # difflib's work grows with the square of a length
-    near = [
-        begins[b] for b in get_close_matches(brief(name).strip("'")[:64], begins, n=5, cutoff=0.4)
-    ] or names[:12]
+    # difflib's work grows with the square of a length.
+    begins = {str(each)[:64]: each for each in names[:3000]}
+    close = get_close_matches(brief(name).strip("'")[:64], begins, n=5, cutoff=0.4)
+    near = [begins[begin] for begin in close] or names[:12]
     raise ValueError(f"unknown {kind} {brief(name)}; nearest: {', '.join(map(repr, near))}")
 
 
@@ -68,11 +64,8 @@ def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) 
 
     Else ValueError by ``name``.
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or not least <= value <= most
-    ):
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
         bound = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
         raise ValueError(f"{name} must be a whole number {bound}, not {brief(value)}")
     return int(value)
@@ -80,12 +73,10 @@ def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) 
 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
     """Whether ``value`` is one real number from ``least`` to ``most``, as a float has them."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
     with contextlib.suppress(OverflowError):
-        return (
-            isinstance(value, Real)
-            and not isinstance(value, bool)
-            and least <= float(value) <= most
-        )
+        return least <= float(value) <= most
     return False
 
 
@@ -106,36 +97,32 @@ def fits(value: Any, form: Any) -> bool:
     values, None, a range (of whole numbers), float (a finite number), a slice (a number in it), or
     a type.
     """
-    if isinstance(form, tuple):
-        return any(fits(value, one) for one in form)
-    if isinstance(form, list):
-        return isinstance(value, list | tuple) and all(fits(one, form[0]) for one in value)
-    if isinstance(form, dict):
-        return isinstance(value, dict) and _values_fit(value, form)
-    if isinstance(form, range):
-        return type(value) is int and value in form
-    if isinstance(form, slice):
-        return fits(value, float) and form.start <= value <= form.stop
+    match form:
+        case tuple():
+            return any(fits(value, one) for one in form)
+        case list():
+            return isinstance(value, list | tuple) and all(fits(one, form[0]) for one in value)
+        case dict():  # a value that is missing is None
+            return isinstance(value, dict) and all(fits(value.get(key), form[key]) for key in form)
+        case range():
+            return type(value) is int and value in form
+        case slice():
+            return fits(value, float) and form.start <= value <= form.stop
+        case None:
+            return value is None
     if form is float:
         return type(value) in (int, float) and abs(value) <= sys.float_info.max
-    return value is None if form is None else isinstance(value, form)
-
-
-def _values_fit(value: dict, form: dict) -> bool:
-    """Whether the values of an object have the forms of their keys; a missing one is None."""
-    return all(fits(value.get(key), own) for key, own in form.items())
+    return isinstance(value, form)
 
 
 def unmasked(values: Any, what: str) -> Any:
-    """``values`` as they are, or ValueError where a masked array (numpy.ma), alone or in a list,
-    hides one of them: as a plain array it would be an answer that nobody gave.
+    """``values`` as they are; ValueError where a masked array, alone or in a list, hides some.
+
+    In a plain array a hidden value would be an answer that nobody gave.
     """
     parts = values if isinstance(values, list | tuple) else [values]
-    hidden = sum(
-        np.count_nonzero(np.ma.getmaskarray(part))
-        for part in parts
-        if isinstance(part, np.ma.MaskedArray)
-    )
+    masked = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
+    hidden = sum(np.ma.count_masked(part) for part in masked)
     if hidden:
         raise ValueError(
             f"{what}: {hidden} values are masked; leave those samples out, or fill them"
@@ -149,14 +136,10 @@ def reals(values: Any, what: str) -> np.ndarray:
     ValueError by name where they are masked, complex, text, or no array of numbers.
     """
     try:
-        return np.asarray(unmasked(values, what)).astype(
-            np.float64, casting="same_kind", copy=False
-        )
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # of a kind that numpy cannot take, or only at a loss
+        array = np.asarray(unmasked(values, what))
+        return array.astype(np.float64, casting="same_kind", copy=False)
+    # Of a kind that numpy cannot take, or only at a loss.
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{what} must be real numbers: {error}") from None
 
 
@@ -175,16 +158,11 @@ def check_costs(cost: Any) -> np.ndarray:
 
 
 def timm_name(name: str) -> str:
-    """timm's own name of a model that is written as on the Hub: "timm/…", "hf-hub:timm/…",
-    "hf_hub:timm/…" → "…".
-    """
+    """timm's own name of a model, which the Hub writes as "timm/…" and timm as "hf-hub:timm/…"."""
     return re.sub(r"^(hf[-_]hub:)?timm/", "", name)
 
 
 def split_size(name: str) -> tuple[str, int | None]:
-    """ "resnet50@288" → ("resnet50", 288); without one (≤ 4 digits), (name, None).
-
-    :func:`timm_name`'s name.
-    """
+    """A name (:func:`timm_name`) and a size: "resnet50@288" → ("resnet50", 288), or None."""
     found = re.fullmatch("(.*)@([0-9]{1,4})", timm_name(name))
     return (found[1], int(found[2])) if found else (timm_name(name), None)

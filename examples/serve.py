@@ -266,7 +266,7 @@ def app_of(queue: Queue, max_bytes: int) -> fastapi.FastAPI:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         running = queue.cascade.running
-        rates = np.nan_to_num(np.asarray(running.exit_rates)).tolist()
+        rates = [0.0 if math.isnan(rate) else float(rate) for rate in running.exit_rates]
         return {
             "models": list(running.models),
             "inputs": running.inputs,

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -24,6 +25,7 @@ def beside(work: Callable[[], object], ended: Callable[[BaseException | None], N
         loop.run_in_executor(None, work).add_done_callback(lambda done: ended(done.exception()))
 
 
+@dataclass(eq=False)
 class Later:
     """Call ``function`` ``seconds`` after :meth:`again`; at once without an event loop.
 
@@ -32,11 +34,10 @@ class Later:
     the last is never lost, and calls never queue.
     """
 
-    def __init__(self, seconds: float, function: Callable[[], None], restarts: bool) -> None:
-        self.seconds = seconds
-        self.function = function
-        self.restarts = restarts
-        self.waiting: asyncio.TimerHandle | None = None
+    seconds: float
+    function: Callable[[], None]
+    restarts: bool
+    waiting: asyncio.TimerHandle | None = None
 
     def again(self) -> None:
         """Begin a pause, unless one runs that goes on."""

@@ -17,8 +17,8 @@ from .forward import Positional, inference_mode_of
 from .model import Model, noted, original
 from .transforms import Tokenized
 
-# fvcore has no handle for these, and they multiply-accumulate nothing, or a few times an element as activations and
-# norms do, in place ("add_") or not. What is not here is refused.
+# fvcore has no handle for these, and they multiply-accumulate nothing, or a few times per element as
+# activations and norms do, in place ("add_") or not. What is not here is refused.
 NAMES = Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split()
 NO_MACS = {f"aten::{name}{end}" for name in NAMES for end in ("", "_")}
 
@@ -69,9 +69,8 @@ HANDLES = {
     "aten::matmul": _matmul,
     "aten::einsum": _einsum,
     "aten::scaled_dot_product_attention": _attention,
-    "aten::upsample_bicubic2d": elementwise_flop_counter(
-        0, 16
-    ),  # neighbours, as fvcore's 4 for bilinear
+    # Neighbours, as fvcore's 4 for bilinear.
+    "aten::upsample_bicubic2d": elementwise_flop_counter(0, 16),
 }
 
 
@@ -111,7 +110,12 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
         raise ValueError(
             "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
         )
-    _refuse_torchscript(module)
+    parts = module.named_modules()
+    scripted = [name for name, part in parts if isinstance(part, torch.jit.ScriptModule)]
+    if scripted:
+        names = ", ".join(name or "itself" for name in scripted[:3])
+        reason = f"it holds TorchScript ({names}), which fvcore cannot see"
+        raise ValueError(_refusal(module, reason))
     first = rows_of(values, slice(0, 1), samples=len(values[0]))
     try:
         total, unknown = _traced(Positional(module, keys), first)
@@ -126,19 +130,6 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
 def _is_batch(value: Any) -> bool:
     """Whether this is a tensor [N, …] with samples."""
     return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) > 0
-
-
-def _refuse_torchscript(module: torch.nn.Module) -> None:
-    """Raise ValueError where a module holds TorchScript."""
-    parts = module.named_modules()
-    scripted = [
-        name or "itself" for name, part in parts if isinstance(part, torch.jit.ScriptModule)
-    ]
-    if scripted:
-        names = ", ".join(scripted[:3])
-        raise ValueError(
-            _refusal(module, f"it holds TorchScript ({names}), which fvcore cannot see")
-        )
 
 
 def _traced(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:
@@ -175,11 +166,12 @@ AT = (8, 16, 24, 32)  # tokens; three lengths settle the formula, the fourth che
 
 
 def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
-    """Mean MACs a text over token counts ``lengths`` int [k] with special ones, each text at its
-    own without padding.
+    """Mean MACs per text, each at its own length without padding.
 
     A transformer takes a + b L + c L² at L tokens (c: attention); a module that does not follow it
     (one that pools tokens, say) is counted at every length that occurs.
+
+    lengths: tokens of each text, special ones included, int [k].
     """
     tokenizer = transform.tokenizer
     numbers = (tokenizer.unk_token_id, tokenizer.eos_token_id, 5)
@@ -187,9 +179,8 @@ def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray
     values = {"input_ids": number, "attention_mask": 1, "token_type_ids": 0}
 
     def at(tokens: int) -> int:
-        return count_macs(
-            module, {key: torch.full((1, tokens), values[key]) for key in transform.keys}
-        )
+        text = {key: torch.full((1, tokens), values[key]) for key in transform.keys}
+        return count_macs(module, text)
 
     counted = [at(n) for n in AT]
     first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(AT)))
@@ -205,11 +196,10 @@ def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray
 def with_text_costs(
     models: list[Model], texts: Sequence, macs: dict[str, float], failed: dict[str, Exception]
 ) -> tuple[list[Model], dict]:
-    """Models with ``tokens`` (mean a text, as run) and ``truncated`` (texts cut) in their metadata,
-    and MACs of all.
+    """Models with the lengths of texts in their metadata, and the MACs of all models.
 
-    macs: those that are given stay. failed: as for :func:`noted`. Warns where texts are cut, with
-    their number.
+    The metadata gain ``tokens`` (mean per text, as run) and ``truncated`` (texts that are cut,
+    which is warned of). macs: those that are given stay. failed: as for :func:`noted`.
     """
     lengths: dict[Tokenized, np.ndarray] = {}
     found = []
@@ -219,21 +209,22 @@ def with_text_costs(
         if not isinstance(transform, Tokenized):
             found.append(model)
             continue
+        limit = transform.max_length
         with noted(failed, model.name):
-            limit = transform.max_length
-            if transform not in lengths:
-                whole = lengths[transform] = transform.lengths(texts)
-                if (whole > limit).any():
-                    more = f"have more than {limit} tokens (the longest {whole.max()}) and are cut"
-                    warnings.warn(
-                        f"{(whole > limit).sum()} of {len(whole)} texts {more}", stacklevel=3
-                    )
-            run = np.minimum(lengths[transform], limit)
-            counts = {
-                "tokens": float(run.mean()),
-                "truncated": int((lengths[transform] > limit).sum()),
-            }
+            known = transform in lengths
+            if not known:
+                lengths[transform] = transform.lengths(texts)
+            whole = lengths[transform]
+            truncated = int((whole > limit).sum())
+            if truncated and not known:
+                warnings.warn(
+                    f"{truncated} of {len(whole)} texts have more than {limit} tokens "
+                    f"(the longest {whole.max()}) and are cut",
+                    stacklevel=3,
+                )
+            run = np.minimum(whole, limit)
             if model.name not in costs:
                 costs[model.name] = mean_macs(model.module, transform, run)
+            counts = {"tokens": float(run.mean()), "truncated": truncated}
             found.append(replace(model, metadata=model.metadata | counts))
     return found, costs

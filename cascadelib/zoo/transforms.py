@@ -1,6 +1,4 @@
-"""Transforms, from raw inputs to what a model takes: grey images, photographs cut by timm's rules,
-texts as tokens.
-"""
+"""Transforms from raw inputs to what a model takes: grey images, photographs, texts."""
 
 import functools
 import json
@@ -17,8 +15,9 @@ from ..files import digest_of
 
 @dataclass(frozen=True)
 class GreyImages:
-    """Transform of a batch: uint8 [N, H, W] → float32 [N, 1, size, size], (x / 255 − mean) / std,
-    resized bilinearly, antialiased when shrinking.
+    """Transform of grey images: uint8 [N, H, W] → float32 [N, 1, size, size].
+
+    They become (x / 255 − mean) / std, resized bilinearly, antialiased when shrinking.
     """
 
     size: int
@@ -29,19 +28,17 @@ class GreyImages:
         """Input [n, 1, size, size] from grey images uint8 [n, height, width]."""
         x = real_floats(torch.as_tensor(images).unsqueeze(1))
         x = x.div(255).sub_(self.mean).div_(self.std)
-        if x.shape[-2:] != (self.size, self.size):
-            x = functional.interpolate(
-                x, size=(self.size, self.size), mode="bilinear", antialias=True
-            )
-        return x
+        shape = (self.size, self.size)
+        if x.shape[-2:] == shape:
+            return x
+        return functional.interpolate(x, shape, mode="bilinear", antialias=True)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One photograph (PIL, RGB) → uint8 [3, height, width]: resized and cropped by timm's own
-    transform.
+    """One photograph (PIL, RGB) → uint8 [3, height, width], resized and cropped by timm.
 
-    size: (height, width); crop: the part of the resized image's shorter side that is kept; mode: as
+    size: (height, width); crop: the part of the resized image's shorter side that is kept; mode:
     timm's ``crop_mode`` ("center", "squash", "border").
     """
 
@@ -58,23 +55,23 @@ class Cut:
 @functools.lru_cache(maxsize=256)
 def _timm_transform(cut: Cut) -> Callable:
     """timm's own transform of one photograph, as uint8."""
-    settings: dict[str, Any] = {
-        "interpolation": cut.interpolation,
-        "crop_pct": cut.crop,
-        "crop_mode": cut.mode,
-    }
     from timm.data import create_transform  # seconds, which tensors and texts do without
 
-    return create_transform((3, *cut.size), use_prefetcher=True, **settings)
+    return create_transform(
+        (3, *cut.size),
+        use_prefetcher=True,
+        interpolation=cut.interpolation,
+        crop_pct=cut.crop,
+        crop_mode=cut.mode,
+    )
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Transform of photographs: ``cut`` each into uint8 [3, H, W], stack, then (x − 255 mean) /
-    (255 std) per channel.
+    """Transform of photographs: ``cut`` each, stack, then (x − 255 mean) / (255 std) per channel.
 
-    Extraction cuts in the workers that decode, once for all models with an equal ``cut``, and
-    normalises on the device; called with a list of PIL images, it does both.
+    Extraction cuts where it decodes, once for all models with an equal ``cut``, and normalises on
+    the device; called with PIL images, it does both.
     """
 
     cut: Cut
@@ -87,9 +84,8 @@ class Photos:
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""
-        mean = [value * 255 for value in self.mean]
-        std = [value * 255 for value in self.std]
-        mean, std = torch.tensor([mean, std], device=cut.device).view(2, 1, -1, 1, 1)
+        scale = [[value * 255 for value in values] for values in (self.mean, self.std)]
+        mean, std = torch.tensor(scale, device=cut.device).view(2, 1, -1, 1, 1)
         return cut.to(torch.float32).sub_(mean).div_(std)
 
 
@@ -98,12 +94,11 @@ BLOCK = 4096  # texts that are tokenized at once where only lengths are asked fo
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Transform of a batch of texts, or of pairs: {key: int64 tensor [N, L]}, padded to the longest
-    of the batch.
+    """Transform of a batch of texts or pairs: {key: int64 tensor [N, L]}, padded to the longest.
 
-    ``keys``: what the model takes (input_ids, attention_mask …). Texts of more than ``max_length``
-    tokens are cut there. Models that share the settings share the tokens. Raises ValueError for a
-    tokenizer without a padding token.
+    Texts of more than ``max_length`` tokens are cut there. ``keys``: what the model takes
+    (input_ids, attention_mask, …). Models with equal settings share the tokens. Raises ValueError
+    for a tokenizer without a padding token.
     """
 
     tokenizer: Any = field(compare=False)
@@ -114,8 +109,9 @@ class Tokenized:
     def __post_init__(self) -> None:
         if self.tokenizer.pad_token is None:
             raise ValueError(
-                "the tokenizer has no padding token, so texts of different lengths make no batch; set "
-                "tokenizer.pad_token and the model's config.pad_token_id, and save both (save_pretrained)"
+                "the tokenizer has no padding token, so texts of different lengths make no batch; "
+                "set tokenizer.pad_token and the model's config.pad_token_id, and save both "
+                "(save_pretrained)"
             )
         object.__setattr__(self, "digest", _digest(self.tokenizer))
 
@@ -135,9 +131,8 @@ class Tokenized:
         counted: list[int] = []
         for start in range(0, len(texts), BLOCK):
             columns = _columns(texts[start : start + BLOCK])
-            counted += map(
-                len, self.tokenizer(*columns, truncation=False, verbose=False)["input_ids"]
-            )
+            encoded = self.tokenizer(*columns, truncation=False, verbose=False)
+            counted += map(len, encoded["input_ids"])
         return np.array(counted, np.int64)
 
     def __repr__(self) -> str:
@@ -146,29 +141,20 @@ class Tokenized:
 
 def _columns(texts: Sequence) -> list[list[str]]:
     """Texts → one list; pairs → two."""
-    return (
-        [list(part) for part in zip(*texts)]
-        if isinstance(texts[0], (tuple, list))
-        else [list(texts)]
-    )
+    parts = zip(*texts) if isinstance(texts[0], tuple | list) else [texts]
+    return [list(part) for part in parts]
 
 
 def _digest(tokenizer: Any) -> str:
-    """Part of a SHA-256 over the vocabulary and rules: tells tokenizers apart."""
-    rules = (
-        tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else None
-    )
-    whole = (
-        json.loads(rules)
-        if rules
-        else {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
-    )
+    """Part of a SHA-256 over the vocabulary and rules, which distinguishes tokenizers."""
+    if hasattr(tokenizer, "backend_tokenizer"):
+        whole = json.loads(tokenizer.backend_tokenizer.to_str())
+    else:
+        whole = {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
     # How it padded and cut last time is kept in the tokenizer, too.
     kept = {key: value for key, value in whole.items() if key not in ("truncation", "padding")}
-    kept |= {
-        "pad": tokenizer.pad_token,
-        "side": [tokenizer.padding_side, tokenizer.truncation_side],
-    }
+    kept["pad"] = tokenizer.pad_token
+    kept["side"] = [tokenizer.padding_side, tokenizer.truncation_side]
     return digest_of(kept)[:16]
 
 
@@ -179,7 +165,7 @@ def distinct(transforms: Iterable) -> list:
 
 
 def real_floats(raw: Any) -> torch.Tensor:
-    """A tensor as float32; ValueError for complex numbers, whose imaginary part would be dropped."""
+    """A tensor as float32; ValueError for complex numbers, which would lose their imaginary part."""
     if isinstance(raw, torch.Tensor) and raw.is_complex():
         raise ValueError(
             "a model takes real numbers, not complex ones: give their magnitudes or parts"

@@ -1,0 +1,98 @@
+"""Batches in every form that they may have, against lists of their samples."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascadelib.zoo.batches import inputs_in, joined, over, rows_of, side_by_side, size_of
+
+LEAVES = st.sampled_from(["tensor", "array", "texts", "pairs"])
+FORMS = st.recursive(
+    LEAVES,
+    lambda form: st.one_of(
+        st.dictionaries(st.sampled_from("abc"), form, min_size=1, max_size=2),
+        st.lists(form, min_size=1, max_size=2).map(tuple),
+    ),
+    max_leaves=4,
+)
+
+
+def batch_of(form, values):
+    """A batch of a form, whose samples are made of these numbers."""
+    if isinstance(form, dict):
+        return {key: batch_of(part, values) for key, part in form.items()}
+    if isinstance(form, tuple):
+        return tuple(batch_of(part, values) for part in form)
+    if form == "tensor":
+        return torch.tensor(values).reshape(-1, 1) * torch.tensor([1, 10])
+    if form == "array":
+        return np.array(values, np.int64)
+    if form == "texts":
+        return [f"text {value}" for value in values]
+    return [(f"first {value}", f"second {value}") for value in values]
+
+
+def samples_of(batch):
+    """The slow way: a batch as a list of its samples, each in plain Python."""
+    if isinstance(batch, dict):
+        parts = [samples_of(part) for part in batch.values()]
+        return [dict(zip(batch, sample)) for sample in zip(*parts)]
+    if isinstance(batch, tuple):
+        return list(zip(*(samples_of(part) for part in batch)))
+    return batch if isinstance(batch, list) else batch.tolist()
+
+
+@given(FORMS, st.lists(st.integers(0, 9), min_size=1, max_size=5), st.data())
+def test_batches_are_their_samples_in_order(form, values, data):
+    batch = batch_of(form, values)
+    samples = samples_of(batch)
+    assert size_of(batch) == len(samples) == len(values)
+    rows = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=6))
+    picked = rows_of(batch, np.array(rows))
+    assert samples_of(picked) == [samples[row] for row in rows]
+    assert samples_of(rows_of(batch, slice(1, 3))) == samples[1:3]
+    assert samples_of(joined([batch, picked])) == samples + samples_of(picked)
+
+
+def test_a_tuple_is_of_samples_or_of_batches():
+    assert side_by_side((torch.ones(2), np.ones(2))) and side_by_side(({"a": [1]}, (["b"],)))
+    for samples in (("a text", "another"), (("of a", "pair"), ("and", "one")), (), [torch.ones(2)]):
+        assert not side_by_side(samples)
+    assert size_of(("a text", "another")) == 2 and size_of((("of a", "pair"),)) == 1
+
+
+def test_a_function_sees_the_parts_that_belong_together():
+    one = {"x": torch.tensor([1.0, 2.0]), "y": (np.array([3.0]), np.array([4.0]))}
+    other = {"x": torch.tensor([10.0, 20.0]), "y": (np.array([30.0]), np.array([40.0]))}
+    added = over(lambda a, b: (a + b).tolist(), one, other)
+    assert added == {"x": [11.0, 22.0], "y": ([33.0], [44.0])}
+
+
+@pytest.mark.parametrize(
+    "batch, error",
+    [
+        ("one text", "a batch is needed, not 'one text'"),
+        (b"bytes", "a batch is needed"),
+        (3, "a batch is needed, not 3"),
+        (torch.tensor(1.0), "a batch is needed"),
+        ({"a": torch.ones(2), "b": torch.ones(3)}, r"equally many samples, not \[2, 3\]"),
+        ((np.ones(2), {"a": np.ones(1)}), r"equally many samples, not \[1, 2\]"),
+        (np.ma.masked_equal([1, 2], 2), "a batch: 1 values are masked"),
+    ],
+)
+def test_what_is_no_batch(batch, error):
+    with pytest.raises(ValueError, match=error):
+        size_of(batch)
+
+
+def test_parts_that_all_samples_share_stay_whole():
+    """A module's input may hold them, which a batch may not."""
+    shared = torch.arange(3)
+    inputs = {"x": torch.arange(8).reshape(4, 2), "positions": shared}
+    assert inputs_in(inputs) == inputs_in(tuple(inputs.values())) == inputs_in(inputs["x"]) == 4
+    piece = rows_of(inputs, slice(1, 3), samples=4)
+    assert torch.equal(piece["x"], inputs["x"][1:3]) and piece["positions"] is shared
+    first = rows_of(inputs["x"], np.array([3, 0]), samples=4)
+    assert first.tolist() == [[6, 7], [0, 1]]

@@ -1,0 +1,165 @@
+"""A forward pass: devices and precision, modules left as they were, batches that fit the memory."""
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cascadelib.zoo.forward import (
+    Positional,
+    device_of,
+    inference_mode_of,
+    on_device,
+    output_of,
+    ready,
+    timed_logits,
+)
+from cascadelib.zoo.model import Model
+
+NO_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
+
+
+@pytest.mark.parametrize(
+    "amp, expected",
+    [
+        (None, False),
+        (False, False),
+        (True, "bfloat16"),
+        ("float16", "float16"),
+        ("bfloat16", "bfloat16"),
+    ],
+)
+def test_precision_on_a_processor(amp, expected):
+    device = device_of("cpu", amp)
+    assert device.torch.type == "cpu" and device.amp == expected
+    assert device.name.startswith("cpu ") and device.name.endswith(" threads")
+
+
+def test_a_module_is_found_as_it_was_left():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
+    module[1].eval()
+    weight = module[0].weight.detach().clone()
+    with ready(module, torch.device("cpu")):
+        assert not any(part.training for part in module.modules())
+        assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert [part.training for part in module.modules()] == [True, True, False, True]
+    assert module[0].weight.is_contiguous() and torch.equal(module[0].weight, weight)
+    module.to(memory_format=torch.channels_last)
+    with pytest.raises(KeyError), ready(module, torch.device("cpu")):
+        raise KeyError
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert module[0].training
+
+
+def test_modes_come_back_after_an_error():
+    module = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    with pytest.raises(KeyError), inference_mode_of(module):
+        assert not module[0].training
+        raise KeyError
+    assert module.training and module[0].training and not module[1].training
+
+
+def test_images_go_to_the_device_in_channels_last_and_texts_stay():
+    seen = []
+
+    def upload(tensor):
+        seen.append(tensor)
+        return tensor
+
+    read_only = np.ones((2, 3, 4, 4), np.float32)
+    read_only.flags.writeable = False
+    batch = {"images": read_only, "ids": torch.ones(2, 5), "texts": ["a", "b"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of arrays that cannot be written
+        moved = on_device(batch, upload)
+    assert moved["images"].is_contiguous(memory_format=torch.channels_last)
+    assert moved["texts"] == ["a", "b"] and len(seen) == 2
+    assert torch.equal(moved["images"], torch.ones(2, 3, 4, 4)) and moved["ids"] is batch["ids"]
+
+
+class Product(nn.Module):
+    """Logits of two inputs, as a tensor or in an output that has them."""
+
+    def __init__(self, named):
+        super().__init__()
+        self.named = named
+
+    def forward(self, x, weight):
+        logits = x @ weight
+        return SimpleNamespace(logits=logits) if self.named else logits
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_outputs_of_arguments_and_of_keywords(named):
+    x, weight = torch.randn(3, 2), torch.randn(2, 4)
+    module = Product(named)
+    expected = x @ weight
+    for inputs in ((x, weight), {"weight": weight, "x": x}):
+        assert torch.equal(output_of(module, inputs), expected)
+    assert torch.equal(Positional(module)(x, weight), expected)
+    assert torch.equal(Positional(module, ["weight", "x"])(weight, x), expected)
+    assert torch.equal(output_of(lambda only: only, x), x)
+
+
+class Small(nn.Module):
+    """A module with memory for so many samples; it notes how many it was given."""
+
+    def __init__(self, most, error=NO_MEMORY):
+        super().__init__()
+        self.most = most
+        self.error = error
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > self.most:
+            raise RuntimeError(self.error)
+        return x * 2
+
+
+def test_a_batch_is_halved_until_it_fits():
+    x = torch.arange(20.0).reshape(10, 2)
+    module = Small(most=3)
+    most = {}
+    with pytest.warns(UserWarning, match="'m': no memory for 10 samples at once; now 3"):
+        logits, seconds = timed_logits(Model("m", module), x, device_of("cpu"), most)
+    assert torch.equal(logits, 2 * x) and seconds() > 0
+    assert module.sizes == [10, 5, 3, 3, 3, 1] and most == {"m": 3}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        timed_logits(Model("m", module), x, device_of("cpu"), most)
+    assert module.sizes[6:] == [3, 3, 3, 1]
+
+
+def test_memory_for_no_sample_and_other_errors():
+    x = torch.ones(4, 2)
+    with pytest.raises(ValueError, match="'m': not enough memory for one sample"):
+        timed_logits(Model("m", Small(most=0)), x, device_of("cpu"), {})
+    with pytest.raises(RuntimeError, match="^shapes"):
+        timed_logits(Model("m", Small(0, "shapes do not fit")), x, device_of("cpu"), {})
+
+
+@pytest.mark.parametrize(
+    "output, found",
+    [
+        (lambda x: x[0], r"\(2,\)"),
+        (lambda x: x[:1], r"\(1, 2\)"),
+        (lambda x: x[None], r"\(1, 4, 2\)"),
+        (lambda x: x.tolist(), "list"),
+    ],
+)
+def test_outputs_that_are_no_logits(output, found):
+    error = f"'m' gave {found} for 4 samples; expected a tensor"
+    with pytest.raises(ValueError, match=error):
+        timed_logits(Model("m", output), torch.ones(4, 2), device_of("cpu"), {})
+
+
+def test_mixed_precision_is_the_dtype_asked_for():
+    module = nn.Linear(2, 3)
+    for amp, dtype in ((False, torch.float32), ("bfloat16", torch.bfloat16)):
+        device = device_of("cpu", amp)
+        logits, _ = timed_logits(Model("m", module), torch.ones(4, 2), device, {})
+        assert logits.dtype == dtype

@@ -1,0 +1,108 @@
+"""From names to models: who is asked for which, and what is refused."""
+
+import pytest
+import tiny_checkpoints as tiny
+import torch
+from torch import nn
+
+from cascadelib.zoo import loaders
+from cascadelib.zoo.bundled import FOLDER, bundled_names
+from cascadelib.zoo.loaders import load, resolved
+from cascadelib.zoo.model import Model
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Which loader was asked for which name, in place of loading."""
+    from cascadelib.zoo import timm_models, transformers_models
+
+    calls = []
+
+    def loader(kind):
+        def called(name, *arguments, **options):
+            calls.append((kind, name, options))
+            return Model(name, nn.Identity())
+
+        return called
+
+    monkeypatch.setattr(loaders, "load_bundled", loader("image zoo"))
+    monkeypatch.setattr(loaders, "load_bundled_text_model", loader("text zoo"))
+    monkeypatch.setattr(timm_models, "load_timm_model", loader("timm"))
+    monkeypatch.setattr(transformers_models, "load_image_model", loader("transformers"))
+    monkeypatch.setattr(transformers_models, "load_sequence_classifier", loader("text classifier"))
+    monkeypatch.setattr(transformers_models, "is_reachable", lambda: False)
+    return calls
+
+
+def test_each_name_goes_to_the_loader_that_knows_it(asked, tmp_path):
+    classifier = tiny.save(tmp_path / "classifier", tiny.module())
+    load("mlp@28")
+    load("bag_of_words")
+    load("resnet18@96", size="train")
+    load("timm/resnet18.a1_in1k")
+    load(classifier, max_length=5)
+    load("owner/name")
+    assert [kind for kind, _, _ in asked] == [
+        "image zoo",
+        "text zoo",
+        "timm",
+        "timm",
+        "text classifier",
+        "transformers",
+    ]
+    assert asked[2] == ("timm", "resnet18@96", {"size": "train"})
+    assert asked[4][2] == {"max_length": 5}
+
+
+def test_folders_and_repositories_of_others_only_where_they_are_allowed(asked, tmp_path):
+    classifier = tiny.save(tmp_path / "classifier", tiny.module())
+    load("resnet18", anywhere=False)
+    for name in (classifier, "owner/name"):
+        with pytest.raises(ValueError, match=f"unknown model '{name[:20]}"):
+            load(name, anywhere=False)
+    assert len(asked) == 1
+
+
+def test_an_unknown_name_gets_the_nearest_ones():
+    with pytest.raises(ValueError, match="unknown model 'resnet19'; nearest: .*resnet1"):
+        load("resnet19")
+    with pytest.raises(ValueError, match="unknown model 'mpl@28'; nearest: 'mlp@28'"):
+        load("mpl@28")
+
+
+def test_models_that_are_handed_over():
+    module = nn.Linear(2, 3)
+    own = Model("other name", module, len, {"family": "x"})
+    plain, with_transform, given = resolved({"a": module, "b": (module, len), "c": own})
+    assert (plain.name, plain.transform, plain.metadata) == ("a", None, {"parameters": 9})
+    assert with_transform.transform is len and with_transform.module is module
+    assert (given.name, given.transform, given.metadata) == ("c", len, {"family": "x"})
+
+
+def test_names_in_every_form(monkeypatch):
+    monkeypatch.setattr(loaders, "load", lambda name: Model(name, nn.Identity()))
+    assert [model.name for model in resolved("one")] == ["one"]
+    assert [model.name for model in resolved(("one", "two"))] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "models, error",
+    [
+        ([], "no models to extract"),
+        ({}, "no models to extract"),
+        (["a", "b", "a", "b", "c"], r"named more than once: \['a', 'b'\]"),
+        ({"a": "mlp@28"}, "'a' must be a torch module or"),
+        ({"a": (torch.nn.Identity(), 3)}, "'a' must be a torch module or"),
+        ({"a": (torch.nn.Identity(),)}, "'a' must be a torch module or"),
+        ({"": torch.nn.Identity()}, "must be a non-empty string"),
+    ],
+)
+def test_what_is_no_model(models, error):
+    with pytest.raises(ValueError, match=error):
+        resolved(models)
+
+
+def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path, asked):
+    assert "mlp@28" in bundled_names(FOLDER) and bundled_names(tmp_path) == []
+    with pytest.raises(ValueError, match="unknown model 'mlp@28'"):
+        load("mlp@28", folder=tmp_path)
