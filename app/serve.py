@@ -30,8 +30,8 @@ from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 
 HOSTS = ("127.0.0.1", "localhost")
-# Addresses that no page asks for, and what the page sends otherwise than by GET: Voilà stumbles over
-# anything else.
+# Addresses that no page asks for, and what the page sends otherwise than by GET. Voilà stumbles
+# over anything else.
 ODD = re.compile(r"\.\.|/\.(/|\?|$)|[\0-\x1f\x7f\ufffd]|/voila/templates/(?![^/]+/static/[^/?])")
 SENT = re.compile(r".*/(login|voila/api/shutdown/[\w-]+|api/kernels/[\w-]+)")
 
@@ -120,7 +120,7 @@ class Page(Voila):
         return settings
 
     def listen(self) -> None:
-        """Refuse what is foreign before all of Voilà's handlers, its bare ones for files included."""
+        """Refuse what is foreign before all of Voilà's handlers, those of files included."""
         self.app.default_router.rules[:0] = [
             Rule(Foreign(), ErrorHandler),
             Rule(PathMatches(r".*/voila/api/shutdown/(.*)"), Closed),

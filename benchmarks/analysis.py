@@ -107,7 +107,7 @@ def coverage(world: ScoreTable, quick: bool) -> list[tuple]:
 
 
 class MeasuredSet:
-    """Improvement of a set of cascades on some samples: its mean, and its curve at nine accuracies."""
+    """Improvement of cascades on some samples: its mean, and its curve at nine accuracies."""
 
     def __init__(self, samples: ScoreTable, points: list[Point]) -> None:
         found = run_cascades(samples, points)
@@ -219,7 +219,7 @@ def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.nd
 
 
 def first_window(reference: list, stream: list, rate: float, inputs: int) -> float:
-    """The same of the window test, each window at that rate: Bonferroni over the stages' two tests."""
+    """The same of the window test at that rate: Bonferroni over the two tests of each stage."""
     for end in range(EVERY, inputs + 1, EVERY):
         windows = [
             values[(numbers >= end - WINDOW) & (numbers < end)] for numbers, values in stream
@@ -315,7 +315,8 @@ def delays(quick: bool) -> list[tuple]:
         for label, first in zip(
             ("drift alarm at 1% in total", "… window test at 1% a window"), np.transpose(found)
         ):
-            text = f"{label}: {name}, {np.isfinite(first).mean():.0%} of {orders} orders of {len(order):,} inputs"
+            share = np.isfinite(first).mean()
+            text = f"{label}: {name}, {share:.0%} of {orders} orders of {len(order):,} inputs"
             rows.append((f"{text}, median delay", np.median(first), "inputs", ""))
     return rows
 
@@ -511,7 +512,10 @@ def few_labels(quick: bool = False) -> list[dict]:
                     certify(point, table, delta=DELTA, reference="l", **asked).point is not None
                 )
             most = f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance"
-            what = f"certified at a loss or cost of exactly what is promised, δ = {DELTA:.0%}, {draws} draws of {k}"
+            what = (
+                "certified at a loss or cost of exactly what is promised, "
+                f"δ = {DELTA:.0%}, {draws} draws of {k}"
+            )
             rows.append(row(f"{what}: {name}", passed / draws, "share", most))
     return rows + power(draws)
 
@@ -586,7 +590,10 @@ def power(draws: int) -> list[tuple]:
                 spent += m
             else:
                 spent += d
-        what = f"certified for ε = 0.5% at a true loss of 0.2%, {spent / draws:.0f} labels {name}, {k:,} samples"
+        what = (
+            "certified for ε = 0.5% at a true loss of 0.2%, "
+            f"{spent / draws:.0f} labels {name}, {k:,} samples"
+        )
         rows.append(row(what, passed / draws, "share", "≥ 0.85" if k == 12_500 else ""))
     return rows
 

@@ -34,7 +34,9 @@ times = {{}}
 def timed(owner, name):
     function = getattr(owner, name)
     def call(self, *arguments):
-        begun, busy, own = time.perf_counter(), time.thread_time(), not getattr(self, "quiet", False)
+        begun = time.perf_counter()
+        busy = time.thread_time()
+        own = not getattr(self, "quiet", False)
         function(self, *arguments)
         if own:
             times.setdefault(name, []).append(time.perf_counter() - begun)
@@ -59,8 +61,10 @@ x
 # has changed.
 WATCH = """() => {
     window.waits = []; let since = null;
-    for (const kind of ["pointermove", "keydown"]) addEventListener(kind, () => since ??= performance.now(), true);
-    const cell = () => document.querySelector("table.cascadelib-numbers").innerText; let last = cell();
+    for (const kind of ["pointermove", "keydown"])
+        addEventListener(kind, () => since ??= performance.now(), true);
+    const cell = () => document.querySelector("table.cascadelib-numbers").innerText;
+    let last = cell();
     new MutationObserver(() => {
         const text = cell();
         if (since === null || text === last) return;

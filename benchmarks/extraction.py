@@ -350,7 +350,9 @@ def text_searches(quick: bool) -> list[dict]:
     for n, score in ((2, "top1"), (2, "f1"), (3, "top1")):
         cl.search(small, n, score=score)
         spent, _ = seconds(lambda n=n, score=score: cl.search(store, n, score=score), RUNS)
-        what = f"{'pairs' if n == 2 else 'triples'} of {MODELS}, k = {k}, {'F1' if score == 'f1' else 'accuracy'}"
+        tuples = "pairs" if n == 2 else "triples"
+        measure = "F1" if score == "f1" else "accuracy"
+        what = f"{tuples} of {MODELS}, k = {k}, {measure}"
         rows.append(row(f"texts: {what}", spent, "s", "≤ 2" if n == 2 else "≤ 10"))
     return rows
 

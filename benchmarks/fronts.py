@@ -251,7 +251,10 @@ def threads(quick: bool = False) -> list[dict]:
         runs = 3 if quick else runs
         for name, make in kinds:
             for many in sorted({os.cpu_count() or 1, 8}):
-                what = f"threads: {n} of {models}, k = {samples}, {name}, {many} threads, {runs} runs that differ"
+                what = (
+                    f"threads: {n} of {models}, k = {samples}, {name}, "
+                    f"{many} threads, {runs} runs that differ"
+                )
                 rows.append(
                     row(what, differing(make(models, samples), n, runs, many), "runs", "≤ 0")
                 )

@@ -139,7 +139,10 @@ def markets(quick: bool = False) -> list[dict]:
             if market == "rafdb":
                 reach = np.interp(budget, published.index, published)
                 whose = "published"
-            what = f"{market}, ${budget:g} for 10,000: isotonic by label, held out (given confidences {before:.4f})"
+            what = (
+                f"{market}, ${budget:g} for 10,000: isotonic by label, held out "
+                f"(given confidences {before:.4f})"
+            )
             table.append(row(what, after, "accuracy", f"≥ {reach:.4f} {whose}"))
     return table
 
@@ -162,7 +165,7 @@ def long_frame(samples, seed=0):
 
 
 def tables(quick=False):
-    """Reading tables of scores, in processor time: growth with the rows, from a frame and from CSV."""
+    """Growth of the time to read tables of scores with their rows, from a frame and from CSV."""
     names = {"label": "label", "prediction": "prediction"}
     found = []
     for samples in (10_000, 20_000) if quick else (250_000, 500_000, 1_000_000):

@@ -37,8 +37,9 @@ COLUMNS = ["benchmark", "measured", "unit", "cpu", "runs", "target", "met"]
 WATCHED = ["load_before", "load_after", "others"]
 TIMES = {"s", "ms", "µs", "1/s", "texts/s", "s an image"}
 RULES = f"""Medians of at least {RUNS} runs; what takes more than {LONG:.0f} s may be run less often.
-*cpu*: processor seconds of a run, all its processes together. A job was *not quiet* if other processes used more than
-{QUIET:g} cores on average while it ran (time stolen from a virtual machine included): its times are upper bounds.
+*cpu*: processor seconds of a run, all its processes together. A job was *not quiet* if other
+processes used more than {QUIET:g} cores on average while it ran (time stolen from a virtual
+machine included): its times are upper bounds.
 """
 PACKAGES = ("numpy", "numba", "torch", "pandas")
 
@@ -150,7 +151,10 @@ def conditions(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     if not first.quiet:
         return "other processes: not recorded"
-    others = f"load {first.load_before:.1f} before, {first.load_after:.1f} after; others used {first.others:.2f} cores"
+    others = (
+        f"load {first.load_before:.1f} before, {first.load_after:.1f} after; "
+        f"others used {first.others:.2f} cores"
+    )
     return others if first.quiet == "yes" else f"**not quiet**: {others}"
 
 

@@ -224,11 +224,11 @@ class Queue:
 
 def answers_of(decisions: Any, rows: slice) -> dict[str, list]:
     """Lists, one value per sample, fit for JSON."""
-    confidence = decisions.confidence[rows]
+    confidence = decisions.confidence[rows].tolist()
     return {
         "prediction": decisions.predictions[rows].tolist(),
         "exit_stage": decisions.exit_stage[rows].tolist(),
-        "confidence": np.where(np.isfinite(confidence), confidence, None).tolist(),
+        "confidence": [value if math.isfinite(value) else None for value in confidence],
     }
 
 

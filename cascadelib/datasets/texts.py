@@ -72,7 +72,7 @@ class Texts(Labelled):
 
     @property
     def order(self) -> np.ndarray:
-        """Rows by length in characters, int64 [k], so that the texts of a batch need little padding."""
+        """Rows by length in characters, int64 [k]: texts of a batch then need little padding."""
         lengths = [sum(map(len, t)) if isinstance(t, tuple) else len(t) for t in self.inputs]
         return np.argsort(lengths, kind="stable")
 

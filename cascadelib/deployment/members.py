@@ -1,4 +1,4 @@
-"""The models of a running cascade: what they are given, what they answer, and their frozen graphs."""
+"""The models of a running cascade: their inputs, their logits, and their frozen graphs."""
 
 import contextlib
 import copy
@@ -71,7 +71,7 @@ class Member:
 
     @contextlib.contextmanager
     def given(self, *batches: Any) -> Iterator[None]:
-        """Inside, what unfit batches raise is a ValueError that says what they are, and should be."""
+        """Inside, what unfit batches raise is a ValueError that says what they are."""
         try:
             yield
         except torch.cuda.OutOfMemoryError:
@@ -234,7 +234,7 @@ def norm_of(tensor: torch.Tensor) -> float:
 
 
 def probes_of(inputs: torch.Tensor) -> list[torch.Tensor]:
-    """Copies of inputs [n, …] in which one value is nan, infinite, or so large that it overflows."""
+    """Copies of inputs [n, …] in which one value is nan, infinite, or large enough to overflow."""
     largest = torch.finfo(inputs.dtype).max
     probes = []
     for value in (math.nan, math.inf, -math.inf, largest, math.sqrt(largest) / 2):
@@ -299,24 +299,27 @@ def members_of(
         now = {} if isinstance(model.module, Called) else identity(model)
         if model.name not in models and not anywhere:
             check_revision(model, record, now)
-        for key, value in now.items():
-            if record.get(key) not in (None, value):
-                differences.append(
-                    f"model {model.name!r}: {key} is not as recorded "
-                    f"({record[key]!r:.60} then, {value!r:.60} now)"
-                )
+        differences += differences_of(f"model {model.name!r}: ", record, now)
         identified.append(now | record)
         members.append(Member(model.name, model.module, model.transform, record.get("classes")))
-    here = versions()
-    for package, then in description["versions"].items():
-        if here.get(package) != then:
-            differences.append(f"{package} is {here.get(package, 'missing')}, it was {then}")
     stated = {member.name: member.classes for member in members}
     if len({classes for classes in stated.values() if classes}) > 1:
         raise ValueError(
             f"the models of a cascade must have the same number of classes, not {stated}"
         )
+    then = description["versions"]
+    here = dict.fromkeys(then, "missing") | versions()
+    differences += differences_of("the version of ", then, here)
     return members, {**description, "models": identified}, tuple(differences)
+
+
+def differences_of(what: str, then: Mapping, now: Mapping) -> list[str]:
+    """A sentence for each thing that is recorded, and is not as it was."""
+    changed = [key for key, value in now.items() if then.get(key) not in (None, value)]
+    return [
+        f"{what}{key} is not as recorded ({then[key]!r:.60} then, {now[key]!r:.60} now)"
+        for key in changed
+    ]
 
 
 def revision_of(checkpoint: Any) -> str | None:

@@ -40,7 +40,8 @@ def size_of(batch: Any) -> int:
     listed = hasattr(batch, "__len__") and hasattr(batch, "__getitem__")
     if isinstance(batch, str | bytes) or not listed or getattr(batch, "ndim", 1) == 0:
         raise ValueError(
-            f"a batch is needed, not {batch!r:.80}: a tensor or array [N, …], or a list of N samples"
+            f"a batch is needed, not {batch!r:.80}: a tensor or array [N, …], "
+            "or a list of N samples"
         )
     if isinstance(batch, Mapping):
         parts = list(batch.values())

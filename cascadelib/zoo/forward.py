@@ -283,7 +283,7 @@ def timed_logits(
 
 
 def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.Tensor:
-    """Logits [N, classes], computed in pieces that fit into the memory: see :func:`timed_logits`."""
+    """Logits [N, classes] in pieces that fit into the memory: see :func:`timed_logits`."""
     name = model.name
     samples = inputs_in(inputs)
     before = most.get(name, samples)
@@ -310,7 +310,7 @@ def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.T
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory, on the device or on the host (which has no class of its own)."""
+    """Whether torch found no memory, on the device or on the host, whose error has no class."""
     on_device = isinstance(error, torch.cuda.OutOfMemoryError)
     return on_device or "DefaultCPUAllocator: " in str(error)
 

@@ -1,4 +1,4 @@
-"""Cost of a model per sample: multiply-accumulates (MACs) counted by fvcore, and measured seconds."""
+"""Cost of a model per sample: multiply-accumulates (MACs), counted by fvcore."""
 
 import math
 import warnings
@@ -17,8 +17,8 @@ from .forward import Positional, inference_mode_of
 from .model import Model, noted, original
 from .transforms import Tokenized
 
-# fvcore has no handle for these, and they multiply-accumulate nothing, or a few times per element as
-# activations and norms do, in place ("add_") or not. What is not here is refused.
+# fvcore has no handle for these, and they multiply-accumulate nothing, or a few times per element,
+# as activations and norms do, in place ("add_") or not. What is not here is refused.
 NAMES = Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").split()
 NO_MACS = {f"aten::{name}{end}" for name in NAMES for end in ("", "_")}
 
@@ -133,7 +133,7 @@ def _is_batch(value: Any) -> bool:
 
 
 def _traced(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:
-    """MACs for the values of one sample, and {operation without a formula: the innermost module}."""
+    """MACs of one sample, and {operation without a formula: the innermost module}."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from fvcore
     try:

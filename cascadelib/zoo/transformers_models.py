@@ -43,7 +43,7 @@ class ProcessorCut:
 
 @dataclass(frozen=True)
 class ProcessedPhotos:
-    """Transform of photographs, all of it by the model's image processor, where they are decoded."""
+    """Transform of photographs by the model's image processor, where they are decoded."""
 
     cut: ProcessorCut
 
@@ -203,7 +203,7 @@ def load_sequence_classifier(
 
 
 def _positions(config: Any) -> int:
-    """Tokens that a model has positions for; RoBERTa and its kin count from the padding token's on."""
+    """Tokens that a model has positions for; RoBERTa and its kin count after the padding's."""
     positions = getattr(config, "max_position_embeddings", None) or 10**9
     kin = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
     return positions - (2 if config.model_type in kin else 0)

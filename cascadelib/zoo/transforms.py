@@ -165,7 +165,7 @@ def distinct(transforms: Iterable) -> list:
 
 
 def real_floats(raw: Any) -> torch.Tensor:
-    """A tensor as float32; ValueError for complex numbers, which would lose their imaginary part."""
+    """A tensor as float32; ValueError for complex numbers, which would lose a part."""
     if isinstance(raw, torch.Tensor) and raw.is_complex():
         raise ValueError(
             "a model takes real numbers, not complex ones: give their magnitudes or parts"
