@@ -40,6 +40,14 @@ def positive(text: str) -> int:
     return number
 
 
+def port(text: str) -> int:
+    """A port to listen on; 0: any that is free."""
+    number = int(text)
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port from 0 to 65535")
+    return number
+
+
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of a command line."""
     parser = argparse.ArgumentParser(
@@ -63,7 +71,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--max-bytes", type=positive, default=2**24, help="of a request's body")
     add("--threads", type=positive, help="of torch (default: its own)")
     add("--host", default="127.0.0.1", help="address to listen on; by default this machine's own")
-    add("--port", type=int, default=8000)
+    add("--port", type=port, default=8000)
     return parser.parse_args(given)
 
 
@@ -315,14 +323,13 @@ def main(given: Sequence[str] | None = None) -> None:
         cascade.running.reset()
     server = server_of(cascade, options)
     with socket.create_server((options.host, options.port)) as listening:
-        port = listening.getsockname()[1]  # the one that port 0 became
-        print(f"{cascade} on http://{options.host}:{port}", flush=True)
+        _, number, *_ = listening.getsockname()  # the one that port 0 became
+        print(f"{cascade} on http://{options.host}:{number}", flush=True)
         server.run([listening])
 
 
 if __name__ == "__main__":
     try:
         main()
-    # A file, a port: what the caller can mend.
-    except (OSError, OverflowError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a file, a port in use: what the caller can mend
         raise SystemExit(f"serve.py: {error}") from None
