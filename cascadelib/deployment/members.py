@@ -299,7 +299,12 @@ def members_of(
         now = {} if isinstance(model.module, Called) else identity(model)
         if model.name not in models and not anywhere:
             check_revision(model, record, now)
-        differences += differences_of(f"model {model.name!r}: ", record, now)
+        changed = [key for key in now if record.get(key) not in (None, now[key])]
+        differences += [
+            f"model {model.name!r}: {key} is not as recorded "
+            f"({record[key]!r:.60} then, {now[key]!r:.60} now)"
+            for key in changed
+        ]
         identified.append(now | record)
         members.append(Member(model.name, model.module, model.transform, record.get("classes")))
     stated = {member.name: member.classes for member in members}
@@ -307,19 +312,13 @@ def members_of(
         raise ValueError(
             f"the models of a cascade must have the same number of classes, not {stated}"
         )
-    then = description["versions"]
-    here = dict.fromkeys(then, "missing") | versions()
-    differences += differences_of("the version of ", then, here)
-    return members, {**description, "models": identified}, tuple(differences)
-
-
-def differences_of(what: str, then: Mapping, now: Mapping) -> list[str]:
-    """A sentence for each thing that is recorded, and is not as it was."""
-    changed = [key for key, value in now.items() if then.get(key) not in (None, value)]
-    return [
-        f"{what}{key} is not as recorded ({then[key]!r:.60} then, {now[key]!r:.60} now)"
-        for key in changed
+    here = dict.fromkeys(description["versions"], "missing") | versions()
+    differences += [
+        f"{package} is {here[package]}, it was {then}"
+        for package, then in description["versions"].items()
+        if here[package] != then
     ]
+    return members, {**description, "models": identified}, tuple(differences)
 
 
 def revision_of(checkpoint: Any) -> str | None:
