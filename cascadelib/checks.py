@@ -44,7 +44,12 @@ def known(name: Any, names: Iterable, kind: str) -> Any:
         return name
     # difflib's work grows with the square of a length.
     begins = {str(each)[:64]: each for each in names[:3000]}
-    close = get_close_matches(brief(name).strip("'")[:64], begins, n=5, cutoff=0.4)
+    close = get_close_matches(
+        brief(name).strip("'")[:64],
+        begins,
+        n=5,
+        cutoff=0.4,
+    )
     near = [begins[begin] for begin in close] or names[:12]
     raise ValueError(f"unknown {kind} {brief(name)}; nearest: {', '.join(map(repr, near))}")
 

@@ -17,7 +17,16 @@ FRACTIONS = tuple(
 FACTORS = ("improvement", "ratio", "gap", "relative", "parameters")  # beside the kinds of cost
 WHOLE = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
 TICKS = {True: "✓", False: ""}
-PREFIXES = {1e12: "T", 1e9: "G", 1e6: "M", 1e3: "k", 1: "", 1e-3: "m", 1e-6: "µ", 1e-9: "n"}
+PREFIXES = {
+    1e12: "T",
+    1e9: "G",
+    1e6: "M",
+    1e3: "k",
+    1: "",
+    1e-3: "m",
+    1e-6: "µ",
+    1e-9: "n",
+}
 PARTS_OF_METHODS = {
     "_most_confident": ", most confident",
     "_mean_logits": ", mean logits",

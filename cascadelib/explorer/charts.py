@@ -37,7 +37,13 @@ CORNER = [0, 0.001]
 # Traces of a histogram.
 OF_STAGE = ("correct", "incorrect", "below", "held-out correct", "held-out below", "threshold")
 ALIVE = "The explorer at rest. To drag its thresholds: make lab, and run this cell; or make app."
-NO_FRONT = pd.DataFrame({"cost": [], "accuracy": [], "models": []})
+NO_FRONT = pd.DataFrame(
+    {
+        "cost": [],
+        "accuracy": [],
+        "models": [],
+    }
+)
 MANY = 30  # inputs of a bin whose shares count in full: with fewer it is faint
 MOST = 300  # points of a curve: what a screen shows
 
@@ -123,7 +129,11 @@ def flow(readings: Readings) -> Traces:
             shares.extend(counts / k)
             starts.extend(begins / k)
             texts.extend("" if split or not count else f"{count:,.0f}" for count in counts)
-        traces[name] = {"x": wire(shares), "base": wire(starts), "text": texts}
+        traces[name] = {
+            "x": wire(shares),
+            "base": wire(starts),
+            "text": texts,
+        }
     return traces
 
 
@@ -207,7 +217,13 @@ class Charts:
         most = axes["xaxis"]["range"][1]
         low, high = axes["yaxis"]["range"]
         corner = {"x": wire([10 ** (most - 0.02)]), "y": wire([low + 0.01 * (high - low)])}
-        changed(self.figure, axes, baselines(singles), points, {"told": corner})
+        changed(
+            self.figure,
+            axes,
+            baselines(singles),
+            points,
+            {"told": corner},
+        )
 
     def show_cascade(
         self,
@@ -366,7 +382,12 @@ class Charts:
         arrive with less confidence."""
         traces: Traces = {}
         for split, cascade in self.cascades.items():
-            counts = state.histogram(cascade, thresholds, stage, self.bins[split][stage])
+            counts = state.histogram(
+                cascade,
+                thresholds,
+                stage,
+                self.bins[split][stage],
+            )
             total = counts[0] + counts[1]
             correct, incorrect = np.divide(
                 counts, total, out=np.zeros((2, state.BINS)), where=total > 0

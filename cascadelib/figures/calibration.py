@@ -41,7 +41,12 @@ def reliability_figure(averages: Tables) -> style.Figure:
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
         shown = style.decimated(table, 250)
         for name, line in LINES.items():
-            at: dict = {"legendgroup": name, "showlegend": number == 0, "row": row, "col": col}
+            at: dict = {
+                "legendgroup": name,
+                "showlegend": number == 0,
+                "row": row,
+                "col": col,
+            }
             hover = "%{y:.2%} at %{x:.0%}<extra>" + name + "</extra>"
             style.add_line(
                 fig, shown["position"], shown[name], *line, name=name, hovertemplate=hover, **at

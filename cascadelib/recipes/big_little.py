@@ -46,7 +46,15 @@ def park_2015_dynamic(
     Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS.
     """
     settings = [{"thresholds": (0.5,), "target": target} for target in TARGETS]
-    return best_of_chains(store, dynamic_exits, (2, 2), lambda pair: settings, score, cost, models)
+    return best_of_chains(
+        store,
+        dynamic_exits,
+        (2, 2),
+        lambda pair: settings,
+        score,
+        cost,
+        models,
+    )
 
 
 def dynamic_exits(

@@ -35,7 +35,14 @@ def pool(
         raise ValueError(
             "F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here"
         )
-    front = search(store, 1, method, score=score, cost=cost, models=models)
+    front = search(
+        store,
+        1,
+        method,
+        score=score,
+        cost=cost,
+        models=models,
+    )
     names = [name for name in front.singles.index if name in front.candidates]
     costs = front.singles.loc[names, "cost"].to_numpy(np.float64)
     return names, costs, store.outcome(names, front.method, front.score)
@@ -104,7 +111,13 @@ def best_of_chains(
     lengths: the fewest and the most models of a chain; settings(chain): for each point to be tried
     its thresholds, and what else the rule reads.
     """
-    names, costs, _ = pool(store, Method(), score, cost, models)
+    names, costs, _ = pool(
+        store,
+        Method(),
+        score,
+        cost,
+        models,
+    )
     least, most = lengths
     longest = max(least, min(most, len(names)))
     asked_lengths = check_lengths(range(least, longest + 1), len(names))
@@ -112,7 +125,19 @@ def best_of_chains(
     for positions in cascades_of(costs, asked_lengths):
         chain = tuple(names[m] for m in positions)
         tried += [{"models": chain, **setting} for setting in settings(chain)]
-    run = replay_points(pd.DataFrame(tried), store, rule, score=score or "top1", cost=cost)
+    run = replay_points(
+        pd.DataFrame(tried),
+        store,
+        rule,
+        score=score or "top1",
+        cost=cost,
+    )
     accuracy = run.pop("accuracy_moved")
-    points = pd.DataFrame({"accuracy": accuracy, "cost": run.pop("cost_moved"), **run})
+    points = pd.DataFrame(
+        {
+            "accuracy": accuracy,
+            "cost": run.pop("cost_moved"),
+            **run,
+        }
+    )
     return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)

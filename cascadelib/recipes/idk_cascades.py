@@ -63,7 +63,13 @@ def wang_2018(
     """
     given = np.sort(own_units(metric, grid)) if np.ndim(grid) else None
     check_count(grid if given is None else len(given), "grid")
-    names, costs, stage = pool(store, Method(metric), score, cost, models)
+    names, costs, stage = pool(
+        store,
+        Method(metric),
+        score,
+        cost,
+        models,
+    )
     correct, confidences = zip(*(stage((m,)) for m in range(len(names))))
     if given is None:
         points = int(np.asarray(grid))

@@ -58,7 +58,15 @@ def huang_2018(
             inside = budgeted(confidences, shares / shares.sum())
             yield {"thresholds": tuple(own_units(metric, inside).tolist())}
 
-    return best_of_chains(store, Method(metric), (1, n_models), settings, score, cost, models)
+    return best_of_chains(
+        store,
+        Method(metric),
+        (1, n_models),
+        settings,
+        score,
+        cost,
+        models,
+    )
 
 
 def budgeted(confidences: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:

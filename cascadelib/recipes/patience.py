@@ -46,7 +46,15 @@ def zhou_2020(
         later = len(chain) - 1
         return [{"thresholds": (float(p),) * later} for p in range(1, max(2, later))]
 
-    return best_of_chains(store, patience_outcomes, (1, n_models), settings, score, cost, models)
+    return best_of_chains(
+        store,
+        patience_outcomes,
+        (1, n_models),
+        settings,
+        score,
+        cost,
+        models,
+    )
 
 
 def patience_outcomes(

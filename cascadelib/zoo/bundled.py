@@ -87,7 +87,13 @@ def small_resnet(
         stem_type="deep",
         stem_width=channels[0] // 2,
     )
-    model.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)
+    model.conv1 = nn.Conv2d(
+        in_chans,
+        channels[0],
+        3,
+        padding=1,
+        bias=False,
+    )
     return model
 
 
@@ -102,7 +108,11 @@ def image_classifier(entry: dict, classes: int) -> nn.Module:
 
     entry: the model in zoo.json.
     """
-    options = {"in_chans": 1, "num_classes": classes, **entry.get("options", {})}
+    options = {
+        "in_chans": 1,
+        "num_classes": classes,
+        **entry.get("options", {}),
+    }
     if entry["architecture"] in CLASSICAL:
         return CLASSICAL[entry["architecture"]](**options)
     import timm
@@ -261,7 +271,12 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     _load_weights(module, path, shared)
     preprocessing = {"max_length": zoo["max_length"], "tokenizer": "tokenizer.json"}
     transform = Tokenized(_tokenizer(located(folder)), zoo["max_length"])
-    return Model(name, module.eval(), transform, _metadata(entry, module, path, preprocessing))
+    return Model(
+        name,
+        module.eval(),
+        transform,
+        _metadata(entry, module, path, preprocessing),
+    )
 
 
 @functools.lru_cache(maxsize=2)
