@@ -33,8 +33,9 @@ from cascadelib.analysis.p_values import betting_p_value, drawn_p_value, paired_
 from cascadelib.analysis.shift import holds
 from cascadelib.analysis.uncertainty import BETS, anytime_lower, basic_interval, interval
 from cascadelib.deployment.cascade_file import expected
-from cascadelib.evaluation.evaluation import all_confidences, exit_stages, mean_cost, run_cascades
+from cascadelib.evaluation import runs_of
 from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
+from cascadelib.methods.thresholds import exit_stages
 
 # the window test: of the last 1,000 inputs, after every 250
 RATES = (0.01, 0.05)
@@ -110,11 +111,9 @@ class MeasuredSet:
     """Improvement of cascades on some samples: its mean, and its curve at nine accuracies."""
 
     def __init__(self, samples: ScoreTable, points: list[Point]) -> None:
-        found = run_cascades(samples, points)
+        found = [run for _, run in runs_of(samples, points)]
         singles = samples.models
-        cost, accuracy = np.array(
-            [(mean_cost(costs, exits), correct.mean()) for _, exits, correct, costs in found]
-        ).T
+        cost, accuracy = np.array([(run.cost, run.correct.mean()) for run in found]).T
         keep = pareto_front(cost, accuracy)
         baseline = Baseline(singles["cost"], singles["top1"])
         self.at = np.linspace(singles["top1"].min(), singles["top1"].max(), 11)[1:-1]
@@ -145,7 +144,7 @@ def near_the_best(quick: bool) -> list[tuple]:
         / truth.cost
     )
     samples = {draw: world.take(rng.choice(len(world), k, replace=False)) for draw in range(draws)}
-    table = holds(point, samples, 100 if quick else 500)
+    table = holds(samples, point, 100 if quick else 500)
     inside = {
         name: table[f"{name}_low"].le(true) & table[f"{name}_high"].ge(true)
         for name, true in (("cost_ratio", ratio), ("improvement", factor))
@@ -180,8 +179,8 @@ def rarely_passed_on(quick: bool) -> list[tuple]:
             )
             found = expected(
                 point, ScoreTable(np.ones((2, k), bool), confidence, cost if varied else cost[:, 0])
-            )["cost"]
-            hits += found["low"] <= 1 + 100 * passing <= found["high"]
+            ).cost
+            hits += found.low <= 1 + 100 * passing <= found.high
         what = f"cost saved with a cascade, {passing:.1%} pass on, {draws} draws of {k} samples"
         rows.append(
             (f"… {what}{', a price for each' if varied else ''}", hits / draws, "share", "≥ 0.95")
@@ -248,7 +247,8 @@ def false_alarms(quick: bool) -> list[tuple]:
     rows = []
     point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
     for size in (500, 5_000):
-        confidence, thresholds = all_confidences(world, point)
+        confidence = evaluate(world, point).confidences
+        thresholds = point.inside
         ever = {}
         spent = 0.0
         for _ in range(streams):
@@ -302,13 +302,14 @@ def delays(quick: bool) -> list[tuple]:
     val = LogitStore(f"{folder}/val")
     rng = np.random.default_rng(0)
     point = pick(search(val.take(slice(0, None, 2)), 2), "match_best")
-    reference = at_each_stage(*all_confidences(val.take(slice(1, None, 2)), point))
+    unseen = evaluate(val.take(slice(1, None, 2)), point)
+    reference = at_each_stage(unseen.confidences, point.inside)
     for name in sorted(path.name for path in Path(f"{folder}/shift").iterdir()):
-        confidence, thresholds = all_confidences(LogitStore(f"{folder}/shift/{name}"), point)
+        confidence = evaluate(LogitStore(f"{folder}/shift/{name}"), point).confidences
         found = []
         for _ in range(orders):
             order = rng.permutation(len(confidence[0]))
-            stream = at_each_stage([s[order] for s in confidence], thresholds)
+            stream = at_each_stage([s[order] for s in confidence], point.inside)
             first = first_alarms(reference, stream, RATES[:1])[0]
             window = first_window(reference, stream, 0.01, len(order))
             found.append((first, window))
@@ -406,7 +407,7 @@ def guarantee(quick: bool = False) -> list[dict]:
 def losses_of(table: ScoreTable, points: list[Point], reference: str) -> np.ndarray:
     """Losses against the reference model, float [P, k]."""
     reference_correct = table.correct[table.row(reference)].astype(np.float64)
-    outcomes = {at: correct for at, _, correct, _ in run_cascades(table, points)}
+    outcomes = {at: run.correct for at, run in runs_of(table, points)}
     return np.stack([reference_correct - outcomes[at] for at in range(len(points))])
 
 
@@ -481,10 +482,10 @@ def rare_errors(quick: bool) -> list[tuple]:
 HALF = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
 PROMISED = {  # what certify is asked for, of a cascade that loses or costs exactly what is promised
     "all labels": lambda t: {},
-    "labels of disagreements": lambda t: {"labels": labels_of(t, to_label(HALF, t, "l"))},
+    "labels of disagreements": lambda t: {"labels": labels_of(t, to_label(t, HALF, "l"))},
     "no labels": lambda t: {"labels": {}},
     "40 labels drawn": lambda t: {
-        "labels": labels_of(t, to_label(HALF, t, "l")[:40]),
+        "labels": labels_of(t, to_label(t, HALF, "l")[:40]),
         "drawn": True,
     },
     "loss and a budget that holds": lambda t: {"budget": 6.0},
@@ -509,7 +510,7 @@ def few_labels(quick: bool = False) -> list[dict]:
                 table, point = labelled_world(rng, k, name == "F1")
                 asked = {"epsilon": 0.02 if name != "F1" else F1_LOSS} | options(table)
                 passed += (
-                    certify(point, table, delta=DELTA, reference="l", **asked).point is not None
+                    certify(table, point, delta=DELTA, reference="l", **asked).point is not None
                 )
             most = f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance"
             what = (

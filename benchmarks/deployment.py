@@ -94,7 +94,7 @@ def cascade(quick: bool = False) -> list[dict]:
         if label == "two models":
             rows += rows_of(label, running, images[:256], 1, 1 if quick else RUNS)
         counts = same_decisions(
-            running.run(pieces_of(images, BATCH)), test.take(slice(0, len(images))), point
+            test.take(slice(0, len(images))), point, running.run(pieces_of(images, BATCH))
         )
         rows.append(
             row(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .deployment import Policy as Policy
     from .deployment import StreamBudget as StreamBudget
     from .evaluation import Baseline as Baseline
+    from .evaluation import Point as Point
     from .evaluation import evaluate as evaluate
     from .evaluation import pareto_front as pareto_front
     from .explorer import explore as explore
@@ -36,8 +37,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .files import __version__ as __version__
     from .front_end import has_front_end as has_front_end
     from .fronts import Front as Front
-    from .fronts import Point as Point
-    from .fronts import hold_out as hold_out
     from .fronts import pair_table as pair_table
     from .fronts import peaks as peaks
     from .fronts import pick as pick
@@ -64,12 +63,12 @@ __getattr__, __dir__, __all__ = attach(
     ),
     analysis="DriftSignal bootstrap certify mean_improvement_moved replay to_label",
     deployment="Cascade Policy StreamBudget",
-    evaluation="Baseline evaluate pareto_front",
+    evaluation="Baseline Point evaluate pareto_front",
     explorer="explore",
     extraction="extract",
     files="__version__",
     front_end="has_front_end",
-    fronts=("Front Point hold_out pair_table peaks pick search search_arrays search_outcomes warm"),
+    fronts=("Front pair_table peaks pick search search_arrays search_outcomes warm"),
     methods="METHODS Method confidence fit_temperature",
     store="LogitStore ScoreTable",
     studies="published",

@@ -166,7 +166,7 @@ def _written(args: argparse.Namespace, point: Any, store: Any, held_out: Any) ->
     return said | {
         "where_chosen": _measured(store, point),
         "models": policy.models,
-        "thresholds": policy.description["thresholds"],
+        "thresholds": _parts(policy)["thresholds"],
         "policy": args.out,
     }
 
@@ -184,7 +184,7 @@ def _certify(args: argparse.Namespace) -> dict[str, Any]:
     if held_out is None:
         raise ValueError("a certificate needs samples that chose nothing: --held-out")
     certificate = cl.certify(
-        _front(args, store), held_out, args.epsilon, args.delta, args.reference
+        held_out, _front(args, store), args.epsilon, args.delta, args.reference
     )
     said = {"certificate": str(certificate), "certified": certificate.point is not None}
     return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
@@ -197,29 +197,32 @@ def _warm(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """What a policy comes to on a table, beside what was expected of it."""
-    from .deployment.cascade_file import point_of
-
-    description = cl.Policy.load(args.policy).description
+    policy = cl.Policy.load(args.policy)
     return {
-        "here": _measured(_scores(args.table, args), point_of(description)),
-        "expected": _expected(description),
+        "here": _measured(_scores(args.table, args), policy),
+        "expected": _expected(policy),
     }
 
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:
     """What a policy says."""
     policy = cl.Policy.load(args.policy)
-    said = {
-        "policy": repr(policy),
-        "expected": _expected(policy.description),
-        "chosen": policy.description["chosen"],
-    }
-    return policy.description if args.json else said
+    parts = _parts(policy)
+    if args.json:
+        return parts
+    return {"policy": repr(policy), "expected": _expected(policy), "chosen": parts["chosen"]}
 
 
-def _expected(description: dict[str, Any]) -> dict[str, Any] | None:
+def _parts(policy: Any) -> dict[str, Any]:
+    """The parts of a policy's file."""
+    from .deployment.form import parts_as_json
+
+    return parts_as_json(policy.point)
+
+
+def _expected(policy: Any) -> dict[str, Any] | None:
     """What a policy is expected to come to, where its file says so."""
-    expected = description["expected"]
+    expected = _parts(policy)["expected"]
     return expected and {name: expected[name] for name in MEASURED[:3]}
 
 

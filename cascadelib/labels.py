@@ -286,19 +286,20 @@ class Labels:
 @dataclass(frozen=True)
 class Recorded:
     """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids
-    (or None), and ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row
-    numbers, or too many).
+    (or None), ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row numbers,
+    or too many), and the fingerprint of the store where it has one.
 
     contents: of what ``models`` said, as :func:`kept_in_file` has it; None: not known.
     """
 
-    dataset: str
-    split: str
+    dataset: str | None
+    split: str | None
     samples: int
     digest: str | None
     keys: bytes | None = None
     contents: bytes | None = None
     models: tuple[str, ...] = ()
+    fingerprint: str | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return self.samples

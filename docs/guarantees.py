@@ -51,7 +51,7 @@ def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
     half = len(order) // 2
     tune = store.take(order[:half])
     check = store.take(order[half:])
-    certificate = cl.certify(cl.search(tune, 2), check, EPSILON)
+    certificate = cl.certify(check, cl.search(tune, 2), EPSILON)
     row["certified"] = certificate.point is not None
     if row["certified"]:
         alone = test.models.loc[certificate.reference]
@@ -104,7 +104,7 @@ def estimates() -> str:
         tune = store.take(slice(0, None, 2))
         check = store.take(slice(1, None, 2))
         point = cl.pick(cl.search(tune, 2), "near_best")
-        found = cl.analysis.accuracy_estimates(point, check, splits)
+        found = cl.analysis.accuracy_estimates(check, point, splits)
         for split in splits:
             cells = [f"{kind}: {split}"]
             for _, row in found.loc[split].iterrows():

@@ -228,7 +228,7 @@ def headline() -> str:
     """The sentence of the first screen: held out, its split and its candidates named, then where it was chosen."""
     front, point = chosen()
     test, val = (
-        cl.analysis.holds(point, {name: images(name)}, resamples=50).iloc[0]
+        cl.analysis.holds({name: images(name)}, point, resamples=50).iloc[0]
         for name in ("test", "val")
     )
     return wrapped(
@@ -289,8 +289,8 @@ def shifts() -> tuple:
     """(splits, a row each of the point on them, a row a shift at a level that holds for all ten at once)."""
     moved = {name: images(f"shift/{name}") for name in SHIFTED}
     splits = {"test": images("test"), **moved, "val": images("val")}
-    jointly = cl.analysis.holds(chosen()[1], moved, resamples=5000, level=1 - 0.05 / len(moved))
-    return splits, cl.analysis.holds(chosen()[1], splits, resamples=50), jointly
+    jointly = cl.analysis.holds(moved, chosen()[1], resamples=5000, level=1 - 0.05 / len(moved))
+    return splits, cl.analysis.holds(splits, chosen()[1], resamples=50), jointly
 
 
 def in_words(name: str) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import cascadelib as cl
-from cascadelib.deployment.policy import FORM
+from cascadelib.deployment.form import PARTS, text_of
 from cascadelib.files import digest_of, file_name
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
@@ -274,7 +274,7 @@ def resealed(path, rng):
     try:
         content = json.loads(text)
         if "format" in content:
-            content["checksum"] = digest_of({part: content[part] for part in FORM})
+            content["checksum"] = digest_of({part: content[part] for part in PARTS})
         else:
             content["sha256"] = digest_of(
                 {key: content[key] for key in content.keys() - {"sha256"}}
@@ -329,7 +329,7 @@ def run(cascade, path):
     the file has."""
     again = path.with_name("again.json")
     cascade.save(again)
-    assert cl.Policy.load(again).description == cascade.description
+    assert text_of(cl.Policy.load(again).point) == text_of(cascade.point)
     again.unlink()
     try:
         decisions = cascade(np.arange(40))
@@ -340,14 +340,13 @@ def run(cascade, path):
         cascade.running.table.drop(columns=["model_seconds", "decision_seconds"]).to_string(),
         repr(cascade),
     ]
-    said += [repr(cascade.running.drift().tests)] if cascade.description["expected"] else []
+    said += [repr(cascade.running.drift().tests)] if cascade.point.expected else []
     return repr(
         [
             said,
-            cascade.point,
+            text_of(cascade.point),
             decisions.exit_stage.tolist(),
             decisions.confidence.tolist(),
-            cascade.description,
         ]
     )
 

@@ -9,6 +9,7 @@ from jupyter_pages import app
 
 import cascadelib as cl
 from cascadelib.__main__ import main
+from cascadelib.deployment.form import parts_as_json
 
 NAMED = ["--label", "label", "--prediction", "prediction"]
 
@@ -63,15 +64,12 @@ def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
     assert said["where_chosen"]["cost"] <= 5 and cl.Policy.load(policy).models == tuple(
         said["models"]
     )
-    assert (
-        cl.Policy.load(policy).description["expected"]["accuracy"]["value"]
-        == said["held_out"]["accuracy"]
-    )
+    assert cl.Policy.load(policy).point.expected.accuracy.value == said["held_out"]["accuracy"]
     status, there = told(capsys, "evaluate", policy, table, *NAMED)
     mean = (said["held_out"]["accuracy"] + said["where_chosen"]["accuracy"]) / 2
     assert there["here"]["accuracy"] == pytest.approx(mean) and there["here"]["samples"] == 600
     status, shown = told(capsys, "show", policy)
-    assert status == 0 and shown == json.loads(json.dumps(cl.Policy.load(policy).description))
+    assert status == 0 and shown == parts_as_json(cl.Policy.load(policy).point)
     assert main(["show", str(policy)]) == 0
     assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
 

@@ -2,7 +2,7 @@
 number of samples, with labels only where they can matter."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..checks import known
-from ..evaluation.evaluation import check_store, mean_cost, point_list, right_alone, run_cascades
-from ..fronts.front import Front, Point
+from ..evaluation.evaluation import check_store, correct_alone
+from ..evaluation.point import Point, points_of
+from ..evaluation.run import Run, runs_of
+from ..fronts.front import Front
 from ..labels import Labels, as_text
 from ..scoring import F1, f1
+from ..store.protocol import Store
 from ..tables import arrow, number
 from .p_values import cost_p_value, f1_p_value, loss_p_value
 from .repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
@@ -46,6 +49,11 @@ class Certificate:
     overlap_checked: bool = False
 
     @property
+    def cascades(self) -> tuple[Point, ...]:
+        """Those that are certified: what :func:`points_of` asks for."""
+        return self.certified
+
+    @property
     def point(self) -> Point | None:
         """The cheapest certified Point; for a budget alone the most accurate. None where nothing is certified."""
         if self.epsilon is None:
@@ -70,8 +78,8 @@ class Certificate:
 
 
 def certify(
-    points: Any,
-    store: Any,
+    store: Store,
+    cascades: Any,
     epsilon: float | None = None,
     delta: float = 0.05,
     reference: str | None = None,
@@ -82,35 +90,110 @@ def certify(
     drawn: bool = False,
     at_once: bool = False,
 ) -> Certificate:
-    """Certify cascades that were chosen elsewhere: a :class:`Certificate`.
+    """Certify cascades that were chosen elsewhere.
 
-    points: a Front, of which at most 100 are tried, evenly spread among those that keep ε and the budget where they
-    were found, those with most room first (for ε alone: the most accurate); or Points in the order in which to try
-    them. store: the certification split, samples that had no part in choosing points, order or reference. epsilon: the
-    loss against ``reference`` to stay below, by default the most accurate single model where the Front was found;
-    budget: the mean cost a sample to stay within; one of the two, or both. groups: [k], the group of each sample, such
-    as its label: ε is then kept in each group that is there.
+    Guarantee: if the certification samples are independent draws from the distribution on which the
+    cascade will run, the probability that *any* certified point loses ε or more of expected
+    accuracy against the reference (in any of the groups), or costs more than the budget in the
+    mean, is at most δ. Each point's hypothesis "it breaks the promise" is tested at level δ, and
+    the first that is not rejected ends it. The p-values are valid for any number of samples
+    (:mod:`cascadelib.analysis.p_values`; docs/guarantees.md in words); of several risks or groups
+    the largest counts. Nothing is said of data that have drifted, nor of what was not asked:
+    classes, cost.
 
-    Guarantee: if the certification samples are independent draws from the distribution on which the cascade will run,
-    the probability that *any* certified point loses ε or more of expected accuracy against the reference (in any of the
-    groups), or costs more than the budget in the mean, is at most δ. Learn-then-Test (Angelopoulos, Bates, Candès,
-    Jordan, Lei, 2021, *Learn then test*) with fixed-sequence testing: each point's hypothesis "it breaks the promise"
-    is tested at level δ, and the first that is not rejected ends it (along a front: Pareto testing, Laufer-Goldshtein,
-    Fisch, Barzilay, Jaakkola, 2023); at_once: all points, by Holm's (1979) method. The p-values are valid for any
-    number of samples (:mod:`cascadelib.analysis.p_values`; docs/guarantees.md in words); of several risks or groups the
-    largest counts (intersection-union; Berger, 1982). Nothing is said of data that have drifted, nor of what was not
-    asked: classes, cost.
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        The certification split, samples that had no part in choosing points, order or reference.
+    cascades : Front, Point, Policy, Cascade, Certificate, or a list of them
+        Of a Front at most 100 points are tried, evenly spread among those that keep ε and the
+        budget where they were found, those with most room first (for ε alone: the most accurate).
+        Others are tried in their order.
+    epsilon : float, optional
+        The loss against ``reference`` to stay below, in [0, 1).
+    delta : float
+        Probability with which the promise may fail, in (0, 1).
+    reference : str, optional
+        A model; default: the most accurate single model where a Front was found.
+    budget : float, optional
+        The mean cost per sample to stay within. ``epsilon``, ``budget`` or both are needed.
+    groups : [k], optional
+        The group of each sample, such as its label: ε is then kept in each group that is there.
+    labels : mapping, optional
+        {sample id: label}, top-1 only, in place of the store's, which may have none. With those
+        that :func:`to_label` names the p-values are those of all labels; one that is missing (None,
+        nan) counts as the worst case, however the known ones were selected.
+    drawn : bool
+        The known labels are those of the first m samples that to_label named, m settled before any
+        label was seen; a label that no model predicts then says that neither is correct.
+    at_once : bool
+        Test all points, by Holm's method.
 
-    labels: {sample id: label}, top-1 only, in place of the store's, which may have none. With those that
-    :func:`to_label` names the p-values are those of all labels; one that is missing (None, nan) counts as it hurts
-    most, whoever chose which are known. drawn: known are the first m that to_label named, m settled before any label
-    was seen; a label that no model predicts then says that neither is correct.
+    Returns
+    -------
+    Certificate
 
-    Raises ValueError for ε outside [0, 1), δ outside (0, 1), an unknown reference, labels or groups of other samples,
-    a sample without a group, samples that repeat others (:mod:`cascadelib.analysis.repeats`), and a store that shares
-    samples with a split on which a point was found or its method fitted, as far as ids, names, files and the models'
-    answers tell (where ids do not, the certificate says so).
+    Raises
+    ------
+    ValueError
+        For ε or δ outside of their ranges, an unknown reference, labels or groups of other samples,
+        a sample without a group, samples that repeat others (:mod:`cascadelib.analysis.repeats`),
+        and a store that shares samples with a split on which a point was found or its method
+        fitted, as far as ids, names, files and the models' answers tell (where ids do not, the
+        certificate says so).
+
+    References
+    ----------
+    Angelopoulos, Bates, Candès, Jordan, Lei (2021), *Learn then test*; Laufer-Goldshtein, Fisch,
+    Barzilay, Jaakkola (2023), *Efficiently controlling multiple risks with Pareto testing*; Berger
+    (1982), intersection-union tests; Holm (1979).
     """
+    check_promise(epsilon, delta, budget)
+    check_store(store)
+    points, reference = tried(cascades, reference, epsilon, budget)
+    overlap_checked = refuse_shared_samples(points, store.origin, reference)
+    refuse_repeated_ids(store)
+    parts = grouped(groups, len(store))
+    labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
+    score = points[0].score
+    trial = Trial(
+        correct=correct_alone(labelled, reference, score),
+        positive=labelled.positives() if score == F1 else None,
+        parts=parts,
+        is_known=is_known,
+        is_drawn=drawn,
+        epsilon=epsilon,
+        budget=budget,
+        level=delta / len(points) if at_once else delta,
+    )
+    runs = dict(runs_of(labelled, points))
+    refuse_same_split(points, runs)
+    refuse_equal_rows(labelled, models_of(points, reference))
+    rows: list[dict] = []
+    for position in range(len(points)):
+        row = trial.row(runs[position], differs[position])
+        if groups is None:
+            row.pop("group", None)
+        rows.append(row)
+        if not at_once and row["p_value"] > delta:
+            break
+    table = pd.DataFrame(rows)
+    table["certified"] = rejected(table["p_value"], delta, at_once)
+    where = f" in each of {len(parts)} groups" if groups is not None else ""
+    return Certificate(
+        certified=tuple(points[row] for row in np.flatnonzero(table["certified"])),
+        reference=reference,
+        epsilon=epsilon,
+        delta=delta,
+        samples=len(store),
+        table=table,
+        promise=promise_of(epsilon, budget, score, reference, where),
+        overlap_checked=overlap_checked,
+    )
+
+
+def check_promise(epsilon: float | None, delta: float, budget: float | None) -> None:
+    """ValueError unless something is promised, at levels that can be promised."""
     if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
         raise ValueError(
             f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}"
@@ -119,109 +202,155 @@ def certify(
         raise ValueError(
             "give epsilon, the loss to stay below, or budget=, the mean cost to stay within"
         )
-    check_store(store)
-    points, reference = tried(points, reference, epsilon, budget)
-    checked, score = refuse_shared_samples(points, store.origin, reference), points[0].score
-    refuse_repeated_ids(store)
-    parts = grouped(groups, len(store))
-    store, differs, there = with_labels(store, points, reference, labels, drawn)
-    right = right_alone(store, reference, score)
-    positive = store.positives() if score == F1 else None
-    outcomes = {run[0]: run[1:] for run in run_cascades(store, points)}
-    refuse_same_split(points, outcomes)
-    refuse_equal_rows(store, models_of(points, reference))
-    level, rows = delta / len(points) if at_once else delta, []
-    for at, point in enumerate(points):
-        (exits, correct, costs), p_values = outcomes[at], {}
-        losses = right.astype(np.float64) - correct
-        row = {"models": point.models, "thresholds": point.thresholds, "cost": point.cost}
-        if epsilon is not None:
-            loss = (
-                losses.mean() if positive is None else f1(right, positive) - f1(correct, positive)
-            )
-            row |= {"accuracy_loss": loss, "lost": np.maximum(losses, 0).mean()}
-            row |= {
-                "gained": np.maximum(-losses, 0).mean(),
-                "unlabelled": (differs[at] & ~there).mean(),
-            }
-            for name, of in parts.items():
-                if positive is not None:
-                    p_values[name] = f1_p_value(
-                        right[of], correct[of], positive[of], epsilon, level
-                    )
-                else:
-                    p_values[name] = loss_p_value(
-                        losses[of], differs[at][of], there[of], drawn, epsilon, level
-                    )
-            row |= {} if groups is None else {"group": max(p_values, key=p_values.__getitem__)}
-        if budget is not None:
-            row["cost_here"] = mean_cost(costs, exits)
-            p_values["cost"] = cost_p_value(exits, costs, budget, level)
-        rows.append(row | {"p_value": max(p_values.values())})
-        if not at_once and rows[-1]["p_value"] > delta:
-            break
-    table = pd.DataFrame(rows)
-    falling, left = (
-        table["p_value"].sort_values(),
-        len(points) - np.arange(len(points)) if at_once else 1,
-    )
-    table["certified"] = pd.Series(
-        np.logical_and.accumulate(falling * left <= delta), falling.index
-    )
-    found = tuple(points[row] for row in np.flatnonzero(table["certified"]))
-    where = f" in each of {len(parts)} groups" if groups is not None else ""
-    what = "accuracy" if positive is None else "F1"
-    promise = (
-        []
-        if epsilon is None
-        else [f"loses at most {epsilon:.2%} of {what} against {reference}{where}"]
-    )
-    promise += [] if budget is None else [f"costs at most {number(budget)} a sample"]
-    return Certificate(
-        found, reference, epsilon, delta, len(store), table, " and ".join(promise), checked
-    )
+
+
+def promise_of(
+    epsilon: float | None, budget: float | None, score: str, reference: str, where: str
+) -> str:
+    """What a certified cascade does, in words."""
+    promises = []
+    if epsilon is not None:
+        what = "F1" if score == F1 else "accuracy"
+        promises.append(f"loses at most {epsilon:.2%} of {what} against {reference}{where}")
+    if budget is not None:
+        promises.append(f"costs at most {number(budget)} a sample")
+    return " and ".join(promises)
+
+
+def rejected(p_values: pd.Series, delta: float, at_once: bool) -> pd.Series:
+    """Which hypotheses "it breaks the promise" are rejected: those before the first that is not, by
+    rising p-value; at_once: by Holm's method."""
+    rising = p_values.sort_values()
+    left = len(rising) - np.arange(len(rising)) if at_once else 1
+    return pd.Series(np.logical_and.accumulate(rising * left <= delta), rising.index)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What each point is tested by, on k samples.
+
+    Parameters
+    ----------
+    correct : [k]
+        Whether the reference is correct.
+    positive : bool [k] or None
+        The samples of class 1 under F1.
+    parts : {group: bool [k]}
+    is_known : bool [k]
+        Whose labels are known.
+    is_drawn : bool
+        Whether those are a uniform draw of the samples whose labels can matter.
+    epsilon, budget : float or None
+    level : float
+        At which a point is tested.
+    """
+
+    correct: np.ndarray
+    positive: np.ndarray | None
+    parts: Mapping[Any, np.ndarray]
+    is_known: np.ndarray
+    is_drawn: bool
+    epsilon: float | None
+    budget: float | None
+    level: float
+
+    def row(self, run: Run, differs: np.ndarray) -> dict[str, Any]:
+        """The row of a point in the certificate's table; differs: bool [k], where its label can
+        matter."""
+        point = run.point
+        row: dict[str, Any] = {
+            "models": point.models,
+            "thresholds": point.thresholds,
+            "cost": point.cost,
+        }
+        p_values: dict[Any, float] = {}
+        if self.epsilon is not None:
+            row |= self.losses(run, differs)
+            p_values = {name: self.p_value(run, differs, name, self.epsilon) for name in self.parts}
+            row["group"] = max(p_values, key=p_values.__getitem__)
+        if self.budget is not None:
+            row["cost_here"] = run.cost
+            p_values["cost"] = cost_p_value(run.exit_stage, run.costs, self.budget, self.level)
+        return row | {"p_value": max(p_values.values())}
+
+    def losses(self, run: Run, differs: np.ndarray) -> dict[str, float]:
+        """What a point loses and gains against the reference."""
+        losses = self.correct.astype(np.float64) - run.correct
+        loss = losses.mean()
+        if self.positive is not None:
+            loss = f1(self.correct, self.positive) - f1(run.correct, self.positive)
+        return {
+            "accuracy_loss": loss,
+            "lost": np.maximum(losses, 0).mean(),
+            "gained": np.maximum(-losses, 0).mean(),
+            "unlabelled": (differs & ~self.is_known).mean(),
+        }
+
+    def p_value(self, run: Run, differs: np.ndarray, group: Any, epsilon: float) -> float:
+        """Of the hypothesis that a point loses ε or more in a group."""
+        of = self.parts[group]
+        correct = run.correct
+        if self.positive is not None:
+            return f1_p_value(self.correct[of], correct[of], self.positive[of], epsilon, self.level)
+        losses = self.correct[of].astype(np.float64) - correct[of]
+        return loss_p_value(
+            losses, differs[of], self.is_known[of], self.is_drawn, epsilon, self.level
+        )
 
 
 def to_label(
-    points: Any,
-    unlabelled: Any,
+    store: Store,
+    cascades: Any,
     reference: str | None = None,
     epsilon: float | None = None,
     budget: float | None = None,
 ) -> np.ndarray:
-    """Ids of the samples whose labels :func:`certify` can use: those on which a point predicts another class than the
-    reference, in the order of SHA-256 of their ids, so that the first m are a uniform draw, for any m.
+    """The samples whose labels :func:`certify` can use: those on which a point predicts another
+    class than the reference.
 
-    points, reference, epsilon, budget: as there; they tell which points of a Front are tried, without ε or budget all.
-    unlabelled: a LogitStore, or a ScoreTable with predictions; labels are not read. ValueError for scores other than
-    top-1, where equal predictions need not mean equal loss, and for samples that certify would refuse.
+    Parameters
+    ----------
+    store : LogitStore, or ScoreTable with predictions
+        Labels are not read.
+    cascades, reference, epsilon, budget
+        As in :func:`certify`; they tell which points of a Front are tried, without ε or budget all.
+
+    Returns
+    -------
+    array of str
+        Their ids in the order of SHA-256 of the ids, so that the first m are a uniform draw, for
+        any m.
+
+    Raises
+    ------
+    ValueError
+        For scores other than top-1, where equal predictions need not mean equal loss, and for
+        samples that certify would refuse.
     """
-    check_store(unlabelled)
-    refuse_repeated_ids(unlabelled)
-    points, reference = tried(points, reference, epsilon, budget)
-    refuse_shared_samples(points, unlabelled.origin, reference)
-    _, differs = agreeing(unlabelled, points, reference)
-    return unlabelled.origin.sample_ids[in_order(differs.any(axis=0), unlabelled.origin)]
+    check_store(store)
+    refuse_repeated_ids(store)
+    points, reference = tried(cascades, reference, epsilon, budget)
+    refuse_shared_samples(points, store.origin, reference)
+    _, differs = agreeing(store, points, reference)
+    return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
 
 
-def agreeing(store: Any, points: list[Point], reference: str) -> tuple[Any, np.ndarray]:
-    """(the models of points and reference on a store, labelled by what the reference predicts; bool [points, k]: where
-    each point predicts otherwise)."""
+def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Store, np.ndarray]:
+    """(the models of points and reference on a store, labelled by what the reference predicts; bool
+    [points, k]: where each point predicts otherwise)."""
     if any(point.score != "top1" for point in points):
         raise ValueError(
             "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
         )
     part = store.select(models_of(points, reference))
-    agreed, differs = (
-        part.labelled(part.predicted(reference)),
-        np.empty((len(points), len(store)), bool),
-    )
-    for at, _, right, _ in run_cascades(agreed, points):
-        differs[at] = ~right
+    agreed = part.labelled(part.predicted(reference))
+    differs = np.empty((len(points), len(store)), bool)
+    for position, run in runs_of(agreed, points):
+        differs[position] = ~run.correct
     return agreed, differs
 
 
-def models_of(points: list[Point], reference: str) -> list[str]:
+def models_of(points: Sequence[Point], reference: str) -> list[str]:
     """The reference and all models of the points, each once."""
     return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
 
@@ -235,23 +364,25 @@ def in_order(rows: Any, origin: Labels) -> list[int]:
 
 
 def with_labels(
-    store: Any, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
-) -> tuple[Any, np.ndarray, np.ndarray]:
-    """(store whose labels are those that are known, elsewhere what the reference predicts; bool [points, k]: where a
-    label can matter; bool [k]: whose labels are known). With the store's own labels all can matter, and are known."""
+    store: Store, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
+) -> tuple[Store, np.ndarray, np.ndarray]:
+    """(store whose labels are those that are known, elsewhere what the reference predicts; bool
+    [points, k]: where a label can matter; bool [k]: whose labels are known). With the store's own
+    labels all can matter, and are known."""
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
-    told = dict(() if labels is None else labels)
+    told = {} if labels is None else labels
     given = {
-        str(sample): label for sample, label in told.items() if not pd.isna(label)
+        str(sample): label for sample, label in dict(told).items() if not pd.isna(label)
     }  # None, nan: not yet known
     ids = store.origin.sample_ids
     if strangers := sorted(given.keys() - set(ids.tolist())):
         raise ValueError(
             f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}"
         )
-    (agreed, differs), there = agreeing(store, points, reference), np.isin(ids, list(given))
-    in_draw = there[in_order(differs.any(axis=0), store.origin)]
+    agreed, differs = agreeing(store, points, reference)
+    is_known = np.isin(ids, list(given))
+    in_draw = is_known[in_order(differs.any(axis=0), store.origin)]
     if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
         raise ValueError(
             "drawn=True: the labelled ones are not the first that to_label names for these points"
@@ -261,12 +392,9 @@ def with_labels(
         given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
         classes = set(np.concatenate([agreed.predicted(name) for name in agreed.models.index]))
         check_spelling(given, classes, drawn)
-    values = values.tolist()
-    return (
-        agreed.labelled([given.get(sample, own) for sample, own in zip(ids.tolist(), values)]),
-        differs,
-        there,
-    )
+    pairs = zip(ids.tolist(), values.tolist())
+    known_or_agreed = [given.get(sample, own) for sample, own in pairs]
+    return agreed.labelled(known_or_agreed), differs, is_known
 
 
 def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
@@ -301,17 +429,18 @@ def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
 
 
 def tried(
-    points: Any, reference: str | None, epsilon: float | None, budget: float | None
+    cascades: Any, reference: str | None, epsilon: float | None, budget: float | None
 ) -> tuple[list[Point], str]:
-    """(points in the order in which they are tested, reference; for a budget alone any model): see :func:`certify`."""
-    if hasattr(points, "table"):
-        reference = points.singles["accuracy"].idxmax() if reference is None else reference
-        return candidates(
-            points, known(reference, points.singles.index, "model"), epsilon, budget
-        ), reference
+    """(points in the order in which they are tested, reference; for a budget alone any model): see
+    :func:`certify`."""
+    if isinstance(cascades, Front):
+        singles = cascades.singles
+        reference = singles["accuracy"].idxmax() if reference is None else reference
+        known(reference, singles.index, "model")
+        return candidates(cascades, reference, epsilon, budget), reference
+    points = points_of(cascades)
     if reference is None and (epsilon is not None or budget is None):
         raise ValueError("name the reference= model that epsilon refers to")
-    points = point_list(points)
     if len(scores := {point.score for point in points}) > 1:
         raise ValueError(
             f"the points have different scores, {', '.join(sorted(scores))}: certify them apart"
@@ -322,37 +451,40 @@ def tried(
 def candidates(
     front: Front, reference: str, epsilon: float | None = None, budget: float | None = None
 ) -> list[Point]:
-    """At most STEPS points of a front that keep ε and a budget where they were found, those first that have most room
-    to the nearer of the two, in standard deviations of a sample's loss and cost; without either, all."""
-    table, paid = front.table, front.singles["cost"]
+    """At most STEPS points of a front that keep ε and a budget where they were found, those first
+    that have most room to the nearer of the two, in standard deviations of a sample's loss and
+    cost; without either, all."""
+    table = front.table
     if epsilon is None and budget is None:
-        return point_list(front)
-    loss, room = (
-        (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy(),
-        np.full(len(table), np.inf),
-    )
+        return points_of(front)
+    loss = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy()
+    room = np.full(len(table), np.inf)
     if epsilon is not None:
-        room = np.where(
-            loss <= epsilon, (epsilon - loss) / np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9), -1
-        )
+        spread = np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9)
+        room = np.where(loss <= epsilon, (epsilon - loss) / spread, -1)
     if budget is not None:
-        spent = [
-            np.cumsum(paid[list(models)]) - cost
-            for models, cost in zip(table["models"], table["cost"])
-        ]
-        spread = [np.sqrt(np.average(s**2, weights=r)) for s, r in zip(spent, table["exit_rates"])]
-        room = np.minimum(room, (budget - table["cost"]) / (np.array(spread) + 1e-9 * budget))
+        spread = cost_spread(front) + 1e-9 * budget
+        room = np.minimum(room, (budget - table["cost"]) / spread)
     order = np.argsort(-room, kind="stable")[: np.count_nonzero(room >= 0)]
     if not len(order):
         asked = f"epsilon={epsilon} of {reference}, budget={budget}"
         raise ValueError(f"no cascade of the front comes within {asked}, even where it was found")
-    return [
-        front.point(int(order[i]))
-        for i in np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))
-    ]
+    steps = np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))
+    return [front.point(int(order[step])) for step in steps]
 
 
-def refuse_shared_samples(points: list[Point], origin: Labels, reference: str) -> bool:
+def cost_spread(front: Front) -> np.ndarray:
+    """Standard deviation of a sample's cost about its mean, for each point of a front: float64
+    [P]."""
+    paid = front.singles["cost"]
+    spread = []
+    for row in front.table.itertuples():
+        excess = np.cumsum(paid[list(row.models)]) - row.cost
+        spread.append(np.sqrt(np.average(excess**2, weights=row.exit_rates)))
+    return np.array(spread)
+
+
+def refuse_shared_samples(points: Sequence[Point], origin: Labels, reference: str) -> bool:
     """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
     seen = [point.seen for point in points]
     shared = samples_seen(seen, origin, models_of(points, reference))
@@ -365,13 +497,15 @@ def refuse_shared_samples(points: list[Point], origin: Labels, reference: str) -
     return shared is not None
 
 
-def refuse_same_split(points: list[Point], outcomes: dict[int, tuple]) -> None:
-    """ValueError where three cascades or more come out to the last sample as where they were found."""
-    for at, point in enumerate(points):
-        exits, correct, _ = outcomes[at]
-        here = (np.mean(correct), *np.bincount(exits, minlength=len(point.models)) / len(exits))
-        if len(points) < 3 or not np.allclose(
-            here, (point.accuracy, *point.exit_rates), rtol=0, atol=1e-12
-        ):
+def refuse_same_split(points: Sequence[Point], runs: Mapping[int, Run]) -> None:
+    """ValueError where three cascades or more come out to the last sample as where they were
+    found."""
+    if len(points) < 3:
+        return
+    for position, point in enumerate(points):
+        run = runs[position]
+        here = (np.mean(run.correct), *run.exit_rates)
+        then = (point.accuracy, *point.exit_rates)
+        if len(here) != len(then) or not np.allclose(here, then, rtol=0, atol=1e-12):
             return
     raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")

@@ -1,13 +1,14 @@
 """A warning without labels: are live inputs as sure, stage by stage, as the samples on which a cascade was measured?
 It says that the data are no longer those, not that the answers are worse: accuracy may fall or hold either way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..evaluation.point import OrderStatistics
 from ..store.protocol import Store
 
 SHARES = np.linspace(
@@ -18,24 +19,21 @@ WITHOUT_CHOOSING = "95%, without choosing"  # intervals in a cascade's file: mea
 HELD_OUT = "95%"  # measured on samples that it has not seen
 
 
-def summary(values: np.ndarray) -> dict[str, list]:
-    """A sample of k numbers in short: {"values", "counts", "ties"}, order statistics at 51 fixed ranks (or all), how
-    far each rank lies above the one before, and the second number of each, random in [0, 1], that parts equal ones."""
+def summary(values: np.ndarray) -> OrderStatistics:
+    """A sample of k numbers in short: its order statistics at 51 fixed ranks, or all of them."""
     k = len(values)
-    ranks = (
-        np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int)))
-        if k
-        else np.empty(0, int)
-    )
+    ranks = np.empty(0, int)
+    if k:
+        ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int)))
     second = (
         np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k).round(9)
     )  # seed: the numbers
     kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
-    return {
-        "values": kept.real.tolist(),
-        "counts": np.diff(ranks, prepend=0).tolist(),
-        "ties": kept.imag.tolist(),
-    }
+    return OrderStatistics(
+        values=tuple(kept.real.tolist()),
+        counts=tuple(np.diff(ranks, prepend=0).tolist()),
+        ties=tuple(kept.imag.tolist()),
+    )
 
 
 class Capital:
@@ -49,11 +47,10 @@ class Capital:
     1939; Vovk, Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). In full: docs/monitoring.md.
     """
 
-    def __init__(self, reference: Mapping):
-        self.edges = np.array(reference["values"]) + 1j * np.array(
-            reference.get("ties") or 1.0
-        )  # compared as pairs
-        self.urn = np.append(np.asarray(reference["counts"], np.float64), 1.0)
+    def __init__(self, reference: OrderStatistics) -> None:
+        ties = np.array(reference.ties or 1.0)
+        self.edges = np.array(reference.values) + 1j * ties  # compared as pairs
+        self.urn = np.append(np.asarray(reference.counts, np.float64), 1.0)
         self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
         bets = [
             (x * size, y * size) for size in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))
@@ -106,8 +103,9 @@ class DriftReport:
 class DriftSignal:
     """Compares live inputs, as they come, with the samples at selection time; may be asked after every input.
 
-    reference: n arrays, the confidences at each stage of the samples that reach it, as :func:`stage_confidences` gives
-    them, or a :func:`summary` of each; false_alarm_rate α: of all checks together, for ever.
+    reference: n arrays, the confidences at each stage of the samples that reach it, as
+    ``evaluate(store, cascade).stage_confidences`` gives them, or a :func:`summary` of each;
+    false_alarm_rate α: of all checks together, for ever.
 
     Promise: where live inputs and reference are independent draws of one distribution, the checks of an endless stream
     ever alarm with a probability of at most α, over the draw of both: each stage has a :class:`Capital`, on the inputs
@@ -119,11 +117,12 @@ class DriftSignal:
     def __init__(self, reference: Sequence, false_alarm_rate: float = 0.01):
         if not 0 < false_alarm_rate < 1:
             raise ValueError(f"false_alarm_rate must lie between 0 and 1, not {false_alarm_rate}")
-        if not all(isinstance(part, Mapping) for part in reference):
+        if not all(isinstance(part, OrderStatistics) for part in reference):
             reference = [summary(array) for array in _checked(reference, "reference")]
-        if not reference[0]["values"]:
+        if not reference[0].values:
             raise ValueError("the reference holds no sample")
-        self.false_alarm_rate, self.stages = false_alarm_rate, [Capital(part) for part in reference]
+        self.false_alarm_rate = false_alarm_rate
+        self.stages = [Capital(part) for part in reference]
 
     def check(
         self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None
@@ -164,7 +163,7 @@ def _checked(stages, name):
     """Arrays of confidences, a stage each, or ValueError."""
     if isinstance(stages, Store):
         raise ValueError(
-            f"{name} holds confidences, not a store: use stage_confidences(store, point)"
+            f"{name} holds confidences, not a store: use evaluate(store, point).stage_confidences"
         )
     arrays = [np.asarray(a, np.float64) for a in stages]
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ..checks import about, known
-from ..evaluation.evaluation import evaluate, single_models
+from ..evaluation.evaluation import single_models
+from ..evaluation.run import evaluate
 from ..front_end import watched
 from ..fronts.exact import search
 from ..fronts.front import Front
@@ -145,7 +146,7 @@ def guarantee_table(
     """
     rows = []
     for epsilon in losses:
-        found = certify(front, store, epsilon, delta)
+        found = certify(store, front, epsilon, delta)
         row: dict[str, Any] = {"accuracy_loss_allowed": epsilon}
         if found.point is None:
             row |= {"models": ("–",), "cost": np.nan, "accuracy_loss_held_out": np.nan}

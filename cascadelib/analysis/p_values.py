@@ -1,5 +1,7 @@
 """P-values of what a certificate promises: a loss of accuracy or of F1, a cost; valid for any number of samples."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import beta, binom
 
@@ -172,7 +174,7 @@ def f1_p_value(
     return min(1.0, gamma + betting_p_value((theirs - ours) / 2, 0.0, level - gamma))
 
 
-def cost_p_value(exits: np.ndarray, costs: list, budget: float, level: float = 0.05) -> float:
+def cost_p_value(exits: np.ndarray, costs: Sequence, budget: float, level: float = 0.05) -> float:
     """p-value of the hypothesis "the mean cost is above the budget" from exit stages int [k] and the costs of stages,
     numbers or float [k]: exact binomial for two stages of one cost each, else :func:`betting_p_value` of what each
     sample paid, taken to lie between the least first cost and the dearest run through all stages that there are."""

@@ -1,110 +1,139 @@
 """A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..evaluation import evaluation
-from ..evaluation.evaluation import store_first
 from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
-from ..fronts.front import Front, Point, singles_table
+from ..evaluation.point import Point, points_of, single_point
+from ..evaluation.run import Run, evaluate, runs_of
+from ..fronts.front import Front, singles_table
 from ..fronts.graded import two_model_curve
 from ..labels import together
-from ..methods.thresholds import own_units
+from ..methods.thresholds import leaves, own_units
 from ..scoring import F1
+from ..store.protocol import Store
 from ..tables import arrow
 from . import uncertainty
 from .certificate import agreeing
 from .uncertainty import LEVEL, Ends, with_ends
 
+MOVED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
 
-@store_first
-def replay(store: Any, front: Front, ranges: bool = True) -> pd.DataFrame:
-    """A front, unchanged, on another split: the identical cascades at the identical ranges of thresholds.
 
-    A segment is a stretch of neighbouring points of one cascade. One of a pair is swept from one end of its range of
-    thresholds to the other, over every threshold that the other split can tell apart in between. One of three models
-    or more is a box of thresholds and not a path: its points are replayed, as are all with ``ranges=False``.
+def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
+    """Cascades, unchanged, on another split: at identical thresholds, those of a front at identical
+    ranges of thresholds.
 
-    Returns a DataFrame, segment by segment in the front's order, cost rising in those that are swept: models,
-    thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep), ``segment`` (number),
-    ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, exit_rates_moved, improvement_moved (against the
-    other split's own baseline) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and move
-    apart. A model that the other split lacks is refused by name.
+    A segment is a stretch of neighbouring points of one cascade. In a front, one of a pair is swept
+    from one end of its range of thresholds to the other, over every threshold that the other split
+    can tell apart in between. One of three models or more is a box of thresholds and not a path:
+    its points are replayed.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        The other split.
+    cascades : Front, Point, Policy, Cascade, Certificate, or a list of them
+        All of one score and kind of cost.
+    ranges : bool
+        Whether pairs of a Front are swept; what is no Front is replayed point by point.
+
+    Returns
+    -------
+    DataFrame
+        Segment by segment in the order given, cost rising in those that are swept: models,
+        thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep),
+        ``segment`` (number), ``replayed`` ("range" or "point"), accuracy_moved, cost_moved,
+        exit_rates_moved, saving_moved and improvement_moved (against the other split's own single
+        models) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and
+        move apart.
+
+    Raises
+    ------
+    TypeError
+        For what is no store, or no cascade.
+    ValueError
+        For a model that the other split lacks, by name; for several scores or kinds of cost.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, figures 6 and 12.
     """
-    if not hasattr(front, "table"):
-        what = "a Front is needed here (cascadelib.evaluate runs a single Point)"
-        raise TypeError(f"{what}, not {type(front).__name__}")
     evaluation.check_store(store)
-    table = front.table[["models", "thresholds", "accuracy", "cost"]].reset_index(drop=True)
+    points = points_of(cascades)
+    first = points[0]
+    if len({(point.score, point.cost_kind) for point in points}) > 1:
+        raise ValueError("the cascades differ in score or kind of cost: replay them apart")
+    table = pd.DataFrame(
+        {
+            "models": [point.models for point in points],
+            "thresholds": [point.thresholds for point in points],
+            "accuracy": [point.accuracy for point in points],
+            "cost": [point.cost for point in points],
+        }
+    )
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
     length = table["models"].map(len)
-    table["replayed"] = np.where(ranges & (length <= 2), "range", "point")
-    swept = ranges & (length == 2)
-    parts = [_at_points(front, table[~swept], store), _sweeps(front, table[swept], store)]
-    moved = pd.concat([part for part in parts if len(part)]).sort_values(
-        "segment", kind="stable", ignore_index=True
+    has_ranges = ranges and isinstance(cascades, Front)
+    is_swept = (length == 2) & has_ranges
+    table["replayed"] = np.where((length <= 2) & has_ranges, "range", "point")
+    parts = [_at_points(points, table[~is_swept], store)]
+    if is_swept.any():
+        parts.append(_sweeps(first, table[is_swept], store))
+    moved = pd.concat([part for part in parts if len(part)])
+    moved = moved.sort_values("segment", kind="stable", ignore_index=True)
+    baseline = evaluation.baseline_of(store, first)
+    moved["saving_moved"] = baseline.saving(moved["cost_moved"])
+    moved["improvement_moved"] = improvement_factor(
+        baseline.cost_at(moved["accuracy_moved"]), moved["cost_moved"]
     )
-    baseline_cost = evaluation.baseline_of(store, front).cost_at(moved["accuracy_moved"])
-    moved["improvement_moved"] = improvement_factor(baseline_cost, moved["cost_moved"])
     moved["on_front"] = False
-    moved.loc[
-        pareto_front(moved["cost_moved"].to_numpy(), moved["accuracy_moved"].to_numpy()), "on_front"
-    ] = True
+    cost = moved["cost_moved"].to_numpy()
+    moved.loc[pareto_front(cost, moved["accuracy_moved"].to_numpy()), "on_front"] = True
     return moved
 
 
-def _at_points(front, rows, store):
-    """Rows of a front's table with the accuracy and cost that their cascades have on a store."""
+def _at_points(points: list[Point], rows: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """Rows of :func:`replay`, by the positions of their points, with the accuracy and cost that
+    their cascades have on a store."""
     moved = {}
-    for position, exits, correct, costs in evaluation.run_cascades(
-        store, [front.point(row) for row in rows.index]
-    ):
-        accuracy, cost = (
-            evaluation.quality(store, correct, front.score),
-            evaluation.mean_cost(costs, exits),
-        )
-        moved[rows.index[position]] = accuracy, cost, evaluation.exit_rates_of(exits, len(costs))
+    for position, run in runs_of(store, [points[row] for row in rows.index]):
+        moved[rows.index[position]] = run.accuracy, run.cost, run.exit_rates
     columns = ["accuracy_moved", "cost_moved", "exit_rates_moved"]
     return rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))
 
 
-def _sweeps(front, rows, store):
-    """The segments of pairs as :func:`replay` has them, given their rows: the points whose set of exits some threshold
-    of the range gives, by rising cost. Thresholds lie midway between neighbours, or at the range's end."""
-    metric, parts = None if front.method is None else front.method.units, []
-    groups, positive = (
-        list(rows.groupby("models", sort=False)),
-        store.positives() if front.score == F1 else None,
-    )
-    outcomes = evaluation.stages_of(
-        store, [models for models, _ in groups], front.method, front.score
-    )
-    costs = dict(zip(store.models.index, store.sample_costs(front.cost_kind)))
-    for (models, same), ((first, sure), (second, _)) in zip(groups, outcomes):
-        curve = two_model_curve(sure, first, second, *(costs[name] for name in models), positive)
-        for segment, points in groupby(zip(same["segment"], same["thresholds"]), itemgetter(0)):
-            inside = own_units(metric, [threshold for _, (threshold,) in points])
-            low, high = inside.min(), inside.max()
-            least, most = (
-                np.mean(evaluation.exit_stages([sure], [end]) == 0) for end in (high, low)
-            )
+def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """The segments of pairs as :func:`replay` has them, given their rows: the points whose set of
+    exits some threshold of the range gives, by rising cost. Thresholds lie midway between
+    neighbours, or at the range's end; first: a point of the same method, score and cost."""
+    positive = store.positives() if first.score == F1 else None
+    cascades = list(rows.groupby("models", sort=False))
+    pairs = [models for models, _ in cascades]
+    outcomes = evaluation.stages_of(store, pairs, first.method, first.score)
+    costs = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
+    parts: list[tuple] = []
+    for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
+        cost_1, cost_2 = (costs[name] for name in models)
+        curve = two_model_curve(confidence, correct_1, correct_2, cost_1, cost_2, positive)
+        for segment, points in same.groupby("segment"):
+            inside = own_units(first.metric, [threshold for (threshold,) in points["thresholds"]])
+            low = inside.min()
+            high = inside.max()
+            least = np.mean(leaves(confidence, high))
+            most = np.mean(leaves(confidence, low))
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
-            thresholds = own_units(metric, np.clip(curve.threshold[at], low, high)).tolist()
-            moved = zip(
-                curve.accuracy[at].tolist(),
-                curve.cost[at].tolist(),
-                curve.exit_rate[at].tolist(),
-                thresholds,
-            )
-            parts += [
-                (models, (t,), segment, accuracy, cost, (rate, 1 - rate))
-                for accuracy, cost, rate, t in moved
-            ]
+            thresholds = own_units(first.metric, np.clip(curve.threshold[at], low, high))
+            for row, threshold in zip(at, thresholds.tolist()):
+                rate = float(curve.exit_rate[row])
+                accuracy = float(curve.accuracy[row])
+                cost = float(curve.cost[row])
+                parts.append((models, (threshold,), segment, accuracy, cost, (rate, 1 - rate)))
     columns = [
         "models",
         "thresholds",
@@ -113,150 +142,206 @@ def _sweeps(front, rows, store):
         "cost_moved",
         "exit_rates_moved",
     ]
-    return pd.DataFrame(parts, columns=columns).assign(
-        accuracy=np.nan, cost=np.nan, replayed="range"
-    )
+    table = pd.DataFrame(parts, columns=columns)
+    return table.assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 
-@store_first
-def moved_front(store: Any, front: Front, ranges: bool = True) -> Front:
-    """A front replayed on another split as a Front: what of it is Pareto-optimal there, beside the single models there
-    (which of the points that are, only the labels of that split tell). It was not searched, and has no ``gap``.
-    ``ranges=False`` replays pairs as points too, to compare them with longer cascades."""
+def moved_front(store: Store, front: Front, ranges: bool = True) -> Front:
+    """A front replayed on another split as a Front.
+
+    Which of its points are Pareto-optimal there, only the labels of that split tell. It was not
+    searched, and has no ``gap``.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        The other split, whose single models are the baseline.
+    front : Front
+    ranges : bool
+        False: pairs are replayed as points too, to compare them with longer cascades.
+
+    Returns
+    -------
+    Front
+    """
+    evaluation.check_store(store)
+    if not isinstance(front, Front):
+        what = "a Front is needed here (cascadelib.replay takes any cascades)"
+        raise TypeError(f"{what}, not {type(front).__name__}")
     return front_of(store, front, replay(store, front, ranges))
 
 
-def front_of(store: Any, front: Front, replayed: pd.DataFrame) -> Front:
+def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
     """What :func:`replay` found as a Front: see :func:`moved_front`."""
     rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
-    own = {
-        f"{column}_moved": column for column in ("accuracy", "cost", "exit_rates", "improvement")
-    }
-    table = rows.drop(columns=["accuracy", "cost"]).rename(columns=own)[list(front.table)]
+    moved = {f"{column}_moved": column for column in MOVED}
+    rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=moved)
     accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
     singles = singles_table(store.models.index, accuracy, cost, Baseline(cost, accuracy))
-    found_on = together(front.found_on, store.origin)  # labels of both tell which points remain
-    return replace(front, table=table, singles=singles, points=None, found_on=found_on)
+    return replace(
+        front,
+        table=rows[list(front.table)],
+        singles=singles,
+        points=None,
+        found_on=together(front.found_on, store.origin),  # labels of both tell which remain
+    )
 
 
-@store_first
 def mean_improvement_moved(
-    store: Any, front: Front, low: float | None = None, ranges: bool = True
+    store: Store, front: Front, low: float | None = None, ranges: bool = True
 ) -> float:
-    """Mean improvement of :func:`moved_front` over the other split's baseline, from ``low`` (default: that baseline's
-    lowest accuracy) to the best single model there."""
+    """Mean improvement of :func:`moved_front` over the other split's baseline.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        The other split.
+    front : Front
+    low : float, optional
+        Accuracy from which the mean is taken, up to the best single model there (default: the
+        lowest of the baseline).
+    ranges : bool
+        As in :func:`replay`.
+
+    Returns
+    -------
+    float
+    """
     return moved_front(store, front, ranges).mean_improvement(low)
 
 
 def holds(
-    point: Point, splits: dict[str, Any], resamples: int = 1000, level: float = LEVEL
+    splits: Mapping[str, Store], cascade: Any, resamples: int = 1000, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Will it hold? One fixed cascade on several splits, a row a split ({label: store}).
+    """Will it hold? One fixed cascade on several splits.
 
-    cost_ratio: the last model's cost ÷ the cascade's, with its interval by :func:`cost_interval`; last_model_accuracy:
-    of the cascade's last model alone; accuracy with Wilson's interval, difference (cascade − last model) with its
-    paired one (both by the bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost;
-    improvement at equal accuracy over that split's own single models, with bootstrap percentiles that may be too narrow
-    near the best model (see :func:`interval`; above it the cost of that model counts).
+    Parameters
+    ----------
+    splits : {label: LogitStore or ScoreTable}
+    cascade : Point, Policy or Cascade
+    resamples : int
+        Of the bootstrap.
+    level : float
+        Of each interval by itself, for a cascade that was not chosen on that split. To speak of S
+        splits at once, give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
 
-    level: of each interval by itself, for a cascade that was not chosen on that split. To speak of S splits at once,
-    give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
+    Returns
+    -------
+    DataFrame
+        A row per split. cost_ratio: the last model's cost ÷ the cascade's, with its interval by
+        :func:`cost_interval`; last_model_accuracy: of the cascade's last model alone; accuracy with
+        Wilson's interval, difference (cascade − last model) with its paired one (both by the
+        bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost;
+        improvement at equal accuracy over that split's own single models, with bootstrap
+        percentiles that may be too narrow near the best model (see :func:`interval`; above it the
+        cost of that model counts).
     """
-    last, rows = point.models[-1], []
+    point = single_point(cascade)
     counts = {
         k: uncertainty.sample_counts(k, resamples)
         for k in {len(store) for store in splits.values()}
     }
-    for store in splits.values():
-        result, right = (
-            evaluation.evaluate(store, point),
-            evaluation.right_alone(store, last, point.score),
-        )
-        alone, baseline = (
-            float(evaluation.quality(store, right, point.score)),
-            evaluation.baseline_of(store, point),
-        )
-        resampled = uncertainty.bootstrap(store, point, counts[len(store)])
-        if point.score == F1:  # no share of samples
-            drawn, drawn_last = (
-                resampled.accuracy[:, 0],
-                resampled.single_accuracy[:, store.models.index.get_loc(last)],
-            )
-            own, less = (
-                uncertainty.interval(drawn, level),
-                uncertainty.interval(drawn - drawn_last, level),
-            )
-        else:
-            own = uncertainty.share_interval(result.correct, level)
-            less = uncertainty.paired_difference_interval(right, result.correct, level)
-        improvement = float(
-            improvement_factor(baseline.cost_at(min(result.accuracy, baseline.best)), result.cost)
-        )
-        leaving = uncertainty.share_interval(result.exit_stage == 0, level, "exact")
-        row: dict = {
-            "samples": len(store),
-            **with_ends(*cost_ratio(store, point, result, level), "cost_ratio"),
-        }
-        row |= {"last_model_accuracy": alone, **with_ends(result.accuracy, own, "accuracy")}
-        row |= {
-            **with_ends(result.accuracy - alone, less, "difference"),
-            "exit_rates": result.exit_rates,
-        }
-        row |= {**with_ends(result.exit_rates[0], leaving, "exit_rate"), "cost": result.cost}
-        row |= with_ends(
-            improvement, uncertainty.interval(resampled.improvement[:, 0], level), "improvement"
-        )
-        rows.append(row)
+    rows = [_row(store, point, counts[len(store)], level) for store in splits.values()]
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
 
 
-def cost_ratio(
-    store: Any, point: Point, result: evaluation.Evaluation, level: float = LEVEL
-) -> tuple[float, Ends]:
-    """The last model's cost ÷ that of the cascade as evaluated on a store, and the ends of its interval. The last
-    model's own cost has one only where it differs by sample; then each gets half of what may fail."""
-    costs = evaluation.costs_of(store, point.models, point.cost_kind)
-    each = 1 - (1 - level) / (1 + np.ndim(costs[-1]))
-    low, high = uncertainty.cost_interval(result.exit_stage, costs, each)
-    least, most = uncertainty.cost_interval(np.zeros(len(store), int), costs[-1:], each)
-    return float(np.mean(costs[-1])) / result.cost, (least / high, most / low)
+def _row(store: Store, point: Point, counts: np.ndarray, level: float) -> dict[str, Any]:
+    """A row of :func:`holds`; counts: int32 [k, R] of the bootstrap."""
+    run = evaluate(store, point)
+    last = store.models.index.get_loc(point.models[-1])
+    singles = evaluation.singles_correct(store, point.score)
+    alone_correct = singles[last]
+    alone = float(evaluation.quality(store, alone_correct, point.score))
+    resampled = uncertainty.resampled_runs(store, [(0, run)], [point], counts, singles)
+    if point.score == F1:  # no share of samples
+        drawn = resampled.accuracy[:, 0]
+        own = uncertainty.interval(drawn, level)
+        less = uncertainty.interval(drawn - resampled.single_accuracy[:, last], level)
+    else:
+        own = uncertainty.share_interval(run.correct, level)
+        less = uncertainty.paired_difference_interval(alone_correct, run.correct, level)
+    reached = min(run.accuracy, run.baseline.best)
+    improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
+    leaving = uncertainty.share_interval(run.exit_stage == 0, level, "exact")
+    percentiles = uncertainty.interval(resampled.improvement[:, 0], level)
+    return {
+        "samples": len(store),
+        **with_ends(*cost_ratio(run, level), "cost_ratio"),
+        "last_model_accuracy": alone,
+        **with_ends(run.accuracy, own, "accuracy"),
+        **with_ends(run.accuracy - alone, less, "difference"),
+        "exit_rates": run.exit_rates,
+        **with_ends(run.exit_rates[0], leaving, "exit_rate"),
+        "cost": run.cost,
+        **with_ends(improvement, percentiles, "improvement"),
+    }
 
 
-def accuracy_estimates(point: Point, store: Any, splits: dict[str, Any]) -> pd.DataFrame:
-    """How accurate is a cascade, and its last model alone, on data without labels? Rows (split, models) of {label:
-    store}; labels there are read for ``accuracy`` alone, nan without.
+def cost_ratio(run: Run, level: float = LEVEL) -> tuple[float, Ends]:
+    """The last model's cost ÷ that of the cascade as it ran, and the ends of its interval. The last
+    model's own cost has one only where it differs by sample; then each gets half of what may
+    fail."""
+    last = run.costs[-1]
+    each = 1 - (1 - level) / (1 + np.ndim(last))
+    low, high = uncertainty.cost_interval(run.exit_stage, run.costs, each)
+    nobody = np.zeros(len(run.exit_stage), int)
+    least, most = uncertainty.cost_interval(nobody, [last], each)
+    return float(np.mean(last)) / run.cost, (least / high, most / low)
 
-    Two estimates, both from confidences (max softmax of the answers given; a ScoreTable's own) and from ``store``,
-    labelled and not used to choose the cascade. thresholded: the share above the threshold that, on ``store``, as large
-    a share exceeds as is right (average thresholded confidence; Garg et al., 2022). difference: the accuracy on
-    ``store`` + what the mean confidence rises by (difference of confidences; Guillory et al., 2021). unchanged: the
-    accuracy on ``store``, beside them. …_error: estimate − accuracy.
 
-    No promise: where confidences stay as they were and answers turn wrong, neither can notice.
+def accuracy_estimates(store: Store, cascade: Any, splits: Mapping[str, Store]) -> pd.DataFrame:
+    """How accurate is a cascade, and its last model alone, on data without labels?
+
+    No promise: where confidences stay as they were and answers turn wrong, neither estimate can
+    notice.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        Labelled, and not used to choose the cascade.
+    cascade : Point, Policy or Cascade
+    splits : {label: LogitStore or ScoreTable}
+        Labels there are read for ``accuracy`` alone, nan without.
+
+    Returns
+    -------
+    DataFrame
+        Rows (split, models). Two estimates, both from confidences (max softmax of the answers
+        given; a ScoreTable's own). thresholded: the share above the threshold that, on ``store``,
+        as large a share exceeds as is correct. difference: the accuracy on ``store`` + what the
+        mean confidence rises by. unchanged: the accuracy on ``store``, beside them. …_error:
+        estimate − accuracy.
+
+    References
+    ----------
+    Garg et al. (2022), average thresholded confidence; Guillory et al. (2021), difference of
+    confidences.
     """
-    alone, rows = replace(point, models=point.models[-1:], thresholds=(), exit_rates=(1.0,)), {}
+    point = single_point(cascade)
+    alone = replace(point, models=point.models[-1:], thresholds=(), exit_rates=(1.0,))
+    rows = {}
     for one in (point, alone):
-        accuracy, sure = _answers(one, store)
-        threshold = np.quantile(sure, 1 - accuracy)
+        accuracy, confidence = _answers(one, store)
+        threshold = np.quantile(confidence, 1 - accuracy)
         for label, split in splits.items():
             found, there = _answers(one, split)
-            row = {"accuracy": found, "thresholded": (there >= threshold).mean()}
-            row |= {"difference": accuracy + there.mean() - sure.mean(), "unchanged": accuracy}
-            errors = {
-                f"{name}_error": row[name] - found
-                for name in ("thresholded", "difference", "unchanged")
+            estimates = {
+                "thresholded": (there >= threshold).mean(),
+                "difference": accuracy + there.mean() - confidence.mean(),
+                "unchanged": accuracy,
             }
-            rows[label, arrow(one.models)] = row | errors
+            errors = {f"{name}_error": estimate - found for name, estimate in estimates.items()}
+            rows[label, arrow(one.models)] = {"accuracy": found} | estimates | errors
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "models"])
 
 
-def _answers(point, store):
+def _answers(point: Point, store: Store) -> tuple[float, np.ndarray]:
     """(accuracy, nan without labels; confidence [k]) of what a cascade answers on a store."""
-    labelled = not store.models["top1"].isna().any()
-    store = store if labelled else agreeing(store, [point], point.models[-1])[0]
-    _, exits, correct, _ = next(evaluation.run_cascades(store, [point]))
-    method = point.method and replace(point.method, metric="max_softmax")
+    is_labelled = not store.models["top1"].isna().any()
+    if not is_labelled:
+        store, _ = agreeing(store, [point], point.models[-1])
+    run = evaluate(store, point)
+    method = None if point.method is None else replace(point.method, metric="max_softmax")
     outcomes = evaluation.outcomes_of(store, point.models, method, point.score)
-    return np.mean(correct) if labelled else np.nan, np.choose(
-        exits, [sure for _, sure in outcomes]
-    )
+    confidence = np.choose(run.exit_stage, [confidence for _, confidence in outcomes])
+    return np.mean(run.correct) if is_labelled else np.nan, confidence

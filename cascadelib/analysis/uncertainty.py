@@ -1,5 +1,6 @@
 """Intervals in closed form (of a share, a cost, a difference of accuracies), and the bootstrap of fixed cascades."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -12,10 +13,12 @@ from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
 from ..evaluation import pareto
-from ..evaluation.evaluation import check_store, point_list, run_cascades
+from ..evaluation.evaluation import check_store, singles_correct
 from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
-from ..methods.method import Method
+from ..evaluation.point import Point, points_of
+from ..evaluation.run import Run, runs_of
 from ..scoring import F1
+from ..store.protocol import Store
 
 LEVEL = 0.95
 BETS, LEAST = (
@@ -51,7 +54,7 @@ def share_interval(correct: np.ndarray, level: float = LEVEL, kind: str = "wilso
     return float(found.low), float(found.high)
 
 
-def cost_interval(exits: np.ndarray, costs: list, level: float = LEVEL) -> Ends:
+def cost_interval(exits: np.ndarray, costs: Sequence, level: float = LEVEL) -> Ends:
     """(low, high) of a cascade's mean cost from exit stages int [k] and the n costs of its stages, at least ``level``.
 
     Costs that are numbers: the cost is a sum over the n − 1 later stages of cost × share of samples that reach it, each
@@ -242,40 +245,87 @@ def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(
-    store: Any, points: Any, resamples: int | np.ndarray = 1000, seed: int = 0
+    store: Store, cascades: Any, resamples: int | np.ndarray = 1000, seed: int = 0
 ) -> Resampled:
-    """Fixed cascades on ``resamples`` resamples of a store (LogitStore or ScoreTable): a :class:`Resampled`. points: a
-    Front, a Point or a list of Points, all of one score and kind of cost. resamples: how many, or the
-    :func:`sample_counts` that several calls share. Raises TypeError for other things."""
+    """Fixed cascades on resamples of a store.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        Of k samples.
+    cascades : Point, Policy, Cascade, Front, Certificate, or a list of them
+        All of one score and kind of cost.
+    resamples : int or int32 [k, R]
+        How many, or the :func:`sample_counts` that several calls share.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    Resampled
+
+    Raises
+    ------
+    TypeError
+        For other things than a store and cascades.
+    ValueError
+        For cascades of several scores or kinds of cost.
+    """
     check_store(store)
-    points = point_list(points)
-    kinds = {(p.score, p.cost_kind) for p in points}
+    points = points_of(cascades)
+    counts = resamples
+    if not isinstance(counts, np.ndarray):
+        counts = sample_counts(len(store), counts, seed)
+    return resampled_runs(store, runs_of(store, points), points, counts)
+
+
+def resampled_runs(
+    store: Store,
+    runs: Iterable[tuple[int, Run]],
+    points: Sequence[Point],
+    counts: np.ndarray,
+    singles: Sequence[np.ndarray] | None = None,
+) -> Resampled:
+    """What :func:`bootstrap` finds for some runs (position, :class:`Run`) of the Points on a store,
+    in the resamples of counts int32 [k, R]; singles: correctness of each single model [k], where it
+    is known already."""
+    kinds = {(point.score, point.cost_kind) for point in points}
     if len(kinds) > 1:
         raise ValueError(
             f"the cascades differ in score or kind of cost: {sorted(kinds)}; bootstrap them apart"
         )
-    counts = (
-        resamples
-        if isinstance(resamples, np.ndarray)
-        else sample_counts(len(store), resamples, seed)
-    )
-    n, runs = max(len(p.models) for p in points), run_cascades(store, points)
-    accuracy, cost = np.empty((2, counts.shape[1], len(points)))
-    rates = np.empty((*accuracy.shape, n))
-    while block := list(islice(runs, COLUMNS)):
-        at, exits, correct, costs = (list(column) for column in zip(*block))
-        stages, reached = np.stack(exits).T, np.ones((counts.shape[1], len(at), n))
-        accuracy[:, at] = _quality(counts, np.stack(correct).T, store, points[0].score)
-        for i in range(1, n):
-            reached[..., i] = resampled_means(counts, stages >= i)
+    score, cost_kind = kinds.pop()
+    n = max(len(point.models) for point in points)
+    resamples = counts.shape[1]
+    accuracy = np.empty((resamples, len(points)))
+    cost = np.empty((resamples, len(points)))
+    rates = np.empty((resamples, len(points), n))
+    remaining = iter(runs)
+    while block := list(islice(remaining, COLUMNS)):
+        at = [position for position, _ in block]
+        stages = np.stack([run.exit_stage for _, run in block]).T
+        correct = np.stack([run.correct for _, run in block]).T
+        reached = np.ones((resamples, len(at), n))
+        for stage in range(1, n):
+            reached[..., stage] = resampled_means(counts, stages >= stage)
+        accuracy[:, at] = _quality(counts, correct, store, score)
         rates[:, at] = -np.diff(reached, axis=2, append=0)
-        cost[:, at] = _costs(counts, stages, reached, costs)
-    return Resampled(accuracy, cost, rates, *_singles(store, counts, *kinds.pop()))
+        cost[:, at] = _costs(counts, stages, reached, [run.costs for _, run in block])
+    correct = np.stack(singles_correct(store, score) if singles is None else singles, 1)
+    single_accuracy = _quality(counts, correct, store, score)
+    costs = store.sample_costs(cost_kind)
+    if costs.ndim == 2:
+        single_cost = resampled_means(counts, costs.T)
+    else:
+        single_cost = np.broadcast_to(costs, single_accuracy.shape)
+    return Resampled(accuracy, cost, rates, single_accuracy, single_cost)
 
 
-def _quality(counts, correct, store, score):
-    """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P]. F1 is 2 TP ÷ (2 TP + errors),
-    all of which are counted; 0 where a resample has neither."""
+def _quality(counts: np.ndarray, correct: np.ndarray, store: Store, score: str) -> np.ndarray:
+    """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P].
+
+    F1 is 2 TP ÷ (2 TP + errors), all of which are counted; 0 where a resample has neither.
+    """
     accuracy = resampled_means(counts, correct)
     if score != F1:
         return accuracy
@@ -283,25 +333,20 @@ def _quality(counts, correct, store, score):
     return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
 
 
-def _costs(counts, stages, reached, costs):
-    """Mean cost of B cascades in each resample [R, B]; stages int [k, B], reached [R, B, n], costs: a list for each."""
-    if all(np.ndim(c) == 0 for own in costs for c in own):
-        padded = np.array([[*own, *[0.0] * (reached.shape[2] - len(own))] for own in costs])
+def _costs(
+    counts: np.ndarray, stages: np.ndarray, reached: np.ndarray, costs: Sequence[Sequence]
+) -> np.ndarray:
+    """Mean cost of B cascades in each resample [R, B]; stages int [k, B], reached [R, B, n], costs:
+    those of each cascade's models."""
+    n = reached.shape[2]
+    if all(np.ndim(cost) == 0 for own in costs for cost in own):
+        padded = np.array([[*own, *[0.0] * (n - len(own))] for own in costs])
         return np.einsum("rbn,bn->rb", reached, padded)
-    paid = [sum(c * (stages[:, b] >= i) for i, c in enumerate(own)) for b, own in enumerate(costs)]
+    paid = [
+        sum(cost * (stages[:, column] >= stage) for stage, cost in enumerate(own))
+        for column, own in enumerate(costs)
+    ]
     return resampled_means(counts, np.stack(paid, 1))
-
-
-def _singles(store, counts, score, cost_kind):
-    """Accuracy and cost of every single model in each resample: two arrays [R, M]."""
-    names, costs = list(store.models.index), store.sample_costs(cost_kind)
-    stage = store.outcome(names, Method(), score)
-    accuracy = _quality(
-        counts, np.stack([stage((m,))[0] for m in range(len(names))], 1), store, score
-    )
-    if costs.ndim == 2:
-        return accuracy, resampled_means(counts, costs.T)
-    return accuracy, np.broadcast_to(costs, accuracy.shape)
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple:

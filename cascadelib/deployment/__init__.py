@@ -5,9 +5,10 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     cascade="Cascade same_decisions write_submission",
-    cascade_file="expected point_of",
+    cascade_file="expected",
     decisions="Decisions",
     monitoring="Running StreamBudget",
-    policy="Policy parse_cascade",
+    form="parse_cascade text_of",
+    policy="Policy",
     timing="pieces_of savings time_cascade",
 )

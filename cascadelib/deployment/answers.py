@@ -8,21 +8,27 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..checks import about, brief, check_count, items_of, known, reals
-from ..methods.thresholds import own_units
+from ..evaluation.point import Point
+from ..methods.thresholds import leaves, own_units
 from .decisions import Decisions, nothing
 
-if TYPE_CHECKING:
-    from .policy import Policy
+
+def exits_after(point: Point, stage: int, confidence: np.ndarray) -> np.ndarray:
+    """Which samples leave after a stage (0 = first model) of a cascade, bool [N]: all after the last
+    one. confidence: float64 [N], higher = more confident; nan passes on."""
+    stage = check_count(stage, "stage", 0, len(point.inside))
+    if stage == len(point.inside):
+        return np.ones(confidence.shape, bool)
+    return leaves(confidence, point.inside[stage])
 
 
 def write_answer(
-    policy: "Policy",
+    point: Point,
     decisions: Decisions,
     stage: int,
     rows: np.ndarray,
@@ -32,29 +38,31 @@ def write_answer(
     """Write what a model says of the samples ``rows`` int64 [s], as :meth:`Policy.decide` takes it,
     into ``decisions``, and who leaves. ValueError naming the model where it does not fit."""
     before = decisions.predictions[rows] if stage else None
-    with about(f"model {policy.models[stage]!r}"):
+    with about(f"model {point.models[stage]!r}"):
         said = objects([None] * len(rows) if predictions is None else predictions)
-        values = checked_confidences(policy, stage, rows, len(said), confidences)
+        values = checked_confidences(point, stage, rows, len(said), confidences)
         absent = np.atleast_2d(np.isnan(values).T).any(axis=0)
-        if policy.fitted:
+        if point.fitted:
             if any(prediction is None for prediction in said):
                 raise ValueError("predictions are needed, since its confidence is fitted")
             if confidences is not None:
-                values = policy.fitted[stage](values, said, before)
-        confidence = np.where(absent, lowest(policy), values)
+                values = point.fitted[stage](values, said, before)
+        confidence = np.where(absent, lowest(point), values)
         decisions.predictions[rows] = said
         decisions.confidence[rows] = confidence
         decisions.confidences[rows, stage] = confidence
-        decisions.exit_stage[rows[policy.exits(stage, confidence)]] = stage
+        decisions.exit_stage[
+            rows[exits_after(point, stage, own_units(point.metric, confidence))]
+        ] = stage
 
 
-def lowest(policy: "Policy") -> np.ndarray:
+def lowest(point: Point) -> np.ndarray:
     """The confidence at which nobody leaves, in the metric's own units: float64 [1]."""
-    return own_units(policy.metric, np.array([-np.inf]))
+    return own_units(point.metric, np.array([-np.inf]))
 
 
 def checked_confidences(
-    policy: "Policy", stage: int, rows: np.ndarray, predictions: int, confidences: Any
+    point: Point, stage: int, rows: np.ndarray, predictions: int, confidences: Any
 ) -> np.ndarray:
     """Confidences of the samples ``rows`` int64 [s]: float64 [s] or [s, c], nan where None.
     ValueError unless there are as many as predictions and rows, and each that decides is there."""
@@ -62,13 +70,13 @@ def checked_confidences(
         values = np.full(len(rows), np.nan)
     else:
         values = np.atleast_1d(reals(confidences, "confidences"))
-    if not predictions == len(values) == len(rows) or values.ndim > 1 and not policy.fitted:
+    if not predictions == len(values) == len(rows) or values.ndim > 1 and not point.fitted:
         raise ValueError(
             f"{predictions} predictions and confidences of shape {list(values.shape)} "
             f"for {len(rows)} samples; one of each per sample is needed"
         )
     absent = np.atleast_2d(np.isnan(values).T).any(axis=0)
-    if absent.any() and not policy.exits(stage, lowest(policy))[0]:
+    if absent.any() and not exits_after(point, stage, np.array([-np.inf]))[0]:
         raise ValueError(
             f"sample {rows[absent.argmax()]} has no confidence (nan); give −inf to pass it on"
         )
@@ -81,10 +89,10 @@ def objects(values: Any) -> np.ndarray:
     return np.fromiter(values, object, len(values))
 
 
-def by_model(policy: "Policy", values: Any, what: str) -> list:
+def by_model(point: Point, values: Any, what: str) -> list:
     """One value per model, in their order, from a list or {name: value}; None where one is missing:
     the last one, or all."""
-    names = policy.models
+    names = point.models
     if isinstance(values, Mapping):
         if not any(name in values for name in names):
             known(next(iter(values), ""), names, "model of this policy")
@@ -101,9 +109,9 @@ class Asking:
     """One run of a policy: calls, inputs, and what the models have said so far, of all threads."""
 
     def __init__(
-        self, policy: "Policy", calls: Sequence[Callable], inputs: Sequence, stops: bool
+        self, point: Point, calls: Sequence[Callable], inputs: Sequence, stops: bool
     ) -> None:
-        self.policy = policy
+        self.point = point
         self.calls = calls
         self.inputs = inputs
         self.stops = stops
@@ -131,16 +139,16 @@ class Asking:
         ended = time.perf_counter()
         with self.lock:
             try:
-                name = self.policy.models[stage]
+                name = self.point.models[stage]
                 predictions, confidences = answer_in(answer, name)
-                write_answer(self.policy, self.decisions, stage, rows, predictions, confidences)
+                write_answer(self.point, self.decisions, stage, rows, predictions, confidences)
             except ValueError as error:
                 self.stopped.append(error)
             self.seconds[stage] += ended - begun, time.perf_counter() - ended
 
     def note_failure(self, stage: int, inputs: int, error: BaseException) -> None:
         """A call raised: count its inputs, and stop where that is asked for, or on an interrupt."""
-        error.add_note(f"in the call of model {self.policy.models[stage]!r} for {inputs} inputs")
+        error.add_note(f"in the call of model {self.point.models[stage]!r} for {inputs} inputs")
         with self.lock:
             self.decisions.broken[stage] += inputs
             self.failures.setdefault(stage, error)
@@ -177,15 +185,15 @@ def answer_in(answer: Any, name: str) -> tuple[Any, Any]:
     return predictions, confidences
 
 
-def checked_calls(policy: "Policy", calls: Any) -> list[Callable]:
+def checked_calls(point: Point, calls: Any) -> list[Callable]:
     """One function per model, in their order. ValueError where one is missing or none can do."""
-    functions = by_model(policy, calls, "calls")
-    for name, call in zip(policy.models, functions):
+    functions = by_model(point, calls, "calls")
+    for name, call in zip(point.models, functions):
         if not callable(call):
             raise ValueError(
                 f"model {name!r}: a function that asks it is needed, not {brief(call)}"
             )
-    ensemble = (policy.description["method"] or {}).get("ensemble", "none")
+    ensemble = "none" if point.method is None else point.method.ensemble
     if ensemble != "none":
         raise ValueError(
             "this policy decides by the outputs of all models so far "
@@ -196,22 +204,39 @@ def checked_calls(policy: "Policy", calls: Any) -> list[Callable]:
 
 
 def ask_models(
-    policy: "Policy", calls: Any, inputs: Iterable, batch_size: int, concurrency: int, on_error: str
+    point: Point,
+    calls: Any,
+    inputs: Iterable,
+    batch_size: int,
+    concurrency: int,
+    on_error: str,
+    running: Any = None,
 ) -> Decisions:
-    """:class:`Decisions` by functions that ask the models, see :meth:`Policy.run`."""
-    functions = checked_calls(policy, calls)
+    """:class:`Decisions` by functions that ask the models, see :meth:`Policy.run`; running: the
+    :class:`Running` that counts them, None: nobody does."""
+    functions = checked_calls(point, calls)
     if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
         raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
     listed = list(inputs)
     stops = known(on_error, ["stop", "next"], "on_error") == "stop"
     batch_size = check_count(batch_size, "batch_size")
     concurrency = check_count(concurrency, "concurrency")
-    asking = Asking(policy, functions, listed, stops)
+    asking = Asking(point, functions, listed, stops)
     decisions = asking.decisions
     audit = None
     try:
         asking.ask_all(batch_size, concurrency)
-        audit = audit_of(policy, functions, listed, batch_size, concurrency, on_error)
+        rows = np.empty(0, np.int64) if running is None else running.drawn(len(listed))
+        if len(rows):
+            alone = only_model(point, running.reference)
+            call = functions[point.models.index(running.reference)]
+            begun = time.perf_counter()
+            answers = ask_models(
+                alone, [call], [listed[row] for row in rows], batch_size, concurrency, on_error
+            ).predictions
+            # where the reference failed, nothing is known
+            kept = np.array([answer is not None for answer in answers])
+            audit = rows[kept], answers[kept], time.perf_counter() - begun
     except BaseException as error:
         decisions.predictions[decisions.exit_stage < 0] = None
         with suppress(Exception):  # a class may refuse attributes: the error itself goes on
@@ -219,10 +244,11 @@ def ask_models(
         raise
     finally:
         asking.close()
-        policy.running.add(decisions, asking.seconds, audit)
+        if running is not None:
+            running.add(decisions, asking.seconds, audit)
     for stage, failure in asking.failures.items():
         warnings.warn(
-            f"{policy.models[stage]!r} failed for {decisions.broken[stage]} inputs: they went on "
+            f"{point.models[stage]!r} failed for {decisions.broken[stage]} inputs: they went on "
             f"to the next model, or kept their answer ({type(failure).__name__}: {failure})",
             RuntimeWarning,
             stacklevel=3,
@@ -230,28 +256,7 @@ def ask_models(
     return decisions
 
 
-def audit_of(
-    policy: "Policy",
-    calls: Sequence[Callable],
-    inputs: Sequence,
-    batch_size: int,
-    concurrency: int,
-    on_error: str,
-) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """An audit as :meth:`Running.add` takes it: rows int64 [a], the reference's predictions [a],
-    seconds; None where none is due."""
-    rows = policy.running.drawn(len(inputs))
-    if not len(rows):
-        return None
-    begun = time.perf_counter()
-    name = known(policy.running.reference, policy.models, "model of this policy")
-    description = dict(
-        policy.description, models=[{"name": name}], thresholds=[], method=None, expected=None
-    )
-    alone = replace(policy, description=description, thresholds=())
-    call = calls[policy.models.index(name)]
-    drawn = [inputs[row] for row in rows]
-    predictions = ask_models(alone, [call], drawn, batch_size, concurrency, on_error).predictions
-    # where the reference failed, nothing is known
-    kept = np.array([prediction is not None for prediction in predictions])
-    return rows[kept], predictions[kept], time.perf_counter() - begun
+def only_model(point: Point, name: str) -> Point:
+    """One model of a cascade by itself, as an audit asks it."""
+    known(name, point.models, "model of this policy")
+    return Point((name,), (), score=point.score, cost_kind=point.cost_kind)

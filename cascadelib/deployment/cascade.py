@@ -14,17 +14,18 @@ import pandas as pd
 import torch
 
 from ..checks import about, brief, check_count, items_of
-from ..evaluation.evaluation import evaluate, outcomes_of
+from ..evaluation.point import Point, single_point
+from ..evaluation.run import evaluate
 from ..files import replacing
-from ..fronts.front import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
 from ..methods.fitted import AGREEMENT, CONFIDENCE
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
+from ..store.protocol import Store
 from ..zoo.batches import joined, rows_of, size_of
-from .cascade_file import description_of, point_of
+from .cascade_file import point_for_file
 from .decisions import Decisions
 from .members import check_pinned, members_of
 from .policy import Policy
@@ -68,25 +69,22 @@ class Cascade(torch.nn.Module):
     mode. A sample whose input for a model holds nan or inf, or for which it gives such logits, goes to the last
     model, with a warning; that output does not count in an ensemble.
 
-    policy: the :class:`Policy` that decides; description: what :meth:`save` writes; running: see :class:`Running`;
+    policy: the :class:`Policy` that decides; point: what :meth:`save` writes; running: see :class:`Running`;
     differences: what differs from where the cascade was measured (a tuple of sentences).
     """
 
     def __init__(
-        self, description: Mapping, models: Mapping | None = None, allow_download: bool = False
-    ):
+        self, point: Point, models: Mapping | None = None, allow_download: bool = False
+    ) -> None:
         super().__init__()
-        self.point = point_of(description)
-        if self.point.method is None:
+        if point.method is None:
             raise ValueError(
                 "this cascade is of a ScoreTable, whose confidences have no formula: run it as a cascadelib.Policy, "
                 "or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
             )
-        self.method = self.point.method
-        self.members, self.description, self.differences = members_of(
-            description, models, allow_download
-        )
-        self.policy = Policy(self.description)
+        self.method = point.method
+        self.members, records, self.differences = members_of(point, models, allow_download)
+        self.policy = Policy(replace(point, records=records))
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.running = self.policy.running
@@ -101,10 +99,10 @@ class Cascade(torch.nn.Module):
 
         models: {name: (module, transform)}, {name: module}, {name: Model}; names that it lacks are looked up in the
         zoo. A module may be any callable that takes a batch and returns logits [N, classes]. store: where the point was
-        chosen; held_out: where it is measured (default: store), see :func:`description_of`; without them nothing is
+        chosen; held_out: where it is measured (default: store), see :func:`point_for_file`; without them nothing is
         known of the accuracy and exit rates to expect.
         """
-        return cls(description_of(point, store, held_out), models, allow_download=True)
+        return cls(point_for_file(point, store, held_out), models, allow_download=True)
 
     @classmethod
     def load(
@@ -119,8 +117,8 @@ class Cascade(torch.nn.Module):
         """
         policy = Policy.load(path)
         with about(str(path)):
-            check_pinned(policy.description, models)
-            cascade = cls(policy.description, models, allow_download)
+            check_pinned(policy.point, models)
+            cascade = cls(policy.point, models, allow_download)
         if cascade.differences:
             warnings.warn(f"{path}: " + "; ".join(cascade.differences), UserWarning, stacklevel=2)
         return cascade
@@ -131,6 +129,16 @@ class Cascade(torch.nn.Module):
 
     def __repr__(self) -> str:
         return repr(self.policy).replace("Policy", "Cascade", 1)
+
+    @property
+    def point(self) -> Point:
+        """What :meth:`save` writes."""
+        return self.policy.point
+
+    @property
+    def cascades(self) -> tuple[Point, ...]:
+        """The one cascade that it is: what :func:`points_of` asks for."""
+        return self.policy.cascades
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -286,8 +294,8 @@ class Cascade(torch.nn.Module):
         begun, name = time.perf_counter(), self.running.reference
         if name not in self.references:
             own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}
-            alone = {"models": (name,), "thresholds": (), "exit_rates": (1.0,), "method": Method()}
-            self.references[name] = Cascade.from_point(replace(self.point, **alone), own)
+            alone = Point((name,), (), (1.0,), method=Method())
+            self.references[name] = Cascade(alone, own, allow_download=True)
         said = self.references[name].run([group.inputs for group in groups], batch_size).predictions
         return (
             np.concatenate([group.numbers for group in groups]),
@@ -324,26 +332,41 @@ class Cascade(torch.nn.Module):
 
 
 def same_decisions(
-    decisions: Decisions, store: Any, point: Point, tolerance: float = 1e-5
+    store: Store, cascade: Any, decisions: Decisions, tolerance: float = 1e-5
 ) -> pd.Series:
-    """:class:`Decisions` of a running cascade beside :func:`evaluate` on the same samples in the same order: counts.
+    """Decisions of a running cascade beside :func:`evaluate` on the same samples in the same order.
 
-    samples; same (exit stage and correctness); near (they differ, and a confidence that the evaluator sees on
-    the sample's way lies within ``tolerance`` of its threshold: another batch size or processor rounds otherwise);
-    other (they differ for another reason: to be looked into). Raises ValueError for another number of samples.
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+    cascade : Point, Policy or Cascade
+    decisions : Decisions
+    tolerance : float
+        In confidence: another batch size or processor rounds otherwise.
+
+    Returns
+    -------
+    Series
+        Counts: samples; same (exit stage and correctness); near (they differ, and a confidence that
+        the evaluator sees on the sample's way lies within ``tolerance`` of its threshold); other
+        (they differ for another reason: to be looked into).
+
+    Raises
+    ------
+    ValueError
+        For another number of samples.
     """
     if len(decisions) != len(store):
         raise ValueError(f"{len(decisions)} decisions for a store of {len(store)} samples")
-    expected, outcomes = (
-        evaluate(store, point),
-        outcomes_of(store, point.models, point.method, point.score),
-    )
+    point = single_point(cascade)
+    expected = evaluate(store, point)
     same = decisions.exit_stage == expected.exit_stage
     if point.score in ("top1", F1):
-        same &= (decisions.predictions == store.labels) == expected.correct
+        same &= (decisions.predictions == store.origin.values) == expected.correct
     near = np.zeros(len(store), bool)
-    for i, (t, (_, sure)) in enumerate(zip(point.inside, outcomes)):
-        near |= (np.abs(sure - t) <= tolerance) & (expected.exit_stage >= i)
+    for stage, threshold in enumerate(point.inside):
+        is_close = np.abs(expected.confidences[stage] - threshold) <= tolerance
+        near |= is_close & (expected.exit_stage >= stage)
     counts = {
         "samples": len(store),
         "same": same.sum(),

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from ..checks import about, known, unmasked
+from ..evaluation.point import Point
 from ..zoo.batches import over, rows_of, size_of
 from ..zoo.forward import Positional, on_device, output_of
 from ..zoo.loaders import load, resolved
 from ..zoo.model import Model, identity, original
 from ..zoo.transforms import prepared
 from .cascade_file import versions
+from .form import records_of
 
 COMMIT = re.compile("[0-9a-f]{40}")
 FORMS = (torch.jit.freeze, torch.jit.optimize_for_inference)
@@ -259,13 +261,13 @@ def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> Non
 
 
 def members_of(
-    description: Mapping, models: Mapping | None, anywhere: bool
-) -> tuple[list[Member], dict, tuple[str, ...]]:
+    point: Point, models: Mapping | None, anywhere: bool
+) -> tuple[list[Member], tuple[dict, ...], tuple[str, ...]]:
     """The models of a cascade file.
 
     Parameters
     ----------
-    description : mapping
+    point : Point
         What the file says.
     models : mapping, optional
         As in :meth:`Cascade.from_point`.
@@ -276,8 +278,8 @@ def members_of(
     Returns
     -------
     members : list of Member
-    description : dict
-        With the identities of the models.
+    records : tuple of dict
+        Those of the point, with the identities of the models.
     differences : tuple of str
         A sentence for each thing that is not as recorded: weights, transform, library versions.
 
@@ -287,9 +289,9 @@ def members_of(
         For unknown names, other numbers of classes, and weights that are not those of the revision.
     """
     models = {} if models is None else models
-    records = description["models"]
+    records = records_of(point)
     for name in models:
-        known(name, [record["name"] for record in records], "model of this cascade")
+        known(name, point.models, "model of this cascade")
     members: list[Member] = []
     identified: list[dict] = []
     differences: list[str] = []
@@ -312,13 +314,13 @@ def members_of(
         raise ValueError(
             f"the models of a cascade must have the same number of classes, not {stated}"
         )
-    here = dict.fromkeys(description["versions"], "missing") | versions()
+    here = dict.fromkeys(point.versions, "missing") | versions()
     differences += [
         f"{package} is {here[package]}, it was {then}"
-        for package, then in description["versions"].items()
+        for package, then in point.versions.items()
         if here[package] != then
     ]
-    return members, {**description, "models": identified}, tuple(differences)
+    return members, tuple(identified), tuple(differences)
 
 
 def revision_of(checkpoint: Any) -> str | None:
@@ -334,9 +336,9 @@ def revision_of(checkpoint: Any) -> str | None:
     return revision
 
 
-def check_pinned(description: Mapping, models: Mapping | None) -> None:
+def check_pinned(point: Point, models: Mapping | None) -> None:
     """Raise ValueError where a file names "repository@revision" and does not say which commit."""
-    for record in description["models"]:
+    for record in records_of(point):
         name = record["name"]
         repository, _, revision = name.partition("@")
         own = name in (models or {}) or "/" not in repository or os.path.isdir(name)

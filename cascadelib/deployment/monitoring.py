@@ -3,7 +3,7 @@ expected, and a mean cost that is held over a stream, whatever the inputs do."""
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +13,9 @@ import pandas as pd
 from ..analysis.drift_signal import DriftReport, DriftSignal, reference_in_words
 from ..analysis.uncertainty import anytime_lower, share_interval
 from ..checks import check_number, known
-from ..evaluation.evaluation import costs_of, evaluate, outcomes_of
-from ..fronts.front import Point
-from ..methods.thresholds import own_units
+from ..evaluation.point import Point, single_point
+from ..evaluation.run import evaluate
+from ..methods.thresholds import exiting, own_units, threshold_above
 from .decisions import Decisions
 
 WAITING = 1024  # inputs that wait until the drift signal takes them all at once
@@ -31,12 +31,8 @@ class Running:
 
     Parameters
     ----------
-    models : sequence of str
-        Names, in the order in which they run.
-    metric : str or callable
-        Confidence metric that the thresholds are on.
-    expected : mapping or None
-        The part ``expected`` of a cascade file.
+    point : Point
+        The cascade, with what is expected of it.
     audit : float
         Share of all inputs, whatever stage they leave at, on which the model ``reference``
         (the last one, unless it is set) runs as well.
@@ -54,18 +50,12 @@ class Running:
         Inputs and seconds of the audit.
     """
 
-    def __init__(
-        self,
-        models: Sequence[str],
-        metric: str | Callable,
-        expected: Mapping | None,
-        audit: float = 0.0,
-    ) -> None:
-        self.models = models
-        self.metric = metric
-        self.expected = expected
+    def __init__(self, point: Point, audit: float = 0.0) -> None:
+        self.models = point.models
+        self.metric = point.metric
+        self.expected = point.expected
         self.audit = audit
-        self.reference = models[-1]
+        self.reference = point.models[-1]
         self.rng = np.random.default_rng(0)
         self.reset()
 
@@ -80,7 +70,7 @@ class Running:
             self.waiting = [np.empty((0, n))]
             self.signal: DriftSignal | None = None
             if self.expected:
-                self.signal = DriftSignal(self.expected["confidences"])
+                self.signal = DriftSignal(self.expected.confidences)
             self.audited = 0
             self.audit_seconds = 0.0
             self.verdicts = {"lost": 0, "tied": 0, "gained": 0}
@@ -257,8 +247,8 @@ class Running:
         table = pd.DataFrame({"inputs": reached, "broken": now.broken}, index=index)
         if now.expected is not None:
             columns = ["exit_rate_expected", "exit_rate_expected_low", "exit_rate_expected_high"]
-            rates = now.expected["exit_rates"]
-            table[columns] = [(rate["value"], rate["low"], rate["high"]) for rate in rates]
+            rates = now.expected.exit_rates
+            table[columns] = [(rate.value, rate.low, rate.high) for rate in rates]
         table["exit_rate"] = now.exit_rates
         if now.inputs:
             numbers = np.arange(now.inputs)
@@ -295,7 +285,7 @@ class Running:
             )
         with LOCK:
             report = self._watch(false_alarm_rate)
-        said = self.expected and self.expected.get("intervals")
+        said = self.expected and self.expected.intervals
         return replace(report, reference=reference_in_words(said))
 
 
@@ -317,10 +307,9 @@ class StreamBudget:
 
     Parameters
     ----------
-    point : Point
-        The cascade.
     store : LogitStore or ScoreTable
         The split that its thresholds start from, with one cost per model.
+    cascade : Point, Policy or Cascade
     budget : float
         Mean cost per sample, of the point's kind.
     rate : float
@@ -339,8 +328,10 @@ class StreamBudget:
     docs/monitoring.md.
     """
 
-    def __init__(self, point: Point, store: Any, budget: float, rate: float = 0.005) -> None:
-        self.costs = np.array(costs_of(store, point.models, point.cost_kind), np.float64)
+    def __init__(self, store: Any, cascade: Any, budget: float, rate: float = 0.005) -> None:
+        point = single_point(cascade)
+        run = evaluate(store, point)
+        self.costs = np.array(run.costs, np.float64)
         if self.costs.ndim != 1 or len(self.costs) < 2:
             raise ValueError(
                 "a budget needs two models or more with one cost each (not one for every sample)"
@@ -357,13 +348,12 @@ class StreamBudget:
         self.budget = float(budget)
         self.rate = rate
         self.metric = point.metric
-        outcomes = outcomes_of(store, point.models, point.method, point.score)
-        self.rising = [np.sort(confidence) for _, confidence in outcomes[:-1]]
+        self.rising = [np.sort(confidence) for confidence in run.confidences[:-1]]
         self.shares = [
-            1.0 if threshold == np.inf else np.searchsorted(rising, threshold) / len(rising)
+            (len(rising) - exiting(rising[::-1], threshold)) / len(rising)
             for rising, threshold in zip(self.rising, point.inside)
         ]
-        self.bend = np.clip(self._share_of(evaluate(store, point).cost), 1e-9, 1 - 1e-9)
+        self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
         self.level = self._share_of(self.budget)
         self.samples = 0
         self.spent = 0.0
@@ -379,12 +369,9 @@ class StreamBudget:
         inside = np.full(len(self.rising), -np.inf if self.level <= 0 else np.inf)
         if 0 < self.level < 1:
             for stage, (rising, share) in enumerate(zip(self.rising, self.shares)):
-                # Below the threshold lies this share of the samples. It is inf at 1 only, so that
-                # infinite confidences exit before.
+                # Below the threshold lies this share of the samples.
                 below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
-                count = round(below * len(rising))
-                if count < len(rising):
-                    inside[stage] = min(rising[count], np.finfo(np.float64).max)
+                inside[stage] = threshold_above(rising, round(below * len(rising)))
         return tuple(own_units(self.metric, inside).tolist())
 
     def update(self, exit_stage: np.ndarray) -> None:

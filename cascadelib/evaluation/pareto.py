@@ -56,6 +56,10 @@ class Baseline:
         """Accuracy of the best single model."""
         return float(self.accuracy[self.hull[-1]])
 
+    def saving(self, cost: Any) -> Any:
+        """Cost of the most accurate single model ÷ ``cost``."""
+        return improvement_factor(self.cost[self.hull[-1]], cost)
+
 
 def least_cost(cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
     """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where none has."""

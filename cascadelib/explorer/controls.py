@@ -13,10 +13,17 @@ import pandas as pd
 from traitlets import Bool, Int, Unicode
 
 from ..checks import check_number
-from ..methods.thresholds import WORDS, own_units, threshold_for
+from ..methods.thresholds import (
+    WORDS,
+    between_ties,
+    exiting,
+    next_exits,
+    own_units,
+    threshold_for,
+)
 from ..tables import fraction, in_words, number
 from .later import Later
-from .state import Choice, Metric, between_ties, exiting, next_exits, threshold_text
+from .state import Choice, Metric, threshold_text
 
 AUTO = {"width": "auto"}  # as wide as what is in it
 STEPS = 1000  # of a slider; the arrow buttons and the boxes reach what lies between

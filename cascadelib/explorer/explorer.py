@@ -9,10 +9,11 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from ..evaluation.evaluation import evaluate
+from ..evaluation.point import Point
+from ..evaluation.run import evaluate
 from ..figures import style
 from ..front_end import has_front_end
-from ..fronts.front import Front, Point
+from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..methods.thresholds import own_units
 from ..store.protocol import Store
@@ -389,7 +390,7 @@ class Explorer(widgets.VBox):
     @property
     def point(self) -> Point:
         """The :class:`Point` on screen, as measured on the split that it is chosen on."""
-        return self.splits.point(self.choice, self.thresholds, self.readings["validation"])
+        return self.readings["validation"].measured_point
 
     @property
     def state(self) -> str:

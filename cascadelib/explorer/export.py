@@ -2,17 +2,17 @@
 gives it again."""
 
 import base64
-from pprint import pformat
+import re
 from urllib.parse import parse_qs, urlencode
 
 import ipywidgets as widgets
 import pandas as pd
 
 from ..checks import about, brief, known
-from ..deployment.cascade_file import description_of
-from ..deployment.policy import text_of, threshold_from_json, threshold_to_json
+from ..deployment.cascade_file import point_for_file
+from ..deployment.form import text_of, threshold_from_json, threshold_to_json
+from ..evaluation.point import Point
 from ..files import short_path
-from ..fronts.front import Point
 from ..methods.thresholds import WORDS, own_units
 from ..store.protocol import Store
 from ..tables import arrow, readable
@@ -26,7 +26,7 @@ def as_json(point: Point, store: Store, held_out: Store | None = None) -> str:
     """The text of the file that ``Cascade.load`` reads; for a metric without a name, why there is
     none."""
     try:
-        return text_of(description_of(point, store, held_out))
+        return text_of(point_for_file(point, store, held_out))
     except ValueError as error:
         return f"cannot be written: {error}\n"
 
@@ -36,17 +36,16 @@ def as_call(point: Point, store: Store) -> str:
     opened = "# store: the one that cl.explore was given"
     if store.path is not None:
         opened = f"store = cl.LogitStore({short_path(store.path)!r})  # {len(store):,} samples"
-    description = description_of(point)
-    if description["chosen_on"] is not None:
-        description["chosen_on"] |= {"keys": None, "contents": None}  # the store has them
-    described = pformat(description, width=110, sort_dicts=False)
+    text = text_of(point_for_file(point))
+    described = re.sub(r'"(keys|contents)": "[^"]*"', r'"\1": null', text)  # the store has them
     lines = [
         "from dataclasses import replace",
         "",
         "import cascadelib as cl",
         "",
         opened,
-        f"point = replace(cl.deployment.point_of({described}), found_on=store.origin)",
+        f"point = cl.deployment.parse_cascade(r'''{described}''', edited=True)",
+        "point = replace(point, found_on=store.origin)",
         "cl.evaluate(store, point)",
         "",
     ]

@@ -9,12 +9,11 @@ from ..checks import known
 from ..cost_kinds import COSTS
 from ..evaluation.evaluation import check_models, check_store
 from ..fronts.exact import SearchTask, search
-from ..fronts.front import Front, Point
+from ..fronts.front import Front
 from ..methods.method import METHODS, Method
-from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.protocol import Store
-from .state import CascadeOnSplit, Choice, Reading, Thresholds, on_split
+from .state import CascadeOnSplit, Choice, on_split
 
 LENGTHS = (2, 3, 4)  # models that a cascade may have, beside what the given front has
 PATIENCE = 30.0  # seconds for a search of four models or more, certified where that is too short
@@ -160,22 +159,6 @@ class ExploredSplits:
         )
         self.fronts[choice.kind] = front
         return front
-
-    def point(self, choice: Choice, thresholds: Thresholds, reading: Reading) -> Point:
-        """A cascade at thresholds (inside), as read on the first split, as a :class:`Point`."""
-        task = self.task("validation", choice)
-        return Point(
-            choice.models,
-            tuple(own_units(task.metric, thresholds).tolist()),
-            reading.exit_rates,
-            reading.accuracy,
-            reading.cost,
-            reading.improvement,
-            task.method,
-            choice.score,
-            choice.cost,
-            task.found_on,
-        )
 
 
 def has_cost(models: pd.DataFrame, kind: str) -> bool:

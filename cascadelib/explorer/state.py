@@ -2,22 +2,24 @@
 at thresholds."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from ..evaluation.evaluation import (
-    Evaluation,
-    ends_of,
-    exit_stages,
-    quality,
-    run_outcomes,
-    sum_passed_on,
-)
-from ..evaluation.pareto import improvement_factor
+from ..evaluation.evaluation import quality
+from ..evaluation.point import Point
+from ..evaluation.run import Run
 from ..fronts.exact import SearchTask
-from ..methods.thresholds import own_units, threshold_for
+from ..methods.thresholds import (
+    between_ties,
+    exit_stages,
+    exiting,
+    own_units,
+    passing_edges,
+    sum_passed_on,
+    threshold_for,
+)
 from ..scoring import f1_of
 from ..store.protocol import Store
 
@@ -91,39 +93,47 @@ def on_split(store: Store, task: SearchTask, models: Sequence[str], single: str)
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Reading(Evaluation):
+@dataclass(frozen=True, eq=False, repr=False)
+class Reading(Run):
     """What :func:`cascadelib.evaluate` measures, and more.
 
-    difference: accuracy − that of the single model compared with; exits: int [n], samples that
-    leave at each stage; exits_correct: float [n], the sum of their scores.
+    single: [k], correctness of the single model that cascades are compared with.
     """
 
-    difference: float
-    exits: np.ndarray
-    exits_correct: np.ndarray
+    single: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    @cached_property
+    def difference(self) -> float:
+        """Accuracy − that of the single model."""
+        return self.accuracy - quality(self.store, self.single, self.point.score)
+
+    @cached_property
+    def exits(self) -> np.ndarray:
+        """How many samples leave at each stage, int [n]."""
+        return np.bincount(self.exit_stage, minlength=len(self.costs))
+
+    @cached_property
+    def exits_correct(self) -> np.ndarray:
+        """Sums of their scores, float64 [n]."""
+        return np.bincount(self.exit_stage, self.correct, minlength=len(self.costs))
 
 
 def reading_at(cascade: CascadeOnSplit, thresholds: Thresholds) -> Reading:
-    """The cascade at n − 1 thresholds; accuracy and cost are exactly those of ``evaluate``."""
+    """The cascade at n − 1 thresholds (inside); accuracy and cost are exactly those of
+    ``evaluate``."""
+    task = cascade.task
+    point = Point(
+        cascade.models,
+        tuple(own_units(task.metric, thresholds).tolist()),
+        method=task.method,
+        score=task.score,
+        cost_kind=task.cost_kind,
+        found_on=task.found_on,
+    )
     confidences = (*cascade.confidences, cascade.single)  # the last one decides nothing
     outcomes = list(zip(cascade.correct, confidences))
-    stage, correct, cost = run_outcomes(outcomes, thresholds, cascade.costs)
-    accuracy = quality(cascade.store, correct, cascade.task.score)
-    single = quality(cascade.store, cascade.single, cascade.task.score)
-    baseline_cost = float(cascade.task.baseline.cost_at(accuracy))
-    exits = np.bincount(stage, minlength=cascade.stages)
     return Reading(
-        accuracy=accuracy,
-        cost=cost,
-        exit_rates=tuple((exits / len(stage)).tolist()),
-        exit_stage=stage,
-        correct=correct,
-        baseline_cost=baseline_cost,
-        improvement=float(improvement_factor(baseline_cost, cost)),
-        difference=accuracy - single,
-        exits=exits,
-        exits_correct=np.bincount(stage, correct, minlength=cascade.stages),
+        cascade.store, point, outcomes, list(cascade.costs), task.baseline, single=cascade.single
     )
 
 
@@ -167,13 +177,6 @@ def grid_curve(cascade: CascadeOnSplit, edges: list[np.ndarray]) -> tuple[np.nda
     return f1_of(true_positives, k - correct), cost
 
 
-def passing_edges(edges: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """At how many of the falling edges [E] each sample of confidence [k] passes on, int [k]; at
-    one of inf (never) even infinite confidences do."""
-    passing = len(edges) - np.searchsorted(edges[::-1], confidence, side="right")
-    return np.maximum(passing, np.count_nonzero(edges == np.inf))
-
-
 def arriving(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.ndarray:
     """bool [k]: the samples that earlier stages pass on to ``stage``; that stage's threshold does
     not matter."""
@@ -187,28 +190,6 @@ def falling(cascade: CascadeOnSplit, thresholds: Thresholds, stage: int) -> np.n
     if stage:
         order = order[arriving(cascade, thresholds, stage)[order]]
     return cascade.confidences[stage][order]
-
-
-def exiting(confidences: np.ndarray, threshold: float) -> int:
-    """How many of the falling confidences [r] leave at the threshold."""
-    if threshold == np.inf:
-        return 0
-    return len(confidences) - int(np.searchsorted(confidences[::-1], threshold, side="left"))
-
-
-def between_ties(confidences: np.ndarray, count: Any) -> Any:
-    """The number of exits nearest to ``count``, or to each of several, that parts no equal ones of
-    the falling confidences [r]."""
-    counts = ends_of(confidences)
-    return counts[np.searchsorted((counts[1:] + counts[:-1]) / 2, count, side="right")]
-
-
-def next_exits(confidences: np.ndarray, count: int, step: int) -> int:
-    """The next achievable number of exits above (step 1) or below (step −1) the achievable
-    ``count``, of the falling confidences [r]."""
-    counts = ends_of(confidences)
-    position = np.searchsorted(counts, count) + step
-    return int(counts[np.clip(position, 0, len(counts) - 1)])
 
 
 def threshold_text(confidences: np.ndarray, threshold: float, metric: Metric) -> str:

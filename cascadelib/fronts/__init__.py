@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     exact="search search_arrays search_outcomes shared_threshold_front warm",
-    front="Front Point",
+    front="Front",
     pairs="pair_curve pair_table",
-    selection="hold_out peaks pick",
+    selection="peaks pick",
 )

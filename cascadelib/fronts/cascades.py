@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_count, items_of, reals, unmasked
-from ..evaluation.evaluation import exits_of
+from ..methods.thresholds import exits_of
 from ..stages import StageFunction, stage_of
 from .kernels.state import MAX_MODELS
 

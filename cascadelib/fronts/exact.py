@@ -26,18 +26,18 @@ from ..checks import (
     reals,
     unmasked,
 )
-from ..evaluation.evaluation import asked, check_models, check_store, single_models, sum_passed_on
+from ..evaluation.evaluation import asked, check_models, check_store, single_models
 from ..evaluation.pareto import Baseline, improvement_factor
 from ..front_end import watched
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.method import METHODS, Method
-from ..methods.thresholds import midway, own_units
+from ..methods.thresholds import midway, own_units, sum_passed_on
 from ..scoring import F1
 from ..stages import StageFunction
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
-from .front import Front, Points, points_of, singles_table
+from .front import Front, Points, points_from, singles_table
 from .graded import Curve, Found, points_by_running, search_graded, two_model_curve
 from .kernels.state import Best, improves, new_best, note
 from .parallel import BOXES, CORNERS, Search, in_executor, in_threads
@@ -250,7 +250,7 @@ def search_outcomes(
                 list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
         search = Search(outcomes, cost, tolerance, deadline, executor)
         best, cascade_of = search_all(search, k, lengths)
-        return points_of(outcomes, best, cascade_of, cost)
+        return points_from(outcomes, best, cascade_of, cost)
     except KeyboardInterrupt:  # a page of traceback from inside the pools says nothing
         raise KeyboardInterrupt(INTERRUPTED) from None
 
@@ -549,6 +549,7 @@ class SearchTask:
                 "models": models,
                 "thresholds": thresholds,
                 "exit_rates": exit_rates,
+                "saving": self.baseline.saving(points.cost),
                 "improvement": improvement,
             }
         )

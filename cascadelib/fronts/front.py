@@ -1,7 +1,6 @@
 """The result of a search: points as plain arrays with what they certify, and the Front and Point that people handle."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -16,9 +15,10 @@ from ..evaluation.pareto import (
     least_cost,
     mean_improvement,
 )
+from ..evaluation.point import Point
 from ..labels import Origin
 from ..methods.method import Method
-from ..methods.thresholds import midway, own_units
+from ..methods.thresholds import midway
 from ..tables import number, readable
 from .cascades import extensions
 from .kernels.state import MAX_MODELS
@@ -103,7 +103,7 @@ def thresholds_of(outcomes, cascade, boundaries, reached=MAX_MODELS):
     )
 
 
-def points_of(outcomes, best, cascade_of, cost):
+def points_from(outcomes, best, cascade_of, cost):
     """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample reaches a model, the
     cheapest that fits is named in its place."""
     completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
@@ -136,48 +136,12 @@ def points_of(outcomes, best, cascade_of, cost):
     return Points(correct / k, best.exact[correct], models, thresholds, rates, *certified)
 
 
-@dataclass(frozen=True)
-class Point:
-    """One cascade at fixed thresholds: all that :func:`cascadelib.evaluate` needs, and what it measured.
-
-    models: names, in the order in which they run; thresholds: one fewer, in the metric's own units (exit when
-    confidence ≥ t, entropy when H ≤ t), ±inf at the ends; accuracy and exit_rates: fractions; cost: of ``cost_kind``
-    a sample; improvement: factor over the baseline of the split it was found on; found_on: all samples whose labels
-    were seen while the cascade was made, by the search and by the fit of its method (None: not known).
-    """
-
-    models: tuple[str, ...]
-    thresholds: tuple[float, ...]
-    exit_rates: tuple[float, ...]
-    accuracy: float
-    cost: float
-    improvement: float
-    method: Method | None = None
-    score: str = "top1"
-    cost_kind: str = "macs"
-    found_on: Origin = field(default=None, compare=False, repr=False)
-
-    @property
-    def seen(self) -> Origin:
-        """``found_on``, and what the method of now was fitted on, where another was put in its place."""
-        return self.found_on if self.method is None else self.method.after(self.found_on)
-
-    @property
-    def metric(self) -> str | Callable | None:
-        """The metric that exits are decided by; None where that has no name: of a ScoreTable, or fitted."""
-        return None if self.method is None else self.method.units
-
-    @property
-    def inside(self) -> np.ndarray:
-        """Thresholds as they are compared with confidences (higher = surer), float64 [n − 1]."""
-        return own_units(self.metric, np.array(self.thresholds, np.float64))
-
-
 @dataclass(frozen=True, eq=False)
 class Front:
     """A Pareto front of cascades (rising in cost and accuracy) and the single models' :class:`Baseline`.
 
-    ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement.
+    ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement, and
+    saving: cost of the most accurate single model ÷ cost.
     ``singles`` has a row a model of the store, cheapest first: accuracy, cost, on_front, on_hull. ``candidates``: the
     models that were combined. found_on: the samples seen, as of a Point. points: what the search certifies; None for
     a front that was moved to another split. One row as a :class:`Point`: ``front.point(row)``, or
@@ -222,14 +186,22 @@ class Front:
         certified = f"at most {largest:.3g}% above the least possible cost (median {median:.3g}%)"
         return f", not exact: {certified}"
 
-    def point(self, row: int) -> "Point":
+    def point(self, row: int) -> Point:
         """Row of the table (its position) as a Point."""
-        values = self._rows[row] | {
-            "method": self.method,
-            "score": self.score,
-            "cost_kind": self.cost_kind,
-        }
-        return Point(**values, found_on=self.found_on)
+        values = self._rows[row]
+        return Point(
+            **values,
+            difference=values["accuracy"] - self.baseline.best,
+            method=self.method,
+            score=self.score,
+            cost_kind=self.cost_kind,
+            found_on=self.found_on,
+        )
+
+    @property
+    def cascades(self) -> tuple[Point, ...]:
+        """All its points: what :func:`points_of` asks for."""
+        return tuple(self.point(row) for row in range(len(self)))
 
     @cached_property
     def _rows(self) -> list[dict]:

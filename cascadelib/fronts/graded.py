@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.evaluation import exit_rates_of, exits_of, run_outcomes, sum_passed_on
+from ..evaluation.evaluation import exit_rates_of, run_outcomes
 from ..evaluation.pareto import pareto_front
-from ..methods.thresholds import threshold_for
+from ..methods.thresholds import exits_of, sum_passed_on, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import StageFunction
 from .cascades import Outcomes, cascades_of, check_lengths, check_work

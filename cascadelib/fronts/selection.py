@@ -1,15 +1,11 @@
 """Choose operating points of a front (paper, section 3, *Threshold selection*)."""
 
-from typing import Any
-
 import numpy as np
-import pandas as pd
 from scipy.signal import find_peaks
 
 from ..checks import check_number, known
-from ..evaluation.evaluation import evaluate
-from ..store.protocol import Store
-from .front import Front, Point
+from ..evaluation.point import Point
+from .front import Front
 
 
 def pick(
@@ -61,25 +57,3 @@ def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
     improvement = np.nan_to_num(front.table["improvement"].to_numpy(), nan=0.0)
     padded = np.concatenate([[0.0], improvement, [0.0]])
     return [front.point(int(i) - 1) for i in find_peaks(padded, prominence=prominence)[0]]
-
-
-def hold_out(points: Any, store: Store, held_out: Store) -> pd.DataFrame:
-    """Table 1 as numbers, a row a point: models, thresholds, accuracy, cost and improvement on the split it was chosen
-    on and, unchanged, on another (suffix ``_held_out``), and ``best_member_drop``: by how much the most accurate of its
-    models alone loses. points: a sequence, or {label: point}.
-    """
-    rows = []
-    for point in points.values() if isinstance(points, dict) else points:
-        here, there = evaluate(store, point), evaluate(held_out, point)
-        best = store.models.loc[list(point.models), "top1"].idxmax()
-        row = {"models": point.models, "thresholds": point.thresholds}
-        for what in ("accuracy", "cost", "improvement"):
-            row |= {what: getattr(here, what), f"{what}_held_out": getattr(there, what)}
-        rows.append(
-            row
-            | {
-                "best_member_drop": store.models.loc[best, "top1"]
-                - held_out.models.loc[best, "top1"]
-            }
-        )
-    return pd.DataFrame(rows, index=pd.Index(points) if isinstance(points, dict) else None)

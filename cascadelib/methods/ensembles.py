@@ -15,7 +15,6 @@ from ..checks import known
 from ..scoring import ranks_of
 from ..stages import Stage, StageFunction
 from .confidence_metrics import CHUNK, Metric, answers, over_blocks, ranked, softmax
-from .kernels import confidence_of_combinations, correct_of_combinations
 
 
 class Output(NamedTuple):
@@ -380,6 +379,8 @@ class MeanStage(Stage):
             lengths.append((of_length, as_rows([to_rate[i] for i in of_length], used)))
         output = self.split.softmax if self.of_softmax else self.split.logits
 
+        from .kernels import correct_of_combinations  # numba, which a policy does without
+
         def block(rows: slice) -> None:
             values = np.stack([output(m, rows) for m in used], axis=1)
             if to_judge:
@@ -403,6 +404,8 @@ class MeanStage(Stage):
         of the members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean
         is taken itself.
         """
+        from .kernels import confidence_of_combinations
+
         metric = self.split.metric
         own = metric.of_softmax if self.of_softmax else metric.from_logits
         if not metric.largest_share:

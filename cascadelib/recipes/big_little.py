@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .._kernels import kernel
-from ..evaluation.evaluation import right_alone
+from ..evaluation.evaluation import correct_alone
 from ..methods.method import cached_confidence
 from ..store.logit_store import LogitStore
 from .chains import Models, best_of_chains
@@ -62,7 +62,7 @@ def dynamic_exits(
 ) -> Callable[[pd.Series], tuple[np.ndarray, np.ndarray]]:
     """The rule of :func:`park_2015_dynamic`."""
     little, big = models
-    correct = [right_alone(store, name, score) for name in models]
+    correct = [correct_alone(store, name, score) for name in models]
     disagrees = store.predicted(little) != store.predicted(big)
     margin = cached_confidence(store, little, "softmax_margin", 1.0)
 

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from ..checks import check_count
-from ..evaluation.evaluation import sum_passed_on
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import cascades_of
 from ..methods.method import Method
-from ..methods.thresholds import own_units
+from ..methods.thresholds import own_units, sum_passed_on
 from ..store.protocol import Store
 from .chains import Models, pool
 

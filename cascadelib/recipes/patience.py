@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluation import right_alone
+from ..evaluation.evaluation import correct_alone
 from ..store.logit_store import LogitStore
 from .chains import Models, best_of_chains
 
@@ -71,6 +71,6 @@ def patience_outcomes(
         predicted = store.predicted(name)
         if before is not None:
             count = np.where(predicted == before, count + 1, 0.0)
-        outcomes.append((right_alone(store, name, score), count))
+        outcomes.append((correct_alone(store, name, score), count))
         before = predicted
     return outcomes

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import DriftSignal, Front, LogitStore, Point, evaluate
-from cascadelib.evaluation import all_confidences
-from cascadelib.evaluation.evaluation import reaching, stage_confidences
 from cascadelib.files import located
 from cascadelib.front_end import watched
+from cascadelib.methods.thresholds import reaching
 from cascadelib.tables import arrow
 
 
@@ -107,10 +106,10 @@ def alarm_share(
     store, these are false alarms: each time a random half is the reference, the other half the
     stream. options: false_alarm_rate. ValueError for too few samples.
     """
-    confidence, thresholds = all_confidences(store, point)
+    confidences = evaluate(store, point).confidences
     unchanged = reference is store
     half = len(store) // 2 if unchanged else 0
-    fixed = None if unchanged else stage_confidences(reference, point)
+    fixed = None if unchanged else evaluate(reference, point).stage_confidences
     if window > len(store) - half:
         raise ValueError(
             f"a stream of {window} inputs is longer than the {len(store) - half} samples there are"
@@ -119,8 +118,8 @@ def alarm_share(
     alarms = []
     for _ in watched(range(repeats), "streams"):
         order = rng.permutation(len(store))
-        drawn = reaching([stage[order[:half]] for stage in confidence], thresholds)
-        live = reaching([stage[order[half:][:window]] for stage in confidence], thresholds)
+        drawn = reaching([stage[order[:half]] for stage in confidences], point.inside)
+        live = reaching([stage[order[half:][:window]] for stage in confidences], point.inside)
         alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
     return float(np.mean(alarms))
 

@@ -339,7 +339,7 @@ def share_exceeding(curves: dict[str, pd.DataFrame], there: dict[str, pd.DataFra
 def table1_claims(
     points: list[Point], checked: pd.DataFrame, store: Any, other: Any
 ) -> dict[str, Any]:
-    """Table 1: the points of locally largest improvement and their ``hold_out`` from a store to
+    """Table 1: the points of locally largest improvement and what they come to on both splits, from a store to
     another."""
     lost = checked["accuracy"] - checked["accuracy_held_out"]
     strongest = checked["improvement"].argmax()
@@ -413,7 +413,7 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
 
 
 def triple_claims(best: Point, checked: pd.DataFrame) -> dict[str, Any]:
-    """The triple with the largest factor; ``hold_out`` of the pair and the triple with the largest
+    """The triple with the largest factor; the pair and the triple with the largest
     factors."""
     return {
         "triple-factor": best.improvement,

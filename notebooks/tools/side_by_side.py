@@ -17,7 +17,8 @@ from cascadelib.analysis import (
     resampled_cost_ratio,
 )
 from cascadelib.analysis.uncertainty import sample_counts, with_ends
-from cascadelib.evaluation.evaluation import exits_of
+from cascadelib.evaluation.run import evaluate
+from cascadelib.methods.thresholds import exits_of
 from cascadelib.methods.method import cached_confidence, cached_temperature
 from cascadelib.methods.temperature import bounds_of
 from cascadelib.store.logit_store import RESERVED
@@ -364,3 +365,20 @@ def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
     confidence = np.stack([assumed(store, name) for name in names])
     costs = store.costs(cost)
     return ScoreTable(confidence, confidence, costs, names, store.origin)  # type: ignore[arg-type]
+
+
+def on_both_splits(store: Any, held_out: Any, points: Any) -> pd.DataFrame:
+    """Table 1 as numbers, a row per point: models, thresholds, accuracy, cost, saving and improvement
+    on the split it was chosen on and, unchanged, on another (suffix ``_held_out``), and
+    ``best_member_drop``: by how much the most accurate of its models alone loses. points: a list, or
+    {label: point}."""
+    listed = list(points.values()) if isinstance(points, dict) else points
+    rows = []
+    for point, here, there in zip(listed, evaluate(store, listed), evaluate(held_out, listed)):
+        row = {"models": point.models, "thresholds": point.thresholds}
+        for what in ("accuracy", "cost", "saving", "improvement"):
+            row |= {what: getattr(here, what), f"{what}_held_out": getattr(there, what)}
+        best = store.models.loc[list(point.models), "top1"].idxmax()
+        drop = store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"]
+        rows.append(row | {"best_member_drop": drop})
+    return pd.DataFrame(rows, index=pd.Index(points) if isinstance(points, dict) else None)

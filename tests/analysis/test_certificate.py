@@ -12,7 +12,6 @@ from cascadelib import LogitStore, Method, Policy, ScoreTable, certify, evaluate
 from cascadelib.analysis.certificate import candidates
 from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
 from cascadelib.analysis.shift import moved_front
-from cascadelib.deployment.cascade_file import point_of
 
 
 def every_outcome(k):
@@ -132,7 +131,7 @@ def test_a_short_study_of_the_violation_rate():
     for _ in range(40):
         drawn = rng.permutation(50_000)[:2000]
         tune, check = WHOLE.take(drawn[:1000]), WHOLE.take(drawn[1000:])
-        found = certify(search(tune, 2), check, epsilon, delta, reference="l")
+        found = certify(check, search(tune, 2), epsilon, delta, reference="l")
         certified += found.point is not None
         violated += any(
             right - evaluate(WHOLE, p).accuracy >= epsilon for p in found.certified[-1:]
@@ -145,7 +144,7 @@ FRONT = search(HALVES[0], 2)
 
 
 def test_the_cheapest_certified_point_and_its_promise():
-    found = certify(FRONT, HALVES[1], 0.01, reference="l")
+    found = certify(HALVES[1], FRONT, 0.01, reference="l")
     table = found.table
     assert found.samples == 8000 and found.reference == "l"
     assert table["certified"].tolist() == (table["p_value"] <= 0.05).tolist()
@@ -160,7 +159,7 @@ def test_the_cheapest_certified_point_and_its_promise():
 
 def test_a_larger_loss_or_more_doubt_is_never_dearer():
     costs = [
-        certify(FRONT, HALVES[1], epsilon, delta).point.cost
+        certify(HALVES[1], FRONT, epsilon, delta).point.cost
         for epsilon, delta in ((0.008, 0.05), (0.015, 0.05), (0.015, 0.3))
     ]
     assert costs == sorted(costs, reverse=True)
@@ -168,13 +167,13 @@ def test_a_larger_loss_or_more_doubt_is_never_dearer():
 
 def test_testing_stops_at_the_first_failure():
     points = [FRONT.point(len(FRONT) - 1), FRONT.point(0), FRONT.point(len(FRONT) - 2)]
-    found = certify(points, HALVES[1], 0.01, reference="l")
+    found = certify(HALVES[1], points, 0.01, reference="l")
     assert found.table["certified"].tolist() == [True, False] and found.certified == (points[0],)
 
 
 def test_where_nothing_can_be_certified():
     few = HALVES[1].take(slice(0, 20))
-    found = certify(FRONT, few, 0.01)
+    found = certify(few, FRONT, 0.01)
     assert (
         found.point is None
         and found.certified == ()
@@ -185,7 +184,7 @@ def test_where_nothing_can_be_certified():
 def test_graded_scores():
     graded = ScoreTable(np.clip(CORRECT * 0.5 + 0.25, 0, 1), SURE, [1, 5, 20], ["s", "m", "l"])
     front = search(graded.take(slice(0, 4000)), 2)
-    found = certify(front, graded.take(slice(4000, 12000)), 0.02, reference="l")
+    found = certify(graded.take(slice(4000, 12000)), front, 0.02, reference="l")
     assert found.point is not None and found.point.cost < 21
 
 
@@ -204,11 +203,11 @@ def test_order_of_a_front():
         ({"delta": 0.0}, "delta in"),
         ({"reference": "xl"}, "unknown model 'xl'"),
         ({"store": HALVES[0]}, "8000 of the 8000 samples took part"),
-        ({"points": [FRONT.point(0)]}, "name the reference="),
+        ({"cascades": [FRONT.point(0)]}, "name the reference="),
     ],
 )
 def test_refused(change, message):
-    given_ = {"points": FRONT, "store": HALVES[1], "epsilon": 0.01, "delta": 0.05} | change
+    given_ = {"cascades": FRONT, "store": HALVES[1], "epsilon": 0.01, "delta": 0.05} | change
     with pytest.raises(ValueError, match=message):
         certify(**given_)
 
@@ -217,13 +216,13 @@ def test_a_front_too_far_below_the_reference():
     low = search(HALVES[0].select(["s", "m"]), 2)
     singles = FRONT.singles.assign(accuracy=FRONT.singles["accuracy"] + 0.1)
     with pytest.raises(ValueError, match="even where it was found"):
-        certify(replace(low, singles=singles), HALVES[1], 0.001, reference="l")
+        certify(HALVES[1], replace(low, singles=singles), 0.001, reference="l")
 
 
 def test_a_store_serves_as_well():
     store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
     front = search(store.take(slice(0, 5000)), 2)
-    found = certify(front, store.take(slice(5000, 10_000)), 0.01)
+    found = certify(store.take(slice(5000, 10_000)), front, 0.01)
     assert found.point is not None and found.reference == "resnet18_w16@28"
     assert found.point.cost < store.models.loc["resnet18_w16@28", "macs"]
 
@@ -234,12 +233,12 @@ def test_samples_that_took_part_in_the_search_are_refused():
     with pytest.raises(
         ValueError, match="100 of the 2100 samples took part in finding.*fashion-mnist val"
     ):
-        certify(front, store.take(slice(4900, 7000)), 0.01)
+        certify(store.take(slice(4900, 7000)), front, 0.01)
     logits = {name: store.logits(name) for name in store.models.index}
     unnamed = LogitStore.from_arrays(store.labels, logits, macs=store.models["macs"].to_dict())
     with pytest.raises(ValueError, match="100 of the 2100 samples took part"):
-        certify(front, unnamed.take(slice(4900, 7000)), 0.01)  # by what the models said of them
-    assert not certify(front, unnamed.take(slice(5000, 7000)), 0.01).overlap_checked
+        certify(unnamed.take(slice(4900, 7000)), front, 0.01)  # by what the models said of them
+    assert not certify(unnamed.take(slice(5000, 7000)), front, 0.01).overlap_checked
 
 
 IDS = np.array([f"s{i}" for i in np.random.default_rng(0).permutation(16_000)])
@@ -258,15 +257,15 @@ def test_any_overlap_that_can_be_seen_is_refused(ids, tmp_path):
     mixed = whole.take(np.random.default_rng(1).permutation(there))
     for asked in (front, points, points[0]):
         with pytest.raises(ValueError, match="10 of the 4010 samples took part"):
-            certify(asked, mixed, 0.02, reference="l")
-        apart = certify(asked, whole.take(slice(8000, 12_000)), 0.02, reference="l")
+            certify(mixed, asked, 0.02, reference="l")
+        apart = certify(whole.take(slice(8000, 12_000)), asked, 0.02, reference="l")
         assert apart.overlap_checked and "not checked" not in str(apart)
     other = table_of(there, None if ids is None else list(ids[there]))
     if ids is None:
-        assert "not checked" in str(certify(points, other, 0.02, reference="l"))
+        assert "not checked" in str(certify(other, points, 0.02, reference="l"))
     else:
         with pytest.raises(ValueError, match="10 of the 4010"):
-            certify(points, other, 0.02, reference="l")
+            certify(other, points, 0.02, reference="l")
 
 
 def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
@@ -274,13 +273,13 @@ def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
     point = search(whole.take(slice(0, 8000)), 2).point(-1)
     for store in (None, whole.take(slice(0, 8000))):
         Policy.from_point(point, store).save(tmp_path / "c.json")
-        loaded = point_of(Policy.load(tmp_path / "c.json").description)
+        loaded = Policy.load(tmp_path / "c.json").point
         assert loaded.thresholds == point.thresholds and len(loaded.found_on) == 8000
         with pytest.raises(ValueError, match="8000 of the 8000"):
-            certify(loaded, whole.take(shuffled), 0.02, reference="l")
+            certify(whole.take(shuffled), loaded, 0.02, reference="l")
         with pytest.raises(ValueError, match="10 of the 4010"):
-            certify(loaded, whole.take(slice(7990, 12_000)), 0.02, reference="l")
-        apart = certify(loaded, whole.take(slice(8000, None)), 0.02, reference="l")
+            certify(whole.take(slice(7990, 12_000)), loaded, 0.02, reference="l")
+        apart = certify(whole.take(slice(8000, None)), loaded, 0.02, reference="l")
         assert apart.overlap_checked
 
 
@@ -295,17 +294,17 @@ def test_named_stores_and_unnamed_ones_with_ids():
     first, second = list(range(200)), list(range(150, 400))
     front = search(store(first, sample_ids=ids[:200]), 2)
     with pytest.raises(ValueError, match="50 of the 250"):
-        certify(front, store(second, sample_ids=ids[150:]), 0.3)
+        certify(store(second, sample_ids=ids[150:]), front, 0.3)
     with pytest.raises(ValueError, match="50 of the 250"):
-        certify(front, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
+        certify(store(second, sample_ids=ids[150:], dataset="d", split="s"), front, 0.3)
     with pytest.raises(ValueError, match="50 of the 250"):  # by what the models said of them
-        certify(front, store(second), 0.3)
-    assert not certify(front, store(second[50:]), 0.3).overlap_checked
+        certify(store(second), front, 0.3)
+    assert not certify(store(second[50:]), front, 0.3).overlap_checked
     named = search(store(first, sample_ids=ids[:200], dataset="d", split="r"), 2)
     with pytest.raises(ValueError, match="50 of the 250"):  # whatever the splits are called
-        certify(named, store(second, sample_ids=ids[150:], dataset="d", split="s"), 0.3)
+        certify(store(second, sample_ids=ids[150:], dataset="d", split="s"), named, 0.3)
     assert certify(
-        named, store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), 0.3
+        store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), named, 0.3
     ).overlap_checked
 
 
@@ -340,10 +339,10 @@ FIRST, LATER = slice(0, 300), slice(150, 450)
 def test_shared_ids_are_seen_whatever_the_splits_are_called(ids, other):
     front = search(labelled(ids, "val", rows=FIRST))
     with pytest.raises(ValueError, match="150 of the 300"):
-        certify(front, labelled(ids, rows=LATER, **other), 0.3)
+        certify(labelled(ids, rows=LATER, **other), front, 0.3)
     with pytest.raises(ValueError, match="150 of the 300"):
         certify(
-            front, labelled(ids if ids is NAMED else np.arange(600.0), rows=LATER, **other), 0.3
+            labelled(ids if ids is NAMED else np.arange(600.0), rows=LATER, **other), front, 0.3
         )
 
 
@@ -352,7 +351,7 @@ def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
     front = search(labelled(ids, "a", rows=FIRST, path=tmp_path / "a"))
     labelled(ids, "b", rows=LATER, path=tmp_path / "b")
     with pytest.raises(ValueError, match="150 of the 300"):
-        certify(front, LogitStore(tmp_path / "b"), 0.3)
+        certify(LogitStore(tmp_path / "b"), front, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -361,21 +360,21 @@ def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
     front = search(labelled(ids, "val", rows=FIRST))
-    assert not certify(front, labelled(there, split, rows=slice(300, 600)), 0.3).overlap_checked
+    assert not certify(labelled(there, split, rows=slice(300, 600)), front, 0.3).overlap_checked
     with pytest.raises(ValueError, match="150 of the 300"):  # by what the models said of them
-        certify(front, labelled(there, split, rows=LATER), 0.3)
+        certify(labelled(there, split, rows=LATER), front, 0.3)
     whole = labelled(None, "val", rows=FIRST)
     with pytest.raises(ValueError, match="300 of the 300"):
-        certify(search(whole), labelled(None, "val", rows=FIRST), 0.3)
+        certify(labelled(None, "val", rows=FIRST), search(whole), 0.3)
 
 
 def test_a_file_tells_shared_ids(tmp_path):
     found_on = labelled(NAMED, "val", rows=FIRST)
     Policy.from_point(search(found_on).point(0), found_on).save(tmp_path / "policy.json")
-    point = point_of(Policy.load(tmp_path / "policy.json").description)
+    point = Policy.load(tmp_path / "policy.json").point
     for rows, shared in ((LATER, 150), (FIRST, 300)):
         with pytest.raises(ValueError, match=f"{shared} of the 300"):
-            certify([point], labelled(NAMED, "test", rows=rows), 0.9, reference="b")
+            certify(labelled(NAMED, "test", rows=rows), [point], 0.9, reference="b")
 
 
 def test_two_sorted_splits_on_disk_are_not_one(tmp_path):
@@ -386,7 +385,7 @@ def test_two_sorted_splits_on_disk_are_not_one(tmp_path):
         store.add("a", rng.normal(size=(100, 2)), macs=1.0)
         store.add("b", rng.normal(size=(100, 2)) + np.eye(2)[labels], macs=2.0)
         stores.append(LogitStore(tmp_path / split))
-    assert not certify(search(stores[0]), stores[1], 0.9).overlap_checked
+    assert not certify(stores[1], search(stores[0]), 0.9).overlap_checked
 
 
 FITTED = [Method(confidence="logistic"), Method(confidence="isotonic_by_label")]
@@ -403,14 +402,14 @@ def test_samples_on_which_a_method_was_fitted_are_refused(ids, method):
     for asked in (front, front.point(-1), bare):
         for seen in (choose, fit):
             with pytest.raises(ValueError, match="200 of the 200 samples took part"):
-                certify(asked, seen, 0.3, reference="b")
-        assert certify(asked, new, 0.3, reference="b").overlap_checked
+                certify(seen, asked, 0.3, reference="b")
+        assert certify(new, asked, 0.3, reference="b").overlap_checked
 
 
 def test_a_method_whose_fit_is_not_known_is_said_to_be_unchecked():
     given_ = Method(temperature=True, temperatures={"a": 1.5, "b": 1.2})
     front = search(labelled(NAMED, "val", rows=FIRST), 2, given_)
-    found = certify(front, labelled(NAMED, "val", rows=slice(300, 600)), 0.3)
+    found = certify(labelled(NAMED, "val", rows=slice(300, 600)), front, 0.3)
     assert not found.overlap_checked and "not checked" in str(found)
 
 
@@ -420,5 +419,5 @@ def test_a_front_moved_to_a_split_has_seen_its_labels():
     front = moved_front(moved, search(choose, 2))
     for seen in (choose, moved):
         with pytest.raises(ValueError, match="200 of the 200 samples took part"):
-            certify(front, seen, 0.3)
-    assert certify(front, new, 0.3).overlap_checked
+            certify(seen, front, 0.3)
+    assert certify(new, front, 0.3).overlap_checked

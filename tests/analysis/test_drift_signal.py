@@ -3,15 +3,15 @@
 import itertools
 import math
 import operator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import DriftSignal, LogitStore, pick, search
+from cascadelib import DriftSignal, LogitStore, evaluate, pick, search
 from cascadelib.analysis.drift_signal import SIZES, Capital, summary
-from cascadelib.evaluation.evaluation import stage_confidences
 
 
 def store_of(k, seed, scale=1.0, noise=1.0):
@@ -32,7 +32,7 @@ def point():
 
 def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
     store = store_of(300, 1)
-    found = stage_confidences(store, point)
+    found = evaluate(store, point).stage_confidences
     left, p = np.arange(300), None
     for i, model in enumerate(point.models):
         z = store.logits(model).astype(float)
@@ -96,8 +96,7 @@ def test_capital_is_a_martingale_where_numbers_are_equal(values):
     for _ in range(4000):
         numbers = rng.integers(0, values, 20).astype(float)
         short = summary(numbers[:10])
-        short["ties"] = ties_of(numbers[:10], short, rng)
-        capital = Capital(short)
+        capital = Capital(replace(short, ties=ties_of(numbers[:10], short, rng)))
         capital.rng = rng
         ends.append(np.exp(capital.add(numbers[10:])[-1]))
     assert abs(np.mean(ends) - 1) < 4 * np.std(ends) / np.sqrt(len(ends))
@@ -113,10 +112,10 @@ def ties_of(numbers, short, rng):
 @given(st.lists(st.integers(0, 30).map(lambda n: n / 7), max_size=300))
 def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(values):
     short = summary(np.array(values))
-    ranks = np.cumsum(short["counts"]).astype(int)
-    assert short["values"] == np.sort(values)[ranks - 1].tolist()
-    assert ranks.tolist() == np.cumsum(summary(np.arange(float(len(values))))["counts"]).tolist()
-    pairs = list(zip(short["values"], short["ties"], strict=True))
+    ranks = np.cumsum(short.counts).astype(int)
+    assert short.values == tuple(np.sort(values)[ranks - 1].tolist())
+    assert ranks.tolist() == np.cumsum(summary(np.arange(float(len(values)))).counts).tolist()
+    pairs = list(zip(short.values, short.ties, strict=True))
     assert pairs == sorted(set(pairs)) and (not values or (ranks[0], ranks[-1]) == (1, len(values)))
 
 
@@ -142,20 +141,22 @@ def test_a_shift_that_starts_late_is_seen():
 
 @pytest.mark.parametrize("change", [{"noise": 1.6}, {"scale": 0.7}])
 def test_changed_data_alarm(point, change):
-    signal = DriftSignal(stage_confidences(store_of(2000, 1), point), 0.001)
-    report = signal.check(stage_confidences(store_of(500, 2, **change), point))
+    signal = DriftSignal(evaluate(store_of(2000, 1), point).stage_confidences, 0.001)
+    report = signal.check(evaluate(store_of(500, 2, **change), point).stage_confidences)
     assert report.alarm
     assert report.tests["p"].min() <= 0.001 and report.tests["inputs"][0] == 500
     assert signal.check(
-        stage_confidences(store_of(500, 3), point)
+        evaluate(store_of(500, 3), point).stage_confidences
     ).alarm  # what was seen stays seen
-    unchanged = DriftSignal(stage_confidences(store_of(2000, 1), point), 0.001)
-    assert not unchanged.check(stage_confidences(store_of(500, 3), point)).alarm
+    unchanged = DriftSignal(evaluate(store_of(2000, 1), point).stage_confidences, 0.001)
+    assert not unchanged.check(evaluate(store_of(500, 3), point).stage_confidences).alarm
 
 
 def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point):
     store = store_of(500, 4)
-    report = DriftSignal(stage_confidences(store, point)).check(stage_confidences(store, point))
+    report = DriftSignal(evaluate(store, point).stage_confidences).check(
+        evaluate(store, point).stage_confidences
+    )
     assert not report.alarm
     np.testing.assert_allclose(report.tests["mean_rank"], 0.5, atol=0.01)
 

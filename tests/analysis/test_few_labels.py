@@ -39,22 +39,22 @@ def known(ids):
 @pytest.mark.parametrize("epsilon", [0.002, 0.01])
 def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon, tmp_path):
     front, unlabelled = cl.search(TUNE, 2, method), without_labels(CHECK, tmp_path / "new")
-    ids = to_label(front, unlabelled, epsilon=epsilon)
+    ids = to_label(unlabelled, front, epsilon=epsilon)
     assert 0 < len(ids) < len(CHECK) / 5 and len(set(ids)) == len(ids)
-    assert ids.tolist() == to_label(front, CHECK, epsilon=epsilon).tolist()  # labels are not read
+    assert ids.tolist() == to_label(CHECK, front, epsilon=epsilon).tolist()  # labels are not read
     every, few = (
-        certify(front, CHECK, epsilon),
-        certify(front, unlabelled, epsilon, labels=known(ids)),
+        certify(CHECK, front, epsilon),
+        certify(unlabelled, front, epsilon, labels=known(ids)),
     )
     assert few.table.equals(every.table) and (few.table["unlabelled"] == 0).all()
     assert str(few) == str(every)
 
 
 def test_with_fewer_labels_less_is_certified_and_never_more():
-    unlabelled, ids = without_labels(CHECK), to_label(FRONT, CHECK, epsilon=0.02)
-    every, none = (certify(FRONT, unlabelled, 0.02, labels=known(part)).table for part in (ids, []))
-    draw = certify(FRONT, unlabelled, 0.02, labels=known(ids[: len(ids) // 2]), drawn=True).table
-    assert none.equals(certify(FRONT, unlabelled, 0.02).table)
+    unlabelled, ids = without_labels(CHECK), to_label(CHECK, FRONT, epsilon=0.02)
+    every, none = (certify(unlabelled, FRONT, 0.02, labels=known(part)).table for part in (ids, []))
+    draw = certify(unlabelled, FRONT, 0.02, labels=known(ids[: len(ids) // 2]), drawn=True).table
+    assert none.equals(certify(unlabelled, FRONT, 0.02).table)
     first = [table["p_value"].iloc[0] for table in (every, draw, none)]
     assert (
         first == sorted(first)
@@ -62,10 +62,10 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
     )
     share = none["unlabelled"].iloc[0]
     assert none["lost"].iloc[0] == share > 0  # the disagreement rate, which bounds the loss
-    all_of_front = set(to_label(FRONT, unlabelled))
+    all_of_front = set(to_label(unlabelled, FRONT))
     assert (
         all_of_front > set(ids)
-        and to_label(FRONT.point(0), unlabelled, "resnet18_w16@28").size > 100
+        and to_label(unlabelled, FRONT.point(0), "resnet18_w16@28").size > 100
     )
 
 
@@ -81,19 +81,19 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
 )
 def test_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        certify(FRONT, CHECK, **({"epsilon": 0.01} | options))
+        certify(CHECK, FRONT, **({"epsilon": 0.01} | options))
 
 
 def test_a_draw_is_of_the_first_that_are_named():
-    ids = to_label(FRONT, CHECK, epsilon=0.01)
+    ids = to_label(CHECK, FRONT, epsilon=0.01)
     with pytest.raises(ValueError, match="not the first that to_label names"):
-        certify(FRONT, CHECK, 0.01, labels=known(ids[1:9]), drawn=True)
+        certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), drawn=True)
     with pytest.raises(ValueError, match="only top-1"):
-        to_label(cl.search(TUNE, 2, score="top2"), CHECK)
+        to_label(CHECK, cl.search(TUNE, 2, score="top2"))
     with pytest.raises(ValueError, match="only top-1"):
-        certify(cl.search(TUNE, 2, score="top2"), without_labels(CHECK), 0.01)
+        certify(without_labels(CHECK), cl.search(TUNE, 2, score="top2"), 0.01)
     with pytest.raises(ValueError, match="name the reference="):
-        to_label([FRONT.point(0)], CHECK)
+        to_label(CHECK, [FRONT.point(0)])
 
 
 def test_what_needs_labels_is_refused_by_name(tmp_path):
@@ -124,11 +124,11 @@ def test_what_needs_labels_is_refused_by_name(tmp_path):
 
 
 def test_both_risks_and_a_budget_alone():
-    alone = certify(FRONT, CHECK, 0.02)
+    alone = certify(CHECK, FRONT, 0.02)
     budget = 1.5 * alone.point.cost
     both, cost = (
-        certify(FRONT, CHECK, 0.02, budget=budget),
-        certify(FRONT, without_labels(CHECK), budget=budget),
+        certify(CHECK, FRONT, 0.02, budget=budget),
+        certify(without_labels(CHECK), FRONT, budget=budget),
     )
     assert both.point is not None and {"p_value", "cost_here", "lost"} <= set(both.table)
     assert all(
@@ -142,29 +142,29 @@ def test_both_risks_and_a_budget_alone():
         point.accuracy for point in cost.certified
     ) and "loses" not in str(cost)
     assert cl.evaluate(CHECK, cost.point).cost < budget and cost.table["certified"].sum() > 10
-    tight = certify([alone.point], CHECK, 0.02, reference=alone.reference, budget=alone.point.cost)
+    tight = certify(CHECK, [alone.point], 0.02, reference=alone.reference, budget=alone.point.cost)
     assert tight.point is None and "and costs at most" in str(tight)
 
 
 def test_groups_are_each_certified():
-    every = certify(FRONT, CHECK, 0.1, groups=CHECK.labels)
-    named = certify(FRONT, CHECK, 0.1, groups=[f"class {c}" for c in CHECK.labels])
+    every = certify(CHECK, FRONT, 0.1, groups=CHECK.labels)
+    named = certify(CHECK, FRONT, 0.1, groups=[f"class {c}" for c in CHECK.labels])
     assert every.table["p_value"].tolist() == named.table[
         "p_value"
     ].tolist() and "in each of 10 groups" in str(named)
     point, worst = every.certified[0], []
     for c in range(10):
         part = CHECK.take(CHECK.labels == c)
-        worst.append(certify([point], part, 0.1, reference=every.reference).table["p_value"][0])
+        worst.append(certify(part, [point], 0.1, reference=every.reference).table["p_value"][0])
     assert every.table["p_value"][0] == max(worst) and every.table["group"][0] == int(
         np.argmax(worst)
     )
     few = certify(
-        FRONT,
         CHECK,
+        FRONT,
         0.1,
         groups=CHECK.labels,
-        labels=pd.Series(known(to_label(FRONT, CHECK, epsilon=0.1))),
+        labels=pd.Series(known(to_label(CHECK, FRONT, epsilon=0.1))),
     )
     assert few.table["p_value"].tolist() == every.table["p_value"].tolist()
 
@@ -195,12 +195,12 @@ def test_p_values_and_what_is_selected_equal_those_of_mapie():
         2.361752478464963e-01,
     ]
     table, points = table_of()
-    at_once = certify(points, table, delta=0.1, budget=1 + 8 * 0.15, at_once=True)
-    in_turn = certify(points, table, delta=0.1, budget=1 + 8 * 0.15)
+    at_once = certify(table, points, delta=0.1, budget=1 + 8 * 0.15, at_once=True)
+    in_turn = certify(table, points, delta=0.1, budget=1 + 8 * 0.15)
     for found, count in ((at_once, 6), (in_turn, 7)):
         np.testing.assert_allclose(found.table["p_value"], theirs, rtol=1e-9)
         assert found.certified == tuple(points[:count])
-    backwards = certify(points[::-1], table, delta=0.1, budget=1 + 8 * 0.15, at_once=True)
+    backwards = certify(table, points[::-1], delta=0.1, budget=1 + 8 * 0.15, at_once=True)
     assert (
         set(backwards.certified) == set(points[:6])
         and not backwards.table["certified"].iloc[:2].any()
@@ -229,9 +229,9 @@ def labels_of(table, ids):
 
 
 WAYS = {
-    "few labels": lambda t, e: {"labels": labels_of(t, to_label(IN_TWO, t, "l"))},
+    "few labels": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l"))},
     "no labels": lambda t, e: {"labels": {}},
-    "40 drawn": lambda t, e: {"labels": labels_of(t, to_label(IN_TWO, t, "l")[:40]), "drawn": True},
+    "40 drawn": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l")[:40]), "drawn": True},
     "and a budget": lambda t, e: {"budget": 6.0},
     "groups": lambda t, e: {"groups": np.arange(len(t)) % 2},
 }
@@ -244,11 +244,11 @@ def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
     rng, draws, delta = np.random.default_rng([k, *map(ord, way)]), 150, 0.2
     tables = [drawn_world(rng, k) for _ in range(draws)]
     found = [
-        certify(IN_TWO, t, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables
+        certify(t, IN_TWO, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables
     ]
     assert sum(found) <= binom.ppf(0.999, draws, delta)
     easier = [
-        certify(IN_TWO, t, 0.08, delta, "l", **WAYS[way](t, 0.08)).point is not None
+        certify(t, IN_TWO, 0.08, delta, "l", **WAYS[way](t, 0.08)).point is not None
         for t in tables[:20]
     ]
     assert way == "no labels" or np.mean(easier) > 0.5
@@ -257,7 +257,7 @@ def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
 def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated():
     rng, draws, delta = np.random.default_rng(0), 300, 0.2
     found = [
-        certify(IN_TWO, drawn_world(rng, 500), 0.3, delta, "l", budget=5.0).point
+        certify(drawn_world(rng, 500), IN_TWO, 0.3, delta, "l", budget=5.0).point
         for _ in range(draws)
     ]
     assert 0 < sum(point is not None for point in found) <= binom.ppf(0.999, draws, delta)
@@ -276,13 +276,13 @@ def test_f1_is_certified_by_its_own_test():
         for t in halves
     ]
     point = replace(IN_TWO, score="f1")
-    found = certify(point, two[0], 0.1, reference="l")
+    found = certify(two[0], point, 0.1, reference="l")
     assert found.point is point and "at most 10.00% of F1" in str(found)
     right, correct = (evaluate_f1(two[0], names) for names in (("l",), ("s", "l")))
     assert found.table["accuracy_loss"][0] == pytest.approx(right - correct)
-    assert certify(point, two[0], 0.001, reference="l").point is None
+    assert certify(two[0], point, 0.001, reference="l").point is None
     with pytest.raises(ValueError, match="only top-1"):
-        certify(point, two[1], 0.1, reference="l", labels={})
+        certify(two[1], point, 0.1, reference="l", labels={})
 
 
 def evaluate_f1(table, names):
@@ -303,18 +303,18 @@ def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_pred
     chosen = whole.take(slice(600, None))
     table = ScoreTable(None, sure[:, :600], [1, 9], names, predictions=said[:, :600])
     front = cl.search(chosen, 2)
-    ids = to_label(front, table)
+    ids = to_label(table, front)
     labels = {i: int(truth[int(i)]) for i in ids}
-    every = certify(front, table, 0.02, labels=labels).table
+    every = certify(table, front, 0.02, labels=labels).table
     assert certify(
-        front, table, 0.02, labels={i: float(label) for i, label in labels.items()}
+        table, front, 0.02, labels={i: float(label) for i, label in labels.items()}
     ).table.equals(every)
-    none = certify(front, table, 0.02).table
+    none = certify(table, front, 0.02).table
     for nothing in (None, np.nan, pd.NA):
-        assert certify(front, table, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
+        assert certify(table, front, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
     for wrong in ("yes", " 1", 7, -1):
         with pytest.raises(ValueError, match="no model predicts '.*', the label of sample"):
-            certify(front, table, 0.02, labels=labels | {ids[0]: wrong})
+            certify(table, front, 0.02, labels=labels | {ids[0]: wrong})
 
 
 @pytest.mark.parametrize("missing", [None, np.nan])
@@ -323,11 +323,11 @@ def test_a_sample_without_a_group_is_refused(missing):
     groups = np.array(["even", "odd"] * (len(CHECK) // 2), object)
     groups[7] = missing
     with pytest.raises(ValueError, match="1 samples have none .*the first is row 7"):
-        certify(FRONT, CHECK, 0.05, groups=groups)
+        certify(CHECK, FRONT, 0.05, groups=groups)
     numbers = np.where(groups == "even", 1.0, 0.0)
     numbers[7] = np.nan
     with pytest.raises(ValueError, match="the first is row 7"):
-        certify(FRONT, CHECK, 0.05, groups=numbers)
+        certify(CHECK, FRONT, 0.05, groups=numbers)
 
 
 def text_case():
@@ -338,18 +338,18 @@ def text_case():
     ids = [f"q{i}" for i in range(400)]
     unlabelled = ScoreTable(None, confidence, [1, 5], "ab", ids, said)
     point = Point(("a", "b"), (0.9,), (0.1, 0.9), 0.5, 5.0, 1.0, cost_kind="cost")
-    return point, unlabelled, to_label(point, unlabelled, "b").tolist()
+    return point, unlabelled, to_label(unlabelled, point, "b").tolist()
 
 
 def test_a_label_that_no_model_predicts_says_that_neither_is_correct():
     point, unlabelled, ids = text_case()
     labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
-    row = certify([point], unlabelled, 0.2, reference="b", labels=labels, drawn=True).table.iloc[0]
+    row = certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True).table.iloc[0]
     assert row["lost"] + row["gained"] == pytest.approx(
         sum(label == "yes" for label in labels.values()) / 400
     )
     with pytest.raises(ValueError, match="no model predicts 'maybe'"):
-        certify([point], unlabelled, 0.2, reference="b", labels=labels)
+        certify(unlabelled, [point], 0.2, reference="b", labels=labels)
 
 
 @pytest.mark.parametrize("spelling", ["Yes", "no ", "other"])
@@ -358,4 +358,4 @@ def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spellin
     some = dict.fromkeys(ids, "yes") | {ids[0]: spelling}
     for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
         with pytest.raises(ValueError, match="no model predicts"):
-            certify([point], unlabelled, 0.2, reference="b", labels=labels, drawn=True)
+            certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True)

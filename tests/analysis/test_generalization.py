@@ -250,7 +250,7 @@ def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can():
     assert table["accuracy_loss_allowed"].tolist() == losses
     reference = front.singles["accuracy"].idxmax()
     for epsilon, row in zip(losses, table.itertuples()):
-        point = certify(front, certified_on, epsilon).point
+        point = certify(certified_on, front, epsilon).point
         if point is None:
             assert row.models == ("–",)
             continue

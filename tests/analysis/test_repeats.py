@@ -128,7 +128,7 @@ def test_certify_refuses_a_sample_that_is_there_twice(ids):
     predictions = correct.astype(int)
     whole = ScoreTable(correct, confidence, [1, 3], ["a", "b"], ids, predictions)
     twice = whole.take(np.r_[np.arange(1000), 5, 7])
-    asked = lambda: certify(POINT, twice, 0.1, reference="b"), lambda: to_label(POINT, twice, "b")
+    asked = lambda: certify(twice, POINT, 0.1, reference="b"), lambda: to_label(twice, POINT, "b")
     for ask in asked:
         with pytest.raises(ValueError, match="2 of the 1002 samples repeat others"):
             ask()
@@ -140,7 +140,7 @@ def test_a_promise_by_repeats_is_never_given():
         correct, confidence = drawn(40, seed)
         repeated = table(correct, confidence, np.tile(np.arange(40), 25))
         with pytest.raises(ValueError, match="960 of the 1000 samples repeat others"):
-            certify(POINT, repeated, 0.05, reference="b")
+            certify(repeated, POINT, 0.05, reference="b")
 
 
 def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says():
@@ -271,13 +271,13 @@ def test_one_point_under_new_ids_is_refused_where_it_was_found():
     }
     for one, store in seen_by.values():
         for ask in (
-            lambda one, store: certify(one, store, 0.05, reference="resnet18_w16@28"),
-            lambda one, store: to_label(one, store, "resnet18_w16@28"),
+            lambda one, store: certify(store, one, 0.05, reference="resnet18_w16@28"),
+            lambda one, store: to_label(store, one, "resnet18_w16@28"),
         ):
             with pytest.raises(ValueError, match="took part in finding the cascades"):
                 ask(one, store)
-    assert certify(point, CHECK, 0.05, reference="resnet18_w16@28").overlap_checked
-    assert certify(replace(point, found_on=None), TUNE, 0.05, reference="resnet18_w16@28")
+    assert certify(CHECK, point, 0.05, reference="resnet18_w16@28").overlap_checked
+    assert certify(TUNE, replace(point, found_on=None), 0.05, reference="resnet18_w16@28")
 
 
 def test_contents_of_a_table_are_those_of_its_answers():

@@ -1,5 +1,6 @@
 """Fronts and cascades on another split: replay, the table of what holds, choosing again, and bad input."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import segment_range
 
-from cascadelib import LogitStore, ScoreTable, evaluate, pick, replay, search
+from cascadelib import (
+    LogitStore,
+    Policy,
+    ScoreTable,
+    StreamBudget,
+    certify,
+    evaluate,
+    pick,
+    replay,
+    search,
+)
 from cascadelib.analysis.shift import (
     accuracy_estimates,
     holds,
@@ -198,25 +209,67 @@ def test_ranges_hold_the_points_and_so_are_no_worse():
     )
 
 
-def test_the_older_order_of_arguments_is_taken_and_others_are_named():
+def test_the_store_comes_first_and_other_things_are_named():
     front = search(STORE, 2)
     for function in (replay, mean_improvement_moved, moved_front):
-        with pytest.warns(
-            DeprecationWarning, match=f"{function.__name__}.store, ….: the store comes first"
-        ):
-            older = function(front, OTHER)
-        newer = function(OTHER, front)
-        assert (
-            older == newer
-            if isinstance(newer, float)
-            else getattr(older, "table", older).equals(getattr(newer, "table", newer))
-        )
-    with pytest.raises(TypeError, match="a Front is needed here .*evaluate.* not Point"):
-        replay(STORE, front.point(0))
-    with pytest.raises(TypeError, match="a LogitStore or a ScoreTable is needed here, not Front"):
-        replay(front, front)
-    with pytest.raises(TypeError, match="LogitStore.path."):
-        replay("some/folder", front)
+        with pytest.raises(TypeError, match=r"not Front: the store comes first"):
+            function(front, OTHER)
+        with pytest.raises(TypeError, match="LogitStore.path."):
+            function("some/folder", front)
+    for function in (mean_improvement_moved, moved_front):
+        with pytest.raises(TypeError, match="a Front is needed here .*replay.* not Point"):
+            function(STORE, front.point(0))
+
+
+def test_a_certificate_and_a_policy_are_replayed_point_by_point():
+    front = search(STORE, 2)
+    certificate = certify(OTHER, front, 0.2, 0.5)
+    assert certificate.certified
+    moved = replay(OTHER, certificate)
+    assert (moved["replayed"] == "point").all()
+    assert moved["thresholds"].tolist() == [p.thresholds for p in certificate.certified]
+    runs = evaluate(OTHER, certificate)
+    assert moved["accuracy_moved"].tolist() == [run.accuracy for run in runs]
+    assert moved["saving_moved"].tolist() == [run.saving for run in runs]
+    alone = replay(OTHER, Policy.from_point(front.point(0)))
+    assert alone["cost_moved"].tolist() == [evaluate(OTHER, front.point(0)).cost]
+    with pytest.raises(ValueError, match="differ in score or kind of cost"):
+        replay(OTHER, [front.point(0), replace(front.point(0), cost_kind="seconds")])
+
+
+def counting(store):
+    """(a store like this one, the prefixes of names that it has been asked for)."""
+    asked = []
+    twin = copy.copy(store)
+
+    def outcome(names, method, score):
+        stage = store.outcome(names, method, score)
+
+        def counted(prefix):
+            asked.append(tuple(names[model] for model in prefix))
+            return stage(prefix)
+
+        return counted
+
+    twin.outcome = outcome
+    return twin, asked
+
+
+def test_a_cascade_is_run_once_on_each_split():
+    """Of each split: its two prefixes, and each of the single models once."""
+    point = pick(search(STORE, 2), "max_improvement")
+    prefixes = [point.models[:1], point.models]
+    singles = sorted((name,) for name in STORE.models.index)
+    twins = {"here": counting(STORE), "there": counting(OTHER)}
+    holds({label: twin for label, (twin, _) in twins.items()}, point, resamples=5)
+    for _, asked in twins.values():
+        assert asked[:2] == prefixes and sorted(asked[2:]) == singles
+    twin, asked = counting(STORE)
+    Policy.from_point(point, twin)
+    assert asked == prefixes
+    twin, asked = counting(STORE)
+    StreamBudget(twin, point, point.cost)
+    assert asked == prefixes
 
 
 def test_the_moved_curve_equals_a_loop():
@@ -239,7 +292,7 @@ def test_a_model_that_the_other_split_lacks_is_refused_by_name():
 
 def test_holds_has_a_row_a_split():
     point = pick(search(STORE, 2), "match_best")
-    table = holds(point, {"here": STORE, "there": OTHER}, resamples=100)
+    table = holds({"here": STORE, "there": OTHER}, point, resamples=100)
     here = table.loc["here"]
     assert here["accuracy"] == point.accuracy
     assert here["difference_low"] < here["difference"] < here["difference_high"]
@@ -248,7 +301,7 @@ def test_holds_has_a_row_a_split():
         STORE.models.loc[point.models[-1], "macs"] / here["cost"]
     )
     assert here["cost_ratio_low"] < here["cost_ratio"] < here["cost_ratio_high"]
-    wider = holds(point, {"here": STORE}, resamples=100, level=0.999).loc["here"]
+    wider = holds({"here": STORE}, point, resamples=100, level=0.999).loc["here"]
     for name in ("cost_ratio", "difference", "exit_rate"):
         assert (
             wider[f"{name}_low"] < here[f"{name}_low"]
@@ -272,7 +325,7 @@ def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_t
         replace(search(table(0.5), 2).point(0), models=("s", "l"), thresholds=(0.9,)),
     )
     found = accuracy_estimates(
-        point, here, {"same": here, "harder": table(0.2), "lies": table(0.5, 0.2)}
+        here, point, {"same": here, "harder": table(0.2), "lies": table(0.5, 0.2)}
     )
     cascade = found.xs("s → l", level="models")
     assert cascade.loc["same", ["thresholded_error", "difference_error"]].abs().max() < 1e-3
@@ -291,7 +344,7 @@ def test_accuracy_is_estimated_without_reading_labels():
     new = LogitStore.from_arrays(
         None, logits, OTHER.models["macs"].to_dict(), classes=OTHER.classes
     )
-    both = accuracy_estimates(point, STORE, {"labelled": OTHER, "new": new})
+    both = accuracy_estimates(STORE, point, {"labelled": OTHER, "new": new})
     columns = ["thresholded", "difference", "unchanged"]
     assert both.loc["labelled", columns].equals(both.loc["new", columns])
     assert (

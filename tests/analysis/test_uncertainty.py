@@ -103,7 +103,7 @@ def test_f1_is_resampled_too():
         )
     singles = search(part, 1, score="f1").singles["accuracy"]
     assert resampled.single_accuracy[2] == pytest.approx(singles.to_numpy())
-    held = holds(front.point(3), {"here": store}, resamples=50).iloc[0]
+    held = holds({"here": store}, front.point(3), resamples=50).iloc[0]
     assert held["accuracy"] == evaluate(store, front.point(3)).accuracy
     assert held["difference_low"] <= held["difference"] <= held["difference_high"]
     assert held["accuracy_low"] <= held["accuracy"] <= held["accuracy_high"]
@@ -113,13 +113,13 @@ def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval():
     scores = make_scores(6)
     point = pick(search(scores, 2), "match_best")
     held, wilson = (
-        holds(point, {"here": scores}, 20).iloc[0],
+        holds({"here": scores}, point, 20).iloc[0],
         share_interval(evaluate(scores, point).correct),
     )
     assert (held["accuracy_low"], held["accuracy_high"]) == wilson
     assert (
         tuple(
-            holds(point, {"here": scores}, 20, level=0.8).loc[
+            holds({"here": scores}, point, 20, level=0.8).loc[
                 "here", ["accuracy_low", "accuracy_high"]
             ]
         )

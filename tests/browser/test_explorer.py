@@ -212,7 +212,7 @@ def test_json_is_what_cascade_load_reads(lab, stores):
     point = assert_agrees(lab, stores)
     lab.get_by_role("tab", name="JSON").click()
     text = lab.locator("textarea:visible").input_value()
-    again = cl.deployment.point_of(cl.deployment.parse_cascade(text))
+    again = cl.deployment.parse_cascade(text)
     assert (again.models, again.thresholds, again.accuracy) == (
         point.models,
         point.thresholds,

@@ -24,7 +24,6 @@ from cascadelib import (
     pick,
     search,
 )
-from cascadelib.deployment.cascade_file import point_of
 
 TIED = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, 0.5, 1.0, math.inf])
 ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
@@ -417,7 +416,7 @@ def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
     expected = evaluate(held_out, point)
     confidence = [held_out.confidence[held_out.row(name)] for name in policy.models]
     assert policy.decide(confidence).exit_stage.tolist() == expected.exit_stage.tolist()
-    assert policy.description["expected"]["accuracy"]["value"] == pytest.approx(expected.accuracy)
+    assert policy.point.expected.accuracy.value == pytest.approx(expected.accuracy)
     calls = [lambda rows, own=own: (rows, own[rows]) for own in confidence]
     np.testing.assert_array_equal(policy.run(calls, range(100)).exit_stage, expected.exit_stage)
     assert policy.running.inputs == 100 and not policy.running.drift().alarm
@@ -470,10 +469,7 @@ def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
     np.testing.assert_array_equal(
         policy.run(calls, range(300), batch_size=7).exit_stage, expected.exit_stage
     )
-    assert (
-        evaluate(other, point_of(policy.description)).exit_stage.tolist()
-        == expected.exit_stage.tolist()
-    )
+    assert evaluate(other, policy).exit_stage.tolist() == expected.exit_stage.tolist()
     with pytest.raises(ValueError, match=f"^model {policy.models[0]!r}.*predictions"):
         policy.decide(read) if columns == ["confidence"] else policy.decide(read[:, :, 0], None)
 

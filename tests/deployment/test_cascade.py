@@ -18,7 +18,6 @@ from hypothesis.extra.numpy import arrays
 
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
-from cascadelib.deployment.cascade_file import description_of, point_of
 from cascadelib.deployment.policy import Policy
 from cascadelib.files import ROOT
 from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
@@ -177,7 +176,7 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
     decisions = Cascade.from_point(point, store=VAL).run(
         (IMAGES.batch(i, i + 50) for i in range(0, FEW, 50)), 64
     )
-    counts = cl.deployment.same_decisions(decisions, TEST.take(slice(0, FEW)), point)
+    counts = cl.deployment.same_decisions(TEST.take(slice(0, FEW)), point, decisions)
     assert counts["other"] == 0 and counts["near"] <= 2 and counts["same"] + counts["near"] == FEW
 
 
@@ -202,11 +201,11 @@ def test_what_differs_is_counted():
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
     part, other = TEST.take(slice(0, FEW)), replace(point, thresholds=(2.0,))
-    moved = cl.deployment.same_decisions(decisions, part, other)
+    moved = cl.deployment.same_decisions(part, other, decisions)
     assert moved["other"] == (decisions.exit_stage == 0).sum() and moved["near"] == 0
-    assert cl.deployment.same_decisions(decisions, part, other, tolerance=2.0)["other"] == 0
+    assert cl.deployment.same_decisions(part, other, decisions, tolerance=2.0)["other"] == 0
     with pytest.raises(ValueError, match="500 decisions for a store of 10000"):
-        cl.deployment.same_decisions(decisions, TEST, point)
+        cl.deployment.same_decisions(TEST, point, decisions)
 
 
 def spoil(rows, value):
@@ -355,9 +354,8 @@ def test_loading_says_what_differs(tmp_path):
     ):
         loaded = Cascade.load(path, {"mlp@28": other})
     assert len(loaded.differences) == 1
-    description = Policy.load(path).description
-    description["versions"] |= {"torch": "1.0", "antikythera": "2"}
-    Policy(description).save(path)
+    point = Policy.load(path).point
+    Policy(replace(point, versions={"torch": "1.0", "antikythera": "2"})).save(path)
     with pytest.warns(
         UserWarning, match=r"torch is .*, it was 1\.0; antikythera is missing, it was 2"
     ):
@@ -366,7 +364,7 @@ def test_loading_says_what_differs(tmp_path):
 
 def test_weights_are_recorded_without_a_store(tmp_path):
     path, _ = saved(tmp_path)
-    recorded = Policy.load(path).description["models"][0]
+    recorded = Policy.load(path).point.records[0]
     assert recorded["weights_sha256"] == VAL.metadata("mlp@28")["extraction"]["weights_sha256"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -389,10 +387,10 @@ def test_members_with_other_classes():
     narrow = {"b": lambda z: z[:, :3]}
     with pytest.raises(ValueError, match=r"same number of classes, not \{'a': 4, 'b': 3\}"):
         made(make_point([2.0], Method()), narrow)(np.arange(5))
-    description = description_of(make_point([2.0], Method()))
-    description["models"] = [m | {"classes": 4 - i} for i, m in enumerate(description["models"])]
+    records = tuple({"name": name, "classes": classes} for name, classes in (("a", 4), ("b", 3)))
+    point = replace(make_point([2.0], Method()), records=records)
     with pytest.raises(ValueError, match="same number of classes"):
-        Cascade(description, {name: rows_model(name) for name in "ab"})
+        Cascade(point, {name: rows_model(name) for name in "ab"})
 
 
 @pytest.mark.parametrize(
@@ -440,7 +438,7 @@ def test_saved_text_is_json_alone(tmp_path):
         json.loads(path.read_text())["format"] == "cascadelib cascade"
         and path.stat().st_size < 12_000
     )
-    assert evaluate(TEST, point_of(Policy.load(path).description)).accuracy > 0.85
+    assert evaluate(TEST, Policy.load(path)).accuracy > 0.85
 
 
 def breaking(batches, error):

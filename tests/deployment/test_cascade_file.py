@@ -17,25 +17,26 @@ from hypothesis import strategies as st
 from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
 from cascadelib.analysis.repeats import samples_seen
 from cascadelib.deployment.cascade_file import (
-    MOST_KEYS,
     UNCHECKED,
     WITHOUT_CHOOSING,
-    description_of,
     expected,
     mean_with_ends,
-    point_of,
+    point_for_file,
     summary,
 )
-from cascadelib.deployment.policy import (
-    FORM,
+from cascadelib.deployment.form import (
     LARGEST,
-    Policy,
+    MOST_KEYS,
+    PARTS,
     parse_cascade,
+    parts_as_json,
     text_of,
     threshold_from_json,
     threshold_to_json,
     without_digests,
 )
+from cascadelib.deployment.policy import Policy
+from cascadelib.evaluation.point import OrderStatistics
 from cascadelib.files import digest_of
 from cascadelib.labels import Labels, Seen, samples_in_common
 
@@ -92,25 +93,21 @@ def test_every_point_comes_back_to_the_last_bit(method, thresholds, accuracy, co
     point = Point(
         names, tuple(thresholds), rates, accuracy, cost, improvement, method, "top1", "seconds"
     )
-    text = text_of(description_of(point))
-    assert same(point_of(parse_cascade(text)), point)
+    text = text_of(point_for_file(point))
+    assert same(parse_cascade(text), point)
 
 
 def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     Policy.from_point(POINT, STORE, OTHER).save(tmp_path / "c.json")
-    description = Policy.load(tmp_path / "c.json").description
-    assert same(point_of(description), POINT)
-    there = evaluate(OTHER, point_of(description))
-    measured = description["expected"]
-    assert measured["accuracy"]["value"] == there.accuracy
-    assert measured["cost"]["value"] == pytest.approx(there.cost)
-    assert [rate["value"] for rate in measured["exit_rates"]] == list(there.exit_rates)
-    assert (
-        description["chosen_on"]["fingerprint"]
-        == STORE.fingerprint
-        != measured["on"]["fingerprint"]
-    )
-    assert set(description["method"]["temperatures"]) == set(POINT.models)
+    point = Policy.load(tmp_path / "c.json").point
+    assert same(point, POINT)
+    there = evaluate(OTHER, point)
+    measured = point.expected
+    assert measured.accuracy.value == there.accuracy
+    assert measured.cost.value == pytest.approx(there.cost)
+    assert [rate.value for rate in measured.exit_rates] == list(there.exit_rates)
+    assert point.found_on.fingerprint == STORE.fingerprint != measured.on.fingerprint
+    assert set(point.method.temperatures) == set(POINT.models)
     assert (tmp_path / "c.json").stat().st_size < 8_000
 
 
@@ -121,8 +118,8 @@ def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose(
         (STORE, "95%, without choosing"),
         (OTHER, UNCHECKED),
     ):
-        assert description_of(POINT, STORE, held_out)["expected"]["intervals"] == words
-    assert description_of(POINT)["expected"] is None
+        assert point_for_file(POINT, STORE, held_out).expected.intervals == words
+    assert point_for_file(POINT).expected is None
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
@@ -139,9 +136,9 @@ def test_points_of_a_score_table_have_no_method():
         np.array([[1, 0, 1], [1, 1, 1]], bool), np.array([[0.9, 0.1, 0.8], [1, 1, 1]]), [1, 5]
     )
     point = pick(search(scores), accuracy=1.0)
-    description = description_of(point, scores)
-    assert description["method"] is None and description["chosen_on"]["fingerprint"] is None
-    assert same(point_of(description), point)
+    written = point_for_file(point, scores)
+    assert written.method is None and written.found_on.fingerprint is None
+    assert same(parse_cascade(text_of(written)), point)
 
 
 def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
@@ -150,12 +147,9 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     entropy = [-stage((i,))[1] for i in range(3)]
     reach = [np.ones(len(STORE), bool), entropy[0] > 0.5, (entropy[0] > 0.5) & (entropy[1] > 0.5)]
     for i in range(3):
-        assert result["confidences"][i] == summary(entropy[i][reach[i]])
+        assert result.confidences[i] == summary(entropy[i][reach[i]])
     nobody = expected(replace(point, thresholds=(math.inf, 0.5)), STORE)
-    assert (
-        nobody["confidences"][1] == {"values": [], "counts": [], "ties": []}
-        and nobody["exit_rates"][0]["value"] == 1
-    )
+    assert nobody.confidences[1] == OrderStatistics((), (), ()) and nobody.exit_rates[0].value == 1
 
 
 def test_intervals_cover():
@@ -165,7 +159,7 @@ def test_intervals_cover():
         for kind, truth in ((bool, 0.9), (float, 0.45)):
             drawn = rng.random(300) < 0.9
             found = mean_with_ends(drawn if kind is bool else drawn * 0.5)
-            hits[kind] += found["low"] <= truth <= found["high"]
+            hits[kind] += found.low <= truth <= found.high
     assert 0.92 <= hits[bool] / 400 <= 0.985 and hits[float] / 400 >= 0.95
 
 
@@ -181,13 +175,13 @@ def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing)
     for _ in range(200):
         sure = np.where(rng.random(500) < passing, 0.0, 1.0)
         table = ScoreTable(np.ones((2, 500), bool), np.stack([sure, sure]), [1, 100], "ab")
-        found.append(expected(point, table)["cost"])
-        hits += found[-1]["low"] <= 1 + 100 * passing <= found[-1]["high"]
-    assert hits / 200 >= 0.95 and all(one["low"] < one["high"] for one in found)
+        found.append(expected(point, table).cost)
+        hits += found[-1].low <= 1 + 100 * passing <= found[-1].high
+    assert hits / 200 >= 0.95 and all(one.low < one.high for one in found)
 
 
 def edited(change):
-    content = json.loads(text_of(description_of(POINT, STORE)))
+    content = json.loads(text_of(point_for_file(POINT, STORE)))
     change(content)
     return json.dumps(content)
 
@@ -213,7 +207,7 @@ BAD = {
     ),
     "an unknown ensemble": (
         lambda c: c["method"].update(ensemble="mean"),
-        "edited after it was written",
+        "unknown ensemble 'mean'",
     ),
     "a temperature missing": (
         lambda c: c["method"]["temperatures"].pop(POINT.models[0]),
@@ -243,7 +237,7 @@ def test_refused(case, tmp_path):
 
 
 def test_another_layout_is_no_edit():
-    assert parse_cascade(edited(lambda c: None))["thresholds"] == list(POINT.thresholds)
+    assert parse_cascade(edited(lambda c: None)).thresholds == POINT.thresholds
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
@@ -256,14 +250,14 @@ def test_what_is_no_json(text, tmp_path):
 @pytest.mark.parametrize("kind", ["metric", "ensemble"])
 def test_a_function_cannot_be_written(kind):
     with pytest.raises(ValueError, match=f"the {kind} .*is a function"):
-        text_of(description_of(replace(POINT, method=Method(**{kind: max}))))
+        text_of(point_for_file(replace(POINT, method=Method(**{kind: max}))))
 
 
 def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
     path = tmp_path / "c.json"
     path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
-    Policy(json.loads(path.read_text())).save(path)
-    assert Policy.load(path).description["thresholds"] == [0.5]
+    Policy.load(path, edited=True).save(path)
+    assert Policy.load(path).point.thresholds == (0.5,)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -289,7 +283,7 @@ def test_a_temperature_is_a_float_however_large(tmp_path):
     path, method = tmp_path / "c.json", json.loads(edited(lambda content: None))["method"]
     method["temperatures"] = dict.fromkeys(method["temperatures"], 2**64)
     path.write_text(sealed(edited(lambda content: None), method=method))
-    assert 0 < evaluate(STORE, point_of(Policy.load(path).description)).accuracy <= 1
+    assert 0 < evaluate(STORE, Policy.load(path)).accuracy <= 1
 
 
 def deepened(text, part):
@@ -335,7 +329,7 @@ ABSURD = {
         text, {"values": [], "counts": []}
     ),
     "confidences of fewer samples": lambda text: told(text, {"values": [0.5], "counts": [1]}),
-    **{f"depth in {part}": partial(deepened, part=part) for part in FORM},
+    **{f"depth in {part}": partial(deepened, part=part) for part in PARTS},
     "megabytes": lambda text: text + " " * LARGEST,
 }
 
@@ -343,7 +337,7 @@ ABSURD = {
 def sealed(text, **parts):
     """A file's text with other parts, and the checksum that fits them."""
     content = json.loads(text) | parts
-    return json.dumps(content | {"checksum": digest_of({part: content[part] for part in FORM})})
+    return json.dumps(content | {"checksum": digest_of({part: content[part] for part in PARTS})})
 
 
 def huge(expected):
@@ -406,12 +400,12 @@ def test_a_thousand_classes_are_written_and_read(tmp_path):
 
 def without_seen_digests(policy):
     """A policy whose file has no digests of ids and contents."""
-    description = policy.description
-    bare = without_digests(description["chosen_on"])
+    content = json.loads(text_of(policy.point))
+    bare = without_digests(content["chosen_on"])
     while bare is not None:
-        description = description | {"chosen_on": bare}
+        content["chosen_on"] = bare
         bare = without_digests(bare)
-    return Policy(description)
+    return Policy(parse_cascade(content, edited=True))
 
 
 def test_digests_of_what_was_seen_yield_to_what_a_cascade_needs(tmp_path, monkeypatch):
@@ -421,11 +415,10 @@ def test_digests_of_what_was_seen_yield_to_what_a_cascade_needs(tmp_path, monkey
     policy.save(path)
     size = path.stat().st_size
     for bytes_less, left in ((100, {"contents"}), (900, set())):
-        monkeypatch.setattr("cascadelib.deployment.policy.LARGEST", size - bytes_less)
+        monkeypatch.setattr("cascadelib.deployment.form.LARGEST", size - bytes_less)
         policy.save(path)
-        seen = Policy.load(path).description["chosen_on"]
-        assert {part for part in ("keys", "contents") if seen[part]} == left
-        loaded = point_of(Policy.load(path).description)
+        loaded = Policy.load(path).point
+        assert {part for part in ("keys", "contents") if getattr(loaded.seen, part)} == left
         assert samples_in_common(loaded.seen, THIRD.origin) is None
         assert samples_in_common(loaded.seen, FIRST.origin) == 100
 
@@ -436,7 +429,7 @@ def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
     policy.save(path)
     size = path.stat().st_size
     for most in (size, size - 1):
-        monkeypatch.setattr("cascadelib.deployment.policy.LARGEST", most)
+        monkeypatch.setattr("cascadelib.deployment.form.LARGEST", most)
         if most == size:
             policy.save(path)
             assert Policy.load(path) == policy
@@ -479,11 +472,11 @@ def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
     method = Method(temperature=True).fit(SECOND)
     Policy.from_point(search(FIRST, 2, method).point(-1), store).save(tmp_path / "c.json")
     assert "image 1" not in (tmp_path / "c.json").read_text()
-    point = point_of(Policy.load(tmp_path / "c.json").description)
+    point = Policy.load(tmp_path / "c.json").point
     for part, shared in ((FIRST, 100), (SECOND, 100), (THIRD, 0)):
         assert samples_in_common(point.seen, part.origin) == shared
         assert samples_in_common(point.seen, part.take(slice(0, 7)).origin) == min(7, shared)
-    again = point_of(description_of(point))
+    again = parse_cascade(text_of(point_for_file(point)))
     assert again.found_on == point.found_on == again.method.fitted_on
 
 
@@ -492,7 +485,7 @@ def test_what_is_expected_says_whether_the_samples_were_seen():
     point = search(FIRST, 2, Method(temperature=True).fit(SECOND)).point(-1)
     held = {SECOND: "95%, without choosing", THIRD: "95%", OTHER: UNCHECKED}
     for store, words in held.items():
-        assert description_of(point, FIRST, store)["expected"]["intervals"] == words
+        assert point_for_file(point, FIRST, store).expected.intervals == words
 
 
 def test_what_is_expected_is_measured_on_samples_that_are_there_once():
@@ -503,7 +496,7 @@ def test_what_is_expected_is_measured_on_samples_that_are_there_once():
             macs = twice.models["macs"].to_dict()
             twice = LogitStore.from_arrays(twice.labels, logits, macs=macs)
         with pytest.raises(ValueError, match=f"samples repeat others.*{how}"):
-            description_of(POINT, STORE, twice)
+            point_for_file(POINT, STORE, twice)
 
 
 def under_new_ids(store, rows):
@@ -520,15 +513,14 @@ def test_a_file_recognises_samples_under_new_ids():
     method = Method(temperature=True).fit(SECOND)
     point = search(FIRST, 2, method).point(-1)
     for _ in range(2):
-        description = description_of(point)
-        point = point_of(parse_cascade(text_of(description)))
+        point = parse_cascade(text_of(point_for_file(point)))
         for part, counts in ((FIRST, (100, 50)), (SECOND, (100, 50)), (THIRD, (0, 0))):
             for rows, count in zip((slice(None), slice(50)), counts):
                 origin = under_new_ids(part, rows).origin
                 assert samples_in_common(point.seen, origin) == 0
                 assert samples_seen([point.seen], origin, point.models) == count
     held_out = under_new_ids(SECOND, slice(None))
-    assert description_of(point, None, held_out)["expected"]["intervals"] == WITHOUT_CHOOSING
+    assert point_for_file(point, None, held_out).expected.intervals == WITHOUT_CHOOSING
 
 
 def test_contents_of_many_samples_take_little_room_in_a_file():
@@ -536,8 +528,9 @@ def test_contents_of_many_samples_take_little_room_in_a_file():
     confidence = rng.random((2, 200_000))
     table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 0.8, 3.0, 1.0, found_on=table.origin)
-    assert len(description_of(point)["chosen_on"]["contents"]) < 30_000
-    loaded = point_of(parse_cascade(text_of(description_of(point))))
+    text = text_of(point_for_file(point))
+    assert len(json.loads(text)["chosen_on"]["contents"]) < 30_000
+    loaded = parse_cascade(text)
     other = ScoreTable(confidence > 0.2, rng.random((2, 200_000)), [1, 5], "ab")
     for count in (20_000, 200_000):
         again = ScoreTable(confidence[:, :count] > 0.2, confidence[:, :count], [1, 5], "ab")
@@ -547,10 +540,10 @@ def test_contents_of_many_samples_take_little_room_in_a_file():
 
 def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
     point = search(FIRST, 2, Method(temperature=True).fit(FIRST)).point(-1)
-    description = description_of(point)
+    content = json.loads(text_of(point_for_file(point)))
     for new in ("keys", "contents", "also"):
-        del description["chosen_on"][new]
-    old = point_of(parse_cascade(text_of(description)))
+        del content["chosen_on"][new]
+    old = parse_cascade(content, edited=True)
     assert samples_in_common(old.seen, THIRD.origin) is None
     assert samples_in_common(old.seen, FIRST.origin) == 100
 
@@ -558,15 +551,15 @@ def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
 def test_ids_beyond_what_a_file_may_hold_are_left_out():
     few, many = (Labels.checked(None, np.arange(count)) for count in (3, MOST_KEYS - 2))
     point = replace(POINT, method=Method(), found_on=Seen((few, many)))
-    chosen_on = description_of(point)["chosen_on"]
+    chosen_on = parts_as_json(point_for_file(point))["chosen_on"]
     assert chosen_on["keys"] and chosen_on["also"][0]["keys"] is None
-    loaded = point_of(parse_cascade(text_of(description_of(point))))
+    loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, few) == 3
     assert samples_in_common(loaded.seen, Labels.checked(None, ["new"])) is None
 
 
 def test_half_of_the_samples_unknown_is_written_as_such():
     point = replace(POINT, method=Method(), found_on=Seen((None, FIRST.origin)))
-    loaded = point_of(parse_cascade(text_of(description_of(point))))
+    loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, FIRST.origin) == 100
     assert samples_in_common(loaded.seen, THIRD.origin) is None

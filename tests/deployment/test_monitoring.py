@@ -3,19 +3,31 @@ tables."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import Cascade, DriftSignal, LogitStore, Point, ScoreTable, datasets, pick, search
+from cascadelib import (
+    Cascade,
+    DriftSignal,
+    LogitStore,
+    Method,
+    Point,
+    ScoreTable,
+    datasets,
+    evaluate,
+    pick,
+    search,
+)
 from cascadelib.deployment.cascade import same_decisions
 from cascadelib.deployment.cascade_file import description_of
 from cascadelib.deployment.decisions import Decisions
+from cascadelib.deployment.form import parse_cascade, text_of
 from cascadelib.deployment.monitoring import Running
-from cascadelib.deployment.policy import Policy, parse_cascade, text_of
+from cascadelib.deployment.policy import Policy
 from cascadelib.deployment.timing import pieces_of, savings, time_cascade
-from cascadelib.evaluation.evaluation import stage_confidences
 from cascadelib.figures.deployment import guarantee_figure, savings_figure, stream_figure
 from tools.elsewhere import decide_elsewhere, drift_table
 
@@ -43,7 +55,7 @@ def test_counts_and_rates():
     assert (table["exit_rate_low"] < table["exit_rate"]).all() and (
         table["exit_rate"] < table["exit_rate_high"]
     ).all()
-    expected = cascade.description["expected"]["exit_rates"]
+    expected = cascade.point.expected.exit_rates
     assert table["exit_rate_expected"].tolist() == [rate["value"] for rate in expected]
     assert (table[["model_seconds", "decision_seconds"]] > 0).all(axis=None)
     seen.reset()
@@ -73,8 +85,8 @@ def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
     for piece in pieces_of(IMAGES, 100):
         cascade(piece)
         cascade.running.drift()
-    signal = DriftSignal(stage_confidences(rest, POINT))
-    alone = signal.check(stage_confidences(TEST.take(slice(0, 600)), cascade.point)).tests
+    signal = DriftSignal(evaluate(rest, POINT).stage_confidences)
+    alone = signal.check(evaluate(TEST.take(slice(0, 600)), cascade).stage_confidences).tests
     pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
     with pytest.warns(RuntimeWarning, match="nan or infinite"):
         cascade(IMAGES[:5] * np.nan)
@@ -99,10 +111,11 @@ def test_a_drift_report_says_whether_its_reference_was_seen():
 
 def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well():
     cascade = running()
-    description = cascade.description
-    for part in description["expected"]["confidences"]:
-        del part["ties"]
-    old = Cascade(parse_cascade(text_of(description)))
+    expected = cascade.point.expected
+    without = tuple(replace(part, ties=None) for part in expected.confidences)
+    point = replace(cascade.point, expected=replace(expected, confidences=without))
+    assert "ties" not in text_of(point)
+    old = Cascade(parse_cascade(text_of(point)))
     for one in (cascade, old):
         one(IMAGES)
     pd.testing.assert_frame_equal(old.running.drift().tests, cascade.running.drift().tests)
@@ -163,7 +176,7 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
 
 
 def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
-    running = Running(("a", "b"), "max_softmax", None)
+    running = Running(Point(("a", "b"), (0.5,), method=Method()))
     running.doubts.update({3: (1, 2), 5: (0, 2)})
     for nothing in (None, np.nan):
         running.label({3: nothing})
@@ -252,7 +265,7 @@ def test_a_policy_is_audited_by_its_calls():
 
 def test_a_certified_loss_that_is_left_alarms():
     """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
-    seen = Running(["a", "b"], None, None, audit=1.0)
+    seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
     rng = np.random.default_rng(0)
     for _ in range(40):
         said = np.where(rng.random(100) < 0.06, 1, 0)
@@ -285,7 +298,7 @@ def test_texts_of_the_bundled_zoo():
     assert cascade.differences == ()
     sentences = datasets.reviews("test").batch(0, 200)
     counts = same_decisions(
-        cascade.run(pieces_of(list(sentences), 64)), test.take(slice(0, 200)), point
+        test.take(slice(0, 200)), point, cascade.run(pieces_of(list(sentences), 64))
     )
     assert counts["other"] == 0 and counts["near"] <= 1
 
@@ -338,9 +351,7 @@ def test_streams_are_watched_one_by_one():
     )
     assert table["alarm"].tolist() == ["–", "ALARM"]
     assert table.loc["other", "exit_rate"] == cascade.running.exit_rates[0]
-    assert (
-        table["exit_rate_expected"] == cascade.description["expected"]["exit_rates"][0]["value"]
-    ).all()
+    assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
 
 
 def test_a_fresh_process_decides_alike(tmp_path):

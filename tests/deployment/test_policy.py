@@ -23,6 +23,7 @@ from cascadelib import (
     pick,
     search,
 )
+from cascadelib.deployment.form import text_of
 from cascadelib.files import ROOT
 from cascadelib.methods.thresholds import own_units
 
@@ -124,12 +125,12 @@ def test_it_is_frozen_and_its_thresholds_fit():
 
 
 def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path):
-    description = json.loads(json.dumps(Policy.from_point(POINT).description))
-    description["method"]["ensemble"] = "mean"
-    Policy(description).save(tmp_path / "c.json")
-    assert Policy.load(tmp_path / "c.json").models == POINT.models
-    with pytest.raises(ValueError, match="unknown ensemble 'mean'"):
-        Cascade.load(tmp_path / "c.json", MODULES)
+    content = json.loads(text_of(Policy.from_point(POINT).point))
+    content["method"]["ensemble"] = "mean"
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    for load in (Policy.load, Cascade.load):
+        with pytest.raises(ValueError, match=r"c\.json: unknown ensemble 'mean'"):
+            load(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize("stage", [-1, 3, 1.0, True, "1", None, np.array([1])])

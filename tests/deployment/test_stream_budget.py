@@ -17,7 +17,7 @@ from cascadelib import (
     pick,
     search,
 )
-from cascadelib.evaluation.evaluation import exit_stages
+from cascadelib.methods.thresholds import exit_stages
 
 RNG = np.random.default_rng(0)
 SURE = RNG.normal(size=(3, 800))
@@ -33,7 +33,7 @@ POINT = pick(search(TABLE, 3), "max_improvement")
 )
 def test_the_bound_holds_for_any_stages_that_obey_the_ends(batches, budget, rate):
     """An adversary picks every exit stage, but at "always" samples leave at once and at "never" at the last model."""
-    held = StreamBudget(POINT, TABLE, budget, rate)
+    held = StreamBudget(TABLE, POINT, budget, rate)
     for batch in batches:
         ends = {-np.inf: 0, np.inf: 2}
         forced = ends.get(held.thresholds[0])
@@ -58,7 +58,7 @@ def test_the_bound_holds_for_infinite_confidences_and_batches_of_any_size(
         TABLE.cost,
         TABLE.names,
     )
-    held = StreamBudget(POINT, table, budget, rate)
+    held = StreamBudget(table, POINT, budget, rate)
     for size, seed in batches:
         sure = np.random.default_rng(seed).choice([-np.inf, -1.0, 0.0, 1.0, np.inf], (2, size))
         if opposing:  # spend where too much has been spent already
@@ -70,7 +70,7 @@ def test_the_bound_holds_for_infinite_confidences_and_batches_of_any_size(
 @pytest.mark.parametrize("sure", [-np.inf, np.inf])
 def test_the_bound_is_nearly_reached_and_infinite_confidences_obey_the_ends(sure):
     """All samples unsure, or all sure, for good, after one large batch: they follow no threshold between the ends."""
-    held, ends = StreamBudget(POINT, TABLE, 8.0, rate=0.01), []
+    held, ends = StreamBudget(TABLE, POINT, 8.0, rate=0.01), []
     for size in (500, *[20] * 2000):
         held.update(exit_stages([np.full(size, sure)] * 2, held.thresholds))
         assert abs(held.mean_cost - 8.0) <= held.bound() * (1 + 1e-9)
@@ -87,7 +87,7 @@ def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch):
     )
     known, fresh = table.take(slice(0, 20_000)), table.take(slice(20_000, 40_000))
     point = pick(search(known, 2), budget=6)
-    held, right, fixed = StreamBudget(point, known, point.cost), [], evaluate(fresh, point)
+    held, right, fixed = StreamBudget(known, point, point.cost), [], evaluate(fresh, point)
     rows = [fresh.row(name) for name in point.models]
     for start in range(0, len(fresh), batch):
         part = slice(start, start + batch)
@@ -101,7 +101,7 @@ def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch):
 @pytest.mark.parametrize("budget", [2.5, 5.0, 9.0])
 def test_cost_is_held_while_confidence_drifts(budget):
     rng = np.random.default_rng(1)
-    held, fixed, drifting = StreamBudget(POINT, TABLE, budget), [], np.linspace(0, -1.5, 600)
+    held, fixed, drifting = StreamBudget(TABLE, POINT, budget), [], np.linspace(0, -1.5, 600)
     start = held.thresholds
     for shift in drifting:
         sure = rng.normal(size=(3, 32)) + shift
@@ -113,12 +113,12 @@ def test_cost_is_held_while_confidence_drifts(budget):
 
 
 def test_it_starts_near_the_budget_and_passes_through_the_point():
-    at_point = StreamBudget(POINT, TABLE, evaluate(TABLE, POINT).cost)
+    at_point = StreamBudget(TABLE, POINT, evaluate(TABLE, POINT).cost)
     for start, t, sure in zip(at_point.thresholds, POINT.thresholds, SURE, strict=False):
         np.testing.assert_array_equal(sure >= start, sure >= t)
     costs = []
     for budget in (2, 4, 8, 12):
-        stages = exit_stages(list(SURE[:2]), StreamBudget(POINT, TABLE, budget).thresholds)
+        stages = exit_stages(list(SURE[:2]), StreamBudget(TABLE, POINT, budget).thresholds)
         costs.append(np.cumsum([1, 4, 10])[stages].mean())
     assert costs == sorted(costs)
 
@@ -128,7 +128,7 @@ def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point(
     table = ScoreTable(TABLE.correct, sure, TABLE.cost, TABLE.names)
     for thresholds in ((0.2, np.inf), (np.inf, 0.2), (0.7, -0.1), (1e300, 0.0), (-1e300, np.inf)):
         point = replace(POINT, thresholds=thresholds)
-        start = StreamBudget(point, table, evaluate(table, point).cost).thresholds
+        start = StreamBudget(table, point, evaluate(table, point).cost).thresholds
         np.testing.assert_array_equal(
             exit_stages(list(sure[:2]), start), evaluate(table, point).exit_stage
         )
@@ -138,7 +138,7 @@ def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point(
 def test_with_a_running_cascade(method):
     store, images = LogitStore("data/fashion-mnist/val"), datasets.fashion_mnist("test")
     point = pick(search(store, 2, method, models=["mlp@28", "lenet@28"]), "max_improvement")
-    cascade, held = Cascade.from_point(point), StreamBudget(point, store, 2.5e5, rate=0.02)
+    cascade, held = Cascade.from_point(point), StreamBudget(store, point, 2.5e5, rate=0.02)
     for start in range(0, 1280, 64):
         cascade.thresholds = held.thresholds
         held.update(cascade(images.batch(start, start + 64)).exit_stage)
@@ -152,9 +152,9 @@ def test_with_a_running_cascade(method):
         ({"budget": 15.0}, "between 1 and 15"),
         ({"budget": np.nan}, "not nan"),
         ({"rate": 0.0}, "rate must lie"),
-        ({"point": search(TABLE, 1).point(0)}, "two models or more"),
+        ({"cascade": search(TABLE, 1).point(0)}, "two models or more"),
     ],
 )
 def test_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        StreamBudget(**({"point": POINT, "store": TABLE, "budget": 5.0} | change))
+        StreamBudget(**({"cascade": POINT, "store": TABLE, "budget": 5.0} | change))

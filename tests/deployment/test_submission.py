@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from cascadelib import evaluate
 from cascadelib.datasets.images import Photographs, files_in, images_in
 from cascadelib.deployment import Cascade, write_submission
-from cascadelib.evaluation.evaluation import evaluate
+from cascadelib.evaluation.point import Point
 from cascadelib.extraction.extraction import extract
-from cascadelib.fronts.front import Point
 from cascadelib.methods.method import METHODS, Method
 from cascadelib.zoo.transforms import Cut, Photos
 

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 import cascadelib as cl
-from cascadelib.deployment.cascade_file import point_of
-from cascadelib.deployment.policy import parse_cascade
+from cascadelib.deployment.form import parse_cascade
 from cascadelib.explorer.canvas import places
 from cascadelib.explorer.charts import front_points
 from cascadelib.explorer.controls import GoalButtons, fraction_in, resized, share
@@ -70,7 +69,7 @@ def assert_shows_its_point(explorer, store=STORE, other=OTHER):
     assert [getattr(again, key) for key in part] == [getattr(point, key) for key in part]
     assert samples_in_common(again.found_on, point.found_on) == len(store)
     assert cl.evaluate(store, again).accuracy == point.accuracy
-    assert point_of(parse_cascade(explorer.export.json.value)).thresholds == point.thresholds
+    assert parse_cascade(explorer.export.json.value).thresholds == point.thresholds
     now = next(trace for trace in explorer.charts.figure.data if trace.meta == "now, validation")
     assert (now.x[0], now.y[0]) == (np.float32(point.cost), np.float32(point.accuracy))
     return point
@@ -701,4 +700,4 @@ def test_an_exported_call_is_python_whatever_the_names(tmp_path):
     point = front.point(len(front) - 1)
     exec(as_call(point, store), namespace)
     assert namespace["point"].models == point.models and namespace["store"].path == store.path
-    assert point_of(parse_cascade(as_json(point, store))).models == point.models
+    assert parse_cascade(as_json(point, store)).models == point.models

@@ -10,8 +10,7 @@ from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, sy
 from twins import as_dict, brute_front, last_of, non_dominated, single_cascade
 
 from cascadelib import ScoreTable, evaluate, replay, search
-from cascadelib.evaluation.evaluation import leaves
-from cascadelib.explorer.state import exiting, on_split, reading_at
+from cascadelib.explorer.state import on_split, reading_at
 from cascadelib.fronts.cascades import extensions
 from cascadelib.fronts.exact import (
     SearchTask,
@@ -20,6 +19,7 @@ from cascadelib.fronts.exact import (
     search_shared_threshold,
 )
 from cascadelib.fronts.graded import search_graded
+from cascadelib.methods.thresholds import exiting, leaves, midway
 
 
 @RELAXED

@@ -12,7 +12,6 @@ from cascadelib import (
     Method,
     ScoreTable,
     evaluate,
-    hold_out,
     pair_table,
     peaks,
     pick,
@@ -174,12 +173,11 @@ def test_pair_table_averages_over_the_pairs_own_range(tied):
     assert same["accuracy_difference"] == 0 and same["mean_improvement"] >= 1
 
 
-def test_peaks_stand_out_and_hold_out_reports_both_splits():
+def test_peaks_stand_out():
     points = peaks(search(STORE, 2), prominence=0.01)
     assert points
-    table = hold_out(points, STORE, OTHER)
-    assert table["accuracy"].tolist() == [p.accuracy for p in points]
-    assert (table["accuracy"] != table["accuracy_held_out"]).any()
+    assert [run.accuracy for run in evaluate(STORE, points)] == [p.accuracy for p in points]
+    assert [run.accuracy for run in evaluate(OTHER, points)] != [p.accuracy for p in points]
 
 
 def test_score_table_equals_the_store_it_came_from():
@@ -321,4 +319,3 @@ def test_near_best_and_labelled_points():
     assert near == (pick(front, "match_best") if reached else front.point(len(front) - 1))
     low = search(STORE, 2, models=list(STORE.models.index[:2]))
     assert pick(low, "near_best") == low.point(len(low) - 1)
-    assert hold_out({"near": near}, STORE, OTHER).index.tolist() == ["near"]

@@ -7,7 +7,7 @@ from recipe_stores import STORES, chains_of, own_again, same_front
 from twins import single_cascade
 
 from cascadelib import Method, recipes
-from cascadelib.evaluation.evaluation import exit_stages
+from cascadelib.methods.thresholds import exit_stages
 from cascadelib.recipes.multi_scale import budgeted
 
 

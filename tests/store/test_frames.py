@@ -286,7 +286,7 @@ def test_ids_of_two_files_are_compared_as_they_are_written(tmp_path):
         ScoreTable.from_frame(tmp_path / f, **named) for f in ("choose.csv", "certify.csv")
     )
     with pytest.raises(ValueError, match="600"):
-        certify(search(choose, 2), others, 0.1)
+        certify(others, search(choose, 2), 0.1)
 
 
 WHOLE = [3, 1, 3, 1, 1, 3]

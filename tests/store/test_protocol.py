@@ -166,8 +166,8 @@ def test_labels_to_ask_for_are_found_for_a_class_of_ones_own():
     whole = with_predictions()
     point = cl.pick(cl.search(whole.take(slice(30)), 2), accuracy=0.7)
     theirs = whole.take(slice(30, None))
-    expected = cl.to_label([point], theirs, reference="model 2")
-    found = cl.to_label([point], Fees(theirs), reference="model 2")
+    expected = cl.to_label(theirs, [point], reference="model 2")
+    found = cl.to_label(Fees(theirs), [point], reference="model 2")
     assert len(expected) and found.tolist() == expected.tolist()
 
 

@@ -1,0 +1,248 @@
+"""A cascade that was chosen: its models, thresholds and method, and what is known of it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..labels import Origin, Recorded
+from ..methods.fitted import Fitted
+from ..methods.method import Method
+from ..methods.thresholds import own_units
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OrderStatistics:
+    """A sample in short: its values at some ranks.
+
+    Parameters
+    ----------
+    values : tuple of float
+        Rising.
+    counts : tuple of int
+        How far the rank of each lies above that of the one before.
+    ties : tuple of float or None
+        A second number of each, random in [0, 1], that parts equal values; None in files of
+        version 0.1.
+    """
+
+    values: tuple[float, ...]
+    counts: tuple[int, ...]
+    ties: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a cascade is expected to come to, measured on one split.
+
+    Parameters
+    ----------
+    on : Recorded
+        The samples.
+    accuracy, cost : Estimate
+        Accuracy (F1 under that score) and mean cost per sample, with 95% intervals.
+    exit_rates : tuple of Estimate
+        Of each stage.
+    confidences : tuple of OrderStatistics
+        Of each stage: confidences of the samples that reach it, in the metric's own units.
+    intervals : str or None
+        What the intervals are, in words; None in files of version 0.1.
+    """
+
+    on: Recorded
+    accuracy: Estimate
+    cost: Estimate
+    exit_rates: tuple[Estimate, ...]
+    confidences: tuple[OrderStatistics, ...]
+    intervals: str | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cascade at fixed thresholds: all that :func:`cascadelib.evaluate` needs, what was
+    measured where it was found, and what its file says beside.
+
+    Parameters
+    ----------
+    models : tuple of str
+        Names, in the order in which they run.
+    thresholds : tuple of float
+        One fewer, in the metric's own units (exit when confidence ≥ t, entropy when H ≤ t), ±inf
+        at the ends.
+    exit_rates : tuple of float
+        Share of all samples that leave at each stage; empty where nothing was measured.
+    accuracy, cost : float
+        A fraction (F1 under that score), and the mean cost per sample; nan: not measured.
+    improvement : float
+        Cost of the single models' hull at equal accuracy ÷ cost (paper, section 3); nan above the
+        best single model.
+    method : Method or None
+        None: of a ScoreTable, whose confidences are given.
+    score, cost_kind : str
+        What accuracy and cost are.
+    found_on : Labels, Recorded, Seen or None
+        All samples whose labels were seen while the cascade was made, by the search and by the fit
+        of its method; None: not known.
+    saving : float
+        Cost of the most accurate single model where the cascade was found ÷ cost; nan: not known,
+        as of a point from a file.
+    difference : float
+        Accuracy − that of the same model.
+    records : tuple of mappings
+        What tells each model from another of its name: classes, checkpoint, revision, digest of
+        the weights …; empty: not known.
+    expected : Expected or None
+        What to expect of it on other samples.
+    versions : mapping
+        {package: version} with which it was made.
+    """
+
+    models: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    exit_rates: tuple[float, ...] = ()
+    accuracy: float = np.nan
+    cost: float = np.nan
+    improvement: float = np.nan
+    method: Method | None = None
+    score: str = "top1"
+    cost_kind: str = "macs"
+    found_on: Origin = field(default=None, compare=False)
+    saving: float = field(default=np.nan, compare=False)
+    difference: float = field(default=np.nan, compare=False)
+    records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    expected: Expected | None = field(default=None, compare=False)
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Point: {self.chain}, {self.decided_by}{measured_text(self)}>"
+
+    @property
+    def chain(self) -> str:
+        """Models and thresholds: "a at 0.5 → b"."""
+        stages = [f"{name} at {t:.4g}" for name, t in zip(self.models, self.thresholds)]
+        return " → ".join([*stages, self.models[-1]])
+
+    @property
+    def decided_by(self) -> str:
+        """What exits are decided by, in words."""
+        if self.method is None:
+            return "given confidences"
+        return self.method.confidence or str(self.method.metric)
+
+    @property
+    def cascades(self) -> tuple["Point", ...]:
+        """Itself: what :func:`points_of` asks for."""
+        return (self,)
+
+    @property
+    def seen(self) -> Origin:
+        """``found_on``, and what the method of now was fitted on, where another was put in its
+        place."""
+        return self.found_on if self.method is None else self.method.after(self.found_on)
+
+    @property
+    def metric(self) -> Any:
+        """The metric that exits are decided by; None where that has no name: of a ScoreTable, or
+        fitted."""
+        return None if self.method is None else self.method.units
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """Thresholds as they are compared with confidences (higher = more confident): float64
+        [n − 1]."""
+        return own_units(self.metric, np.array(self.thresholds, np.float64))
+
+    @cached_property
+    def fitted(self) -> tuple[Fitted, ...]:
+        """The fitted confidence after each model; empty where there is none."""
+        method = self.method
+        if method is None or method.confidence is None:
+            return ()
+        prefixes = [self.models[: stage + 1] for stage in range(len(self.models))]
+        return tuple(method.fitted_after(prefix) for prefix in prefixes)
+
+
+def measured_text(point: Point) -> str:
+    """What was measured of a point, as the end of a sentence; empty where nothing was."""
+    text = ""
+    if not np.isnan(point.accuracy):
+        text += f"; {point.score} {point.accuracy:.2%}"
+    if not np.isnan(point.saving):
+        text += f", saving {point.saving:.3g} × at {100 * point.difference:+.2f} points"
+    if not np.isnan(point.improvement):
+        text += f", improvement {point.improvement:.3g} ×"
+    return text
+
+
+def points_of(cascades: Any) -> list[Point]:
+    """The Points of what takes a cascade: the one function that says what that may be.
+
+    Parameters
+    ----------
+    cascades : Point, Policy, Cascade, Front, Certificate, or a list of them
+        Each says by its member ``cascades`` which Points it stands for: a policy the one at the
+        thresholds in use, a front all of its own, a certificate those that are certified.
+
+    Returns
+    -------
+    list of Point
+        At least one.
+
+    Raises
+    ------
+    TypeError
+        For other things.
+    ValueError
+        For an empty list, and where nothing is certified.
+    """
+    given = list(cascades) if isinstance(cascades, list | tuple) else [cascades]
+    points: list[Point] = []
+    for one in given:
+        own = getattr(one, "cascades", None)
+        if own is None:
+            raise TypeError(
+                "a Point, Policy, Cascade, Front or Certificate is needed here, or a list of them, "
+                f"not {type(one).__name__}{remedy_for(one)}"
+            )
+        if not own:
+            raise ValueError(
+                f"this {type(one).__name__} holds no cascade: where it is a certificate, nothing "
+                "was certified (print it)"
+            )
+        points.extend(own)
+    if not points:
+        raise ValueError("no cascades: give a Point, a Front or a list of them")
+    return points
+
+
+def remedy_for(given: Any) -> str:
+    """What to do about something that is no cascade, as the end of an error."""
+    if given is None:
+        return ": where it is a certificate's point, nothing was certified (print the certificate)"
+    if isinstance(given, str | os.PathLike):
+        return ": load the file with cascadelib.Policy.load(path)"
+    if hasattr(given, "outcome"):
+        return ": a store comes first, then the cascades"
+    return ""
+
+
+def single_point(cascade: Any) -> Point:
+    """The one Point of :func:`points_of`; ValueError where there are several."""
+    points = points_of(cascade)
+    if len(points) > 1:
+        raise ValueError(
+            f"one cascade is needed here, not {len(points)}: choose one with cascadelib.pick"
+        )
+    return points[0]

@@ -1,0 +1,165 @@
+"""One cascade on one store: who leaves where, is the answer correct, what does it cost."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..methods.thresholds import exit_stages, reaching
+from ..store.protocol import Store
+from .evaluation import baseline_of, check_store, exit_rates_of, mean_cost, quality, stages_of
+from .pareto import Baseline, improvement_factor
+from .point import Point, points_of
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """What a cascade of n models does on a store: what :func:`evaluate` returns.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        Of k samples.
+    point : Point
+        The cascade.
+    outcomes : list of (correct [k], confidence float64 [k])
+        After each model; confidence: higher = more confident.
+    costs : list of float or of float64 [k]
+        Of each model.
+    singles : Baseline, optional
+        The store's own single models, where they are known already.
+    """
+
+    store: Store
+    point: Point
+    outcomes: Sequence[tuple[np.ndarray, np.ndarray]]
+    costs: Sequence[Any]
+    singles: Baseline | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Run: {self.point.chain} on {len(self.exit_stage)} samples; "
+            f"{self.point.score} {self.accuracy:.2%}, saving {self.saving:.3g} × at "
+            f"{100 * self.difference:+.2f} points, improvement {self.improvement:.3g} ×>"
+        )
+
+    @cached_property
+    def exit_stage(self) -> np.ndarray:
+        """Stage at which each sample leaves, int64 [k], 0 = first model."""
+        return exit_stages(self.confidences, self.point.inside)
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Whether each answer is correct, bool [k], or its score in [0, 1]."""
+        return np.choose(self.exit_stage, [correct for correct, _ in self.outcomes])
+
+    @property
+    def confidences(self) -> list[np.ndarray]:
+        """Confidences after each stage, n arrays float64 [k], higher = more confident."""
+        return [np.asarray(confidence, np.float64) for _, confidence in self.outcomes]
+
+    @property
+    def stage_confidences(self) -> list[np.ndarray]:
+        """The same, of the samples that reach the stage; the last stage's decide nothing."""
+        return reaching(self.confidences, self.point.inside)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Accuracy, or F1 under that score."""
+        return quality(self.store, self.correct, self.point.score)
+
+    @cached_property
+    def cost(self) -> float:
+        """Mean cost per sample."""
+        return mean_cost(self.costs, self.exit_stage)
+
+    @property
+    def exit_rates(self) -> tuple[float, ...]:
+        """Share of the samples that leaves at each stage, n numbers."""
+        return exit_rates_of(self.exit_stage, len(self.costs))
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """What the store's own single models give."""
+        return baseline_of(self.store, self.point) if self.singles is None else self.singles
+
+    @property
+    def baseline_cost(self) -> float:
+        """Cost of the single models' hull at equal accuracy; nan above the best of them."""
+        return float(self.baseline.cost_at(self.accuracy))
+
+    @property
+    def improvement(self) -> float:
+        """``baseline_cost`` ÷ cost (paper, section 3); nan above the best single model."""
+        return float(improvement_factor(self.baseline_cost, self.cost))
+
+    @property
+    def saving(self) -> float:
+        """Cost of the store's most accurate single model ÷ cost."""
+        return float(self.baseline.saving(self.cost))
+
+    @property
+    def difference(self) -> float:
+        """Accuracy − that of the same model."""
+        return self.accuracy - self.baseline.best
+
+    @property
+    def measured_point(self) -> Point:
+        """The cascade with what it measured here."""
+        return replace(
+            self.point,
+            exit_rates=self.exit_rates,
+            accuracy=self.accuracy,
+            cost=self.cost,
+            improvement=self.improvement,
+            saving=self.saving,
+            difference=self.accuracy - self.baseline.best,
+        )
+
+
+def evaluate(store: Store, cascades: Any) -> Any:
+    """The very same cascades (models, thresholds, methods with their temperatures) on a store.
+
+    On the split that a point was found on, its own accuracy and cost come out exactly.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        With all models of the cascades; the baseline is its own.
+    cascades : Point, Policy, Cascade, Front, Certificate, or a list of them
+
+    Returns
+    -------
+    Run, or list of Run
+        One for a single Point, Policy or Cascade; else a list in their order.
+
+    Raises
+    ------
+    TypeError
+        For what is no store, or no cascade.
+    ValueError
+        For models that the store lacks, by name.
+    """
+    check_store(store)
+    found = dict(runs_of(store, points_of(cascades)))
+    runs = [found[position] for position in sorted(found)]
+    return runs[0] if hasattr(cascades, "thresholds") else runs
+
+
+def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
+    """Yield (position, :class:`Run`) of each Point on a store, cascade by cascade, each of whose
+    outcomes is asked for once. ValueError names models that the store lacks."""
+    groups: dict[tuple, dict[tuple, list[int]]] = {}
+    for position, point in enumerate(points):
+        cascades = groups.setdefault((point.score, point.cost_kind, id(point.method)), {})
+        cascades.setdefault(tuple(point.models), []).append(position)
+    for cascades in groups.values():
+        first = points[next(iter(cascades.values()))[0]]
+        outcomes = stages_of(store, list(cascades), first.method, first.score)
+        costs = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
+        for (models, positions), stages in zip(cascades.items(), outcomes):
+            own = [costs[name] for name in models]
+            for position in positions:
+                yield position, Run(store, points[position], stages, own)

@@ -1,0 +1,79 @@
+"""What a Point knows, and what counts as cascades."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cascadelib import LogitStore, Point, Policy, ScoreTable, certify, pick, search
+from cascadelib.evaluation import points_of
+
+
+def make_table(k=400, seed=0):
+    rng = np.random.default_rng(seed)
+    correct = rng.random((3, k)) < [[0.7], [0.8], [0.9]]
+    confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
+    return ScoreTable(correct, confidence, [1, 3, 9], "abc")
+
+
+TABLE = make_table()
+FRONT = search(TABLE, 2)
+
+
+def test_whatever_stands_for_cascades_is_taken():
+    point = FRONT.point(1)
+    policy = Policy.from_point(point)
+    moved = replace(policy, thresholds=(0.5,))
+    certificate = certify(make_table(seed=1), FRONT, 0.2, 0.5)
+    assert points_of(point) == [point] == points_of((point,)) == points_of(policy)
+    assert points_of(moved) == [replace(point, thresholds=(0.5,))]
+    assert points_of(FRONT) == [FRONT.point(row) for row in range(len(FRONT))]
+    assert points_of(certificate) == list(certificate.certified) != []
+    assert points_of([point, FRONT, policy]) == [point, *points_of(FRONT), point]
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ("c.json", r"not str: load the file with cascadelib\.Policy\.load"),
+        (None, r"not NoneType: .*nothing was certified \(print the certificate\)"),
+        (TABLE, "not ScoreTable: a store comes first, then the cascades"),
+        (3, "a Point, Policy, Cascade, Front or Certificate is needed here, or a list of them"),
+        ([FRONT.point(0), 3], "not int"),
+    ],
+)
+def test_other_things_are_named(given_, message):
+    with pytest.raises(TypeError, match=message):
+        points_of(given_)
+
+
+def test_no_cascades_are_named():
+    with pytest.raises(ValueError, match="no cascades"):
+        points_of([])
+    nothing = replace(certify(make_table(seed=1), FRONT, 0.2, 0.5), certified=())
+    with pytest.raises(ValueError, match="this Certificate .*nothing was certified"):
+        points_of(nothing)
+
+
+def test_the_saving_is_there_where_the_improvement_is_not():
+    """Above the best single model the improvement is nan; the saving is of that model's cost."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 500)
+    logits = {name: 2 * np.eye(3)[labels] + rng.normal(size=(500, 3)) for name in "ab"}
+    store = LogitStore.from_arrays(labels, logits, macs={"a": 1.0, "b": 2.0})
+    front = search(store, 2, "max_softmax_mean_logits")
+    point = front.point(len(front) - 1)
+    assert point.accuracy > front.baseline.best and math.isnan(point.improvement)
+    best = front.singles["accuracy"].idxmax()
+    assert point.saving == front.singles.loc[best, "cost"] / point.cost
+    assert point.difference == point.accuracy - front.baseline.best
+    assert front.table["saving"].notna().all()
+    assert "saving" in repr(point) and "improvement" not in repr(point)
+    assert pick(front, "max_improvement").saving > 0
+
+
+def test_a_point_needs_no_measurement():
+    point = Point(("a", "b"), (0.5,))
+    assert math.isnan(point.accuracy) and point.exit_rates == ()
+    assert repr(point) == "<Point: a at 0.5 → b, given confidences>"

@@ -1,0 +1,83 @@
+"""A cascade that runs on a store, beside a slow obvious twin."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
+
+SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 12), st.booleans(), st.data())
+def test_a_run_is_that_of_its_slow_twin(n, k, own_costs, data):
+    """One sample after another, ties and stages that nobody reaches included."""
+    draw = data.draw
+    confidence = np.array(
+        draw(st.lists(st.lists(SCORES, min_size=k, max_size=k), min_size=n, max_size=n))
+    )
+    correct = np.array(
+        draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=n, max_size=n))
+    )
+    limits = tuple(
+        draw(st.lists(SCORES | st.sampled_from([np.inf, -np.inf]), min_size=n - 1, max_size=n - 1))
+    )
+    cost = np.arange(1.0, n + 1)
+    if own_costs:
+        cost = cost[:, None] + np.arange(k) / 8
+    table = ScoreTable(correct, confidence, cost, "abc"[:n])
+    run = evaluate(table, Point(tuple("abc"[:n]), limits, cost_kind="cost"))
+    stages = []
+    paid = []
+    for sample in range(k):
+        stage = 0
+        while stage < n - 1:
+            threshold = limits[stage]
+            if threshold < np.inf and confidence[stage, sample] >= threshold:
+                break
+            stage += 1
+        stages.append(stage)
+        each = cost[:, sample] if own_costs else cost
+        paid.append(each[: stage + 1].sum())
+    assert run.exit_stage.tolist() == stages
+    assert run.correct.tolist() == [correct[stage, sample] for sample, stage in enumerate(stages)]
+    assert run.accuracy == np.mean(run.correct)
+    assert run.cost == pytest.approx(np.mean(paid))
+    assert run.exit_rates == tuple(stages.count(stage) / k for stage in range(n))
+    reached = [[s for s in range(k) if stages[s] >= stage] for stage in range(n)]
+    found = [values.tolist() for values in run.stage_confidences]
+    assert found == [confidence[stage, rows].tolist() for stage, rows in enumerate(reached)]
+    best = max(range(n), key=lambda model: (correct[model].mean(), -model))
+    assert run.saving == pytest.approx(np.mean(cost[best]) / run.cost)
+
+
+def make_table(seed=0):
+    rng = np.random.default_rng(seed)
+    correct = rng.random((3, 400)) < [[0.7], [0.8], [0.9]]
+    confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
+    return ScoreTable(correct, confidence, [1, 3, 9], "abc")
+
+
+def test_one_cascade_gives_a_run_and_several_a_list():
+    store = make_table()
+    other = make_table(1)
+    front = search(store, 2)
+    point = front.point(3)
+    run = evaluate(other, point)
+    assert evaluate(other, Policy.from_point(point)).accuracy == run.accuracy
+    runs = evaluate(other, front)
+    assert [one.cost for one in runs] == [evaluate(other, p).cost for p in front.cascades]
+    assert len(evaluate(other, [point])) == 1
+    certificate = certify(other, front, 0.2, 0.5)
+    assert len(evaluate(other, certificate)) == len(certificate.certified) > 0
+    assert evaluate(store, point).measured_point == point
+    assert "saving" in repr(run)
+
+
+def test_the_store_comes_first():
+    store = make_table()
+    point = search(store, 2).point(0)
+    with pytest.raises(TypeError, match="not Point: the store comes first, then the cascades"):
+        evaluate(point, store)
