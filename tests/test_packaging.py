@@ -287,7 +287,7 @@ scores = cl.ScoreTable(right, np.where(right, 0.6, 0.2) + 0.4 * rng.random(right
 front = cl.search(scores.take(slice(0, None, 3)), n_models=(1, 2, 3), cost="cost")
 point = cl.pick(front, "match_best")
 held_out = cl.evaluate(scores.take(slice(1, None, 3)), point)
-certificate = cl.certify(front, scores.take(slice(2, None, 3)), epsilon=0.03)
+certificate = cl.certify(scores.take(slice(2, None, 3)), front, epsilon=0.03)
 policy = cl.Policy.from_point(certificate.point, scores)
 policy.save("policy.json")
 assert cl.Policy.load("policy.json") == policy and held_out.cost < 30

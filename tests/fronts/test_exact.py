@@ -19,7 +19,7 @@ from cascadelib.fronts.exact import (
     search_shared_threshold,
 )
 from cascadelib.fronts.graded import search_graded
-from cascadelib.methods.thresholds import exiting, leaves, midway
+from cascadelib.methods.thresholds import exiting, leaves
 
 
 @RELAXED
